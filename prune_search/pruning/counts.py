@@ -1,0 +1,80 @@
+"""Exact counts: how many units are kept, in decimal arithmetic, so that no platform rounds otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
+
+PRECISION = 50
+HALF = Decimal("0.5")
+
+
+def exact(number: float | Decimal) -> Decimal:
+    """The decimal that a float is written as: 0.9 is 9/10."""
+    return number if isinstance(number, Decimal) else Decimal(repr(float(number)))
+
+
+def keep_share(sparsity: Mapping[str, float], round_number: int, rounds: int) -> Decimal:
+    """Kept share after a round.
+
+    Args:
+        sparsity: ``{final: s}``: 1 - (1-s)^(r/R) is pruned after round r of R; ``{per_round: p}``: 1 - (1-p)^r.
+        round_number: r, from 1.
+        rounds: R.
+
+    Example:
+        >>> keep_share({"per_round": 0.2}, 2, 11)
+        Decimal('0.64')
+    """
+    with localcontext() as context:
+        context.prec = PRECISION
+        if "per_round" in sparsity:
+            return (1 - exact(sparsity["per_round"])) ** round_number
+        final = 1 - exact(sparsity["final"])
+        if round_number == rounds:
+            return final
+        return final ** (Decimal(round_number) / Decimal(rounds))
+
+
+def keep_count(total: int, share: Decimal, rounding: str = "half-up") -> int:
+    """Kept units of `total`.
+
+    Args:
+        total: units, at least 0.
+        share: kept share k, 0 to 1.
+        rounding: ``half-up``: ⌊kN+½⌋ kept; ``floor-keep``: ⌊kN⌋ kept; ``floor-drop``: ⌊(1-k)N⌋ removed.
+    """
+    with localcontext() as context:
+        context.prec = PRECISION
+        return ROUNDINGS[rounding](total, share)
+
+
+ROUNDINGS = {
+    "half-up": lambda total, share: int((share * total + HALF).to_integral_value(ROUND_FLOOR)),
+    "floor-keep": lambda total, share: int((share * total).to_integral_value(ROUND_FLOOR)),
+    "floor-drop": lambda total, share: int((share * total).to_integral_value(ROUND_CEILING)),
+}
+
+
+def allocate(total: int, wanted: Sequence[float], capacity: Sequence[int]) -> list[int]:
+    """Whole numbers that sum to `total`, near `wanted`, none above its capacity.
+
+    Floors first, then one more each in the order of the largest remainder (ties: first in order) until the sum is met.
+
+    Args:
+        total: the sum; where the capacities do not reach it, their sum.
+        wanted: real numbers ≥ 0 that sum to about `total`.
+        capacity: upper bounds.
+    """
+    total = min(total, sum(capacity))
+    counts = [min(int(want), cap) for want, cap in zip(wanted, capacity, strict=True)]
+    order = sorted(range(len(counts)), key=lambda index: (-(wanted[index] - int(wanted[index])), index))
+    while sum(counts) > total:
+        for index in reversed(order):
+            if counts[index] and sum(counts) > total:
+                counts[index] -= 1
+    while sum(counts) < total:
+        for index in order:
+            if counts[index] < capacity[index] and sum(counts) < total:
+                counts[index] += 1
+    return counts

@@ -1,0 +1,16 @@
+"""Single weights (unstructured)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prune_search.recipe.axes import GRANULARITIES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@GRANULARITIES.register("weight", summary="single weights (unstructured)")
+def weight(tensor: Tensor) -> Tensor:
+    """A weight tensor as [units, weights of a unit]: every weight is a unit."""
+    return tensor.reshape(-1, 1)

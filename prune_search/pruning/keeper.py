@@ -1,0 +1,71 @@
+"""Keeps masked weights at exactly zero while the network is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.pruning.masks import MaskSet
+from prune_search.training.loop import Hook
+from prune_search.training.optimizers import zero_masked
+
+
+class MaskKeeper:
+    """The mask that holds now.
+
+    A masked weight and its optimizer buffers are set to 0 when the mask is set, and the gradient of a masked weight is
+    set to 0 before every optimizer step. Weight decay and momentum of zeros are zeros, so the weight stays exactly 0,
+    at the cost of one multiplication of the gradients per step.
+    """
+
+    def __init__(self, model: nn.Module, masks: MaskSet, optimizer: torch.optim.Optimizer) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.parameters = dict(model.named_parameters())
+        self.masks = masks
+        self.set(masks)
+
+    def set(self, masks: MaskSet) -> None:
+        """Hold another mask from now on."""
+        masks.apply(self.model)
+        self._pairs = []
+        self.masks = masks
+        for name, mask in masks.items():
+            if bool(mask.all()):
+                continue
+            weight = self.parameters[name]
+            factor = torch.empty_like(weight, requires_grad=False).copy_(mask)
+            self._pairs.append((weight, factor))
+            zero_masked(self.optimizer, weight, mask.to(weight.device))
+
+    def _mask_gradients(self, step: int) -> None:
+        present = [(weight.grad, factor) for weight, factor in self._pairs if weight.grad is not None]
+        if present:
+            gradients, factors = zip(*present, strict=True)
+            torch._foreach_mul_(gradients, factors)
+
+    def _state(self) -> dict[str, Tensor]:
+        units = {f"units/{name}": torch.tensor(pair) for name, pair in self.masks.units.items()}
+        asked = {} if self.masks.asked is None else {"asked": torch.tensor(self.masks.asked, dtype=torch.float64)}
+        return {**{f"mask/{name}": mask for name, mask in self.masks.items()}, **units, **asked}
+
+    def _load(self, state: Mapping[str, Tensor]) -> None:
+        self.set(masks_of(state, list(self.masks)))
+
+    def hook(self) -> Hook:
+        """The hook that keeps the mask. It comes after hooks that want the gradients of masked weights."""
+        return Hook("mask", after_backward=self._mask_gradients, state=self._state, load=self._load)
+
+
+def masks_of(state: Mapping[str, Tensor], names: list[str]) -> MaskSet:
+    """The mask in a stored state of a `MaskKeeper`, layers in the order of `names`."""
+    masks = {name: state[f"mask/{name}"].cpu() for name in names}
+    units = {name: pair for name in names if f"units/{name}" in state for pair in [_pair(state[f"units/{name}"])]}
+    asked = (int(state["asked"][0]), float(state["asked"][1])) if "asked" in state else None
+    return MaskSet(masks, units, asked)
+
+
+def _pair(tensor: Tensor) -> tuple[int, int]:
+    return int(tensor[0]), int(tensor[1])

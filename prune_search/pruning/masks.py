@@ -1,0 +1,171 @@
+"""Masks: exact selection with a stated tie order, application, receipt and digest.
+
+Ties: of equal scores the unit that comes first is kept; layers are in the network's module order, and units within a
+layer in row-major order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.training.digests import masks_digest
+
+UnitMasks = dict[str, Tensor]
+
+
+class ScoreError(Exception):
+    """A score is not a number, so that no order exists."""
+
+
+@dataclass(frozen=True)
+class LayerReceipt:
+    """What was asked of a layer and what it got.
+
+    Attributes:
+        name: of the weight parameter.
+        total: weights.
+        kept: weights kept.
+        units: units of the granularity; 0 for a layer that takes no part.
+        units_kept: units kept.
+    """
+
+    name: str
+    total: int
+    kept: int
+    units: int
+    units_kept: int
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Asked and reached, per layer and in total.
+
+    Attributes:
+        asked: the asked sparsity of the units of the layers in scope.
+        reached: 1 - kept/total over all convolution and linear weights, layers that take no part counted as kept.
+        units_asked: units to keep.
+        units_kept: units kept.
+        layers: one per convolution or linear weight, in module order.
+    """
+
+    asked: float
+    reached: float
+    units_asked: int
+    units_kept: int
+    layers: tuple[LayerReceipt, ...]
+
+    @property
+    def collapsed(self) -> int:
+        """Layers with nothing left."""
+        return sum(layer.kept == 0 for layer in self.layers)
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data for records and JSON."""
+        layers = [vars(layer) for layer in self.layers]
+        return {**vars(self), "layers": layers, "collapsed": self.collapsed}
+
+
+@dataclass(frozen=True, eq=False)
+class MaskSet(Mapping[str, Tensor]):
+    """One bool tensor per convolution or linear weight, True where it is kept.
+
+    Attributes:
+        masks: by parameter name, in module order; layers that take no part are all True.
+        units: units per layer that takes part, with the units kept: name -> (units, kept).
+        asked: the asked kept units, and the asked sparsity.
+    """
+
+    masks: Mapping[str, Tensor]
+    units: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    asked: tuple[int, float] | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.masks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.masks)
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of names, shapes and bits, in hex."""
+        return masks_digest(self.masks)
+
+    def sparsity(self) -> float:
+        """1 - kept/total over all convolution and linear weights."""
+        total = sum(mask.numel() for mask in self.masks.values())
+        kept = sum(int(mask.sum()) for mask in self.masks.values())
+        return 1.0 - kept / total if total else 0.0
+
+    def receipt(self) -> Receipt:
+        """Asked and reached, per layer and in total."""
+        layers = tuple(
+            LayerReceipt(name, mask.numel(), int(mask.sum()), *self.units.get(name, (0, 0)))
+            for name, mask in self.masks.items()
+        )
+        kept = sum(count for _, count in self.units.values())
+        reached = self.sparsity()
+        asked_units, asked = self.asked if self.asked is not None else (kept, reached)
+        return Receipt(asked, reached, asked_units, kept, layers)
+
+    def apply(self, model: nn.Module) -> None:
+        """Set the masked weights of `model` to exactly 0 (never to -0).
+
+        Raises:
+            KeyError: a parameter is missing in the model.
+        """
+        parameters = dict(model.named_parameters())
+        with torch.no_grad():
+            for name, mask in self.masks.items():
+                weight = parameters[name]
+                weight.masked_fill_(~mask.to(weight.device), 0.0)
+
+
+def keep_all(weights: Mapping[str, Tensor]) -> MaskSet:
+    """A mask that keeps every weight."""
+    return MaskSet({name: torch.ones(weight.shape, dtype=torch.bool) for name, weight in weights.items()})
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Layers whose units compete with each other, and how many of them are kept."""
+
+    names: tuple[str, ...]
+    kept: int
+
+
+def select(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], pools: list[Pool]) -> UnitMasks:
+    """Keep exactly the highest-scored units of each pool.
+
+    Args:
+        scores: per layer, [units], larger is kept.
+        candidates: per layer, bool [units]: units that may be kept.
+        pools: who competes with whom.
+
+    Returns:
+        Per layer, bool [units]. A pool keeps as many units as it says, or all its candidates where they are fewer.
+
+    Raises:
+        ScoreError: a candidate's score is not a number.
+    """
+    kept: UnitMasks = {}
+    for pool in pools:
+        pooled = torch.cat([scores[name].detach().reshape(-1).cpu() for name in pool.names])
+        allowed = torch.cat([candidates[name].reshape(-1).cpu() for name in pool.names])
+        if bool(torch.isnan(pooled[allowed]).any()):
+            raise ScoreError(f"the score of {pool.names[0]} or a later layer is not a number")
+        places = torch.nonzero(allowed).squeeze(1)
+        order = torch.sort(pooled[places], descending=True, stable=True).indices
+        chosen = torch.zeros(pooled.numel(), dtype=torch.bool)
+        chosen[places[order[: pool.kept]]] = True
+        sizes = [scores[name].numel() for name in pool.names]
+        kept.update(zip(pool.names, chosen.split(sizes), strict=True))
+    return kept

@@ -1,0 +1,236 @@
+"""Papers as values: each preset is what its paper does, at the paper's length, in the blocks of a recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prune_search.recipe.axes import PRESETS
+
+LOTTERY = "Frankle & Carbin 2019, The Lottery Ticket Hypothesis, 1803.03635"
+RENDA = "Renda, Frankle & Carbin 2020, Comparing Rewinding and Fine-tuning, 2003.02389"
+SNIP = "Lee, Ajanthan & Torr 2019, SNIP, 1810.02340"
+FORCE = "de Jorge et al. 2021, Progressive Skeletonization, 2006.09081"
+GREG = "Wang et al. 2021, Neural Pruning via Growing Regularization, 2012.09243"
+LIU = "Liu et al. 2019, Rethinking the Value of Network Pruning, 1810.05270"
+
+Blocks = dict[str, Any]
+
+
+def _global_magnitude(sparsity: Any) -> Blocks:
+    return {"at": "end", "criterion": "magnitude", "sparsity": sparsity, "scope": "global"}
+
+
+def _twenty_percent_per_round() -> Blocks:
+    return _global_magnitude({"per_round": 0.2})
+
+
+@PRESETS.register("dense", summary="control: the dense network, nothing pruned")
+def dense() -> Blocks:
+    """Train, and stop there."""
+    return {"mask": {"at": "end", "criterion": "all", "sparsity": 0}, "weights": {"at": "end"}, "retrain": "none"}
+
+
+@PRESETS.register("random", summary="control: a random mask at initialization, Erdős–Rényi-kernel densities")
+def random() -> Blocks:
+    """A random mask, trained from the start."""
+    return {
+        "mask": {"at": "0it", "criterion": "random", "sparsity": 0.9, "scope": "erk"},
+        "weights": {"at": "0it"},
+        "retrain": {"until": "end"},
+    }
+
+
+@PRESETS.register(
+    "magnitude-after-training",
+    summary="prune the trained network by magnitude, then train on at a small rate",
+    source="Han et al. 2015, Learning both Weights and Connections, 1506.02626",
+)
+def magnitude_after_training() -> Blocks:
+    """One-shot global magnitude pruning."""
+    return {
+        "mask": _global_magnitude(0.9),
+        "weights": {"at": "end"},
+        "retrain": {"steps": "5ep", "clock": {"hold": 0.001}},
+    }
+
+
+@PRESETS.register(
+    "lottery-ticket",
+    summary="iterative magnitude pruning, the weights rewound to initialization after each round",
+    source=LOTTERY,
+)
+def lottery_ticket() -> Blocks:
+    """1 - .8^11 = .914 after eleven rounds."""
+    return {
+        "mask": _twenty_percent_per_round(),
+        "weights": {"at": "0it"},
+        "retrain": {"until": "end"},
+        "rounds": 11,
+    }
+
+
+@PRESETS.register(
+    "late-rewinding",
+    summary="iterative magnitude pruning, the weights rewound to an early step of training",
+    source="Frankle et al. 2019, Stabilizing the Lottery Ticket Hypothesis, 1903.01611",
+)
+def late_rewinding() -> Blocks:
+    """The clock follows the weights: it goes on at the step that they are rewound to."""
+    return {
+        "mask": _twenty_percent_per_round(),
+        "weights": {"at": "500it"},
+        "retrain": {"until": "end"},
+        "rounds": 11,
+    }
+
+
+@PRESETS.register("fine-tune", summary="one-shot magnitude pruning, trained on at the final rate", source=RENDA)
+def fine_tune() -> Blocks:
+    """The first of Renda's three."""
+    return {
+        "mask": _global_magnitude(0.9),
+        "weights": {"at": "end"},
+        "retrain": {"steps": "4ep", "clock": {"hold": "final"}},
+    }
+
+
+@PRESETS.register("weight-rewinding", summary="weights and learning rate rewound a few epochs", source=RENDA)
+def weight_rewinding() -> Blocks:
+    """The second of Renda's three."""
+    return {"mask": _global_magnitude(0.9), "weights": {"at": "end-4ep"}, "retrain": {"until": "end"}}
+
+
+@PRESETS.register(
+    "learning-rate-rewinding",
+    summary="iterative magnitude pruning, the weights kept and only the learning rate rewound",
+    source=RENDA,
+)
+def learning_rate_rewinding() -> Blocks:
+    """The third of Renda's three, in rounds."""
+    return {
+        "mask": _twenty_percent_per_round(),
+        "weights": {"at": "end"},
+        "retrain": {"until": "end", "clock": "end-4ep"},
+        "rounds": 11,
+    }
+
+
+def _at_initialization(mask: Blocks) -> Blocks:
+    return {
+        "mask": {"at": "0it", **mask, "scope": "global"},
+        "weights": {"at": "0it"},
+        "retrain": {"until": "end"},
+    }
+
+
+@PRESETS.register("snip", summary="connection sensitivity at initialization, one shot", source=SNIP)
+def snip() -> Blocks:
+    """The released TensorFlow code trains a separately drawn initialization: ``weights.transform: [reinit]``."""
+    score = {"batches": 1, "loss": "cross-entropy", "mode": "train"}
+    return _at_initialization({"criterion": "snip", "score": score, "sparsity": 0.95})
+
+
+@PRESETS.register("force", summary="snip in sixty iterations, what was removed can come back", source=FORCE)
+def force() -> Blocks:
+    """Foresight connection sensitivity, not nested."""
+    score = {"iterations": 60, "path": "exponential", "nested": False}
+    return _at_initialization({"criterion": "snip", "score": score, "sparsity": 0.99})
+
+
+@PRESETS.register("iterative-snip", summary="snip in sixty iterations, nested", source=FORCE)
+def iterative_snip() -> Blocks:
+    """What one iteration removed stays removed."""
+    score = {"iterations": 60, "path": "exponential", "nested": True}
+    return _at_initialization({"criterion": "snip", "score": score, "sparsity": 0.99})
+
+
+def _growing_penalty(**options: Any) -> Blocks:
+    return {
+        "name": "growing-penalty",
+        "step": 1.0e-4,
+        "every": "10it",
+        "ceiling": 1.0,
+        **options,
+        "stabilise": "10000it",
+        "optimizer": {"lr": 1.0e-3},
+    }
+
+
+def _filters(**more: Any) -> Blocks:
+    return {"at": "end", **more, "criterion": "l1", "sparsity": 0.5, "scope": "uniform", "granularity": "filter"}
+
+
+def _greg_retrain() -> Blocks:
+    schedule = {"name": "step", "rates": [1.0e-2, 1.0e-3, 1.0e-4], "at": ["60ep", "90ep"]}
+    return {"steps": "120ep", "schedule": schedule}
+
+
+@PRESETS.register("greg-1", summary="a penalty that grows on the filters that go, then removal", source=GREG)
+def greg_1() -> Blocks:
+    """Growing regularization on a set chosen at the start."""
+    return {
+        "mask": _filters(),
+        "weights": {"at": "end", "transform": [_growing_penalty()]},
+        "retrain": _greg_retrain(),
+    }
+
+
+@PRESETS.register("greg-2", summary="a penalty that rises on all filters tells them apart, then grows", source=GREG)
+def greg_2() -> Blocks:
+    """Growing regularization on a set chosen by the response to a rising penalty."""
+    rising = {
+        "name": "rising-penalty",
+        "step": 1.0e-5,
+        "every": "10it",
+        "until": 1.0e-2,
+        "optimizer": {"lr": 1.0e-3},
+    }
+    return {
+        "mask": _filters(prepare=rising),
+        "weights": {"at": "prepared", "transform": [_growing_penalty(kept=-1.0e-4)]},
+        "retrain": _greg_retrain(),
+    }
+
+
+@PRESETS.register(
+    "gradual-magnitude",
+    summary="magnitude pruning along a cubic path while the network is trained",
+    source="Zhu & Gupta 2017, To Prune or Not to Prune, 1710.01878",
+)
+def gradual_magnitude() -> Blocks:
+    """Everything is kept at k1; the dynamics prune."""
+    dynamics = {
+        "name": "gradual",
+        "criterion": "magnitude",
+        "path": "cubic",
+        "from": "5%",
+        "until": "75%",
+        "every": "100it",
+    }
+    return {
+        "mask": {"at": "0it", "criterion": "all", "sparsity": 0.9, "scope": "global"},
+        "weights": {"at": "0it"},
+        "retrain": {"until": "end", "dynamics": dynamics},
+    }
+
+
+@PRESETS.register("scratch-e", summary="the pruned architecture, newly drawn, trained for the same epochs", source=LIU)
+def scratch_e() -> Blocks:
+    """Does the inherited weight matter, or only the architecture?"""
+    return {
+        "mask": _filters(),
+        "weights": {"at": "0it", "transform": ["reinit"]},
+        "retrain": {"until": "end"},
+    }
+
+
+@PRESETS.register(
+    "control-shuffle",
+    summary="control: snip's densities with each layer's mask shuffled and the weights drawn anew",
+    source="Frankle et al. 2021, Pruning Neural Networks at Initialization: Why Are We Missing the Mark?, 2009.08576",
+)
+def control_shuffle() -> Blocks:
+    """The same densities, another mask."""
+    blocks = _at_initialization({"criterion": "snip", "sparsity": 0.9, "control": "shuffle"})
+    blocks["weights"]["transform"] = ["reinit"]
+    return blocks

@@ -1,0 +1,30 @@
+"""Who competes with whom: all layers together, or each for itself."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from prune_search.pruning.counts import keep_count
+from prune_search.recipe.axes import SCOPES
+
+if TYPE_CHECKING:
+    from prune_search.pruning.finding import LayerUnits
+    from prune_search.pruning.masks import Pool
+
+
+@SCOPES.register("global", summary="all units compete with each other; ⌊kN+½⌋ of N are kept")
+def global_(layers: list[LayerUnits], share: Decimal) -> list[Pool]:
+    """One pool of all layers."""
+    from prune_search.pruning.masks import Pool
+
+    total = sum(layer.units for layer in layers)
+    return [Pool(tuple(layer.name for layer in layers), keep_count(total, share))]
+
+
+@SCOPES.register("uniform", summary="the same share in every layer; ⌊kn+½⌋ of a layer's n units are kept")
+def uniform(layers: list[LayerUnits], share: Decimal) -> list[Pool]:
+    """One pool per layer."""
+    from prune_search.pruning.masks import Pool
+
+    return [Pool((layer.name,), keep_count(layer.units, share)) for layer in layers]

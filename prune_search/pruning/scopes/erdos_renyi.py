@@ -1,0 +1,69 @@
+"""Erdős–Rényi densities: small layers are kept denser. With and without the kernel's size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from prune_search.pruning.counts import allocate, keep_count
+from prune_search.recipe.axes import SCOPES
+
+if TYPE_CHECKING:
+    from prune_search.pruning.finding import LayerUnits
+    from prune_search.pruning.masks import Pool
+
+EXACT = "counts are rounded by largest remainder, so that exactly ⌊kN+½⌋ units are kept in all"
+
+
+def densities(raw: list[float], sizes: list[int], share: float) -> list[float]:
+    """Layer densities min(1, ε·raw) with ε such that the kept share of all units is `share`.
+
+    Layers that ε would take above 1 are dense, and ε is solved again for the rest (Evci et al. 2020, 1911.11134, A.1).
+
+    Args:
+        raw: relative densities, above 0.
+        sizes: units per layer.
+        share: kept share, 0 to 1.
+    """
+    dense: set[int] = set()
+    while True:
+        rest = [index for index in range(len(raw)) if index not in dense]
+        wanted = share * sum(sizes) - sum(sizes[index] for index in dense)
+        weight = sum(raw[index] * sizes[index] for index in rest)
+        epsilon = wanted / weight if weight else 0.0
+        over = {index for index in rest if epsilon * raw[index] > 1.0}
+        if not over:
+            return [1.0 if index in dense else max(0.0, epsilon * raw[index]) for index in range(len(raw))]
+        dense |= over
+
+
+def _pools(layers: list[LayerUnits], share: Decimal, relative: Callable[[tuple[int, ...]], float]) -> list[Pool]:
+    from prune_search.pruning.masks import Pool
+
+    sizes = [layer.units for layer in layers]
+    wanted = densities([relative(layer.shape) for layer in layers], sizes, float(share))
+    counts = [density * size for density, size in zip(wanted, sizes, strict=True)]
+    kept = allocate(keep_count(sum(sizes), share), counts, [layer.available for layer in layers])
+    return [Pool((layer.name,), count) for layer, count in zip(layers, kept, strict=True)]
+
+
+@SCOPES.register(
+    "er",
+    summary=f"density ∝ (n_in + n_out) / (n_in · n_out); {EXACT}",
+    source="Mocanu et al. 2018, 1707.04780",
+)
+def erdos_renyi(layers: list[LayerUnits], share: Decimal) -> list[Pool]:
+    """Erdős–Rényi densities of a layer's input and output units."""
+    return _pools(layers, share, lambda shape: (shape[0] + shape[1]) / (shape[0] * shape[1]))
+
+
+@SCOPES.register(
+    "erk",
+    summary=f"density ∝ sum(shape) / prod(shape), the kernel's size counted; {EXACT}",
+    source="Evci et al. 2020, Rigging the Lottery, 1911.11134",
+)
+def erdos_renyi_kernel(layers: list[LayerUnits], share: Decimal) -> list[Pool]:
+    """Erdős–Rényi-kernel densities."""
+    return _pools(layers, share, lambda shape: sum(shape) / math.prod(shape))

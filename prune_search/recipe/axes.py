@@ -1,0 +1,96 @@
+"""Every axis of a recipe. A new value of one is a function in one file of the packages named here, and nothing else."""
+
+from __future__ import annotations
+
+from prune_search.recipe.registry import Axis
+
+DATASETS = Axis(
+    "data set",
+    "task.data",
+    ("prune_search.tasks.datasets",),
+    # train_examples: how many, known before the data are read, so that `validate` can resolve epochs; 0 where unknown.
+    {"train_examples": 0, "classes": 0, "shape": (), "embedded": False},
+)
+MODELS = Axis("model", "task.model", ("prune_search.tasks.models",))
+METRICS = Axis("metric", "search.objectives", ("prune_search.tasks.metrics",), {"best": "maximize", "split": ""})
+INITS = Axis("initializer", "train.init", ("prune_search.training.initializers",), {"draws": True})
+OPTIMIZERS = Axis("optimizer", "train.optimizer", ("prune_search.training.optimizers",))
+SCHEDULES = Axis("learning-rate schedule", "train.schedule", ("prune_search.training.schedules",))
+AUGMENTATIONS = Axis("augmentation", "train.augment", ("prune_search.training.augmentations",))
+LOSSES = Axis("loss", "mask.score.loss", ("prune_search.training.losses",))
+CRITERIA = Axis(
+    "criterion",
+    "mask.criterion",
+    ("prune_search.pruning.criteria",),
+    # kind: static, scheduled, sampled or latent. reduce: how the scores of a group's weights become the group's score.
+    # keeps_all: the mask keeps everything, and the sparsity is for the dynamics. oracle: an independent slow definition.
+    # granularities: those it goes with, or None for all. sparsity: the forms of sparsity that it takes.
+    {
+        "kind": "static",
+        "reduce": "sum-abs",
+        "keeps_all": False,
+        "needs_data": False,
+        "trains": False,
+        "granularities": None,
+        "sparsity": ("final", "per_round"),
+        "oracle": None,
+        "convolutional_default": False,
+    },
+)
+PATHS = Axis("sparsity path", "mask.score.path", ("prune_search.pruning.paths",))
+GRANULARITIES = Axis(
+    "granularity",
+    "mask.granularity",
+    ("prune_search.pruning.granularities",),
+    # output_layer: whether the output layer takes part. fixed_sparsity: from the options to the only possible sparsity.
+    # structured: a unit is more than one weight.
+    {"output_layer": True, "fixed_sparsity": None, "convolutional_default": False, "structured": False},
+)
+SCOPES = Axis(
+    "scope",
+    "mask.scope",
+    ("prune_search.pruning.scopes",),
+    {"granularities": None, "sparsity": ("final", "per_round")},
+)
+CONTROLS = Axis("control", "mask.control", ("prune_search.pruning.controls",), {"with_dynamics": True})
+STABILITIES = Axis("stability", "mask.at.stable")
+TRANSFORMS = Axis(
+    "transform",
+    "weights.transform",
+    ("prune_search.pruning.transforms",),
+    # place: "transform" (sees the mask), "prepare" (runs before there is one) or "both". trains: it takes steps.
+    # redraws: it needs an initializer that draws.
+    {"place": "transform", "trains": False, "needs_data": False, "granularities": None, "redraws": False},
+)
+DYNAMICS = Axis(
+    "dynamics",
+    "retrain.dynamics",
+    ("prune_search.pruning.dynamics",),
+    # starts_from: "all" where it needs a mask that keeps everything, "mask" where it moves a given one.
+    {"kind": "scheduled", "starts_from": "mask", "granularities": None, "scopes": None},
+)
+SAMPLERS = Axis("sampler", "search.sampler", ("prune_search.search.samplers",))
+SCHEDULERS = Axis("scheduler", "search.scheduler", ("prune_search.search.schedulers",))
+PRESETS = Axis("preset", "preset", ("prune_search.pruning.presets",))
+
+AXES: tuple[Axis, ...] = (
+    DATASETS,
+    MODELS,
+    METRICS,
+    INITS,
+    OPTIMIZERS,
+    SCHEDULES,
+    AUGMENTATIONS,
+    LOSSES,
+    CRITERIA,
+    PATHS,
+    GRANULARITIES,
+    SCOPES,
+    CONTROLS,
+    STABILITIES,
+    TRANSFORMS,
+    DYNAMICS,
+    SAMPLERS,
+    SCHEDULERS,
+    PRESETS,
+)

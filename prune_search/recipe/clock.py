@@ -1,0 +1,205 @@
+"""Where a recipe's steps lie, in iterations: needs the length of an epoch, and nothing else.
+
+There is one training clock, from 0 to K. A retraining that goes on on it takes the learning rate and the data order of
+its place; one whose rate is held, or that has a schedule of its own, takes the data order from K on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from prune_search.recipe import axes
+from prune_search.recipe.fields import child
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.recipe import Named, Recipe
+from prune_search.recipe.step import MOST_ITERATIONS, Step
+
+Rate = Callable[[int], float]
+
+SAMPLES = 2000
+LEAST_SHARE_OF_PEAK = 1e-3
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A recipe's places in iterations.
+
+    Attributes:
+        epoch: iterations in an epoch.
+        total: K.
+        k1: where the mask is found on its trajectory.
+        k2: where the weights are taken on trajectory 1; None for ``end`` (the current trajectory) and ``prepared``.
+        trained: how far trajectory 1 is trained.
+        retrain_steps: iterations of one retraining; 0 for ``none``.
+        order_from: the clock's step from which the retraining takes its data order.
+        rate: the retraining's learning rate at its own step t.
+        clock: the retraining's place on the clock, or None where its rate is held or it has a schedule of its own.
+    """
+
+    epoch: int
+    total: int
+    k1: int
+    k2: int | None
+    trained: int
+    retrain_steps: int
+    order_from: int
+    rate: Rate
+    clock: int | None
+
+
+def rate_of(schedule: Named, base: float, total: int, epoch: int, path: str = "schedule") -> Rate:
+    """A registered learning-rate schedule as a function of the step.
+
+    Raises:
+        UserError: its options do not fit the clock; said of `path`.
+    """
+    try:
+        rate: Rate = schedule.entry(axes.SCHEDULES).make(base, total, epoch, **schedule.options)
+    except UserError as error:
+        raise UserError(replace(problem, path=child(path, problem.path)) for problem in error.problems) from None
+    return rate
+
+
+def base_rate(optimizer: Named) -> float:
+    """The peak learning rate of a registered optimizer."""
+    return float(optimizer.options["lr"])
+
+
+def train_rate(recipe: Recipe, epoch: int) -> Rate:
+    """Learning rate of trajectory 1 by step."""
+    total = Step.parse(recipe.train["steps"]).resolve(0, epoch)
+    return rate_of(
+        recipe.named(axes.SCHEDULES, "train", "schedule"), base_rate(recipe.optimizer), total, epoch, "train.schedule"
+    )
+
+
+def resolve(recipe: Recipe, epoch: int) -> Timeline:
+    """Place every step of a recipe.
+
+    Args:
+        recipe: the recipe.
+        epoch: iterations in an epoch, ⌊training examples / batch⌋, at least 1.
+
+    Raises:
+        UserError: a place past the end or before the beginning, or a retraining whose rate is next to nothing.
+    """
+    problems: list[Problem] = []
+    total = Step.parse(recipe.train["steps"]).resolve(0, epoch)
+    if total > MOST_ITERATIONS:
+        problems.append(Problem("train.steps", f"is {total} iterations; at most {MOST_ITERATIONS} are allowed", form=False))
+    k1 = _place("mask.at", recipe.mask["at"], total, epoch, problems)
+    k2 = _k2(recipe, k1, total, epoch, problems)
+    trained = max(k1, k2 if k2 is not None else (total if recipe.weights["at"] == "end" else k1))
+    start = _Start(recipe, epoch, total, k1, problems)
+    steps = start.steps() if recipe.retrain is not None else 0
+    if recipe.retrain is not None and "dynamics" in recipe.retrain and steps == 0:
+        problems.append(Problem("retrain", "has no steps in which its dynamics could move the mask", form=False))
+    if problems:
+        raise UserError(problems)
+    rate = start.rate(steps)
+    if recipe.retrain is not None:
+        _check_rate(recipe, rate, steps, total, epoch)
+    order_from = total if start.clock is None else start.clock
+    return Timeline(epoch, total, k1, k2, trained, steps, order_from, rate, start.clock)
+
+
+def _place(path: str, written: str, total: int, epoch: int, problems: list[Problem]) -> int:
+    step = Step.parse(written).resolve(total, epoch)
+    if not 0 <= step <= total:
+        where = "past the end" if step > total else "before the beginning"
+        message = f"{written} is {where} of the training clock (train.steps is {total}it, an epoch {epoch}it)"
+        problems.append(Problem(path, message, form=False))
+        return min(max(step, 0), total)
+    return step
+
+
+def _k2(recipe: Recipe, k1: int, total: int, epoch: int, problems: list[Problem]) -> int | None:
+    at = recipe.weights["at"]
+    if at == "mask":
+        return k1
+    if at in ("end", "prepared"):
+        return None
+    return _place("weights.at", at, total, epoch, problems)
+
+
+@dataclass
+class _Start:
+    """Where the retraining stands on the clock, and how fast it learns."""
+
+    recipe: Recipe
+    epoch: int
+    total: int
+    k1: int
+    problems: list[Problem]
+
+    @property
+    def written(self) -> Any:
+        """The clock as written; None with a schedule of its own."""
+        return (self.recipe.retrain or {}).get("clock")
+
+    @property
+    def clock(self) -> int | None:
+        written = self.written
+        if written is None or isinstance(written, Mapping):
+            return None
+        if written == "mask":
+            return self.k1
+        return min(max(Step.parse(written).resolve(self.total, self.epoch), 0), self.total)
+
+    def steps(self) -> int:
+        retrain = self.recipe.retrain or {}
+        written = self.written
+        if isinstance(written, str) and written != "mask":
+            _place("retrain.clock", written, self.total, self.epoch, self.problems)
+        clock = self.clock
+        if "until" in retrain:
+            until = _place("retrain.until", retrain["until"], self.total, self.epoch, self.problems)
+            if until < (clock or 0):
+                text = f"{retrain['until']} lies before the retraining's clock ({clock}it of {self.total}it)"
+                self.problems.append(Problem("retrain.until", text, form=False))
+            return max(until - (clock or 0), 0)
+        steps = Step.parse(retrain["steps"]).resolve(self.total, self.epoch)
+        if clock is not None and clock + steps > self.total:
+            text = f"{retrain['steps']} from the clock's {clock}it goes past its end ({self.total}it)"
+            self.problems.append(Problem("retrain.steps", text, form=False))
+        if steps > MOST_ITERATIONS:
+            text = f"is {steps} iterations; at most {MOST_ITERATIONS} are allowed"
+            self.problems.append(Problem("retrain.steps", text, form=False))
+        return steps
+
+    def rate(self, steps: int) -> Rate:
+        recipe, retrain = self.recipe, self.recipe.retrain or {}
+        optimizer = Named.of(axes.OPTIMIZERS, retrain["optimizer"]) if retrain else recipe.optimizer
+        base = base_rate(optimizer)
+        if "schedule" in retrain:
+            schedule = Named.of(axes.SCHEDULES, retrain["schedule"])
+            return rate_of(schedule, base, steps, self.epoch, "retrain.schedule")
+        schedule = recipe.named(axes.SCHEDULES, "train", "schedule")
+        on_clock = rate_of(schedule, base, self.total, self.epoch, "train.schedule")
+        if isinstance(self.written, Mapping):
+            held = self.written["hold"]
+            rate = on_clock(max(self.total - 1, 0)) if held == "final" else float(held)
+            return lambda step: rate
+        clock = self.clock or 0
+        return lambda step: on_clock(clock + step)
+
+
+def _sampled(steps: int) -> range:
+    return range(0, steps, max(1, steps // SAMPLES))
+
+
+def _check_rate(recipe: Recipe, rate: Rate, steps: int, total: int, epoch: int) -> None:
+    """A retraining whose rate is under a thousandth of the peak for over half its steps trains nothing."""
+    on_clock = train_rate(recipe, epoch)
+    peak = max((on_clock(step) for step in _sampled(total)), default=0.0)
+    rates = [rate(step) for step in _sampled(steps)]
+    small = sum(value < LEAST_SHARE_OF_PEAK * peak for value in rates)
+    if small * 2 > len(rates):
+        path = "retrain.schedule" if "schedule" in (recipe.retrain or {}) else "retrain.clock"
+        message = (
+            f"the learning rate is under a thousandth of the peak ({peak:g}) for over half of the {steps} steps of the "
+            f"retraining (it ends at {rates[-1]:.3g}): hold a rate, or set the clock back"
+        )
+        raise UserError([Problem(path, message, form=False)])

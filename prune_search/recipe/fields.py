@@ -1,0 +1,279 @@
+"""How each kind of key is read: a small frozen value per kind, from what stands in a file to its canonical form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prune_search.recipe.problems import Problem, not_one_of, shown, suggestion
+from prune_search.recipe.registry import REQUIRED, Axis, Entry, Field, Option
+from prune_search.recipe.step import Step
+
+BAD: Any = type("Bad", (), {"__repr__": lambda self: "bad"})()
+
+
+@dataclass
+class Reading:
+    """What is gathered while a file is read.
+
+    Attributes:
+        problems: everything that is wrong, in the order of the file.
+        outer_optimizer: the canonical optimizer that an optimizer given in part inside a phase is merged over.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    outer_optimizer: Mapping[str, Any] | None = None
+
+    def wrong(self, path: str, message: str, form: bool = True) -> Any:
+        self.problems.append(Problem(path, message, form=form))
+        return BAD
+
+
+def child(path: str, key: object) -> str:
+    """The path of a key below `path`."""
+    return f"{path}.{key}" if path else str(key)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite number in a range."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def describe(self) -> str:
+        left = f"{'>' if self.above else '≥'} {self.low:g}" if math.isfinite(self.low) else ""
+        right = f"{'<' if self.below else '≤'} {self.high:g}" if math.isfinite(self.high) else ""
+        return f"a number {' and '.join(filter(None, (left, right)))}".strip()
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        if isinstance(raw, bool) or not isinstance(raw, int | float):
+            return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)})")
+        if isinstance(raw, int) and abs(raw) > 10**300:
+            return reading.wrong(path, f"is too large (got {shown(raw)})")
+        value = float(raw)
+        fits = math.isfinite(value) and (value > self.low if self.above else value >= self.low)
+        fits = fits and (value < self.high if self.below else value <= self.high)
+        # 0.0 is added so that -0.0 and 0.0, which are equal, have one written form.
+        return value + 0.0 if fits else reading.wrong(path, f"must be {self.describe()} (got {shown(raw)})")
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A whole number in a range."""
+
+    low: int = 0
+    high: int = 10**9
+
+    def describe(self) -> str:
+        return f"a whole number from {self.low} to {self.high}"
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        if isinstance(raw, bool) or not isinstance(raw, int) or not self.low <= raw <= self.high:
+            return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)})")
+        return raw
+
+
+@dataclass(frozen=True)
+class Flag:
+    """true or false."""
+
+    def describe(self) -> str:
+        return "true or false"
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        return raw if isinstance(raw, bool) else reading.wrong(path, f"must be true or false (got {shown(raw)})")
+
+
+@dataclass(frozen=True)
+class Word:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def describe(self) -> str:
+        return ", ".join(self.words)
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        if isinstance(raw, str) and raw in self.words:
+            return raw
+        return reading.wrong(path, f"{not_one_of(raw, self.words)}")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A short text on one line."""
+
+    limit: int = 400
+
+    def describe(self) -> str:
+        return f"a text of at most {self.limit} characters"
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        if isinstance(raw, str) and 0 < len(raw) <= self.limit and raw.isprintable():
+            return raw
+        return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)})")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place on a training clock, or one of a few words that name one."""
+
+    words: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        return "a step (3ep, 120it, 5%, end, end-3ep)" + "".join(f" or {word}" for word in self.words)
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        if isinstance(raw, str) and raw in self.words:
+            return raw
+        return _read_step(raw, path, reading, self.describe())
+
+
+@dataclass(frozen=True)
+class Length:
+    """A length of training. It is no place: it does not count back from an end."""
+
+    positive: bool = False
+    absolute: bool = False
+
+    def describe(self) -> str:
+        share = "" if self.absolute else ", 5%"
+        return f"a {'positive ' if self.positive else ''}length (3ep, 120it, 3ep20it{share})"
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        text = _read_step(raw, path, reading, self.describe())
+        if text is BAD:
+            return BAD
+        step = Step.parse(text)
+        if step.back or (self.absolute and step.relative) or (self.positive and step.place(Step(unit="it")) == "start"):
+            return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)})")
+        return text
+
+
+def _read_step(raw: Any, path: str, reading: Reading, expected: str) -> Any:
+    if not isinstance(raw, str):
+        hint = f" (did you mean '{raw}it'?)" if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) < 10**12 else ""
+        return reading.wrong(path, f"must be {expected} (got {shown(raw)}){hint}")
+    try:
+        return str(Step.parse(raw))
+    except ValueError as error:
+        return reading.wrong(path, f"{shown(raw)} {error}")
+
+
+@dataclass(frozen=True)
+class ListOf:
+    """A list of values of one kind. A single value is a list of one."""
+
+    item: Field
+    least: int = 0
+    most: int = 100
+
+    def describe(self) -> str:
+        return f"a list of {self.item.describe()}"
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        items = raw if isinstance(raw, list) else [raw]
+        if not self.least <= len(items) <= self.most:
+            return reading.wrong(path, f"must be a list of {self.least} to {self.most} values (got {len(items)})")
+        values = [self.item.read(item, child(path, index), reading) for index, item in enumerate(items)]
+        return BAD if any(value is BAD for value in values) else values
+
+
+@dataclass(frozen=True)
+class Either:
+    """One of several kinds, told apart by the type of what is written."""
+
+    kinds: tuple[tuple[type | tuple[type, ...], Field], ...]
+
+    def describe(self) -> str:
+        return ", or ".join(kind.describe() for _, kind in self.kinds)
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        for types, kind in self.kinds:
+            if isinstance(raw, types) and not (isinstance(raw, bool) and bool not in (types if isinstance(types, tuple) else (types,))):
+                return kind.read(raw, path, reading)
+        return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)})")
+
+
+@dataclass(frozen=True)
+class Value:
+    """A registered value of an axis: its name, or ``{name: …, options}``."""
+
+    axis: Axis
+    fact: str = ""
+    among: tuple[Any, ...] = ()
+
+    def describe(self) -> str:
+        return f"a {self.axis.name}: {', '.join(sorted(self.axis))}"
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        given = {"name": raw} if isinstance(raw, str) else raw
+        if not isinstance(given, Mapping):
+            return reading.wrong(path, f"must be the name of a {self.axis.name}, or {{name: …, options}} (got {shown(raw)})")
+        if "name" not in given:
+            return reading.wrong(path, f"lacks the key 'name' of a {self.axis.name} (got {shown(raw)})")
+        name = given["name"]
+        entry = self.axis.get(name) if isinstance(name, str) else None
+        if entry is None or (self.fact and entry.facts[self.fact] not in self.among):
+            known = [n for n, e in self.axis.items() if not self.fact or e.facts[self.fact] in self.among]
+            return reading.wrong(path, not_one_of(name, known))
+        return named(entry, {key: value for key, value in given.items() if key != "name"}, path, reading)
+
+
+def named(entry: Entry, given: Mapping[str, Any], path: str, reading: Reading) -> Any:
+    """The canonical form of a registered value: the bare name where no option is written, a mapping elsewhere."""
+    options = read_block(entry.options, given, path, reading)
+    if options is BAD:
+        return BAD
+    return {"name": entry.name, **options} if options else entry.name
+
+
+def read_block(options: Mapping[str, Option], given: Any, path: str, reading: Reading) -> Any:
+    """Read a mapping with known keys; every unknown or missing key and every bad value is said."""
+    if not isinstance(given, Mapping):
+        return reading.wrong(path, f"must be a mapping with the keys {', '.join(options)} (got {shown(given)})")
+    good = True
+    for key in given:
+        if key not in options:
+            good = False
+            known = f"; the keys here are {', '.join(options)}" if options else "; it takes no options"
+            reading.wrong(child(path, key), f"is no key of {path or 'a recipe'}{suggestion(key, options)}{known}")
+    values: dict[str, Any] = {}
+    for key, option in options.items():
+        raw = given.get(key, option.default)
+        if raw is None:
+            if key in given:
+                good = False
+                reading.wrong(child(path, key), f"is empty; it must be {option.field.describe()}")
+            continue
+        if raw is REQUIRED:
+            good = False
+            reading.wrong(child(path, key), f"is missing; it must be {option.field.describe()}")
+            continue
+        value = option.field.read(raw, child(path, key), reading)
+        good = good and value is not BAD
+        if not (option.later and value == option.default):
+            values[key] = value
+    return values if good else BAD
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An optimizer. Given in part, or inside a phase, it is merged over the outer one (recipes.md, "Every paradigm")."""
+
+    axis: Axis
+
+    def describe(self) -> str:
+        return f"an optimizer: {', '.join(sorted(self.axis))}"
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        outer = dict(reading.outer_optimizer or {})
+        given = {"name": raw} if isinstance(raw, str) else raw
+        if isinstance(given, Mapping) and given.get("name", outer.get("name")) == outer.get("name"):
+            given = {**outer, **given}
+        return Value(self.axis).read(given, path, reading)

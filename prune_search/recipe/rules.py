@@ -1,0 +1,154 @@
+"""Which combinations make no sense: refused in one sentence each, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from prune_search.recipe import axes
+from prune_search.recipe.problems import Problem, shown
+from prune_search.recipe.registry import Axis, Entry
+
+Blocks = Mapping[str, Any]
+
+
+def entry_of(axis: Axis, written: Any) -> Entry:
+    """The entry that a canonical value names."""
+    return axis[written if isinstance(written, str) else written["name"]]
+
+
+def _options(written: Any) -> Mapping[str, Any]:
+    return {} if isinstance(written, str) else written
+
+
+def check_rules(blocks: dict[str, Any]) -> list[Problem]:
+    """Everything that is impossible about canonical blocks. Fills in a sparsity that the granularity fixes."""
+    problems = list(_sparsity(blocks))
+    if not problems:
+        problems = [problem for rule in RULES for problem in rule(blocks)]
+    return problems
+
+
+def _no(path: str, message: str) -> Problem:
+    return Problem(path, message, form=False)
+
+
+def _sparsity(blocks: dict[str, Any]) -> Iterator[Problem]:
+    mask = blocks["mask"]
+    fixed = entry_of(axes.GRANULARITIES, mask["granularity"]).facts["fixed_sparsity"]
+    if fixed is not None:
+        only = fixed(**{k: v for k, v in _options(mask["granularity"]).items() if k != "name"})
+        given = mask.setdefault("sparsity", {"final": only})
+        if not isinstance(given, dict) or abs(given.get("final", -1.0) - only) > 1e-9:
+            yield _no("mask.sparsity", f"is {only:g} with this granularity; leave it out (got {shown(given)})")
+    elif "sparsity" not in mask:
+        yield Problem("mask.sparsity", "is missing; it must be a number from 0 to below 1, {final: …} or {per_round: …}")
+
+
+def _rounds(blocks: Blocks) -> Iterator[Problem]:
+    if blocks["rounds"] == 1:
+        return
+    if blocks["mask"]["at"] != "end":
+        yield _no("mask.at", f"must be end with more than one round (got {shown(blocks['mask']['at'])})")
+    if blocks["retrain"] == "none":
+        yield _no("retrain", "cannot be none with more than one round: the next round's mask is found on the retrained weights")
+
+
+def _criterion(blocks: Blocks) -> Iterator[Problem]:
+    mask = blocks["mask"]
+    criterion = entry_of(axes.CRITERIA, mask["criterion"])
+    dynamics = None if blocks["retrain"] == "none" else blocks["retrain"].get("dynamics")
+    sparsity = mask["sparsity"]
+    if criterion.facts["keeps_all"]:
+        if dynamics is None and sparsity not in ({"final": 0.0}, {"per_round": 0.0}):
+            yield _no(
+                "mask.sparsity",
+                f"must be 0 with criterion {criterion.name}, which keeps everything, unless retrain.dynamics prunes "
+                f"(got {shown(sparsity)})",
+            )
+        if "control" in mask and dynamics is None:
+            yield _no("mask.control", f"has nothing to change: criterion {criterion.name} keeps everything")
+    forms = ("learned",) if sparsity == "learned" else tuple(sparsity)
+    scope = entry_of(axes.SCOPES, mask["scope"])
+    for form in forms:
+        if form not in criterion.facts["sparsity"] and form not in scope.facts["sparsity"]:
+            yield _no("mask.sparsity", f"{form!r} goes with neither criterion {criterion.name} nor scope {scope.name}")
+
+
+def _granularity(blocks: Blocks) -> Iterator[Problem]:
+    mask = blocks["mask"]
+    granularity = entry_of(axes.GRANULARITIES, mask["granularity"]).name
+    parts = [("mask.criterion", axes.CRITERIA, mask["criterion"]), ("mask.scope", axes.SCOPES, mask["scope"])]
+    parts += [
+        (f"weights.transform.{index}", axes.TRANSFORMS, written)
+        for index, written in enumerate(blocks["weights"]["transform"])
+    ]
+    if "prepare" in mask:
+        parts.append(("mask.prepare", axes.TRANSFORMS, mask["prepare"]))
+    if blocks["retrain"] != "none" and "dynamics" in blocks["retrain"]:
+        parts.append(("retrain.dynamics", axes.DYNAMICS, blocks["retrain"]["dynamics"]))
+    for path, axis, written in parts:
+        entry = entry_of(axis, written)
+        allowed = entry.facts["granularities"]
+        if allowed is not None and granularity not in allowed:
+            yield _no(path, f"{entry.name} goes with granularity {', '.join(allowed)} only (got {granularity!r})")
+
+
+def _places(blocks: Blocks) -> Iterator[Problem]:
+    weights, mask, retrain = blocks["weights"], blocks["mask"], blocks["retrain"]
+    if weights["at"] == "prepared" and "prepare" not in mask:
+        yield _no("weights.at", "is prepared, but mask.prepare is not given")
+    if "from" in blocks["train"]:
+        for path, place in (("mask.at", mask["at"]), ("weights.at", weights["at"])):
+            if place not in ("end", "prepared", "mask"):
+                yield _no(path, f"must be end with train.from, which gives w(K) and no earlier weights (got {shown(place)})")
+    if retrain == "none":
+        return
+    clock = retrain.get("clock")
+    if ("steps" in retrain) == ("until" in retrain):
+        both = "steps" in retrain
+        yield _no("retrain", "has both steps and until: they are alternatives" if both else "needs steps, or until: end")
+    if "schedule" in retrain and clock is not None:
+        yield _no("retrain.clock", f"goes with train's schedule, not with a schedule of its own (got {shown(clock)})")
+    held = isinstance(clock, Mapping)
+    if "steps" not in retrain and "until" in retrain:
+        if "schedule" in retrain:
+            yield _no("retrain.steps", "is required with a schedule of its own; until counts on train's clock")
+        elif held:
+            yield _no("retrain.steps", "is required while the rate is held; until counts on train's clock")
+    if isinstance(retrain.get("steps"), Mapping):
+        yield _no("retrain.steps", "same_flops_as is part of schema 1, but this version does not know it yet")
+    if retrain["stretch"]:
+        yield _no("retrain.stretch", "is part of schema 1, but this version does not know it yet")
+
+
+def _dynamics(blocks: Blocks) -> Iterator[Problem]:
+    mask, retrain = blocks["mask"], blocks["retrain"]
+    if retrain == "none" or "dynamics" not in retrain:
+        return
+    dynamics = entry_of(axes.DYNAMICS, retrain["dynamics"])
+    criterion = entry_of(axes.CRITERIA, mask["criterion"])
+    if (dynamics.facts["starts_from"] == "all") != bool(criterion.facts["keeps_all"]):
+        must = "must be all" if dynamics.facts["starts_from"] == "all" else "must not keep everything"
+        yield _no("mask.criterion", f"{must} with dynamics {dynamics.name} (got {criterion.name!r})")
+    if blocks["rounds"] > 1:
+        yield _no("rounds", f"must be 1 with retrain.dynamics (got {blocks['rounds']})")
+    if "per_round" in mask["sparsity"]:
+        yield _no("mask.sparsity", f"must be final with retrain.dynamics (got {shown(mask['sparsity'])})")
+    scopes, scope = dynamics.facts["scopes"], entry_of(axes.SCOPES, mask["scope"]).name
+    if scopes is not None and scope not in scopes:
+        yield _no("mask.scope", f"must be {', '.join(scopes)} with dynamics {dynamics.name} (got {scope!r})")
+    if "control" in mask and not entry_of(axes.CONTROLS, mask["control"]).facts["with_dynamics"]:
+        name = entry_of(axes.CONTROLS, mask["control"]).name
+        yield _no("mask.control", f"{name} needs scores, and a mask moved by retrain.dynamics has none at its end")
+
+
+def _redraw(blocks: Blocks) -> Iterator[Problem]:
+    init = entry_of(axes.INITS, blocks["train"]["init"])
+    for index, written in enumerate(blocks["weights"]["transform"]):
+        entry = entry_of(axes.TRANSFORMS, written)
+        if entry.facts["redraws"] and not init.facts["draws"]:
+            yield _no(f"weights.transform.{index}", f"{entry.name} needs a train.init that draws (got {init.name!r})")
+
+
+RULES: tuple[Callable[[Blocks], Iterator[Problem]], ...] = (_rounds, _criterion, _granularity, _places, _dynamics, _redraw)

@@ -1,0 +1,227 @@
+"""Schema 1: the blocks of a recipe and their keys. Frozen; a change is a new number with a reader for the old one.
+
+Every default that stands here is written out in the canonical form. A key that is added later is declared with
+``later=True`` and left out while it has its default, so that the keys of old recipes stand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prune_search.recipe import axes
+from prune_search.recipe.fields import (
+    BAD,
+    Either,
+    Flag,
+    Integer,
+    Length,
+    ListOf,
+    Number,
+    Optimizer,
+    Place,
+    Reading,
+    Text,
+    Value,
+    Word,
+    child,
+    read_block,
+)
+from prune_search.recipe.problems import not_one_of, shown
+from prune_search.recipe.registry import REQUIRED, Option
+
+SCHEMA = 1
+BLOCKS = ("task", "train", "mask", "weights", "retrain", "rounds")
+SEED_LIMIT = 2**53 - 1
+
+_USER_CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered value, or a user's own code named ``package.module:factory``."""
+
+    value: Value
+
+    def describe(self) -> str:
+        return f"{self.value.describe()}, or package.module:factory"
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        if isinstance(raw, str) and ":" in raw:
+            if len(raw) <= 400 and _USER_CODE.fullmatch(raw):
+                return raw
+            return reading.wrong(path, f"{shown(raw)} is not of the form package.module:factory")
+        return self.value.read(raw, path, reading)
+
+
+def is_user_code(canonical: Any) -> bool:
+    """Whether a canonical ``task.model`` or ``task.data`` names a user's own factory."""
+    return isinstance(canonical, str) and ":" in canonical
+
+
+@dataclass(frozen=True)
+class SparsityField:
+    """A number, ``{final: s}``, ``{per_round: p}``, ``learned``, ``{by: scope}`` or ``{layers: n}``."""
+
+    def describe(self) -> str:
+        return "a number from 0 to below 1, {final: …} or {per_round: …}"
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        share = Number(0.0, 1.0, below=True)
+        forms = {
+            "final": share,
+            "per_round": share,
+            "by": Word(("scope",)),
+            "layers": Integer(1, 10_000),
+        }
+        if raw == "learned":
+            return raw
+        if not isinstance(raw, Mapping):
+            value = share.read(raw, path, reading)
+            return BAD if value is BAD else {"final": value}
+        unknown = [key for key in raw if key not in forms]
+        for key in unknown:
+            reading.wrong(child(path, key), not_one_of(key, forms))
+        if unknown or len(raw) != 1:
+            return BAD if unknown else reading.wrong(path, f"must have exactly one of {', '.join(forms)} (got {shown(raw)})")
+        ((form, amount),) = raw.items()
+        value = forms[form].read(amount, child(path, form), reading)
+        return BAD if value is BAD else {form: value}
+
+
+@dataclass(frozen=True)
+class GranularityField:
+    """A granularity; ``2:4`` is short for ``{name: n-of-m, n: 2, m: 4}``."""
+
+    def describe(self) -> str:
+        return Value(axes.GRANULARITIES).describe()
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        if isinstance(raw, str) and (match := re.fullmatch(r"([0-9]{1,4}):([0-9]{1,4})", raw, re.ASCII)):
+            raw = {"name": "n-of-m", "n": int(match[1]), "m": int(match[2])}
+        return Value(axes.GRANULARITIES).read(raw, path, reading)
+
+
+STABLE = {
+    "stable": Option(Value(axes.STABILITIES)),
+    "below": Option(Number(0.0, 1.0), 0.1),
+    "window": Option(Length(positive=True), "5ep"),
+    "latest": Option(Place(), "50%"),
+}
+SAME_FLOPS = {"same_flops_as": Option(Word(("train",))), "at_most": Option(Number(0.0, above=True), 2.0)}
+HOLD = {"hold": Option(Either(((str, Word(("final",))), ((int, float), Number(0.0, 1e6, above=True)))))}
+SCORE = {
+    "iterations": Option(Integer(1, 10_000), 1, "scoring passes, the mask tightened after each"),
+    "path": Option(Value(axes.PATHS), "exponential", "how the kept share falls over the iterations"),
+    "nested": Option(Flag(), True, "what one iteration removed stays removed in the next"),
+    "batches": Option(Integer(1, 1_000_000), 1, "training batches that the score sees"),
+    "per_class": Option(Integer(1, 100_000), None, "training examples per class, instead of batches"),
+    "loss": Option(Value(axes.LOSSES), "cross-entropy", "the loss whose gradient is scored"),
+    "mode": Option(Word(("train", "eval")), "train", "mode of the network while it is scored"),
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A mapping with known keys."""
+
+    options: Mapping[str, Option]
+
+    def describe(self) -> str:
+        return f"a mapping with the keys {', '.join(self.options)}"
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        return read_block(self.options, raw, path, reading)
+
+
+@dataclass(frozen=True)
+class ScoreField:
+    """The score block: `batches` or `per_class`, not both."""
+
+    def describe(self) -> str:
+        return Block(SCORE).describe()
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        if isinstance(raw, Mapping) and "per_class" in raw and "batches" in raw:
+            reading.wrong(child(path, "per_class"), "cannot stand beside batches: they are alternatives")
+        value = read_block(SCORE, raw, path, reading)
+        if value is not BAD and "per_class" in value:
+            del value["batches"]
+        return value
+
+
+TASK = {
+    "data": Option(Registered(Value(axes.DATASETS)), "digits"),
+    "model": Option(Registered(Value(axes.MODELS)), "mlp"),
+    "seed": Option(Integer(0, SEED_LIMIT), 0),
+}
+DEFAULT_OPTIMIZER = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5.0e-4}
+TRAIN = {
+    "steps": Option(Length(absolute=True), "10ep", "K, the length of the training clock"),
+    "batch": Option(Integer(1, 1_000_000), 128, "examples per iteration"),
+    "init": Option(Value(axes.INITS), "kaiming"),
+    "optimizer": Option(Optimizer(axes.OPTIMIZERS), DEFAULT_OPTIMIZER),
+    "schedule": Option(Value(axes.SCHEDULES), {"name": "step", "at": ["50%", "75%"], "factor": 0.1}),
+    "precision": Option(Word(("fp32", "bf16")), "fp32"),
+    "threads": Option(Integer(1, 1024), 1, "CPU threads"),
+    "augment": Option(Value(axes.AUGMENTATIONS), "none"),
+    "from": Option(Text(), None, "a .safetensors file whose weights are w(K)"),
+}
+MASK = {
+    "at": Option(Either(((str, Place()), (dict, Block(STABLE)))), REQUIRED, "k1, where the mask is found"),
+    "prepare": Option(Value(axes.TRANSFORMS, "place", ("prepare", "both")), None, "applied to w(k1) before f1"),
+    "criterion": Option(Value(axes.CRITERIA)),
+    "score": Option(ScoreField(), {}),
+    "sparsity": Option(SparsityField(), None),
+    "scope": Option(Value(axes.SCOPES), "global"),
+    "granularity": Option(GranularityField(), "weight"),
+    "control": Option(Value(axes.CONTROLS), None),
+}
+WEIGHTS = {
+    "at": Option(Place(("mask", "prepared")), REQUIRED, "k2, where the kept weights are taken"),
+    "transform": Option(ListOf(Value(axes.TRANSFORMS, "place", ("transform", "both"))), []),
+}
+RETRAIN = {
+    "steps": Option(Either(((str, Length()), (dict, Block(SAME_FLOPS)))), None),
+    "until": Option(Place(), None),
+    "clock": Option(Either(((str, Place(("mask",))), (dict, Block(HOLD)))), None),
+    "optimizer": Option(Optimizer(axes.OPTIMIZERS), {}),
+    "schedule": Option(Value(axes.SCHEDULES), None),
+    "dynamics": Option(Value(axes.DYNAMICS), None),
+    "stretch": Option(Flag(), False),
+}
+ROUNDS = Integer(1, 1000)
+
+
+def read_blocks(raw: Mapping[str, Any], reading: Reading) -> dict[str, Any] | None:
+    """The canonical blocks of a recipe without holes, presets merged; None where something is wrong."""
+    reading.outer_optimizer = DEFAULT_OPTIMIZER
+    blocks: dict[str, Any] = {"task": read_block(TASK, raw.get("task", {}), "task", reading)}
+    train = blocks["train"] = read_block(TRAIN, raw.get("train", {}), "train", reading)
+    if train is not BAD:
+        optimizer = train["optimizer"]
+        reading.outer_optimizer = {"name": optimizer} if isinstance(optimizer, str) else optimizer
+    for name, options in (("mask", MASK), ("weights", WEIGHTS)):
+        if name in raw:
+            blocks[name] = read_block(options, raw[name], name, reading)
+        else:
+            blocks[name] = reading.wrong(name, f"is missing; it must have the keys {', '.join(options)}")
+    blocks["retrain"] = _read_retrain(raw.get("retrain", REQUIRED), reading)
+    blocks["rounds"] = ROUNDS.read(raw.get("rounds", 1), "rounds", reading)
+    if any(block is BAD for block in blocks.values()):
+        return None
+    retrain, at = blocks["retrain"], blocks["weights"]["at"]
+    if retrain != "none" and "schedule" not in retrain:
+        # Rewinding: the clock follows the weights, unless they are those of the end.
+        retrain.setdefault("clock", {"hold": "final"} if at in ("end", "prepared") else at)
+    return blocks
+
+
+def _read_retrain(raw: Any, reading: Reading) -> Any:
+    if raw is REQUIRED:
+        return reading.wrong("retrain", "is missing; it must be none, or have steps or until")
+    if isinstance(raw, str):
+        return Word(("none",)).read(raw, "retrain", reading)
+    return read_block(RETRAIN, raw, "retrain", reading)

@@ -1,0 +1,127 @@
+"""The search block: what is not part of a recipe, but of the search over recipes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prune_search.recipe import axes
+from prune_search.recipe.fields import BAD, Flag, Integer, ListOf, Number, Reading, Value, read_block
+from prune_search.recipe.problems import not_one_of, shown
+from prune_search.recipe.registry import Option
+from prune_search.recipe.schema import SEED_LIMIT
+
+_OBJECTIVE = re.compile(r"(?P<direction>\S+)\s+(?P<metric>\S+)")
+_NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?"
+_CONSTRAINT = re.compile(r"(?P<metric>\S+)\s*(?P<relation>>=|<=)\s*(?P<value>.+)")
+_VALUE = re.compile(
+    rf"(?P<plain>-?{_NUMBER}%?)|(?P<dense>dense)(?:\s*(?P<sign>[-+])\s*(?P<offset>{_NUMBER}%?))?"
+    rf"|(?P<factor>{_NUMBER})\s*\*\s*dense"
+)
+
+
+def _metric(metric: str, path: str, reading: Reading) -> Any:
+    searchable = [name for name in axes.METRICS if not name.startswith("test/")]
+    if metric.startswith("test/"):
+        return reading.wrong(path, f"{shown(metric)} is measured on test data, which a search never sees")
+    return metric if metric in searchable else reading.wrong(path, not_one_of(metric, searchable))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """``maximize METRIC`` or ``minimize METRIC``."""
+
+    def describe(self) -> str:
+        return "maximize METRIC or minimize METRIC"
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        match = _OBJECTIVE.fullmatch(raw.strip()) if isinstance(raw, str) and len(raw) < 200 else None
+        if match is None:
+            return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)})")
+        if match["direction"] not in ("maximize", "minimize"):
+            return reading.wrong(path, not_one_of(match["direction"], ("maximize", "minimize")))
+        metric = _metric(match["metric"], path, reading)
+        return BAD if metric is BAD else f"{match['direction']} {metric}"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The right side of a constraint: ``factor * dense + offset``; a factor of 0 is a plain number."""
+
+    factor: float
+    offset: float
+
+    def value(self, dense: float) -> float:
+        """The bound, given the dense network's figure."""
+        return self.factor * dense + self.offset if self.factor else self.offset
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """``METRIC >= VALUE`` or ``METRIC <= VALUE``, VALUE a number, N%, or relative to the dense network."""
+
+    def describe(self) -> str:
+        return "METRIC >= VALUE or METRIC <= VALUE, VALUE a number, N%, dense, dense - N, dense + N or N * dense"
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        match = _CONSTRAINT.fullmatch(raw.strip()) if isinstance(raw, str) and len(raw) < 200 else None
+        if match is None or _VALUE.fullmatch(match["value"].strip()) is None:
+            return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)})")
+        metric = _metric(match["metric"], path, reading)
+        return BAD if metric is BAD else f"{metric} {match['relation']} {match['value'].strip()}"
+
+
+def _share(text: str) -> float:
+    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+
+
+def parse_objective(written: str) -> tuple[str, str]:
+    """(direction, metric) of a canonical objective."""
+    direction, metric = written.split()
+    return direction, metric
+
+
+def parse_constraint(written: str) -> tuple[str, str, Bound]:
+    """(metric, relation, bound) of a canonical constraint."""
+    match = _CONSTRAINT.fullmatch(written)
+    value = _VALUE.fullmatch(match["value"]) if match else None
+    if match is None or value is None:
+        raise ValueError(f"no constraint: {written!r}")
+    if value["plain"]:
+        bound = Bound(0.0, _share(value["plain"]))
+    elif value["factor"]:
+        bound = Bound(float(value["factor"]), 0.0)
+    else:
+        offset = _share(value["offset"]) if value["offset"] else 0.0
+        bound = Bound(1.0, -offset if value["sign"] == "-" else offset)
+    return match["metric"], match["relation"], bound
+
+
+DEFAULT_OBJECTIVES = ["maximize val/accuracy", "maximize sparsity"]
+SEARCH = {
+    "sampler": Option(Value(axes.SAMPLERS), "tpe"),
+    "scheduler": Option(Value(axes.SCHEDULERS), "none"),
+    "trials": Option(Integer(1, 100_000), 24),
+    "concurrency": Option(Integer(1, 100_000), 2, "trials that run at once"),
+    "objectives": Option(ListOf(Objective(), 1, 10), DEFAULT_OBJECTIVES),
+    "constraints": Option(ListOf(Constraint(), 0, 20), []),
+    "stop_when_met": Option(Flag(), False, "end the search at the first trial that meets all constraints"),
+    "seed": Option(Integer(0, SEED_LIMIT), 0, "of the sampler"),
+    "reproducible": Option(Flag(), False),
+    "controls": Option(Flag(), True),
+    "time_budget": Option(Number(0.0, 1e9, above=True), None, "seconds"),
+    "max_failures": Option(Integer(0, 100_000), 3, "retries of a trial whose process died"),
+    "cpus_per_trial": Option(Number(0.0, 10_000.0, above=True), 1.0),
+    "gpus_per_trial": Option(Number(0.0, 1000.0), 0.0),
+}
+
+
+def read_search(raw: Any, reading: Reading) -> Mapping[str, Any] | None:
+    """The canonical search block; None where something is wrong."""
+    search = read_block(SEARCH, {} if raw is None else raw, "search", reading)
+    if search is BAD:
+        return None
+    result: Mapping[str, Any] = search
+    return result

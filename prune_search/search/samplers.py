@@ -1,0 +1,59 @@
+"""Who proposes: samplers of Optuna, by name. Optuna is imported when one is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prune_search.recipe.axes import SAMPLERS
+from prune_search.recipe.fields import Integer
+from prune_search.recipe.registry import Option
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+
+@SAMPLERS.register("random", summary="independent uniform draws")
+def random(seed: int) -> BaseSampler:
+    """Uniform draws from every hole."""
+    import optuna
+
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+@SAMPLERS.register(
+    "tpe",
+    summary="tree-structured Parzen estimator, multivariate",
+    source="Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization; Watanabe 2023, 2304.11127",
+    options={"startup": Option(Integer(1, 100_000), 10, "random proposals at the beginning")},
+)
+def tpe(seed: int, *, startup: int) -> BaseSampler:
+    """Proposes where good trials lie dense and bad ones do not; pending trials count as bad."""
+    import optuna
+
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
+
+
+@SAMPLERS.register(
+    "nsga2",
+    summary="a genetic algorithm for several objectives",
+    source="Deb et al. 2002, A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II",
+    options={"population": Option(Integer(2, 10_000), 20, "trials in a generation")},
+)
+def nsga2(seed: int, *, population: int) -> BaseSampler:
+    """Selection by non-dominated rank and crowding distance."""
+    import optuna
+
+    return optuna.samplers.NSGAIISampler(seed=seed, population_size=population)
+
+
+@SAMPLERS.register(
+    "gp",
+    summary="a Gaussian process; seconds per proposal, for few and costly trials",
+    source="Rasmussen & Williams 2006, Gaussian Processes for Machine Learning",
+    options={"startup": Option(Integer(1, 100_000), 10, "random proposals at the beginning")},
+)
+def gp(seed: int, *, startup: int) -> BaseSampler:
+    """Expected improvement under a Gaussian process."""
+    import optuna
+
+    return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)

@@ -1,0 +1,1 @@
+"""What is trained: data sets, models, the user's own of both, and what is measured."""

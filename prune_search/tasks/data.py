@@ -1,0 +1,130 @@
+"""A data set as it is trained on: three splits, each one pair of tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from prune_search.tasks.digest import tensors_digest
+
+# One for all trials: trials of different seeds are compared on the same split.
+SPLIT_SEED = 20210306
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The examples of one split.
+
+    Attributes:
+        inputs: float32 [N, ...].
+        labels: int64 [N], each in 0 … classes-1.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> Split:
+        """The same examples on `device`."""
+        return Split(self.inputs.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """A classification data set, whole in memory.
+
+    Attributes:
+        name: how a recipe names it.
+        train: what is trained on.
+        validation: what a search sees.
+        test: what only `run` and `export` report.
+        classes: the number of classes.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    classes: int
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The three splits by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example."""
+        return tuple(self.train.inputs.shape[1:])
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 (hex) of all six arrays and so of the split; the data set's name does not count."""
+        return tensors_digest(
+            (f"{name}.{part}", tensor)
+            for name, split in self.splits.items()
+            for part, tensor in (("inputs", split.inputs), ("labels", split.labels))
+        )
+
+    def to(self, device: torch.device | str) -> DataSet:
+        """The same data set on `device`."""
+        train, validation, test = (split.to(device) for split in self.splits.values())
+        moved = replace(self, train=train, validation=validation, test=test)
+        if "digest" in vars(self):
+            vars(moved)["digest"] = self.digest  # the bytes are the same: no second pass over them
+        return moved
+
+
+def split_indices(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Which examples are held out: `count` of them, stratified, the same whatever the trial's seed.
+
+    Every class gives its share of `count`, rounded down; the examples that are then still missing come from the
+    classes with the largest remainders (the smaller label first). Which ones is drawn with a seed of its own.
+
+    Args:
+        labels: int64 [N].
+        count: how many are held out, 0 … N.
+
+    Returns:
+        The indices of the rest and those held out, each ascending, int64.
+
+    Raises:
+        ValueError: `count` is not in 0 … N.
+
+    Example:
+        Of 6 examples of class 0 and 3 of class 1, `count` 3 holds out two of class 0 and one of class 1.
+    """
+    total = len(labels)
+    if not 0 <= count <= total:
+        raise ValueError(f"{count} of {total} examples cannot be held out")
+    sizes = torch.bincount(labels)
+    shares = [divmod(count * size, total) if total else (0, 0) for size in sizes.tolist()]
+    quotas = [share for share, _ in shares]
+    by_remainder = sorted(range(len(shares)), key=lambda label: (-shares[label][1], label))
+    for label in by_remainder[: count - sum(quotas)]:
+        quotas[label] += 1
+    drawn = torch.randperm(total, generator=torch.Generator().manual_seed(SPLIT_SEED))
+    held = torch.zeros(total, dtype=torch.bool)
+    for label, quota in enumerate(quotas):
+        held[drawn[labels[drawn] == label][:quota]] = True
+    return torch.nonzero(~held).flatten(), torch.nonzero(held).flatten()
+
+
+def split_off(inputs: Tensor, labels: Tensor, count: int) -> tuple[Split, Split]:
+    """Hold out `count` examples (see `split_indices`).
+
+    Args:
+        inputs: float32 [N, ...].
+        labels: int64 [N].
+        count: how many are held out, 0 … N.
+
+    Returns:
+        The rest, and what is held out.
+    """
+    rest, held = split_indices(labels, count)
+    return Split(inputs[rest], labels[rest]), Split(inputs[held], labels[held])

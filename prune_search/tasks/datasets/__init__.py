@@ -1,0 +1,1 @@
+"""The data sets, a registry entry each. Reading the list imports no torch."""

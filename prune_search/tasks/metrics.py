@@ -1,0 +1,127 @@
+"""What is measured on a network: the axis of metrics, and the pass over a split that most of them read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from prune_search.recipe.axes import METRICS
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from prune_search.tasks.data import DataSet, Split
+else:
+    from prune_search.lazy import torch
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a metric is computed from.
+
+    Attributes:
+        scores: split ("validation", "test") to what `evaluate` returned on it.
+        kept: layer to the number of weights that are not pruned; all convolution and linear weights of the network.
+        total: layer to its number of weights; the same layers.
+        steps_trained: optimizer steps taken for this network, anywhere (criteria and transforms included).
+        model: the network itself, for metrics that run it.
+        data: the data set, likewise.
+    """
+
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    kept: Mapping[str, int] = field(default_factory=dict)
+    total: Mapping[str, int] = field(default_factory=dict)
+    steps_trained: int = 0
+    model: nn.Module | None = None
+    data: DataSet | None = None
+
+
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    batch: int = 1000,
+    autocast: Callable[[], AbstractContextManager[object]] | None = None,
+) -> dict[str, float]:
+    """One pass over a split in evaluation mode, without gradients.
+
+    Every module's mode is restored, and no random number is drawn (unless a layer draws some when evaluated).
+
+    Args:
+        model: maps inputs [N, ...] to scores [N, classes]; on the device of the split.
+        split: at least one example.
+        batch: examples at a time; changes the figures by rounding only.
+        autocast: makes the context of each forward pass; the loss is taken in float32 at least.
+
+    Returns:
+        "accuracy" in 0 … 1 (of equal highest scores, the first class counts) and "loss", the mean cross-entropy in
+        nats; NaN where a score is.
+    """
+    from prune_search.tasks.network import evaluating
+
+    correct, loss = 0, 0.0
+    with evaluating(model):
+        for inputs, labels in zip(torch.split(split.inputs, batch), torch.split(split.labels, batch), strict=True):
+            with (autocast or nullcontext)():
+                scores = model(inputs)
+            scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+            correct += int((scores.argmax(dim=1) == labels).sum())
+            loss += float(torch.nn.functional.cross_entropy(scores, labels, reduction="sum"))
+    return {"accuracy": correct / len(split.labels), "loss": loss / len(split.labels)}
+
+
+@METRICS.register(
+    "val/accuracy", summary="share of the validation examples that are classified correctly, 0…1", split="validation"
+)
+def val_accuracy(measured: Measured) -> float:
+    """Validation accuracy, 0 … 1."""
+    return measured.scores["validation"]["accuracy"]
+
+
+@METRICS.register(
+    "val/loss", summary="mean cross-entropy on the validation examples, in nats", best="minimize", split="validation"
+)
+def val_loss(measured: Measured) -> float:
+    """Validation loss."""
+    return measured.scores["validation"]["loss"]
+
+
+@METRICS.register(
+    "test/accuracy", summary="share of the test examples that are classified correctly, 0…1", split="test"
+)
+def test_accuracy(measured: Measured) -> float:
+    """Test accuracy, 0 … 1."""
+    return measured.scores["test"]["accuracy"]
+
+
+@METRICS.register(
+    "test/loss", summary="mean cross-entropy on the test examples, in nats", best="minimize", split="test"
+)
+def test_loss(measured: Measured) -> float:
+    """Test loss."""
+    return measured.scores["test"]["loss"]
+
+
+@METRICS.register("sparsity", summary="1 - kept/total over all convolution and linear weights, 0…1")
+def sparsity(measured: Measured) -> float:
+    """The reported sparsity: excluded layers count as kept, biases and normalisation do not count at all.
+
+    Example:
+        Layers of 30 and 10 weights of which 5 and 5 are kept: 1 - 10/40 = 0.75.
+    """
+    total = sum(measured.total.values())
+    return 1.0 - sum(measured.kept.values()) / total if total else 0.0
+
+
+@METRICS.register("collapsed", summary="number of layers with nothing left", best="minimize")
+def collapsed(measured: Measured) -> float:
+    """How many layers have no weight left."""
+    return float(sum(kept == 0 for kept in measured.kept.values()))
+
+
+@METRICS.register("steps_trained", summary="optimizer steps taken anywhere for this network", best="minimize")
+def steps_trained(measured: Measured) -> float:
+    """Every step trained, those of criteria and transforms included."""
+    return float(measured.steps_trained)

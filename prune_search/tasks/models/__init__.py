@@ -1,0 +1,1 @@
+"""The models, a registry entry each. Reading the list imports no torch."""

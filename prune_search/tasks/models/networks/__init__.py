@@ -1,0 +1,1 @@
+"""Modules that the models are built of, where torch's own do not do. Imported only when a model is built."""

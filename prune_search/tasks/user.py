@@ -1,0 +1,177 @@
+"""A user's own model and data set: a function, given as ``package.module:factory`` or as a Python callable."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from prune_search.recipe.problems import Problem, UserError, shown, suggestion
+from prune_search.tasks.data import DataSet
+from prune_search.tasks.network import evaluating
+from prune_search.tasks.sources import bare, captured, source, source_file
+from prune_search.tasks.user_data import read_data
+
+MODEL_KEY, DATA_KEY = "task.model", "task.data"
+
+
+def factory_named(text: str, key: str) -> Callable[..., Any]:
+    """The function that ``package.module:factory`` names.
+
+    Importing runs the module. The current directory goes to the front of `sys.path`, as with ``python -m``.
+
+    Args:
+        text: as written in a recipe; the part behind the colon may be dotted.
+        key: where it is written ("task.model" or "task.data"), for messages.
+
+    Raises:
+        UserError: another form, no such module, an error while it is imported, no such name in it, or no callable.
+    """
+    module_name, colon, attribute = text.partition(":")
+    if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *attribute.split("."))):
+        raise _wrong(key, f"{shown(text)} is not of the form package.module:factory")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    found: Any = _module_named(module_name, text, key)
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            raise _wrong(key, f"{shown(text)}: {module_name} has no {name!r}{suggestion(name, vars(found))}")
+        found = getattr(found, name)
+    if not callable(found):
+        raise _wrong(key, f"{shown(text)} is no function but a value of type {type(found).__name__}")
+    return found  # type: ignore[no-any-return]
+
+
+def _module_named(name: str, text: str, key: str) -> Any:
+    try:
+        with _users_code(text, key, None):
+            return importlib.import_module(name)
+    except UserError as error:
+        cause = error.__cause__
+        # A module that the user's own module lacks is an error in the user's module, told by its line.
+        if isinstance(cause, ModuleNotFoundError) and cause.name and f"{name}.".startswith(f"{cause.name}."):
+            where = "the current directory or the installed packages"
+            raise _wrong(key, f"{shown(text)}: there is no module {cause.name!r} in {where}") from cause
+        raise
+
+
+def name_of(factory: Callable[..., Any]) -> str:
+    """``module:qualname`` of a function, class or callable object (of its class), under wrappers and partials."""
+    thing = bare(factory)
+    return f"{thing.__module__}:{thing.__qualname__}"
+
+
+def source_digest(factory: Callable[..., Any]) -> str:
+    """The sha256 (hex) of the source text of the file that defines `factory`, and of the settings that it carries.
+
+    Where the text can't be had, its qualified name and bytecode stand in for it. Settings are the arguments of a
+    partial, the values that a closure captured, defaults and attributes, as far as they are plain values or arrays.
+    """
+    text = f"{source(factory)}\0{captured(factory)}"
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def build_user_model(factory: Callable[..., Any], shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Call a user's model factory, and check what it returns on two examples of zeros.
+
+    Args:
+        factory: called with those of the keywords shape, input_shape, classes and num_classes that its signature names.
+        shape: of one example.
+        classes: number of outputs that the data set asks for.
+
+    Raises:
+        UserError: it needs other arguments, raises, or returns no module that maps [N, *shape] to [N, classes].
+    """
+    name = name_of(factory)
+    offered = {"shape": shape, "input_shape": shape, "classes": classes, "num_classes": classes}
+    model = _called(factory, offered, MODEL_KEY)
+    if not isinstance(model, nn.Module):
+        raise _wrong(MODEL_KEY, f"{name} returned a value of type {type(model).__name__}, no torch.nn.Module")
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    doing = f", run on two examples of shape {shape},"
+    with _users_code(name, MODEL_KEY, source_file(factory), doing), evaluating(model):
+        scores = model(torch.zeros(2, *shape, device=device))
+    if not isinstance(scores, torch.Tensor) or scores.shape != (2, classes):
+        got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else f"a value of type {type(scores).__name__}"
+        raise _wrong(MODEL_KEY, f"{name}: its model must map 2 examples to scores of shape {(2, classes)} (got {got})")
+    return model
+
+
+def build_user_data(factory: Callable[..., Any], root: Path | None) -> DataSet:
+    """Call a user's data factory, and check what it returns.
+
+    Args:
+        factory: called with those of the keywords root and data_root that its signature names. It returns a `DataSet`,
+            or a mapping with the keys "train" and "test", optionally "validation" (each a pair of inputs [N, ...] and
+            labels [N], numpy arrays or tensors) and "classes". See `prune_search.tasks.user_data.read_data`.
+        root: the folder that the user named, or None.
+
+    Raises:
+        UserError: it needs other arguments, raises, or returns something else; everything that is wrong at once.
+    """
+    returned = _called(factory, {"root": root, "data_root": root}, DATA_KEY)
+    data, wrong = read_data(name_of(factory), returned)
+    if data is None:
+        raise UserError(Problem(DATA_KEY, f"{name_of(factory)}: {message}") for message in wrong)
+    return data
+
+
+def _called(factory: Callable[..., Any], offered: Mapping[str, Any], key: str) -> Any:
+    """Call a factory with those of the offered keywords that its signature names."""
+    name = name_of(factory)
+    try:
+        parameters = list(inspect.signature(factory).parameters.values())
+    except (TypeError, ValueError):  # a builtin that does not tell
+        parameters = []
+    by_keyword = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    given = {word: value for word, value in offered.items() if word in by_keyword}
+    starred = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in starred and p.name not in given]
+    if needed:
+        raise _wrong(key, f"{name} needs {', '.join(needed)}; it is given only {', '.join(offered)}, by keyword")
+    with _users_code(name, key, source_file(factory)):
+        return factory(**given)
+
+
+@contextmanager
+def _users_code(name: str, key: str, file: str | None, doing: str = "") -> Iterator[None]:
+    """What the user's code raises becomes a UserError that names it, the error and the line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        said = " ".join(str(error).split())
+        said = said if len(said) <= 300 else f"{said[:299]}…"
+        raise _wrong(key, f"{name}{doing} raised {type(error).__name__}: {said}{_line(error, file)}") from error
+
+
+def _line(error: BaseException, file: str | None) -> str:
+    """`` (line N of FILE)``: the innermost line that is neither Python's nor an installed package's nor ours."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" (line {error.lineno} of {error.filename})"
+    frames = traceback.extract_tb(error.__traceback__)
+    # Their code may itself be installed: then it is known by the factory's file.
+    theirs = [f for f in frames if not _installed(f.filename)] or [f for f in frames if f.filename == file]
+    return f" (line {theirs[-1].lineno} of {theirs[-1].filename})" if theirs else ""
+
+
+def _installed(filename: str) -> bool:
+    """Whether a file belongs to Python, to an installed package or to this one."""
+    ours = (Path(inspect.__file__).parent, Path(__file__).parents[1])
+    path = Path(filename)
+    return filename.startswith("<frozen") or "-packages" in filename or any(folder in path.parents for folder in ours)
+
+
+def _wrong(key: str, message: str) -> UserError:
+    return UserError([Problem(key, message)])

@@ -1,0 +1,210 @@
+"""Files and folders that are there whole or not at all: written beside their place, synced, then renamed into it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+_TEMPORARY = re.compile(r"\.tmp-(?P<pid>[1-9][0-9]{0,8})-[0-9a-f]{16}")
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+_ATTEMPTS = 5
+
+
+class StorageError(Exception):
+    """Something could not be stored: a full disk, no permission. One line, with the name and the reason."""
+
+
+def one_line(error: BaseException) -> str:
+    """The reason that `error` gives, on one line of at most 200 characters."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return " ".join(text.split())[:200]
+
+
+# Every call that changes the disk is one of these five, so that a test can make any of them fail.
+def _make_folder(path: Path) -> None:
+    path.mkdir(parents=True)
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _fsync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _rename(source: Path, target: Path) -> None:
+    os.rename(source, target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def put_folder(folder: Path, files: Mapping[str, bytes], valid: Callable[[Path], bool]) -> None:
+    """Store a folder of files under its name, whole or not at all.
+
+    The first valid one stays: where `folder` exists and is valid it is kept, where it is corrupt it is replaced.
+
+    Args:
+        folder: where it stands afterwards. Its parents are made.
+        files: name to content.
+        valid: whether a folder is complete and unaltered.
+
+    Raises:
+        StorageError: it could not be stored; what stood there before still does, and nothing partial is left.
+    """
+    temporary = _temporary_in(folder.parent)
+    with _storing(temporary, folder):
+        _make_folder(temporary)
+        for name, data in files.items():
+            _write_bytes(temporary / name, data)
+        _fsync(temporary)
+        _move_into_place(temporary, folder, valid)
+        _fsync(folder.parent)
+
+
+def put_file(path: Path, data: bytes) -> None:
+    """Store a file under its name, whole or not at all; one that stood there is replaced.
+
+    Args:
+        path: where it stands afterwards. Its folder must exist.
+        data: its content.
+
+    Raises:
+        StorageError: it could not be stored; what stood there before still does, and nothing partial is left.
+    """
+    temporary = _temporary_in(path.parent)
+    with _storing(temporary, path):
+        _write_bytes(temporary, data)
+        _rename(temporary, path)
+        _fsync(path.parent)
+
+
+def _temporary_in(parent: Path) -> Path:
+    return parent / f".tmp-{os.getpid()}-{secrets.token_hex(8)}"
+
+
+@contextlib.contextmanager
+def _storing(temporary: Path, target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{target.name} cannot be stored: {one_line(error)}") from error
+    finally:
+        _discard(temporary)
+
+
+def _discard(path: Path) -> bool:
+    """Remove what is there. What cannot be removed now has a name that nobody reads, and `remove_stale` finds it."""
+    with contextlib.suppress(OSError):
+        if os.path.lexists(path):
+            _remove(path)
+            return True
+    return False
+
+
+def _move_into_place(temporary: Path, folder: Path, valid: Callable[[Path], bool]) -> None:
+    for _ in range(_ATTEMPTS):
+        try:
+            _rename(temporary, folder)
+            return
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+        if valid(folder):
+            return
+        aside = _temporary_in(folder.parent)
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            _rename(folder, aside)
+        if valid(aside):  # another process has just put it there: it was first, so it goes back in place of ours
+            _remove(temporary)
+            _rename(aside, temporary)
+        _discard(aside)
+    raise OSError(errno.EBUSY, "others keep writing to the same place")
+
+
+@contextlib.contextmanager
+def open_regular(path: Path | str, folder: int | None = None) -> Iterator[BinaryIO]:
+    """Open a regular file to be read. A link is not followed; a pipe or a device is not opened.
+
+    Args:
+        path: the file, or its name in `folder`.
+        folder: the handle of an open folder.
+
+    Raises:
+        OSError: it is not there, no regular file, or may not be read.
+        ValueError: no file can have that name.
+    """
+    mode = os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode
+    if stat.S_ISLNK(mode):
+        raise OSError(errno.ELOOP, "is a symbolic link, which is not followed")
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "is not a regular file")
+    # It can have become something else since; then opening it neither follows nor waits.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(os.open(path, flags, dir_fd=folder), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file")
+        yield file
+
+
+def remove_stale(parent: Path, older_than_s: float) -> int:
+    """Remove what dead processes left half-written in a folder.
+
+    Args:
+        parent: the folder. It need not exist.
+        older_than_s: seconds since something in it last changed. Where several machines share the storage, a process
+            of another machine looks dead from here, so that this must be longer than any write takes.
+
+    Returns:
+        How many were removed.
+    """
+    try:
+        names = os.listdir(parent)
+    except OSError:
+        return 0
+    removed = 0
+    for name in names:
+        match = _TEMPORARY.fullmatch(name)
+        if match and not _is_alive(int(match["pid"])) and time.time() - _changed(parent / name) > older_than_s:
+            removed += _discard(parent / name)
+    return removed
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
+
+
+def _changed(path: Path) -> float:
+    """When a folder or a file in it last changed, in seconds since 1970; now where that cannot be seen."""
+    try:
+        inside = [path / name for name in os.listdir(path)] if path.is_dir() and not path.is_symlink() else []
+        return max(part.lstat().st_mtime for part in [path, *inside])
+    except OSError:
+        return time.time()

@@ -1,0 +1,139 @@
+"""Initializers: what w(0) is.
+
+Every parameter is drawn by itself from a generator that its own name seeds, on the CPU in float32, and then copied in.
+So a weight depends on the seed, its name and its shape, and not on the order of the modules, the device or what else
+the network holds. A parameter that several modules share belongs to the first of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from prune_search.recipe.axes import INITS
+from prune_search.training.randomness import derive, generator
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+else:
+    from prune_search.lazy import torch
+
+Draw = Callable[["Tensor", "torch.Generator"], "Tensor"]
+
+
+@INITS.register(
+    "kaiming",
+    summary="normal with variance 2 / fan-in, biases 0",
+    source="He, Zhang, Ren, Sun 2015, arXiv 1502.01852, eq. 10",
+)
+def kaiming(model: nn.Module, seed: int, stream: str = "init") -> None:
+    """Draw the weights of `model` from N(0, 2 / fan_in), in place; biases are 0, normalisation layers start anew.
+
+    Args:
+        model: the network, on any device.
+        seed: the trial's seed.
+        stream: what it is drawn for; another stream gives other weights.
+
+    Example:
+        The weights of ``nn.Linear(50, 10)`` have a standard deviation of sqrt(2 / 50) = 0.2.
+    """
+    _initialize(model, seed, stream, weight=lambda w, g: _normal(w, math.sqrt(2.0 / _fans(w)[0]), g), bias=_zeros)
+
+
+@INITS.register(
+    "xavier",
+    summary="normal with variance 2 / (fan-in + fan-out), biases 0",
+    source="Glorot, Bengio 2010, AISTATS, eq. 12",
+)
+def xavier(model: nn.Module, seed: int, stream: str = "init") -> None:
+    """Draw the weights of `model` from N(0, 2 / (fan_in + fan_out)), in place; else as `kaiming`.
+
+    The paper asks for this variance (eq. 12) and draws uniformly (eq. 16); pruning papers use the normal form.
+    """
+    _initialize(model, seed, stream, weight=lambda w, g: _normal(w, math.sqrt(2.0 / sum(_fans(w))), g), bias=_zeros)
+
+
+@INITS.register(
+    "kaiming-uniform",
+    summary="uniform within 1 / sqrt(fan-in), biases too: what torch does by itself",
+    source="torch.nn.Linear and torch.nn.Conv2d, reset_parameters",
+)
+def kaiming_uniform(model: nn.Module, seed: int, stream: str = "init") -> None:
+    """Draw weights and biases of `model` from U(-b, b) with b = 1 / sqrt(fan_in of the weight), in place."""
+
+    def draw(weight: Tensor, parameter: Tensor, source: torch.Generator) -> Tensor:
+        bound = 1.0 / math.sqrt(_fans(weight)[0])
+        return (torch.rand(parameter.shape, generator=source) * 2.0 - 1.0) * bound
+
+    _initialize(model, seed, stream, weight=lambda w, g: draw(w, w, g), bias=draw)
+
+
+@INITS.register("as-built", summary="what the model's own factory made", draws=False)
+def as_built(model: nn.Module, seed: int, stream: str = "init") -> None:
+    """Leave `model` as it is; the seed and the stream are for whoever made it."""
+
+
+def _initialize(
+    model: nn.Module, seed: int, stream: str, weight: Draw, bias: Callable[[Tensor, Tensor, torch.Generator], Tensor]
+) -> None:
+    """Apply one rule to linear and convolution layers, and let every other module that can draw itself do so."""
+    layers = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)
+    done: set[Tensor] = set()
+    with torch.no_grad():
+        # Parents come before their children, so a layer's own rule has the last word over what its parent drew.
+        for name, module in model.named_modules():
+            if not isinstance(module, layers):
+                _redraw(module, derive(seed, stream, name), done)
+                continue
+            for leaf, parameter in _fresh(module, done).items():
+                source = generator(seed, stream, f"{name}.{leaf}" if name else leaf)
+                if parameter is module.weight:
+                    parameter.copy_(weight(parameter, source))
+                elif parameter is module.bias:
+                    parameter.copy_(bias(module.weight, parameter, source))
+
+
+def _fresh(module: nn.Module, done: set[Tensor]) -> dict[str, nn.Parameter]:
+    """The module's own parameters that no earlier module has had."""
+    fresh = {leaf: parameter for leaf, parameter in module.named_parameters(recurse=False) if parameter not in done}
+    done.update(fresh.values())
+    return fresh
+
+
+def _redraw(module: nn.Module, seed: int, done: set[Tensor]) -> None:
+    """Have a module draw its own parameters and reset its own buffers, on a copy on the CPU.
+
+    nn.MultiheadAttention and a few others have ``_reset_parameters`` only. The parameters of a module that has neither
+    stay as they were built.
+    """
+    method = next((word for word in ("reset_parameters", "_reset_parameters") if hasattr(module, word)), None)
+    if method is None:
+        return
+    parameters, buffers = _fresh(module, done), dict(module.named_buffers(recurse=False))
+    if not parameters and not buffers:
+        return
+    twin = copy.deepcopy(module).cpu()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every accelerator too
+        getattr(twin, method)()
+    for leaf, parameter in parameters.items():
+        parameter.copy_(twin.get_parameter(leaf))
+    for leaf, buffer in buffers.items():
+        buffer.copy_(twin.get_buffer(leaf))
+
+
+def _fans(weight: Tensor) -> tuple[int, int]:
+    """Fan-in and fan-out as torch counts them: from dimensions 1 and 0, for transposed convolutions too."""
+    receptive = math.prod(weight.shape[2:])
+    return max(weight.shape[1] * receptive, 1), max(weight.shape[0] * receptive, 1)
+
+
+def _normal(weight: Tensor, deviation: float, source: torch.Generator) -> Tensor:
+    return torch.randn(weight.shape, generator=source) * deviation
+
+
+def _zeros(weight: Tensor, parameter: Tensor, source: torch.Generator) -> Tensor:
+    return torch.zeros(parameter.shape)

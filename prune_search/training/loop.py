@@ -1,0 +1,199 @@
+"""The training loop. It knows hooks only, and never learns which method they belong to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.training.randomness import derive, generator
+
+if TYPE_CHECKING:
+    from prune_search.recipe.recipe import Named
+    from prune_search.tasks.data import Split
+
+CHECK_EVERY_ON_ACCELERATOR = 50
+
+
+class TrainingError(Exception):
+    """Training cannot go on, and trying again would not help.
+
+    Attributes:
+        kind: ``nan`` or ``oom``.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Hook:
+    """What a method does during training. Every part is optional.
+
+    Attributes:
+        name: tells its state from that of others.
+        before_step: called with the step before its forward pass.
+        after_backward: called with the step when the gradients are there, before the optimizer uses them.
+        finished: asked before each step; True ends the stretch there.
+        at_end: called once when the stretch has reached its end.
+        state, load: what it must remember to go on, as named tensors.
+    """
+
+    name: str
+    before_step: Callable[[int], None] | None = None
+    after_backward: Callable[[int], None] | None = None
+    finished: Callable[[int], bool] | None = None
+    at_end: Callable[[], None] | None = None
+    state: Callable[[], Mapping[str, Tensor]] | None = None
+    load: Callable[[Mapping[str, Tensor]], None] | None = None
+
+
+@dataclass
+class Feed:
+    """Batches by number: batch n is a pure function of (seed, words, n).
+
+    Attributes:
+        split: the training examples, on the device.
+        batch: examples in a batch.
+        seed: of the trial.
+        words: the stream; () is the training clock's.
+        augment: the registered augmentation, or None.
+    """
+
+    split: Split
+    batch: int
+    seed: int
+    words: tuple[str | int, ...] = ()
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    _epoch: int = -1
+    _order: Tensor | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Batches in an epoch: ⌊examples / batch⌋."""
+        return len(self.split.labels) // self.batch
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        """(inputs [B, …], labels [B]) of the batch at a step of the stream."""
+        epoch, place = divmod(step, self.epoch)
+        if epoch != self._epoch or self._order is None:
+            draw = generator(self.seed, "order", *self.words, epoch)
+            self._order = torch.randperm(len(self.split.labels), generator=draw).to(self.split.labels.device)
+            self._epoch = epoch
+        chosen = self._order[place * self.batch : (place + 1) * self.batch]
+        inputs, labels = self.split.inputs[chosen], self.split.labels[chosen]
+        if self.augment is not None:
+            inputs = self.augment(inputs, generator(self.seed, "augment", *self.words, step))
+        return inputs, labels
+
+
+def augmentation(augment: Named) -> Callable[[Tensor, torch.Generator], Tensor] | None:
+    """A registered augmentation as a function, or None for ``none``."""
+    from prune_search.recipe.axes import AUGMENTATIONS
+
+    if augment.name == "none":
+        return None
+    make, options = augment.entry(AUGMENTATIONS).make, dict(augment.options)
+    return lambda inputs, draw: make(inputs, draw, **options)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model on its device.
+
+    Attributes:
+        model: in the memory format that is fastest there.
+        device: where it lies.
+        autocast: makes the context of a forward pass.
+        loss: from (logits, labels) to a scalar.
+    """
+
+    model: nn.Module
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[Any]]
+    loss: Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a stretch is trained.
+
+    Attributes:
+        optimizer: over the network's parameters.
+        feed: batches by number.
+        first: the feed's number of the stretch's step 0.
+        rate: learning rate by step of the stretch.
+        hooks: called in this order.
+    """
+
+    optimizer: torch.optim.Optimizer
+    feed: Feed
+    first: int
+    rate: Callable[[int], float]
+    hooks: Sequence[Hook] = ()
+
+
+def train(
+    network: Network, course: Course, start: int, stop: int, on_step: Callable[[int, Tensor], None] | None = None
+) -> int:
+    """Train from step `start` to step `stop` of a stretch.
+
+    Every random number that step t uses is a function of the seed and the number of its batch, so that training from
+    t to u in one go or with stops gives the same bits.
+
+    Args:
+        network: trained in place.
+        course: optimizer, data, rate and hooks.
+        start, stop: steps of the stretch.
+        on_step: told each finished step and its loss.
+
+    Returns:
+        The step that was reached: `stop`, or where a hook was finished.
+
+    Raises:
+        TrainingError: the loss is no number, or the device is out of memory.
+    """
+    model, feed, optimizer = network.model, course.feed, course.optimizer
+    before = [hook.before_step for hook in course.hooks if hook.before_step]
+    after = [hook.after_backward for hook in course.hooks if hook.after_backward]
+    finished = [hook.finished for hook in course.hooks if hook.finished]
+    check_every = 1 if network.device.type == "cpu" else CHECK_EVERY_ON_ACCELERATOR
+    rate = math.nan
+    model.train()
+    for step in range(start, stop):
+        if any(done(step) for done in finished):
+            return step
+        number = course.first + step
+        if (wanted := course.rate(step)) != rate:
+            rate = wanted
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        for call in before:
+            call(step)
+        _seed_layers(network.device, derive(feed.seed, "layers", *feed.words, number))
+        inputs, labels = feed(number)
+        with network.autocast():
+            loss = network.loss(model(inputs), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for call in after:
+            call(step)
+        optimizer.step()
+        if (step % check_every == 0 or step == stop - 1) and not math.isfinite(loss.item()):
+            raise TrainingError("nan", f"the loss is {loss.item()} at step {step} (learning rate {rate:g})")
+        if on_step is not None:
+            on_step(step + 1, loss)
+    return stop
+
+
+def _seed_layers(device: torch.device, seed: int) -> None:
+    """Seed what layers like dropout draw from, so that a step does not depend on those before it."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)

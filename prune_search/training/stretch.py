@@ -1,0 +1,263 @@
+"""A stretch of training with a content address: any of its states on demand, replayed from the nearest stored one.
+
+The first trajectory, a phase that trains (a growing penalty, say) and every retraining are stretches. A stretch knows
+where it begins (lazily: nothing before it is computed while a state of its own is stored), how it is trained, and which
+of its steps will be asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.training.checkpoints import State, StorageError, list_states, newest_state, state_folder, write_state
+from prune_search.training.loop import Course, Hook, Network, train
+from prune_search.training.optimizers import load_state_tensors, state_tensors
+
+logger = logging.getLogger("prune_search")
+
+MODEL, OPTIMIZER, HOOK = "model/", "optimizer/", "hook/"
+GRID = 10
+RECOVERY_EVERY_S = 20.0
+
+Progress = Callable[[int, int, Tensor], None]
+
+
+@dataclass
+class Steps:
+    """What was trained, in iterations.
+
+    Attributes:
+        trained: every step executed.
+        replayed: those of them that some stored state had gone past already.
+        needed: what the recipe asks for, whoever trained it.
+    """
+
+    trained: int = 0
+    replayed: int = 0
+    needed: int = 0
+
+    @property
+    def reused(self) -> int:
+        """Steps that a stored state spared."""
+        return max(0, self.needed - (self.trained - self.replayed))
+
+
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Weights and buffers as named copies."""
+    return {MODEL + name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def load_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy named weights and buffers into a model.
+
+    They are copied into the memory that the model has, so that its alignment, on which the last bits of a matrix
+    product can depend, is always torch's own.
+
+    Raises:
+        KeyError: one is missing.
+    """
+    with torch.no_grad():
+        for name, tensor in model.state_dict(keep_vars=True).items():
+            tensor.copy_(tensors[MODEL + name])
+
+
+@dataclass
+class Vault:
+    """Where the states of stretches lie, and what is told while they are trained.
+
+    Attributes:
+        folder: of the storage; None keeps everything in memory.
+        steps: the account of the trial.
+        environment: the environment class, recorded in every state.
+        progress: told (step, total, loss) after each step.
+        stage: told the name of the stretch that begins to be trained.
+    """
+
+    folder: Path | None
+    steps: Steps
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    progress: Progress | None = None
+    stage: Callable[[str, int], None] | None = None
+
+    def vertex(self, address: str) -> Path | None:
+        """The folder of a stretch."""
+        return self.folder / "vertices" / address[:2] / address if self.folder is not None else None
+
+
+@dataclass
+class Stretch:
+    """One stretch of training.
+
+    Attributes:
+        name: for people.
+        address: sha256 of everything that its states depend on.
+        total: steps, at most (a hook can end it earlier).
+        begin: gives the state at step 0.
+        course: from the loaded network to how it is trained.
+        network: the network it is trained in.
+        vault: where its states lie.
+        asked: steps that will be asked for, stored on the way.
+        grid: whether states between are kept for later searches.
+    """
+
+    name: str
+    address: str
+    total: int
+    begin: Callable[[], Mapping[str, Tensor]]
+    course: Callable[[], Course]
+    network: Network
+    vault: Vault
+    asked: tuple[int, ...] = ()
+    grid: bool = False
+    _known: dict[int, State] = field(default_factory=dict)
+    _ended: int | None = None
+
+    def end(self) -> State:
+        """The last state."""
+        return self.at(self.total)
+
+    def at(self, step: int) -> State:
+        """The state at a step: known, stored, or trained from the nearest one before it."""
+        step = min(step, self.length)
+        if step in self._known:
+            return self._known[step]
+        folder = self.vault.vertex(self.address)
+        found = newest_state(folder, step) if folder is not None else None
+        near = max((known for known in self._known if known < step), default=-1)
+        if found is not None and found[0] > near:
+            start, state = found
+        elif near >= 0:
+            start, state = near, self._known[near]
+        else:
+            start, state = 0, State(dict(self.begin()), {})
+        if start < step and not (state.meta.get("ended") and step == self.total):
+            return self._train(state, start, step)
+        self._remember(start, state)
+        return state
+
+    @property
+    def length(self) -> int:
+        """Steps to its end, as far as that is known."""
+        return self.total if self._ended is None else self._ended
+
+    def _remember(self, step: int, state: State) -> None:
+        self._known[step] = state
+        if state.meta.get("ended"):
+            self._ended = step
+
+    def _train(self, state: State, start: int, stop: int) -> State:
+        load_model(self.network.model, state.tensors)
+        course = self.course()
+        names = {parameter: name for name, parameter in self.network.model.named_parameters()}
+        _load_course(course, names, state.tensors)
+        writer = _Writer(self, course, names)
+        if self.vault.stage is not None:
+            self.vault.stage(self.name, self.total)
+        beyond = self._furthest()
+        reached = start
+        for goal in sorted({stop, *(step for step in (*self.asked, *self._grid_steps()) if start < step < stop)}):
+            reached = train(self.network, course, reached, goal, writer.on_step)
+            if reached < goal:
+                break
+            if goal < stop:
+                self._remember_asked(goal, writer.write(goal, ended=False))
+        ended = reached < stop or stop == self.total
+        if ended:
+            for hook in course.hooks:
+                if hook.at_end is not None:
+                    hook.at_end()
+        self.vault.steps.trained += reached - start
+        self.vault.steps.replayed += max(0, min(reached, beyond) - start)
+        final = writer.write(reached, ended)
+        writer.clean(final_step=reached)
+        self._remember(reached, final)
+        return final
+
+    def _remember_asked(self, step: int, state: State) -> None:
+        if step in self.asked:
+            self._known[step] = state
+
+    def _furthest(self) -> int:
+        """The furthest step that some state is known of."""
+        folder = self.vault.vertex(self.address)
+        stored = [step for step, _ in list_states(folder)] if folder is not None else []
+        return max([*stored, *self._known, 0])
+
+    def _grid_steps(self) -> tuple[int, ...]:
+        if not self.grid:
+            return ()
+        return tuple(sorted({round(self.total * part / GRID) for part in range(1, GRID)} - {0, self.total}))
+
+
+def _load_course(course: Course, names: Mapping[nn.Parameter, str], tensors: Mapping[str, Tensor]) -> None:
+    stored = {key.removeprefix(OPTIMIZER): value for key, value in tensors.items() if key.startswith(OPTIMIZER)}
+    if stored:
+        load_state_tensors(course.optimizer, names, stored)
+    for hook in course.hooks:
+        prefix = f"{HOOK}{hook.name}/"
+        own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if hook.load is not None and own:
+            hook.load(own)
+
+
+def _hook_tensors(hooks: list[Hook]) -> dict[str, Tensor]:
+    return {
+        f"{HOOK}{hook.name}/{key}": value.detach().clone()
+        for hook in hooks
+        if hook.state is not None
+        for key, value in hook.state().items()
+    }
+
+
+class _Writer:
+    """Stores states of a stretch while it is trained, and now and then one to recover from."""
+
+    def __init__(self, stretch: Stretch, course: Course, names: Mapping[nn.Parameter, str]) -> None:
+        self.stretch = stretch
+        self.course = course
+        self.names = names
+        self.folder = stretch.vault.vertex(stretch.address)
+        self.last = time.monotonic()
+
+    def on_step(self, step: int, loss: Tensor) -> None:
+        """Called after each finished step."""
+        vault = self.stretch.vault
+        if vault.progress is not None:
+            vault.progress(step, self.stretch.total, loss)
+        if self.folder is not None and time.monotonic() - self.last > RECOVERY_EVERY_S and step < self.stretch.total:
+            self.write(step, ended=False)
+            self.clean(final_step=step)
+
+    def write(self, step: int, ended: bool) -> State:
+        """Store the state at `step`; where the storage fails, go on with the one in memory."""
+        tensors = {**model_tensors(self.stretch.network.model), **_hook_tensors(list(self.course.hooks))}
+        if not ended:
+            # Nothing goes on from an end: what follows starts with optimizer buffers at zero.
+            buffers = state_tensors(self.course.optimizer, self.names)
+            tensors.update({OPTIMIZER + key: value.detach().clone() for key, value in buffers.items()})
+        meta = {"step": step, "ended": ended, "stretch": self.stretch.name}
+        meta["environment"] = dict(self.stretch.vault.environment)
+        if self.folder is not None:
+            try:
+                write_state(state_folder(self.folder, step), tensors, meta)
+            except StorageError as error:
+                logger.warning("%s; going on without it", error)
+        self.last = time.monotonic()
+        return State(tensors, meta)
+
+    def clean(self, final_step: int) -> None:
+        """Remove the states that were only there to recover from, also those of a process that was killed."""
+        kept = {*self.stretch.asked, final_step}
+        if self.folder is not None and not self.stretch.grid:
+            for step, folder in list_states(self.folder):
+                if step not in kept:
+                    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,105 @@
+"""What comes out of a trial, as plain data beside the tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from prune_search.pruning.masks import MaskSet, Receipt
+from prune_search.recipe.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """What one round reached.
+
+    Attributes:
+        number: r, from 1.
+        receipt: asked and reached.
+        mask_sha256: digest of the mask.
+        metrics: measured after the round's retraining; validation data only but for the last round.
+    """
+
+    number: int
+    receipt: Receipt
+    mask_sha256: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A trial that was run to its end.
+
+    Attributes:
+        recipe: what was run.
+        key: its content address.
+        paradigm: the name of the preset that it equals, or ``custom k1→k2``.
+        masks: the final mask.
+        tensors: the final weights and buffers by name, on the CPU.
+        weights_sha256: digest of them.
+        rounds: every round's receipt and metrics.
+        metrics: of the final network.
+        environment: the environment class.
+        steps: trained, reused.
+        seconds: wall time.
+        preset: the name that the user typed, or None.
+    """
+
+    recipe: Recipe
+    key: str
+    paradigm: str
+    masks: MaskSet
+    tensors: Mapping[str, Tensor]
+    weights_sha256: str
+    rounds: tuple[RoundResult, ...]
+    metrics: Mapping[str, float]
+    environment: Mapping[str, Any]
+    steps: tuple[int, int]
+    seconds: float
+    preset: str | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def receipt(self) -> Receipt:
+        """Asked and reached at the end."""
+        return self.rounds[-1].receipt
+
+    def as_data(self) -> dict[str, Any]:
+        """The object that ``run --json`` prints and metrics.json holds."""
+        receipt = self.receipt
+        return {
+            "key": self.key,
+            "preset": self.preset,
+            "paradigm": self.paradigm,
+            "mask_sha256": self.masks.sha256,
+            "weights_sha256": self.weights_sha256,
+            "environment": dict(self.environment),
+            "sparsity": {"asked": receipt.asked, "reached": receipt.reached},
+            "layers": [
+                {"name": layer.name, "total": layer.total, "kept": layer.kept, **_units(layer.units, layer.units_kept)}
+                for layer in receipt.layers
+            ],
+            "collapsed": receipt.collapsed,
+            "metrics": dict(self.metrics),
+            "rounds": [
+                {
+                    "round": item.number,
+                    "sparsity": {"asked": item.receipt.asked, "reached": item.receipt.reached},
+                    "collapsed": item.receipt.collapsed,
+                    "mask_sha256": item.mask_sha256,
+                    "metrics": dict(item.metrics),
+                }
+                for item in self.rounds
+            ],
+            "steps_trained": self.steps[0],
+            "steps_reused": self.steps[1],
+            "digests": dict(self.digests),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def _units(units: int, kept: int) -> dict[str, int]:
+    return {"units": units, "units_kept": kept}

@@ -1,0 +1,143 @@
+"""One recipe, run: every round of w(k) → f1 → f2 → f3, measured."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+
+from prune_search.pruning.masks import MaskSet, ScoreError
+from prune_search.recipe.axes import METRICS
+from prune_search.recipe.paradigm import paradigm
+from prune_search.tasks.data import Split
+from prune_search.tasks.metrics import Measured, evaluate
+from prune_search.training.digests import tensors_digest
+from prune_search.training.loop import TrainingError
+from prune_search.training.stretch import MODEL, Steps, Vault, load_model
+from prune_search.trial.bench import Bench
+from prune_search.trial.chain import Round, rounds_of
+from prune_search.trial.result import Result, RoundResult
+from prune_search.trial.sink import Silent, Sink
+
+
+class TrialError(Exception):
+    """A trial failed, and trying again would not help. Exit code 3.
+
+    Attributes:
+        kind: ``nan``, ``oom``, ``score`` or ``shape``.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def run_bench(bench: Bench, storage: Path | None, sink: Sink | None = None, preset: str | None = None) -> Result:
+    """Run a prepared recipe to its end.
+
+    Args:
+        bench: from `bench.prepare`; its network is trained in place.
+        storage: folder in which states are found and stored; None keeps them in memory.
+        sink: who is told how it goes.
+        preset: the name that the user typed.
+
+    Raises:
+        TrialError: the loss or a score is not a number, or the device is out of memory.
+    """
+    sink = sink or Silent()
+    begun = time.monotonic()
+    steps = Steps()
+    vault = Vault(storage, steps, bench.environment, sink.step, sink.stage)
+    with _settings(bench), _as_trial_errors():
+        first, rounds = rounds_of(bench, vault)
+        needed_first = min(first.total, bench.timeline.trained)
+        sink.started(bench.key, needed_first + sum(item.needed() for item in rounds))
+        results = []
+        steps.needed = needed_first
+        for item in rounds:
+            results.append(_measured(bench, item, steps, sink))
+        last = rounds[-1]
+        metrics = {**results[-1].metrics, **_metrics(bench, last.masks, "test", steps.needed)}
+        tensors = {
+            key.removeprefix(MODEL): value.cpu() for key, value in last.result.items() if key.startswith(MODEL)
+        }
+    return Result(
+        recipe=bench.recipe,
+        key=bench.key,
+        paradigm=paradigm(bench.recipe),
+        masks=last.masks,
+        tensors=tensors,
+        weights_sha256=tensors_digest(tensors),
+        rounds=tuple(results),
+        metrics=metrics,
+        environment=bench.environment,
+        steps=(steps.trained, steps.reused),
+        seconds=time.monotonic() - begun,
+        preset=preset,
+        digests=bench.digests,
+    )
+
+
+def _measured(bench: Bench, item: Round, steps: Steps, sink: Sink) -> RoundResult:
+    """Run a round, and measure it: every round of a chain is a result of its own."""
+    masks = item.masks
+    load_model(bench.model, item.result)
+    masks.apply(bench.model)
+    steps.needed += item.needed()
+    metrics = _metrics(bench, masks, "validation", steps.needed)
+    result = RoundResult(item.number, masks.receipt(), masks.sha256, metrics)
+    sink.round_done(result)
+    return result
+
+
+def _metrics(bench: Bench, masks: MaskSet, split: str, steps: int) -> dict[str, float]:
+    """The registered metrics of a split, and on validation also those that need no data."""
+    measured = Measured(
+        scores={split: evaluate(bench.model, _split(bench, split), autocast=bench.network.autocast)},
+        kept={name: int(mask.sum()) for name, mask in masks.items()},
+        total={name: mask.numel() for name, mask in masks.items()},
+        steps_trained=steps,
+        model=bench.model,
+        data=bench.data,
+    )
+    wanted = (split,) if split == "test" else (split, "")
+    return {name: entry.make(measured) for name, entry in METRICS.items() if entry.facts["split"] in wanted}
+
+
+def _split(bench: Bench, split: str) -> Split:
+    return {"validation": bench.data.validation, "test": bench.data.test}[split]
+
+
+@contextlib.contextmanager
+def _settings(bench: Bench) -> Iterator[None]:
+    """The threads of the recipe; the caller's threads and random state are put back."""
+    threads = torch.get_num_threads()
+    devices = [bench.network.device] if bench.network.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.set_num_threads(bench.recipe.train["threads"])
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def _as_trial_errors() -> Iterator[None]:
+    try:
+        yield
+    except TrainingError as error:
+        raise TrialError(error.kind, str(error)) from error
+    except ScoreError as error:
+        raise TrialError("score", str(error)) from error
+    except torch.OutOfMemoryError as error:
+        raise TrialError("oom", f"the device is out of memory: {str(error).splitlines()[0]}") from error
+
+
+def results_differ(first: Mapping[str, object], second: Mapping[str, object]) -> str:
+    """``exact``, ``mask-equal`` or ``different``, of two results as data."""
+    if first["mask_sha256"] != second["mask_sha256"]:
+        return "different"
+    return "exact" if first["weights_sha256"] == second["weights_sha256"] else "mask-equal"
