@@ -1,0 +1,75 @@
+"""``prune-search``: one file per verb. Nothing here imports torch, ray or mlflow before a verb needs it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from prune_search import __version__
+from prune_search.cli import cp, methods, run, validate
+from prune_search.cli.exits import FAILED, INTERRUPTED, USER, complain
+from prune_search.recipe.problems import UserError
+
+EPILOG = (
+    "Examples:  prune-search run lottery-ticket  ·  prune-search run snip --set mask.sparsity=0.9  ·  "
+    "prune-search methods  ·  prune-search validate my.yaml"
+)
+
+app = typer.Typer(
+    name="prune-search",
+    help="Search over pruning paradigms: a paper is a recipe, a recipe is data, and anyone can run it again.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"prune-search {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """The options that every verb shares."""
+
+
+for verb in (run, validate, methods, cp):
+    verb.add_to(app)
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0; 2 for what the user wrote; 3 for a trial that failed; 130 for Ctrl-C."""
+    sys.exit(_code())
+
+
+def _code() -> int:
+    from prune_search.training.atomic import StorageError
+    from prune_search.trial.errors import TrialError
+
+    try:
+        result = app(standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        complain("interrupted; what was stored is kept, and the same command goes on from there")
+        return INTERRUPTED
+    except UserError as error:
+        for problem in error.problems:
+            complain(str(problem))
+        return USER
+    except (TrialError, StorageError) as error:
+        complain(str(error))
+        return FAILED

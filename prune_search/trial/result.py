@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,14 +84,14 @@ class Result:
                 for layer in receipt.layers
             ],
             "collapsed": receipt.collapsed,
-            "metrics": dict(self.metrics),
+            "metrics": finite(self.metrics),
             "rounds": [
                 {
                     "round": item.number,
                     "sparsity": {"asked": item.receipt.asked, "reached": item.receipt.reached},
                     "collapsed": item.receipt.collapsed,
                     "mask_sha256": item.mask_sha256,
-                    "metrics": dict(item.metrics),
+                    "metrics": finite(item.metrics),
                 }
                 for item in self.rounds
             ],
@@ -99,6 +100,11 @@ class Result:
             "digests": dict(self.digests),
             "seconds": round(self.seconds, 3),
         }
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Metrics as JSON can say them: what is no finite number is null."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def _units(units: int, kept: int) -> dict[str, int]:

@@ -18,21 +18,10 @@ from prune_search.training.digests import tensors_digest
 from prune_search.training.loop import TrainingError
 from prune_search.training.stretch import MODEL, Steps, Vault, load_model
 from prune_search.trial.bench import Bench
+from prune_search.trial.errors import TrialError
 from prune_search.trial.chain import Round, rounds_of
 from prune_search.trial.result import Result, RoundResult
 from prune_search.trial.sink import Silent, Sink
-
-
-class TrialError(Exception):
-    """A trial failed, and trying again would not help. Exit code 3.
-
-    Attributes:
-        kind: ``nan``, ``oom``, ``score`` or ``shape``.
-    """
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 def run_bench(bench: Bench, storage: Path | None, sink: Sink | None = None, preset: str | None = None) -> Result:

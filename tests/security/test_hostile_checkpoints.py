@@ -150,9 +150,12 @@ def signed(content: dict[str, Any]) -> bytes:
     return json.dumps({**content, "sha256": digest}).encode() + b"\n"
 
 
+def entry_of(data: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
 def manifest_of(data: bytes, **changes: Any) -> bytes:
-    entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    return signed({"format": 1, "files": {"state.safetensors": entry}, "meta": {}, **changes})
+    return signed({"format": 1, "files": {"state.safetensors": entry_of(data)}, "meta": {}, **changes})
 
 
 def with_manifest(make: Callable[[bytes], bytes]) -> Callable[[Path, Path], None]:
@@ -170,8 +173,7 @@ def naming(path: str) -> Callable[[Path, Path], None]:
         data = (folder / "state.safetensors").read_bytes()
         named = path.replace("OUTSIDE", str(outside))
         (outside / "state.safetensors").write_bytes(data)
-        entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-        (folder / "manifest.json").write_bytes(manifest_of(data, files={named: entry}))
+        (folder / "manifest.json").write_bytes(manifest_of(data, files={named: entry_of(data)}))
 
     return attack
 
@@ -222,7 +224,7 @@ ATTACKS: dict[str, Callable[[Path, Path], None]] = {
     "a manifest that names a file below": naming("./state.safetensors"),
     "a manifest that names no file": with_manifest(lambda data: manifest_of(data, files={})),
     "a manifest that names two files": with_manifest(
-        lambda data: manifest_of(data, files={"state.safetensors": {}, "../x": {}})
+        lambda data: manifest_of(data, files={"state.safetensors": entry_of(data), "../x": entry_of(b"")})
     ),
     "a manifest with another size": with_manifest(
         lambda data: manifest_of(data, files={"state.safetensors": {"sha256": "", "bytes": -1}})

@@ -1,1 +1,3 @@
 """The data sets, a registry entry each. Reading the list imports no torch."""
+
+from __future__ import annotations

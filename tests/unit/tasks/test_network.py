@@ -34,15 +34,6 @@ def module_from(folder: Path, name: str, text: str) -> ModuleType:
     return sys.modules[name]
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    return tmp_path
-
-
 # --- the digest of the weights
 
 

@@ -1,0 +1,5 @@
+"""``python -m prune_search``."""
+
+from prune_search.cli.main import main
+
+main()

@@ -1,0 +1,51 @@
+"""``prune-search methods``: every value of every axis, with its source."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from prune_search.cli.arguments import Json
+
+EPILOG = "Examples:  prune-search methods  ·  prune-search methods criterion  ·  prune-search methods --json"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("methods", epilog=EPILOG)(methods)
+
+
+def methods(
+    axis: Annotated[str | None, typer.Argument(help="Show one axis only, e.g. criterion.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List every value of every axis of a recipe: what it is, its options and its source."""
+    from prune_search.recipe.methods import table
+    from prune_search.recipe.problems import Problem, UserError, not_one_of
+
+    rows = table()
+    if axis is not None:
+        names = {row["axis"] for row in rows}
+        if axis not in names:
+            raise UserError([Problem("methods", not_one_of(axis, names))])
+        rows = [row for row in rows if row["axis"] == axis]
+    if as_json:
+        typer.echo(json.dumps({"methods": rows}))
+    else:
+        _show(rows)
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    for name in dict.fromkeys(row["axis"] for row in rows):
+        mine = [row for row in rows if row["axis"] == name]
+        grid = Table("name", "what it is", "options", "source", title=f"{name}  ({mine[0]['key']})", title_justify="left")
+        for row in mine:
+            options = ", ".join(f"{option['name']}={option['default']}" for option in row["options"])
+            grid.add_row(row["name"], row["summary"], options, row["source"])
+        console.print(grid)

@@ -1,0 +1,89 @@
+"""The progress bar of a run: loss, accuracy, sparsity, time left."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from prune_search.trial.sink import Silent, Sink
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prune_search.trial.result import RoundResult
+
+LOSS_EVERY_S = 0.2
+
+
+class Bar:
+    """Draws what a trial reports; on anything but a terminal it writes a line per round."""
+
+    def __init__(self, progress: Progress, console: Console) -> None:
+        self.progress = progress
+        self.console = console
+        self.task = progress.add_task("reading data", total=None, note="")
+        self.total = 0
+        self.before = 0
+        self.shown = 0.0
+        self.note = ""
+
+    def started(self, key: str, total: int) -> None:
+        """Show the steps that are asked for."""
+        self.total = total
+        self.progress.update(self.task, total=total)
+
+    def stage(self, name: str, total: int) -> None:
+        """A stretch begins."""
+        self.before = int(self.progress.tasks[0].completed)
+        self.first: int | None = None
+        self.progress.update(self.task, description=name)
+
+    def step(self, step: int, total: int, loss: Tensor) -> None:
+        """A step is done; the loss is read now and then only, since that waits for the device."""
+        self.first = step - 1 if self.first is None else self.first
+        now = time.monotonic()
+        if now - self.shown >= LOSS_EVERY_S or step == total:
+            self.shown = now
+            done = min(self.before + step - self.first, self.total)
+            self.progress.update(self.task, completed=done, note=f"loss {float(loss.detach()):.3f}{self.note}")
+
+    def round_done(self, result: RoundResult) -> None:
+        """Show what a round reached."""
+        accuracy = result.metrics.get("val/accuracy", float("nan"))
+        self.note = f"  val/accuracy {accuracy:.4f}  sparsity {result.receipt.reached:.4f}"
+        trained = int(result.metrics.get("steps_trained", 0))
+        self.progress.update(self.task, completed=min(trained, self.total), note=self.note.strip())
+        if not self.console.is_terminal:
+            self.console.print(f"round {result.number}: {self.note.strip()}", highlight=False)
+
+
+@contextlib.contextmanager
+def watching(quiet: bool) -> Iterator[Sink]:
+    """A sink that draws on standard error, or a silent one; warnings go to standard error as single lines."""
+    console = Console(stderr=True)
+    logger = logging.getLogger("prune_search")
+    handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)
+    logger.addHandler(handler)
+    try:
+        if quiet:
+            yield Silent()
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            yield Bar(progress, console)
+    finally:
+        logger.removeHandler(handler)

@@ -1,0 +1,91 @@
+"""``prune-search run``: one recipe, to its end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets, Storage, read_sets
+from prune_search.cli.exits import FAILED, complain
+
+if TYPE_CHECKING:
+    from prune_search.trial.result import Result
+
+EPILOG = (
+    "Examples:  prune-search run lottery-ticket  ·  "
+    "prune-search run snip --set mask.sparsity=0.9 --set task.seed=1 --out ticket  ·  "
+    "prune-search run ticket --verify  ·  "
+    "prune-search run fine-tune --data fashion-mnist --model lenet-5 --data-root ~/data  ·  "
+    "prune-search run recipe.yaml --model my.module:net --data my.module:data"
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("run", epilog=EPILOG)(run)
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE_OR_PRESET", help="A recipe file, the folder of a run, or a preset.")],
+    sets: Sets = None,
+    data_root: DataRoot = None,
+    model: Model = None,
+    data: Data = None,
+    storage: Storage = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write recipe, weights, masks and metrics to this folder.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Train everything anew and compare: with the folder, or with a second run.")
+    ] = False,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> int:
+    """Run one recipe or preset to its end, and measure it.
+
+    What was trained before is found in the storage and not trained again.
+    """
+    values = read_sets(sets)
+    from prune_search.api import Where
+    from prune_search.api import run as run_recipe
+    from prune_search.api import verify as verify_recipe
+    from prune_search.cli.progress import watching
+
+    where = Where(data_root, storage, model, data, device)
+    with watching(quiet=as_json and not sys.stderr.isatty()) as sink:
+        if not verify:
+            result = run_recipe(recipe, set=values, where=where, out=out, sink=sink)
+            verdict, compared = None, {}
+        else:
+            verified = verify_recipe(recipe, set=values, where=where, out=out, sink=sink)
+            result, verdict, compared = verified.result, verified.verdict, dict(verified.environment)
+    _show(result, verdict, compared, out, as_json)
+    return FAILED if verdict == "different" else 0
+
+
+def _show(result: Result, verdict: str | None, compared: dict[str, Any], out: Path | None, as_json: bool) -> None:
+    data = result.as_data()
+    if verdict is not None:
+        data["verified"] = verdict
+    if as_json:
+        typer.echo(json.dumps(data, allow_nan=False))
+    else:
+        from prune_search.cli.summary import show_result
+
+        show_result(result, out)
+    if verdict is not None:
+        here, there = dict(result.environment), compared
+        where = f"in {_environment(here)}" + ("" if here == there else f", against {_environment(there)}")
+        line = f"verified: {verdict} ({where})"
+        if as_json:
+            complain(line)
+        else:
+            typer.echo(line)
+
+
+def _environment(environment: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in sorted(environment.items())) or "an unknown environment"

@@ -1,0 +1,56 @@
+"""What a finished run looks like in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from prune_search.trial.result import Result
+
+MOST_LAYERS = 30
+
+
+def show_result(result: Result, out: Path | None) -> None:
+    """Print a run: rounds, layers, totals, and what to type next."""
+    console = Console(highlight=False)
+    if len(result.rounds) > 1:
+        console.print(_rounds(result))
+    console.print(_layers(result))
+    receipt = result.receipt
+    console.print(f"[bold]{result.paradigm}[/bold]  key {result.key[:16]}")
+    console.print(f"sparsity  asked {receipt.asked:.4f}  reached {receipt.reached:.4f}  collapsed layers {receipt.collapsed}")
+    console.print("metrics   " + "  ".join(f"{k} {v:.4f}" for k, v in result.metrics.items() if "/" in k), soft_wrap=True)
+    console.print(f"steps     trained {result.steps[0]}  reused {result.steps[1]}  in {result.seconds:.1f} s")
+    console.print(f"mask      {result.masks.sha256}")
+    console.print(f"weights   {result.weights_sha256}")
+    if out is not None:
+        console.print(f"written   {out}", soft_wrap=True)
+        console.print(f"next      prune-search run {out} --verify", soft_wrap=True)
+
+
+def _rounds(result: Result) -> Table:
+    table = Table("round", "sparsity", "val/accuracy", "val/loss", "steps", title="rounds")
+    for item in result.rounds:
+        metrics = item.metrics
+        table.add_row(
+            str(item.number),
+            f"{item.receipt.reached:.4f}",
+            f"{metrics['val/accuracy']:.4f}",
+            f"{metrics['val/loss']:.4f}",
+            f"{metrics['steps_trained']:.0f}",
+        )
+    return table
+
+
+def _layers(result: Result) -> Table:
+    table = Table("layer", "weights", "kept", "density", title="receipt")
+    layers = result.receipt.layers
+    for layer in layers[:MOST_LAYERS]:
+        table.add_row(layer.name, f"{layer.total:,}", f"{layer.kept:,}", f"{layer.kept / layer.total:.4f}")
+    if len(layers) > MOST_LAYERS:
+        table.add_row(f"… {len(layers) - MOST_LAYERS} more: --json", "", "", "")
+    return table

@@ -1,0 +1,61 @@
+"""``prune-search validate``: everything that is wrong with recipe files, at once."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from prune_search.cli.arguments import Json, Sets, read_sets
+from prune_search.cli.exits import USER, complain
+
+EPILOG = "Examples:  prune-search validate my.yaml  ·  prune-search validate search_spaces/*.yaml --json"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("validate", epilog=EPILOG)(validate)
+
+
+def validate(
+    files: Annotated[list[str], typer.Argument(metavar="FILE …", help="Recipe or space files, folders of runs, or presets.")],
+    sets: Sets = None,
+    as_json: Json = False,
+) -> int:
+    """Check recipe and space files: every error of every file, and a warning where a region of a space is invalid.
+
+    Places are checked against the data set's size where that is known without reading it. Exit code 2 on errors.
+    """
+    from prune_search.recipe.problems import UserError
+    from prune_search.recipe.space import find, inspect
+
+    values = list(read_sets(sets).items())
+    reports: list[dict[str, Any]] = []
+    for name in files:
+        try:
+            raw, source = find(name)
+            space, problems = inspect(raw, source, values)
+        except UserError as error:
+            space, problems = None, list(error.problems)
+        errors = [str(problem) for problem in problems if problem.form or space is None]
+        if space is not None and not space.has_holes:
+            errors = [str(problem) for problem in problems]
+        warnings = [str(problem) for problem in problems if str(problem) not in errors]
+        kind = "" if space is None or errors else "space" if space.has_holes else "recipe"
+        reports.append({"file": name, "ok": not errors, "kind": kind, "errors": errors, "warnings": warnings})
+    _show(reports, as_json)
+    return 0 if all(report["ok"] for report in reports) else USER
+
+
+def _show(reports: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"files": reports, "ok": all(report["ok"] for report in reports)}))
+        return
+    for report in reports:
+        for error in report["errors"]:
+            complain(error)
+        for warning in report["warnings"]:
+            complain(f"warning: {warning}")
+        if report["ok"]:
+            typer.echo(f"{report['file']}: ok ({report['kind']})")

@@ -1,0 +1,18 @@
+"""How a trial fails."""
+
+from __future__ import annotations
+
+
+class TrialError(Exception):
+    """A trial failed, and trying again would not help. Exit code 3.
+
+    Attributes:
+        kind: ``nan``, ``oom`` or ``score``.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[type[TrialError], tuple[str, str]]:
+        return (TrialError, (self.kind, str(self)))

@@ -1,0 +1,137 @@
+"""The folder of a finished run: recipe.yaml, model.safetensors, masks.safetensors, metrics.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prune_search.recipe import strict_yaml
+from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.recipe.space import RECIPE_FILE
+from prune_search.training.atomic import open_regular, put_folder
+from prune_search.training.digests import masks_digest, tensors_digest
+from prune_search.training.tensor_files import encode, load_tensors
+from prune_search.trial.result import Result
+
+MODEL_FILE, MASKS_FILE, METRICS_FILE, START_FILE = (
+    "model.safetensors",
+    "masks.safetensors",
+    "metrics.json",
+    "start.safetensors",
+)
+MOST_METRICS_BYTES = 16 * 2**20
+
+
+def check_out(folder: Path, key: str) -> None:
+    """Refuse a folder that holds something else than an earlier run of the same recipe.
+
+    Raises:
+        UserError: it is a file, or holds anything that would be lost.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError([Problem("--out", f"{shown(str(folder))} is a file, not a folder")])
+    if any(folder.iterdir()) and read_metrics(folder, missing_ok=True).get("key") != key:
+        raise UserError([Problem("--out", f"{shown(str(folder))} holds something else: name a new or empty folder")])
+
+
+def recipe_text(result: Result) -> str:
+    """recipe.yaml: the canonical recipe under a comment that says how to run it again."""
+    canonical = result.recipe.canonical
+    if "from" in canonical["train"]:
+        canonical["train"] = {**canonical["train"], "from": START_FILE}
+    head = f"# {result.paradigm}, sparsity {result.receipt.reached:.4f}, key {result.key}\n"
+    return f"{head}# prune-search run DIR --verify   (DIR: this folder)\n{strict_yaml.dump(canonical)}"
+
+
+def write_folder(result: Result, folder: Path, start: Mapping[str, Any] | None = None) -> None:
+    """Write a finished run, whole or not at all.
+
+    Args:
+        result: the run.
+        folder: made, or replaced where it holds a run of the same key.
+        start: the weights of ``train.from``, written beside where the recipe has them.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    metrics = json.dumps(result.as_data(), indent=2, sort_keys=True, allow_nan=False)
+    files = {
+        RECIPE_FILE: recipe_text(result).encode(),
+        MODEL_FILE: encode(result.tensors),
+        MASKS_FILE: encode(result.masks.masks),
+        METRICS_FILE: (metrics + "\n").encode(),
+    }
+    if start is not None:
+        files[START_FILE] = encode(start)
+    put_folder(folder.absolute(), files, lambda there: False)
+
+
+def read_metrics(folder: Path, missing_ok: bool = False) -> dict[str, Any]:
+    """metrics.json of a folder, as plain data.
+
+    Raises:
+        UserError: it is missing, too large, no regular file or no JSON object.
+    """
+    path = folder / METRICS_FILE
+    if missing_ok and not path.exists():
+        return {}
+    try:
+        with open_regular(path) as file:
+            data = file.read(MOST_METRICS_BYTES + 1)
+        metrics = json.loads(data[:MOST_METRICS_BYTES]) if len(data) <= MOST_METRICS_BYTES else None
+    except (OSError, ValueError, RecursionError):
+        metrics = None
+    if not isinstance(metrics, dict):
+        raise UserError([Problem("", "is missing or holds no JSON object", str(path))])
+    return metrics
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a folder says came out of its recipe, checked against the tensors in it.
+
+    Attributes:
+        mask_sha256, weights_sha256: digests of the tensors that lie there.
+        environment: the environment class that it was run in.
+    """
+
+    mask_sha256: str
+    weights_sha256: str
+    environment: Mapping[str, Any]
+
+    def as_data(self) -> dict[str, str]:
+        """The two digests."""
+        return {"mask_sha256": self.mask_sha256, "weights_sha256": self.weights_sha256}
+
+
+def read_claims(folder: Path) -> Claims:
+    """Read and check a folder's claims. Nothing in it is run.
+
+    Raises:
+        UserError: a file is missing or corrupt, or the tensors are not those that metrics.json speaks of.
+    """
+    metrics = read_metrics(folder)
+    masks = load_tensors(folder / MASKS_FILE)
+    weights = load_tensors(folder / MODEL_FILE)
+    problems = []
+    try:
+        found = {
+            "mask_sha256": (MASKS_FILE, masks_digest(masks)),
+            "weights_sha256": (MODEL_FILE, tensors_digest(weights)),
+        }
+    except (TypeError, ValueError) as error:
+        raise UserError([Problem("", str(error), str(folder / MASKS_FILE))]) from None
+    for claim, (name, digest) in found.items():
+        if metrics.get(claim) != digest:
+            text = f"is not the one that {METRICS_FILE} speaks of ({claim} {shown(metrics.get(claim))}, found {digest})"
+            problems.append(Problem("", text, str(folder / name)))
+    if problems:
+        raise UserError(problems)
+    environment = metrics.get("environment")
+    known = environment if isinstance(environment, dict) else {}
+    return Claims(found["mask_sha256"][1], found["weights_sha256"][1], known)

@@ -1,0 +1,155 @@
+"""A user's own data: every form that it may have, and everything that can be wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+
+from prune_search.recipe.problems import UserError
+from prune_search.tasks.data import DataSet, Split
+from prune_search.tasks.user import build_user_data, factory_named
+
+
+def pair(count: int, classes: int = 3, dtype: str = "float64") -> tuple[numpy.ndarray, numpy.ndarray]:
+    return numpy.arange(count * 4).reshape(count, 4).astype(dtype), numpy.arange(count) % classes
+
+
+def problems_of(returned: object) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        build_user_data(lambda: returned, None)
+    assert {problem.path for problem in caught.value.problems} == {"task.data"}
+    return [problem.message.split("<lambda>: ", 1)[1] for problem in caught.value.problems]
+
+
+def test_a_mapping_of_arrays_becomes_a_data_set() -> None:
+    def letters() -> dict[str, object]:
+        return {"train": pair(30), "validation": pair(6), "test": pair(9, dtype="uint8")}
+
+    data = build_user_data(letters, None)
+    assert [len(split) for split in data.splits.values()] == [30, 6, 9]
+    assert (data.shape, data.classes) == ((4,), 3)
+    assert data.name.endswith(":test_a_mapping_of_arrays_becomes_a_data_set.<locals>.letters")
+    for split in data.splits.values():
+        assert (split.inputs.dtype, split.labels.dtype) == (torch.float32, torch.int64)
+        assert torch.equal(split.inputs, torch.arange(4.0 * len(split)).reshape(-1, 4))
+
+
+def test_tensors_lists_and_read_only_arrays_do_as_well() -> None:
+    inputs, labels = pair(10)
+    inputs.setflags(write=False)
+    data = build_user_data(
+        lambda: {
+            "train": [torch.arange(40).reshape(10, 4).half(), torch.arange(10, dtype=torch.uint8) % 3],
+            "validation": (inputs, labels.astype(">i4")),
+            "test": ([[1, 2, 3, 4]], [0]),
+        },
+        None,
+    )
+    assert torch.equal(data.train.inputs, data.validation.inputs)
+    assert torch.equal(data.train.labels, data.validation.labels)
+    assert data.test.inputs.tolist() == [[1.0, 2.0, 3.0, 4.0]]
+
+
+def test_without_a_validation_split_a_tenth_of_the_training_examples_is_held_out() -> None:
+    data = build_user_data(lambda: {"train": pair(60), "test": pair(9)}, None)
+    assert [len(split) for split in data.splits.values()] == [54, 6, 9]
+    assert torch.bincount(data.validation.labels).tolist() == [2, 2, 2]
+    both = torch.cat([data.train.inputs, data.validation.inputs])
+    assert sorted(both[:, 0].tolist()) == [4.0 * place for place in range(60)]
+    assert build_user_data(lambda: {"train": pair(60), "test": pair(9)}, None).digest == data.digest
+
+
+def test_two_training_examples_are_enough_to_hold_one_out() -> None:
+    data = build_user_data(lambda: {"train": pair(2, classes=1), "test": pair(1)}, None)
+    assert [len(split) for split in data.splits.values()] == [1, 1, 1]
+
+
+def test_a_data_set_passes_as_it_is_under_the_factorys_name() -> None:
+    split = Split(torch.zeros(2, 4), torch.tensor([0, 1]))
+    given = DataSet("another name", split, split, split, classes=5)
+    data = build_user_data(lambda: given, None)
+    assert data.digest == given.digest
+    assert data.classes == 5
+    assert data.name.endswith("<lambda>")
+
+
+def test_a_data_factory_gets_the_root_under_either_name(tmp_path: Path) -> None:
+    seen: list[Path | None] = []
+
+    def one(root: Path | None) -> dict[str, object]:
+        seen.append(root)
+        return {"train": pair(10), "test": pair(3)}
+
+    def other(data_root: Path | None = None) -> dict[str, object]:
+        return one(data_root)
+
+    build_user_data(one, tmp_path)
+    build_user_data(other, tmp_path)
+    build_user_data(one, None)
+    assert seen == [tmp_path, tmp_path, None]
+
+
+def test_an_error_in_a_data_factory_is_told_by_its_line(here: Path) -> None:
+    (here / "my_data.py").write_text("import json\n\ndef make(root):\n    return json.loads('{')\n")
+    with pytest.raises(UserError) as caught:
+        build_user_data(factory_named("my_data:make", "task.data"), None)
+    message = str(caught.value).removeprefix("task.data: ")
+    assert message.startswith("my_data:make raised JSONDecodeError: ")
+    assert message.endswith(f"(line 4 of {here / 'my_data.py'})")
+
+
+@pytest.mark.parametrize("returned", [None, 3, (pair(10), pair(3))])
+def test_what_is_no_data_set_is_refused(returned: object) -> None:
+    (message,) = problems_of(returned)
+    assert message.startswith("it must return a DataSet or a mapping with the keys train, test")
+
+
+def with_train(inputs: object, labels: object, **more: object) -> dict[str, object]:
+    return {"train": (inputs, labels), "test": pair(3), **more}
+
+
+INPUTS, LABELS = pair(10)
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ({"train": pair(10)}, "the key 'test' is missing: a pair of inputs and labels"),
+        ({"test": pair(10)}, "the key 'train' is missing: a pair of inputs and labels"),
+        ({"train": pair(10), "test": pair(3), "tset": 1}, "'tset' is no key of a data set (did you mean 'test'?)"),
+        ({"train": INPUTS, "test": pair(3)}, "train must be a pair of inputs and labels (got a value of type ndarray)"),
+        (with_train(INPUTS, LABELS[:9]), "train has 10 inputs but 9 labels"),
+        (with_train(INPUTS, LABELS.astype(float)), "train labels must be whole numbers (got float64)"),
+        (with_train(INPUTS, torch.ones(10)), "train labels must be whole numbers (got torch.float32)"),
+        (with_train(INPUTS.astype(complex), LABELS), "train inputs must be real numbers (got complex128)"),
+        (with_train(torch.ones(10, 4) * 1j, LABELS), "train inputs must be real numbers (got torch.complex64)"),
+        (with_train(INPUTS.astype(str), LABELS), "train inputs must be real numbers (got <U32)"),
+        (with_train(INPUTS, LABELS.reshape(5, 2)), "train labels must have one dimension (got shape (5, 2))"),
+        (
+            with_train(LABELS, LABELS),
+            "train inputs must have a dimension of examples and at least one more (got (10,))",
+        ),
+        (with_train(INPUTS * numpy.nan, LABELS), "train inputs hold values that are not finite"),
+        (with_train(INPUTS + 1e300, LABELS), "train inputs hold values that are not finite as float32"),
+        (with_train(INPUTS[:0], LABELS[:0]), "train holds no example (inputs (0, 4), labels (0,))"),
+        (with_train(INPUTS, LABELS - 1), "train labels must be 0 … 1 for 2 classes (got -1)"),
+        (with_train(INPUTS, LABELS, classes=2), "train labels must be 0 … 1 for 2 classes (got 2)"),
+        (with_train(INPUTS, LABELS * 10**9), "2000000001 classes are more than 100000: labels must be numbered from 0"),
+        (with_train(INPUTS, LABELS, classes=0), "'classes' must be a positive whole number (got 0)"),
+        (with_train(INPUTS, LABELS, classes="3"), "'classes' must be a positive whole number (got '3')"),
+        (with_train(INPUTS, LABELS, test=pair(9, classes=4)), "test labels must be 0 … 2 for 3 classes (got 3)"),
+        (with_train(INPUTS[:, :3], LABELS), "an example of test has the shape (4,), one of train (3,)"),
+        (with_train(*pair(1)), "train has one example, of which no validation split can be held out"),
+        (with_train([[1, 2], [3]], [0, 1]), "train inputs are no array: "),
+    ],
+)
+def test_what_is_wrong_with_data_is_told(returned: object, message: str) -> None:
+    assert any(found.startswith(message) for found in problems_of(returned)), problems_of(returned)
+
+
+def test_everything_that_is_wrong_is_told_at_once() -> None:
+    returned = {"train": (INPUTS + numpy.inf, LABELS[:3]), "validation": 3, "test": pair(0), "more": 1}
+    assert len(problems_of(returned)) == 5
