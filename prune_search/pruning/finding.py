@@ -19,6 +19,8 @@ from prune_search.pruning.units import Grouping
 from prune_search.recipe import axes
 from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import prunable_weights
+from prune_search.training.loop import seed_layers
+from prune_search.training.randomness import derive
 
 # How the scores of a group's weights, [units, weights], become the group's score, [units].
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -191,7 +193,8 @@ class _Finder:
             seed=self.evidence.seed,
             words=(self.evidence.round_number, iteration),
         )
-        found = criterion.make(scoring, **self.rule.criterion.options)
+        with _layers_seeded(self.model, derive(self.evidence.seed, "score layers", *scoring.words)):
+            found = criterion.make(scoring, **self.rule.criterion.options)
         reduce = REDUCTIONS[criterion.facts["reduce"]]
         return {name: reduce(self.grouping.split(found[name].detach())).cpu() for name in self.names}
 
@@ -210,6 +213,15 @@ class _Finder:
         units = {name: (mask.numel(), int(mask.sum())) for name, mask in kept.items()}
         total = sum(count for count, _ in units.values())
         return MaskSet(masks, units, (keep_count(total, share), float(1 - share)))
+
+
+@contextlib.contextmanager
+def _layers_seeded(model: nn.Module, seed: int) -> Iterator[None]:
+    """What layers like dropout draw depends on the seed only, and moves no draw outside."""
+    device = next(model.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        seed_layers(device, seed)
+        yield
 
 
 @contextlib.contextmanager

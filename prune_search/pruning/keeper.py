@@ -56,7 +56,13 @@ class MaskKeeper:
 
     def hook(self) -> Hook:
         """The hook that keeps the mask. It comes after hooks that want the gradients of masked weights."""
-        return Hook("mask", after_backward=self._mask_gradients, state=self._state, load=self._load)
+        return Hook(
+            "mask",
+            at_start=lambda: self.set(self.masks),
+            after_backward=self._mask_gradients,
+            state=self._state,
+            load=self._load,
+        )
 
 
 def masks_of(state: Mapping[str, Tensor], names: list[str]) -> MaskSet:

@@ -23,7 +23,7 @@ CRITERIA = Axis(
     "mask.criterion",
     ("prune_search.pruning.criteria",),
     # kind: static, scheduled, sampled or latent. reduce: how the scores of a group's weights become the group's score.
-    # keeps_all: the mask keeps everything, and the sparsity is for the dynamics. oracle: an independent slow definition.
+    # keeps_all: the mask keeps everything; the sparsity is for the dynamics. oracle: an independent slow definition.
     # granularities: those it goes with, or None for all. sparsity: the forms of sparsity that it takes.
     {
         "kind": "static",

@@ -9,7 +9,7 @@ from typing import Any
 
 from prune_search.recipe.problems import Problem, not_one_of, shown, suggestion
 from prune_search.recipe.registry import REQUIRED, Axis, Entry, Field, Option
-from prune_search.recipe.step import Step
+from prune_search.recipe.step import MOST_ITERATIONS, Step
 
 BAD: Any = type("Bad", (), {"__repr__": lambda self: "bad"})()
 
@@ -20,7 +20,8 @@ class Reading:
 
     Attributes:
         problems: everything that is wrong, in the order of the file.
-        outer_optimizer: the canonical optimizer that an optimizer given in part inside a phase is merged over.
+        outer_optimizer: the canonical optimizer that an optimizer given in part inside a phase is merged over; None
+            where it is wrong itself, so that nothing can be said of such a part.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -32,8 +33,11 @@ class Reading:
 
 
 def child(path: str, key: object) -> str:
-    """The path of a key below `path`."""
-    return f"{path}.{key}" if path else str(key)
+    """The path of a key below `path`. A key that would not fit on a line of text is quoted and cut."""
+    text = str(key)
+    if not (text and text.isascii() and text.isprintable() and len(text) <= 60):
+        text = shown(text)
+    return f"{path}.{text}" if path else text
 
 
 @dataclass(frozen=True)
@@ -157,12 +161,16 @@ class Length:
 
 def _read_step(raw: Any, path: str, reading: Reading, expected: str) -> Any:
     if not isinstance(raw, str):
-        hint = f" (did you mean '{raw}it'?)" if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) < 10**12 else ""
-        return reading.wrong(path, f"must be {expected} (got {shown(raw)}){hint}")
+        return reading.wrong(path, f"must be {expected} (got {shown(raw)}){_step_meant(raw)}")
     try:
         return str(Step.parse(raw))
     except ValueError as error:
         return reading.wrong(path, f"{shown(raw)} {error}")
+
+
+def _step_meant(raw: Any) -> str:
+    whole = isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw <= MOST_ITERATIONS
+    return f" (did you mean '{raw}it'?)" if whole else ""
 
 
 @dataclass(frozen=True)
@@ -195,9 +203,11 @@ class Either:
 
     def read(self, raw: Any, path: str, reading: Reading) -> Any:
         for types, kind in self.kinds:
-            if isinstance(raw, types) and not (isinstance(raw, bool) and bool not in (types if isinstance(types, tuple) else (types,))):
+            # To Python a truth value is a whole number; to a reader it is not.
+            if isinstance(raw, types) and (not isinstance(raw, bool) or types is bool):
                 return kind.read(raw, path, reading)
-        return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)})")
+        meant = _step_meant(raw) if any(isinstance(kind, Place | Length) for _, kind in self.kinds) else ""
+        return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)}){meant}")
 
 
 @dataclass(frozen=True)
@@ -214,7 +224,8 @@ class Value:
     def read(self, raw: Any, path: str, reading: Reading) -> Any:
         given = {"name": raw} if isinstance(raw, str) else raw
         if not isinstance(given, Mapping):
-            return reading.wrong(path, f"must be the name of a {self.axis.name}, or {{name: …, options}} (got {shown(raw)})")
+            expected = f"the name of a {self.axis.name}, or {{name: …, options}}"
+            return reading.wrong(path, f"must be {expected} (got {shown(raw)})")
         if "name" not in given:
             return reading.wrong(path, f"lacks the key 'name' of a {self.axis.name} (got {shown(raw)})")
         name = given["name"]
@@ -257,14 +268,21 @@ def read_block(options: Mapping[str, Option], given: Any, path: str, reading: Re
             continue
         value = option.field.read(raw, child(path, key), reading)
         good = good and value is not BAD
-        if not (option.later and value == option.default):
+        if not (option.later and value == canonical_default(option)):
             values[key] = value
     return values if good else BAD
 
 
+def canonical_default(option: Option) -> Any:
+    """An option's default in its canonical form; None where the option can be absent or must be given."""
+    if option.default is None or option.default is REQUIRED:
+        return None
+    return option.field.read(option.default, "", Reading())
+
+
 @dataclass(frozen=True)
 class Optimizer:
-    """An optimizer. Given in part, or inside a phase, it is merged over the outer one (recipes.md, "Every paradigm")."""
+    """An optimizer. Given in part it is merged over the outer one: the default, or inside a phase train's."""
 
     axis: Axis
 
@@ -272,8 +290,10 @@ class Optimizer:
         return f"an optimizer: {', '.join(sorted(self.axis))}"
 
     def read(self, raw: Any, path: str, reading: Reading) -> Any:
-        outer = dict(reading.outer_optimizer or {})
+        outer = reading.outer_optimizer
         given = {"name": raw} if isinstance(raw, str) else raw
-        if isinstance(given, Mapping) and given.get("name", outer.get("name")) == outer.get("name"):
+        if isinstance(given, Mapping) and "name" not in given and outer is None:
+            return BAD
+        if isinstance(given, Mapping) and outer is not None and given.get("name", outer["name"]) == outer["name"]:
             given = {**outer, **given}
         return Value(self.axis).read(given, path, reading)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from prune_search.recipe import axes
-from prune_search.recipe.fields import Reading
+from prune_search.recipe.fields import Reading, canonical_default, child
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.registry import Axis, Entry
 from prune_search.recipe.rules import check_rules
@@ -37,7 +37,7 @@ class Named:
         given = {"name": written} if isinstance(written, str) else dict(written)
         name = given.pop("name")
         entry = axis[name]
-        defaults = {k: o.default for k, o in entry.options.items() if o.later and o.default is not None}
+        defaults = {k: canonical_default(o) for k, o in entry.options.items() if o.later and o.default is not None}
         return cls(name, MappingProxyType({**defaults, **given}), written)
 
     def entry(self, axis: Axis) -> Entry:
@@ -70,6 +70,8 @@ class Recipe:
         Raises:
             UserError: with everything that is wrong.
         """
+        if newer := newer_schema(raw):
+            raise UserError([newer])
         reading = Reading()
         check_top_level(raw, reading)
         blocks = read_blocks(_with_default_model(raw), reading)
@@ -141,19 +143,24 @@ class Recipe:
         return digest_of({"recipe": canonical, "digests": dict(digests)})
 
 
+def newer_schema(raw: Mapping[str, Any]) -> Problem | None:
+    """The one thing to say of a file of a newer version, whose other keys this version cannot judge."""
+    schema = raw.get("schema", SCHEMA)
+    if isinstance(schema, bool) or not isinstance(schema, int) or schema <= SCHEMA:
+        return None
+    text = f"{shown(schema)} was written by a newer prune-search; this one reads up to {SCHEMA}: upgrade it"
+    return Problem("schema", text)
+
+
 def check_top_level(raw: Mapping[str, Any], reading: Reading) -> None:
-    """Unknown blocks, and a schema that this version cannot read."""
+    """Unknown blocks, and a schema that is no number of one."""
     known = ("schema", *BLOCKS)
     for key in raw:
         if key not in known:
-            reading.wrong(str(key), not_one_of(key, (*known, "preset", "any", "search")))
+            reading.wrong(child("", key), not_one_of(key, (*known, "preset", "any", "search")))
     schema = raw.get("schema", SCHEMA)
     if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
         reading.wrong("schema", f"must be {SCHEMA} (got {shown(schema)})")
-    elif schema > SCHEMA:
-        reading.problems.append(
-            Problem("schema", f"{schema} was written by a newer prune-search; this one reads up to {SCHEMA}: upgrade it")
-        )
 
 
 def _with_default_model(raw: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -105,7 +105,8 @@ class Axis(Mapping[str, Entry]):
             raise ValueError(f"{self.name} {name!r} is registered twice")
         unknown = set(facts) - set(self.facts)
         if unknown:
-            raise ValueError(f"{self.name} {name!r} declares unknown facts {sorted(unknown)}; known: {sorted(self.facts)}")
+            known = sorted(self.facts)
+            raise ValueError(f"{self.name} {name!r} declares unknown facts {sorted(unknown)}; known: {known}")
 
         def remember(make: F) -> F:
             declared = MappingProxyType({**self.facts, **facts})

@@ -30,7 +30,8 @@ from prune_search.recipe.fields import (
     read_block,
 )
 from prune_search.recipe.problems import not_one_of, shown
-from prune_search.recipe.registry import REQUIRED, Option
+from prune_search.recipe.registry import REQUIRED, Field, Option
+from prune_search.recipe.step import Step
 
 SCHEMA = 1
 BLOCKS = ("task", "train", "mask", "weights", "retrain", "rounds")
@@ -70,7 +71,7 @@ class SparsityField:
 
     def read(self, raw: Any, path: str, reading: Reading) -> Any:
         share = Number(0.0, 1.0, below=True)
-        forms = {
+        forms: dict[str, Field] = {
             "final": share,
             "per_round": share,
             "by": Word(("scope",)),
@@ -84,8 +85,10 @@ class SparsityField:
         unknown = [key for key in raw if key not in forms]
         for key in unknown:
             reading.wrong(child(path, key), not_one_of(key, forms))
-        if unknown or len(raw) != 1:
-            return BAD if unknown else reading.wrong(path, f"must have exactly one of {', '.join(forms)} (got {shown(raw)})")
+        if unknown:
+            return BAD
+        if len(raw) != 1:
+            return reading.wrong(path, f"must have exactly one of {', '.join(forms)} (got {shown(raw)})")
         ((form, amount),) = raw.items()
         value = forms[form].read(amount, child(path, form), reading)
         return BAD if value is BAD else {form: value}
@@ -200,9 +203,7 @@ def read_blocks(raw: Mapping[str, Any], reading: Reading) -> dict[str, Any] | No
     reading.outer_optimizer = DEFAULT_OPTIMIZER
     blocks: dict[str, Any] = {"task": read_block(TASK, raw.get("task", {}), "task", reading)}
     train = blocks["train"] = read_block(TRAIN, raw.get("train", {}), "train", reading)
-    if train is not BAD:
-        optimizer = train["optimizer"]
-        reading.outer_optimizer = {"name": optimizer} if isinstance(optimizer, str) else optimizer
+    reading.outer_optimizer = _outer_optimizer(raw.get("train", {}))
     for name, options in (("mask", MASK), ("weights", WEIGHTS)):
         if name in raw:
             blocks[name] = read_block(options, raw[name], name, reading)
@@ -214,9 +215,24 @@ def read_blocks(raw: Mapping[str, Any], reading: Reading) -> dict[str, Any] | No
         return None
     retrain, at = blocks["retrain"], blocks["weights"]["at"]
     if retrain != "none" and "schedule" not in retrain:
-        # Rewinding: the clock follows the weights, unless they are those of the end.
-        retrain.setdefault("clock", {"hold": "final"} if at in ("end", "prepared") else at)
+        retrain.setdefault("clock", _default_clock(at, blocks["train"]["steps"]))
     return blocks
+
+
+def _outer_optimizer(train: Any) -> Mapping[str, Any] | None:
+    """Train's optimizer, which phases merge theirs over, whatever else is wrong with train; None where it is wrong."""
+    written = train.get("optimizer", DEFAULT_OPTIMIZER) if isinstance(train, Mapping) else DEFAULT_OPTIMIZER
+    optimizer = Optimizer(axes.OPTIMIZERS).read(written, "", Reading(outer_optimizer=DEFAULT_OPTIMIZER))
+    if optimizer is BAD:
+        return None
+    return {"name": optimizer} if isinstance(optimizer, str) else dict(optimizer)
+
+
+def _default_clock(at: str, steps: str) -> Any:
+    """Rewinding: the clock follows the weights, unless they are those of the end."""
+    words = at in ("prepared", "mask")
+    last = at == "prepared" or (not words and Step.parse(at).place(Step.parse(steps)) == "end")
+    return {"hold": "final"} if last else at
 
 
 def _read_retrain(raw: Any, reading: Reading) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ _VALUE = re.compile(
 
 
 def _metric(metric: str, path: str, reading: Reading) -> Any:
-    searchable = [name for name in axes.METRICS if not name.startswith("test/")]
-    if metric.startswith("test/"):
+    searchable = [n for n, e in axes.METRICS.items() if not n.startswith("test/") and e.facts["split"] != "test"]
+    if metric.startswith("test/") or (metric in axes.METRICS and metric not in searchable):
         return reading.wrong(path, f"{shown(metric)} is measured on test data, which a search never sees")
     return metric if metric in searchable else reading.wrong(path, not_one_of(metric, searchable))
 
@@ -70,7 +71,13 @@ class Constraint:
         if match is None or _VALUE.fullmatch(match["value"].strip()) is None:
             return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)})")
         metric = _metric(match["metric"], path, reading)
-        return BAD if metric is BAD else f"{metric} {match['relation']} {match['value'].strip()}"
+        if metric is BAD:
+            return BAD
+        written = f"{metric} {match['relation']} {match['value'].strip()}"
+        bound = parse_constraint(written)[2]
+        if not math.isfinite(bound.factor) or not math.isfinite(bound.offset):
+            return reading.wrong(path, f"the bound must be finite (got {shown(raw)})")
+        return written
 
 
 def _share(text: str) -> float:

@@ -14,8 +14,9 @@ from typing import Literal
 MOST_EPOCHS = 1_000_000
 MOST_ITERATIONS = 1_000_000_000
 
-_COUNT = re.compile(r"(?:(?P<epochs>[0-9]{1,12})ep)?(?:(?P<iterations>[0-9]{1,12})it)?", re.ASCII)
-_PERCENT = re.compile(r"(?P<percent>[0-9]{1,3}(?:\.[0-9]{1,9})?)%", re.ASCII)
+# Forty digits are read, so that an absurd length is called too long and not unreadable.
+_COUNT = re.compile(r"(?:(?P<epochs>[0-9]{1,40})ep)?(?:(?P<iterations>[0-9]{1,40})it)?", re.ASCII)
+_PERCENT = re.compile(r"(?P<percent>[0-9]{1,40}(?:\.[0-9]{1,9})?)%", re.ASCII)
 
 StepClass = Literal["start", "between", "end"]
 

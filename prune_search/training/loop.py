@@ -38,6 +38,7 @@ class Hook:
 
     Attributes:
         name: tells its state from that of others.
+        at_start: called once when network, optimizer and hooks hold the state that the stretch begins or goes on from.
         before_step: called with the step before its forward pass.
         after_backward: called with the step when the gradients are there, before the optimizer uses them.
         finished: asked before each step; True ends the stretch there.
@@ -46,6 +47,7 @@ class Hook:
     """
 
     name: str
+    at_start: Callable[[], None] | None = None
     before_step: Callable[[int], None] | None = None
     after_backward: Callable[[int], None] | None = None
     finished: Callable[[int], bool] | None = None
@@ -176,7 +178,7 @@ def train(
                 group["lr"] = rate
         for call in before:
             call(step)
-        _seed_layers(network.device, derive(feed.seed, "layers", *feed.words, number))
+        seed_layers(network.device, derive(feed.seed, "layers", *feed.words, number))
         inputs, labels = feed(number)
         with network.autocast():
             loss = network.loss(model(inputs), labels)
@@ -192,7 +194,7 @@ def train(
     return stop
 
 
-def _seed_layers(device: torch.device, seed: int) -> None:
+def seed_layers(device: torch.device, seed: int) -> None:
     """Seed what layers like dropout draw from, so that a step does not depend on those before it."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":

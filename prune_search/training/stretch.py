@@ -149,14 +149,24 @@ class Stretch:
         """Steps to its end, as far as that is known."""
         return self.total if self._ended is None else self._ended
 
+    def known_length(self) -> int:
+        """Steps to its end, after a look at whether a stored end is an early one."""
+        folder = self.vault.vertex(self.address)
+        if self._ended is None and folder is not None:
+            found = newest_state(folder, self.total)
+            if found is not None and found[1].meta.get("ended"):
+                self._ended = found[0]
+        return self.length
+
     def _remember(self, step: int, state: State) -> None:
         self._known[step] = state
         if state.meta.get("ended"):
             self._ended = step
 
     def _train(self, state: State, start: int, stop: int) -> State:
-        load_model(self.network.model, state.tensors)
+        # Making the course can find a mask or train what it rests on in this same network: the state comes after it.
         course = self.course()
+        load_model(self.network.model, state.tensors)
         names = {parameter: name for name, parameter in self.network.model.named_parameters()}
         _load_course(course, names, state.tensors)
         writer = _Writer(self, course, names)
@@ -164,7 +174,7 @@ class Stretch:
             self.vault.stage(self.name, self.total)
         beyond = self._furthest()
         reached = start
-        for goal in sorted({stop, *(step for step in (*self.asked, *self._grid_steps()) if start < step < stop)}):
+        for goal in sorted({stop, *(step for step in (*self.asked, *self.grid_steps()) if start < step < stop)}):
             reached = train(self.network, course, reached, goal, writer.on_step)
             if reached < goal:
                 break
@@ -178,7 +188,7 @@ class Stretch:
         self.vault.steps.trained += reached - start
         self.vault.steps.replayed += max(0, min(reached, beyond) - start)
         final = writer.write(reached, ended)
-        writer.clean(final_step=reached)
+        writer.clean(reached)
         self._remember(reached, final)
         return final
 
@@ -192,7 +202,8 @@ class Stretch:
         stored = [step for step, _ in list_states(folder)] if folder is not None else []
         return max([*stored, *self._known, 0])
 
-    def _grid_steps(self) -> tuple[int, ...]:
+    def grid_steps(self) -> tuple[int, ...]:
+        """The steps whose states are kept for later searches."""
         if not self.grid:
             return ()
         return tuple(sorted({round(self.total * part / GRID) for part in range(1, GRID)} - {0, self.total}))
@@ -207,6 +218,9 @@ def _load_course(course: Course, names: Mapping[nn.Parameter, str], tensors: Map
         own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         if hook.load is not None and own:
             hook.load(own)
+    for hook in course.hooks:
+        if hook.at_start is not None:
+            hook.at_start()
 
 
 def _hook_tensors(hooks: list[Hook]) -> dict[str, Tensor]:
@@ -227,6 +241,9 @@ class _Writer:
         self.names = names
         self.folder = stretch.vault.vertex(stretch.address)
         self.last = time.monotonic()
+        # The step of the newest state that is there to recover from, and whether the last state could be stored.
+        self.recovery = -1
+        self.stored = False
 
     def on_step(self, step: int, loss: Tensor) -> None:
         """Called after each finished step."""
@@ -235,7 +252,8 @@ class _Writer:
             vault.progress(step, self.stretch.total, loss)
         if self.folder is not None and time.monotonic() - self.last > RECOVERY_EVERY_S and step < self.stretch.total:
             self.write(step, ended=False)
-            self.clean(final_step=step)
+            self.clean(step)
+            self.recovery = step
 
     def write(self, step: int, ended: bool) -> State:
         """Store the state at `step`; where the storage fails, go on with the one in memory."""
@@ -247,17 +265,24 @@ class _Writer:
         meta = {"step": step, "ended": ended, "stretch": self.stretch.name}
         meta["environment"] = dict(self.stretch.vault.environment)
         if self.folder is not None:
+            self.stored = True
             try:
                 write_state(state_folder(self.folder, step), tensors, meta)
             except StorageError as error:
+                self.stored = False
                 logger.warning("%s; going on without it", error)
         self.last = time.monotonic()
         return State(tensors, meta)
 
-    def clean(self, final_step: int) -> None:
-        """Remove the states that were only there to recover from, also those of a process that was killed."""
-        kept = {*self.stretch.asked, final_step}
-        if self.folder is not None and not self.stretch.grid:
-            for step, folder in list_states(self.folder):
-                if step not in kept:
-                    shutil.rmtree(folder, ignore_errors=True)
+    def clean(self, newest: int) -> None:
+        """Remove the states that were only there to recover from, now that the one at `newest` is stored.
+
+        On a grid another trial may have asked for a state, so that only this writer's own are removed; elsewhere also
+        those of a process that was killed.
+        """
+        if self.folder is None or not self.stored:
+            return
+        kept = {*self.stretch.asked, *self.stretch.grid_steps(), newest}
+        for step, folder in list_states(self.folder):
+            if step not in kept and (step == self.recovery or not self.stretch.grid):
+                shutil.rmtree(folder, ignore_errors=True)

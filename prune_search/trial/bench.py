@@ -153,13 +153,15 @@ def read_data(recipe: Recipe, root: Path | None, code: Code) -> DataSet:
 def _build_model(recipe: Recipe, data: DataSet, code: Code) -> tuple[nn.Module, str]:
     """The model as its factory makes it, and the digest of a user's factory."""
     written = recipe.blocks["task"]["model"]
-    torch.default_generator.manual_seed(recipe.seed)
-    if is_user_code(written):
-        factory = code.factory("model", written)
-        return build_user_model(factory, data.shape, data.classes), source_digest(factory)
-    named = Named.of(axes.MODELS, written)
-    model: nn.Module = named.entry(axes.MODELS).make(data.shape, data.classes, **named.options)
-    return model, ""
+    # What a factory draws depends on the seed only, and the caller's draws are not moved.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(recipe.seed)
+        if is_user_code(written):
+            factory = code.factory("model", written)
+            return build_user_model(factory, data.shape, data.classes), source_digest(factory)
+        named = Named.of(axes.MODELS, written)
+        model: nn.Module = named.entry(axes.MODELS).make(data.shape, data.classes, **named.options)
+        return model, ""
 
 
 def prepare(

@@ -6,7 +6,7 @@ a beginning share its stored states, and a round that is stored is not computed 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -112,8 +112,14 @@ class Round:
             return None
         named = Named.of(axes.TRANSFORMS, self.bench.recipe.mask["prepare"])
         address = digest_of({"kind": "prepare", "source": self.source.address, "at": self._k1, "entry": named.written})
-        phase = self._phase(named, "mask.prepare", None, Decimal(0))
-        stretch = self._phase_stretch("prepare", address, phase, lambda: _model_only(self._source_state()), "mask.prepare")
+
+        def phase() -> Phase:
+            return self._phase(named, "mask.prepare", None, Decimal(0))
+
+        def begin() -> Tensors:
+            return _model_only(self._source_state())
+
+        stretch = self._phase_stretch("prepare", address, (phase().total, phase), begin, "mask.prepare")
         return stretch, Decimal(repr(named.options["until"])) if "until" in named.options else Decimal(0)
 
     def _phase(self, named: Named, place: str, masks: MaskSet | None, penalty: Decimal) -> Phase:
@@ -134,17 +140,22 @@ class Round:
             penalty=penalty,
         )
 
-    def _phase_stretch(self, name: str, address: str, phase: Phase, begin: Any, place: str) -> Stretch:
+    def _phase_stretch(
+        self, name: str, address: str, phase: tuple[int, Callable[[], Phase]], begin: Any, place: str
+    ) -> Stretch:
+        total, make = phase
+
         def course() -> Course:
-            optimizer = self.bench.optimizer(phase.optimizer)
-            hooks = list(phase.hooks())
+            made = make()
+            optimizer = self.bench.optimizer(made.optimizer)
+            hooks = list(made.hooks())
             if self.before is not None:
                 # What an earlier round removed stays removed while this one's transforms train.
                 hooks.append(MaskKeeper(self.bench.model, self.before.masks, optimizer).hook())
-            return Course(optimizer, self.bench.feed(place, self.number), 0, phase.rate, hooks)
+            return Course(optimizer, self.bench.feed(place, self.number), 0, made.rate, hooks)
 
         label = f"{name} (round {self.number})" if self.bench.recipe.rounds > 1 else name
-        return Stretch(label, address, phase.total, begin, course, self.bench.network, self.vault, (phase.total,))
+        return Stretch(label, address, total, begin, course, self.bench.network, self.vault, (total,))
 
     # --- f1 -----------------------------------------------------------------------------------------------------
 
@@ -198,15 +209,11 @@ class Round:
 
     def _next(self, named: Named, path: str, address: str, weights: Any, penalty: Decimal) -> Any:
         if named.entry(axes.TRANSFORMS).facts["trains"]:
-            stretches = self._phases
-
-            def trained() -> Tensors:
-                phase = self._phase(named, path, self.found, penalty)
-                stretches[path] = self._phase_stretch(named.name, address, phase, lambda: _model_only(weights()), path)
-                return stretches[path].end().tensors
-
-            self._planned[path] = self._phase(named, path, None, penalty).total
-            return trained
+            total = self._phase(named, path, None, penalty).total
+            phase = (total, lambda: self._phase(named, path, self.found, penalty))
+            stretch = self._phase_stretch(named.name, address, phase, lambda: _model_only(weights()), path)
+            self._phases.append(stretch)
+            return lambda: stretch.end().tensors
 
         def changed() -> Tensors:
             masks = self.found
@@ -217,12 +224,8 @@ class Round:
         return changed
 
     @cached_property
-    def _phases(self) -> dict[str, Stretch]:
-        return {}
-
-    @cached_property
-    def _planned(self) -> dict[str, int]:
-        return {}
+    def _phases(self) -> list[Stretch]:
+        return []
 
     def _pruned(self, masks: MaskSet) -> Tensors:
         """w' = m ⊙ f2(w(k2), m)."""
@@ -321,8 +324,8 @@ class Round:
         _ = self._transformed
         steps = self.retraining.length + (self.controlled.length if self.controlled else 0)
         if self.prepared is not None:
-            steps += self.prepared[0].length
-        return steps + sum(self._phases[path].length if path in self._phases else total for path, total in self._planned.items())
+            steps += self.prepared[0].known_length()
+        return steps + sum(stretch.known_length() for stretch in self._phases)
 
 
 def _model_only(tensors: Tensors) -> Tensors:

@@ -1,0 +1,292 @@
+"""The ledger of a search: append-only records, each an immutable file written whole. No torch.
+
+    <storage>/searches/<name>/
+        search.json                      what is searched: the space, how trials are run; written once
+        lease.json                       who holds it
+        trials/<id>/<kind>-<attempt>-<n>.json
+
+A trial's id is its number (``000012``) or the name of a control (``control-dense``). The kinds are
+
+    proposed   recipe, params, option of ``any``, what the sampler must remember; duplicate_of where it was seen before
+    started    attempt, host, pid
+    measured   metrics after a round, or at a step of the last retraining
+    ended      status (completed, stopped, failed), result or error
+
+Records are the truth: the sampler's study, the scheduler's rungs, the queue of trials and MLflow's runs are computed
+from them. Where two attempts of one trial both ended, the first record by name counts, so a worker that outlives its
+driver does no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.recipe.recipe import canonical_json
+from prune_search.training.atomic import open_regular, put_file
+from prune_search.training.paths import safe_child
+
+Kind = Literal["proposed", "started", "measured", "ended"]
+Status = Literal["completed", "stopped", "failed"]
+KINDS: tuple[Kind, ...] = ("proposed", "started", "measured", "ended")
+FORMAT = 1
+MOST_BYTES = 16 * 2**20
+SEARCHES, SEARCH_FILE, TRIALS = "searches", "search.json", "trials"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One thing that happened.
+
+    Attributes:
+        trial: the trial's id.
+        kind: what happened.
+        attempt: which attempt of the trial it belongs to, from 1.
+        number: tells records of one kind and attempt apart, in their order.
+        time: seconds since the epoch, when it was written.
+        data: plain data.
+    """
+
+    trial: str
+    kind: Kind
+    attempt: int
+    number: int
+    time: float
+    data: Mapping[str, Any]
+
+
+@dataclass
+class TrialRecords:
+    """Everything that is known of one trial.
+
+    Attributes:
+        id: its number with leading zeros, or ``control-…``.
+        proposed: what was proposed.
+        attempts: started attempts.
+        measured: by (round, step of the last retraining or None): metrics, first write wins; in the order of the file.
+        ended: how it ended, or None.
+    """
+
+    id: str
+    proposed: Record | None = None
+    attempts: list[Record] = field(default_factory=list)
+    measured: list[Record] = field(default_factory=list)
+    ended: Record | None = None
+
+    @property
+    def control(self) -> bool:
+        """Whether it is a control, outside the count of trials."""
+        return self.id.startswith("control-")
+
+    @property
+    def status(self) -> str:
+        """completed, stopped, failed, duplicate, running or waiting."""
+        if self.ended is not None:
+            return "duplicate" if self.duplicate_of is not None else str(self.ended.data["status"])
+        return "running" if self.attempts else "waiting"
+
+    @property
+    def duplicate_of(self) -> str | None:
+        """The id of the trial with the same recipe, or None."""
+        return None if self.proposed is None else self.proposed.data.get("duplicate_of")
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The canonical recipe."""
+        recipe: Mapping[str, Any] = {} if self.proposed is None else self.proposed.data["recipe"]
+        return recipe
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """What was drawn, by dotted path."""
+        params: Mapping[str, Any] = {} if self.proposed is None else self.proposed.data["params"]
+        return params
+
+    @property
+    def result(self) -> Mapping[str, Any]:
+        """The result's data (see `trial.result.Result.as_data`), empty where there is none."""
+        result: Mapping[str, Any] = {} if self.ended is None else self.ended.data.get("result") or {}
+        return result
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The metrics of the final network; of a stopped trial, the last ones measured."""
+        if self.result:
+            metrics: Mapping[str, float] = self.result["metrics"]
+            return metrics
+        return self.measured[-1].data["metrics"] if self.measured else {}
+
+
+@dataclass
+class SearchRecords:
+    """A search as its records tell it.
+
+    Attributes:
+        name: of the search.
+        folder: where it lies.
+        definition: search.json.
+        trials: by id, in the order of their numbers; controls after them.
+    """
+
+    name: str
+    folder: Path
+    definition: Mapping[str, Any]
+    trials: dict[str, TrialRecords]
+
+    def numbered(self) -> list[TrialRecords]:
+        """The trials that count."""
+        return [trial for trial in self.trials.values() if not trial.control]
+
+    def controls(self) -> list[TrialRecords]:
+        """The controls."""
+        return [trial for trial in self.trials.values() if trial.control]
+
+    def counts(self) -> dict[str, int]:
+        """How many trials that count have each status."""
+        counts = dict.fromkeys(("completed", "stopped", "failed", "duplicate", "running", "waiting"), 0)
+        for trial in self.numbered():
+            counts[trial.status] += 1
+        return counts
+
+
+def trial_id(number: int) -> str:
+    """The id of trial `number`, from 1."""
+    return f"{number:06d}"
+
+
+def search_folder(storage: Path, name: str) -> Path:
+    """Where a search lies.
+
+    Raises:
+        UserError: the name has other characters than letters, digits, dot, dash and underscore.
+    """
+    return safe_child(storage / SEARCHES, name)
+
+
+@dataclass
+class Recorder:
+    """Writes the records of one trial's attempt. There is one writer per trial and attempt.
+
+    Attributes:
+        folder: of the search.
+        trial: the trial's id.
+        attempt: from 1.
+    """
+
+    folder: Path
+    trial: str
+    attempt: int = 1
+    _numbers: dict[str, int] = field(default_factory=dict)
+
+    def write(self, kind: Kind, data: Mapping[str, Any]) -> Record:
+        """Store one record.
+
+        Raises:
+            StorageError: it could not be written.
+            ValueError: the data are no plain JSON data.
+        """
+        number = self._numbers.get(kind, 0)
+        self._numbers[kind] = number + 1
+        record = Record(self.trial, kind, self.attempt, number, time.time(), data)
+        folder = self.folder / TRIALS / self.trial
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {"format": FORMAT, "kind": kind, "attempt": self.attempt, "time": record.time, "data": dict(data)}
+        put_file(folder / f"{kind}-{self.attempt:03d}-{number:06d}.json", (canonical_json(content) + "\n").encode())
+        return record
+
+
+def read_record(path: Path) -> Record | None:
+    """One record, or None where the file is none (cut, foreign, of a newer format)."""
+    parts = path.name.removesuffix(".json").split("-")
+    if not path.name.endswith(".json") or len(parts) != 3 or parts[0] not in KINDS:
+        return None
+    try:
+        content = read_json(path)
+        return Record(
+            trial=path.parent.name,
+            kind=parts[0],  # type: ignore[arg-type] - checked above
+            attempt=int(parts[1]),
+            number=int(parts[2]),
+            time=float(content["time"]),
+            data=dict(content["data"]),
+        )
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a regular file.
+
+    Raises:
+        UserError: it is missing, a link, too large, or no JSON object.
+    """
+    try:
+        with open_regular(path) as file:
+            data = file.read(MOST_BYTES + 1)
+        content = json.loads(data) if len(data) <= MOST_BYTES else None
+    except (OSError, ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise UserError([Problem("", "is missing or holds no JSON object", str(path))])
+    return content
+
+
+def read_trial(folder: Path) -> TrialRecords:
+    """What is known of the trial in a folder."""
+    trial = TrialRecords(folder.name)
+    seen: set[tuple[Any, Any]] = set()
+    for path in sorted(folder.iterdir(), key=_order):
+        record = read_record(path)
+        if record is None:
+            continue
+        if record.kind == "proposed":
+            trial.proposed = trial.proposed or record
+        elif record.kind == "started":
+            trial.attempts.append(record)
+        elif record.kind == "ended":
+            trial.ended = trial.ended or record
+        elif (place := (record.data.get("round"), record.data.get("step"))) not in seen:
+            seen.add(place)
+            trial.measured.append(record)
+    return trial
+
+
+def _order(path: Path) -> tuple[int, str]:
+    kind = path.name.split("-")[0]
+    return (KINDS.index(kind) if kind in KINDS else len(KINDS), path.name)  # type: ignore[arg-type]
+
+
+def read_search(folder: Path) -> SearchRecords:
+    """Read a search from its records. Nothing in it is run.
+
+    Raises:
+        UserError: there is no such search.
+    """
+    if not (folder / SEARCH_FILE).exists():
+        raise UserError([Problem("", f"there is no search {shown(folder.name)} in this storage", str(folder.parent))])
+    definition = read_json(folder / SEARCH_FILE)
+    if definition.get("format") != FORMAT:
+        text = f"format {shown(definition.get('format'))} was written by another version; this one reads {FORMAT}"
+        raise UserError([Problem("", text, str(folder / SEARCH_FILE))])
+    found = [read_trial(path) for path in _trial_folders(folder)]
+    trials = sorted((t for t in found if t.proposed is not None), key=lambda trial: (trial.control, trial.id))
+    return SearchRecords(folder.name, folder, definition, {trial.id: trial for trial in trials})
+
+
+def _trial_folders(folder: Path) -> Iterator[Path]:
+    parent = folder / TRIALS
+    if parent.is_dir():
+        yield from (path for path in sorted(parent.iterdir()) if path.is_dir() and not path.is_symlink())
+
+
+def list_searches(storage: Path) -> list[str]:
+    """Names of the searches in a storage."""
+    parent = storage / SEARCHES
+    if not parent.is_dir():
+        return []
+    return sorted(path.name for path in parent.iterdir() if (path / SEARCH_FILE).is_file())

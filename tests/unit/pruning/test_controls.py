@@ -1,0 +1,85 @@
+"""Controls: another mask of exactly the same counts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from prune_search.pruning.controls import Chosen
+from prune_search.recipe.axes import CONTROLS
+
+SIZES = {"a": 40, "b": 60, "c": 5}
+
+
+def chosen(seed: int = 0, iterations: int = 1) -> Chosen:
+    """A mask as a search leaves it: at each iteration the lowest scores of each layer go."""
+    source = torch.Generator().manual_seed(7)
+    scores = {name: torch.randperm(size, generator=source).float() for name, size in SIZES.items()}
+    candidates = {name: torch.rand(size, generator=source) < 0.9 for name, size in SIZES.items()}
+    kept, dropped = {}, {}
+    for name, score in scores.items():
+        rank = torch.where(candidates[name], score, -1.0).argsort(descending=True).argsort()
+        size = int(candidates[name].sum())
+        dropped[name] = torch.full((len(score),), iterations + 1, dtype=torch.int32)
+        for iteration in range(iterations, 0, -1):
+            left = size * (iterations + 1 - iteration) // (iterations + 1) if iterations > 1 else size // 3
+            dropped[name][rank >= (size // 3 if iteration == iterations else left)] = iteration
+        dropped[name][~candidates[name]] = 0
+        kept[name] = dropped[name] == iterations + 1
+    return Chosen(kept, candidates, dropped, scores, seed)
+
+
+def counts(masks: dict[str, torch.Tensor]) -> dict[str, int]:
+    return {name: int(mask.sum()) for name, mask in masks.items()}
+
+
+def test_shuffle_keeps_each_layer_s_count_at_other_places() -> None:
+    given = chosen()
+    found = CONTROLS["shuffle"].make(given)
+    assert counts(found) == counts(given.kept)
+    assert not torch.equal(found["b"], given.kept["b"])
+
+
+def test_random_keeps_the_count_in_all_and_not_that_of_each_layer() -> None:
+    given = chosen()
+    found = CONTROLS["random"].make(given)
+    assert {name: len(mask) for name, mask in found.items()} == SIZES
+    assert sum(counts(found).values()) == sum(counts(given.kept).values())
+    assert counts(found) != counts(given.kept)
+
+
+@pytest.mark.parametrize("control", ["shuffle", "random"])
+def test_a_draw_depends_on_the_seed_and_on_nothing_else(control: str) -> None:
+    make = CONTROLS[control].make
+    torch.manual_seed(0)
+    first = make(chosen())
+    torch.manual_seed(1)
+    again, other = make(chosen()), make(chosen(seed=1))
+    assert all(torch.equal(first[name], again[name]) for name in SIZES)
+    assert not torch.equal(first["b"], other["b"])
+
+
+def test_shuffled_places_are_uniform() -> None:
+    """Over many seeds every place of a layer is kept about as often as any other."""
+    drawn = torch.stack([CONTROLS["shuffle"].make(chosen(seed))["b"] for seed in range(400)]).float().mean(0)
+    share = counts(chosen().kept)["b"] / SIZES["b"]
+    assert float((drawn - share).abs().max()) < 0.12
+
+
+def test_invert_keeps_exactly_the_lowest_scores_of_what_could_be_kept() -> None:
+    given = chosen()
+    found = CONTROLS["invert"].make(given)
+    for name, mask in given.kept.items():
+        places = given.candidates[name].nonzero().flatten().tolist()
+        lowest = sorted(places, key=lambda place, name=name: float(given.scores[name][place]))  # type: ignore[misc]
+        assert found[name].nonzero().flatten().tolist() == sorted(lowest[: int(mask.sum())])
+
+
+def test_with_iterations_what_was_removed_first_ranks_lowest() -> None:
+    given = chosen(iterations=3)
+    found = CONTROLS["invert"].make(given)
+    assert counts(found) == counts(given.kept)
+    for name in SIZES:
+        times = given.dropped_at[name][given.candidates[name]]
+        taken = given.dropped_at[name][found[name]]
+        assert sorted(taken.tolist()) == sorted(times.tolist())[: len(taken)]
