@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from prune_search import __version__
@@ -17,6 +16,9 @@ EPILOG = (
     "Examples:  prune-search run lottery-ticket  ·  prune-search run snip --set mask.sparsity=0.9  ·  "
     "prune-search methods  ·  prune-search validate my.yaml"
 )
+
+# What is wrong with the command line itself; typer exports its subclasses only.
+UsageProblem = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(
     name="prune-search",
@@ -60,10 +62,10 @@ def _code() -> int:
     try:
         result = app(standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except UsageProblem as error:
+        error.show()  # type: ignore[attr-defined]
+        return USER
+    except (KeyboardInterrupt, typer.Abort):
         complain("interrupted; what was stored is kept, and the same command goes on from there")
         return INTERRUPTED
     except UserError as error:

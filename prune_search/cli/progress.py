@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from prune_search.trial.sink import Silent, Sink
+from prune_search.trial.sink import Observation, Silent, Sink
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,6 +53,14 @@ class Bar:
             self.shown = now
             done = min(self.before + step - self.first, self.total)
             self.progress.update(self.task, completed=done, note=f"loss {float(loss.detach()):.3f}{self.note}")
+
+    def observe_at(self, total: int, epoch: int) -> Collection[int]:
+        """Once an epoch, and at most twenty times."""
+        return range(0, total, epoch * max(1, total // epoch // 20))
+
+    def observed(self, seen: Observation) -> None:
+        """Show how the retraining goes."""
+        self.note = f"  val/accuracy {seen.metrics['val/accuracy']:.4f}  sparsity {seen.sparsity:.4f}"
 
     def round_done(self, result: RoundResult) -> None:
         """Show what a round reached."""

@@ -55,14 +55,24 @@ def run(
     from prune_search.api import verify as verify_recipe
     from prune_search.cli.progress import watching
 
+    from prune_search.cli.signals import asked_to_end
+    from prune_search.training.loop import PreemptedError
+    from prune_search.trial.sink import Guarded
+
     where = Where(data_root, storage, model, data, device)
-    with watching(quiet=as_json and not sys.stderr.isatty()) as sink:
-        if not verify:
-            result = run_recipe(recipe, set=values, where=where, out=out, sink=sink)
-            verdict, compared = None, {}
-        else:
-            verified = verify_recipe(recipe, set=values, where=where, out=out, sink=sink)
-            result, verdict, compared = verified.result, verified.verdict, dict(verified.environment)
+    verdict: str | None = None
+    compared: dict[str, Any] = {}
+    with asked_to_end() as asked, watching(quiet=as_json and not sys.stderr.isatty()) as bar:
+        sink = Guarded(bar, asked)
+        try:
+            if verify:
+                verified = verify_recipe(recipe, set=values, where=where, out=out, sink=sink)
+                result, verdict, compared = verified.result, verified.verdict, dict(verified.environment)
+            else:
+                result = run_recipe(recipe, set=values, where=where, out=out, sink=sink)
+        except PreemptedError:
+            complain("stopped; the state is stored, and the same command goes on from there")
+            return asked.exit_code
     _show(result, verdict, compared, out, as_json)
     return FAILED if verdict == "different" else 0
 

@@ -67,10 +67,23 @@ DYNAMICS = Axis(
     "retrain.dynamics",
     ("prune_search.pruning.dynamics",),
     # starts_from: "all" where it needs a mask that keeps everything, "mask" where it moves a given one.
-    {"kind": "scheduled", "starts_from": "mask", "granularities": None, "scopes": None},
+    # settles: from (total, epoch, **options) to the step from which the mask has the asked sparsity.
+    {
+        "kind": "scheduled",
+        "starts_from": "mask",
+        "granularities": None,
+        "scopes": None,
+        "settles": lambda total, epoch, **options: 0,
+    },
 )
 SAMPLERS = Axis("sampler", "search.sampler", ("prune_search.search.samplers",))
-SCHEDULERS = Axis("scheduler", "search.scheduler", ("prune_search.search.schedulers",))
+SCHEDULERS = Axis(
+    "scheduler",
+    "search.scheduler",
+    ("prune_search.search.schedulers",),
+    # several_objectives: whether it can rank by more than one metric.
+    {"several_objectives": True},
+)
 PRESETS = Axis("preset", "preset", ("prune_search.pruning.presets",))
 
 AXES: tuple[Axis, ...] = (

@@ -203,8 +203,9 @@ class Either:
 
     def read(self, raw: Any, path: str, reading: Reading) -> Any:
         for types, kind in self.kinds:
+            named_types = types if isinstance(types, tuple) else (types,)
             # To Python a truth value is a whole number; to a reader it is not.
-            if isinstance(raw, types) and (not isinstance(raw, bool) or types is bool):
+            if isinstance(raw, types) and (not isinstance(raw, bool) or bool in named_types):
                 return kind.read(raw, path, reading)
         meant = _step_meant(raw) if any(isinstance(kind, Place | Length) for _, kind in self.kinds) else ""
         return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)}){meant}")

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Protocol
 
-from prune_search.recipe.fields import BAD, Flag, Integer, Number, Reading, Word, child
+from prune_search.recipe.fields import BAD, Flag, Integer, Number, Reading, child
 from prune_search.recipe.problems import not_one_of, shown
 from prune_search.recipe.step import Step
 
@@ -24,6 +24,11 @@ KEYS = {
 }
 MOST_CHOICES = 1000
 LARGEST = 1e12
+END = Step(back=True, unit="end")
+
+# What the length of an epoch depends on, and which keys are therefore filled before their neighbours.
+EPOCH_PATHS = ("task.data", "train.batch")
+FIRST = {"": ("task", "train"), "train": ("batch",)}
 
 
 class Draw(Protocol):
@@ -48,11 +53,42 @@ def check_holes(node: Any, path: str, reading: Reading) -> None:
     """Say everything that is wrong with the holes at and below `node`."""
     if is_hole(node):
         _check(node, path, reading)
-        for index, option in enumerate(node["of"] if isinstance(node.get("of"), list) else []):
+        for index, option in enumerate(_options(node)):
             check_holes(option, f"{path}.of.{index}", reading)
         return
     for key, value in _children(node):
         check_holes(value, child(path, key), reading)
+
+
+def without_broken_holes(node: Any, path: str, broken: set[str]) -> Any:
+    """`node` with None in place of what is no proper hole; the paths of those (as draws call them) go to `broken`.
+
+    So what else is wrong can still be said.
+    """
+    if path and is_hole(node):
+        options = [option for option in _options(node) if not _is_broken(option)]
+        if _is_broken(node) or (node["hole"] == "choice" and not options):
+            broken.add(path)
+            return None
+        if node["hole"] == "choice":
+            return {**node, "of": [without_broken_holes(option, path, broken) for option in options]}
+        return node
+    if isinstance(node, Mapping):
+        return {key: without_broken_holes(value, child(path, key), broken) for key, value in node.items()}
+    if isinstance(node, list):
+        return [without_broken_holes(value, child(path, index), broken) for index, value in enumerate(node)]
+    return node
+
+
+def _is_broken(node: Any) -> bool:
+    reading = Reading()
+    if is_hole(node):
+        _check(node, "", reading)
+    return bool(reading.problems)
+
+
+def _options(hole: Mapping[str, Any]) -> list[Any]:
+    return hole["of"] if isinstance(hole.get("of"), list) else []
 
 
 def _children(node: Any) -> Iterator[tuple[Any, Any]]:
@@ -76,40 +112,57 @@ def _check(hole: Mapping[str, Any], path: str, reading: Reading) -> None:
             reading.wrong(child(path, "of"), f"must be a list of 1 to {MOST_CHOICES} values (got {shown(options)})")
         return
     low, high = _bounds(hole, path, reading)
-    if low is BAD or high is BAD:
-        return
-    if isinstance(low, Step) != isinstance(high, Step) or (
-        isinstance(low, Step) and (_unit(low), low.back) != (_unit(high), high.back)
-    ):
-        reading.wrong(path, f"needs bounds of one unit (got {shown(hole['low'])} and {shown(hole['high'])})")
-        return
-    least, most = _amount(low, 1), _amount(high, 1)
-    if isinstance(low, Step) and low.back:
-        least, most = most, least
-    if least > most:
-        reading.wrong(path, f"low is above high (got {shown(hole['low'])} and {shown(hole['high'])})")
-    if (kind == "loguniform" or hole.get("log") is True) and min(least, most) <= 0:
-        reading.wrong(child(path, "low"), f"must be above 0 on a log scale (got {shown(hole['low'])})")
+    if low is not BAD and high is not BAD:
+        _check_bounds(hole, low, high, path, reading)
     if "log" in hole:
         Flag().read(hole["log"], child(path, "log"), reading)
     if "step" in hole:
-        kind_of_step = Integer(1, 10**9) if kind == "int" else Number(0.0, LARGEST, above=True)
+        whole = kind == "int" or (isinstance(low, Step) and _unit(low) == "it")
+        kind_of_step = Integer(1, 10**9) if whole else Number(0.0, LARGEST, above=True)
         kind_of_step.read(hole["step"], child(path, "step"), reading)
         if hole.get("log") is True:
             reading.wrong(child(path, "step"), "cannot stand beside log")
 
 
+def _check_bounds(hole: Mapping[str, Any], low: Any, high: Any, path: str, reading: Reading) -> None:
+    got = f"(got {shown(hole['low'])} and {shown(hole['high'])})"
+    if isinstance(low, Step) != isinstance(high, Step) or (
+        isinstance(low, Step) and (_unit(low), low.back) != (_unit(high), high.back)
+    ):
+        reading.wrong(path, f"needs bounds of one unit {got}")
+        return
+    if isinstance(low, Step) and (high.epochs - low.epochs) * (high.iterations - low.iterations) < 0:
+        reading.wrong(path, f"needs bounds whose order does not depend on the length of an epoch {got}")
+        return
+    least, most = _amount(low, 1), _amount(high, 1)
+    if isinstance(low, Step) and low.back:
+        least, most = most, least
+    if least > most:
+        reading.wrong(path, f"low is above high {got}")
+    elif hole["hole"] == "int" and math.ceil(least) > math.floor(most):
+        reading.wrong(path, f"holds no whole number {got}")
+    if (hole["hole"] == "loguniform" or hole.get("log") is True) and min(least, most) <= 0:
+        reading.wrong(child(path, "low"), f"must be above 0 on a log scale {got}")
+
+
 def _bounds(hole: Mapping[str, Any], path: str, reading: Reading) -> tuple[Any, Any]:
     low, high = (_bound(hole, hole["hole"], key, path, reading) for key in ("low", "high"))
     if isinstance(low, Step) and isinstance(high, Step):
-        # The end is no steps back, in whatever unit the other bound has.
-        low = replace(high, epochs=0, iterations=0, percent=high.percent and Decimal(0)) if low.unit == "end" else low
-        high = replace(low, epochs=0, iterations=0, percent=low.percent and Decimal(0)) if high.unit == "end" else high
+        return _end_in_unit_of(high, low), _end_in_unit_of(low, high)
     return low, high
 
 
+def _end_in_unit_of(other: Step, bound: Step) -> Step:
+    """A bound; the end as no steps back, in whatever unit the other bound counts back."""
+    if bound.unit != "end" or not other.back:
+        return bound
+    return replace(other, epochs=0, iterations=0, percent=None if other.percent is None else Decimal(0))
+
+
 def _bound(hole: Mapping[str, Any], kind: str, key: str, path: str, reading: Reading) -> Any:
-    raw = hole.get(key)
+    if key not in hole:
+        return reading.wrong(child(path, key), f"is missing; a hole of kind {kind} has low and high")
+    raw = hole[key]
     if isinstance(raw, str):
         try:
             step = Step.parse(raw)
@@ -141,33 +194,54 @@ class Filler:
 
     Attributes:
         draw: who draws.
-        epoch: iterations in an epoch, for draws between whole epochs.
+        place: a path to the sampler's name of it, which also carries the option of ``any`` that wrote it.
+        epoch_of: iterations in an epoch, for draws between whole epochs, given ``task.data`` and ``train.batch`` as
+            drawn (None where they are not written).
         params: what was drawn, by dotted path (without the options that it lies in).
+        labels: the labels of every choice met so far, by the sampler's name; kept from one point to the next.
+        settled: those two, once they are drawn.
     """
 
     draw: Draw
-    epoch: int
+    place: Callable[[str], str]
+    epoch_of: Callable[[Any, Any], int]
     params: dict[str, Any]
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    settled: dict[str, Any] = field(default_factory=dict)
 
-    def fill(self, node: Any, path: str, name: str) -> Any:
+    @property
+    def epoch(self) -> int:
+        """Iterations in an epoch."""
+        return self.epoch_of(*(self.settled.get(path) for path in EPOCH_PATHS))
+
+    def fill(self, node: Any, path: str, name: str | None = None) -> Any:
         """`node` without holes.
 
         Args:
             node: what stands in the file.
             path: its dotted path.
-            name: the sampler's name of it, which also carries the options that it lies in.
+            name: the sampler's name of it inside an option of a choice; None elsewhere.
         """
-        if is_hole(node):
-            return self._drawn(node, path, name)
+        # A whole file is no hole, whatever stands in it.
+        if path and is_hole(node):
+            return self._drawn(node, path, self.place(path) if name is None else name)
         if isinstance(node, Mapping):
-            return {key: self.fill(value, child(path, key), child(name, key)) for key, value in node.items()}
+            filled = {}
+            for key in _settling_first(node, path):
+                below = child(path, key)
+                filled[key] = self.fill(node[key], below, None if name is None else child(name, key))
+                if below in EPOCH_PATHS:
+                    self.settled[below] = filled[key]
+            return {key: filled[key] for key in node}
         if isinstance(node, list):
-            return [self.fill(value, child(path, i), child(name, i)) for i, value in enumerate(node)]
+            return [self.fill(v, child(path, i), None if name is None else child(name, i)) for i, v in enumerate(node)]
         return node
 
     def _drawn(self, hole: Mapping[str, Any], path: str, name: str) -> Any:
         if hole["hole"] == "choice":
-            labels = choice_labels(hole["of"])
+            if name not in self.labels:
+                self.labels[name] = choice_labels(hole["of"])
+            labels = self.labels[name]
             index = self.draw.choice(name, labels)
             option = hole["of"][index]
             self.params[path] = option if not isinstance(option, dict | list) else labels[index]
@@ -185,33 +259,48 @@ class Filler:
             return self.draw.uniform(name, float(low), float(high), log, hole.get("step"))
         if low.back:
             low, high = high, low
-        least, most = _amount(low, self.epoch), _amount(high, self.epoch)
+        epoch = self.epoch
+        least, most = _amount(low, epoch), _amount(high, epoch)
         if hole["hole"] == "int" or _unit(low) == "it":
             amount: float = self.draw.integer(name, math.ceil(least), math.floor(most), log, int(hole.get("step", 1)))
         else:
             amount = self.draw.uniform(name, least, most, log, hole.get("step"))
-        return str(_step(amount, _unit(low), low.back, self.epoch))
+        return str(_step(amount, _unit(low), low.back, epoch))
+
+
+def _settling_first(node: Mapping[str, Any], path: str) -> list[str]:
+    """The keys of a mapping, those first that settle the length of an epoch."""
+    first = [key for key in FIRST.get(path, ()) if key in node]
+    return first + [key for key in node if key not in first]
 
 
 def _step(amount: float, unit: str, back: bool, epoch: int) -> Step:
-    """A drawn amount as a step, rounded to an iteration."""
+    """A drawn amount as a step, rounded to an iteration. No step back from the end is the end."""
     if unit == "%":
-        return Step(percent=Decimal(f"{amount:.6f}").normalize(), back=back, unit="%")
+        percent = Decimal(f"{amount:.6f}").normalize()
+        return Step(percent=percent, back=back, unit="%") if percent or not back else END
+    iterations = round(amount) if unit == "it" else round(amount * epoch)
+    if back and not iterations:
+        return END
     if unit == "it":
-        return Step(iterations=round(amount), back=back, unit="it")
-    iterations = round(amount * epoch)
+        return Step(iterations=iterations, back=back, unit="it")
     epochs, rest = divmod(iterations, epoch)
     return Step(epochs=epochs, iterations=rest, back=back, unit="epit" if epochs and rest else "it" if rest else "ep")
 
 
 def choice_labels(options: list[Any]) -> tuple[str, ...]:
-    """One distinct label per option: its value, the name of a registered value, the key of a one-key block, or a number."""
-    labels: list[str] = []
+    """One distinct label on one line per option: its value, a registered value's name, or its number and keys."""
+    labels: dict[str, None] = {}
     for index, option in enumerate(options):
         label = str(option)
         if isinstance(option, Mapping):
-            label = str(option["name"]) if isinstance(option.get("name"), str) else f"{index}-{'-'.join(map(str, option))}"
-        elif isinstance(option, list):
+            name = option.get("name")
+            label = name if isinstance(name, str) else f"{index}-{'-'.join(map(str, option))}"
+        if isinstance(option, list) or not label or not label.isprintable():
             label = str(index)
-        labels.append(label if label not in labels and len(label) <= 60 else f"{index}-{label[:40]}")
+        if label in labels or len(label) > 60:
+            label = f"{index}-{label[:40]}"
+        while label in labels:
+            label += "'"
+        labels[label] = None
     return tuple(labels)

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from prune_search.recipe import axes
-from prune_search.recipe.fields import Place
+from prune_search.recipe.fields import Place, Value
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.registry import Axis, Option
 from prune_search.recipe.step import Step
@@ -103,6 +103,8 @@ def _option(option: Option, value: Any, total: Step) -> Any:
     """What is left of an option; None for numbers and lengths."""
     if isinstance(option.field, Place):
         return _place(value, total)
+    if isinstance(option.field, Value):
+        return _value(option.field.axis, value, total)
     if isinstance(value, bool):
         return value
     if isinstance(value, str):

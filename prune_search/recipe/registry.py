@@ -18,7 +18,6 @@ from typing import Any, Protocol, TypeVar
 
 from prune_search.recipe.problems import UserError
 
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -85,7 +84,9 @@ class Axis(Mapping[str, Entry]):
         facts: the facts that an entry of this axis may declare, with their defaults.
     """
 
-    def __init__(self, name: str, key: str, homes: tuple[str, ...] = (), facts: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, name: str, key: str, homes: tuple[str, ...] = (), facts: Mapping[str, Any] | None = None
+    ) -> None:
         self.name = name
         self.key = key
         self.homes = homes

@@ -157,4 +157,11 @@ def _redraw(blocks: Blocks) -> Iterator[Problem]:
             yield _no(f"weights.transform.{index}", f"{entry.name} needs a train.init that draws (got {init.name!r})")
 
 
-RULES: tuple[Callable[[Blocks], Iterator[Problem]], ...] = (_rounds, _criterion, _granularity, _places, _dynamics, _redraw)
+RULES: tuple[Callable[[Blocks], Iterator[Problem]], ...] = (
+    _rounds,
+    _criterion,
+    _granularity,
+    _places,
+    _dynamics,
+    _redraw,
+)

@@ -202,7 +202,7 @@ def read_blocks(raw: Mapping[str, Any], reading: Reading) -> dict[str, Any] | No
     """The canonical blocks of a recipe without holes, presets merged; None where something is wrong."""
     reading.outer_optimizer = DEFAULT_OPTIMIZER
     blocks: dict[str, Any] = {"task": read_block(TASK, raw.get("task", {}), "task", reading)}
-    train = blocks["train"] = read_block(TRAIN, raw.get("train", {}), "train", reading)
+    blocks["train"] = read_block(TRAIN, raw.get("train", {}), "train", reading)
     reading.outer_optimizer = _outer_optimizer(raw.get("train", {}))
     for name, options in (("mask", MASK), ("weights", WEIGHTS)):
         if name in raw:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from prune_search.recipe import axes, strict_yaml
 from prune_search.recipe.clock import resolve
-from prune_search.recipe.fields import Reading
-from prune_search.recipe.holes import Draw, Filler, check_holes, is_hole
+from prune_search.recipe.corners import AtRandom, Corner, corners
+from prune_search.recipe.fields import Reading, child
+from prune_search.recipe.holes import Draw, Filler, check_holes, is_hole, without_broken_holes
 from prune_search.recipe.merge import Written, assign, expand
-from prune_search.recipe.problems import Problem, UserError, not_one_of, suggestion
-from prune_search.recipe.recipe import Recipe, check_top_level, digest_of
-from prune_search.recipe.schema import SCHEMA, is_user_code
+from prune_search.recipe.problems import Problem, UserError, not_one_of, shown, suggestion
+from prune_search.recipe.recipe import Recipe, digest_of, newer_schema
+from prune_search.recipe.schema import SCHEMA, TASK, TRAIN, is_user_code
 from prune_search.recipe.search_block import read_search
 from prune_search.recipe.step import Step
 
 NOMINAL_EPOCH = 100
 SAMPLED_DRAWS = 200
+MOST_PROBLEMS = 100
+MOST_NAMES = 12
 RECIPE_FILE = "recipe.yaml"
 
 
@@ -55,16 +58,20 @@ class Space:
         written: the options with their blocks.
         search: the canonical search block.
         source: the file or preset that it was read from.
+        labels: the labels of its choices, as they are met.
     """
 
     written: Written
     search: Mapping[str, Any]
     source: str
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def has_holes(self) -> bool:
         """Whether there is anything to search over."""
-        return len(self.written.options) > 1 or any(_has_hole(blocks) for _, blocks in self.written.options)
+        return len(self.written.options) > 1 or any(
+            _has_hole(value) for _, blocks in self.written.options for value in blocks.values()
+        )
 
     @property
     def preset(self) -> str | None:
@@ -73,27 +80,36 @@ class Space:
 
     def canonical(self) -> dict[str, Any]:
         """Plain data that says everything about the space: the options as they stand after merging, and the search."""
-        options = [{"label": label, **blocks} for label, blocks in self.written.options]
+        options = [
+            {"label": label, "own": sorted(self.written.own.get(label, ())), **blocks}
+            for label, blocks in self.written.options
+        ]
         return {"schema": SCHEMA, "options": options, "search": dict(self.search)}
 
     def digest(self) -> str:
         """sha256 of the canonical form."""
         return digest_of(self.canonical())
 
-    def fill(self, draw: Draw, epoch: int = NOMINAL_EPOCH) -> Drawn:
+    def fill(self, draw: Draw, epoch: int | None = None, examples: int = 0) -> Drawn:
         """One point of the space, each hole filled by `draw`.
 
         Args:
             draw: who draws.
-            epoch: iterations in an epoch: a draw between two whole epochs is rounded to an iteration.
+            epoch: iterations in an epoch: a draw between two whole epochs is rounded to an iteration. None: computed
+                from the data set and the batch that were drawn, as far as their sizes are known.
+            examples: training examples, of a data set whose size is not known before it is read.
         """
         options = self.written.options
         labels = tuple(label for label, _ in options)
         index = draw.choice("any", labels) if len(options) > 1 else 0
         label, blocks = options[index]
-        filler = Filler(draw, epoch, {"any": label} if len(options) > 1 else {})
-        name = f"any[{label}]" if len(options) > 1 else ""
-        return Drawn(filler.fill(blocks, "", name), label, filler.params)
+
+        def epoch_of(data: Any, batch: Any) -> int:
+            return epoch or nominal_epoch(data, batch, examples)
+
+        params = {"any": label} if len(options) > 1 else {}
+        filler = Filler(draw, lambda path: self.written.place(label, path), epoch_of, params, self.labels)
+        return Drawn(filler.fill(blocks, ""), label, params)
 
     def only_recipe(self) -> Recipe:
         """The recipe of a space without holes.
@@ -102,9 +118,9 @@ class Space:
             UserError: there are holes, or the recipe is wrong.
         """
         if self.has_holes:
-            draw = _Coverage(random.Random(0), {})
+            draw = Corner({})
             self.fill(draw)
-            names = ", ".join(draw.seen) or "any"
+            names = ", ".join([*draw.seen][:MOST_NAMES]) + (", …" if len(draw.seen) > MOST_NAMES else "")
             message = f"it is a search space with holes ({names}): fill them with --set"
             raise UserError([Problem("", message, self.source)])
         try:
@@ -142,73 +158,91 @@ def inspect(
     raw: Mapping[str, Any], source: str, assignments: Sequence[tuple[str, Any]] = ()
 ) -> tuple[Space | None, list[Problem]]:
     """A space, and what is wrong with it: problems with ``form`` are errors, the others are warnings of a region."""
+    if newer := newer_schema(raw):
+        return None, [replace(newer, source=source)]
     reading = Reading()
-    try:
-        written = expand(raw)
-        for key, value in assignments:
+    written = expand(raw, reading)
+    for key, value in assignments:
+        try:
             written = assign(written, key, value)
-    except UserError as error:
-        return None, list(error.of(source).problems)
+        except UserError as error:
+            reading.problems += error.problems
     search = read_search(written.search, reading)
     for label, blocks in written.options:
-        prefix = f"any[{label}]" if label else ""
-        check_holes(blocks, prefix, reading)
+        for path, node in _places(blocks):
+            check_holes(node, written.place(label, path), reading)
     if reading.problems or search is None:
-        # What stands outside the holes is still read, so that everything is said at once.
-        problems = [*reading.problems, *_form_outside_holes(written)]
-        return None, _unique(replace(problem, source=source) for problem in problems)
+        problems = [*reading.problems, *_form_elsewhere(written)]
+        return None, _unique(problems, source)
     space = Space(written, search, source)
-    return space, _unique(replace(problem, source=source) for problem in _drawn_problems(space))
+    return space, _unique(_drawn_problems(space), source)
 
 
-def _form_outside_holes(written: Written) -> list[Problem]:
-    found: list[Problem] = []
-    for _, blocks in written.options:
-        if not _has_hole(blocks):
-            reading = Reading()
-            check_top_level(blocks, reading)
-            found += reading.problems
-            try:
-                Recipe.read(blocks)
-            except UserError as error:
-                found += error.problems
+def _places(blocks: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Path and value of what stands one level deep in the blocks, the depth at which options are merged."""
+    for name, block in blocks.items():
+        if isinstance(block, Mapping) and not is_hole(block):
+            yield from ((child(name, key), value) for key, value in block.items())
         else:
-            reading = Reading()
-            check_top_level(blocks, reading)
-            found += reading.problems
-    return found
+            yield child("", name), block
 
 
-def _unique(problems: Iterator[Problem] | Sequence[Problem] | Any) -> list[Problem]:
-    return list(dict.fromkeys(problems))
+def _unique(problems: Iterable[Problem], source: str) -> list[Problem]:
+    return list(dict.fromkeys(replace(problem, source=source) for problem in problems))
+
+
+def _form_elsewhere(written: Written) -> list[Problem]:
+    """What else is wrong with a file whose holes, options or search are: everything is said at once."""
+    broken: set[str] = set()
+    options = tuple((label, without_broken_holes(blocks, "", broken)) for label, blocks in written.options)
+    if not options:
+        return []
+    space = Space(replace(written, options=options), {}, "")
+    hidden = {written.place(label, path) for label, _ in options for path in broken}
+    # A registered value whose name is a broken hole is told of at the value.
+    hidden |= {path.removesuffix(".name") for path in hidden}
+    found = _Findings()
+    found.look_at(space, _corners(space))
+    return [p for p in found.form if not any(p.path == path or p.path.startswith(f"{path}.") for path in hidden)]
+
+
+def _corners(space: Space) -> Iterator[Drawn]:
+    return corners(space.fill) if space.has_holes else iter([space.fill(Corner({}))])
 
 
 @dataclass
-class _Coverage:
-    """Draws at random, but for the holes whose value is forced; remembers what it saw."""
+class _Findings:
+    """What was found at drawn points.
 
-    rng: random.Random
-    forced: Mapping[str, float | int]
-    seen: dict[str, int] = field(default_factory=dict)
+    Attributes:
+        form: the problems that no draw can cure, each once.
+        combinations: those of combinations of values, the first of each path.
+        example: the first invalid point.
+        invalid: how many points are invalid.
+        valid: how many are not.
+    """
 
-    def choice(self, name: str, labels: tuple[str, ...]) -> int:
-        self.seen[name] = len(labels)
-        forced = self.forced.get(name)
-        return int(forced) if forced is not None else self.rng.randrange(len(labels))
+    form: dict[Problem, None] = field(default_factory=dict)
+    combinations: dict[str, Problem] = field(default_factory=dict)
+    example: tuple[Drawn, list[Problem]] | None = None
+    invalid: int = 0
+    valid: int = 0
 
-    def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
-        self.seen[name] = 2
-        share = self.forced.get(name, self.rng.random())
-        value = low * (high / low) ** share if log else low + share * (high - low)
-        if step:
-            value = low + step * round((value - low) / step)
-        return min(max(value, low), high)
-
-    def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
-        self.seen[name] = 2
-        share = self.forced.get(name, self.rng.random())
-        value = low * (high / low) ** share if log and low > 0 else low + share * (high - low)
-        return min(max(low + step * round((value - low) / step), low), high)
+    def look_at(self, space: Space, points: Iterable[Drawn]) -> None:
+        """Count points, until there is more wrong than anybody reads."""
+        for drawn in points:
+            problems = _problems_of(space, drawn)
+            self.invalid += bool(problems)
+            self.valid += not problems
+            if problems and self.example is None:
+                self.example = (drawn, problems)
+            for problem in problems:
+                if problem.form:
+                    self.form[problem] = None
+                else:
+                    self.combinations.setdefault(problem.path, problem)
+            if len(self.form) >= MOST_PROBLEMS:
+                return
 
 
 def _drawn_problems(space: Space) -> list[Problem]:
@@ -217,59 +251,57 @@ def _drawn_problems(space: Space) -> list[Problem]:
     A problem of form is an error wherever it is found. A problem of combination is an error where every draw has one,
     and elsewhere a warning with an example.
     """
-    errors: list[Problem] = []
-    invalid: list[tuple[Drawn, list[Problem]]] = []
-    valid = 0
-    for drawn in _coverage(space):
-        found = _problems_of(drawn)
-        errors += [replace(problem, path=problem.path) for problem in found if problem.form]
-        if found:
-            invalid.append((drawn, found))
-        else:
-            valid += 1
-    if errors:
-        return errors
-    if not valid:
-        return [replace(problem, form=True) for _, found in invalid for problem in found]
-    if not invalid:
-        return []
-    drawn, found = invalid[0]
-    example = ", ".join(f"{path}={value}" for path, value in drawn.params.items())
-    share = 100 * len(invalid) / (len(invalid) + valid)
-    reason = "; ".join(": ".join(filter(None, (p.path, p.message))) for p in found[:2])
-    text = f"a region is invalid ({share:.0f}% of {len(invalid) + valid} sampled draws), for example {example}: {reason}"
+    corner, sampled = _Findings(), _Findings()
+    corner.look_at(space, _corners(space))
+    if corner.form:
+        return list(corner.form)
+    rng = random.Random(0)
+    sampled.look_at(space, (space.fill(AtRandom(rng)) for _ in range(SAMPLED_DRAWS if space.has_holes else 0)))
+    example = sampled.example or corner.example
+    if sampled.form or example is None:
+        return list(sampled.form)
+    if not corner.valid + sampled.valid:
+        combinations = {**sampled.combinations, **corner.combinations}
+        return [replace(problem, form=True) for problem in combinations.values()]
+    drawn, problems = example
+    reason = "; ".join(": ".join(filter(None, (p.path, p.message))) for p in problems[:2])
+    rate = f"{sampled.invalid} of {SAMPLED_DRAWS} sampled draws" if sampled.invalid else "a corner of it"
+    text = f"a region is invalid ({rate}), for example {_example(drawn)}: {reason}"
     return [Problem("", text, form=False)]
 
 
-def _coverage(space: Space) -> Iterator[Drawn]:
-    rng = random.Random(0)
-    if not space.has_holes:
-        yield space.fill(_Coverage(rng, {}))
-        return
-    waiting: list[dict[str, float | int]] = [{}]
-    known: set[str] = set()
-    while waiting:
-        forced = waiting.pop(0)
-        draw = _Coverage(rng, forced)
-        yield space.fill(draw)
-        for name, count in draw.seen.items():
-            if name not in known:
-                known.add(name)
-                inside = {key: value for key, value in forced.items() if name.startswith(key)}
-                waiting += [{**forced, **inside, name: index} for index in range(count)]
-    for _ in range(SAMPLED_DRAWS):
-        yield space.fill(_Coverage(rng, {}))
+def _example(drawn: Drawn) -> str:
+    parts = [f"{path}={value if str(value).isprintable() else shown(value)}" for path, value in drawn.params.items()]
+    return ", ".join(parts[:MOST_NAMES]) + (", …" if len(parts) > MOST_NAMES else "")
 
 
-def _problems_of(drawn: Drawn) -> list[Problem]:
+def _problems_of(space: Space, drawn: Drawn) -> list[Problem]:
     try:
         recipe = drawn.recipe()
         epoch = known_epoch(recipe)
         if epoch is not None:
             resolve(recipe, epoch)
     except UserError as error:
-        return list(error.problems)
+        return [replace(p, path=space.written.place(drawn.option, p.path) if p.path else "") for p in error.problems]
     return []
+
+
+def nominal_epoch(data: Any, batch: Any, examples: int = 0) -> int:
+    """Iterations in an epoch as far as it is known while a recipe is drawn; at least 1.
+
+    Args:
+        data: ``task.data`` as written; None for the default.
+        batch: ``train.batch`` as written; None for the default.
+        examples: training examples where they are known otherwise.
+    """
+    data = TASK["data"].default if data is None else data
+    batch = TRAIN["batch"].default if batch is None else batch
+    name = data.get("name") if isinstance(data, Mapping) else data
+    if not examples and isinstance(name, str) and name in axes.DATASETS:
+        examples = axes.DATASETS[name].facts["train_examples"]
+    if not examples or isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        return NOMINAL_EPOCH
+    return max(1, examples // batch)
 
 
 def known_epoch(recipe: Recipe) -> int | None:

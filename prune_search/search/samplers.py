@@ -11,6 +11,8 @@ from prune_search.recipe.registry import Option
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
+    from prune_search.search.draws import Grid
+
 
 @SAMPLERS.register("random", summary="independent uniform draws")
 def random(seed: int) -> BaseSampler:
@@ -57,3 +59,15 @@ def gp(seed: int, *, startup: int) -> BaseSampler:
     import optuna
 
     return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
+
+
+@SAMPLERS.register(
+    "grid",
+    summary="every point in a fixed order; a continuous hole takes a few values; ends when there is none left",
+    options={"points": Option(Integer(1, 1000), 3, "values of a continuous hole")},
+)
+def grid(seed: int, *, points: int) -> Grid:
+    """Every option of every choice, every whole number (of at most 100) and `points` values of every other range."""
+    from prune_search.search.draws import Grid
+
+    return Grid(points)

@@ -1,10 +1,282 @@
-"""Who stops trials early."""
+"""Who stops trials early: judges that are pure functions of the records, so that a resume loses nothing.
+
+Trials are compared at equal maturity only: in the last retraining at the same number of steps since the asked sparsity
+was reached, and after each round among trials of equal reached sparsity; never at a raw step.
+"""
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
 from prune_search.recipe.axes import SCHEDULERS
+from prune_search.recipe.fields import Integer, Length
+from prune_search.recipe.problems import Problem
+from prune_search.recipe.recipe import Named
+from prune_search.recipe.registry import Option
+from prune_search.recipe.step import Step
+from prune_search.trial.ranking import Dense, Goals, metrics_at
+from prune_search.trial.records import Record, TrialRecords
+
+if TYPE_CHECKING:
+    from prune_search.recipe.space import Space
+
+SPARSITY_DIGITS = 6
+
+# (reached sparsity, None) after a round; (None, steps since the asked sparsity was reached) in the last retraining.
+Maturity = tuple[float | None, int | None]
+
+
+class Judge(Protocol):
+    """Decides whether a trial is stopped."""
+
+    def measure_at(self, total: int) -> Sequence[int]:
+        """Where it wants the network measured.
+
+        Args:
+            total: length of the last retraining in steps, from where the asked sparsity is reached.
+
+        Returns:
+            Steps from there, in ascending order, each in 1 … total - 1.
+        """
+
+    def stop(
+        self, trial_id: str, maturity: Maturity, records: Sequence[TrialRecords], goals: Goals, dense: Dense
+    ) -> bool:
+        """Whether a trial is stopped at a measurement of its own.
+
+        Args:
+            trial_id: of the trial.
+            maturity: of the measurement, which must be among the trial's records.
+            records: of the search's trials; controls and repeated recipes are left out of the comparison.
+            goals: of the search.
+            dense: metrics of the dense network, or None; nothing is stopped while a constraint waits for them.
+        """
+
+
+def maturity_of(trial: TrialRecords, measured: Record) -> Maturity | None:
+    """Where a ``measured`` record can be compared with those of other trials; None in a retraining before the last."""
+    step = measured.data["step"]
+    if step is None:
+        return round(float(measured.data["sparsity"]), SPARSITY_DIGITS), None
+    return (None, int(step)) if measured.data["round"] == trial.recipe["rounds"] else None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One trial's measurement at the maturity at which trials are compared."""
+
+    trial: TrialRecords
+    record: Record
+    metrics: Mapping[str, Any]
+
+
+def _compared(maturity: Maturity, records: Sequence[TrialRecords], goals: Goals) -> dict[str, _Seen]:
+    """The trials that were measured at a maturity, with a finite figure for each objective, by id."""
+    sparsity, step = maturity
+    wanted = (None, step) if step is not None or sparsity is None else (round(sparsity, SPARSITY_DIGITS), None)
+    found: dict[str, _Seen] = {}
+    for trial in records:
+        if trial.control or trial.duplicate_of is not None:
+            continue
+        for record in trial.measured:
+            if maturity_of(trial, record) == wanted and goals.values(metrics_at(record)) is not None:
+                found[trial.id] = _Seen(trial, record, metrics_at(record))
+    return found
+
+
+@dataclass(frozen=True)
+class Never:
+    """Stops nothing."""
+
+    def measure_at(self, total: int) -> Sequence[int]:
+        """Nowhere."""
+        return ()
+
+    def stop(
+        self, trial_id: str, maturity: Maturity, records: Sequence[TrialRecords], goals: Goals, dense: Dense
+    ) -> bool:
+        """No."""
+        return False
 
 
 @SCHEDULERS.register("none", summary="every trial runs to its end")
-def none() -> None:
+def none(epoch: int) -> Never:
     """Nothing is stopped."""
+    return Never()
+
+
+@dataclass(frozen=True)
+class SuccessiveHalving:
+    """The stopping form of asynchronous successive halving.
+
+    Rung k lies at ``grace · eta**k`` steps of the last retraining, and after round ``eta**k`` of an iterative pruning
+    among trials of equal reached sparsity. Of the n trials that were measured at a rung, the best ``max(1, n // eta)``
+    go on: a trial is stopped where at least so many lie on a better rank. The rank is the constrained non-dominated one
+    (`Goals.ranks`), with one objective simply the place; trials of equal rank share their fate. A trial is judged once,
+    when it arrives: the first at a rung always goes on.
+
+    Attributes:
+        grace: steps to the first rung.
+        eta: one of so many goes on.
+
+    Example:
+        grace 10, eta 3: rungs at 10, 30, 90 … Of seven trials at a rung the best two go on.
+    """
+
+    grace: int
+    eta: int
+
+    def measure_at(self, total: int) -> Sequence[int]:
+        """The rungs."""
+        rungs, rung = [], self.grace
+        while rung < total:
+            rungs.append(rung)
+            rung *= self.eta
+        return rungs
+
+    def stop(
+        self, trial_id: str, maturity: Maturity, records: Sequence[TrialRecords], goals: Goals, dense: Dense
+    ) -> bool:
+        """Whether enough trials at the rung are better."""
+        seen = _compared(maturity, records, goals)
+        own = seen.get(trial_id)
+        if own is None or not self._on_rung(own.record) or _unknown(own, goals, dense):
+            return False
+        ranks = dict(zip(seen, goals.ranks([other.metrics for other in seen.values()], dense), strict=True))
+        better = sum(rank < ranks[trial_id] for rank in ranks.values())
+        return better >= max(1, len(ranks) // self.eta)
+
+    def _on_rung(self, record: Record) -> bool:
+        step = record.data["step"]
+        place, rung = (record.data["round"], 1) if step is None else (step, self.grace)
+        while rung < place:
+            rung *= self.eta
+        return bool(rung == place)
+
+
+@SCHEDULERS.register(
+    "asha",
+    summary="at steps grace, grace·eta, grace·eta² … of the last retraining the best 1/eta go on",
+    source="Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning, 1810.05934, algorithm 2",
+    options={
+        "grace": Option(Length(positive=True, absolute=True), "1ep", "length of retraining before the first rung"),
+        "eta": Option(Integer(2, 100), 3, "one of so many trials goes on from a rung"),
+    },
+)
+def asha(epoch: int, *, grace: str, eta: int) -> SuccessiveHalving:
+    """Asynchronous successive halving; several objectives by non-dominated rank."""
+    return SuccessiveHalving(Step.parse(grace).resolve(0, epoch), eta)
+
+
+@dataclass(frozen=True)
+class MedianRule:
+    """Stops a trial whose best value so far is strictly worse than the median of the others' running averages.
+
+    In the last retraining, at step s ≥ grace: let S be the steps up to s at which the trial was measured. Its best
+    value over S is compared with the median, over the other trials that were measured at s, of their mean value over
+    the steps of S at which they were measured. After a round, the values at that place are compared, among trials of
+    equal reached sparsity. Others count whether they went on from there or not (in the source, those that completed);
+    a trial that breaks a constraint which this one keeps is no yardstick for it.
+
+    Attributes:
+        grace: steps before anything is stopped.
+        startup: other trials measured at a place before anything is stopped there.
+
+    Example:
+        Accuracies .5 .6 .7 against averages .6 .65 .72 of three others: .7 is above the median .65, and goes on.
+    """
+
+    grace: int
+    startup: int
+
+    def measure_at(self, total: int) -> Sequence[int]:
+        """Every `grace` steps."""
+        return range(self.grace, total, self.grace)
+
+    def stop(
+        self, trial_id: str, maturity: Maturity, records: Sequence[TrialRecords], goals: Goals, dense: Dense
+    ) -> bool:
+        """Whether the trial is worse than the median.
+
+        Raises:
+            ValueError: there are several objectives (see `check_scheduler`).
+        """
+        if len(goals.objectives) != 1:
+            raise ValueError("the median rule takes a single objective")
+        seen = _compared(maturity, records, goals)
+        own = seen.pop(trial_id, None)
+        if own is None or _unknown(own, goals, dense):
+            return False
+        step = own.record.data["step"]
+        if step is not None and step < self.grace:
+            return False
+        kept = _kept(own, goals, dense)
+        curve = _curve(own, goals)
+        others = [_curve(other, goals) for other in seen.values() if kept <= _kept(other, goals, dense)]
+        averages = [statistics.fmean(value for at, value in other.items() if at in curve) for other in others]
+        return len(averages) >= self.startup and max(curve.values()) < statistics.median(averages)
+
+
+def _curve(seen: _Seen, goals: Goals) -> dict[int | None, float]:
+    """The objective by step of the last retraining, up to the measurement; after a round that alone."""
+    step = seen.record.data["step"]
+    curve: dict[int | None, float] = {}
+    for record in seen.trial.measured:
+        maturity = maturity_of(seen.trial, record)
+        at = maturity[1] if maturity is not None else None
+        inside = record is seen.record or (step is not None and at is not None and at <= step)
+        values = goals.values(metrics_at(record)) if inside else None
+        if values is not None:
+            curve[at] = goals.signed(values)[0]
+    return curve
+
+
+def _kept(seen: _Seen, goals: Goals, dense: Dense) -> set[int]:
+    """Which constraints are kept."""
+    violations = goals.violations(seen.metrics, dense) or []
+    return {place for place, violation in enumerate(violations) if violation <= 0}
+
+
+def _unknown(seen: _Seen, goals: Goals, dense: Dense) -> bool:
+    return goals.violations(seen.metrics, dense) is None
+
+
+@SCHEDULERS.register(
+    "median",
+    summary="stops what is worse than the median of the others' running averages; one objective",
+    source="Golovin et al. 2017, Google Vizier: A Service for Black-Box Optimization",
+    options={
+        "grace": Option(Length(positive=True, absolute=True), "1ep", "length of retraining before anything is stopped"),
+        "startup": Option(Integer(1, 100_000), 5, "other trials measured at a place before anything is stopped there"),
+    },
+    several_objectives=False,
+)
+def median(epoch: int, *, grace: str, startup: int) -> MedianRule:
+    """The median stopping rule."""
+    return MedianRule(Step.parse(grace).resolve(0, epoch), startup)
+
+
+def make_judge(scheduler: Any, epoch: int) -> Judge:
+    """The judge of a canonical ``search.scheduler``.
+
+    Args:
+        scheduler: its name, or a mapping with its name and options.
+        epoch: iterations in an epoch of the trial that is judged.
+    """
+    named = Named.of(SCHEDULERS, scheduler)
+    judge: Judge = named.entry(SCHEDULERS).make(epoch, **named.options)
+    return judge
+
+
+def check_scheduler(space: Space) -> list[Problem]:
+    """What is wrong with the scheduler of a space, for `launch` to refuse."""
+    named = Named.of(SCHEDULERS, space.search["scheduler"])
+    several = len(space.search["objectives"])
+    if several == 1 or named.entry(SCHEDULERS).facts["several_objectives"]:
+        return []
+    able = " or ".join(name for name, entry in SCHEDULERS.items() if entry.facts["several_objectives"])
+    text = f"{named.name} ranks by a single metric, and there are {several} objectives: use {able}"
+    return [Problem("search.scheduler", text)]

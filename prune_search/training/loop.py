@@ -32,6 +32,10 @@ class TrainingError(Exception):
         self.kind = kind
 
 
+class PreemptedError(Exception):
+    """Somebody asked for the training to stop where it is: its state is stored, and it can go on from there."""
+
+
 @dataclass(frozen=True)
 class Hook:
     """What a method does during training. Every part is optional.
@@ -140,6 +144,10 @@ class Course:
     rate: Callable[[int], float]
     hooks: Sequence[Hook] = ()
 
+    def finished(self, step: int) -> bool:
+        """Whether a hook ends the stretch at a step that is reached."""
+        return any(hook.finished(step) for hook in self.hooks if hook.finished is not None)
+
 
 def train(
     network: Network, course: Course, start: int, stop: int, on_step: Callable[[int, Tensor], None] | None = None
@@ -164,12 +172,11 @@ def train(
     model, feed, optimizer = network.model, course.feed, course.optimizer
     before = [hook.before_step for hook in course.hooks if hook.before_step]
     after = [hook.after_backward for hook in course.hooks if hook.after_backward]
-    finished = [hook.finished for hook in course.hooks if hook.finished]
     check_every = 1 if network.device.type == "cpu" else CHECK_EVERY_ON_ACCELERATOR
     rate = math.nan
     model.train()
     for step in range(start, stop):
-        if any(done(step) for done in finished):
+        if course.finished(step):
             return step
         number = course.first + step
         if (wanted := course.rate(step)) != rate:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.training.checkpoints import State, StorageError, list_states, newest_state, state_folder, write_state
-from prune_search.training.loop import Course, Hook, Network, train
+from prune_search.training.loop import Course, Hook, Network, PreemptedError, train
 from prune_search.training.optimizers import load_state_tensors, state_tensors
 
 logger = logging.getLogger("prune_search")
@@ -78,8 +78,9 @@ class Vault:
         folder: of the storage; None keeps everything in memory.
         steps: the account of the trial.
         environment: the environment class, recorded in every state.
-        progress: told (step, total, loss) after each step.
+        progress: told (step, total, loss) after each step. It can raise `PreemptedError`: the state is then stored.
         stage: told the name of the stretch that begins to be trained.
+        watch: shown a stretch after each of its steps, with the step; it may look at the network, and must leave it.
     """
 
     folder: Path | None
@@ -87,6 +88,7 @@ class Vault:
     environment: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress | None = None
     stage: Callable[[str, int], None] | None = None
+    watch: Callable[[Stretch, int], None] | None = None
 
     def vertex(self, address: str) -> Path | None:
         """The folder of a stretch."""
@@ -176,11 +178,11 @@ class Stretch:
         reached = start
         for goal in sorted({stop, *(step for step in (*self.asked, *self.grid_steps()) if start < step < stop)}):
             reached = train(self.network, course, reached, goal, writer.on_step)
-            if reached < goal:
+            if reached < goal or course.finished(reached):
                 break
             if goal < stop:
                 self._remember_asked(goal, writer.write(goal, ended=False))
-        ended = reached < stop or stop == self.total
+        ended = reached == self.total or course.finished(reached)
         if ended:
             for hook in course.hooks:
                 if hook.at_end is not None:
@@ -248,9 +250,18 @@ class _Writer:
     def on_step(self, step: int, loss: Tensor) -> None:
         """Called after each finished step."""
         vault = self.stretch.vault
-        if vault.progress is not None:
-            vault.progress(step, self.stretch.total, loss)
-        if self.folder is not None and time.monotonic() - self.last > RECOVERY_EVERY_S and step < self.stretch.total:
+        try:
+            if vault.progress is not None:
+                vault.progress(step, self.stretch.total, loss)
+            if vault.watch is not None:
+                vault.watch(self.stretch, step)
+        except PreemptedError:
+            if step < self.stretch.total:
+                self.write(step, ended=False)
+            raise
+        due = self.folder is not None and time.monotonic() - self.last > RECOVERY_EVERY_S
+        # The state of an end is stored by whoever ends the stretch, as one.
+        if due and step < self.stretch.total and not self.course.finished(step):
             self.write(step, ended=False)
             self.clean(step)
             self.recovery = step

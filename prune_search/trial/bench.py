@@ -165,7 +165,12 @@ def _build_model(recipe: Recipe, data: DataSet, code: Code) -> tuple[nn.Module, 
 
 
 def prepare(
-    recipe: Recipe, device: torch.device, data_root: Path | None = None, code: Code | None = None, folder: Path | None = None
+    recipe: Recipe,
+    device: torch.device,
+    data_root: Path | None = None,
+    code: Code | None = None,
+    folder: Path | None = None,
+    data: DataSet | None = None,
 ) -> Bench:
     """Read the data, build the network at w(0) and place the recipe's steps.
 
@@ -175,12 +180,13 @@ def prepare(
         data_root: folder of the data sets' files.
         code: the user's own code that may run.
         folder: of the recipe file, which ``train.from`` can be relative to.
+        data: the recipe's data set where it was read before.
 
     Raises:
         UserError: with everything that does not fit, before anything is trained.
     """
     code = code or Code()
-    data = read_data(recipe, data_root, code)
+    data = data or read_data(recipe, data_root, code)
     timeline = resolve(recipe, epoch_length(len(data.train.labels), recipe.train["batch"]))
     model, source = _build_model(recipe, data, code)
     init = recipe.named(axes.INITS, "train", "init")
@@ -219,9 +225,9 @@ def _load_given(model: nn.Module, written: str, folder: Path | None) -> None:
         given = tensors.get(name)
         if given is None:
             problems.append(Problem("train.from", f"{shown(written)} lacks the tensor {name!r}"))
-        elif given.shape != tensor.shape:
-            text = f"{shown(written)}: {name} has shape {tuple(given.shape)}, the model's is {tuple(tensor.shape)}"
-            problems.append(Problem("train.from", text))
+        elif given.shape != tensor.shape or given.dtype != tensor.dtype:
+            has, wanted = (f"{tuple(t.shape)} of {t.dtype}" for t in (given, tensor))
+            problems.append(Problem("train.from", f"{shown(written)}: {name} is {has}, the model's is {wanted}"))
     unknown = sorted(set(tensors) - set(state))
     if unknown:
         text = f"{shown(written)} has tensors that the model lacks: {', '.join(unknown[:5])}"

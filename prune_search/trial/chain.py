@@ -317,6 +317,15 @@ class Round:
         own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         return masks_of(own, list(prunable_weights(self.bench.model))) if own else self.found
 
+    def settled(self) -> int:
+        """The step of the retraining from which the mask has the asked sparsity."""
+        retrain = self.bench.recipe.retrain
+        if not self.moves or retrain is None or self.controlled is not None:
+            return 0
+        dynamics = Named.of(axes.DYNAMICS, retrain["dynamics"])
+        settles = dynamics.entry(axes.DYNAMICS).facts["settles"]
+        return int(settles(self.bench.timeline.retrain_steps, self.bench.timeline.epoch, **dynamics.options))
+
     # --- the account --------------------------------------------------------------------------------------------
 
     def needed(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -16,15 +16,17 @@ from prune_search.tasks.data import Split
 from prune_search.tasks.metrics import Measured, evaluate
 from prune_search.training.digests import tensors_digest
 from prune_search.training.loop import TrainingError
-from prune_search.training.stretch import MODEL, Steps, Vault, load_model
+from prune_search.training.stretch import MODEL, Steps, Stretch, Vault, load_model
 from prune_search.trial.bench import Bench
 from prune_search.trial.errors import TrialError
 from prune_search.trial.chain import Round, rounds_of
 from prune_search.trial.result import Result, RoundResult
-from prune_search.trial.sink import Silent, Sink
+from prune_search.trial.sink import Observation, Silent, Sink
 
 
-def run_bench(bench: Bench, storage: Path | None, sink: Sink | None = None, preset: str | None = None) -> Result:
+def run_bench(
+    bench: Bench, storage: Path | None, sink: Sink | None = None, preset: str | None = None, test: bool = True
+) -> Result:
     """Run a prepared recipe to its end.
 
     Args:
@@ -32,8 +34,10 @@ def run_bench(bench: Bench, storage: Path | None, sink: Sink | None = None, pres
         storage: folder in which states are found and stored; None keeps them in memory.
         sink: who is told how it goes.
         preset: the name that the user typed.
+        test: whether the final network is measured on test data too, which a search never does.
 
     Raises:
+        PreemptedError: the sink asked for the trial to end; what it reached is stored.
         TrialError: the loss or a score is not a number, or the device is out of memory.
     """
     sink = sink or Silent()
@@ -47,9 +51,12 @@ def run_bench(bench: Bench, storage: Path | None, sink: Sink | None = None, pres
         results = []
         steps.needed = needed_first
         for item in rounds:
+            vault.watch = _watch(bench, item, steps, sink)
             results.append(_measured(bench, item, steps, sink))
         last = rounds[-1]
-        metrics = {**results[-1].metrics, **_metrics(bench, last.masks, "test", steps.needed)}
+        metrics = dict(results[-1].metrics)
+        if test:
+            metrics.update(_metrics(bench, last.masks, "test", steps.needed))
         tensors = {
             key.removeprefix(MODEL): value.cpu() for key, value in last.result.items() if key.startswith(MODEL)
         }
@@ -68,6 +75,23 @@ def run_bench(bench: Bench, storage: Path | None, sink: Sink | None = None, pres
         preset=preset,
         digests=bench.digests,
     )
+
+
+def _watch(bench: Bench, item: Round, steps: Steps, sink: Sink) -> Callable[[Stretch, int], None]:
+    """Measures the network in the middle of a round's last retraining, where the sink wants it."""
+    target = item.controlled or item.retraining
+    wanted = frozenset(sink.observe_at(target.total, bench.timeline.epoch))
+    before = steps.needed + item.needed() - target.length
+    settled = item.settled()
+
+    def watch(stretch: Stretch, step: int) -> None:
+        if stretch is target and step in wanted and step < target.total:
+            scores = evaluate(bench.model, bench.data.validation, autocast=bench.network.autocast)
+            metrics = {f"val/{name}": value for name, value in scores.items()}
+            asked = float(1 - item.share)
+            sink.observed(Observation(item.number, step, step - settled, before + step, metrics, asked))
+
+    return watch
 
 
 def _measured(bench: Bench, item: Round, steps: Steps, sink: Sink) -> RoundResult:

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from prune_search.trial.result import RoundResult
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The network in the middle of a retraining.
+
+    Attributes:
+        round_number: r, from 1.
+        step: of the retraining.
+        mature: steps since the asked sparsity was reached; negative before.
+        steps_trained: steps of the whole recipe up to here, whoever trained them.
+        metrics: on validation data.
+        sparsity: the asked sparsity of the round.
+    """
+
+    round_number: int
+    step: int
+    mature: int
+    steps_trained: int
+    metrics: Mapping[str, float]
+    sparsity: float
 
 
 class Sink(Protocol):
@@ -20,7 +43,16 @@ class Sink(Protocol):
         """A stretch of at most `total` steps begins to be trained."""
 
     def step(self, step: int, total: int, loss: Tensor) -> None:
-        """A step of the stretch is done; `loss` is still on the device."""
+        """A step of the stretch is done; `loss` is still on the device.
+
+        It can raise `training.loop.PreemptedError` to end the trial here, its state stored.
+        """
+
+    def observe_at(self, total: int, epoch: int) -> Collection[int]:
+        """The steps of a retraining of `total` steps at which the network is measured on validation data."""
+
+    def observed(self, seen: Observation) -> None:
+        """What was measured there. It can raise `training.loop.PreemptedError`."""
 
     def round_done(self, result: RoundResult) -> None:
         """A round is done, retrained and measured."""
@@ -38,5 +70,38 @@ class Silent:
     def step(self, step: int, total: int, loss: Tensor) -> None:
         """Nothing."""
 
+    def observe_at(self, total: int, epoch: int) -> Collection[int]:
+        """Never."""
+        return ()
+
+    def observed(self, seen: Observation) -> None:
+        """Nothing."""
+
     def round_done(self, result: RoundResult) -> None:
         """Nothing."""
+
+
+class Guarded:
+    """Passes everything on to another sink, and ends the trial when it is asked to.
+
+    Args:
+        sink: who is told.
+        stop: asked after every step; True ends the trial there, its state stored.
+    """
+
+    def __init__(self, sink: Sink, stop: Callable[[], bool]) -> None:
+        self.started = sink.started
+        self.stage = sink.stage
+        self.observe_at = sink.observe_at
+        self.observed = sink.observed
+        self.round_done = sink.round_done
+        self._step = sink.step
+        self._stop = stop
+
+    def step(self, step: int, total: int, loss: Tensor) -> None:
+        """Tell, and ask."""
+        from prune_search.training.loop import PreemptedError
+
+        self._step(step, total, loss)
+        if self._stop():
+            raise PreemptedError("the trial was asked to stop; its state is stored")

@@ -39,6 +39,10 @@ def share_at(path: str, keep: Decimal, step: int, begin: int, end: int) -> Decim
         return share
 
 
+def _settles(total: int, epoch: int, **options: str) -> int:
+    return Step.parse(options["until"]).resolve(total, epoch)
+
+
 @DYNAMICS.register(
     "gradual",
     summary="the mask is tightened every so many steps along a path to the asked sparsity",
@@ -51,6 +55,7 @@ def share_at(path: str, keep: Decimal, step: int, begin: int, end: int) -> Decim
         "every": Option(Length(positive=True), "100it", "between two events"),
     },
     starts_from="all",
+    settles=_settles,
 )
 def gradual(moving: Moving, **options: str) -> Hook:
     """Events at from, from + every, … and always at until. What is removed stays removed."""

@@ -12,20 +12,17 @@ SIZES = {"a": 40, "b": 60, "c": 5}
 
 
 def chosen(seed: int = 0, iterations: int = 1) -> Chosen:
-    """A mask as a search leaves it: at each iteration the lowest scores of each layer go."""
+    """A mask as a search leaves it: each iteration removes equally many of the lowest scores of each layer."""
     source = torch.Generator().manual_seed(7)
     scores = {name: torch.randperm(size, generator=source).float() for name, size in SIZES.items()}
     candidates = {name: torch.rand(size, generator=source) < 0.9 for name, size in SIZES.items()}
-    kept, dropped = {}, {}
+    dropped = {}
     for name, score in scores.items():
-        rank = torch.where(candidates[name], score, -1.0).argsort(descending=True).argsort()
-        size = int(candidates[name].sum())
-        dropped[name] = torch.full((len(score),), iterations + 1, dtype=torch.int32)
-        for iteration in range(iterations, 0, -1):
-            left = size * (iterations + 1 - iteration) // (iterations + 1) if iterations > 1 else size // 3
-            dropped[name][rank >= (size // 3 if iteration == iterations else left)] = iteration
-        dropped[name][~candidates[name]] = 0
-        kept[name] = dropped[name] == iterations + 1
+        places = candidates[name].nonzero().flatten()
+        ascending = places[score[places].argsort()]
+        dropped[name] = torch.zeros(len(score), dtype=torch.int32)
+        dropped[name][ascending] = (1 + torch.arange(len(places)) * (iterations + 1) // len(places)).int()
+    kept = {name: times == iterations + 1 for name, times in dropped.items()}
     return Chosen(kept, candidates, dropped, scores, seed)
 
 

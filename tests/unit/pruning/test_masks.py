@@ -93,7 +93,9 @@ def test_a_mask_of_a_layer_that_is_not_there_is_refused() -> None:
 def test_the_digest_is_of_the_bits_and_names_alone_and_never_changes() -> None:
     masks = some_masks()
     # Bits 101010 and 1111, the first in the lowest place.
-    by_hand = b"masks 1\n" + b"8 0.weight bits [2x3]\n" + bytes([0b010101]) + b"8 2.weight bits [2x2]\n" + bytes([0b1111])
+    by_hand = (
+        b"masks 1\n" + b"8 0.weight bits [2x3]\n" + bytes([0b010101]) + b"8 2.weight bits [2x2]\n" + bytes([0b1111])
+    )
     assert masks.sha256 == hashlib.sha256(by_hand).hexdigest()
     again = MaskSet({name: masks[name].clone() for name in reversed(list(masks))})
     assert again.sha256 == masks.sha256

@@ -67,9 +67,7 @@ def test_uniform_rounds_every_layer_for_itself(network: str, sparsity: str) -> N
 @pytest.mark.parametrize("sparsity", SPARSITIES)
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("scope", ["er", "erk"])
-def test_erdos_renyi_counts_are_the_paper_s_densities_and_exact_in_all(
-    scope: str, network: str, sparsity: str
-) -> None:
+def test_erdos_renyi_counts_are_the_paper_s_densities_and_exact_in_all(scope: str, network: str, sparsity: str) -> None:
     shapes, share = NETWORKS[network], 1 - Fraction(sparsity)
     sizes = [math.prod(shape) for shape in shapes]
     kept = [pool.kept for pool in pools(scope, shapes, sparsity)]

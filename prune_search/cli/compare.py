@@ -1,0 +1,153 @@
+"""``prune-search compare``: the leaderboard, the Pareto front and the controls of one or several searches."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prune_search.cli.arguments import Json, Storage
+from prune_search.cli.searches import damaged, find_search, read
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+EPILOG = (
+    "Examples:  prune-search compare quickstart  ·  prune-search compare monday tuesday --sort sparsity  ·  "
+    "prune-search compare quickstart --json"
+)
+MOST_ROWS = 40
+MOST_PARAMS = 6
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("compare", epilog=EPILOG)(compare)
+
+
+def compare(
+    names: Annotated[list[str], typer.Argument(metavar="NAME …", help="Searches on the same data set.")],
+    sort: Annotated[
+        str | None, typer.Option("--sort", metavar="METRIC", help="Rank by this metric instead of the first objective.")
+    ] = None,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Rank the trials of searches: those that differ only in the seed are one row.
+
+    Rows whose intervals over seeds (mean ± deviation) overlap share a rank. Test metrics are not shown: they are
+    measured when a trial is exported.
+    """
+    from prune_search.report.compare import compare_data
+
+    folders = [find_search(storage, name) for name in names]
+    with damaged(folders[0]):
+        data = compare_data([read(folder) for folder in folders], sort)
+    if as_json:
+        typer.echo(json.dumps(data, allow_nan=False))
+    else:
+        show_comparison(data)
+
+
+def show_comparison(data: dict[str, Any]) -> None:
+    """Print the leaderboard, the Pareto front and the controls that `report.compare.compare_data` gave."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False)
+    rows = data["rows"]
+    console.print(_leaderboard(data))
+    if len(rows) > MOST_ROWS:
+        console.print(f"… {len(rows) - MOST_ROWS} more: --json")
+    front = [row for row in rows if row["pareto"]]
+    if front:
+        console.print(_front(front))
+    if data["controls"]:
+        console.print(_controls(data["controls"]))
+    best = next((row for row in rows if row["key"] is not None and row["key"] == data["best"]), None)
+    if best is None:
+        console.print("no trial has completed")
+        return
+    met = (
+        ""
+        if data["constraints_met"]
+        else f"; no trial meets {' and '.join(data['constraints'])}: it violates them least"
+    )
+    console.print(f"best  [bold]{escape(best['name'])}[/bold]  key {best['key'][:16]}{escape(met)}", soft_wrap=True)
+    console.print(f"next  prune-search export {escape(best['search'])} --to DIR", soft_wrap=True)
+
+
+def _leaderboard(data: dict[str, Any]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    several = len(data["searches"]) > 1
+    searches = ["search"] if several else []
+    table = Table(
+        "rank", *searches, "trial", "val/accuracy", "− dense", "sparsity", "steps", "params", title=data["sort"]
+    )
+    for row in data["rows"][:MOST_ROWS]:
+        name = escape(row["name"]) + ("" if row["seeds"] == 1 else f" × {row['seeds']} seeds")
+        cells = [escape(row["search"])] if several else []
+        cells += [f"{name} *" if row["pareto"] else name, _figure(row, "val/accuracy"), _delta(row["delta_dense"])]
+        cells += [
+            _figure(row, "sparsity"),
+            f"{row['metrics'].get('steps_trained', 0):,.0f}",
+            escape(_params(row["params"])),
+        ]
+        table.add_row(
+            "–" if row["rank"] is None else str(row["rank"]),
+            *cells,
+            style=None if row["status"] == "completed" else "dim",
+        )
+    table.caption = "* on the Pareto front"
+    return table
+
+
+def _figure(row: dict[str, Any], metric: str) -> str:
+    value, deviation = row["metrics"].get(metric), row["deviation"].get(metric)
+    if value is None:
+        return str(row["status"])
+    return f"{value:.4f}" + (f" ± {deviation:.4f}" if deviation else "")
+
+
+def _delta(delta: float | None) -> str:
+    return "" if delta is None else f"{delta:+.4f}"
+
+
+def _params(params: dict[str, Any]) -> str:
+    """What was drawn, without the option of ``any``, which the name says already."""
+    parts = [
+        f"{path}={value:.4g}" if isinstance(value, float) else f"{path}={value}"
+        for path, value in params.items()
+        if path != "any"
+    ]
+    return "  ".join(parts[:MOST_PARAMS]) + ("  …" if len(parts) > MOST_PARAMS else "")
+
+
+def _front(rows: list[dict[str, Any]]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("sparsity", "val/accuracy", "− dense", "trial", title="Pareto front")
+    for row in sorted(rows, key=lambda row: (row["metrics"].get("sparsity", 0.0), row["name"])):
+        table.add_row(
+            _figure(row, "sparsity"), _figure(row, "val/accuracy"), _delta(row["delta_dense"]), escape(row["name"])
+        )
+    return table
+
+
+def _controls(controls: list[dict[str, Any]]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("control", "search", "val/accuracy", "− dense", "steps", title="controls")
+    for control in controls:
+        metrics = control["metrics"]
+        accuracy = f"{metrics['val/accuracy']:.4f}" if "val/accuracy" in metrics else control["status"]
+        steps = f"{metrics.get('steps_trained', 0):,.0f}"
+        table.add_row(
+            escape(control["name"]), escape(control["search"]), accuracy, _delta(control["delta_dense"]), steps
+        )
+    return table

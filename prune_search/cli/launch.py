@@ -1,0 +1,135 @@
+"""``prune-search launch`` and ``resume``: a search, watched."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets, Storage, read_sets
+from prune_search.cli.exits import FAILED, complain
+
+if TYPE_CHECKING:
+    from prune_search.searches import Options, Outcome
+
+LAUNCH_EPILOG = (
+    "Examples:  prune-search launch quickstart  ·  "
+    "prune-search launch search_spaces/lottery_ticket.yaml --data-root ~/data --trials 32 --concurrency 4  ·  "
+    "prune-search launch my.yaml --name first --set search.sampler=random --tracking-uri http://localhost:5000"
+)
+RESUME_EPILOG = "Examples:  prune-search resume quickstart  ·  prune-search resume quickstart --fork"
+
+Name = Annotated[str | None, typer.Option("--name", help="Name of the search. Default: the file's name.")]
+Address = Annotated[str | None, typer.Option("--address", help="A Ray cluster. Default: Ray is started here.")]
+TrackingUri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow. Default: SQLite in the storage.")]
+Heartbeat = Annotated[
+    float, typer.Option("--heartbeat", min=1.0, help="Seconds without a step after which a worker is started again.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    app.command("launch", epilog=LAUNCH_EPILOG)(launch)
+    app.command("resume", epilog=RESUME_EPILOG)(resume)
+
+
+def launch(
+    space: Annotated[str, typer.Argument(metavar="SPACE", help="A space file, or the name of a shipped space.")],
+    name: Name = None,
+    sets: Sets = None,
+    storage: Storage = None,
+    trials: Annotated[int | None, typer.Option("--trials", help="How many trials.")] = None,
+    concurrency: Annotated[int | None, typer.Option("--concurrency", help="How many at once.")] = None,
+    cpus_per_trial: Annotated[float | None, typer.Option("--cpus-per-trial", help="Can be a fraction.")] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option("--gpus-per-trial", help="Can be a fraction.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the sampler.")] = None,
+    time_budget: Annotated[float | None, typer.Option("--time-budget", help="Seconds to propose in.")] = None,
+    max_failures: Annotated[int | None, typer.Option("--max-failures", help="Retries of a dead trial.")] = None,
+    address: Address = None,
+    tracking_uri: TrackingUri = None,
+    data_root: DataRoot = None,
+    model: Model = None,
+    data: Data = None,
+    device: Device = "auto",
+    heartbeat: Heartbeat = 300.0,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Search a space of recipes on Ray, and log every trial to MLflow.
+
+    Ctrl-C stores what was trained and ends; `prune-search resume NAME` goes on from there.
+    """
+    flags = {
+        "trials": trials,
+        "concurrency": concurrency,
+        "cpus_per_trial": cpus_per_trial,
+        "gpus_per_trial": gpus_per_trial,
+        "seed": seed,
+        "time_budget": time_budget,
+        "max_failures": max_failures,
+    }
+    values = read_sets(sets) | {f"search.{key}": value for key, value in flags.items() if value is not None}
+    from prune_search.api import Where
+    from prune_search.cli.watch import watching_search
+    from prune_search.searches import Options
+    from prune_search.searches import launch as launch_space
+
+    where = Where(data_root, storage, model, data, device)
+    options = Options(name, tracking_uri, address, heartbeat)
+    with watching_search(quiet=as_json and not sys.stderr.isatty()) as listener:
+        outcome = launch_space(space, set=values, where=where, options=options, listener=listener)
+    return finish(outcome, as_json)
+
+
+def resume(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the search, see `list`.")],
+    fork: Annotated[bool, typer.Option("--fork", help="Start anew from the edited space, reusing what is trained.")] = False,
+    new_name: Annotated[str | None, typer.Option("--name", help="Name of the fork.")] = None,
+    storage: Storage = None,
+    data_root: DataRoot = None,
+    address: Address = None,
+    device: Device = "auto",
+    heartbeat: Heartbeat = 300.0,
+    as_json: Json = False,
+) -> int:
+    """Go on with a search from its ledger, each trial from its last stored state."""
+    from prune_search.api import Where
+    from prune_search.cli.watch import watching_search
+    from prune_search.searches import Options
+    from prune_search.searches import resume as resume_search
+
+    where = Where(data_root, storage, None, None, device)
+    options: Options = Options(new_name, None, address, heartbeat)
+    with watching_search(quiet=as_json and not sys.stderr.isatty()) as listener:
+        outcome = resume_search(name, where=where, options=options, listener=listener, fork=fork)
+    return finish(outcome, as_json)
+
+
+def finish(outcome: Outcome, as_json: bool) -> int:
+    """Say how a search ended; the exit code."""
+    data = outcome.as_data()
+    if as_json:
+        typer.echo(json.dumps(data))
+    else:
+        _show(data)
+    if data["undelivered"]:
+        complain(f"MLflow has not got everything yet ({data['undelivered']} records): prune-search sync {data['name']}")
+    if outcome.signal is not None:
+        complain(f"stopped; the states are stored. Go on with: prune-search resume {data['name']}")
+        return 128 + outcome.signal
+    return 0 if data["trials"]["completed"] + data["trials"]["duplicates"] else FAILED
+
+
+def _show(data: dict[str, Any]) -> None:
+    counts = ", ".join(f"{count} {name}" for name, count in data["trials"].items() if count)
+    typer.echo(f"{data['name']}: {counts or 'no trials'} in {data['wall_s']:.0f} s")
+    typer.echo(f"steps trained {data['steps_trained']:,}, saved {data['steps_saved']:,}")
+    best = data["best"]
+    if best is not None:
+        met = "" if data["constraints_met"] else "  (no trial meets the constraints; this one violates them least)"
+        figures = "  ".join(f"{key} {best['metrics'][key]:.4f}" for key in ("val/accuracy", "sparsity"))
+        typer.echo(f"best  {best['name']}  {figures}{met}")
+    name = data["name"]
+    typer.echo(f"next  prune-search compare {name}  ·  prune-search export {name} --to best  ·  prune-search ui")

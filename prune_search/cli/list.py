@@ -1,0 +1,60 @@
+"""``prune-search list``: the searches of a storage."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import typer
+
+from prune_search.cli.arguments import Json, Storage
+from prune_search.cli.searches import held, storage_folder
+
+EPILOG = "Examples:  prune-search list  ·  prune-search list --storage /shared/store --json"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("list", epilog=EPILOG)(list_searches)
+
+
+def list_searches(storage: Storage = None, as_json: Json = False) -> None:
+    """List the searches of a storage: state, trials done, the best so far."""
+    from prune_search.report.status import list_data
+
+    root = storage_folder(storage)
+    rows = list_data(root, held)
+    if as_json:
+        typer.echo(json.dumps({"storage": str(root), "searches": rows}, allow_nan=False))
+    elif not rows:
+        typer.echo(f"no search in {root}; begin one:  prune-search launch quickstart")
+    else:
+        _show(rows)
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("search", "state", "task", "done", "best", "val/accuracy", "sparsity", "begun")
+    for row in rows:
+        if "error" in row:
+            table.add_row(escape(row["name"]), row["state"], escape(row["error"]))
+            continue
+        best = row["best"] or {}
+        figures = [best.get("metrics", {}).get(name) for name in ("val/accuracy", "sparsity")]
+        trials = row["trials"]
+        done = sum(trials[key] for key in ("completed", "stopped", "failed", "duplicates"))
+        begun = "" if row["created"] is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
+        table.add_row(
+            escape(row["name"]),
+            row["state"],
+            escape(" on ".join(str(row["task"][key]) for key in ("model", "data") if row["task"].get(key))),
+            f"{done} of {row['planned']}",
+            escape(str(best.get("paradigm", ""))),
+            *("" if value is None else f"{value:.4f}" for value in figures),
+            begun,
+        )
+    Console(highlight=False).print(table)

@@ -1,0 +1,84 @@
+"""Searches by name: what the verbs that look at the ledger share. Imports none of torch, ray, mlflow and optuna."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prune_search.recipe.problems import Problem, UserError, not_one_of
+
+if TYPE_CHECKING:
+    from prune_search.search.lease import Holder
+    from prune_search.trial.records import SearchRecords
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The search's name, see `prune-search list`.")]
+
+
+def storage_folder(storage: Path | None) -> Path:
+    """The folder of the storage; looking at it does not make it."""
+    from prune_search.api import DEFAULT_STORAGE
+
+    return (storage or Path(DEFAULT_STORAGE)).absolute()
+
+
+def find_search(storage: Path | None, name: str) -> Path:
+    """The folder of a search.
+
+    Raises:
+        UserError: there is no such search; with the nearest name.
+    """
+    from prune_search.trial.records import list_searches, search_folder
+
+    root = storage_folder(storage)
+    folder = search_folder(root, name)
+    names = list_searches(root)
+    if name not in names:
+        text = (
+            f"is no search of this storage: {not_one_of(name, names)}"
+            if names
+            else "there is no search in this storage yet"
+        )
+        raise UserError([Problem(name, text, str(root))])
+    return folder
+
+
+def read(folder: Path) -> SearchRecords:
+    """The records of a search.
+
+    Raises:
+        UserError: they are those of another version, or none.
+    """
+    from prune_search.trial.records import read_search
+
+    return read_search(folder)
+
+
+@contextlib.contextmanager
+def damaged(folder: Path) -> Iterator[None]:
+    """Records that somebody edited lack keys or hold other types: said in one line, not as a traceback.
+
+    Raises:
+        UserError: instead of what such records end in.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        text = f"its records are damaged: {type(error).__name__} {' '.join(str(error).split())}"
+        raise UserError([Problem("", text, str(folder))]) from error
+
+
+def holder(folder: Path) -> Holder | None:
+    """The living process that holds a search, or None."""
+    from prune_search.search.lease import read_holder
+
+    found = read_holder(folder)
+    return found if found is not None and found.alive() else None
+
+
+def held(folder: Path) -> bool:
+    """Whether a living process holds a search."""
+    return holder(folder) is not None

@@ -1,0 +1,46 @@
+"""Ctrl-C and SIGTERM: the first one stores the state and ends, the second one ends at once."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+
+@dataclass
+class Asked:
+    """Whether the process was asked to end.
+
+    Attributes:
+        signal: SIGINT or SIGTERM once one has come.
+    """
+
+    signal: int | None = None
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """130 after Ctrl-C, 143 after SIGTERM."""
+        return 128 + (self.signal or signal.SIGINT)
+
+
+@contextlib.contextmanager
+def asked_to_end() -> Iterator[Asked]:
+    """Watch for the two signals; a second Ctrl-C raises KeyboardInterrupt."""
+    asked = Asked()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.signal = number
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,120 @@
+"""``prune-search status``: how far a search is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prune_search.cli.arguments import Json, Storage
+from prune_search.cli.searches import Name, damaged, find_search, held, read
+from prune_search.recipe.problems import Problem, UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+EPILOG = "Examples:  prune-search status quickstart --watch  ·  prune-search status quickstart --json"
+LOOK_EVERY_S = 2.0
+MOST_FAILURES = 5
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("status", epilog=EPILOG)(status)
+
+
+def status(
+    name: Name,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again until the search runs no more.")] = False,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Show how far a search is: trials, the best so far, steps saved, time left."""
+    if watch and as_json:
+        raise UserError([Problem("--watch", "cannot stand beside --json, which prints one object")])
+    folder = find_search(storage, name)
+    data = _look(folder)
+    if as_json:
+        typer.echo(json.dumps(data, allow_nan=False))
+    elif watch:
+        _watch(folder)
+    else:
+        from rich.console import Console
+
+        Console(highlight=False).print(_shown(data))
+
+
+def _look(folder: Path) -> dict[str, Any]:
+    from prune_search.report.status import status_data
+
+    with damaged(folder):
+        return status_data(read(folder), held(folder))
+
+
+def _watch(folder: Path) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(highlight=False)
+    data = _look(folder)
+    # Ctrl-C ends the looking, not the search.
+    with contextlib.suppress(KeyboardInterrupt), Live(_shown(data), console=console, auto_refresh=False) as live:
+        while data["state"] == "running":
+            time.sleep(LOOK_EVERY_S)
+            data = _look(folder)
+            live.update(_shown(data), refresh=True)
+
+
+def _shown(data: dict[str, Any]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(
+        box=None, show_header=False, title=f"{escape(data['name'])}  [bold]{data['state']}[/bold]", title_justify="left"
+    )
+    table.add_column()
+    table.add_column(overflow="fold")
+    for label, text in _lines(data):
+        table.add_row(label, escape(text))
+    return table
+
+
+def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
+    trials, best = data["trials"], data["best"]
+    ended = sum(trials[key] for key in ("completed", "stopped", "failed", "duplicates"))
+    lines = [
+        ("task", " on ".join(str(data["task"][key]) for key in ("model", "data") if data["task"].get(key))),
+        ("trials", f"{ended} of {data['planned']}:  " + "  ".join(f"{count} {kind}" for kind, count in trials.items())),
+    ]
+    if data["controls"]:
+        lines.append(
+            ("controls", "  ".join(f"{name.removeprefix('control-')} {how}" for name, how in data["controls"].items()))
+        )
+    if best is not None:
+        figures = "  ".join(
+            f"{name} {value:.4f}" for name, value in best["metrics"].items() if "/" in name or name == "sparsity"
+        )
+        unmet = "" if best["constraints_met"] else "  (no trial meets the constraints)"
+        lines.append(("best", f"{best['name']}  {figures}{unmet}"))
+    lines.append(("steps", f"trained {data['steps_trained']:,}  saved {data['steps_saved']:,}"))
+    if data["seconds_left"] is not None:
+        lines.append(("time left", f"about {duration(data['seconds_left'])}"))
+    for failure in data["failures"][:MOST_FAILURES]:
+        lines.append(("failed", f"{failure['name']}: {failure['kind']}: {' '.join(str(failure['message']).split())}"))
+    if len(data["failures"]) > MOST_FAILURES:
+        lines.append(("", f"… {len(data['failures']) - MOST_FAILURES} more: --json"))
+    follow = {"interrupted": "resume", "finished": "compare"}.get(data["state"])
+    if follow is not None:
+        lines.append(("next", f"prune-search {follow} {data['name']}"))
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: ``45 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

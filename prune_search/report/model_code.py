@@ -1,0 +1,95 @@
+"""A network as the source text that builds it, for the card of an export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from prune_search.recipe import axes
+from prune_search.recipe.recipe import Named, Recipe
+from prune_search.recipe.schema import is_user_code
+
+# Layers whose repr is the call that makes them.
+SPEAKING = (
+    nn.AdaptiveAvgPool2d,
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.Conv2d,
+    nn.Flatten,
+    nn.Linear,
+    nn.MaxPool2d,
+    nn.ReLU,
+    nn.ZeroPad2d,
+)
+
+
+def plain_torch(model: nn.Module) -> str | None:
+    """The expression that builds a network with torch alone, or None where it has layers of its own.
+
+    Args:
+        model: a sequence of torch's own layers, named; anything else gives None.
+
+    Example:
+        >>> print(plain_torch(nn.Sequential(nn.Flatten(), nn.Linear(4, 2))))
+        nn.Sequential(
+            OrderedDict(
+                [
+                    ("0", nn.Flatten(start_dim=1, end_dim=-1)),
+                    ("1", nn.Linear(in_features=4, out_features=2, bias=True)),
+                ]
+            )
+        )
+    """
+    if type(model) is not nn.Sequential or any(type(layer) not in SPEAKING for layer in model):
+        return None
+    layers = [f'            ("{name}", nn.{layer!r}),' for name, layer in model.named_children()]
+    return "\n".join(["nn.Sequential(", "    OrderedDict(", "        [", *layers, "        ]", "    )", ")"])
+
+
+def loading_code(recipe: Recipe) -> str:
+    """Python that loads an exported network from the current folder: in plain torch wherever that can be said."""
+    head = ["from safetensors.torch import load_file"]
+    written = recipe.blocks["task"]["model"]
+    model = _registered(recipe)
+    expression = None if model is None else plain_torch(model)
+    if expression is not None:
+        lines = ["from collections import OrderedDict", "", *head, "from torch import nn", "", f"model = {expression}"]
+    elif is_user_code(written):
+        module, _, factory = written.partition(":")
+        first = factory.split(".")[0]
+        lines = [*head, "", f"from {module} import {first}", "", f"model = {factory}(...)  # as you make it yourself"]
+    else:
+        named = Named.of(axes.MODELS, written)
+        given = ", ".join([*_shape_of(recipe), *(f"{key}={value!r}" for key, value in named.options.items())])
+        own = "from prune_search.recipe.axes import MODELS  # its layers are defined there"
+        lines = [own, *head, "", f"model = MODELS[{named.name!r}].make({given})"]
+    lines += [
+        'model.load_state_dict(load_file("model.safetensors"))',
+        "model.eval()",
+        'masks = load_file("masks.safetensors")  # True where a weight is kept; elsewhere it is exactly 0',
+    ]
+    return "\n".join(lines)
+
+
+def _facts(recipe: Recipe) -> Mapping[str, Any]:
+    data = recipe.blocks["task"]["data"]
+    return {} if is_user_code(data) else Named.of(axes.DATASETS, data).entry(axes.DATASETS).facts
+
+
+def _shape_of(recipe: Recipe) -> tuple[str, ...]:
+    facts = _facts(recipe)
+    return (repr(tuple(facts["shape"])), repr(facts["classes"])) if facts.get("shape") else ("...",)
+
+
+def _registered(recipe: Recipe) -> nn.Module | None:
+    """The registered model; None for a user's own, and where the data set's shape is not known."""
+    written, facts = recipe.blocks["task"]["model"], _facts(recipe)
+    if is_user_code(written) or not facts.get("shape"):
+        return None
+    named = Named.of(axes.MODELS, written)
+    with torch.random.fork_rng(devices=[]):  # what a factory draws moves nobody's random numbers
+        model: nn.Module = named.entry(axes.MODELS).make(tuple(facts["shape"]), facts["classes"], **named.options)
+    return model

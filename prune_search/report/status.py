@@ -1,0 +1,127 @@
+"""How far a search is, from its records alone. No torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prune_search.recipe.problems import UserError
+from prune_search.report.compare import DENSE, seen_by_a_search
+from prune_search.trial.ranking import Goals
+from prune_search.trial.records import SearchRecords, TrialRecords, list_searches, read_search, search_folder
+
+RUNNING, INTERRUPTED, FINISHED, UNREADABLE = "running", "interrupted", "finished", "unreadable"
+ENDED_FILE = "ended.json"
+
+
+def status_data(search: SearchRecords, held: bool, now: float | None = None) -> dict[str, Any]:
+    """What ``status --json`` prints.
+
+    Args:
+        search: its records.
+        held: whether a living process holds the search's lease.
+        now: seconds since the epoch; None: the clock's.
+
+    Returns:
+        ``name``; ``state``, one of running, interrupted, finished; ``trials``, how many of each status, where waiting
+        ones are those that are still to be run; ``planned``; ``controls``, each with its status; ``best``, or None;
+        ``failures``, the errors; ``steps_trained`` and ``steps_saved`` of all that has ended, controls too;
+        ``seconds_left``, an estimate, None where nothing is known or nothing runs; ``created``, epoch seconds.
+    """
+    block = search.definition["space"]["search"]
+    state = _state(search, held, block["trials"])
+    trials = [trial for trial in search.trials.values() if trial.ended is not None]
+    failed = [trial for trial in trials if trial.status == "failed"]
+    return {
+        "name": search.name,
+        "state": state,
+        "task": dict(search.definition.get("task", {})),
+        "trials": _counts(search, state, block["trials"]),
+        "planned": block["trials"],
+        "controls": {trial.id: trial.status for trial in search.controls()},
+        "best": _best(search),
+        "failures": [_failure(trial) for trial in failed],
+        "steps_trained": sum(_number(trial, "steps_trained") for trial in trials),
+        "steps_saved": sum(_number(trial, "steps_saved") for trial in trials),
+        "seconds_left": _seconds_left(search, block, time.time() if now is None else now) if state == RUNNING else None,
+        "created": search.definition.get("created"),
+    }
+
+
+def list_data(storage: Path, held: Callable[[Path], bool]) -> list[dict[str, Any]]:
+    """`status_data` of every search in a storage; one that cannot be read has the state unreadable and an ``error``.
+
+    Args:
+        storage: need not exist.
+        held: whether a living process holds the search in a folder.
+    """
+    rows = []
+    for name in list_searches(storage):
+        try:
+            folder = search_folder(storage, name)
+            rows.append(status_data(read_search(folder), held(folder)))
+        except (UserError, LookupError, TypeError, ValueError) as error:
+            rows.append({"name": name, "state": UNREADABLE, "error": " ".join(str(error).split())})
+    return rows
+
+
+def _state(search: SearchRecords, held: bool, planned: int) -> str:
+    if held:
+        return RUNNING
+    ended = sum(trial.ended is not None for trial in search.numbered())
+    return FINISHED if ended >= planned or (search.folder / ENDED_FILE).is_file() else INTERRUPTED
+
+
+def _counts(search: SearchRecords, state: str, planned: int) -> dict[str, int]:
+    found = search.counts()
+    ended = {
+        "completed": found["completed"],
+        "stopped": found["stopped"],
+        "failed": found["failed"],
+        "duplicates": found["duplicate"],
+    }
+    # What a search that is interrupted had begun runs no more; it waits to be resumed.
+    running = found["running"] if state == RUNNING else 0
+    left = 0 if state == FINISHED else max(0, planned - sum(ended.values()) - running)
+    return {**ended, "running": running, "waiting": left}
+
+
+def _best(search: SearchRecords) -> dict[str, Any] | None:
+    dense = search.trials.get(DENSE)
+    metrics = seen_by_a_search(dense.result["metrics"]) if dense is not None and dense.result else None
+    trial, met = Goals.of(search.definition["space"]["search"]).best(search.numbered(), metrics)
+    if trial is None or trial.proposed is None:
+        return None
+    return {
+        "key": trial.result.get("key"),
+        "id": trial.id,
+        "name": trial.proposed.data["name"],
+        "paradigm": trial.proposed.data["paradigm"],
+        "metrics": seen_by_a_search(trial.metrics),
+        "constraints_met": met,
+    }
+
+
+def _failure(trial: TrialRecords) -> dict[str, Any]:
+    error = (trial.ended.data.get("error") if trial.ended else None) or {}
+    name = trial.proposed.data["name"] if trial.proposed else trial.id
+    return {"id": trial.id, "name": name, "kind": error.get("kind", ""), "message": error.get("message", "")}
+
+
+def _number(trial: TrialRecords, key: str) -> int:
+    return int(trial.ended.data.get(key) or 0) if trial.ended else 0
+
+
+def _seconds_left(search: SearchRecords, block: Any, now: float) -> float | None:
+    """The trials that are to come, at the mean seconds of those that ran, so many at once."""
+    numbered = search.numbered()
+    ran = [trial.ended.data.get("seconds") or 0.0 for trial in numbered if trial.ended and trial.duplicate_of is None]
+    if not ran or sum(ran) <= 0:
+        return None
+    mean = sum(ran) / len(ran)
+    left = max(0, block["trials"] - sum(trial.ended is not None for trial in numbered))
+    begun = [trial.attempts[-1].time for trial in numbered if trial.status == "running"]
+    spent = sum(min(max(0.0, now - time_begun), mean) for time_begun in begun)
+    return float(max(0.0, mean * left - spent) / min(block["concurrency"], max(1, left)))

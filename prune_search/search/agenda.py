@@ -1,0 +1,275 @@
+"""What a search does next, computed from its ledger: unfinished trials, the dense control, proposals, the last controls.
+
+Nothing here knows Ray. The state is the records; what the driver keeps besides is only which trials run now.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from prune_search.recipe import axes
+from prune_search.recipe.merge import BLOCKS
+from prune_search.recipe.paradigm import paradigm
+from prune_search.recipe.problems import UserError
+from prune_search.recipe.recipe import Recipe, digest_of
+from prune_search.recipe.space import Space
+from prune_search.search.proposer import Proposer
+from prune_search.trial.ranking import Goals
+from prune_search.trial.records import (
+    Record,
+    Recorder,
+    SearchRecords,
+    TrialRecords,
+    read_search,
+    read_trial,
+    trial_id,
+)
+
+DENSE, LONG, SHUFFLE = "control-dense", "control-dense-long", "control-shuffle"
+LOST_ATTEMPT = 999
+
+
+class Next(enum.Enum):
+    """What there is to do besides a trial."""
+
+    WAIT = "wait"
+    FINISHED = "finished"
+
+
+class Middle:
+    """Draws the first of every choice and the middle of every range."""
+
+    def choice(self, name: str, labels: tuple[str, ...]) -> int:
+        """The first."""
+        return 0
+
+    def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
+        """The middle, on a log scale the geometric one."""
+        return float((low * high) ** 0.5) if log else (low + high) / 2
+
+    def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
+        """The middle, on the grid of the steps."""
+        return low + (high - low) // 2 // step * step
+
+
+def dense_recipe(space: Space) -> Recipe:
+    """The dense network at train.steps; holes in task and train at their first or middle value."""
+    drawn = space.fill(Middle()).raw
+    blocks = dict(axes.PRESETS["dense"].make())
+    blocks.update({key: drawn[key] for key in ("schema", "task", "train") if key in drawn})
+    if isinstance(drawn.get("train"), Mapping) and "from" in drawn["train"]:
+        blocks["train"] = {key: value for key, value in drawn["train"].items() if key != "from"}
+    task = drawn.get("task", {})
+    if "model" not in task:
+        # The same default model as the pruned recipes have.
+        model = Recipe.read(drawn).blocks["task"]["model"]
+        blocks["task"] = {**task, "model": model}
+    return Recipe.read(blocks)
+
+
+@dataclass
+class Agenda:
+    """The course of a search.
+
+    Attributes:
+        space: what is searched.
+        folder: of the search.
+        records: everything known, kept up to date by `refresh`.
+        proposer: proposes.
+        goals: objectives and constraints.
+        running: ids of the trials that run now.
+        deadline: seconds since the epoch after which nothing is proposed, or None.
+        stopping: asked before everything else; True ends the search.
+    """
+
+    space: Space
+    folder: Path
+    records: SearchRecords
+    proposer: Proposer
+    goals: Goals
+    stopping: Callable[[], bool]
+    deadline: float | None = None
+    running: set[str] = field(default_factory=set)
+    exhausted: bool = False
+
+    @classmethod
+    def open(
+        cls, folder: Path, space: Space, epoch_of: Callable[[Recipe], int | None], stopping: Callable[[], bool]
+    ) -> Agenda:
+        """Read a search's ledger, and go on from there."""
+        budget = space.search.get("time_budget")
+        deadline = None if budget is None else time.time() + budget
+        goals = Goals.of(space.search)
+        return cls(space, folder, read_search(folder), Proposer(space, epoch_of), goals, stopping, deadline)
+
+    @property
+    def search(self) -> Mapping[str, Any]:
+        """The search block."""
+        return self.space.search
+
+    def dense_metrics(self) -> Mapping[str, float] | None:
+        """The dense control's metrics; None while it is not there."""
+        dense = self.records.trials.get(DENSE)
+        return dense.metrics if dense is not None and dense.ended is not None and dense.result else None
+
+    def next(self) -> TrialRecords | Next:
+        """The trial that is to be started now, or whether to wait or to end."""
+        if self.stopping():
+            return Next.FINISHED
+        for step in (self._unfinished, self._first_control, self._proposal, self._last_controls):
+            found = step()
+            if found is not None:
+                if isinstance(found, TrialRecords):
+                    self.running.add(found.id)
+                return found
+        return Next.FINISHED
+
+    def done(self, identity: str, lost: str | None) -> TrialRecords:
+        """A trial runs no more.
+
+        Args:
+            identity: its id.
+            lost: why its process died for the last time, or None.
+        """
+        self.running.discard(identity)
+        trial = self.refresh(identity)
+        if trial.ended is None and lost is not None:
+            error = {"kind": "lost", "message": " ".join(lost.split())[:500]}
+            self._end(trial, {"status": "failed", "result": None, "error": error})
+        return self.records.trials[identity]
+
+    def refresh(self, identity: str) -> TrialRecords:
+        """Read a trial's records anew."""
+        trial = read_trial(self.folder / "trials" / identity)
+        self.records.trials[identity] = trial
+        return trial
+
+    # --- what comes next --------------------------------------------------------------------------------------------
+
+    def _unfinished(self) -> TrialRecords | None:
+        for trial in self.records.trials.values():
+            if trial.ended is None and trial.id not in self.running and trial.duplicate_of is None:
+                return trial
+        return None
+
+    def _first_control(self) -> TrialRecords | Next | None:
+        if self.search["controls"] and DENSE not in self.records.trials:
+            return self._propose_control(DENSE, dense_recipe(self.space))
+        return None
+
+    def _proposal(self) -> TrialRecords | Next | None:
+        while True:
+            self._settle_duplicates()
+            numbered = self.records.numbered()
+            if len(numbered) >= self.search["trials"] or self.exhausted or self._over():
+                return None
+            number = len(numbered) + 1
+            known = self._known(number)
+            if known is None:
+                return Next.WAIT
+            dense = self.dense_metrics()
+            if self.goals.needs_dense and dense is None and number > self.search["concurrency"]:
+                return Next.WAIT
+            proposal = self.proposer.propose(number, known, dense)
+            if proposal is None:
+                self.exhausted = True
+                return None
+            digest = digest_of(proposal.recipe.canonical)
+            twin = next((t.id for t in numbered if t.proposed and t.proposed.data["digest"] == digest), None)
+            extra = {"number": number, "option": proposal.option, "params": dict(proposal.params)}
+            extra |= {"sampler": proposal.sampler, "duplicate_of": twin}
+            trial = self._propose(trial_id(number), proposal.recipe, extra)
+            if twin is None:
+                return trial
+
+    def _known(self, number: int) -> list[TrialRecords] | None:
+        """The trials as proposal `number` may see them; None while it must wait."""
+        trials = self.records.numbered()[: number - 1]
+        if not self.search["reproducible"]:
+            return trials
+        # Exactly the results of trials 1 … n-c count; what later ones have reached by now is not looked at.
+        seen = number - self.search["concurrency"]
+        if any(trial.ended is None for trial in trials[: max(0, seen)]):
+            return None
+        return trials[: max(0, seen)] + [replace(t, ended=None, measured=[]) for t in trials[max(0, seen) :]]
+
+    def _over(self) -> bool:
+        if self.deadline is not None and time.time() > self.deadline:
+            return True
+        return bool(self.search["stop_when_met"] and self.search["constraints"]) and self._met()
+
+    def _met(self) -> bool:
+        dense = self.dense_metrics()
+        for trial in self.records.numbered():
+            if trial.status == "completed":
+                violations = self.goals.violations(trial.metrics, dense)
+                if violations is not None and all(violation <= 0 for violation in violations):
+                    return True
+        return False
+
+    def _last_controls(self) -> TrialRecords | Next | None:
+        if self.running:
+            return Next.WAIT
+        if not self.search["controls"]:
+            return None
+        best, _ = self.goals.best(self.records.numbered(), self.dense_metrics())
+        if best is None:
+            return None
+        blocks = {key: best.recipe[key] for key in BLOCKS}
+        dense = self.records.trials[DENSE].recipe if DENSE in self.records.trials else blocks
+        steps = int(best.metrics["steps_trained"])
+        train = {key: value for key, value in best.recipe["train"].items() if key != "from"}
+        long = {**{key: dense[key] for key in BLOCKS}, "task": blocks["task"], "train": {**train, "steps": f"{steps}it"}}
+        if LONG not in self.records.trials and DENSE in self.records.trials:
+            return self._propose_control(LONG, Recipe.read(long))
+        if SHUFFLE not in self.records.trials and "control" not in blocks["mask"]:
+            try:
+                recipe = Recipe.read({**blocks, "mask": {**blocks["mask"], "control": "shuffle"}})
+            except UserError:
+                # Nothing is pruned, so that there is nothing to shuffle.
+                return None
+            return self._propose_control(SHUFFLE, recipe)
+        return None
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def _propose_control(self, identity: str, recipe: Recipe) -> TrialRecords:
+        extra = {"number": 0, "option": "", "params": {}, "sampler": None, "duplicate_of": None}
+        return self._propose(identity, recipe, extra)
+
+    def _propose(self, identity: str, recipe: Recipe, extra: Mapping[str, Any]) -> TrialRecords:
+        name = identity if extra["number"] == 0 else run_name(extra["number"], recipe)
+        data = {"name": name, "recipe": recipe.canonical, "paradigm": paradigm(recipe)}
+        Recorder(self.folder, identity).write("proposed", {**data, "digest": digest_of(recipe.canonical), **extra})
+        return self.refresh(identity)
+
+    def _end(self, trial: TrialRecords, data: Mapping[str, Any]) -> Record:
+        spent = {"steps_trained": 0, "steps_saved": 0, "seconds": 0.0}
+        record = Recorder(self.folder, trial.id, LOST_ATTEMPT).write("ended", {**spent, **data})
+        self.refresh(trial.id)
+        return record
+
+    def _settle_duplicates(self) -> None:
+        """A repeated recipe is not trained: its trial copies the result, and all its steps are saved."""
+        for trial in list(self.records.numbered()):
+            twin = self.records.trials.get(trial.duplicate_of or "")
+            if trial.ended is None and twin is not None and twin.ended is not None:
+                ended = dict(twin.ended.data)
+                saved = int(ended.get("steps_trained", 0)) + int(ended.get("steps_saved", 0))
+                self._end(trial, {**ended, "steps_trained": 0, "steps_saved": saved, "seconds": 0.0})
+
+
+def run_name(number: int, recipe: Recipe) -> str:
+    """A trial's name for people: ``012-lottery-ticket-s0.90``."""
+    sparsity = recipe.mask["sparsity"]
+    if isinstance(sparsity, Mapping) and "per_round" in sparsity:
+        reached = 1 - (1 - sparsity["per_round"]) ** recipe.rounds
+    else:
+        reached = sparsity.get("final", 0.0) if isinstance(sparsity, Mapping) else 0.0
+    words = paradigm(recipe).replace(" ", "-").replace("→", "-to-")
+    return f"{number:03d}-{words}-s{reached:.2f}"

@@ -1,0 +1,180 @@
+"""Who fills the holes of a space for a search: an Optuna trial, or a walk over a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+    json_to_distribution,
+)
+
+# A range of whole numbers (or of steps) that holds more values is taken by a grid as if it were continuous.
+MOST_LISTED = 100
+
+
+def choice_of(labels: tuple[str, ...]) -> CategoricalDistribution:
+    """A choice, by its labels: they survive JSON, which the values need not."""
+    return CategoricalDistribution(labels)
+
+
+def real_of(low: float, high: float, log: bool, step: float | None) -> FloatDistribution:
+    """A range of real numbers; with a step it ends at the last step that fits, which Optuna would warn of."""
+    if step is not None:
+        first, last, width = (Decimal(str(number)) for number in (low, high, step))
+        high = float(first + (last - first) // width * width)
+    return FloatDistribution(low, high, log=log, step=step)
+
+
+def whole_of(low: int, high: int, log: bool, step: int) -> IntDistribution:
+    """A range of whole numbers, which ends at the last step that fits."""
+    return IntDistribution(low, high - (high - low) % step, log=log, step=step)
+
+
+@dataclass(frozen=True)
+class TrialDraw:
+    """An Optuna trial that was asked for. Draws the same kinds under the same names as `GridDraw`."""
+
+    trial: optuna.Trial
+
+    def choice(self, name: str, labels: tuple[str, ...]) -> int:
+        """The index of one of `labels`."""
+        return labels.index(self.trial.suggest_categorical(name, choice_of(labels).choices))
+
+    def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
+        """A real number from `low` to `high`."""
+        fits = real_of(low, high, log, step)
+        return self.trial.suggest_float(name, fits.low, fits.high, log=log, step=step)
+
+    def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
+        """A whole number from `low` to `high`."""
+        fits = whole_of(low, high, log, step)
+        return self.trial.suggest_int(name, fits.low, fits.high, log=log, step=step)
+
+
+def remembered(
+    params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], system: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the record of a proposal keeps for the sampler: plain JSON data."""
+    written = {name: distribution_to_json(distribution) for name, distribution in distributions.items()}
+    return {"params": dict(params), "distributions": written, "system": dict(system)}
+
+
+@lru_cache(maxsize=4096)
+def distribution_from(written: str) -> BaseDistribution:
+    """A distribution as a record keeps it."""
+    return json_to_distribution(written)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The sampler that proposes every point of a grid in turn, and needs no results.
+
+    Attributes:
+        points: values of a continuous hole, spread evenly (on a log scale by equal factors) from low to high.
+    """
+
+    points: int
+
+
+def spread(low: float, high: float, log: bool, points: int) -> list[float]:
+    """`points` values from low to high, both included; the middle where there is only one.
+
+    Example:
+        >>> spread(0.0, 1.0, False, 3)
+        [0.0, 0.5, 1.0]
+    """
+    shares = [place / (points - 1) for place in range(points)] if points > 1 else [0.5]
+    values = [low * (high / low) ** share if log else low + (high - low) * share for share in shares]
+    # Twelve digits read well; rounded, a value must not lie past the bounds.
+    values = [min(max(float(f"{value:.12g}"), low), high) for value in values]
+    if points > 1:
+        values[0], values[-1] = low, high
+    return list(dict.fromkeys(values))
+
+
+@dataclass
+class GridDraw:
+    """Draws one point of a grid.
+
+    Attributes:
+        points: values of a continuous hole.
+        digits: index of the value of each hole, in the order of drawing; the first value of those that come after.
+        sizes: number of values of each hole that was drawn.
+        params: what was drawn, by the sampler's names.
+        distributions: of what it was drawn.
+    """
+
+    points: int
+    digits: Sequence[int] = ()
+    sizes: list[int] = field(default_factory=list)
+    params: dict[str, Any] = field(default_factory=dict)
+    distributions: dict[str, BaseDistribution] = field(default_factory=dict)
+
+    def choice(self, name: str, labels: tuple[str, ...]) -> int:
+        """The index of one of `labels`."""
+        return labels.index(self._next(name, labels, choice_of(labels)))
+
+    def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
+        """One of the values of a range of real numbers: all of them where it has a step."""
+        fits = real_of(low, high, log, step)
+        values: Sequence[float] = spread(low, high, log, self.points)
+        if step is not None:
+            first, width = Decimal(str(low)), Decimal(str(step))
+            places = self._places(int((Decimal(str(fits.high)) - first) / width) + 1)
+            values = [float(first + width * place) for place in places]
+        return float(self._next(name, values, fits))
+
+    def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
+        """One of the values of a range of whole numbers: all of them, or a few of a long range."""
+        fits = whole_of(low, high, log, step)
+        values = [low + step * place for place in self._places((fits.high - low) // step + 1)]
+        if log and fits.high - low >= MOST_LISTED:
+            values = list(dict.fromkeys(round(value) for value in spread(low, fits.high, True, self.points)))
+        return int(self._next(name, values, fits))
+
+    def _places(self, count: int) -> list[int]:
+        if count <= MOST_LISTED:
+            return list(range(count))
+        return list(dict.fromkeys(round(place) for place in spread(0.0, count - 1.0, False, self.points)))
+
+    def _next(self, name: str, values: Sequence[Any], distribution: BaseDistribution) -> Any:
+        place = len(self.sizes)
+        value = values[self.digits[place] if place < len(self.digits) else 0]
+        self.sizes.append(len(values))
+        self.params[name] = value
+        self.distributions[name] = distribution
+        return value
+
+    def following(self) -> tuple[int, ...] | None:
+        """The digits of the point after this one, like an odometer: the hole drawn last turns first."""
+        drawn = [*self.digits, *[0] * (len(self.sizes) - len(self.digits))]
+        for place in reversed(range(len(self.sizes))):
+            if drawn[place] + 1 < self.sizes[place]:
+                return (*drawn[:place], drawn[place] + 1)
+        return None
+
+
+def walk(points: int, fill: Callable[[GridDraw], Any]) -> Iterator[tuple[Any, GridDraw]]:
+    """Every point of a space's grid in a fixed order, and how it was drawn.
+
+    What is drawn can decide which holes there are: only those that a point has are turned.
+
+    Args:
+        points: values of a continuous hole.
+        fill: makes a point from who draws.
+    """
+    digits: tuple[int, ...] | None = ()
+    while digits is not None:
+        draw = GridDraw(points, digits)
+        yield fill(draw), draw
+        digits = draw.following()

@@ -1,0 +1,201 @@
+"""Ray Tune runs what the agenda says. Tune's own state is never read back: the ledger is."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from prune_search.recipe.recipe import Recipe
+from prune_search.recipe.space import Space, epoch_length, known_epoch
+from prune_search.search.agenda import Agenda, Next
+from prune_search.search.lease import Lease
+from prune_search.search.worker import STOP_FILE, Job, trainable
+from prune_search.trial.records import SearchRecords, TrialRecords
+
+logger = logging.getLogger("prune_search")
+
+HEARTBEAT_S = 300.0
+# Tune must not install handlers, write its own logs, or take snapshots that nobody reads.
+TUNE_SETTINGS = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@dataclass(frozen=True)
+class Means:
+    """What the trials of a search are run with.
+
+    Attributes:
+        folder: of the search.
+        storage: of the stored states.
+        data_root: folder of the data sets' files, or None.
+        code: the user's own model and data by name.
+        device: ``auto``, ``cpu`` …
+        address: of a Ray cluster; None starts Ray on this machine.
+        heartbeat_s: a worker that makes no step for so long is started again.
+    """
+
+    folder: Path
+    storage: Path
+    data_root: Path | None = None
+    code: Mapping[str, str | None] = field(default_factory=dict)
+    device: str = "auto"
+    address: str | None = None
+    heartbeat_s: float = HEARTBEAT_S
+
+
+@dataclass
+class Asked:
+    """Whether the search was asked to end, and by which signal."""
+
+    signal: int | None = None
+    lost: bool = False
+
+    def __call__(self) -> bool:
+        return self.signal is not None or self.lost
+
+
+Listener = Callable[[SearchRecords, TrialRecords | None], None]
+
+
+def run_search(space: Space, means: Means, listener: Listener | None = None) -> tuple[SearchRecords, int | None]:
+    """Run a search from its ledger to its end, or until it is asked to stop.
+
+    Args:
+        space: what is searched; its search block says how.
+        means: folders, data, code, cluster.
+        listener: told the records whenever a trial was started or ended.
+
+    Returns:
+        The records, and the signal that ended the search early, or None.
+
+    Raises:
+        UserError: somebody else holds the search.
+    """
+    asked = Asked()
+    with Lease(means.folder, lost=lambda: setattr(asked, "lost", True)):
+        (means.folder / STOP_FILE).unlink(missing_ok=True)
+        agenda = Agenda.open(means.folder, space, _epochs(means), asked)
+        with _ray(means.address), _signals(asked, means.folder):
+            _tune(agenda, space, means, listener or (lambda records, trial: None))
+        return agenda.records, asked.signal
+
+
+def _epochs(means: Means) -> Callable[[Recipe], int | None]:
+    """Iterations in an epoch of a recipe; a data set whose size is not known beforehand is read once."""
+    examples: dict[str, int] = {}
+
+    def epoch(recipe: Recipe) -> int | None:
+        known = known_epoch(recipe)
+        if known is not None:
+            return known
+        written = repr(recipe.blocks["task"]["data"])
+        if written not in examples:
+            from prune_search.trial.bench import Code, read_data
+
+            code = Code(means.code.get("model"), means.code.get("data"))
+            examples[written] = len(read_data(recipe, means.data_root, code).train.labels)
+        return epoch_length(examples[written], recipe.train["batch"])
+
+    return epoch
+
+
+@contextlib.contextmanager
+def _ray(address: str | None) -> Iterator[None]:
+    """Ray, started on this machine where it does not run yet, and then shut down."""
+    for name, value in TUNE_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _signals(asked: Asked, folder: Path) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask the search to end: workers store their state. A second Ctrl-C ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.signal = number
+        (folder / STOP_FILE).touch()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tune(agenda: Agenda, space: Space, means: Means, listener: Listener) -> None:
+    from ray import tune
+
+    from prune_search.search.searcher import AgendaSearcher
+
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    search = space.search
+    resources = {"cpu": search["cpus_per_trial"], "gpu": search["gpus_per_trial"]}
+    scratch = tempfile.mkdtemp(prefix="prune-search-tune-")
+    searcher = AgendaSearcher(agenda, lambda trial: _job(trial, space, means), listener)
+    try:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, resources),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=-1,
+                max_concurrent_trials=search["concurrency"],
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=scratch,
+                failure_config=tune.FailureConfig(max_failures=search["max_failures"]),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _job(trial: TrialRecords, space: Space, means: Means) -> Job:
+    return Job(
+        search=str(means.folder),
+        storage=str(means.storage),
+        trial=trial.id,
+        recipe=trial.recipe,
+        data_root=None if means.data_root is None else str(means.data_root.absolute()),
+        code=dict(means.code),
+        device=means.device,
+        # The controls are there to be compared with: nothing stops them.
+        judge="none" if trial.control else space.search["scheduler"],
+        heartbeat_s=means.heartbeat_s,
+    )

@@ -1,0 +1,144 @@
+"""One holder per search: a lease that is renewed, and taken over where its holder is gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.training.atomic import StorageError, put_file
+from prune_search.trial.records import read_json
+
+LEASE_FILE = "lease.json"
+RENEW_EVERY_S = 5.0
+STALE_AFTER_S = 60.0
+SETTLE_S = 0.2
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a search.
+
+    Attributes:
+        host: name of the machine.
+        pid: process there.
+        started: the process's start time as the system tells it, so that a pid used again is no holder.
+        token: tells this holding from every other.
+        time: seconds since the epoch, when it was renewed.
+    """
+
+    host: str
+    pid: int
+    started: str
+    token: str
+    time: float
+
+    def alive(self) -> bool:
+        """Whether the holder still works: on this host its process is asked for, elsewhere its last renewal."""
+        if self.host == socket.gethostname():
+            return _started(self.pid) == self.started
+        return time.time() - self.time < STALE_AFTER_S
+
+
+def _started(pid: int) -> str:
+    """The start time of a process in clock ticks since boot; empty where there is no such process."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return _exists(pid)
+    # A zombie does nothing any more.
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _exists(pid: int) -> str:
+    """For systems without /proc: whether a process exists is all that is known."""
+    if Path("/proc/self/stat").exists():
+        return ""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        return "exists"
+    return "exists"
+
+
+def read_holder(folder: Path) -> Holder | None:
+    """The holder that a search's lease names, alive or not."""
+    try:
+        content = read_json(folder / LEASE_FILE)
+        return Holder(
+            str(content["host"]), int(content["pid"]), str(content["started"]), str(content["token"]), float(content["time"])
+        )
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
+
+
+class Lease:
+    """Holds a search while it is open; a context manager.
+
+    Args:
+        folder: of the search.
+        lost: called once, from the renewing thread, when somebody else holds the search.
+    """
+
+    def __init__(self, folder: Path, lost: Callable[[], None]) -> None:
+        self.folder = folder
+        self.lost = lost
+        self.token = secrets.token_hex(16)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    def __enter__(self) -> Lease:
+        """Take the lease.
+
+        Raises:
+            UserError: somebody else holds the search, with the holder's name.
+        """
+        before = read_holder(self.folder)
+        if before is not None and before.alive():
+            raise UserError([_held(self.folder, before)])
+        self._write()
+        # Two that take over at once: the last one to write holds it.
+        time.sleep(SETTLE_S)
+        now = read_holder(self.folder)
+        if now is None or now.token != self.token:
+            raise UserError([_held(self.folder, now)])
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Give the lease back."""
+        self._stop.set()
+        self._thread.join(timeout=RENEW_EVERY_S)
+        now = read_holder(self.folder)
+        if now is not None and now.token == self.token:
+            (self.folder / LEASE_FILE).unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        holder = Holder(socket.gethostname(), os.getpid(), _started(os.getpid()), self.token, time.time())
+        put_file(self.folder / LEASE_FILE, json.dumps(asdict(holder)).encode())
+
+    def _renew(self) -> None:
+        while not self._stop.wait(RENEW_EVERY_S):
+            now = read_holder(self.folder)
+            if now is not None and now.token != self.token:
+                self.lost()
+                return
+            try:
+                self._write()
+            except StorageError:
+                # A full disk for a moment: the lease holds on for a minute without renewal.
+                continue
+
+
+def _held(folder: Path, holder: Holder | None) -> Problem:
+    who = f"process {holder.pid} on {holder.host}" if holder is not None else "another process"
+    return Problem("", f"the search {folder.name!r} is held by {who}; it is running")

@@ -1,0 +1,303 @@
+"""Proposals as a pure function of the records: the same records give the same proposal, in any process.
+
+The Optuna study is built anew for every proposal and lives in memory only: no state of a sampler is ever stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseGASampler, BaseSampler, CmaEsSampler, GPSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from prune_search.recipe import axes
+from prune_search.recipe.clock import resolve
+from prune_search.recipe.corners import Corner, corners
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.recipe import Named, Recipe, digest_of
+from prune_search.recipe.space import Drawn, Space
+from prune_search.search.draws import Grid, TrialDraw, distribution_from, remembered, walk
+from prune_search.training.randomness import derive
+from prune_search.trial.ranking import Dense, Goals, metrics_at
+from prune_search.trial.records import Record, TrialRecords
+
+MOST_DRAWS = 1000
+MOST_INVALID_OF_GRID = 10_000
+# What these samplers of Optuna model is what every trial has: a hole that only some have is drawn at random.
+SHARED_HOLES_ONLY: tuple[type[BaseSampler], ...] = (GPSampler, CmaEsSampler)
+MOST_OBJECTIVES_OF_GP = 4
+MOST_NAMES = 3
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What is to be tried next.
+
+    Attributes:
+        number: the trial's, from 1.
+        raw: the blocks, holes filled.
+        recipe: the same, read.
+        option: the label of the option of ``any``; empty without ``any``.
+        params: what was drawn, by dotted path.
+        sampler: what a later proposal needs to know of this one (plain JSON data): params and distributions by the
+            sampler's names, and the sampler's own attributes.
+    """
+
+    number: int
+    raw: Mapping[str, Any]
+    recipe: Recipe
+    option: str
+    params: Mapping[str, Any]
+    sampler: dict[str, Any]
+
+
+class Proposer:
+    """Proposes the trials of a search.
+
+    Args:
+        space: what is searched; its search block names the sampler, its seed, objectives and constraints.
+        epoch_of: iterations in an epoch of a recipe, or None where they are not known.
+        examples: training examples, of a data set whose size is not known before it is read.
+    """
+
+    def __init__(self, space: Space, epoch_of: Callable[[Recipe], int | None], examples: int = 0) -> None:
+        self.space = space
+        self.goals = Goals.of(space.search)
+        self._epoch_of = epoch_of
+        self._examples = examples
+        # What follows is computed from the space or from immutable records, so that it can be kept between calls.
+        self._told: dict[str, tuple[Any, FrozenTrial]] = {}
+        self._grid: list[Proposal] = []
+        self._rest: Iterator[Proposal] | None = None
+
+    def propose(self, number: int, known: Sequence[TrialRecords], dense: Dense) -> Proposal | None:
+        """Proposal `number`: a function of the space, the number, and what is known.
+
+        Args:
+            number: of the trial, from 1.
+            known: the trials proposed so far, in any order; controls are left out. One that has not ended counts as
+                running.
+            dense: metrics of the dense network; None while they are not known, and then no constraint counts.
+
+        Returns:
+            The proposal; None where a grid has no further point.
+
+        Raises:
+            UserError: the draws were invalid a thousand times in a row.
+        """
+        sampler = make_sampler(self.space, derive(self.space.search["seed"], "propose", number))
+        if isinstance(sampler, Grid):
+            return self._on_grid(sampler, number)
+        study = self._study(sampler, known, dense)
+        wrong = UserError(())
+        for _ in range(MOST_DRAWS):
+            trial = study.ask()
+            drawn = self.space.fill(TrialDraw(trial), examples=self._examples)
+            try:
+                recipe = self._read(drawn)
+            except UserError as error:
+                wrong = error
+                study.tell(trial, state=TrialState.FAIL)
+                continue
+            attributes = study.get_trials(deepcopy=False)[trial.number].system_attrs
+            # What the sampler tells other processes while a trial is drawn is in the trial's own params afterwards.
+            system = {name: value for name, value in attributes.items() if ":relative_params:" not in name}
+            kept = remembered(trial.params, trial.distributions, system)
+            return Proposal(number, drawn.raw, recipe, drawn.option, drawn.params, kept)
+        raise UserError([_never(MOST_DRAWS, wrong)])
+
+    def _read(self, drawn: Drawn) -> Recipe:
+        recipe = drawn.recipe()
+        epoch = self._epoch_of(recipe)
+        if epoch is not None:
+            resolve(recipe, epoch)
+        return recipe
+
+    # --- the study --------------------------------------------------------------------------------------------------
+
+    def _study(self, sampler: BaseSampler, known: Sequence[TrialRecords], dense: Dense) -> optuna.Study:
+        with _no_news():
+            directions = [StudyDirection[direction.upper()] for direction in self.goals.directions]
+            study = optuna.create_study(directions=directions, sampler=sampler)
+        proposed = [trial for trial in known if trial.proposed is not None and not trial.control]
+        for trial in sorted(proposed, key=_number):
+            if trial.proposed is not None and trial.proposed.data["sampler"] is not None:
+                study.add_trial(self._frozen(trial, dense))
+        if isinstance(sampler, BaseGASampler):
+            _settle_generations(sampler, study)
+        return study
+
+    def _frozen(self, trial: TrialRecords, dense: Dense) -> FrozenTrial:
+        """The trial as Optuna knows it, computed once for the same records."""
+        last: list[Record] = trial.measured[-1:] if trial.ended is not None else []
+        reference = dict(dense or {}) if self.goals.needs_dense else {}
+        records = (trial.proposed, trial.ended, len(trial.measured) if last else 0, last, reference)
+        told = self._told.get(trial.id)
+        if told is None or told[0] != records:
+            told = self._told[trial.id] = (records, frozen_trial(trial, self.goals, dense))
+        return told[1]
+
+    # --- the grid ---------------------------------------------------------------------------------------------------
+
+    def _on_grid(self, grid: Grid, number: int) -> Proposal | None:
+        if self._rest is None:
+            self._rest = self._grid_points(grid)
+        try:
+            self._grid += itertools.islice(self._rest, max(0, number - len(self._grid)))
+        except UserError:
+            # The walk ends with its error; asked again, it must say the same.
+            self._grid, self._rest = [], None
+            raise
+        return self._grid[number - 1] if number <= len(self._grid) else None
+
+    def _grid_points(self, grid: Grid) -> Iterator[Proposal]:
+        """Every valid recipe of the grid once."""
+        seen: set[str] = set()
+        invalid = 0
+        for drawn, draw in walk(grid.points, lambda draw: self.space.fill(draw, examples=self._examples)):
+            try:
+                recipe = self._read(drawn)
+            except UserError as error:
+                invalid += 1
+                if invalid >= MOST_INVALID_OF_GRID:
+                    raise UserError([_never(invalid, error)]) from None
+                continue
+            invalid = 0
+            digest = digest_of(recipe.canonical)
+            if digest not in seen:
+                seen.add(digest)
+                kept = remembered(draw.params, draw.distributions, {})
+                yield Proposal(len(seen), drawn.raw, recipe, drawn.option, drawn.params, kept)
+
+
+def _number(trial: TrialRecords) -> int:
+    return 0 if trial.proposed is None else int(trial.proposed.data["number"])
+
+
+def _never(draws: int, error: UserError) -> Problem:
+    reason = "; ".join(": ".join(filter(None, (p.path, p.message))) for p in error.problems[:2])
+    return Problem("", f"{draws} draws in a row lay in an invalid region of the space; of the last one: {reason}")
+
+
+def make_sampler(space: Space, seed: int) -> BaseSampler | Grid:
+    """The sampler of a space: one of Optuna's, or a `Grid`."""
+    named = Named.of(axes.SAMPLERS, space.search["sampler"])
+    # Optuna's random numbers take the lower 32 bits of a seed.
+    sampler: BaseSampler | Grid = named.entry(axes.SAMPLERS).make(seed % 2**32, **named.options)
+    return sampler
+
+
+def frozen_trial(trial: TrialRecords, goals: Goals, dense: Dense) -> FrozenTrial:
+    """A trial as Optuna's samplers see it.
+
+    One that has not ended is RUNNING (a sampler keeps away from it), a completed one COMPLETE with its values, a
+    stopped one PRUNED: with one objective it has its last value at the number of measurements that it survived, with
+    several none, which Optuna does not read there. A failed one, or one without a finite figure for each objective and
+    constraint, is FAIL. Violated constraints are above 0.
+
+    Args:
+        trial: proposed by a sampler.
+        goals: objectives and constraints.
+        dense: metrics of the dense network, or None: then nothing is said of constraints.
+    """
+    kept = {} if trial.proposed is None else trial.proposed.data["sampler"]
+    drawn: dict[str, Any] = {
+        "params": dict(kept["params"]),
+        "distributions": {name: distribution_from(written) for name, written in kept["distributions"].items()},
+        "system_attrs": dict(kept["system"]),
+    }
+    if trial.ended is None:
+        return create_trial(state=TrialState.RUNNING, **drawn)
+    status = trial.ended.data["status"]
+    metrics = trial.metrics if trial.result or not trial.measured else metrics_at(trial.measured[-1])
+    values = goals.values(metrics)
+    violations = goals.violations(metrics, dense) or []
+    constraints = {str(place): violation for place, violation in enumerate(violations)}
+    judged = all(math.isfinite(violation) for violation in violations)
+    if status == "completed" and values is not None and judged:
+        return create_trial(state=TrialState.COMPLETE, values=values, constraints=constraints, **drawn)
+    if status == "stopped":
+        reached = {len(trial.measured): values[0]} if values is not None and len(values) == 1 else {}
+        known = constraints if judged else {}
+        return create_trial(state=TrialState.PRUNED, intermediate_values=reached, constraints=known, **drawn)
+    return create_trial(state=TrialState.FAIL, **drawn)
+
+
+@contextlib.contextmanager
+def _no_news() -> Iterator[None]:
+    """Without Optuna's message that a study was created: there is one for each proposal."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _settle_generations(sampler: BaseGASampler, study: optuna.Study) -> None:
+    """Choose the parents of each generation in turn: left to itself the sampler recurses as deep as there are any."""
+    for generation in itertools.count(1):
+        if not sampler.get_population(study, generation):
+            return
+        sampler.get_parent_population(study, generation)
+
+
+# --- what a sampler cannot do -----------------------------------------------------------------------------------------
+
+
+def check_sampler(space: Space) -> list[Problem]:
+    """What is wrong with the sampler of a space, for `launch` to refuse: nothing for most."""
+    sampler = make_sampler(space, 0)
+    if not isinstance(sampler, SHARED_HOLES_ONLY):
+        return []
+    path, name = "search.sampler", Named.of(axes.SAMPLERS, space.search["sampler"]).name
+    problems = []
+    if partial := _partial_holes(space):
+        names = ", ".join(partial[:MOST_NAMES]) + (", …" if len(partial) > MOST_NAMES else "")
+        text = f"{name} learns only of holes that every trial has with the same range, and would draw {names} at random"
+        problems.append(Problem(path, f"{text}: use tpe"))
+    several = len(space.search["objectives"])
+    if isinstance(sampler, GPSampler) and several > MOST_OBJECTIVES_OF_GP:
+        text = f"{name} takes at most {MOST_OBJECTIVES_OF_GP} objectives (got {several}): use tpe or nsga2"
+        problems.append(Problem(path, text))
+    return problems
+
+
+@dataclass(frozen=True)
+class _Ranges:
+    """Draws what a corner draws, and remembers the range of every hole that it fills."""
+
+    corner: Corner
+    found: dict[str, Any]
+
+    def choice(self, name: str, labels: tuple[str, ...]) -> int:
+        self.found[name] = labels
+        return self.corner.choice(name, labels)
+
+    def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
+        self.found[name] = (low, high)
+        return self.corner.uniform(name, low, high, log, step)
+
+    def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
+        self.found[name] = (low, high)
+        return self.corner.integer(name, low, high, log, step)
+
+
+def _partial_holes(space: Space) -> list[str]:
+    """Names of the holes that only some points of a space have, or whose range is not the same at all of them."""
+
+    def ranges(corner: Corner) -> dict[str, Any]:
+        draw = _Ranges(corner, {})
+        space.fill(draw)
+        return draw.found
+
+    points = list(corners(ranges))
+    names = dict.fromkeys(name for found in points for name in found)
+    return [name for name in names if len({found.get(name) for found in points}) > 1]

@@ -1,0 +1,64 @@
+"""Between Ray Tune and the agenda: Tune asks for the next trial, and tells what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from prune_search.search.agenda import Agenda, Next
+from prune_search.search.worker import Job
+from prune_search.trial.records import SearchRecords, TrialRecords
+
+
+class AgendaSearcher(Searcher):
+    """A searcher whose state is the ledger: it is never saved or restored by Tune.
+
+    Args:
+        agenda: what comes next.
+        job: from a trial to what its worker needs.
+        listener: told the records whenever a trial was started or ended.
+    """
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        job: Callable[[TrialRecords], Job],
+        listener: Callable[[SearchRecords, TrialRecords | None], None],
+    ) -> None:
+        super().__init__(metric=None, mode=None)
+        self._agenda = agenda
+        self._job = job
+        self._listener = listener
+        self._ids: dict[str, str] = {}
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        """The objectives are the space's own."""
+        return True
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial's config, None to be asked again, or FINISHED."""
+        following = self._agenda.next()
+        if following is Next.WAIT:
+            return None
+        if following is Next.FINISHED:
+            return Searcher.FINISHED
+        self._ids[trial_id] = following.id
+        self._listener(self._agenda.records, None)
+        return self._job(following).as_config()
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial has ended, or its process died more often than it may."""
+        identity = self._ids.pop(trial_id, None)
+        if identity is None:
+            return
+        lost = "the trial's process died more often than max_failures allows" if error else None
+        trial = self._agenda.done(identity, lost)
+        self._listener(self._agenda.records, trial)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the state."""

@@ -1,0 +1,254 @@
+"""What runs on a worker: one trial, its records written to the ledger.
+
+A worker decides for itself whether to stop (a judge is a function of the records that lie on the storage), so that no
+decision waits for the driver, and a resumed search decides alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prune_search.recipe.problems import UserError
+from prune_search.recipe.recipe import Recipe
+from prune_search.trial.errors import TrialError
+from prune_search.trial.records import Recorder, read_trial
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prune_search.tasks.data import DataSet
+    from prune_search.trial.bench import Code
+    from prune_search.trial.result import Result, RoundResult
+    from prune_search.trial.sink import Observation
+
+STOP_FILE = "stop"
+LOOK_EVERY_S = 0.5
+MOST_OBSERVATIONS = 100
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to run a trial; plain data, so that it travels in Tune's config.
+
+    Attributes:
+        search: folder of the search.
+        storage: folder of the stored states.
+        trial: the trial's id.
+        recipe: canonical.
+        data_root: folder of the data sets' files, or None.
+        code: the user's own model and data by name.
+        device: ``auto``, ``cpu`` …
+        judge: the canonical scheduler, or ``none``.
+        heartbeat_s: a worker that makes no step for so long ends itself, and is started again.
+    """
+
+    search: str
+    storage: str
+    trial: str
+    recipe: Mapping[str, Any]
+    data_root: str | None
+    code: Mapping[str, str | None]
+    device: str
+    judge: Any
+    heartbeat_s: float
+
+    def as_config(self) -> dict[str, Any]:
+        """As Tune's config."""
+        return {"job": dict(vars(self))}
+
+
+class _Stopped(Exception):
+    """The judge stopped the trial."""
+
+
+class LedgerSink:
+    """Writes what a trial reports to the ledger.
+
+    Args:
+        recorder: of this attempt.
+        report: told the metrics of every record, for Tune.
+        stops: asked at every observation whether the trial is stopped.
+        heartbeat_s: see `Job`.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        report: Callable[[Mapping[str, Any]], None],
+        stops: Callable[[Observation], bool],
+        heartbeat_s: float,
+    ) -> None:
+        self.recorder = recorder
+        self.report = report
+        self.stops = stops
+        self.heartbeat_s = heartbeat_s
+        self.beaten = 0.0
+        self.beat()
+
+    def beat(self) -> None:
+        """A sign of life: without the next one in time the process ends itself, even where Python hangs."""
+        now = time.monotonic()
+        if now - self.beaten > min(1.0, self.heartbeat_s / 4):
+            self.beaten = now
+            # Ray replaces sys.stderr by an object without a file number.
+            faulthandler.dump_traceback_later(self.heartbeat_s, exit=True, file=sys.__stderr__ or 2)
+
+    def started(self, key: str, total: int) -> None:
+        """The trial begins."""
+        self.beat()
+
+    def stage(self, name: str, total: int) -> None:
+        """A stretch begins."""
+        self.beat()
+
+    def step(self, step: int, total: int, loss: Tensor) -> None:
+        """A step is done."""
+        self.beat()
+
+    def observe_at(self, total: int, epoch: int) -> Collection[int]:
+        """Once an epoch, at most a hundred times."""
+        every = epoch * max(1, -(-total // epoch // MOST_OBSERVATIONS))
+        return range(every, total, every)
+
+    def observed(self, seen: Observation) -> None:
+        """A measurement in the middle of a retraining."""
+        self._measured(seen.round_number, seen.mature, seen.steps_trained, seen.metrics, seen.sparsity)
+        if self.stops(seen):
+            raise _Stopped
+
+    def round_done(self, result: RoundResult) -> None:
+        """A measurement at the end of a round."""
+        from prune_search.trial.result import finite
+
+        metrics = finite(result.metrics)
+        self._measured(result.number, None, int(result.metrics["steps_trained"]), metrics, result.receipt.reached)
+
+    def _measured(
+        self, number: int, step: int | None, steps: int, metrics: Mapping[str, Any], sparsity: float
+    ) -> None:
+        data = {"round": number, "step": step, "steps_trained": steps, "metrics": dict(metrics), "sparsity": sparsity}
+        self.recorder.write("measured", data)
+        self.report({"steps_trained": steps, **metrics})
+        self.beat()
+
+
+def run_job(job: Job, report: Callable[[Mapping[str, Any]], None]) -> str:
+    """Run a trial to its end, and write how it ended.
+
+    What a retry cannot cure (a NaN loss, a wrong shape, an error in the user's code) ends the trial as failed; where
+    the process dies, nothing is written and Tune starts the trial again.
+
+    Returns:
+        completed, stopped, failed, or preempted where the search was asked to stop.
+    """
+    from prune_search.training.loop import PreemptedError
+
+    folder = Path(job.search)
+    attempts = read_trial(folder / "trials" / job.trial).attempts
+    recorder = Recorder(folder, job.trial, len(attempts) + 1)
+    recorder.write("started", {"host": socket.gethostname(), "pid": os.getpid(), "node": ""})
+    begun = time.monotonic()
+    result: Result | None = None
+    error: dict[str, str] | None = None
+    status = "completed"
+    try:
+        with _watchdog():
+            result = _run(job, LedgerSink(recorder, report, _judge(job), job.heartbeat_s))
+    except PreemptedError:
+        return "preempted"
+    except _Stopped:
+        status = "stopped"
+    except TrialError as failure:
+        status, error = "failed", {"kind": failure.kind, "message": str(failure)}
+    except UserError as failure:
+        status, error = "failed", {"kind": "user", "message": "; ".join(str(problem) for problem in failure.problems)}
+    except Exception as failure:  # noqa: BLE001 - whatever the trial's code raises fails this trial, and no other
+        status, error = "failed", {"kind": type(failure).__name__, "message": str(failure)[:2000]}
+    trained, reused = result.steps if result is not None else (0, 0)
+    recorder.write(
+        "ended",
+        {
+            "status": status,
+            "result": None if result is None else result.as_data(),
+            "error": error,
+            "steps_trained": trained,
+            "steps_saved": reused,
+            "seconds": time.monotonic() - begun,
+        },
+    )
+    return status
+
+
+@contextlib.contextmanager
+def _watchdog() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _run(job: Job, sink: LedgerSink) -> Result:
+    from prune_search.recipe.merge import BLOCKS
+    from prune_search.training.environment import pick_device
+    from prune_search.trial.bench import Code, prepare
+    from prune_search.trial.run import run_bench
+    from prune_search.trial.sink import Guarded
+
+    recipe = Recipe.read({key: job.recipe[key] for key in BLOCKS})
+    root = Path(job.data_root) if job.data_root else None
+    code = Code(job.code.get("model"), job.code.get("data"))
+    data = _data(repr(recipe.blocks["task"]["data"]), root, code.data, recipe, code)
+    device = pick_device(job.device)
+    bench = prepare(recipe, device, root, code, data=data.to(device))
+    return run_bench(bench, Path(job.storage), Guarded(sink, _stop_asked(Path(job.search))), test=False)
+
+
+class _LastData:
+    """The data set that this process read last: most trials of a search share it."""
+
+    key: tuple[Any, ...] | None = None
+    data: DataSet | None = None
+
+
+def _data(written: str, root: Path | None, factory: Any, recipe: Recipe, code: Code) -> DataSet:
+    from prune_search.trial.bench import read_data
+
+    key = (written, root, factory)
+    if _LastData.key != key or _LastData.data is None:
+        _LastData.data = read_data(recipe, root, code)
+        _LastData.key = key
+    return _LastData.data
+
+
+def _stop_asked(search: Path) -> Callable[[], bool]:
+    """Whether the search was asked to stop; looked up twice a second."""
+    path, last, found = search / STOP_FILE, time.monotonic(), (search / STOP_FILE).exists()
+
+    def asked() -> bool:
+        nonlocal last, found
+        if not found and time.monotonic() - last > LOOK_EVERY_S:
+            last, found = time.monotonic(), path.exists()
+        return found
+
+    return asked
+
+
+def _judge(job: Job) -> Callable[[Observation], bool]:
+    return lambda seen: False
+
+
+def trainable(config: Mapping[str, Any]) -> None:
+    """The function that Ray Tune runs; one call is one attempt of one trial."""
+    from ray import tune
+
+    status = run_job(Job(**config["job"]), lambda metrics: tune.report(dict(metrics)))
+    tune.report({"status": status})

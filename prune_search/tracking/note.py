@@ -1,0 +1,125 @@
+"""The notes that MLflow shows on a run's page, as Markdown."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prune_search.recipe import strict_yaml
+from prune_search.tracking.names import MOST_TAG
+from prune_search.tracking.standing import Placed, directions, goals_of
+from prune_search.trial.records import SearchRecords, TrialRecords
+
+MOST_ROWS = 10
+
+
+def parent_note(search: SearchRecords, board: Sequence[Placed], state: str) -> str:
+    """The note of the search: plan, leaderboard, the best recipe, what to type next."""
+    head = "\n\n".join([_plan(search, state), _table(search, board)])
+    commands = _next_commands(search, state)
+    best = _best_recipe(board)
+    note = "\n\n".join(part for part in (head, best, commands) if part)
+    return note if len(note) <= MOST_TAG else f"{head}\n\n{commands}"
+
+
+def trial_note(search: SearchRecords, trial: TrialRecords, status: str) -> str:
+    """The note of a trial: what became of it, and how to take it along."""
+    if trial.duplicate_of is not None:
+        return f"The same recipe as trial {trial.duplicate_of}, so it was not trained again: its result is shown here."
+    if status == "failed" and trial.ended is not None:
+        error = trial.ended.data.get("error") or {}
+        return f"Failed ({_plain(error.get('kind'))}): {_plain(error.get('message'))}"
+    if status == "completed" and not trial.control:
+        command = f"prune-search export {_at(search)} --trial {trial.result.get('key')} --to DIR"
+        return f"Take it along:\n\n```sh\n{command}\n```"
+    return {
+        "stopped": "Stopped by the scheduler: others were better at the same maturity.",
+        "interrupted": f"Interrupted with its search. `prune-search resume {_at(search)}` goes on from its last state.",
+    }.get(status, "")
+
+
+def _plan(search: SearchRecords, state: str) -> str:
+    plan: Mapping[str, Any] = search.definition["space"]["search"]
+    task = search.definition["task"]
+    counts = search.counts()
+    told = ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "none begun"
+    goals = ", ".join(map(_plain, plan["objectives"]))
+    lines = [
+        f"**{_plain(state.capitalize())}.** {plan['trials']} trials asked on {_plain(task['data'])} with "
+        f"{_plain(task['model'])}: {told}.",
+        f"**Looking for:** {goals}" + (f", with {_all(plan['constraints'])}" if plan["constraints"] else ""),
+        f"**Sampler** {_name(plan['sampler'])}, **scheduler** {_name(plan['scheduler'])}, "
+        f"{plan['concurrency']} at once, seed {plan['seed']}.",
+    ]
+    return "\n\n".join(lines)
+
+
+def _all(constraints: Sequence[str]) -> str:
+    return " and ".join(map(_plain, constraints))
+
+
+def _name(registered: Any) -> str:
+    return _plain(registered["name"] if isinstance(registered, Mapping) else registered)
+
+
+def _plain(value: Any) -> str:
+    """A value on one line in which Markdown sees no mark of its own."""
+    text = " ".join(str(value).split())
+    for mark in "\\`*_[]<>|":
+        text = text.replace(mark, f"\\{mark}")
+    return text
+
+
+def _table(search: SearchRecords, board: Sequence[Placed]) -> str:
+    metrics = list(directions(goals_of(search)))
+    controls = [trial for trial in search.controls() if trial.result]
+    if not board and not controls:
+        return "No trial is completed yet."
+    columns = ["", "trial", "paradigm", *map(_plain, metrics), "steps"]
+    rows = [
+        [_place(rank, place), *_cells(place.trial, metrics)] for rank, place in enumerate(board[:MOST_ROWS], start=1)
+    ]
+    rows += [["", *_cells(trial, metrics)] for trial in controls]
+    ruler = ["---"] * 3 + ["---:"] * (len(metrics) + 1)
+    lines = ["| " + " | ".join(row) + " |" for row in (columns, ruler, *rows)]
+    more = [f"\n{len(board) - MOST_ROWS} more in leaderboard.json."] if len(board) > MOST_ROWS else []
+    legend = ["\n★ Pareto: no other trial is better in one objective and no worse in the rest."] if len(board) else []
+    return "\n".join([*lines, *more, *legend])
+
+
+def _place(rank: int, place: Placed) -> str:
+    if place.violation > 0:
+        return f"{rank} (misses a constraint)"
+    return f"{rank} ★" if place.pareto else str(rank)
+
+
+def _cells(trial: TrialRecords, metrics: Sequence[str]) -> list[str]:
+    name = trial.proposed.data["name"] if trial.proposed is not None else trial.id
+    values = [_number(trial.metrics.get(metric)) for metric in metrics]
+    steps = trial.metrics.get("steps_trained")
+    return [_plain(name), _plain(trial.result.get("paradigm", "")), *values, "" if steps is None else f"{steps:.0f}"]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _best_recipe(board: Sequence[Placed]) -> str:
+    if not board:
+        return ""
+    recipe = strict_yaml.dump(dict(board[0].trial.recipe)).rstrip()
+    return f"**The best recipe**\n\n```yaml\n{recipe}\n```"
+
+
+def _next_commands(search: SearchRecords, state: str) -> str:
+    at = _at(search)
+    commands = [f"prune-search compare {at}", f"prune-search export {at} --to DIR"]
+    if state != "finished":
+        commands.insert(0, f"prune-search {'status' if state == 'running' else 'resume'} {at}")
+    return "**Next**\n\n```sh\n" + "\n".join(commands) + "\n```"
+
+
+def _at(search: SearchRecords) -> str:
+    storage = shlex.quote(str(search.folder.parent.parent))
+    return f"{shlex.quote(search.name)} --storage {storage}"

@@ -1,0 +1,293 @@
+"""From the ledger to what MLflow should hold: a parent run per search, a child run per trial. Pure; no mlflow.
+
+A stopped trial becomes FINISHED with the tag ``status: stopped``: the scheduler ended it as it should, and MLflow
+paints KILLED in the red of a failure. KILLED is what an interrupted search leaves behind, until it is resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from prune_search.recipe import strict_yaml
+from prune_search.recipe.holes import is_hole
+from prune_search.recipe.step import Step
+from prune_search.tracking.names import MOST_TAG, allowed, allowed_params, cut, written
+from prune_search.tracking.note import parent_note, trial_note
+from prune_search.tracking.standing import Placed, dense_of, directions, goals_of, placed
+from prune_search.tracking.views import (
+    FAILED,
+    FINISHED,
+    KILLED,
+    PARENT,
+    RUNNING,
+    Content,
+    DataSet,
+    Point,
+    RunView,
+    Times,
+)
+from prune_search.trial.ranking import Goals, total_violation
+from prune_search.trial.records import Record, SearchRecords, TrialRecords
+
+State = Literal["running", "finished", "interrupted"]
+NOTE = "mlflow.note.content"
+MOST_DIGEST = 36
+# Written by the driver where a search is over before all its trials are proposed (a time budget, an exhausted grid).
+ENDED_FILE = "ended.json"
+_STATUS = {"completed": FINISHED, "stopped": FINISHED, "failed": FAILED}
+_PARENT_STATUS: dict[State, str] = {"running": RUNNING, "finished": FINISHED, "interrupted": KILLED}
+
+
+def project(search: SearchRecords, state: State = "running") -> list[RunView]:
+    """What MLflow should hold of a search: the parent first, then every trial that was begun.
+
+    Args:
+        search: the records.
+        state: of the search; trials without an end are RUNNING only in a running one.
+    """
+    begun = [trial for trial in search.trials.values() if trial.attempts or trial.ended is not None]
+    return [project_parent(search, state), *(project_trial(search, trial, state) for trial in begun)]
+
+
+def state_of(search: SearchRecords) -> State:
+    """The state of a search that nobody runs: finished where all its trials ended, else interrupted."""
+    asked = search.definition["space"]["search"]["trials"]
+    ended = all(trial.ended is not None for trial in search.trials.values())
+    enough = len(search.numbered()) >= asked or (search.folder / ENDED_FILE).is_file()
+    return "finished" if ended and enough else "interrupted"
+
+
+@dataclass
+class _Curve:
+    """Points of which the first one at a (name, step) stays."""
+
+    points: dict[tuple[str, int], Point] = field(default_factory=dict)
+
+    def add(self, metrics: Mapping[str, Any], step: int, time: float) -> None:
+        for name, value in metrics.items():
+            if isinstance(value, int | float) and math.isfinite(value):
+                point = Point(allowed(name), step, float(value), milliseconds(time))
+                self.points.setdefault((point.name, step), point)
+
+
+def milliseconds(time: float) -> int:
+    """Seconds since the epoch in whole milliseconds."""
+    return round(time * 1000)
+
+
+def project_trial(search: SearchRecords, trial: TrialRecords, state: State = "running") -> RunView:
+    """The child run of a trial that was begun."""
+    proposed = trial.proposed.data if trial.proposed is not None else {}
+    begun = trial.attempts[0] if trial.attempts else trial.ended or trial.proposed
+    times = Times(milliseconds(begun.time) if begun else 0, milliseconds(trial.ended.time) if trial.ended else None)
+    if trial.ended is None:
+        status = "running" if state == "running" else "interrupted"
+        run_status = RUNNING if state == "running" else KILLED
+    else:
+        # A repeated recipe ends as the one that it repeats; that it is a duplicate stands in the tags.
+        status, run_status = trial.status, _STATUS[trial.ended.data["status"]]
+    result = _result(search, trial)
+    content = Content(
+        params=allowed_params(_params(search, trial)),
+        tags=_trial_tags(search, trial, status, result),
+        points=tuple(_trial_points(search, trial, result).points.values()),
+        artifacts=_trial_artifacts(trial, result),
+        data=_data_sets(trial.recipe, result),
+    )
+    return RunView(trial.id, str(proposed.get("name", trial.id)), run_status, times, content)
+
+
+def _result(search: SearchRecords, trial: TrialRecords) -> Mapping[str, Any]:
+    """A duplicate shows the result of the trial that it repeats."""
+    if not trial.result and trial.duplicate_of is not None and trial.duplicate_of in search.trials:
+        return search.trials[trial.duplicate_of].result
+    return trial.result
+
+
+def _params(search: SearchRecords, trial: TrialRecords) -> Iterator[tuple[str, str]]:
+    label = trial.proposed.data.get("option", "") if trial.proposed is not None else ""
+    logarithmic = log_scaled(search.definition, label)
+    for path, value in trial.params.items():
+        yield path, written(value)
+        amount = _amount(value)
+        if path in logarithmic and amount > 0:
+            yield f"log10 {path}", f"{math.log10(amount):.6g}"
+
+
+def log_scaled(definition: Mapping[str, Any], label: str) -> set[str]:
+    """Dotted paths of the holes that are drawn on a log scale, in the option of ``any`` with that label."""
+    options = definition["space"]["options"]
+    chosen = [option for option in options if option.get("label", "") == label] or options
+    return {path for option in chosen for path in _log_paths(option, "")}
+
+
+def _log_paths(node: Any, path: str) -> Iterator[str]:
+    if path and is_hole(node):
+        if node["hole"] == "loguniform" or node.get("log") is True:
+            yield path
+        for option in node.get("of", ()):
+            yield from _log_paths(option, path)
+    elif isinstance(node, Mapping | list):
+        below = node.items() if isinstance(node, Mapping) else enumerate(node)
+        for key, value in below:
+            yield from _log_paths(value, f"{path}.{key}" if path else str(key))
+
+
+def _amount(value: Any) -> float:
+    """A drawn number, or a step in its unit; 0 for what has no logarithm."""
+    if isinstance(value, str):
+        try:
+            step = Step.parse(value)
+        except ValueError:
+            return 0.0
+        if step.unit in ("epit", "end"):
+            return 0.0
+        return float(step.percent if step.percent is not None else step.epochs + step.iterations)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+
+
+def _trial_tags(search: SearchRecords, trial: TrialRecords, status: str, result: Mapping[str, Any]) -> dict[str, str]:
+    proposed = trial.proposed.data if trial.proposed is not None else {}
+    error = (trial.ended.data.get("error") if trial.ended is not None else None) or {}
+    tags = {
+        "search.id": search.definition["id"],
+        "trial.id": trial.id,
+        "status": status,
+        "paradigm": proposed.get("paradigm"),
+        "option": proposed.get("option"),
+        "trial.key": result.get("key"),
+        "mask.sha256": result.get("mask_sha256"),
+        "duplicate_of": trial.duplicate_of,
+        "error.kind": error.get("kind"),
+        NOTE: trial_note(search, trial, status),
+    }
+    return {name: cut(str(value), MOST_TAG) for name, value in tags.items() if value}
+
+
+def _trial_points(search: SearchRecords, trial: TrialRecords, result: Mapping[str, Any]) -> _Curve:
+    curve = _Curve()
+    for record in trial.measured:
+        step = _steps(record)
+        curve.add(record.data["metrics"], step, record.time)
+        curve.add({"sparsity": record.data.get("sparsity")}, step, record.time)
+    if trial.ended is not None and result:
+        metrics = result["metrics"]
+        last = max([int(metrics.get("steps_trained") or 0), *(_steps(record) for record in trial.measured)])
+        curve.add(metrics, last, trial.ended.time)
+        curve.add({"steps_saved": trial.ended.data.get("steps_saved")}, last, trial.ended.time)
+        best = _best(directions(goals_of(search)), trial, metrics)
+        curve.add({f"best/{name}": value for name, value in best.items()}, last, trial.ended.time)
+    return curve
+
+
+def _steps(record: Record) -> int:
+    return int(record.data["steps_trained"])
+
+
+def _best(looked_at: Mapping[str, str], trial: TrialRecords, metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The best value of each metric that the search looks at, among the measurements of the last round.
+
+    Earlier rounds have another sparsity, so their values say nothing about the network that the trial is about.
+    """
+    last = max((record.data["round"] for record in trial.measured), default=None)
+    measured = [record.data["metrics"] for record in trial.measured if record.data["round"] == last]
+    best = {}
+    for name, direction in looked_at.items():
+        values = [found[name] for found in (metrics, *measured) if found.get(name) is not None]
+        if values:
+            best[name] = max(values) if direction == "maximize" else min(values)
+    return best
+
+
+def _trial_artifacts(trial: TrialRecords, result: Mapping[str, Any]) -> dict[str, str]:
+    artifacts = {"recipe.yaml": strict_yaml.dump(dict(trial.recipe))} if trial.recipe else {}
+    if result:
+        names = ("key", "sparsity", "layers", "collapsed", "mask_sha256", "weights_sha256", "digests", "environment")
+        artifacts["receipt.json"] = _json({name: result[name] for name in names if name in result})
+    return artifacts
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, indent=2, sort_keys=True) + "\n"
+
+
+def _data_sets(recipe: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[DataSet, ...]:
+    found = result.get("digests", {}).get("data")
+    named = recipe.get("task", {}).get("data")
+    name = named.get("name") if isinstance(named, Mapping) else named
+    return (DataSet(str(name), str(found)[:MOST_DIGEST]),) if found and name else ()
+
+
+def project_parent(search: SearchRecords, state: State = "running") -> RunView:
+    """The run of the search itself."""
+    definition = search.definition
+    board = placed(search)
+    ends = [milliseconds(trial.ended.time) for trial in search.trials.values() if trial.ended is not None]
+    start = milliseconds(definition["created"])
+    times = Times(start, None if state == "running" else max([start, *ends]))
+    data = {item: None for place in board for item in _data_sets(place.trial.recipe, place.trial.result)}
+    content = Content(
+        tags={
+            "search.id": definition["id"],
+            "status": state,
+            NOTE: cut(parent_note(search, board, state), MOST_TAG),
+        },
+        points=tuple(_summary(search).points.values()),
+        artifacts={
+            "space.yaml": definition["text"],
+            "plan.json": _json(definition["space"]["search"]),
+            "leaderboard.json": _json(_leaderboard(search, board)),
+        },
+        data=tuple(data),
+    )
+    return RunView(PARENT, search.name, _PARENT_STATUS[state], times, content)
+
+
+def _summary(search: SearchRecords) -> _Curve:
+    """Totals and the best so far, over the trials in the order in which they ended; the x axis is their number."""
+    goals, dense, curve = goals_of(search), dense_of(search), _Curve()
+    counts = dict.fromkeys(("completed", "stopped", "failed", "duplicate"), 0)
+    totals = dict.fromkeys(("steps_trained", "steps_saved"), 0)
+    best: dict[str, float] = {}
+    ends = [(trial.ended, trial) for trial in search.numbered() if trial.ended is not None]
+    ends.sort(key=lambda end: (end[0].time, end[1].id))
+    for number, (ended, trial) in enumerate(ends, start=1):
+        counts[trial.status] += 1
+        for name in totals:
+            totals[name] += int(ended.data.get(name) or 0)
+        if trial.status == "completed" and total_violation(goals.violations(trial.metrics, dense)) == 0:
+            _improve(best, goals, trial.metrics)
+        curve.add({**counts, **totals}, number, ended.time)
+        curve.add({f"best/{name}": value for name, value in best.items()}, number, ended.time)
+    return curve
+
+
+def _improve(best: dict[str, float], goals: Goals, metrics: Mapping[str, Any]) -> None:
+    for direction, name in goals.objectives:
+        value = metrics.get(name)
+        if value is not None:
+            better = max if direction == "maximize" else min
+            best[name] = better(best.get(name, value), value)
+
+
+def _leaderboard(search: SearchRecords, board: list[Placed]) -> dict[str, Any]:
+    rows = [
+        {
+            "rank": rank,
+            "trial": place.trial.id,
+            "name": place.trial.proposed.data["name"] if place.trial.proposed is not None else place.trial.id,
+            "paradigm": place.trial.result.get("paradigm"),
+            "key": place.trial.result.get("key"),
+            "pareto": place.pareto,
+            "violation": place.violation,
+            "params": dict(place.trial.params),
+            "metrics": dict(place.trial.metrics),
+        }
+        for rank, place in enumerate(board, start=1)
+    ]
+    controls = [{"name": trial.id, "metrics": dict(trial.metrics)} for trial in search.controls() if trial.result]
+    return {"search": search.name, "trials": rows, "controls": controls}

@@ -1,0 +1,231 @@
+"""MLflow, as the few calls that delivery needs. The only file that imports mlflow, and only when it connects."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prune_search.tracking.uris import masked
+from prune_search.tracking.views import RUNNING, Content, DataSet
+from prune_search.training.atomic import one_line
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+# Nobody waits for a call of the delivering thread but the next call: it has its own pauses, longer than mlflow's.
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+# What asking again will not change.
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST")
+PAGE = 200
+
+
+class UnreachableError(Exception):
+    """MLflow did not answer, or not with an answer: whether the call was carried out is not known. One line."""
+
+
+class RefusedError(Exception):
+    """MLflow refused a call: others may still succeed. One line."""
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A run as MLflow tells of it.
+
+    Attributes:
+        run_id: MLflow's id.
+        key: the trial's id; empty for the run of a search.
+        search: id of the search.
+        status: RUNNING, FINISHED …
+        deleted: whether a user deleted it.
+        params: names.
+        metrics: names.
+    """
+
+    run_id: str
+    key: str
+    search: str
+    status: str
+    deleted: bool
+    params: frozenset[str]
+    metrics: frozenset[str]
+
+
+@contextlib.contextmanager
+def settings() -> Iterator[None]:
+    """mlflow's environment variables while something is delivered, where the user has not set them."""
+    ours = {name: value for name, value in SETTINGS.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+
+
+def connect(uri: str) -> Server:
+    """A server by its tracking URI. Nothing is asked of it yet, but mlflow is imported.
+
+    Raises:
+        UnreachableError: the URI is of no known kind, or a database cannot be opened.
+    """
+    with _answers(uri):
+        from mlflow import MlflowClient
+
+        return Server(MlflowClient(tracking_uri=uri), uri)
+
+
+@contextlib.contextmanager
+def _answers(uri: str) -> Iterator[None]:
+    """Whatever mlflow, requests or a database raises, as one of two errors, in one line and without passwords."""
+    try:
+        yield
+    except (UnreachableError, RefusedError):
+        raise
+    except Exception as error:
+        line = masked(one_line(error), uri)
+        code = getattr(error, "error_code", "")
+        raise (RefusedError if code in _REFUSALS else UnreachableError)(line) from None
+
+
+class Server:
+    """An MLflow server or database.
+
+    Every method raises UnreachableError or RefusedError.
+    """
+
+    def __init__(self, client: MlflowClient, uri: str) -> None:
+        self.client = client
+        self.uri = uri
+
+    def experiment(self, name: str, artifacts: Path | None) -> str:
+        """The id of an experiment, which is made where it is not there.
+
+        Args:
+            name: of the experiment.
+            artifacts: where a new one keeps its files; None leaves that to the server.
+        """
+        with _answers(self.uri):
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                found = self._made_experiment(name, artifacts)
+        if found.lifecycle_stage != "active":
+            raise RefusedError(f"the experiment {name!r} was deleted in MLflow: restore it there")
+        return str(found.experiment_id)
+
+    def _made_experiment(self, name: str, artifacts: Path | None) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        location = None if artifacts is None else artifacts.absolute().as_uri()
+        try:
+            self.client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS)
+        except MlflowException as error:
+            # Another search of the same task was faster.
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            raise UnreachableError(f"the experiment {name!r} was made and is not there")
+        return found
+
+    def runs(self, experiment: str, search: str) -> list[FoundRun]:
+        """The runs of a search that nobody deleted."""
+        found: list[FoundRun] = []
+        token: str | None = None
+        with _answers(self.uri):
+            while True:
+                page = self.client.search_runs(
+                    [experiment], f"tags.`search.id` = '{search}'", max_results=PAGE, page_token=token
+                )
+                found += [_found(run) for run in page]
+                token = page.token
+                if not token:
+                    return found
+
+    def look(self, run_id: str) -> FoundRun | None:
+        """A run by MLflow's id of it, deleted ones too; None where there is none."""
+        try:
+            with _answers(self.uri):
+                return _found(self.client.get_run(run_id))
+        except RefusedError:
+            return None
+
+    def create(self, experiment: str, name: str, start_ms: int, tags: Mapping[str, str]) -> str:
+        """Make a run; its id."""
+        with _answers(self.uri):
+            run = self.client.create_run(experiment, start_time=start_ms, tags=dict(tags), run_name=name)
+            return str(run.info.run_id)
+
+    def log(self, run_id: str, part: Content) -> None:
+        """Send params, tags and points in one call; the same ones twice are there once."""
+        with _answers(self.uri):
+            from mlflow.entities import Metric, Param, RunTag
+
+            metrics = [Metric(point.name, point.value, point.time_ms, point.step) for point in part.points]
+            params = [Param(name, value) for name, value in part.params.items()]
+            tags = [RunTag(name, value) for name, value in part.tags.items()]
+            self.client.log_batch(run_id, metrics=metrics, params=params, tags=tags)
+
+    def steps(self, run_id: str, metric: str) -> set[int]:
+        """The steps at which a metric has a value."""
+        with _answers(self.uri):
+            return {int(point.step) for point in self.client.get_metric_history(run_id, metric)}
+
+    def put_artifacts(self, run_id: str, files: Mapping[str, str]) -> None:
+        """Store files with a run; one of the same name is replaced."""
+        with _answers(self.uri), tempfile.TemporaryDirectory(prefix="prune-search-") as folder:
+            for name, text in files.items():
+                (Path(folder) / name).write_text(text, encoding="utf-8")
+            self.client.log_artifacts(run_id, folder)
+
+    def put_data(self, run_id: str, data: Sequence[DataSet]) -> None:
+        """Tell which data sets a run read; the same ones twice are there once."""
+        with _answers(self.uri):
+            from mlflow.entities import Dataset, DatasetInput, InputTag
+
+            inputs = [
+                DatasetInput(
+                    Dataset(name=item.name, digest=item.digest, source_type="local", source=item.name),
+                    [InputTag("mlflow.data.context", "training")],
+                )
+                for item in data
+            ]
+            self.client.log_inputs(run_id, inputs)
+
+    def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
+        """Set a run's status, and when it ended."""
+        with _answers(self.uri):
+            if status == RUNNING:
+                self.client.update_run(run_id, status=RUNNING)
+            else:
+                self.client.set_terminated(run_id, status=status, end_time=end_ms)
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run; MLflow keeps it where deleted runs are."""
+        with _answers(self.uri):
+            self.client.delete_run(run_id)
+
+
+def _found(run: Run) -> FoundRun:
+    tags = run.data.tags
+    return FoundRun(
+        run_id=str(run.info.run_id),
+        key=str(tags.get("trial.id", "")),
+        search=str(tags.get("search.id", "")),
+        status=str(run.info.status),
+        deleted=run.info.lifecycle_stage != "active",
+        params=frozenset(run.data.params),
+        metrics=frozenset(run.data.metrics),
+    )

@@ -1,0 +1,208 @@
+"""Every criterion, granularity, scope, control, transform and dynamics runs inside a small trial on the digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from prune_search.recipe import axes
+from prune_search.recipe.fields import Length
+from prune_search.recipe.registry import Axis, Entry
+from prune_search.recipe.step import Step
+from prune_search.training.stretch import Stretch
+from prune_search.trial import chain
+from prune_search.trial.bench import Bench
+from prune_search.trial.result import Result
+from prune_search.trial.run import run_bench
+
+Blocks = dict[str, Any]
+BenchOf = Callable[[Mapping[str, Any]], Bench]
+MOST_STEPS = 25
+STEPS, EPOCH = 12, 9
+
+
+@pytest.fixture(autouse=True)
+def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A phase at its paper's length is cut off: what is asked is whether it runs, and what it leaves."""
+
+    def short(name: str, address: str, total: int, *rest: Any) -> Stretch:
+        return Stretch(name, address, min(total, MOST_STEPS), *rest)
+
+    monkeypatch.setattr(chain, "Stretch", short)
+
+
+def plain_criterion(granularity: str, keeps_all: bool = False) -> str:
+    """Some criterion that goes with a granularity and neither trains nor sees data."""
+    return next(
+        name
+        for name, entry in axes.CRITERIA.items()
+        if entry.facts["keeps_all"] is keeps_all
+        and not entry.facts["trains"]
+        and not entry.facts["needs_data"]
+        and entry.facts["kind"] == "static"
+        and (entry.facts["granularities"] is None or granularity in entry.facts["granularities"])
+    )
+
+
+def shortened(entry: Entry) -> Any:
+    """The entry's value with its lengths cut to the trial's."""
+    short = {
+        key: "5it"
+        for key, option in entry.options.items()
+        if isinstance(option.field, Length)
+        and isinstance(option.default, str)
+        and Step.parse(option.default).resolve(STEPS, EPOCH) > STEPS
+    }
+    return {"name": entry.name, **short} if short else entry.name
+
+
+def granularity_for(entry: Entry) -> str:
+    allowed = entry.facts.get("granularities")
+    return str(allowed[0]) if allowed else next(iter(axes.GRANULARITIES))
+
+
+def sparsity_for(mask: Blocks) -> Any:
+    """A sparsity in a form that the mask's criterion or scope takes."""
+    given = {"final": 0.5, "per_round": 0.5, "learned": "learned", "by": {"by": "scope"}, "layers": {"layers": 1}}
+    forms = (*_entry(axes.CRITERIA, mask["criterion"]).facts["sparsity"],)
+    scope = _entry(axes.SCOPES, mask["scope"]).facts["sparsity"]
+    return given[next((form for form in forms if form in scope), forms[0])]
+
+
+def _entry(axis: Axis, written: Any) -> Entry:
+    return axis[written if isinstance(written, str) else written["name"]]
+
+
+def blocks(granularity: str, **mask: Any) -> Blocks:
+    whole: Blocks = {"at": "end", "criterion": plain_criterion(granularity), "granularity": granularity}
+    whole = {**whole, "scope": next(iter(axes.SCOPES)), **mask}
+    if axes.GRANULARITIES[granularity].facts["fixed_sparsity"] is None:
+        whole["sparsity"] = sparsity_for(whole)
+    return {
+        "task": {"model": {"name": "small-conv", "channels": [4, 8]}, "seed": 2},
+        "train": {"steps": f"{STEPS}it"},
+        "mask": whole,
+        "weights": {"at": "end"},
+        "retrain": {"steps": "6it", "clock": {"hold": 0.02}},
+    }
+
+
+def checked(bench_of: BenchOf, raw: Blocks, storage: Path | None = None) -> Result:
+    """The result of a trial, its masked weights exactly 0 and its counts those of its receipt."""
+    bench = bench_of(raw)
+    result = run_bench(bench, storage)
+    receipt = result.receipt
+    assert receipt.units_kept == receipt.units_asked
+    for layer in receipt.layers:
+        mask, weight = result.masks[layer.name], result.tensors[layer.name]
+        assert (int(mask.sum()), mask.numel()) == (layer.kept, layer.total)
+        assert bool((weight[~mask] == 0).all())
+        assert not bool(torch.signbit(weight[~mask]).any())
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in result.tensors.values())
+    return result
+
+
+@pytest.mark.parametrize("name", axes.CRITERIA)
+def test_every_criterion(bench_of: BenchOf, name: str) -> None:
+    entry = axes.CRITERIA[name]
+    raw = blocks(granularity_for(entry), criterion=shortened(entry))
+    if entry.facts["keeps_all"]:
+        raw["mask"]["sparsity"] = 0
+    result = checked(bench_of, raw)
+    assert (result.receipt.reached > 0) is not entry.facts["keeps_all"]
+
+
+@pytest.mark.parametrize("name", axes.GRANULARITIES)
+def test_every_granularity(bench_of: BenchOf, name: str) -> None:
+    result = checked(bench_of, blocks(name))
+    assert result.receipt.reached > 0
+    last = result.receipt.layers[-1]
+    assert (last.units > 0) is axes.GRANULARITIES[name].facts["output_layer"]
+
+
+@pytest.mark.parametrize("name", axes.SCOPES)
+def test_every_scope(bench_of: BenchOf, name: str) -> None:
+    entry = axes.SCOPES[name]
+    assert checked(bench_of, blocks(granularity_for(entry), scope=shortened(entry))).receipt.reached > 0
+
+
+@pytest.mark.parametrize("name", axes.PATHS)
+def test_every_path(bench_of: BenchOf, name: str) -> None:
+    granularity = next(iter(axes.GRANULARITIES))
+    plain = checked(bench_of, blocks(granularity))
+    score = {"iterations": 3, "path": name}
+    # The criterion sees the unmasked weights, so that iterations lead where one step does.
+    assert checked(bench_of, blocks(granularity, score=score)).receipt.units_kept == plain.receipt.units_kept
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("name", axes.CONTROLS)
+def test_every_control(bench_of: BenchOf, name: str, moved: bool) -> None:
+    entry = axes.CONTROLS[name]
+    if moved and not entry.facts["with_dynamics"]:
+        pytest.skip("it declares that it does not go with dynamics")
+    raw = blocks(next(iter(axes.GRANULARITIES)))
+    if moved:
+        raw = with_dynamics(next(iter(axes.DYNAMICS.values())))
+    plain = checked(bench_of, raw)
+    raw["mask"]["control"] = name
+    other = checked(bench_of, raw)
+    assert other.receipt.units_kept == plain.receipt.units_kept
+    assert other.masks.sha256 != plain.masks.sha256
+
+
+TRANSFORMS = [
+    (name, place)
+    for name, entry in axes.TRANSFORMS.items()
+    for place in (("transform", "prepare") if entry.facts["place"] == "both" else (entry.facts["place"],))
+]
+
+
+@pytest.mark.parametrize(("name", "place"), TRANSFORMS)
+def test_every_transform(bench_of: BenchOf, tmp_path: Path, name: str, place: str) -> None:
+    entry = axes.TRANSFORMS[name]
+    raw = blocks(granularity_for(entry))
+    without = checked(bench_of, raw)
+    written = shortened(entry)
+    if place == "prepare":
+        raw["mask"]["prepare"] = written
+        raw["weights"]["at"] = "prepared"
+    else:
+        raw["weights"]["transform"] = [written]
+    result = checked(bench_of, raw, tmp_path)
+    assert result.weights_sha256 != without.weights_sha256
+    assert (result.steps[0] > without.steps[0]) is entry.facts["trains"]
+    again = checked(bench_of, raw, tmp_path)
+    assert (again.weights_sha256, again.steps[0]) == (result.weights_sha256, 0)
+
+
+def with_dynamics(entry: Entry) -> Blocks:
+    granularity = granularity_for(entry)
+    scopes = entry.facts["scopes"]
+    raw = blocks(
+        granularity,
+        at="0it",
+        criterion=plain_criterion(granularity, keeps_all=entry.facts["starts_from"] == "all"),
+        scope=scopes[0] if scopes else next(iter(axes.SCOPES)),
+    )
+    raw["weights"]["at"] = "0it"
+    raw["retrain"] = {"until": "end", "clock": "0it", "dynamics": shortened(entry)}
+    return raw
+
+
+@pytest.mark.parametrize("name", axes.DYNAMICS)
+def test_every_dynamics(bench_of: BenchOf, tmp_path: Path, name: str) -> None:
+    entry = axes.DYNAMICS[name]
+    raw = with_dynamics(entry)
+    result = checked(bench_of, raw, tmp_path)
+    assert result.receipt.asked == 0.5
+    static = {key: value for key, value in raw["retrain"].items() if key != "dynamics"}
+    mask = {**raw["mask"], "sparsity": 0 if entry.facts["starts_from"] == "all" else 0.5}
+    start = checked(bench_of, {**raw, "mask": mask, "retrain": static})
+    assert result.masks.sha256 != start.masks.sha256
+    again = checked(bench_of, raw, tmp_path)
+    assert (again.weights_sha256, again.steps[0]) == (result.weights_sha256, 0)

@@ -1,0 +1,131 @@
+"""A new criterion or transform is one function, registered in one place, and is found everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from prune_search.pruning.scoring import Scoring
+from prune_search.pruning.setting import Setting
+from prune_search.recipe.axes import AXES, CRITERIA, TRANSFORMS
+from prune_search.recipe.fields import Number
+from prune_search.recipe.problems import UserError
+from prune_search.recipe.registry import Option
+from prune_search.recipe.space import Space, read_space
+from prune_search.trial.bench import Bench
+from prune_search.trial.run import run_bench
+
+Blocks = dict[str, Any]
+NAME = "farthest-from"
+
+
+class Fixed:
+    """Fills holes with the option of a given label."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    def choice(self, name: str, labels: tuple[str, ...]) -> int:
+        return labels.index(self.label)
+
+    def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
+        raise AssertionError(name)
+
+    def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
+        raise AssertionError(name)
+
+
+@pytest.fixture
+def registered() -> Iterator[None]:
+    @CRITERIA.register(
+        NAME,
+        summary="|w - centre|",
+        options={"centre": Option(Number(-1.0, 1.0), 0.25, "what the weights are compared with")},
+        reduce="sum",
+    )
+    def farthest_from(scoring: Scoring, *, centre: float) -> dict[str, Tensor]:
+        """The distance of each weight from a number."""
+        return {name: (weight - centre).abs() for name, weight in scoring.dense.items()}
+
+    @TRANSFORMS.register("halve", summary="half of every weight")
+    def halve(setting: Setting) -> None:
+        """Half of every weight."""
+        with torch.no_grad():
+            for weight in setting.network.model.parameters():
+                weight.mul_(0.5)
+
+    yield
+    CRITERIA.withdraw(NAME)
+    TRANSFORMS.withdraw("halve")
+
+
+def recipe(criterion: Any, **more: Any) -> Blocks:
+    return {
+        "task": {"model": {"name": "mlp", "hidden": [8]}},
+        "train": {"steps": "3it"},
+        "mask": {"at": "end", "criterion": criterion, "sparsity": 0.6},
+        "weights": {"at": "end"},
+        "retrain": "none",
+        **more,
+    }
+
+
+def space(criterion: Any, **more: Any) -> Space:
+    return read_space(recipe(criterion, **more), "a test")
+
+
+@pytest.mark.usefixtures("registered")
+def test_it_is_found_in_the_registry_and_in_recipes() -> None:
+    (axis,) = [axis for axis in AXES if NAME in axis]
+    assert axis is CRITERIA
+    assert axis[NAME].summary == "|w - centre|"
+    read = space(NAME).only_recipe()
+    assert read.mask["criterion"] == {"name": NAME, "centre": 0.25}
+    assert space({"name": NAME, "centre": -1}).only_recipe().mask["criterion"] == {"name": NAME, "centre": -1.0}
+
+
+@pytest.mark.usefixtures("registered")
+def test_it_can_be_searched_over_with_its_options() -> None:
+    drawn = space({"hole": "choice", "of": ["magnitude", {"name": NAME, "centre": 0.5}]})
+    assert drawn.has_holes
+    found = {label: drawn.fill(Fixed(label)).recipe().mask["criterion"] for label in ("magnitude", NAME)}
+    assert found == {"magnitude": "magnitude", NAME: {"name": NAME, "centre": 0.5}}
+
+
+@pytest.mark.usefixtures("registered")
+def test_what_is_wrong_with_it_is_said_with_its_key_and_a_suggestion() -> None:
+    with pytest.raises(UserError, match=r"mask\.criterion.*did you mean 'farthest-from'"):
+        space("farthest-form")
+    with pytest.raises(UserError, match=r"mask\.criterion\.centre.*got 3"):
+        space({"name": NAME, "centre": 3})
+    with pytest.raises(UserError, match=r"mask\.criterion\.center.*did you mean 'centre'"):
+        space({"name": NAME, "center": 0.5})
+
+
+@pytest.mark.usefixtures("registered")
+def test_it_decides_the_mask_of_a_trial(bench_of: Callable[[Mapping[str, Any]], Bench]) -> None:
+    result = run_bench(bench_of(recipe({"name": NAME, "centre": 0.1})), None)
+    dense = run_bench(bench_of(recipe("all", mask={"at": "end", "criterion": "all", "sparsity": 0})), None).tensors
+    mask = torch.cat([mask.flatten() for mask in result.masks.values()])
+    far = torch.cat([(dense[name] - 0.1).abs().flatten() for name in result.masks])
+    assert int(mask.sum()) == round(0.4 * mask.numel())
+    assert float(far[mask].min()) >= float(far[~mask].max())
+    assert result.as_data()["sparsity"]["asked"] == 0.6
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_transform_is_applied_to_the_weights_of_a_trial(bench_of: Callable[[Mapping[str, Any]], Bench]) -> None:
+    plain = run_bench(bench_of(recipe("magnitude")), None)
+    halved = run_bench(bench_of(recipe("magnitude", weights={"at": "end", "transform": ["halve"]})), None)
+    assert halved.masks.sha256 == plain.masks.sha256
+    assert all(torch.equal(halved.tensors[name], tensor * 0.5) for name, tensor in plain.tensors.items())
+
+
+def test_withdrawn_it_is_unknown_again() -> None:
+    assert NAME not in CRITERIA
+    with pytest.raises(UserError, match=r"mask\.criterion"):
+        space(NAME)

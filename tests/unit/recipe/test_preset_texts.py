@@ -1,0 +1,127 @@
+"""The presets are what the specification of the recipe format says they are, word for word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from prune_search.recipe import axes
+from prune_search.recipe.paradigm import paradigm
+from prune_search.recipe.recipe import Recipe
+from prune_search.recipe.space import inspect
+from prune_search.recipe.strict_yaml import load
+
+# The example at the top of the specification.
+EXAMPLE = """
+schema: 1
+task:    {data: fashion-mnist, model: lenet-300-100, seed: 0}
+train:   {steps: 10ep, batch: 128, init: kaiming, optimizer: {name: sgd, lr: 0.1, momentum: 0.9, weight_decay: 5.0e-4},
+          schedule: {name: step, at: [50%, 75%], factor: 0.1}, precision: fp32, threads: 1, augment: none}
+mask:    {at: end, criterion: magnitude, sparsity: {per_round: 0.2}, scope: global, granularity: weight}
+weights: {at: {hole: choice, of: [0it, 100it, 1ep, end]}}
+retrain: {until: end, clock: {hole: choice, of: [0it, 1ep, end-5ep]}}
+rounds:  {hole: int, low: 1, high: 11}
+search:  {sampler: tpe, scheduler: none, trials: 40, concurrency: 2, objectives: [maximize val/accuracy, maximize sparsity], seed: 0}
+"""  # noqa: E501 - as in the specification
+
+# The paradigms of the specification that are registered.
+PARADIGMS = """
+dense:                                         # control
+  mask: {at: end, criterion: all, sparsity: 0}
+  weights: {at: end}
+  retrain: none
+random:                                        # control
+  mask: {at: 0it, criterion: random, sparsity: 0.9, scope: erk}
+  weights: {at: 0it}
+  retrain: {until: end, clock: 0it}
+magnitude-after-training:
+  mask: {at: end, criterion: magnitude, sparsity: 0.9, scope: global}
+  weights: {at: end}
+  retrain: {steps: 5ep, clock: {hold: 0.001}}
+lottery-ticket:
+  mask: {at: end, criterion: magnitude, sparsity: {per_round: 0.2}, scope: global}
+  weights: {at: 0it}
+  retrain: {until: end, clock: 0it}
+  rounds: 11                                   # 1 - .8^11 = .914
+late-rewinding:
+  mask: {at: end, criterion: magnitude, sparsity: {per_round: 0.2}, scope: global}
+  weights: {at: 500it}
+  retrain: {until: end, clock: 500it}
+  rounds: 11
+fine-tune:                                     # Renda's three
+  mask: {at: end, criterion: magnitude, sparsity: 0.9, scope: global}
+  weights: {at: end}
+  retrain: {steps: 4ep, clock: {hold: final}}
+weight-rewinding:
+  mask: {at: end, criterion: magnitude, sparsity: 0.9, scope: global}
+  weights: {at: end-4ep}
+  retrain: {until: end, clock: end-4ep}
+learning-rate-rewinding:
+  mask: {at: end, criterion: magnitude, sparsity: {per_round: 0.2}, scope: global}
+  weights: {at: end}
+  retrain: {until: end, clock: end-4ep}
+  rounds: 11
+snip:
+  mask: {at: 0it, criterion: snip, score: {batches: 1, loss: cross-entropy, mode: train}, sparsity: 0.95, scope: global}
+  weights: {at: 0it}                           # the TensorFlow reference: transform: [reinit]
+  retrain: {until: end, clock: 0it}
+force:                                         # snip, iterated, not nested
+  mask: {at: 0it, criterion: snip, score: {iterations: 60, path: exponential, nested: false}, sparsity: 0.99, scope: global}
+  weights: {at: 0it}
+  retrain: {until: end, clock: 0it}
+iterative-snip:                                # snip, iterated, nested
+  mask: {at: 0it, criterion: snip, score: {iterations: 60, path: exponential, nested: true}, sparsity: 0.99, scope: global}
+  weights: {at: 0it}
+  retrain: {until: end, clock: 0it}
+greg-1:
+  mask: {at: end, criterion: l1, sparsity: 0.5, scope: uniform, granularity: filter}
+  weights: {at: end, transform: [{name: growing-penalty, step: 1.0e-4, every: 10it, ceiling: 1.0, stabilise: 10000it, optimizer: {lr: 1.0e-3}}]}
+  retrain: {steps: 120ep, schedule: {name: step, rates: [1.0e-2, 1.0e-3, 1.0e-4], at: [60ep, 90ep]}}
+greg-2:
+  mask: {at: end, prepare: {name: rising-penalty, step: 1.0e-5, every: 10it, until: 1.0e-2, optimizer: {lr: 1.0e-3}}, criterion: l1, sparsity: 0.5, scope: uniform, granularity: filter}
+  weights: {at: prepared, transform: [{name: growing-penalty, step: 1.0e-4, every: 10it, ceiling: 1.0, kept: -1.0e-4, stabilise: 10000it, optimizer: {lr: 1.0e-3}}]}
+  retrain: {steps: 120ep, schedule: {name: step, rates: [1.0e-2, 1.0e-3, 1.0e-4], at: [60ep, 90ep]}}
+gradual-magnitude:
+  mask: {at: 0it, criterion: all, sparsity: 0.9, scope: global}         # everything is kept at k1
+  weights: {at: 0it}
+  retrain: {until: end, clock: 0it, dynamics: {name: gradual, criterion: magnitude, path: cubic, from: 5%, until: 75%, every: 100it}}
+scratch-e:
+  mask: {at: end, criterion: l1, sparsity: 0.5, scope: uniform, granularity: filter}
+  weights: {at: 0it, transform: [reinit]}
+  retrain: {until: end, clock: 0it}
+control-shuffle:                               # the same densities, another mask
+  mask: {at: 0it, criterion: snip, sparsity: 0.9, scope: global, control: shuffle}     # or: invert, random (see Control)
+  weights: {at: 0it, transform: [reinit]}
+  retrain: {until: end, clock: 0it}
+"""  # noqa: E501 - as in the specification
+
+TEXTS: dict[str, dict[str, Any]] = load(PARADIGMS, mapping=True)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_preset_is_what_the_specification_says(name: str) -> None:
+    assert Recipe.read(axes.PRESETS[name].make()).canonical == Recipe.read(TEXTS[name]).canonical
+
+
+def test_presets_leave_out_a_clock_that_follows_the_weights() -> None:
+    for name in ("random", "lottery-ticket", "late-rewinding", "weight-rewinding", "snip"):
+        blocks = axes.PRESETS[name].make()
+        assert "clock" not in blocks["retrain"]
+        blocks["weights"]["at"] = "2ep"
+        retrain = Recipe.read(blocks).retrain
+        assert retrain is not None
+        assert retrain["clock"] == "2ep"
+
+
+@pytest.mark.parametrize("name", sorted(axes.PRESETS))
+def test_a_preset_is_its_own_paradigm(name: str) -> None:
+    assert paradigm(Recipe.read(axes.PRESETS[name].make())) == name
+
+
+def test_the_example_of_the_specification_has_neither_errors_nor_warnings() -> None:
+    space, problems = inspect(load(EXAMPLE, mapping=True), "example")
+    assert space is not None
+    assert space.has_holes
+    assert problems == []
+    assert space.search["trials"] == 40

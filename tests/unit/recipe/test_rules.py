@@ -1,0 +1,336 @@
+"""Combinations that make no sense: each is refused in one sentence, with its path, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from prune_search.recipe import axes
+from prune_search.recipe.fields import Integer
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.recipe import Recipe
+from prune_search.recipe.registry import Axis, Option
+from prune_search.recipe.strict_yaml import load
+
+TAIL = "weights: {at: 0it}, retrain: {until: end}"
+MAGNITUDE = "mask: {at: end, criterion: magnitude, sparsity: 0.5}"
+ALL = "mask: {at: 0it, criterion: all, sparsity: 0.9}"
+GRADUAL = "weights: {at: 0it}, retrain: {until: end, dynamics: gradual}"
+
+
+def problems(text: str) -> list[Problem]:
+    with pytest.raises(UserError) as caught:
+        Recipe.read(load(f"{{{text}}}", mapping=True))
+    return list(caught.value.problems)
+
+
+def read(text: str) -> Recipe:
+    return Recipe.read(load(f"{{{text}}}", mapping=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "message"),
+    [
+        (
+            f"mask: {{at: 0it, criterion: magnitude, sparsity: 0.5}}, {TAIL}, rounds: 2",
+            "mask.at",
+            "must be end with more than one round (got '0it')",
+        ),
+        (
+            f"{MAGNITUDE}, weights: {{at: 0it}}, retrain: none, rounds: 2",
+            "retrain",
+            "cannot be none with more than one round: the next round's mask is found on the retrained weights",
+        ),
+        (
+            f"{ALL}, {TAIL}",
+            "mask.sparsity",
+            "must be 0 with criterion all, which keeps everything, unless retrain.dynamics prunes (got {'final': 0.9})",
+        ),
+        (
+            f"mask: {{at: 0it, criterion: all, sparsity: 0, control: shuffle}}, {TAIL}",
+            "mask.control",
+            "has nothing to change: criterion all keeps everything",
+        ),
+        (
+            f"mask: {{at: 0it, criterion: magnitude, sparsity: learned}}, {TAIL}",
+            "mask.sparsity",
+            "'learned' goes with neither criterion magnitude nor scope global",
+        ),
+        (
+            f"mask: {{at: 0it, criterion: magnitude, sparsity: {{by: scope}}, scope: erk}}, {TAIL}",
+            "mask.sparsity",
+            "'by' goes with neither criterion magnitude nor scope erk",
+        ),
+        (
+            f"mask: {{at: 0it, criterion: magnitude, sparsity: {{layers: 1}}}}, {TAIL}",
+            "mask.sparsity",
+            "'layers' goes with neither criterion magnitude nor scope global",
+        ),
+        (
+            f"{MAGNITUDE}, weights: {{at: prepared}}, retrain: {{steps: 1ep}}",
+            "weights.at",
+            "is prepared, but mask.prepare is not given",
+        ),
+        (
+            f"train: {{from: w.safetensors}}, {MAGNITUDE}, {TAIL}",
+            "weights.at",
+            "must be end with train.from, which gives w(K) and no earlier weights (got '0it')",
+        ),
+        (
+            "train: {from: w.safetensors}, mask: {at: 50%, criterion: magnitude, sparsity: 0.5}, weights: {at: end}, retrain: none",
+            "mask.at",
+            "must be end with train.from, which gives w(K) and no earlier weights (got '50%')",
+        ),
+        (
+            f"{MAGNITUDE}, weights: {{at: 0it}}, retrain: {{steps: 1ep, until: end}}",
+            "retrain",
+            "has both steps and until: they are alternatives",
+        ),
+        (f"{MAGNITUDE}, weights: {{at: 0it}}, retrain: {{}}", "retrain", "needs steps, or until: end"),
+        (
+            f"{MAGNITUDE}, weights: {{at: 0it}}, retrain: {{steps: 1ep, schedule: cosine, clock: 0it}}",
+            "retrain.clock",
+            "goes with train's schedule, not with a schedule of its own (got '0it')",
+        ),
+        (
+            f"{MAGNITUDE}, weights: {{at: 0it}}, retrain: {{until: end, schedule: cosine}}",
+            "retrain.steps",
+            "is required with a schedule of its own; until counts on train's clock",
+        ),
+        (
+            f"{MAGNITUDE}, weights: {{at: end}}, retrain: {{until: end}}",
+            "retrain.steps",
+            "is required while the rate is held; until counts on train's clock",
+        ),
+        (
+            f"{MAGNITUDE}, weights: {{at: 0it}}, retrain: {{until: end, clock: {{hold: 0.1}}}}",
+            "retrain.steps",
+            "is required while the rate is held; until counts on train's clock",
+        ),
+        (
+            f"mask: {{at: 0it, criterion: magnitude, sparsity: 0.9}}, {GRADUAL}",
+            "mask.criterion",
+            "must be all with dynamics gradual (got 'magnitude')",
+        ),
+        (
+            f"mask: {{at: 0it, criterion: all, sparsity: {{per_round: 0.2}}}}, {GRADUAL}",
+            "mask.sparsity",
+            "must be final with retrain.dynamics (got {'per_round': 0.2})",
+        ),
+        (
+            f"mask: {{at: 0it, criterion: all, sparsity: 0.9, control: invert}}, {GRADUAL}",
+            "mask.control",
+            "invert needs scores, and a mask moved by retrain.dynamics has none at its end",
+        ),
+        (
+            f"mask: {{at: end, criterion: all, sparsity: 0.9}}, {GRADUAL}, rounds: 2",
+            "rounds",
+            "must be 1 with retrain.dynamics (got 2)",
+        ),
+        (
+            f"train: {{init: as-built}}, {MAGNITUDE}, weights: {{at: 0it, transform: [batchnorm-recalibrate, reinit]}}, "
+            "retrain: {until: end}",
+            "weights.transform.1",
+            "reinit needs a train.init that draws (got 'as-built')",
+        ),
+    ],
+)
+def test_an_impossible_combination_is_refused_in_one_sentence(text: str, path: str, message: str) -> None:
+    (problem,) = problems(text)
+    assert (problem.path, problem.message) == (path, message)
+    assert not problem.form
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "message"),
+    [
+        (f"mask: {{at: 0it, criterion: magnitude}}, {TAIL}", "mask.sparsity", "is missing; it must be a number"),
+        (f"mask: {{at: 0it, sparsity: 0.5}}, {TAIL}", "mask.criterion", "is missing; it must be a criterion: all, "),
+        (f"mask: {{criterion: magnitude, sparsity: 0.5}}, {TAIL}", "mask.at", "is missing; it must be a step"),
+        (f"{MAGNITUDE}, weights: {{}}, retrain: none", "weights.at", "is missing; it must be a step"),
+        (TAIL, "mask", "is missing; it must have the keys at, prepare, criterion"),
+        (f"{MAGNITUDE}, retrain: none", "weights", "is missing; it must have the keys at, transform"),
+        (f"{MAGNITUDE}, weights: {{at: 0it}}", "retrain", "is missing; it must be none, or have steps or until"),
+        (
+            f"{MAGNITUDE}, weights: {{at: 0it}}, retrain: {{steps: {{same_flops_as: train}}}}",
+            "retrain.steps",
+            "same_flops_as is part of schema 1, but this version does not know it yet",
+        ),
+        (
+            f"{MAGNITUDE}, weights: {{at: 0it}}, retrain: {{until: end, stretch: true}}",
+            "retrain.stretch",
+            "true is part of schema 1, but this version does not know it yet",
+        ),
+        (
+            f"mask: {{at: {{stable: mask-distance}}, criterion: magnitude, sparsity: 0.5}}, {TAIL}",
+            "mask.at.stable",
+            "'mask-distance' is not one of (nothing registered yet)",
+        ),
+        (
+            f"mask: {{at: 0it, criterion: magnitude, sparsity: 0.5, prepare: reinit}}, {TAIL}",
+            "mask.prepare",
+            "'reinit' is not one of rising-penalty",
+        ),
+        (
+            f"{MAGNITUDE}, weights: {{at: 0it, transform: [rising-penalty]}}, retrain: none",
+            "weights.transform.0",
+            "'rising-penalty' is not one of batchnorm-recalibrate, growing-penalty, reinit",
+        ),
+        (
+            f"mask: {{at: 0it, criterion: all, sparsity: 0.9}}, weights: {{at: 0it}}, "
+            "retrain: {until: end, dynamics: {name: gradual, criterion: all}}",
+            "retrain.dynamics.criterion",
+            "'all' is not one of l1, magnitude, random, snip",
+        ),
+        (
+            f"mask: {{at: 0it, criterion: magnitude, sparsity: 0.5, score: {{batches: 1, per_class: 2}}}}, {TAIL}",
+            "mask.score.per_class",
+            "cannot stand beside batches: they are alternatives",
+        ),
+        (f"{MAGNITUDE}, weights: {{at: 0it}}, retrain: nothing", "retrain", "'nothing' is not one of none"),
+        (f"{MAGNITUDE}, {TAIL}, schema: 0", "schema", "must be 1 (got 0)"),
+        (f"{MAGNITUDE}, {TAIL}, schema: '1'", "schema", "must be 1 (got '1')"),
+        (f"{MAGNITUDE}, {TAIL}, schema: true", "schema", "must be 1 (got True)"),
+        (
+            f"mask: {{at: 0it, criterion: magnitude, granularity: '2:4'}}, {TAIL}",
+            "mask.granularity",
+            "'n-of-m' is not one of ",
+        ),
+    ],
+)
+def test_what_no_draw_can_cure_is_of_form(text: str, path: str, message: str) -> None:
+    (problem,) = problems(text)
+    assert problem.path == path
+    assert problem.message.startswith(message)
+    assert problem.form
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"mask: {{at: 0it, criterion: all, sparsity: 0.9}}, {GRADUAL}",
+        f"mask: {{at: 0it, criterion: all, sparsity: 0.9, control: shuffle}}, {GRADUAL}",
+        f"mask: {{at: 0it, criterion: all, sparsity: 0}}, {TAIL}",
+        f"mask: {{at: 0it, criterion: all, sparsity: {{per_round: 0}}}}, {TAIL}",
+        f"{MAGNITUDE}, {TAIL}, rounds: 1000",
+        "mask: {at: end, prepare: rising-penalty, criterion: magnitude, sparsity: 0.5}, weights: {at: 0it}, retrain: none",
+        f"train: {{from: w.safetensors}}, {MAGNITUDE}, weights: {{at: mask}}, retrain: none",
+        f"train: {{init: as-built}}, {MAGNITUDE}, weights: {{at: 0it, transform: [batchnorm-recalibrate]}}, retrain: none",
+    ],
+)
+def test_what_makes_sense_is_allowed(text: str) -> None:
+    read(text)
+
+
+def test_two_impossible_things_are_both_said() -> None:
+    text = "mask: {at: 0it, criterion: magnitude, sparsity: 0.5}, weights: {at: 0it}, retrain: none, rounds: 2"
+    assert [problem.path for problem in problems(text)] == ["mask.at", "retrain"]
+
+
+# --- what entries declare -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def entries() -> Iterator[None]:
+    """Entries that declare what they go with, as later versions and plugins have them."""
+    made: list[tuple[Axis, str]] = []
+
+    def add(axis: Axis, name: str, **declared: Any) -> None:
+        axis.register(name, summary="for this test", **declared)(lambda: None)
+        made.append((axis, name))
+
+    kept = {"n": Option(Integer(1, 64)), "m": Option(Integer(1, 64))}
+    add(axes.GRANULARITIES, "n-of-m", options=kept, fixed_sparsity=lambda n, m: 1 - n / m)
+    add(axes.CRITERIA, "filters-only", granularities=("filter",))
+    add(axes.CRITERIA, "learns", sparsity=("learned",))
+    add(axes.SCOPES, "filters-scope", granularities=("filter",), sparsity=("by",))
+    add(axes.TRANSFORMS, "filters-transform", granularities=("filter",), place="both")
+    add(axes.DYNAMICS, "moves", granularities=("filter",), scopes=("uniform", "erk"))
+    yield
+    for axis, name in made:
+        axis.withdraw(name)
+
+
+@pytest.mark.parametrize("granularity", ["'2:4'", "{name: n-of-m, n: 2, m: 4}"])
+@pytest.mark.parametrize("sparsity", ["", "sparsity: 0.5, ", "sparsity: {final: 0.5}, "])
+@pytest.mark.usefixtures("entries")
+def test_two_of_four_fixes_the_sparsity(granularity: str, sparsity: str) -> None:
+    mask = read(f"mask: {{at: 0it, criterion: magnitude, {sparsity}granularity: {granularity}}}, {TAIL}").mask
+    assert mask["granularity"] == {"name": "n-of-m", "n": 2, "m": 4}
+    assert mask["sparsity"] == {"final": 0.5}
+
+
+@pytest.mark.usefixtures("entries")
+def test_a_fixed_sparsity_has_one_form_whatever_was_rounded() -> None:
+    left_out, given = (
+        read(f"mask: {{at: 0it, criterion: magnitude, {sparsity}granularity: '2:3'}}, {TAIL}")
+        for sparsity in ("", "sparsity: 0.3333333333, ")
+    )
+    assert left_out.canonical == given.canonical
+
+
+@pytest.mark.parametrize("sparsity", ["0.9", "{per_round: 0.5}", "learned"])
+@pytest.mark.usefixtures("entries")
+def test_another_sparsity_than_the_fixed_one_is_refused(sparsity: str) -> None:
+    (problem,) = problems(f"mask: {{at: 0it, criterion: magnitude, sparsity: {sparsity}, granularity: '2:4'}}, {TAIL}")
+    assert problem.path == "mask.sparsity"
+    assert problem.message.startswith("is 0.5 with this granularity; leave it out (got ")
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "message"),
+    [
+        (
+            f"mask: {{at: 0it, criterion: filters-only, sparsity: 0.5}}, {TAIL}",
+            "mask.criterion",
+            "filters-only goes with granularity filter only (got 'weight')",
+        ),
+        (
+            f"mask: {{at: 0it, criterion: magnitude, sparsity: 0.5, scope: filters-scope}}, {TAIL}",
+            "mask.scope",
+            "filters-scope goes with granularity filter only (got 'weight')",
+        ),
+        (
+            f"mask: {{at: 0it, criterion: magnitude, sparsity: 0.5, prepare: filters-transform}}, {TAIL}",
+            "mask.prepare",
+            "filters-transform goes with granularity filter only (got 'weight')",
+        ),
+        (
+            f"{MAGNITUDE}, weights: {{at: 0it, transform: [reinit, filters-transform]}}, retrain: {{until: end}}",
+            "weights.transform.1",
+            "filters-transform goes with granularity filter only (got 'weight')",
+        ),
+        (
+            "mask: {at: 0it, criterion: magnitude, sparsity: 0.5, scope: erk}, weights: {at: 0it}, "
+            "retrain: {until: end, dynamics: moves}",
+            "retrain.dynamics",
+            "moves goes with granularity filter only (got 'weight')",
+        ),
+        (
+            "mask: {at: 0it, criterion: magnitude, sparsity: 0.5, granularity: filter}, weights: {at: 0it}, "
+            "retrain: {until: end, dynamics: moves}",
+            "mask.scope",
+            "must be uniform, erk with dynamics moves (got 'global')",
+        ),
+        (
+            "mask: {at: 0it, criterion: all, sparsity: 0.5, scope: erk, granularity: filter}, weights: {at: 0it}, "
+            "retrain: {until: end, dynamics: moves}",
+            "mask.criterion",
+            "must not keep everything with dynamics moves (got 'all')",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("entries")
+def test_an_entry_goes_with_what_it_declares_only(text: str, path: str, message: str) -> None:
+    (problem,) = problems(text)
+    assert (problem.path, problem.message) == (path, message)
+
+
+@pytest.mark.usefixtures("entries")
+def test_a_form_of_sparsity_goes_with_an_entry_that_declares_it() -> None:
+    learned = read(f"mask: {{at: 0it, criterion: learns, sparsity: learned}}, {TAIL}")
+    assert learned.mask["sparsity"] == "learned"
+    mask = "{at: 0it, criterion: l1, sparsity: {by: scope}, scope: filters-scope, granularity: filter}"
+    assert read(f"mask: {mask}, {TAIL}").mask["sparsity"] == {"by": "scope"}
