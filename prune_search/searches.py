@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.api import Target, Where, read_target
 from prune_search.recipe import strict_yaml
-from prune_search.recipe.merge import BLOCKS, Written
+from prune_search.recipe.merge import Written
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import Recipe, canonical_json
+from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.space import Space
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import (

@@ -18,7 +18,7 @@ EPILOG = (
 )
 
 # What is wrong with the command line itself; typer exports its subclasses only.
-UsageProblem = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+UsageProblem: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(
     name="prune-search",
@@ -63,7 +63,7 @@ def _code() -> int:
         result = app(standalone_mode=False)
         return result if isinstance(result, int) else 0
     except UsageProblem as error:
-        error.show()  # type: ignore[attr-defined]
+        getattr(error, "show")()  # noqa: B009 - of a class that typer does not export
         return USER
     except (KeyboardInterrupt, typer.Abort):
         complain("interrupted; what was stored is kept, and the same command goes on from there")

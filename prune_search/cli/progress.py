@@ -54,7 +54,7 @@ class Bar:
             done = min(self.before + step - self.first, self.total)
             self.progress.update(self.task, completed=done, note=f"loss {float(loss.detach()):.3f}{self.note}")
 
-    def observe_at(self, total: int, epoch: int) -> Collection[int]:
+    def observe_at(self, total: int, epoch: int, settled: int) -> Collection[int]:
         """Once an epoch, and at most twenty times."""
         return range(0, total, epoch * max(1, total // epoch // 20))
 

@@ -52,7 +52,7 @@ def random(chosen: Chosen) -> dict[str, Tensor]:
     """The same count in all, at random places."""
     names = list(chosen.kept)
     pooled = _permuted(torch.cat([chosen.kept[name] for name in names]), chosen.seed, "random")
-    return dict(zip(names, pooled.split([chosen.kept[name].numel() for name in names]), strict=True))
+    return dict(zip(names, torch.split(pooled, [chosen.kept[name].numel() for name in names]), strict=True))
 
 
 @CONTROLS.register(

@@ -167,5 +167,5 @@ def select(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], pools
         chosen = torch.zeros(pooled.numel(), dtype=torch.bool)
         chosen[places[order[: pool.kept]]] = True
         sizes = [scores[name].numel() for name in pool.names]
-        kept.update(zip(pool.names, chosen.split(sizes), strict=True))
+        kept.update(zip(pool.names, torch.split(chosen, sizes), strict=True))
     return kept

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from prune_search.recipe import axes
-from prune_search.recipe.merge import BLOCKS
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe, digest_of
+from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.space import Space
 from prune_search.search.proposer import Proposer
 from prune_search.trial.ranking import Goals

@@ -22,11 +22,6 @@ from optuna.distributions import (
 MOST_LISTED = 100
 
 
-def choice_of(labels: tuple[str, ...]) -> CategoricalDistribution:
-    """A choice, by its labels: they survive JSON, which the values need not."""
-    return CategoricalDistribution(labels)
-
-
 def real_of(low: float, high: float, log: bool, step: float | None) -> FloatDistribution:
     """A range of real numbers; with a step it ends at the last step that fits, which Optuna would warn of."""
     if step is not None:
@@ -47,8 +42,8 @@ class TrialDraw:
     trial: optuna.Trial
 
     def choice(self, name: str, labels: tuple[str, ...]) -> int:
-        """The index of one of `labels`."""
-        return labels.index(self.trial.suggest_categorical(name, choice_of(labels).choices))
+        """The index of one of `labels`, which are what is recorded: they survive JSON."""
+        return labels.index(self.trial.suggest_categorical(name, labels))
 
     def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
         """A real number from `low` to `high`."""
@@ -122,7 +117,7 @@ class GridDraw:
 
     def choice(self, name: str, labels: tuple[str, ...]) -> int:
         """The index of one of `labels`."""
-        return labels.index(self._next(name, labels, choice_of(labels)))
+        return labels.index(self._next(name, labels, CategoricalDistribution(labels)))
 
     def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
         """One of the values of a range of real numbers: all of them where it has a step."""

@@ -196,6 +196,6 @@ def _job(trial: TrialRecords, space: Space, means: Means) -> Job:
         code=dict(means.code),
         device=means.device,
         # The controls are there to be compared with: nothing stops them.
-        judge="none" if trial.control else space.search["scheduler"],
+        block=None if trial.control else dict(space.search),
         heartbeat_s=means.heartbeat_s,
     )

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
+from prune_search.search.schedulers import Maturity, make_judge
 from prune_search.trial.errors import TrialError
-from prune_search.trial.records import Recorder, read_trial
+from prune_search.trial.ranking import Goals
+from prune_search.trial.records import Recorder, read_search, read_trial
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +49,7 @@ class Job:
         data_root: folder of the data sets' files, or None.
         code: the user's own model and data by name.
         device: ``auto``, ``cpu`` …
-        judge: the canonical scheduler, or ``none``.
+        block: the search block, with its scheduler; None where nothing may stop the trial.
         heartbeat_s: a worker that makes no step for so long ends itself, and is started again.
     """
 
@@ -58,7 +60,7 @@ class Job:
     data_root: str | None
     code: Mapping[str, str | None]
     device: str
-    judge: Any
+    block: Mapping[str, Any] | None
     heartbeat_s: float
 
     def as_config(self) -> dict[str, Any]:
@@ -70,26 +72,66 @@ class _Stopped(Exception):
     """The judge stopped the trial."""
 
 
+@dataclass
+class Court:
+    """The scheduler's judge over one trial: it reads the records of all trials from the storage.
+
+    Attributes:
+        search: folder of the search.
+        trial: the trial's id.
+        scheduler: canonical.
+        block: the search block.
+        epoch: iterations in an epoch, once known.
+    """
+
+    search: Path
+    trial: str
+    scheduler: Any
+    block: Mapping[str, Any]
+    epoch: int = 1
+
+    def measure_at(self, total: int, epoch: int) -> Collection[int]:
+        """Where the judge wants the network measured, in steps since the asked sparsity was reached."""
+        self.epoch = epoch
+        return make_judge(self.scheduler, epoch).measure_at(total)
+
+    def stops(self, maturity: Maturity) -> bool:
+        """Whether the trial is stopped at a measurement that it has just written."""
+        records = read_search(self.search)
+        trials = records.numbered()
+        if self.block["reproducible"]:
+            # As for proposals: exactly trials 1 … n-c count, so that a resumed search decides alike.
+            last = int(self.trial) - self.block["concurrency"]
+            trials = [trial for trial in trials if trial.id == self.trial or int(trial.id) <= last]
+        dense = records.trials.get("control-dense")
+        figures = dense.metrics if dense is not None and dense.result else None
+        judge = make_judge(self.scheduler, self.epoch)
+        return judge.stop(self.trial, maturity, trials, Goals.of(self.block), figures)
+
+
 class LedgerSink:
     """Writes what a trial reports to the ledger.
 
     Args:
         recorder: of this attempt.
         report: told the metrics of every record, for Tune.
-        stops: asked at every observation whether the trial is stopped.
+        court: says where to measure, and whether the trial is stopped there; None where nothing is stopped.
         heartbeat_s: see `Job`.
+        rounds: of the trial; nothing is stopped after the last.
     """
 
     def __init__(
         self,
         recorder: Recorder,
         report: Callable[[Mapping[str, Any]], None],
-        stops: Callable[[Observation], bool],
+        court: Court | None,
         heartbeat_s: float,
+        rounds: int = 1,
     ) -> None:
+        self.rounds = rounds
         self.recorder = recorder
         self.report = report
-        self.stops = stops
+        self.court = court
         self.heartbeat_s = heartbeat_s
         self.beaten = 0.0
         self.beat()
@@ -114,15 +156,18 @@ class LedgerSink:
         """A step is done."""
         self.beat()
 
-    def observe_at(self, total: int, epoch: int) -> Collection[int]:
-        """Once an epoch, at most a hundred times."""
+    def observe_at(self, total: int, epoch: int, settled: int) -> Collection[int]:
+        """Once an epoch, at most a hundred times, and where the judge wants it."""
         every = epoch * max(1, -(-total // epoch // MOST_OBSERVATIONS))
-        return range(every, total, every)
+        wanted = set(range(every, total, every))
+        if self.court is not None:
+            wanted |= {settled + step for step in self.court.measure_at(total - settled, epoch)}
+        return wanted
 
     def observed(self, seen: Observation) -> None:
         """A measurement in the middle of a retraining."""
         self._measured(seen.round_number, seen.mature, seen.steps_trained, seen.metrics, seen.sparsity)
-        if self.stops(seen):
+        if self.court is not None and seen.mature > 0 and self.court.stops((None, seen.mature)):
             raise _Stopped
 
     def round_done(self, result: RoundResult) -> None:
@@ -130,7 +175,10 @@ class LedgerSink:
         from prune_search.trial.result import finite
 
         metrics = finite(result.metrics)
-        self._measured(result.number, None, int(result.metrics["steps_trained"]), metrics, result.receipt.reached)
+        reached = result.receipt.reached
+        self._measured(result.number, None, int(result.metrics["steps_trained"]), metrics, reached)
+        if self.court is not None and result.number < self.rounds and self.court.stops((reached, None)):
+            raise _Stopped
 
     def _measured(
         self, number: int, step: int | None, steps: int, metrics: Mapping[str, Any], sparsity: float
@@ -162,7 +210,7 @@ def run_job(job: Job, report: Callable[[Mapping[str, Any]], None]) -> str:
     status = "completed"
     try:
         with _watchdog():
-            result = _run(job, LedgerSink(recorder, report, _judge(job), job.heartbeat_s))
+            result = _run(job, LedgerSink(recorder, report, _court(job), job.heartbeat_s, job.recipe["rounds"]))
     except PreemptedError:
         return "preempted"
     except _Stopped:
@@ -197,7 +245,7 @@ def _watchdog() -> Iterator[None]:
 
 
 def _run(job: Job, sink: LedgerSink) -> Result:
-    from prune_search.recipe.merge import BLOCKS
+    from prune_search.recipe.schema import BLOCKS
     from prune_search.training.environment import pick_device
     from prune_search.trial.bench import Code, prepare
     from prune_search.trial.run import run_bench
@@ -242,8 +290,10 @@ def _stop_asked(search: Path) -> Callable[[], bool]:
     return asked
 
 
-def _judge(job: Job) -> Callable[[Observation], bool]:
-    return lambda seen: False
+def _court(job: Job) -> Court | None:
+    if job.block is None or job.block["scheduler"] == "none":
+        return None
+    return Court(Path(job.search), job.trial, job.block["scheduler"], job.block)
 
 
 def trainable(config: Mapping[str, Any]) -> None:

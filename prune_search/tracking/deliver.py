@@ -8,13 +8,13 @@ the making of one was answered too late and it was made again, the one that is n
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from prune_search.tracking.memory import Memory
 from prune_search.tracking.server import FoundRun, RefusedError, Server, UnreachableError
-from prune_search.tracking.views import PARENT, RUNNING, Content, Rest, RunView, batches, digest, remaining
+from prune_search.tracking.views import PARENT, RUNNING, Content, Rest, RunView, batches, digests, remaining
 
 # A server that gave no answer may carry a call out this much later.
 LATE_S = 120.0
@@ -81,13 +81,16 @@ class Delivery:
         """
         self._survey()
         self.refused.clear()
-        # The parent must exist before its children; what it holds sums them up, and comes last.
         total = Delivered()
+        if self.memory.of(PARENT).gone:
+            return total
+        # The parent must exist before its children; what it holds sums them up, and comes last.
         ordered = sorted(views, key=lambda view: view.key == PARENT)
-        for view in (view for view in views if view.key == PARENT):
-            total += self._guarded(view, Content())
+        for view in ordered[-1:]:
+            total += self._guarded(view, self._create)
         for view in ordered:
-            total += self._guarded(view, None)
+            total += self._guarded(view, self._create)
+            total += self._guarded(view, self._complete)
         return total
 
     @property
@@ -143,60 +146,62 @@ class Delivery:
 
     # --- one run ------------------------------------------------------------------------------------------------------
 
-    def _guarded(self, view: RunView, only: Content | None) -> Delivered:
-        """Deliver a run; what MLflow refuses concerns this run alone."""
+    def _guarded(self, view: RunView, deliver: Callable[[RunView], Delivered]) -> Delivered:
+        """Deliver something of a run; what MLflow refuses concerns this run alone."""
         try:
-            return self._deliver(view, only)
+            return deliver(view)
         except RefusedError as error:
+            self._doubt(view.key)
             self.refused[view.key] = f"{view.name}: {error}"
-            self._checked.discard(view.key)
             run_id = self.memory.of(view.key).run_id
-            if run_id is not None:
+            if run_id is None:
+                # The experiment may be gone: it is looked up anew.
+                self._experiment = None
+            else:
                 self._missing(view.key, run_id)
             return Delivered()
         except UnreachableError:
-            self._checked.discard(view.key)
+            self._doubt(view.key)
             raise
 
-    def _deliver(self, view: RunView, only: Content | None) -> Delivered:
-        rest = remaining(view, self.memory.of(view.key))
-        total = Delivered()
-        if rest.create:
-            parent = self.memory.of(PARENT)
-            if view.key != PARENT and parent.run_id is None:
-                return total
-            total += self._create(view)
-            rest = remaining(view, self.memory.of(view.key))
-        if only is not None or not rest.operations:
-            return total
-        if view.key not in self._checked:
-            self._check(view, rest)
-            rest = remaining(view, self.memory.of(view.key))
-        return total + self._fill(view, rest)
+    def _doubt(self, key: str) -> None:
+        """An answer was lost: what the run holds is asked before anything else is sent."""
+        self._checked.discard(key)
+        self._found.pop(key, None)
 
     def _create(self, view: RunView) -> Delivered:
+        parent = self.memory.of(PARENT)
+        ready = view.key == PARENT or (parent.run_id is not None and not parent.gone)
+        if not ready or not remaining(view, self.memory.of(view.key)).create:
+            return Delivered()
         tags = dict(view.content.tags)
         if view.key != PARENT:
-            tags["mlflow.parentRunId"] = str(self.memory.of(PARENT).run_id)
+            tags["mlflow.parentRunId"] = str(parent.run_id)
         try:
             run_id = self.server.create(str(self._experiment), view.name, view.times.start_ms, tags)
         except UnreachableError:
             self._survey_until = time.monotonic() + LATE_S
             raise
-        self.memory.note(view.key, {"run_id": run_id, "status": RUNNING, "tags": _digests(tags)})
+        self.memory.note(view.key, {"run_id": run_id, "status": RUNNING, "tags": digests(tags)})
         self._checked.add(view.key)
-        return Delivered(runs=1, operations=1 + len(tags))
+        return Delivered(runs=1, operations=1 + len(view.content.tags))
 
-    def _check(self, view: RunView, rest: Rest) -> None:
+    def _complete(self, view: RunView) -> Delivered:
+        rest = remaining(view, self.memory.of(view.key))
+        if rest.create or not rest.operations:
+            return Delivered()
+        if view.key not in self._checked:
+            self._check(view.key, rest.content)
+            rest = remaining(view, self.memory.of(view.key))
+        return self._fill(view, rest)
+
+    def _check(self, key: str, content: Content) -> None:
         """Ask which of the points that are to be sent are there already: of what was sent, an answer may be lost."""
-        run_id = str(self.memory.of(view.key).run_id)
-        if rest.content.points:
-            names = sorted({point.name for point in rest.content.points})
-            for name in names:
-                there = self.server.steps(run_id, name)
-                if there:
-                    self.memory.note(view.key, {"steps": {name: sorted(there)}})
-        self._checked.add(view.key)
+        run_id, found = str(self.memory.of(key).run_id), self._found.get(key)
+        for name in sorted({point.name for point in content.points}):
+            if found is None or name in found.metrics:
+                self.memory.note(key, {"steps": {name: sorted(self.server.steps(run_id, name))}})
+        self._checked.add(key)
 
     def _fill(self, view: RunView, rest: Rest) -> Delivered:
         key, content = view.key, rest.content
@@ -206,23 +211,21 @@ class Delivery:
             steps: dict[str, list[int]] = {}
             for point in part.points:
                 steps.setdefault(point.name, []).append(point.step)
-            self.memory.note(key, {"params": list(part.params), "tags": _digests(part.tags), "steps": steps})
+            self.memory.note(key, {"params": list(part.params), "tags": digests(part.tags), "steps": steps})
         if content.data:
             self.server.put_data(run_id, content.data)
             self.memory.note(key, {"data": [item.digest for item in content.data]})
         if content.artifacts:
             self.server.put_artifacts(run_id, content.artifacts)
-            self.memory.note(key, {"artifacts": _digests(content.artifacts)})
+            self.memory.note(key, {"artifacts": digests(content.artifacts)})
         if rest.status:
             self.server.set_status(run_id, view.status, view.times.end_ms)
             self.memory.note(key, {"status": view.status})
         return Delivered(metrics=len(content.points), operations=rest.operations)
 
 
-def _digests(texts: object) -> dict[str, str]:
-    return {name: digest(text) for name, text in dict(texts).items()}  # type: ignore[call-overload]
-
-
 def waiting(views: Iterable[RunView], memory: Memory) -> int:
-    """How many operations wait to be sent."""
+    """How many operations wait to be sent; none of a search whose run a user deleted."""
+    if memory.of(PARENT).gone:
+        return 0
     return sum(remaining(view, memory.of(view.key)).operations for view in views)

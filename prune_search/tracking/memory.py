@@ -52,7 +52,9 @@ def only_writer(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno not in _UNSUPPORTED:  # some network file systems have no locks; the search's lease holds there
+            if (
+                error.errno not in _UNSUPPORTED
+            ):  # some network file systems have no locks; the search's lease holds there
                 raise BusyError("another process delivers to it now") from error
         yield
 

@@ -94,7 +94,7 @@ def _answers(uri: str) -> Iterator[None]:
         yield
     except (UnreachableError, RefusedError):
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the libraries below raise all kinds; none of them is an answer
         line = masked(one_line(error), uri)
         code = getattr(error, "error_code", "")
         raise (RefusedError if code in _REFUSALS else UnreachableError)(line) from None

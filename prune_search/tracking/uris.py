@@ -5,21 +5,21 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-_USER_INFO = re.compile(r"(?<=://)[^/\s]*@")
-# In a text more is hidden rather than less: up to the last @ of the word, for passwords with a slash in them.
-_USER_INFO_IN_TEXT = re.compile(r"(?<=://)[^/\s]\S*@")
+# Up to the last @ of the word: rather too much is hidden than the rest of a password with a slash in it.
+_USER_INFO = re.compile(r"(?<=://)[^/\s]\S*@")
+_QUERY_SECRET = re.compile(r"(?i)((?:password|passwd|pwd|token|secret)=)[^&\s]+")
 HIDDEN = "***"
 SHORTEST = 4
 
 
 def without_credentials(uri: str) -> str:
     """`uri` without user and password."""
-    return _USER_INFO.sub("", uri)
+    return _QUERY_SECRET.sub(r"\1", _USER_INFO.sub("", uri))
 
 
 def masked(text: str, uri: str = "") -> str:
     """`text` with ``***`` for the user and password of every URI in it, and wherever those of `uri` stand alone."""
-    text = _USER_INFO_IN_TEXT.sub(f"{HIDDEN}@", text)
+    text = _QUERY_SECRET.sub(rf"\1{HIDDEN}", _USER_INFO.sub(f"{HIDDEN}@", text))
     for secret in _secrets(uri):
         text = text.replace(secret, HIDDEN)
     return text
@@ -28,7 +28,7 @@ def masked(text: str, uri: str = "") -> str:
 def _secrets(uri: str) -> list[str]:
     """What must not be shown of a URI, longest first; too short a password is not looked for in every word."""
     found: set[str] = set()
-    for match in _USER_INFO_IN_TEXT.findall(uri):
+    for match in _USER_INFO.findall(uri):
         whole = match[:-1]
         password = whole.partition(":")[2] or whole
         found |= {whole, password, unquote(whole), unquote(password)}
@@ -36,6 +36,7 @@ def _secrets(uri: str) -> list[str]:
 
 
 def has_password(uri: str) -> bool:
-    """Whether a URI carries a password, or a user that is a token."""
+    """Whether a URI carries a password, or for a web server any user, who may be a token."""
     users = _USER_INFO.findall(uri)
-    return any(":" in user or uri.startswith(("http://", "https://")) for user in users)
+    named = any(":" in user or uri.startswith(("http://", "https://")) for user in users)
+    return named or _QUERY_SECRET.search(uri) is not None

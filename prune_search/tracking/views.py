@@ -138,6 +138,11 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def digests(texts: Mapping[str, str]) -> dict[str, str]:
+    """The digest of each text."""
+    return {name: digest(text) for name, text in texts.items()}
+
+
 def remaining(view: RunView, sent: Sent) -> Rest:
     """What is still to be sent of a run; nothing of one that a user deleted."""
     if sent.gone:

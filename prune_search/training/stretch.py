@@ -171,7 +171,7 @@ class Stretch:
         load_model(self.network.model, state.tensors)
         names = {parameter: name for name, parameter in self.network.model.named_parameters()}
         _load_course(course, names, state.tensors)
-        writer = _Writer(self, course, names)
+        writer = _Writer(self, course, names, start)
         if self.vault.stage is not None:
             self.vault.stage(self.name, self.total)
         beyond = self._furthest()
@@ -237,11 +237,12 @@ def _hook_tensors(hooks: list[Hook]) -> dict[str, Tensor]:
 class _Writer:
     """Stores states of a stretch while it is trained, and now and then one to recover from."""
 
-    def __init__(self, stretch: Stretch, course: Course, names: Mapping[nn.Parameter, str]) -> None:
+    def __init__(self, stretch: Stretch, course: Course, names: Mapping[nn.Parameter, str], start: int) -> None:
         self.stretch = stretch
         self.course = course
         self.names = names
         self.folder = stretch.vault.vertex(stretch.address)
+        self.start = start
         self.last = time.monotonic()
         # The step of the newest state that is there to recover from, and whether the last state could be stored.
         self.recovery = -1
@@ -277,6 +278,9 @@ class _Writer:
         meta["environment"] = dict(self.stretch.vault.environment)
         if self.folder is not None:
             self.stored = True
+            if ended and step == self.start:
+                # The state that was gone on from was none of an end, and a valid state is never written over.
+                shutil.rmtree(state_folder(self.folder, step), ignore_errors=True)
             try:
                 write_state(state_folder(self.folder, step), tensors, meta)
             except StorageError as error:

@@ -28,7 +28,6 @@ from prune_search.tasks.user import (
 )
 from prune_search.training.environment import autocast, environment_class
 from prune_search.training.loop import Feed, Network, augmentation
-from prune_search.training.optimizers import OPTIMIZERS
 from prune_search.training.stretch import model_tensors
 from prune_search.training.tensor_files import load_tensors
 
@@ -115,7 +114,7 @@ class Bench:
         """A fresh optimizer over the network's parameters, its buffers at zero."""
         options = dict(named.options)
         rate = options.pop("lr")
-        made: torch.optim.Optimizer = named.entry(OPTIMIZERS).make(list(self.model.parameters()), rate, **options)
+        made: torch.optim.Optimizer = named.entry(axes.OPTIMIZERS).make(list(self.model.parameters()), rate, **options)
         return made
 
     def root(self) -> str:

@@ -209,7 +209,7 @@ def read_record(path: Path) -> Record | None:
         content = read_json(path)
         return Record(
             trial=path.parent.name,
-            kind=parts[0],  # type: ignore[arg-type] - checked above
+            kind=parts[0],
             attempt=int(parts[1]),
             number=int(parts[2]),
             time=float(content["time"]),
@@ -258,7 +258,7 @@ def read_trial(folder: Path) -> TrialRecords:
 
 def _order(path: Path) -> tuple[int, str]:
     kind = path.name.split("-")[0]
-    return (KINDS.index(kind) if kind in KINDS else len(KINDS), path.name)  # type: ignore[arg-type]
+    return (list[str](KINDS).index(kind) if kind in KINDS else len(KINDS), path.name)
 
 
 def read_search(folder: Path) -> SearchRecords:

@@ -80,9 +80,9 @@ def run_bench(
 def _watch(bench: Bench, item: Round, steps: Steps, sink: Sink) -> Callable[[Stretch, int], None]:
     """Measures the network in the middle of a round's last retraining, where the sink wants it."""
     target = item.controlled or item.retraining
-    wanted = frozenset(sink.observe_at(target.total, bench.timeline.epoch))
-    before = steps.needed + item.needed() - target.length
     settled = item.settled()
+    wanted = frozenset(sink.observe_at(target.total, bench.timeline.epoch, settled))
+    before = steps.needed + item.needed() - target.length
 
     def watch(stretch: Stretch, step: int) -> None:
         if stretch is target and step in wanted and step < target.total:

@@ -48,8 +48,14 @@ class Sink(Protocol):
         It can raise `training.loop.PreemptedError` to end the trial here, its state stored.
         """
 
-    def observe_at(self, total: int, epoch: int) -> Collection[int]:
-        """The steps of a retraining of `total` steps at which the network is measured on validation data."""
+    def observe_at(self, total: int, epoch: int, settled: int) -> Collection[int]:
+        """The steps of a retraining at which the network is measured on validation data.
+
+        Args:
+            total: steps of the retraining.
+            epoch: iterations in an epoch.
+            settled: the step from which the mask has the asked sparsity.
+        """
 
     def observed(self, seen: Observation) -> None:
         """What was measured there. It can raise `training.loop.PreemptedError`."""
@@ -70,7 +76,7 @@ class Silent:
     def step(self, step: int, total: int, loss: Tensor) -> None:
         """Nothing."""
 
-    def observe_at(self, total: int, epoch: int) -> Collection[int]:
+    def observe_at(self, total: int, epoch: int, settled: int) -> Collection[int]:
         """Never."""
         return ()
 

@@ -66,10 +66,10 @@ def test_an_optimizer_that_is_stored_and_restored_trains_on_bit_for_bit(name: st
     whole, part = network(), network()
     optimizer = optimizer_of(name, whole)
     train(whole, optimizer, range(8))
+    restored = optimizer_of(name, part)
     for step in range(8):
-        held = optimizer_of(name, part) if step == 0 else restored
-        train(part, held, range(step, step + 1))
-        stored = state_tensors(held, names(part))
+        train(part, restored, range(step, step + 1))
+        stored = state_tensors(restored, names(part))
         part = copy.deepcopy(part)
         restored = optimizer_of(name, part)
         load_state_tensors(restored, names(part), stored)

@@ -1,14 +1,30 @@
-"""What must hold for whole trials on real data: small networks, few epochs, everything bit for bit."""
+"""What must hold for whole trials on real data: rounds, rewinding, scores, densities, bit for bit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from small_trials import (
+    EPOCH,
+    RENDA,
+    BenchOf,
+    bench_total,
+    blocks,
+    gradual,
+    hashes,
+    kept,
+    model_part,
+    renda,
+    rounds,
+    same_bits,
+    scored,
+)
 from torch import Tensor, nn
 
 from prune_search.pruning.counts import keep_count, keep_share
@@ -16,54 +32,12 @@ from prune_search.pruning.finding import Evidence, MaskRule, find_mask
 from prune_search.pruning.keeper import MaskKeeper
 from prune_search.pruning.masks import MaskSet
 from prune_search.pruning.scoring import Batches, Scoring
-from prune_search.pruning.transforms.penalties import GrowingHook, Penalty, Ramp
 from prune_search.recipe.axes import CRITERIA
 from prune_search.tasks.network import prunable_weights
-from prune_search.training.stretch import MODEL, Steps, Vault, load_model
 from prune_search.training.tensor_files import save_tensors
 from prune_search.trial.bench import Bench
-from prune_search.trial.chain import Round, rounds_of
 from prune_search.trial.evidence import evidence
-from prune_search.trial.result import Result
 from prune_search.trial.run import run_bench
-
-Blocks = dict[str, Any]
-BenchOf = Callable[[Mapping[str, Any]], Bench]
-
-EPOCH = 9  # 1,257 training examples in batches of 128
-SMALL: Blocks = {"task": {"model": {"name": "mlp", "hidden": [20, 12]}, "seed": 3}, "train": {"steps": "2ep"}}
-CONV: Blocks = {
-    "task": {"model": {"name": "small-conv", "channels": [4, 6]}, "seed": 3},
-    "train": {"steps": "1ep", "augment": {"name": "crop-flip", "pad": 1}},
-}
-
-
-def blocks(preset: str, **more: Any) -> Blocks:
-    """A preset on a small network; `more` is merged into the blocks."""
-    merged: Blocks = {"preset": preset, **(CONV if more.pop("conv", False) else SMALL)}
-    return {**merged, **more}
-
-
-def rounds(bench: Bench) -> tuple[Any, list[Round]]:
-    return rounds_of(bench, Vault(None, Steps()))
-
-
-def model_part(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(MODEL): value for key, value in tensors.items() if key.startswith(MODEL)}
-
-
-def same_bits(one: Tensor, other: Tensor) -> bool:
-    """Equal with the sign of zeros."""
-    return torch.equal(one, other) and torch.equal(torch.signbit(one), torch.signbit(other))
-
-
-def hashes(result: Result) -> tuple[str, str]:
-    return result.masks.sha256, result.weights_sha256
-
-
-def kept(masks: Mapping[str, Tensor]) -> int:
-    return sum(int(mask.sum()) for mask in masks.values())
-
 
 # --- rounds and rewinding -------------------------------------------------------------------------------------------
 
@@ -73,9 +47,10 @@ def test_masks_are_nested_over_rounds_and_the_weights_are_those_of_k2_masked(ben
     retrain = {"until": "end", "clock": "0it" if k2 == "end" else k2}
     bench = bench_of(blocks("lottery-ticket", weights={"at": k2}, rounds=4, retrain=retrain))
     first, chain = rounds(bench)
+    step = bench.timeline.k2 or 0
     before: MaskSet | None = None
     for item in chain:
-        at_k2 = item.source.end() if k2 == "end" else first.at(bench.timeline.k2)
+        at_k2 = item.source.end() if k2 == "end" else first.at(step)
         source = model_part(at_k2.tensors)
         start, masks = model_part(item.retraining.at(0).tensors), item.masks
         assert kept(masks) == keep_count(bench_total(bench), Decimal("0.8") ** item.number)
@@ -89,36 +64,12 @@ def test_masks_are_nested_over_rounds_and_the_weights_are_those_of_k2_masked(ben
         assert item.masks.sha256 == item.found.sha256
 
 
-def bench_total(bench: Bench) -> int:
-    return sum(weight.numel() for weight in prunable_weights(bench.model).values())
-
-
 def test_each_round_s_mask_is_of_the_largest_weights_that_the_round_before_trained(bench_of: BenchOf) -> None:
     _, chain = rounds(bench_of(blocks("lottery-ticket", rounds=2)))
     trained, masks = model_part(chain[0].retraining.end().tensors), chain[1].masks
     alive = torch.cat([trained[name][chain[0].masks[name]].abs() for name in masks])
     chosen = torch.cat([masks[name][chain[0].masks[name]] for name in masks])
     assert float(alive[chosen].min()) >= float(alive[~chosen].max())
-
-
-RENDA = {
-    "fine-tune": ("end", {"clock": {"hold": "final"}}),
-    "weight-rewinding": ("end-{}it", {"clock": "end-{}it"}),
-    "learning-rate-rewinding": ("end", {"clock": "end-{}it"}),
-}
-
-
-def renda(preset: str, steps: int, **mask: Any) -> Blocks:
-    at, retrain = RENDA[preset]
-    clock = retrain["clock"]
-    clock = clock.format(steps) if isinstance(clock, str) else clock
-    return blocks(
-        preset,
-        mask={"sparsity": 0.9, **mask},
-        weights={"at": at.format(steps)},
-        retrain={"steps": f"{steps}it", "clock": clock},
-        rounds=1,
-    )
 
 
 def test_renda_s_three_are_one_at_no_retraining_steps_and_three_after_some(bench_of: BenchOf) -> None:
@@ -210,12 +161,6 @@ def flat(masks: MaskSet) -> Tensor:
     return torch.cat([mask.flatten() for mask in masks.values()])
 
 
-def scored(preset: str, iterations: int) -> Blocks:
-    nested = preset != "force"
-    score = {"iterations": iterations, "path": "exponential", "nested": nested}
-    return blocks(preset, mask={"score": score, "sparsity": 0.95}, retrain="none")
-
-
 def test_at_one_iteration_force_and_iterative_snip_are_snip(bench_of: BenchOf) -> None:
     found = {
         run_bench(bench_of(scored(preset, 1)), None).masks.sha256 for preset in ("force", "iterative-snip", "snip")
@@ -234,13 +179,14 @@ def test_over_iterations_force_brings_back_what_iterative_snip_does_not(bench_of
     bench.model.train()
     slow = slow_force(bench, "0.95", 8, preset == "iterative-snip")
     assert torch.equal(slow[-1], flat(run_bench(bench_of(scored(preset, 8)), None).masks))
-    returns = sum(int((after & ~before).sum()) for before, after in zip(slow, slow[1:], strict=False))
+    returns = sum(int((after & ~before).sum()) for before, after in pairwise(slow))
     assert (returns > 0) is (preset == "force")
 
 
 def test_the_masks_between_iterations_are_the_slow_ones_too(bench_of: BenchOf) -> None:
     for preset in ("force", "iterative-snip"):
-        bench, seen = bench_of(scored(preset, 6)), []
+        bench = bench_of(scored(preset, 6))
+        seen: list[Tensor] = []
         weights = prunable_weights(bench.model)
 
         def batches(iteration: int, bench: Bench = bench, seen: list[Any] = seen, weights: Any = weights) -> Batches:
@@ -254,123 +200,7 @@ def test_the_masks_between_iterations_are_the_slow_ones_too(bench_of: BenchOf) -
         assert [torch.equal(a, b) for a, b in zip([*seen[1:], flat(last)], slow, strict=True)] == [True] * 6
 
 
-# --- growing regularization -----------------------------------------------------------------------------------------
-
-GROWING: Blocks = {"name": "growing-penalty", "step": 0.3, "every": "3it", "ceiling": 1.0, "stabilise": "4it"}
-
-
-def growing(**options: Any) -> Blocks:
-    return {**GROWING, "optimizer": {"lr": 0.001}, **options}
-
-
-def greg(preset: str, retrain: Any = None, **options: Any) -> Blocks:
-    found = blocks(preset, conv=True, retrain=retrain or {"steps": "5it", "schedule": "constant"})
-    at = "end"
-    if preset == "greg-2":
-        at = "prepared"
-        rising = {"name": "rising-penalty", "step": 0.02, "every": "2it", "until": 0.05, "optimizer": {"lr": 0.001}}
-        found["mask"] = {"prepare": rising}
-        options = {"kept": -0.001, **options}
-    return {**found, "weights": {"at": at, "transform": [growing(**options)]}}
-
-
-@pytest.fixture
-def penalties(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, list[float]]]:
-    """The values of the penalty at every iteration in which it acts: per layer, the distinct ones."""
-    seen: list[dict[str, list[float]]] = []
-    real = Penalty.add_to_gradients
-
-    def watched(self: Penalty) -> None:
-        seen.append({name: sorted(set(value.flatten().tolist())) for name, value in self.values.items()})
-        real(self)
-
-    monkeypatch.setattr(Penalty, "add_to_gradients", watched)
-    return seen
-
-
-def as_float32(value: Decimal) -> float:
-    return float(torch.tensor(float(value)))
-
-
-def test_the_growing_penalty_is_exact_at_every_iteration(
-    bench_of: BenchOf, penalties: list[dict[str, list[float]]]
-) -> None:
-    run_bench(bench_of(greg("greg-1")), None)
-    wanted = [min(Decimal("0.3") * (t // 3 + 1), Decimal(1)) for t in range(4 * 3 + 4)]
-    assert penalties == [{name: [0.0, as_float32(v)] for name in ("conv1.weight", "conv2.weight")} for v in wanted]
-
-
-def test_greg_2_goes_on_from_the_penalty_of_its_pick_phase(
-    bench_of: BenchOf, penalties: list[dict[str, list[float]]]
-) -> None:
-    run_bench(bench_of(greg("greg-2")), None)
-    rising = [min(Decimal("0.02") * (t // 2 + 1), Decimal("0.05")) for t in range(3 * 2)]
-    grows = [min(Decimal("0.05") + Decimal("0.3") * (t // 3 + 1), Decimal(1)) for t in range(4 * 3 + 4)]
-    names = ("conv1.weight", "conv2.weight")
-    picks = [{name: [as_float32(v)] for name in names} for v in rising]
-    pushes = [{name: [as_float32(Decimal("-0.001")), as_float32(v)] for name in names} for v in grows]
-    assert penalties == picks + pushes
-
-
-def test_the_penalty_shrinks_what_goes_so_that_removing_it_changes_little(bench_of: BenchOf) -> None:
-    """GReg's promise (section 3.2), beside one-shot removal of the same filters."""
-    options = {"step": 5.0, "every": "1it", "ceiling": 50.0, "stabilise": "60it", "optimizer": {"lr": 0.005}}
-    bench = bench_of({**blocks("greg-1", retrain="none"), "weights": {"at": "end", "transform": [growing(**options)]}})
-    first, (item,) = rounds(bench)
-    _, weights = item._transformed
-    grown, plain = weights(), first.end().tensors
-    gone = {name: ~mask for name, mask in item.found.items() if not bool(mask.all())}
-    inputs = bench.data.validation.inputs
-
-    def change(tensors: Mapping[str, Tensor]) -> float:
-        load_model(bench.model, tensors)
-        bench.model.eval()
-        with torch.no_grad():
-            before = bench.model(inputs)
-            item.found.apply(bench.model)
-            return float((bench.model(inputs) - before).abs().max())
-
-    for name, mask in gone.items():
-        assert float(grown[MODEL + name][mask].abs().max()) < 0.05 * float(plain[MODEL + name][mask].abs().max())
-    assert change(grown) < 0.05 * change(plain)
-
-
-def test_grown_and_held_on_some_weights_a_quadratic_ends_at_its_fixed_point() -> None:
-    """(H + Λ)⁻¹ H w* with Λ = τ on what goes and another constant on what stays, by the hook itself and plain SGD."""
-    source = torch.Generator().manual_seed(2)
-    root = torch.randn(5, 5, dtype=torch.float64, generator=source)
-    hessian = root @ root.T / 5 + 0.5 * torch.eye(5, dtype=torch.float64)
-    optimum = torch.randn(5, dtype=torch.float64, generator=source)
-    weight = nn.Parameter(optimum.clone())
-    removed = torch.tensor([True, False, True, False, False])
-    ramp = Ramp(Decimal(0), Decimal("0.01"), 2, Decimal("0.8"))
-    hook = GrowingHook(
-        Penalty({"w": weight}), {"w": removed}, ramp, 600, {"kept": -0.1, "ratio": None, "together": True}
-    )
-    optimizer, step = torch.optim.SGD([weight], lr=0.2), 0
-    while not hook.finished(step):
-        hook.before_step(step)
-        optimizer.zero_grad()
-        away = weight - optimum
-        (0.5 * away @ hessian @ away).backward()  # type: ignore[no-untyped-call]
-        hook.penalty.add_to_gradients()
-        optimizer.step()
-        step += 1
-    held = torch.where(removed, 0.8, -0.1).double().diag()
-    expected = torch.linalg.solve(hessian + held, hessian @ optimum)
-    assert step == 160 + 600
-    assert float((weight.detach() - expected).abs().max()) < 1e-7
-
-
 # --- gradual --------------------------------------------------------------------------------------------------------
-
-GRADUAL: Blocks = {"name": "gradual", "from": "2it", "until": "14it", "every": "4it"}
-
-
-def gradual(scope: str = "global", **options: Any) -> Blocks:
-    dynamics = {**GRADUAL, **options}
-    mask = {"criterion": "all", "at": "0it", "sparsity": 0.9, "scope": scope}
-    return blocks("gradual-magnitude", mask=mask, retrain={"until": "end", "dynamics": dynamics})
 
 
 @pytest.fixture
@@ -405,11 +235,7 @@ def test_gradual_masks_follow_the_cubic_path_exactly_and_are_nested(
     distinct = [masks for index, masks in enumerate(moves) if index == 0 or masks is not moves[index - 1]]
     assert [kept(masks) for masks in distinct] == [total, *wanted]
     assert wanted[0] == total
-    assert all(
-        not bool((after[name] & ~before[name]).any())
-        for before, after in zip(distinct, distinct[1:], strict=False)
-        for name in after
-    )
+    assert all(not bool((after[name] & ~before[name]).any()) for before, after in pairwise(distinct) for name in after)
     assert result.receipt.units_asked == kept(result.masks) == keep_count(total, Decimal("0.1")) == wanted[-1]
     assert result.receipt.asked == 0.9
     assert all(bool((result.tensors[name][~mask] == 0).all()) for name, mask in result.masks.items())
@@ -480,129 +306,3 @@ def test_shuffled_weights_of_snip_are_drawn_anew(bench_of: BenchOf) -> None:
     for name, mask in item.masks.items():
         assert bool((start[name][mask] != w0[name][mask]).all())
         assert float(start[name][mask].std()) == pytest.approx(float(w0[name].std()), rel=0.6)
-
-
-# --- storage --------------------------------------------------------------------------------------------------------
-
-TRIALS: dict[str, Blocks] = {
-    "dense": blocks("dense"),
-    "random": blocks("random", conv=True),
-    "magnitude-after-training": blocks("magnitude-after-training", retrain={"steps": "4it"}),
-    "lottery-ticket": blocks("lottery-ticket", rounds=3),
-    "late-rewinding": blocks("late-rewinding", rounds=2, weights={"at": "5it"}),
-    "learning-rate-rewinding": blocks("learning-rate-rewinding", rounds=2, retrain={"clock": "end-5it"}),
-    "force": scored("force", 3) | {"retrain": {"until": "end", "clock": "0it"}},
-    "greg-1": greg("greg-1"),
-    "greg-2": greg("greg-2"),
-    "greg-1, ended early": greg("greg-1", ratio=1.0),
-    "gradual": gradual(),
-    "gradual with its control": {**gradual(), "mask": {**gradual()["mask"], "control": "random"}},
-    "scratch-e": blocks("scratch-e", conv=True),
-    "snip recalibrated": blocks(
-        "snip", conv=True, weights={"at": "end", "transform": ["batchnorm-recalibrate"]}, retrain="none"
-    ),
-    "two transforms in two rounds": {
-        **greg("greg-1", retrain={"steps": "4it", "schedule": "constant"}),
-        "weights": {"at": "4it", "transform": ["reinit", growing(), "batchnorm-recalibrate", growing(step=0.5)]},
-        "rounds": 2,
-    },
-}
-
-
-def figures(result: Result) -> Any:
-    return (*hashes(result), result.metrics, [(item.metrics, item.mask_sha256) for item in result.rounds])
-
-
-@pytest.mark.parametrize("trial", TRIALS)
-def test_a_result_does_not_depend_on_what_was_stored(bench_of: BenchOf, tmp_path: Path, trial: str) -> None:
-    raw = TRIALS[trial]
-    nowhere = run_bench(bench_of(raw), None)
-    first, second = run_bench(bench_of(raw), tmp_path), run_bench(bench_of(raw), tmp_path)
-    assert figures(nowhere) == figures(first) == figures(second)
-    assert nowhere.steps == first.steps
-    assert first.steps[1] == 0
-    assert second.steps == (0, first.steps[0])
-    assert first.metrics["steps_trained"] == first.steps[0]
-    assert all(bool((first.tensors[name][~mask] == 0).all()) for name, mask in first.masks.items())
-
-
-def test_an_early_end_is_early(bench_of: BenchOf) -> None:
-    """So that the trial above is what its name says."""
-    steps = [run_bench(bench_of(TRIALS[name]), None).steps[0] for name in ("greg-1", "greg-1, ended early")]
-    assert steps[0] - steps[1] == 12
-
-
-@pytest.mark.parametrize("lost", range(6))
-def test_a_trial_that_lost_part_of_its_states_finds_the_same_result(
-    bench_of: BenchOf, tmp_path: Path, lost: int
-) -> None:
-    """Whichever stretches are gone, what is left is used and the rest is trained again."""
-    raw = TRIALS["two transforms in two rounds"]
-    whole = run_bench(bench_of(raw), tmp_path)
-    homes = sorted(path.parent for path in tmp_path.glob("vertices/*/*/step-*"))
-    draw = torch.Generator().manual_seed(lost)
-    for home in sorted(set(homes)):
-        if float(torch.rand((), generator=draw)) < 0.5:
-            home.rename(tmp_path / f"lost-{home.name}")
-    again = run_bench(bench_of(raw), tmp_path)
-    assert hashes(again) == hashes(whole)
-    assert again.steps[0] <= whole.steps[0]
-
-
-def test_trials_of_different_rounds_share_those_that_they_have_in_common(bench_of: BenchOf, tmp_path: Path) -> None:
-    two = run_bench(bench_of(blocks("lottery-ticket", rounds=2)), tmp_path)
-    three = run_bench(bench_of(blocks("lottery-ticket", rounds=3)), tmp_path)
-    length = 2 * EPOCH
-    assert (two.steps, three.steps) == ((3 * length, 0), (length, 3 * length))
-    assert [item.mask_sha256 for item in three.rounds[:2]] == [item.mask_sha256 for item in two.rounds]
-    assert three.metrics["steps_trained"] == 4 * length
-    assert hashes(three) == hashes(run_bench(bench_of(blocks("lottery-ticket", rounds=3)), None))
-
-
-def test_trials_of_different_paradigms_share_their_first_training(bench_of: BenchOf, tmp_path: Path) -> None:
-    run_bench(bench_of(blocks("fine-tune", retrain={"steps": "4it"})), tmp_path)
-    late = run_bench(bench_of(renda("weight-rewinding", 5)), tmp_path)
-    assert late.steps == (5, 18)  # step 13 is replayed from a stored one, which counts as shared
-    assert hashes(late) == hashes(run_bench(bench_of(renda("weight-rewinding", 5)), None))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"task": {**SMALL["task"], "seed": 4}},
-        {"train": {"steps": "19it"}},
-        {"train": {"steps": "2ep", "batch": 64}},
-        {"train": {"steps": "2ep", "optimizer": {"lr": 0.05}}},
-        {"train": {"steps": "2ep", "init": "xavier"}},
-        {"task": {"model": {"name": "mlp", "hidden": [20, 13]}, "seed": 3}},
-    ],
-)
-def test_what_changes_the_first_training_shares_nothing(bench_of: BenchOf, tmp_path: Path, change: Blocks) -> None:
-    run_bench(bench_of(blocks("magnitude-after-training", retrain={"steps": "2it"})), tmp_path)
-    other = blocks("magnitude-after-training", retrain={"steps": "2it"}, **change)
-    stored, nowhere = run_bench(bench_of(other), tmp_path), run_bench(bench_of(other), None)
-    assert stored.steps[1] == 0
-    assert figures(stored) == figures(nowhere)
-
-
-def test_a_run_leaves_the_random_state_and_the_threads_of_its_caller_alone(bench_of: BenchOf) -> None:
-    raw = blocks("snip")
-    raw["train"] = {"steps": "2it", "threads": 2}
-    torch.manual_seed(5)
-    wanted = torch.rand(3)
-    torch.manual_seed(5)
-    run_bench(bench_of(raw), None)
-    assert torch.equal(torch.rand(3), wanted)
-    assert torch.get_num_threads() == 1
-
-
-def test_a_trial_that_diverges_says_so_and_stores_nothing_of_it(bench_of: BenchOf, tmp_path: Path) -> None:
-    from prune_search.trial.run import TrialError
-
-    raw = blocks("fine-tune", retrain={"steps": "4it"})
-    raw["train"] = {"steps": "2ep", "optimizer": {"lr": 1e30}}
-    for _ in range(2):
-        with pytest.raises(TrialError, match="the loss is") as failed:
-            run_bench(bench_of(raw), tmp_path)
-        assert failed.value.kind == "nan"
-    assert list(tmp_path.glob("vertices/*/*/step-*")) == []

@@ -90,12 +90,18 @@ class Penalty:
 
     def add_to_gradients(self) -> None:
         """grad += λ ⊙ w."""
-        names = [name for name in self.values if self.parameters[name].grad is not None]
-        if names:
+        gradients: list[Tensor] = []
+        weights: list[Tensor] = []
+        values: list[Tensor] = []
+        for name, value in self.values.items():
+            weight = self.parameters[name]
+            if weight.grad is not None:
+                gradients.append(weight.grad)
+                weights.append(weight)
+                values.append(value)
+        if gradients:
             with torch.no_grad():
-                gradients = [self.parameters[name].grad for name in names]
-                weights = [self.parameters[name] for name in names]
-                torch._foreach_addcmul_(gradients, weights, [self.values[name] for name in names])
+                torch._foreach_addcmul_(gradients, weights, values)
 
 
 class GrowingHook:
@@ -218,8 +224,7 @@ def growing_penalty(setting: Setting, **options: Any) -> Phase:
 
     def hooks() -> list[Hook]:
         parameters = dict(setting.network.model.named_parameters())
-        masks = setting.masks or {}
-        removed = {name: ~masks[name] for name in setting.layers}
+        removed = {name: ~setting.masks[name] for name in setting.layers} if setting.masks is not None else {}
         stop = {
             "kept": options["kept"],
             "ratio": options["ratio"] if structured else None,

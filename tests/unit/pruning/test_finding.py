@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -125,7 +126,7 @@ def test_what_an_earlier_round_removed_stays_removed_though_its_weight_has_grown
 def test_the_network_is_left_as_it_was(mode: str, iterations: int) -> None:
     model = network(dropout=0.3)
     model.train()
-    model[1].eval()  # type: ignore[operator, index]
+    model[1].eval()  # type: ignore[index]
     before, modes = copy.deepcopy(model.state_dict()), [module.training for module in model.modules()]
     found(model, rule("snip", {"iterations": iterations, "mode": mode}), "0.9")
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -154,7 +155,7 @@ def test_layers_that_draw_depend_on_the_seed_alone_and_move_no_draw_outside() ->
     assert torch.equal(after, torch.rand(3))
     torch.manual_seed(77)
     assert found(model, rule("snip"), "0.9").sha256 == first.sha256
-    model[3].p = 0.0  # type: ignore[index, union-attr]
+    model[3].p = 0.0  # type: ignore[index]
     assert found(model, rule("snip"), "0.9").sha256 != first.sha256
 
 
@@ -176,7 +177,7 @@ def test_nested_iterations_only_remove_and_others_bring_back() -> None:
         last = find_mask(model, asked, Decimal("0.05"), None, Evidence(watched, OUTPUT, 5, 1))
         seen.append(last)
         assert [kept(masks) for masks in seen[1:]] == [int(step * total(model) + 0.5) for step in steps]
-        back = sum(int((b[n] & ~a[n]).sum()) for a, b in zip(seen[1:], seen[2:], strict=False) for n in a)
+        back = sum(int((b[n] & ~a[n]).sum()) for a, b in pairwise(seen[1:]) for n in a)
         assert (back == 0) is nested
 
 

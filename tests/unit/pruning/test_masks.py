@@ -86,7 +86,7 @@ def test_masked_weights_become_plus_zero_whatever_they_were_and_nothing_else_cha
 
 
 def test_a_mask_of_a_layer_that_is_not_there_is_refused() -> None:
-    with pytest.raises(KeyError, match="9.weight"):
+    with pytest.raises(KeyError, match=r"9\.weight"):
         MaskSet({"9.weight": torch.ones(2, 2, dtype=torch.bool)}).apply(two_layers())
 
 

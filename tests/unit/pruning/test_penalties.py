@@ -97,7 +97,7 @@ def growing(layers: dict[str, tuple[nn.Parameter, Tensor]], **stop: Any) -> Grow
 def values(hook: GrowingHook, name: str, removed: bool = True) -> float:
     mask = hook.removed[name] if removed else ~hook.removed[name]
     (value,) = set(hook.penalty.values[name][mask].tolist())
-    return value
+    return float(value)
 
 
 def test_the_penalty_grows_on_what_goes_is_held_and_then_is_finished() -> None:

@@ -14,17 +14,24 @@ from prune_search.pruning.masks import Pool
 from prune_search.pruning.scopes.erdos_renyi import densities
 from prune_search.recipe.axes import SCOPES
 
-LENET_300_100 = [(300, 784), (100, 300), (10, 100)]
-RESNET_LIKE = [(16, 3, 3, 3), (16, 16, 3, 3), (32, 16, 3, 3), (64, 32, 3, 3), (64, 64, 3, 3), (10, 64)]
-NETWORKS = {"lenet": LENET_300_100, "resnet": RESNET_LIKE, "one layer": [(7, 5)], "equal": [(8, 8)] * 3}
+Shapes = list[tuple[int, ...]]
+
+LENET_300_100: Shapes = [(300, 784), (100, 300), (10, 100)]
+RESNET_LIKE: Shapes = [(16, 3, 3, 3), (16, 16, 3, 3), (32, 16, 3, 3), (64, 32, 3, 3), (64, 64, 3, 3), (10, 64)]
+NETWORKS: dict[str, Shapes] = {
+    "lenet": LENET_300_100,
+    "resnet": RESNET_LIKE,
+    "one layer": [(7, 5)],
+    "equal": [(8, 8)] * 3,
+}
 SPARSITIES = ["0", "0.1", "0.5", "0.8", "0.9", "0.95", "0.99", "0.999"]
 
 
-def layers(shapes: list[tuple[int, ...]]) -> list[LayerUnits]:
+def layers(shapes: Shapes) -> list[LayerUnits]:
     return [LayerUnits(f"layer{i}", shape, math.prod(shape), math.prod(shape)) for i, shape in enumerate(shapes)]
 
 
-def pools(scope: str, shapes: list[tuple[int, ...]], sparsity: str) -> list[Pool]:
+def pools(scope: str, shapes: Shapes, sparsity: str) -> list[Pool]:
     found: list[Pool] = SCOPES[scope].make(layers(shapes), 1 - Decimal(sparsity))
     return found
 
@@ -35,7 +42,7 @@ def relative(scope: str, shape: tuple[int, ...]) -> Fraction:
     return Fraction(sum(sides), math.prod(sides))
 
 
-def slow_densities(scope: str, shapes: list[tuple[int, ...]], share: Fraction) -> list[float]:
+def slow_densities(scope: str, shapes: Shapes, share: Fraction) -> list[float]:
     """min(1, ε r_l) with Σ min(1, ε r_l) n_l = k Σ n_l, ε by bisection instead of by the papers' elimination."""
     raw, sizes = [relative(scope, shape) for shape in shapes], [math.prod(shape) for shape in shapes]
     low, high = Fraction(0), 1 / min(raw)

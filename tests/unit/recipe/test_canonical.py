@@ -1,4 +1,4 @@
-"""The canonical form and the key: every default written out, one form for one meaning, and a key that sees all of it."""
+"""The canonical form and the key: every default written out, one form for one meaning, and a key of all of it."""
 
 from __future__ import annotations
 
@@ -204,7 +204,9 @@ def test_a_users_own_model_and_data_stand_as_they_are_written() -> None:
     assert task == {"model": "my.code:Net.build", "data": "mine:data", "seed": 0}
 
 
-@pytest.mark.parametrize("text", ["a:b:c", ":f", "m:", "a b:f", "m.:f", "../m:f", "m:f()", "m:f\n", "é:f", "m" * 500 + ":f"])
+@pytest.mark.parametrize(
+    "text", ["a:b:c", ":f", "m:", "a b:f", "m.:f", "../m:f", "m:f()", "m:f\n", "é:f", "m" * 500 + ":f"]
+)
 def test_what_names_no_factory_is_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"task\.model: .* is not of the form package\.module:factory"):
         recipe(PLAIN, task={"model": text})
@@ -250,8 +252,11 @@ def test_a_named_value_without_options_is_named_by_its_word() -> None:
 
 RICH = """
 task: {data: fashion-mnist, model: {name: mlp, hidden: [30, 20]}, seed: 3}
-train: {steps: 4ep20it, optimizer: {nesterov: true}, schedule: {name: cosine, floor: 0.1, warmup: 5%}, augment: {name: crop-flip}}
-mask: {at: end, prepare: rising-penalty, criterion: snip, score: {per_class: 3}, sparsity: {per_round: 0.2}, control: shuffle}
+train:
+  {steps: 4ep20it, optimizer: {nesterov: true}, schedule: {name: cosine, floor: 0.1, warmup: 5%}, augment: crop-flip}
+mask:
+  {at: end, prepare: rising-penalty, criterion: snip, score: {per_class: 3}, sparsity: {per_round: 0.2},
+   control: random}
 weights: {at: prepared, transform: [{name: growing-penalty}, reinit]}
 retrain: {steps: 2ep, clock: {hold: 0.01}}
 rounds: 3

@@ -78,7 +78,8 @@ def test_every_preset_has_its_timeline_here() -> None:
         ("mask: {at: 2ep, criterion: magnitude, sparsity: 0.5}, weights: {at: mask}, retrain: none", 200),
         ("mask: {at: 0it, criterion: magnitude, sparsity: 0.5}, weights: {at: end}, retrain: none", 1000),
         (
-            "mask: {at: 2ep, prepare: rising-penalty, criterion: l1, sparsity: 0.5}, weights: {at: prepared}, retrain: none",
+            "mask: {at: 2ep, prepare: rising-penalty, criterion: l1, sparsity: 0.5}, "
+            "weights: {at: prepared}, retrain: none",
             200,
         ),
     ],
@@ -112,7 +113,8 @@ def test_a_held_rate_is_that_rate_and_takes_the_data_after_the_clock() -> None:
 
 
 def test_hold_final_is_the_rate_of_the_last_update() -> None:
-    text = f"train: {{schedule: one-cycle}}, {AFTER}, weights: {{at: end}}, retrain: {{steps: 1ep, clock: {{hold: final}}}}"
+    retrain = "retrain: {steps: 1ep, clock: {hold: final}}"
+    text = f"train: {{schedule: one-cycle}}, {AFTER}, weights: {{at: end}}, {retrain}"
     with pytest.raises(UserError, match="under a thousandth of the peak"):
         timeline(text)
     cosine = text.replace("one-cycle", "{name: cosine, floor: 0.2}")
@@ -189,17 +191,20 @@ CLOCK = "of the training clock (train.steps is 1000it, an epoch 100it)"
             "8ep from the clock's 300it goes past its end (1000it)",
         ),
         (
-            "mask: {at: 0it, criterion: all, sparsity: 0.5}, weights: {at: 0it}, retrain: {steps: 0it, dynamics: gradual}",
+            "mask: {at: 0it, criterion: all, sparsity: 0.5}, weights: {at: 0it}, "
+            "retrain: {steps: 0it, dynamics: gradual}",
             "retrain",
             "has no steps in which its dynamics could move the mask",
         ),
         (
-            f"train: {{schedule: {{name: cosine, warmup: 11ep}}}}, {AFTER}, weights: {{at: 0it}}, retrain: {{until: end}}",
+            f"train: {{schedule: {{name: cosine, warmup: 11ep}}}}, {AFTER}, "
+            "weights: {at: 0it}, retrain: {until: end}",
             "train.schedule.warmup",
             "'11ep' is iteration 1100, past the end of a clock of 1000 iterations",
         ),
         (
-            f"{AFTER}, weights: {{at: 0it}}, retrain: {{steps: 1ep, schedule: {{name: step, at: [50%], rates: [1, 1, 1]}}}}",
+            f"{AFTER}, weights: {{at: 0it}}, "
+            "retrain: {steps: 1ep, schedule: {name: step, at: [50%], rates: [1, 1, 1]}}",
             "retrain.schedule.rates",
             "must hold 2 rates, one more than there are places (got 3)",
         ),

@@ -25,7 +25,7 @@ rounds:  {hole: int, low: 1, high: 11}
 search:  {sampler: tpe, scheduler: none, trials: 40, concurrency: 2, objectives: [maximize val/accuracy, maximize sparsity], seed: 0}
 """  # noqa: E501 - as in the specification
 
-# The paradigms of the specification that are registered.
+# Every paradigm of the specification. Those that are not registered yet are tested when they are.
 PARADIGMS = """
 dense:                                         # control
   mask: {at: end, criterion: all, sparsity: 0}
@@ -62,9 +62,21 @@ learning-rate-rewinding:
   weights: {at: end}
   retrain: {until: end, clock: end-4ep}
   rounds: 11
+early-bird:
+  mask: {at: {stable: mask-distance, below: 0.1, window: 5ep, latest: 50%}, criterion: batchnorm-scale, sparsity: 0.5, scope: global, granularity: channel}
+  weights: {at: mask}                          # k2 = k1, wherever that was found
+  retrain: {until: end, clock: mask}
 snip:
   mask: {at: 0it, criterion: snip, score: {batches: 1, loss: cross-entropy, mode: train}, sparsity: 0.95, scope: global}
   weights: {at: 0it}                           # the TensorFlow reference: transform: [reinit]
+  retrain: {until: end, clock: 0it}
+grasp:
+  mask: {at: 0it, criterion: {name: grasp, temperature: 200}, score: {per_class: 10}, sparsity: 0.95, scope: global}
+  weights: {at: 0it}
+  retrain: {until: end, clock: 0it}
+synflow:
+  mask: {at: 0it, criterion: {name: synflow, dtype: float64}, score: {iterations: 100, path: exponential, nested: true, mode: eval}, sparsity: 0.98, scope: global}
+  weights: {at: 0it}
   retrain: {until: end, clock: 0it}
 force:                                         # snip, iterated, not nested
   mask: {at: 0it, criterion: snip, score: {iterations: 60, path: exponential, nested: false}, sparsity: 0.99, scope: global}
@@ -86,10 +98,83 @@ gradual-magnitude:
   mask: {at: 0it, criterion: all, sparsity: 0.9, scope: global}         # everything is kept at k1
   weights: {at: 0it}
   retrain: {until: end, clock: 0it, dynamics: {name: gradual, criterion: magnitude, path: cubic, from: 5%, until: 75%, every: 100it}}
+set:
+  mask: {at: 0it, criterion: random, sparsity: 0.9, scope: er}
+  weights: {at: 0it}
+  retrain: {until: end, clock: 0it, dynamics: {name: set, drop: 0.3, every: 1ep, until: end}}
+rigl:
+  mask: {at: 0it, criterion: random, sparsity: 0.9, scope: erk}
+  weights: {at: 0it}
+  retrain: {until: end, clock: 0it, dynamics: {name: rigl, drop: 0.3, anneal: cosine, every: 100it, until: 75%}}
+snfs:
+  mask: {at: 0it, criterion: random, sparsity: 0.95, scope: uniform}
+  weights: {at: 0it}
+  retrain: {until: end, clock: 0it, dynamics: {name: snfs, drop: 0.5, anneal: cosine, to: 0.005, every: 1ep}}
+deepr:
+  mask: {at: 0it, criterion: random, sparsity: 0.9, scope: erk}
+  weights: {at: 0it}
+  retrain: {until: end, clock: 0it, dynamics: {name: deepr, alpha: 1.0e-4, temperature: 1.0e-5}}
+gibbs:
+  mask: {at: 0it, criterion: all, sparsity: 0.9, scope: uniform}
+  weights: {at: 0it}
+  retrain: {until: end, clock: 0it, dynamics: {name: gibbs, hamiltonian: weight, beta: {path: exponential, from: 1.0, to: 1.0e+4, until: 64%}, coupling: 1.0, finish: deterministic}}
+edge-popup:
+  train: {steps: 0it, init: signed-constant}
+  mask: {at: 0it, criterion: {name: edge-popup, steps: 10ep, optimizer: {name: sgd, lr: 0.1, momentum: 0.9, weight_decay: 1.0e-4}, schedule: cosine}, sparsity: 0.5, scope: uniform}
+  weights: {at: 0it}
+  retrain: none
+supermask:
+  train: {steps: 0it}
+  mask: {at: 0it, criterion: {name: supermask, steps: 10ep, optimizer: {name: sgd, lr: 100.0}, sign_constant: true}, sparsity: learned, scope: learned}
+  weights: {at: 0it}
+  retrain: none
+gumbel-mask:                                   # Optimal Eye Surgeon
+  train: {steps: 0it}
+  mask: {at: 0it, criterion: {name: gumbel, temperature: 0.2, kl: 1.0e-9, steps: 2000it, optimizer: {name: adam, lr: 0.01}}, sparsity: 0.95, scope: global}
+  weights: {at: 0it}
+  retrain: {steps: 1500it, clock: {hold: 0.01}}
 scratch-e:
   mask: {at: end, criterion: l1, sparsity: 0.5, scope: uniform, granularity: filter}
   weights: {at: 0it, transform: [reinit]}
   retrain: {until: end, clock: 0it}
+scratch-b:
+  mask: {at: end, criterion: l1, sparsity: 0.5, scope: uniform, granularity: filter}
+  weights: {at: 0it, transform: [reinit]}
+  retrain: {steps: {same_flops_as: train, at_most: 2.0}, clock: 0it, stretch: true}
+obs:
+  mask: {at: end, criterion: {name: obs, block: 256, damping: 1.0e-4}, score: {batches: 16}, sparsity: 0.5, scope: uniform}
+  weights: {at: end, transform: [obs-compensation]}
+  retrain: {steps: 1ep, clock: {hold: final}}
+thinet:
+  mask: {at: end, criterion: {name: output-reconstruction, samples: 1000}, sparsity: 0.5, scope: {name: uniform, order: sequential}, granularity: channel}
+  weights: {at: end, transform: [least-squares-reconstruction]}
+  retrain: {steps: 2ep, clock: {hold: final}}
+sbp-sr:
+  task: {model: {name: resnet-20, residual_scale: inverse-sqrt-depth}}
+  train: {init: {name: edge-of-chaos, sigma_b: 0.0}}
+  mask: {at: 0it, criterion: snip, sparsity: 0.99, scope: global}
+  weights: {at: 0it, transform: [edge-of-chaos-rescale]}
+  retrain: {until: end, clock: 0it}
+constrained-rl:
+  mask: {at: end, criterion: magnitude, sparsity: {by: scope}, scope: {name: ppo-lagrangian, budget: {parameters: 0.1}, episodes: 1000, reward_steps: 32it}}
+  weights: {at: end}
+  retrain: {steps: 5ep, clock: {hold: final}}
+fuse-init:
+  mask: {at: end, criterion: last, sparsity: {layers: 1}, granularity: layer}
+  weights: {at: end, transform: [{name: fuse, ridge: 1.0e-6, samples: 5000}]}
+  retrain: {until: end, clock: 0it}
+  rounds: 3
+functional-prior:
+  train: {init: {name: functional-prior, gp: {kernel: rbf, lengthscale: 0.6}}, optimizer: {name: sgd, lr: 0.1, weight_decay: from-prior}}
+  mask: {at: 0it, criterion: snip, sparsity: 0.9, scope: global}
+  weights: {at: 0it}
+  retrain: {until: end, clock: 0it}
+deep-inverse-prior:
+  task: {data: {name: denoise, picture: china, sigma: 0.1, validate: held-out-pixels}, model: skip-net}
+  mask: {at: end, criterion: magnitude, sparsity: {per_round: 0.2}, scope: global}
+  weights: {at: 0it}
+  retrain: {until: end, clock: 0it}
+  rounds: 8
 control-shuffle:                               # the same densities, another mask
   mask: {at: 0it, criterion: snip, sparsity: 0.9, scope: global, control: shuffle}     # or: invert, random (see Control)
   weights: {at: 0it, transform: [reinit]}
@@ -99,7 +184,11 @@ control-shuffle:                               # the same densities, another mas
 TEXTS: dict[str, dict[str, Any]] = load(PARADIGMS, mapping=True)
 
 
-@pytest.mark.parametrize("name", TEXTS)
+def test_every_preset_is_in_the_specification() -> None:
+    assert set(axes.PRESETS) <= set(TEXTS)
+
+
+@pytest.mark.parametrize("name", sorted(set(TEXTS) & set(axes.PRESETS)))
 def test_a_preset_is_what_the_specification_says(name: str) -> None:
     assert Recipe.read(axes.PRESETS[name].make()).canonical == Recipe.read(TEXTS[name]).canonical
 

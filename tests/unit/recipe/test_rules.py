@@ -79,7 +79,8 @@ def read(text: str) -> Recipe:
             "must be end with train.from, which gives w(K) and no earlier weights (got '0it')",
         ),
         (
-            "train: {from: w.safetensors}, mask: {at: 50%, criterion: magnitude, sparsity: 0.5}, weights: {at: end}, retrain: none",
+            "train: {from: w.safetensors}, mask: {at: 50%, criterion: magnitude, sparsity: 0.5}, "
+            "weights: {at: end}, retrain: none",
             "mask.at",
             "must be end with train.from, which gives w(K) and no earlier weights (got '50%')",
         ),
@@ -130,8 +131,8 @@ def read(text: str) -> Recipe:
             "must be 1 with retrain.dynamics (got 2)",
         ),
         (
-            f"train: {{init: as-built}}, {MAGNITUDE}, weights: {{at: 0it, transform: [batchnorm-recalibrate, reinit]}}, "
-            "retrain: {until: end}",
+            f"train: {{init: as-built}}, {MAGNITUDE}, "
+            "weights: {at: 0it, transform: [batchnorm-recalibrate, reinit]}, retrain: {until: end}",
             "weights.transform.1",
             "reinit needs a train.init that draws (got 'as-built')",
         ),
@@ -164,25 +165,25 @@ def test_an_impossible_combination_is_refused_in_one_sentence(text: str, path: s
             "true is part of schema 1, but this version does not know it yet",
         ),
         (
-            f"mask: {{at: {{stable: mask-distance}}, criterion: magnitude, sparsity: 0.5}}, {TAIL}",
+            f"mask: {{at: {{stable: nothing}}, criterion: magnitude, sparsity: 0.5}}, {TAIL}",
             "mask.at.stable",
-            "'mask-distance' is not one of (nothing registered yet)",
+            "'nothing' is not one of ",
         ),
         (
             f"mask: {{at: 0it, criterion: magnitude, sparsity: 0.5, prepare: reinit}}, {TAIL}",
             "mask.prepare",
-            "'reinit' is not one of rising-penalty",
+            "'reinit' is not one of ",
         ),
         (
             f"{MAGNITUDE}, weights: {{at: 0it, transform: [rising-penalty]}}, retrain: none",
             "weights.transform.0",
-            "'rising-penalty' is not one of batchnorm-recalibrate, growing-penalty, reinit",
+            "'rising-penalty' is not one of ",
         ),
         (
-            f"mask: {{at: 0it, criterion: all, sparsity: 0.9}}, weights: {{at: 0it}}, "
+            "mask: {at: 0it, criterion: all, sparsity: 0.9}, weights: {at: 0it}, "
             "retrain: {until: end, dynamics: {name: gradual, criterion: all}}",
             "retrain.dynamics.criterion",
-            "'all' is not one of l1, magnitude, random, snip",
+            "'all' is not one of ",
         ),
         (
             f"mask: {{at: 0it, criterion: magnitude, sparsity: 0.5, score: {{batches: 1, per_class: 2}}}}, {TAIL}",
@@ -194,9 +195,9 @@ def test_an_impossible_combination_is_refused_in_one_sentence(text: str, path: s
         (f"{MAGNITUDE}, {TAIL}, schema: '1'", "schema", "must be 1 (got '1')"),
         (f"{MAGNITUDE}, {TAIL}, schema: true", "schema", "must be 1 (got True)"),
         (
-            f"mask: {{at: 0it, criterion: magnitude, granularity: '2:4'}}, {TAIL}",
+            f"mask: {{at: 0it, criterion: magnitude, sparsity: 0.5, granularity: '2:x'}}, {TAIL}",
             "mask.granularity",
-            "'n-of-m' is not one of ",
+            "'2:x' is not one of ",
         ),
     ],
 )
@@ -215,9 +216,9 @@ def test_what_no_draw_can_cure_is_of_form(text: str, path: str, message: str) ->
         f"mask: {{at: 0it, criterion: all, sparsity: 0}}, {TAIL}",
         f"mask: {{at: 0it, criterion: all, sparsity: {{per_round: 0}}}}, {TAIL}",
         f"{MAGNITUDE}, {TAIL}, rounds: 1000",
-        "mask: {at: end, prepare: rising-penalty, criterion: magnitude, sparsity: 0.5}, weights: {at: 0it}, retrain: none",
+        "mask: {at: end, prepare: rising-penalty, criterion: l1, sparsity: 0.5}, weights: {at: 0it}, retrain: none",
         f"train: {{from: w.safetensors}}, {MAGNITUDE}, weights: {{at: mask}}, retrain: none",
-        f"train: {{init: as-built}}, {MAGNITUDE}, weights: {{at: 0it, transform: [batchnorm-recalibrate]}}, retrain: none",
+        f"train: {{init: as-built}}, {MAGNITUDE}, weights: {{at: end, transform: batchnorm-recalibrate}}, retrain: none",
     ],
 )
 def test_what_makes_sense_is_allowed(text: str) -> None:
@@ -241,8 +242,9 @@ def entries() -> Iterator[None]:
         axis.register(name, summary="for this test", **declared)(lambda: None)
         made.append((axis, name))
 
-    kept = {"n": Option(Integer(1, 64)), "m": Option(Integer(1, 64))}
-    add(axes.GRANULARITIES, "n-of-m", options=kept, fixed_sparsity=lambda n, m: 1 - n / m)
+    if "n-of-m" not in axes.GRANULARITIES:
+        kept = {"n": Option(Integer(1, 64)), "m": Option(Integer(1, 64))}
+        add(axes.GRANULARITIES, "n-of-m", options=kept, fixed_sparsity=lambda n, m: 1 - n / m)
     add(axes.CRITERIA, "filters-only", granularities=("filter",))
     add(axes.CRITERIA, "learns", sparsity=("learned",))
     add(axes.SCOPES, "filters-scope", granularities=("filter",), sparsity=("by",))

@@ -28,8 +28,10 @@ def refused(text: str) -> list[str]:
 
 
 def test_what_is_left_out_has_defaults() -> None:
-    assert read("") == read("{}") == {
-        "sampler": {"name": "tpe", "startup": 10},
+    defaults = read("")
+    assert defaults == read("{}")
+    assert defaults.pop("sampler")["name"] == "tpe"
+    assert defaults == {
         "scheduler": "none",
         "trials": 24,
         "concurrency": 2,
@@ -90,7 +92,7 @@ def test_an_objective_is_a_direction_and_a_metric(written: str, canonical: tuple
         ("maximize", "must be maximize METRIC or minimize METRIC (got 'maximize')"),
         ("maximize val/accuracy now", "must be maximize METRIC or minimize METRIC (got 'maximize val/accuracy now')"),
         ("maximise sparsity", "'maximise' is not one of maximize, minimize (did you mean 'maximize'?)"),
-        ("maximize val/acuracy", "'val/acuracy' is not one of collapsed, sparsity, steps_trained, val/accuracy, val/loss (did"),
+        ("maximize val/acuracy", "'val/acuracy' is not one of "),
         ("maximize test/accuracy", "'test/accuracy' is measured on test data, which a search never sees"),
         ("maximize test/anything", "'test/anything' is measured on test data, which a search never sees"),
         ("3", "must be maximize METRIC or minimize METRIC (got 3)"),
@@ -185,7 +187,9 @@ def test_a_constraint_is_a_text(written: str) -> None:
 
 @pytest.fixture
 def held_out() -> Iterator[str]:
-    axes.METRICS.register("for-this-test", summary="measured on test data under another name", split="test")(lambda m: 0.0)
+    axes.METRICS.register("for-this-test", summary="measured on test data under another name", split="test")(
+        lambda m: 0.0
+    )
     yield "for-this-test"
     axes.METRICS.withdraw("for-this-test")
 
@@ -200,8 +204,11 @@ def test_a_metric_that_is_measured_on_test_data_is_refused_whatever_it_is_called
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{sampler: tpee}", "search.sampler: 'tpee' is not one of gp, nsga2, random, tpe (did you mean 'tpe'?)"),
-        ("{sampler: {name: random, startup: 3}}", "search.sampler.startup: is no key of search.sampler; it takes no options"),
+        ("{sampler: tpee}", "search.sampler: 'tpee' is not one of "),
+        (
+            "{sampler: {name: random, startup: 3}}",
+            "search.sampler.startup: is no key of search.sampler; it takes no options",
+        ),
         ("{scheduler: asha2}", "search.scheduler: 'asha2' is not one of "),
         ("{trials: 0}", "search.trials: must be a whole number from 1 to 100000 (got 0)"),
         ("{trials: 1000000}", "search.trials: must be a whole number from 1 to 100000 (got 1000000)"),

@@ -94,7 +94,12 @@ def drawn(text: str, share: float = 0.0, **options: int) -> tuple[Drawn, dict[st
         ("train.steps", "{hole: uniform, low: 0ep, high: 1ep}", ("uniform", 0.0, 1.0, False, None), "214it"),
         ("train.steps", "{hole: loguniform, low: 1ep, high: 9ep}", ("uniform", 1.0, 9.0, True, None), "5ep"),
         ("train.steps", "{hole: uniform, low: 500it, high: 1500it}", ("integer", 500, 1500, False, 1), "1000it"),
-        ("train.steps", "{hole: uniform, low: 0it, high: 1000it, step: 100}", ("integer", 0, 1000, False, 100), "500it"),
+        (
+            "train.steps",
+            "{hole: uniform, low: 0it, high: 1000it, step: 100}",
+            ("integer", 0, 1000, False, 100),
+            "500it",
+        ),
         ("train.steps", "{hole: loguniform, low: 10it, high: 1000it}", ("integer", 10, 1000, True, 1), "505it"),
         ("train.steps", "{hole: uniform, low: 1ep71it, high: 1ep571it}", ("integer", 500, 1000, False, 1), "750it"),
         ("train.steps", "{hole: int, low: 71it, high: 1ep71it}", ("integer", 71, 500, False, 1), "286it"),
@@ -103,7 +108,12 @@ def drawn(text: str, share: float = 0.0, **options: int) -> tuple[Drawn, dict[st
         ("weights.at", "{hole: uniform, low: 0.1%, high: 0.2%}", ("uniform", 0.1, 0.2, False, None), "0.15%"),
         ("weights.at", "{hole: int, low: end-5ep, high: end-1ep}", ("integer", 1, 5, False, 1), "end-3ep"),
         ("weights.at", "{hole: uniform, low: end-20%, high: end-10%}", ("uniform", 10.0, 20.0, False, None), "end-15%"),
-        ("weights.at", "{hole: uniform, low: end-300it, high: end-100it}", ("integer", 100, 300, False, 1), "end-200it"),
+        (
+            "weights.at",
+            "{hole: uniform, low: end-300it, high: end-100it}",
+            ("integer", 100, 300, False, 1),
+            "end-200it",
+        ),
         # The end is no steps back in the unit of the other bound.
         ("weights.at", "{hole: int, low: end-4ep, high: end}", ("integer", 0, 4, False, 1), "end-2ep"),
         ("weights.at", "{hole: uniform, low: end-10%, high: end}", ("uniform", 0.0, 10.0, False, None), "end-5%"),
@@ -135,14 +145,20 @@ def test_no_step_back_from_the_end_is_the_end(hole: str) -> None:
 
 @pytest.mark.parametrize(
     ("task", "batch", "steps"),
-    [("fashion-mnist", 128, "2ep215it"), ("fashion-mnist", 64, "2ep430it"), ("digits", 128, "2ep5it"), ("my.code:data", 128, "2ep50it")],
+    [
+        ("fashion-mnist", 128, "2ep215it"),
+        ("fashion-mnist", 64, "2ep430it"),
+        ("digits", 128, "2ep5it"),
+        ("my.code:data", 128, "2ep50it"),
+    ],
 )
 @pytest.mark.parametrize("batch_is_a_hole", [False, True])
 def test_a_draw_between_epochs_is_rounded_to_an_iteration_of_the_drawn_batch(
     task: str, batch: int, steps: str, batch_is_a_hole: bool
 ) -> None:
     written = f"{{hole: choice, of: [1, {batch}]}}" if batch_is_a_hole else batch
-    text = f"preset: snip\ntrain: {{steps: {{hole: uniform, low: 2ep, high: 3ep}}, batch: {written}}}\ntask: {{data: '{task}'}}"
+    steps_hole = "{hole: uniform, low: 2ep, high: 3ep}"
+    text = f"preset: snip\ntrain: {{steps: {steps_hole}, batch: {written}}}\ntask: {{data: '{task}'}}"
     point, _ = drawn(text, share=0.501, train__batch=1)
     assert point.params["train.steps"] == steps
     given = space(text).fill(Given(0.5, {"train.batch": 1}), epoch=1000)
@@ -167,7 +183,9 @@ def test_inside_an_option_the_sampler_s_name_carries_the_option_and_the_param_do
 train:
   optimizer:
     hole: choice
-    of: [{name: sgd, lr: {hole: loguniform, low: 0.01, high: 1}}, {name: adam, lr: {hole: loguniform, low: 1e-4, high: 0.1}}]
+    of:
+      - {name: sgd, lr: {hole: loguniform, low: 0.01, high: 1}}
+      - {name: adam, lr: {hole: loguniform, low: 1e-4, high: 0.1}}
 """
     )
     for index, name in enumerate(("sgd", "adam")):
@@ -179,7 +197,8 @@ train:
 
 
 def test_a_choice_inside_a_choice_is_named_by_both() -> None:
-    text = SNIP + "mask: {sparsity: {hole: choice, of: [0.5, {hole: choice, of: [0.8, {final: {hole: uniform, low: 0.1, high: 0.2}}]}]}}"
+    inner = "{hole: choice, of: [0.8, {final: {hole: uniform, low: 0.1, high: 0.2}}]}"
+    text = SNIP + f"mask: {{sparsity: {{hole: choice, of: [0.5, {inner}]}}}}"
     draw = Given(0.0, {"mask.sparsity": 1, "mask.sparsity[1-hole-of]": 1})
     point = space(text).fill(draw)
     assert list(draw.asked)[-1] == "mask.sparsity[1-hole-of][1-final].final"
@@ -247,7 +266,9 @@ def test_a_choice_of_whole_blocks_with_holes_in_them() -> None:
 
 
 def test_what_is_drawn_is_written_in_the_order_of_the_file() -> None:
-    point, _ = drawn(SNIP + "rounds: {hole: int, low: 1, high: 1}\ntrain: {threads: {hole: int, low: 1, high: 2}, batch: 8}")
+    point, _ = drawn(
+        SNIP + "rounds: {hole: int, low: 1, high: 1}\ntrain: {threads: {hole: int, low: 1, high: 2}, batch: 8}"
+    )
     assert list(point.raw) == ["mask", "weights", "retrain", "task", "rounds", "train"]
     assert list(point.raw["train"]) == ["threads", "batch"]
 
@@ -286,11 +307,19 @@ def test_the_digest_of_a_space_changes_with_what_is_in_it_and_not_with_how_it_is
 @pytest.mark.parametrize(
     ("hole", "path", "message"),
     [
-        ("{hole: unifrm, low: 0, high: 1}", ".hole", "'unifrm' is not one of choice, int, loguniform, uniform (did you"),
+        (
+            "{hole: unifrm, low: 0, high: 1}",
+            ".hole",
+            "'unifrm' is not one of choice, int, loguniform, uniform (did you",
+        ),
         ("{hole: [uniform], low: 0, high: 1}", ".hole", "['uniform'] is not one of choice, int, loguniform, uniform"),
         ("{hole:, low: 0, high: 1}", ".hole", "None is not one of choice, int, loguniform, uniform"),
         ("{hole: uniform, lo: 0, low: 0, high: 0.5}", ".lo", "is no key of a hole of kind uniform: 'lo' is not one of"),
-        ("{hole: uniform, of: [1], low: 0, high: 0.5}", ".of", "is no key of a hole of kind uniform: 'of' is not one of"),
+        (
+            "{hole: uniform, of: [1], low: 0, high: 0.5}",
+            ".of",
+            "is no key of a hole of kind uniform: 'of' is not one of",
+        ),
         ("{hole: loguniform, low: 0.1, high: 0.5, step: 0.1}", ".step", "is no key of a hole of kind loguniform"),
         ("{hole: choice, of: [0.5], low: 0}", ".low", "is no key of a hole of kind choice"),
         ("{hole: uniform, high: 0.5}", ".low", "is missing; a hole of kind uniform has low and high"),
@@ -299,7 +328,11 @@ def test_the_digest_of_a_space_changes_with_what_is_in_it_and_not_with_how_it_is
         ("{hole: uniform, low: .nan, high: 1}", ".low", "must be a number ≥ -1e+12 and ≤ 1e+12 (got nan)"),
         ("{hole: uniform, low: 0, high: 1e309}", ".high", "must be a number ≥ -1e+12 and ≤ 1e+12 (got inf)"),
         ("{hole: uniform, low: x, high: 1}", ".low", "'x' is no step: write 3ep"),
-        ("{hole: int, low: 0.5, high: 1}", ".low", "must be a whole number from -1000000000000 to 1000000000000 (got 0.5)"),
+        (
+            "{hole: int, low: 0.5, high: 1}",
+            ".low",
+            "must be a whole number from -1000000000000 to 1000000000000 (got 0.5)",
+        ),
         ("{hole: uniform, low: 0.9, high: 0.1}", "", "low is above high (got 0.9 and 0.1)"),
         ("{hole: uniform, low: 5ep, high: 3ep}", "", "low is above high (got '5ep' and '3ep')"),
         ("{hole: uniform, low: end-1ep, high: end-3ep}", "", "low is above high (got 'end-1ep' and 'end-3ep')"),
@@ -309,7 +342,11 @@ def test_the_digest_of_a_space_changes_with_what_is_in_it_and_not_with_how_it_is
         ("{hole: uniform, low: 3ep, high: end}", "", "needs bounds of one unit (got '3ep' and 'end')"),
         ("{hole: uniform, low: end-3ep, high: 5ep}", "", "needs bounds of one unit (got 'end-3ep' and '5ep')"),
         ("{hole: uniform, low: 0, high: 5ep}", "", "needs bounds of one unit (got 0 and '5ep')"),
-        ("{hole: uniform, low: 500it, high: 1ep0it}", "", "needs bounds whose order does not depend on the length of an epoch"),
+        (
+            "{hole: uniform, low: 500it, high: 1ep0it}",
+            "",
+            "needs bounds whose order does not depend on the length of an epoch",
+        ),
         ("{hole: int, low: 1.2%, high: 1.8%}", "", "holds no whole number (got '1.2%' and '1.8%')"),
         ("{hole: loguniform, low: 0, high: 1}", ".low", "must be above 0 on a log scale (got 0 and 1)"),
         ("{hole: int, low: 0, high: 1, log: true}", ".low", "must be above 0 on a log scale (got 0 and 1)"),
@@ -317,7 +354,11 @@ def test_the_digest_of_a_space_changes_with_what_is_in_it_and_not_with_how_it_is
         ("{hole: int, low: 1, high: 9, log: true, step: 2}", ".step", "cannot stand beside log"),
         ("{hole: int, low: 1, high: 9, step: 0}", ".step", "must be a whole number from 1 to 1000000000 (got 0)"),
         ("{hole: int, low: 1, high: 9, step: 0.5}", ".step", "must be a whole number from 1 to 1000000000 (got 0.5)"),
-        ("{hole: uniform, low: 1it, high: 9it, step: 0.5}", ".step", "must be a whole number from 1 to 1000000000 (got 0.5)"),
+        (
+            "{hole: uniform, low: 1it, high: 9it, step: 0.5}",
+            ".step",
+            "must be a whole number from 1 to 1000000000 (got 0.5)",
+        ),
         ("{hole: uniform, low: 0, high: 9, step: 0}", ".step", "must be a number > 0 and ≤ 1e+12 (got 0)"),
         ("{hole: uniform, low: 0, high: 9, step:}", ".step", "must be a number > 0 and ≤ 1e+12 (got None)"),
         ("{hole: choice}", ".of", "must be a list of 1 to 1000 values (got None)"),
@@ -336,8 +377,13 @@ def test_everything_wrong_with_every_hole_and_beside_them_is_said_at_once() -> N
     text = """
 preset: snip
 task: {seed: -1, model: {name: mlp, hiden: 3}}
-train: {batch: {hole: int, low: 1}, optimizer: {name: {hole: chioce, of: [sgd]}}, steps: {hole: uniform, low: 2ep, high: 1ep, step: 0}}
-mask: {sparsity: {hole: uniform, low: 0.5, high: 1.5}, criterion: {hole: choice, of: [snip, {name: snipp}, {hole: xx}]}}
+train:
+  batch: {hole: int, low: 1}
+  optimizer: {name: {hole: chioce, of: [sgd]}}
+  steps: {hole: uniform, low: 2ep, high: 1ep, step: 0}
+mask:
+  sparsity: {hole: uniform, low: 0.5, high: 1.5}
+  criterion: {hole: choice, of: [snip, {name: snipp}, {hole: xx}]}
 rounds: {hole: int, low: 0, high: 3}
 search: {trials: 0}
 """
@@ -368,8 +414,12 @@ def test_a_region_that_is_invalid_is_a_warning_with_an_example() -> None:
 
 
 def test_a_corner_that_is_invalid_is_found_however_small() -> None:
-    said = warning(SNIP + "retrain: {steps: {hole: int, low: 1it, high: 4290it}, clock: {hole: int, low: 1it, high: 2it}}")
-    assert said.startswith("file: a region is invalid (a corner of it), for example retrain.steps=4290it, retrain.clock=1it: ")
+    said = warning(
+        SNIP + "retrain: {steps: {hole: int, low: 1it, high: 4290it}, clock: {hole: int, low: 1it, high: 2it}}"
+    )
+    assert said.startswith(
+        "file: a region is invalid (a corner of it), for example retrain.steps=4290it, retrain.clock=1it: "
+    )
     assert said.endswith("retrain.steps: 4290it from the clock's 1it goes past its end (4290it)")
 
 
@@ -379,12 +429,17 @@ def test_a_region_off_the_clock_is_found_where_the_data_set_s_size_is_known() ->
 
 
 def test_draws_between_epochs_are_judged_by_the_real_length_of_an_epoch() -> None:
-    _, problems = inspect(load("preset: snip\nweights: {at: {hole: uniform, low: 0ep, high: 9ep}}", mapping=True), "file")
+    _, problems = inspect(
+        load("preset: snip\nweights: {at: {hole: uniform, low: 0ep, high: 9ep}}", mapping=True), "file"
+    )
     assert problems == []
 
 
 def test_a_space_that_is_invalid_everywhere_is_an_error_said_once_per_place() -> None:
-    text = SNIP + "rounds: {hole: int, low: 2, high: 9}\nretrain: none\nmask: {sparsity: {hole: uniform, low: 0.1, high: 0.9}}"
+    text = (
+        SNIP
+        + "rounds: {hole: int, low: 2, high: 9}\nretrain: none\nmask: {sparsity: {hole: uniform, low: 0.1, high: 0.9}}"
+    )
     assert [(problem.path, problem.form) for problem in errors(text)] == [("mask.at", True), ("retrain", True)]
 
 
@@ -392,13 +447,16 @@ def test_an_error_of_form_inside_an_option_is_an_error_though_other_options_are_
     options = "[{name: sgd, lr: 0.1}, {name: adam, momentum: 0.9}, {name: adm}]"
     text = SNIP + f"train: {{optimizer: {{hole: choice, of: {options}}}}}\nrounds: {{hole: int, low: 1, high: 1}}"
     assert [str(problem) for problem in errors(text)] == [
-        "file: train.optimizer.momentum: is no key of train.optimizer; the keys here are lr, beta1, beta2, eps, weight_decay",
+        "file: train.optimizer.momentum: is no key of train.optimizer; the keys here are lr, beta1, beta2, eps, "
+        "weight_decay",
         "file: train.optimizer: 'adm' is not one of adam, adamw, sgd (did you mean 'adam'?)",
     ]
 
 
 def test_a_range_that_leaves_what_is_allowed_is_an_error_at_its_end() -> None:
-    (problem,) = errors(SNIP + "mask: {sparsity: {hole: uniform, low: 0.5, high: 1.5}}\nrounds: {hole: int, low: 1, high: 1}")
+    (problem,) = errors(
+        SNIP + "mask: {sparsity: {hole: uniform, low: 0.5, high: 1.5}}\nrounds: {hole: int, low: 1, high: 1}"
+    )
     assert str(problem) == "file: mask.sparsity: must be a number ≥ 0 and < 1 (got 1.5)"
 
 
@@ -447,7 +505,9 @@ def test_corners_hold_every_option_and_both_ends_of_every_range_conditional_ones
 
 def test_random_points_lie_in_their_ranges_and_repeat_with_the_seed() -> None:
     text = SNIP + (
-        "train: {batch: {hole: int, low: 1, high: 1000, log: true}, optimizer: {lr: {hole: loguniform, low: 1e-3, high: 1}}}\n"
+        "train:\n"
+        "  batch: {hole: int, low: 1, high: 1000, log: true}\n"
+        "  optimizer: {lr: {hole: loguniform, low: 1e-3, high: 1}}\n"
         "mask: {sparsity: {hole: uniform, low: 0.1, high: 0.95, step: 0.1}}\n"
         "rounds: {hole: int, low: 1, high: 10, step: 2}"
     )
@@ -474,7 +534,7 @@ def test_a_file_an_exported_folder_and_a_preset_are_found(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("snop", "snop: is no file, and no preset (did you mean 'snip'?): 'snop' is not one of control-shuffle, "),
+        ("snop", "snop: is no file, and no preset (did you mean 'snip'?): 'snop' is not one of "),
         ("no/such/file", "no/such/file: cannot be read: No such file or directory"),
         ("nothing.yaml", "nothing.yaml: cannot be read: No such file or directory"),
         ("x" * 5000, "is no file, and no preset"),
@@ -547,7 +607,9 @@ def test_an_unknown_preset_does_not_hide_what_else_is_wrong() -> None:
 
 
 def test_a_message_is_one_line_whatever_the_key_and_the_value_are() -> None:
-    text = 'preset: snip\nmask: {"a\\nb": "c\\nd", sparsity: "e\\nf"}\n"g\\rh": 1\nrounds: {hole: choice, of: ["\\n", 2]}'
+    text = (
+        'preset: snip\nmask: {"a\\nb": "c\\nd", sparsity: "e\\nf"}\n"g\\rh": 1\nrounds: {hole: choice, of: ["\\n", 2]}'
+    )
     problems = errors(text)
     assert {problem.path for problem in problems} == {"mask.'a\\nb'", "mask.sparsity", "'g\\rh'", "rounds"}
     assert all(str(problem).isprintable() for problem in problems)

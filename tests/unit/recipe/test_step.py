@@ -41,7 +41,15 @@ def test_a_written_step_lies_at_this_iteration(written: str, iteration: int) -> 
 
 @pytest.mark.parametrize(
     ("written", "total", "iteration"),
-    [("50%", 1, 1), ("50%", 3, 2), ("50%", 5, 3), ("2.5%", 100, 3), ("12.5%", 4, 1), ("33.333333333%", 3, 1), ("10%", 4, 0)],
+    [
+        ("50%", 1, 1),
+        ("50%", 3, 2),
+        ("50%", 5, 3),
+        ("2.5%", 100, 3),
+        ("12.5%", 4, 1),
+        ("33.333333333%", 3, 1),
+        ("10%", 4, 0),
+    ],
 )
 def test_a_percentage_is_rounded_half_up(written: str, total: int, iteration: int) -> None:
     assert Step.parse(written).resolve(total, EPOCH) == iteration
@@ -127,7 +135,9 @@ def test_anything_else_is_no_step(text: str) -> None:
         Step.parse(text)
 
 
-@pytest.mark.parametrize("text", ["1000001ep", "1000000000001it", "1000000000000ep", "end-1000001ep", "1ep2000000000it"])
+@pytest.mark.parametrize(
+    "text", ["1000001ep", "1000000000001it", "1000000000000ep", "end-1000001ep", "1ep2000000000it"]
+)
 def test_an_absurd_length_is_too_long(text: str) -> None:
     with pytest.raises(ValueError, match=f"is too long: at most {MOST_EPOCHS}ep and {MOST_ITERATIONS}it"):
         Step.parse(text)

@@ -64,7 +64,8 @@ def test_one_run_equals_one_with_a_stop_and_a_fresh_start_at_every_step(kind: st
     run = course(whole, kind, options)
     assert train(whole, run, 0, STEPS) == STEPS
 
-    weights, buffers = copy.deepcopy(network().model.state_dict()), {}
+    weights: dict[str, Tensor] = copy.deepcopy(network().model.state_dict())
+    buffers: dict[str, Tensor] = {}
     for step in range(STEPS):
         torch.manual_seed(1000 + step)  # whatever else was drawn between two steps
         part = network()

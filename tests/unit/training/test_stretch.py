@@ -16,9 +16,10 @@ from prune_search.pruning.keeper import MaskKeeper, masks_of
 from prune_search.pruning.masks import MaskSet
 from prune_search.recipe.axes import AUGMENTATIONS, OPTIMIZERS
 from prune_search.tasks.data import Split
+from prune_search.training import checkpoints
 from prune_search.training import stretch as stretch_module
 from prune_search.training.checkpoints import StorageError, list_states, read_state, state_folder
-from prune_search.training.loop import Course, Feed, Hook, Network, TrainingError
+from prune_search.training.loop import Course, Feed, Hook, Network, PreemptedError, TrainingError
 from prune_search.training.stretch import Steps, Stretch, Vault, load_model, model_tensors
 
 TOTAL = 30
@@ -192,7 +193,7 @@ def test_states_to_recover_from_do_not_pile_up_between_those_that_are_kept(tmp_p
 def test_the_last_state_is_not_removed_for_one_that_could_not_be_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = stretch_module.write_state
+    real = checkpoints.write_state
 
     def full(folder: Path, tensors: Any, meta: Any) -> None:
         if meta["step"] > 12:
@@ -241,6 +242,42 @@ def test_an_early_end_is_stored_as_an_end_where_another_state_would_stand_too(
     assert steps.trained == 0
 
 
+def test_a_trial_preempted_at_an_early_end_finds_it_an_end_when_it_goes_on(tmp_path: Path) -> None:
+    def early(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Hook]:
+        return [Hook("early", finished=lambda step: step >= 11)]
+
+    def preempt(step: int, total: int, loss: Tensor) -> None:
+        if step == 11:
+            raise PreemptedError
+
+    one = stretch(tmp_path, hooks=early)
+    one.vault.progress = preempt
+    with pytest.raises(PreemptedError):
+        one.end()
+    assert stored(tmp_path) == [11]
+    steps = Steps()
+    assert stretch(tmp_path, hooks=early, steps=steps).end().meta["ended"] is True
+    assert steps.trained == 0
+    assert stretch(tmp_path, hooks=early).known_length() == 11
+
+
+@pytest.mark.parametrize("stop", [1, 13, TOTAL - 1])
+def test_a_preempted_trial_goes_on_where_it_was(tmp_path: Path, stop: int) -> None:
+    def preempt(step: int, total: int, loss: Tensor) -> None:
+        if step == stop:
+            raise PreemptedError
+
+    one = stretch(tmp_path)
+    one.vault.progress = preempt
+    with pytest.raises(PreemptedError):
+        one.end()
+    assert stored(tmp_path) == [stop]
+    steps = Steps()
+    assert differing(stretch(tmp_path, steps=steps).end().tensors, stretch(None).end().tensors) == []
+    assert steps.trained == TOTAL - stop
+    assert stored(tmp_path) == [TOTAL]
+
+
 def test_what_a_hook_does_at_the_end_is_in_the_last_state_once(tmp_path: Path) -> None:
     def doubling(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Hook]:
         def at_end() -> None:
@@ -282,11 +319,15 @@ def test_a_hook_remembers_what_it_says_and_starts_with_the_state_in_place(tmp_pa
             def note(word: str) -> None:
                 trace.append((word, int(count), float(model.get_parameter("5.weight").detach().sum())))
 
+            def before_step(step: int) -> None:
+                note("step")
+                count.add_(1)
+
             return [
                 Hook(
                     "counting",
                     at_start=lambda: note("start"),
-                    before_step=lambda step: (note("step"), count.add_(1))[0],
+                    before_step=before_step,
                     state=lambda: {"count": count},
                     load=load,
                 )

@@ -1,0 +1,103 @@
+"""Growing regularization in whole trials: its penalty at every iteration, and what it does to the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+import pytest
+import torch
+from small_trials import BenchOf, blocks, greg, growing, rounds
+from torch import Tensor, nn
+
+from prune_search.pruning.transforms.penalties import GrowingHook, Penalty, Ramp
+from prune_search.training.stretch import MODEL, load_model
+from prune_search.trial.run import run_bench
+
+
+@pytest.fixture
+def penalties(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, list[float]]]:
+    """The values of the penalty at every iteration in which it acts: per layer, the distinct ones."""
+    seen: list[dict[str, list[float]]] = []
+    real = Penalty.add_to_gradients
+
+    def watched(self: Penalty) -> None:
+        seen.append({name: sorted(set(value.flatten().tolist())) for name, value in self.values.items()})
+        real(self)
+
+    monkeypatch.setattr(Penalty, "add_to_gradients", watched)
+    return seen
+
+
+def as_float32(value: Decimal) -> float:
+    return float(torch.tensor(float(value)))
+
+
+def test_the_growing_penalty_is_exact_at_every_iteration(
+    bench_of: BenchOf, penalties: list[dict[str, list[float]]]
+) -> None:
+    run_bench(bench_of(greg("greg-1")), None)
+    wanted = [min(Decimal("0.3") * (t // 3 + 1), Decimal(1)) for t in range(4 * 3 + 4)]
+    assert penalties == [{name: [0.0, as_float32(v)] for name in ("conv1.weight", "conv2.weight")} for v in wanted]
+
+
+def test_greg_2_goes_on_from_the_penalty_of_its_pick_phase(
+    bench_of: BenchOf, penalties: list[dict[str, list[float]]]
+) -> None:
+    run_bench(bench_of(greg("greg-2")), None)
+    rising = [min(Decimal("0.02") * (t // 2 + 1), Decimal("0.05")) for t in range(3 * 2)]
+    grows = [min(Decimal("0.05") + Decimal("0.3") * (t // 3 + 1), Decimal(1)) for t in range(4 * 3 + 4)]
+    names = ("conv1.weight", "conv2.weight")
+    picks = [{name: [as_float32(v)] for name in names} for v in rising]
+    pushes = [{name: [as_float32(Decimal("-0.001")), as_float32(v)] for name in names} for v in grows]
+    assert penalties == picks + pushes
+
+
+def test_the_penalty_shrinks_what_goes_so_that_removing_it_changes_little(bench_of: BenchOf) -> None:
+    """GReg's promise (section 3.2), beside one-shot removal of the same filters."""
+    options = {"step": 5.0, "every": "1it", "ceiling": 50.0, "stabilise": "60it", "optimizer": {"lr": 0.005}}
+    bench = bench_of({**blocks("greg-1", retrain="none"), "weights": {"at": "end", "transform": [growing(**options)]}})
+    first, (item,) = rounds(bench)
+    _, weights = item._transformed
+    grown, plain = weights(), first.end().tensors
+    gone = {name: ~mask for name, mask in item.found.items() if not bool(mask.all())}
+    inputs = bench.data.validation.inputs
+
+    def change(tensors: Mapping[str, Tensor]) -> float:
+        load_model(bench.model, tensors)
+        bench.model.eval()
+        with torch.no_grad():
+            before = bench.model(inputs)
+            item.found.apply(bench.model)
+            return float((bench.model(inputs) - before).abs().max())
+
+    for name, mask in gone.items():
+        assert float(grown[MODEL + name][mask].abs().max()) < 0.05 * float(plain[MODEL + name][mask].abs().max())
+    assert change(grown) < 0.05 * change(plain)
+
+
+def test_grown_and_held_on_some_weights_a_quadratic_ends_at_its_fixed_point() -> None:
+    """(H + Λ)⁻¹ H w* with Λ = τ on what goes and another constant on what stays, by the hook itself and plain SGD."""
+    source = torch.Generator().manual_seed(2)
+    root = torch.randn(5, 5, dtype=torch.float64, generator=source)
+    hessian = root @ root.T / 5 + 0.5 * torch.eye(5, dtype=torch.float64)
+    optimum = torch.randn(5, dtype=torch.float64, generator=source)
+    weight = nn.Parameter(optimum.clone())
+    removed = torch.tensor([True, False, True, False, False])
+    ramp = Ramp(Decimal(0), Decimal("0.01"), 2, Decimal("0.8"))
+    hook = GrowingHook(
+        Penalty({"w": weight}), {"w": removed}, ramp, 600, {"kept": -0.1, "ratio": None, "together": True}
+    )
+    optimizer, step = torch.optim.SGD([weight], lr=0.2), 0
+    while not hook.finished(step):
+        hook.before_step(step)
+        optimizer.zero_grad()
+        away = weight - optimum
+        (0.5 * away @ hessian @ away).backward()  # type: ignore[no-untyped-call]
+        hook.penalty.add_to_gradients()
+        optimizer.step()
+        step += 1
+    held = torch.where(removed, 0.8, -0.1).double().diag()
+    expected = torch.linalg.solve(hessian + held, hessian @ optimum)
+    assert step == 160 + 600
+    assert float((weight.detach() - expected).abs().max()) < 1e-7

@@ -1,0 +1,135 @@
+"""What is stored spares training and changes nothing: neither bits nor figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_trials import EPOCH, SMALL, BenchOf, Blocks, blocks, gradual, greg, growing, hashes, renda, scored
+
+from prune_search.trial.errors import TrialError
+from prune_search.trial.result import Result
+from prune_search.trial.run import run_bench
+
+TRIALS: dict[str, Blocks] = {
+    "dense": blocks("dense"),
+    "random": blocks("random", conv=True),
+    "magnitude-after-training": blocks("magnitude-after-training", retrain={"steps": "4it"}),
+    "lottery-ticket": blocks("lottery-ticket", rounds=3),
+    "late-rewinding": blocks("late-rewinding", rounds=2, weights={"at": "5it"}),
+    "learning-rate-rewinding": blocks("learning-rate-rewinding", rounds=2, retrain={"clock": "end-5it"}),
+    "force": scored("force", 3) | {"retrain": {"until": "end", "clock": "0it"}},
+    "greg-1": greg("greg-1"),
+    "greg-2": greg("greg-2"),
+    "greg-1, ended early": greg("greg-1", ratio=1.0),
+    "gradual": gradual(),
+    "gradual with its control": {**gradual(), "mask": {**gradual()["mask"], "control": "random"}},
+    "scratch-e": blocks("scratch-e", conv=True),
+    "snip recalibrated": blocks(
+        "snip", conv=True, weights={"at": "end", "transform": ["batchnorm-recalibrate"]}, retrain="none"
+    ),
+    "two transforms in two rounds": {
+        **greg("greg-1", retrain={"steps": "4it", "schedule": "constant"}),
+        "weights": {"at": "4it", "transform": ["reinit", growing(), "batchnorm-recalibrate", growing(step=0.5)]},
+        "rounds": 2,
+    },
+}
+
+
+def figures(result: Result) -> Any:
+    return (*hashes(result), result.metrics, [(item.metrics, item.mask_sha256) for item in result.rounds])
+
+
+@pytest.mark.parametrize("trial", TRIALS)
+def test_a_result_does_not_depend_on_what_was_stored(bench_of: BenchOf, tmp_path: Path, trial: str) -> None:
+    raw = TRIALS[trial]
+    nowhere = run_bench(bench_of(raw), None)
+    first, second = run_bench(bench_of(raw), tmp_path), run_bench(bench_of(raw), tmp_path)
+    assert figures(nowhere) == figures(first) == figures(second)
+    assert nowhere.steps == first.steps
+    assert first.steps[1] == 0
+    assert second.steps == (0, first.steps[0])
+    assert first.metrics["steps_trained"] == first.steps[0]
+    assert all(bool((first.tensors[name][~mask] == 0).all()) for name, mask in first.masks.items())
+
+
+def test_an_early_end_is_early(bench_of: BenchOf) -> None:
+    """So that the trial above is what its name says."""
+    steps = [run_bench(bench_of(TRIALS[name]), None).steps[0] for name in ("greg-1", "greg-1, ended early")]
+    assert steps[0] - steps[1] == 12
+
+
+@pytest.mark.parametrize("lost", range(6))
+def test_a_trial_that_lost_part_of_its_states_finds_the_same_result(
+    bench_of: BenchOf, tmp_path: Path, lost: int
+) -> None:
+    """Whichever stretches are gone, what is left is used and the rest is trained again."""
+    raw = TRIALS["two transforms in two rounds"]
+    whole = run_bench(bench_of(raw), tmp_path)
+    homes = sorted(path.parent for path in tmp_path.glob("vertices/*/*/step-*"))
+    draw = torch.Generator().manual_seed(lost)
+    for home in sorted(set(homes)):
+        if float(torch.rand((), generator=draw)) < 0.5:
+            home.rename(tmp_path / f"lost-{home.name}")
+    again = run_bench(bench_of(raw), tmp_path)
+    assert hashes(again) == hashes(whole)
+    assert again.steps[0] <= whole.steps[0]
+
+
+def test_trials_of_different_rounds_share_those_that_they_have_in_common(bench_of: BenchOf, tmp_path: Path) -> None:
+    two = run_bench(bench_of(blocks("lottery-ticket", rounds=2)), tmp_path)
+    three = run_bench(bench_of(blocks("lottery-ticket", rounds=3)), tmp_path)
+    length = 2 * EPOCH
+    assert (two.steps, three.steps) == ((3 * length, 0), (length, 3 * length))
+    assert [item.mask_sha256 for item in three.rounds[:2]] == [item.mask_sha256 for item in two.rounds]
+    assert three.metrics["steps_trained"] == 4 * length
+    assert hashes(three) == hashes(run_bench(bench_of(blocks("lottery-ticket", rounds=3)), None))
+
+
+def test_trials_of_different_paradigms_share_their_first_training(bench_of: BenchOf, tmp_path: Path) -> None:
+    run_bench(bench_of(blocks("fine-tune", retrain={"steps": "4it"})), tmp_path)
+    late = run_bench(bench_of(renda("weight-rewinding", 5)), tmp_path)
+    assert late.steps == (5, 18)  # step 13 is replayed from a stored one, which counts as shared
+    assert hashes(late) == hashes(run_bench(bench_of(renda("weight-rewinding", 5)), None))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": {**SMALL["task"], "seed": 4}},
+        {"train": {"steps": "19it"}},
+        {"train": {"steps": "2ep", "batch": 64}},
+        {"train": {"steps": "2ep", "optimizer": {"lr": 0.05}}},
+        {"train": {"steps": "2ep", "init": "xavier"}},
+        {"task": {"model": {"name": "mlp", "hidden": [20, 13]}, "seed": 3}},
+    ],
+)
+def test_what_changes_the_first_training_shares_nothing(bench_of: BenchOf, tmp_path: Path, change: Blocks) -> None:
+    run_bench(bench_of(blocks("magnitude-after-training", retrain={"steps": "2it"})), tmp_path)
+    other = blocks("magnitude-after-training", retrain={"steps": "2it"}, **change)
+    stored, nowhere = run_bench(bench_of(other), tmp_path), run_bench(bench_of(other), None)
+    assert stored.steps[1] == 0
+    assert figures(stored) == figures(nowhere)
+
+
+def test_a_run_leaves_the_random_state_and_the_threads_of_its_caller_alone(bench_of: BenchOf) -> None:
+    raw = blocks("snip")
+    raw["train"] = {"steps": "2it", "threads": 2}
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    run_bench(bench_of(raw), None)
+    assert torch.equal(torch.rand(3), wanted)
+    assert torch.get_num_threads() == 1
+
+
+def test_a_trial_that_diverges_says_so_and_stores_nothing_of_it(bench_of: BenchOf, tmp_path: Path) -> None:
+    raw = blocks("fine-tune", retrain={"steps": "4it"})
+    raw["train"] = {"steps": "2ep", "optimizer": {"lr": 1e30}}
+    for _ in range(2):
+        with pytest.raises(TrialError, match="the loss is") as failed:
+            run_bench(bench_of(raw), tmp_path)
+        assert failed.value.kind == "nan"
+    assert list(tmp_path.glob("vertices/*/*/step-*")) == []
