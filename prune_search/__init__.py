@@ -13,21 +13,39 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prune_search.api import Verified, Where, run, verify
+    from prune_search.exports import Loaded, export, load
     from prune_search.recipe.problems import Problem, UserError
+    from prune_search.searches import Options, Outcome, compare, launch, resume
     from prune_search.trial.errors import TrialError
 
-_HOMES = {
-    "Problem": "prune_search.recipe.problems",
-    "TrialError": "prune_search.trial.errors",
-    "UserError": "prune_search.recipe.problems",
-    "Verified": "prune_search.api",
-    "Where": "prune_search.api",
-    "run": "prune_search.api",
-    "verify": "prune_search.api",
+_NAMES = {
+    "prune_search.api": ("Verified", "Where", "run", "verify"),
+    "prune_search.exports": ("Loaded", "export", "load"),
+    "prune_search.recipe.problems": ("Problem", "UserError"),
+    "prune_search.searches": ("Options", "Outcome", "compare", "launch", "resume"),
+    "prune_search.trial.errors": ("TrialError",),
 }
+_HOMES = {name: home for home, names in _NAMES.items() for name in names}
 
 __version__ = "0.1.0"
-__all__ = ["Problem", "TrialError", "UserError", "Verified", "Where", "__version__", "run", "verify"]
+__all__ = [
+    "Loaded",
+    "Options",
+    "Outcome",
+    "Problem",
+    "TrialError",
+    "UserError",
+    "Verified",
+    "Where",
+    "__version__",
+    "compare",
+    "export",
+    "launch",
+    "load",
+    "resume",
+    "run",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,8 +12,8 @@ from prune_search.api import Target, Where, read_target
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.merge import Written
 from prune_search.recipe.problems import Problem, UserError, shown
-from prune_search.recipe.recipe import Recipe, canonical_json
-from prune_search.recipe.schema import BLOCKS
+from prune_search.recipe.recipe import canonical_json
+from prune_search.recipe.shipped import shipped_space
 from prune_search.recipe.space import Space
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import (
@@ -137,7 +137,8 @@ def launch(
         >>> outcome.as_data()["best"]["paradigm"]
     """
     where, options = where or Where(), options or Options()
-    space, _ = read_target(target, [*(set or {}).items(), *where.assignments()])
+    shipped = shipped_space(target) if isinstance(target, str) else None
+    space, _ = read_target(shipped or target, [*(set or {}).items(), *where.assignments()])
     if not space.has_holes:
         raise UserError([Problem("", "has no holes to search over: use run, or give it some", space.source)])
     _check_search(space)
@@ -337,29 +338,21 @@ def _run(
     return Outcome(records, signal, waiting, parent, time.monotonic() - begun)
 
 
-def best_recipe(records: SearchRecords, key: str | None = None) -> tuple[TrialRecords, Recipe]:
-    """The best trial of a search, or the one with a key (or its beginning), and its recipe.
+def compare(*names: str, where: Where | None = None, sort: str | None = None) -> dict[str, Any]:
+    """The leaderboard of one or several searches, as ``compare --json`` prints it.
+
+    Args:
+        names: of searches of one storage, on the same data set.
+        where: storage.
+        sort: a metric to rank by instead of the first objective.
+
+    Returns:
+        ``rows`` (trials that differ only in the seed are one), ``pareto``, ``controls``, ``best``.
 
     Raises:
-        UserError: nothing has completed, or no trial has that key.
+        UserError: there is no such search, or they are not comparable.
     """
-    goals = Goals.of(records.definition["space"]["search"])
-    dense = records.trials.get("control-dense")
-    if key is None:
-        trial, _ = goals.best(records.numbered(), dense.metrics if dense is not None and dense.result else None)
-        if trial is None:
-            raise UserError([Problem("", "no trial has completed yet", records.name)])
-    else:
-        found = [t for t in records.trials.values() if t.result and _matches(t, key)]
-        if not found:
-            raise UserError([Problem("--trial", f"no completed trial has the key or name {shown(key)}", records.name)])
-        trial = found[0]
-    return trial, Recipe.read({block: trial.recipe[block] for block in BLOCKS})
+    from prune_search.report.compare import compare_data
 
-
-def _matches(trial: TrialRecords, key: str) -> bool:
-    name = trial.proposed.data["name"] if trial.proposed is not None else ""
-    return key == name or (len(key) >= 6 and str(trial.result.get("key", "")).startswith(key))
-
-
-__all__ = ["Options", "Outcome", "best_recipe", "launch", "resume", "space_of"]
+    storage = (where or Where()).storage_folder()
+    return compare_data([read_search(search_folder(storage, name)) for name in names], sort)

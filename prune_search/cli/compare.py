@@ -19,6 +19,7 @@ EPILOG = (
 )
 MOST_ROWS = 40
 MOST_PARAMS = 6
+WIDE = 110
 
 
 def add_to(app: typer.Typer) -> None:
@@ -57,7 +58,7 @@ def show_comparison(data: dict[str, Any]) -> None:
 
     console = Console(highlight=False)
     rows = data["rows"]
-    console.print(_leaderboard(data))
+    console.print(_leaderboard(data, console.width >= WIDE))
     if len(rows) > MOST_ROWS:
         console.print(f"… {len(rows) - MOST_ROWS} more: --json")
     front = [row for row in rows if row["pareto"]]
@@ -78,30 +79,24 @@ def show_comparison(data: dict[str, Any]) -> None:
     console.print(f"next  prune-search export {escape(best['search'])} --to DIR", soft_wrap=True)
 
 
-def _leaderboard(data: dict[str, Any]) -> Table:
+def _leaderboard(data: dict[str, Any], wide: bool) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
     several = len(data["searches"]) > 1
-    searches = ["search"] if several else []
-    table = Table(
-        "rank", *searches, "trial", "val/accuracy", "− dense", "sparsity", "steps", "params", title=data["sort"]
-    )
+    table = Table(title=data["sort"], caption="* on the Pareto front", box=SIMPLE_HEAD)
+    for head in ("rank", *(["search"] if several else []), "trial", "val/accuracy", "− dense", "sparsity", "steps"):
+        table.add_column(head, no_wrap=head != "trial", overflow="fold")
+    if wide:
+        table.add_column("params")
     for row in data["rows"][:MOST_ROWS]:
         name = escape(row["name"]) + ("" if row["seeds"] == 1 else f" × {row['seeds']} seeds")
-        cells = [escape(row["search"])] if several else []
+        cells = ["–" if row["rank"] is None else str(row["rank"]), *([escape(row["search"])] if several else [])]
         cells += [f"{name} *" if row["pareto"] else name, _figure(row, "val/accuracy"), _delta(row["delta_dense"])]
-        cells += [
-            _figure(row, "sparsity"),
-            f"{row['metrics'].get('steps_trained', 0):,.0f}",
-            escape(_params(row["params"])),
-        ]
-        table.add_row(
-            "–" if row["rank"] is None else str(row["rank"]),
-            *cells,
-            style=None if row["status"] == "completed" else "dim",
-        )
-    table.caption = "* on the Pareto front"
+        cells += [_figure(row, "sparsity"), f"{row['metrics'].get('steps_trained', 0):,.0f}"]
+        cells += [escape(_params(row["params"]))] if wide else []
+        table.add_row(*cells, style=None if row["status"] == "completed" else "dim")
     return table
 
 
@@ -117,20 +112,21 @@ def _delta(delta: float | None) -> str:
 
 
 def _params(params: dict[str, Any]) -> str:
-    """What was drawn, without the option of ``any``, which the name says already."""
-    parts = [
-        f"{path}={value:.4g}" if isinstance(value, float) else f"{path}={value}"
-        for path, value in params.items()
-        if path != "any"
-    ]
+    """What was drawn, each under the last two parts of its path, without the option of ``any``, which the name says."""
+    drawn = {path: value for path, value in params.items() if path != "any"}
+    last = [".".join(path.split(".")[-2:]) for path in drawn]
+    names = [short if last.count(short) == 1 else path for path, short in zip(drawn, last, strict=True)]
+    texts = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in drawn.values()]
+    parts = [f"{name}={text}" for name, text in zip(names, texts, strict=True)]
     return "  ".join(parts[:MOST_PARAMS]) + ("  …" if len(parts) > MOST_PARAMS else "")
 
 
 def _front(rows: list[dict[str, Any]]) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("sparsity", "val/accuracy", "− dense", "trial", title="Pareto front")
+    table = Table("sparsity", "val/accuracy", "− dense", "trial", title="Pareto front", box=SIMPLE_HEAD)
     for row in sorted(rows, key=lambda row: (row["metrics"].get("sparsity", 0.0), row["name"])):
         table.add_row(
             _figure(row, "sparsity"), _figure(row, "val/accuracy"), _delta(row["delta_dense"]), escape(row["name"])
@@ -139,10 +135,11 @@ def _front(rows: list[dict[str, Any]]) -> Table:
 
 
 def _controls(controls: list[dict[str, Any]]) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("control", "search", "val/accuracy", "− dense", "steps", title="controls")
+    table = Table("control", "search", "val/accuracy", "− dense", "steps", title="controls", box=SIMPLE_HEAD)
     for control in controls:
         metrics = control["metrics"]
         accuracy = f"{metrics['val/accuracy']:.4f}" if "val/accuracy" in metrics else control["status"]

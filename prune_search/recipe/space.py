@@ -181,10 +181,11 @@ def inspect(
 def _places(blocks: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Path and value of what stands one level deep in the blocks, the depth at which options are merged."""
     for name, block in blocks.items():
+        path = child("", name)
         if isinstance(block, Mapping) and not is_hole(block):
-            yield from ((child(name, key), value) for key, value in block.items())
+            yield from ((child(path, key), value) for key, value in block.items())
         else:
-            yield child("", name), block
+            yield path, block
 
 
 def _unique(problems: Iterable[Problem], source: str) -> list[Problem]:

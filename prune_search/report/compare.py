@@ -162,8 +162,8 @@ def compare_data(searches: Sequence[SearchRecords], sort: str | None = None) -> 
     _check_same_data(searches)
     block = searches[0].definition["space"]["search"]
     direction, metric = parse_objective(block["objectives"][0]) if sort is None else (_better_end(sort), sort)
-    rows = _ranked(_rows(searches), metric, direction)
     goals, dense = Goals.of(block), _dense(searches[0])
+    rows = _ranked(_rows(searches), metric, direction, goals)
     done = {row.stand_in().id: row for row in rows if row.status == "completed"}
     stand_ins = [row.stand_in() for row in done.values()]
     front = {trial.id for trial in goals.pareto(stand_ins, dense or None)}
@@ -279,13 +279,14 @@ def _moments(measured: Sequence[Metrics]) -> tuple[dict[str, float], dict[str, f
 # --- ranks --------------------------------------------------------------------------------------------------------
 
 
-def _ranked(rows: Iterable[Row], metric: str, direction: str) -> list[Row]:
-    """Best first; rows that did not run to their end come last, without a rank."""
+def _ranked(rows: Iterable[Row], metric: str, direction: str, goals: Goals) -> list[Row]:
+    """Best first, ties as `Goals.best` breaks them; rows that did not run to their end come last, without a rank."""
     sign = -1.0 if direction == "maximize" else 1.0
 
-    def order(row: Row) -> tuple[int, bool, float, str]:
+    def order(row: Row) -> tuple[int, bool, float, tuple[float, ...], str]:
         mean = row.metrics.get(metric)
-        return (_place(row.status), mean is None, 0.0 if mean is None else sign * mean, row.name)
+        next_best = tuple(-value for value in goals.signed(goals.values(row.metrics) or (0.0,) * len(goals.objectives)))
+        return (_place(row.status), mean is None, 0.0 if mean is None else sign * mean, next_best, row.key or row.name)
 
     rows = sorted(rows, key=order)
     ranks = shared_ranks([row.interval(metric) if row.status == "completed" else None for row in rows])

@@ -22,12 +22,23 @@ from optuna.distributions import (
 MOST_LISTED = 100
 
 
-def real_of(low: float, high: float, log: bool, step: float | None) -> FloatDistribution:
-    """A range of real numbers; with a step it ends at the last step that fits, which Optuna would warn of."""
-    if step is not None:
-        first, last, width = (Decimal(str(number)) for number in (low, high, step))
-        high = float(first + (last - first) // width * width)
-    return FloatDistribution(low, high, log=log, step=step)
+def steps_in(low: float, high: float, step: float) -> int:
+    """How many whole steps fit between low and high, in decimal as they are written.
+
+    Optuna sees a range of real numbers with a step as the number of the step: its own kind of such a range warns where
+    the range is no multiple of the step, and takes some of its own values for foreign ones.
+    """
+    return int((Decimal(str(high)) - Decimal(str(low))) // Decimal(str(step)))
+
+
+def at_step(low: float, step: float, place: int) -> float:
+    """The value at a step.
+
+    Example:
+        >>> at_step(0.1, 0.1, 2)
+        0.3
+    """
+    return float(Decimal(str(low)) + Decimal(str(step)) * place)
 
 
 def whole_of(low: int, high: int, log: bool, step: int) -> IntDistribution:
@@ -47,8 +58,9 @@ class TrialDraw:
 
     def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
         """A real number from `low` to `high`."""
-        fits = real_of(low, high, log, step)
-        return self.trial.suggest_float(name, fits.low, fits.high, log=log, step=step)
+        if step is not None:
+            return at_step(low, step, self.trial.suggest_int(name, 0, steps_in(low, high, step)))
+        return self.trial.suggest_float(name, low, high, log=log)
 
     def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
         """A whole number from `low` to `high`."""
@@ -121,13 +133,9 @@ class GridDraw:
 
     def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
         """One of the values of a range of real numbers: all of them where it has a step."""
-        fits = real_of(low, high, log, step)
-        values: Sequence[float] = spread(low, high, log, self.points)
         if step is not None:
-            first, width = Decimal(str(low)), Decimal(str(step))
-            places = self._places(int((Decimal(str(fits.high)) - first) / width) + 1)
-            values = [float(first + width * place) for place in places]
-        return float(self._next(name, values, fits))
+            return at_step(low, step, self.integer(name, 0, steps_in(low, high, step), False, 1))
+        return float(self._next(name, spread(low, high, log, self.points), FloatDistribution(low, high, log=log)))
 
     def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
         """One of the values of a range of whole numbers: all of them, or a few of a long range."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseGASampler, BaseSampler, CmaEsSampler, GPSampler
+from optuna.samplers import BaseGASampler, BaseSampler, CmaEsSampler, GPSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -29,6 +29,10 @@ from prune_search.trial.ranking import Dense, Goals, metrics_at
 from prune_search.trial.records import Record, TrialRecords
 
 MOST_DRAWS = 1000
+# A sampler learns nothing from an invalid draw, and can be drawn to such a region for ever: then chance decides.
+DRAWS_OF_SAMPLER = 10
+# Optuna's random numbers take the lower 32 bits of a seed.
+SEEDS = 2**32
 MOST_INVALID_OF_GRID = 10_000
 # What these samplers of Optuna model is what every trial has: a hole that only some have is drawn at random.
 SHARED_HOLES_ONLY: tuple[type[BaseSampler], ...] = (GPSampler, CmaEsSampler)
@@ -90,28 +94,32 @@ class Proposer:
             The proposal; None where a grid has no further point.
 
         Raises:
-            UserError: the draws were invalid a thousand times in a row.
+            UserError: a thousand draws in a row were invalid.
         """
-        sampler = make_sampler(self.space, derive(self.space.search["seed"], "propose", number))
+        sampler = make_sampler(self.space, self._seed(number))
         if isinstance(sampler, Grid):
             return self._on_grid(sampler, number)
         study = self._study(sampler, known, dense)
+        system: dict[str, Any] = {}
         wrong = UserError(())
-        for _ in range(MOST_DRAWS):
+        for draw in range(MOST_DRAWS):
+            if draw == DRAWS_OF_SAMPLER:
+                study.sampler = RandomSampler(seed=self._seed(number, "uniform"))
             trial = study.ask()
             drawn = self.space.fill(TrialDraw(trial), examples=self._examples)
+            system |= _attributes(study, trial)
             try:
                 recipe = self._read(drawn)
             except UserError as error:
                 wrong = error
                 study.tell(trial, state=TrialState.FAIL)
                 continue
-            attributes = study.get_trials(deepcopy=False)[trial.number].system_attrs
-            # What the sampler tells other processes while a trial is drawn is in the trial's own params afterwards.
-            system = {name: value for name, value in attributes.items() if ":relative_params:" not in name}
             kept = remembered(trial.params, trial.distributions, system)
             return Proposal(number, drawn.raw, recipe, drawn.option, drawn.params, kept)
         raise UserError([_never(MOST_DRAWS, wrong)])
+
+    def _seed(self, number: int, *words: str) -> int:
+        return derive(self.space.search["seed"], "propose", number, *words) % SEEDS
 
     def _read(self, drawn: Drawn) -> Recipe:
         recipe = drawn.recipe()
@@ -177,6 +185,12 @@ class Proposer:
                 yield Proposal(len(seen), drawn.raw, recipe, drawn.option, drawn.params, kept)
 
 
+def _attributes(study: optuna.Study, trial: optuna.Trial) -> dict[str, Any]:
+    """What the sampler noted of a trial, but for what it tells other processes while the trial is drawn."""
+    noted = study.get_trials(deepcopy=False)[trial.number].system_attrs
+    return {name: value for name, value in noted.items() if ":relative_params:" not in name}
+
+
 def _number(trial: TrialRecords) -> int:
     return 0 if trial.proposed is None else int(trial.proposed.data["number"])
 
@@ -187,10 +201,9 @@ def _never(draws: int, error: UserError) -> Problem:
 
 
 def make_sampler(space: Space, seed: int) -> BaseSampler | Grid:
-    """The sampler of a space: one of Optuna's, or a `Grid`."""
+    """The sampler of a space: one of Optuna's, or a `Grid`. The seed is in 0 … 2**32 - 1."""
     named = Named.of(axes.SAMPLERS, space.search["sampler"])
-    # Optuna's random numbers take the lower 32 bits of a seed.
-    sampler: BaseSampler | Grid = named.entry(axes.SAMPLERS).make(seed % 2**32, **named.options)
+    sampler: BaseSampler | Grid = named.entry(axes.SAMPLERS).make(seed, **named.options)
     return sampler
 
 

@@ -33,6 +33,10 @@ class AgendaSearcher(Searcher):
         self._listener = listener
         self._ids: dict[str, str] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its searcher for a restore that never happens; the ledger is the state.
+        return {}
+
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """The objectives are the space's own."""
         return True

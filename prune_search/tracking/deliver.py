@@ -8,12 +8,13 @@ the making of one was answered too late and it was made again, the one that is n
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prune_search.tracking.memory import Memory
 from prune_search.tracking.server import FoundRun, RefusedError, Server, UnreachableError
+from prune_search.tracking.table import EXPERIMENT
 from prune_search.tracking.views import PARENT, RUNNING, Content, Rest, RunView, batches, digests, remaining
 
 # A server that gave no answer may carry a call out this much later.
@@ -46,11 +47,13 @@ class Place:
         search: id of the search.
         experiment: its name.
         artifacts: where a new experiment keeps its files; None leaves that to the server.
+        tags: that the experiment should have.
     """
 
     search: str
     experiment: str
     artifacts: Path | None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -111,7 +114,7 @@ class Delivery:
     def _survey(self) -> None:
         """Find the runs of the search that exist: once, and again while one may turn up late."""
         if self._experiment is None:
-            self._experiment = self.server.experiment(self.place.experiment, self.place.artifacts)
+            self._experiment = self.server.experiment(self.place.experiment, self.place.artifacts, self.place.tags)
         elif not self.unsettled:
             return
         groups: dict[str, list[FoundRun]] = {}
@@ -174,7 +177,7 @@ class Delivery:
         ready = view.key == PARENT or (parent.run_id is not None and not parent.gone)
         if not ready or not remaining(view, self.memory.of(view.key)).create:
             return Delivered()
-        tags = dict(view.content.tags)
+        tags = self._numbered(view.content.tags)
         if view.key != PARENT:
             tags["mlflow.parentRunId"] = str(parent.run_id)
         try:
@@ -182,7 +185,7 @@ class Delivery:
         except UnreachableError:
             self._survey_until = time.monotonic() + LATE_S
             raise
-        self.memory.note(view.key, {"run_id": run_id, "status": RUNNING, "tags": digests(tags)})
+        self.memory.note(view.key, {"run_id": run_id, "status": RUNNING, "tags": digests(view.content.tags)})
         self._checked.add(view.key)
         return Delivered(runs=1, operations=1 + len(view.content.tags))
 
@@ -194,6 +197,10 @@ class Delivery:
             self._check(view.key, rest.content)
             rest = remaining(view, self.memory.of(view.key))
         return self._fill(view, rest)
+
+    def _numbered(self, tags: Mapping[str, str]) -> dict[str, str]:
+        """Tags with the experiment's number in their links."""
+        return {name: value.replace(EXPERIMENT, str(self._experiment)) for name, value in tags.items()}
 
     def _check(self, key: str, content: Content) -> None:
         """Ask which of the points that are to be sent are there already: of what was sent, an answer may be lost."""
@@ -207,7 +214,7 @@ class Delivery:
         key, content = view.key, rest.content
         run_id = str(self.memory.of(key).run_id)
         for part in batches(content):
-            self.server.log(run_id, part)
+            self.server.log(run_id, replace(part, tags=self._numbered(part.tags)))
             steps: dict[str, list[int]] = {}
             for point in part.points:
                 steps.setdefault(point.name, []).append(point.step)

@@ -21,6 +21,7 @@ from prune_search.tracking.memory import BusyError, Memory, memory_folder, only_
 from prune_search.tracking.project import project, project_parent, project_trial, state_of
 from prune_search.tracking.server import Server, UnreachableError, connect, settings
 from prune_search.tracking.store import artifact_root
+from prune_search.tracking.table import table_tag
 from prune_search.tracking.uris import masked
 from prune_search.tracking.views import PARENT, RunView, remaining
 from prune_search.training.atomic import one_line
@@ -204,12 +205,12 @@ class Drain:
 
     def _opened(self, search: SearchRecords, held: contextlib.ExitStack) -> Delivery:
         folder = memory_folder(self.folder, self.uri)
-        lock = only_writer(folder)
-        lock.__enter__()
-        held.push(lock)
-        memory = Memory.read(folder)
-        held.callback(memory.close)
-        return Delivery(self.connector(self.uri), _place(search, self.uri, self.experiment), memory)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(only_writer(folder))
+            memory = stack.enter_context(contextlib.closing(Memory.read(folder)))
+            delivery = Delivery(self.connector(self.uri), _place(search, self.uri, self.experiment), memory)
+            held.push(stack.pop_all())
+        return delivery
 
     def _tell(self, line: str) -> None:
         """One line in the log, at most once a minute."""
@@ -223,7 +224,7 @@ def _place(search: SearchRecords, uri: str, experiment: str) -> Place:
     identity = str(search.definition["id"])
     if not identity.isalnum():
         raise UserError(f"the search {search.name!r} has no proper id")
-    return Place(identity, experiment, artifact_root(search.folder.parent.parent, uri))
+    return Place(identity, experiment, artifact_root(search.folder.parent.parent, uri), table_tag(search.definition))
 
 
 def sync(folder: Path, uri: str | None = None, connector: Connect = connect) -> Delivered:

@@ -9,18 +9,20 @@ from typing import Any
 from prune_search.recipe import strict_yaml
 from prune_search.tracking.names import MOST_TAG
 from prune_search.tracking.standing import Placed, directions, goals_of
+from prune_search.tracking.table import table_link
 from prune_search.trial.records import SearchRecords, TrialRecords
 
 MOST_ROWS = 10
 
 
 def parent_note(search: SearchRecords, board: Sequence[Placed], state: str) -> str:
-    """The note of the search: plan, leaderboard, the best recipe, what to type next."""
-    head = "\n\n".join([_plan(search, state), _table(search, board)])
-    commands = _next_commands(search, state)
-    best = _best_recipe(board)
-    note = "\n\n".join(part for part in (head, best, commands) if part)
-    return note if len(note) <= MOST_TAG else f"{head}\n\n{commands}"
+    """The note of the search: the best so far, leaderboard, plan, what to type next, the best recipe."""
+    # MLflow shows the first lines, and the rest when it is asked to.
+    head = "\n\n".join(
+        [_summary(search, board, state), _table(search, board), _plan(search), _next_commands(search, state)]
+    )
+    note = "\n\n".join(part for part in (head, _best_recipe(board)) if part)
+    return note if len(note) <= MOST_TAG else head
 
 
 def trial_note(search: SearchRecords, trial: TrialRecords, status: str) -> str:
@@ -31,28 +33,43 @@ def trial_note(search: SearchRecords, trial: TrialRecords, status: str) -> str:
         error = trial.ended.data.get("error") or {}
         return f"Failed ({_plain(error.get('kind'))}): {_plain(error.get('message'))}"
     if status == "completed" and not trial.control:
-        command = f"prune-search export {_at(search)} --trial {trial.result.get('key')} --to DIR"
-        return f"Take it along:\n\n```sh\n{command}\n```"
+        name = trial.proposed.data["name"] if trial.proposed is not None else trial.result.get("key")
+        return f"Take it along: `prune-search export {_at(search)} --trial {name} --to DIR`"
     return {
         "stopped": "Stopped by the scheduler: others were better at the same maturity.",
         "interrupted": f"Interrupted with its search. `prune-search resume {_at(search)}` goes on from its last state.",
     }.get(status, "")
 
 
-def _plan(search: SearchRecords, state: str) -> str:
-    plan: Mapping[str, Any] = search.definition["space"]["search"]
-    task = search.definition["task"]
+def _summary(search: SearchRecords, board: Sequence[Placed], state: str) -> str:
     counts = search.counts()
     told = ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "none begun"
+    asked = search.definition["space"]["search"]["trials"]
+    first = f"**{_plain(state.capitalize())}:** {told}, of {asked} trials."
+    link = f"[All trials as a table]({table_link(search.definition['id'])})"
+    return "\n\n".join(part for part in (first, _best(search, board), link) if part)
+
+
+def _best(search: SearchRecords, board: Sequence[Placed]) -> str:
+    if not board:
+        return ""
+    trial = board[0].trial
+    name = trial.proposed.data["name"] if trial.proposed is not None else trial.id
+    figures = [f"{_plain(metric)} {_number(trial.metrics.get(metric))}" for metric in directions(goals_of(search))]
+    missed = " (no trial meets the constraints; this one misses them least)" if board[0].violation > 0 else ""
+    return f"**Best:** {_plain(name)}, {', '.join(figures)}{missed}"
+
+
+def _plan(search: SearchRecords) -> str:
+    plan: Mapping[str, Any] = search.definition["space"]["search"]
+    task = search.definition["task"]
     goals = ", ".join(map(_plain, plan["objectives"]))
-    lines = [
-        f"**{_plain(state.capitalize())}.** {plan['trials']} trials asked on {_plain(task['data'])} with "
-        f"{_plain(task['model'])}: {told}.",
-        f"**Looking for:** {goals}" + (f", with {_all(plan['constraints'])}" if plan["constraints"] else ""),
-        f"**Sampler** {_name(plan['sampler'])}, **scheduler** {_name(plan['scheduler'])}, "
-        f"{plan['concurrency']} at once, seed {plan['seed']}.",
-    ]
-    return "\n\n".join(lines)
+    wanted = goals + (f", with {_all(plan['constraints'])}" if plan["constraints"] else "")
+    return (
+        f"**Plan:** {wanted}, on {_plain(task['data'])} with {_plain(task['model'])}; sampler "
+        f"{_name(plan['sampler'])}, scheduler {_name(plan['scheduler'])}, {plan['concurrency']} at once, "
+        f"seed {plan['seed']}."
+    )
 
 
 def _all(constraints: Sequence[str]) -> str:
@@ -76,12 +93,12 @@ def _table(search: SearchRecords, board: Sequence[Placed]) -> str:
     controls = [trial for trial in search.controls() if trial.result]
     if not board and not controls:
         return "No trial is completed yet."
-    columns = ["", "trial", "paradigm", *map(_plain, metrics), "steps"]
+    columns = ["", "trial", *map(_plain, metrics), "steps"]
     rows = [
         [_place(rank, place), *_cells(place.trial, metrics)] for rank, place in enumerate(board[:MOST_ROWS], start=1)
     ]
     rows += [["", *_cells(trial, metrics)] for trial in controls]
-    ruler = ["---"] * 3 + ["---:"] * (len(metrics) + 1)
+    ruler = ["---"] * 2 + ["---:"] * (len(metrics) + 1)
     lines = ["| " + " | ".join(row) + " |" for row in (columns, ruler, *rows)]
     more = [f"\n{len(board) - MOST_ROWS} more in leaderboard.json."] if len(board) > MOST_ROWS else []
     legend = ["\n★ Pareto: no other trial is better in one objective and no worse in the rest."] if len(board) else []
@@ -91,14 +108,14 @@ def _table(search: SearchRecords, board: Sequence[Placed]) -> str:
 def _place(rank: int, place: Placed) -> str:
     if place.violation > 0:
         return f"{rank} (misses a constraint)"
-    return f"{rank} ★" if place.pareto else str(rank)
+    return f"{rank}\u00a0★" if place.pareto else str(rank)
 
 
 def _cells(trial: TrialRecords, metrics: Sequence[str]) -> list[str]:
     name = trial.proposed.data["name"] if trial.proposed is not None else trial.id
     values = [_number(trial.metrics.get(metric)) for metric in metrics]
     steps = trial.metrics.get("steps_trained")
-    return [_plain(name), _plain(trial.result.get("paradigm", "")), *values, "" if steps is None else f"{steps:.0f}"]
+    return [_plain(name), *values, "" if steps is None else f"{steps:.0f}"]
 
 
 def _number(value: float | None) -> str:
@@ -117,7 +134,8 @@ def _next_commands(search: SearchRecords, state: str) -> str:
     commands = [f"prune-search compare {at}", f"prune-search export {at} --to DIR"]
     if state != "finished":
         commands.insert(0, f"prune-search {'status' if state == 'running' else 'resume'} {at}")
-    return "**Next**\n\n```sh\n" + "\n".join(commands) + "\n```"
+    # Inline code wraps; a block of code would push the rest of MLflow's page aside.
+    return "**Next**\n\n" + "\n".join(f"- `{command}`" for command in commands)
 
 
 def _at(search: SearchRecords) -> str:

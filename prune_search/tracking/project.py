@@ -10,14 +10,15 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, Literal
 
 from prune_search.recipe import strict_yaml
-from prune_search.recipe.holes import is_hole
 from prune_search.recipe.step import Step
 from prune_search.tracking.names import MOST_TAG, allowed, allowed_params, cut, written
 from prune_search.tracking.note import parent_note, trial_note
 from prune_search.tracking.standing import Placed, dense_of, directions, goals_of, placed
+from prune_search.tracking.table import holes
 from prune_search.tracking.views import (
     FAILED,
     FINISHED,
@@ -34,7 +35,7 @@ from prune_search.trial.ranking import Goals, total_violation
 from prune_search.trial.records import Record, SearchRecords, TrialRecords
 
 State = Literal["running", "finished", "interrupted"]
-NOTE = "mlflow.note.content"
+NOTE, SOURCE = "mlflow.note.content", "mlflow.source.name"
 MOST_DIGEST = 36
 # Written by the driver where a search is over before all its trials are proposed (a time budget, an exhausted grid).
 ENDED_FILE = "ended.json"
@@ -122,19 +123,8 @@ def log_scaled(definition: Mapping[str, Any], label: str) -> set[str]:
     """Dotted paths of the holes that are drawn on a log scale, in the option of ``any`` with that label."""
     options = definition["space"]["options"]
     chosen = [option for option in options if option.get("label", "") == label] or options
-    return {path for option in chosen for path in _log_paths(option, "")}
-
-
-def _log_paths(node: Any, path: str) -> Iterator[str]:
-    if path and is_hole(node):
-        if node["hole"] == "loguniform" or node.get("log") is True:
-            yield path
-        for option in node.get("of", ()):
-            yield from _log_paths(option, path)
-    elif isinstance(node, Mapping | list):
-        below = node.items() if isinstance(node, Mapping) else enumerate(node)
-        for key, value in below:
-            yield from _log_paths(value, f"{path}.{key}" if path else str(key))
+    found = (item for option in chosen for item in holes(option, ""))
+    return {path for path, hole in found if hole["hole"] == "loguniform" or hole.get("log") is True}
 
 
 def _amount(value: Any) -> float:
@@ -163,6 +153,7 @@ def _trial_tags(search: SearchRecords, trial: TrialRecords, status: str, result:
         "mask.sha256": result.get("mask_sha256"),
         "duplicate_of": trial.duplicate_of,
         "error.kind": error.get("kind"),
+        SOURCE: PurePath(search.definition["source"]).name,
         NOTE: trial_note(search, trial, status),
     }
     return {name: cut(str(value), MOST_TAG) for name, value in tags.items() if value}
@@ -231,9 +222,11 @@ def project_parent(search: SearchRecords, state: State = "running") -> RunView:
     times = Times(start, None if state == "running" else max([start, *ends]))
     data = {item: None for place in board for item in _data_sets(place.trial.recipe, place.trial.result)}
     content = Content(
+        params=allowed_params(_plan(definition["space"]["search"])),
         tags={
             "search.id": definition["id"],
             "status": state,
+            SOURCE: PurePath(definition["source"]).name,
             NOTE: cut(parent_note(search, board, state), MOST_TAG),
         },
         points=tuple(_summary(search).points.values()),
@@ -247,16 +240,27 @@ def project_parent(search: SearchRecords, state: State = "running") -> RunView:
     return RunView(PARENT, search.name, _PARENT_STATUS[state], times, content)
 
 
+def _plan(block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """How the search was asked for, as params."""
+    for key in ("sampler", "scheduler"):
+        yield f"search.{key}", written(block[key]["name"] if isinstance(block[key], Mapping) else block[key])
+    for key in ("objectives", "constraints"):
+        if block[key]:
+            yield f"search.{key}", ", ".join(block[key])
+    for key in ("trials", "concurrency", "seed", "reproducible"):
+        yield f"search.{key}", written(block[key])
+
+
 def _summary(search: SearchRecords) -> _Curve:
     """Totals and the best so far, over the trials in the order in which they ended; the x axis is their number."""
     goals, dense, curve = goals_of(search), dense_of(search), _Curve()
-    counts = dict.fromkeys(("completed", "stopped", "failed", "duplicate"), 0)
+    counts = dict.fromkeys(("completed", "stopped", "failed", "duplicates"), 0)
     totals = dict.fromkeys(("steps_trained", "steps_saved"), 0)
     best: dict[str, float] = {}
     ends = [(trial.ended, trial) for trial in search.numbered() if trial.ended is not None]
     ends.sort(key=lambda end: (end[0].time, end[1].id))
     for number, (ended, trial) in enumerate(ends, start=1):
-        counts[trial.status] += 1
+        counts["duplicates" if trial.status == "duplicate" else trial.status] += 1
         for name in totals:
             totals[name] += int(ended.data.get(name) or 0)
         if trial.status == "completed" and total_violation(goals.violations(trial.metrics, dense)) == 0:

@@ -110,19 +110,23 @@ class Server:
         self.client = client
         self.uri = uri
 
-    def experiment(self, name: str, artifacts: Path | None) -> str:
+    def experiment(self, name: str, artifacts: Path | None, tags: Mapping[str, str]) -> str:
         """The id of an experiment, which is made where it is not there.
 
         Args:
             name: of the experiment.
             artifacts: where a new one keeps its files; None leaves that to the server.
+            tags: that it should have.
         """
         with _answers(self.uri):
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 found = self._made_experiment(name, artifacts)
-        if found.lifecycle_stage != "active":
-            raise RefusedError(f"the experiment {name!r} was deleted in MLflow: restore it there")
+            if found.lifecycle_stage != "active":
+                raise RefusedError(f"the experiment {name!r} was deleted in MLflow: restore it there")
+            for key, value in tags.items():
+                if found.tags.get(key) != value:
+                    self.client.set_experiment_tag(found.experiment_id, key, value)
         return str(found.experiment_id)
 
     def _made_experiment(self, name: str, artifacts: Path | None) -> Any:

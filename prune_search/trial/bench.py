@@ -149,7 +149,7 @@ def read_data(recipe: Recipe, root: Path | None, code: Code) -> DataSet:
     return data
 
 
-def _build_model(recipe: Recipe, data: DataSet, code: Code) -> tuple[nn.Module, str]:
+def _build_model(recipe: Recipe, shape: tuple[int, ...], classes: int, code: Code) -> tuple[nn.Module, str]:
     """The model as its factory makes it, and the digest of a user's factory."""
     written = recipe.blocks["task"]["model"]
     # What a factory draws depends on the seed only, and the caller's draws are not moved.
@@ -157,9 +157,9 @@ def _build_model(recipe: Recipe, data: DataSet, code: Code) -> tuple[nn.Module, 
         torch.default_generator.manual_seed(recipe.seed)
         if is_user_code(written):
             factory = code.factory("model", written)
-            return build_user_model(factory, data.shape, data.classes), source_digest(factory)
+            return build_user_model(factory, shape, classes), source_digest(factory)
         named = Named.of(axes.MODELS, written)
-        model: nn.Module = named.entry(axes.MODELS).make(data.shape, data.classes, **named.options)
+        model: nn.Module = named.entry(axes.MODELS).make(shape, classes, **named.options)
         return model, ""
 
 
@@ -187,7 +187,7 @@ def prepare(
     code = code or Code()
     data = data or read_data(recipe, data_root, code)
     timeline = resolve(recipe, epoch_length(len(data.train.labels), recipe.train["batch"]))
-    model, source = _build_model(recipe, data, code)
+    model, source = _build_model(recipe, data.shape, data.classes, code)
     init = recipe.named(axes.INITS, "train", "init")
     if "from" in recipe.train:
         _load_given(model, recipe.train["from"], folder)
@@ -215,24 +215,50 @@ def _load_given(model: nn.Module, written: str, folder: Path | None) -> None:
     if not path.is_absolute() and folder is not None and (folder / path).exists():
         path = folder / path
     try:
-        tensors = load_tensors(path)
+        load_weights(model, load_tensors(path), shown(written))
     except UserError as error:
         raise UserError(Problem("train.from", p.message) for p in error.problems) from None
+
+
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Copy weights and buffers into a model.
+
+    Args:
+        model: changed in place, or left as it was where they do not fit.
+        tensors: by name, as in the model's state_dict.
+        source: where they come from, for messages.
+
+    Raises:
+        UserError: with every tensor that is missing, unknown, or of another shape or type.
+    """
     problems = []
     state = model.state_dict(keep_vars=True)
     for name, tensor in state.items():
         given = tensors.get(name)
         if given is None:
-            problems.append(Problem("train.from", f"{shown(written)} lacks the tensor {name!r}"))
+            problems.append(Problem("", f"{source} lacks the tensor {name!r}"))
         elif given.shape != tensor.shape or given.dtype != tensor.dtype:
             has, wanted = (f"{tuple(t.shape)} of {t.dtype}" for t in (given, tensor))
-            problems.append(Problem("train.from", f"{shown(written)}: {name} is {has}, the model's is {wanted}"))
+            problems.append(Problem("", f"{source}: {name} is {has}, the model's is {wanted}"))
     unknown = sorted(set(tensors) - set(state))
     if unknown:
-        text = f"{shown(written)} has tensors that the model lacks: {', '.join(unknown[:5])}"
-        problems.append(Problem("train.from", text))
+        problems.append(Problem("", f"{source} has tensors that the model lacks: {', '.join(unknown[:5])}"))
     if problems:
         raise UserError(problems)
     with torch.no_grad():
         for name, tensor in state.items():
             tensor.copy_(tensors[name])
+
+
+def build_model(recipe: Recipe, code: Code, root: Path | None) -> nn.Module:
+    """The recipe's network as its factory makes it. Data are read only where their shape is not known beforehand.
+
+    Raises:
+        UserError: user code was not allowed or fails, or data files are missing.
+    """
+    written = recipe.blocks["task"]["data"]
+    facts = {} if is_user_code(written) else axes.DATASETS[Named.of(axes.DATASETS, written).name].facts
+    if facts.get("shape") and facts.get("classes"):
+        return _build_model(recipe, facts["shape"], facts["classes"], code)[0]
+    data = read_data(recipe, root, code)
+    return _build_model(recipe, data.shape, data.classes, code)[0]

@@ -27,6 +27,7 @@ from small_trials import (
 )
 from torch import Tensor, nn
 
+from prune_search.pruning import finding
 from prune_search.pruning.counts import keep_count, keep_share
 from prune_search.pruning.finding import Evidence, MaskRule, find_mask
 from prune_search.pruning.keeper import MaskKeeper
@@ -239,6 +240,22 @@ def test_gradual_masks_follow_the_cubic_path_exactly_and_are_nested(
     assert result.receipt.units_asked == kept(result.masks) == keep_count(total, Decimal("0.1")) == wanted[-1]
     assert result.receipt.asked == 0.9
     assert all(bool((result.tensors[name][~mask] == 0).all()) for name, mask in result.masks.items())
+
+
+def test_every_event_goes_on_from_the_share_of_the_event_before(
+    bench_of: BenchOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Decimal, Decimal]] = []
+
+    def watched(model: Any, rule: Any, share: Decimal, previous: tuple[MaskSet, Decimal], shown: Any) -> MaskSet:
+        seen.append((previous[1], share))
+        return find_mask(model, rule, share, previous, shown)
+
+    bench = bench_of(gradual())
+    monkeypatch.setattr(finding, "find_mask", watched)
+    run_bench(bench, None)
+    assert [before for before, _ in seen] == [Decimal(1), *(share for _, share in seen[:-1])]
+    assert seen[-1][1] == Decimal("0.1")
 
 
 def test_the_middle_of_a_cubic_path_to_ninety_percent_is_at_the_paper_s_78_75(

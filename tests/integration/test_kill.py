@@ -78,11 +78,14 @@ TASK: Blocks = {"model": {"name": "small-conv", "channels": [4, 6]}, "seed": 11}
 TRAIN: Blocks = {"steps": "30it", "augment": {"name": "crop-flip", "pad": 1}}
 GROWING: Blocks = {"name": "growing-penalty", "step": 0.3, "every": "4it", "ceiling": 1.0, "stabilise": "5it"}
 
+RISING: Blocks = {"name": "rising-penalty", "step": 0.02, "every": "4it", "until": 0.05}
+
 GREG: Blocks = {
-    "preset": "greg-1",
+    "preset": "greg-2",
     "task": TASK,
     "train": TRAIN,
-    "weights": {"at": "end", "transform": [GROWING]},
+    "mask": {"prepare": RISING},
+    "weights": {"at": "prepared", "transform": [GROWING]},
     "retrain": {"steps": "20it", "schedule": "constant"},
 }
 GRADUAL: Blocks = {
@@ -101,7 +104,7 @@ ADAM_IN_ROUNDS: Blocks = {
 WARM: Blocks = {"preset": "snip", "train": {"steps": "1it"}}
 # Stages and their steps: where a kill can fall.
 STAGES = {
-    "greg": (GREG, {"train": 30, "growing-penalty": 21, "retrain": 20}),
+    "greg": (GREG, {"train": 30, "prepare": 12, "growing-penalty": 21, "retrain": 20}),
     "gradual": (GRADUAL, {"retrain": 30}),
     "rounds": (ADAM_IN_ROUNDS, {"train": 30, "retrain (round 1)": 26, "retrain (round 2)": 26}),
 }

@@ -12,14 +12,18 @@ SIZES = {"a": 40, "b": 60, "c": 5}
 
 
 def chosen(seed: int = 0, iterations: int = 1) -> Chosen:
-    """A mask as a search leaves it: each iteration removes equally many of the lowest scores of each layer."""
+    """A mask as a search leaves it: each iteration removes equally many of each layer.
+
+    With one iteration these are the lowest scores; with several, scores of different iterations cannot be compared.
+    """
     source = torch.Generator().manual_seed(7)
     scores = {name: torch.randperm(size, generator=source).float() for name, size in SIZES.items()}
     candidates = {name: torch.rand(size, generator=source) < 0.9 for name, size in SIZES.items()}
     dropped = {}
     for name, score in scores.items():
         places = candidates[name].nonzero().flatten()
-        ascending = places[score[places].argsort()]
+        order = score[places].argsort() if iterations == 1 else torch.randperm(len(places), generator=source)
+        ascending = places[order]
         dropped[name] = torch.zeros(len(score), dtype=torch.int32)
         dropped[name][ascending] = (1 + torch.arange(len(places)) * (iterations + 1) // len(places)).int()
     kept = {name: times == iterations + 1 for name, times in dropped.items()}
@@ -80,3 +84,8 @@ def test_with_iterations_what_was_removed_first_ranks_lowest() -> None:
         times = given.dropped_at[name][given.candidates[name]]
         taken = given.dropped_at[name][found[name]]
         assert sorted(taken.tolist()) == sorted(times.tolist())[: len(taken)]
+        # Of those that the last of these iterations removed, the lowest scores are kept.
+        last = given.candidates[name] & (given.dropped_at[name] == int(taken.max()))
+        scores = given.scores[name]
+        if bool((last & ~found[name]).any()):
+            assert float(scores[last & found[name]].max()) < float(scores[last & ~found[name]].min())

@@ -181,6 +181,22 @@ def test_nested_iterations_only_remove_and_others_bring_back() -> None:
         assert (back == 0) is nested
 
 
+def test_iterations_of_a_later_round_go_on_from_what_the_round_before_kept() -> None:
+    model = network()
+    first = found(model, rule("snip"), "0.5")
+    seen: list[int] = []
+
+    def watched(iteration: int) -> Batches:
+        seen.append(sum(int((weight.detach() != 0).sum()) for weight in prunable_weights(model).values()))
+        return batches(iteration)
+
+    asked = rule("snip", {"iterations": 4})
+    last = find_mask(model, asked, Decimal("0.03125"), (first, Decimal("0.5")), Evidence(watched, OUTPUT, 5, 2))
+    # From 1/2 to 1/32 in four equal factors.
+    wanted = [keep_count(total(model), Decimal(1) / Decimal(part)) for part in (4, 8, 16, 32)]
+    assert [*seen[1:], kept(last)] == wanted
+
+
 def test_a_control_keeps_the_densities_of_the_mask_that_it_replaces() -> None:
     model = network()
     plain = found(model, rule("snip"), "0.9").receipt()

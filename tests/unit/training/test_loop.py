@@ -114,6 +114,21 @@ def test_an_epoch_shows_each_example_once_and_another_epoch_another_order() -> N
     assert all(torch.equal(inputs, given(7 - index)[0]) for index, inputs in enumerate(backwards))
 
 
+def test_an_augmentation_draws_anew_for_every_batch_of_every_epoch() -> None:
+    seeds: list[int] = []
+
+    def note(inputs: Tensor, draw: torch.Generator) -> Tensor:
+        seeds.append(draw.initial_seed())
+        return inputs
+
+    given = feed()
+    given.augment = note
+    for step in (*range(12), *range(12)):
+        given(step)
+    assert len(set(seeds)) == 12
+    assert seeds[:12] == seeds[12:]
+
+
 def test_the_rate_of_each_step_is_the_course_s_at_that_step() -> None:
     net, rates = network(), []
     run = course(net)

@@ -1,0 +1,62 @@
+"""``prune-search sync`` and ``ui``: MLflow, delivered to and looked at."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Annotated
+
+import typer
+
+from prune_search.cli.arguments import Json, Storage
+from prune_search.cli.exits import FAILED, complain
+from prune_search.cli.searches import Name, find_search, storage_folder
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    app.command("sync", epilog="Example:  prune-search sync quickstart")(sync)
+    app.command("ui", epilog="Example:  prune-search ui --port 5001")(ui)
+
+
+def sync(
+    name: Name,
+    tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="Default: the search's own.")] = None,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> int:
+    """Deliver to MLflow what it has not got yet. Delivering twice changes nothing."""
+    folder = find_search(storage, name)
+    from prune_search.tracking.drain import TrackingError
+    from prune_search.tracking.drain import sync as deliver
+
+    try:
+        delivered = deliver(folder, tracking_uri)
+    except TrackingError as error:
+        complain(str(error))
+        return FAILED
+    counts = {key: value for key, value in vars(delivered).items() if isinstance(value, int)}
+    if as_json:
+        typer.echo(json.dumps({"name": name, **counts}))
+    else:
+        typer.echo(f"{name}: " + (", ".join(f"{value} {key}" for key, value in counts.items() if value) or "all is there"))
+    return 0
+
+
+def ui(
+    tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="Default: the storage's.")] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 5000,
+    allowed_hosts: Annotated[
+        str | None, typer.Option("--allowed-hosts", help="Names by which browsers may call it; for other hosts.")
+    ] = None,
+    storage: Storage = None,
+) -> int:
+    """Serve MLflow's pages on the storage's runs, on this machine only. Ctrl-C ends it."""
+    from prune_search.tracking.store import absolute_uri, default_uri, ui_command, ui_environment
+
+    folder = storage_folder(storage)
+    uri = default_uri(folder) if tracking_uri is None else absolute_uri(tracking_uri, folder)
+    command = ui_command(folder, uri, host, port, allowed_hosts)
+    typer.echo(f"MLflow on http://{host}:{port} (it takes some ten seconds to answer; Ctrl-C ends it)")
+    return subprocess.run(command, env=ui_environment(uri), check=False).returncode
