@@ -143,7 +143,7 @@ def launch(
         raise UserError([Problem("", "has no holes to search over: use run, or give it some", space.source)])
     _check_search(space)
     storage = where.storage_folder()
-    _check_trial(space, where)
+    examples = _check_trial(space, where)
     folder = _new_folder(storage, options.name or _default_name(space.source), options.name is not None)
     definition = _definition(space, folder.name, storage, where, options)
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,7 +152,7 @@ def launch(
             file.write(canonical_json(definition) + "\n")
     except FileExistsError:
         raise UserError([Problem("--name", f"a search {shown(folder.name)} exists already")]) from None
-    return _run(space, folder, storage, where, options, listener)
+    return _run(space, folder, storage, where, options, listener, examples)
 
 
 def resume(
@@ -193,7 +193,7 @@ def resume(
         text = f"was edited since the search was launched ({'; '.join(edited[:5])}): undo that, or resume with --fork"
         raise UserError([Problem("", text, definition["source"])])
     space = space_of(definition)
-    return _run(space, folder, storage, given, options, listener)
+    return _run(space, folder, storage, given, options, listener, _check_trial(space, given))
 
 
 def space_of(definition: Mapping[str, Any]) -> Space:
@@ -231,16 +231,17 @@ def _check_search(space: Space) -> None:
         raise UserError(problems).of(space.source)
 
 
-def _check_trial(space: Space, where: Where) -> None:
-    """Find out before Ray is started whether data and model are there and fit."""
+def _check_trial(space: Space, where: Where) -> int:
+    """Find out before Ray is started whether data and model are there and fit; the size of the training set."""
     from prune_search.search.agenda import dense_recipe
     from prune_search.training.environment import pick_device
     from prune_search.trial.bench import prepare
 
     try:
-        prepare(dense_recipe(space), pick_device(where.device), where.data_folder(), where.code())
+        bench = prepare(dense_recipe(space), pick_device(where.device), where.data_folder(), where.code())
     except UserError as error:
         raise error.of(space.source) from None
+    return len(bench.data.train.labels)
 
 
 def _default_name(source: str) -> str:
@@ -308,7 +309,7 @@ def _definition(space: Space, name: str, storage: Path, where: Where, options: O
 
 
 def _run(
-    space: Space, folder: Path, storage: Path, where: Where, options: Options, listener: Listener | None
+    space: Space, folder: Path, storage: Path, where: Where, options: Options, listener: Listener | None, examples: int
 ) -> Outcome:
     from prune_search.search.driver import Means, run_search
     from prune_search.tracking.drain import Drain
@@ -324,6 +325,7 @@ def _run(
         device=where.device,
         address=options.address,
         heartbeat_s=options.heartbeat_s,
+        examples=examples,
     )
     drain = Drain(folder, definition["tracking_uri"], definition["experiment"])
     drain.start()

@@ -43,7 +43,9 @@ def delete(
     if not yes:
         if not sys.stdin.isatty():
             raise UserError([Problem("delete", "nobody is here to be asked: pass --yes")])
-        typer.confirm(f"Delete the records of the search {name!r} in {folder}?", abort=True)
+        if not typer.confirm(f"Delete the records of the search {name!r} in {folder}?"):
+            typer.echo(f"{name}: left as it is")
+            return
     aside = folder.with_name(f".deleted-{name}-{secrets.token_hex(4)}")
     try:
         # Moved away first: what is half deleted is no search any more, and its name is free.

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from prune_search import __version__
 from prune_search.recipe import axes, strict_yaml
-from prune_search.recipe.problems import UserError
+from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named, Recipe
 from prune_search.recipe.schema import is_user_code
 from prune_search.recipe.space import RECIPE_FILE, read_space
 from prune_search.report.model_code import loading_code
-from prune_search.training.atomic import put_file
+from prune_search.training.atomic import one_line, open_regular, put_file
 from prune_search.training.tensor_files import load_tensors
 from prune_search.trial.folder import MASKS_FILE, MODEL_FILE, read_claims, read_metrics
 from prune_search.trial.result import Result, finite
@@ -55,15 +55,23 @@ def load(folder: str | Path) -> Exported:
             or the recipe is wrong.
     """
     folder = Path(folder)
-    path = folder / RECIPE_FILE
-    try:
-        recipe = read_space(strict_yaml.load_file(path), str(path)).only_recipe()
-    except UserError as error:
-        raise error.of(str(path)) from None
+    recipe = _read_recipe(folder / RECIPE_FILE)
     read_claims(folder)
     return Exported(
         recipe.canonical, load_tensors(folder / MODEL_FILE), load_tensors(folder / MASKS_FILE), read_metrics(folder)
     )
+
+
+def _read_recipe(path: Path) -> Recipe:
+    """The recipe of a folder that may come from anywhere: a link in it is not followed."""
+    try:
+        with open_regular(path) as file:
+            text = file.read(strict_yaml.MOST_BYTES + 1)
+        return read_space(strict_yaml.load(text, mapping=True), str(path)).only_recipe()
+    except OSError as error:
+        raise UserError([Problem("", f"cannot be read: {one_line(error)}", str(path))]) from None
+    except UserError as error:
+        raise error.of(str(path)) from None
 
 
 def export_folder(

@@ -99,13 +99,18 @@ class Agenda:
 
     @classmethod
     def open(
-        cls, folder: Path, space: Space, epoch_of: Callable[[Recipe], int | None], stopping: Callable[[], bool]
+        cls,
+        folder: Path,
+        space: Space,
+        epoch_of: Callable[[Recipe], int | None],
+        stopping: Callable[[], bool],
+        examples: int = 0,
     ) -> Agenda:
-        """Read a search's ledger, and go on from there."""
+        """Read a search's ledger, and go on from there; `examples` is the size of the training set, 0 if unknown."""
         budget = space.search.get("time_budget")
         deadline = None if budget is None else time.time() + budget
         goals = Goals.of(space.search)
-        return cls(space, folder, read_search(folder), Proposer(space, epoch_of), goals, stopping, deadline)
+        return cls(space, folder, read_search(folder), Proposer(space, epoch_of, examples), goals, stopping, deadline)
 
     @property
     def search(self) -> Mapping[str, Any]:

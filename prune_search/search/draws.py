@@ -20,25 +20,29 @@ from optuna.distributions import (
 
 # A range of whole numbers (or of steps) that holds more values is taken by a grid as if it were continuous.
 MOST_LISTED = 100
+# Steps finer than floating point tells apart are none.
+MOST_STEPS = 10**15
 
 
-def steps_in(low: float, high: float, step: float) -> int:
-    """How many whole steps fit between low and high, in decimal as they are written.
+def steps_in(low: float, high: float, step: float | None) -> int | None:
+    """How many whole steps fit between low and high, in decimal as they are written; None where it is continuous.
 
     Optuna sees a range of real numbers with a step as the number of the step: its own kind of such a range warns where
     the range is no multiple of the step, and takes some of its own values for foreign ones.
     """
+    if step is None or (high - low) / step > MOST_STEPS:
+        return None
     return int((Decimal(str(high)) - Decimal(str(low))) // Decimal(str(step)))
 
 
-def at_step(low: float, step: float, place: int) -> float:
+def at_step(low: float, step: float | None, place: int) -> float:
     """The value at a step.
 
     Example:
         >>> at_step(0.1, 0.1, 2)
         0.3
     """
-    return float(Decimal(str(low)) + Decimal(str(step)) * place)
+    return float(Decimal(str(low)) + Decimal(str(step or 0.0)) * place)
 
 
 def whole_of(low: int, high: int, log: bool, step: int) -> IntDistribution:
@@ -58,8 +62,9 @@ class TrialDraw:
 
     def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
         """A real number from `low` to `high`."""
-        if step is not None:
-            return at_step(low, step, self.trial.suggest_int(name, 0, steps_in(low, high, step)))
+        steps = steps_in(low, high, step)
+        if steps is not None:
+            return at_step(low, step, self.trial.suggest_int(name, 0, steps))
         return self.trial.suggest_float(name, low, high, log=log)
 
     def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
@@ -133,8 +138,9 @@ class GridDraw:
 
     def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
         """One of the values of a range of real numbers: all of them where it has a step."""
-        if step is not None:
-            return at_step(low, step, self.integer(name, 0, steps_in(low, high, step), False, 1))
+        steps = steps_in(low, high, step)
+        if steps is not None:
+            return at_step(low, step, self.integer(name, 0, steps, False, 1))
         return float(self._next(name, spread(low, high, log, self.points), FloatDistribution(low, high, log=log)))
 
     def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:

@@ -49,6 +49,7 @@ class Means:
         device: ``auto``, ``cpu`` …
         address: of a Ray cluster; None starts Ray on this machine.
         heartbeat_s: a worker that makes no step for so long is started again.
+        examples: size of the training set; 0 where it is not known.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class Means:
     device: str = "auto"
     address: str | None = None
     heartbeat_s: float = HEARTBEAT_S
+    examples: int = 0
 
 
 @dataclass
@@ -91,7 +93,7 @@ def run_search(space: Space, means: Means, listener: Listener | None = None) -> 
     asked = Asked()
     with Lease(means.folder, lost=lambda: setattr(asked, "lost", True)):
         (means.folder / STOP_FILE).unlink(missing_ok=True)
-        agenda = Agenda.open(means.folder, space, _epochs(means), asked)
+        agenda = Agenda.open(means.folder, space, _epochs(means), asked, means.examples)
         with _ray(means.address), _signals(asked, means.folder):
             _tune(agenda, space, means, listener or (lambda records, trial: None))
         return agenda.records, asked.signal

@@ -89,11 +89,13 @@ class Court:
     scheduler: Any
     block: Mapping[str, Any]
     epoch: int = 1
+    wanted: frozenset[int] = frozenset()
 
     def measure_at(self, total: int, epoch: int) -> Collection[int]:
         """Where the judge wants the network measured, in steps since the asked sparsity was reached."""
         self.epoch = epoch
-        return make_judge(self.scheduler, epoch).measure_at(total)
+        self.wanted = frozenset(make_judge(self.scheduler, epoch).measure_at(total))
+        return self.wanted
 
     def stops(self, maturity: Maturity) -> bool:
         """Whether the trial is stopped at a measurement that it has just written."""
@@ -167,7 +169,8 @@ class LedgerSink:
     def observed(self, seen: Observation) -> None:
         """A measurement in the middle of a retraining."""
         self._measured(seen.round_number, seen.mature, seen.steps_trained, seen.metrics, seen.sparsity)
-        if self.court is not None and seen.mature > 0 and self.court.stops((None, seen.mature)):
+        # The ledger is read where the judge has something to say, and nowhere else.
+        if self.court is not None and seen.mature in self.court.wanted and self.court.stops((None, seen.mature)):
             raise _Stopped
 
     def round_done(self, result: RoundResult) -> None:

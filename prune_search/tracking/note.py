@@ -46,8 +46,9 @@ def _summary(search: SearchRecords, board: Sequence[Placed], state: str) -> str:
     told = ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "none begun"
     asked = search.definition["space"]["search"]["trials"]
     first = f"**{_plain(state.capitalize())}:** {told}, of {asked} trials."
-    link = f"[All trials as a table]({table_link(search.definition['id'])})"
-    return "\n\n".join(part for part in (first, _best(search, board), link) if part)
+    identity = search.definition["id"]
+    links = f"All trials: [table]({table_link(identity)}), [charts]({table_link(identity, charts=True)})"
+    return "\n\n".join(part for part in (first, _best(search, board), links) if part)
 
 
 def _best(search: SearchRecords, board: Sequence[Placed]) -> str:

@@ -18,7 +18,7 @@ from prune_search.recipe.step import Step
 from prune_search.tracking.names import MOST_TAG, allowed, allowed_params, cut, written
 from prune_search.tracking.note import parent_note, trial_note
 from prune_search.tracking.standing import Placed, dense_of, directions, goals_of, placed
-from prune_search.tracking.table import holes
+from prune_search.tracking.table import holes, is_logarithmic
 from prune_search.tracking.views import (
     FAILED,
     FINISHED,
@@ -124,7 +124,7 @@ def log_scaled(definition: Mapping[str, Any], label: str) -> set[str]:
     options = definition["space"]["options"]
     chosen = [option for option in options if option.get("label", "") == label] or options
     found = (item for option in chosen for item in holes(option, ""))
-    return {path for path, hole in found if hole["hole"] == "loguniform" or hole.get("log") is True}
+    return {path for path, hole in found if is_logarithmic(hole)}
 
 
 def _amount(value: Any) -> float:

@@ -1,4 +1,4 @@
-"""A view of MLflow's runs table for each search: its trials, the best one first, with the columns that matter.
+"""A view of MLflow's runs page for each search: its trials, the best one first, with the columns and charts that matter.
 
 MLflow's page opens with no metric, no param, and the trials folded away under their search. It keeps shared views as
 tags of the experiment, and an address may name one; where another version of MLflow does not know it, the page opens
@@ -8,7 +8,7 @@ as it always does.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prune_search.recipe.holes import is_hole
@@ -20,6 +20,10 @@ PREFIX = "mlflow.sharedViewState."
 # Stands for the experiment's number in a text, until it is known.
 EXPERIMENT = "{experiment}"
 MOST_PARAMS = 8
+# With more curves than that the page is slow.
+MOST_CURVES = 50
+
+Options = Sequence[Mapping[str, Any]]
 
 
 def table_tag(definition: Mapping[str, Any]) -> dict[str, str]:
@@ -28,11 +32,6 @@ def table_tag(definition: Mapping[str, Any]) -> dict[str, str]:
     goals = Goals.of(space["search"])
     metrics = [f"best/{name}" for name in directions(goals)]
     params = [allowed(path) for path in hole_paths(space["options"])][:MOST_PARAMS]
-    columns = [
-        *_columns("metrics", [*metrics, "steps_trained", "steps_saved"]),
-        *_columns("params", params),
-        *_columns("tags", ["status", "paradigm"]),
-    ]
     view = {
         "searchFilter": f"tags.`search.id` = '{identity}' and tags.`trial.id` != ''",
         "orderByKey": _columns("metrics", metrics)[0],
@@ -41,7 +40,15 @@ def table_tag(definition: Mapping[str, Any]) -> dict[str, str]:
         "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs",
         "datasetsFilter": [],
-        "selectedColumns": columns,
+        "selectedColumns": [
+            *_columns("metrics", [*metrics, "steps_trained", "steps_saved"]),
+            *_columns("params", params),
+            *_columns("tags", ["status", "paradigm"]),
+        ],
+        "runsHiddenMode": "SHOW_ALL" if space["search"]["trials"] <= MOST_CURVES else "FIRST_20_RUNS",
+        "isAccordionReordered": True,
+        "compareRunSections": [{"uuid": "search", "name": "Search", "display": True, "isReordered": True}],
+        "compareRunCharts": [_scatter(goals), _parallel(goals, space["options"]), _curves(goals)],
     }
     return {f"{PREFIX}{identity}": json.dumps(view)}
 
@@ -50,18 +57,64 @@ def _columns(kind: str, names: list[str]) -> list[str]:
     return [f"{kind}.`{name}`" for name in names]
 
 
-def table_link(search: str, experiment: str = EXPERIMENT) -> str:
-    """Where MLflow's page shows that view, from the root of its address."""
-    return f"#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={search}"
+def _chart(kind: str, **options: Any) -> dict[str, Any]:
+    place = {"uuid": kind.lower(), "metricSectionId": "search", "deleted": False, "isGenerated": False}
+    return {"type": kind, **place, "runsCountToCompare": 100, **options}
 
 
-def hole_paths(options: list[Mapping[str, Any]]) -> list[str]:
+def _scatter(goals: Goals) -> dict[str, Any]:
+    """The trials by their first two objectives; by steps and objective where there is one."""
+    names = [f"best/{name}" for _, name in goals.objectives]
+    across = names[1] if len(names) > 1 else "steps_trained"
+
+    def axis(name: str) -> dict[str, str]:
+        return {"key": name, "type": "METRIC", "dataAccessKey": name}
+
+    return _chart("SCATTER", xaxis=axis(across), yaxis=axis(names[0]))
+
+
+def _parallel(goals: Goals, options: Options) -> dict[str, Any]:
+    """Parallel coordinates over two params that every trial has, and two objectives: more axes cannot be read."""
+    common = [path for path in hole_paths(options) if path == "any" or all(path in _paths(one) for one in options)]
+    logarithmic = {path for one in options for path, hole in holes(one, "") if is_logarithmic(hole)}
+    params = [allowed(f"log10 {path}" if path in logarithmic else path) for path in common[:2]]
+    metrics = [f"best/{name}" for _, name in goals.objectives[:2]]
+    return _chart("PARALLEL", selectedParams=params, selectedMetrics=metrics[::-1], showAllRuns=False)
+
+
+def _curves(goals: Goals) -> dict[str, Any]:
+    name = goals.objectives[0][1]
+    look = {"xAxisKey": "step", "yAxisKey": "metric", "scaleType": "linear", "xAxisScaleType": "linear"}
+    return _chart("LINE", metricKey=name, selectedMetricKeys=[name], yAxisExpressions=[], lineSmoothness=0, **look)
+
+
+def table_link(search: str, charts: bool = False, experiment: str = EXPERIMENT) -> str:
+    """Where MLflow's page shows that view, from the root of its address.
+
+    Args:
+        search: id of the search.
+        charts: as charts instead of a table.
+        experiment: MLflow's id of the experiment.
+    """
+    link = f"#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={search}"
+    return f"{link}&compareRunsMode=CHART" if charts else link
+
+
+def hole_paths(options: Options) -> list[str]:
     """Dotted paths of the holes of a space, as its params are called; ``any`` first where there are several options."""
     found = ["any"] if len(options) > 1 else []
     for option in options:
-        blocks = {key: value for key, value in option.items() if key not in ("label", "own")}
-        found += [path for path, _ in holes(blocks, "")]
+        found += _paths(option)
     return list(dict.fromkeys(found))
+
+
+def _paths(option: Mapping[str, Any]) -> list[str]:
+    return [path for path, _ in holes(option, "")]
+
+
+def is_logarithmic(hole: Mapping[str, Any]) -> bool:
+    """Whether a hole is drawn on a log scale."""
+    return hole["hole"] == "loguniform" or hole.get("log") is True
 
 
 def holes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -62,7 +62,7 @@ def test_a_recipe_of_a_newer_schema_is_refused_in_one_line_that_says_to_upgrade(
         read_space(raw, source)
     said = f"{file}: schema: 2 was written by a newer prune-search; this one reads up to 1: upgrade it"
     assert str(caught.value) == said
-    with pytest.raises(UserError, match="^schema: 2 was written by a newer prune-search"):
+    with pytest.raises(UserError, match=r"^schema: 2 was written by a newer prune-search"):
         Recipe.read(raw)
 
 

@@ -90,7 +90,11 @@ def test_what_did_not_run_to_its_end_comes_last_without_a_rank(tmp_path: Path) -
     told.trial("snip", 0.9, 0.5)
     told.running("snip", 0.6)
     data = compare_data([told.records])
-    assert [(row["status"], row["rank"]) for row in data["rows"]] == [("completed", 1), ("stopped", None), ("failed", None)]
+    assert [(row["status"], row["rank"]) for row in data["rows"]] == [
+        ("completed", 1),
+        ("stopped", None),
+        ("failed", None),
+    ]
     assert data["rows"][1]["id"] == stopped
     assert data["rows"][2]["error"] == {"kind": "nan", "message": "the loss is not a number at step 40"}
     assert data["rows"][2]["metrics"] == {}

@@ -27,7 +27,7 @@ def proposer(blocks: Blocks, points: int = 3) -> Proposer:
 
 
 def every(grid: Proposer, most: int = 500) -> list[Proposal]:
-    found = []
+    found: list[Proposal] = []
     for number in range(1, most):
         proposal = grid.propose(number, [], None)
         if proposal is None:
@@ -80,12 +80,13 @@ def test_the_grid_depends_on_nothing_that_is_known_and_can_be_asked_in_any_order
 
 
 def test_points_that_are_one_recipe_are_proposed_once() -> None:
-    # Without an epoch's length to spare, a third of an iteration is no place of its own.
-    steps = {"hole": "uniform", "low": "0it", "high": "2it"}
+    # An epoch has nine iterations: what lies between them is rounded.
+    steps = {"hole": "uniform", "low": "0ep", "high": "1ep"}
     blocks = {"preset": "fine-tune", "mask": {"sparsity": {"hole": "choice", "of": [0.5, {"final": 0.5}, 0.6]}}}
-    found = every(proposer({**blocks, "retrain": {"steps": steps}}, points=9))
+    found = every(proposer({**blocks, "retrain": {"steps": steps}}, points=30))
+    lengths = ("0ep", *(f"{iterations}it" for iterations in range(1, 9)), "1ep")
     assert [(p.recipe.mask["sparsity"]["final"], p.params["retrain.steps"]) for p in found] == list(
-        product((0.5, 0.6), ("0it", "1it", "2it"))
+        product((0.5, 0.6), lengths)
     )
 
 
@@ -105,7 +106,7 @@ def test_a_grid_that_never_meets_a_valid_point_says_so_each_time(monkeypatch: py
 
     grid = Proposer(proposer(BLOCKS).space, never)
     for _ in range(2):
-        with pytest.raises(UserError, match="3 draws in a row .* no such epoch"):
+        with pytest.raises(UserError, match=r"3 draws in a row .* no such epoch"):
             grid.propose(1, [], None)
 
 
@@ -121,6 +122,12 @@ def test_long_ranges_of_whole_numbers_and_of_steps_are_taken_as_continuous() -> 
     assert draw.uniform("d", 0.0, 1.0, False, 0.3) == 0.6
     assert draw.uniform("e", 0.0, 1.0, False, 0.001) == 0.0
     assert draw.sizes == [3, 3, 3, 4, 3]
+
+
+def test_a_step_that_is_finer_than_floating_point_is_none() -> None:
+    draw = GridDraw(3, (1,))
+    assert draw.uniform("x", 0.0, 1.0, False, 1e-300) == 0.5
+    assert draw.sizes == [3]
 
 
 @settings(deadline=None)
@@ -153,7 +160,9 @@ def test_values_are_spread_from_end_to_end(low: float, factor: float, points: in
 
 
 Tree = list[Any]
-TREES = st.recursive(st.just([]), lambda below: st.lists(below, min_size=1, max_size=3), max_leaves=8)
+TREES: st.SearchStrategy[Tree] = st.recursive(
+    st.just([]), lambda below: st.lists(below, min_size=1, max_size=3), max_leaves=8
+)
 
 
 def leaves(tree: Tree, path: tuple[int, ...] = ()) -> list[tuple[int, ...]]:

@@ -296,7 +296,7 @@ def test_median_with_several_objectives_is_refused_in_one_sentence() -> None:
 
 @pytest.mark.parametrize("grace", ["0it", "5%", "end-1ep"])
 def test_a_grace_that_is_no_length_in_iterations_is_refused(grace: str) -> None:
-    with pytest.raises(UserError, match="search.scheduler.grace"):
+    with pytest.raises(UserError, match=r"search\.scheduler\.grace"):
         space_of({"name": "asha", "grace": grace}, [ACCURACY])
 
 
