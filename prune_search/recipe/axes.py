@@ -14,7 +14,8 @@ DATASETS = Axis(
 MODELS = Axis("model", "task.model", ("prune_search.tasks.models",))
 METRICS = Axis("metric", "search.objectives", ("prune_search.tasks.metrics",), {"best": "maximize", "split": ""})
 INITS = Axis("initializer", "train.init", ("prune_search.training.initializers",), {"draws": True})
-OPTIMIZERS = Axis("optimizer", "train.optimizer", ("prune_search.training.optimizers",))
+# check: from the options to what is wrong with them together, or an empty text.
+OPTIMIZERS = Axis("optimizer", "train.optimizer", ("prune_search.training.optimizers",), {"check": None})
 SCHEDULES = Axis("learning-rate schedule", "train.schedule", ("prune_search.training.schedules",))
 AUGMENTATIONS = Axis("augmentation", "train.augment", ("prune_search.training.augmentations",))
 LOSSES = Axis("loss", "mask.score.loss", ("prune_search.training.losses",))

@@ -37,7 +37,9 @@ SCHEMA = 1
 BLOCKS = ("task", "train", "mask", "weights", "retrain", "rounds")
 SEED_LIMIT = 2**53 - 1
 
-_USER_CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+# A function in a function has <locals> in its name: in Python it is passed itself, and the name only tells it apart.
+_PART = r"(?:[A-Za-z_]\w*|<locals>|<lambda>)"
+_USER_CODE = re.compile(rf"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:{_PART}(\.{_PART})*", re.ASCII)
 
 
 @dataclass(frozen=True)

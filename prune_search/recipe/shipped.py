@@ -16,7 +16,7 @@ def _folder() -> Path | None:
 
 
 def shipped_names() -> tuple[str, ...]:
-    """The names of the shipped spaces, sorted: ``quickstart`` …"""
+    """The names of the shipped spaces, ``quickstart`` among them, sorted."""
     folder = _folder()
     return tuple(sorted(path.stem for path in folder.glob(f"*{SUFFIX}"))) if folder is not None else ()
 

@@ -343,8 +343,9 @@ def find(target: str) -> tuple[Mapping[str, Any], str]:
         is_folder = exists = False
     if is_folder:
         path = path / RECIPE_FILE
-        exists = True
-    if exists or path.suffix in (".yaml", ".yml") or "/" in target:
+        # Any folder can have a preset's name; one without a recipe does not hide the preset.
+        exists = path.exists() or target not in axes.PRESETS
+    if exists or (target not in axes.PRESETS and (path.suffix in (".yaml", ".yml") or "/" in target)):
         try:
             return strict_yaml.load_file(path), str(path)
         except UserError as error:

@@ -31,6 +31,10 @@ def _adam_options(weight_decay: float, decay_doc: str) -> dict[str, Option]:
     }
 
 
+def _nesterov_needs_momentum(momentum: float, nesterov: bool, **others: float) -> str:
+    return "nesterov: true needs a momentum above 0 (got momentum 0.0)" if nesterov and momentum == 0.0 else ""
+
+
 @OPTIMIZERS.register(
     "sgd",
     summary="stochastic gradient descent with momentum",
@@ -41,6 +45,7 @@ def _adam_options(weight_decay: float, decay_doc: str) -> dict[str, Option]:
         "weight_decay": Option(Number(0.0), 5e-4, "times the weight, added to the gradient"),
         "nesterov": Option(Flag(), False, "whether the momentum is Nesterov's; it needs a momentum"),
     },
+    check=_nesterov_needs_momentum,
 )
 def sgd(
     parameters: Iterable[nn.Parameter],

@@ -68,7 +68,7 @@ def test_ctrl_c_ends_the_looking_only(told: Told, typed: Typed, monkeypatch: pyt
         raise KeyboardInterrupt
 
     with Lease(told.folder, lost=lambda: None):
-        monkeypatch.setattr(status.time, "sleep", interrupt)
+        monkeypatch.setattr("time.sleep", interrupt)
         said = typed("status", "monday", "--watch")
     assert (said.code, said.err) == (0, "")
 

@@ -93,6 +93,21 @@ def test_quickstart_meets_at_least_five_paradigms_at_equal_sparsities() -> None:
     assert {recipe.mask["sparsity"]["final"] for recipe in draws(space, 200)} == {0.94, 0.96, 0.98}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("sparsity", [0.94, 0.96, 0.98])
+def test_at_quickstarts_length_magnitude_is_above_random_and_paradigms_differ(sparsity: float, tmp_path: Path) -> None:
+    from prune_search.api import Where, run
+
+    space, where = read("quickstart"), Where(storage=tmp_path)
+    accuracy: dict[str, list[float]] = {"random": [], "magnitude-after-training": [], "gradual-magnitude": []}
+    for recipe in draws(space, 200):
+        found = accuracy.get(paradigm(recipe), [])
+        if recipe.mask["sparsity"]["final"] == sparsity and len(found) < 2:
+            found.append(run(recipe.canonical, where=where).metrics["val/accuracy"])
+    assert min(accuracy["magnitude-after-training"]) > max(accuracy["random"])
+    assert min(accuracy["gradual-magnitude"]) - max(accuracy["random"]) >= 0.05
+
+
 def test_the_lottery_ticket_asks_for_ninety_percent_and_the_dense_networks_accuracy() -> None:
     space = read("lottery_ticket")
     assert space.search["trials"] >= 16

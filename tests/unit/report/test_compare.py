@@ -152,7 +152,7 @@ def test_another_metric_ranks_with_its_own_better_end(tmp_path: Path) -> None:
     assert [(row["rank"], row["metrics"]["sparsity"]) for row in data["rows"]] == [(1, 0.95), (2, 0.9)]
     assert data["sort"] == "maximize sparsity"
     assert compare_data([told.records], "steps_trained")["sort"] == "minimize steps_trained"
-    with pytest.raises(UserError, match="--sort: 'sparsty' is not one of .*did you mean 'sparsity'"):
+    with pytest.raises(UserError, match=r"--sort: 'sparsty' is not one of .*did you mean 'sparsity'"):
         compare_data([told.records], "sparsty")
 
 
