@@ -31,7 +31,7 @@ class Where:
     Attributes:
         data_root: folder of the data sets' files; None: ``$PRUNE_SEARCH_DATA``.
         storage: folder of the stored states; None: ``$PRUNE_SEARCH_STORAGE``, else ``./prune-search-store``.
-        model: a registered model, ``package.module:factory``, or a callable, instead of the recipe's; None: the recipe's.
+        model: a registered model, ``package.module:factory``, or a callable; None: the recipe's.
         data: the same for the data set.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
     """

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_search.api import Target, Where, read_target
+from prune_search.definitions import ENDED_FILE, default_name, define, edited, free_name, new_folder, space_of
 from prune_search.recipe import strict_yaml
-from prune_search.recipe.merge import Written
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import canonical_json
 from prune_search.recipe.shipped import shipped_space
 from prune_search.recipe.space import Space
+from prune_search.training.atomic import put_file
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import (
-    FORMAT,
     SEARCH_FILE,
+    TRIALS,
     SearchRecords,
     TrialRecords,
     read_search,
@@ -26,9 +28,11 @@ from prune_search.trial.records import (
 )
 
 if TYPE_CHECKING:
-    from prune_search.search.driver import Listener
+    from prune_search.search.driver import Asked, Listener
 
 FINISH_TRACKING_S = 120.0
+# Whoever sends SIGTERM waits for half a minute; what is not delivered by then, `sync` delivers.
+HURRIED_TRACKING_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -144,15 +148,24 @@ def launch(
     _check_search(space)
     storage = where.storage_folder()
     examples = _check_trial(space, where)
-    folder = _new_folder(storage, options.name or _default_name(space.source), options.name is not None)
-    definition = _definition(space, folder.name, storage, where, options)
+    folder = new_folder(storage, options.name or default_name(space.source), options.name is not None)
+    values = {**(set or {}), **dict(where.assignments())}
+    definition = define(space, folder, where, options.tracking_uri, values)
+    from prune_search.search.driver import holding
+
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(folder / SEARCH_FILE, "x", encoding="utf-8") as file:
-            file.write(canonical_json(definition) + "\n")
-    except FileExistsError:
-        raise UserError([Problem("--name", f"a search {shown(folder.name)} exists already")]) from None
-    return _run(space, folder, storage, where, options, listener, examples)
+    # Held before it is there to be seen, so that of two that are launched at once one is told who runs it.
+    with holding(folder) as asked:
+        if (folder / SEARCH_FILE).exists():
+            raise UserError([Problem("--name", f"a search {shown(folder.name)} exists already")])
+        put_file(folder / SEARCH_FILE, (canonical_json(definition) + "\n").encode())
+        try:
+            return _run(_Course(space, folder, storage, examples, asked), where, options, listener)
+        except UserError:
+            # What could not even begin leaves no search behind that would have to be deleted.
+            if not (folder / TRIALS).exists():
+                (folder / SEARCH_FILE).unlink(missing_ok=True)
+            raise
 
 
 def resume(
@@ -183,43 +196,25 @@ def resume(
     given = Where(
         where.data_root or definition["data_root"], storage, code.get("model"), code.get("data"), where.device
     )
-    edited = _edited(definition)
+    changes = edited(definition)
     if fork:
         source = Path(definition["source"])
+        if not definition["text"]:
+            raise UserError([Problem("--fork", "it was launched from data, not from a file: launch it anew", name)])
         target: Target = str(source) if source.exists() else strict_yaml.load(definition["text"])
-        forked = Options(options.name or _free_name(storage, f"{name}-fork"), definition["tracking_uri"], options.address)
-        return launch(target, where=given, options=forked, listener=listener)
-    if edited:
-        text = f"was edited since the search was launched ({'; '.join(edited[:5])}): undo that, or resume with --fork"
+        forked = replace(
+            options, name=options.name or free_name(storage, f"{name}-fork"), tracking_uri=definition["tracking_uri"]
+        )
+        return launch(target, set=definition.get("set"), where=given, options=forked, listener=listener)
+    if changes:
+        text = f"was edited since the search was launched ({'; '.join(changes[:5])}): undo that, or resume with --fork"
         raise UserError([Problem("", text, definition["source"])])
     space = space_of(definition)
-    return _run(space, folder, storage, given, options, listener, _check_trial(space, given))
+    from prune_search.search.driver import holding
 
-
-def space_of(definition: Mapping[str, Any]) -> Space:
-    """The space that a search was launched with."""
-    options = tuple(
-        (option["label"], {key: value for key, value in option.items() if key != "label"})
-        for option in definition["space"]["options"]
-    )
-    return Space(Written(options, definition["space"]["search"]), definition["space"]["search"], definition["source"])
-
-
-def _edited(definition: Mapping[str, Any]) -> list[str]:
-    """Where the space file differs from what was launched."""
-    path = Path(definition["source"])
-    if not definition["text"] or not path.is_file():
-        return []
-    now, then = strict_yaml.load_file(path), strict_yaml.load(definition["text"])
-    return [] if now == then else list(_differences(then, now, ""))
-
-
-def _differences(then: Any, now: Any, path: str) -> list[str]:
-    if isinstance(then, Mapping) and isinstance(now, Mapping):
-        keys = [*then, *(key for key in now if key not in then)]
-        inner = (_differences(then.get(key), now.get(key), f"{path}.{key}".strip(".")) for key in keys)
-        return [line for lines in inner for line in lines]
-    return [] if then == now else [f"{path}: {shown(then)} became {shown(now)}"]
+    with holding(folder) as asked:
+        course = _Course(space, folder, storage, _check_trial(space, given), asked)
+        return _run(course, given, options, listener)
 
 
 def _check_search(space: Space) -> None:
@@ -244,100 +239,62 @@ def _check_trial(space: Space, where: Where) -> int:
     return len(bench.data.train.labels)
 
 
-def _default_name(source: str) -> str:
-    stem = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in Path(source).stem)
-    return stem.lstrip(".") or "search"
+@dataclass(frozen=True)
+class _Course:
+    """A search that is held, and about to be run.
+
+    Attributes:
+        space: what is searched.
+        folder: of the search.
+        storage: of the stored states.
+        examples: size of the training set.
+        asked: whether it is to end.
+    """
+
+    space: Space
+    folder: Path
+    storage: Path
+    examples: int
+    asked: Asked
 
 
-def _new_folder(storage: Path, name: str, typed: bool) -> Path:
-    """The folder of a new search. A name that was not typed gets a number where a finished search has it."""
-    from prune_search.search.lease import read_holder
-
-    folder = search_folder(storage, name)
-    if not (folder / SEARCH_FILE).exists():
-        return folder
-    holder = read_holder(folder)
-    if holder is not None and holder.alive():
-        text = f"the search {shown(name)} is held by process {holder.pid} on {holder.host}; it is running"
-        raise UserError([Problem("", text)])
-    finished = (folder / ENDED_FILE).exists()
-    if typed or not finished:
-        advice = f"name another one with --name, or go on with it: prune-search resume {name}"
-        raise UserError([Problem("--name", f"a search {shown(name)} exists already: {advice}")])
-    return search_folder(storage, _free_name(storage, name))
-
-
-def _free_name(storage: Path, name: str) -> str:
-    number = 2
-    free = name
-    while (search_folder(storage, free) / SEARCH_FILE).exists():
-        free, number = f"{name}-{number}", number + 1
-    return free
-
-
-ENDED_FILE = "ended.json"
-
-
-def _definition(space: Space, name: str, storage: Path, where: Where, options: Options) -> dict[str, Any]:
-    import secrets
-
-    from prune_search import __version__
-    from prune_search.search.agenda import dense_recipe
-    from prune_search.tracking.store import absolute_uri, default_uri
-
-    path = Path(space.source)
-    task = dense_recipe(space).blocks["task"]
-    names = {key: value if isinstance(value, str) else value["name"] for key, value in task.items() if key != "seed"}
-    root = where.data_folder()
-    uri = options.tracking_uri
-    return {
-        "format": FORMAT,
-        "name": name,
-        "id": secrets.token_hex(8),
-        "space": space.canonical(),
-        "space_sha256": space.digest(),
-        "text": path.read_text(encoding="utf-8") if path.is_file() else "",
-        "source": str(path.absolute()) if path.is_file() else space.source,
-        "task": names,
-        "data_root": None if root is None else str(root.absolute()),
-        "code": {"model": where.code().named().get("model"), "data": where.code().named().get("data")},
-        "tracking_uri": default_uri(storage) if uri is None else absolute_uri(uri, storage),
-        "experiment": f"{names['data']}/{names['model']}",
-        "created": time.time(),
-        "version": __version__,
-    }
-
-
-def _run(
-    space: Space, folder: Path, storage: Path, where: Where, options: Options, listener: Listener | None, examples: int
-) -> Outcome:
+def _run(course: _Course, where: Where, options: Options, listener: Listener | None) -> Outcome:
     from prune_search.search.driver import Means, run_search
     from prune_search.tracking.drain import Drain
 
     begun = time.monotonic()
+    folder, asked = course.folder, course.asked
     definition = read_search(folder).definition
     code = where.code().named()
     means = Means(
         folder=folder,
-        storage=storage,
+        storage=course.storage,
         data_root=where.data_folder(),
         code={"model": code.get("model"), "data": code.get("data")},
         device=where.device,
         address=options.address,
         heartbeat_s=options.heartbeat_s,
-        examples=examples,
+        examples=course.examples,
     )
     drain = Drain(folder, definition["tracking_uri"], definition["experiment"])
-    drain.start()
+    # It begins with the first trial: before, its import would only delay the start.
+    deliver = functools.cache(drain.start)
+
+    def told(records: SearchRecords, trial: TrialRecords | None) -> None:
+        deliver()
+        if listener is not None:
+            listener(records, trial)
+
     try:
-        records, signal = run_search(space, means, listener)
-        if signal is None:
-            (folder / ENDED_FILE).write_text("{}\n", encoding="utf-8")
+        records = run_search(course.space, means, asked, told)
+        if not asked():
+            put_file(folder / ENDED_FILE, b"{}\n")
+        deliver()
     finally:
-        left = drain.finish(FINISH_TRACKING_S)
+        left = drain.finish(HURRIED_TRACKING_S if asked() else FINISH_TRACKING_S)
     waiting = int(getattr(left, "waiting", 0))
     parent = getattr(left, "parent_run_id", None)
-    return Outcome(records, signal, waiting, parent, time.monotonic() - begun)
+    return Outcome(records, asked.signal, waiting, parent, time.monotonic() - begun)
 
 
 def compare(*names: str, where: Where | None = None, sort: str | None = None) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from prune_search.recipe.problems import Problem, UserError, shown
 
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipe, e.g. mask.sparsity=0.95. Can be repeated."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Set a key of the recipe, e.g. mask.sparsity=0.95. Can be repeated."
+    ),
 ]
 DataRoot = Annotated[
     Path | None,
@@ -26,12 +28,8 @@ Storage = Annotated[
         help="Folder of stored training states, shared by all runs. Default: ./prune-search-store",
     ),
 ]
-Model = Annotated[
-    str | None, typer.Option("--model", help="A registered model, or your own: package.module:factory.")
-]
-Data = Annotated[
-    str | None, typer.Option("--data", help="A registered data set, or your own: package.module:factory.")
-]
+Model = Annotated[str | None, typer.Option("--model", help="A registered model, or your own: package.module:factory.")]
+Data = Annotated[str | None, typer.Option("--data", help="A registered data set, or your own: package.module:factory.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 …")]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
 
@@ -52,7 +50,9 @@ def read_sets(sets: list[str] | None) -> dict[str, Any]:
         try:
             values[key] = strict_yaml.scalar(value)
         except UserError as error:
-            problems += [Problem("--set", f"{key}: {problem.message} (got {shown(value)})") for problem in error.problems]
+            problems += [
+                Problem("--set", f"{key}: {problem.message} (got {shown(value)})") for problem in error.problems
+            ]
     if problems:
         raise UserError(problems)
     return values

@@ -58,7 +58,8 @@ def show_comparison(data: dict[str, Any]) -> None:
 
     console = Console(highlight=False)
     rows = data["rows"]
-    console.print(_leaderboard(data, console.width >= WIDE))
+    if rows:
+        console.print(_leaderboard(data, console.width >= WIDE))
     if len(rows) > MOST_ROWS:
         console.print(f"… {len(rows) - MOST_ROWS} more: --json")
     front = [row for row in rows if row["pareto"]]

@@ -30,7 +30,9 @@ def export(
     trial: Annotated[
         str | None, typer.Option("--trial", metavar="KEY", help="Name or key of a trial. Default: the best.")
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="Retrain with further seeds; the card shows mean ± deviation.")] = 1,
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Retrain with further seeds; the card shows mean ± deviation.")
+    ] = 1,
     storage: Storage = None,
     data_root: DataRoot = None,
     device: Device = "auto",

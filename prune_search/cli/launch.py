@@ -85,7 +85,9 @@ def launch(
 
 def resume(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the search, see `list`.")],
-    fork: Annotated[bool, typer.Option("--fork", help="Start anew from the edited space, reusing what is trained.")] = False,
+    fork: Annotated[
+        bool, typer.Option("--fork", help="Start anew from the edited space, reusing what is trained.")
+    ] = False,
     new_name: Annotated[str | None, typer.Option("--name", help="Name of the fork.")] = None,
     storage: Storage = None,
     data_root: DataRoot = None,

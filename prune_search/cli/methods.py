@@ -44,7 +44,9 @@ def _show(rows: list[dict[str, Any]]) -> None:
     console = Console(highlight=False)
     for name in dict.fromkeys(row["axis"] for row in rows):
         mine = [row for row in rows if row["axis"] == name]
-        grid = Table("name", "what it is", "options", "source", title=f"{name}  ({mine[0]['key']})", title_justify="left")
+        grid = Table(
+            "name", "what it is", "options", "source", title=f"{name}  ({mine[0]['key']})", title_justify="left"
+        )
         for row in mine:
             options = ", ".join(f"{option['name']}={option['default']}" for option in row["options"])
             grid.add_row(row["name"], row["summary"], options, row["source"])

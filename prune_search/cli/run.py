@@ -30,7 +30,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE_OR_PRESET", help="A recipe file, the folder of a run, or a preset.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE_OR_PRESET", help="A recipe file, the folder of a run, or a preset.")
+    ],
     sets: Sets = None,
     data_root: DataRoot = None,
     model: Model = None,
@@ -54,7 +56,6 @@ def run(
     from prune_search.api import run as run_recipe
     from prune_search.api import verify as verify_recipe
     from prune_search.cli.progress import watching
-
     from prune_search.cli.signals import asked_to_end
     from prune_search.training.loop import PreemptedError
     from prune_search.trial.sink import Guarded

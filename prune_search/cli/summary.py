@@ -22,8 +22,12 @@ def show_result(result: Result, out: Path | None) -> None:
     console.print(_layers(result))
     receipt = result.receipt
     console.print(f"[bold]{result.paradigm}[/bold]  key {result.key[:16]}")
-    console.print(f"sparsity  asked {receipt.asked:.4f}  reached {receipt.reached:.4f}  collapsed layers {receipt.collapsed}")
-    console.print("metrics   " + "  ".join(f"{k} {v:.4f}" for k, v in result.metrics.items() if "/" in k), soft_wrap=True)
+    console.print(
+        f"sparsity  asked {receipt.asked:.4f}  reached {receipt.reached:.4f}  collapsed layers {receipt.collapsed}"
+    )
+    console.print(
+        "metrics   " + "  ".join(f"{k} {v:.4f}" for k, v in result.metrics.items() if "/" in k), soft_wrap=True
+    )
     console.print(f"steps     trained {result.steps[0]}  reused {result.steps[1]}  in {result.seconds:.1f} s")
     console.print(f"mask      {result.masks.sha256}")
     console.print(f"weights   {result.weights_sha256}")

@@ -39,7 +39,9 @@ def sync(
     if as_json:
         typer.echo(json.dumps({"name": name, **counts}))
     else:
-        typer.echo(f"{name}: " + (", ".join(f"{value} {key}" for key, value in counts.items() if value) or "all is there"))
+        typer.echo(
+            f"{name}: " + (", ".join(f"{value} {key}" for key, value in counts.items() if value) or "all is there")
+        )
     return 0
 
 
@@ -59,4 +61,4 @@ def ui(
     uri = default_uri(folder) if tracking_uri is None else absolute_uri(tracking_uri, folder)
     command = ui_command(folder, uri, host, port, allowed_hosts)
     typer.echo(f"MLflow on http://{host}:{port} (it takes some ten seconds to answer; Ctrl-C ends it)")
-    return subprocess.run(command, env=ui_environment(uri), check=False).returncode
+    return subprocess.run(command, env=ui_environment(uri), check=False).returncode  # noqa: S603 - our own command

@@ -19,7 +19,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def validate(
-    files: Annotated[list[str], typer.Argument(metavar="FILE …", help="Recipe or space files, folders of runs, or presets.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE …", help="Recipe or space files, folders of runs, or presets.")
+    ],
     sets: Sets = None,
     as_json: Json = False,
 ) -> int:

@@ -207,7 +207,9 @@ class _Finder:
     def as_masks(self, kept: UnitMasks, share: Decimal) -> MaskSet:
         """The mask in weights, with what was asked."""
         masks = {
-            name: self.grouping.join(kept[name], weight.shape) if name in kept else torch.ones(weight.shape, dtype=torch.bool)
+            name: self.grouping.join(kept[name], weight.shape)
+            if name in kept
+            else torch.ones(weight.shape, dtype=torch.bool)
             for name, weight in self.weights.items()
         }
         units = {name: (mask.numel(), int(mask.sum())) for name, mask in kept.items()}

@@ -161,7 +161,9 @@ def _optimizers(blocks: Blocks) -> Iterator[Problem]:
     places = [("train.optimizer", blocks["train"]["optimizer"])]
     phases = [(f"weights.transform.{index}", item) for index, item in enumerate(blocks["weights"]["transform"])]
     phases += [("retrain", blocks["retrain"]), ("mask.prepare", blocks["mask"].get("prepare"))]
-    places += [(f"{path}.optimizer", phase["optimizer"]) for path, phase in phases if "optimizer" in _options(phase or "")]
+    places += [
+        (f"{path}.optimizer", phase["optimizer"]) for path, phase in phases if "optimizer" in _options(phase or "")
+    ]
     for path, written in places:
         check = entry_of(axes.OPTIMIZERS, written).facts["check"]
         wrong = check(**{k: v for k, v in _options(written).items() if k != "name"}) if check is not None else ""

@@ -1,4 +1,4 @@
-"""What a search does next, computed from its ledger: unfinished trials, the dense control, proposals, the last controls.
+"""What a search does next, computed from its ledger: unfinished trials, controls and proposals.
 
 Nothing here knows Ray. The state is the records; what the driver keeps besides is only which trials run now.
 """
@@ -163,7 +163,8 @@ class Agenda:
         return None
 
     def _first_control(self) -> TrialRecords | Next | None:
-        if self.search["controls"] and DENSE not in self.records.trials:
+        # Without controls it is still there to be compared with where a constraint names it.
+        if (self.search["controls"] or self.goals.needs_dense) and DENSE not in self.records.trials:
             return self._propose_control(DENSE, dense_recipe(self.space))
         return None
 
@@ -171,16 +172,17 @@ class Agenda:
         while True:
             self._settle_duplicates()
             numbered = self.records.numbered()
-            if len(numbered) >= self.search["trials"] or self.exhausted or self._over():
+            if len(numbered) >= self.search["trials"] or self.exhausted or self._late():
                 return None
             number = len(numbered) + 1
             known = self._known(number)
             if known is None:
                 return Next.WAIT
-            dense = self.dense_metrics()
-            if self.goals.needs_dense and dense is None and number > self.search["concurrency"]:
+            if self._needs_dense(number):
                 return Next.WAIT
-            proposal = self.proposer.propose(number, known, dense)
+            if self._met(known):
+                return None
+            proposal = self.proposer.propose(number, known, self.dense_metrics())
             if proposal is None:
                 self.exhausted = True
                 return None
@@ -191,6 +193,11 @@ class Agenda:
             trial = self._propose(trial_id(number), proposal.recipe, extra)
             if twin is None:
                 return trial
+
+    def _needs_dense(self, number: int) -> bool:
+        """Whether the dense network's figures are waited for; where it failed, the constraints stay unjudged."""
+        late = number > self.search["concurrency"]
+        return late and self.goals.needs_dense and self.records.trials[DENSE].ended is None
 
     def _known(self, number: int) -> list[TrialRecords] | None:
         """The trials as proposal `number` may see them; None while it must wait."""
@@ -203,14 +210,15 @@ class Agenda:
             return None
         return trials[: max(0, seen)] + [replace(t, ended=None, measured=[]) for t in trials[max(0, seen) :]]
 
-    def _over(self) -> bool:
-        if self.deadline is not None and time.time() > self.deadline:
-            return True
-        return bool(self.search["stop_when_met"] and self.search["constraints"]) and self._met()
+    def _late(self) -> bool:
+        return self.deadline is not None and time.time() > self.deadline
 
-    def _met(self) -> bool:
+    def _met(self, known: list[TrialRecords]) -> bool:
+        """Whether one of the trials that the next proposal may see is what was searched for."""
+        if not (self.search["stop_when_met"] and self.search["constraints"]):
+            return False
         dense = self.dense_metrics()
-        for trial in self.records.numbered():
+        for trial in known:
             if trial.status == "completed":
                 violations = self.goals.violations(trial.metrics, dense)
                 if violations is not None and all(violation <= 0 for violation in violations):
@@ -218,7 +226,7 @@ class Agenda:
         return False
 
     def _last_controls(self) -> TrialRecords | Next | None:
-        if self.running:
+        if self.running - {LONG, SHUFFLE}:
             return Next.WAIT
         if not self.search["controls"]:
             return None
@@ -229,7 +237,11 @@ class Agenda:
         dense = self.records.trials[DENSE].recipe if DENSE in self.records.trials else blocks
         steps = int(best.metrics["steps_trained"])
         train = {key: value for key, value in best.recipe["train"].items() if key != "from"}
-        long = {**{key: dense[key] for key in BLOCKS}, "task": blocks["task"], "train": {**train, "steps": f"{steps}it"}}
+        long = {
+            **{key: dense[key] for key in BLOCKS},
+            "task": blocks["task"],
+            "train": {**train, "steps": f"{steps}it"},
+        }
         if LONG not in self.records.trials and DENSE in self.records.trials:
             return self._propose_control(LONG, Recipe.read(long))
         if SHUFFLE not in self.records.trials and "control" not in blocks["mask"]:

@@ -15,18 +15,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import Space, epoch_length, known_epoch
-from prune_search.search.agenda import Agenda, Next
-from prune_search.search.lease import Lease
+from prune_search.search.agenda import Agenda
+from prune_search.search.lease import Lease, held, read_holder
 from prune_search.search.worker import STOP_FILE, Job, trainable
 from prune_search.trial.records import SearchRecords, TrialRecords
 
 logger = logging.getLogger("prune_search")
 
 HEARTBEAT_S = 300.0
-# Tune must not install handlers, write its own logs, or take snapshots that nobody reads.
-TUNE_SETTINGS = {
+# Tune must not install handlers, write its own logs, or take snapshots that nobody reads; Ray must not tell its makers.
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
@@ -64,7 +66,12 @@ class Means:
 
 @dataclass
 class Asked:
-    """Whether the search was asked to end, and by which signal."""
+    """Whether the search was asked to end, and by which signal.
+
+    Attributes:
+        signal: SIGINT or SIGTERM once one has come.
+        lost: whether another process has taken the search over.
+    """
 
     signal: int | None = None
     lost: bool = False
@@ -76,27 +83,45 @@ class Asked:
 Listener = Callable[[SearchRecords, TrialRecords | None], None]
 
 
-def run_search(space: Space, means: Means, listener: Listener | None = None) -> tuple[SearchRecords, int | None]:
+@contextlib.contextmanager
+def holding(folder: Path) -> Iterator[Asked]:
+    """Hold a search, so that no other process runs it, and watch for the signals that ask it to end.
+
+    Args:
+        folder: of the search.
+
+    Raises:
+        UserError: somebody else holds it, or has taken it over in the meantime.
+    """
+    asked = Asked()
+    with Lease(folder, lost=lambda: setattr(asked, "lost", True)):
+        (folder / STOP_FILE).unlink(missing_ok=True)
+        with _signals(asked, folder):
+            yield asked
+    if asked.lost:
+        raise UserError([held(folder, read_holder(folder))])
+
+
+def run_search(space: Space, means: Means, asked: Asked, listener: Listener | None = None) -> SearchRecords:
     """Run a search from its ledger to its end, or until it is asked to stop.
 
     Args:
         space: what is searched; its search block says how.
         means: folders, data, code, cluster.
+        asked: from `holding`.
         listener: told the records whenever a trial was started or ended.
 
     Returns:
-        The records, and the signal that ended the search early, or None.
+        The records.
 
     Raises:
-        UserError: somebody else holds the search.
+        UserError: a trial needs more than this machine has, or a thousand draws in a row were invalid.
+        StorageError: the ledger cannot be written.
     """
-    asked = Asked()
-    with Lease(means.folder, lost=lambda: setattr(asked, "lost", True)):
-        (means.folder / STOP_FILE).unlink(missing_ok=True)
-        agenda = Agenda.open(means.folder, space, _epochs(means), asked, means.examples)
-        with _ray(means.address), _signals(asked, means.folder):
-            _tune(agenda, space, means, listener or (lambda records, trial: None))
-        return agenda.records, asked.signal
+    agenda = Agenda.open(means.folder, space, _epochs(means), asked, means.examples)
+    with _ray(means.address, space.search), _signals(asked, means.folder):
+        _tune(agenda, space, means, listener or (lambda records, trial: None))
+    return agenda.records
 
 
 def _epochs(means: Means) -> Callable[[Recipe], int | None]:
@@ -119,9 +144,9 @@ def _epochs(means: Means) -> Callable[[Recipe], int | None]:
 
 
 @contextlib.contextmanager
-def _ray(address: str | None) -> Iterator[None]:
+def _ray(address: str | None, search: Mapping[str, Any]) -> Iterator[None]:
     """Ray, started on this machine where it does not run yet, and then shut down."""
-    for name, value in TUNE_SETTINGS.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     import ray
 
@@ -130,14 +155,30 @@ def _ray(address: str | None) -> Iterator[None]:
         return
     ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
+        if address is None:
+            _check_resources(ray.cluster_resources(), search)  # type: ignore[no-untyped-call]
         yield
     finally:
         ray.shutdown()
 
 
+def _check_resources(has: Mapping[str, float], search: Mapping[str, Any]) -> None:
+    """Without this Tune would wait for ever for what a machine does not have."""
+    problems = []
+    for kind, key in (("CPU", "cpus_per_trial"), ("GPU", "gpus_per_trial")):
+        if search[key] > has.get(kind, 0.0):
+            text = f"a trial needs {search[key]:g} {kind}s, and this machine has {has.get(kind, 0.0):g}"
+            problems.append(Problem(f"search.{key}", text))
+    if problems:
+        raise UserError(problems)
+
+
 @contextlib.contextmanager
 def _signals(asked: Asked, folder: Path) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask the search to end: workers store their state. A second Ctrl-C ends at once."""
+    """Ctrl-C and SIGTERM ask the search to end: workers store their state. A second Ctrl-C ends at once.
+
+    Entered again once Ray has started, which puts a handler of its own in place.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -186,6 +227,8 @@ def _tune(agenda: Agenda, space: Space, means: Means, listener: Listener) -> Non
         tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    if searcher.error is not None:
+        raise searcher.error
 
 
 def _job(trial: TrialRecords, space: Space, means: Means) -> Job:

@@ -74,9 +74,8 @@ def read_holder(folder: Path) -> Holder | None:
     """The holder that a search's lease names, alive or not."""
     try:
         content = read_json(folder / LEASE_FILE)
-        return Holder(
-            str(content["host"]), int(content["pid"]), str(content["started"]), str(content["token"]), float(content["time"])
-        )
+        host, started, token = (str(content[key]) for key in ("host", "started", "token"))
+        return Holder(host, int(content["pid"]), started, token, float(content["time"]))
     except (UserError, KeyError, TypeError, ValueError):
         return None
 
@@ -104,13 +103,13 @@ class Lease:
         """
         before = read_holder(self.folder)
         if before is not None and before.alive():
-            raise UserError([_held(self.folder, before)])
+            raise UserError([held(self.folder, before)])
         self._write()
         # Two that take over at once: the last one to write holds it.
         time.sleep(SETTLE_S)
         now = read_holder(self.folder)
         if now is None or now.token != self.token:
-            raise UserError([_held(self.folder, now)])
+            raise UserError([held(self.folder, now)])
         self._thread.start()
         return self
 
@@ -139,6 +138,7 @@ class Lease:
                 continue
 
 
-def _held(folder: Path, holder: Holder | None) -> Problem:
+def held(folder: Path, holder: Holder | None) -> Problem:
+    """What is said where a search is held, with the holder's name."""
     who = f"process {holder.pid} on {holder.host}" if holder is not None else "another process"
     return Problem("", f"the search {folder.name!r} is held by {who}; it is running")

@@ -19,6 +19,10 @@ class AgendaSearcher(Searcher):
         agenda: what comes next.
         job: from a trial to what its worker needs.
         listener: told the records whenever a trial was started or ended.
+
+    Attributes:
+        error: what went wrong here, or None. Tune would retry a trial whose end could not be written down; instead
+            the search ends, and the driver says why.
     """
 
     def __init__(
@@ -32,6 +36,7 @@ class AgendaSearcher(Searcher):
         self._job = job
         self._listener = listener
         self._ids: dict[str, str] = {}
+        self.error: Exception | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its searcher for a restore that never happens; the ledger is the state.
@@ -43,6 +48,15 @@ class AgendaSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial's config, None to be asked again, or FINISHED."""
+        if self.error is not None:
+            return Searcher.FINISHED
+        try:
+            return self._next(trial_id)
+        except Exception as error:  # noqa: BLE001 - raised again by the driver
+            self.error = error
+            return Searcher.FINISHED
+
+    def _next(self, trial_id: str) -> Any:
         following = self._agenda.next()
         if following is Next.WAIT:
             return None
@@ -58,8 +72,11 @@ class AgendaSearcher(Searcher):
         if identity is None:
             return
         lost = "the trial's process died more often than max_failures allows" if error else None
-        trial = self._agenda.done(identity, lost)
-        self._listener(self._agenda.records, trial)
+        try:
+            trial = self._agenda.done(identity, lost)
+            self._listener(self._agenda.records, trial)
+        except Exception as failure:  # noqa: BLE001 - raised again by the driver
+            self.error = self.error or failure
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""

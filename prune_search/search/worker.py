@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.search.schedulers import Maturity, make_judge
+from prune_search.training.atomic import StorageError
 from prune_search.trial.errors import TrialError
 from prune_search.trial.ranking import Goals
-from prune_search.trial.records import Recorder, read_search, read_trial
+from prune_search.trial.records import TRIALS, Recorder, read_search, read_trial
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,7 +117,6 @@ class LedgerSink:
 
     Args:
         recorder: of this attempt.
-        report: told the metrics of every record, for Tune.
         court: says where to measure, and whether the trial is stopped there; None where nothing is stopped.
         heartbeat_s: see `Job`.
         rounds: of the trial; nothing is stopped after the last.
@@ -125,14 +125,13 @@ class LedgerSink:
     def __init__(
         self,
         recorder: Recorder,
-        report: Callable[[Mapping[str, Any]], None],
         court: Court | None,
         heartbeat_s: float,
         rounds: int = 1,
     ) -> None:
         self.rounds = rounds
         self.recorder = recorder
-        self.report = report
+        self.trained = self.needed = 0
         self.court = court
         self.heartbeat_s = heartbeat_s
         self.beaten = 0.0
@@ -156,6 +155,7 @@ class LedgerSink:
 
     def step(self, step: int, total: int, loss: Tensor) -> None:
         """A step is done."""
+        self.trained += 1
         self.beat()
 
     def observe_at(self, total: int, epoch: int, settled: int) -> Collection[int]:
@@ -175,47 +175,59 @@ class LedgerSink:
 
     def round_done(self, result: RoundResult) -> None:
         """A measurement at the end of a round."""
-        from prune_search.trial.result import finite
-
-        metrics = finite(result.metrics)
         reached = result.receipt.reached
-        self._measured(result.number, None, int(result.metrics["steps_trained"]), metrics, reached)
+        self._measured(result.number, None, int(result.metrics["steps_trained"]), result.metrics, reached)
         if self.court is not None and result.number < self.rounds and self.court.stops((reached, None)):
             raise _Stopped
 
-    def _measured(
-        self, number: int, step: int | None, steps: int, metrics: Mapping[str, Any], sparsity: float
-    ) -> None:
-        data = {"round": number, "step": step, "steps_trained": steps, "metrics": dict(metrics), "sparsity": sparsity}
+    def _measured(self, number: int, step: int | None, steps: int, metrics: Mapping[str, Any], sparsity: float) -> None:
+        from prune_search.trial.result import finite
+
+        data = {"round": number, "step": step, "steps_trained": steps, "metrics": finite(metrics), "sparsity": sparsity}
         self.recorder.write("measured", data)
-        self.report({"steps_trained": steps, **metrics})
+        self.needed = steps
         self.beat()
 
+    def steps(self, result: Result | None) -> dict[str, int]:
+        """What was trained, and what stored states spared; of a trial without a result, up to its last measurement."""
+        trained, saved = result.steps if result is not None else (self.trained, max(0, self.needed - self.trained))
+        return {"steps_trained": trained, "steps_saved": saved}
 
-def run_job(job: Job, report: Callable[[Mapping[str, Any]], None]) -> str:
+
+def run_job(job: Job) -> str:
     """Run a trial to its end, and write how it ended.
 
     What a retry cannot cure (a NaN loss, a wrong shape, an error in the user's code) ends the trial as failed; where
-    the process dies, nothing is written and Tune starts the trial again.
+    the process dies, or its records cannot be written, Tune starts the trial again.
 
     Returns:
         completed, stopped, failed, or preempted where the search was asked to stop.
+
+    Raises:
+        StorageError: a record could not be written.
     """
+    folder = Path(job.search)
+    before = read_trial(folder / TRIALS / job.trial)
+    if before.ended is not None:
+        # By a worker that outlived its driver, after the new one had read the ledger.
+        return str(before.ended.data["status"])
+    # The first trial of a process waits for this for seconds: no sign of a hanging step.
     from prune_search.training.loop import PreemptedError
 
-    folder = Path(job.search)
-    attempts = read_trial(folder / "trials" / job.trial).attempts
-    recorder = Recorder(folder, job.trial, len(attempts) + 1)
+    recorder = Recorder(folder, job.trial, len(before.attempts) + 1)
     recorder.write("started", {"host": socket.gethostname(), "pid": os.getpid(), "node": ""})
     begun = time.monotonic()
     result: Result | None = None
     error: dict[str, str] | None = None
     status = "completed"
+    sink = LedgerSink(recorder, _court(job), job.heartbeat_s, job.recipe["rounds"])
     try:
         with _watchdog():
-            result = _run(job, LedgerSink(recorder, report, _court(job), job.heartbeat_s, job.recipe["rounds"]))
+            result = _run(job, sink)
     except PreemptedError:
         return "preempted"
+    except StorageError:
+        raise
     except _Stopped:
         status = "stopped"
     except TrialError as failure:
@@ -224,15 +236,13 @@ def run_job(job: Job, report: Callable[[Mapping[str, Any]], None]) -> str:
         status, error = "failed", {"kind": "user", "message": "; ".join(str(problem) for problem in failure.problems)}
     except Exception as failure:  # noqa: BLE001 - whatever the trial's code raises fails this trial, and no other
         status, error = "failed", {"kind": type(failure).__name__, "message": str(failure)[:2000]}
-    trained, reused = result.steps if result is not None else (0, 0)
     recorder.write(
         "ended",
         {
             "status": status,
             "result": None if result is None else result.as_data(),
             "error": error,
-            "steps_trained": trained,
-            "steps_saved": reused,
+            **sink.steps(result),
             "seconds": time.monotonic() - begun,
         },
     )
@@ -303,5 +313,4 @@ def trainable(config: Mapping[str, Any]) -> None:
     """The function that Ray Tune runs; one call is one attempt of one trial."""
     from ray import tune
 
-    status = run_job(Job(**config["job"]), lambda metrics: tune.report(dict(metrics)))
-    tune.report({"status": status})
+    tune.report({"status": run_job(Job(**config["job"]))})

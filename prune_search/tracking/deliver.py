@@ -64,12 +64,14 @@ class Delivery:
         server: MLflow.
         place: where the search goes.
         memory: what is known to be there.
+        given_up: asked between two runs; True ends the delivery.
         refused: by key, what MLflow refused in the last round.
     """
 
     server: Server
     place: Place
     memory: Memory
+    given_up: Callable[[], bool] = lambda: False
     refused: dict[str, str] = field(default_factory=dict)
     _experiment: str | None = None
     _checked: set[str] = field(default_factory=set)
@@ -92,6 +94,8 @@ class Delivery:
         for view in ordered[-1:]:
             total += self._guarded(view, self._create)
         for view in ordered:
+            if self.given_up():
+                break
             total += self._guarded(view, self._create)
             total += self._guarded(view, self._complete)
         return total

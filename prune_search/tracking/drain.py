@@ -19,7 +19,7 @@ from prune_search.tracking.deliver import Delivered, Delivery, Place, waiting
 from prune_search.tracking.follow import Follower
 from prune_search.tracking.memory import BusyError, Memory, memory_folder, only_writer
 from prune_search.tracking.project import project, project_parent, project_trial, state_of
-from prune_search.tracking.server import Server, UnreachableError, connect, settings
+from prune_search.tracking.server import RefusedError, Server, UnreachableError, connect, settings
 from prune_search.tracking.store import artifact_root
 from prune_search.tracking.table import table_tag
 from prune_search.tracking.uris import masked
@@ -59,7 +59,7 @@ class Undelivered:
 class _Pauses:
     """Pauses between rounds that failed: 1, 2, 4 … 30 s."""
 
-    next_s: float = FIRST_PAUSE_S
+    next_s: float = field(default_factory=lambda: FIRST_PAUSE_S)
 
     def take(self) -> float:
         pause, self.next_s = self.next_s, min(2 * self.next_s, LONGEST_PAUSE_S)
@@ -208,7 +208,8 @@ class Drain:
         with contextlib.ExitStack() as stack:
             stack.enter_context(only_writer(folder))
             memory = stack.enter_context(contextlib.closing(Memory.read(folder)))
-            delivery = Delivery(self.connector(self.uri), _place(search, self.uri, self.experiment), memory)
+            place = _place(search, self.uri, self.experiment)
+            delivery = Delivery(self.connector(self.uri), place, memory, self._given_up.is_set)
             held.push(stack.pop_all())
         return delivery
 
@@ -254,7 +255,9 @@ def sync(folder: Path, uri: str | None = None, connector: Connect = connect) -> 
     except BusyError as error:
         raise TrackingError(f"{where}: {error}; a running search delivers by itself") from error
     except (UnreachableError, OSError) as error:
-        raise TrackingError(masked(f"{where} cannot be reached: {error}", uri)) from error
+        raise TrackingError(masked(f"{where} cannot be reached: {one_line(error)}", uri)) from error
+    except RefusedError as error:
+        raise TrackingError(masked(f"{where} refused: {one_line(error)}", uri)) from error
     if delivery.refused:
         raise TrackingError(masked(f"{where} refused {next(iter(delivery.refused.values()))}", uri))
     return total

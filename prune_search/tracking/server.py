@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prune_search.tracking.uris import masked
 from prune_search.tracking.views import RUNNING, Content, DataSet
@@ -28,7 +28,8 @@ SETTINGS = {
 }
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 # What asking again will not change.
-_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST")
+MISSING = "RESOURCE_DOES_NOT_EXIST"
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", MISSING)
 PAGE = 200
 
 
@@ -37,7 +38,15 @@ class UnreachableError(Exception):
 
 
 class RefusedError(Exception):
-    """MLflow refused a call: others may still succeed. One line."""
+    """MLflow refused a call: others may still succeed. One line.
+
+    Attributes:
+        missing: whether there is no such thing.
+    """
+
+    def __init__(self, line: str, missing: bool = False) -> None:
+        super().__init__(line)
+        self.missing = missing
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,46 @@ class FoundRun:
     metrics: frozenset[str]
 
 
+class Server(Protocol):
+    """What delivery asks of MLflow. Every method raises UnreachableError or RefusedError."""
+
+    def experiment(self, name: str, artifacts: Path | None, tags: Mapping[str, str]) -> str:
+        """The id of an experiment, which is made where it is not there.
+
+        Args:
+            name: of the experiment.
+            artifacts: where a new one keeps its files; None leaves that to the server.
+            tags: that it should have.
+        """
+
+    def runs(self, experiment: str, search: str) -> list[FoundRun]:
+        """The runs of a search that nobody deleted."""
+
+    def look(self, run_id: str) -> FoundRun | None:
+        """A run by MLflow's id of it, deleted ones too; None where there is none."""
+
+    def create(self, experiment: str, name: str, start_ms: int, tags: Mapping[str, str]) -> str:
+        """Make a run; its id."""
+
+    def log(self, run_id: str, part: Content) -> None:
+        """Send params, tags and points in one call; the same ones twice are there once."""
+
+    def steps(self, run_id: str, metric: str) -> set[int]:
+        """The steps at which a metric has a value."""
+
+    def put_artifacts(self, run_id: str, files: Mapping[str, str]) -> None:
+        """Store files with a run; one of the same name is replaced."""
+
+    def put_data(self, run_id: str, data: Sequence[DataSet]) -> None:
+        """Tell which data sets a run read; the same ones twice are there once."""
+
+    def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
+        """Set a run's status, and when it ended."""
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run; MLflow keeps it where deleted runs are."""
+
+
 @contextlib.contextmanager
 def settings() -> Iterator[None]:
     """mlflow's environment variables while something is delivered, where the user has not set them."""
@@ -84,7 +133,7 @@ def connect(uri: str) -> Server:
     with _answers(uri):
         from mlflow import MlflowClient
 
-        return Server(MlflowClient(tracking_uri=uri), uri)
+        return MlflowServer(MlflowClient(tracking_uri=uri), uri)
 
 
 @contextlib.contextmanager
@@ -97,27 +146,19 @@ def _answers(uri: str) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 - the libraries below raise all kinds; none of them is an answer
         line = masked(one_line(error), uri)
         code = getattr(error, "error_code", "")
-        raise (RefusedError if code in _REFUSALS else UnreachableError)(line) from None
+        if code in _REFUSALS:
+            raise RefusedError(line, missing=code == MISSING) from None
+        raise UnreachableError(line) from None
 
 
-class Server:
-    """An MLflow server or database.
-
-    Every method raises UnreachableError or RefusedError.
-    """
+class MlflowServer:
+    """An MLflow server or database, through mlflow's client."""
 
     def __init__(self, client: MlflowClient, uri: str) -> None:
         self.client = client
         self.uri = uri
 
     def experiment(self, name: str, artifacts: Path | None, tags: Mapping[str, str]) -> str:
-        """The id of an experiment, which is made where it is not there.
-
-        Args:
-            name: of the experiment.
-            artifacts: where a new one keeps its files; None leaves that to the server.
-            tags: that it should have.
-        """
         with _answers(self.uri):
             found = self.client.get_experiment_by_name(name)
             if found is None:
@@ -145,7 +186,6 @@ class Server:
         return found
 
     def runs(self, experiment: str, search: str) -> list[FoundRun]:
-        """The runs of a search that nobody deleted."""
         found: list[FoundRun] = []
         token: str | None = None
         with _answers(self.uri):
@@ -159,21 +199,20 @@ class Server:
                     return found
 
     def look(self, run_id: str) -> FoundRun | None:
-        """A run by MLflow's id of it, deleted ones too; None where there is none."""
         try:
             with _answers(self.uri):
                 return _found(self.client.get_run(run_id))
-        except RefusedError:
+        except RefusedError as error:
+            if not error.missing:
+                raise
             return None
 
     def create(self, experiment: str, name: str, start_ms: int, tags: Mapping[str, str]) -> str:
-        """Make a run; its id."""
         with _answers(self.uri):
             run = self.client.create_run(experiment, start_time=start_ms, tags=dict(tags), run_name=name)
             return str(run.info.run_id)
 
     def log(self, run_id: str, part: Content) -> None:
-        """Send params, tags and points in one call; the same ones twice are there once."""
         with _answers(self.uri):
             from mlflow.entities import Metric, Param, RunTag
 
@@ -183,19 +222,16 @@ class Server:
             self.client.log_batch(run_id, metrics=metrics, params=params, tags=tags)
 
     def steps(self, run_id: str, metric: str) -> set[int]:
-        """The steps at which a metric has a value."""
         with _answers(self.uri):
             return {int(point.step) for point in self.client.get_metric_history(run_id, metric)}
 
     def put_artifacts(self, run_id: str, files: Mapping[str, str]) -> None:
-        """Store files with a run; one of the same name is replaced."""
         with _answers(self.uri), tempfile.TemporaryDirectory(prefix="prune-search-") as folder:
             for name, text in files.items():
                 (Path(folder) / name).write_text(text, encoding="utf-8")
             self.client.log_artifacts(run_id, folder)
 
     def put_data(self, run_id: str, data: Sequence[DataSet]) -> None:
-        """Tell which data sets a run read; the same ones twice are there once."""
         with _answers(self.uri):
             from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -209,7 +245,6 @@ class Server:
             self.client.log_inputs(run_id, inputs)
 
     def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
-        """Set a run's status, and when it ended."""
         with _answers(self.uri):
             if status == RUNNING:
                 self.client.update_run(run_id, status=RUNNING)
@@ -217,7 +252,6 @@ class Server:
                 self.client.set_terminated(run_id, status=status, end_time=end_ms)
 
     def delete(self, run_id: str) -> None:
-        """Delete a run; MLflow keeps it where deleted runs are."""
         with _answers(self.uri):
             self.client.delete_run(run_id)
 

@@ -160,7 +160,8 @@ def train(
     Args:
         network: trained in place.
         course: optimizer, data, rate and hooks.
-        start, stop: steps of the stretch.
+        start: step of the stretch to begin at.
+        stop: step to end at.
         on_step: told each finished step and its loss.
 
     Returns:

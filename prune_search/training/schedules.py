@@ -191,7 +191,7 @@ def _warmed(body: Rate, warmup: str, total: int, epoch: int) -> Rate:
 def _on_clock(text: str, path: str, total: int, epoch: int, past_end: bool = False) -> int:
     """A written step in iterations, which must lie in 0 … total, or anywhere from 0 on."""
     iteration = Step.parse(text).resolve(total, epoch)
-    if 0 <= iteration and (past_end or iteration <= total):
+    if iteration >= 0 and (past_end or iteration <= total):
         return iteration
     side = "before the beginning" if iteration < 0 else "past the end"
     raise _refused(path, f"{shown(text)} is iteration {iteration}, {side} of a clock of {total} iterations")

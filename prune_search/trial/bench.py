@@ -119,7 +119,9 @@ class Bench:
 
     def root(self) -> str:
         """The content address of trajectory 1 (design: data, w(0), forward code and how it is trained)."""
-        train = {key: value for key, value in self.recipe.train.items() if key not in ("init", "from", "steps", "threads")}
+        train = {
+            key: value for key, value in self.recipe.train.items() if key not in ("init", "from", "steps", "threads")
+        }
         return digest_of(
             {
                 "kind": "train",

@@ -43,7 +43,9 @@ def first_trajectory(bench: Bench, vault: Vault) -> Stretch:
     # With train.from the given weights are w(K): a stretch of no steps that begins where it ends.
     total = 0 if "from" in bench.recipe.train else line.total
     begin = bench.start
-    return Stretch("train", bench.root(), total, lambda: begin, course, bench.network, vault, tuple(sorted(asked)), True)
+    return Stretch(
+        "train", bench.root(), total, lambda: begin, course, bench.network, vault, tuple(sorted(asked)), True
+    )
 
 
 @dataclass
@@ -92,7 +94,9 @@ class Round:
     def layers(self) -> tuple[str, ...]:
         """The weights that take part."""
         names = tuple(prunable_weights(self.bench.model))
-        left_out = None if self.rule.granularity.entry(axes.GRANULARITIES).facts["output_layer"] else self.bench.output_layer
+        left_out = (
+            None if self.rule.granularity.entry(axes.GRANULARITIES).facts["output_layer"] else self.bench.output_layer
+        )
         return tuple(name for name in names if name != left_out)
 
     @property

@@ -18,8 +18,8 @@ from prune_search.training.digests import tensors_digest
 from prune_search.training.loop import TrainingError
 from prune_search.training.stretch import MODEL, Steps, Stretch, Vault, load_model
 from prune_search.trial.bench import Bench
-from prune_search.trial.errors import TrialError
 from prune_search.trial.chain import Round, rounds_of
+from prune_search.trial.errors import TrialError
 from prune_search.trial.result import Result, RoundResult
 from prune_search.trial.sink import Observation, Silent, Sink
 
@@ -57,9 +57,7 @@ def run_bench(
         metrics = dict(results[-1].metrics)
         if test:
             metrics.update(_metrics(bench, last.masks, "test", steps.needed))
-        tensors = {
-            key.removeprefix(MODEL): value.cpu() for key, value in last.result.items() if key.startswith(MODEL)
-        }
+        tensors = {key.removeprefix(MODEL): value.cpu() for key, value in last.result.items() if key.startswith(MODEL)}
     return Result(
         recipe=bench.recipe,
         key=bench.key,

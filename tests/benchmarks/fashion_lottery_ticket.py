@@ -1,6 +1,8 @@
 """The lottery ticket on Fashion-MNIST, against the dense network of equal total steps and a shuffled mask.
 
-    python tests/benchmarks/fashion_lottery_ticket.py --data-root DATA > tests/benchmarks/records/fashion_lottery_ticket.log
+    python tests/benchmarks/fashion_lottery_ticket.py --data-root DATA
+
+The log of a run lies in tests/benchmarks/records/.
 
 Everything goes through the command line, as a user would type it. The dense network is trained for as many steps as
 the whole chain of rounds; the shuffled mask has the ticket's exact count in every layer.
@@ -46,9 +48,10 @@ def main() -> None:
             result = run(arguments, options, seed)
             accuracy[name].append(100 * result["metrics"]["test/accuracy"])
             steps = int(result["metrics"]["steps_trained"])
+            reached, trained = result["sparsity"]["reached"], result["steps_trained"]
             print(
-                f"seed {seed}  {name:32} test {accuracy[name][-1]:6.2f} %  sparsity {result['sparsity']['reached']:.4f}  "
-                f"steps {steps}  trained here {result['steps_trained']}  {result['seconds']:.0f} s",
+                f"seed {seed}  {name:32} test {accuracy[name][-1]:6.2f} %  sparsity {reached:.4f}  "
+                f"steps {steps}  trained here {trained}  {result['seconds']:.0f} s",
                 flush=True,
             )
     print(f"\n{'':32} mean test accuracy ± deviation over {options.seeds} seeds")

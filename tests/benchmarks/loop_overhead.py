@@ -48,7 +48,7 @@ def bare(bench: Bench, steps: int) -> Callable[[], None]:
             chosen = order[step * batch : (step + 1) * batch]
             loss = torch.nn.functional.cross_entropy(model(split.inputs[chosen]), split.labels[chosen])
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
     return piece

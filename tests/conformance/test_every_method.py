@@ -13,7 +13,7 @@ from prune_search.recipe import axes
 from prune_search.recipe.fields import Length
 from prune_search.recipe.registry import Axis, Entry
 from prune_search.recipe.step import Step
-from prune_search.training.stretch import Stretch
+from prune_search.training.stretch import Steps, Stretch, Vault
 from prune_search.trial import chain
 from prune_search.trial.bench import Bench
 from prune_search.trial.result import Result
@@ -33,6 +33,9 @@ def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
         return Stretch(name, address, min(total, MOST_STEPS), *rest)
 
     monkeypatch.setattr(chain, "Stretch", short)
+
+
+PLAIN_GRANULARITY = next(name for name, entry in axes.GRANULARITIES.items() if not entry.facts["structured"])
 
 
 def plain_criterion(granularity: str, keeps_all: bool = False) -> str:
@@ -62,7 +65,7 @@ def shortened(entry: Entry) -> Any:
 
 def granularity_for(entry: Entry) -> str:
     allowed = entry.facts.get("granularities")
-    return str(allowed[0]) if allowed else next(iter(axes.GRANULARITIES))
+    return str(allowed[0]) if allowed else PLAIN_GRANULARITY
 
 
 def sparsity_for(mask: Blocks) -> Any:
@@ -132,11 +135,10 @@ def test_every_scope(bench_of: BenchOf, name: str) -> None:
 
 @pytest.mark.parametrize("name", axes.PATHS)
 def test_every_path(bench_of: BenchOf, name: str) -> None:
-    granularity = next(iter(axes.GRANULARITIES))
-    plain = checked(bench_of, blocks(granularity))
+    plain = checked(bench_of, blocks(PLAIN_GRANULARITY))
     score = {"iterations": 3, "path": name}
     # The criterion sees the unmasked weights, so that iterations lead where one step does.
-    assert checked(bench_of, blocks(granularity, score=score)).receipt.units_kept == plain.receipt.units_kept
+    assert checked(bench_of, blocks(PLAIN_GRANULARITY, score=score)).receipt.units_kept == plain.receipt.units_kept
 
 
 @pytest.mark.parametrize("moved", [False, True])
@@ -145,7 +147,7 @@ def test_every_control(bench_of: BenchOf, name: str, moved: bool) -> None:
     entry = axes.CONTROLS[name]
     if moved and not entry.facts["with_dynamics"]:
         pytest.skip("it declares that it does not go with dynamics")
-    raw = blocks(next(iter(axes.GRANULARITIES)))
+    raw = blocks(PLAIN_GRANULARITY)
     if moved:
         raw = with_dynamics(next(iter(axes.DYNAMICS.values())))
     plain = checked(bench_of, raw)
@@ -206,3 +208,14 @@ def test_every_dynamics(bench_of: BenchOf, tmp_path: Path, name: str) -> None:
     assert result.masks.sha256 != start.masks.sha256
     again = checked(bench_of, raw, tmp_path)
     assert (again.weights_sha256, again.steps[0]) == (result.weights_sha256, 0)
+
+
+@pytest.mark.parametrize("name", axes.DYNAMICS)
+def test_every_dynamics_has_the_asked_sparsity_from_the_step_that_it_says(bench_of: BenchOf, name: str) -> None:
+    _, (item,) = chain.rounds_of(bench_of(with_dynamics(axes.DYNAMICS[name])), Vault(None, Steps()))
+    settled, total = item.settled(), item.retraining.total
+    assert 0 <= settled <= total
+    kept = [item._stored_masks(item.retraining.at(step).tensors) for step in range(total + 1)]
+    asked = [masks.receipt().asked if masks.sparsity() else 0.0 for masks in kept]
+    assert set(asked[settled:]) == {0.5}
+    assert settled == 0 or asked[settled - 1] < 0.5

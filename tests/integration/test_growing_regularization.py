@@ -76,6 +76,34 @@ def test_the_penalty_shrinks_what_goes_so_that_removing_it_changes_little(bench_
     assert change(grown) < 0.05 * change(plain)
 
 
+def test_a_phase_begins_with_optimizer_buffers_at_zero_wherever_its_weights_are_from(bench_of: BenchOf) -> None:
+    """w(4) on the way through a longer training, and as the end of one of four steps."""
+    raw = greg("greg-1", retrain="none")
+    raw["mask"] = {"at": "4it"}
+    found = set()
+    for steps in ("4it", "9it"):
+        raw["train"] = {"steps": steps, "schedule": "constant"}
+        raw["weights"] = {"at": "4it", "transform": [growing()]}
+        found.add(run_bench(bench_of(raw), None).weights_sha256)
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("preset", ["greg-1", "greg-2"])
+def test_what_an_earlier_round_removed_stays_removed_while_a_phase_trains(bench_of: BenchOf, preset: str) -> None:
+    raw = greg(preset, retrain={"steps": "3it", "schedule": "constant"})
+    raw["rounds"] = 2
+    if preset == "greg-1":
+        raw["weights"]["at"] = "4it"
+    _, chain = rounds(bench_of(raw))
+    stretches = [chain[1].prepared[0]] if chain[1].prepared else []
+    _ = chain[1].result
+    for stretch in (*stretches, *chain[1]._phases):
+        end = stretch.end().tensors
+        for name, mask in chain[0].masks.items():
+            assert bool((end[MODEL + name][~mask] == 0).all())
+    assert [layer.units_kept for layer in chain[1].masks.receipt().layers if layer.units] == [2, 3]
+
+
 def test_grown_and_held_on_some_weights_a_quadratic_ends_at_its_fixed_point() -> None:
     """(H + Λ)⁻¹ H w* with Λ = τ on what goes and another constant on what stays, by the hook itself and plain SGD."""
     source = torch.Generator().manual_seed(2)

@@ -73,6 +73,26 @@ def test_each_round_s_mask_is_of_the_largest_weights_that_the_round_before_train
     assert float(alive[chosen].min()) >= float(alive[~chosen].max())
 
 
+def test_random_masks_are_nested_over_rounds_too(bench_of: BenchOf) -> None:
+    """Their scores do not show what an earlier round removed."""
+    _, chain = rounds(bench_of(blocks("lottery-ticket", mask={"criterion": "random"}, rounds=3)))
+    for before, after in pairwise(chain):
+        assert all(not bool((after.masks[name] & ~before.masks[name]).any()) for name in after.masks)
+        assert kept(after.masks) < kept(before.masks)
+
+
+@pytest.mark.parametrize(("k2", "momentum"), [("0it", 0.9), ("7it", 0.0)])
+def test_rewound_with_nothing_pruned_the_retraining_is_the_training(
+    bench_of: BenchOf, k2: str, momentum: float
+) -> None:
+    """Weights, data order and rate go on where they were; the momentum, which starts at zero, is none or at 0."""
+    raw = blocks("lottery-ticket", mask={"sparsity": 0}, weights={"at": k2}, retrain={"clock": k2}, rounds=1, conv=True)
+    raw["train"] = {**raw["train"], "steps": "2ep", "optimizer": {"momentum": momentum}}
+    first, (item,) = rounds(bench_of(raw))
+    trained, retrained = model_part(first.end().tensors), model_part(item.retraining.end().tensors)
+    assert all(torch.equal(trained[name], retrained[name]) for name in trained)
+
+
 def test_renda_s_three_are_one_at_no_retraining_steps_and_three_after_some(bench_of: BenchOf) -> None:
     assert len({hashes(run_bench(bench_of(renda(preset, 0)), None)) for preset in RENDA}) == 1
     some = [run_bench(bench_of(renda(preset, 6)), None) for preset in RENDA]

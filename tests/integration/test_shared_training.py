@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from small_trials import EPOCH, SMALL, BenchOf, Blocks, blocks, gradual, greg, growing, hashes, renda, scored
 
+from prune_search.training.tensor_files import save_tensors
 from prune_search.trial.errors import TrialError
 from prune_search.trial.result import Result
 from prune_search.trial.run import run_bench
@@ -112,6 +114,75 @@ def test_what_changes_the_first_training_shares_nothing(bench_of: BenchOf, tmp_p
     stored, nowhere = run_bench(bench_of(other), tmp_path), run_bench(bench_of(other), None)
     assert stored.steps[1] == 0
     assert figures(stored) == figures(nowhere)
+
+
+BASES: dict[str, Blocks] = {
+    "magnitude": blocks("magnitude-after-training", mask={"sparsity": 0.8}, retrain={"steps": "4it"}),
+    "snip": blocks("snip", conv=True, mask={"sparsity": 0.6}),
+    "rounds": blocks("lottery-ticket", rounds=2),
+    "greg": greg("greg-2"),
+    "gradual": gradual(),
+}
+# What one trial has and the other has not: the key, and its other value.
+CHANGES: list[tuple[str, str, Any]] = [
+    ("magnitude", "retrain.optimizer", {"lr": 0.05, "momentum": 0.5}),
+    ("magnitude", "retrain.clock", {"hold": 0.02}),
+    ("magnitude", "retrain.clock", "end-4it"),
+    ("magnitude", "retrain.steps", "3it"),
+    ("magnitude", "mask.sparsity", 0.81),
+    ("magnitude", "mask.scope", "uniform"),
+    ("magnitude", "mask.criterion", "random"),
+    ("magnitude", "mask.control", "shuffle"),
+    ("magnitude", "mask.at", "9it"),
+    ("magnitude", "weights.at", "9it"),
+    ("magnitude", "weights.transform", ["reinit"]),
+    ("snip", "mask.granularity", "filter"),
+    ("snip", "mask.score", {"batches": 2}),
+    ("snip", "mask.score", {"mode": "eval"}),
+    ("snip", "mask.score", {"iterations": 2}),
+    ("snip", "weights.transform", ["batchnorm-recalibrate"]),
+    ("rounds", "mask.sparsity", {"final": 0.5}),
+    ("rounds", "mask.control", "invert"),
+    ("rounds", "weights.at", "3it"),
+    ("rounds", "rounds", 3),
+    ("greg", "weights.transform", [growing(step=0.2, kept=-0.001)]),
+    ("greg", "weights.transform", [growing(kept=-0.001), "reinit"]),
+    ("greg", "mask.prepare.until", 0.07),
+    ("greg", "weights.at", "end"),
+    ("gradual", "retrain.dynamics.every", "3it"),
+    ("gradual", "retrain.dynamics.path", "linear"),
+    ("gradual", "mask.sparsity", 0.8),
+    ("gradual", "mask.control", "shuffle"),
+]
+
+
+def changed(raw: Blocks, key: str, value: Any) -> Blocks:
+    *parents, last = key.split(".")
+    result = copy.deepcopy(raw)
+    node = result
+    for parent in parents:
+        node = node.setdefault(parent, {})
+    node[last] = value
+    return result
+
+
+@pytest.mark.parametrize(("base", "key", "value"), CHANGES)
+def test_trials_that_differ_in_one_value_do_not_get_each_other_s_states(
+    bench_of: BenchOf, tmp_path: Path, base: str, key: str, value: Any
+) -> None:
+    one, other = BASES[base], changed(BASES[base], key, value)
+    first, second = run_bench(bench_of(one), tmp_path), run_bench(bench_of(other), tmp_path)
+    assert hashes(second) == hashes(run_bench(bench_of(other), None))
+    assert hashes(first) != hashes(second)
+
+
+def test_trials_of_two_seeds_on_the_same_given_weights_do_not_share_either(bench_of: BenchOf, tmp_path: Path) -> None:
+    file = tmp_path / "given.safetensors"
+    save_tensors(file, dict(run_bench(bench_of(BASES["magnitude"]), None).tensors))
+    raw = changed(BASES["magnitude"], "train.from", str(file))
+    first, second = (run_bench(bench_of(changed(raw, "task.seed", seed)), tmp_path / "store") for seed in (1, 2))
+    assert second.steps == (4, 0)
+    assert first.weights_sha256 != second.weights_sha256
 
 
 def test_a_run_leaves_the_random_state_and_the_threads_of_its_caller_alone(bench_of: BenchOf) -> None:

@@ -22,7 +22,8 @@ def share_at(path: str, keep: Decimal, step: int, begin: int, end: int) -> Decim
         path: a registered sparsity path.
         keep: kept share at the end, 0 to 1.
         step: any step; before `begin` everything is kept, from `end` on `keep` is.
-        begin, end: where the path begins and ends.
+        begin: where the path begins.
+        end: where it ends.
 
     Example:
         >>> share_at("cubic", Decimal("0.1"), 50, 0, 100)
@@ -40,7 +41,8 @@ def share_at(path: str, keep: Decimal, step: int, begin: int, end: int) -> Decim
 
 
 def _settles(total: int, epoch: int, **options: str) -> int:
-    return Step.parse(options["until"]).resolve(total, epoch)
+    # The last event comes before the update of its step, so the state after that update is the first of its sparsity.
+    return min(Step.parse(options["until"]).resolve(total, epoch) + 1, total)
 
 
 @DYNAMICS.register(

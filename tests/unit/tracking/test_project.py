@@ -154,7 +154,9 @@ def test_what_is_no_number_is_left_out(folder: Path) -> None:
     assert curve(view(folder, "000001"), "val/accuracy") == []
 
 
-@pytest.mark.parametrize(("state", "status", "tag"), [("running", RUNNING, "running"), ("interrupted", KILLED, "interrupted")])
+@pytest.mark.parametrize(
+    ("state", "status", "tag"), [("running", RUNNING, "running"), ("interrupted", KILLED, "interrupted")]
+)
 def test_a_trial_without_an_end_runs_only_while_its_search_does(
     folder: Path, state: Any, status: str, tag: str
 ) -> None:
@@ -193,7 +195,11 @@ def test_a_duplicate_shows_the_result_that_it_copies(folder: Path) -> None:
     end(propose(folder, "000002", name="002-snip-s0.90", duplicate_of="000001"), metrics=metrics, steps_trained=0)
     run = view(folder, "000002")
     assert "not trained again" in run.content.tags["mlflow.note.content"]
-    assert (run.status, run.content.tags["status"], run.content.tags["duplicate_of"]) == (FINISHED, "duplicate", "000001")
+    assert (run.status, run.content.tags["status"], run.content.tags["duplicate_of"]) == (
+        FINISHED,
+        "duplicate",
+        "000001",
+    )
     assert [value for _, value, _ in curve(run, "val/accuracy")] == [0.7]
 
 
@@ -220,9 +226,12 @@ def test_log_scaled_holes_are_found_in_the_option_that_was_drawn(folder: Path) -
 
 
 @pytest.mark.parametrize(
-    ("value", "twin"), [(8, "0.90309"), ("100it", "2"), ("5%", "0.69897"), ("3ep20it", None), ("end", None), (True, None)]
+    ("value", "twin"),
+    [(8, "0.90309"), ("100it", "2"), ("5%", "0.69897"), ("3ep20it", None), ("end", None), (True, None)],
 )
-def test_a_twin_is_the_logarithm_of_a_number_or_of_a_step_in_its_unit(folder: Path, value: Any, twin: str | None) -> None:
+def test_a_twin_is_the_logarithm_of_a_number_or_of_a_step_in_its_unit(
+    folder: Path, value: Any, twin: str | None
+) -> None:
     end(propose(folder, "000001", option="lottery-ticket", params={"rounds": value}), "stopped")
     assert view(folder, "000001").content.params.get("log10 rounds") == twin
 

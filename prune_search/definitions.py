@@ -1,0 +1,121 @@
+"""What a search is, as search.json keeps it, and where it lies: names, folders, and whether its file was edited."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prune_search.recipe import strict_yaml
+from prune_search.recipe.merge import Written
+from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.recipe.space import Space
+from prune_search.trial.records import FORMAT, SEARCH_FILE, search_folder
+
+if TYPE_CHECKING:
+    from prune_search.api import Where
+
+ENDED_FILE = "ended.json"
+
+
+def space_of(definition: Mapping[str, Any]) -> Space:
+    """The space that a search was launched with."""
+    written, search = definition["space"]["options"], definition["space"]["search"]
+    options = tuple(
+        (option["label"], {key: value for key, value in option.items() if key not in ("label", "own")})
+        for option in written
+    )
+    # What an option wrote itself is in the names of its holes, by which a sampler knows them.
+    own = {option["label"]: frozenset(option["own"]) for option in written}
+    return Space(Written(options, search, own=own), search, definition["source"])
+
+
+def edited(definition: Mapping[str, Any]) -> list[str]:
+    """Where the space file differs from what was launched."""
+    path = Path(definition["source"])
+    if not definition["text"] or not path.is_file():
+        return []
+    now, then = strict_yaml.load_file(path), strict_yaml.load(definition["text"])
+    return [] if now == then else list(_differences(then, now, ""))
+
+
+def _differences(then: Any, now: Any, path: str) -> list[str]:
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        keys = [*then, *(key for key in now if key not in then)]
+        inner = (_differences(then.get(key), now.get(key), f"{path}.{key}".strip(".")) for key in keys)
+        return [line for lines in inner for line in lines]
+    return [] if then == now else [f"{path}: {shown(then)} became {shown(now)}"]
+
+
+def default_name(source: str) -> str:
+    """A search's name after its file."""
+    stem = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in Path(source).stem)
+    return stem.lstrip(".") or "search"
+
+
+def new_folder(storage: Path, name: str, typed: bool) -> Path:
+    """The folder of a new search. A name that was not typed gets a number where a finished search has it."""
+    from prune_search.search.lease import read_holder
+
+    folder = search_folder(storage, name)
+    if not (folder / SEARCH_FILE).exists():
+        return folder
+    holder = read_holder(folder)
+    if holder is not None and holder.alive():
+        text = f"the search {shown(name)} is held by process {holder.pid} on {holder.host}; it is running"
+        raise UserError([Problem("", text)])
+    finished = (folder / ENDED_FILE).exists()
+    if typed or not finished:
+        advice = f"name another one with --name, or go on with it: prune-search resume {name}"
+        raise UserError([Problem("--name", f"a search {shown(name)} exists already: {advice}")])
+    return search_folder(storage, free_name(storage, name))
+
+
+def free_name(storage: Path, name: str) -> str:
+    """`name` with the first number from 2 on that no search has."""
+    number = 2
+    free = name
+    while (search_folder(storage, free) / SEARCH_FILE).exists():
+        free, number = f"{name}-{number}", number + 1
+    return free
+
+
+def define(space: Space, folder: Path, where: Where, uri: str | None, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of search.json.
+
+    Args:
+        space: what is searched.
+        folder: of the search, in its storage.
+        where: places, and the user's own model and data.
+        uri: of MLflow; None: SQLite in the storage.
+        values: what ``--set`` and other options changed in the file, for a fork to change too.
+    """
+    import secrets
+
+    from prune_search import __version__
+    from prune_search.search.agenda import dense_recipe
+    from prune_search.tracking.store import absolute_uri, default_uri
+
+    path = Path(space.source)
+    task = dense_recipe(space).blocks["task"]
+    names = {key: value if isinstance(value, str) else value["name"] for key, value in task.items() if key != "seed"}
+    root = where.data_folder()
+    storage = folder.parent.parent
+    return {
+        "format": FORMAT,
+        "name": folder.name,
+        "id": secrets.token_hex(8),
+        "space": space.canonical(),
+        "space_sha256": space.digest(),
+        "text": path.read_text(encoding="utf-8") if path.is_file() else "",
+        "source": str(path.absolute()) if path.is_file() else space.source,
+        "set": dict(values),
+        "task": names,
+        "data_root": None if root is None else str(root.absolute()),
+        "code": {"model": where.code().named().get("model"), "data": where.code().named().get("data")},
+        "tracking_uri": default_uri(storage) if uri is None else absolute_uri(uri, storage),
+        "experiment": f"{names['data']}/{names['model']}",
+        "created": time.time(),
+        "version": __version__,
+    }
