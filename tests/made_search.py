@@ -171,11 +171,11 @@ class Maker:
         recorder.write("ended", {"status": status, "result": result, "error": error, **spent})
 
 
-def make_search(storage: Path, name: str = "made-up", trials: int = 24, points: int = 5, seed: int = 0) -> Path:
+def make_search(storage: Path, name: str = "made-up", trials: int = 24, points: int = 5, control: bool = True) -> Path:
     """A search that is over: a dense control and `trials` trials, of which the 4th failed and the 7th was stopped."""
     text = SPACE.replace("trials: 24", f"trials: {trials}")
     folder = make_definition(storage, name, text)
-    maker = Maker(folder, text, random.Random(seed), points)
-    for number in range(trials + 1):
+    maker = Maker(folder, text, random.Random(0), points)
+    for number in range(0 if control else 1, trials + 1):
         maker.trial(number, {4: "failed", 7: "stopped"}.get(number, "completed"))
     return folder

@@ -86,17 +86,19 @@ def _leaderboard(data: dict[str, Any], wide: bool) -> Table:
     from rich.table import Table
 
     several = len(data["searches"]) > 1
-    table = Table(title=data["sort"], caption="* on the Pareto front", box=SIMPLE_HEAD)
-    for head in ("rank", *(["search"] if several else []), "trial", "val/accuracy", "− dense", "sparsity", "steps"):
+    table = Table(title=data["sort"], caption="* on the Pareto front", box=SIMPLE_HEAD, pad_edge=False)
+    for head in ("rank", *(["search"] if several else []), "trial", "val/accuracy", "− dense", "sparsity"):
         table.add_column(head, no_wrap=head != "trial", overflow="fold")
     if wide:
+        table.add_column("steps", no_wrap=True)
         table.add_column("params")
     for row in data["rows"][:MOST_ROWS]:
         name = escape(row["name"]) + ("" if row["seeds"] == 1 else f" × {row['seeds']} seeds")
         cells = ["–" if row["rank"] is None else str(row["rank"]), *([escape(row["search"])] if several else [])]
         cells += [f"{name} *" if row["pareto"] else name, _figure(row, "val/accuracy"), _delta(row["delta_dense"])]
-        cells += [_figure(row, "sparsity"), f"{row['metrics'].get('steps_trained', 0):,.0f}"]
-        cells += [escape(_params(row["params"]))] if wide else []
+        cells.append(_figure(row, "sparsity"))
+        if wide:
+            cells += [f"{row['metrics'].get('steps_trained', 0):,.0f}", escape(_params(row["params"]))]
         table.add_row(*cells, style=None if row["status"] == "completed" else "dim")
     return table
 

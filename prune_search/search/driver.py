@@ -29,6 +29,9 @@ HEARTBEAT_S = 300.0
 # Tune must not install handlers, write its own logs, or take snapshots that nobody reads; Ray must not tell its makers.
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_preload_python_modules": "prune_search.search.warm",
+    # A user's code finds its files where the command was typed.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import importlib
 import os
 import socket
 import sys
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 STOP_FILE = "stop"
 LOOK_EVERY_S = 0.5
 MOST_OBSERVATIONS = 100
+# A data set can be large, and user code slow to import.
+START_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -135,18 +138,21 @@ class LedgerSink:
         self.court = court
         self.heartbeat_s = heartbeat_s
         self.beaten = 0.0
-        self.beat()
+        self._wait(max(heartbeat_s, START_S))
 
     def beat(self) -> None:
         """A sign of life: without the next one in time the process ends itself, even where Python hangs."""
         now = time.monotonic()
         if now - self.beaten > min(1.0, self.heartbeat_s / 4):
             self.beaten = now
-            # Ray replaces sys.stderr by an object without a file number.
-            faulthandler.dump_traceback_later(self.heartbeat_s, exit=True, file=sys.__stderr__ or 2)
+            self._wait(self.heartbeat_s)
+
+    def _wait(self, seconds: float) -> None:
+        # Ray replaces sys.stderr by an object without a file number.
+        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or 2)
 
     def started(self, key: str, total: int) -> None:
-        """The trial begins."""
+        """The data are read, and the trial begins."""
         self.beat()
 
     def stage(self, name: str, total: int) -> None:
@@ -211,7 +217,8 @@ def run_job(job: Job) -> str:
     if before.ended is not None:
         # By a worker that outlived its driver, after the new one had read the ledger.
         return str(before.ended.data["status"])
-    # The first trial of a process waits for this for seconds: no sign of a hanging step.
+    # Seconds in a new process, and no sign of one that hangs: the heartbeat begins after it.
+    importlib.import_module("prune_search.search.warm")
     from prune_search.training.loop import PreemptedError
 
     recorder = Recorder(folder, job.trial, len(before.attempts) + 1)

@@ -20,7 +20,7 @@ from prune_search.training import checkpoints
 from prune_search.training import stretch as stretch_module
 from prune_search.training.checkpoints import StorageError, list_states, read_state, state_folder
 from prune_search.training.loop import Course, Feed, Hook, Network, PreemptedError, TrainingError
-from prune_search.training.stretch import Steps, Stretch, Vault, load_model, model_tensors
+from prune_search.training.stretch import Steps, Stretch, Vault, model_tensors
 
 TOTAL = 30
 KINDS: list[tuple[str, dict[str, Any]]] = [("sgd", {"momentum": 0.9, "weight_decay": 0.01}), ("adam", {})]
@@ -61,16 +61,18 @@ def differing(one: dict[str, Tensor], other: dict[str, Tensor], prefix: str = ""
     return sorted(key for key in keys if key not in one or key not in other or not torch.equal(one[key], other[key]))
 
 
-def stored(folder: Path, kind: int = 0) -> list[int]:
-    home = Vault(folder, Steps()).vertex(f"ab{kind:062d}")
+def vertex(folder: Path) -> Path:
+    home = Vault(folder, Steps()).vertex(f"ab{0:062d}")
     assert home is not None
-    return [step for step, _ in list_states(home)]
+    return home
+
+
+def stored(folder: Path) -> list[int]:
+    return [step for step, _ in list_states(vertex(folder))]
 
 
 def damage(folder: Path, step: int) -> None:
-    home = Vault(folder, Steps()).vertex(f"ab{0:062d}")
-    assert home is not None
-    file = state_folder(home, step) / "state.safetensors"
+    file = state_folder(vertex(folder), step) / "state.safetensors"
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.chmod(0o644)
@@ -208,10 +210,11 @@ def test_the_last_state_is_not_removed_for_one_that_could_not_be_stored(
     assert stored(tmp_path) == [12]
 
 
-def test_a_hook_can_end_a_stretch_early_and_the_end_is_known_from_the_storage(tmp_path: Path) -> None:
-    def early(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Hook]:
-        return [Hook("early", finished=lambda step: step >= 11)]
+def early(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Hook]:
+    return [Hook("early", finished=lambda step: step >= 11)]
 
+
+def test_a_hook_can_end_a_stretch_early_and_the_end_is_known_from_the_storage(tmp_path: Path) -> None:
     one = stretch(tmp_path, hooks=early, asked=(TOTAL,))
     end = one.end()
     assert (end.meta["step"], end.meta["ended"], one.length) == (11, True, 11)
@@ -231,9 +234,6 @@ def test_a_hook_can_end_a_stretch_early_and_the_end_is_known_from_the_storage(tm
 def test_an_early_end_is_stored_as_an_end_where_another_state_would_stand_too(
     tmp_path: Path, asked: tuple[int, ...]
 ) -> None:
-    def early(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Hook]:
-        return [Hook("early", finished=lambda step: step >= 11)]
-
     stretch(tmp_path, hooks=early, asked=asked).end()
     steps = Steps()
     other = stretch(tmp_path, hooks=early, asked=asked, steps=steps)
@@ -242,18 +242,18 @@ def test_an_early_end_is_stored_as_an_end_where_another_state_would_stand_too(
     assert steps.trained == 0
 
 
-def test_a_trial_preempted_at_an_early_end_finds_it_an_end_when_it_goes_on(tmp_path: Path) -> None:
-    def early(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Hook]:
-        return [Hook("early", finished=lambda step: step >= 11)]
-
+def preempted(one: Stretch, stop: int) -> None:
     def preempt(step: int, total: int, loss: Tensor) -> None:
-        if step == 11:
+        if step == stop:
             raise PreemptedError
 
-    one = stretch(tmp_path, hooks=early)
     one.vault.progress = preempt
     with pytest.raises(PreemptedError):
         one.end()
+
+
+def test_a_trial_preempted_at_an_early_end_finds_it_an_end_when_it_goes_on(tmp_path: Path) -> None:
+    preempted(stretch(tmp_path, hooks=early), 11)
     assert stored(tmp_path) == [11]
     steps = Steps()
     assert stretch(tmp_path, hooks=early, steps=steps).end().meta["ended"] is True
@@ -263,14 +263,7 @@ def test_a_trial_preempted_at_an_early_end_finds_it_an_end_when_it_goes_on(tmp_p
 
 @pytest.mark.parametrize("stop", [1, 13, TOTAL - 1])
 def test_a_preempted_trial_goes_on_where_it_was(tmp_path: Path, stop: int) -> None:
-    def preempt(step: int, total: int, loss: Tensor) -> None:
-        if step == stop:
-            raise PreemptedError
-
-    one = stretch(tmp_path)
-    one.vault.progress = preempt
-    with pytest.raises(PreemptedError):
-        one.end()
+    preempted(stretch(tmp_path), stop)
     assert stored(tmp_path) == [stop]
     steps = Steps()
     assert differing(stretch(tmp_path, steps=steps).end().tensors, stretch(None).end().tensors) == []
@@ -371,11 +364,8 @@ def test_a_masked_network_has_no_masked_weight_and_no_momentum_there_at_any_step
     assert len(masks_of(own, ["0.weight", "5.weight"])) == 2
 
 
-def test_a_loss_that_is_no_number_is_raised_and_its_state_not_stored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stretch_module, "RECOVERY_EVERY_S", -1.0)
-
+@pytest.mark.usefixtures("every_step")
+def test_a_loss_that_is_no_number_is_raised_and_its_state_not_stored(tmp_path: Path) -> None:
     def poison(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Hook]:
         def before_step(step: int) -> None:
             if step == 5:
@@ -387,9 +377,7 @@ def test_a_loss_that_is_no_number_is_raised_and_its_state_not_stored(
     with pytest.raises(TrainingError):
         stretch(tmp_path, hooks=poison).end()
     assert stored(tmp_path) == [5]
-    home = Vault(tmp_path, Steps()).vertex(f"ab{0:062d}")
-    assert home is not None
-    state = read_state(state_folder(home, 5))
+    state = read_state(state_folder(vertex(tmp_path), 5))
     assert state is not None
     assert all(bool(torch.isfinite(value).all()) for key, value in state.tensors.items() if "model" in key)
 
@@ -398,17 +386,6 @@ def test_a_stretch_of_no_steps_is_its_beginning(tmp_path: Path) -> None:
     one = stretch(tmp_path, total=0)
     assert differing(one.end().tensors, dict(one.begin())) == []
     assert one.vault.steps.trained == 0
-
-
-def test_a_model_is_loaded_into_the_memory_that_it_has() -> None:
-    net = network()
-    places = {name: tensor.data_ptr() for name, tensor in net.model.state_dict().items()}
-    other = {key: value + 1 for key, value in model_tensors(net.model).items()}
-    load_model(net.model, other)
-    assert differing(model_tensors(net.model), other) == []
-    assert {name: tensor.data_ptr() for name, tensor in net.model.state_dict().items()} == places
-    with pytest.raises(KeyError):
-        load_model(net.model, {key: value for key, value in other.items() if key != "model/5.bias"})
 
 
 def test_progress_and_stage_are_told(tmp_path: Path) -> None:
