@@ -25,8 +25,10 @@ pytestmark = MLFLOW_WARNINGS
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A storage whose database is made once."""
-    return tmp_path_factory.mktemp("storage")
+    """A storage whose database and experiment are made once."""
+    storage = tmp_path_factory.mktemp("storage")
+    sync(make_search(storage, "first", trials=1, points=1))
+    return storage
 
 
 def kept(folder: Path) -> list[Kept]:
@@ -64,7 +66,7 @@ def check(folder: Path, search: SearchRecords | None = None) -> list[Kept]:
 def test_24_trials_and_the_control_appear_once_however_often_they_are_delivered(
     storage: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    folder = make_search(storage, "full", trials=24, points=5)
+    folder = make_search(storage, "full", trials=24, points=3)
     first = sync(folder)
     found = check(folder)
     assert len(found) == 26
@@ -73,7 +75,7 @@ def test_24_trials_and_the_control_appear_once_however_often_they_are_delivered(
     shutil.rmtree(folder / "tracking")
     again = sync(folder)
     assert (again.runs, again.metrics) == (0, 0)
-    assert first.metrics > 500
+    assert first.metrics > 400
     check(folder)
     assert capfd.readouterr() == ("", "")
 
