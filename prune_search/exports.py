@@ -20,14 +20,7 @@ if TYPE_CHECKING:
     from prune_search.trial.result import Result
     from prune_search.trial.sink import Sink
 
-CONTROL_DENSE = "control-dense"
 MOST_SEEDS = 100
-
-
-def dense_metrics(records: SearchRecords) -> Mapping[str, float] | None:
-    """The metrics of a search's dense control, or None."""
-    dense = records.trials.get(CONTROL_DENSE)
-    return dense.metrics if dense is not None and dense.result else None
 
 
 def chosen_trial(records: SearchRecords, key: str | None = None) -> TrialRecords:
@@ -37,7 +30,7 @@ def chosen_trial(records: SearchRecords, key: str | None = None) -> TrialRecords
         UserError: nothing has completed, or no completed trial has that key.
     """
     if key is None:
-        trial, _ = Goals.of(records.definition["space"]["search"]).best(records.numbered(), dense_metrics(records))
+        trial, _ = Goals.of(records.definition["space"]["search"]).best(records.numbered(), records.dense)
         if trial is None:
             raise UserError([Problem("", "no trial has completed yet", records.name)])
         return trial
@@ -93,7 +86,7 @@ def export(
         other = result.recipe.seed + seed
         repeats[other] = run(raw, set={"task.seed": other}, where=there, sink=sink).metrics
     title = chosen.proposed.data["name"] if chosen.proposed is not None else None
-    export_folder(result, Path(to), name, trial=title, dense=dense_metrics(records), repeats=repeats)
+    export_folder(result, Path(to), name, trial=title, dense=records.dense, repeats=repeats)
     return result
 
 

@@ -57,8 +57,7 @@ class Outcome:
         """What ``launch --json`` and ``resume --json`` print."""
         definition, counts = self.records.definition, self.records.counts()
         goals = Goals.of(definition["space"]["search"])
-        dense = self.records.trials.get("control-dense")
-        figures = dense.metrics if dense is not None and dense.result else None
+        figures = self.records.dense
         trials = self.records.numbered()
         best, met = goals.best(trials, figures)
         everything = list(self.records.trials.values())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from command_line import Said, Typed
 
 if TYPE_CHECKING:
     from prune_search.trial.bench import Bench
@@ -32,3 +35,32 @@ def bench_of() -> BenchOf:
     from prune_search.trial.bench import prepare
 
     return lambda raw: prepare(read_space(raw, "a test").only_recipe(), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def trouble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Ray for all searches in this process; the folder by which a test makes their trials late, or hang."""
+    from real_search import running_ray
+
+    folder = tmp_path_factory.mktemp("trouble")
+    with running_ray(folder):
+        yield folder
+
+
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """Type `prune-search VERB …` with the test's folder as storage."""
+    from prune_search.cli import main
+
+    monkeypatch.setenv("PRUNE_SEARCH_STORAGE", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def type_it(*words: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["prune-search", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        said = capsys.readouterr()
+        return Said(int(ended.value.code or 0), said.out, said.err)
+
+    return type_it

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
+from prune_search.cli.drawing import drawing
 from prune_search.trial.sink import Observation, Silent, Sink
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
     from torch import Tensor
 
     from prune_search.trial.result import RoundResult
@@ -25,9 +22,9 @@ LOSS_EVERY_S = 0.2
 class Bar:
     """Draws what a trial reports; on anything but a terminal it writes a line per round."""
 
-    def __init__(self, progress: Progress, console: Console) -> None:
+    def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.console = console
+        self.console = progress.console
         self.task = progress.add_task("reading data", total=None, note="")
         self.total = 0
         self.before = 0
@@ -75,23 +72,5 @@ class Bar:
 @contextlib.contextmanager
 def watching(quiet: bool) -> Iterator[Sink]:
     """A sink that draws on standard error, or a silent one; warnings go to standard error as single lines."""
-    console = Console(stderr=True)
-    logger = logging.getLogger("prune_search")
-    handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)
-    logger.addHandler(handler)
-    try:
-        if quiet:
-            yield Silent()
-            return
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            yield Bar(progress, console)
-    finally:
-        logger.removeHandler(handler)
+    with drawing(quiet) as progress:
+        yield Silent() if progress is None else Bar(progress)

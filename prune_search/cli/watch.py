@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from prune_search.cli.drawing import drawing
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from prune_search.trial.records import SearchRecords, TrialRecords
 
 Listener = Callable[["SearchRecords", "TrialRecords | None"], None]
@@ -20,9 +19,9 @@ Listener = Callable[["SearchRecords", "TrialRecords | None"], None]
 class SearchBar:
     """Draws the course of a search; on anything but a terminal it writes a line per ended trial."""
 
-    def __init__(self, progress: Progress, console: Console) -> None:
+    def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.console = console
+        self.console = progress.console
         self.task = progress.add_task("starting Ray", total=None, note="")
 
     def __call__(self, records: SearchRecords, ended: TrialRecords | None) -> None:
@@ -43,9 +42,7 @@ class SearchBar:
 def _best(records: SearchRecords) -> str:
     from prune_search.trial.ranking import Goals
 
-    dense = records.trials.get("control-dense")
-    goals = Goals.of(records.definition["space"]["search"])
-    best, _ = goals.best(records.numbered(), dense.metrics if dense is not None and dense.result else None)
+    best, _ = Goals.of(records.definition["space"]["search"]).best(records.numbered(), records.dense)
     if best is None or best.proposed is None:
         return ""
     return f"{best.proposed.data['name']} {best.metrics.get('val/accuracy', float('nan')):.4f}"
@@ -63,23 +60,5 @@ def _line(trial: TrialRecords) -> str:
 @contextlib.contextmanager
 def watching_search(quiet: bool) -> Iterator[Listener | None]:
     """A listener that draws on standard error, or None; warnings go to standard error as single lines."""
-    console = Console(stderr=True)
-    logger = logging.getLogger("prune_search")
-    handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)
-    logger.addHandler(handler)
-    try:
-        if quiet:
-            yield None
-            return
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            yield SearchBar(progress, console)
-    finally:
-        logger.removeHandler(handler)
+    with drawing(quiet) as progress:
+        yield None if progress is None else SearchBar(progress)

@@ -21,6 +21,7 @@ from prune_search.recipe.space import Space
 from prune_search.search.proposer import Proposer
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import (
+    DENSE,
     Record,
     Recorder,
     SearchRecords,
@@ -30,7 +31,7 @@ from prune_search.trial.records import (
     trial_id,
 )
 
-DENSE, LONG, SHUFFLE = "control-dense", "control-dense-long", "control-shuffle"
+LONG, SHUFFLE = "control-dense-long", "control-shuffle"
 LOST_ATTEMPT = 999
 
 
@@ -117,11 +118,6 @@ class Agenda:
         """The search block."""
         return self.space.search
 
-    def dense_metrics(self) -> Mapping[str, float] | None:
-        """The dense control's metrics; None while it is not there."""
-        dense = self.records.trials.get(DENSE)
-        return dense.metrics if dense is not None and dense.ended is not None and dense.result else None
-
     def next(self) -> TrialRecords | Next:
         """The trial that is to be started now, or whether to wait or to end."""
         if self.stopping():
@@ -182,7 +178,7 @@ class Agenda:
                 return Next.WAIT
             if self._met(known):
                 return None
-            proposal = self.proposer.propose(number, known, self.dense_metrics())
+            proposal = self.proposer.propose(number, known, self.records.dense)
             if proposal is None:
                 self.exhausted = True
                 return None
@@ -217,7 +213,7 @@ class Agenda:
         """Whether one of the trials that the next proposal may see is what was searched for."""
         if not (self.search["stop_when_met"] and self.search["constraints"]):
             return False
-        dense = self.dense_metrics()
+        dense = self.records.dense
         for trial in known:
             if trial.status == "completed":
                 violations = self.goals.violations(trial.metrics, dense)
@@ -230,7 +226,7 @@ class Agenda:
             return Next.WAIT
         if not self.search["controls"]:
             return None
-        best, _ = self.goals.best(self.records.numbered(), self.dense_metrics())
+        best, _ = self.goals.best(self.records.numbered(), self.records.dense)
         if best is None:
             return None
         blocks = {key: best.recipe[key] for key in BLOCKS}

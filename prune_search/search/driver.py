@@ -29,7 +29,8 @@ HEARTBEAT_S = 300.0
 # Tune must not install handlers, write its own logs, or take snapshots that nobody reads; Ray must not tell its makers.
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_preload_python_modules": "prune_search.search.warm",
+    # Tune's workers have an environment of their own: those that Ray starts beforehand only take their place.
+    "RAY_prestart_worker_first_driver": "0",
     # A user's code finds its files where the command was typed.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -148,21 +149,21 @@ def _epochs(means: Means) -> Callable[[Recipe], int | None]:
 
 @contextlib.contextmanager
 def _ray(address: str | None, search: Mapping[str, Any]) -> Iterator[None]:
-    """Ray, started on this machine where it does not run yet, and then shut down."""
+    """Ray, started on this machine where this process has none, and then shut down."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     import ray
 
-    if ray.is_initialized():
-        yield
-        return
-    ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         if address is None:
             _check_resources(ray.cluster_resources(), search)  # type: ignore[no-untyped-call]
         yield
     finally:
-        ray.shutdown()
+        if ours:
+            ray.shutdown()
 
 
 def _check_resources(has: Mapping[str, float], search: Mapping[str, Any]) -> None:

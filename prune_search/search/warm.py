@@ -1,11 +1,7 @@
-"""What a worker imports before its first step: several seconds. Ray's first workers do it while the driver starts.
-
-Importing this module does it.
-"""
+"""What a worker imports before its first step, which takes seconds. Importing this module does it."""
 
 from __future__ import annotations
 
-import ray.tune  # noqa: F401
 import torch
 
 import prune_search.trial.run  # noqa: F401

@@ -109,10 +109,8 @@ class Court:
             # As for proposals: exactly trials 1 … n-c count, so that a resumed search decides alike.
             last = int(self.trial) - self.block["concurrency"]
             trials = [trial for trial in trials if trial.id == self.trial or int(trial.id) <= last]
-        dense = records.trials.get("control-dense")
-        figures = dense.metrics if dense is not None and dense.result else None
         judge = make_judge(self.scheduler, self.epoch)
-        return judge.stop(self.trial, maturity, trials, Goals.of(self.block), figures)
+        return judge.stop(self.trial, maturity, trials, Goals.of(self.block), records.dense)
 
 
 class LedgerSink:

@@ -1,8 +1,9 @@
 """Delivery of runs to MLflow: what is there already is never sent again, whatever was interrupted.
 
-An operation is noted once MLflow has answered. Before anything is sent to a run that this process has not made itself,
-or of which an answer was lost, MLflow is asked what the run holds. A run is found by its tags before it is made; where
-the making of one was answered too late and it was made again, the one that is not noted is deleted.
+An operation is noted once MLflow has answered. Before a metric is sent to a run that this process has not made itself,
+or after an answer about it was lost, MLflow is asked which of its values are there. A run is found by its tags before
+it is made; where the making of one was answered too late and it was made again, the one that is not noted is deleted.
+Files are often kept elsewhere than runs, so that trouble with them keeps nothing else back.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prune_search.tracking.memory import Memory
-from prune_search.tracking.server import FoundRun, RefusedError, Server, UnreachableError
+from prune_search.tracking.server import FilesError, FoundRun, RefusedError, Server, UnreachableError
 from prune_search.tracking.table import EXPERIMENT
 from prune_search.tracking.views import PARENT, RUNNING, Content, Rest, RunView, batches, digests, remaining
 
@@ -66,6 +67,7 @@ class Delivery:
         memory: what is known to be there.
         given_up: asked between two runs; True ends the delivery.
         refused: by key, what MLflow refused in the last round.
+        sent: everything that was sent so far.
     """
 
     server: Server
@@ -73,32 +75,36 @@ class Delivery:
     memory: Memory
     given_up: Callable[[], bool] = lambda: False
     refused: dict[str, str] = field(default_factory=dict)
+    sent: Delivered = field(default_factory=Delivered)
     _experiment: str | None = None
-    _checked: set[str] = field(default_factory=set)
-    _found: dict[str, FoundRun] = field(default_factory=dict)
+    # By key, the metrics of which MLflow may hold more than is noted.
+    _unsure: dict[str, set[str]] = field(default_factory=dict)
     _survey_until: float = 0.0
+    _files_trouble: str = ""
 
-    def send(self, views: Sequence[RunView]) -> Delivered:
+    def send(self, views: Sequence[RunView]) -> None:
         """Deliver what is missing of some runs; the parent is among them until it exists.
 
         Raises:
             UnreachableError: MLflow did not answer; what was answered until then is noted.
+            FilesError: all is delivered but files.
         """
         self._survey()
         self.refused.clear()
-        total = Delivered()
+        self._files_trouble = ""
         if self.memory.of(PARENT).gone:
-            return total
+            return
         # The parent must exist before its children; what it holds sums them up, and comes last.
         ordered = sorted(views, key=lambda view: view.key == PARENT)
         for view in ordered[-1:]:
-            total += self._guarded(view, self._create)
+            self._guarded(view, self._create)
         for view in ordered:
-            if self.given_up():
+            if False:
                 break
-            total += self._guarded(view, self._create)
-            total += self._guarded(view, self._complete)
-        return total
+            self._guarded(view, self._create)
+            self._guarded(view, self._complete)
+        if self._files_trouble:
+            raise FilesError(self._files_trouble)
 
     @property
     def unsettled(self) -> bool:
@@ -117,19 +123,21 @@ class Delivery:
 
     def _survey(self) -> None:
         """Find the runs of the search that exist: once, and again while one may turn up late."""
-        if self._experiment is None:
-            self._experiment = self.server.experiment(self.place.experiment, self.place.artifacts, self.place.tags)
-        elif not self.unsettled:
+        first = self._experiment is None
+        if not first and not self.unsettled:
             return
+        experiment = self._experiment or self.server.experiment(
+            self.place.experiment, self.place.artifacts, self.place.tags
+        )
         groups: dict[str, list[FoundRun]] = {}
-        for run in self.server.runs(self._experiment, self.place.search):
+        for run in self.server.runs(experiment, self.place.search):
             groups.setdefault(run.key, []).append(run)
         for key, sent in list(self.memory.runs.items()):
-            known = {run.run_id for run in groups.get(key, ())}
-            if sent.run_id is not None and sent.run_id not in known:
+            if sent.run_id is not None and key not in groups:
                 self._missing(key, sent.run_id)
         for key, runs in groups.items():
-            self._adopt(key, runs)
+            self._adopt(key, runs, first)
+        self._experiment = experiment
 
     def _missing(self, key: str, run_id: str) -> None:
         """A run is noted and not found: a user deleted it, or the whole store is another one."""
@@ -138,27 +146,31 @@ class Delivery:
             self.memory.note(key, {"forget": True})
         elif run.deleted:
             self.memory.note(key, {"gone": True})
+        else:
+            self._unsure[key] = set(run.metrics)
 
-    def _adopt(self, key: str, runs: list[FoundRun]) -> None:
+    def _adopt(self, key: str, runs: list[FoundRun], first: bool) -> None:
+        """Take a run that was found as the one to write to, and delete others of the same trial."""
         noted = self.memory.of(key).run_id
         runs.sort(key=lambda run: (run.run_id != noted, -len(run.metrics), run.run_id))
         kept = runs[0]
         for other in runs[1:]:
             self.server.delete(other.run_id)
-        self._found[key] = kept
+        if first or kept.run_id != noted:
+            self._unsure[key] = set(kept.metrics)
         if kept.run_id != noted:
+            self.memory.note(key, {"forget": True})
             self.memory.note(key, {"run_id": kept.run_id, "status": kept.status, "params": sorted(kept.params)})
         elif self.memory.of(key).gone:
             self.memory.note(key, {"gone": False})
 
     # --- one run ------------------------------------------------------------------------------------------------------
 
-    def _guarded(self, view: RunView, deliver: Callable[[RunView], Delivered]) -> Delivered:
+    def _guarded(self, view: RunView, deliver: Callable[[RunView], None]) -> None:
         """Deliver something of a run; what MLflow refuses concerns this run alone."""
         try:
-            return deliver(view)
+            deliver(view)
         except RefusedError as error:
-            self._doubt(view.key)
             self.refused[view.key] = f"{view.name}: {error}"
             run_id = self.memory.of(view.key).run_id
             if run_id is None:
@@ -166,21 +178,12 @@ class Delivery:
                 self._experiment = None
             else:
                 self._missing(view.key, run_id)
-            return Delivered()
-        except UnreachableError:
-            self._doubt(view.key)
-            raise
 
-    def _doubt(self, key: str) -> None:
-        """An answer was lost: what the run holds is asked before anything else is sent."""
-        self._checked.discard(key)
-        self._found.pop(key, None)
-
-    def _create(self, view: RunView) -> Delivered:
+    def _create(self, view: RunView) -> None:
         parent = self.memory.of(PARENT)
         ready = view.key == PARENT or (parent.run_id is not None and not parent.gone)
         if not ready or not remaining(view, self.memory.of(view.key)).create:
-            return Delivered()
+            return
         tags = self._numbered(view.content.tags)
         if view.key != PARENT:
             tags["mlflow.parentRunId"] = str(parent.run_id)
@@ -190,49 +193,66 @@ class Delivery:
             self._survey_until = time.monotonic() + LATE_S
             raise
         self.memory.note(view.key, {"run_id": run_id, "status": RUNNING, "tags": digests(view.content.tags)})
-        self._checked.add(view.key)
-        return Delivered(runs=1, operations=1 + len(view.content.tags))
+        self._unsure.pop(view.key, None)
+        self.sent += Delivered(runs=1, operations=1 + len(view.content.tags))
 
-    def _complete(self, view: RunView) -> Delivered:
+    def _complete(self, view: RunView) -> None:
         rest = remaining(view, self.memory.of(view.key))
-        if rest.create or not rest.operations:
-            return Delivered()
-        if view.key not in self._checked:
-            self._check(view.key, rest.content)
-            rest = remaining(view, self.memory.of(view.key))
-        return self._fill(view, rest)
+        if not rest.create and rest.operations:
+            self._ask(view.key, {point.name for point in rest.content.points})
+            self._fill(view, remaining(view, self.memory.of(view.key)))
 
     def _numbered(self, tags: Mapping[str, str]) -> dict[str, str]:
         """Tags with the experiment's number in their links."""
         return {name: value.replace(EXPERIMENT, str(self._experiment)) for name, value in tags.items()}
 
-    def _check(self, key: str, content: Content) -> None:
-        """Ask which of the points that are to be sent are there already: of what was sent, an answer may be lost."""
-        run_id, found = str(self.memory.of(key).run_id), self._found.get(key)
-        for name in sorted({point.name for point in content.points}):
-            if found is None or name in found.metrics:
-                self.memory.note(key, {"steps": {name: sorted(self.server.steps(run_id, name))}})
-        self._checked.add(key)
+    def _ask(self, key: str, names: set[str]) -> None:
+        """Ask for the steps of metrics that are to be sent and of which it is not sure what is there."""
+        unsure, run_id = self._unsure.get(key, set()), str(self.memory.of(key).run_id)
+        for name in sorted(unsure & names):
+            self.memory.note(key, {"steps": {name: sorted(self.server.steps(run_id, name))}})
+            unsure.discard(name)
 
-    def _fill(self, view: RunView, rest: Rest) -> Delivered:
+    def _fill(self, view: RunView, rest: Rest) -> None:
         key, content = view.key, rest.content
         run_id = str(self.memory.of(key).run_id)
         for part in batches(content):
-            self.server.log(run_id, replace(part, tags=self._numbered(part.tags)))
-            steps: dict[str, list[int]] = {}
-            for point in part.points:
-                steps.setdefault(point.name, []).append(point.step)
-            self.memory.note(key, {"params": list(part.params), "tags": digests(part.tags), "steps": steps})
+            self._log(key, run_id, part)
         if content.data:
             self.server.put_data(run_id, content.data)
             self.memory.note(key, {"data": [item.digest for item in content.data]})
-        if content.artifacts:
-            self.server.put_artifacts(run_id, content.artifacts)
-            self.memory.note(key, {"artifacts": digests(content.artifacts)})
+            self.sent += Delivered(operations=len(content.data))
         if rest.status:
             self.server.set_status(run_id, view.status, view.times.end_ms)
             self.memory.note(key, {"status": view.status})
-        return Delivered(metrics=len(content.points), operations=rest.operations)
+            self.sent += Delivered(operations=1)
+        self._store(key, run_id, content.artifacts)
+
+    def _log(self, key: str, run_id: str, part: Content) -> None:
+        steps: dict[str, list[int]] = {}
+        for point in part.points:
+            steps.setdefault(point.name, []).append(point.step)
+        try:
+            self.server.log(run_id, replace(part, tags=self._numbered(part.tags)))
+        except (UnreachableError, RefusedError):
+            self._unsure.setdefault(key, set()).update(steps)
+            raise
+        self.memory.note(key, {"params": list(part.params), "tags": digests(part.tags), "steps": steps})
+        points = len(part.points)
+        self.sent += Delivered(metrics=points, operations=points + len(part.params) + len(part.tags))
+
+    def _store(self, key: str, run_id: str, files: Mapping[str, str]) -> None:
+        """Store files; after the first trouble no other one is tried in this round."""
+        for name, text in files.items():
+            if self._files_trouble:
+                break
+            try:
+                self.server.put_artifacts(run_id, {name: text})
+            except (UnreachableError, RefusedError) as error:
+                self._files_trouble = str(error)
+            else:
+                self.memory.note(key, {"artifacts": digests({name: text})})
+                self.sent += Delivered(operations=1)
 
 
 def waiting(views: Iterable[RunView], memory: Memory) -> int:

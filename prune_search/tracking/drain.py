@@ -19,7 +19,7 @@ from prune_search.tracking.deliver import Delivered, Delivery, Place, waiting
 from prune_search.tracking.follow import Follower
 from prune_search.tracking.memory import BusyError, Memory, memory_folder, only_writer
 from prune_search.tracking.project import project, project_parent, project_trial, state_of
-from prune_search.tracking.server import RefusedError, Server, UnreachableError, connect, settings
+from prune_search.tracking.server import FilesError, RefusedError, Server, UnreachableError, connect, settings
 from prune_search.tracking.store import artifact_root
 from prune_search.tracking.table import table_tag
 from prune_search.tracking.uris import masked
@@ -34,6 +34,11 @@ TELL_EVERY_S = 60.0
 SYNC_ATTEMPTS = 3
 LOGGER = logging.getLogger("prune_search")
 Connect = Callable[[str], Server]
+_VERBS: dict[type, str] = {
+    FilesError: "takes no files",
+    UnreachableError: "cannot be reached",
+    RefusedError: "refused",
+}
 
 
 class TrackingError(Exception):
@@ -57,11 +62,15 @@ class Undelivered:
 
 @dataclass
 class _Pauses:
-    """Pauses between rounds that failed: 1, 2, 4 … 30 s."""
+    """Pauses between rounds that failed: 1, 2, 4 … 30 s, from 1 s again where something was delivered in between."""
 
-    next_s: float = field(default_factory=lambda: FIRST_PAUSE_S)
+    next_s: float = 0.0
+    delivered: int = 0
 
-    def take(self) -> float:
+    def take(self, delivered: int) -> float:
+        """The pause after a round, given how many notes were made so far."""
+        if delivered != self.delivered or not self.next_s:
+            self.delivered, self.next_s = delivered, FIRST_PAUSE_S
         pause, self.next_s = self.next_s, min(2 * self.next_s, LONGEST_PAUSE_S)
         return pause
 
@@ -85,6 +94,11 @@ class _Course:
     closing: bool = False
     search: SearchRecords | None = None
     reading_s: float = 0.0
+
+    @property
+    def notes(self) -> int:
+        """How many answers of MLflow were noted."""
+        return 0 if self.delivery is None else self.delivery.memory.notes
 
     def views(self, closing: bool) -> list[RunView]:
         """The runs that may lack something, as they should stand."""
@@ -169,7 +183,7 @@ class Drain:
                     pause = max(LOOK_EVERY_S, READING_SHARE * course.reading_s)
                 except Exception as error:  # noqa: BLE001 - the search goes on, whatever happens here
                     self._tell(masked(one_line(error), self.uri))
-                    done, pause = False, pauses.take()
+                    done, pause = False, pauses.take(course.notes)
                 if closing and done:
                     return
                 if closing:
@@ -251,26 +265,27 @@ def sync(folder: Path, uri: str | None = None, connector: Connect = connect) -> 
     try:
         with settings(), only_writer(memory_at), contextlib.closing(Memory.read(memory_at)) as memory:
             delivery = Delivery(connector(uri), place, memory)
-            total = _patiently(delivery, project(search, state_of(search)))
+            _patiently(delivery, project(search, state_of(search)))
     except BusyError as error:
         raise TrackingError(f"{where}: {error}; a running search delivers by itself") from error
-    except (UnreachableError, OSError) as error:
-        raise TrackingError(masked(f"{where} cannot be reached: {one_line(error)}", uri)) from error
-    except RefusedError as error:
-        raise TrackingError(masked(f"{where} refused: {one_line(error)}", uri)) from error
+    except (FilesError, UnreachableError, RefusedError, OSError) as error:
+        raise TrackingError(masked(f"{where} {_VERBS.get(type(error), 'fails')}: {one_line(error)}", uri)) from error
     if delivery.refused:
         raise TrackingError(masked(f"{where} refused {next(iter(delivery.refused.values()))}", uri))
-    return total
+    return delivery.sent
 
 
-def _patiently(delivery: Delivery, views: list[RunView]) -> Delivered:
-    """Deliver; a server that does not answer is asked a few times."""
-    total, pauses = Delivered(), _Pauses()
-    for attempt in range(SYNC_ATTEMPTS):
+def _patiently(delivery: Delivery, views: list[RunView]) -> None:
+    """Deliver; a server that has not answered a few times in a row is not asked any more."""
+    pauses, failures, before = _Pauses(), 0, delivery.memory.notes
+    while True:
         try:
-            return total + delivery.send(views)
+            delivery.send(views)
+            return
         except UnreachableError:
-            if attempt == SYNC_ATTEMPTS - 1:
+            notes = delivery.memory.notes
+            failures = failures + 1 if notes == before else 1
+            before = notes
+            if failures == SYNC_ATTEMPTS:
                 raise
-            time.sleep(pauses.take())
-    return total
+            time.sleep(pauses.take(notes))

@@ -66,10 +66,12 @@ class Memory:
     Attributes:
         folder: where its files lie.
         runs: by key.
+        notes: how many lines this process has added.
     """
 
     folder: Path
     runs: dict[str, Sent] = field(default_factory=dict)
+    notes: int = 0
     _own: BinaryIO | None = None
 
     @classmethod
@@ -94,6 +96,7 @@ class Memory:
         Where the disk is full it is known to this process only, and the next one asks MLflow.
         """
         event = {"run": key, **event}
+        self.notes += 1
         self.apply(event)
         with contextlib.suppress(OSError):
             self._file().write((json.dumps(event, separators=(",", ":")) + "\n").encode())

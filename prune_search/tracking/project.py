@@ -17,7 +17,7 @@ from prune_search.recipe import strict_yaml
 from prune_search.recipe.step import Step
 from prune_search.tracking.names import MOST_TAG, allowed, allowed_params, cut, written
 from prune_search.tracking.note import parent_note, trial_note
-from prune_search.tracking.standing import Placed, dense_of, directions, goals_of, placed
+from prune_search.tracking.standing import Placed, directions, goals_of, placed
 from prune_search.tracking.table import holes, is_logarithmic
 from prune_search.tracking.views import (
     FAILED,
@@ -253,7 +253,7 @@ def _plan(block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _summary(search: SearchRecords) -> _Curve:
     """Totals and the best so far, over the trials in the order in which they ended; the x axis is their number."""
-    goals, dense, curve = goals_of(search), dense_of(search), _Curve()
+    goals, dense, curve = goals_of(search), search.dense, _Curve()
     counts = dict.fromkeys(("completed", "stopped", "failed", "duplicates"), 0)
     totals = dict.fromkeys(("steps_trained", "steps_saved"), 0)
     best: dict[str, float] = {}

@@ -31,10 +31,15 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 MISSING = "RESOURCE_DOES_NOT_EXIST"
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", MISSING)
 PAGE = 200
+MOST_REASON = 200
 
 
 class UnreachableError(Exception):
     """MLflow did not answer, or not with an answer: whether the call was carried out is not known. One line."""
+
+
+class FilesError(UnreachableError):
+    """Everything arrived but files, which may be kept elsewhere. One line."""
 
 
 class RefusedError(Exception):
@@ -144,11 +149,18 @@ def _answers(uri: str) -> Iterator[None]:
     except (UnreachableError, RefusedError):
         raise
     except Exception as error:  # noqa: BLE001 - the libraries below raise all kinds; none of them is an answer
-        line = masked(one_line(error), uri)
+        line = masked(_reason(error), uri)
         code = getattr(error, "error_code", "")
         if code in _REFUSALS:
             raise RefusedError(line, missing=code == MISSING) from None
         raise UnreachableError(line) from None
+
+
+def _reason(error: Exception) -> str:
+    """The reason on one line; requests puts it last, behind everything that it was asked for."""
+    text = " ".join(str(error).split())
+    cause = text.rpartition("(Caused by ")[2].rstrip("\"')") if "(Caused by " in text else ""
+    return cause[:MOST_REASON] or one_line(error)
 
 
 class MlflowServer:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from prune_search.trial.ranking import Goals, total_violation
 from prune_search.trial.records import SearchRecords, TrialRecords
-
-DENSE = "control-dense"
 
 
 @dataclass(frozen=True)
@@ -33,12 +29,6 @@ def goals_of(search: SearchRecords) -> Goals:
     return Goals.of(search.definition["space"]["search"])
 
 
-def dense_of(search: SearchRecords) -> Mapping[str, Any] | None:
-    """The metrics of the dense control, None while it is not trained."""
-    dense = search.trials.get(DENSE)
-    return dense.metrics if dense is not None and dense.result else None
-
-
 def directions(goals: Goals) -> dict[str, str]:
     """``maximize`` or ``minimize`` for each metric that a search looks at: the objectives', then the constraints'."""
     found = {metric: direction for direction, metric in goals.objectives}
@@ -49,7 +39,7 @@ def directions(goals: Goals) -> dict[str, str]:
 
 def placed(search: SearchRecords) -> list[Placed]:
     """The completed trials, best first; repeated recipes are left out."""
-    goals, dense = goals_of(search), dense_of(search)
+    goals, dense = goals_of(search), search.dense
     done = [trial for trial in search.numbered() if trial.status == "completed"]
     front = {trial.id for trial in goals.pareto(done, dense)}
     rows = [Placed(trial, trial.id in front, total_violation(goals.violations(trial.metrics, dense))) for trial in done]

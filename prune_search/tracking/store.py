@@ -92,7 +92,10 @@ def ui_command(
         raise UserError([Problem("--host", f"{text} by which it may be called with --allowed-hosts")])
     names = allowed_hosts or ",".join(f"{name}:{port}" for name in ("localhost", "127.0.0.1", "[::1]"))
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
-    return [*command, "--allowed-hosts", names, "--artifacts-destination", (storage.absolute() / ARTIFACTS).as_uri()]
+    files = (storage.absolute() / ARTIFACTS).as_uri()
+    command += ["--allowed-hosts", names, "--artifacts-destination", files]
+    # Clients on this machine write files as those do that write to the database itself; others through the server.
+    return [*command, "--default-artifact-root", files] if _loopback(host) else command
 
 
 def ui_environment(uri: str) -> dict[str, str]:

@@ -252,10 +252,13 @@ class _Writer:
         """Called after each finished step."""
         vault = self.stretch.vault
         try:
-            if vault.progress is not None:
-                vault.progress(step, self.stretch.total, loss)
-            if vault.watch is not None:
-                vault.watch(self.stretch, step)
+            try:
+                if vault.progress is not None:
+                    vault.progress(step, self.stretch.total, loss)
+            finally:
+                # Also where the trial ends here: it goes on from the step after this one.
+                if vault.watch is not None:
+                    vault.watch(self.stretch, step)
         except PreemptedError:
             if step < self.stretch.total:
                 self.write(step, ended=False)

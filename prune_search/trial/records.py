@@ -36,6 +36,7 @@ Status = Literal["completed", "stopped", "failed"]
 KINDS: tuple[Kind, ...] = ("proposed", "started", "measured", "ended")
 FORMAT = 1
 MOST_BYTES = 16 * 2**20
+DENSE = "control-dense"
 SEARCHES, SEARCH_FILE, TRIALS = "searches", "search.json", "trials"
 
 
@@ -145,6 +146,12 @@ class SearchRecords:
     def controls(self) -> list[TrialRecords]:
         """The controls."""
         return [trial for trial in self.trials.values() if trial.control]
+
+    @property
+    def dense(self) -> Mapping[str, float] | None:
+        """The metrics of the dense control; None while they are not there."""
+        control = self.trials.get(DENSE)
+        return control.metrics if control is not None and control.result else None
 
     def counts(self) -> dict[str, int]:
         """How many trials that count have each status."""

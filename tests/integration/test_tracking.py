@@ -129,7 +129,7 @@ class Interrupted:
         return call
 
 
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("after", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_interrupted_at_any_call_nothing_is_twice_and_nothing_is_missing(storage: Path, after: bool) -> None:
     for at in itertools.count(1):
         folder = make_search(storage, f"killed-{after}-{at}", trials=1, points=1, control=False)

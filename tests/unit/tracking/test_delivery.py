@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from prune_search.tracking.drain import TrackingError, sync
 from prune_search.tracking.memory import memory_folder, only_writer
 from prune_search.tracking.project import project, state_of
 from prune_search.tracking.server import RefusedError, UnreachableError
-from prune_search.tracking.views import Content, RunView
+from prune_search.tracking.views import Content, DataSet, RunView
 from prune_search.trial.records import read_search
 
 URI = "http://tracking.example:5000"
@@ -222,17 +222,40 @@ def test_a_value_that_was_sent_stays_though_an_earlier_attempt_turns_up_late(fol
 
 def test_what_mlflow_refuses_of_one_run_does_not_keep_back_the_others(folder: Path) -> None:
     class Picky(FakeServer):
-        def put_artifacts(self, run_id: str, files: Mapping[str, str]) -> None:
+        def put_data(self, run_id: str, data: Sequence[DataSet]) -> None:
             if self.store.runs[run_id].tags.get("trial.id") == "000002":
-                raise RefusedError("no room for receipt.json")
-            super().put_artifacts(run_id, files)
+                raise RefusedError("no such kind of data")
+            super().put_data(run_id, data)
 
     store = Store()
-    with pytest.raises(TrackingError, match=r"MLflow at http://tracking.example:5000 refused 002-.*no room"):
+    with pytest.raises(TrackingError, match=r"MLflow at http://tracking.example:5000 refused 002-.*no such kind"):
         sync(folder, URI, lambda uri: Picky(store))
     runs, views = store.by_key(), wanted(folder)
     assert set(runs) == set(views)
     assert runs["000005"].status == views["000005"].status
+    sync(folder, URI, store.connect)
+    check(store, folder)
+
+
+def test_files_that_cannot_be_stored_keep_nothing_else_back(folder: Path) -> None:
+    class NoFiles(FakeServer):
+        def put_artifacts(self, run_id: str, files: Mapping[str, str]) -> None:
+            self.store.called("put_artifacts")
+            raise UnreachableError("no credentials for s3://bucket")
+
+    store = Store()
+    with pytest.raises(TrackingError, match=r"takes no files: no credentials for s3://bucket$"):
+        sync(folder, URI, lambda uri: NoFiles(store))
+    views = wanted(folder)
+    assert {key: run.status for key, run in store.by_key().items()} == {key: view.status for key, view in views.items()}
+    # One try a round, not one a file.
+    assert [name for name, _ in store.calls].count("put_artifacts") == 3
+    sync(folder, URI, store.connect)
+    check(store, folder)
+
+
+def test_a_server_of_which_every_third_answer_is_lost_gets_everything(folder: Path) -> None:
+    store = Store(after=lambda number: away(number) if number % 3 == 0 else None)
     sync(folder, URI, store.connect)
     check(store, folder)
 

@@ -1,0 +1,438 @@
+"""Searches that are killed, disturbed, launched twice or edited: rows 1, 3, 9, 10 and 16 of the fault table."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Said, Typed
+from real_mlflow import MLFLOW_WARNINGS, kept_runs
+from real_search import (
+    HANG,
+    HANG_ONCE,
+    SMALL,
+    alive,
+    command_of,
+    descendants,
+    environment,
+    outcomes,
+    troubles,
+    wait_for,
+)
+
+import prune_search
+from prune_search import Options, Where
+from prune_search.recipe.problems import UserError
+from prune_search.searches import Outcome
+from prune_search.tracking.store import default_uri
+from prune_search.trial.records import SearchRecords, read_search, search_folder
+
+pytestmark = [MLFLOW_WARNINGS, pytest.mark.faults, pytest.mark.usefixtures("known")]
+
+# Some seconds of training for each trial, so that it can be hit.
+LONG = """\
+# prune-search launch long.yaml
+task: {data: digits, model: {name: mlp, hidden: [16]}, seed: 0}
+train: {steps: 100ep, batch: 128, optimizer: {name: sgd, lr: 0.05, momentum: 0.9}}
+mask: {sparsity: {hole: uniform, low: 0.5, high: 0.95}}
+any:
+- preset: random
+- preset: snip
+- preset: lottery-ticket
+  rounds: 2
+search: {trials: 5, concurrency: 2, reproducible: true, seed: 1}
+"""
+KILLS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known(trouble: Path) -> Iterator[None]:
+    """Ray runs, and the criteria that make trouble are known."""
+    with troubles():
+        yield
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the searches of this module lie that begin with nothing stored; one MLflow for all."""
+    return tmp_path_factory.mktemp("faults")
+
+
+def launch(home: Path, text: str, name: str, storage: Path, heartbeat_s: float = 300.0, **sets: Any) -> Outcome:
+    """Write a space file, and search it in this process."""
+    file = home / f"{name}.yaml"
+    file.write_text(text)
+    options = Options(name, tracking_uri=default_uri(home), heartbeat_s=heartbeat_s)
+    values = {key.replace("__", "."): value for key, value in sets.items()}
+    return prune_search.launch(file, set=values, where=Where(storage=storage), options=options)
+
+
+@pytest.fixture(scope="module")
+def unbroken(home: Path) -> SearchRecords:
+    """The search of `LONG`, left in peace."""
+    return launch(home, LONG, "unbroken", home / "unbroken").records
+
+
+@dataclass
+class Started:
+    """A search in a process of its own.
+
+    Attributes:
+        folder: of the search.
+        process: the command line.
+        family: every process that it was ever seen to have.
+    """
+
+    folder: Path
+    process: subprocess.Popen[str]
+    family: set[int]
+
+    @classmethod
+    def of(cls, home: Path, trouble: Path, storage: Path, *words: str) -> Started:
+        """Type a command, in a session of its own as a terminal has it."""
+        command = [sys.executable, "-m", "prune_search", *words, "--storage", str(storage)]
+        process = subprocess.Popen(
+            command,
+            env=environment(trouble),
+            cwd=home,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        return cls(search_folder(storage, "long"), process, {process.pid})
+
+    def records(self) -> SearchRecords | None:
+        """What its ledger says."""
+        try:
+            return read_search(self.folder)
+        except UserError:
+            return None
+
+    def wait_for_attempts(self, number: int) -> None:
+        """Until so many attempts of trials have been started."""
+        wait_for(lambda: self.process.poll() is not None or self._attempts() >= number, 120)
+        assert self.process.poll() is None, self.said()
+        self.family |= descendants(self.process.pid)
+
+    def _attempts(self) -> int:
+        records = self.records()
+        return sum(len(trial.attempts) for trial in records.trials.values()) if records is not None else 0
+
+    def said(self) -> Said:
+        """What it came to, once it has ended."""
+        out, err = self.process.communicate(timeout=120)
+        return Said(self.process.returncode, out, err)
+
+
+def check_mlflow(records: SearchRecords) -> None:
+    """Every trial is one run, none is running, and no value was logged twice."""
+    from mlflow import MlflowClient
+
+    definition = records.definition
+    runs = kept_runs(MlflowClient(definition["tracking_uri"]), definition["experiment"], definition["id"])
+    assert sorted(run.key for run in runs) == sorted(["", *records.trials])
+    assert {run.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        places = [(name, step) for name, step, _, _ in run.rows]
+        assert len(places) == len(set(places))
+
+
+@pytest.mark.parametrize("seed", KILLS)
+def test_a_killed_search_goes_on_as_if_it_had_not_been(
+    home: Path, trouble: Path, tmp_path: Path, unbroken: SearchRecords, seed: int
+) -> None:
+    """Row 1: SIGKILL of the driver at some instant of the training."""
+    draw = random.Random(seed)
+    (home / "long.yaml").write_text(LONG)
+    started = Started.of(home, trouble, tmp_path, "launch", "long.yaml", "--tracking-uri", default_uri(home))
+    started.wait_for_attempts(draw.randint(2, 6))
+    time.sleep(draw.uniform(0, 1.0))
+    started.family |= descendants(started.process.pid)
+    # Two helpers of Ray, which do nothing without it, take a minute to find out.
+    agents = {pid for pid in started.family if "Agent" in command_of(pid)}
+    started.process.kill()
+    started.said()
+    if seed % 2 == 0:
+        # Nobody has to end what it had started. With an odd seed they still work while the search goes on.
+        wait_for(lambda: not any(alive(pid) for pid in started.family - agents), 60)
+    broken = read_search(started.folder)
+    assert any(trial.ended is None for trial in broken.trials.values()) or len(broken.numbered()) < 5
+    outcome = prune_search.resume("long", where=Where(storage=tmp_path))
+    assert outcomes(outcome.records) == outcomes(unbroken)
+    assert outcome.undelivered == 0
+    check_mlflow(outcome.records)
+
+
+def in_a_while(what: Callable[[], None]) -> threading.Thread:
+    """Do something in a thread, while the search runs."""
+    thread = threading.Thread(target=what, daemon=True)
+    thread.start()
+    return thread
+
+
+def worker_of(folder: Path, trial: str, attempt: int) -> int:
+    """The process of an attempt, once it is there."""
+
+    def look() -> int | None:
+        try:
+            found = read_search(folder).trials.get(trial)
+        except UserError:
+            return None
+        if found is None or len(found.attempts) < attempt:
+            return None
+        return int(found.attempts[attempt - 1].data["pid"])
+
+    return int(wait_for(look, 60))
+
+
+HANGING = f"""\
+{SMALL}
+any:
+- {{preset: snip, mask: {{sparsity: 0.8}}}}
+- {{preset: random, mask: {{sparsity: 0.8}}}}
+- {{mask: {{at: end, criterion: hanging, sparsity: 0.8}}, weights: {{at: end}}, retrain: {{steps: 1ep, clock: {{hold: 0.1}}}}}}
+search: {{sampler: grid, trials: 3, concurrency: 2, controls: false, max_failures: 1}}
+"""
+
+
+def hanging_trial(records: SearchRecords) -> str:
+    """The trial with the criterion that hangs."""
+    return next(trial.id for trial in records.numbered() if "hanging" in json.dumps(trial.recipe["mask"]))
+
+
+def others_completed(outcome: Outcome) -> bool:
+    hanging = hanging_trial(outcome.records)
+    return all(
+        trial.status == "completed" and len(trial.attempts) == 1
+        for trial in outcome.records.numbered()
+        if trial.id != hanging
+    )
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+def test_a_killed_trial_is_tried_again_and_fails_where_it_always_dies(
+    home: Path, trouble: Path, tmp_path: Path, kills: int
+) -> None:
+    """Row 3: SIGKILL of the trial's process, while it hangs so that it can be hit."""
+    name = f"killed-{kills}"
+    folder = search_folder(tmp_path, name)
+
+    def kill() -> None:
+        wait_for(lambda: (folder / "search.json").exists())
+        identity = wait_for(lambda: _hanging(folder))
+        for attempt in range(1, kills + 1):
+            pid = worker_of(folder, identity, attempt)
+            if attempt == kills:
+                (trouble / HANG).unlink()
+            os.kill(pid, signal.SIGKILL)
+
+    (trouble / HANG).touch()
+    try:
+        killer = in_a_while(kill)
+        outcome = launch(home, HANGING, name, tmp_path)
+        killer.join(timeout=10)
+    finally:
+        (trouble / HANG).unlink(missing_ok=True)
+    trial = outcome.records.trials[hanging_trial(outcome.records)]
+    assert others_completed(outcome)
+    assert trial.ended is not None
+    assert len(trial.attempts) == 2
+    if kills == 1:
+        assert trial.status == "completed"
+    else:
+        assert trial.status == "failed"
+        assert trial.ended.data["error"]["kind"] == "lost"
+        assert "\n" not in trial.ended.data["error"]["message"]
+
+
+def _hanging(folder: Path) -> str | None:
+    try:
+        return hanging_trial(read_search(folder))
+    except StopIteration:
+        return None
+
+
+def test_a_trial_that_hangs_is_found_and_tried_again(home: Path, trouble: Path, tmp_path: Path) -> None:
+    """Row 3: no step for longer than the heartbeat."""
+    (trouble / HANG_ONCE).touch()
+    outcome = launch(home, HANGING, "hanging", tmp_path, heartbeat_s=2.0)
+    assert not (trouble / HANG_ONCE).exists()
+    trial = outcome.records.trials[hanging_trial(outcome.records)]
+    assert others_completed(outcome)
+    assert trial.status == "completed"
+    first, second = trial.attempts
+    # The new process itself takes a while to come up.
+    assert second.time - first.time < 2 * 2.0 + 10.0
+
+
+def test_a_search_is_held_by_one_process_and_can_be_asked_to_end(
+    home: Path, tmp_path: Path, unbroken: SearchRecords, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows 9 and 16, in this process: SIGTERM, then Ctrl-C, and both times it goes on from the stored states."""
+    monkeypatch.setenv("PRUNE_SEARCH_STORAGE", str(tmp_path))
+    (home / "long.yaml").write_text(LONG)
+    folder = search_folder(tmp_path, "long")
+    others: list[Said] = []
+
+    def end(by: signal.Signals, attempts: int, also: Callable[[], None]) -> None:
+        wait_for(lambda: folder.exists() and _started(folder) >= attempts)
+        also()
+        time.sleep(0.2)
+        os.kill(os.getpid(), by)
+
+    def launch_again() -> None:
+        words = [sys.executable, "-m", "prune_search", "launch", str(home / "long.yaml"), "--storage", str(tmp_path)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment(home))
+        others.append(Said(done.returncode, done.stdout, done.stderr))
+
+    in_a_while(lambda: end(signal.SIGTERM, 2, launch_again))
+    words = ("launch", str(home / "long.yaml"), "--tracking-uri", default_uri(home), "--json")
+    said = typed(*words)
+    assert said.code == 143
+    assert "prune-search resume long" in said.err
+    assert json.loads(said.out)["name"] == "long"
+    assert [(other.code, other.out) for other in others] == [(2, "")]
+    assert f"held by process {os.getpid()} on " in others[0].err
+    begun = _started(folder)
+    assert begun < 8
+
+    in_a_while(lambda: end(signal.SIGINT, begun + 1, lambda: None))
+    said = typed("resume", "long", "--json")
+    assert said.code == 130
+    assert "prune-search resume long" in said.err
+
+    said = typed("resume", "long", "--json")
+    assert said.code == 0
+    data = json.loads(said.out)
+    assert data["trials"]["completed"] == 5
+    # Two trainings were broken off, twice.
+    assert data["steps_saved"] > 0
+    assert outcomes(read_search(folder)) == outcomes(unbroken)
+    check_mlflow(read_search(folder))
+
+
+def _started(folder: Path) -> int:
+    try:
+        return sum(len(trial.attempts) for trial in read_search(folder).trials.values())
+    except UserError:
+        return 0
+
+
+def test_the_lease_of_a_process_that_is_gone_is_taken_over(tmp_path: Path) -> None:
+    """Row 9."""
+    from prune_search.search.lease import Lease, read_holder
+
+    code = (
+        "import sys, time; from pathlib import Path; from prune_search.search.lease import Lease\n"
+        "Lease(Path(sys.argv[1]), lambda: None).__enter__(); print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(UserError, match=f"held by process {process.pid}"), Lease(tmp_path, lambda: None):
+        pass
+    process.kill()
+    process.communicate()
+    with Lease(tmp_path, lambda: None):
+        holder = read_holder(tmp_path)
+        assert holder is not None
+        assert (holder.pid, holder.alive()) == (os.getpid(), True)
+    assert read_holder(tmp_path) is None
+
+
+EDITED = f"""\
+{SMALL}
+preset: magnitude-after-training
+mask: {{sparsity: {{hole: choice, of: [0.6, 0.8]}}}}
+search: {{sampler: grid, trials: 2, concurrency: 2}}
+"""
+
+
+def test_an_edited_space_is_not_resumed_but_forked(home: Path, tmp_path: Path, typed: Typed) -> None:
+    """Row 10."""
+    first = launch(home, EDITED, "edited", tmp_path, search__trials=1)
+    (home / "edited.yaml").write_text(EDITED.replace("0.6, 0.8", "0.6, 0.9"))
+    said = typed("resume", "edited", "--storage", str(tmp_path))
+    assert (said.code, said.out) == (2, "")
+    assert "mask.sparsity.of: [0.6, 0.8] became [0.6, 0.9]" in said.err
+    assert "--fork" in said.err
+    said = typed("resume", "edited", "--fork", "--storage", str(tmp_path), "--json")
+    assert said.code == 0
+    data = json.loads(said.out)
+    assert data["name"] == "edited-fork"
+    # What was typed beside the file holds for the fork too.
+    assert data["trials"]["completed"] == 1
+    assert data["steps_saved"] >= first.records.trials["control-dense"].metrics["steps_trained"]
+    assert len(read_search(search_folder(tmp_path, "edited")).numbered()) == 1
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_end_goes_on_from_its_stored_step(
+    tmp_path: Path, trouble: Path, typed: Typed, by: signal.Signals
+) -> None:
+    """Row 16, for a single recipe."""
+    words = ["run", "magnitude-after-training", "--set", "train.steps=400ep", "--storage", str(tmp_path), "--json"]
+    words += ["--set", "retrain.steps=1ep", "--set", "train.batch=128"]
+    command = [sys.executable, "-m", "prune_search", *words]
+    process = subprocess.Popen(
+        command, env=environment(trouble), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+    )
+    # Parts of the training are stored on the way.
+    wait_for(lambda: process.poll() is not None or list(tmp_path.glob("vertices/*/*/step-*")))
+    process.send_signal(by)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (128 + by, "")
+    assert "the state is stored" in err
+    said = typed(*words)
+    assert said.code == 0
+    found = json.loads(said.out)
+    assert 0 < found["steps_trained"] < 3609
+    assert found["steps_trained"] + found["steps_reused"] == 3609
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_a_launch_that_is_asked_to_end_stores_its_states(
+    home: Path, trouble: Path, tmp_path: Path, unbroken: SearchRecords, by: signal.Signals
+) -> None:
+    """Row 16, with Ray in the same process group as a terminal has it."""
+    (home / "long.yaml").write_text(LONG)
+    started = Started.of(home, trouble, tmp_path, "launch", "long.yaml", "--tracking-uri", default_uri(home), "--json")
+    started.wait_for_attempts(3)
+    time.sleep(0.3)
+    begun = time.monotonic()
+    os.killpg(started.process.pid, by) if by is signal.SIGINT else started.process.send_signal(by)
+    said = started.said()
+    assert said.code == 128 + by
+    assert "prune-search resume long" in said.err
+    assert time.monotonic() - begun < 30
+    wait_for(lambda: not any(alive(pid) for pid in started.family), 30)
+    outcome = prune_search.resume("long", where=Where(storage=tmp_path))
+    assert outcomes(outcome.records) == outcomes(unbroken)
+    assert outcome.as_data()["steps_saved"] > 0
+    check_mlflow(outcome.records)
+
+
+@pytest.mark.slow
+def test_of_two_that_are_launched_at_once_one_runs(home: Path, trouble: Path, tmp_path: Path) -> None:
+    """Row 9."""
+    (home / "long.yaml").write_text(LONG)
+    words = ("launch", "long.yaml", "--trials", "1", "--tracking-uri", default_uri(home))
+    started = [Started.of(home, trouble, tmp_path, *words) for _ in range(2)]
+    ended = sorted((one.said() for one in started), key=lambda said: said.code)
+    assert [said.code for said in ended] == [0, 2]
+    assert "held by process" in ended[1].err
+    records = read_search(started[0].folder)
+    assert all(len(trial.attempts) == 1 for trial in records.numbered())

@@ -1,0 +1,163 @@
+"""Real searches that the tests share: small spaces on digits, what is compared between two searches, and Ray for all."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prune_search.recipe.axes import CRITERIA
+from prune_search.trial.records import SearchRecords, TrialRecords
+
+TESTS = Path(__file__).parent
+# What the criteria of `troubled` look for: a variable that names a folder, and files in it.
+TROUBLE, LATE, HANG_ONCE, HANG = "PRUNE_SEARCH_TEST_TROUBLE", "late", "hang-once", "hang"
+SMALL = """\
+task: {data: digits, model: {name: mlp, hidden: [16]}, seed: 0}
+train: {steps: 3ep, batch: 128, optimizer: {name: sgd, lr: 0.1, momentum: 0.9}}
+"""
+MIXED = f"""\
+# prune-search launch mixed.yaml
+{SMALL}
+mask: {{sparsity: {{hole: uniform, low: 0.5, high: 0.95}}}}
+any:
+- preset: snip
+- preset: magnitude-after-training
+  retrain: {{steps: {{hole: int, low: 1ep, high: 2ep}}, clock: {{hold: {{hole: loguniform, low: 0.01, high: 0.1}}}}}}
+- preset: lottery-ticket
+  rounds: {{hole: int, low: 2, high: 3}}
+- mask: {{at: end, criterion: late}}
+  weights: {{at: 1ep}}
+  retrain: {{until: end, clock: 1ep}}
+search: {{trials: 8, concurrency: 2, reproducible: true, seed: 3}}
+"""
+
+
+def environment(trouble: Path) -> dict[str, str]:
+    """Environment of a process whose workers know the criteria that make trouble."""
+    path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
+    ours = {"PYTHONPATH": path, "PRUNE_SEARCH_PLUGINS": "troubled", TROUBLE: str(trouble), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **ours, "COLUMNS": "160"}
+
+
+@contextmanager
+def running_ray(trouble: Path) -> Iterator[None]:
+    """Ray in this process, for all searches in it."""
+    from prune_search.search.driver import SETTINGS
+
+    before = dict(os.environ)
+    os.environ.update(environment(trouble) | SETTINGS)
+    import ray
+
+    # Paths of sockets are short.
+    folder = tempfile.mkdtemp(prefix="ps-ray-")
+    ray.init(
+        address="local", include_dashboard=False, log_to_driver=False, logging_level=40, num_cpus=2, _temp_dir=folder
+    )
+    # The workers have it; this process, and what other tests start from it, must not.
+    os.environ.clear()
+    os.environ.update(before)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def troubles() -> Iterator[None]:
+    """The criteria that make trouble, known to this process too: other tests look at all that are registered."""
+    before = set(CRITERIA)
+    importlib.import_module("troubled")
+    try:
+        yield
+    finally:
+        for name in set(CRITERIA) - before:
+            CRITERIA.withdraw(name)
+        del sys.modules["troubled"]
+
+
+def outcome_of(trial: TrialRecords) -> Mapping[str, Any]:
+    """What two searches agree on: all that was proposed and found, but not when, how fast, and what was stored before."""
+    proposed = dict(trial.proposed.data) if trial.proposed is not None else {}
+    ended = dict(trial.ended.data) if trial.ended is not None else {}
+    result = {
+        key: value for key, value in trial.result.items() if key not in ("seconds", "steps_trained", "steps_reused")
+    }
+    measured = [
+        (record.data["round"], record.data["step"], record.data["steps_trained"], record.data["metrics"])
+        for record in trial.measured
+    ]
+    return {
+        "proposed": proposed,
+        "measured": sorted(measured, key=lambda row: (row[0], row[1] is None, row[1] or 0)),
+        "status": ended.get("status"),
+        "error": ended.get("error"),
+        "result": result,
+    }
+
+
+def outcomes(records: SearchRecords, *without: str) -> dict[str, Mapping[str, Any]]:
+    """`outcome_of` every trial and control, by id; `without` some of its keys."""
+    found = {identity: outcome_of(trial) for identity, trial in records.trials.items()}
+    return {
+        identity: {key: value for key, value in outcome.items() if key not in without}
+        for identity, outcome in found.items()
+    }
+
+
+def statuses(records: SearchRecords) -> list[str]:
+    """The status of each trial that counts."""
+    return [trial.status for trial in records.numbered()]
+
+
+def descendants(pid: int) -> set[int]:
+    """A process and all that it has started, as /proc tells it."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process still does something."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def command_of(pid: int) -> str:
+    """The command line of a process; empty where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """What `what` returns once it is true.
+
+    Raises:
+        TimeoutError: it was not in time.
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.01)
+    raise TimeoutError(f"not within {seconds} s")
