@@ -25,6 +25,8 @@ def show_result(result: Result, out: Path | None) -> None:
     console.print(
         f"sparsity  asked {receipt.asked:.4f}  reached {receipt.reached:.4f}  collapsed layers {receipt.collapsed}"
     )
+    if receipt.collapsed:
+        console.print(f"[bold]nothing is left of {receipt.collapsed} layers[/bold]: no signal passes them")
     console.print(
         "metrics   " + "  ".join(f"{k} {v:.4f}" for k, v in result.metrics.items() if "/" in k), soft_wrap=True
     )

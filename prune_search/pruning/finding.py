@@ -231,10 +231,16 @@ def _left_as_it_was(model: nn.Module, mode: str) -> Iterator[None]:
     """Weights, buffers, modes and gradients are put back."""
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict(keep_vars=True).items()}
     modes = {module: module.training for module in model.modules()}
+    # A frozen weight is scored like any other.
+    frozen = [weight for weight in prunable_weights(model).values() if not weight.requires_grad]
+    for weight in frozen:
+        weight.requires_grad_(True)
     model.train(mode == "train")
     try:
         yield
     finally:
+        for weight in frozen:
+            weight.requires_grad_(False)
         with torch.no_grad():
             for name, tensor in model.state_dict(keep_vars=True).items():
                 tensor.copy_(state[name])

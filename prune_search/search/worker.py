@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 STOP_FILE = "stop"
 LOOK_EVERY_S = 0.5
-MOST_OBSERVATIONS = 100
+MOST_OBSERVATIONS = 25
 # A data set can be large, and user code slow to import.
 START_S = 300.0
 
@@ -133,6 +133,8 @@ class LedgerSink:
         self.rounds = rounds
         self.recorder = recorder
         self.trained = self.needed = 0
+        self.training_s = 0.0
+        self._mark = time.monotonic()
         self.court = court
         self.heartbeat_s = heartbeat_s
         self.beaten = 0.0
@@ -156,14 +158,17 @@ class LedgerSink:
     def stage(self, name: str, total: int) -> None:
         """A stretch begins."""
         self.beat()
+        self._mark = time.monotonic()
 
     def step(self, step: int, total: int, loss: Tensor) -> None:
         """A step is done."""
         self.trained += 1
+        self.training_s += time.monotonic() - self._mark
         self.beat()
+        self._mark = time.monotonic()
 
     def observe_at(self, total: int, epoch: int, settled: int) -> Collection[int]:
-        """Once an epoch, at most a hundred times, and where the judge wants it."""
+        """Once an epoch, at most so many times, and where the judge wants it."""
         every = epoch * max(1, -(-total // epoch // MOST_OBSERVATIONS))
         wanted = set(range(every, total, every))
         if self.court is not None:
@@ -191,10 +196,11 @@ class LedgerSink:
         self.recorder.write("measured", data)
         self.needed = steps
         self.beat()
+        self._mark = time.monotonic()
 
     def steps(self, result: Result | None) -> dict[str, int]:
         """What was trained, and what stored states spared; of a trial without a result, up to its last measurement."""
-        trained, saved = result.steps if result is not None else (self.trained, max(0, self.needed - self.trained))
+        trained, saved = result.steps[:2] if result is not None else (self.trained, max(0, self.needed - self.trained))
         return {"steps_trained": trained, "steps_saved": saved}
 
 
@@ -249,6 +255,7 @@ def run_job(job: Job) -> str:
             "error": error,
             **sink.steps(result),
             "seconds": time.monotonic() - begun,
+            "training_seconds": sink.training_s,
         },
     )
     return status

@@ -103,6 +103,15 @@ def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     return weights
 
 
+def parametrized_weights(model: nn.Module) -> list[str]:
+    """Linear and convolutional layers whose weight is computed from other parameters (weight_norm and the like)."""
+    return [
+        f"{prefix}.weight" if prefix else "weight"
+        for prefix, module in model.named_modules()
+        if isinstance(module, PRUNABLE) and not isinstance(module._parameters.get("weight"), nn.Parameter)
+    ]
+
+
 def output_layer(model: nn.Module, example: Tensor) -> str | None:
     """The prunable weight whose layer runs last in a forward pass.
 

@@ -121,6 +121,10 @@ def _check_shapes(splits: Mapping[str, Split], wrong: list[str]) -> None:
 
 
 def _check_labels(splits: Mapping[str, Split], classes: int, wrong: list[str]) -> None:
+    lowest = min(int(split.labels.min()) for split in splits.values())
+    if lowest < 0:
+        wrong.append(f"labels must be 0 or more (got {lowest})")
+        return
     for key, split in splits.items():
         low, high = int(split.labels.min()), int(split.labels.max())
         if low < 0 or high >= classes:

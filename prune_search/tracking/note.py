@@ -45,10 +45,10 @@ def _summary(search: SearchRecords, board: Sequence[Placed], state: str) -> str:
     counts = search.counts()
     told = ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "none begun"
     asked = search.definition["space"]["search"]["trials"]
-    first = f"**{_plain(state.capitalize())}:** {told}, of {asked} trials."
     identity = search.definition["id"]
-    links = f"All trials: [table]({table_link(identity)}), [charts]({table_link(identity, charts=True)})"
-    return "\n\n".join(part for part in (first, _best(search, board), links) if part)
+    links = f"[table]({table_link(identity)}), [charts]({table_link(identity, charts=True)})"
+    first = f"**{_plain(state.capitalize())}:** {told}, of {asked} trials ({links})."
+    return "\n\n".join(part for part in (first, _best(search, board)) if part)
 
 
 def _best(search: SearchRecords, board: Sequence[Placed]) -> str:

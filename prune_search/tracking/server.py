@@ -126,7 +126,7 @@ def settings() -> Iterator[None]:
         yield
     finally:
         for name in ours:
-            pass
+            os.environ.pop(name, None)
 
 
 def connect(uri: str) -> Server:

@@ -34,11 +34,12 @@ def _make_folder(path: Path) -> None:
     path.mkdir(parents=True)
 
 
-def _write_bytes(path: Path, data: bytes) -> None:
+def _write_bytes(path: Path, data: bytes, lasting: bool = True) -> None:
     with open(path, "xb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        if lasting:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _fsync(folder: Path) -> None:
@@ -83,21 +84,24 @@ def put_folder(folder: Path, files: Mapping[str, bytes], valid: Callable[[Path],
         _fsync(folder.parent)
 
 
-def put_file(path: Path, data: bytes) -> None:
+def put_file(path: Path, data: bytes, *, lasting: bool = True) -> None:
     """Store a file under its name, whole or not at all; one that stood there is replaced.
 
     Args:
         path: where it stands afterwards. Its folder must exist.
         data: its content.
+        lasting: whether it is to outlast a power failure too, which costs milliseconds. Without, one of the last half
+            minute can then be lost, or cut.
 
     Raises:
         StorageError: it could not be stored; what stood there before still does, and nothing partial is left.
     """
     temporary = _temporary_in(path.parent)
     with _storing(temporary, path):
-        _write_bytes(temporary, data)
+        _write_bytes(temporary, data, lasting)
         _rename(temporary, path)
-        _fsync(path.parent)
+        if lasting:
+            _fsync(path.parent)
 
 
 def _temporary_in(parent: Path) -> Path:

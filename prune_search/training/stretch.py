@@ -37,7 +37,7 @@ class Steps:
 
     Attributes:
         trained: every step executed.
-        replayed: those of them that some stored state had gone past already.
+        replayed: those of them that lead to a step before a state that was known already.
         needed: what the recipe asks for, whoever trained it.
     """
 
@@ -174,7 +174,9 @@ class Stretch:
         writer = _Writer(self, course, names, start)
         if self.vault.stage is not None:
             self.vault.stage(self.name, self.total)
-        beyond = self._furthest()
+        # What is asked for lies before a state that is known: it is replayed. (A state that another run stores while
+        # this one trains the same steps makes no replay of them.)
+        replay = self._furthest() > stop
         reached = start
         for goal in sorted({stop, *(step for step in (*self.asked, *self.grid_steps()) if start < step < stop)}):
             reached = train(self.network, course, reached, goal, writer.on_step)
@@ -188,7 +190,7 @@ class Stretch:
                 if hook.at_end is not None:
                     hook.at_end()
         self.vault.steps.trained += reached - start
-        self.vault.steps.replayed += max(0, min(reached, beyond) - start)
+        self.vault.steps.replayed += reached - start if replay else 0
         final = writer.write(reached, ended)
         writer.clean(reached)
         self._remember(reached, final)

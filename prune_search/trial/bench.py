@@ -18,7 +18,13 @@ from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.schema import is_user_code
 from prune_search.recipe.space import epoch_length
 from prune_search.tasks.data import DataSet
-from prune_search.tasks.network import forward_digest, network_digest, output_layer, prunable_weights
+from prune_search.tasks.network import (
+    forward_digest,
+    network_digest,
+    output_layer,
+    parametrized_weights,
+    prunable_weights,
+)
 from prune_search.tasks.user import (
     build_user_data,
     build_user_model,
@@ -195,6 +201,9 @@ def prepare(
         _load_given(model, recipe.train["from"], folder)
     else:
         init.entry(axes.INITS).make(model, recipe.seed, **init.options)
+    if computed := parametrized_weights(model):
+        text = f"{', '.join(computed[:5])}: computed from other parameters (weight_norm?), so that no mask can hold it"
+        raise UserError([Problem("task.model", text)])
     if not prunable_weights(model):
         raise UserError([Problem("task.model", "has no convolution or linear weight that could be pruned")])
     digests = {"network": network_digest(model), "data": data.digest}

@@ -203,7 +203,9 @@ class Recorder:
         folder = self.folder / TRIALS / self.trial
         folder.mkdir(parents=True, exist_ok=True)
         content = {"format": FORMAT, "kind": kind, "attempt": self.attempt, "time": record.time, "data": dict(data)}
-        put_file(folder / f"{kind}-{self.attempt:03d}-{number:06d}.json", (canonical_json(content) + "\n").encode())
+        path = folder / f"{kind}-{self.attempt:03d}-{number:06d}.json"
+        # A measurement is made again where its trial goes on; there are many of them.
+        put_file(path, (canonical_json(content) + "\n").encode(), lasting=kind != "measured")
         return record
 
 

@@ -44,7 +44,7 @@ class Result:
         rounds: every round's receipt and metrics.
         metrics: of the final network.
         environment: the environment class.
-        steps: trained, reused.
+        steps: trained (replayed ones too), reused, replayed: trained + reused = asked for + replayed.
         seconds: wall time.
         preset: the name that the user typed, or None.
     """
@@ -58,7 +58,7 @@ class Result:
     rounds: tuple[RoundResult, ...]
     metrics: Mapping[str, float]
     environment: Mapping[str, Any]
-    steps: tuple[int, int]
+    steps: tuple[int, int, int]
     seconds: float
     preset: str | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -97,6 +97,7 @@ class Result:
             ],
             "steps_trained": self.steps[0],
             "steps_reused": self.steps[1],
+            "steps_replayed": self.steps[2],
             "digests": dict(self.digests),
             "seconds": round(self.seconds, 3),
         }

@@ -12,10 +12,12 @@ import torch
 from prune_search.pruning.masks import MaskSet, ScoreError
 from prune_search.recipe.axes import METRICS
 from prune_search.recipe.paradigm import paradigm
+from prune_search.recipe.problems import UserError
+from prune_search.recipe.schema import is_user_code
 from prune_search.tasks.data import Split
 from prune_search.tasks.metrics import Measured, evaluate
 from prune_search.training.digests import tensors_digest
-from prune_search.training.loop import TrainingError
+from prune_search.training.loop import PreemptedError, TrainingError
 from prune_search.training.stretch import MODEL, Steps, Stretch, Vault, load_model
 from prune_search.trial.bench import Bench
 from prune_search.trial.chain import Round, rounds_of
@@ -44,7 +46,7 @@ def run_bench(
     begun = time.monotonic()
     steps = Steps()
     vault = Vault(storage, steps, bench.environment, sink.step, sink.stage)
-    with _settings(bench), _as_trial_errors():
+    with _settings(bench), _as_trial_errors(is_user_code(bench.recipe.blocks["task"]["model"])):
         first, rounds = rounds_of(bench, vault)
         needed_first = min(first.total, bench.timeline.trained)
         sink.started(bench.key, needed_first + sum(item.needed() for item in rounds))
@@ -68,7 +70,7 @@ def run_bench(
         rounds=tuple(results),
         metrics=metrics,
         environment=bench.environment,
-        steps=(steps.trained, steps.reused),
+        steps=(steps.trained, steps.reused, steps.replayed),
         seconds=time.monotonic() - begun,
         preset=preset,
         digests=bench.digests,
@@ -136,7 +138,8 @@ def _settings(bench: Bench) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _as_trial_errors() -> Iterator[None]:
+def _as_trial_errors(users_model: bool) -> Iterator[None]:
+    """What training can meet, as one kind of error; whatever a user's own model raises among it."""
     try:
         yield
     except TrainingError as error:
@@ -145,6 +148,13 @@ def _as_trial_errors() -> Iterator[None]:
         raise TrialError("score", str(error)) from error
     except torch.OutOfMemoryError as error:
         raise TrialError("oom", f"the device is out of memory: {str(error).splitlines()[0]}") from error
+    except (PreemptedError, UserError):
+        raise
+    except Exception as error:
+        if not users_model:
+            raise
+        lines = str(error).splitlines() or [""]
+        raise TrialError("code", f"your model raised {type(error).__name__}: {lines[0][:300]}") from error
 
 
 def results_differ(first: Mapping[str, object], second: Mapping[str, object]) -> str:

@@ -67,11 +67,13 @@ class Stub:
 
     Attributes:
         upstream: port of the real server.
+        uri: its own address.
         act: from (number of the request, its path) to what is done with it.
         seen: paths of all requests.
     """
 
     upstream: int
+    uri: str = ""
     act: Callable[[int, str], Act] = lambda number, path: Act()
     seen: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -110,21 +112,8 @@ class Stub:
         request.wfile.write(content)
 
 
-@dataclass
-class Front:
-    """A stub that listens.
-
-    Attributes:
-        stub: how it behaves.
-        uri: its address.
-    """
-
-    stub: Stub
-    uri: str
-
-
 @pytest.fixture
-def front(server: LocalServer) -> Iterator[Front]:
+def front(server: LocalServer) -> Iterator[Stub]:
     stub = Stub(server.port)
 
     class Handler(BaseHTTPRequestHandler):
@@ -142,7 +131,8 @@ def front(server: LocalServer) -> Iterator[Front]:
     listener.daemon_threads = True
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
-    yield Front(stub, f"http://127.0.0.1:{listener.server_address[1]}")
+    stub.uri = f"http://127.0.0.1:{listener.server_address[1]}"
+    yield stub
     listener.shutdown()
     listener.server_close()
     thread.join()
@@ -220,11 +210,11 @@ def threads_calling(uri: str, folder: Path) -> tuple[Drain, set[str]]:
     return Drain(folder, uri, read_search(folder).definition["experiment"], connector), names
 
 
-def test_away_for_a_while_every_value_arrives_once(server: LocalServer, front: Front) -> None:
+def test_away_for_a_while_every_value_arrives_once(server: LocalServer, front: Stub) -> None:
     """4 trials x 50 measurements x 4 metrics; the server is away for the first half."""
     folder, maker = search_of(server, "away")
     back = time.monotonic() + 1.0
-    front.stub.act = lambda number, path: Act(gone=time.monotonic() < back)
+    front.act = lambda number, path: Act(gone=time.monotonic() < back)
     drain, threads = threads_calling(front.uri, folder)
     drain.start()
     run_trials(maker, 2.0)
@@ -254,9 +244,9 @@ def test_a_server_that_was_killed_and_is_back_after_20_seconds_gets_every_value_
         assert threads == {"tracking"}
 
 
-def test_away_for_ever_costs_the_search_no_time_and_sync_delivers_later(server: LocalServer, front: Front) -> None:
+def test_away_for_ever_costs_the_search_no_time_and_sync_delivers_later(server: LocalServer, front: Stub) -> None:
     folder, maker = search_of(server, "for-ever")
-    front.stub.act = lambda number, path: Act(gone=True)
+    front.act = lambda number, path: Act(gone=True)
     drain = Drain(folder, front.uri, "digits/mlp")
     drain.start()
     run_trials(maker, 1.0)
@@ -264,40 +254,40 @@ def test_away_for_ever_costs_the_search_no_time_and_sync_delivers_later(server: 
     left = drain.finish(1.0)
     assert time.monotonic() - begun < 5.0
     assert left.waiting > 800
-    assert front.stub.seen
+    assert front.seen
     with pytest.raises(TrackingError, match=rf"^MLflow at {front.uri} cannot be reached: [^\n]+$"):
         sync(folder, front.uri)
-    front.stub.act = lambda number, path: Act()
+    front.act = lambda number, path: Act()
     assert sync(folder, front.uri).operations >= left.waiting
     values = measured_values(check(server, folder))
     assert (len(values), len(set(values))) == (800, 800)
 
 
-def test_a_run_whose_making_was_not_answered_is_not_made_again(server: LocalServer, front: Front) -> None:
+def test_a_run_whose_making_was_not_answered_is_not_made_again(server: LocalServer, front: Stub) -> None:
     folder = make_search(server.storage, "no-answer", trials=2, points=2)
     lost: list[int] = []
 
     def act(number: int, path: str) -> Act:
         # Every second making of a run is carried out and not answered.
-        if path == CREATE_RUN and front.stub.seen.count(path) % 2:
+        if path == CREATE_RUN and front.seen.count(path) % 2:
             lost.append(number)
             return Act(deaf=True)
         return Act()
 
-    front.stub.act = act
+    front.act = act
     drain = Drain(folder, front.uri, "digits/mlp")
     drain.start()
     assert drain.finish(60).waiting == 0
     assert len(lost) >= 2
     assert len(check(server, folder)) == 4
-    assert front.stub.seen.count(CREATE_RUN) == 4
+    assert front.seen.count(CREATE_RUN) == 4
 
 
 @pytest.mark.slow
-def test_answers_lost_at_random_leave_nothing_twice(server: LocalServer, front: Front) -> None:
+def test_answers_lost_at_random_leave_nothing_twice(server: LocalServer, front: Stub) -> None:
     folder = make_search(server.storage, "at-random", trials=3, points=3)
     rng = random.Random(5)
-    front.stub.act = lambda number, path: Act(deaf=rng.random() < 0.2, gone=rng.random() < 0.1)
+    front.act = lambda number, path: Act(deaf=rng.random() < 0.2, gone=rng.random() < 0.1)
     drain = Drain(folder, front.uri, "digits/mlp")
     drain.start()
     assert drain.finish(120).waiting == 0
@@ -305,9 +295,9 @@ def test_answers_lost_at_random_leave_nothing_twice(server: LocalServer, front: 
 
 
 @pytest.mark.parametrize("status", [429, 500])
-def test_an_overloaded_or_broken_server_loses_nothing(server: LocalServer, front: Front, status: int) -> None:
+def test_an_overloaded_or_broken_server_loses_nothing(server: LocalServer, front: Stub, status: int) -> None:
     folder = make_search(server.storage, f"status-{status}", trials=2, points=2)
-    front.stub.act = lambda number, path: Act(status=status if number % 6 == 3 else None)
+    front.act = lambda number, path: Act(status=status if number % 6 == 3 else None)
     drain = Drain(folder, front.uri, "digits/mlp")
     drain.start()
     assert drain.finish(60).waiting == 0
@@ -315,10 +305,10 @@ def test_an_overloaded_or_broken_server_loses_nothing(server: LocalServer, front
 
 
 @pytest.mark.slow
-def test_a_slow_server_gets_everything_and_keeps_nobody_waiting(server: LocalServer, front: Front) -> None:
+def test_a_slow_server_gets_everything_and_keeps_nobody_waiting(server: LocalServer, front: Stub) -> None:
     """Half a second a call stands for five."""
     folder, maker = search_of(server, "slow")
-    front.stub.act = lambda number, path: Act(wait_s=0.5)
+    front.act = lambda number, path: Act(wait_s=0.5)
     drain, threads = threads_calling(front.uri, folder)
     drain.start()
     begun = time.monotonic()
@@ -328,14 +318,14 @@ def test_a_slow_server_gets_everything_and_keeps_nobody_waiting(server: LocalSer
     values = measured_values(check(server, folder))
     assert (len(values), len(set(values))) == (800, 800)
     # 800 values came in few calls, none of which a trial waited for.
-    assert len(front.stub.seen) * 0.5 < taken + 60
-    assert len(front.stub.seen) < 100
+    assert len(front.seen) * 0.5 < taken + 60
+    assert len(front.seen) < 100
     assert threads == {"tracking"}
 
 
-def test_a_process_ends_at_once_though_its_mlflow_hangs(server: LocalServer, front: Front) -> None:
+def test_a_process_ends_at_once_though_its_mlflow_hangs(server: LocalServer, front: Stub) -> None:
     folder = make_search(server.storage, "hangs", trials=1, points=1)
-    front.stub.act = lambda number, path: Act(wait_s=120.0)
+    front.act = lambda number, path: Act(wait_s=120.0)
     code = (
         "import sys; from pathlib import Path; from prune_search.tracking.drain import Drain\n"
         "drain = Drain(Path(sys.argv[1]), sys.argv[2], 'digits/mlp'); drain.start()\n"
@@ -350,11 +340,9 @@ def test_a_process_ends_at_once_though_its_mlflow_hangs(server: LocalServer, fro
 
 
 @pytest.mark.security
-def test_no_password_of_a_uri_is_ever_told(
-    front: Front, server: LocalServer, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_no_password_of_a_uri_is_ever_told(front: Stub, server: LocalServer, capfd: pytest.CaptureFixture[str]) -> None:
     folder = make_search(server.storage, "canary", trials=1, points=1)
-    front.stub.act = lambda number, path: Act(gone=True)
+    front.act = lambda number, path: Act(gone=True)
     uris = [
         front.uri.replace("http://", "http://me:canary-7f3@"),
         "http://me:canary-7f3@127.0.0.1:1",

@@ -165,26 +165,33 @@ def test_a_run_that_was_made_after_its_answer_was_given_up_is_deleted(folder: Pa
     check(store, folder)
 
 
-def test_a_run_that_a_user_deleted_stays_deleted_and_hinders_nothing(folder: Path) -> None:
-    store = Store()
-    store.before = raising(14, Killed())
+def partly_sent(folder: Path, calls: int) -> Store:
+    """A store that got only so many calls."""
+    store = Store(before=raising(calls + 1, Killed()))
     with contextlib.suppress(Killed):
         sync(folder, URI, store.connect)
     store.before = lambda number: None
-    deleted = next(run for run in store.active() if run.tags.get("trial.id") == "000001")
-    deleted.deleted = True
+    return store
+
+
+def test_a_run_that_a_user_deleted_stays_deleted_and_hinders_nothing(folder: Path) -> None:
+    store = partly_sent(folder, 4)
+    half = store.by_key()["000001"]
+    assert half.rows == set()
+    half.deleted = True
     sync(folder, URI, store.connect)
     assert set(store.by_key()) == set(wanted(folder)) - {"000001"}
     assert sync(folder, URI, store.connect).operations == 0
+    half.deleted = False
+    sync(folder, URI, store.connect)
+    check(store, folder)
 
 
 def test_a_search_that_a_user_deleted_is_left_alone(folder: Path) -> None:
-    store = Store()
-    sync(folder, URI, store.connect)
+    store = partly_sent(folder, 6)
     store.by_key()[""].deleted = True
-    (folder / "ended.json").write_text("{}")
-    sync(folder, URI, store.connect)
-    assert "" not in store.by_key()
+    assert sync(folder, URI, store.connect).operations == 0
+    assert set(store.by_key()) == {"000001"}
 
 
 def test_a_store_that_was_emptied_is_filled_again(folder: Path) -> None:
