@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,13 @@ class Where:
 
         given = (("task.model", self.model), ("task.data", self.data))
         return [(key, value if isinstance(value, str) else name_of(value)) for key, value in given if value is not None]
+
+
+def storage_option(storage: str | Path | None) -> str:
+    """`` --storage FOLDER`` for a command that is shown, where it would look elsewhere without; else nothing."""
+    usual = os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    same = storage is None or Path(storage).absolute() == Path(usual).absolute()
+    return "" if same else f" --storage {shlex.quote(str(storage))}"
 
 
 def _is_code(value: str | Factory | None) -> bool:

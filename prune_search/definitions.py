@@ -56,18 +56,19 @@ def default_name(source: str) -> str:
 
 def new_folder(storage: Path, name: str, typed: bool) -> Path:
     """The folder of a new search. A name that was not typed gets a number where a finished search has it."""
-    from prune_search.search.lease import read_holder
+    from prune_search.api import storage_option
+    from prune_search.search.lease import held, read_holder
 
     folder = search_folder(storage, name)
     if not (folder / SEARCH_FILE).exists():
         return folder
     holder = read_holder(folder)
     if holder is not None and holder.alive():
-        text = f"the search {shown(name)} is held by process {holder.pid} on {holder.host}; it is running"
-        raise UserError([Problem("", text)])
+        raise UserError([held(folder, holder)])
     finished = (folder / ENDED_FILE).exists()
     if typed or not finished:
-        advice = f"name another one with --name, or go on with it: prune-search resume {name}"
+        option = storage_option(storage)
+        advice = f"name another one with --name, or go on with it: prune-search resume {name}{option}"
         raise UserError([Problem("--name", f"a search {shown(name)} exists already: {advice}")])
     return search_folder(storage, free_name(storage, name))
 
@@ -115,7 +116,7 @@ def define(space: Space, folder: Path, where: Where, uri: str | None, values: Ma
         "data_root": None if root is None else str(root.absolute()),
         "code": {"model": where.code().named().get("model"), "data": where.code().named().get("data")},
         "tracking_uri": default_uri(storage) if uri is None else absolute_uri(uri, storage),
-        "experiment": f"{names['data']}/{names['model']}",
+        "experiment": f"{names['data']}-{names['model']}",
         "created": time.time(),
         "version": __version__,
     }

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from prune_search.api import Target, Where, read_target
 from prune_search.definitions import ENDED_FILE, default_name, define, edited, free_name, new_folder, space_of
 from prune_search.recipe import strict_yaml
-from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.recipe.axes import PRESETS
+from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.recipe import canonical_json
-from prune_search.recipe.shipped import shipped_space
+from prune_search.recipe.shipped import shipped_names, shipped_space
 from prune_search.recipe.space import Space
 from prune_search.training.atomic import put_file
 from prune_search.trial.ranking import Goals
@@ -30,7 +31,7 @@ from prune_search.trial.records import (
 if TYPE_CHECKING:
     from prune_search.search.driver import Asked, Listener
 
-FINISH_TRACKING_S = 120.0
+FINISH_TRACKING_S = 30.0
 # Whoever sends SIGTERM waits for half a minute; what is not delivered by then, `sync` delivers.
 HURRIED_TRACKING_S = 10.0
 
@@ -140,10 +141,10 @@ def launch(
         >>> outcome.as_data()["best"]["paradigm"]
     """
     where, options = where or Where(), options or Options()
-    shipped = shipped_space(target) if isinstance(target, str) else None
-    space, _ = read_target(shipped or target, [*(set or {}).items(), *where.assignments()])
+    space, _ = read_target(_found(target), [*(set or {}).items(), *where.assignments()])
     if not space.has_holes:
-        raise UserError([Problem("", "has no holes to search over: use run, or give it some", space.source)])
+        text = "has no holes, so that there is nothing to search over: prune-search run does it, or write a hole"
+        raise UserError([Problem("", text, space.source)])
     _check_search(space)
     storage = where.storage_folder()
     examples = _check_trial(space, where)
@@ -214,6 +215,23 @@ def resume(
     with holding(folder) as asked:
         course = _Course(space, folder, storage, _check_trial(space, given), asked)
         return _run(course, given, options, listener)
+
+
+def _found(target: Target) -> Target:
+    """The file of a shipped space; everything else as it is.
+
+    Raises:
+        UserError: a name that neither a file, a shipped space nor a preset has.
+    """
+    if not isinstance(target, str):
+        return target
+    shipped, path = shipped_space(target), Path(target)
+    # What looks like a file is one that is missing.
+    is_name = path.name == target and path.suffix not in (".yaml", ".yml")
+    if shipped is None and is_name and target not in PRESETS and not path.exists():
+        text = f"is no file, and no space that comes with the package: {not_one_of(target, shipped_names())}"
+        raise UserError([Problem("", text, target)])
+    return shipped or target
 
 
 def _check_search(space: Space) -> None:

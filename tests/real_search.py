@@ -1,4 +1,4 @@
-"""Real searches that the tests share: small spaces on digits, what is compared between two searches, and Ray for all."""
+"""Real searches that the tests share: small spaces on digits, what two searches are compared by, and Ray for all."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def troubles() -> Iterator[None]:
 
 
 def outcome_of(trial: TrialRecords) -> Mapping[str, Any]:
-    """What two searches agree on: all that was proposed and found, but not when, how fast, and what was stored before."""
+    """What two searches agree on: all that was proposed and found, but not when, how fast, and what was stored."""
     proposed = dict(trial.proposed.data) if trial.proposed is not None else {}
     ended = dict(trial.ended.data) if trial.ended is not None else {}
     result = {

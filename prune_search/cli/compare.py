@@ -11,6 +11,8 @@ from prune_search.cli.arguments import Json, Storage
 from prune_search.cli.searches import damaged, find_search, read
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
 
 EPILOG = (
@@ -48,13 +50,20 @@ def compare(
     if as_json:
         typer.echo(json.dumps(data, allow_nan=False))
     else:
-        show_comparison(data)
+        show_comparison(data, storage)
 
 
-def show_comparison(data: dict[str, Any]) -> None:
-    """Print the leaderboard, the Pareto front and the controls that `report.compare.compare_data` gave."""
+def show_comparison(data: dict[str, Any], storage: Path | None) -> None:
+    """Print the leaderboard, the Pareto front and the controls that `report.compare.compare_data` gave.
+
+    Args:
+        data: of the searches.
+        storage: as it was typed, for the command to type next.
+    """
     from rich.console import Console
     from rich.markup import escape
+
+    from prune_search.api import storage_option
 
     console = Console(highlight=False)
     rows = data["rows"]
@@ -77,7 +86,8 @@ def show_comparison(data: dict[str, Any]) -> None:
         else f"; no trial meets {' and '.join(data['constraints'])}: it violates them least"
     )
     console.print(f"best  [bold]{escape(best['name'])}[/bold]  key {best['key'][:16]}{escape(met)}", soft_wrap=True)
-    console.print(f"next  prune-search export {escape(best['search'])} --to DIR", soft_wrap=True)
+    option = storage_option(storage)
+    console.print(f"next  prune-search export {escape(best['search'])} --to DIR{escape(option)}", soft_wrap=True)
 
 
 def _leaderboard(data: dict[str, Any], wide: bool) -> Table:

@@ -12,6 +12,8 @@ from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets
 from prune_search.cli.exits import FAILED, complain
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from prune_search.searches import Options, Outcome
 
 LAUNCH_EPILOG = (
@@ -80,7 +82,7 @@ def launch(
     options = Options(name, tracking_uri, address, heartbeat)
     with watching_search(quiet=as_json and not sys.stderr.isatty()) as listener:
         outcome = launch_space(space, set=values, where=where, options=options, listener=listener)
-    return finish(outcome, as_json)
+    return finish(outcome, storage, as_json)
 
 
 def resume(
@@ -106,32 +108,36 @@ def resume(
     options: Options = Options(new_name, None, address, heartbeat)
     with watching_search(quiet=as_json and not sys.stderr.isatty()) as listener:
         outcome = resume_search(name, where=where, options=options, listener=listener, fork=fork)
-    return finish(outcome, as_json)
+    return finish(outcome, storage, as_json)
 
 
-def finish(outcome: Outcome, as_json: bool) -> int:
-    """Say how a search ended; the exit code."""
+def finish(outcome: Outcome, storage: Path | None, as_json: bool) -> int:
+    """Say how a search ended, and what can be typed next; the exit code."""
+    from prune_search.api import storage_option
+
     data = outcome.as_data()
+    typed = f"{data['name']}{storage_option(storage)}"
     if as_json:
-        typer.echo(json.dumps(data))
+        typer.echo(json.dumps(data, allow_nan=False))
     else:
-        _show(data)
+        _show(outcome, data, storage)
     if data["undelivered"]:
-        complain(f"MLflow has not got everything yet ({data['undelivered']} records): prune-search sync {data['name']}")
+        complain(f"MLflow has not got everything yet ({data['undelivered']} records): prune-search sync {typed}")
     if outcome.signal is not None:
-        complain(f"stopped; the states are stored. Go on with: prune-search resume {data['name']}")
+        complain(f"stopped; the states are stored. Go on with: prune-search resume {typed}")
         return 128 + outcome.signal
-    return 0 if data["trials"]["completed"] + data["trials"]["duplicates"] else FAILED
+    return 0 if data["trials"]["completed"] else FAILED
 
 
-def _show(data: dict[str, Any]) -> None:
+def _show(outcome: Outcome, data: dict[str, Any], storage: Path | None) -> None:
+    from prune_search.api import storage_option
+    from prune_search.cli.compare import show_comparison
+    from prune_search.cli.status import duration
+    from prune_search.report.compare import compare_data
+
+    if outcome.signal is None:
+        show_comparison(compare_data([outcome.records], None), storage)
+        typer.echo(f"next  prune-search ui{storage_option(storage)}  (every trial, in MLflow's pages)")
     counts = ", ".join(f"{count} {name}" for name, count in data["trials"].items() if count)
-    typer.echo(f"{data['name']}: {counts or 'no trials'} in {data['wall_s']:.0f} s")
-    typer.echo(f"steps trained {data['steps_trained']:,}, saved {data['steps_saved']:,}")
-    best = data["best"]
-    if best is not None:
-        met = "" if data["constraints_met"] else "  (no trial meets the constraints; this one violates them least)"
-        figures = "  ".join(f"{key} {best['metrics'][key]:.4f}" for key in ("val/accuracy", "sparsity"))
-        typer.echo(f"best  {best['name']}  {figures}{met}")
-    name = data["name"]
-    typer.echo(f"next  prune-search compare {name}  ·  prune-search export {name} --to best  ·  prune-search ui")
+    steps = f"steps trained {data['steps_trained']:,}, saved {data['steps_saved']:,}"
+    typer.echo(f"{data['name']}: {counts or 'no trials'} in {duration(data['wall_s'])}; {steps}")

@@ -36,16 +36,18 @@ def status(
     """Show how far a search is: trials, the best so far, steps saved, time left."""
     if watch and as_json:
         raise UserError([Problem("--watch", "cannot stand beside --json, which prints one object")])
+    from prune_search.api import storage_option
+
     folder = find_search(storage, name)
     data = _look(folder)
     if as_json:
         typer.echo(json.dumps(data, allow_nan=False))
     elif watch:
-        _watch(folder)
+        _watch(folder, storage_option(storage))
     else:
         from rich.console import Console
 
-        Console(highlight=False).print(_shown(data))
+        Console(highlight=False).print(_shown(data, storage_option(storage)))
 
 
 def _look(folder: Path) -> dict[str, Any]:
@@ -55,21 +57,24 @@ def _look(folder: Path) -> dict[str, Any]:
         return status_data(read(folder), held(folder))
 
 
-def _watch(folder: Path) -> None:
+def _watch(folder: Path, option: str) -> None:
     from rich.console import Console
     from rich.live import Live
 
     console = Console(highlight=False)
     data = _look(folder)
     # Ctrl-C ends the looking, not the search.
-    with contextlib.suppress(KeyboardInterrupt), Live(_shown(data), console=console, auto_refresh=False) as live:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        Live(_shown(data, option), console=console, auto_refresh=False) as live,
+    ):
         while data["state"] == "running":
             time.sleep(LOOK_EVERY_S)
             data = _look(folder)
-            live.update(_shown(data), refresh=True)
+            live.update(_shown(data, option), refresh=True)
 
 
-def _shown(data: dict[str, Any]) -> Table:
+def _shown(data: dict[str, Any], option: str) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
@@ -78,12 +83,12 @@ def _shown(data: dict[str, Any]) -> Table:
     )
     table.add_column()
     table.add_column(overflow="fold")
-    for label, text in _lines(data):
+    for label, text in _lines(data, option):
         table.add_row(label, escape(text))
     return table
 
 
-def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
+def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
     trials, best = data["trials"], data["best"]
     ended = sum(trials[key] for key in ("completed", "stopped", "failed", "duplicates"))
     lines = [
@@ -109,7 +114,7 @@ def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("", f"… {len(data['failures']) - MOST_FAILURES} more: --json"))
     follow = {"interrupted": "resume", "finished": "compare"}.get(data["state"])
     if follow is not None:
-        lines.append(("next", f"prune-search {follow} {data['name']}"))
+        lines.append(("next", f"prune-search {follow} {data['name']}{option}"))
     return lines
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -74,6 +75,9 @@ class Entry:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+_LOOKING = threading.RLock()
+
+
 class Axis(Mapping[str, Entry]):
     """The registered values of one axis of a recipe.
 
@@ -122,11 +126,13 @@ class Axis(Mapping[str, Entry]):
         del self._entries[name]
 
     def _look(self) -> dict[str, Entry]:
-        if not self._found:
-            self._found = True
-            for home in self.homes:
-                _import_all(home)
-            _import_plugins()
+        # Within the lock an import that looks the axis up again sees what is there so far; other threads wait.
+        with _LOOKING:
+            if not self._found:
+                self._found = True
+                for home in self.homes:
+                    _import_all(home)
+                _import_plugins()
         return self._entries
 
     def __getitem__(self, name: str) -> Entry:

@@ -43,7 +43,8 @@ def report(records: SearchRecords, wall_s: float | None) -> None:
     ended = max(trial.ended.time for trial in everything if trial.ended is not None)
     counted = [beyond[trial.id] for trial in ran if not trial.control]
     print(
-        f"trials            {len(counted)} and {len(ran) - len(counted)} controls, {records.counts()['duplicate']} repeated"
+        f"trials            {len(counted)} and {len(ran) - len(counted)} controls, "
+        f"{records.counts()['duplicate']} repeated"
     )
     print(f"beyond training   median {statistics.median(counted):.2f} s a trial, all {sum(beyond.values()):.1f} s")
     print(f"training          {sum(training for _, training, _ in figures.values()):.1f} s in {len(ran)} trials")

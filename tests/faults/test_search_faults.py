@@ -202,7 +202,9 @@ HANGING = f"""\
 any:
 - {{preset: snip, mask: {{sparsity: 0.8}}}}
 - {{preset: random, mask: {{sparsity: 0.8}}}}
-- {{mask: {{at: end, criterion: hanging, sparsity: 0.8}}, weights: {{at: end}}, retrain: {{steps: 1ep, clock: {{hold: 0.1}}}}}}
+- mask: {{at: end, criterion: hanging, sparsity: 0.8}}
+  weights: {{at: end}}
+  retrain: {{steps: 1ep, clock: {{hold: 0.1}}}}
 search: {{sampler: grid, trials: 3, concurrency: 2, controls: false, max_failures: 1}}
 """
 

@@ -129,7 +129,8 @@ def test_controls_come_first_and_last(mixed: Outcome) -> None:
     assert [trial.id for trial in records.controls()] == ["control-dense", "control-dense-long", "control-shuffle"]
     begun = {identity: trial.attempts[0].time for identity, trial in records.trials.items()}
     ended = max(trial.ended.time for trial in records.numbered() if trial.ended is not None)
-    assert begun["control-dense"] <= begun["000003"]
+    proposed = {key: trial.proposed.time for key, trial in records.trials.items() if trial.proposed is not None}
+    assert min(proposed, key=proposed.__getitem__) == "control-dense"
     assert min(begun["control-dense-long"], begun["control-shuffle"]) >= ended
     best, _ = Goals.of(records.definition["space"]["search"]).best(records.numbered(), None)
     assert best is not None

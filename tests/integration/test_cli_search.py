@@ -1,0 +1,219 @@
+"""The command line of searches: what is printed, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_line import Said, Typed
+from real_mlflow import MLFLOW_WARNINGS
+from real_search import SMALL, environment, troubles
+
+from prune_search.tracking.store import default_uri
+from prune_search.trial.records import read_search
+
+pytestmark = MLFLOW_WARNINGS
+
+SPACE = f"""\
+# prune-search launch tiny.yaml
+{SMALL}
+any:
+- {{preset: snip, mask: {{sparsity: {{hole: uniform, low: 0.5, high: 0.9}}}}}}
+- {{preset: random, mask: {{sparsity: {{hole: uniform, low: 0.5, high: 0.9}}}}}}
+search: {{trials: 3, concurrency: 2}}
+"""
+
+
+@pytest.fixture(scope="module")
+def known(trouble: Path) -> Iterator[None]:
+    """Ray runs, and the criteria that make trouble are known."""
+    with troubles():
+        yield
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory, trouble: Path) -> tuple[Path, Said]:
+    """A search typed in a terminal, with Ray of its own; its folder, and what was printed."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "tiny.yaml").write_text(SPACE)
+    command = [sys.executable, "-m", "prune_search", "launch", "tiny.yaml", "--storage", "my store"]
+    command += ["--set", "search.seed=4", "--concurrency", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment(trouble), cwd=home)
+    return home, Said(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def store(launched: tuple[Path, Said], tmp_path: Path) -> Path:
+    """A copy of the storage, which the test may change; it is the one that `typed` looks at."""
+    shutil.copytree(launched[0] / "my store" / "searches", tmp_path / "searches")
+    shutil.copytree(launched[0] / "my store" / "vertices", tmp_path / "vertices")
+    return tmp_path
+
+
+def test_launch_ends_with_the_leaderboard_and_what_can_be_typed_next(launched: tuple[Path, Said]) -> None:
+    home, said = launched
+    assert said.code == 0, said.err
+    names = [
+        trial.proposed.data["name"]
+        for trial in read_search(home / "my store/searches/tiny").numbered()
+        if trial.proposed
+    ]
+    assert len(names) == 3
+    for name in names:
+        assert name in said.out
+        assert f"{name}  completed  val/accuracy 0." in said.err
+    for control in ("control-dense", "control-dense-long", "control-shuffle"):
+        assert control in said.out
+    assert "next  prune-search export tiny --to DIR --storage 'my store'" in said.out
+    assert "next  prune-search ui --storage 'my store'" in said.out
+    assert "tiny: 3 completed in " in said.out.splitlines()[-1]
+    assert "Traceback" not in said.err
+    assert "Warning" not in said.err
+
+
+def test_launch_as_json_is_one_object(known: None, typed: Typed, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(SPACE)
+    # Tracking in a file elsewhere, as it was typed relative to the working directory.
+    said = typed("launch", str(tmp_path / "tiny.yaml"), "--name", "first", "--trials", "2", "--seed", "7", "--json")
+    assert said.code == 0
+    data = json.loads(said.out)
+    assert set(data) >= {
+        *("name", "storage", "tracking_uri", "experiment", "parent_run_id", "trials", "best", "pareto"),
+        *("steps_trained", "steps_saved", "wall_s"),
+    }
+    assert data["name"] == "first"
+    assert data["storage"] == str(tmp_path)
+    assert data["tracking_uri"] == default_uri(tmp_path)
+    assert data["experiment"] == "digits/mlp"
+    assert data["trials"] == {"completed": 2, "stopped": 0, "failed": 0, "duplicates": 0}
+    assert set(data["best"]) >= {"key", "paradigm", "metrics"}
+    assert data["best"]["key"] in {trial["key"] for trial in data["pareto"]}
+    assert data["steps_trained"] > 0
+
+    said = typed("launch", str(tmp_path / "tiny.yaml"), "--name", "first")
+    assert (said.code, said.out) == (2, "")
+    assert "prune-search resume first" in said.err
+    # A search that is over is resumed to the same end.
+    assert json.loads(typed("resume", "first", "--json").out)["trials"] == data["trials"]
+
+
+def test_where_no_trial_completes_the_exit_code_says_so(known: None, typed: Typed, tmp_path: Path) -> None:
+    broken = SPACE.replace("preset: snip, mask: {", "preset: snip, mask: {criterion: broken, ")
+    broken = broken.replace("preset: random, mask: {", "preset: random, mask: {criterion: broken, ")
+    (tmp_path / "broken.yaml").write_text(broken)
+    said = typed("launch", str(tmp_path / "broken.yaml"), "--set", "search.controls=false", "--json")
+    assert said.code == 3
+    data = json.loads(said.out)
+    assert data["trials"]["failed"] == 3
+    assert data["best"] is None
+    said = typed("status", "broken")
+    assert "ValueError: this criterion is broken" in said.out
+
+
+def test_status_list_compare_and_delete_of_a_search(store: Path, typed: Typed) -> None:
+    status = json.loads(typed("status", "tiny", "--json").out)
+    assert (status["name"], status["state"]) == ("tiny", "finished")
+    assert status["trials"] == {
+        **dict.fromkeys(("stopped", "failed", "duplicates", "running", "waiting"), 0),
+        "completed": 3,
+    }
+    listed = json.loads(typed("list", "--json").out)
+    assert [row["name"] for row in listed["searches"]] == ["tiny"]
+    compared = json.loads(typed("compare", "tiny", "--json").out)
+    assert len(compared["rows"]) == 3
+    assert {"key", "name", "paradigm", "params", "metrics", "seeds", "delta_dense"} <= set(compared["rows"][0])
+    assert {control["name"] for control in compared["controls"]} == {
+        *("control-dense", "control-dense-long", "control-shuffle")
+    }
+    assert typed("delete", "tiny").code == 2
+    assert typed("delete", "tiny", "--yes").code == 0
+    assert json.loads(typed("list", "--json").out)["searches"] == []
+    said = typed("status", "tiny")
+    assert (said.code, said.out) == (2, "")
+
+
+def test_export_as_json_and_with_seeds(store: Path, typed: Typed) -> None:
+    said = typed("export", "tiny", "--to", str(store / "best"), "--seeds", "2", "--json")
+    assert said.code == 0
+    data = json.loads(said.out)
+    assert data["folder"] == str(store / "best")
+    names = {path.name for path in (store / "best").iterdir()}
+    assert names == {"recipe.yaml", "model.safetensors", "masks.safetensors", "metrics.json", "README.md"}
+    card = (store / "best" / "README.md").read_text()
+    assert "prune-search run" in card
+    assert "±" in card
+    said = typed("export", "tiny", "--to", str(store / "other"), "--trial", "no-such-trial")
+    assert said.code == 2
+    assert "no-such-trial" in said.err
+
+
+def test_sync_finds_all_delivered(launched: tuple[Path, Said], typed: Typed) -> None:
+    said = typed("sync", "tiny", "--storage", str(launched[0] / "my store"), "--json")
+    assert said.code == 0
+    assert all(value == 0 for key, value in json.loads(said.out).items() if key != "name")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        (
+            "wrong.yaml",
+            SPACE.replace("preset: snip", "preset: snipp").replace("trials: 3", "trials: none, samplr: tpe"),
+            ["'snipp' is not one of", "search.trials", "search.samplr"],
+        ),
+        ("plain.yaml", "preset: snip\n", ["has no holes", "prune-search run"]),
+        (
+            "data.yaml",
+            SPACE.replace("data: digits", "data: fashion-mnist").replace("hidden: [16]", "hidden: [16]"),
+            ["task.data", "fashion-mnist"],
+        ),
+        (
+            "gp.yaml",
+            SPACE.replace("trials: 3", "trials: 3, sampler: gp"),
+            ["search.sampler: gp learns only of holes that every trial has"],
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_before_ray_is_started(
+    typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, expected: list[str]
+) -> None:
+    monkeypatch.delenv("PRUNE_SEARCH_DATA", raising=False)
+    monkeypatch.setattr("prune_search.searches._run", None)
+    (tmp_path / name).write_text(text)
+    said = typed("launch", str(tmp_path / name))
+    assert (said.code, said.out) == (2, "")
+    for words in expected:
+        assert words in said.err
+    assert "Traceback" not in said.err
+    assert not (tmp_path / "searches").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("launch", "quikstart"), "did you mean 'quickstart'?"),
+        (("launch", "missing.yaml"), "missing.yaml"),
+        (("launch", "snip"), "has no holes"),
+        (("launch", "quickstart", "--name", "../x"), "'../x' is not allowed"),
+        (("launch", "quickstart", "--tracking-uri", "ftp://x"), "--tracking-uri"),
+        (("launch", "quickstart", "--trials", "0"), "search.trials"),
+        (("resume", "nothing"), "nothing"),
+        (("export", "nothing", "--to", "x"), "nothing"),
+        (("sync", "nothing"), "nothing"),
+        (("compare", "nothing"), "nothing"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    typed: Typed, tmp_path: Path, words: tuple[str, ...], expected: str
+) -> None:
+    said = typed(*words)
+    assert (said.code, said.out) == (2, "")
+    assert expected in said.err
+    assert len(said.err.splitlines()) == 1
+    assert said.err.startswith("prune-search: ")
+    assert not (tmp_path / "searches").exists()
