@@ -40,12 +40,23 @@ def edited(definition: Mapping[str, Any]) -> list[str]:
     return [] if now == then else list(_differences(then, now, ""))
 
 
+_ABSENT = object()
+
+
 def _differences(then: Any, now: Any, path: str) -> list[str]:
+    """What changed, key by key; of lists of one length place by place."""
     if isinstance(then, Mapping) and isinstance(now, Mapping):
         keys = [*then, *(key for key in now if key not in then)]
-        inner = (_differences(then.get(key), now.get(key), f"{path}.{key}".strip(".")) for key in keys)
-        return [line for lines in inner for line in lines]
-    return [] if then == now else [f"{path}: {shown(then)} became {shown(now)}"]
+        pairs = [(then.get(key, _ABSENT), now.get(key, _ABSENT), f"{path}.{key}".strip(".")) for key in keys]
+    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        pairs = [(*values, f"{path}[{place}]") for place, values in enumerate(zip(then, now, strict=True))]
+    elif then == now:
+        return []
+    elif then is _ABSENT or now is _ABSENT:
+        return [f"{path}: {shown(now)} was added" if then is _ABSENT else f"{path}: {shown(then)} was removed"]
+    else:
+        return [f"{path}: {shown(then)} became {shown(now)}"]
+    return [line for pair in pairs for line in _differences(*pair)]
 
 
 def default_name(source: str) -> str:

@@ -19,7 +19,7 @@ from prune_search.trial.records import SearchRecords, TrialRecords
 
 TESTS = Path(__file__).parent
 # What the criteria of `troubled` look for: a variable that names a folder, and files in it.
-TROUBLE, LATE, HANG_ONCE, HANG = "PRUNE_SEARCH_TEST_TROUBLE", "late", "hang-once", "hang"
+TROUBLE, LATE, HANG = "PRUNE_SEARCH_TEST_TROUBLE", "late", "hang"
 SMALL = """\
 task: {data: digits, model: {name: mlp, hidden: [16]}, seed: 0}
 train: {steps: 3ep, batch: 128, optimizer: {name: sgd, lr: 0.1, momentum: 0.9}}

@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from real_search import HANG, HANG_ONCE, LATE, TROUBLE
+from real_search import HANG, LATE, TROUBLE
 
 from prune_search.recipe.axes import CRITERIA
+from prune_search.recipe.fields import Integer
+from prune_search.recipe.registry import REQUIRED, Option
 
 if TYPE_CHECKING:
     from prune_search.pruning.scoring import Scores, Scoring
@@ -33,13 +35,14 @@ def late(scoring: Scoring) -> Scores:
     return _magnitude(scoring)
 
 
-@CRITERIA.register("hanging", summary="magnitude; it never ends where a file says so, once or always")
-def hanging(scoring: Scoring) -> Scores:
+@CRITERIA.register(
+    "hanging",
+    summary="magnitude; it never ends where there is a file of its number",
+    options={"number": Option(Integer(0, 9), REQUIRED, "of the file")},
+)
+def hanging(scoring: Scoring, *, number: int) -> Scores:
     """Magnitude."""
-    once = _folder() / HANG_ONCE
-    hangs = (_folder() / HANG).exists() or once.exists()
-    once.unlink(missing_ok=True)
-    while hangs:
+    while (_folder() / f"{HANG}{number}").exists():
         time.sleep(1)
     return _magnitude(scoring)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -20,7 +21,6 @@ from command_line import Said, Typed
 from real_mlflow import MLFLOW_WARNINGS, kept_runs
 from real_search import (
     HANG,
-    HANG_ONCE,
     SMALL,
     alive,
     command_of,
@@ -36,8 +36,9 @@ from prune_search import Options, Where
 from prune_search.recipe.problems import UserError
 from prune_search.searches import Outcome
 from prune_search.tracking.store import default_uri
-from prune_search.trial.records import SearchRecords, read_search, search_folder
+from prune_search.trial.records import SearchRecords, TrialRecords, read_search, search_folder
 
+# Slow: real searches are killed here, and on a busy machine the moments of the kills drift.
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.faults, pytest.mark.usefixtures("known")]
 
 # Some seconds of training for each trial, so that it can be hit.
@@ -51,9 +52,10 @@ any:
 - preset: snip
 - preset: lottery-ticket
   rounds: 2
-search: {trials: 5, concurrency: 2, reproducible: true, seed: 1}
+search: {trials: 50, concurrency: 2, reproducible: true, seed: 1}
 """
-KILLS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
+# On a busy machine the moment of a kill drifts: the simulated kills are exact, and run always.
+KILLS = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(6)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -81,7 +83,7 @@ def launch(home: Path, text: str, name: str, storage: Path, heartbeat_s: float =
 @pytest.fixture(scope="module")
 def unbroken(home: Path) -> SearchRecords:
     """The search of `LONG`, left in peace."""
-    return launch(home, LONG, "unbroken", home / "unbroken").records
+    return launch(home, LONG, "unbroken", home / "unbroken", search__trials=5).records
 
 
 @dataclass
@@ -156,9 +158,11 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(
     """Row 1: SIGKILL of the driver at some instant of the training."""
     draw = random.Random(seed)
     (home / "long.yaml").write_text(LONG)
-    started = Started.of(home, trouble, tmp_path, "launch", "long.yaml", "--tracking-uri", default_uri(home))
+    started = Started.of(
+        home, trouble, tmp_path, "launch", "long.yaml", "--trials", "5", "--tracking-uri", default_uri(home)
+    )
     started.wait_for_attempts(draw.randint(2, 6))
-    time.sleep(draw.uniform(0, 1.0))
+    time.sleep(draw.uniform(0, 0.5))
     started.family |= descendants(started.process.pid)
     # Two helpers of Ray, which do nothing without it, take a minute to find out.
     agents = {pid for pid in started.family if "Agent" in command_of(pid)}
@@ -167,8 +171,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(
     if seed % 2 == 0:
         # Nobody has to end what it had started. With an odd seed they still work while the search goes on.
         wait_for(lambda: not any(alive(pid) for pid in started.family - agents), 60)
-    broken = read_search(started.folder)
-    assert any(trial.ended is None for trial in broken.trials.values()) or len(broken.numbered()) < 5
+    assert not (started.folder / "ended.json").exists()
     outcome = prune_search.resume("long", where=Where(storage=tmp_path))
     assert outcomes(outcome.records) == outcomes(unbroken)
     assert outcome.undelivered == 0
@@ -182,144 +185,103 @@ def in_a_while(what: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def worker_of(folder: Path, trial: str, attempt: int) -> int:
-    """The process of an attempt, once it is there."""
-
-    def look() -> int | None:
-        try:
-            found = read_search(folder).trials.get(trial)
-        except UserError:
-            return None
-        if found is None or len(found.attempts) < attempt:
-            return None
-        return int(found.attempts[attempt - 1].data["pid"])
-
-    return int(wait_for(look, 60))
-
-
 HANGING = f"""\
 {SMALL}
-any:
-- {{preset: snip, mask: {{sparsity: 0.8}}}}
-- {{preset: random, mask: {{sparsity: 0.8}}}}
-- mask: {{at: end, criterion: hanging, sparsity: 0.8}}
-  weights: {{at: end}}
-  retrain: {{steps: 1ep, clock: {{hold: 0.1}}}}
-search: {{sampler: grid, trials: 3, concurrency: 2, controls: false, max_failures: 1}}
+mask: {{at: end, sparsity: 0.8, criterion: {{name: hanging, number: {{hole: choice, of: [0, 1, 2, 3]}}}}}}
+weights: {{at: end}}
+retrain: {{steps: 1ep, clock: {{hold: 0.1}}}}
+search: {{sampler: grid, trials: 4, concurrency: 2, controls: false, max_failures: 1}}
 """
 
 
-def hanging_trial(records: SearchRecords) -> str:
-    """The trial with the criterion that hangs."""
-    return next(trial.id for trial in records.numbered() if "hanging" in json.dumps(trial.recipe["mask"]))
-
-
-def others_completed(outcome: Outcome) -> bool:
-    hanging = hanging_trial(outcome.records)
-    return all(
-        trial.status == "completed" and len(trial.attempts) == 1
-        for trial in outcome.records.numbered()
-        if trial.id != hanging
-    )
-
-
-@pytest.mark.parametrize("kills", [1, 2])
-def test_a_killed_trial_is_tried_again_and_fails_where_it_always_dies(
-    home: Path, trouble: Path, tmp_path: Path, kills: int
+def test_a_trial_that_dies_or_hangs_is_tried_again_and_harms_no_other(
+    home: Path, trouble: Path, tmp_path: Path
 ) -> None:
-    """Row 3: SIGKILL of the trial's process, while it hangs so that it can be hit."""
-    name = f"killed-{kills}"
-    folder = search_folder(tmp_path, name)
+    """Row 3: 0 is left in peace, 1 is killed once, 2 each time, and 3 makes no step until it is killed for that."""
+    folder = search_folder(tmp_path, "hanging")
+    hangs = {number: trouble / f"{HANG}{number}" for number in (1, 2, 3)}
 
-    def kill() -> None:
-        wait_for(lambda: (folder / "search.json").exists())
-        identity = wait_for(lambda: _hanging(folder))
-        for attempt in range(1, kills + 1):
-            pid = worker_of(folder, identity, attempt)
-            if attempt == kills:
-                (trouble / HANG).unlink()
-            os.kill(pid, signal.SIGKILL)
-
-    (trouble / HANG).touch()
-    try:
-        killer = in_a_while(kill)
-        outcome = launch(home, HANGING, name, tmp_path)
-        killer.join(timeout=10)
-    finally:
-        (trouble / HANG).unlink(missing_ok=True)
-    trial = outcome.records.trials[hanging_trial(outcome.records)]
-    assert others_completed(outcome)
-    assert trial.ended is not None
-    assert len(trial.attempts) == 2
-    if kills == 1:
-        assert trial.status == "completed"
-    else:
-        assert trial.status == "failed"
-        assert trial.ended.data["error"]["kind"] == "lost"
-        assert "\n" not in trial.ended.data["error"]["message"]
-
-
-def _hanging(folder: Path) -> str | None:
-    try:
-        return hanging_trial(read_search(folder))
-    except StopIteration:
+    def trial(number: int) -> TrialRecords | None:
+        with contextlib.suppress(UserError):
+            found = read_search(folder).numbered()
+            return next((one for one in found if one.recipe["mask"]["criterion"]["number"] == number), None)
         return None
 
+    def attempt(number: int, count: int) -> int:
+        """The process of an attempt, once it is there."""
 
-def test_a_trial_that_hangs_is_found_and_tried_again(home: Path, trouble: Path, tmp_path: Path) -> None:
-    """Row 3: no step for longer than the heartbeat."""
-    (trouble / HANG_ONCE).touch()
-    outcome = launch(home, HANGING, "hanging", tmp_path, heartbeat_s=2.0)
-    assert not (trouble / HANG_ONCE).exists()
-    trial = outcome.records.trials[hanging_trial(outcome.records)]
-    assert others_completed(outcome)
-    assert trial.status == "completed"
-    first, second = trial.attempts
-    # The new process itself takes a while to come up.
-    assert second.time - first.time < 2 * 2.0 + 10.0
+        def look() -> int | None:
+            found = trial(number)
+            begun = found is not None and len(found.attempts) >= count
+            return int(found.attempts[count - 1].data["pid"]) if begun and found is not None else None
+
+        return int(wait_for(look, 60))
+
+    def kill(number: int, times: int) -> None:
+        for count in range(1, times + 1):
+            pid = attempt(number, count)
+            if count == times:
+                hangs[number].unlink()
+            os.kill(pid, signal.SIGKILL)
+
+    def free() -> None:
+        attempt(3, 2)
+        hangs[3].unlink()
+
+    for file in hangs.values():
+        file.touch()
+    try:
+        threads = [in_a_while(lambda: kill(1, 1)), in_a_while(lambda: kill(2, 2)), in_a_while(free)]
+        outcome = launch(home, HANGING, "hanging", tmp_path, heartbeat_s=4.0)
+        for thread in threads:
+            thread.join(timeout=10)
+    finally:
+        for file in hangs.values():
+            file.unlink(missing_ok=True)
+    assert outcome.as_data()["trials"] == {"completed": 3, "stopped": 0, "failed": 1, "duplicates": 0}
+    ended = [trial(number) for number in range(4)]
+    assert [len(one.attempts) for one in ended if one is not None] == [1, 2, 2, 2]
+    lost = ended[2]
+    assert lost is not None
+    assert lost.ended is not None
+    assert lost.status == "failed"
+    assert lost.ended.data["error"]["kind"] == "lost"
+    assert "\n" not in lost.ended.data["error"]["message"]
+    hung = ended[3]
+    assert hung is not None
+    # Within two heartbeats, and the start of the new process.
+    assert hung.attempts[1].time - hung.attempts[0].time < 2 * 4.0 + 15.0
 
 
 def test_a_search_is_held_by_one_process_and_can_be_asked_to_end(
     home: Path, tmp_path: Path, unbroken: SearchRecords, typed: Typed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows 9 and 16, in this process: SIGTERM, then Ctrl-C, and both times it goes on from the stored states."""
+    """Rows 9 and 16, in this process: SIGTERM, and it goes on from the stored states."""
     monkeypatch.setenv("PRUNE_SEARCH_STORAGE", str(tmp_path))
     (home / "long.yaml").write_text(LONG)
     folder = search_folder(tmp_path, "long")
-    others: list[Said] = []
+    others: list[str] = []
 
-    def end(by: signal.Signals, attempts: int, also: Callable[[], None]) -> None:
-        wait_for(lambda: folder.exists() and _started(folder) >= attempts)
-        also()
-        time.sleep(0.2)
-        os.kill(os.getpid(), by)
+    def end() -> None:
+        wait_for(lambda: _started(folder) >= 2)
+        try:
+            prune_search.launch(home / "long.yaml", where=Where(storage=tmp_path))
+        except UserError as error:
+            others.append(str(error))
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    def launch_again() -> None:
-        words = [sys.executable, "-m", "prune_search", "launch", str(home / "long.yaml"), "--storage", str(tmp_path)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment(home))
-        others.append(Said(done.returncode, done.stdout, done.stderr))
-
-    in_a_while(lambda: end(signal.SIGTERM, 2, launch_again))
-    words = ("launch", str(home / "long.yaml"), "--tracking-uri", default_uri(home), "--json")
+    in_a_while(end)
+    words = ("launch", str(home / "long.yaml"), "--trials", "5", "--tracking-uri", default_uri(home), "--json")
     said = typed(*words)
     assert said.code == 143
     assert "prune-search resume long" in said.err
     assert json.loads(said.out)["name"] == "long"
-    assert [(other.code, other.out) for other in others] == [(2, "")]
-    assert f"held by process {os.getpid()} on " in others[0].err
-    begun = _started(folder)
-    assert begun < 8
-
-    in_a_while(lambda: end(signal.SIGINT, begun + 1, lambda: None))
-    said = typed("resume", "long", "--json")
-    assert said.code == 130
-    assert "prune-search resume long" in said.err
-
+    assert [f"held by process {os.getpid()} on " in other for other in others] == [True]
     said = typed("resume", "long", "--json")
     assert said.code == 0
     data = json.loads(said.out)
     assert data["trials"]["completed"] == 5
-    # Two trainings were broken off, twice.
+    # Trainings were broken off, and not begun anew.
     assert data["steps_saved"] > 0
     assert outcomes(read_search(folder)) == outcomes(unbroken)
     check_mlflow(read_search(folder))
@@ -354,33 +316,28 @@ def test_the_lease_of_a_process_that_is_gone_is_taken_over(tmp_path: Path) -> No
     assert read_holder(tmp_path) is None
 
 
-EDITED = f"""\
-{SMALL}
-preset: magnitude-after-training
-mask: {{sparsity: {{hole: choice, of: [0.6, 0.8]}}}}
-search: {{sampler: grid, trials: 2, concurrency: 2}}
-"""
-
-
-def test_an_edited_space_is_not_resumed_but_forked(home: Path, tmp_path: Path, typed: Typed) -> None:
+def test_an_edited_space_is_not_resumed_but_forked(home: Path, unbroken: SearchRecords, typed: Typed) -> None:
     """Row 10."""
-    first = launch(home, EDITED, "edited", tmp_path, search__trials=1)
-    (home / "edited.yaml").write_text(EDITED.replace("0.6, 0.8", "0.6, 0.9"))
-    said = typed("resume", "edited", "--storage", str(tmp_path))
-    assert (said.code, said.out) == (2, "")
-    assert "mask.sparsity.of: [0.6, 0.8] became [0.6, 0.9]" in said.err
-    assert "--fork" in said.err
-    said = typed("resume", "edited", "--fork", "--storage", str(tmp_path), "--json")
+    file, storage = home / "unbroken.yaml", str(home / "unbroken")
+    file.write_text(LONG.replace("rounds: 2", "rounds: 3").replace("seed: 1}", "seed: 1, controls: false}"))
+    try:
+        said = typed("resume", "unbroken", "--storage", storage)
+        assert (said.code, said.out) == (2, "")
+        assert "(any[2].rounds: 2 became 3; search.controls: False was added)" in said.err
+        assert "--fork" in said.err
+        said = typed("resume", "unbroken", "--fork", "--storage", storage, "--json")
+    finally:
+        file.write_text(LONG)
     assert said.code == 0
     data = json.loads(said.out)
-    assert data["name"] == "edited-fork"
+    assert data["name"] == "unbroken-fork"
     # What was typed beside the file holds for the fork too.
-    assert data["trials"]["completed"] == 1
-    assert data["steps_saved"] >= first.records.trials["control-dense"].metrics["steps_trained"]
-    assert len(read_search(search_folder(tmp_path, "edited")).numbered()) == 1
+    assert data["trials"]["completed"] == 5
+    assert data["steps_saved"] >= 900
+    assert len(unbroken.numbered()) == 5
 
 
-@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("by", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_run_that_is_asked_to_end_goes_on_from_its_stored_step(
     tmp_path: Path, trouble: Path, typed: Typed, by: signal.Signals
 ) -> None:
@@ -411,7 +368,9 @@ def test_a_launch_that_is_asked_to_end_stores_its_states(
 ) -> None:
     """Row 16, with Ray in the same process group as a terminal has it."""
     (home / "long.yaml").write_text(LONG)
-    started = Started.of(home, trouble, tmp_path, "launch", "long.yaml", "--tracking-uri", default_uri(home), "--json")
+    started = Started.of(
+        home, trouble, tmp_path, "launch", "long.yaml", "--trials", "5", "--tracking-uri", default_uri(home), "--json"
+    )
     started.wait_for_attempts(3)
     time.sleep(0.3)
     begun = time.monotonic()

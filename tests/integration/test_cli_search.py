@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from command_line import Said, Typed
 from real_mlflow import MLFLOW_WARNINGS
-from real_search import SMALL, environment, troubles
+from real_search import SMALL, environment, outcome_of
+from simulated_search import Simulation
 
+from prune_search.searches import Outcome
 from prune_search.tracking.store import default_uri
 from prune_search.trial.records import read_search
 
@@ -27,13 +29,6 @@ any:
 - {{preset: random, mask: {{sparsity: {{hole: uniform, low: 0.5, high: 0.9}}}}}}
 search: {{trials: 3, concurrency: 2}}
 """
-
-
-@pytest.fixture(scope="module")
-def known(trouble: Path) -> Iterator[None]:
-    """Ray runs, and the criteria that make trouble are known."""
-    with troubles():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -76,43 +71,64 @@ def test_launch_ends_with_the_leaderboard_and_what_can_be_typed_next(launched: t
     assert "Warning" not in said.err
 
 
-def test_launch_as_json_is_one_object(known: None, typed: Typed, tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(SPACE)
-    # Tracking in a file elsewhere, as it was typed relative to the working directory.
-    said = typed("launch", str(tmp_path / "tiny.yaml"), "--name", "first", "--trials", "2", "--seed", "7", "--json")
+def test_launch_as_json_is_one_object(
+    trouble: Path, launched: tuple[Path, Said], store: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is trained is stored already, by the search of the terminal."""
+    home, _ = launched
+    monkeypatch.chdir(home)
+    words = ["launch", "tiny.yaml", "--set", "search.seed=4", "--trials", "2", "--concurrency", "1", "--json"]
+    said = typed(*words, "--name", "second", "--tracking-uri", "sqlite:///my store/mlflow.db")
     assert said.code == 0
     data = json.loads(said.out)
     assert set(data) >= {
         *("name", "storage", "tracking_uri", "experiment", "parent_run_id", "trials", "best", "pareto"),
         *("steps_trained", "steps_saved", "wall_s"),
     }
-    assert data["name"] == "first"
-    assert data["storage"] == str(tmp_path)
-    assert data["tracking_uri"] == default_uri(tmp_path)
-    assert data["experiment"] == "digits/mlp"
+    assert (data["name"], data["storage"]) == ("second", str(store))
+    assert data["tracking_uri"] == default_uri(home / "my store")
+    assert data["experiment"] == read_search(store / "searches/second").definition["experiment"]
     assert data["trials"] == {"completed": 2, "stopped": 0, "failed": 0, "duplicates": 0}
     assert set(data["best"]) >= {"key", "paradigm", "metrics"}
     assert data["best"]["key"] in {trial["key"] for trial in data["pareto"]}
-    assert data["steps_trained"] > 0
+    first, second = (read_search(store / "searches" / name) for name in ("tiny", "second"))
+    for trial in second.numbered():
+        assert outcome_of(trial)["result"] == outcome_of(first.trials[trial.id])["result"]
+    numbered = [trial.ended.data for trial in second.numbered() if trial.ended is not None]
+    assert sum(ended["steps_trained"] for ended in numbered) == 0
+    assert sum(ended["steps_saved"] for ended in numbered) == 2 * 27
 
-    said = typed("launch", str(tmp_path / "tiny.yaml"), "--name", "first")
+    said = typed(*words, "--name", "second")
     assert (said.code, said.out) == (2, "")
-    assert "prune-search resume first" in said.err
+    assert "prune-search resume second" in said.err
     # A search that is over is resumed to the same end.
-    assert json.loads(typed("resume", "first", "--json").out)["trials"] == data["trials"]
+    assert json.loads(typed("resume", "second", "--json").out)["trials"] == data["trials"]
 
 
-def test_where_no_trial_completes_the_exit_code_says_so(known: None, typed: Typed, tmp_path: Path) -> None:
-    broken = SPACE.replace("preset: snip, mask: {", "preset: snip, mask: {criterion: broken, ")
-    broken = broken.replace("preset: random, mask: {", "preset: random, mask: {criterion: broken, ")
-    (tmp_path / "broken.yaml").write_text(broken)
-    said = typed("launch", str(tmp_path / "broken.yaml"), "--set", "search.controls=false", "--json")
-    assert said.code == 3
-    data = json.loads(said.out)
-    assert data["trials"]["failed"] == 3
-    assert data["best"] is None
-    said = typed("status", "broken")
-    assert "ValueError: this criterion is broken" in said.out
+REPEATED = """\
+preset: snip
+mask: {sparsity: {hole: choice, of: [0.5, 0.6]}}
+search: {sampler: random, trials: 4, concurrency: 2, controls: false, seed: 2}
+"""
+
+
+def test_the_exit_code_says_whether_a_trial_completed_or_a_signal_came(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from prune_search.cli.launch import finish
+
+    failing = Simulation.begin(tmp_path / "failing", REPEATED, figures=lambda trial: None).run()
+    outcome = Outcome(failing, None, 0, "run", 12.0)
+    assert outcome.as_data()["trials"] == {"completed": 0, "stopped": 0, "failed": 2, "duplicates": 2}
+    assert finish(outcome, None, as_json=True) == 3
+    assert json.loads(capsys.readouterr().out)["best"] is None
+    assert finish(outcome, None, as_json=False) == 3
+    assert "no trial has completed" in capsys.readouterr().out
+    ended = Simulation.begin(tmp_path / "ended", REPEATED).run()
+    assert finish(Outcome(ended, None, 3, "run", 12.0), tmp_path / "ended", as_json=False) == 0
+    assert f"(3 records): prune-search sync simulated --storage {tmp_path / 'ended'}\n" in capsys.readouterr().err
+    assert finish(Outcome(ended, signal.SIGINT, 0, "run", 12.0), None, as_json=False) == 130
+    assert "Go on with: prune-search resume simulated\n" in capsys.readouterr().err
 
 
 def test_status_list_compare_and_delete_of_a_search(store: Path, typed: Typed) -> None:
@@ -143,7 +159,7 @@ def test_export_as_json_and_with_seeds(store: Path, typed: Typed) -> None:
     data = json.loads(said.out)
     assert data["folder"] == str(store / "best")
     names = {path.name for path in (store / "best").iterdir()}
-    assert names == {"recipe.yaml", "model.safetensors", "masks.safetensors", "metrics.json", "README.md"}
+    assert names >= {"recipe.yaml", "model.safetensors", "masks.safetensors", "metrics.json", "README.md"}
     card = (store / "best" / "README.md").read_text()
     assert "prune-search run" in card
     assert "±" in card

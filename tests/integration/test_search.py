@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from real_mlflow import MLFLOW_WARNINGS, Kept, kept_runs
-from real_search import LATE, MIXED, SMALL, environment, outcomes, statuses, troubles
+from real_search import LATE, MIXED, SMALL, environment, outcomes, troubles
 
 import prune_search
 from prune_search import Options, Where
@@ -155,15 +155,6 @@ def test_a_reproducible_search_is_the_same_however_its_trials_are_timed(
     assert other.as_data()["steps_trained"] > 0
 
 
-def test_what_is_stored_is_not_trained_again(mixed: Outcome, searches: Searches) -> None:
-    again = searches.launch(MIXED, "again")
-    # Where nothing is trained, nothing is measured on the way.
-    assert outcomes(again.records, "measured") == outcomes(mixed.records, "measured")
-    data = again.as_data()
-    assert data["steps_trained"] == 0
-    assert data["steps_saved"] == mixed.as_data()["steps_saved"] + mixed.as_data()["steps_trained"]
-
-
 def test_an_export_runs_again_to_the_same_bits_in_another_process(
     mixed: Outcome, searches: Searches, trouble: Path, tmp_path: Path
 ) -> None:
@@ -264,23 +255,6 @@ def test_a_scheduler_stops_what_is_behind(searches: Searches) -> None:
     assert worst.ended.data["steps_trained"] == 9
     assert worst.measured[-1].data["step"] == 9
     assert kept(outcome.records)[worst.id].status == "FINISHED"
-
-
-MET = f"""\
-{SMALL}
-preset: random
-mask: {{sparsity: {{hole: uniform, low: 0.1, high: 0.5}}}}
-search: {{trials: 50, concurrency: 2, stop_when_met: true, constraints: [val/accuracy >= dense - 80%]}}
-"""
-
-
-def test_a_search_ends_early_once_its_constraints_are_met(searches: Searches) -> None:
-    outcome = searches.launch(MET, "met")
-    trials = outcome.records.numbered()
-    assert 1 <= len(trials) <= 3
-    assert statuses(outcome.records) == ["completed"] * len(trials)
-    assert outcome.as_data()["constraints_met"]
-    assert len(outcome.records.controls()) == 3
 
 
 def test_a_time_budget_ends_the_proposals(searches: Searches) -> None:
