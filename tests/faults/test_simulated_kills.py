@@ -1,0 +1,64 @@
+"""Row 1 of the fault table on the simulator: the driver and its workers are killed at any write of the ledger."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from real_search import outcomes
+from simulated_search import Simulation
+
+from prune_search.training import atomic
+from prune_search.trial import records as ledger
+from prune_search.trial.records import SearchRecords, read_search
+
+pytestmark = pytest.mark.faults
+
+SEEDS = [*range(5), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(5, 50))]
+
+
+class Killed(BaseException):
+    """Nobody catches it, as nobody catches SIGKILL."""
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> SearchRecords:
+    return Simulation.begin(tmp_path_factory.mktemp("unbroken")).run()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_search_that_is_killed_again_and_again_ends_as_the_unbroken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: SearchRecords, seed: int
+) -> None:
+    draw = random.Random(seed)
+    simulation = Simulation.begin(tmp_path, seed=seed)
+    put_file, left = atomic.put_file, 0
+
+    def put_or_die(path: Path, data: bytes, *, lasting: bool = True) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0 and draw.random() < 0.5:
+            # Half-way: a name that nobody reads.
+            path.with_name(f".tmp-1-{seed:016x}").write_bytes(data[: len(data) // 2])
+            raise Killed
+        put_file(path, data, lasting=lasting)
+        if left == 0:
+            raise Killed
+
+    monkeypatch.setattr(ledger, "put_file", put_or_die)
+    kills = 0
+    while True:
+        left = draw.randint(1, 40)
+        simulation.seed = draw.randrange(1000)
+        try:
+            simulation.run()
+            break
+        except Killed:
+            kills += 1
+    assert kills >= 1
+    records = read_search(simulation.folder)
+    assert outcomes(records) == outcomes(unbroken)
+    for trial in records.trials.values():
+        places = [(record.data["round"], record.data["step"]) for record in trial.measured]
+        assert len(places) == len(set(places))
