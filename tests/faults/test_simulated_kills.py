@@ -10,7 +10,6 @@ from real_search import outcomes
 from simulated_search import Simulation
 
 from prune_search.training import atomic
-from prune_search.trial import records as ledger
 from prune_search.trial.records import SearchRecords, read_search
 
 pytestmark = pytest.mark.faults
@@ -46,7 +45,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_the_unbroken_one(
         if left == 0:
             raise Killed
 
-    monkeypatch.setattr(ledger, "put_file", put_or_die)
+    monkeypatch.setattr("prune_search.trial.records.put_file", put_or_die)
     kills = 0
     while True:
         left = draw.randint(1, 40)

@@ -123,9 +123,8 @@ def test_a_grid_ends_where_it_has_no_further_point(tmp_path: Path) -> None:
 
 
 def test_nothing_is_proposed_after_the_time_budget(tmp_path: Path) -> None:
-    simulation = Simulation.begin(tmp_path, SMALL)
+    simulation = Simulation.begin(tmp_path, SMALL.replace("seed: 5", "seed: 5, time_budget: 0.000001"))
     agenda = Agenda.open(simulation.folder, simulation.space, known_epoch, lambda: False)
-    agenda.deadline = 0.0
     first = agenda.next()
     assert isinstance(first, TrialRecords)
     assert first.id == "control-dense"
