@@ -60,8 +60,15 @@ TRANSFORMS = Axis(
     "weights.transform",
     ("prune_search.pruning.transforms",),
     # place: "transform" (sees the mask), "prepare" (runs before there is one) or "both". trains: it takes steps.
-    # redraws: it needs an initializer that draws.
-    {"place": "transform", "trains": False, "needs_data": False, "granularities": None, "redraws": False},
+    # length: from (epoch, penalty, **options) to its iterations, at most. redraws: it needs an initializer that draws.
+    {
+        "place": "transform",
+        "trains": False,
+        "length": None,
+        "needs_data": False,
+        "granularities": None,
+        "redraws": False,
+    },
 )
 DYNAMICS = Axis(
     "dynamics",

@@ -109,6 +109,7 @@ class Stretch:
         vault: where its states lie.
         asked: steps that will be asked for, stored on the way.
         grid: whether states between are kept for later searches.
+        place: where it stands in its recipe, for the ledger.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Stretch:
     vault: Vault
     asked: tuple[int, ...] = ()
     grid: bool = False
+    place: str = ""
     _known: dict[int, State] = field(default_factory=dict)
     _ended: int | None = None
 

@@ -6,7 +6,7 @@ a beginning share its stored states, and a round that is stored is not computed 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -14,24 +14,24 @@ from typing import Any
 
 from torch import Tensor
 
-from prune_search.pruning.counts import keep_share
 from prune_search.pruning.finding import MaskRule, find_mask, with_control
 from prune_search.pruning.keeper import MaskKeeper, masks_of
 from prune_search.pruning.masks import MaskSet
 from prune_search.pruning.setting import Moving, Phase, Setting
 from prune_search.recipe import axes
 from prune_search.recipe.clock import train_rate
-from prune_search.recipe.recipe import Named, digest_of
+from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import prunable_weights
 from prune_search.training.loop import Course
 from prune_search.training.stretch import MODEL, Stretch, Vault, load_model, model_tensors
 from prune_search.trial.bench import Bench
+from prune_search.trial.branch import Adjustment, Branch, RoundBranch, Vertex, branch_of
 from prune_search.trial.evidence import evidence
 
 Tensors = Mapping[str, Tensor]
 
 
-def first_trajectory(bench: Bench, vault: Vault) -> Stretch:
+def first_trajectory(bench: Bench, vault: Vault, branch: Branch) -> Stretch:
     """Training from w(0), as far as k1 and k2 ask."""
     line = bench.timeline
 
@@ -39,12 +39,25 @@ def first_trajectory(bench: Bench, vault: Vault) -> Stretch:
         optimizer = bench.optimizer(bench.recipe.optimizer)
         return Course(optimizer, bench.feed(), 0, train_rate(bench.recipe, line.epoch), ())
 
-    asked = {line.k1, line.trained} | ({line.k2} if line.k2 is not None else set())
-    # With train.from the given weights are w(K): a stretch of no steps that begins where it ends.
-    total = 0 if "from" in bench.recipe.train else line.total
+    asked = {line.k1} | ({line.k2} if line.k2 is not None else set())
     begin = bench.start
+    return _stretch(bench, vault, "train", branch.train, (lambda: begin, course), asked, grid=True)
+
+
+def _stretch(
+    bench: Bench,
+    vault: Vault,
+    name: str,
+    vertex: Vertex,
+    how: tuple[Callable[[], Tensors], Callable[[], Course]],
+    asked: Collection[int] = (),
+    grid: bool = False,
+) -> Stretch:
+    """A vertex as a stretch of this trial's network; `how` is where it begins and how it is trained."""
+    begin, course = how
+    wanted = tuple(sorted({*asked, vertex.needed}))
     return Stretch(
-        "train", bench.root(), total, lambda: begin, course, bench.network, vault, tuple(sorted(asked)), True
+        name, vertex.address, vertex.steps, begin, course, bench.network, vault, wanted, grid, place=vertex.place
     )
 
 
@@ -55,7 +68,7 @@ class Round:
     Attributes:
         bench: the recipe, the data and the network.
         vault: where states are stored.
-        number: r, from 1.
+        branch: the round's addresses.
         first: trajectory 1.
         source: the current trajectory, on which the mask is found.
         before: the round before, or None.
@@ -63,19 +76,24 @@ class Round:
 
     bench: Bench
     vault: Vault
-    number: int
+    branch: RoundBranch
     first: Stretch
     source: Stretch
     before: Round | None
 
     @property
-    def last(self) -> bool:
-        return self.number == self.bench.recipe.rounds
+    def number(self) -> int:
+        """r, from 1."""
+        return self.branch.number
 
-    @cached_property
+    @property
     def share(self) -> Decimal:
         """Kept share of the units in scope that this round asks for."""
-        return keep_share(self.bench.recipe.mask["sparsity"], self.number, self.bench.recipe.rounds)
+        return self.branch.share
+
+    @property
+    def last(self) -> bool:
+        return self.number == self.bench.recipe.rounds
 
     @cached_property
     def rule(self) -> MaskRule:
@@ -99,23 +117,19 @@ class Round:
         )
         return tuple(name for name in names if name != left_out)
 
-    @property
-    def _k1(self) -> int:
-        return self.bench.timeline.k1 if self.number == 1 else self.source.total
-
     def _source_state(self) -> Tensors:
-        at = self.source.end() if self.bench.recipe.mask["at"] == "end" else self.source.at(self._k1)
-        return at.tensors
+        if self.bench.recipe.mask["at"] == "end" or self.number > 1:
+            return self.source.end().tensors
+        return self.source.at(self.bench.timeline.k1).tensors
 
     # --- mask.prepare -------------------------------------------------------------------------------------------
 
     @cached_property
-    def prepared(self) -> tuple[Stretch, Decimal] | None:
-        """The stretch of ``mask.prepare``, and the penalty that it leaves on every weight."""
-        if "prepare" not in self.bench.recipe.mask:
+    def prepared(self) -> Stretch | None:
+        """The stretch of ``mask.prepare``."""
+        if self.branch.prepare is None:
             return None
         named = Named.of(axes.TRANSFORMS, self.bench.recipe.mask["prepare"])
-        address = digest_of({"kind": "prepare", "source": self.source.address, "at": self._k1, "entry": named.written})
 
         def phase() -> Phase:
             return self._phase(named, "mask.prepare", None, Decimal(0))
@@ -123,8 +137,7 @@ class Round:
         def begin() -> Tensors:
             return _model_only(self._source_state())
 
-        stretch = self._phase_stretch("prepare", address, (phase().total, phase), begin, "mask.prepare")
-        return stretch, Decimal(repr(named.options["until"])) if "until" in named.options else Decimal(0)
+        return self._phase_stretch("prepare", self.branch.prepare, phase, begin, "mask.prepare")
 
     def _phase(self, named: Named, place: str, masks: MaskSet | None, penalty: Decimal) -> Phase:
         phase: Phase = named.entry(axes.TRANSFORMS).make(self._setting(place, masks, penalty), **named.options)
@@ -145,10 +158,8 @@ class Round:
         )
 
     def _phase_stretch(
-        self, name: str, address: str, phase: tuple[int, Callable[[], Phase]], begin: Any, place: str
+        self, name: str, vertex: Vertex, make: Callable[[], Phase], begin: Callable[[], Tensors], place: str
     ) -> Stretch:
-        total, make = phase
-
         def course() -> Course:
             made = make()
             optimizer = self.bench.optimizer(made.optimizer)
@@ -158,26 +169,17 @@ class Round:
                 hooks.append(MaskKeeper(self.bench.model, self.before.masks, optimizer).hook())
             return Course(optimizer, self.bench.feed(place, self.number), 0, made.rate, hooks)
 
-        label = f"{name} (round {self.number})" if self.bench.recipe.rounds > 1 else name
-        return Stretch(label, address, total, begin, course, self.bench.network, self.vault, (total,))
+        return _stretch(self.bench, self.vault, self._label(name), vertex, (begin, course))
+
+    def _label(self, name: str) -> str:
+        return f"{name} (round {self.number})" if self.bench.recipe.rounds > 1 else name
 
     # --- f1 -----------------------------------------------------------------------------------------------------
 
     @cached_property
-    def mask_address(self) -> str:
-        """Everything that the mask depends on."""
-        mask = self.bench.recipe.mask
-        parts = {key: mask[key] for key in ("criterion", "score", "scope", "granularity")}
-        parts["control"] = self.rule.control.written if self.rule.control else None
-        prepared = self.prepared[0].address if self.prepared else None
-        previous = self.before.mask_address if self.before else None
-        source = {"kind": "mask", "source": self.source.address, "at": self._k1, "prepared": prepared}
-        return digest_of({**source, "mask": parts, "share": str(self.share), "previous": previous})
-
-    @cached_property
     def found(self) -> MaskSet:
         """f1: the mask that is found on w(k1)."""
-        state = self.prepared[0].end().tensors if self.prepared else self._source_state()
+        state = self.prepared.end().tensors if self.prepared else self._source_state()
         load_model(self.bench.model, state)
         previous = (self.before.masks, self.before.share) if self.before else None
         return find_mask(self.bench.model, self.rule, self.share, previous, evidence(self.bench, self.number))
@@ -188,34 +190,28 @@ class Round:
         """w(k2)."""
         at = self.bench.recipe.weights["at"]
         if at == "prepared" and self.prepared is not None:
-            return self.prepared[0].end().tensors
+            return self.prepared.end().tensors
         if at == "end":
             return self.source.end().tensors
         line = self.bench.timeline
         return self.first.at(line.k1 if line.k2 is None else line.k2).tensors
 
     @cached_property
-    def _transformed(self) -> tuple[str, Any]:
-        """(address, lazily the weights) of f2(w(k2), m), before the mask is applied."""
-        at = self.bench.recipe.weights["at"]
-        place = self.source.address if at == "end" else f"{self.first.address}@{self.bench.timeline.k2}"
-        if at == "prepared" and self.prepared is not None:
-            place = self.prepared[0].address
-        address = digest_of({"kind": "weights", "mask": self.mask_address, "from": place})
-        weights: Any = self._weights
-        penalty = self.prepared[1] if self.prepared and at == "prepared" else Decimal(0)
-        for index, named in enumerate(self.bench.recipe.transforms):
-            path = f"weights.transform.{index}"
-            parts = {"kind": "transform", "from": address, "entry": named.written, "round": self.number}
-            address = digest_of({**parts, "init": self.bench.recipe.train["init"], "place": path})
-            weights = self._next(named, path, address, weights, penalty)
-        return address, weights
+    def _transformed(self) -> Callable[[], Tensors]:
+        """Lazily the weights f2(w(k2), m), before the mask is applied."""
+        weights: Callable[[], Tensors] = self._weights
+        for item in self.branch.adjustments:
+            weights = self._next(item, weights)
+        return weights
 
-    def _next(self, named: Named, path: str, address: str, weights: Any, penalty: Decimal) -> Any:
-        if named.entry(axes.TRANSFORMS).facts["trains"]:
-            total = self._phase(named, path, None, penalty).total
-            phase = (total, lambda: self._phase(named, path, self.found, penalty))
-            stretch = self._phase_stretch(named.name, address, phase, lambda: _model_only(weights()), path)
+    def _next(self, item: Adjustment, weights: Callable[[], Tensors]) -> Callable[[], Tensors]:
+        named, path = item.named, item.path
+        if item.vertex is not None:
+
+            def phase() -> Phase:
+                return self._phase(named, path, self.found, item.penalty)
+
+            stretch = self._phase_stretch(named.name, item.vertex, phase, lambda: _model_only(weights()), path)
             self._phases.append(stretch)
             return lambda: stretch.end().tensors
 
@@ -233,7 +229,7 @@ class Round:
 
     def _pruned(self, masks: MaskSet) -> Tensors:
         """w' = m ⊙ f2(w(k2), m)."""
-        load_model(self.bench.model, self._transformed[1]())
+        load_model(self.bench.model, self._transformed())
         masks.apply(self.bench.model)
         return model_tensors(self.bench.model)
 
@@ -242,35 +238,18 @@ class Round:
     @cached_property
     def retraining(self) -> Stretch:
         """f3, or a stretch of no steps where there is none."""
-        return self._retraining("retrain", self._transformed[0], self.moves)
+        return self._retraining("retrain", self.branch.retrain, self.moves)
 
     @cached_property
     def controlled(self) -> Stretch | None:
         """With dynamics and a control: a static mask of the moved mask's final counts, trained from w(k2)."""
-        if not (self.moves and self.last and "control" in self.bench.recipe.mask):
+        if self.branch.control is None:
             return None
-        parts = {"kind": "control", "moved": self.retraining.address, "control": self.bench.recipe.mask["control"]}
-        return self._retraining("retrain (control)", digest_of(parts), False)
+        return self._retraining("retrain (control)", self.branch.control, False)
 
-    def _retraining(self, name: str, address: str, moves: bool) -> Stretch:
-        bench, line, retrain = self.bench, self.bench.timeline, self.bench.recipe.retrain or {}
-        parts = {key: value for key, value in retrain.items() if key not in ("steps", "until", "dynamics")}
-        if moves:
-            parts["dynamics"] = retrain["dynamics"]
-            parts["share"] = str(self.share)
-        # The clock's schedule is in the root's address; places on it are resolved.
-        parts.update(steps=line.retrain_steps, clock=line.clock if line.clock is not None else parts.get("clock"))
-        label = f"{name} (round {self.number})" if bench.recipe.rounds > 1 else name
-        return Stretch(
-            label,
-            digest_of({"kind": "retrain", "from": address, "retrain": parts, "first": self.first.address}),
-            line.retrain_steps,
-            lambda: self._retrain_start(moves),
-            lambda: self._retrain_course(moves),
-            bench.network,
-            self.vault,
-            (line.retrain_steps,),
-        )
+    def _retraining(self, name: str, vertex: Vertex, moves: bool) -> Stretch:
+        how = (lambda: self._retrain_start(moves), lambda: self._retrain_course(moves))
+        return _stretch(self.bench, self.vault, self._label(name), vertex, how)
 
     def _static_masks(self, moves: bool) -> MaskSet:
         """The mask that the retraining starts with."""
@@ -337,7 +316,7 @@ class Round:
         _ = self._transformed
         steps = self.retraining.length + (self.controlled.length if self.controlled else 0)
         if self.prepared is not None:
-            steps += self.prepared[0].known_length()
+            steps += self.prepared.known_length()
         return steps + sum(stretch.known_length() for stretch in self._phases)
 
 
@@ -348,11 +327,12 @@ def _model_only(tensors: Tensors) -> Tensors:
 
 def rounds_of(bench: Bench, vault: Vault) -> tuple[Stretch, list[Round]]:
     """Trajectory 1 and the rounds of a recipe. Nothing is trained yet."""
-    first = first_trajectory(bench, vault)
+    branch = branch_of(bench.recipe, bench.timeline, bench.root())
+    first = first_trajectory(bench, vault, branch)
     rounds: list[Round] = []
     source, before = first, None
-    for number in range(1, bench.recipe.rounds + 1):
-        before = Round(bench, vault, number, first, source, before)
+    for addresses in branch.rounds:
+        before = Round(bench, vault, addresses, first, source, before)
         rounds.append(before)
         source = before.retraining
     return first, rounds

@@ -58,7 +58,7 @@ def test_the_penalty_shrinks_what_goes_so_that_removing_it_changes_little(bench_
     options = {"step": 5.0, "every": "1it", "ceiling": 50.0, "stabilise": "60it", "optimizer": {"lr": 0.005}}
     bench = bench_of({**blocks("greg-1", retrain="none"), "weights": {"at": "end", "transform": [growing(**options)]}})
     first, (item,) = rounds(bench)
-    _, weights = item._transformed
+    weights = item._transformed
     grown, plain = weights(), first.end().tensors
     gone = {name: ~mask for name, mask in item.found.items() if not bool(mask.all())}
     inputs = bench.data.validation.inputs
@@ -95,7 +95,7 @@ def test_what_an_earlier_round_removed_stays_removed_while_a_phase_trains(bench_
     if preset == "greg-1":
         raw["weights"]["at"] = "4it"
     _, chain = rounds(bench_of(raw))
-    stretches = [chain[1].prepared[0]] if chain[1].prepared else []
+    stretches = [chain[1].prepared] if chain[1].prepared else []
     _ = chain[1].result
     for stretch in (*stretches, *chain[1]._phases):
         end = stretch.end().tensors

@@ -194,8 +194,28 @@ def _phase(setting: Setting, total: int, options: Mapping[str, Any], hooks: Any)
     return Phase(total, optimizer, rate_of(schedule, base_rate(optimizer), total, setting.feed().epoch), hooks)
 
 
-def _iterations(length: str, setting: Setting, total: int = 0) -> int:
-    return Step.parse(length).resolve(total, setting.feed().epoch)
+def _iterations(length: str, epoch: int) -> int:
+    return Step.parse(length).resolve(0, epoch)
+
+
+def _growth(epoch: int, penalty: Decimal, options: Mapping[str, Any]) -> Ramp:
+    """How a growing penalty grows from where it stands."""
+    every = max(1, _iterations(options["every"], epoch))
+    return Ramp(penalty, Decimal(repr(options["step"])), every, Decimal(repr(options["ceiling"])))
+
+
+def _growth_length(epoch: int, penalty: Decimal, **options: Any) -> int:
+    return _growth(epoch, penalty, options).iterations + _iterations(options["stabilise"], epoch)
+
+
+def _rise(epoch: int, options: Mapping[str, Any]) -> Ramp:
+    """How the penalty on every weight rises."""
+    every = max(1, _iterations(options["every"], epoch))
+    return Ramp(Decimal(0), Decimal(repr(options["step"])), every, Decimal(repr(options["until"])))
+
+
+def _rise_length(epoch: int, penalty: Decimal, **options: Any) -> int:
+    return _rise(epoch, options).iterations
 
 
 @TRANSFORMS.register(
@@ -213,13 +233,14 @@ def _iterations(length: str, setting: Setting, total: int = 0) -> int:
         "schedule": _SHARED["schedule"],
     },
     trains=True,
+    length=_growth_length,
     needs_data=True,
 )
 def growing_penalty(setting: Setting, **options: Any) -> Phase:
     """The update and stabilise stages of GReg, after ``mask.prepare`` the second half of GReg-2."""
-    every = max(1, _iterations(options["every"], setting))
-    ramp = Ramp(setting.penalty, Decimal(repr(options["step"])), every, Decimal(repr(options["ceiling"])))
-    stabilise = _iterations(options["stabilise"], setting)
+    epoch = setting.feed().epoch
+    ramp = _growth(epoch, setting.penalty, options)
+    stabilise = _iterations(options["stabilise"], epoch)
     structured = setting.rule.granularity.entry(_granularities()).facts["structured"]
 
     def hooks() -> list[Hook]:
@@ -254,12 +275,12 @@ def _granularities() -> Any:
     },
     place="prepare",
     trains=True,
+    length=_rise_length,
     needs_data=True,
 )
 def rising_penalty(setting: Setting, **options: Any) -> Phase:
     """The same penalty on every weight of the layers that take part."""
-    every = max(1, _iterations(options["every"], setting))
-    ramp = Ramp(Decimal(0), Decimal(repr(options["step"])), every, Decimal(repr(options["until"])))
+    ramp = _rise(setting.feed().epoch, options)
 
     def hooks() -> list[Hook]:
         from prune_search.training.loop import Hook
@@ -268,7 +289,7 @@ def rising_penalty(setting: Setting, **options: Any) -> Phase:
         penalty = Penalty(parameters)
 
         def before_step(step: int) -> None:
-            if step % every == 0 or not penalty.values:
+            if step % ramp.every == 0 or not penalty.values:
                 for name in setting.layers:
                     everything = torch.ones(parameters[name].shape, dtype=torch.bool)
                     penalty.set(name, everything, float(ramp.at(step)), 0.0)
