@@ -68,6 +68,9 @@ class Bar:
         if not self.console.is_terminal:
             self.console.print(f"round {result.number}: {self.note.strip()}", highlight=False)
 
+    def reached(self, place: str, step: int) -> None:
+        """Nothing is drawn."""
+
 
 @contextlib.contextmanager
 def watching(quiet: bool) -> Iterator[Sink]:

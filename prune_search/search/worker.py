@@ -24,19 +24,23 @@ from prune_search.search.schedulers import Maturity, make_judge
 from prune_search.training.atomic import StorageError
 from prune_search.trial.errors import TrialError
 from prune_search.trial.ranking import Goals
-from prune_search.trial.records import TRIALS, Recorder, read_search, read_trial
+from prune_search.trial.records import TRIALS, Progress, Recorder, read_search, read_trial
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from prune_search.tasks.data import DataSet
+    from prune_search.training.stretch import Claims, Steps
     from prune_search.trial.bench import Code
     from prune_search.trial.result import Result, RoundResult
     from prune_search.trial.sink import Observation
 
 STOP_FILE = "stop"
+# Where the states of trials lie that share nothing.
+UNSHARED = "unshared"
 LOOK_EVERY_S = 0.5
 MOST_OBSERVATIONS = 25
+PROGRESS_EVERY_S = 1.0
 # A data set can be large, and user code slow to import.
 START_S = 300.0
 
@@ -55,6 +59,8 @@ class Job:
         device: ``auto``, ``cpu`` …
         block: the search block, with its scheduler; None where nothing may stop the trial.
         heartbeat_s: a worker that makes no step for so long ends itself, and is started again.
+        stops: steps of trajectory 1 that other trials can ask for.
+        sharing: whether what is trained is shared with other trials.
     """
 
     search: str
@@ -66,6 +72,8 @@ class Job:
     device: str
     block: Mapping[str, Any] | None
     heartbeat_s: float
+    stops: tuple[int, ...] = ()
+    sharing: bool = True
 
     def as_config(self) -> dict[str, Any]:
         """As Tune's config."""
@@ -121,23 +129,21 @@ class LedgerSink:
         court: says where to measure, and whether the trial is stopped there; None where nothing is stopped.
         heartbeat_s: see `Job`.
         rounds: of the trial; nothing is stopped after the last.
+        steps: the trial's account, which training writes up.
     """
 
-    def __init__(
-        self,
-        recorder: Recorder,
-        court: Court | None,
-        heartbeat_s: float,
-        rounds: int = 1,
-    ) -> None:
+    def __init__(self, recorder: Recorder, court: Court | None, heartbeat_s: float, rounds: int, steps: Steps) -> None:
         self.rounds = rounds
         self.recorder = recorder
-        self.trained = self.needed = 0
+        self.account = steps
+        self.needed = self.shared = 0
+        self.places: dict[str, int] = {}
+        self.lacks: tuple[str, int] | None = None
         self.training_s = 0.0
         self._mark = time.monotonic()
         self.court = court
         self.heartbeat_s = heartbeat_s
-        self.beaten = 0.0
+        self.beaten = self.told = 0.0
         self._wait(max(heartbeat_s, START_S))
 
     def beat(self) -> None:
@@ -162,10 +168,33 @@ class LedgerSink:
 
     def step(self, step: int, total: int, loss: Tensor) -> None:
         """A step is done."""
-        self.trained += 1
         self.training_s += time.monotonic() - self._mark
         self.beat()
+        if time.monotonic() - self.told > PROGRESS_EVERY_S:
+            self.tell()
         self._mark = time.monotonic()
+
+    def reached(self, place: str, step: int) -> None:
+        """A state is there that others can ask for, and may wait for."""
+        if step > self.places.get(place, -1):
+            self.places[place] = step
+            self.shared = self.account.trained
+            self.tell()
+
+    def lacking(self, address: str, step: int) -> None:
+        """The trial waits for what somebody else trains."""
+        self.lacks = (address, step)
+        self.tell()
+
+    def tell(self) -> None:
+        """Write down how far the attempt is."""
+        self.told = time.monotonic()
+        done = self.account
+        self.recorder.progress(
+            Progress(
+                done.trained, done.replayed, done.repeated, done.stored, self.shared, dict(self.places), self.lacks
+            )
+        )
 
     def observe_at(self, total: int, epoch: int, settled: int) -> Collection[int]:
         """Once an epoch, at most so many times, and where the judge wants it."""
@@ -200,18 +229,24 @@ class LedgerSink:
 
     def steps(self, result: Result | None) -> dict[str, int]:
         """What was trained, and what stored states spared; of a trial without a result, up to its last measurement."""
-        trained, saved = result.steps[:2] if result is not None else (self.trained, max(0, self.needed - self.trained))
+        trained = self.account.trained
+        saved = result.steps[1] if result is not None else max(0, self.needed - trained)
         return {"steps_trained": trained, "steps_saved": saved}
 
 
-def run_job(job: Job) -> str:
+def run_job(job: Job, claims: Callable[[], Claims] | None = None) -> str:
     """Run a trial to its end, and write how it ended.
 
     What a retry cannot cure (a NaN loss, a wrong shape, an error in the user's code) ends the trial as failed; where
     the process dies, or its records cannot be written, Tune starts the trial again.
 
+    Args:
+        job: the trial.
+        claims: makes who says who trains which stretch; None where nobody else trains on the storage.
+
     Returns:
-        completed, stopped, failed, or preempted where the search was asked to stop.
+        completed, stopped, failed; preempted where the search was asked to stop; lacking where somebody else trains
+        what it needs, so that it comes again later.
 
     Raises:
         StorageError: a record could not be written.
@@ -224,6 +259,7 @@ def run_job(job: Job) -> str:
     # Seconds in a new process, and no sign of one that hangs: the heartbeat begins after it.
     importlib.import_module("prune_search.search.warm")
     from prune_search.training.loop import PreemptedError
+    from prune_search.training.stretch import LackingError, Steps
 
     recorder = Recorder(folder, job.trial, len(before.attempts) + 1)
     recorder.write("started", {"host": socket.gethostname(), "pid": os.getpid(), "node": ""})
@@ -231,12 +267,16 @@ def run_job(job: Job) -> str:
     result: Result | None = None
     error: dict[str, str] | None = None
     status = "completed"
-    sink = LedgerSink(recorder, _court(job), job.heartbeat_s, job.recipe["rounds"])
+    sink = LedgerSink(recorder, _court(job), job.heartbeat_s, job.recipe["rounds"], Steps())
     try:
         with _watchdog():
-            result = _run(job, sink)
+            result = _run(job, sink, claims)
     except PreemptedError:
+        sink.tell()
         return "preempted"
+    except LackingError as lack:
+        sink.lacking(lack.address, lack.step)
+        return "lacking"
     except StorageError:
         raise
     except _Stopped:
@@ -247,6 +287,7 @@ def run_job(job: Job) -> str:
         status, error = "failed", {"kind": "user", "message": "; ".join(str(problem) for problem in failure.problems)}
     except Exception as failure:  # noqa: BLE001 - whatever the trial's code raises fails this trial, and no other
         status, error = "failed", {"kind": type(failure).__name__, "message": str(failure)[:2000]}
+    sink.tell()
     recorder.write(
         "ended",
         {
@@ -269,11 +310,11 @@ def _watchdog() -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _run(job: Job, sink: LedgerSink) -> Result:
+def _run(job: Job, sink: LedgerSink, claims: Callable[[], Claims] | None) -> Result:
     from prune_search.recipe.schema import BLOCKS
     from prune_search.training.environment import pick_device
     from prune_search.trial.bench import Code, prepare
-    from prune_search.trial.run import run_bench
+    from prune_search.trial.run import Sharing, run_bench
     from prune_search.trial.sink import Guarded
 
     recipe = Recipe.read({key: job.recipe[key] for key in BLOCKS})
@@ -282,7 +323,10 @@ def _run(job: Job, sink: LedgerSink) -> Result:
     data = _data(repr(recipe.blocks["task"]["data"]), root, code.data, recipe, code)
     device = pick_device(job.device)
     bench = prepare(recipe, device, root, code, data=data.to(device))
-    return run_bench(bench, Path(job.storage), Guarded(sink, _stop_asked(Path(job.search))), test=False)
+    sharing = Sharing(claims() if claims is not None and job.sharing else None, tuple(job.stops), sink.account)
+    storage = Path(job.storage) if job.sharing else Path(job.search) / UNSHARED / job.trial
+    guarded = Guarded(sink, _stop_asked(Path(job.search)))
+    return run_bench(bench, storage, guarded, test=False, sharing=sharing)
 
 
 class _LastData:

@@ -7,13 +7,14 @@ of its steps will be asked for.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +27,35 @@ logger = logging.getLogger("prune_search")
 
 MODEL, OPTIMIZER, HOOK = "model/", "optimizer/", "hook/"
 GRID = 10
+# What the states on the first trajectory may take together, where a space can ask for many of its steps.
+MOST_GRID_BYTES = 256 * 2**20
 RECOVERY_EVERY_S = 20.0
 
 Progress = Callable[[int, int, Tensor], None]
+
+
+class LackingError(Exception):
+    """A stretch is being trained by somebody else: the trial comes again when the state exists.
+
+    Attributes:
+        address: of the stretch.
+        step: that was asked for.
+    """
+
+    def __init__(self, address: str, step: int) -> None:
+        super().__init__(f"step {step} of {address[:12]} is being trained by another trial")
+        self.address = address
+        self.step = step
+
+
+class Claims(Protocol):
+    """Who trains which stretch, so that no two train the same. Never waits."""
+
+    def take(self, address: str) -> bool:
+        """Claim a stretch; False where somebody else who is alive has it."""
+
+    def give(self, address: str) -> None:
+        """Give a claim back."""
 
 
 @dataclass
@@ -38,11 +65,15 @@ class Steps:
     Attributes:
         trained: every step executed.
         replayed: those of them that lead to a step before a state that was known already.
+        repeated: those of them that somebody else trained at the same time.
+        stored: how many were trained when the last state was stored: what comes after is lost with the process.
         needed: what the recipe asks for, whoever trained it.
     """
 
     trained: int = 0
     replayed: int = 0
+    repeated: int = 0
+    stored: int = 0
     needed: int = 0
 
     @property
@@ -81,6 +112,9 @@ class Vault:
         progress: told (step, total, loss) after each step. It can raise `PreemptedError`: the state is then stored.
         stage: told the name of the stretch that begins to be trained.
         watch: shown a stretch after each of its steps, with the step; it may look at the network, and must leave it.
+        claims: asked before a stretch is trained further than anybody has; None where nobody else trains.
+        stops: further steps of trajectory 1 whose states others can ask for; as many are stored as are affordable.
+        reached: told a stretch and a step whose state is there now, trained or stored before.
     """
 
     folder: Path | None
@@ -89,6 +123,9 @@ class Vault:
     progress: Progress | None = None
     stage: Callable[[str, int], None] | None = None
     watch: Callable[[Stretch, int], None] | None = None
+    claims: Claims | None = None
+    stops: tuple[int, ...] = ()
+    reached: Callable[[Stretch, int], None] | None = None
 
     def vertex(self, address: str) -> Path | None:
         """The folder of a stretch."""
@@ -130,23 +167,55 @@ class Stretch:
         return self.at(self.total)
 
     def at(self, step: int) -> State:
-        """The state at a step: known, stored, or trained from the nearest one before it."""
+        """The state at a step: known, stored, or trained from the nearest one before it.
+
+        Raises:
+            LackingError: somebody else is training it.
+        """
         step = min(step, self.length)
         if step in self._known:
             return self._known[step]
-        folder = self.vault.vertex(self.address)
-        found = newest_state(folder, step) if folder is not None else None
-        near = max((known for known in self._known if known < step), default=-1)
-        if found is not None and found[0] > near:
-            start, state = found
-        elif near >= 0:
-            start, state = near, self._known[near]
-        else:
-            start, state = 0, State(dict(self.begin()), {})
-        if start < step and not (state.meta.get("ended") and step == self.total):
-            return self._train(state, start, step)
+        start, state = self._nearest(step)
+        if state is None:
+            # What this rests on comes first, so that a claim is held for no longer than its own steps take.
+            state = State(dict(self.begin()), {})
+        if not self._leads_to(start, state, step):
+            with self._claimed(step):
+                if self.vault.claims is not None and self.vault.folder is not None:
+                    # Whoever had the claim before can have stored more in the meantime.
+                    later, found = self._nearest(step)
+                    start, state = (later, found) if found is not None and later > start else (start, state)
+                if not self._leads_to(start, state, step):
+                    return self._train(state, start, step)
         self._remember(start, state)
         return state
+
+    def _leads_to(self, start: int, state: State, step: int) -> bool:
+        """Whether the state at `start` is the one asked for as `step`: that one, or the early end."""
+        return start >= step or (bool(state.meta.get("ended")) and step == self.total)
+
+    def _nearest(self, step: int) -> tuple[int, State | None]:
+        """The nearest state at or before a step, known or stored; none at step 0 where there is none."""
+        folder = self.vault.vertex(self.address)
+        found = newest_state(folder, step) if folder is not None else None
+        near = max((known for known in self._known if known <= step), default=-1)
+        if found is not None and found[0] > near:
+            return found
+        return (near, self._known[near]) if near >= 0 else (0, None)
+
+    @contextlib.contextmanager
+    def _claimed(self, step: int) -> Iterator[None]:
+        """Hold the stretch while it is trained further than it is stored; a replay needs no claim."""
+        claims = self.vault.claims
+        if claims is None or self._furthest() > step:
+            yield
+            return
+        if not claims.take(self.address):
+            raise LackingError(self.address, step)
+        try:
+            yield
+        finally:
+            claims.give(self.address)
 
     @property
     def length(self) -> int:
@@ -166,6 +235,8 @@ class Stretch:
         self._known[step] = state
         if state.meta.get("ended"):
             self._ended = step
+        if self.vault.reached is not None:
+            self.vault.reached(self, step)
 
     def _train(self, state: State, start: int, stop: int) -> State:
         # Making the course can find a mask or train what it rests on in this same network: the state comes after it.
@@ -173,12 +244,12 @@ class Stretch:
         load_model(self.network.model, state.tensors)
         names = {parameter: name for name, parameter in self.network.model.named_parameters()}
         _load_course(course, names, state.tensors)
-        writer = _Writer(self, course, names, start)
-        if self.vault.stage is not None:
-            self.vault.stage(self.name, self.total)
         # What is asked for lies before a state that is known: it is replayed. (A state that another run stores while
         # this one trains the same steps makes no replay of them.)
         replay = self._furthest() > stop
+        writer = _Writer(self, course, names, start, replay)
+        if self.vault.stage is not None:
+            self.vault.stage(self.name, self.total)
         reached = start
         for goal in sorted({stop, *(step for step in (*self.asked, *self.grid_steps()) if start < step < stop)}):
             reached = train(self.network, course, reached, goal, writer.on_step)
@@ -191,8 +262,9 @@ class Stretch:
             for hook in course.hooks:
                 if hook.at_end is not None:
                     hook.at_end()
-        self.vault.steps.trained += reached - start
-        self.vault.steps.replayed += reached - start if replay else 0
+        if not replay and self._furthest() >= reached:
+            # Nobody had it when this began: it was trained elsewhere at the same time.
+            self.vault.steps.repeated += reached - start
         final = writer.write(reached, ended)
         writer.clean(reached)
         self._remember(reached, final)
@@ -200,7 +272,9 @@ class Stretch:
 
     def _remember_asked(self, step: int, state: State) -> None:
         if step in self.asked:
-            self._known[step] = state
+            self._remember(step, state)
+        elif self.vault.reached is not None:
+            self.vault.reached(self, step)
 
     def _furthest(self) -> int:
         """The furthest step that some state is known of."""
@@ -209,10 +283,22 @@ class Stretch:
         return max([*stored, *self._known, 0])
 
     def grid_steps(self) -> tuple[int, ...]:
-        """The steps whose states are kept for later searches."""
+        """The steps whose states are kept for others: a coarse grid, and what a space can ask for.
+
+        Of very many that can be asked for, evenly chosen ones as far as `MOST_GRID_BYTES` go: the others are replayed.
+        """
         if not self.grid:
             return ()
-        return tuple(sorted({round(self.total * part / GRID) for part in range(1, GRID)} - {0, self.total}))
+        coarse = {round(self.total * part / GRID) for part in range(1, GRID)}
+        stops = sorted({step for step in self.vault.stops if 0 < step < self.total})
+        affordable = max(GRID, MOST_GRID_BYTES // max(1, self._state_bytes()))
+        if len(stops) > affordable:
+            stops = [stops[(2 * index + 1) * len(stops) // (2 * affordable)] for index in range(affordable)]
+        return tuple(sorted({*coarse, *stops} - {0, self.total}))
+
+    def _state_bytes(self) -> int:
+        """What a state takes, about: weights, buffers and as much again for the optimizer."""
+        return 2 * sum(int(tensor.nbytes) for tensor in self.network.model.state_dict().values())
 
 
 def _load_course(course: Course, names: Mapping[nn.Parameter, str], tensors: Mapping[str, Tensor]) -> None:
@@ -241,7 +327,10 @@ def _hook_tensors(hooks: list[Hook]) -> dict[str, Tensor]:
 class _Writer:
     """Stores states of a stretch while it is trained, and now and then one to recover from."""
 
-    def __init__(self, stretch: Stretch, course: Course, names: Mapping[nn.Parameter, str], start: int) -> None:
+    def __init__(
+        self, stretch: Stretch, course: Course, names: Mapping[nn.Parameter, str], start: int, replay: bool
+    ) -> None:
+        self.replay = replay
         self.stretch = stretch
         self.course = course
         self.names = names
@@ -255,6 +344,8 @@ class _Writer:
     def on_step(self, step: int, loss: Tensor) -> None:
         """Called after each finished step."""
         vault = self.stretch.vault
+        vault.steps.trained += 1
+        vault.steps.replayed += self.replay
         try:
             try:
                 if vault.progress is not None:
@@ -290,6 +381,7 @@ class _Writer:
                 shutil.rmtree(state_folder(self.folder, step), ignore_errors=True)
             try:
                 write_state(state_folder(self.folder, step), tensors, meta)
+                self.stretch.vault.steps.stored = self.stretch.vault.steps.trained
             except StorageError as error:
                 self.stored = False
                 logger.warning("%s; going on without it", error)

@@ -4,6 +4,7 @@
         search.json                      what is searched: the space, how trials are run; written once
         lease.json                       who holds it
         trials/<id>/<kind>-<attempt>-<n>.json
+        trials/<id>/progress-<attempt>.json
 
 A trial's id is its number (``000012``) or the name of a control (``control-dense``). The kinds are
 
@@ -11,6 +12,9 @@ A trial's id is its number (``000012``) or the name of a control (``control-dens
     started    attempt, host, pid
     measured   metrics after a round, or at a step of the last retraining
     ended      status (completed, stopped, failed), result or error
+
+The progress of an attempt is the one file that is written again and again, by the worker alone: what it has trained so
+far, and which states of the shared tree are there. Of a worker that was killed it is all that is left.
 
 Records are the truth: the sampler's study, the scheduler's rungs, the queue of trials and MLflow's runs are computed
 from them. Where two attempts of one trial both ended, the first record by name counts, so a worker that outlives its
@@ -20,6 +24,7 @@ driver does no harm.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -37,6 +42,7 @@ KINDS: tuple[Kind, ...] = ("proposed", "started", "measured", "ended")
 FORMAT = 1
 MOST_BYTES = 16 * 2**20
 DENSE = "control-dense"
+_PROGRESS = re.compile(r"progress-(?P<attempt>[0-9]{3})\.json")
 SEARCHES, SEARCH_FILE, TRIALS = "searches", "search.json", "trials"
 
 
@@ -61,6 +67,29 @@ class Record:
     data: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far an attempt is. Steps are iterations.
+
+    Attributes:
+        trained: every step executed.
+        replayed: those of them that lead to a state before one that was known.
+        repeated: those of them that somebody else trained at the same time.
+        stored: how many were trained when the last state was stored.
+        shared: how many were trained when the last state that others can ask for was stored.
+        reached: by place on the branch (see `branch.Vertex`): the furthest step whose state is there.
+        lacking: what it waits for: (address, step) of a stretch that somebody else trains; None otherwise.
+    """
+
+    trained: int = 0
+    replayed: int = 0
+    repeated: int = 0
+    stored: int = 0
+    shared: int = 0
+    reached: Mapping[str, int] = field(default_factory=dict)
+    lacking: tuple[str, int] | None = None
+
+
 @dataclass
 class TrialRecords:
     """Everything that is known of one trial.
@@ -71,6 +100,7 @@ class TrialRecords:
         attempts: started attempts.
         measured: by (round, step of the last retraining or None): metrics, first write wins; in the order of the file.
         ended: how it ended, or None.
+        progress: by attempt, how far it is.
     """
 
     id: str
@@ -78,6 +108,7 @@ class TrialRecords:
     attempts: list[Record] = field(default_factory=list)
     measured: list[Record] = field(default_factory=list)
     ended: Record | None = None
+    progress: dict[int, Progress] = field(default_factory=dict)
 
     @property
     def control(self) -> bool:
@@ -89,7 +120,10 @@ class TrialRecords:
         """completed, stopped, failed, duplicate, running or waiting."""
         if self.ended is not None:
             return "duplicate" if self.duplicate_of is not None else str(self.ended.data["status"])
-        return "running" if self.attempts else "waiting"
+        if not self.attempts:
+            return "waiting"
+        last = self.progress.get(self.attempts[-1].attempt)
+        return "waiting" if last is not None and last.lacking is not None else "running"
 
     @property
     def duplicate_of(self) -> str | None:
@@ -208,6 +242,31 @@ class Recorder:
         put_file(path, (canonical_json(content) + "\n").encode(), lasting=kind != "measured")
         return record
 
+    def progress(self, progress: Progress) -> None:
+        """Store how far the attempt is.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        folder = self.folder / TRIALS / self.trial
+        content = {"format": FORMAT, "progress": vars(progress)}
+        put_file(folder / f"progress-{self.attempt:03d}.json", canonical_json(content).encode(), lasting=False)
+
+
+def read_progress(path: Path) -> tuple[int, Progress] | None:
+    """The attempt and its progress, or None where the file is none."""
+    match = _PROGRESS.fullmatch(path.name)
+    if match is None:
+        return None
+    try:
+        data = read_json(path)["progress"]
+        reached = {str(place): int(step) for place, step in data["reached"].items()}
+        lacking = None if data["lacking"] is None else (str(data["lacking"][0]), int(data["lacking"][1]))
+        counts = {key: int(data[key]) for key in ("trained", "replayed", "repeated", "stored", "shared")}
+    except (UserError, KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return None
+    return int(match["attempt"]), Progress(**counts, reached=reached, lacking=lacking)
+
 
 def read_record(path: Path) -> Record | None:
     """One record, or None where the file is none (cut, foreign, of a newer format)."""
@@ -252,6 +311,9 @@ def read_trial(folder: Path) -> TrialRecords:
     for path in sorted(folder.iterdir(), key=_order):
         record = read_record(path)
         if record is None:
+            found = read_progress(path)
+            if found is not None:
+                trial.progress[found[0]] = found[1]
             continue
         if record.kind == "proposed":
             trial.proposed = trial.proposed or record

@@ -45,6 +45,7 @@ class Result:
         metrics: of the final network.
         environment: the environment class.
         steps: trained (replayed ones too), reused, replayed: trained + reused = asked for + replayed.
+        steps_repeated: of the trained ones, those that another run trained at the same time.
         seconds: wall time.
         preset: the name that the user typed, or None.
     """
@@ -62,6 +63,7 @@ class Result:
     seconds: float
     preset: str | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
+    steps_repeated: int = 0
 
     @property
     def receipt(self) -> Receipt:
@@ -98,6 +100,7 @@ class Result:
             "steps_trained": self.steps[0],
             "steps_reused": self.steps[1],
             "steps_replayed": self.steps[2],
+            "steps_repeated": self.steps_repeated,
             "digests": dict(self.digests),
             "seconds": round(self.seconds, 3),
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from prune_search.tasks.data import Split
 from prune_search.tasks.metrics import Measured, evaluate
 from prune_search.training.digests import tensors_digest
 from prune_search.training.loop import PreemptedError, TrainingError
-from prune_search.training.stretch import MODEL, Steps, Stretch, Vault, load_model
+from prune_search.training.stretch import MODEL, Claims, LackingError, Steps, Stretch, Vault, load_model
 from prune_search.trial.bench import Bench
 from prune_search.trial.chain import Round, rounds_of
 from prune_search.trial.errors import TrialError
@@ -26,8 +27,28 @@ from prune_search.trial.result import Result, RoundResult
 from prune_search.trial.sink import Observation, Silent, Sink
 
 
+@dataclass(frozen=True)
+class Sharing:
+    """How a trial shares its training with others that run at the same time.
+
+    Attributes:
+        claims: who trains which stretch.
+        stops: steps of trajectory 1 that others can ask for.
+        steps: the account that the trial writes up.
+    """
+
+    claims: Claims | None = None
+    stops: tuple[int, ...] = ()
+    steps: Steps = field(default_factory=Steps)
+
+
 def run_bench(
-    bench: Bench, storage: Path | None, sink: Sink | None = None, preset: str | None = None, test: bool = True
+    bench: Bench,
+    storage: Path | None,
+    sink: Sink | None = None,
+    preset: str | None = None,
+    test: bool = True,
+    sharing: Sharing | None = None,
 ) -> Result:
     """Run a prepared recipe to its end.
 
@@ -37,15 +58,26 @@ def run_bench(
         sink: who is told how it goes.
         preset: the name that the user typed.
         test: whether the final network is measured on test data too, which a search never does.
+        sharing: with whom training is shared while it runs; None: what is stored is taken up, and nobody is asked.
 
     Raises:
+        LackingError: a stretch that it needs is being trained by somebody else.
         PreemptedError: the sink asked for the trial to end; what it reached is stored.
         TrialError: the loss or a score is not a number, or the device is out of memory.
     """
-    sink = sink or Silent()
+    sink, sharing = sink or Silent(), sharing or Sharing()
+    told, steps = sink.reached, sharing.steps
     begun = time.monotonic()
-    steps = Steps()
-    vault = Vault(storage, steps, bench.environment, sink.step, sink.stage)
+    vault = Vault(
+        storage,
+        steps,
+        bench.environment,
+        sink.step,
+        sink.stage,
+        claims=sharing.claims,
+        stops=sharing.stops,
+        reached=lambda stretch, step: told(stretch.place, step),
+    )
     with _settings(bench), _as_trial_errors(is_user_code(bench.recipe.blocks["task"]["model"])):
         first, rounds = rounds_of(bench, vault)
         needed_first = min(first.total, bench.timeline.trained)
@@ -71,6 +103,7 @@ def run_bench(
         metrics=metrics,
         environment=bench.environment,
         steps=(steps.trained, steps.reused, steps.replayed),
+        steps_repeated=steps.repeated,
         seconds=time.monotonic() - begun,
         preset=preset,
         digests=bench.digests,
@@ -148,7 +181,7 @@ def _as_trial_errors(users_model: bool) -> Iterator[None]:
         raise TrialError("score", str(error)) from error
     except torch.OutOfMemoryError as error:
         raise TrialError("oom", f"the device is out of memory: {str(error).splitlines()[0]}") from error
-    except (PreemptedError, UserError):
+    except (PreemptedError, LackingError, UserError):
         raise
     except Exception as error:
         if not users_model:

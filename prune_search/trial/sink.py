@@ -63,6 +63,14 @@ class Sink(Protocol):
     def round_done(self, result: RoundResult) -> None:
         """A round is done, retrained and measured."""
 
+    def reached(self, place: str, step: int) -> None:
+        """A state of a stretch is there that others can ask for.
+
+        Args:
+            place: of the stretch on the recipe's branch (see `branch.Vertex`).
+            step: of the stretch.
+        """
+
 
 class Silent:
     """Tells nobody."""
@@ -86,6 +94,9 @@ class Silent:
     def round_done(self, result: RoundResult) -> None:
         """Nothing."""
 
+    def reached(self, place: str, step: int) -> None:
+        """Nothing."""
+
 
 class Guarded:
     """Passes everything on to another sink, and ends the trial when it is asked to.
@@ -101,6 +112,7 @@ class Guarded:
         self.observe_at = sink.observe_at
         self.observed = sink.observed
         self.round_done = sink.round_done
+        self.reached = sink.reached
         self._step = sink.step
         self._stop = stop
 
