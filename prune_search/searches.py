@@ -18,6 +18,7 @@ from prune_search.recipe.recipe import canonical_json
 from prune_search.recipe.shipped import shipped_names, shipped_space
 from prune_search.recipe.space import Space
 from prune_search.training.atomic import put_file
+from prune_search.trial.account import total
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import (
     SEARCH_FILE,
@@ -62,7 +63,6 @@ class Outcome:
         trials = self.records.numbered()
         best, met = goals.best(trials, figures)
         everything = list(self.records.trials.values())
-        ended = [trial.ended.data for trial in everything if trial.ended is not None]
         return {
             "name": self.records.name,
             "storage": str(self.records.folder.parent.parent),
@@ -78,8 +78,7 @@ class Outcome:
             "best": None if best is None else _shortly(best),
             "constraints_met": met,
             "pareto": [_shortly(trial) for trial in goals.pareto(trials, figures)],
-            "steps_trained": sum(int(data["steps_trained"]) for data in ended),
-            "steps_saved": sum(int(data["steps_saved"]) for data in ended),
+            **total(everything).as_data(),
             "undelivered": self.undelivered,
             "wall_s": round(self.wall_s, 3),
         }
@@ -104,12 +103,14 @@ class Options:
         tracking_uri: of MLflow; None: SQLite in the storage.
         address: of a Ray cluster; None: this machine.
         heartbeat_s: a worker that makes no step for so long is started again.
+        sharing: whether trials share what they train; without, each trains everything, for comparisons.
     """
 
     name: str | None = None
     tracking_uri: str | None = None
     address: str | None = None
     heartbeat_s: float = 300.0
+    sharing: bool = True
 
 
 def launch(
@@ -292,6 +293,7 @@ def _run(course: _Course, where: Where, options: Options, listener: Listener | N
         address=options.address,
         heartbeat_s=options.heartbeat_s,
         examples=course.examples,
+        sharing=options.sharing,
     )
     drain = Drain(folder, definition["tracking_uri"], definition["experiment"])
     # It begins with the first trial: before, its import would only delay the start.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -105,7 +106,7 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
         )
         unmet = "" if best["constraints_met"] else "  (no trial meets the constraints)"
         lines.append(("best", f"{best['name']}  {figures}{unmet}"))
-    lines.append(("steps", f"trained {data['steps_trained']:,}  saved {data['steps_saved']:,}"))
+    lines.append(("steps", steps_line(data)))
     if data["seconds_left"] is not None:
         lines.append(("time left", f"about {duration(data['seconds_left'])}"))
     for failure in data["failures"][:MOST_FAILURES]:
@@ -116,6 +117,13 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
     if follow is not None:
         lines.append(("next", f"prune-search {follow} {data['name']}{option}"))
     return lines
+
+
+def steps_line(data: Mapping[str, Any]) -> str:
+    """What was trained and what was not: ``trained 1,200  saved 5,400  replayed 12``; what is 0 is left out."""
+    names = ("trained", "saved", "replayed", "repeated", "abandoned")
+    counts = {name: int(data[f"steps_{name}"]) for name in names}
+    return "  ".join(f"{name} {count:,}" for name, count in counts.items() if count or name in names[:2])
 
 
 def duration(seconds: float) -> str:

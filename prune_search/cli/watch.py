@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from prune_search.cli.drawing import drawing
+from prune_search.trial.account import account_of
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from prune_search.trial.records import SearchRecords, TrialRecords
+from prune_search.trial.records import SearchRecords, TrialRecords
 
 Listener = Callable[["SearchRecords", "TrialRecords | None"], None]
 
@@ -29,9 +30,12 @@ class SearchBar:
         counts = records.counts()
         done = sum(counts[name] for name in ("completed", "stopped", "failed", "duplicate"))
         total = records.definition["space"]["search"]["trials"]
-        saved = sum(int(t.ended.data["steps_saved"]) for t in records.trials.values() if t.ended is not None)
-        running = sum(t.ended is None for t in records.trials.values())
-        note = f"running {running}  stopped {counts['stopped']}  failed {counts['failed']}  saved {saved:,} steps"
+        saved = sum(account_of(trial).saved for trial in records.trials.values())
+        unfinished = [trial for trial in records.trials.values() if trial.ended is None]
+        # One that waits for what another trains has no worker.
+        running = sum(trial.status == "running" for trial in unfinished)
+        note = f"running {running}  waiting {len(unfinished) - running}  stopped {counts['stopped']}"
+        note += f"  failed {counts['failed']}  saved {saved:,} steps"
         best = _best(records)
         note += f"  best {best}" if best else ""
         self.progress.update(self.task, description=records.name, total=total, completed=done, note=note)

@@ -84,7 +84,13 @@ DYNAMICS = Axis(
         "settles": lambda total, epoch, **options: 0,
     },
 )
-SAMPLERS = Axis("sampler", "search.sampler", ("prune_search.search.samplers",))
+SAMPLERS = Axis(
+    "sampler",
+    "search.sampler",
+    ("prune_search.search.samplers",),
+    # independent: a proposal does not depend on any result, so that it can be made long before its trial runs.
+    {"independent": False},
+)
 SCHEDULERS = Axis(
     "scheduler",
     "search.scheduler",

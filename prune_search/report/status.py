@@ -9,6 +9,7 @@ from typing import Any
 
 from prune_search.recipe.problems import UserError
 from prune_search.report.compare import DENSE, seen_by_a_search
+from prune_search.trial.account import total
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import SearchRecords, TrialRecords, list_searches, read_search, search_folder
 
@@ -27,7 +28,8 @@ def status_data(search: SearchRecords, held: bool, now: float | None = None) -> 
     Returns:
         ``name``; ``state``, one of running, interrupted, finished; ``trials``, how many of each status, where waiting
         ones are those that are still to be run; ``planned``; ``controls``, each with its status; ``best``, or None;
-        ``failures``, the errors; ``steps_trained`` and ``steps_saved`` of all that has ended, controls too;
+        ``failures``, the errors; ``steps_trained``, ``steps_saved``, ``steps_replayed``, ``steps_repeated`` and
+        ``steps_abandoned`` of all trials, controls too (see `trial.account.Account`);
         ``seconds_left``, an estimate, None where nothing is known or nothing runs; ``created``, epoch seconds.
     """
     block = search.definition["space"]["search"]
@@ -43,8 +45,7 @@ def status_data(search: SearchRecords, held: bool, now: float | None = None) -> 
         "controls": {trial.id: trial.status for trial in search.controls()},
         "best": _best(search),
         "failures": [_failure(trial) for trial in failed],
-        "steps_trained": sum(_number(trial, "steps_trained") for trial in trials),
-        "steps_saved": sum(_number(trial, "steps_saved") for trial in trials),
+        **total(search.trials.values()).as_data(),
         "seconds_left": _seconds_left(search, block, time.time() if now is None else now) if state == RUNNING else None,
         "created": search.definition.get("created"),
     }
@@ -108,10 +109,6 @@ def _failure(trial: TrialRecords) -> dict[str, Any]:
     error = (trial.ended.data.get("error") if trial.ended else None) or {}
     name = trial.proposed.data["name"] if trial.proposed else trial.id
     return {"id": trial.id, "name": name, "kind": error.get("kind", ""), "message": error.get("message", "")}
-
-
-def _number(trial: TrialRecords, key: str) -> int:
-    return int(trial.ended.data.get(key) or 0) if trial.ended else 0
 
 
 def _seconds_left(search: SearchRecords, block: Any, now: float) -> float | None:

@@ -15,10 +15,11 @@ from typing import Any
 from prune_search.recipe import axes
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
-from prune_search.recipe.recipe import Recipe, digest_of
+from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.space import Space
 from prune_search.search.proposer import Proposer
+from prune_search.search.tree import Tree
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import (
     DENSE,
@@ -33,6 +34,8 @@ from prune_search.trial.records import (
 
 LONG, SHUFFLE = "control-dense-long", "control-shuffle"
 LOST_ATTEMPT = 999
+# So many trials of a sampler that does not learn are proposed ahead, to see what they share.
+LOOK_AHEAD = 64
 
 
 class Next(enum.Enum):
@@ -86,6 +89,8 @@ class Agenda:
         running: ids of the trials that run now.
         deadline: seconds since the epoch after which nothing is proposed, or None.
         stopping: asked before everything else; True ends the search.
+        tree: the shared tree, as far as this search knows it.
+        free: whether nobody else holds the stretch of an address, which a trial was refused.
     """
 
     space: Space
@@ -97,6 +102,8 @@ class Agenda:
     deadline: float | None = None
     running: set[str] = field(default_factory=set)
     exhausted: bool = False
+    tree: Tree = field(default_factory=lambda: Tree(lambda recipe: None))
+    free: Callable[[str], bool] = lambda address: True
 
     @classmethod
     def open(
@@ -110,8 +117,12 @@ class Agenda:
         """Read a search's ledger, and go on from there; `examples` is the size of the training set, 0 if unknown."""
         budget = space.search.get("time_budget")
         deadline = None if budget is None else time.time() + budget
-        goals = Goals.of(space.search)
-        return cls(space, folder, read_search(folder), Proposer(space, epoch_of, examples), goals, stopping, deadline)
+        goals, records = Goals.of(space.search), read_search(folder)
+        proposer = Proposer(space, epoch_of, examples)
+        agenda = cls(space, folder, records, proposer, goals, stopping, deadline, tree=Tree(epoch_of))
+        for trial in records.trials.values():
+            agenda.tree.learn(trial)
+        return agenda
 
     @property
     def search(self) -> Mapping[str, Any]:
@@ -148,15 +159,29 @@ class Agenda:
         """Read a trial's records anew."""
         trial = read_trial(self.folder / "trials" / identity)
         self.records.trials[identity] = trial
+        self.tree.learn(trial)
         return trial
 
     # --- what comes next --------------------------------------------------------------------------------------------
 
     def _unfinished(self) -> TrialRecords | None:
-        for trial in self.records.trials.values():
-            if trial.ended is None and trial.id not in self.running and trial.duplicate_of is None:
-                return trial
-        return None
+        """A proposed trial that needs nothing that is being trained."""
+        waiting = [trial for trial in self._waiting() if self._admitted(trial)]
+        if not waiting:
+            return None
+        running = [self.refresh(identity) for identity in sorted(self.running)]
+        ready = self.tree.ready(waiting, running)
+        return ready[0] if ready else None
+
+    def _waiting(self) -> list[TrialRecords]:
+        """The trials that were proposed, have not ended and do not run."""
+        trials = self.records.trials.values()
+        return [t for t in trials if t.ended is None and t.id not in self.running and t.duplicate_of is None]
+
+    def _admitted(self, trial: TrialRecords) -> bool:
+        """Whether what the trial was refused is free now, where another search was training it."""
+        last = trial.progress.get(trial.attempts[-1].attempt) if trial.attempts else None
+        return last is None or last.lacking is None or self.free(last.lacking[0])
 
     def _first_control(self) -> TrialRecords | Next | None:
         # Without controls it is still there to be compared with where a constraint names it.
@@ -171,6 +196,8 @@ class Agenda:
             if len(numbered) >= self.search["trials"] or self.exhausted or self._late():
                 return None
             number = len(numbered) + 1
+            if self._far_ahead(len(numbered)):
+                return Next.WAIT
             known = self._known(number)
             if known is None:
                 return Next.WAIT
@@ -186,19 +213,33 @@ class Agenda:
             twin = next((t.id for t in numbered if t.proposed and t.proposed.data["digest"] == digest), None)
             extra = {"number": number, "option": proposal.option, "params": dict(proposal.params)}
             extra |= {"sampler": proposal.sampler, "duplicate_of": twin}
-            trial = self._propose(trial_id(number), proposal.recipe, extra)
-            if twin is None:
-                return trial
+            self._propose(trial_id(number), proposal.recipe, extra)
+            if twin is None and (ready := self._unfinished()) is not None:
+                return ready
+
+    @property
+    def _independent(self) -> bool:
+        """Whether no proposal and no judgement depends on which trials have ended."""
+        entry = Named.of(axes.SAMPLERS, self.search["sampler"]).entry(axes.SAMPLERS)
+        judged = self.search["reproducible"] and self.search["scheduler"] != "none"
+        return bool(entry.facts["independent"]) and not judged and not self.search["stop_when_met"]
+
+    def _far_ahead(self, proposed: int) -> bool:
+        """Whether enough trials wait for a stretch; a sampler that learns is asked as late as possible."""
+        learns = not self._independent
+        if proposed == 0 or (learns and self.search["reproducible"]):
+            return False
+        return len(self._waiting()) >= (self.search["concurrency"] if learns else LOOK_AHEAD)
 
     def _needs_dense(self, number: int) -> bool:
         """Whether the dense network's figures are waited for; where it failed, the constraints stay unjudged."""
-        late = number > self.search["concurrency"]
+        late = number > self.search["concurrency"] and not self._independent
         return late and self.goals.needs_dense and self.records.trials[DENSE].ended is None
 
     def _known(self, number: int) -> list[TrialRecords] | None:
         """The trials as proposal `number` may see them; None while it must wait."""
         trials = self.records.numbered()[: number - 1]
-        if not self.search["reproducible"]:
+        if not self.search["reproducible"] or self._independent:
             return trials
         # Exactly the results of trials 1 … n-c count; what later ones have reached by now is not looked at.
         seen = number - self.search["concurrency"]
@@ -222,7 +263,7 @@ class Agenda:
         return False
 
     def _last_controls(self) -> TrialRecords | Next | None:
-        if self.running - {LONG, SHUFFLE}:
+        if self.running - {LONG, SHUFFLE} or self._waiting():
             return Next.WAIT
         if not self.search["controls"]:
             return None

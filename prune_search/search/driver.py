@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import shutil
@@ -19,7 +20,9 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import Space, epoch_length, known_epoch
 from prune_search.search.agenda import Agenda
+from prune_search.search.claims import is_free
 from prune_search.search.lease import Lease, held, read_holder
+from prune_search.search.tree import Tree, askable_stops
 from prune_search.search.worker import STOP_FILE, Job, trainable
 from prune_search.trial.records import SearchRecords, TrialRecords
 
@@ -56,6 +59,7 @@ class Means:
         address: of a Ray cluster; None starts Ray on this machine.
         heartbeat_s: a worker that makes no step for so long is started again.
         examples: size of the training set; 0 where it is not known.
+        sharing: whether trials share what they train, with each other and with other searches on the storage.
     """
 
     folder: Path
@@ -66,6 +70,7 @@ class Means:
     address: str | None = None
     heartbeat_s: float = HEARTBEAT_S
     examples: int = 0
+    sharing: bool = True
 
 
 @dataclass
@@ -84,6 +89,7 @@ class Asked:
         return self.signal is not None or self.lost
 
 
+Grids = Mapping[str, tuple[int, ...]]
 Listener = Callable[[SearchRecords, TrialRecords | None], None]
 
 
@@ -122,7 +128,13 @@ def run_search(space: Space, means: Means, asked: Asked, listener: Listener | No
         UserError: a trial needs more than this machine has, or a thousand draws in a row were invalid.
         StorageError: the ledger cannot be written.
     """
-    agenda = Agenda.open(means.folder, space, _epochs(means), asked, means.examples)
+    epoch_of = _epochs(means)
+    agenda = Agenda.open(means.folder, space, epoch_of, asked, means.examples)
+    if means.sharing:
+        agenda.free = functools.partial(is_free, means.storage)
+    else:
+        # What nobody shares is waited for by nobody.
+        agenda.tree = Tree(lambda recipe: None)
     with _ray(means.address, space.search), _signals(asked, means.folder):
         _tune(agenda, space, means, listener or (lambda records, trial: None))
     return agenda.records
@@ -210,7 +222,8 @@ def _tune(agenda: Agenda, space: Space, means: Means, listener: Listener) -> Non
     search = space.search
     resources = {"cpu": search["cpus_per_trial"], "gpu": search["gpus_per_trial"]}
     scratch = tempfile.mkdtemp(prefix="prune-search-tune-")
-    searcher = AgendaSearcher(agenda, lambda trial: _job(trial, space, means), listener)
+    grids = askable_stops(space, agenda.tree.epoch_of, means.examples) if means.sharing else {}
+    searcher = AgendaSearcher(agenda, lambda trial: _job(trial, space, means, agenda.tree, grids), listener)
     try:
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
@@ -235,7 +248,7 @@ def _tune(agenda: Agenda, space: Space, means: Means, listener: Listener) -> Non
         raise searcher.error
 
 
-def _job(trial: TrialRecords, space: Space, means: Means) -> Job:
+def _job(trial: TrialRecords, space: Space, means: Means, tree: Tree, grids: Grids) -> Job:
     return Job(
         search=str(means.folder),
         storage=str(means.storage),
@@ -247,4 +260,7 @@ def _job(trial: TrialRecords, space: Space, means: Means) -> Job:
         # The controls are there to be compared with: nothing stops them.
         block=None if trial.control else dict(space.search),
         heartbeat_s=means.heartbeat_s,
+        stops=tree.stops(trial),
+        grid=next((grids[v.address] for v in tree.vertices(trial) if v.address in grids), ()),
+        sharing=means.sharing,
     )

@@ -43,11 +43,11 @@ class Holder:
     def alive(self) -> bool:
         """Whether the holder still works: on this host its process is asked for, elsewhere its last renewal."""
         if self.host == socket.gethostname():
-            return _started(self.pid) == self.started
+            return started(self.pid) == self.started
         return time.time() - self.time < STALE_AFTER_S
 
 
-def _started(pid: int) -> str:
+def started(pid: int) -> str:
     """The start time of a process in clock ticks since boot; empty where there is no such process."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
@@ -122,7 +122,7 @@ class Lease:
             (self.folder / LEASE_FILE).unlink(missing_ok=True)
 
     def _write(self) -> None:
-        holder = Holder(socket.gethostname(), os.getpid(), _started(os.getpid()), self.token, time.time())
+        holder = Holder(socket.gethostname(), os.getpid(), started(os.getpid()), self.token, time.time())
         put_file(self.folder / LEASE_FILE, json.dumps(asdict(holder)).encode())
 
     def _renew(self) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from prune_search.search.draws import Grid
 
 
-@SAMPLERS.register("random", summary="independent uniform draws")
+@SAMPLERS.register("random", summary="independent uniform draws", independent=True)
 def random(seed: int) -> BaseSampler:
     """Uniform draws from every hole."""
     import optuna
@@ -65,6 +65,7 @@ def gp(seed: int, *, startup: int) -> BaseSampler:
     "grid",
     summary="every point in a fixed order; a continuous hole takes a few values; ends when there is none left",
     options={"points": Option(Integer(1, 1000), 3, "values of a continuous hole")},
+    independent=True,
 )
 def grid(seed: int, *, points: int) -> Grid:
     """Every option of every choice, every whole number (of at most 100) and `points` values of every other range."""

@@ -59,7 +59,8 @@ class Job:
         device: ``auto``, ``cpu`` …
         block: the search block, with its scheduler; None where nothing may stop the trial.
         heartbeat_s: a worker that makes no step for so long ends itself, and is started again.
-        stops: steps of trajectory 1 that other trials can ask for.
+        stops: steps of trajectory 1 that proposed trials ask for; all are stored.
+        grid: steps of it that trials to come can ask for; as many are stored as are affordable.
         sharing: whether what is trained is shared with other trials.
     """
 
@@ -73,6 +74,7 @@ class Job:
     block: Mapping[str, Any] | None
     heartbeat_s: float
     stops: tuple[int, ...] = ()
+    grid: tuple[int, ...] = ()
     sharing: bool = True
 
     def as_config(self) -> dict[str, Any]:
@@ -234,7 +236,7 @@ class LedgerSink:
         return {"steps_trained": trained, "steps_saved": saved}
 
 
-def run_job(job: Job, claims: Callable[[], Claims] | None = None) -> str:
+def run_job(job: Job, claims: Claims | None = None) -> str:
     """Run a trial to its end, and write how it ended.
 
     What a retry cannot cure (a NaN loss, a wrong shape, an error in the user's code) ends the trial as failed; where
@@ -242,7 +244,7 @@ def run_job(job: Job, claims: Callable[[], Claims] | None = None) -> str:
 
     Args:
         job: the trial.
-        claims: makes who says who trains which stretch; None where nobody else trains on the storage.
+        claims: who trains which stretch; None where nobody else trains on the storage.
 
     Returns:
         completed, stopped, failed; preempted where the search was asked to stop; lacking where somebody else trains
@@ -310,7 +312,7 @@ def _watchdog() -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _run(job: Job, sink: LedgerSink, claims: Callable[[], Claims] | None) -> Result:
+def _run(job: Job, sink: LedgerSink, claims: Claims | None) -> Result:
     from prune_search.recipe.schema import BLOCKS
     from prune_search.training.environment import pick_device
     from prune_search.trial.bench import Code, prepare
@@ -323,7 +325,7 @@ def _run(job: Job, sink: LedgerSink, claims: Callable[[], Claims] | None) -> Res
     data = _data(repr(recipe.blocks["task"]["data"]), root, code.data, recipe, code)
     device = pick_device(job.device)
     bench = prepare(recipe, device, root, code, data=data.to(device))
-    sharing = Sharing(claims() if claims is not None and job.sharing else None, tuple(job.stops), sink.account)
+    sharing = Sharing(claims, tuple(job.stops), tuple(job.grid), sink.account)
     storage = Path(job.storage) if job.sharing else Path(job.search) / UNSHARED / job.trial
     guarded = Guarded(sink, _stop_asked(Path(job.search)))
     return run_bench(bench, storage, guarded, test=False, sharing=sharing)
@@ -369,4 +371,13 @@ def trainable(config: Mapping[str, Any]) -> None:
     """The function that Ray Tune runs; one call is one attempt of one trial."""
     from ray import tune
 
-    tune.report({"status": run_job(Job(**config["job"]))})
+    from prune_search.search.claims import ClusterClaims
+
+    job = Job(**config["job"])
+    claims = ClusterClaims(Path(job.storage)) if job.sharing else None
+    try:
+        status = run_job(job, claims)
+    finally:
+        if claims is not None:
+            claims.close()
+    tune.report({"status": status})

@@ -31,6 +31,7 @@ from prune_search.tracking.views import (
     RunView,
     Times,
 )
+from prune_search.trial.account import Account, account_of
 from prune_search.trial.ranking import Goals, total_violation
 from prune_search.trial.records import Record, SearchRecords, TrialRecords
 
@@ -169,7 +170,7 @@ def _trial_points(search: SearchRecords, trial: TrialRecords, result: Mapping[st
         metrics = result["metrics"]
         last = max([int(metrics.get("steps_trained") or 0), *(_steps(record) for record in trial.measured)])
         curve.add(metrics, last, trial.ended.time)
-        curve.add({"steps_saved": trial.ended.data.get("steps_saved")}, last, trial.ended.time)
+        curve.add({"steps_saved": account_of(trial).saved}, last, trial.ended.time)
         best = _best(directions(goals_of(search)), trial, metrics)
         curve.add({f"best/{name}": value for name, value in best.items()}, last, trial.ended.time)
     return curve
@@ -255,17 +256,16 @@ def _summary(search: SearchRecords) -> _Curve:
     """Totals and the best so far, over the trials in the order in which they ended; the x axis is their number."""
     goals, dense, curve = goals_of(search), search.dense, _Curve()
     counts = dict.fromkeys(("completed", "stopped", "failed", "duplicates"), 0)
-    totals = dict.fromkeys(("steps_trained", "steps_saved"), 0)
+    steps = Account()
     best: dict[str, float] = {}
     ends = [(trial.ended, trial) for trial in search.numbered() if trial.ended is not None]
     ends.sort(key=lambda end: (end[0].time, end[1].id))
     for number, (ended, trial) in enumerate(ends, start=1):
         counts["duplicates" if trial.status == "duplicate" else trial.status] += 1
-        for name in totals:
-            totals[name] += int(ended.data.get(name) or 0)
+        steps += account_of(trial)
         if trial.status == "completed" and total_violation(goals.violations(trial.metrics, dense)) == 0:
             _improve(best, goals, trial.metrics)
-        curve.add({**counts, **totals}, number, ended.time)
+        curve.add({**counts, **steps.as_data()}, number, ended.time)
         curve.add({f"best/{name}": value for name, value in best.items()}, number, ended.time)
     return curve
 

@@ -25,3 +25,8 @@ def safe_child(root: Path, name: str) -> Path:
             f"the name {shown(name)} is not allowed: write 1 to 128 letters, digits, '.', '_' and '-', not a dot first"
         )
     return root / name
+
+
+def vertex_folder(storage: Path, address: str) -> Path:
+    """Where the states of a stretch lie in a storage."""
+    return storage / "vertices" / address[:2] / address

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from prune_search.training.checkpoints import State, StorageError, list_states, newest_state, state_folder, write_state
 from prune_search.training.loop import Course, Hook, Network, PreemptedError, train
 from prune_search.training.optimizers import load_state_tensors, state_tensors
+from prune_search.training.paths import vertex_folder
 
 logger = logging.getLogger("prune_search")
 
@@ -113,7 +114,8 @@ class Vault:
         stage: told the name of the stretch that begins to be trained.
         watch: shown a stretch after each of its steps, with the step; it may look at the network, and must leave it.
         claims: asked before a stretch is trained further than anybody has; None where nobody else trains.
-        stops: further steps of trajectory 1 whose states others can ask for; as many are stored as are affordable.
+        stops: further steps of trajectory 1 whose states others ask for; all are stored.
+        grid: steps of it whose states others may ask for later; as many are stored as are affordable.
         reached: told a stretch and a step whose state is there now, trained or stored before.
     """
 
@@ -125,11 +127,12 @@ class Vault:
     watch: Callable[[Stretch, int], None] | None = None
     claims: Claims | None = None
     stops: tuple[int, ...] = ()
+    grid: tuple[int, ...] = ()
     reached: Callable[[Stretch, int], None] | None = None
 
     def vertex(self, address: str) -> Path | None:
         """The folder of a stretch."""
-        return self.folder / "vertices" / address[:2] / address if self.folder is not None else None
+        return vertex_folder(self.folder, address) if self.folder is not None else None
 
 
 @dataclass
@@ -236,7 +239,8 @@ class Stretch:
         if state.meta.get("ended"):
             self._ended = step
         if self.vault.reached is not None:
-            self.vault.reached(self, step)
+            # Nothing comes after an early end: whoever asks for the whole stretch has it.
+            self.vault.reached(self, self.total if state.meta.get("ended") else step)
 
     def _train(self, state: State, start: int, stop: int) -> State:
         # Making the course can find a mask or train what it rests on in this same network: the state comes after it.
@@ -283,18 +287,19 @@ class Stretch:
         return max([*stored, *self._known, 0])
 
     def grid_steps(self) -> tuple[int, ...]:
-        """The steps whose states are kept for others: a coarse grid, and what a space can ask for.
+        """The steps whose states are kept for others: a coarse grid, what others ask for, and what they may ask for.
 
-        Of very many that can be asked for, evenly chosen ones as far as `MOST_GRID_BYTES` go: the others are replayed.
+        Of very many of the last, evenly chosen ones as far as `MOST_GRID_BYTES` go: the others are replayed.
         """
         if not self.grid:
             return ()
         coarse = {round(self.total * part / GRID) for part in range(1, GRID)}
-        stops = sorted({step for step in self.vault.stops if 0 < step < self.total})
+        grid = sorted({step for step in self.vault.grid if 0 < step < self.total})
         affordable = max(GRID, MOST_GRID_BYTES // max(1, self._state_bytes()))
-        if len(stops) > affordable:
-            stops = [stops[(2 * index + 1) * len(stops) // (2 * affordable)] for index in range(affordable)]
-        return tuple(sorted({*coarse, *stops} - {0, self.total}))
+        if len(grid) > affordable:
+            grid = [grid[(2 * index + 1) * len(grid) // (2 * affordable)] for index in range(affordable)]
+        stops = {step for step in self.vault.stops if 0 < step < self.total}
+        return tuple(sorted({*coarse, *stops, *grid} - {0, self.total}))
 
     def _state_bytes(self) -> int:
         """What a state takes, about: weights, buffers and as much again for the optimizer."""

@@ -33,12 +33,14 @@ class Sharing:
 
     Attributes:
         claims: who trains which stretch.
-        stops: steps of trajectory 1 that others can ask for.
+        stops: steps of trajectory 1 that others ask for.
+        grid: steps of it that others may ask for later.
         steps: the account that the trial writes up.
     """
 
     claims: Claims | None = None
     stops: tuple[int, ...] = ()
+    grid: tuple[int, ...] = ()
     steps: Steps = field(default_factory=Steps)
 
 
@@ -76,6 +78,7 @@ def run_bench(
         sink.stage,
         claims=sharing.claims,
         stops=sharing.stops,
+        grid=sharing.grid,
         reached=lambda stretch, step: told(stretch.place, step),
     )
     with _settings(bench), _as_trial_errors(is_user_code(bench.recipe.blocks["task"]["model"])):
