@@ -12,7 +12,7 @@ from prune_search.trial.account import account_of
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-from prune_search.trial.records import SearchRecords, TrialRecords
+    from prune_search.trial.records import SearchRecords, TrialRecords
 
 Listener = Callable[["SearchRecords", "TrialRecords | None"], None]
 

@@ -10,28 +10,18 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from prune_search.recipe.clock import Timeline, resolve
+from prune_search.recipe.clock import resolve
 from prune_search.recipe.corners import AtRandom, corners
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.space import Drawn, Space
-from prune_search.trial.branch import Branch, Vertex, branch_of, nominal_root
+from prune_search.trial.branch import Vertex, nominal_branch, nominal_root
 from prune_search.trial.records import TrialRecords
 
 SAMPLED_STOPS = 256
 
 EpochOf = Callable[[Recipe], int | None]
-
-
-def nominal_branch(recipe: Recipe, epoch: int) -> tuple[Timeline, Branch]:
-    """A recipe's branch before anything is read: its addresses tell vertices of one search apart.
-
-    Raises:
-        UserError: a place of the recipe does not fit the clock.
-    """
-    timeline = resolve(recipe, epoch)
-    return timeline, branch_of(recipe, timeline, nominal_root(recipe, timeline))
 
 
 @dataclass

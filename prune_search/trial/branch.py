@@ -14,7 +14,7 @@ from typing import Any
 
 from prune_search.pruning.counts import keep_share
 from prune_search.recipe import axes
-from prune_search.recipe.clock import Timeline
+from prune_search.recipe.clock import Timeline, resolve
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 
 TRAIN = "train"
@@ -136,6 +136,16 @@ def nominal_root(recipe: Recipe, timeline: Timeline) -> str:
     """
     train = {key: value for key, value in recipe.train.items() if key != "steps"}
     return digest_of({"kind": "nominal", "task": recipe.blocks["task"], "train": train, "steps": timeline.total})
+
+
+def nominal_branch(recipe: Recipe, epoch: int) -> tuple[Timeline, Branch]:
+    """A recipe's branch before anything is read: its addresses tell vertices of one search apart.
+
+    Raises:
+        UserError: a place of the recipe does not fit the clock.
+    """
+    timeline = resolve(recipe, epoch)
+    return timeline, branch_of(recipe, timeline, nominal_root(recipe, timeline))
 
 
 @dataclass(frozen=True)
