@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prune_search.api import Verified, Where, run, verify
     from prune_search.exports import Loaded, export, load
+    from prune_search.plans import PlannedSearch, plan
     from prune_search.recipe.problems import Problem, UserError
     from prune_search.searches import Options, Outcome, compare, launch, resume
     from prune_search.trial.errors import TrialError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "prune_search.api": ("Verified", "Where", "run", "verify"),
     "prune_search.exports": ("Loaded", "export", "load"),
+    "prune_search.plans": ("PlannedSearch", "plan"),
     "prune_search.recipe.problems": ("Problem", "UserError"),
     "prune_search.searches": ("Options", "Outcome", "compare", "launch", "resume"),
     "prune_search.trial.errors": ("TrialError",),
@@ -32,6 +34,7 @@ __all__ = [
     "Loaded",
     "Options",
     "Outcome",
+    "PlannedSearch",
     "Problem",
     "TrialError",
     "UserError",
@@ -42,6 +45,7 @@ __all__ = [
     "export",
     "launch",
     "load",
+    "plan",
     "resume",
     "run",
     "verify",

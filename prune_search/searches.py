@@ -142,7 +142,7 @@ def launch(
         >>> outcome.as_data()["best"]["paradigm"]
     """
     where, options = where or Where(), options or Options()
-    space, _ = read_target(_found(target), [*(set or {}).items(), *where.assignments()])
+    space, _ = read_target(found(target), [*(set or {}).items(), *where.assignments()])
     if not space.has_holes:
         text = "has no holes, so that there is nothing to search over: prune-search run does it, or write a hole"
         raise UserError([Problem("", text, space.source)])
@@ -218,7 +218,7 @@ def resume(
         return _run(course, given, options, listener)
 
 
-def _found(target: Target) -> Target:
+def found(target: Target) -> Target:
     """The file of a shipped space; everything else as it is.
 
     Raises:

@@ -10,10 +10,13 @@ import typer
 
 from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets, Storage, read_sets
 from prune_search.cli.exits import FAILED, complain
+from prune_search.cli.plan import ASKED, agreed, must_ask, summary
+from prune_search.recipe.problems import Problem, UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from prune_search.api import Where
     from prune_search.searches import Options, Outcome
 
 LAUNCH_EPILOG = (
@@ -56,7 +59,10 @@ def launch(
     data: Data = None,
     device: Device = "auto",
     heartbeat: Heartbeat = 300.0,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    share: Annotated[
+        bool, typer.Option("--share/--no-share", help="Share what trials train; without, for comparisons only.")
+    ] = True,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help=ASKED)] = False,
     as_json: Json = False,
 ) -> int:
     """Search a space of recipes on Ray, and log every trial to MLflow.
@@ -79,10 +85,29 @@ def launch(
     from prune_search.searches import launch as launch_space
 
     where = Where(data_root, storage, model, data, device)
-    options = Options(name, tracking_uri, address, heartbeat)
+    options = Options(name, tracking_uri, address, heartbeat, share)
+    _tell_plan(space, values, where, yes, quiet=as_json)
     with watching_search(quiet=as_json and not sys.stderr.isatty()) as listener:
         outcome = launch_space(space, set=values, where=where, options=options, listener=listener)
     return finish(outcome, storage, as_json)
+
+
+def _tell_plan(space: str, values: dict[str, Any], where: Where, yes: bool, quiet: bool) -> None:
+    """Say what the search will train; a very large one is asked for.
+
+    Raises:
+        UserError: it was not agreed to.
+    """
+    from prune_search.plans import plan
+
+    planned = plan(space, set=values, where=where, calibrated=False)
+    if not quiet:
+        complain(f"{summary(planned)}; prune-search plan says more")
+        for warning in planned.plan.warnings:
+            complain(f"warning: {warning}")
+    if must_ask(planned) and not yes and not agreed(planned):
+        text = f"{summary(planned)}: a search as large as this one starts with --yes (prune-search plan says more)"
+        raise UserError([Problem("", text, space)])
 
 
 def resume(

@@ -96,7 +96,8 @@ SCHEDULERS = Axis(
     "search.scheduler",
     ("prune_search.search.schedulers",),
     # several_objectives: whether it can rank by more than one metric.
-    {"several_objectives": True},
+    # keeps: from the options to the share of trials that goes on after each of its judgements.
+    {"several_objectives": True, "keeps": lambda **options: 1.0},
 )
 PRESETS = Axis("preset", "preset", ("prune_search.pruning.presets",))
 

@@ -165,6 +165,7 @@ class SuccessiveHalving:
         "grace": Option(Length(positive=True, absolute=True), "1ep", "length of retraining before the first rung"),
         "eta": Option(Integer(2, 100), 3, "one of so many trials goes on from a rung"),
     },
+    keeps=lambda *, grace, eta: 1 / eta,
 )
 def asha(epoch: int, *, grace: str, eta: int) -> SuccessiveHalving:
     """Asynchronous successive halving; several objectives by non-dominated rank."""
@@ -253,6 +254,7 @@ def _unknown(seen: _Seen, goals: Goals, dense: Dense) -> bool:
         "startup": Option(Integer(1, 100_000), 5, "other trials measured at a place before anything is stopped there"),
     },
     several_objectives=False,
+    keeps=lambda **options: 0.5,
 )
 def median(epoch: int, *, grace: str, startup: int) -> MedianRule:
     """The median stopping rule."""

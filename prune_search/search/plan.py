@@ -1,0 +1,269 @@
+"""What a search will cost, before it is launched: its trials as a tree, with every stretch counted once.
+
+The trials of a sampler that does not learn are the very ones that will be run. Those of a sampler that learns are drawn
+at random from the same space: where it will go is not known, what its trials can share is.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from prune_search.recipe import axes
+from prune_search.recipe.clock import Timeline
+from prune_search.recipe.corners import AtRandom
+from prune_search.recipe.paradigm import paradigm
+from prune_search.recipe.problems import UserError
+from prune_search.recipe.recipe import Named, Recipe, digest_of
+from prune_search.recipe.space import Space
+from prune_search.search.agenda import dense_recipe
+from prune_search.search.proposer import Proposer
+from prune_search.search.schedulers import make_judge
+from prune_search.training.randomness import derive
+from prune_search.trial.branch import Branch, nominal_branch
+
+EpochOf = Callable[[Recipe], int | None]
+
+SHOWN_RECIPES = 20
+# More trials than these are not drawn: their figures are scaled up from those that are.
+MOST_DRAWN = 2000
+MOST_DRAWS_PER_TRIAL = 20
+FEW_SHARED = 1.1
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One trial of a plan.
+
+    Attributes:
+        recipe: canonical.
+        params: what was drawn, by dotted path.
+        timeline: its places in iterations.
+        branch: its stretches.
+    """
+
+    recipe: Recipe
+    params: Mapping[str, Any]
+    timeline: Timeline
+    branch: Branch
+
+    @property
+    def steps(self) -> int:
+        """Iterations that the recipe asks for."""
+        return sum(vertex.needed for vertex in self.branch.vertices())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a search will do. Steps are iterations.
+
+    Attributes:
+        trials: asked for, or fewer where a grid has fewer points.
+        drawn: those that the figures were taken from; where it is less than `trials`, they are scaled up.
+        exact: whether these are the very trials that will be run.
+        recipes: distinct ones among them.
+        roots: distinct beginnings, which share nothing with each other.
+        vertices: distinct stretches of training.
+        stretches: the same, each counted for every trial that needs it.
+        steps_unshared: what the trials ask for, one by one.
+        steps_shared: with every stretch trained once.
+        steps_controls: of the controls, besides: an estimate, since two of them follow the best trial.
+        scheduler_share: the share of `steps_shared` that the scheduler can save.
+        states: stored states: ends of stretches, and places on trajectory 1.
+        first: the first twenty trials.
+        warnings: what in the space costs more than it must.
+    """
+
+    trials: int
+    drawn: int
+    exact: bool
+    recipes: int
+    roots: int
+    vertices: int
+    stretches: int
+    steps_unshared: int
+    steps_shared: int
+    steps_controls: int
+    scheduler_share: float
+    states: int
+    first: tuple[Planned, ...]
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def ceiling(self) -> float:
+        """Σ steps ÷ distinct steps: how many times fewer steps sharing trains, at best; 1 where nothing is shared."""
+        return self.steps_unshared / self.steps_shared if self.steps_shared else 1.0
+
+    def as_data(self) -> dict[str, Any]:
+        """What ``plan --json`` prints, but for what a calibration adds."""
+        names = ("trials", "drawn", "exact", "recipes", "roots", "vertices", "stretches", "states")
+        steps = ("steps_unshared", "steps_shared", "steps_controls")
+        return {
+            **{name: getattr(self, name) for name in names},
+            **{name: getattr(self, name) for name in steps},
+            "ceiling": round(self.ceiling, 4),
+            "scheduler_share": round(self.scheduler_share, 4),
+            "first": [_shown(item) for item in self.first],
+            "warnings": list(self.warnings),
+        }
+
+
+def _shown(item: Planned) -> dict[str, Any]:
+    return {
+        "paradigm": paradigm(item.recipe),
+        "params": dict(item.params),
+        "steps": item.steps,
+        "recipe": item.recipe.canonical,
+    }
+
+
+def make_plan(space: Space, epoch_of: EpochOf, examples: int = 0) -> Plan:
+    """Draw the trials of a search, and count what they train.
+
+    Args:
+        space: what is searched; its search block says how many trials, by which sampler.
+        epoch_of: iterations in an epoch of a recipe.
+        examples: size of the training set, where it is not known before the data are read; 0 otherwise.
+
+    Raises:
+        UserError: not one valid trial could be drawn.
+    """
+    asked = space.search["trials"]
+    exact = bool(Named.of(axes.SAMPLERS, space.search["sampler"]).entry(axes.SAMPLERS).facts["independent"])
+    draw = _proposed if exact else _at_random
+    items = list(draw(space, epoch_of, examples, min(asked, MOST_DRAWN)))
+    if not items:
+        raise UserError("no valid trial could be drawn from this space")
+    trials = asked if len(items) == min(asked, MOST_DRAWN) else len(items)
+    scale = trials / len(items)
+    longest: dict[str, int] = {}
+    users: Counter[str] = Counter()
+    for item in items:
+        for vertex in item.branch.vertices():
+            longest[vertex.address] = max(vertex.needed, longest.get(vertex.address, 0))
+            users[vertex.address] += 1
+    shared, unshared = sum(longest.values()), sum(item.steps for item in items)
+    return Plan(
+        trials=trials,
+        drawn=len(items),
+        exact=exact and trials == len(items),
+        recipes=round(scale * len({digest_of(item.recipe.canonical) for item in items})),
+        roots=len({item.branch.train.address for item in items}),
+        vertices=round(scale * len(longest)),
+        stretches=round(scale * sum(users.values())),
+        steps_unshared=round(scale * unshared),
+        steps_shared=round(scale * shared),
+        steps_controls=_controls(space, epoch_of, items),
+        scheduler_share=_scheduler_share(space, items, users, shared),
+        states=round(scale * _states(items, longest)),
+        first=tuple(items[:SHOWN_RECIPES]),
+        warnings=tuple(_warnings(space, items, unshared / shared if shared else 1.0)),
+    )
+
+
+def _planned(recipe: Recipe, params: Mapping[str, Any], epoch_of: EpochOf) -> Planned:
+    timeline, branch = nominal_branch(recipe, epoch_of(recipe) or 1)
+    return Planned(recipe, params, timeline, branch)
+
+
+def _proposed(space: Space, epoch_of: EpochOf, examples: int, count: int) -> Iterator[Planned]:
+    """The trials of a sampler that does not learn, as they will be proposed."""
+    proposer = Proposer(space, epoch_of, examples)
+    for number in range(1, count + 1):
+        proposal = proposer.propose(number, [], None)
+        if proposal is None:
+            return
+        yield _planned(proposal.recipe, proposal.params, epoch_of)
+
+
+def _at_random(space: Space, epoch_of: EpochOf, examples: int, count: int) -> Iterator[Planned]:
+    """Trials drawn uniformly from the space; invalid draws are drawn again, as in a search."""
+    draw = AtRandom(random.Random(derive(space.search["seed"], "plan")))
+    found = 0
+    for _ in range(MOST_DRAWS_PER_TRIAL * count):
+        if found == count:
+            return
+        drawn = space.fill(draw, examples=examples)
+        try:
+            item = _planned(drawn.recipe(), drawn.params, epoch_of)
+        except UserError:
+            # A region of the space is invalid, which `validate` tells of.
+            continue
+        found += 1
+        yield item
+
+
+def _controls(space: Space, epoch_of: EpochOf, items: list[Planned]) -> int:
+    """The dense network; and, as for a trial of mean length, the dense network at its steps and its shuffled mask."""
+    if not space.search["controls"]:
+        return 0
+    dense = _planned(dense_recipe(space), {}, epoch_of)
+    known = {item.branch.train.address for item in items if item.timeline.trained >= dense.timeline.trained}
+    mean = sum(item.steps for item in items) / len(items)
+    last = sum(item.branch.rounds[-1].retrain.needed for item in items) / len(items)
+    return round((0 if dense.branch.train.address in known else dense.steps) + mean + last)
+
+
+def _states(items: Iterable[Planned], longest: Mapping[str, int]) -> int:
+    """The end of every stretch, and the places on trajectory 1 that are asked for."""
+    places = {
+        (item.branch.train.address, place)
+        for item in items
+        for place in (item.timeline.k1, item.timeline.k2)
+        if place is not None and 0 < place < item.timeline.total
+    }
+    return len(longest) + len(places)
+
+
+def _scheduler_share(space: Space, items: list[Planned], users: Mapping[str, int], shared: int) -> float:
+    """The share of all steps that are not trained where the scheduler stops as many trials as it can.
+
+    At each place of the last retraining where it judges, a share of the trials goes on. What other trials need too is
+    trained anyway, and chains are judged after a round among those of equal sparsity only, which share it.
+    """
+    scheduler = Named.of(axes.SCHEDULERS, space.search["scheduler"])
+    share = float(scheduler.entry(axes.SCHEDULERS).facts["keeps"](**scheduler.options))
+    if share >= 1.0 or not shared:
+        return 0.0
+    saved = 0.0
+    for item in items:
+        last = item.branch.rounds[-1].retrain
+        if users.get(last.address, 0) != 1:
+            continue
+        judge = make_judge(space.search["scheduler"], item.timeline.epoch)
+        stops = [*judge.measure_at(last.needed), last.needed]
+        going_on = 1.0
+        for begin, end in pairwise(stops):
+            going_on *= share
+            saved += (1 - going_on) * (end - begin)
+    return saved / shared
+
+
+def _warnings(space: Space, items: list[Planned], ceiling: float) -> Iterator[str]:
+    """What keeps the trials of a space from sharing more."""
+    chains = [item for item in items if item.recipe.rounds > 1]
+    finals = {(item.recipe.mask["sparsity"]["final"], item.recipe.rounds) for item in chains if _final(item)}
+    if len(finals) > 1 and len({rounds for _, rounds in finals}) > 1:
+        yield (
+            "a searched final sparsity with searched rounds shares the first stretch only: every pair removes another "
+            "fraction per round. mask.sparsity: {per_round: P} shares all rounds"
+        )
+    elif len(finals) > 1:
+        yield "chains of another final sparsity share the first stretch only; {per_round: P} shares all rounds"
+    roots = len({item.branch.train.address for item in items if item.branch.train.needed})
+    if roots > 1 and roots > len(items) / 2:
+        holes = sorted({path for item in items for path in item.params if path.split(".")[0] in ("task", "train")})
+        yield (
+            f"{roots} of {len(items)} trials begin differently ({', '.join(holes) or 'task or train'} is searched), "
+            "so that hardly any training before the mask is shared"
+        )
+    if ceiling < FEW_SHARED and not finals and roots <= len(items) / 2:
+        yield "hardly anything is shared: what each trial trains after the mask is its own"
+
+
+def _final(item: Planned) -> bool:
+    return isinstance(item.recipe.mask["sparsity"], Mapping) and "final" in item.recipe.mask["sparsity"]
