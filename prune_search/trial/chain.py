@@ -279,11 +279,15 @@ class Round:
             hooks.insert(0, dynamics.entry(axes.DYNAMICS).make(moving, **dynamics.options))
         return Course(optimizer, bench.feed(), line.order_from, line.rate, hooks)
 
+    @property
+    def end(self) -> Stretch:
+        """The stretch that the round ends with."""
+        return self.controlled or self.retraining
+
     @cached_property
     def result(self) -> Tensors:
         """w*: the last state, with the mask that it was trained under."""
-        stretch = self.controlled or self.retraining
-        return stretch.end().tensors
+        return self.end.end().tensors
 
     @cached_property
     def moved(self) -> MaskSet:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from prune_search.pruning.masks import MaskSet, ScoreError
+from prune_search.pruning.masks import ScoreError
 from prune_search.recipe.axes import METRICS
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
@@ -23,6 +23,7 @@ from prune_search.training.stretch import MODEL, Claims, LackingError, Steps, St
 from prune_search.trial.bench import Bench
 from prune_search.trial.chain import Round, rounds_of
 from prune_search.trial.errors import TrialError
+from prune_search.trial.measurements import Measurements
 from prune_search.trial.result import Result, RoundResult
 from prune_search.trial.sink import Observation, Silent, Sink
 
@@ -70,6 +71,7 @@ def run_bench(
     sink, sharing = sink or Silent(), sharing or Sharing()
     told, steps = sink.reached, sharing.steps
     begun = time.monotonic()
+    measurements = Measurements(storage)
     vault = Vault(
         storage,
         steps,
@@ -89,11 +91,11 @@ def run_bench(
         steps.needed = needed_first
         for item in rounds:
             vault.watch = _watch(bench, item, steps, sink)
-            results.append(_measured(bench, item, steps, sink))
+            results.append(_measured(bench, item, steps, sink, measurements))
         last = rounds[-1]
         metrics = dict(results[-1].metrics)
         if test:
-            metrics.update(_metrics(bench, last.masks, "test", steps.needed))
+            metrics.update(_metrics(bench, last, "test", steps.needed, measurements))
         tensors = {key.removeprefix(MODEL): value.cpu() for key, value in last.result.items() if key.startswith(MODEL)}
     return Result(
         recipe=bench.recipe,
@@ -115,7 +117,7 @@ def run_bench(
 
 def _watch(bench: Bench, item: Round, steps: Steps, sink: Sink) -> Callable[[Stretch, int], None]:
     """Measures the network in the middle of a round's last retraining, where the sink wants it."""
-    target = item.controlled or item.retraining
+    target = item.end
     settled = item.settled()
     wanted = frozenset(sink.observe_at(target.total, bench.timeline.epoch, settled))
     before = steps.needed + item.needed() - target.length
@@ -130,22 +132,29 @@ def _watch(bench: Bench, item: Round, steps: Steps, sink: Sink) -> Callable[[Str
     return watch
 
 
-def _measured(bench: Bench, item: Round, steps: Steps, sink: Sink) -> RoundResult:
+def _measured(bench: Bench, item: Round, steps: Steps, sink: Sink, measurements: Measurements) -> RoundResult:
     """Run a round, and measure it: every round of a chain is a result of its own."""
     masks = item.masks
-    load_model(bench.model, item.result)
-    masks.apply(bench.model)
     steps.needed += item.needed()
-    metrics = _metrics(bench, masks, "validation", steps.needed)
+    metrics = _metrics(bench, item, "validation", steps.needed, measurements)
     result = RoundResult(item.number, masks.receipt(), masks.sha256, metrics)
     sink.round_done(result)
     return result
 
 
-def _metrics(bench: Bench, masks: MaskSet, split: str, steps: int) -> dict[str, float]:
+def _metrics(bench: Bench, item: Round, split: str, steps: int, measurements: Measurements) -> dict[str, float]:
     """The registered metrics of a split, and on validation also those that need no data."""
+    masks = item.masks
+    load_model(bench.model, item.result)
+    masks.apply(bench.model)
+
+    def scores() -> dict[str, float]:
+        return evaluate(bench.model, _split(bench, split), autocast=bench.network.autocast)
+
+    network = {"vertex": item.end.address, "mask": masks.sha256, "environment": dict(bench.environment)}
+    what = {"kind": "scores", "split": split, "data": bench.digests["data"], **network}
     measured = Measured(
-        scores={split: evaluate(bench.model, _split(bench, split), autocast=bench.network.autocast)},
+        scores={split: measurements.of(what, scores)},
         kept={name: int(mask.sum()) for name, mask in masks.items()},
         total={name: mask.numel() for name, mask in masks.items()},
         steps_trained=steps,

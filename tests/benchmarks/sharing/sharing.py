@@ -1,0 +1,127 @@
+"""What sharing saves: lists of recipes run with sharing on and off.
+
+    python tests/benchmarks/sharing/sharing.py --data-root FOLDER_OF_FASHION_MNIST [--only two,four,studies,…]
+
+Prints, per list, the steps trained (replayed, repeated and abandoned ones included) with sharing off and on, their
+ratio, the ceiling that `plan` states and how much of it was reached; device seconds (inside trials) and wall seconds;
+and whether the two runs found the same masks and weights, bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import prune_search
+from prune_search import Options, Where
+from prune_search.recipe.recipe import Recipe
+from prune_search.recipe.schema import BLOCKS
+from prune_search.recipe.space import known_epoch
+from prune_search.trial.account import total
+from prune_search.trial.branch import nominal_branch
+from prune_search.trial.records import TrialRecords
+
+HERE = Path(__file__).parent
+# Five studies on one storage: the same list, each removing another fraction per round.
+FRACTIONS = (0.15, 0.2, 0.25, 0.3, 0.35)
+
+
+@dataclass(frozen=True)
+class Study:
+    """One search of a list."""
+
+    space: str
+    values: Mapping[str, Any]
+
+
+LISTS: dict[str, tuple[Study, ...]] = {
+    "two": (Study(str(HERE / "two_rewind_points.yaml"), {}),),
+    "four": (Study(str(HERE / "four_rewind_points.yaml"), {}),),
+    "studies": tuple(
+        Study(str(HERE / "four_rewind_points.yaml"), {"mask.sparsity": {"per_round": share}}) for share in FRACTIONS
+    ),
+    "plane": (Study("paradigm_plane", {"search.controls": False, "search.reproducible": True}),),
+    "quickstart": (Study("quickstart", {"search.controls": False, "search.reproducible": True}),),
+}
+
+
+@dataclass(frozen=True)
+class Total:
+    """What the searches of a list came to.
+
+    Attributes:
+        steps: the account of all trials (see `trial.account.Account`).
+        device_s: seconds inside trials, summed.
+        wall_s: seconds.
+        results: key, mask and weights of every trial, sorted.
+        distinct: distinct steps of all recipes: what no sharing can be better than.
+    """
+
+    steps: Mapping[str, int]
+    device_s: float
+    wall_s: float
+    results: tuple[tuple[str, str, str], ...]
+    distinct: int
+
+
+def run(studies: Sequence[Study], data_root: Path, sharing: bool) -> Total:
+    """Launch the searches of a list one after the other on one storage."""
+    with tempfile.TemporaryDirectory() as folder:
+        where = Where(data_root=data_root, storage=Path(folder))
+        begun = time.perf_counter()
+        outcomes = [
+            prune_search.launch(
+                study.space, set=study.values, where=where, options=Options(f"study-{index}", sharing=sharing)
+            )
+            for index, study in enumerate(studies)
+        ]
+        wall = time.perf_counter() - begun
+        trials = [trial for outcome in outcomes for trial in outcome.records.numbered()]
+    results = [
+        (str(trial.result["key"]), str(trial.result["mask_sha256"]), str(trial.result["weights_sha256"]))
+        for trial in trials
+    ]
+    device = sum(float(trial.ended.data["seconds"]) for trial in trials if trial.ended is not None)
+    return Total(total(trials).as_data(), device, wall, tuple(sorted(results)), distinct_steps(trials))
+
+
+def distinct_steps(trials: Sequence[TrialRecords]) -> int:
+    """Steps of the recipes with every stretch counted once, as `plan` counts them."""
+    longest: dict[str, int] = {}
+    for trial in trials:
+        recipe = Recipe.read({key: trial.recipe[key] for key in BLOCKS})
+        for vertex in nominal_branch(recipe, known_epoch(recipe) or 1)[1].vertices():
+            longest[vertex.address] = max(vertex.needed, longest.get(vertex.address, 0))
+    return sum(longest.values())
+
+
+def report(name: str, studies: Sequence[Study], data_root: Path) -> None:
+    """Run a list both ways, and print what came out."""
+    on, off = run(studies, data_root, True), run(studies, data_root, False)
+    trained, alone = on.steps["steps_trained"], off.steps["steps_trained"]
+    wasted = ", ".join(f"{word} {on.steps[f'steps_{word}']}" for word in ("replayed", "repeated", "abandoned"))
+    print(f"\n{name}: {len(on.results)} trials in {len(studies)} searches; ceiling {alone / on.distinct:.2f}")
+    print(f"  steps     off {alone:,}  on {trained:,} ({wasted})  ratio {alone / trained:.2f}")
+    print(f"  ratio ÷ ceiling {on.distinct / trained:.3f}")
+    print(f"  device s  off {off.device_s:.1f}  on {on.device_s:.1f}  ratio {off.device_s / on.device_s:.2f}")
+    print(f"  wall s    off {off.wall_s:.1f}  on {on.wall_s:.1f}  ratio {off.wall_s / on.wall_s:.2f}")
+    print(f"  equal results, bit for bit: {on.results == off.results}", flush=True)
+
+
+def main() -> None:
+    """Print the figures of the lists."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--only", default=",".join(LISTS), help=f"some of {', '.join(LISTS)}")
+    given = parser.parse_args()
+    for name in given.only.split(","):
+        report(name, LISTS[name], given.data_root)
+
+
+if __name__ == "__main__":
+    main()
