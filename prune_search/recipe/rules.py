@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from prune_search.recipe import axes
+from prune_search.recipe.fields import BAD, UnreadableError
 from prune_search.recipe.problems import Problem, shown
 from prune_search.recipe.registry import Axis, Entry
 
@@ -22,10 +24,20 @@ def _options(written: Any) -> Mapping[str, Any]:
 
 
 def check_rules(blocks: dict[str, Any]) -> list[Problem]:
-    """Everything that is impossible about canonical blocks. Fills in a sparsity that the granularity fixes."""
-    problems = list(_sparsity(blocks))
-    if not problems:
-        problems = [problem for rule in RULES for problem in rule(blocks)]
+    """Everything that is impossible about canonical blocks. Fills in a sparsity that the granularity fixes.
+
+    BAD can stand for parts that could not be read.
+    """
+    problems: list[Problem] = []
+    with contextlib.suppress(UnreadableError):
+        mask = blocks["mask"]
+        problems += _sparsity(blocks)
+        blocks = {**blocks, "mask": {**mask, "sparsity": BAD}} if problems else blocks
+    for rule in RULES:
+        # A rule that needs a part that could not be read says nothing of it.
+        with contextlib.suppress(UnreadableError):
+            for problem in rule(blocks):
+                problems.append(problem)
     return problems
 
 
