@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -188,7 +189,16 @@ def _read_step(raw: Any, path: str, reading: Reading, expected: str) -> Any:
     try:
         return str(Step.parse(raw))
     except ValueError as error:
-        return reading.wrong(path, f"{shown(raw)} {error}")
+        return reading.wrong(path, f"{shown(raw)} {error}{_step_near(raw)}")
+
+
+def _step_near(raw: str) -> str:
+    """A step that differs in spaces and capitals only, or a misspelt end."""
+    if len(raw) > 20:
+        return ""
+    with contextlib.suppress(ValueError):
+        return f" (did you mean {str(Step.parse(''.join(raw.lower().split())))!r}?)"
+    return suggestion(raw, ("end",))
 
 
 def _step_meant(raw: Any) -> str:

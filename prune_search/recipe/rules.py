@@ -65,7 +65,10 @@ def _rounds(blocks: Blocks) -> Iterator[Problem]:
         return
     if blocks["mask"]["at"] != "end":
         yield _no("mask.at", f"must be end with more than one round (got {shown(blocks['mask']['at'])})")
-    if blocks["retrain"] == "none":
+
+
+def _retrained(blocks: Blocks) -> Iterator[Problem]:
+    if blocks["rounds"] > 1 and blocks["retrain"] == "none":
         text = "cannot be none with more than one round: the next round's mask is found on the retrained weights"
         yield _no("retrain", text)
 
@@ -185,6 +188,7 @@ def _optimizers(blocks: Blocks) -> Iterator[Problem]:
 
 RULES: tuple[Callable[[Blocks], Iterator[Problem]], ...] = (
     _rounds,
+    _retrained,
     _criterion,
     _granularity,
     _places,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from command_line import Typed
 
-from prune_search.cli import main
+from prune_search.cli.exits import INTERRUPTED
 from prune_search.recipe.axes import AXES, PRESETS
 
 SHORT = ("--set", "train.steps=4it", "--set", "train.batch=32")
@@ -100,7 +100,7 @@ def test_ctrl_c_in_a_command_ends_it_with_130(typed: Typed, monkeypatch: pytest.
         raise KeyboardInterrupt
 
     monkeypatch.setattr("prune_search.api.run", interrupted)
-    assert typed("run", "snip").code == main.INTERRUPTED == 130
+    assert typed("run", "snip").code == INTERRUPTED == 130
 
 
 @pytest.mark.parametrize("preset", PRESETS)

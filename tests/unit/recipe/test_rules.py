@@ -346,6 +346,10 @@ def test_a_form_of_sparsity_goes_with_an_entry_that_declares_it() -> None:
             ["mask.criterion", "mask.at", "retrain"],
         ),
         (
+            "mask: {at: ende, criterion: magnitude, sparsity: 0.5}, weights: {at: 0it}, retrain: none, rounds: 2",
+            ["mask.at", "retrain"],
+        ),
+        (
             "mask: {at: end, criterion: magnitude, sparsity: 1.5, scope: globl}, weights: {at: prepared}, "
             "retrain: {steps: 3ep, until: end, clock: {hold: 0.1}}, train: {optimizer: {nesterov: true, momentum: 0}}",
             ["mask.sparsity", "mask.scope", "weights.at", "retrain", "retrain.optimizer", "train.optimizer"],
