@@ -216,11 +216,13 @@ def preset_text(name: str) -> str:
     from prune_search.recipe import strict_yaml
     from prune_search.recipe.axes import PRESETS
     from prune_search.recipe.problems import not_one_of
+    from prune_search.recipe.recipe import Recipe
 
     if name not in PRESETS:
         raise UserError([Problem("", not_one_of(name, PRESETS), "preset")])
     entry = PRESETS[name]
-    canonical = read_space({"preset": name}, name).only_recipe().canonical
+    # Not placed on any clock: a preset has its paper's length, which can be past the default task's.
+    canonical = Recipe.read(entry.make()).canonical
     head = [f"# {entry.summary}", *([f"# {entry.source}"] if entry.source else []), "# prune-search run FILE"]
     ordered = {key: canonical[key] for key in ("schema", *BLOCKS)}
     return "\n".join(head) + "\n" + strict_yaml.dump(ordered)

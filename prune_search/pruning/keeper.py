@@ -30,20 +30,24 @@ class MaskKeeper:
     def set(self, masks: MaskSet) -> None:
         """Hold another mask from now on."""
         masks.apply(self.model)
-        self._pairs = []
+        self._weights: list[nn.Parameter] = []
+        self._factors: list[Tensor] = []
         self.masks = masks
         for name, mask in masks.items():
             if bool(mask.all()):
                 continue
             weight = self.parameters[name]
-            factor = torch.empty_like(weight, requires_grad=False).copy_(mask)
-            self._pairs.append((weight, factor))
+            # In the weight's own type and memory format, so that a step is one multiplication and no conversion.
+            self._factors.append(torch.empty_like(weight, requires_grad=False).copy_(mask))
+            self._weights.append(weight)
             zero_masked(self.optimizer, weight, mask.to(weight.device))
 
     def _mask_gradients(self, step: int) -> None:
-        present = [(weight.grad, factor) for weight, factor in self._pairs if weight.grad is not None]
-        if present:
-            gradients, factors = zip(*present, strict=True)
+        gradients, factors = [weight.grad for weight in self._weights if weight.grad is not None], self._factors
+        if len(gradients) < len(factors):
+            # A part of the network took no part in this step.
+            factors = [f for weight, f in zip(self._weights, factors, strict=True) if weight.grad is not None]
+        if gradients:
             torch._foreach_mul_(gradients, factors)
 
     def _state(self) -> dict[str, Tensor]:

@@ -7,7 +7,9 @@ from decimal import Decimal
 from prune_search.recipe.axes import PATHS
 
 
-@PATHS.register("linear", summary="the kept share falls by equal amounts: 1 - t(1-k)")
+@PATHS.register(
+    "linear", summary="the kept share falls by equal amounts: 1 - t(1-k)", source="de Jorge et al. 2021, 2006.09081"
+)
 def linear(keep: Decimal, t: Decimal) -> Decimal:
     """Kept share at a fraction `t` (0 to 1) of the path that ends at `keep`."""
     return 1 - t * (1 - keep)
@@ -31,7 +33,7 @@ def cubic(keep: Decimal, t: Decimal) -> Decimal:
     return 1 - (1 - keep) * (1 - (1 - t) ** 3)
 
 
-@PATHS.register("one-shot", summary="all at once, at the end of the path")
+@PATHS.register("one-shot", summary="all at once, at the end of the path", source="common practice")
 def one_shot(keep: Decimal, t: Decimal) -> Decimal:
     """Kept share at a fraction `t` (0 to 1) of the path that ends at `keep`."""
     return keep if t >= 1 else Decimal(1)

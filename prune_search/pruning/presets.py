@@ -24,13 +24,19 @@ def _twenty_percent_per_round() -> Blocks:
     return _global_magnitude({"per_round": 0.2})
 
 
-@PRESETS.register("dense", summary="control: the dense network, nothing pruned")
+@PRESETS.register(
+    "dense", summary="control: the dense network, nothing pruned", source="Frankle & Carbin 2019, 1803.03635"
+)
 def dense() -> Blocks:
     """Train, and stop there."""
     return {"mask": {"at": "end", "criterion": "all", "sparsity": 0}, "weights": {"at": "end"}, "retrain": "none"}
 
 
-@PRESETS.register("random", summary="control: a random mask at initialization, Erdős–Rényi-kernel densities")
+@PRESETS.register(
+    "random",
+    summary="control: a random mask at initialization, Erdős–Rényi-kernel densities",
+    source="Liu et al. 2022, The Unreasonable Effectiveness of Random Pruning, 2202.02643",
+)
 def random() -> Blocks:
     """A random mask, trained from the start."""
     return {

@@ -76,12 +76,14 @@ DYNAMICS = Axis(
     ("prune_search.pruning.dynamics",),
     # starts_from: "all" where it needs a mask that keeps everything, "mask" where it moves a given one.
     # settles: from (total, epoch, **options) to the step from which the mask has the asked sparsity.
+    # misplaced: from the same to what is wrong with its places in `total` steps: (option, message) each.
     {
         "kind": "scheduled",
         "starts_from": "mask",
         "granularities": None,
         "scopes": None,
         "settles": lambda total, epoch, **options: 0,
+        "misplaced": lambda total, epoch, **options: (),
     },
 )
 SAMPLERS = Axis(

@@ -95,15 +95,31 @@ def resolve(recipe: Recipe, epoch: int) -> Timeline:
     trained = max(k1, k2 if k2 is not None else (total if recipe.weights["at"] == "end" else k1))
     start = _Start(recipe, epoch, total, k1, problems)
     steps = start.steps() if recipe.retrain is not None else 0
-    if recipe.retrain is not None and "dynamics" in recipe.retrain and steps == 0:
-        problems.append(Problem("retrain", "has no steps in which its dynamics could move the mask", form=False))
+    if recipe.retrain is not None and "dynamics" in recipe.retrain:
+        problems += _dynamics(Named.of(axes.DYNAMICS, recipe.retrain["dynamics"]), steps, epoch)
+    rate: Rate = _at_rest
+    try:
+        train_rate(recipe, epoch)
+        rate = start.rate(steps)
+    except UserError as error:
+        problems += error.problems
     if problems:
         raise UserError(problems)
-    rate = start.rate(steps)
     if recipe.retrain is not None:
         _check_rate(recipe, rate, steps, total, epoch)
     order_from = total if start.clock is None else start.clock
     return Timeline(epoch, total, k1, k2, trained, steps, order_from, rate, start.clock)
+
+
+def _dynamics(dynamics: Named, steps: int, epoch: int) -> list[Problem]:
+    if steps == 0:
+        return [Problem("retrain", "has no steps in which its dynamics could move the mask", form=False)]
+    misplaced = dynamics.entry(axes.DYNAMICS).facts["misplaced"](steps, epoch, **dynamics.options)
+    return [Problem(child("retrain.dynamics", key), message, form=False) for key, message in misplaced]
+
+
+def _at_rest(step: int) -> float:
+    return 0.0
 
 
 def _place(path: str, written: str, total: int, epoch: int, problems: list[Problem]) -> int:

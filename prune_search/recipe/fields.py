@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,27 @@ from prune_search.recipe.problems import Problem, not_one_of, shown, suggestion
 from prune_search.recipe.registry import REQUIRED, Axis, Entry, Field, Option
 from prune_search.recipe.step import MOST_ITERATIONS, Step
 
-BAD: Any = type("Bad", (), {"__repr__": lambda self: "bad"})()
+
+class UnreadableError(Exception):
+    """A value that could not be read was looked into."""
+
+
+def _looked_into(*_: Any) -> Any:
+    raise UnreadableError
+
+
+class _Bad:
+    """What stands for a value that could not be read. It can be told by ``is``; whoever looks into it is stopped."""
+
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __hash__ = _looked_into
+    __bool__ = __len__ = __iter__ = __contains__ = __getitem__ = _looked_into
+    get = items = keys = values = _looked_into
+
+    def __repr__(self) -> str:
+        return "bad"
+
+
+BAD: Any = _Bad()
 
 
 @dataclass
@@ -22,10 +43,13 @@ class Reading:
         problems: everything that is wrong, in the order of the file.
         outer_optimizer: the canonical optimizer that an optimizer given in part inside a phase is merged over; None
             where it is wrong itself, so that nothing can be said of such a part.
+        partial: whether a mapping or list of which a part is wrong is given with BAD in that place, so that more can be
+            said of the rest; without, all of it is BAD.
     """
 
     problems: list[Problem] = field(default_factory=list)
     outer_optimizer: Mapping[str, Any] | None = None
+    partial: bool = False
 
     def wrong(self, path: str, message: str, form: bool = True) -> Any:
         self.problems.append(Problem(path, message, form=form))
@@ -165,7 +189,16 @@ def _read_step(raw: Any, path: str, reading: Reading, expected: str) -> Any:
     try:
         return str(Step.parse(raw))
     except ValueError as error:
-        return reading.wrong(path, f"{shown(raw)} {error}")
+        return reading.wrong(path, f"{shown(raw)} {error}{_step_near(raw)}")
+
+
+def _step_near(raw: str) -> str:
+    """A step that differs in spaces and capitals only, or a misspelt end."""
+    if len(raw) > 20:
+        return ""
+    with contextlib.suppress(ValueError):
+        return f" (did you mean {str(Step.parse(''.join(raw.lower().split())))!r}?)"
+    return suggestion(raw, ("end",))
 
 
 def _step_meant(raw: Any) -> str:
@@ -189,7 +222,7 @@ class ListOf:
         if not self.least <= len(items) <= self.most:
             return reading.wrong(path, f"must be a list of {self.least} to {self.most} values (got {len(items)})")
         values = [self.item.read(item, child(path, index), reading) for index, item in enumerate(items)]
-        return BAD if any(value is BAD for value in values) else values
+        return BAD if any(value is BAD for value in values) and not reading.partial else values
 
 
 @dataclass(frozen=True)
@@ -261,17 +294,17 @@ def read_block(options: Mapping[str, Option], given: Any, path: str, reading: Re
         if raw is None:
             if key in given:
                 good = False
-                reading.wrong(child(path, key), f"is empty; it must be {option.field.describe()}")
+                values[key] = reading.wrong(child(path, key), f"is empty; it must be {option.field.describe()}")
             continue
         if raw is REQUIRED:
             good = False
-            reading.wrong(child(path, key), f"is missing; it must be {option.field.describe()}")
+            values[key] = reading.wrong(child(path, key), f"is missing; it must be {option.field.describe()}")
             continue
         value = option.field.read(raw, child(path, key), reading)
         good = good and value is not BAD
-        if not (option.later and value == canonical_default(option)):
+        if value is BAD or not (option.later and value == canonical_default(option)):
             values[key] = value
-    return values if good else BAD
+    return values if good or reading.partial else BAD
 
 
 def canonical_default(option: Option) -> Any:

@@ -70,16 +70,27 @@ class Recipe:
         Raises:
             UserError: with everything that is wrong.
         """
+        recipe, problems = cls.examine(raw)
+        if problems or recipe is None:
+            raise UserError(problems)
+        return recipe
+
+    @classmethod
+    def examine(cls, raw: Mapping[str, Any]) -> tuple[Recipe | None, list[Problem]]:
+        """A recipe and everything that is wrong with it.
+
+        Returns:
+            None for the recipe where a part could not be read. What can be said of the other parts is said even so; a
+            recipe whose parts are well but do not go together can still be placed on its clock, to say more.
+        """
         if newer := newer_schema(raw):
-            raise UserError([newer])
-        reading = Reading()
+            return None, [newer]
+        reading = Reading(partial=True)
         check_top_level(raw, reading)
         blocks = read_blocks(_with_default_model(raw), reading)
-        if blocks is not None and not reading.problems:
-            reading.problems += check_rules(blocks)
-        if reading.problems or blocks is None:
-            raise UserError(reading.problems)
-        return cls(MappingProxyType(blocks))
+        whole = not reading.problems
+        reading.problems += check_rules(blocks)
+        return cls(MappingProxyType(blocks)) if whole else None, reading.problems
 
     @property
     def canonical(self) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from prune_search.recipe import axes
+from prune_search.recipe.fields import BAD, UnreadableError
 from prune_search.recipe.problems import Problem, shown
 from prune_search.recipe.registry import Axis, Entry
 
@@ -22,10 +24,20 @@ def _options(written: Any) -> Mapping[str, Any]:
 
 
 def check_rules(blocks: dict[str, Any]) -> list[Problem]:
-    """Everything that is impossible about canonical blocks. Fills in a sparsity that the granularity fixes."""
-    problems = list(_sparsity(blocks))
-    if not problems:
-        problems = [problem for rule in RULES for problem in rule(blocks)]
+    """Everything that is impossible about canonical blocks. Fills in a sparsity that the granularity fixes.
+
+    BAD can stand for parts that could not be read.
+    """
+    problems: list[Problem] = []
+    with contextlib.suppress(UnreadableError):
+        mask = blocks["mask"]
+        problems += _sparsity(blocks)
+        blocks = {**blocks, "mask": {**mask, "sparsity": BAD}} if problems else blocks
+    for rule in RULES:
+        # A rule that needs a part that could not be read says nothing of it.
+        with contextlib.suppress(UnreadableError):
+            for problem in rule(blocks):
+                problems.append(problem)
     return problems
 
 
@@ -53,7 +65,10 @@ def _rounds(blocks: Blocks) -> Iterator[Problem]:
         return
     if blocks["mask"]["at"] != "end":
         yield _no("mask.at", f"must be end with more than one round (got {shown(blocks['mask']['at'])})")
-    if blocks["retrain"] == "none":
+
+
+def _retrained(blocks: Blocks) -> Iterator[Problem]:
+    if blocks["rounds"] > 1 and blocks["retrain"] == "none":
         text = "cannot be none with more than one round: the next round's mask is found on the retrained weights"
         yield _no("retrain", text)
 
@@ -173,6 +188,7 @@ def _optimizers(blocks: Blocks) -> Iterator[Problem]:
 
 RULES: tuple[Callable[[Blocks], Iterator[Problem]], ...] = (
     _rounds,
+    _retrained,
     _criterion,
     _granularity,
     _places,

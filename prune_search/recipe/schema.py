@@ -6,6 +6,7 @@ Every default that stands here is written out in the canonical form. A key that 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from prune_search.recipe.fields import (
     Place,
     Reading,
     Text,
+    UnreadableError,
     Value,
     Word,
     child,
@@ -200,8 +202,8 @@ RETRAIN = {
 ROUNDS = Integer(1, 1000)
 
 
-def read_blocks(raw: Mapping[str, Any], reading: Reading) -> dict[str, Any] | None:
-    """The canonical blocks of a recipe without holes, presets merged; None where something is wrong."""
+def read_blocks(raw: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
+    """The canonical blocks of a recipe without holes, presets merged; BAD stands where something is wrong."""
     reading.outer_optimizer = DEFAULT_OPTIMIZER
     blocks: dict[str, Any] = {"task": read_block(TASK, raw.get("task", {}), "task", reading)}
     blocks["train"] = read_block(TRAIN, raw.get("train", {}), "train", reading)
@@ -213,11 +215,11 @@ def read_blocks(raw: Mapping[str, Any], reading: Reading) -> dict[str, Any] | No
             blocks[name] = reading.wrong(name, f"is missing; it must have the keys {', '.join(options)}")
     blocks["retrain"] = _read_retrain(raw.get("retrain", REQUIRED), reading)
     blocks["rounds"] = ROUNDS.read(raw.get("rounds", 1), "rounds", reading)
-    if any(block is BAD for block in blocks.values()):
-        return None
-    retrain, at = blocks["retrain"], blocks["weights"]["at"]
-    if retrain != "none" and "schedule" not in retrain:
-        retrain.setdefault("clock", _default_clock(at, blocks["train"]["steps"]))
+    # Where one of them could not be read, the default is left out: nothing can be said of it.
+    with contextlib.suppress(UnreadableError):
+        retrain, at = blocks["retrain"], blocks["weights"]["at"]
+        if retrain != "none" and "schedule" not in retrain:
+            retrain.setdefault("clock", BAD if reading.problems else _default_clock(at, blocks["train"]["steps"]))
     return blocks
 
 

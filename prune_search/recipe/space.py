@@ -204,7 +204,8 @@ def _form_elsewhere(written: Written) -> list[Problem]:
     hidden |= {path.removesuffix(".name") for path in hidden}
     found = _Findings()
     found.look_at(space, _corners(space))
-    return [p for p in found.form if not any(p.path == path or p.path.startswith(f"{path}.") for path in hidden)]
+    wrong = [*found.form, *([] if space.has_holes else found.as_errors())]
+    return [p for p in wrong if not any(p.path == path or p.path.startswith(f"{path}.") for path in hidden)]
 
 
 def _corners(space: Space) -> Iterator[Drawn]:
@@ -228,6 +229,10 @@ class _Findings:
     example: tuple[Drawn, list[Problem]] | None = None
     invalid: int = 0
     valid: int = 0
+
+    def as_errors(self) -> list[Problem]:
+        """The problems of combinations, as ones that no draw can cure."""
+        return [replace(problem, form=True) for problem in self.combinations.values()]
 
     def look_at(self, space: Space, points: Iterable[Drawn]) -> None:
         """Count points, until there is more wrong than anybody reads."""
@@ -255,15 +260,16 @@ def _drawn_problems(space: Space) -> list[Problem]:
     corner, sampled = _Findings(), _Findings()
     corner.look_at(space, _corners(space))
     if corner.form:
-        return list(corner.form)
+        # Without holes there is one draw, and what it combines wrongly is as wrong as the rest.
+        return [*corner.form, *([] if space.has_holes else corner.as_errors())]
     rng = random.Random(0)
     sampled.look_at(space, (space.fill(AtRandom(rng)) for _ in range(SAMPLED_DRAWS if space.has_holes else 0)))
     example = sampled.example or corner.example
     if sampled.form or example is None:
         return list(sampled.form)
     if not corner.valid + sampled.valid:
-        combinations = {**sampled.combinations, **corner.combinations}
-        return [replace(problem, form=True) for problem in combinations.values()]
+        sampled.combinations.update(corner.combinations)
+        return sampled.as_errors()
     drawn, problems = example
     reason = "; ".join(": ".join(filter(None, (p.path, p.message))) for p in problems[:2])
     rate = f"{sampled.invalid} of {SAMPLED_DRAWS} sampled draws" if sampled.invalid else "a corner of it"
@@ -277,14 +283,15 @@ def _example(drawn: Drawn) -> str:
 
 
 def _problems_of(space: Space, drawn: Drawn) -> list[Problem]:
-    try:
-        recipe = drawn.recipe()
-        epoch = known_epoch(recipe)
-        if epoch is not None:
-            resolve(recipe, epoch)
-    except UserError as error:
-        return [replace(p, path=space.written.place(drawn.option, p.path) if p.path else "") for p in error.problems]
-    return []
+    recipe, problems = Recipe.examine(drawn.raw)
+    if recipe is not None and not any(p.path.startswith(("retrain", "mask.at")) for p in problems):
+        try:
+            epoch = known_epoch(recipe)
+            if epoch is not None:
+                resolve(recipe, epoch)
+        except UserError as error:
+            problems += [p for p in error.problems if p.path not in {known.path for known in problems}]
+    return [replace(p, path=space.written.place(drawn.option, p.path) if p.path else "") for p in problems]
 
 
 def nominal_epoch(data: Any, batch: Any, examples: int = 0) -> int:

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from prune_search.search.draws import Grid
 
 
-@SAMPLERS.register("random", summary="independent uniform draws", independent=True)
+@SAMPLERS.register(
+    "random",
+    summary="independent uniform draws",
+    source="Bergstra & Bengio 2012, Random Search for Hyper-Parameter Optimization",
+    independent=True,
+)
 def random(seed: int) -> BaseSampler:
     """Uniform draws from every hole."""
     import optuna
@@ -64,6 +69,7 @@ def gp(seed: int, *, startup: int) -> BaseSampler:
 @SAMPLERS.register(
     "grid",
     summary="every point in a fixed order; a continuous hole takes a few values; ends when there is none left",
+    source="Bergstra & Bengio 2012, Random Search for Hyper-Parameter Optimization",
     options={"points": Option(Integer(1, 1000), 3, "values of a continuous hole")},
     independent=True,
 )

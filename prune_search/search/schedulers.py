@@ -102,7 +102,7 @@ class Never:
         return False
 
 
-@SCHEDULERS.register("none", summary="every trial runs to its end")
+@SCHEDULERS.register("none", summary="every trial runs to its end", source="nothing is stopped")
 def none(epoch: int) -> Never:
     """Nothing is stopped."""
     return Never()

@@ -31,8 +31,8 @@ LARGEST = 64 * 2**20  # no batch is half as long: what is longer is not read int
 def read_batches(root: Path | None, md5s: Mapping[str, str]) -> dict[str, bytes]:
     """The content of the batch files, each checked against its md5.
 
-    Looks into `root`/cifar-10 and then `root`, in each for the unpacked folder and then for the archives. Archives are
-    read where they lie; nothing is written.
+    Looks into `root`/cifar-10 and then `root`, in each for the unpacked folder, then for its files, then for the
+    archives. Archives are read where they lie; nothing is written.
 
     Args:
         root: the folder that the user named, or None.
@@ -46,6 +46,8 @@ def read_batches(root: Path | None, md5s: Mapping[str, str]) -> dict[str, bytes]
     for folder in folders(root, NAME):
         if (folder / FOLDER).is_dir():
             return _from_folder(folder / FOLDER, root, md5s)
+        if any((folder / name).is_file() for name in md5s):
+            return _from_folder(folder, root, md5s)
         archives = [path for pattern in ARCHIVES for path in sorted(folder.glob(pattern))]
         if archives:
             return _from_archives(archives, root, md5s)
@@ -55,7 +57,8 @@ def read_batches(root: Path | None, md5s: Mapping[str, str]) -> dict[str, bytes]
 def _from_folder(folder: Path, root: Path, md5s: Mapping[str, str]) -> dict[str, bytes]:
     lacking = [name for name in md5s if not (folder / name).is_file()]
     if lacking:
-        raise missing(NAME, root, [f"{FOLDER}/{name}" for name in lacking], [NAME])
+        below = f"{FOLDER}/" if folder.name == FOLDER and folder != root else ""
+        raise missing(NAME, root, [f"{below}{name}" for name in lacking], [NAME])
     return {name: read_checked(folder / name, md5) for name, md5 in md5s.items()}
 
 

@@ -73,7 +73,10 @@ def evaluate(
 
 
 @METRICS.register(
-    "val/accuracy", summary="share of the validation examples that are classified correctly, 0…1", split="validation"
+    "val/accuracy",
+    summary="share of the validation examples that are classified correctly, 0…1",
+    source="common practice",
+    split="validation",
 )
 def val_accuracy(measured: Measured) -> float:
     """Validation accuracy, 0 … 1."""
@@ -81,7 +84,11 @@ def val_accuracy(measured: Measured) -> float:
 
 
 @METRICS.register(
-    "val/loss", summary="mean cross-entropy on the validation examples, in nats", best="minimize", split="validation"
+    "val/loss",
+    summary="mean cross-entropy on the validation examples, in nats",
+    source="common practice",
+    best="minimize",
+    split="validation",
 )
 def val_loss(measured: Measured) -> float:
     """Validation loss."""
@@ -89,7 +96,10 @@ def val_loss(measured: Measured) -> float:
 
 
 @METRICS.register(
-    "test/accuracy", summary="share of the test examples that are classified correctly, 0…1", split="test"
+    "test/accuracy",
+    summary="share of the test examples that are classified correctly, 0…1",
+    source="common practice",
+    split="test",
 )
 def test_accuracy(measured: Measured) -> float:
     """Test accuracy, 0 … 1."""
@@ -97,14 +107,22 @@ def test_accuracy(measured: Measured) -> float:
 
 
 @METRICS.register(
-    "test/loss", summary="mean cross-entropy on the test examples, in nats", best="minimize", split="test"
+    "test/loss",
+    summary="mean cross-entropy on the test examples, in nats",
+    source="common practice",
+    best="minimize",
+    split="test",
 )
 def test_loss(measured: Measured) -> float:
     """Test loss."""
     return measured.scores["test"]["loss"]
 
 
-@METRICS.register("sparsity", summary="1 - kept/total over all convolution and linear weights, 0…1")
+@METRICS.register(
+    "sparsity",
+    summary="1 - kept/total over all convolution and linear weights, 0…1",
+    source="Blalock et al. 2020, What is the State of Neural Network Pruning?, 2003.03033",
+)
 def sparsity(measured: Measured) -> float:
     """The reported sparsity: excluded layers count as kept, biases and normalisation do not count at all.
 
@@ -115,13 +133,20 @@ def sparsity(measured: Measured) -> float:
     return 1.0 - sum(measured.kept.values()) / total if total else 0.0
 
 
-@METRICS.register("collapsed", summary="number of layers with nothing left", best="minimize")
+@METRICS.register(
+    "collapsed",
+    summary="number of layers with nothing left",
+    source="layer collapse: Tanaka et al. 2020, 2006.05467",
+    best="minimize",
+)
 def collapsed(measured: Measured) -> float:
     """How many layers have no weight left."""
     return float(sum(kept == 0 for kept in measured.kept.values()))
 
 
-@METRICS.register("steps_trained", summary="optimizer steps taken anywhere for this network", best="minimize")
+@METRICS.register(
+    "steps_trained", summary="optimizer steps taken anywhere for this network", source="this project", best="minimize"
+)
 def steps_trained(measured: Measured) -> float:
     """Every step trained, those of criteria and transforms included."""
     return float(measured.steps_trained)

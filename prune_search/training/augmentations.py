@@ -19,13 +19,15 @@ else:
     from prune_search.lazy import torch
 
 
-@AUGMENTATIONS.register("none", summary="the inputs as they are")
+@AUGMENTATIONS.register("none", summary="the inputs as they are", source="nothing is done")
 def none(inputs: Tensor, generator: torch.Generator) -> Tensor:
     """The inputs themselves, of any shape; nothing is drawn."""
     return inputs
 
 
-@AUGMENTATIONS.register("flip", summary="each picture mirrored left to right with probability 1/2")
+@AUGMENTATIONS.register(
+    "flip", summary="each picture mirrored left to right with probability 1/2", source="common practice"
+)
 def flip(inputs: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each picture with probability 1/2.
 

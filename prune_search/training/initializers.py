@@ -71,7 +71,7 @@ def kaiming_uniform(model: nn.Module, seed: int, stream: str = "init") -> None:
     _initialize(model, seed, stream, weight=lambda w, g: draw(w, w, g), bias=draw)
 
 
-@INITS.register("as-built", summary="what the model's own factory made", draws=False)
+@INITS.register("as-built", summary="what the model's own factory made", source="the model's own", draws=False)
 def as_built(model: nn.Module, seed: int, stream: str = "init") -> None:
     """Leave `model` as it is; the seed and the stream are for whoever made it."""
 

@@ -13,7 +13,7 @@ else:
     from prune_search.lazy import torch
 
 
-@LOSSES.register("cross-entropy", summary="mean cross-entropy of the softmax of the logits")
+@LOSSES.register("cross-entropy", summary="mean cross-entropy of the softmax of the logits", source="common practice")
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """The mean of -log softmax(logits)[label].
 

@@ -25,7 +25,9 @@ Rate = Callable[[int], float]
 _WARMUP = Option(Length(), "0it", "length over which the rate rises linearly to what the schedule says")
 
 
-@SCHEDULES.register("constant", summary="the base rate throughout", options={"warmup": _WARMUP})
+@SCHEDULES.register(
+    "constant", summary="the base rate throughout", source="common practice", options={"warmup": _WARMUP}
+)
 def constant(base: float, total: int, epoch: int, *, warmup: str = "0it") -> Rate:
     """The rate `base` at every step.
 
@@ -44,6 +46,7 @@ def constant(base: float, total: int, epoch: int, *, warmup: str = "0it") -> Rat
 @SCHEDULES.register(
     "step",
     summary="drops at given places, by a factor or to given rates",
+    source="common practice",
     options={
         "at": Option(ListOf(Place(), least=1), ["50%", "75%"], "where the rate drops"),
         "factor": Option(

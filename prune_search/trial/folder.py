@@ -26,13 +26,19 @@ MOST_METRICS_BYTES = 16 * 2**20
 
 
 def check_out(folder: Path, key: str) -> None:
-    """Refuse a folder that holds something else than an earlier run of the same recipe.
+    """Refuse, before anything is trained, a folder that holds something else than an earlier run of the same recipe.
 
     Raises:
-        UserError: it is a file, or holds anything that would be lost.
+        UserError: it is a file, cannot be made, or holds anything that would be lost.
     """
-    if not folder.exists():
-        return
+    try:
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            folder.rmdir()
+            return
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError([Problem("--out", f"{shown(str(folder))} cannot be a folder: {reason}")]) from None
     if not folder.is_dir():
         raise UserError([Problem("--out", f"{shown(str(folder))} is a file, not a folder")])
     if any(folder.iterdir()) and read_metrics(folder, missing_ok=True).get("key") != key:

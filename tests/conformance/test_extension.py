@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from command_line import Typed
 from torch import Tensor
 
 from prune_search.pruning.scoring import Scoring
@@ -94,6 +97,25 @@ def test_it_can_be_searched_over_with_its_options() -> None:
     assert drawn.has_holes
     found = {label: drawn.fill(Fixed(label)).recipe().mask["criterion"] for label in ("magnitude", NAME)}
     assert found == {"magnitude": "magnitude", NAME: {"name": NAME, "centre": 0.5}}
+
+
+@pytest.mark.usefixtures("registered")
+def test_it_is_found_by_the_verbs(typed: Typed, tmp_path: Path) -> None:
+    rows = json.loads(typed("methods", "criterion", "--json").out)["methods"]
+    (row,) = [row for row in rows if row["name"] == NAME]
+    assert row["summary"] == "|w - centre|"
+    assert [(option["name"], option["default"]) for option in row["options"]] == [("centre", 0.25)]
+    file = tmp_path / "space.yaml"
+    hole = "{hole: uniform, low: -1, high: 1}"
+    file.write_text(f"preset: fine-tune\nmask: {{criterion: {{name: {NAME}, centre: {hole}}}}}\n")
+    said = typed("validate", str(file), "--json")
+    assert (said.code, json.loads(said.out)["files"][0]["kind"]) == (0, "space")
+    file.write_text(f"preset: fine-tune\nmask: {{criterion: {{name: {NAME}, centre: 3}}}}\n")
+    said = typed("validate", str(file))
+    assert (said.code, "mask.criterion.centre: must be a number" in said.err) == (2, True)
+    sets = ("train.steps=4it", "retrain.steps=1it", f"mask.criterion={NAME}", "mask.criterion.centre=0.1")
+    said = typed("run", "fine-tune", "--json", *(word for text in sets for word in ("--set", text)))
+    assert (said.code, json.loads(said.out)["sparsity"]["reached"]) == (0, 0.9)
 
 
 @pytest.mark.usefixtures("registered")

@@ -34,13 +34,21 @@ def _one_draw_at_a_time(scoring: Scoring) -> dict[str, list[float]]:
     return found
 
 
-@CRITERIA.register("all", summary="everything is kept", keeps_all=True, reduce="sum", oracle=_ones)
+@CRITERIA.register(
+    "all", summary="everything is kept", source="nothing is scored", keeps_all=True, reduce="sum", oracle=_ones
+)
 def all_(scoring: Scoring) -> Scores:
     """The same score for every weight."""
     return {name: torch.ones_like(weight) for name, weight in scoring.dense.items()}
 
 
-@CRITERIA.register("random", summary="uniform random scores", reduce="sum", oracle=_one_draw_at_a_time)
+@CRITERIA.register(
+    "random",
+    summary="uniform random scores",
+    source="Liu et al. 2022, The Unreasonable Effectiveness of Random Pruning, 2202.02643",
+    reduce="sum",
+    oracle=_one_draw_at_a_time,
+)
 def random(scoring: Scoring) -> Scores:
     """Independent scores, uniform in [0, 1), drawn per layer from the trial's seed and the round."""
     from prune_search.training.randomness import generator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,16 @@ def _settles(total: int, epoch: int, **options: str) -> int:
     return min(Step.parse(options["until"]).resolve(total, epoch) + 1, total)
 
 
+def _misplaced(total: int, epoch: int, **options: str) -> Iterator[tuple[str, str]]:
+    begin, end = (Step.parse(options[key]).resolve(total, epoch) for key in ("from", "until"))
+    for key, step in (("from", begin), ("until", end)):
+        if not 0 <= step <= total:
+            where = "past the end" if step > total else "before the beginning"
+            yield key, f"{options[key]} is {where} of the retraining ({total}it)"
+    if end < begin:
+        yield "until", f"{options['until']} comes before from ({options['from']})"
+
+
 @DYNAMICS.register(
     "gradual",
     summary="the mask is tightened every so many steps along a path to the asked sparsity",
@@ -58,6 +69,7 @@ def _settles(total: int, epoch: int, **options: str) -> int:
     },
     starts_from="all",
     settles=_settles,
+    misplaced=_misplaced,
 )
 def gradual(moving: Moving, **options: str) -> Hook:
     """Events at from, from + every, … and always at until. What is removed stays removed."""

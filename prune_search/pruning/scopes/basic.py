@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from prune_search.pruning.masks import Pool
 
 
-@SCOPES.register("global", summary="all units compete with each other; ⌊kN+½⌋ of N are kept")
+@SCOPES.register(
+    "global",
+    summary="all units compete with each other; ⌊kN+½⌋ of N are kept",
+    source="Lee, Ajanthan & Torr 2019, 1810.02340",
+)
 def global_(layers: list[LayerUnits], share: Decimal) -> list[Pool]:
     """One pool of all layers."""
     from prune_search.pruning.masks import Pool
@@ -22,7 +26,11 @@ def global_(layers: list[LayerUnits], share: Decimal) -> list[Pool]:
     return [Pool(tuple(layer.name for layer in layers), keep_count(total, share))]
 
 
-@SCOPES.register("uniform", summary="the same share in every layer; ⌊kn+½⌋ of a layer's n units are kept")
+@SCOPES.register(
+    "uniform",
+    summary="the same share in every layer; ⌊kn+½⌋ of a layer's n units are kept",
+    source="Evci et al. 2020, 1911.11134",
+)
 def uniform(layers: list[LayerUnits], share: Decimal) -> list[Pool]:
     """One pool per layer."""
     from prune_search.pruning.masks import Pool

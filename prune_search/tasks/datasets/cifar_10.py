@@ -33,7 +33,7 @@ FILES = {
     shape=(3, 32, 32),
 )
 def cifar_10(root: Path | None) -> DataSet:
-    """CIFAR-10 from `root` or `root`/cifar-10: the folder cifar-10-batches-py, or the archives that hold it.
+    """CIFAR-10 from `root` or `root`/cifar-10: the folder cifar-10-batches-py, its files, or its archives.
 
     The unpacked folder loads in a second or two; archives are unpacked in memory every time, which takes ten.
     5,000 of the 50,000 training pictures are the validation split. Means (0.4914, 0.4822, 0.4465) and standard

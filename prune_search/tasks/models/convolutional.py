@@ -20,6 +20,7 @@ else:
 @MODELS.register(
     "small-conv",
     summary="two convolutions with batch normalisation and a linear layer; pictures of at least 4x4",
+    source="this project, sized for digits",
     options={"channels": Option(ListOf(Integer(1, 4096), 2, 2), [16, 32], "filters of the two convolutions")},
 )
 def small_conv(shape: tuple[int, ...], classes: int, channels: list[int]) -> nn.Module:

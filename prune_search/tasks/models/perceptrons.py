@@ -31,6 +31,7 @@ def _perceptron(widths: list[int]) -> nn.Module:
 @MODELS.register(
     "mlp",
     summary="fully connected, ReLU; any shape of example",
+    source="this project, sized for digits",
     options={"hidden": Option(ListOf(Integer(1, 65_536), 1, 10), [100, 50], "units of each hidden layer")},
 )
 def mlp(shape: tuple[int, ...], classes: int, hidden: list[int]) -> nn.Module:

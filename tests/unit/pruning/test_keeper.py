@@ -96,3 +96,16 @@ def test_the_state_of_a_keeper_brings_back_mask_counts_and_what_was_asked() -> N
     assert keeper.masks.sha256 == masks_for(model, 0).sha256
     assert keeper.masks.receipt() == masks_for(model, 0).receipt()
     assert masks_of(stored, list(keeper.masks)).receipt() == masks_for(model, 0).receipt()
+
+
+def test_a_weight_that_took_no_part_in_a_step_keeps_its_place_among_the_others() -> None:
+    model = network()
+    optimizer = OPTIMIZERS["sgd"].make(list(model.parameters()), 0.05)
+    keeper = MaskKeeper(model, masks_for(model, 0), optimizer)
+    last = model.get_parameter("4.weight")
+    last.grad = torch.ones_like(last)
+    hook = keeper.hook()
+    assert hook.after_backward is not None
+    hook.after_backward(0)
+    assert model.get_parameter("0.weight").grad is None
+    assert torch.equal(last.grad, keeper.masks["4.weight"].float())

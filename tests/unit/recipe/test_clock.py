@@ -269,3 +269,30 @@ def test_a_rate_that_is_small_for_no_more_than_half_the_steps_is_allowed(train: 
 
 def test_very_long_retrainings_are_judged_in_no_time() -> None:
     timeline(f"train: {{steps: 1000000ep}}, {AFTER}, weights: {{at: 0it}}, retrain: {{until: end}}", epoch=1000)
+
+
+@pytest.mark.parametrize(
+    ("places", "wrong"),
+    [
+        ("from: 80%, until: 20%", [("until", "20% comes before from (80%)")]),
+        ("from: 5ep, until: 50ep", [("until", "50ep is past the end of the retraining (1000it)")]),
+        (
+            "from: end-11ep, until: 50ep",
+            [
+                ("from", "end-11ep is before the beginning of the retraining (1000it)"),
+                ("until", "50ep is past the end of the retraining (1000it)"),
+            ],
+        ),
+    ],
+)
+def test_gradual_pruning_lies_on_its_retraining(places: str, wrong: list[tuple[str, str]]) -> None:
+    head = "mask: {at: 0it, criterion: all, sparsity: 0.9}, weights: {at: 0it}"
+    found = refused(f"{head}, retrain: {{until: end, dynamics: {{name: gradual, {places}}}}}")
+    assert found == [(f"retrain.dynamics.{key}", message) for key, message in wrong]
+    timeline(f"{head}, retrain: {{until: end, dynamics: {{name: gradual, from: 0it, until: end}}}}")
+
+
+def test_places_and_schedules_that_do_not_fit_are_said_together() -> None:
+    train = "{steps: 10ep, schedule: {name: step, at: [60%, 40%]}}"
+    found = refused(f"train: {train}, {AFTER}, weights: {{at: 12ep}}, retrain: {{until: end, clock: 11ep}}")
+    assert [path for path, _ in found] == ["weights.at", "retrain.clock", "train.schedule.at.1"]

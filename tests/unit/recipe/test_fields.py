@@ -278,3 +278,10 @@ def test_a_key_of_another_optimizer_is_refused() -> None:
     reading = Reading(outer_optimizer=OUTER)
     assert Optimizer(axes.OPTIMIZERS).read({"beta1": 0.9}, "train.optimizer", reading) is BAD
     assert [problem.path for problem in reading.problems] == ["train.optimizer.beta1"]
+
+
+@pytest.mark.parametrize(("raw", "meant"), [("3 ep", "3ep"), ("5EP", "5ep"), ("ende", "end"), ("End - 3ep", "end-3ep")])
+def test_a_step_that_is_nearly_one_is_suggested(raw: str, meant: str) -> None:
+    reading = Reading()
+    assert Place().read(raw, "mask.at", reading) is BAD
+    assert reading.problems[0].message.endswith(f"(did you mean '{meant}'?)")

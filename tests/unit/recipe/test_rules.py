@@ -336,3 +336,41 @@ def test_a_form_of_sparsity_goes_with_an_entry_that_declares_it() -> None:
     assert learned.mask["sparsity"] == "learned"
     mask = "{at: 0it, criterion: l1, sparsity: {by: scope}, scope: filters-scope, granularity: filter}"
     assert read(f"mask: {mask}, {TAIL}").mask["sparsity"] == {"by": "scope"}
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        (
+            "mask: {at: 50%, criterion: magnitud, sparsity: 0.5}, weights: {at: 0it}, retrain: none, rounds: 2",
+            ["mask.criterion", "mask.at", "retrain"],
+        ),
+        (
+            "mask: {at: ende, criterion: magnitude, sparsity: 0.5}, weights: {at: 0it}, retrain: none, rounds: 2",
+            ["mask.at", "retrain"],
+        ),
+        (
+            "mask: {at: end, criterion: magnitude, sparsity: 1.5, scope: globl}, weights: {at: prepared}, "
+            "retrain: {steps: 3ep, until: end, clock: {hold: 0.1}}, train: {optimizer: {nesterov: true, momentum: 0}}",
+            ["mask.sparsity", "mask.scope", "weights.at", "retrain", "retrain.optimizer", "train.optimizer"],
+        ),
+        # What depends on a part that cannot be read is not guessed at.
+        (
+            "mask: {at: 0it, criterion: al, sparsity: 0.5}, weights: {at: 0it}, "
+            "retrain: {until: end, dynamics: gradual}",
+            ["mask.criterion"],
+        ),
+        (f"mask: {{at: 0it, criterion: magnitude, sparsity: 0.5}}, {TAIL}, rounds: two", ["rounds"]),
+        (f"mask: 3, {TAIL}, rounds: 2", ["mask"]),
+        (f"mask: {{at: 0it}}, {TAIL}", ["mask.criterion"]),
+        (
+            "mask: [], weights: [], retrain: 3, train: x, task: y, rounds: z",
+            ["task", "train", "mask", "weights", "retrain"],
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_said_beside_what_cannot_be_read(text: str, paths: list[str]) -> None:
+    found = [problem.path for problem in problems(text)]
+    assert set(paths) <= set(found)
+    assert len(found) == len(set(found))
+    assert set(found) - set(paths) <= {"mask.sparsity", "rounds"}

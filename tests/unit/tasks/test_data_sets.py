@@ -257,12 +257,17 @@ def test_what_is_no_batch_is_refused(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("below", ["", "cifar-10"])
-def test_batches_are_found_unpacked(tmp_path: Path, below: str) -> None:
-    folder = tmp_path / below / FOLDER
-    folder.mkdir(parents=True)
+@pytest.mark.parametrize("folder", [FOLDER, ""])
+def test_batches_are_found_unpacked(tmp_path: Path, below: str, folder: str) -> None:
+    there = tmp_path / below / folder
+    there.mkdir(parents=True, exist_ok=True)
     for name, content in BATCHES.items():
-        (folder / name).write_bytes(content)
+        (there / name).write_bytes(content)
     assert cifar.read_batches(tmp_path, SUMS) == BATCHES
+    (there / "test_batch").unlink()
+    lacking = f"{folder}/test_batch" if folder else "test_batch"
+    with pytest.raises(UserError, match=f"cifar-10 lacks {lacking}: put"):
+        cifar.read_batches(tmp_path, SUMS)
 
 
 @pytest.mark.parametrize("below", ["", "cifar-10"])
