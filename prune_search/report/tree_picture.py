@@ -1,0 +1,156 @@
+"""The shared tree of a search as a picture: every stretch once, as long as its steps, as dark as it is shared."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from prune_search.recipe.problems import UserError
+from prune_search.recipe.recipe import Recipe
+from prune_search.recipe.schema import BLOCKS
+from prune_search.recipe.space import epoch_length, known_epoch
+from prune_search.trial.account import total
+from prune_search.trial.branch import nominal_branch
+from prune_search.trial.records import SearchRecords, TrialRecords
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# With more trials than these the picture has no room for a name each.
+MOST_NAMES = 60
+MOST_TRIALS = 400
+ROW_INCHES, LEAST_INCHES, MOST_INCHES = 0.22, 3.0, 30.0
+
+
+@dataclass
+class Node:
+    """A stretch of the tree.
+
+    Attributes:
+        steps: the furthest that a trial asks for it, in iterations.
+        begin: steps on the way before it.
+        users: names of the trials that need it.
+        children: what follows.
+        ends: names of the trials whose last stretch it is.
+        row: where it is drawn.
+    """
+
+    steps: int = 0
+    begin: int = 0
+    users: list[str] = field(default_factory=list)
+    children: dict[str, Node] = field(default_factory=dict)
+    ends: list[str] = field(default_factory=list)
+    row: float = 0.0
+
+
+def grow(search: SearchRecords) -> Node:
+    """The tree of the trials of a search that have been proposed; its root stands before all training."""
+    root = Node()
+    for trial in list(search.trials.values())[:MOST_TRIALS]:
+        if trial.duplicate_of is None:
+            _add(root, trial, int(search.definition.get("examples") or 0))
+    return root
+
+
+def _add(root: Node, trial: TrialRecords, examples: int) -> None:
+    try:
+        recipe = Recipe.read({key: trial.recipe[key] for key in BLOCKS})
+        epoch = known_epoch(recipe) or (epoch_length(examples, recipe.train["batch"]) if examples else 1)
+        vertices = nominal_branch(recipe, epoch)[1].vertices()
+    except UserError:
+        # A recipe of another version's making: it is not drawn.
+        return
+    name = str(trial.proposed.data["name"]) if trial.proposed is not None else trial.id
+    node = root
+    for vertex in vertices:
+        node = node.children.setdefault(vertex.address, Node())
+        node.steps = max(node.steps, vertex.needed)
+        node.users.append(name)
+    node.ends.append(name)
+
+
+def tree_svg(search: SearchRecords) -> str:
+    """The picture as the text of an SVG file; the same records give the same text."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    root = grow(search)
+    rows = _lay_out(root)
+    height = min(MOST_INCHES, max(LEAST_INCHES, 1.2 + ROW_INCHES * rows))
+    with matplotlib.rc_context({"svg.hashsalt": search.name, "svg.fonttype": "none"}):
+        figure = Figure(figsize=(11, height), layout="constrained")
+        axes = figure.add_subplot()
+        _draw(axes, root, rows)
+        axes.set_title(_title(search), loc="left", fontsize=10)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
+
+
+def _title(search: SearchRecords) -> str:
+    account = total(search.trials.values())
+    asked = account.trained + account.saved
+    text = f"{search.name}: {account.trained:,} steps trained, {account.saved:,} saved"
+    return text + (f" ({asked / account.trained:.2f} times fewer)" if account.trained else "")
+
+
+def _lay_out(root: Node) -> int:
+    """Give every stretch its place; how many rows there are."""
+    count = 0
+
+    def place(node: Node, begin: int) -> None:
+        nonlocal count
+        node.begin = begin
+        following = list(node.children.values())
+        for child in following:
+            place(child, begin + node.steps)
+        if following:
+            node.row = sum(child.row for child in following) / len(following)
+        else:
+            node.row = float(count)
+            count += 1
+
+    place(root, 0)
+    return max(1, count)
+
+
+def _nodes(root: Node) -> Iterator[Node]:
+    for child in root.children.values():
+        yield child
+        yield from _nodes(child)
+
+
+def _draw(axes: Axes, root: Node, rows: int) -> None:
+    from matplotlib import colormaps
+    from matplotlib.colors import LogNorm
+
+    nodes: Sequence[Node] = list(_nodes(root))
+    most = max((len(node.users) for node in nodes), default=1)
+    shade, norm = colormaps["cividis_r"], LogNorm(1, max(2, most))
+    for node in nodes:
+        for child in node.children.values():
+            end = node.begin + node.steps
+            axes.plot([end, end], [node.row, child.row], color="0.6", linewidth=0.8, zorder=1)
+    for node in nodes:
+        users = len(node.users)
+        axes.barh(
+            node.row, node.steps, left=node.begin, height=0.62, color=shade(norm(users)), edgecolor="0.25",
+            linewidth=0.5, zorder=2,
+        )  # fmt: skip
+        if users > 1:
+            middle = node.begin + node.steps / 2
+            dark = norm(users) > 0.5
+            axes.text(middle, node.row, f"×{users}", ha="center", va="center", fontsize=7, zorder=3,
+                      color="white" if dark else "black")  # fmt: skip
+        if node.ends and not node.children and rows <= MOST_NAMES:
+            names = node.ends[0] + (f" and {len(node.ends) - 1} more" if len(node.ends) > 1 else "")
+            axes.text(node.begin + node.steps, node.row, f"  {names}", va="center", fontsize=7)
+    axes.set_yticks([])
+    axes.set_ylim(rows - 0.4, -0.6)
+    axes.margins(x=0.25 if rows <= MOST_NAMES else 0.02)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("iterations on the way to a result; ×n: trained once for n trials")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
