@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from prune_search.pruning.controls import Chosen
 from prune_search.pruning.counts import PRECISION, keep_count
-from prune_search.pruning.masks import MaskSet, Pool, UnitMasks, select
+from prune_search.pruning.masks import MaskSet, Pool, UnitMasks, by_row, select
+from prune_search.pruning.reductions import reduction
 from prune_search.pruning.scoring import Batches, Scores, Scoring
 from prune_search.pruning.units import Grouping
 from prune_search.recipe import axes
@@ -21,13 +22,6 @@ from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import prunable_weights
 from prune_search.training.loop import seed_layers
 from prune_search.training.randomness import derive
-
-# How the scores of a group's weights, [units, weights], become the group's score, [units].
-REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "sum": lambda scores: scores.sum(1),
-    "sum-abs": lambda scores: scores.abs().sum(1),
-    "abs-sum": lambda scores: scores.sum(1).abs(),
-}
 
 
 @dataclass(frozen=True)
@@ -86,12 +80,14 @@ class Evidence:
         output_layer: the name of the output layer's weight, which some granularities leave out.
         seed: of the trial.
         round_number: r, from 1.
+        example: an input of the network, [1, …], whose shape is looked at; None: that of the batches.
     """
 
     batches: Callable[[int], Batches]
     output_layer: str | None
     seed: int
     round_number: int
+    example: Callable[[], Tensor] | None = None
 
 
 def find_mask(
@@ -145,6 +141,8 @@ class _Finder:
             for name in self.names
         ]
         found: list[Pool] = self.rule.scope.entry(axes.SCOPES).make(layers, share, **self.rule.scope.options)
+        if self.rule.criterion.entry(axes.CRITERIA).facts["compared"] == "row":
+            found = by_row(found, {layer.name: (layer.shape, layer.units) for layer in layers}, share)
         return found
 
     def search(self, share: Decimal, before: Decimal) -> Chosen:
@@ -157,7 +155,7 @@ class _Finder:
             dense = {name: weight.detach().clone() for name, weight in self.weights.items()}
             for iteration in range(1, iterations + 1):
                 allowed = current if nested else self.candidates
-                scores = self.score(dense, iteration)
+                scores = self.normalized(self.score(dense, iteration), allowed)
                 for name, score in scores.items():
                     known = last.get(name, score)
                     last[name] = torch.where(allowed[name], score, known)
@@ -192,11 +190,24 @@ class _Finder:
             loss=lambda logits, labels: loss.entry(axes.LOSSES).make(logits, labels, **loss.options),
             seed=self.evidence.seed,
             words=(self.evidence.round_number, iteration),
+            example=self.evidence.example,
+            split=self.grouping.split,
         )
         with _layers_seeded(self.model, derive(self.evidence.seed, "score layers", *scoring.words)):
             found = criterion.make(scoring, **self.rule.criterion.options)
-        reduce = REDUCTIONS[criterion.facts["reduce"]]
+        reduce = reduction(self.rule.criterion)
         return {name: reduce(self.grouping.split(found[name].detach())).cpu() for name in self.names}
+
+    def normalized(self, scores: Scores, allowed: UnitMasks) -> Scores:
+        """Each layer's scores, scaled among the units that may be kept."""
+        named = Named.of(axes.NORMALIZATIONS, self.rule.score.get("normalization", "none"))
+        if named.name == "none":
+            return scores
+        scaled = {}
+        for name, score in scores.items():
+            part = named.entry(axes.NORMALIZATIONS).make(score[allowed[name]].double(), **named.options)
+            scaled[name] = score.double().masked_scatter(allowed[name], part)
+        return scaled
 
     def _mask_weights(self, dense: Scores, current: UnitMasks) -> None:
         with torch.no_grad():

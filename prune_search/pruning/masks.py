@@ -6,14 +6,17 @@ layer in row-major order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from prune_search.pruning.counts import keep_count
 from prune_search.training.digests import masks_digest
 
 UnitMasks = dict[str, Tensor]
@@ -136,10 +139,68 @@ def keep_all(weights: Mapping[str, Tensor]) -> MaskSet:
 
 @dataclass(frozen=True)
 class Pool:
-    """Layers whose units compete with each other, and how many of them are kept."""
+    """Layers whose units compete with each other, and how many of them are kept.
+
+    Attributes:
+        names: of the layers.
+        kept: units to keep; with rows, of each row.
+        rows: equal runs of a single layer's units that compete within themselves only.
+    """
 
     names: tuple[str, ...]
     kept: int
+    rows: int = 1
+
+
+def by_row(
+    pools: list[Pool], layers: Mapping[str, tuple[tuple[int, ...], int]], share: Decimal, rounding: str = "half-up"
+) -> list[Pool]:
+    """Pools in which single weights compete within their output row only.
+
+    What the pools say of a layer, its kept share, becomes that of each of its rows.
+
+    Args:
+        pools: as the scope made them.
+        layers: name -> (shape of the weight, units). A layer whose units are not single weights stays as it is.
+        share: the asked kept share of all units.
+        rounding: of the counts of rows, see `counts.keep_count`.
+    """
+    found = []
+    for pool in pools:
+        total = sum(layers[name][1] for name in pool.names)
+        # A count that is the rounded share is not rounded a second time.
+        exact = share if pool.kept == keep_count(total, share, rounding) else Decimal(pool.kept) / max(1, total)
+        for name in pool.names:
+            shape, units = layers[name]
+            rows = shape[0] if units == math.prod(shape) else 1
+            alone = rows == 1 and len(pool.names) == 1
+            found.append(Pool((name,), pool.kept if alone else keep_count(units // rows, exact, rounding), rows))
+    return found
+
+
+def _highest(scores: Tensor, allowed: Tensor, pool: Pool) -> Tensor:
+    """The pool's count of highest scores among those allowed, of equal scores the first; bool [units].
+
+    The lowest kept score is found without sorting: all above it are kept, and of its equals the first ones.
+    """
+    everything = bool(allowed.all())
+    places = None if everything else torch.nonzero(allowed).squeeze(1)
+    values = scores if places is None else scores[places]
+    if bool(torch.isnan(values).any()):
+        raise ScoreError(f"the score of {pool.names[0]} or a later layer is not a number")
+    if pool.kept >= values.numel():
+        return allowed.clone()
+    if pool.kept == 0:
+        return torch.zeros_like(allowed)
+    border = torch.kthvalue(values, values.numel() - pool.kept + 1).values
+    above = values > border
+    equals = torch.nonzero(values == border).squeeze(1)
+    above[equals[: pool.kept - int(above.sum())]] = True
+    if places is None:
+        return above
+    chosen = torch.zeros_like(allowed)
+    chosen[places] = above
+    return chosen
 
 
 def select(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], pools: list[Pool]) -> UnitMasks:
@@ -160,12 +221,11 @@ def select(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], pools
     for pool in pools:
         pooled = torch.cat([scores[name].detach().reshape(-1).cpu() for name in pool.names])
         allowed = torch.cat([candidates[name].reshape(-1).cpu() for name in pool.names])
-        if bool(torch.isnan(pooled[allowed]).any()):
-            raise ScoreError(f"the score of {pool.names[0]} or a later layer is not a number")
-        places = torch.nonzero(allowed).squeeze(1)
-        order = torch.sort(pooled[places], descending=True, stable=True).indices
-        chosen = torch.zeros(pooled.numel(), dtype=torch.bool)
-        chosen[places[order[: pool.kept]]] = True
+        parts = zip(pooled.chunk(pool.rows), allowed.chunk(pool.rows), strict=True) if pool.rows > 1 else None
+        if parts is None:
+            chosen = _highest(pooled, allowed, pool)
+        else:
+            chosen = torch.cat([_highest(part, some, pool) for part, some in parts])
         sizes = [scores[name].numel() for name in pool.names]
         kept.update(zip(pool.names, torch.split(chosen, sizes), strict=True))
     return kept

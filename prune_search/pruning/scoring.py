@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +14,11 @@ else:
 
 Scores = dict[str, "Tensor"]
 Batches = Sequence[tuple["Tensor", "Tensor"]]
+
+
+def single_weights(tensor: Tensor) -> Tensor:
+    """A tensor shaped like a weight as [units, 1]: every weight is a unit."""
+    return tensor.reshape(-1, 1)
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class Scoring:
         loss: from (logits, labels) to a scalar.
         seed: of the trial.
         words: what tells this draw from others: the round, the iteration.
+        example: an input of the network, [1, …]: for its shape, where no data are looked at; None: of the batches.
+        split: a tensor shaped like a weight as [units, weights of a unit].
     """
 
     model: nn.Module
@@ -37,6 +44,14 @@ class Scoring:
     loss: Callable[[Tensor, Tensor], Tensor]
     seed: int
     words: tuple[str | int, ...]
+    example: Callable[[], Tensor] | None = None
+    split: Callable[[Tensor], Tensor] = field(default=single_weights)
+
+    def ones(self, dtype: torch.dtype) -> Tensor:
+        """An input of ones, [1, …], on the network's device."""
+        shape = self.example() if self.example is not None else self.batches()[0][0]
+        device = next(iter(self.weights.values())).device
+        return torch.ones((1, *shape.shape[1:]), dtype=dtype, device=device)
 
 
 def gradients(scoring: Scoring) -> Scores:
@@ -54,3 +69,40 @@ def gradients(scoring: Scoring) -> Scores:
             if gradient is not None:
                 total += gradient.detach()
     return {name: total / len(batches) for name, total in zip(names, sums, strict=True)}
+
+
+def sample_gradients(scoring: Scoring, each: str) -> Iterator[list[Tensor]]:
+    """The gradients of the prunable weights, one list after the other.
+
+    Args:
+        scoring: at the masked weights.
+        each: ``example``: of the loss of every example, in the forward pass of its batch; ``batch``: of every batch.
+
+    Yields:
+        One gradient per weight, in their order.
+    """
+    weights = list(scoring.weights.values())
+
+    def gradient(loss: Tensor, keep: bool = False) -> list[Tensor]:
+        found = torch.autograd.grad(loss, weights, retain_graph=keep, allow_unused=True)
+        return [torch.zeros_like(w) if g is None else g.detach() for w, g in zip(weights, found, strict=True)]
+
+    for inputs, labels in scoring.batches():
+        singles = [slice(index, index + 1) for index in range(len(labels))]
+        if each == "batch":
+            yield gradient(scoring.loss(scoring.model(inputs), labels))
+        elif _couples_examples(scoring.model):
+            logits = scoring.model(inputs)
+            for one in singles:
+                yield gradient(scoring.loss(logits[one], labels[one]), keep=True)
+        else:
+            for one in singles:
+                yield gradient(scoring.loss(scoring.model(inputs[one]), labels[one]))
+
+
+def _couples_examples(model: nn.Module) -> bool:
+    """Whether an example's output depends on the others of its batch: batch norms with batch statistics do that."""
+    norms = torch.nn.modules.batchnorm._BatchNorm
+    return any(
+        isinstance(module, norms) and (module.training or module.running_mean is None) for module in model.modules()
+    )

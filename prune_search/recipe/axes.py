@@ -23,21 +23,27 @@ CRITERIA = Axis(
     "criterion",
     "mask.criterion",
     ("prune_search.pruning.criteria",),
-    # kind: static, scheduled, sampled or latent. reduce: how the scores of a group's weights become the group's score.
+    # kind: static, scheduled, sampled or latent. reduce: how the scores of a group's weights become the group's score,
+    # or from the options to that. compared: "row" where single weights compete within their output row only.
     # keeps_all: the mask keeps everything; the sparsity is for the dynamics. oracle: an independent slow definition.
+    # steps: from the score block and the options to the updates that its scoring trains, to be counted.
     # granularities: those it goes with, or None for all. sparsity: the forms of sparsity that it takes.
     {
         "kind": "static",
         "reduce": "sum-abs",
+        "compared": "scope",
         "keeps_all": False,
         "needs_data": False,
+        "needs_batchnorm": False,
         "trains": False,
+        "steps": lambda score, **options: 0,
         "granularities": None,
         "sparsity": ("final", "per_round"),
         "oracle": None,
         "convolutional_default": False,
     },
 )
+NORMALIZATIONS = Axis("normalization", "mask.score.normalization", ("prune_search.pruning.normalizations",))
 PATHS = Axis("sparsity path", "mask.score.path", ("prune_search.pruning.paths",))
 GRANULARITIES = Axis(
     "granularity",
@@ -113,6 +119,7 @@ AXES: tuple[Axis, ...] = (
     AUGMENTATIONS,
     LOSSES,
     CRITERIA,
+    NORMALIZATIONS,
     PATHS,
     GRANULARITIES,
     SCOPES,

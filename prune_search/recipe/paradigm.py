@@ -63,7 +63,8 @@ def _sparsity(written: Any) -> Any:
 
 def _score(score: Mapping[str, Any]) -> dict[str, Any]:
     kept = ("loss", "mode") if score["iterations"] == 1 else ("loss", "mode", "path", "nested")
-    return {"iterations": _count(score["iterations"]), **{key: score[key] for key in kept}}
+    later = {key: score[key] for key in ("normalization",) if key in score}
+    return {"iterations": _count(score["iterations"]), **{key: score[key] for key in kept}, **later}
 
 
 def _retrain(recipe: Recipe, total: Step) -> Any:

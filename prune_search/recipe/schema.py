@@ -127,6 +127,7 @@ SCORE = {
     "per_class": Option(Integer(1, 100_000), None, "training examples per class, instead of batches"),
     "loss": Option(Value(axes.LOSSES), "cross-entropy", "the loss whose gradient is scored"),
     "mode": Option(Word(("train", "eval")), "train", "mode of the network while it is scored"),
+    "normalization": Option(Value(axes.NORMALIZATIONS), "none", "of each layer's scores", later=True),
 }
 
 

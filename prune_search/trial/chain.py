@@ -182,7 +182,14 @@ class Round:
         state = self.prepared.end().tensors if self.prepared else self._source_state()
         load_model(self.bench.model, state)
         previous = (self.before.masks, self.before.share) if self.before else None
+        self.vault.steps.trained += self._scoring_steps
         return find_mask(self.bench.model, self.rule, self.share, previous, evidence(self.bench, self.number))
+
+    @property
+    def _scoring_steps(self) -> int:
+        """Updates that the criterion trains while it scores."""
+        facts = self.rule.criterion.entry(axes.CRITERIA).facts
+        return int(facts["steps"](self.bench.recipe.mask["score"], **self.rule.criterion.options))
 
     # --- f2 -----------------------------------------------------------------------------------------------------
 
@@ -318,7 +325,7 @@ class Round:
     def needed(self) -> int:
         """Steps that this round asks for, whoever trained them."""
         _ = self._transformed
-        steps = self.retraining.length + (self.controlled.length if self.controlled else 0)
+        steps = self._scoring_steps + self.retraining.length + (self.controlled.length if self.controlled else 0)
         if self.prepared is not None:
             steps += self.prepared.known_length()
         return steps + sum(stretch.known_length() for stretch in self._phases)

@@ -25,7 +25,7 @@ def evidence(bench: Bench, round_number: int, *words: str | int) -> Evidence:
         count = score["batches"]
         return [plain((iteration - 1) * count + number) for number in range(count)]
 
-    return Evidence(batches, bench.output_layer, seed, round_number)
+    return Evidence(batches, bench.output_layer, seed, round_number, lambda: split.inputs[:1])
 
 
 def _per_class(

@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prune_search.pruning.finding import REDUCTIONS, Evidence, MaskRule, find_mask
+from prune_search.pruning.finding import Evidence, MaskRule, find_mask
 from prune_search.pruning.masks import MaskSet
+from prune_search.pruning.reductions import REDUCTIONS, reduction, reduction_name
 from prune_search.pruning.scoring import Batches, Scoring
-from prune_search.recipe.axes import CRITERIA
-from prune_search.recipe.fields import Reading, Value
+from prune_search.pruning.units import Grouping
+from prune_search.recipe.axes import CRITERIA, GRANULARITIES
+from prune_search.recipe.fields import Flag, Reading, Value, Word
 from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import output_layer, prunable_weights
 
@@ -47,6 +49,27 @@ def with_dropout() -> nn.Module:
 MODELS = {"perceptron": perceptron, "convolutional": convolutional, "dropout": with_dropout}
 
 
+def models_for(name: str, *models: str) -> list[str]:
+    """The networks of those that a criterion can score."""
+    return [
+        model for model in models or MODELS if model == "convolutional" or not CRITERIA[name].facts["needs_batchnorm"]
+    ]
+
+
+def variants(name: str) -> list[Any]:
+    """The criterion by its bare name, and with every other word or flag of its options."""
+    others: list[Any] = [name]
+    for key, option in CRITERIA[name].options.items():
+        words = option.field.words if isinstance(option.field, Word) else ()
+        values = (*words, *((not option.default,) if isinstance(option.field, Flag) else ()))
+        others += [{"name": name, key: value} for value in values if value != option.default]
+    return others
+
+
+CASES = [(name, model) for name in NAMES for model in models_for(name)]
+VARIANTS = [(written, model) for name in NAMES for written in variants(name) for model in models_for(name)]
+
+
 def model_named(name: str) -> nn.Module:
     torch.manual_seed(4)
     model = MODELS[name]()
@@ -69,9 +92,9 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return nn.functional.cross_entropy(logits, labels)
 
 
-def named(name: str) -> Named:
+def named(raw: Any) -> Named:
     told = Reading()
-    written = Value(CRITERIA).read(name, "mask.criterion", told)
+    written = Value(CRITERIA).read(raw, "mask.criterion", told)
     assert told.problems == []
     return Named.of(CRITERIA, written)
 
@@ -84,21 +107,28 @@ def scoring(model: nn.Module, masked: bool, name: str) -> Scoring:
         source = torch.Generator().manual_seed(8)
         MaskSet({key: torch.rand(w.shape, generator=source) < 0.66 for key, w in weights.items()}).apply(model)
     shown = batches if CRITERIA[name].facts["needs_data"] else no_batches
-    return Scoring(model, weights, dense, lambda: shown(), cross_entropy, 3, (2, 1))
+    split = Grouping(Named.of(GRANULARITIES, granularity(name))).split
+    example = torch.zeros(1, 1, 4, 4)
+    return Scoring(model, weights, dense, lambda: shown(), cross_entropy, 3, (2, 1), lambda: example, split)
 
 
-def scores(name: str, given: Scoring) -> dict[str, Tensor]:
+def granularity(name: str) -> str:
+    """Single weights, or the first that the criterion goes with."""
+    allowed = CRITERIA[name].facts["granularities"]
+    return str(allowed[0]) if allowed else "weight"
+
+
+def scores(asked: Named, given: Scoring) -> dict[str, Tensor]:
     torch.manual_seed(0)
-    found: dict[str, Tensor] = CRITERIA[name].make(given, **named(name).options)
+    found: dict[str, Tensor] = CRITERIA[asked.name].make(given, **asked.options)
     return found
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "model"), CASES)
 def test_scores_are_finite_and_shaped_like_the_weights(name: str, model: str, masked: bool) -> None:
     given = scoring(model_named(model), masked, name)
-    found = scores(name, given)
+    found = scores(named(name), given)
     assert list(found) == list(given.weights)
     for key, score in found.items():
         assert score.shape == given.weights[key].shape
@@ -107,29 +137,32 @@ def test_scores_are_finite_and_shaped_like_the_weights(name: str, model: str, ma
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("mode", ["train", "eval"])
-@pytest.mark.parametrize("model", ["perceptron", "convolutional"])
-@pytest.mark.parametrize("name", NAMES)
-def test_scores_are_those_of_an_independent_slow_definition(name: str, model: str, mode: str, masked: bool) -> None:
-    oracle = CRITERIA[name].facts["oracle"]
+@pytest.mark.parametrize(("written", "model"), [case for case in VARIANTS if case[1] != "dropout"])
+def test_scores_are_those_of_an_independent_slow_definition(written: Any, model: str, mode: str, masked: bool) -> None:
+    asked = named(written)
+    oracle = CRITERIA[asked.name].facts["oracle"]
     assert oracle is not None, "every criterion declares one"
     first, second = model_named(model).train(mode == "train"), model_named(model).train(mode == "train")
-    given = scoring(first, masked, name)
+    given = scoring(first, masked, asked.name)
     before = {key: weight.detach().clone() for key, weight in given.weights.items()}
-    fast = scores(name, given)
+    fast = scores(asked, given)
     assert all(torch.equal(before[key], given.weights[key]) for key in before)
-    slow = oracle(scoring(second, masked, name), **named(name).options)
-    for key, score in fast.items():
-        wanted = torch.as_tensor(slow[key], dtype=torch.float64).reshape(score.shape)
+    slow = oracle(scoring(second, masked, asked.name), **asked.options)
+    # What a definition tells of signed terms, the score takes the size of.
+    sizes = reduction_name(CRITERIA[asked.name].facts, asked.options) in ("sum-abs", "abs-sum")
+    for key, terms in fast.items():
+        score = reduction(asked)(given.split(terms)).double()
+        wanted = torch.as_tensor(slow[key], dtype=torch.float64)
+        wanted = wanted.abs() if sizes else wanted
+        assert score.shape == wanted.shape
         scale = max(float(wanted.abs().max()), 1e-12)
-        # The size counts where the group's score is of sizes, the sign where it is of sums.
-        found = score.double().abs() if CRITERIA[name].facts["reduce"] == "sum-abs" else score.double()
-        wanted = wanted.abs() if CRITERIA[name].facts["reduce"] == "sum-abs" else wanted
-        assert float((found - wanted).abs().max()) <= 1e-4 * scale
+        assert float((score - wanted).abs().max()) <= 1e-4 * scale
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_group_s_score_is_one_of_the_known_reductions(name: str) -> None:
-    assert CRITERIA[name].facts["reduce"] in REDUCTIONS
+    for written in variants(name):
+        assert reduction_name(CRITERIA[name].facts, named(written).options) in REDUCTIONS
     assert CRITERIA[name].facts["kind"] in ("static", "scheduled", "sampled", "latent")
 
 
@@ -139,21 +172,28 @@ def score_block(mode: str) -> dict[str, Any]:
 
 
 def masks(name: str, model: nn.Module, mode: str, seed: int = 3) -> MaskSet:
-    allowed = CRITERIA[name].facts["granularities"]
-    granularity = allowed[0] if allowed else "weight"
     block = {
         "criterion": named(name).written,
         "scope": "global",
-        "granularity": granularity,
+        "granularity": granularity(name),
         "score": score_block(mode),
     }
     last = output_layer(model, batches()[0][0])
     return find_mask(model, MaskRule.of(block), Decimal("0.5"), None, Evidence(batches, last, seed, 1))
 
 
+def kept_of_half(name: str, found: MaskSet) -> int:
+    """⌊N/2+½⌋ of all units together, or of each row where the criterion compares rows."""
+    sizes = [units for units, _ in found.units.values()]
+    if CRITERIA[name].facts["keeps_all"]:
+        return sum(sizes)
+    if CRITERIA[name].facts["compared"] == "row":
+        return sum(mask.shape[0] * math.floor(mask[0].numel() / 2 + 0.5) for mask in found.values())
+    return math.floor(sum(sizes) / 2 + 0.5)
+
+
 @pytest.mark.parametrize("mode", ["train", "eval"])
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "model"), CASES)
 def test_a_search_for_a_mask_leaves_the_network_as_it_was(name: str, model: str, mode: str) -> None:
     net = model_named(model)
     net.eval()
@@ -165,14 +205,11 @@ def test_a_search_for_a_mask_leaves_the_network_as_it_was(name: str, model: str,
     assert all(parameter.grad is None and parameter.requires_grad for parameter in net.parameters())
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "model"), CASES)
 def test_a_mask_depends_on_the_seed_and_on_no_other_draw(name: str, model: str) -> None:
     torch.manual_seed(1)
     first = masks(name, model_named(model), "train")
     torch.manual_seed(2)
     again = masks(name, model_named(model), "train")
     assert first.sha256 == again.sha256
-    share = 1.0 if CRITERIA[name].facts["keeps_all"] else 0.5
-    kept, units = first.receipt().units_kept, sum(count for count, _ in first.units.values())
-    assert kept == math.floor(share * units + 0.5)
+    assert first.receipt().units_kept == kept_of_half(name, first)

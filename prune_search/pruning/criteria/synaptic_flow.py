@@ -1,0 +1,105 @@
+"""SynFlow: the flow through a network of absolute weights, without data."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from prune_search.recipe.axes import CRITERIA
+from prune_search.recipe.fields import Word
+from prune_search.recipe.registry import Option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+    from torch import Tensor, nn
+
+    from prune_search.pruning.scoring import Scores, Scoring
+else:
+    from prune_search.lazy import torch
+
+
+def _each_flow(scoring: Scoring, dtype: str) -> dict[str, list[float]]:
+    """The slow definition: R is linear in each weight, so its derivative is a difference of two values of R."""
+    from prune_search.pruning.slow import each_derivative
+
+    model = scoring.model.double().eval()
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            tensor.copy_(tensor.abs())
+    slopes = each_derivative(scoring, lambda: model(scoring.ones(torch.float64)).sum(), 1e-4)
+    return {
+        name: [w * float(slope) for w, slope in zip(scoring.weights[name].flatten().tolist(), found, strict=True)]
+        for name, found in slopes.items()
+    }
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@CRITERIA.register(
+    "synflow",
+    summary="synaptic flow |w| · dR/d|w|, R the sum of outputs of the network of absolute weights on an input of ones",
+    source="Tanaka, Kunin, Yamins & Ganguli 2020, Pruning Neural Networks Without Any Data, 2006.05467, eq. 3",
+    options={
+        "dtype": Option(
+            Word(("float64", "float32")), "float64", "of the pass; float32 turns to float64 where it has no range left"
+        )
+    },
+    reduce="sum",
+    oracle=_each_flow,
+)
+def synflow(scoring: Scoring, dtype: str) -> Scores:
+    """|w| ⊙ dR/d|w| at the masked weights, shaped like the weights, at least 0, float64 where the pass is.
+
+    As in the released code every parameter and buffer is made absolute for the pass: weights, biases, scales, shifts
+    and running statistics. The network is in evaluation mode whatever ``score.mode`` says: batch statistics of one
+    input of ones would say nothing.
+
+    Raises:
+        ScoreError: the flow is outside the range of float64.
+    """
+    from prune_search.pruning.masks import ScoreError
+
+    if dtype == "float32":
+        scores = _flow(scoring, torch.float32)
+        # Neither overflow, nor a flow so small that it became zero.
+        if 0.0 < _total(scores) < math.inf:
+            return scores
+    scores = _flow(scoring, torch.float64)
+    if not math.isfinite(_total(scores)):
+        raise ScoreError("the synaptic flow through this network is outside the range of float64")
+    return scores
+
+
+def _total(scores: Scores) -> float:
+    return float(torch.stack([score.sum() for score in scores.values()]).sum())
+
+
+def _flow(scoring: Scoring, dtype: torch.dtype) -> Scores:
+    stored = set(scoring.model.state_dict())
+    parameters = dict(scoring.model.named_parameters())
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in (*parameters.items(), *scoring.model.named_buffers()):
+        if tensor.is_floating_point():
+            moved = tensor.detach().to(dtype)
+            tensors[name] = moved.abs() if name in stored or name in parameters else moved
+    names = {id(parameter): name for name, parameter in parameters.items()}
+    leaves = [tensors[names[id(weight)]].requires_grad_() for weight in scoring.weights.values()]
+    with _evaluating(scoring.model):
+        output = torch.func.functional_call(scoring.model, tensors, (scoring.ones(dtype),))
+    slopes = torch.autograd.grad(output.sum(), leaves, allow_unused=True)
+    return {
+        name: torch.zeros_like(leaf) if slope is None else leaf.detach() * slope
+        for name, leaf, slope in zip(scoring.weights, leaves, slopes, strict=True)
+    }
