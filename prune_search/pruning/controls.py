@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import CONTROLS
@@ -26,6 +27,7 @@ class Chosen:
         dropped_at: per layer, int [units]: the scoring iteration that removed the unit, past the last for kept ones.
         scores: per layer, [units]: the score at the last iteration in which the unit took part.
         seed: of the trial.
+        runs: per layer, how many units make a run of which a fixed number is kept; 0 or absent: none.
     """
 
     kept: dict[str, Tensor]
@@ -33,6 +35,11 @@ class Chosen:
     dropped_at: dict[str, Tensor]
     scores: dict[str, Tensor]
     seed: int
+    runs: Mapping[str, int] = field(default_factory=dict)
+
+    def in_runs(self, name: str, values: Tensor) -> Tensor:
+        """Values per unit of a layer as [runs, units of a run]; without runs all units are one."""
+        return values.reshape(-1, self.runs.get(name, 0) or max(1, values.numel()))
 
 
 def _permuted(mask: Tensor, seed: int, *words: str) -> Tensor:
@@ -41,16 +48,33 @@ def _permuted(mask: Tensor, seed: int, *words: str) -> Tensor:
     return mask[torch.randperm(mask.numel(), generator=generator(seed, "control", *words))]
 
 
+def _permuted_in_runs(chosen: Chosen, name: str, word: str) -> Tensor:
+    """A layer's mask with every run permuted for itself."""
+    from prune_search.training.randomness import generator
+
+    mask = chosen.in_runs(name, chosen.kept[name])
+    draw = torch.rand(mask.shape, generator=generator(chosen.seed, "control", word, name), dtype=torch.float64)
+    return mask.gather(1, draw.argsort(1, stable=True)).reshape(-1)
+
+
 @CONTROLS.register("shuffle", summary="each layer's mask permuted over its places", source=MISSING)
 def shuffle(chosen: Chosen) -> dict[str, Tensor]:
     """The same count in every layer, at random places."""
-    return {name: _permuted(mask, chosen.seed, "shuffle", name) for name, mask in chosen.kept.items()}
+    return {
+        name: _permuted_in_runs(chosen, name, "shuffle")
+        if chosen.runs.get(name)
+        else _permuted(mask, chosen.seed, "shuffle", name)
+        for name, mask in chosen.kept.items()
+    }
 
 
 @CONTROLS.register("random", summary="the mask permuted over the places of all layers together", source=MISSING)
 def random(chosen: Chosen) -> dict[str, Tensor]:
     """The same count in all, at random places."""
     names = list(chosen.kept)
+    if any(chosen.runs.values()):
+        # The count of every run is fixed: within runs is all that can be permuted.
+        return {name: _permuted_in_runs(chosen, name, "random") for name in names}
     pooled = _permuted(torch.cat([chosen.kept[name] for name in names]), chosen.seed, "random")
     return dict(zip(names, torch.split(pooled, [chosen.kept[name].numel() for name in names]), strict=True))
 
@@ -63,11 +87,18 @@ def invert(chosen: Chosen) -> dict[str, Tensor]:
 
     With several scoring iterations a unit that was removed earlier ranks lower.
     """
-    kept = {}
-    for name, mask in chosen.kept.items():
-        places = torch.nonzero(chosen.candidates[name]).squeeze(1)
-        by_score = places[torch.sort(chosen.scores[name][places], stable=True).indices]
-        lowest = by_score[torch.sort(chosen.dropped_at[name][by_score], stable=True).indices]
-        kept[name] = torch.zeros_like(mask)
-        kept[name][lowest[: int(mask.sum())]] = True
-    return kept
+    return {name: _lowest(chosen, name) for name in chosen.kept}
+
+
+def _lowest(chosen: Chosen, name: str) -> Tensor:
+    """In every run of a layer as many units as are kept: those with the lowest scores that could be kept."""
+    found = []
+    rows = (chosen.kept, chosen.candidates, chosen.scores, chosen.dropped_at)
+    for mask, candidates, scores, dropped_at in zip(*(chosen.in_runs(name, one[name]) for one in rows), strict=True):
+        places = torch.nonzero(candidates).squeeze(1)
+        by_score = places[torch.sort(scores[places], stable=True).indices]
+        lowest = by_score[torch.sort(dropped_at[by_score], stable=True).indices]
+        kept = torch.zeros_like(mask)
+        kept[lowest[: int(mask.sum())]] = True
+        found.append(kept)
+    return torch.cat(found)

@@ -30,10 +30,16 @@ def keep_share(sparsity: Mapping[str, float], round_number: int, rounds: int) ->
         context.prec = PRECISION
         if "per_round" in sparsity:
             return (1 - exact(sparsity["per_round"])) ** round_number
-        final = 1 - exact(sparsity["final"])
-        if round_number == rounds:
-            return final
-        return final ** (Decimal(round_number) / Decimal(rounds))
+        return share_after(1 - exact(sparsity["final"]), round_number, rounds)
+
+
+def share_after(final: Decimal, round_number: int, rounds: int) -> Decimal:
+    """k^(r/R): the kept share after round r of R whose last one keeps k."""
+    if round_number == rounds:
+        return final
+    with localcontext() as context:
+        context.prec = PRECISION
+        return final ** (Decimal(round_number) / Decimal(rounds)) if final else Decimal(0)
 
 
 def keep_count(total: int, share: Decimal, rounding: str = "half-up") -> int:
@@ -56,22 +62,24 @@ ROUNDINGS = {
 }
 
 
-def allocate(total: int, wanted: Sequence[float], capacity: Sequence[int]) -> list[int]:
+def allocate(total: int, wanted: Sequence[float], capacity: Sequence[int], least: int = 0) -> list[int]:
     """Whole numbers that sum to `total`, near `wanted`, none above its capacity.
 
     Floors first, then one more each in the order of the largest remainder (ties: first in order) until the sum is met.
 
     Args:
-        total: the sum; where the capacities do not reach it, their sum.
+        total: the sum; where the capacities do not reach it, their sum, and where the lower bounds are more, theirs.
         wanted: real numbers ≥ 0 that sum to about `total`.
         capacity: upper bounds.
+        least: lower bound of each, as far as its capacity goes.
     """
-    total = min(total, sum(capacity))
-    counts = [min(int(want), cap) for want, cap in zip(wanted, capacity, strict=True)]
+    bounds = [min(least, cap) for cap in capacity]
+    total = max(min(total, sum(capacity)), sum(bounds))
+    counts = [max(min(int(want), cap), low) for want, cap, low in zip(wanted, capacity, bounds, strict=True)]
     order = sorted(range(len(counts)), key=lambda index: (-(wanted[index] - int(wanted[index])), index))
     while sum(counts) > total:
         for index in reversed(order):
-            if counts[index] and sum(counts) > total:
+            if counts[index] > bounds[index] and sum(counts) > total:
                 counts[index] -= 1
     while sum(counts) < total:
         for index in order:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from typing import Any
@@ -13,32 +12,37 @@ from torch import Tensor, nn
 
 from prune_search.pruning.controls import Chosen
 from prune_search.pruning.counts import PRECISION, keep_count
+from prune_search.pruning.groups import unit_scores
 from prune_search.pruning.masks import MaskSet, Pool, UnitMasks, by_row, select
-from prune_search.pruning.reductions import reduction
+from prune_search.pruning.measuring import Measuring, layer_costs, shared_costs
+from prune_search.pruning.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.scoring import Batches, Scores, Scoring
-from prune_search.pruning.units import Grouping
+from prune_search.pruning.selecting import choose, excluded, in_runs, weight_named
+from prune_search.pruning.units import SCALE, Grouping, UnitSet, masks_of_units, units_of_masks
 from prune_search.recipe import axes
+from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import prunable_weights
-from prune_search.training.loop import seed_layers
 from prune_search.training.randomness import derive
 
 
 @dataclass(frozen=True)
 class LayerUnits:
-    """A layer that takes part.
+    """A layer that takes part, or layers that share their channels.
 
     Attributes:
-        name: of its weight.
-        shape: of its weight.
+        name: of its weight (the first one's).
+        shape: of that weight.
         units: how many units the granularity makes of it.
         available: how many of them may still be kept.
+        owners: the weights whose units these are; empty: `name` alone.
     """
 
     name: str
     shape: tuple[int, ...]
     units: int
     available: int
+    owners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class MaskRule:
         iterations, nested: how often is scored, and whether what was removed stays removed.
         mode: ``train`` or ``eval``, the network's mode while it is scored.
         control: a registered control, or None.
+        rounding: of counts, see `counts.keep_count`.
     """
 
     criterion: Named
@@ -57,6 +62,16 @@ class MaskRule:
     granularity: Named
     score: Mapping[str, Any]
     control: Named | None = None
+    rounding: str = "half-up"
+
+    def loss(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The loss that is scored, from (outputs, labels) to a scalar: registered, or a caller's own function."""
+        written = self.score["loss"]
+        if callable(written):
+            return written  # type: ignore[no-any-return]
+        named = Named.of(axes.LOSSES, written)
+        make, options = named.entry(axes.LOSSES).make, dict(named.options)
+        return lambda outputs, labels: make(outputs, labels, **options)
 
     @classmethod
     def of(cls, mask: Mapping[str, Any], criterion: Named | None = None) -> MaskRule:
@@ -68,6 +83,7 @@ class MaskRule:
             Named.of(axes.GRANULARITIES, mask["granularity"]),
             mask["score"],
             control,
+            mask.get("rounding", "half-up"),
         )
 
 
@@ -89,6 +105,13 @@ class Evidence:
     round_number: int
     example: Callable[[], Tensor] | None = None
 
+    def shown(self) -> Tensor | None:
+        """An input, where there is one."""
+        if self.example is not None:
+            return self.example()
+        found = self.batches(1)
+        return found[0][0] if found else None
+
 
 def find_mask(
     model: nn.Module, rule: MaskRule, share: Decimal, previous: tuple[MaskSet, Decimal] | None, evidence: Evidence
@@ -107,6 +130,7 @@ def find_mask(
 
     Raises:
         ScoreError: a score is not a number.
+        UserError: no layer takes part, or the network does not go with the granularity or scope.
     """
     finder = _Finder(model, rule, evidence, previous[0] if previous else None)
     if rule.criterion.entry(axes.CRITERIA).facts["keeps_all"]:
@@ -116,33 +140,115 @@ def find_mask(
     return finder.as_masks(kept, share)
 
 
+def next_mask(model: nn.Module, rule: MaskRule, share: Decimal, previous: MaskSet, evidence: Evidence) -> MaskSet:
+    """The mask that keeps a share of what `previous` kept: pools count what is left, not what there was.
+
+    Args:
+        model: the network; it is left as it was.
+        rule: what is scored, and how it is selected.
+        share: kept share of the units that `previous` kept, 0 to 1.
+        previous: the mask before.
+        evidence: the data, and the draw.
+    """
+    finder = _Finder(model, rule, evidence, previous, of_what_is_left=True)
+    before = sum(int(mask.sum()) for mask in finder.candidates.values())
+    chosen = finder.search(share, Decimal(1))
+    total = sum(one.size for one in finder.sets)
+    asked = keep_count(before, share, rule.rounding)
+    return replace(finder.as_masks(chosen.kept, share), asked=(asked, 1 - asked / total))
+
+
+def decided_share(model: nn.Module, rule: MaskRule, evidence: Evidence) -> Decimal:
+    """The kept share of all units that a scope comes to which decides it itself (sparsity ``{by: scope}``)."""
+    finder = _Finder(model, rule, evidence, None)
+    kept = finder.decided()
+    with localcontext() as context:
+        context.prec = PRECISION
+        return Decimal(kept) / Decimal(sum(one.size for one in finder.sets))
+
+
+def units_in(model: nn.Module, rule: MaskRule, evidence: Evidence) -> list[UnitSet]:
+    """The units of a network that a rule's mask is made of, in module order.
+
+    Raises:
+        UserError: no layer takes part, or the network does not go with the granularity.
+    """
+    grouping = Grouping(rule.granularity)
+    names = rule.scope.options.get("exclude", ())
+    weights = prunable_weights(model)
+    example = evidence.shown() if grouping.looks_at_inputs or names else None
+    left_out = excluded(names, model, weights, example)
+    if not grouping.prunes_output_layer and evidence.output_layer is not None:
+        left_out.add(evidence.output_layer)
+    sets = grouping.sets(model, left_out, example)
+    if not sets:
+        text = f"{rule.granularity.name}: no layer of this network takes part"
+        raise UserError([Problem("mask.granularity", text)])
+    return sets
+
+
+def scope_pools(
+    rule: MaskRule, layers: list[LayerUnits], share: Decimal | None, measuring: Callable[[], Measuring]
+) -> list[Pool]:
+    """The pools that a rule's scope makes."""
+    scope = rule.scope.entry(axes.SCOPES)
+    options = {key: value for key, value in rule.scope.options.items() if key != "exclude"}
+    if scope.facts["measured"]:
+        options["measuring"] = measuring()
+    found: list[Pool] = scope.make(layers, share, rule.rounding, **options)
+    return found
+
+
 class _Finder:
     """One search for a mask: the layers in units, and the iterations of scoring."""
 
-    def __init__(self, model: nn.Module, rule: MaskRule, evidence: Evidence, previous: MaskSet | None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        rule: MaskRule,
+        evidence: Evidence,
+        previous: MaskSet | None,
+        of_what_is_left: bool = False,
+    ) -> None:
         self.model = model
         self.rule = rule
         self.evidence = evidence
-        self.weights = prunable_weights(model)
+        self.of_what_is_left = of_what_is_left
         self.grouping = Grouping(rule.granularity)
-        left_out = None if self.grouping.prunes_output_layer else evidence.output_layer
-        self.names = [name for name in self.weights if name != left_out]
+        self.weights = prunable_weights(model)
+        self.parameters = dict(model.named_parameters())
+        self.sets = units_in(model, rule, evidence)
+        parts = [part for one in self.sets for part in one.parts]
+        pruned = {part.parameter for part in parts if part.parameter in self.weights}
+        scales = [part.parameter for part in parts if part.role == SCALE]
+        # What is scored: the weights that units own, in module order, and the scales on the way of coupled channels.
+        self.scored = [*(name for name in self.weights if name in pruned), *dict.fromkeys(scales)]
         # A unit may be kept where the mask before kept any of it.
-        self.candidates: UnitMasks = {
-            name: self.grouping.split(previous[name]).any(1).cpu()
-            if previous
-            else torch.ones(self.grouping.split(self.weights[name].detach()).shape[0], dtype=torch.bool)
-            for name in self.names
-        }
+        self.candidates: UnitMasks = (
+            units_of_masks(self.sets, previous.everything)
+            if previous is not None
+            else {one.name: torch.ones(one.size, dtype=torch.bool) for one in self.sets}
+        )
+        self._losses: dict[tuple[str, int], float] = {}
 
-    def pools(self, share: Decimal, available: UnitMasks) -> list[Pool]:
+    def pools(self, share: Decimal | None, available: UnitMasks, measuring: Callable[[], Measuring]) -> list[Pool]:
+        if self.sets[0].run and share is not None:
+            return in_runs(self.sets, share, self.rule.rounding)
+        counts = {one.name: int(available[one.name].sum()) for one in self.sets}
         layers = [
-            LayerUnits(name, tuple(self.weights[name].shape), available[name].numel(), int(available[name].sum()))
-            for name in self.names
+            LayerUnits(
+                one.name,
+                one.shape,
+                counts[one.name] if self.of_what_is_left else one.size,
+                counts[one.name],
+                one.owners,
+            )
+            for one in self.sets
         ]
-        found: list[Pool] = self.rule.scope.entry(axes.SCOPES).make(layers, share, **self.rule.scope.options)
-        if self.rule.criterion.entry(axes.CRITERIA).facts["compared"] == "row":
-            found = by_row(found, {layer.name: (layer.shape, layer.units) for layer in layers}, share)
+        found = scope_pools(self.rule, layers, share, measuring)
+        if share is not None and self.rule.criterion.entry(axes.CRITERIA).facts["compared"] == "row":
+            shapes = {layer.name: (layer.shape, layer.units) for layer in layers}
+            found = by_row(found, shapes, share, self.rule.rounding)
         return found
 
     def search(self, share: Decimal, before: Decimal) -> Chosen:
@@ -151,8 +257,8 @@ class _Finder:
         current = self.candidates
         dropped_at = {name: torch.zeros(mask.numel(), dtype=torch.int32) for name, mask in current.items()}
         last: Scores = {}
-        with _left_as_it_was(self.model, self.rule.score["mode"]):
-            dense = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        with left_as_it_was(self.model, self.rule.score["mode"]):
+            dense = self.dense()
             for iteration in range(1, iterations + 1):
                 allowed = current if nested else self.candidates
                 scores = self.normalized(self.score(dense, iteration), allowed)
@@ -160,12 +266,28 @@ class _Finder:
                     known = last.get(name, score)
                     last[name] = torch.where(allowed[name], score, known)
                 step = self._share_at(share, before, iteration, iterations)
-                current = select(scores, allowed, self.pools(step, allowed))
+                pools = self.pools(step, allowed, lambda now=scores, of=allowed: self.measuring(dense, now, of))
+                current = choose(scores, allowed, pools)
                 for name, mask in current.items():
                     dropped_at[name][mask] = iteration + 1
                     dropped_at[name][allowed[name] & ~mask] = iteration
                 self._mask_weights(dense, current)
-        return Chosen(current, self.candidates, dropped_at, last, self.evidence.seed)
+        runs = {one.name: one.run for one in self.sets}
+        return Chosen(current, self.candidates, dropped_at, last, self.evidence.seed, runs)
+
+    def decided(self) -> int:
+        """How many units a scope keeps that decides it itself."""
+        with left_as_it_was(self.model, self.rule.score["mode"]):
+            dense = self.dense()
+
+            def measuring() -> Measuring:
+                return self.measuring(dense, self.score(dense, 1), self.candidates)
+
+            return sum(pool.kept for pool in self.pools(None, self.candidates, measuring))
+
+    def dense(self) -> Scores:
+        """The unmasked values of what is scored."""
+        return {name: self.parameters[name].detach().clone() for name in self.scored}
 
     def _share_at(self, share: Decimal, before: Decimal, iteration: int, iterations: int) -> Decimal:
         if iteration == iterations:
@@ -179,24 +301,65 @@ class _Finder:
             return at
 
     def score(self, dense: Scores, iteration: int) -> Scores:
-        """Per layer, the units' scores, on the CPU."""
+        """Per set, the units' scores, on the CPU."""
+        found = self.weight_scores(dense, iteration)
+        return {
+            one.name: unit_scores(one, found, self.rule.criterion, self.rule.granularity).cpu() for one in self.sets
+        }
+
+    def weight_scores(self, dense: Scores, iteration: int) -> Scores:
+        """The criterion's scores, shaped like the parameters."""
         criterion = self.rule.criterion.entry(axes.CRITERIA)
-        loss = Named.of(axes.LOSSES, self.rule.score["loss"])
+        scales = criterion.facts["scales"]
+        if self.grouping.coupled and scales == "only":
+            return {name: dense[name] for name in self.scored if name not in self.weights}
+        names = [name for name in self.scored if name in self.weights or scales == "scored"]
         scoring = Scoring(
             model=self.model,
-            weights={name: self.weights[name] for name in self.names},
-            dense={name: dense[name] for name in self.names},
+            weights={name: self.parameters[name] for name in names},
+            dense={name: dense[name] for name in names},
             batches=lambda: self.evidence.batches(iteration),
-            loss=lambda logits, labels: loss.entry(axes.LOSSES).make(logits, labels, **loss.options),
+            loss=self.rule.loss(),
             seed=self.evidence.seed,
             words=(self.evidence.round_number, iteration),
             example=self.evidence.example,
             split=self.grouping.split,
         )
-        with _layers_seeded(self.model, derive(self.evidence.seed, "score layers", *scoring.words)):
-            found = criterion.make(scoring, **self.rule.criterion.options)
-        reduce = reduction(self.rule.criterion)
-        return {name: reduce(self.grouping.split(found[name].detach())).cpu() for name in self.names}
+        with layers_seeded(self.model, derive(self.evidence.seed, "score layers", *scoring.words)):
+            found: Scores = criterion.make(scoring, **self.rule.criterion.options)
+        return found
+
+    def measuring(self, dense: Scores, scores: Scores, allowed: UnitMasks) -> Measuring:
+        """What a scope may measure: the loss with one layer pruned, and what layers cost."""
+
+        def loss(name: str, count: int) -> float:
+            if (name, count) not in self._losses:
+                only = select(scores, allowed, [Pool((name,), count)])
+                self._mask_weights(dense, {**self.candidates, **only})
+                self._losses[name, count] = self._loss()
+                self._mask_weights(dense, self.candidates)
+            return self._losses[name, count]
+
+        def cost(kind: str) -> Mapping[str, float]:
+            example = self.evidence.shown()
+            if example is None:
+                raise UserError([Problem("mask.scope.budget", f"{kind} needs an example of the inputs: pass batches")])
+            return shared_costs(self.sets, layer_costs(self.model, example, kind))
+
+        def shared(given: Mapping[str, float]) -> Mapping[str, float]:
+            costs = {weight_named(name, self.weights, "mask.scope.costs"): cost for name, cost in given.items()}
+            return shared_costs(self.sets, costs)
+
+        return Measuring(loss, cost, shared)
+
+    def _loss(self) -> float:
+        batches, loss = self.evidence.batches(1), self.rule.loss()
+        words = ("score layers", self.evidence.round_number, 1)
+        with torch.no_grad(), layers_seeded(self.model, derive(self.evidence.seed, *words)):
+            found = [float(loss(self.model(inputs), labels)) for inputs, labels in batches]
+        if not found:
+            raise UserError([Problem("mask.scope", f"{self.rule.scope.name} measures a loss: it needs batches")])
+        return sum(found) / len(found)
 
     def normalized(self, scores: Scores, allowed: UnitMasks) -> Scores:
         """Each layer's scores, scaled among the units that may be kept."""
@@ -210,65 +373,48 @@ class _Finder:
         return scaled
 
     def _mask_weights(self, dense: Scores, current: UnitMasks) -> None:
+        # Biases and normalization stay meanwhile: with a scale of 0 no removed weight would have a gradient.
+        masks = masks_of_units(self.sets, current, self.shapes)
         with torch.no_grad():
-            for name in self.names:
-                kept = self.grouping.join(current[name], dense[name].shape).to(dense[name].device)
-                self.weights[name].copy_(dense[name].masked_fill(~kept, 0.0))
+            for name in self.scored:
+                if name in self.weights:
+                    kept = masks[name].to(dense[name].device)
+                    self.weights[name].copy_(dense[name].masked_fill(~kept, 0.0))
+
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        return {name: parameter.shape for name, parameter in self.parameters.items()}
 
     def as_masks(self, kept: UnitMasks, share: Decimal) -> MaskSet:
         """The mask in weights, with what was asked."""
-        masks = {
-            name: self.grouping.join(kept[name], weight.shape)
-            if name in kept
-            else torch.ones(weight.shape, dtype=torch.bool)
-            for name, weight in self.weights.items()
-        }
-        units = {name: (mask.numel(), int(mask.sum())) for name, mask in kept.items()}
-        total = sum(count for count, _ in units.values())
-        return MaskSet(masks, units, (keep_count(total, share), float(1 - share)))
+        total = sum(one.size for one in self.sets)
+        whole = as_mask_set(self.sets, kept, self.weights, self.shapes)
+        return replace(whole, asked=(keep_count(total, share, self.rule.rounding), float(1 - share)))
 
 
-@contextlib.contextmanager
-def _layers_seeded(model: nn.Module, seed: int) -> Iterator[None]:
-    """What layers like dropout draw depends on the seed only, and moves no draw outside."""
-    device = next(model.parameters()).device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        seed_layers(device, seed)
-        yield
+def as_mask_set(
+    sets: list[UnitSet], kept: UnitMasks, weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]
+) -> MaskSet:
+    """A mask of units as one of weights, with what is held with them."""
+    found = masks_of_units(sets, kept, shapes)
+    masks = {
+        name: found[name] if name in found else torch.ones(weight.shape, dtype=torch.bool)
+        for name, weight in weights.items()
+    }
+    held = {name: mask for name, mask in found.items() if name not in weights}
+    return MaskSet(masks, {name: (mask.numel(), int(mask.sum())) for name, mask in kept.items()}, held=held)
 
 
-@contextlib.contextmanager
-def _left_as_it_was(model: nn.Module, mode: str) -> Iterator[None]:
-    """Weights, buffers, modes and gradients are put back."""
-    state = {name: tensor.detach().clone() for name, tensor in model.state_dict(keep_vars=True).items()}
-    modes = {module: module.training for module in model.modules()}
-    # A frozen weight is scored like any other.
-    frozen = [weight for weight in prunable_weights(model).values() if not weight.requires_grad]
-    for weight in frozen:
-        weight.requires_grad_(True)
-    model.train(mode == "train")
-    try:
-        yield
-    finally:
-        for weight in frozen:
-            weight.requires_grad_(False)
-        with torch.no_grad():
-            for name, tensor in model.state_dict(keep_vars=True).items():
-                tensor.copy_(state[name])
-        for module, training in modes.items():
-            module.training = training
-
-
-def with_control(masks: MaskSet, rule: MaskRule, seed: int) -> MaskSet:
+def with_control(model: nn.Module, masks: MaskSet, rule: MaskRule, evidence: Evidence) -> MaskSet:
     """A static mask with the final counts of one that moved, drawn by the rule's control."""
     if rule.control is None:
         return masks
-    grouping = Grouping(rule.granularity)
-    kept = {name: grouping.split(masks[name]).any(1) for name in masks.units}
+    sets = units_in(model, rule, evidence)
+    kept = units_of_masks(sets, masks.everything)
     everything = {name: torch.ones_like(mask) for name, mask in kept.items()}
     none = {name: torch.zeros(mask.numel(), dtype=torch.int32) for name, mask in kept.items()}
-    chosen = Chosen(kept, everything, none, dict(none), seed)
+    runs = {one.name: one.run for one in sets}
+    chosen = Chosen(kept, everything, none, dict(none), evidence.seed, runs)
     drawn = rule.control.entry(axes.CONTROLS).make(chosen, **rule.control.options)
-    moved = {name: grouping.join(mask, masks[name].shape) for name, mask in drawn.items()}
-    units = {name: (mask.numel(), int(mask.sum())) for name, mask in drawn.items()}
-    return replace(masks, masks={**masks.masks, **moved}, units=units)
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    return replace(as_mask_set(sets, drawn, prunable_weights(model), shapes), asked=masks.asked)

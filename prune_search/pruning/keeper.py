@@ -33,7 +33,7 @@ class MaskKeeper:
         self._weights: list[nn.Parameter] = []
         self._factors: list[Tensor] = []
         self.masks = masks
-        for name, mask in masks.items():
+        for name, mask in masks.everything.items():
             if bool(mask.all()):
                 continue
             weight = self.parameters[name]
@@ -53,7 +53,8 @@ class MaskKeeper:
     def _state(self) -> dict[str, Tensor]:
         units = {f"units/{name}": torch.tensor(pair) for name, pair in self.masks.units.items()}
         asked = {} if self.masks.asked is None else {"asked": torch.tensor(self.masks.asked, dtype=torch.float64)}
-        return {**{f"mask/{name}": mask for name, mask in self.masks.items()}, **units, **asked}
+        held = {f"held/{name}": mask for name, mask in self.masks.held.items()}
+        return {**{f"mask/{name}": mask for name, mask in self.masks.items()}, **units, **held, **asked}
 
     def _load(self, state: Mapping[str, Tensor]) -> None:
         self.set(masks_of(state, list(self.masks)))
@@ -74,7 +75,8 @@ def masks_of(state: Mapping[str, Tensor], names: list[str]) -> MaskSet:
     masks = {name: state[f"mask/{name}"].cpu() for name in names}
     units = {name: pair for name in names if f"units/{name}" in state for pair in [_pair(state[f"units/{name}"])]}
     asked = (int(state["asked"][0]), float(state["asked"][1])) if "asked" in state else None
-    return MaskSet(masks, units, asked)
+    held = {key.removeprefix("held/"): mask.cpu() for key, mask in state.items() if key.startswith("held/")}
+    return MaskSet(masks, units, asked, held)
 
 
 def _pair(tensor: Tensor) -> tuple[int, int]:

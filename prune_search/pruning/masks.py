@@ -34,7 +34,8 @@ class LayerReceipt:
         name: of the weight parameter.
         total: weights.
         kept: weights kept.
-        units: units of the granularity; 0 for a layer that takes no part.
+        units: units of the granularity; 0 for a layer that takes no part, or whose channels are counted at the first of
+            the layers that share them.
         units_kept: units kept.
     """
 
@@ -82,11 +83,14 @@ class MaskSet(Mapping[str, Tensor]):
         masks: by parameter name, in module order; layers that take no part are all True.
         units: units per layer that takes part, with the units kept: name -> (units, kept).
         asked: the asked kept units, and the asked sparsity.
+        held: biases and normalization parameters of removed outputs, by parameter name, False where they are 0 too.
+            They are no part of the mapping, the digest or the sparsity: they follow from the mask.
     """
 
     masks: Mapping[str, Tensor]
     units: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     asked: tuple[int, float] | None = None
+    held: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Tensor:
         return self.masks[name]
@@ -101,6 +105,11 @@ class MaskSet(Mapping[str, Tensor]):
     def sha256(self) -> str:
         """Digest of names, shapes and bits, in hex."""
         return masks_digest(self.masks)
+
+    @property
+    def everything(self) -> Mapping[str, Tensor]:
+        """The masks of the weights and of what is held with them."""
+        return {**self.masks, **self.held}
 
     def sparsity(self) -> float:
         """1 - kept/total over all convolution and linear weights."""
@@ -120,14 +129,14 @@ class MaskSet(Mapping[str, Tensor]):
         return Receipt(asked, reached, asked_units, kept, layers)
 
     def apply(self, model: nn.Module) -> None:
-        """Set the masked weights of `model` to exactly 0 (never to -0).
+        """Set the masked weights of `model`, and what is held with them, to exactly 0 (never to -0).
 
         Raises:
             KeyError: a parameter is missing in the model.
         """
         parameters = dict(model.named_parameters())
         with torch.no_grad():
-            for name, mask in self.masks.items():
+            for name, mask in self.everything.items():
                 weight = parameters[name]
                 weight.masked_fill_(~mask.to(weight.device), 0.0)
 
@@ -145,11 +154,13 @@ class Pool:
         names: of the layers.
         kept: units to keep; with rows, of each row.
         rows: equal runs of a single layer's units that compete within themselves only.
+        least: units that each layer keeps at least.
     """
 
     names: tuple[str, ...]
     kept: int
     rows: int = 1
+    least: int = 0
 
 
 def by_row(
@@ -203,6 +214,18 @@ def _highest(scores: Tensor, allowed: Tensor, pool: Pool) -> Tensor:
     return chosen
 
 
+def _highest_of_rows(scores: Tensor, allowed: Tensor, pool: Pool) -> Tensor:
+    """`_highest` of every row for itself, all rows at once."""
+    if bool(torch.isnan(scores[allowed]).any()):
+        raise ScoreError(f"the score of {pool.names[0]} or a later layer is not a number")
+    rows, may = scores.reshape(pool.rows, -1), allowed.reshape(pool.rows, -1)
+    order = torch.sort(rows.nan_to_num(nan=0.0), dim=1, descending=True, stable=True).indices
+    # Those that may be kept come first, in the order of their scores.
+    order = order.gather(1, torch.sort(may.gather(1, order).int(), dim=1, descending=True, stable=True).indices)
+    chosen = torch.zeros_like(may).scatter_(1, order[:, : pool.kept], True)
+    return (chosen & may).reshape(-1)
+
+
 def select(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], pools: list[Pool]) -> UnitMasks:
     """Keep exactly the highest-scored units of each pool.
 
@@ -221,11 +244,7 @@ def select(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], pools
     for pool in pools:
         pooled = torch.cat([scores[name].detach().reshape(-1).cpu() for name in pool.names])
         allowed = torch.cat([candidates[name].reshape(-1).cpu() for name in pool.names])
-        parts = zip(pooled.chunk(pool.rows), allowed.chunk(pool.rows), strict=True) if pool.rows > 1 else None
-        if parts is None:
-            chosen = _highest(pooled, allowed, pool)
-        else:
-            chosen = torch.cat([_highest(part, some, pool) for part, some in parts])
+        chosen = (_highest_of_rows if pool.rows > 1 else _highest)(pooled, allowed, pool)
         sizes = [scores[name].numel() for name in pool.names]
         kept.update(zip(pool.names, torch.split(chosen, sizes), strict=True))
     return kept

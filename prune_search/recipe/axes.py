@@ -25,12 +25,15 @@ CRITERIA = Axis(
     ("prune_search.pruning.criteria",),
     # kind: static, scheduled, sampled or latent. reduce: how the scores of a group's weights become the group's score,
     # or from the options to that. compared: "row" where single weights compete within their output row only.
+    # scales: of coupled channels the scales of normalizations on the way are "scored" like weights, "left" out, or the
+    # "only" thing that counts, by their size.
     # keeps_all: the mask keeps everything; the sparsity is for the dynamics. oracle: an independent slow definition.
     # steps: from the score block and the options to the updates that its scoring trains, to be counted.
     # granularities: those it goes with, or None for all. sparsity: the forms of sparsity that it takes.
     {
         "kind": "static",
         "reduce": "sum-abs",
+        "scales": "scored",
         "compared": "scope",
         "keeps_all": False,
         "needs_data": False,
@@ -50,14 +53,41 @@ GRANULARITIES = Axis(
     "mask.granularity",
     ("prune_search.pruning.granularities",),
     # output_layer: whether the output layer takes part. fixed_sparsity: from the options to the only possible sparsity.
-    # structured: a unit is more than one weight.
-    {"output_layer": True, "fixed_sparsity": None, "convolutional_default": False, "structured": False},
+    # structured: a unit can be more than one weight. by_channels: it is made of [outputs, inputs, *kernel], however the
+    # layer stores it. removes_outputs: a unit is an output, so that its bias and what normalizes it go with it.
+    # coupled: units span the layers that share a channel. run: from the options to the length of a run of units of
+    # which a fixed share is kept. fits: from the weight's shape and the options to whether the layer takes part.
+    # check: from the options to what is wrong with them together, or an empty text.
+    {
+        "output_layer": True,
+        "fixed_sparsity": None,
+        "convolutional_default": False,
+        "structured": False,
+        "by_channels": False,
+        "removes_outputs": False,
+        "coupled": False,
+        "run": None,
+        "fits": lambda shape, **options: True,
+        "check": None,
+    },
 )
 SCOPES = Axis(
     "scope",
     "mask.scope",
     ("prune_search.pruning.scopes",),
-    {"granularities": None, "sparsity": ("final", "per_round")},
+    # even: every layer, or run, may get the same share. measured: it asks for the loss and cost of layers. once: it
+    # measures the dense network, so that it goes with a single round. densities: from (layers, share, **options) to the
+    # layers' kept shares, where they follow from their shapes. check: from the options and the sparsity to what is
+    # wrong with them together, or an empty text.
+    {
+        "granularities": None,
+        "sparsity": ("final", "per_round"),
+        "even": False,
+        "measured": False,
+        "once": False,
+        "densities": None,
+        "check": None,
+    },
 )
 CONTROLS = Axis("control", "mask.control", ("prune_search.pruning.controls",), {"with_dynamics": True})
 STABILITIES = Axis("stability", "mask.at.stable")

@@ -55,9 +55,34 @@ def _sparsity(blocks: dict[str, Any]) -> Iterator[Problem]:
             yield _no("mask.sparsity", f"is {only:g} with this granularity; leave it out (got {shown(given)})")
         else:
             mask["sparsity"] = {"final": only}
+    elif entry_of(axes.SCOPES, mask["scope"]).facts["sparsity"] == ("by",):
+        given = mask.setdefault("sparsity", {"by": "scope"})
+        if given != {"by": "scope"}:
+            scope = entry_of(axes.SCOPES, mask["scope"]).name
+            yield _no("mask.sparsity", f"is decided by scope {scope}; leave it out (got {shown(given)})")
     elif "sparsity" not in mask:
         text = "is missing; it must be a number from 0 to below 1, {final: …} or {per_round: …}"
         yield Problem("mask.sparsity", text)
+
+
+def _shape(blocks: Blocks) -> Iterator[Problem]:
+    """Granularity and scope, each for itself and together."""
+    mask = blocks["mask"]
+    granularity, scope = entry_of(axes.GRANULARITIES, mask["granularity"]), entry_of(axes.SCOPES, mask["scope"])
+    for path, entry, told in (("mask.granularity", granularity, ()), ("mask.scope", scope, (mask["sparsity"],))):
+        check = entry.facts["check"]
+        options = {k: v for k, v in _options(mask[path.removeprefix("mask.")]).items() if k != "name"}
+        wrong = check(*told, **options) if check is not None else ""
+        if wrong:
+            yield _no(path, wrong)
+    if granularity.facts["fixed_sparsity"] is not None and not scope.facts["even"]:
+        yield _no("mask.scope", f"must be global or uniform: {granularity.name} fixes every layer (got {scope.name!r})")
+    if not scope.facts["once"]:
+        return
+    if blocks["rounds"] > 1:
+        yield _no("rounds", f"must be 1 with scope {scope.name}, which measures once (got {blocks['rounds']})")
+    if blocks["retrain"] != "none" and "dynamics" in blocks["retrain"]:
+        yield _no("mask.scope", f"{scope.name} measures once and does not go with retrain.dynamics")
 
 
 def _rounds(blocks: Blocks) -> Iterator[Problem]:
@@ -187,6 +212,7 @@ def _optimizers(blocks: Blocks) -> Iterator[Problem]:
 
 
 RULES: tuple[Callable[[Blocks], Iterator[Problem]], ...] = (
+    _shape,
     _rounds,
     _retrained,
     _criterion,

@@ -186,6 +186,7 @@ MASK = {
     "scope": Option(Value(axes.SCOPES), "global"),
     "granularity": Option(GranularityField(), "weight"),
     "control": Option(Value(axes.CONTROLS), None),
+    "rounding": Option(Word(("half-up", "floor-keep", "floor-drop")), "half-up", "of counts", later=True),
 }
 WEIGHTS = {
     "at": Option(Place(("mask", "prepared")), REQUIRED, "k2, where the kept weights are taken"),

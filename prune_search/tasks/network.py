@@ -112,6 +112,19 @@ def parametrized_weights(model: nn.Module) -> list[str]:
     ]
 
 
+def running_order(model: nn.Module, example: Tensor) -> list[str]:
+    """The prunable weights in the order in which their layers first run in a forward pass.
+
+    Args:
+        model: left as it was: mode, weights and hooks.
+        example: a batch of inputs [N, ...].
+
+    Returns:
+        Names as in `prunable_weights`; layers that do not run are left out.
+    """
+    return list(dict.fromkeys(_runs(model, example)))
+
+
 def output_layer(model: nn.Module, example: Tensor) -> str | None:
     """The prunable weight whose layer runs last in a forward pass.
 
@@ -122,11 +135,17 @@ def output_layer(model: nn.Module, example: Tensor) -> str | None:
     Returns:
         Its name as in `prunable_weights`; None where no such layer runs.
     """
+    runs = _runs(model, example)
+    return runs[-1] if runs else None
+
+
+def _runs(model: nn.Module, example: Tensor) -> list[str]:
+    """The weight of every run of a prunable layer in a forward pass."""
     names = {id(weight): name for name, weight in prunable_weights(model).items()}
-    last: list[str | None] = [None]
+    found: list[str] = []
 
     def note(module: nn.Module, _inputs: object, _output: object) -> None:
-        last[0] = names.get(id(module._parameters["weight"]))
+        found.append(names[id(module._parameters["weight"])])
 
     layers = [m for m in model.modules() if isinstance(m, PRUNABLE) and id(m._parameters.get("weight")) in names]
     handles = [layer.register_forward_hook(note) for layer in layers]
@@ -136,4 +155,4 @@ def output_layer(model: nn.Module, example: Tensor) -> str | None:
     finally:
         for handle in handles:
             handle.remove()
-    return last[0]
+    return found

@@ -68,7 +68,7 @@ class RoundBranch:
 
     Attributes:
         number: r, from 1.
-        share: kept share of the units in scope that the round asks for, 0 to 1.
+        share: kept share of the units in scope that the round asks for, 0 to 1; None where the scope decides it.
         prepare: ``mask.prepare``, or None.
         mask: the address of the mask.
         adjustments: ``weights.transform``.
@@ -77,7 +77,7 @@ class RoundBranch:
     """
 
     number: int
-    share: Decimal
+    share: Decimal | None
     prepare: Vertex | None
     mask: str
     adjustments: tuple[Adjustment, ...]
@@ -177,7 +177,8 @@ class _Grower:
         return "dynamics" in (self.recipe.retrain or {})
 
     def round(self) -> RoundBranch:
-        share = keep_share(self.recipe.mask["sparsity"], self.number, self.recipe.rounds)
+        sparsity = self.recipe.mask["sparsity"]
+        share = None if "by" in sparsity else keep_share(sparsity, self.number, self.recipe.rounds)
         prepare, penalty = self._prepare()
         mask = self._mask(share, prepare)
         weights, adjustments = self._adjustments(mask, prepare, penalty)
@@ -200,14 +201,15 @@ class _Grower:
         steps = phase_length(named, self.timeline.epoch, penalty)
         return Vertex(place, address, steps, steps)
 
-    def _mask(self, share: Decimal, prepare: Vertex | None) -> str:
+    def _mask(self, share: Decimal | None, prepare: Vertex | None) -> str:
         mask = self.recipe.mask
         parts: dict[str, Any] = {key: mask[key] for key in ("criterion", "score", "scope", "granularity")}
+        parts.update({key: mask[key] for key in ("rounding",) if key in mask})
         parts["control"] = mask.get("control") if self.last and not self.moves else None
         prepared = prepare.address if prepare else None
         previous = self.before.mask if self.before else None
         source = {"kind": "mask", "source": self.source.address, "at": self.k1, "prepared": prepared}
-        return digest_of({**source, "mask": parts, "share": str(share), "previous": previous})
+        return digest_of({**source, "mask": parts, "share": _asked(share), "previous": previous})
 
     def _adjustments(self, mask: str, prepare: Vertex | None, left: Decimal) -> tuple[str, tuple[Adjustment, ...]]:
         """The address of f2(w(k2), m), and what leads there."""
@@ -228,17 +230,22 @@ class _Grower:
             found.append(Adjustment(index, named, address, penalty, vertex))
         return address, tuple(found)
 
-    def _retrain(self, name: str, address: str, share: Decimal, moves: bool) -> Vertex:
+    def _retrain(self, name: str, address: str, share: Decimal | None, moves: bool) -> Vertex:
         line = self.timeline
         retrain: Mapping[str, Any] = self.recipe.retrain or {}
         parts = {key: value for key, value in retrain.items() if key not in ("steps", "until", "dynamics")}
         if moves:
             parts["dynamics"] = retrain["dynamics"]
-            parts["share"] = str(share)
+            parts["share"] = _asked(share)
         # The clock's schedule is in the root's address; places on it are resolved.
         parts.update(steps=line.retrain_steps, clock=line.clock if line.clock is not None else parts.get("clock"))
         whole = digest_of({"kind": "retrain", "from": address, "retrain": parts, "first": self.train.address})
         return Vertex(f"{name}.{self.number}", whole, line.retrain_steps, line.retrain_steps)
+
+
+def _asked(share: Decimal | None) -> str:
+    """What addresses say of the kept share; a scope that decides it is in them itself."""
+    return "by scope" if share is None else str(share)
 
 
 def phase_length(named: Named, epoch: int, penalty: Decimal) -> int:

@@ -14,7 +14,8 @@ from typing import Any
 
 from torch import Tensor
 
-from prune_search.pruning.finding import MaskRule, find_mask, with_control
+from prune_search.pruning.counts import share_after
+from prune_search.pruning.finding import MaskRule, decided_share, find_mask, units_in, with_control
 from prune_search.pruning.keeper import MaskKeeper, masks_of
 from prune_search.pruning.masks import MaskSet
 from prune_search.pruning.setting import Moving, Phase, Setting
@@ -86,10 +87,20 @@ class Round:
         """r, from 1."""
         return self.branch.number
 
-    @property
+    @cached_property
     def share(self) -> Decimal:
         """Kept share of the units in scope that this round asks for."""
-        return self.branch.share
+        if self.branch.share is not None:
+            return self.branch.share
+        return share_after(self._decided, self.number, self.bench.recipe.rounds)
+
+    @cached_property
+    def _decided(self) -> Decimal:
+        """The kept share that a scope comes to which decides it, on the weights of the first round."""
+        if self.before is not None:
+            return self.before._decided
+        load_model(self.bench.model, self._mask_state())
+        return decided_share(self.bench.model, self.rule, evidence(self.bench, self.number))
 
     @property
     def last(self) -> bool:
@@ -111,11 +122,9 @@ class Round:
     @cached_property
     def layers(self) -> tuple[str, ...]:
         """The weights that take part."""
-        names = tuple(prunable_weights(self.bench.model))
-        left_out = (
-            None if self.rule.granularity.entry(axes.GRANULARITIES).facts["output_layer"] else self.bench.output_layer
-        )
-        return tuple(name for name in names if name != left_out)
+        sets = units_in(self.bench.model, self.rule, evidence(self.bench, self.number))
+        owned = {part.parameter for one in sets for part in one.parts}
+        return tuple(name for name in prunable_weights(self.bench.model) if name in owned)
 
     def _source_state(self) -> Tensors:
         if self.bench.recipe.mask["at"] == "end" or self.number > 1:
@@ -176,14 +185,18 @@ class Round:
 
     # --- f1 -----------------------------------------------------------------------------------------------------
 
+    def _mask_state(self) -> Tensors:
+        """w(k1), prepared where the recipe says so."""
+        return self.prepared.end().tensors if self.prepared else self._source_state()
+
     @cached_property
     def found(self) -> MaskSet:
         """f1: the mask that is found on w(k1)."""
-        state = self.prepared.end().tensors if self.prepared else self._source_state()
-        load_model(self.bench.model, state)
+        share = self.share
+        load_model(self.bench.model, self._mask_state())
         previous = (self.before.masks, self.before.share) if self.before else None
         self.vault.steps.trained += self._scoring_steps
-        return find_mask(self.bench.model, self.rule, self.share, previous, evidence(self.bench, self.number))
+        return find_mask(self.bench.model, self.rule, share, previous, evidence(self.bench, self.number))
 
     @property
     def _scoring_steps(self) -> int:
@@ -261,7 +274,8 @@ class Round:
     def _static_masks(self, moves: bool) -> MaskSet:
         """The mask that the retraining starts with."""
         if self.moves and not moves:
-            return with_control(self.moved, MaskRule.of(self.bench.recipe.mask), self.bench.recipe.seed)
+            rule = MaskRule.of(self.bench.recipe.mask)
+            return with_control(self.bench.model, self.moved, rule, evidence(self.bench, self.number))
         return self.found
 
     def _retrain_start(self, moves: bool) -> Tensors:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from prune_search.pruning.controls import Chosen
-from prune_search.pruning.finding import LayerUnits
+from prune_search.pruning.finding import LayerUnits, MaskRule, scope_pools
 from prune_search.pruning.masks import Pool, select
+from prune_search.pruning.measuring import Measuring
 from prune_search.pruning.units import Grouping
-from prune_search.recipe.axes import CONTROLS, GRANULARITIES, PATHS, SCOPES
+from prune_search.recipe.axes import CONTROLS, CRITERIA, GRANULARITIES, PATHS, SCOPES
 from prune_search.recipe.fields import Reading, Value
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Axis
@@ -39,7 +40,7 @@ def test_units_are_a_partition_of_the_weights_and_a_mask_of_units_comes_back(nam
     places = grouping.split(torch.arange(math.prod(shape)).reshape(shape))
     assert places.dim() == 2
     assert sorted(places.flatten().tolist()) == list(range(math.prod(shape)))
-    assert bool(GRANULARITIES[name].facts["structured"]) is (places.shape[1] > 1)
+    assert GRANULARITIES[name].facts["structured"] or places.shape[1] == 1
     for draw in range(5):
         kept = torch.rand(len(places), generator=torch.Generator().manual_seed(draw)) < 0.4
         mask = grouping.join(kept, torch.Size(shape))
@@ -58,10 +59,27 @@ def layers(available: float = 1.0) -> list[LayerUnits]:
     ]
 
 
+def steep(name: str, count: int) -> float:
+    """A loss that rises as units go, in some layers faster."""
+    return (1 + int(name[1:])) / (1 + count)
+
+
+MEASURING = Measuring(steep, lambda kind: {}, lambda costs: costs)
+
+
 def pools(name: str, given: list[LayerUnits], share: Decimal) -> list[Pool]:
-    scope = named(SCOPES, name)
-    found: list[Pool] = SCOPES[name].make(given, share, **scope.options)
-    return found
+    return scope_pools(rule(name), given, share, lambda: MEASURING)
+
+
+def rule(scope: str) -> MaskRule:
+    return MaskRule(named(CRITERIA, "magnitude"), named(SCOPES, scope), named(GRANULARITIES, "weight"), {})
+
+
+def test_a_granularity_is_structured_where_some_unit_is_more_than_a_weight() -> None:
+    for name, entry in GRANULARITIES.items():
+        grouping = Grouping(named(GRANULARITIES, name))
+        sizes = [grouping.split(torch.zeros(shape)).shape[1] for shape in SHAPES]
+        assert bool(entry.facts["structured"]) is (max(sizes) > 1)
 
 
 @pytest.mark.parametrize("name", GIVEN_SHARE)

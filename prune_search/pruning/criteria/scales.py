@@ -67,6 +67,7 @@ def following_norms(scoring: Scoring) -> dict[str, nn.Module]:
     granularities=("filter", "channel"),
     convolutional_default=True,
     needs_batchnorm=True,
+    scales="only",
     oracle=_each_scale,
 )
 def batchnorm_scale(scoring: Scoring) -> Scores:

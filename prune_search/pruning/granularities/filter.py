@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     output_layer=False,
     convolutional_default=True,
     structured=True,
+    by_channels=True,
+    removes_outputs=True,
 )
 def filter_(tensor: Tensor) -> Tensor:
     """A weight tensor as [units, weights of a unit]: all weights of one output unit are a unit."""

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from prune_search.pruning.counts import keep_count
+from prune_search.pruning.scopes.shared import SHARED
 from prune_search.recipe.axes import SCOPES
 
 if TYPE_CHECKING:
@@ -17,22 +18,32 @@ if TYPE_CHECKING:
     "global",
     summary="all units compete with each other; ⌊kN+½⌋ of N are kept",
     source="Lee, Ajanthan & Torr 2019, 1810.02340",
+    options=SHARED,
+    even=True,
 )
-def global_(layers: list[LayerUnits], share: Decimal) -> list[Pool]:
+def global_(layers: list[LayerUnits], share: Decimal, rounding: str = "half-up", *, least: int = 0) -> list[Pool]:
     """One pool of all layers."""
     from prune_search.pruning.masks import Pool
 
     total = sum(layer.units for layer in layers)
-    return [Pool(tuple(layer.name for layer in layers), keep_count(total, share))]
+    return [Pool(tuple(layer.name for layer in layers), keep_count(total, share, rounding), least=least)]
+
+
+def _same(layers: list[LayerUnits], share: Decimal) -> list[float]:
+    return [float(share) for _ in layers]
 
 
 @SCOPES.register(
     "uniform",
     summary="the same share in every layer; ⌊kn+½⌋ of a layer's n units are kept",
     source="Evci et al. 2020, 1911.11134",
+    options=SHARED,
+    even=True,
+    densities=_same,
 )
-def uniform(layers: list[LayerUnits], share: Decimal) -> list[Pool]:
+def uniform(layers: list[LayerUnits], share: Decimal, rounding: str = "half-up", *, least: int = 0) -> list[Pool]:
     """One pool per layer."""
     from prune_search.pruning.masks import Pool
 
-    return [Pool((layer.name,), keep_count(layer.units, share)) for layer in layers]
+    counts = [keep_count(layer.units, share, rounding) for layer in layers]
+    return [Pool((layer.name,), max(kept, min(least, layer.units))) for layer, kept in zip(layers, counts, strict=True)]

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from prune_search.pruning.counts import allocate, keep_count
+from prune_search.pruning.scopes.shared import SHARED
 from prune_search.recipe.axes import SCOPES
 
 if TYPE_CHECKING:
@@ -39,31 +40,51 @@ def densities(raw: list[float], sizes: list[int], share: float) -> list[float]:
         dense |= over
 
 
-def _pools(layers: list[LayerUnits], share: Decimal, relative: Callable[[tuple[int, ...]], float]) -> list[Pool]:
+def _wanted(layers: list[LayerUnits], share: Decimal, relative: Callable[[tuple[int, ...]], float]) -> list[float]:
+    return densities([relative(layer.shape) for layer in layers], [layer.units for layer in layers], float(share))
+
+
+def _pools(
+    layers: list[LayerUnits], share: Decimal, rounding: str, least: int, relative: Callable[[tuple[int, ...]], float]
+) -> list[Pool]:
     from prune_search.pruning.masks import Pool
 
     sizes = [layer.units for layer in layers]
-    wanted = densities([relative(layer.shape) for layer in layers], sizes, float(share))
-    counts = [density * size for density, size in zip(wanted, sizes, strict=True)]
-    kept = allocate(keep_count(sum(sizes), share), counts, [layer.available for layer in layers])
+    counts = [density * size for density, size in zip(_wanted(layers, share, relative), sizes, strict=True)]
+    total = keep_count(sum(sizes), share, rounding)
+    kept = allocate(total, counts, [layer.available for layer in layers], least)
     return [Pool((layer.name,), count) for layer, count in zip(layers, kept, strict=True)]
+
+
+def _er(shape: tuple[int, ...]) -> float:
+    return (shape[0] + shape[1]) / (shape[0] * shape[1])
+
+
+def _erk(shape: tuple[int, ...]) -> float:
+    return sum(shape) / math.prod(shape)
 
 
 @SCOPES.register(
     "er",
     summary=f"density ∝ (n_in + n_out) / (n_in · n_out); {EXACT}",
     source="Mocanu et al. 2018, 1707.04780",
+    options=SHARED,
+    densities=lambda layers, share: _wanted(layers, share, _er),
 )
-def erdos_renyi(layers: list[LayerUnits], share: Decimal) -> list[Pool]:
+def erdos_renyi(layers: list[LayerUnits], share: Decimal, rounding: str = "half-up", *, least: int = 0) -> list[Pool]:
     """Erdős–Rényi densities of a layer's input and output units."""
-    return _pools(layers, share, lambda shape: (shape[0] + shape[1]) / (shape[0] * shape[1]))
+    return _pools(layers, share, rounding, least, _er)
 
 
 @SCOPES.register(
     "erk",
     summary=f"density ∝ sum(shape) / prod(shape), the kernel's size counted; {EXACT}",
     source="Evci et al. 2020, Rigging the Lottery, 1911.11134",
+    options=SHARED,
+    densities=lambda layers, share: _wanted(layers, share, _erk),
 )
-def erdos_renyi_kernel(layers: list[LayerUnits], share: Decimal) -> list[Pool]:
+def erdos_renyi_kernel(
+    layers: list[LayerUnits], share: Decimal, rounding: str = "half-up", *, least: int = 0
+) -> list[Pool]:
     """Erdős–Rényi-kernel densities."""
-    return _pools(layers, share, lambda shape: sum(shape) / math.prod(shape))
+    return _pools(layers, share, rounding, least, _erk)

@@ -210,12 +210,13 @@ def test_a_moved_mask_gets_its_control_in_units_of_the_granularity() -> None:
     model = network()
     asked = rule("l1", granularity="filter", scope="uniform", control="shuffle")
     moved = found(model, rule("l1", granularity="filter", scope="uniform"), "0.5")
-    drawn = with_control(moved, asked, 4)
+    evidence = Evidence(batches, OUTPUT, 4, 1)
+    drawn = with_control(model, moved, asked, evidence)
     assert drawn.receipt() == moved.receipt()
     assert drawn.sha256 != moved.sha256
     assert bool(drawn[OUTPUT].all())
     assert all(torch.equal(m.flatten(1).any(1), m.flatten(1).all(1)) for m in drawn.values())
-    assert with_control(moved, rule("l1"), 4) is moved
+    assert with_control(model, moved, rule("l1"), evidence) is moved
 
 
 def test_a_random_mask_depends_on_the_seed_and_the_round() -> None:

@@ -1,0 +1,11 @@
+"""What every scope takes besides its own options."""
+
+from __future__ import annotations
+
+from prune_search.recipe.fields import Integer, ListOf, Text
+from prune_search.recipe.registry import Option
+
+SHARED = {
+    "exclude": Option(ListOf(Text(), 0, 1000), [], "layers that are left whole: first, last, or names", later=True),
+    "least": Option(Integer(0, 10**9), 0, "units that each layer keeps at least", later=True),
+}

@@ -1,0 +1,84 @@
+"""Who takes part, and who is kept: layers left out by a scope, floors per layer, runs of n of m."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from torch import Tensor, nn
+
+from prune_search.pruning.counts import keep_count
+from prune_search.pruning.masks import Pool, UnitMasks, select
+from prune_search.pruning.units import UnitSet
+from prune_search.recipe.problems import Problem, UserError, not_one_of
+from prune_search.tasks.network import running_order
+
+ENDS = ("first", "last")
+NEAR = Decimal("1e-9")
+
+
+def choose(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], pools: list[Pool]) -> UnitMasks:
+    """`masks.select`, with the floors of the pools kept.
+
+    Each layer's highest-scored units up to its floor are kept first; the rest of the pool's count goes to the highest
+    scores of what is left. Where the floors alone are more than the count, they win.
+    """
+    floors = [pool for pool in pools if pool.least]
+    if not floors:
+        return select(scores, candidates, pools)
+    reserved = select(scores, candidates, [Pool((name,), pool.least) for pool in floors for name in pool.names])
+    rest = {name: mask.cpu() & ~reserved[name] if name in reserved else mask for name, mask in candidates.items()}
+    spared = {pool.names: sum(int(reserved[name].sum()) for name in pool.names if name in reserved) for pool in pools}
+    others = select(scores, rest, [replace(pool, kept=max(0, pool.kept - spared[pool.names])) for pool in pools])
+    return {name: mask | reserved[name] if name in reserved else mask for name, mask in others.items()}
+
+
+def in_runs(sets: Sequence[UnitSet], share: Decimal, rounding: str) -> list[Pool]:
+    """The pools of n of m: in every run the same count."""
+    found = []
+    for one in sets:
+        wanted = one.run * share
+        whole = wanted.to_integral_value()
+        # 1 - n/m is a float: its written form need not be n/m to the last digit.
+        kept = int(whole) if abs(wanted - whole) < NEAR else keep_count(one.run, share, rounding)
+        found.append(Pool((one.name,), kept, one.size // one.run))
+    return found
+
+
+def excluded(names: Sequence[str], model: nn.Module, weights: Mapping[str, Any], example: Tensor | None) -> set[str]:
+    """The weights that a scope leaves out.
+
+    Args:
+        names: ``first`` and ``last`` in the order of the forward pass (without an example: of the modules), layers or
+            their weights.
+        model: the network.
+        weights: its prunable weights.
+        example: an input.
+
+    Raises:
+        UserError: a name is none of a layer.
+    """
+    found = set()
+    order = list(weights)
+    if example is not None and set(names) & set(ENDS):
+        order = running_order(model, example) or order
+    for name in names:
+        if name in ENDS:
+            found.add(order[0 if name == "first" else -1])
+        else:
+            found.add(weight_named(name, weights, "mask.scope.exclude"))
+    return found
+
+
+def weight_named(name: str, weights: Mapping[str, Any], path: str) -> str:
+    """The weight that a layer's or weight's name means.
+
+    Raises:
+        UserError: there is none.
+    """
+    for candidate in (name, f"{name}.weight"):
+        if candidate in weights:
+            return candidate
+    raise UserError([Problem(path, not_one_of(name, [*ENDS, *(w.removesuffix(".weight") for w in weights)]))])
