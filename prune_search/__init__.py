@@ -3,6 +3,10 @@
     >>> import prune_search
     >>> result = prune_search.run("lottery-ticket", set={"rounds": 3})
 
+or, with a training loop of your own, find masks and hold them:
+
+    >>> mask = prune_search.find_mask(model, criterion="snip", sparsity=0.9, batches=[(x, y)])
+
 Everything here is imported when it is first used, so that ``import prune_search`` costs nothing.
 """
 
@@ -15,6 +19,11 @@ if TYPE_CHECKING:
     from prune_search.api import Verified, Where, run, verify
     from prune_search.exports import Loaded, export, load
     from prune_search.plans import PlannedSearch, plan
+    from prune_search.pruning.library import find_mask, next_level, score
+    from prune_search.pruning.library_figures import layer_costs, layer_densities, sparsity_at
+    from prune_search.pruning.library_groups import group_scores
+    from prune_search.pruning.masks import MaskSet, ScoreError
+    from prune_search.pruning.stepping import Dynamics, GrowingPenalty, MaskHook
     from prune_search.recipe.problems import Problem, UserError
     from prune_search.searches import Options, Outcome, compare, launch, resume
     from prune_search.trial.errors import TrialError
@@ -23,6 +32,11 @@ _NAMES = {
     "prune_search.api": ("Verified", "Where", "run", "verify"),
     "prune_search.exports": ("Loaded", "export", "load"),
     "prune_search.plans": ("PlannedSearch", "plan"),
+    "prune_search.pruning.library": ("find_mask", "next_level", "score"),
+    "prune_search.pruning.library_figures": ("layer_costs", "layer_densities", "sparsity_at"),
+    "prune_search.pruning.library_groups": ("group_scores",),
+    "prune_search.pruning.masks": ("MaskSet", "ScoreError"),
+    "prune_search.pruning.stepping": ("Dynamics", "GrowingPenalty", "MaskHook"),
     "prune_search.recipe.problems": ("Problem", "UserError"),
     "prune_search.searches": ("Options", "Outcome", "compare", "launch", "resume"),
     "prune_search.trial.errors": ("TrialError",),
@@ -31,11 +45,16 @@ _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 
 __version__ = "0.1.0"
 __all__ = [
+    "Dynamics",
+    "GrowingPenalty",
     "Loaded",
+    "MaskHook",
+    "MaskSet",
     "Options",
     "Outcome",
     "PlannedSearch",
     "Problem",
+    "ScoreError",
     "TrialError",
     "UserError",
     "Verified",
@@ -43,11 +62,18 @@ __all__ = [
     "__version__",
     "compare",
     "export",
+    "find_mask",
+    "group_scores",
     "launch",
+    "layer_costs",
+    "layer_densities",
     "load",
+    "next_level",
     "plan",
     "resume",
     "run",
+    "score",
+    "sparsity_at",
     "verify",
 ]
 

@@ -27,7 +27,7 @@ class Claim:
 
     Attributes:
         parameter: its name.
-        role: ``weight``, ``reader``, ``scale`` or ``held`` (see `units`).
+        role: ``weight``, ``reader``, ``depthwise``, ``scale`` or ``held`` (see `units`).
         dimension: of the parameter along which the channels lie.
         index: places along it, [channels here, places of a channel].
         at: which channels of the set those are, [channels here]; None for all in order.
@@ -205,7 +205,7 @@ def _claims(module: nn.Module, handler: str, own: Mapping[str, str]) -> list[tup
         return None
     # Of a depthwise convolution the input is the output.
     dimension = 1 if transposed and groups == 1 else 0
-    made = [(own["weight"], "weight", dimension, weight.shape[dimension])]
+    made = [(own["weight"], "weight" if groups == 1 else "depthwise", dimension, weight.shape[dimension])]
     return made + ([(own["bias"], "held", 0, weight.shape[dimension])] if "bias" in own else [])
 
 

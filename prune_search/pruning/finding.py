@@ -17,8 +17,8 @@ from prune_search.pruning.masks import MaskSet, Pool, UnitMasks, by_row, select
 from prune_search.pruning.measuring import Measuring, layer_costs, shared_costs
 from prune_search.pruning.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.scoring import Batches, Scores, Scoring
-from prune_search.pruning.selecting import choose, excluded, in_runs, weight_named
-from prune_search.pruning.units import SCALE, Grouping, UnitSet, masks_of_units, units_of_masks
+from prune_search.pruning.selecting import choose, excluded, in_runs, scope_pools, weight_named
+from prune_search.pruning.units import SCALE, Grouping, UnitSet, as_mask_set, masks_of_units, units_of_masks
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named
@@ -185,18 +185,6 @@ def units_in(model: nn.Module, rule: MaskRule, evidence: Evidence) -> list[UnitS
         text = f"{rule.granularity.name}: no layer of this network takes part"
         raise UserError([Problem("mask.granularity", text)])
     return sets
-
-
-def scope_pools(
-    rule: MaskRule, layers: list[LayerUnits], share: Decimal | None, measuring: Callable[[], Measuring]
-) -> list[Pool]:
-    """The pools that a rule's scope makes."""
-    scope = rule.scope.entry(axes.SCOPES)
-    options = {key: value for key, value in rule.scope.options.items() if key != "exclude"}
-    if scope.facts["measured"]:
-        options["measuring"] = measuring()
-    found: list[Pool] = scope.make(layers, share, rule.rounding, **options)
-    return found
 
 
 class _Finder:
@@ -390,19 +378,6 @@ class _Finder:
         total = sum(one.size for one in self.sets)
         whole = as_mask_set(self.sets, kept, self.weights, self.shapes)
         return replace(whole, asked=(keep_count(total, share, self.rule.rounding), float(1 - share)))
-
-
-def as_mask_set(
-    sets: list[UnitSet], kept: UnitMasks, weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]
-) -> MaskSet:
-    """A mask of units as one of weights, with what is held with them."""
-    found = masks_of_units(sets, kept, shapes)
-    masks = {
-        name: found[name] if name in found else torch.ones(weight.shape, dtype=torch.bool)
-        for name, weight in weights.items()
-    }
-    held = {name: mask for name, mask in found.items() if name not in weights}
-    return MaskSet(masks, {name: (mask.numel(), int(mask.sum())) for name, mask in kept.items()}, held=held)
 
 
 def with_control(model: nn.Module, masks: MaskSet, rule: MaskRule, evidence: Evidence) -> MaskSet:

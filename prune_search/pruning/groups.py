@@ -84,11 +84,17 @@ SCALES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-# Reductions that are not simply added up over coupled layers: of norms the squares are, as in Torch-Pruning.
+# Reductions that are not simply joined over coupled layers: of norms the squares are.
 JOINED: dict[str, Joined] = {
     "norm": Joined(_squares),
     "lamp": Joined(_squares, scale="lamp"),
     "distances": Joined(REDUCTIONS["distances"], (WEIGHT, READER)),
+}
+# What Torch-Pruning 1.6 does by default: sensitivities by their sizes, and FPGM's distances between squared weights.
+JOINED_AS_TORCH_PRUNING: dict[str, Joined] = {
+    **JOINED,
+    "abs-sum": Joined(REDUCTIONS["sum-abs"]),
+    "distances": Joined(lambda weights: REDUCTIONS["distances"](weights.square()), (WEIGHT, READER)),
 }
 ONLY_SCALES = Joined(REDUCTIONS["sum-abs"], (SCALE,))
 
@@ -107,24 +113,34 @@ def unit_scores(one: UnitSet, found: Mapping[str, Tensor], criterion: Named, gra
     if not granularity.entry(axes.GRANULARITIES).facts["coupled"]:
         (part,) = (part for part in one.parts if part.role == WEIGHT)
         return REDUCTIONS[reduce](part.split(found[part.parameter].detach()))
-    joining = ONLY_SCALES if facts["scales"] == "only" else JOINED.get(reduce, Joined(REDUCTIONS[reduce]))
-    return coupled_scores(one, found, joining, **granularity.options)
+    return coupled_scores(one, found, joining(facts["scales"], reduce, JOINED), **granularity.options)
 
 
-def coupled_scores(one: UnitSet, found: Mapping[str, Tensor], joining: Joined, over: str, scale: str) -> Tensor:
+def joining(scales: str, reduce: str, table: Mapping[str, Joined]) -> Joined:
+    """How a criterion's scores are joined over coupled layers.
+
+    Args:
+        scales: what the criterion declares of the scales of normalizations.
+        reduce: its reduction.
+        table: JOINED or JOINED_AS_TORCH_PRUNING.
+    """
+    return ONLY_SCALES if scales == "only" else table.get(reduce, Joined(REDUCTIONS[reduce]))
+
+
+def coupled_scores(one: UnitSet, found: Mapping[str, Tensor], how: Joined, over: str, scale: str) -> Tensor:
     """The scores of channels that layers share, [channels].
 
     Args:
         one: the channels.
         found: the criterion's scores, shaped like the parameters.
-        joining: how they are joined within a layer, and which layers count.
+        how: they are joined within a layer, and which layers count.
         over: of OVER, between the layers.
         scale: of SCALES, between the sets; a criterion that compares units with each other has its own.
     """
     rows = []
     for part in one.parts:
-        if part.role in joining.roles and part.parameter in found:
-            scores = joining.reduce(part.split(found[part.parameter].detach()))
+        if part.role in how.roles and part.parameter in found:
+            scores = how.reduce(part.split(found[part.parameter].detach()))
             if part.at is not None:
                 row = scores.new_full((one.size,), torch.nan)
                 row[part.at.to(row.device)] = scores
@@ -133,4 +149,4 @@ def coupled_scores(one: UnitSet, found: Mapping[str, Tensor], joining: Joined, o
     if not rows:
         # Nothing of these channels is scored (no normalization on the way, say): they rank below all others.
         return torch.zeros(one.size)
-    return SCALES[joining.scale or scale](OVER[over](torch.stack(rows)))
+    return SCALES[how.scale or scale](OVER[over](torch.stack(rows)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from prune_search.pruning.units import READER, WEIGHT, UnitSet
+from prune_search.pruning.units import DEPTHWISE, READER, WEIGHT, UnitSet
 from prune_search.tasks.network import PRUNABLE, evaluating, prunable_weights
 
 TIMED_PASSES = 5
@@ -120,7 +120,9 @@ def shared_costs(sets: Sequence[UnitSet], costs: Mapping[str, float]) -> dict[st
     side, and (d + e) / 2 ≥ d·e.
     """
     claims: dict[str, int] = {}
-    claimed = [(one.name, part.parameter) for one in sets for part in one.parts if part.role in (WEIGHT, READER)]
+    claimed = [
+        (one.name, part.parameter) for one in sets for part in one.parts if part.role in (WEIGHT, READER, DEPTHWISE)
+    ]
     for _, parameter in claimed:
         claims[parameter] = claims.get(parameter, 0) + 1
     found = {one.name: 0.0 for one in sets}

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from prune_search.pruning.counts import keep_count
 from prune_search.pruning.masks import Pool, UnitMasks, select
 from prune_search.pruning.units import UnitSet
+from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError, not_one_of
 from prune_search.tasks.network import running_order
+
+if TYPE_CHECKING:
+    from prune_search.pruning.finding import LayerUnits, MaskRule
+    from prune_search.pruning.measuring import Measuring
 
 ENDS = ("first", "last")
 NEAR = Decimal("1e-9")
@@ -82,3 +87,15 @@ def weight_named(name: str, weights: Mapping[str, Any], path: str) -> str:
         if candidate in weights:
             return candidate
     raise UserError([Problem(path, not_one_of(name, [*ENDS, *(w.removesuffix(".weight") for w in weights)]))])
+
+
+def scope_pools(
+    rule: MaskRule, layers: list[LayerUnits], share: Decimal | None, measuring: Callable[[], Measuring]
+) -> list[Pool]:
+    """The pools that a rule's scope makes."""
+    scope = rule.scope.entry(axes.SCOPES)
+    options = {key: value for key, value in rule.scope.options.items() if key != "exclude"}
+    if scope.facts["measured"]:
+        options["measuring"] = measuring()
+    found: list[Pool] = scope.make(layers, share, rule.rounding, **options)
+    return found

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.pruning.channels import coupled_channels, following_norms
+from prune_search.pruning.masks import MaskSet, UnitMasks
 from prune_search.recipe import axes
 from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import prunable_weights
 
-# What a parameter is to a unit: its own weights, the weights that read its output, or what must be zero with it: the
-# scale of a normalization (which coupled channels are scored by, too), a shift or a bias.
-WEIGHT, READER, SCALE, HELD = "weight", "reader", "scale", "held"
+# What a parameter is to a unit: its own weights, the weights that read its output, those of a depthwise convolution on
+# the way, or what must be zero with it: the scale of a normalization, a shift or a bias. As in Torch-Pruning coupled
+# channels are scored by the first two and the scales.
+WEIGHT, READER, DEPTHWISE, SCALE, HELD = "weight", "reader", "depthwise", "scale", "held"
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +26,7 @@ class Part:
 
     Attributes:
         parameter: its name.
-        role: ``weight``, ``reader``, ``scale`` or ``held``.
+        role: one of the words above.
         split: from a tensor shaped like the parameter to [units here, values of a unit].
         at: which units of the set those are, [units here]; None for all, in order.
     """
@@ -239,3 +241,16 @@ def units_of_masks(sets: Iterable[UnitSet], masks: Mapping[str, Tensor]) -> dict
                     found[part.at] |= any_kept
         kept[one.name] = found
     return kept
+
+
+def as_mask_set(
+    sets: Iterable[UnitSet], kept: UnitMasks, weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]
+) -> MaskSet:
+    """A mask of units as one of weights, with what is held with them."""
+    found = masks_of_units(sets, kept, shapes)
+    masks = {
+        name: found[name] if name in found else torch.ones(weight.shape, dtype=torch.bool)
+        for name, weight in weights.items()
+    }
+    held = {name: mask for name, mask in found.items() if name not in weights}
+    return MaskSet(masks, {name: (mask.numel(), int(mask.sum())) for name, mask in kept.items()}, held=held)

@@ -100,6 +100,7 @@ def _seen(scoring: Scoring) -> dict[str, list[tuple[nn.Module, Tensor]]]:
     source="Sun, Liu, Bair & Kolter 2024, A Simple and Effective Pruning Approach for Large Language Models, 2306.11695",
     reduce="sum",
     compared="row",
+    scales="left",
     needs_data=True,
     oracle=_each_input,
 )

@@ -1,0 +1,237 @@
+"""The library face: scores and masks for users with a loop of their own.
+
+Every function leaves the network as it was: weights, buffers, gradients, modes, and what asks for gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from decimal import Decimal
+from typing import Any
+
+from torch import Tensor, nn
+
+from prune_search.pruning import asking
+from prune_search.pruning.asking import AnyBatches, Given, Loss, share_of
+from prune_search.pruning.counts import exact
+from prune_search.pruning.finding import MaskRule, next_mask
+from prune_search.pruning.finding import find_mask as find_by_rule
+from prune_search.pruning.masks import MaskSet
+from prune_search.pruning.reductions import REDUCTIONS, reduction_name
+from prune_search.pruning.restoring import layers_seeded, left_as_it_was
+from prune_search.pruning.scoring import Scoring
+from prune_search.pruning.units import Grouping
+from prune_search.recipe import axes
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.recipe import Named
+from prune_search.tasks.network import prunable_weights
+from prune_search.training.randomness import derive
+
+
+def score(
+    criterion: Given,
+    model: nn.Module,
+    batches: AnyBatches | None = None,
+    loss: Loss = "cross-entropy",
+    *,
+    mode: str | None = None,
+    parameters: Collection[str] | None = None,
+    mask: MaskSet | None = None,
+    normalization: Given = "none",
+    example_input: Tensor | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> dict[str, Tensor]:
+    """The scores of a criterion; larger is kept.
+
+    Args:
+        criterion: a registered criterion, as a name or ``{name: …, options}``, or ``force`` or ``iterative-snip``.
+        model: the network, on any device and of any floating type.
+        batches: (inputs, labels) that are scored on; the mean over batches counts.
+        loss: a registered loss, or a function from (outputs, labels) to a scalar.
+        mode: ``train`` or ``eval`` while it is scored; None: as the modules are.
+        parameters: weights or layers that are scored; None: all convolution and linear weights.
+        mask: the scores are taken at the weights under this mask; None: at all of them.
+        normalization: a registered normalization of each layer's scores.
+        example_input: inputs, for criteria that look at their shape without looking at data.
+        seed: of criteria that draw, and of dropout.
+        options: of the criterion.
+
+    Returns:
+        Parameter name to scores shaped like the weight; of a criterion that scores filters only, [filters]. On the
+        network's device.
+
+    Raises:
+        UserError: something that was asked is wrong.
+        ScoreError: the criterion cannot score this network.
+    """
+    known, _, _ = asking.method(criterion)
+    named = asking.value(axes.CRITERIA, known, "criterion", options)
+    entry = named.entry(axes.CRITERIA)
+    allowed = entry.facts["granularities"]
+    filters = allowed is not None and "weight" not in allowed
+    evidence = asking.evidence_of(model, batches, example_input, seed)
+    asking.needs_batches(named, evidence)
+    granularity = asking.value(axes.GRANULARITIES, "filter" if filters else "weight", "granularity")
+    grouping = Grouping(granularity)
+    weights = prunable_weights(model)
+    if parameters is not None:
+        wanted = {asking.weight_named(name, weights, "parameters") for name in parameters}
+        weights = {name: weight for name, weight in weights.items() if name in wanted}
+    with left_as_it_was(model, mode):
+        dense = {name: weight.detach().clone() for name, weight in weights.items()}
+        if mask is not None:
+            mask.apply(model)
+        scoring = Scoring(
+            model=model,
+            weights=weights,
+            dense=dense,
+            batches=lambda: evidence.batches(1),
+            loss=_loss(loss),
+            seed=seed,
+            words=(1, 1),
+            example=evidence.example,
+            split=grouping.split,
+        )
+        with layers_seeded(model, derive(seed, "score layers", *scoring.words)):
+            found = entry.make(scoring, **named.options)
+    reduce = REDUCTIONS[reduction_name(entry.facts, named.options)]
+    scaled = asking.value(axes.NORMALIZATIONS, normalization, "normalization")
+    scores = {}
+    for name, weight in weights.items():
+        units = reduce(grouping.split(found[name].detach()))
+        if scaled.name != "none":
+            units = scaled.entry(axes.NORMALIZATIONS).make(units.double(), **scaled.options)
+        scores[name] = units if filters else units.reshape(weight.shape)
+    return scores
+
+
+def _loss(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
+    plain = asking.value(axes.CRITERIA, "magnitude", "criterion")
+    whole, weight = Named("global", {}, "global"), Named("weight", {}, "weight")
+    return MaskRule(plain, whole, weight, {"loss": asking.loss_of(loss)}).loss()
+
+
+def find_mask(
+    model: nn.Module,
+    criterion: Given = "magnitude",
+    sparsity: float | Decimal | None = None,
+    scope: Given = "global",
+    granularity: Given = "weight",
+    schedule: Given | None = None,
+    batches: AnyBatches | None = None,
+    loss: Loss = "cross-entropy",
+    rounding: str = "half-up",
+    *,
+    nested: bool | None = None,
+    mode: str | None = None,
+    parameters: Collection[str] | None = None,
+    normalization: Given = "none",
+    control: Given | None = None,
+    example_input: Tensor | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> MaskSet:
+    """A mask of the asked sparsity.
+
+    Args:
+        model: the network.
+        criterion: a registered criterion; ``force`` and ``iterative-snip`` are snip, iterated 60 times along an
+            exponential path.
+        sparsity: share of the units in scope that is removed, 0 to 1. None where the granularity (``2:4``) or the scope
+            fixes it.
+        scope: a registered scope: ``global``, ``uniform``, ``er``, ``erk``, ``{name: explicit, layers: {…}}`` …
+        granularity: a registered granularity, or ``2:4``.
+        schedule: ``one-shot`` (the default), or a sparsity path: a name (100 iterations) or ``{name, iterations}``.
+        batches: (inputs, labels); the same in every iteration, unless a function from the iteration (from 1) to them.
+        loss: a registered loss, or a function from (outputs, labels) to a scalar.
+        rounding: of counts, at each iteration: ``half-up``: ⌊kN+½⌋ kept; ``floor-keep``: ⌊kN⌋ kept; ``floor-drop``:
+            ⌊(1-k)N⌋ removed. In decimals.
+        nested: whether what an iteration removed stays removed; None: as the method has it (not with ``force``).
+        mode: ``train`` or ``eval`` while it is scored; None: as the modules are.
+        parameters: weights or layers that may be pruned; None: all convolution and linear weights.
+        normalization: a registered normalization of each layer's scores.
+        control: a registered control.
+        example_input: inputs, where no batches are given: the output layer, normalizations and coupled channels are
+            found with them. Without either the last layer in module order is the output layer.
+        seed: of criteria that draw, and of dropout.
+        options: of the criterion.
+
+    Returns:
+        The mask, with its receipt. Ties are broken by index.
+
+    Raises:
+        UserError: something that was asked is wrong.
+        ScoreError: a score is not a number.
+
+    Example:
+        >>> mask = find_mask(model, criterion="snip", sparsity=0.9, batches=[(x, y)])
+        >>> mask.apply(model)
+    """
+    known, of_method, stays = asking.method(criterion)
+    named = asking.value(axes.CRITERIA, known, "criterion", options)
+    path, iterations = asking.schedule_of(schedule if schedule is not None else of_method or "one-shot")
+    score_block = {
+        "iterations": iterations,
+        "path": path,
+        "nested": stays if nested is None else nested,
+        "loss": asking.loss_of(loss),
+        "mode": mode,
+        "normalization": asking.value(axes.NORMALIZATIONS, normalization, "normalization").written,
+    }
+    rule = asking.only(asking.rule_of(named, scope, granularity, score_block, rounding), model, parameters)
+    if control is not None:
+        chosen = asking.value(axes.CONTROLS, control, "control")
+        rule = MaskRule(rule.criterion, rule.scope, rule.granularity, rule.score, chosen, rule.rounding)
+    evidence = asking.evidence_of(model, batches, example_input, seed)
+    asking.needs_batches(named, evidence)
+    return find_by_rule(model, rule, share_of(model, rule, sparsity, evidence), None, evidence)
+
+
+def next_level(
+    mask: MaskSet,
+    model: nn.Module,
+    fraction: float,
+    rounding: str = "half-up",
+    *,
+    criterion: Given = "magnitude",
+    scope: Given = "global",
+    granularity: Given = "weight",
+    batches: AnyBatches | None = None,
+    loss: Loss = "cross-entropy",
+    mode: str | None = None,
+    parameters: Collection[str] | None = None,
+    example_input: Tensor | None = None,
+    seed: int = 0,
+) -> MaskSet:
+    """The next level of iterative pruning: a fraction of what is left is removed (Frankle & Carbin 2019, 1803.03635).
+
+    Args:
+        mask: the level before.
+        model: the network, trained under that mask.
+        fraction: p, of the units that `mask` keeps (with scope uniform, in each layer), 0 to 1.
+        rounding: of the kept count (1-p)·n, as in `find_mask`.
+        criterion: as in `find_mask`, like what follows.
+        scope: who competes with whom.
+        granularity: what goes together.
+        batches: (inputs, labels).
+        loss: from (outputs, labels) to a scalar.
+        mode: while it is scored.
+        parameters: that may be pruned.
+        example_input: inputs.
+        seed: of what is drawn.
+
+    Returns:
+        A mask within `mask`.
+
+    Raises:
+        UserError: something that was asked is wrong.
+    """
+    if not 0 <= fraction <= 1:
+        raise UserError([Problem("fraction", f"must be a number from 0 to 1 (got {fraction})")])
+    named = asking.value(axes.CRITERIA, criterion, "criterion")
+    block = {"iterations": 1, "path": "one-shot", "nested": True, "loss": asking.loss_of(loss), "mode": mode}
+    rule = asking.only(asking.rule_of(named, scope, granularity, block, rounding), model, parameters)
+    evidence = asking.evidence_of(model, batches, example_input, seed)
+    asking.needs_batches(named, evidence)
+    return next_mask(model, rule, 1 - exact(fraction), mask, evidence)
