@@ -211,6 +211,7 @@ class _Finder:
         scales = [part.parameter for part in parts if part.role == SCALE]
         # What is scored: the weights that units own, in module order, and the scales on the way of coupled channels.
         self.scored = [*(name for name in self.weights if name in pruned), *dict.fromkeys(scales)]
+        self.memory: dict[str, Any] = {}
         # A unit may be kept where the mask before kept any of it.
         self.candidates: UnitMasks = (
             units_of_masks(self.sets, previous.everything)
@@ -311,6 +312,7 @@ class _Finder:
             seed=self.evidence.seed,
             words=(self.evidence.round_number, iteration),
             example=self.evidence.example,
+            memory=self.memory,
             split=self.grouping.split,
         )
         with layers_seeded(self.model, derive(self.evidence.seed, "score layers", *scoring.words)):

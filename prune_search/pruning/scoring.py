@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.problems import Problem, UserError
 
@@ -36,6 +36,7 @@ class Scoring:
         seed: of the trial.
         words: what tells this draw from others: the round, the iteration.
         example: an input of the network, [1, …]: for its shape, where no data are looked at; None: of the batches.
+        memory: what a criterion keeps from one iteration of a search to the next.
         split: a tensor shaped like a weight as [units, weights of a unit].
     """
 
@@ -47,6 +48,7 @@ class Scoring:
     seed: int
     words: tuple[str | int, ...]
     example: Callable[[], Tensor] | None = None
+    memory: dict[str, Any] = field(default_factory=dict)
     split: Callable[[Tensor], Tensor] = field(default=single_weights)
 
     def ones(self, dtype: torch.dtype) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import CRITERIA
@@ -11,8 +12,6 @@ from prune_search.recipe.fields import Word
 from prune_search.recipe.registry import Option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import torch
     from torch import Tensor, nn
 
@@ -34,17 +33,6 @@ def _each_flow(scoring: Scoring, dtype: str) -> dict[str, list[float]]:
         name: [w * float(slope) for w, slope in zip(scoring.weights[name].flatten().tolist(), found, strict=True)]
         for name, found in slopes.items()
     }
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @CRITERIA.register(
@@ -71,7 +59,8 @@ def synflow(scoring: Scoring, dtype: str) -> Scores:
     """
     from prune_search.pruning.masks import ScoreError
 
-    if dtype == "float32":
+    wide = any(weight.dtype == torch.float64 for weight in scoring.weights.values())
+    if dtype == "float32" and not wide:
         scores = _flow(scoring, torch.float32)
         # Neither overflow, nor a flow so small that it became zero.
         if 0.0 < _total(scores) < math.inf:
@@ -86,20 +75,41 @@ def _total(scores: Scores) -> float:
     return float(torch.stack([score.sum() for score in scores.values()]).sum())
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """The network of absolute values, made once for all iterations of a search.
+
+    Attributes:
+        model: a copy in evaluation mode, everything absolute.
+        leaves: its prunable weights, the only parameters that are differentiated.
+        ones: the input.
+    """
+
+    model: nn.Module
+    leaves: list[Tensor]
+    ones: Tensor
+
+
+def _absolute(scoring: Scoring, dtype: torch.dtype) -> _Pass:
+    names = {id(parameter): name for name, parameter in scoring.model.named_parameters()}
+    model = copy.deepcopy(scoring.model).to(dtype).eval().requires_grad_(False)
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            tensor.abs_()
+    leaves = [model.get_parameter(names[id(weight)]).requires_grad_() for weight in scoring.weights.values()]
+    return _Pass(model, leaves, scoring.ones(dtype))
+
+
 def _flow(scoring: Scoring, dtype: torch.dtype) -> Scores:
-    stored = set(scoring.model.state_dict())
-    parameters = dict(scoring.model.named_parameters())
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in (*parameters.items(), *scoring.model.named_buffers()):
-        if tensor.is_floating_point():
-            moved = tensor.detach().to(dtype)
-            tensors[name] = moved.abs() if name in stored or name in parameters else moved
-    names = {id(parameter): name for name, parameter in parameters.items()}
-    leaves = [tensors[names[id(weight)]].requires_grad_() for weight in scoring.weights.values()]
-    with _evaluating(scoring.model):
-        output = torch.func.functional_call(scoring.model, tensors, (scoring.ones(dtype),))
-    slopes = torch.autograd.grad(output.sum(), leaves, allow_unused=True)
+    key = f"synflow {dtype}"
+    if key not in scoring.memory:
+        scoring.memory[key] = _absolute(scoring, dtype)
+    flow: _Pass = scoring.memory[key]
+    with torch.no_grad():
+        torch._foreach_copy_(flow.leaves, list(scoring.weights.values()))
+        torch._foreach_abs_(flow.leaves)
+    slopes = torch.autograd.grad(flow.model(flow.ones).sum(), flow.leaves, allow_unused=True)
     return {
         name: torch.zeros_like(leaf) if slope is None else leaf.detach() * slope
-        for name, leaf, slope in zip(scoring.weights, leaves, slopes, strict=True)
+        for name, leaf, slope in zip(scoring.weights, flow.leaves, slopes, strict=True)
     }
