@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
@@ -13,12 +14,12 @@ from torch import Tensor, nn
 from prune_search.pruning.controls import Chosen
 from prune_search.pruning.counts import PRECISION, keep_count
 from prune_search.pruning.groups import unit_scores
-from prune_search.pruning.masks import MaskSet, Pool, UnitMasks, by_row, select
+from prune_search.pruning.masks import MaskSet, Pool, UnclearError, UnitMasks, by_row, select
 from prune_search.pruning.measuring import Measuring, layer_costs, shared_costs
 from prune_search.pruning.restoring import layers_seeded, left_as_it_was
-from prune_search.pruning.scoring import Batches, Scores, Scoring
+from prune_search.pruning.scoring import ERROR, Batches, Scores, Scoring
 from prune_search.pruning.selecting import choose, excluded, in_runs, scope_pools, weight_named
-from prune_search.pruning.units import SCALE, Grouping, UnitSet, as_mask_set, masks_of_units, units_of_masks
+from prune_search.pruning.units import SCALE, Grouping, UnitSet, as_mask_set, in_order, masks_of_units, units_of_masks
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named
@@ -212,6 +213,8 @@ class _Finder:
         # What is scored: the weights that units own, in module order, and the scales on the way of coupled channels.
         self.scored = [*(name for name in self.weights if name in pruned), *dict.fromkeys(scales)]
         self.memory: dict[str, Any] = {}
+        # Where units are single weights in their order, a mask of units is one of weights.
+        self.singles = {one.name for one in self.sets if in_order(one)}
         # A unit may be kept where the mask before kept any of it.
         self.candidates: UnitMasks = (
             units_of_masks(self.sets, previous.everything)
@@ -250,17 +253,15 @@ class _Finder:
             dense = self.dense()
             for iteration in range(1, iterations + 1):
                 allowed = current if nested else self.candidates
-                scores = self.normalized(self.score(dense, iteration), allowed)
-                for name, score in scores.items():
-                    known = last.get(name, score)
-                    last[name] = torch.where(allowed[name], score, known)
                 step = self._share_at(share, before, iteration, iterations)
-                pools = self.pools(step, allowed, lambda now=scores, of=allowed: self.measuring(dense, now, of))
-                current = choose(scores, allowed, pools)
-                for name, mask in current.items():
+                scores, current = self.decide(dense, iteration, allowed, step)
+                # How it came about is for controls only.
+                for name, mask in current.items() if self.rule.control else ():
+                    last[name] = torch.where(allowed[name], scores[name], last.get(name, scores[name]))
                     dropped_at[name][mask] = iteration + 1
                     dropped_at[name][allowed[name] & ~mask] = iteration
-                self._mask_weights(dense, current)
+                if iteration < iterations:
+                    self._mask_weights(dense, current)
         runs = {one.name: one.run for one in self.sets}
         return Chosen(current, self.candidates, dropped_at, last, self.evidence.seed, runs)
 
@@ -278,6 +279,20 @@ class _Finder:
         """The unmasked values of what is scored."""
         return {name: self.parameters[name].detach().clone() for name in self.scored}
 
+    def decide(self, dense: Scores, iteration: int, allowed: UnitMasks, share: Decimal) -> tuple[Scores, UnitMasks]:
+        """The scores of an iteration, and what is kept; rough scores decide where they can."""
+        measured = self.rule.scope.entry(axes.SCOPES).facts["measured"]
+        plain = not measured and self.rule.control is None and "normalization" not in self.rule.score
+        if plain and self.rule.criterion.entry(axes.CRITERIA).facts["rough"]:
+            scores = self.score(dense, iteration, rough=True)
+            pools = self.pools(share, allowed, lambda: self.measuring(dense, scores, allowed))
+            if all(pool.rows == 1 and pool.least == 0 for pool in pools):
+                with contextlib.suppress(UnclearError):
+                    return scores, select(scores, allowed, pools, self.memory[ERROR])
+        scores = self.normalized(self.score(dense, iteration), allowed)
+        pools = self.pools(share, allowed, lambda: self.measuring(dense, scores, allowed))
+        return scores, choose(scores, allowed, pools)
+
     def _share_at(self, share: Decimal, before: Decimal, iteration: int, iterations: int) -> Decimal:
         if iteration == iterations:
             return share
@@ -289,14 +304,14 @@ class _Finder:
             at: Decimal = before * path.entry(axes.PATHS).make(relative, t, **path.options)
             return at
 
-    def score(self, dense: Scores, iteration: int) -> Scores:
+    def score(self, dense: Scores, iteration: int, rough: bool = False) -> Scores:
         """Per set, the units' scores, on the CPU."""
-        found = self.weight_scores(dense, iteration)
+        found = self.weight_scores(dense, iteration, rough)
         return {
             one.name: unit_scores(one, found, self.rule.criterion, self.rule.granularity).cpu() for one in self.sets
         }
 
-    def weight_scores(self, dense: Scores, iteration: int) -> Scores:
+    def weight_scores(self, dense: Scores, iteration: int, rough: bool = False) -> Scores:
         """The criterion's scores, shaped like the parameters."""
         criterion = self.rule.criterion.entry(axes.CRITERIA)
         scales = criterion.facts["scales"]
@@ -313,6 +328,7 @@ class _Finder:
             words=(self.evidence.round_number, iteration),
             example=self.evidence.example,
             memory=self.memory,
+            rough=rough,
             split=self.grouping.split,
         )
         with layers_seeded(self.model, derive(self.evidence.seed, "score layers", *scoring.words)):
@@ -364,7 +380,8 @@ class _Finder:
 
     def _mask_weights(self, dense: Scores, current: UnitMasks) -> None:
         # Biases and normalization stay meanwhile: with a scale of 0 no removed weight would have a gradient.
-        masks = masks_of_units(self.sets, current, self.shapes)
+        masks = masks_of_units([one for one in self.sets if one.name not in self.singles], current, self.shapes)
+        masks.update({name: current[name].reshape(self.weights[name].shape) for name in self.singles})
         with torch.no_grad():
             for name in self.scored:
                 if name in self.weights:

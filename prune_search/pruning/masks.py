@@ -26,6 +26,10 @@ class ScoreError(Exception):
     """A score is not a number, so that no order exists."""
 
 
+class UnclearError(Exception):
+    """Scores differ by less than their error where it is decided what is kept."""
+
+
 @dataclass(frozen=True)
 class LayerReceipt:
     """What was asked of a layer and what it got.
@@ -189,7 +193,7 @@ def by_row(
     return found
 
 
-def _highest(scores: Tensor, allowed: Tensor, pool: Pool) -> Tensor:
+def _highest(scores: Tensor, allowed: Tensor, pool: Pool, error: float) -> Tensor:
     """The pool's count of highest scores among those allowed, of equal scores the first; bool [units].
 
     The lowest kept score is found without sorting: all above it are kept, and of its equals the first ones.
@@ -206,7 +210,12 @@ def _highest(scores: Tensor, allowed: Tensor, pool: Pool) -> Tensor:
     border = torch.kthvalue(values, values.numel() - pool.kept + 1).values
     above = values > border
     equals = torch.nonzero(values == border).squeeze(1)
-    above[equals[: pool.kept - int(above.sum())]] = True
+    wanted = pool.kept - int(above.sum())
+    if error:
+        below = torch.where(values < border, values, -math.inf).max() if wanted == equals.numel() else border
+        if not bool(border.double() * (1 - error) > below.double() * (1 + error)):
+            raise UnclearError
+    above[equals[:wanted]] = True
     if places is None:
         return above
     chosen = torch.zeros_like(allowed)
@@ -226,25 +235,32 @@ def _highest_of_rows(scores: Tensor, allowed: Tensor, pool: Pool) -> Tensor:
     return (chosen & may).reshape(-1)
 
 
-def select(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], pools: list[Pool]) -> UnitMasks:
+def select(
+    scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], pools: list[Pool], error: float = 0.0
+) -> UnitMasks:
     """Keep exactly the highest-scored units of each pool.
 
     Args:
         scores: per layer, [units], larger is kept.
         candidates: per layer, bool [units]: units that may be kept.
         pools: who competes with whom.
+        error: bound of the relative error of scores that are at least 0.
 
     Returns:
         Per layer, bool [units]. A pool keeps as many units as it says, or all its candidates where they are fewer.
 
     Raises:
         ScoreError: a candidate's score is not a number.
+        UnclearError: with other scores within `error`, others could be kept.
     """
     kept: UnitMasks = {}
     for pool in pools:
         pooled = torch.cat([scores[name].detach().reshape(-1).cpu() for name in pool.names])
         allowed = torch.cat([candidates[name].reshape(-1).cpu() for name in pool.names])
-        chosen = (_highest_of_rows if pool.rows > 1 else _highest)(pooled, allowed, pool)
+        if pool.rows > 1:
+            chosen = _highest_of_rows(pooled, allowed, pool)
+        else:
+            chosen = _highest(pooled, allowed, pool, error)
         sizes = [scores[name].numel() for name in pool.names]
         kept.update(zip(pool.names, torch.split(chosen, sizes), strict=True))
     return kept

@@ -48,13 +48,14 @@ def distances(weights: Tensor) -> Tensor:
     # Blocks of rows, so that a wide layer needs no matrix of all differences; no shortcut through inner products,
     # which would lose the digits of filters that are nearly equal.
     blocks = [
-        torch.cdist(block, rows, compute_mode="donot_use_mm_for_euclid_dist").sum(1) for block in rows.split(1024)
+        torch.cdist(block, rows, compute_mode="donot_use_mm_for_euclid_dist").sum(1)
+        for block in torch.split(rows, 1024)
     ]
     return torch.cat(blocks)
 
 
 REDUCTIONS: dict[str, Reduction] = {
-    "sum": lambda scores: scores.sum(1),
+    "sum": lambda scores: scores.sum(1) if scores.shape[1] > 1 else scores[:, 0],
     "mean": lambda scores: scores.mean(1),
     "sum-abs": lambda scores: scores.abs().sum(1),
     "abs-sum": lambda scores: scores.sum(1).abs(),

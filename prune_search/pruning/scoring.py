@@ -16,6 +16,7 @@ else:
 
 Scores = dict[str, "Tensor"]
 Batches = Sequence[tuple["Tensor", "Tensor"]]
+ERROR = "error"
 
 
 def single_weights(tensor: Tensor) -> Tensor:
@@ -37,6 +38,7 @@ class Scoring:
         words: what tells this draw from others: the round, the iteration.
         example: an input of the network, [1, …]: for its shape, where no data are looked at; None: of the batches.
         memory: what a criterion keeps from one iteration of a search to the next.
+        rough: cheaper scores will do; the bound of their relative error is then put in `memory` under ERROR.
         split: a tensor shaped like a weight as [units, weights of a unit].
     """
 
@@ -49,6 +51,7 @@ class Scoring:
     words: tuple[str | int, ...]
     example: Callable[[], Tensor] | None = None
     memory: dict[str, Any] = field(default_factory=dict)
+    rough: bool = False
     split: Callable[[Tensor], Tensor] = field(default=single_weights)
 
     def ones(self, dtype: torch.dtype) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -202,6 +203,14 @@ def coupled_sets(model: nn.Module, left_out: frozenset[str], example: Tensor | N
         owners = sorted({part.parameter for part in parts if part.role == WEIGHT}, key=order.__getitem__)
         found.append(UnitSet(owners[0], channels.size, tuple(weights[owners[0]].shape), parts))
     return sorted(found, key=lambda one: order[one.name])
+
+
+def in_order(one: UnitSet) -> bool:
+    """Whether the units of a set are the single weights of one layer, in row-major order, and nothing else."""
+    if len(one.parts) != 1 or one.size != math.prod(one.shape) or one.parts[0].at is not None:
+        return False
+    places = torch.arange(one.size)
+    return torch.equal(one.parts[0].split(places.reshape(one.shape)).reshape(-1), places)
 
 
 def masks_of_units(

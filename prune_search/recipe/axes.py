@@ -27,6 +27,7 @@ CRITERIA = Axis(
     # or from the options to that. compared: "row" where single weights compete within their output row only.
     # scales: of coupled channels the scales of normalizations on the way are "scored" like weights, "left" out, or the
     # "only" thing that counts, by their size.
+    # rough: it has cheaper scores of a known error (`Scoring.rough`). needs_batchnorm: of the network.
     # keeps_all: the mask keeps everything; the sparsity is for the dynamics. oracle: an independent slow definition.
     # steps: from the score block and the options to the updates that its scoring trains, to be counted.
     # granularities: those it goes with, or None for all. sparsity: the forms of sparsity that it takes.
@@ -35,6 +36,7 @@ CRITERIA = Axis(
         "reduce": "sum-abs",
         "scales": "scored",
         "compared": "scope",
+        "rough": False,
         "keeps_all": False,
         "needs_data": False,
         "needs_batchnorm": False,

@@ -109,7 +109,7 @@ def scoring(model: nn.Module, masked: bool, name: str) -> Scoring:
     shown = batches if CRITERIA[name].facts["needs_data"] else no_batches
     split = Grouping(Named.of(GRANULARITIES, granularity(name))).split
     example = torch.zeros(1, 1, 4, 4)
-    return Scoring(model, weights, dense, lambda: shown(), cross_entropy, 3, (2, 1), lambda: example, {}, split)
+    return Scoring(model, weights, dense, lambda: shown(), cross_entropy, 3, (2, 1), lambda: example, split=split)
 
 
 def granularity(name: str) -> str:

@@ -17,7 +17,7 @@ else:
 
 
 def _each_input(scoring: Scoring) -> dict[str, list[float]]:
-    """The slow definition for linear and plain 2-d convolution layers: for each weight, each number it is applied to."""
+    """The slow definition for linear and plain 2-d convolution layers: for each weight, what it is multiplied with."""
     found: dict[str, list[float]] = {}
     seen: dict[str, list[Tensor]] = {name: [] for name in scoring.weights}
     names = {id(weight): name for name, weight in scoring.weights.items()}
@@ -26,7 +26,7 @@ def _each_input(scoring: Scoring) -> dict[str, list[float]]:
         for layer in scoring.model.children():
             name = names.get(id(getattr(layer, "weight", None)))
             if name is not None:
-                edge = layer.padding[0] if isinstance(layer, torch.nn.Conv2d) else 0
+                edge = int(layer.padding[0]) if isinstance(layer, torch.nn.Conv2d) else 0
                 padded = torch.nn.functional.pad(value, (edge,) * 4) if edge else value
                 seen[name].append(padded.detach())
             value = layer(value)
@@ -61,7 +61,7 @@ def input_squares(scoring: Scoring) -> Scores:
             leaf = torch.zeros_like(weight, dtype=torch.float64, requires_grad=True)
             tensors = {"weight": leaf}
             if layer.bias is not None:
-                tensors["bias"] = torch.zeros_like(layer.bias, dtype=torch.float64)
+                tensors["bias"] = torch.zeros_like(layer.get_parameter("bias"), dtype=torch.float64)
             output = torch.func.functional_call(layer, tensors, (square,))
             total += torch.autograd.grad(output.sum(), leaf)[0]
         found[name] = total
@@ -97,7 +97,7 @@ def _seen(scoring: Scoring) -> dict[str, list[tuple[nn.Module, Tensor]]]:
 @CRITERIA.register(
     "wanda",
     summary="|w| · ‖x‖₂ of the layer's input; single weights compete within their output row only",
-    source="Sun, Liu, Bair & Kolter 2024, A Simple and Effective Pruning Approach for Large Language Models, 2306.11695",
+    source="Sun, Liu, Bair & Kolter 2024, A Simple and Effective Pruning Approach for LLMs, 2306.11695, eq. 1",
     reduce="sum",
     compared="row",
     scales="left",

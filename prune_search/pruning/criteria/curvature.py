@@ -71,7 +71,7 @@ def inverse_blocks(scoring: Scoring, block: int, damping: float, each: str) -> d
     count = 0
 
     def add() -> None:
-        for index, (name, total) in enumerate(sums.items()):
+        for index, total in enumerate(sums.values()):
             rows = torch.stack([gradients[index].flatten() for gradients in waiting]).double()
             rows = torch.nn.functional.pad(rows, (0, total.shape[0] * total.shape[1] - rows.shape[1]))
             parts = rows.reshape(len(waiting), total.shape[0], total.shape[1]).transpose(0, 1)
@@ -150,7 +150,7 @@ def _trace_by_differences(scoring: Scoring, draws: int) -> dict[str, list[float]
         for step in (epsilon, -2 * epsilon, epsilon):
             with torch.no_grad():
                 for name, weight in weights.items():
-                    weight += step * signs[name]
+                    weight.add_(step * signs[name])
             ends.append(torch.autograd.grad(mean_loss(scoring, model, batches), list(weights.values())))
         for name, above, below in zip(weights, ends[0], ends[1], strict=True):
             sums[name] += signs[name] * (above - below) / (2 * epsilon) / draws
@@ -190,6 +190,6 @@ def hessian_trace(scoring: Scoring, draws: int) -> Scores:
             parts = torch.autograd.grad(product, weights, retain_graph=True, allow_unused=True)
             for total, part, z in zip(sums, parts, vector, strict=True):
                 if part is not None:
-                    total += z * part
+                    total.add_(z * part)
     count = draws * len(batches)
     return {name: _over_units(scoring, name, total / count) for name, total in zip(scoring.weights, sums, strict=True)}

@@ -173,14 +173,13 @@ def movement(scoring: Scoring, rate: float) -> Scores:
             loss = scoring.loss(scoring.model(inputs), labels)
             slopes = torch.autograd.grad(loss, trained, allow_unused=True)
             with torch.no_grad():
-                for parameter, slope in zip(trained, slopes, strict=True):
+                for parameter, found in zip(trained, slopes, strict=True):
+                    slope = torch.zeros_like(parameter) if found is None else found
                     name = of.get(id(parameter))
-                    if slope is None:
-                        continue
                     if name is not None:
                         moved[name] -= parameter * slope
                         slope = slope.masked_fill(gone[name], 0.0)
-                    parameter -= rate * slope
+                    parameter.sub_(rate * slope)
     finally:
         with torch.no_grad():
             for parameter, old in zip(trained, before, strict=True):

@@ -35,8 +35,8 @@ def _differences(scoring: Scoring, temperature: float, halves: bool) -> dict[str
     kept = [_there(weight.detach(), scoring.dense[name]) for name, weight in scoring.weights.items()]
 
     def gradient() -> list[Tensor]:
-        loss = sum(scoring.loss(model(inputs) / temperature, labels) for inputs, labels in batches)
-        return list(torch.autograd.grad(loss, weights))
+        losses = [scoring.loss(model(inputs) / temperature, labels) for inputs, labels in batches]
+        return list(torch.autograd.grad(torch.stack(losses).sum(), weights))
 
     direction = [g * there for g, there in zip(gradient(), kept, strict=True)]
     # As small that no unit changes its side, for most: the loss over the temperature is flat.
@@ -46,7 +46,7 @@ def _differences(scoring: Scoring, temperature: float, halves: bool) -> dict[str
     for step in (epsilon, -2 * epsilon, epsilon):
         with torch.no_grad():
             for weight, d in zip(weights, direction, strict=True):
-                weight += step * d
+                weight.add_(step * d)
         ends.append(gradient())
     products = [(above - below) / (2 * epsilon) for above, below in zip(ends[0], ends[1], strict=True)]
     return {
@@ -96,9 +96,12 @@ def grasp(scoring: Scoring, temperature: float, halves: bool = False) -> Scores:
     ]
     products = [torch.zeros_like(weight) for weight in weights]
     for inputs, labels in batches:
-        product = sum((s * g).sum() for s, g in zip(stopped, gradients(inputs, labels, True), strict=True))
-        parts = torch.autograd.grad(product, weights, allow_unused=True) if product.requires_grad else [None]
-        for total, part in zip(products, parts, strict=False):
+        found = gradients(inputs, labels, True)
+        product = torch.stack([(s * g).sum() for s, g in zip(stopped, found, strict=True)]).sum()
+        if not product.requires_grad:
+            continue
+        parts = torch.autograd.grad(product, weights, allow_unused=True)
+        for total, part in zip(products, parts, strict=True):
             if part is not None:
                 total += part
     return {

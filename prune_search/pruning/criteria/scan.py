@@ -105,6 +105,7 @@ def _ascending(weight: Tensor) -> Tensor:
     source="Han et al. 2015, 1506.02626, section 4; Li et al. 2017, 1608.08710, section 3.2 (scans layer by layer)",
     options={"levels": Option(Integer(1, 1000), 10, "shares of a layer that are tried")},
     reduce="sum",
+    scales="left",
     needs_data=True,
     oracle=_each_level,
 )

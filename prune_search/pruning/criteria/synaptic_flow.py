@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 else:
     from prune_search.lazy import torch
 
+# float32 decides between float64 scores that differ by more than its error: MARGIN times the largest relative error of
+# the first iteration, over all weights, and never more than WORST.
+MARGIN = 2.0
+WORST = 1e-3
+
 
 def _each_flow(scoring: Scoring, dtype: str) -> dict[str, list[float]]:
     """The slow definition: R is linear in each weight, so its derivative is a difference of two values of R."""
@@ -41,10 +46,11 @@ def _each_flow(scoring: Scoring, dtype: str) -> dict[str, list[float]]:
     source="Tanaka, Kunin, Yamins & Ganguli 2020, Pruning Neural Networks Without Any Data, 2006.05467, eq. 3",
     options={
         "dtype": Option(
-            Word(("float64", "float32")), "float64", "of the pass; float32 turns to float64 where it has no range left"
+            Word(("float64", "float32")), "float64", "of the scores; float32 turns to it where it has no range left"
         )
     },
     reduce="sum",
+    rough=True,
     oracle=_each_flow,
 )
 def synflow(scoring: Scoring, dtype: str) -> Scores:
@@ -54,25 +60,44 @@ def synflow(scoring: Scoring, dtype: str) -> Scores:
     and running statistics. The network is in evaluation mode whatever ``score.mode`` says: batch statistics of one
     input of ones would say nothing.
 
+    In a search for a mask float64 is worked out in full only where float32 cannot tell which weight goes.
+
     Raises:
         ScoreError: the flow is outside the range of float64.
     """
     from prune_search.pruning.masks import ScoreError
+    from prune_search.pruning.scoring import ERROR
 
-    wide = any(weight.dtype == torch.float64 for weight in scoring.weights.values())
-    if dtype == "float32" and not wide:
+    bound = scoring.memory.get("synflow: error of float32")
+    wide = dtype == "float64" or any(weight.dtype == torch.float64 for weight in scoring.weights.values())
+    if not wide or (scoring.rough and bound is not None and bound < WORST):
         scores = _flow(scoring, torch.float32)
         # Neither overflow, nor a flow so small that it became zero.
         if 0.0 < _total(scores) < math.inf:
+            scoring.memory[ERROR] = bound if wide else 0.0
             return scores
     scores = _flow(scoring, torch.float64)
+    scoring.memory[ERROR] = 0.0
     if not math.isfinite(_total(scores)):
         raise ScoreError("the synaptic flow through this network is outside the range of float64")
+    if scoring.rough and bound is None:
+        found = _largest_error(_flow(scoring, torch.float32), scores)
+        scoring.memory["synflow: error of float32"] = MARGIN * found
     return scores
 
 
+def _largest_error(rough: Scores, exact: Scores) -> float:
+    """The largest relative error; infinite where a score overflows or vanishes."""
+    errors = [
+        torch.where(exact[name] > 0, (score.double() / exact[name] - 1).abs(), 0.0).max()
+        for name, score in rough.items()
+    ]
+    found = float(torch.stack(errors).max())
+    return found if math.isfinite(found) else math.inf
+
+
 def _total(scores: Scores) -> float:
-    return float(torch.stack([score.sum() for score in scores.values()]).sum())
+    return float(torch.stack(torch._foreach_norm(list(scores.values()), 1)).sum())
 
 
 @dataclass(frozen=True)
