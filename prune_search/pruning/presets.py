@@ -9,6 +9,8 @@ from prune_search.recipe.axes import PRESETS
 LOTTERY = "Frankle & Carbin 2019, The Lottery Ticket Hypothesis, 1803.03635"
 RENDA = "Renda, Frankle & Carbin 2020, Comparing Rewinding and Fine-tuning, 2003.02389"
 SNIP = "Lee, Ajanthan & Torr 2019, SNIP, 1810.02340"
+GRASP = "Wang, Zhang & Grosse 2020, Picking Winning Tickets Before Training, 2002.07376"
+SYNFLOW = "Tanaka, Kunin, Yamins & Ganguli 2020, Pruning Neural Networks Without Any Data, 2006.05467"
 FORCE = "de Jorge et al. 2021, Progressive Skeletonization, 2006.09081"
 GREG = "Wang et al. 2021, Neural Pruning via Growing Regularization, 2012.09243"
 LIU = "Liu et al. 2019, Rethinking the Value of Network Pruning, 1810.05270"
@@ -134,6 +136,21 @@ def snip() -> Blocks:
     """The released TensorFlow code trains a separately drawn initialization: ``weights.transform: [reinit]``."""
     score = {"batches": 1, "loss": "cross-entropy", "mode": "train"}
     return _at_initialization({"criterion": "snip", "score": score, "sparsity": 0.95})
+
+
+@PRESETS.register("grasp", summary="gradient signal preservation at initialization, one shot", source=GRASP)
+def grasp() -> Blocks:
+    """Ten examples of every class, logits over 200."""
+    criterion = {"name": "grasp", "temperature": 200}
+    return _at_initialization({"criterion": criterion, "score": {"per_class": 10}, "sparsity": 0.95})
+
+
+@PRESETS.register("synflow", summary="synaptic flow at initialization, in a hundred iterations, no data", source=SYNFLOW)
+def synflow() -> Blocks:
+    """The flow of the masked network, in double precision."""
+    score = {"iterations": 100, "path": "exponential", "nested": True, "mode": "eval"}
+    criterion = {"name": "synflow", "dtype": "float64"}
+    return _at_initialization({"criterion": criterion, "score": score, "sparsity": 0.98})
 
 
 @PRESETS.register("force", summary="snip in sixty iterations, what was removed can come back", source=FORCE)
