@@ -331,7 +331,8 @@ class _Finder:
             rough=rough,
             split=self.grouping.split,
         )
-        with layers_seeded(self.model, derive(self.evidence.seed, "score layers", *scoring.words)):
+        words = ("score layers", *scoring.words)
+        with torch.enable_grad(), layers_seeded(self.model, derive(self.evidence.seed, *words)):
             found: Scores = criterion.make(scoring, **self.rule.criterion.options)
         return found
 

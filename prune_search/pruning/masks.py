@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -257,10 +257,8 @@ def select(
     for pool in pools:
         pooled = torch.cat([scores[name].detach().reshape(-1).cpu() for name in pool.names])
         allowed = torch.cat([candidates[name].reshape(-1).cpu() for name in pool.names])
-        if pool.rows > 1:
-            chosen = _highest_of_rows(pooled, allowed, pool)
-        else:
-            chosen = _highest(pooled, allowed, pool, error)
+        highest = _highest_of_rows if pool.rows > 1 else partial(_highest, error=error)
+        chosen = highest(pooled, allowed, pool)
         sizes = [scores[name].numel() for name in pool.names]
         kept.update(zip(pool.names, torch.split(chosen, sizes), strict=True))
     return kept

@@ -145,7 +145,9 @@ def grasp() -> Blocks:
     return _at_initialization({"criterion": criterion, "score": {"per_class": 10}, "sparsity": 0.95})
 
 
-@PRESETS.register("synflow", summary="synaptic flow at initialization, in a hundred iterations, no data", source=SYNFLOW)
+@PRESETS.register(
+    "synflow", summary="synaptic flow at initialization, in a hundred iterations, no data", source=SYNFLOW
+)
 def synflow() -> Blocks:
     """The flow of the masked network, in double precision."""
     score = {"iterations": 100, "path": "exponential", "nested": True, "mode": "eval"}

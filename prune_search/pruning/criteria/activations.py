@@ -62,8 +62,9 @@ def input_squares(scoring: Scoring) -> Scores:
             tensors = {"weight": leaf}
             if layer.bias is not None:
                 tensors["bias"] = torch.zeros_like(layer.get_parameter("bias"), dtype=torch.float64)
-            output = torch.func.functional_call(layer, tensors, (square,))
-            total += torch.autograd.grad(output.sum(), leaf)[0]
+            with torch.enable_grad():
+                output = torch.func.functional_call(layer, tensors, (square,)).sum()
+            total += torch.autograd.grad(output, leaf)[0]
         found[name] = total
     return found
 
