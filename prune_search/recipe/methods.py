@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from prune_search.recipe import axes
 from prune_search.recipe.axes import AXES
 from prune_search.recipe.registry import REQUIRED, Entry
 
@@ -11,6 +12,31 @@ from prune_search.recipe.registry import REQUIRED, Entry
 def table() -> list[dict[str, Any]]:
     """One row per registered value: axis, key, name, summary, source, options."""
     return [_row(axis.key, entry) for axis in AXES for entry in sorted(axis.values(), key=lambda entry: entry.name)]
+
+
+# The axes of the README's table: what a mask, weights and a retraining are made of, and the papers as presets.
+PRUNING = (
+    axes.PRESETS,
+    axes.CRITERIA,
+    axes.NORMALIZATIONS,
+    axes.GRANULARITIES,
+    axes.SCOPES,
+    axes.PATHS,
+    axes.CONTROLS,
+    axes.TRANSFORMS,
+    axes.DYNAMICS,
+)
+
+
+def markdown() -> str:
+    """The methods table of the README: one table for the pruning axes, rows in the order of the axes."""
+    names = [axis.name for axis in PRUNING]
+    rows = sorted((row for row in table() if row["axis"] in names), key=lambda row: names.index(row["axis"]))
+    lines = ["| axis | name | what it is | source |", "|---|---|---|---|"]
+    for row in rows:
+        cells = (row["axis"], f"`{row['name']}`", row["summary"], row["source"])
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
 
 
 def _row(key: str, entry: Entry) -> dict[str, Any]:

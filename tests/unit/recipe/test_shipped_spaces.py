@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from prune_search.recipe import strict_yaml
+from prune_search.recipe.axes import CRITERIA
 from prune_search.recipe.clock import resolve
 from prune_search.recipe.corners import AtRandom
 from prune_search.recipe.paradigm import paradigm
@@ -37,7 +38,7 @@ def draws(space: Space, count: int) -> list[Recipe]:
 
 def test_the_spaces_that_the_issue_asks_for_are_there() -> None:
     asked = {"quickstart", "lottery_ticket", "growing_penalty", "at_initialization", "sparsity_schedules"}
-    assert asked | {"paradigm_plane"} <= set(NAMES)
+    assert asked | {"paradigm_plane", "all_criteria"} <= set(NAMES)
     assert shipped_names() == tuple(NAMES)
 
 
@@ -115,6 +116,17 @@ def test_the_lottery_ticket_asks_for_ninety_percent_and_the_dense_networks_accur
     for recipe in draws(space, DRAWS):
         share = recipe.mask["sparsity"]["per_round"]
         assert 1 - (1 - share) ** recipe.rounds >= 0.9
+
+
+def test_every_criterion_is_in_the_space_of_all_and_those_that_fit_in_the_one_at_initialization() -> None:
+    def met(name: str) -> set[str]:
+        written = [recipe.mask["criterion"] for recipe in draws(read(name), 600)]
+        return {criterion if isinstance(criterion, str) else criterion["name"] for criterion in written}
+
+    can = {name for name, entry in CRITERIA.items() if not entry.facts["keeps_all"] and not entry.facts["trains"]}
+    assert met("all_criteria") == can
+    # A group's criterion has nothing to tell of single weights.
+    assert met("at_initialization") == {name for name in can if CRITERIA[name].facts["granularities"] is None}
 
 
 @pytest.mark.parametrize("name", NAMES)
