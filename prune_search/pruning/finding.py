@@ -282,7 +282,8 @@ class _Finder:
     def decide(self, dense: Scores, iteration: int, allowed: UnitMasks, share: Decimal) -> tuple[Scores, UnitMasks]:
         """The scores of an iteration, and what is kept; rough scores decide where they can."""
         measured = self.rule.scope.entry(axes.SCOPES).facts["measured"]
-        plain = not measured and self.rule.control is None and "normalization" not in self.rule.score
+        scaled = self.rule.score.get("normalization", "none") != "none"
+        plain = not (measured or scaled or self.rule.control)
         if plain and self.rule.criterion.entry(axes.CRITERIA).facts["rough"]:
             scores = self.score(dense, iteration, rough=True)
             pools = self.pools(share, allowed, lambda: self.measuring(dense, scores, allowed))
