@@ -110,9 +110,8 @@ def main() -> None:
     }
     # A copy is trained, so that every search sees the same weights.
     dense = dense_steps(copy.deepcopy(model), options.batch, options.steps)
-    print(
-        f"torch {torch.__version__}, cpu, one thread, ResNet-20, 32x32, batch {options.batch}, {ITERATIONS} iterations"
-    )
+    print(f"torch {torch.__version__}, cpu, one thread, ResNet-20, 32x32, batch {options.batch}")
+    print(f"{ITERATIONS} iterations to {KEEP:.0%} of the weights")
     print(f"{options.pieces} pieces, in dense training steps: median [min, max]")
     for piece in (dense, *ways.values()):
         timed(piece)
