@@ -14,10 +14,10 @@ from prune_search.pruning.finding import Evidence, MaskRule, decided_share
 from prune_search.pruning.scoring import Batches
 from prune_search.pruning.selecting import weight_named
 from prune_search.recipe import axes
-from prune_search.recipe.fields import BAD, Field, Reading, Value
+from prune_search.recipe.fields import BAD, Reading, Value
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.recipe import Named
-from prune_search.recipe.registry import Axis
+from prune_search.recipe.registry import Axis, Field
 from prune_search.recipe.schema import GranularityField
 from prune_search.tasks.network import output_layer, prunable_weights
 

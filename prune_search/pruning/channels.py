@@ -96,7 +96,7 @@ def coupled_channels(model: nn.Module, left_out: frozenset[str], example: Tensor
         example: a batch of inputs.
 
     Raises:
-        UserError: there is no example, Torch-Pruning is not installed, or it cannot follow the network.
+        UserError: there is no example, or Torch-Pruning cannot follow the network.
     """
     if example is None:
         raise UserError([Problem("mask.granularity", "channel needs an example of the inputs: pass batches too")])
@@ -124,11 +124,8 @@ def _found(model: nn.Module, left_out: frozenset[str], example: Tensor) -> list[
 
 def _groups(model: nn.Module, outputs: list[nn.Parameter], example: Tensor) -> list[Any]:
     """Torch-Pruning's groups of every channel but those that the given weights make."""
-    try:
-        import torch_pruning
-    except ImportError as error:
-        text = "channel needs Torch-Pruning: pip install 'prune-search[structured]'"
-        raise UserError([Problem("mask.granularity", text)]) from error
+    import torch_pruning
+
     kept = {id(weight) for weight in outputs}
     ignored = [m for m in model.modules() if isinstance(m, PRUNABLE) and id(m._parameters.get("weight")) in kept]
     with _traced(model), warnings.catch_warnings():
@@ -231,8 +228,18 @@ def _placed(places: Any, roots: Any, size: int, length: int) -> tuple[Tensor, Te
 
 
 def _constant_when_zero(model: nn.Module, channels: Channels, example: Tensor) -> bool:
-    """Whether, with every second channel's own parameters at zero, what reads it sees a constant there."""
-    removed = torch.arange(channels.size) % 2 == 0
+    """Whether, with the own parameters of some channels at zero, what reads them sees constants there.
+
+    Either half and a drawn set are tried: a coupling that is shifted by some places does not stand all three.
+    """
+    place = torch.arange(channels.size)
+    drawn = torch.rand(channels.size, generator=torch.Generator().manual_seed(0)) < 0.5
+    halves = (2 * place >= channels.size, 2 * place < channels.size)
+    return all(_constant_without(model, channels, example, removed) for removed in (*halves, drawn))
+
+
+def _constant_without(model: nn.Module, channels: Channels, example: Tensor, removed: Tensor) -> bool:
+    """Whether the readers of removed channels see the same there for any two inputs."""
     parameters = dict(model.named_parameters())
     changed: dict[str, Tensor] = {}
     for claim in channels.claims:
@@ -252,8 +259,8 @@ def _constant_when_zero(model: nn.Module, channels: Channels, example: Tensor) -
         seen = inputs[0].movedim(-1 if isinstance(module, nn.Linear) else 1, 0)
         rows = seen[claim.index[gone].reshape(-1).to(seen.device)]
         # A constant may differ from place to place, but not between the two examples.
-        halves = rows.reshape(rows.shape[0], 2, -1)
-        steady = steady and bool((halves[:, 0] == halves[:, 1]).all())
+        first, second = rows.chunk(2, dim=1)
+        steady = steady and bool((first == second).all())
 
     names = {m: f"{n}.weight" if n else "weight" for n, m in model.named_modules()}
     handles = [m.register_forward_pre_hook(look) for m, name in names.items() if name in readers]

@@ -54,7 +54,7 @@ def _permuted_in_runs(chosen: Chosen, name: str, word: str) -> Tensor:
 
     mask = chosen.in_runs(name, chosen.kept[name])
     draw = torch.rand(mask.shape, generator=generator(chosen.seed, "control", word, name), dtype=torch.float64)
-    return mask.gather(1, draw.argsort(1, stable=True)).reshape(-1)
+    return mask.gather(1, draw.argsort(dim=1, stable=True)).reshape(-1)
 
 
 @CONTROLS.register("shuffle", summary="each layer's mask permuted over its places", source=MISSING)

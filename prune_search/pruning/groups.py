@@ -90,10 +90,11 @@ JOINED: dict[str, Joined] = {
     "lamp": Joined(_squares, scale="lamp"),
     "distances": Joined(REDUCTIONS["distances"], (WEIGHT, READER)),
 }
-# What Torch-Pruning 1.6 does by default: sensitivities by their sizes, and FPGM's distances between squared weights.
+# What Torch-Pruning 1.6 does by default: sensitivities by their sizes and without those of normalizations, and FPGM's
+# distances between squared weights.
 JOINED_AS_TORCH_PRUNING: dict[str, Joined] = {
     **JOINED,
-    "abs-sum": Joined(REDUCTIONS["sum-abs"]),
+    "abs-sum": Joined(REDUCTIONS["sum-abs"], (WEIGHT, READER)),
     "distances": Joined(lambda weights: REDUCTIONS["distances"](weights.square()), (WEIGHT, READER)),
 }
 ONLY_SCALES = Joined(REDUCTIONS["sum-abs"], (SCALE,))

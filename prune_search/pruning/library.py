@@ -20,6 +20,7 @@ from prune_search.pruning.masks import MaskSet
 from prune_search.pruning.reductions import REDUCTIONS, reduction_name
 from prune_search.pruning.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.scoring import Scoring
+from prune_search.pruning.selecting import weight_named
 from prune_search.pruning.units import Grouping
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
@@ -76,7 +77,7 @@ def score(
     grouping = Grouping(granularity)
     weights = prunable_weights(model)
     if parameters is not None:
-        wanted = {asking.weight_named(name, weights, "parameters") for name in parameters}
+        wanted = {weight_named(name, weights, "parameters") for name in parameters}
         weights = {name: weight for name, weight in weights.items() if name in wanted}
     with left_as_it_was(model, mode):
         dense = {name: weight.detach().clone() for name, weight in weights.items()}

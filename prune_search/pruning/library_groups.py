@@ -64,8 +64,9 @@ def group_scores(
         loss: a registered loss, or a function from (outputs, labels) to a scalar.
         over: ``mean``, ``sum``, ``max`` or ``first`` over the coupled parts.
         scale: what a set's scores are divided by: their ``mean``, ``sum`` or ``max``, or ``none``.
-        convention: ``torch-pruning`` (its version 1.6): of signed scores Σ|…| within a part, and fpgm's distances
-            between squared weights; ``papers``: |Σ …|, and distances between weights, as granularity channel has them.
+        convention: ``torch-pruning`` (its version 1.6): of sensitivities Σ|…| within a part and none of normalizations,
+            and fpgm's distances between squared weights; ``papers``: |Σ …|, and distances between weights, as
+            granularity channel has them.
         mode: ``train`` or ``eval`` while it is scored; None: as the modules are.
         seed: of criteria that draw, and of dropout.
         options: of the criterion.

@@ -55,7 +55,7 @@ def _sparsity(blocks: dict[str, Any]) -> Iterator[Problem]:
             yield _no("mask.sparsity", f"is {only:g} with this granularity; leave it out (got {shown(given)})")
         else:
             mask["sparsity"] = {"final": only}
-    elif entry_of(axes.SCOPES, mask["scope"]).facts["sparsity"] == ("by",):
+    elif entry_of(axes.SCOPES, mask["scope"]).facts["decides"]:
         given = mask.setdefault("sparsity", {"by": "scope"})
         if given != {"by": "scope"}:
             scope = entry_of(axes.SCOPES, mask["scope"]).name

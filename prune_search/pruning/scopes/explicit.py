@@ -100,6 +100,7 @@ def _densities(layers: list[LayerUnits], share: Decimal, /, **options: Any) -> l
         **SHARED,
     },
     sparsity=("by",),
+    decides=True,
     densities=_densities,
 )
 def explicit(

@@ -179,7 +179,7 @@ def knapsack(
 
 def _falling(losses: list[float]) -> list[float]:
     """Losses of fewer and fewer units, made to rise only: noise must not make removing more look better."""
-    found = []
+    found: list[float] = []
     for loss in losses:
         found.append(max(loss, found[-1]) if found else loss)
     return found
