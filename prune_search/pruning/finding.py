@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
-from functools import partial
 from typing import Any
 
 import torch
@@ -284,7 +283,7 @@ class _Finder:
         """The scores of an iteration, and what is kept; rough scores decide where they can."""
         measured = self.rule.scope.entry(axes.SCOPES).facts["measured"]
         scaled = self.rule.score.get("normalization", "none") != "none"
-        plain = not (measured or scaled or self.rule.control)
+        plain = not (measured or scaled or self.rule.control or self.grouping.coupled)
         if plain and self.rule.criterion.entry(axes.CRITERIA).facts["rough"]:
             scores = self.score(dense, iteration, rough=True)
             pools = self.pools(share, allowed, lambda: self.measuring(dense, scores, allowed))

@@ -77,10 +77,10 @@ SCOPES = Axis(
     "scope",
     "mask.scope",
     ("prune_search.pruning.scopes",),
-    # decides: it decides the sparsity itself, always. even: every layer, or run, may get the same share. measured: it asks for the loss and cost of layers. once: it
-    # measures the dense network, so that it goes with a single round. densities: from (layers, share, **options) to the
-    # layers' kept shares, where they follow from their shapes. check: from the options and the sparsity to what is
-    # wrong with them together, or an empty text.
+    # decides: it decides the sparsity itself, always. even: every layer, or run, may get the same share. measured: it
+    # asks for the loss and cost of layers. once: it measures the dense network, so that it goes with a single round.
+    # densities: from (layers, share, **options) to the layers' kept shares, where they follow from their shapes. check:
+    # from the sparsity and the options to what is wrong with them together, or an empty text.
     {
         "granularities": None,
         "sparsity": ("final", "per_round"),
