@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from prune_search.recipe import axes
-from prune_search.recipe.fields import Length
+from prune_search.recipe.fields import Length, Reading, Value
+from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Axis, Entry
 from prune_search.recipe.step import Step
 from prune_search.training.stretch import Steps, Stretch, Vault
@@ -35,7 +36,11 @@ def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chain, "Stretch", short)
 
 
-PLAIN_GRANULARITY = next(name for name, entry in axes.GRANULARITIES.items() if not entry.facts["structured"])
+PLAIN_GRANULARITY = next(
+    name
+    for name, entry in axes.GRANULARITIES.items()
+    if not entry.facts["structured"] and entry.facts["fixed_sparsity"] is None
+)
 
 
 def plain_criterion(granularity: str, keeps_all: bool = False) -> str:
@@ -73,7 +78,14 @@ def sparsity_for(mask: Blocks) -> Any:
     given = {"final": 0.5, "per_round": 0.5, "learned": "learned", "by": {"by": "scope"}, "layers": {"layers": 1}}
     forms = (*_entry(axes.CRITERIA, mask["criterion"]).facts["sparsity"],)
     scope = _entry(axes.SCOPES, mask["scope"]).facts["sparsity"]
+    if _entry(axes.SCOPES, mask["scope"]).facts["decides"]:
+        return given["by"]
     return given[next((form for form in forms if form in scope), forms[0])]
+
+
+def _written(name: str) -> Any:
+    """A granularity with its defaults, as a file that names it has it."""
+    return Value(axes.GRANULARITIES).read(name, "", Reading())
 
 
 def _entry(axis: Axis, written: Any) -> Entry:
@@ -124,13 +136,17 @@ def test_every_granularity(bench_of: BenchOf, name: str) -> None:
     result = checked(bench_of, blocks(name))
     assert result.receipt.reached > 0
     last = result.receipt.layers[-1]
-    assert (last.units > 0) is axes.GRANULARITIES[name].facts["output_layer"]
+    facts = axes.GRANULARITIES[name].facts
+    fits = facts["fits"](tuple(result.masks[last.name].shape), **Named.of(axes.GRANULARITIES, _written(name)).options)
+    assert (last.units > 0) is (facts["output_layer"] and fits)
 
 
 @pytest.mark.parametrize("name", axes.SCOPES)
 def test_every_scope(bench_of: BenchOf, name: str) -> None:
     entry = axes.SCOPES[name]
-    assert checked(bench_of, blocks(granularity_for(entry), scope=shortened(entry))).receipt.reached > 0
+    result = checked(bench_of, blocks(granularity_for(entry), scope=shortened(entry)))
+    # Without options a scope that decides the sparsity itself need not remove anything.
+    assert result.receipt.reached > 0 or entry.facts["decides"]
 
 
 @pytest.mark.parametrize("name", axes.PATHS)
