@@ -31,7 +31,9 @@ def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A phase at its paper's length is cut off: what is asked is whether it runs, and what it leaves."""
 
     def short(name: str, address: str, total: int, *rest: Any, place: str) -> Stretch:
-        return Stretch(name, address, min(total, MOST_STEPS), *rest, place=place)
+        stretch = Stretch(name, address, min(total, MOST_STEPS), *rest)
+        stretch.place = place
+        return stretch
 
     monkeypatch.setattr(chain, "Stretch", short)
 

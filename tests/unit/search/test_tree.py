@@ -120,7 +120,13 @@ def test_steps_of_lost_attempts_are_counted(tmp_path: Path) -> None:
     again = Recorder(agenda.folder, trial.id, 2)
     again.write("started", {"host": "here", "pid": 2})
     again.progress(Progress(trained=39, stored=39, shared=39))
-    ended = {"status": "completed", "result": {"metrics": {}}, "error": None, "steps_trained": 39, "steps_saved": 15}
+    ended: dict[str, Any] = {
+        "status": "completed",
+        "result": {"metrics": {}},
+        "error": None,
+        "steps_trained": 39,
+        "steps_saved": 15,
+    }
     again.write("ended", {**ended, "seconds": 1.0})
     account = account_of(read_trial(agenda.folder / "trials" / trial.id))
     # 13 of the 15 steps that were "saved" this trial had trained itself.
