@@ -11,10 +11,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import prune_search
 from prune_search.recipe.axes import CRITERIA
+from prune_search.searches import Outcome
+from prune_search.tracking.store import default_uri
 from prune_search.trial.records import SearchRecords, TrialRecords
 
 TESTS = Path(__file__).parent
@@ -75,6 +79,9 @@ def running_ray(trouble: Path) -> Iterator[None]:
 @contextmanager
 def troubles() -> Iterator[None]:
     """The criteria that make trouble, known to this process too: other tests look at all that are registered."""
+    if "troubled" in sys.modules:
+        yield
+        return
     before = set(CRITERIA)
     importlib.import_module("troubled")
     try:
@@ -161,3 +168,35 @@ def wait_for(what: Callable[[], Any], seconds: float = 60.0) -> Any:
             return found
         time.sleep(0.01)
     raise TimeoutError(f"not within {seconds} s")
+
+
+@dataclass
+class Searches:
+    """Runs searches in this process.
+
+    Attributes:
+        folder: for all of them.
+        ended: by search, the trials that have ended, as a listener was told.
+        storage: of the states of those that name no other.
+    """
+
+    folder: Path
+    ended: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def storage(self) -> Path:
+        return self.folder / "storage"
+
+    def launch(self, text: str, name: str, storage: Path | None = None, **sets: Any) -> Outcome:
+        """Write a space file, and search it; all share one MLflow."""
+        file = self.folder / f"{name}.yaml"
+        file.write_text(text)
+        options = prune_search.Options(name, tracking_uri=default_uri(self.storage))
+        values = {key.replace("__", "."): value for key, value in sets.items()}
+        where = prune_search.Where(storage=storage or self.storage)
+        return prune_search.launch(file, set=values, where=where, options=options, listener=self.listen)
+
+    def listen(self, records: SearchRecords, trial: TrialRecords | None) -> None:
+        """Note which trials have ended."""
+        if trial is not None:
+            self.ended.setdefault(records.name, []).append(trial.id)

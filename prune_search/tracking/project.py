@@ -165,7 +165,8 @@ def _trial_points(search: SearchRecords, trial: TrialRecords, result: Mapping[st
     for record in trial.measured:
         step = _steps(record)
         curve.add(record.data["metrics"], step, record.time)
-        curve.add({"sparsity": record.data.get("sparsity")}, step, record.time)
+        if _mature(record):
+            curve.add({"sparsity": record.data.get("sparsity")}, step, record.time)
     if trial.ended is not None and result:
         metrics = result["metrics"]
         last = max([int(metrics.get("steps_trained") or 0), *(_steps(record) for record in trial.measured)])
@@ -180,13 +181,19 @@ def _steps(record: Record) -> int:
     return int(record.data["steps_trained"])
 
 
+def _mature(record: Record) -> bool:
+    """Whether the sparsity that was asked for was reached by then: gradual pruning measures on its way there too."""
+    step = record.data["step"]
+    return step is None or step >= 0
+
+
 def _best(looked_at: Mapping[str, str], trial: TrialRecords, metrics: Mapping[str, Any]) -> dict[str, float]:
     """The best value of each metric that the search looks at, among the measurements of the last round.
 
-    Earlier rounds have another sparsity, so their values say nothing about the network that the trial is about.
+    Earlier rounds, and masks that still grow sparser, say nothing about the network that the trial is about.
     """
     last = max((record.data["round"] for record in trial.measured), default=None)
-    measured = [record.data["metrics"] for record in trial.measured if record.data["round"] == last]
+    measured = [r.data["metrics"] for r in trial.measured if r.data["round"] == last and _mature(r)]
     best = {}
     for name, direction in looked_at.items():
         values = [found[name] for found in (metrics, *measured) if found.get(name) is not None]

@@ -22,6 +22,9 @@ EXPERIMENT = "{experiment}"
 MOST_PARAMS = 8
 # With more curves than that the page is slow.
 MOST_CURVES = 50
+# In points; a name such as 012-learning-rate-rewinding-s0.90 is to be read whole.
+NAME_COLUMN, NAME_WIDTH, WIDTH = "attributes.`Run Name`", 290, 120
+TAG_WIDTHS = {"tags.`status`": 100, "tags.`paradigm`": 180}
 
 Options = Sequence[Mapping[str, Any]]
 
@@ -32,6 +35,8 @@ def table_tag(definition: Mapping[str, Any]) -> dict[str, str]:
     goals = Goals.of(space["search"])
     metrics = [f"best/{name}" for name in directions(goals)]
     params = [allowed(path) for path in hole_paths(space["options"])][:MOST_PARAMS]
+    figures = _columns("metrics", [*metrics, "steps_trained", "steps_saved"])
+    drawn, told = _columns("params", params), _columns("tags", ["status", "paradigm"])
     view = {
         "searchFilter": f"tags.`search.id` = '{identity}' and tags.`trial.id` != ''",
         "orderByKey": _columns("metrics", metrics)[0],
@@ -40,11 +45,10 @@ def table_tag(definition: Mapping[str, Any]) -> dict[str, str]:
         "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs",
         "datasetsFilter": [],
-        "selectedColumns": [
-            *_columns("metrics", [*metrics, "steps_trained", "steps_saved"]),
-            *_columns("params", params),
-            *_columns("tags", ["status", "paradigm"]),
-        ],
+        "selectedColumns": [*figures, *drawn, *told],
+        # MLflow puts the columns in the order of their names, and gives them all the width of a number.
+        "columnOrder": [NAME_COLUMN, *figures, *told, *drawn],
+        "columnWidths": {NAME_COLUMN: NAME_WIDTH, **dict.fromkeys((*figures, *drawn), WIDTH), **TAG_WIDTHS},
         "runsHiddenMode": "SHOW_ALL" if space["search"]["trials"] <= MOST_CURVES else "FIRST_20_RUNS",
         "isAccordionReordered": True,
         "compareRunSections": [{"uuid": "search", "name": "Search", "display": True, "isReordered": True}],

@@ -35,6 +35,23 @@ def run(arguments: list[str], options: argparse.Namespace, seed: int) -> dict[st
     return result
 
 
+def line(seed: int, name: str, result: dict[str, Any]) -> str:
+    """What is shown of a run."""
+    accuracy, steps = 100 * result["metrics"]["test/accuracy"], int(result["metrics"]["steps_trained"])
+    return (
+        f"seed {seed}  {name:32} test {accuracy:6.2f} %  sparsity {result['sparsity']['reached']:.4f}  "
+        f"steps {steps}  trained here {result['steps_trained']}  {result['seconds']:.0f} s"
+    )
+
+
+def show_means(accuracy: dict[str, list[float]]) -> None:
+    """Print a table of means of the percentages of test accuracy."""
+    print(f"\n{'':32} mean test accuracy ± deviation over {min(map(len, accuracy.values()))} seeds")
+    for name, values in accuracy.items():
+        deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+        print(f"{name:32} {statistics.mean(values):6.2f} ± {deviation:.2f} %")
+
+
 def main() -> None:
     """Print one line per run and a table of means."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -47,17 +64,8 @@ def main() -> None:
         for name, arguments in RUNS.items():
             result = run(arguments, options, seed)
             accuracy[name].append(100 * result["metrics"]["test/accuracy"])
-            steps = int(result["metrics"]["steps_trained"])
-            reached, trained = result["sparsity"]["reached"], result["steps_trained"]
-            print(
-                f"seed {seed}  {name:32} test {accuracy[name][-1]:6.2f} %  sparsity {reached:.4f}  "
-                f"steps {steps}  trained here {trained}  {result['seconds']:.0f} s",
-                flush=True,
-            )
-    print(f"\n{'':32} mean test accuracy ± deviation over {options.seeds} seeds")
-    for name, values in accuracy.items():
-        deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-        print(f"{name:32} {statistics.mean(values):6.2f} ± {deviation:.2f} %")
+            print(line(seed, name, result), flush=True)
+    show_means(accuracy)
     ticket, dense = (statistics.mean(accuracy[name]) for name in ("lottery-ticket", "dense, same total steps"))
     print(f"\nlottery ticket minus dense of equal total steps: {ticket - dense:+.2f} points")
 

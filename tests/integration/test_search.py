@@ -6,22 +6,20 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from real_mlflow import MLFLOW_WARNINGS, Kept, kept_runs
-from real_search import LATE, MIXED, SMALL, environment, outcomes, troubles
+from real_search import LATE, MIXED, SMALL, Searches, environment, outcomes, troubles
 
 import prune_search
-from prune_search import Options, Where
+from prune_search import Where
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.schema import BLOCKS
 from prune_search.searches import Outcome
-from prune_search.tracking.store import default_uri
 from prune_search.trial.ranking import Goals
-from prune_search.trial.records import SearchRecords, TrialRecords
+from prune_search.trial.records import SearchRecords
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.usefixtures("known")]
 
@@ -31,49 +29,6 @@ def known(trouble: Path) -> Iterator[None]:
     """Ray runs, and the criteria that make trouble are known."""
     with troubles():
         yield
-
-
-@dataclass
-class Searches:
-    """Runs searches in this process.
-
-    Attributes:
-        folder: of the test module.
-        ended: by search, the trials that have ended, as a listener was told.
-        storage: of the states of those that name no other.
-    """
-
-    folder: Path
-    ended: dict[str, list[str]] = field(default_factory=dict)
-
-    @property
-    def storage(self) -> Path:
-        return self.folder / "storage"
-
-    def launch(self, text: str, name: str, storage: Path | None = None, **sets: Any) -> Outcome:
-        """Write a space file, and search it; all share one MLflow."""
-        file = self.folder / f"{name}.yaml"
-        file.write_text(text)
-        options = Options(name, tracking_uri=default_uri(self.storage))
-        values = {key.replace("__", "."): value for key, value in sets.items()}
-        where = Where(storage=storage or self.storage)
-        return prune_search.launch(file, set=values, where=where, options=options, listener=self.listen)
-
-    def listen(self, records: SearchRecords, trial: TrialRecords | None) -> None:
-        """Note which trials have ended."""
-        if trial is not None:
-            self.ended.setdefault(records.name, []).append(trial.id)
-
-
-@pytest.fixture(scope="module")
-def searches(tmp_path_factory: pytest.TempPathFactory) -> Searches:
-    return Searches(tmp_path_factory.mktemp("searches"))
-
-
-@pytest.fixture(scope="module")
-def mixed(searches: Searches) -> Outcome:
-    """Eight trials over four paradigms, reproducible."""
-    return searches.launch(MIXED, "mixed")
 
 
 def kept(records: SearchRecords) -> dict[str, Kept]:

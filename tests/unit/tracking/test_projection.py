@@ -139,6 +139,17 @@ def test_best_looks_at_the_last_round_only_where_the_sparsity_is_the_final_one(f
     assert [value for _, value, _ in curve(view(folder, "000001"), "best/val/accuracy")] == [0.8]
 
 
+def test_a_mask_that_still_grows_sparser_counts_neither_as_best_nor_as_sparse(folder: Path) -> None:
+    recorder = propose(folder, "000001")
+    for step, trained, accuracy in [(-60, 40, 0.99), (0, 100, 0.8), (None, 200, 0.7)]:
+        measure(recorder, 1, step, trained, accuracy)
+    end(recorder, metrics={"val/accuracy": 0.7, "sparsity": 0.9, "steps_trained": 200.0})
+    run = view(folder, "000001")
+    assert [value for _, value, _ in curve(run, "best/val/accuracy")] == [0.8]
+    assert [step for step, _, _ in curve(run, "sparsity")] == [100, 200]
+    assert [step for step, _, _ in curve(run, "val/accuracy")] == [40, 100, 200]
+
+
 def test_two_measurements_at_one_training_step_are_one_point(folder: Path) -> None:
     recorder = propose(folder, "000001")
     measure(recorder, 1, 50, 100, 0.6)

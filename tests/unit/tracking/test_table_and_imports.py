@@ -38,6 +38,10 @@ def test_the_view_shows_what_the_search_looks_at_best_first(tmp_path: Path) -> N
         "metrics.`steps_saved`",
     ]
     assert "params.`any`" in view["selectedColumns"]
+    # The name first, and wide enough for the longest; then all that is shown, once.
+    assert view["columnOrder"][0] == "attributes.`Run Name`"
+    assert sorted(view["columnOrder"][1:]) == sorted(view["selectedColumns"])
+    assert view["columnWidths"]["attributes.`Run Name`"] >= 7 * len("012-learning-rate-rewinding-s0.90")
     assert view["runsHiddenMode"] == "FIRST_20_RUNS"
 
 
