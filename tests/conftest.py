@@ -11,6 +11,9 @@ import pytest
 from command_line import Said, Typed
 
 if TYPE_CHECKING:
+    from real_search import Searches
+
+    from prune_search.searches import Outcome
     from prune_search.trial.bench import Bench
 
 BenchOf = Callable[[Mapping[str, Any]], "Bench"]
@@ -45,6 +48,23 @@ def trouble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("trouble")
     with running_ray(folder):
         yield folder
+
+
+@pytest.fixture(scope="session")
+def searches(tmp_path_factory: pytest.TempPathFactory) -> Searches:
+    """Where searches of the integration tests lie."""
+    from real_search import Searches
+
+    return Searches(tmp_path_factory.mktemp("searches"))
+
+
+@pytest.fixture(scope="session")
+def mixed(searches: Searches, trouble: Path) -> Outcome:
+    """Eight trials over four paradigms, reproducible; more than one file looks at them."""
+    from real_search import MIXED, troubles
+
+    with troubles():
+        return searches.launch(MIXED, "mixed")
 
 
 @pytest.fixture

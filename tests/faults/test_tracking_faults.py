@@ -1,31 +1,25 @@
-"""MLflow away, slow, overloaded, broken, exposed: rows 5, 6, A4 and A6 of the fault table, on a real server."""
+"""MLflow away, overloaded, broken, exposed: rows 5, 6, A4 and A6 of the fault table, on a real server.
+
+What takes minutes (20 and 60 seconds away, 5 seconds a call) is in test_tracking_in_full.py.
+"""
 
 from __future__ import annotations
 
-import http.client
 import json
 import random
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from made_search import SPACE, Maker, make_definition, make_search
-from real_mlflow import MLFLOW_WARNINGS, Kept, LocalServer, kept_runs, local_server
+from made_search import make_search
+from real_mlflow import MLFLOW_WARNINGS, LocalServer, local_server
+from stubbed_mlflow import Act, Stub, check, in_front_of, measured_values, run_trials, search_of, threads_calling
 
 from prune_search.tracking.drain import Drain, TrackingError, sync
-from prune_search.tracking.project import project, state_of
-from prune_search.tracking.server import MlflowServer, connect
-from prune_search.trial.records import Recorder, read_search
 
 pytestmark = [pytest.mark.faults, MLFLOW_WARNINGS]
 
@@ -44,170 +38,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
         yield started
 
 
-@dataclass(frozen=True)
-class Act:
-    """What the stub does with a request.
-
-    Attributes:
-        wait_s: before anything else.
-        status: answered instead of asking the server, or None.
-        deaf: the server is asked, and its answer is dropped.
-        gone: the connection is closed at once.
-    """
-
-    wait_s: float = 0.0
-    status: int | None = None
-    deaf: bool = False
-    gone: bool = False
-
-
-@dataclass
-class Stub:
-    """A server in front of the real one that answers as it is told.
-
-    Attributes:
-        upstream: port of the real server.
-        uri: its own address.
-        act: from (number of the request, its path) to what is done with it.
-        seen: paths of all requests.
-    """
-
-    upstream: int
-    uri: str = ""
-    act: Callable[[int, str], Act] = lambda number, path: Act()
-    seen: list[str] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def handle(self, request: BaseHTTPRequestHandler) -> None:
-        """Do with a request as it is told."""
-        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
-        with self.lock:
-            self.seen.append(request.path)
-            act = self.act(len(self.seen), request.path)
-        time.sleep(act.wait_s)
-        if act.gone:
-            request.close_connection = True
-            return
-        if act.status is not None:
-            self.answer(request, act.status, b'{"error_code": "TEMPORARILY_UNAVAILABLE", "message": "busy"}', {})
-            return
-        upstream = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=60)
-        headers = {k: v for k, v in request.headers.items() if k.lower() not in ("host", "connection")}
-        upstream.request(request.command, request.path, body, {**headers, "Host": f"127.0.0.1:{self.upstream}"})
-        answer = upstream.getresponse()
-        content = answer.read()
-        upstream.close()
-        if act.deaf:
-            request.close_connection = True
-            return
-        self.answer(request, answer.status, content, {"Content-Type": answer.getheader("Content-Type", "")})
-
-    @staticmethod
-    def answer(request: BaseHTTPRequestHandler, status: int, content: bytes, headers: dict[str, str]) -> None:
-        """Send an answer."""
-        request.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
-            request.send_header(name, value)
-        request.end_headers()
-        request.wfile.write(content)
-
-
 @pytest.fixture
 def front(server: LocalServer) -> Iterator[Stub]:
-    stub = Stub(server.port)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            stub.handle(self)
-
-        do_POST = do_PUT = do_PATCH = do_GET
-
-        def log_message(self, *args: object) -> None:
-            """Nothing."""
-
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    listener.daemon_threads = True
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    stub.uri = f"http://127.0.0.1:{listener.server_address[1]}"
-    yield stub
-    listener.shutdown()
-    listener.server_close()
-    thread.join()
-
-
-def kept(server: LocalServer, folder: Path) -> list[Kept]:
-    from mlflow import MlflowClient
-
-    definition = read_search(folder).definition
-    return kept_runs(MlflowClient(server.uri), definition["experiment"], definition["id"])
-
-
-def check(server: LocalServer, folder: Path) -> list[Kept]:
-    """No run, no value twice; none missing; nothing left RUNNING."""
-    search = read_search(folder)
-    views = {view.key: view for view in project(search, state_of(search))}
-    found = kept(server, folder)
-    assert sorted(item.key for item in found) == sorted(views)
-    for item in found:
-        points = views[item.key].content.points
-        assert sorted(item.rows) == sorted((point.name, point.step, point.time_ms, point.value) for point in points)
-        assert item.status == views[item.key].status
-        assert set(views[item.key].content.params.items()) <= set(item.run.data.params.items())
-    assert "RUNNING" not in {item.status for item in found}
-    return found
-
-
-def search_of(server: LocalServer, name: str) -> tuple[Path, Maker]:
-    """A search whose 4 trials are still to come."""
-    folder = make_definition(server.storage, name, SPACE.replace("trials: 24", "trials: 4"))
-    return folder, Maker(folder, SPACE, random.Random(name), points=50)
-
-
-def run_trials(maker: Maker, seconds: float) -> None:
-    """Four trials at once, each with 50 measurements of 4 metrics over so many seconds."""
-
-    proposals = [maker.propose(number) for number in range(1, 5)]
-
-    def run(recorder: Recorder, proposed: Mapping[str, Any]) -> None:
-        metrics: dict[str, float] = {}
-        for index in range(maker.points):
-            metrics = maker.measure(recorder, index, 0.9)
-            time.sleep(seconds / maker.points)
-        maker.end(recorder, proposed, "completed", metrics, 0.9)
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda proposal: run(*proposal), proposals))
-
-
-def measured_values(found: list[Kept]) -> list[tuple[str, str, int]]:
-    """(run, metric, step) of every row of the four metrics that are measured in a trial."""
-    names = ("val/accuracy", "val/loss", "sparsity", "collapsed")
-    trials = [item for item in found if item.key]
-    return [(item.run.info.run_id, row[0], row[1]) for item in trials for row in item.rows if row[0] in names]
-
-
-def threads_calling(uri: str, folder: Path) -> tuple[Drain, set[str]]:
-    """A drain, and the names of the threads in which mlflow's client is called."""
-    names: set[str] = set()
-
-    class Counting:
-        def __init__(self, client: object) -> None:
-            self.client = client
-
-        def __getattr__(self, name: str) -> object:
-            names.add(threading.current_thread().name)
-            return getattr(self.client, name)
-
-    def connector(address: str) -> MlflowServer:
-        server = connect(address)
-        assert isinstance(server, MlflowServer)
-        server.client = Counting(server.client)  # type: ignore[assignment]
-        return server
-
-    return Drain(folder, uri, read_search(folder).definition["experiment"], connector), names
+    with in_front_of(server) as stub:
+        yield stub
 
 
 def test_away_for_a_while_every_value_arrives_once(server: LocalServer, front: Stub) -> None:
@@ -223,25 +57,6 @@ def test_away_for_a_while_every_value_arrives_once(server: LocalServer, front: S
     values = measured_values(check(server, folder))
     assert (len(values), len(set(values))) == (800, 800)
     assert threads == {"tracking"}
-
-
-@pytest.mark.slow
-def test_a_server_that_was_killed_and_is_back_after_20_seconds_gets_every_value_once(tmp_path: Path) -> None:
-    with local_server(tmp_path) as own:
-        folder, maker = search_of(own, "killed")
-        drain, threads = threads_calling(own.uri, folder)
-        drain.start()
-        with ThreadPoolExecutor(1) as pool:
-            trials = pool.submit(run_trials, maker, 30.0)
-            time.sleep(5)
-            own.stop()
-            time.sleep(20)
-            own.start()
-            trials.result()
-        assert drain.finish(120).waiting == 0
-        values = measured_values(check(own, folder))
-        assert (len(values), len(set(values))) == (800, 800)
-        assert threads == {"tracking"}
 
 
 def test_away_for_ever_costs_the_search_no_time_and_sync_delivers_later(server: LocalServer, front: Stub) -> None:
@@ -302,25 +117,6 @@ def test_an_overloaded_or_broken_server_loses_nothing(server: LocalServer, front
     drain.start()
     assert drain.finish(60).waiting == 0
     check(server, folder)
-
-
-@pytest.mark.slow
-def test_a_slow_server_gets_everything_and_keeps_nobody_waiting(server: LocalServer, front: Stub) -> None:
-    """Half a second a call stands for five."""
-    folder, maker = search_of(server, "slow")
-    front.act = lambda number, path: Act(wait_s=0.5)
-    drain, threads = threads_calling(front.uri, folder)
-    drain.start()
-    begun = time.monotonic()
-    run_trials(maker, 2.0)
-    taken = time.monotonic() - begun
-    assert drain.finish(60).waiting == 0
-    values = measured_values(check(server, folder))
-    assert (len(values), len(set(values))) == (800, 800)
-    # 800 values came in few calls, none of which a trial waited for.
-    assert len(front.seen) * 0.5 < taken + 60
-    assert len(front.seen) < 100
-    assert threads == {"tracking"}
 
 
 def test_a_process_ends_at_once_though_its_mlflow_hangs(server: LocalServer, front: Stub) -> None:
