@@ -116,7 +116,9 @@ def _cells(trial: TrialRecords, metrics: Sequence[str]) -> list[str]:
     name = trial.proposed.data["name"] if trial.proposed is not None else trial.id
     values = [_number(trial.metrics.get(metric)) for metric in metrics]
     steps = trial.metrics.get("steps_trained")
-    return [_plain(name), *values, "" if steps is None else f"{steps:.0f}"]
+    cells = [_plain(name), *values, "" if steps is None else f"{steps:.0f}"]
+    # MLflow's page draws a table without any room between its columns.
+    return [cell + "\u00a0\u00a0" for cell in cells]
 
 
 def _number(value: float | None) -> str:
