@@ -150,7 +150,9 @@ def troubled(searches: Searches) -> Outcome:
     return searches.launch(TROUBLED, "troubled")
 
 
+@pytest.mark.faults
 def test_what_a_retry_cannot_cure_fails_a_trial_and_no_other(troubled: Outcome) -> None:
+    """Row 4 of the fault table."""
     from optuna.trial import TrialState
 
     from prune_search.search.proposer import frozen_trial
