@@ -219,8 +219,9 @@ def _inputs(recipe: Recipe) -> str:
 def reproducing_command(recipe: Recipe) -> str:
     """What is typed in the exported folder to train the network anew, and to compare it with what lies there."""
     task = recipe.blocks["task"]
-    words = ["prune-search run . --verify"]
-    words += [f"--{key} {task[key]}" for key in ("model", "data") if is_user_code(task[key])]
+    own = [f"--{key} {task[key]}" for key in ("model", "data") if is_user_code(task[key])]
+    # Own code was found in the folder where the search was launched; here there is none.
+    words = [*(["PYTHONPATH=FOLDER_OF_YOUR_CODE"] if own else []), "prune-search run . --verify", *own]
     if (
         not is_user_code(task["data"])
         and not Named.of(axes.DATASETS, task["data"]).entry(axes.DATASETS).facts["embedded"]

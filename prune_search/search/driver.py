@@ -19,6 +19,7 @@ from typing import Any
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import Space, epoch_length, known_epoch
+from prune_search.search.address import check_address, no_cluster
 from prune_search.search.agenda import Agenda
 from prune_search.search.claims import is_free
 from prune_search.search.lease import Lease, held, read_holder
@@ -164,11 +165,13 @@ def _ray(address: str | None, search: Mapping[str, Any]) -> Iterator[None]:
     """Ray, started on this machine where this process has none, and then shut down."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    if address is not None:
+        check_address(address)
     import ray
 
     ours = not ray.is_initialized()
     if ours:
-        ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        _init(address)
     try:
         if address is None:
             _check_resources(ray.cluster_resources(), search)  # type: ignore[no-untyped-call]
@@ -176,6 +179,17 @@ def _ray(address: str | None, search: Mapping[str, Any]) -> Iterator[None]:
     finally:
         if ours:
             ray.shutdown()
+
+
+def _init(address: str | None) -> None:
+    import ray
+
+    try:
+        ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError) as error:
+        if address is None:
+            raise
+        raise no_cluster(address, error) from None
 
 
 def _check_resources(has: Mapping[str, float], search: Mapping[str, Any]) -> None:

@@ -157,7 +157,8 @@ def test_the_command_names_what_must_be_typed_besides_the_folder() -> None:
     fashion = recipe_of({"preset": "snip", "task": {"data": "fashion-mnist"}})
     assert reproducing_command(fashion) == "prune-search run . --verify --data-root FOLDER_OF_THE_DATA_SETS"
     own = recipe_of({"preset": "snip", "task": {"data": "my.module:data", "model": "my.module:net"}})
-    assert reproducing_command(own) == "prune-search run . --verify --model my.module:net --data my.module:data"
+    named = "--model my.module:net --data my.module:data"
+    assert reproducing_command(own) == f"PYTHONPATH=FOLDER_OF_YOUR_CODE prune-search run . --verify {named}"
     assert "from my.module import net" in loading_code(own)
 
 

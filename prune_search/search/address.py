@@ -1,0 +1,30 @@
+"""The address of a Ray cluster, tried before Ray is: it would wait for minutes for one that is not there."""
+
+from __future__ import annotations
+
+import socket
+
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.training.atomic import one_line
+
+ANSWER_S = 10.0
+
+
+def check_address(address: str) -> None:
+    """Find out whether somebody listens at ``HOST:PORT`` or ``ray://HOST:PORT``; other forms are left to Ray.
+
+    Raises:
+        UserError: nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise no_cluster(address, error) from None
+
+
+def no_cluster(address: str, error: Exception) -> UserError:
+    """That there is no cluster, and why."""
+    return UserError([Problem("--address", f"there is no Ray cluster at {address}: {one_line(error)}")])
