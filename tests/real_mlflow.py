@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from real_search import wait_for
 
+from prune_search.tracking.drain import TrackingError, sync
 from prune_search.tracking.store import default_uri, ui_command, ui_environment
 
 # mlflow 3.17 uses a loader of SQLAlchemy that 2.1 calls deprecated; nothing that we can change.
@@ -64,6 +66,22 @@ def kept_runs(client: Any, experiment: str, search: str) -> list[Kept]:
         )
         for run in runs
     ]
+
+
+def deliver_rest(folder: Path) -> None:
+    """Deliver what is left of a search: on a busy machine not all arrives within the half minute that it waits.
+
+    Raises:
+        TimeoutError: the search's own thread has not let go within a minute, or MLflow is away.
+    """
+
+    def delivered() -> bool:
+        with contextlib.suppress(TrackingError):
+            sync(folder)
+            return True
+        return False
+
+    wait_for(delivered)
 
 
 def free_port() -> int:

@@ -6,7 +6,6 @@ compared with that of a search that nothing disturbs.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -17,13 +16,13 @@ from pathlib import Path
 
 import pytest
 from command_line import Typed
-from real_mlflow import MLFLOW_WARNINGS, LocalServer, free_port, local_server
-from real_search import SMALL, environment, outcomes, wait_for
+from real_mlflow import MLFLOW_WARNINGS, LocalServer, deliver_rest, free_port, local_server
+from real_search import SMALL, environment, outcomes
 from stubbed_mlflow import Act, check, in_front_of, measured_values, run_trials, search_of, threads_calling
 
 import prune_search
 from prune_search import Options, Where
-from prune_search.tracking.drain import TrackingError, sync
+from prune_search.tracking.drain import sync
 from prune_search.trial.records import SearchRecords, read_search, search_folder
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, MLFLOW_WARNINGS]
@@ -143,14 +142,6 @@ def test_a_search_takes_the_same_course_whatever_mlflow_answers(
         assert outcomes(outcome.records) == outcomes(undisturbed)
         # What did not get through in the half minute after the search is delivered by hand.
         front.act = lambda number, path: Act()
-        wait_for(lambda: synced(outcome.records.folder))
+        deliver_rest(outcome.records.folder)
         assert sync(outcome.records.folder).operations == 0
         check(server, outcome.records.folder)
-
-
-def synced(folder: Path) -> bool:
-    """Deliver what is left, once the search's own thread has come back from its last slow call and lets go."""
-    with contextlib.suppress(TrackingError):
-        sync(folder)
-        return True
-    return False
