@@ -237,15 +237,11 @@ def test_the_norm_behind_each_convolution_is_found_by_its_data() -> None:
     modules = dict(model.named_modules())
     for name, values in found.items():
         layer = name.removesuffix(".weight")
-        norm = (
-            layer.replace("conv", "bn")
-            if not layer.endswith("shortcut.0")
-            else layer.replace("shortcut.0", "shortcut.1")
-        )
+        behind = layer.replace("conv", "bn").replace("shortcut.0", "shortcut.1")
         if layer == "fc":
             assert bool((values > max(float(v.max()) for n, v in found.items() if n != name)).all())
             continue
-        wanted = modules[norm].get_parameter("weight").detach().abs()
+        wanted = modules[behind].get_parameter("weight").detach().abs()
         assert torch.equal(rows(values), wanted.unsqueeze(1).expand_as(rows(values)))
 
 
@@ -266,7 +262,7 @@ def test_wanda_removes_in_every_row_the_lowest_products(sparsity: str) -> None:
     masks = masked(model, "wanda", sparsity, batches, rounding="floor-drop")
     inputs = torch.cat([x for x, _ in batches])
     with torch.no_grad():
-        met = {"0.weight": inputs, "2.weight": model[1](model[0](inputs))}  # type: ignore[index]
+        met = {"0.weight": inputs, "2.weight": model[1](model[0](inputs))}
     for name, seen in met.items():
         products = model.get_parameter(name).detach().abs() * seen.norm(p=2, dim=0)
         drop = int(Decimal(sparsity) * products.shape[1])
