@@ -18,7 +18,7 @@ from prune_search.pruning.masks import MaskSet, Pool, UnclearError, UnitMasks, b
 from prune_search.pruning.measuring import Measuring, layer_costs, shared_costs
 from prune_search.pruning.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.scoring import ERROR, Batches, Scores, Scoring
-from prune_search.pruning.selecting import choose, excluded, in_runs, scope_pools, weight_named
+from prune_search.pruning.selecting import choose, excluded, in_runs, normalized, scope_pools, weight_named
 from prune_search.pruning.units import SCALE, Grouping, UnitSet, as_mask_set, in_order, masks_of_units, units_of_masks
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
@@ -290,7 +290,7 @@ class _Finder:
             if all(pool.rows == 1 and pool.least == 0 for pool in pools):
                 with contextlib.suppress(UnclearError):
                     return scores, select(scores, allowed, pools, self.memory[ERROR])
-        scores = self.normalized(self.score(dense, iteration), allowed)
+        scores = normalized(self.rule.score, self.score(dense, iteration), allowed)
         pools = self.pools(share, allowed, lambda: self.measuring(dense, scores, allowed))
         return scores, choose(scores, allowed, pools)
 
@@ -368,17 +368,6 @@ class _Finder:
         if not found:
             raise UserError([Problem("mask.scope", f"{self.rule.scope.name} measures a loss: it needs batches")])
         return sum(found) / len(found)
-
-    def normalized(self, scores: Scores, allowed: UnitMasks) -> Scores:
-        """Each layer's scores, scaled among the units that may be kept."""
-        named = Named.of(axes.NORMALIZATIONS, self.rule.score.get("normalization", "none"))
-        if named.name == "none":
-            return scores
-        scaled = {}
-        for name, score in scores.items():
-            part = named.entry(axes.NORMALIZATIONS).make(score[allowed[name]].double(), **named.options)
-            scaled[name] = score.double().masked_scatter(allowed[name], part)
-        return scaled
 
     def _mask_weights(self, dense: Scores, current: UnitMasks) -> None:
         # Biases and normalization stay meanwhile: with a scale of 0 no removed weight would have a gradient.

@@ -89,6 +89,7 @@ JOINED: dict[str, Joined] = {
     "norm": Joined(_squares),
     "lamp": Joined(_squares, scale="lamp"),
     "distances": Joined(REDUCTIONS["distances"], (WEIGHT, READER)),
+    "readers": Joined(REDUCTIONS["readers"], (READER,)),
 }
 # What Torch-Pruning 1.6 does by default: sensitivities by their sizes and without those of normalizations, and FPGM's
 # distances between squared weights.

@@ -57,6 +57,8 @@ def distances(weights: Tensor) -> Tensor:
 REDUCTIONS: dict[str, Reduction] = {
     "sum": lambda scores: scores.sum(1) if scores.shape[1] > 1 else scores[:, 0],
     "mean": lambda scores: scores.mean(1),
+    # As the mean; of coupled channels, over those that read them.
+    "readers": lambda scores: scores.mean(1),
     "sum-abs": lambda scores: scores.abs().sum(1),
     "abs-sum": lambda scores: scores.sum(1).abs(),
     "norm": lambda scores: torch.linalg.vector_norm(scores, dim=1),

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from prune_search.pruning.counts import keep_count
 from prune_search.pruning.masks import Pool, UnitMasks, select
+from prune_search.pruning.scoring import Scores
 from prune_search.pruning.units import UnitSet
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError, not_one_of
+from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import running_order
 
 if TYPE_CHECKING:
@@ -99,3 +101,21 @@ def scope_pools(
         options["measuring"] = measuring()
     found: list[Pool] = scope.make(layers, share, rule.rounding, **options)
     return found
+
+
+def normalized(block: Mapping[str, Any], scores: Scores, allowed: UnitMasks) -> Scores:
+    """Each layer's scores, scaled among the units that may be kept.
+
+    Args:
+        block: the score block, which names the normalization.
+        scores: per layer, [units].
+        allowed: per layer, bool [units].
+    """
+    named = Named.of(axes.NORMALIZATIONS, block.get("normalization", "none"))
+    if named.name == "none":
+        return scores
+    scaled = {}
+    for name, score in scores.items():
+        part = named.entry(axes.NORMALIZATIONS).make(score[allowed[name]].double(), **named.options)
+        scaled[name] = score.double().masked_scatter(allowed[name], part)
+    return scaled

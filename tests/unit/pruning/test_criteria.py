@@ -14,7 +14,9 @@ from prune_search.pruning.finding import Evidence, MaskRule, find_mask
 from prune_search.pruning.masks import MaskSet, Pool, ScoreError, by_row
 from prune_search.pruning.reductions import REDUCTIONS
 from prune_search.pruning.scoring import Batches, Scoring, sample_gradients
-from prune_search.recipe.axes import CRITERIA, NORMALIZATIONS
+from prune_search.recipe.axes import CRITERIA, GRANULARITIES, NORMALIZATIONS
+from prune_search.recipe.fields import Reading, Value
+from prune_search.recipe.registry import Axis
 from prune_search.tasks.models.networks.resnet import ResNet
 from prune_search.tasks.network import prunable_weights
 
@@ -96,26 +98,19 @@ def test_grasp_keeps_what_the_paper_keeps() -> None:
 
 def masked(model: nn.Module, criterion: Any, sparsity: str, batches: Batches, **block: Any) -> MaskSet:
     plain = {"iterations": 1, "path": "exponential", "nested": True, "batches": 1, "loss": "cross-entropy"}
-    canonical = Criterion(criterion).canonical()
-    whole = {"scope": "global", "granularity": "weight", **block, "criterion": canonical}
+    whole = {"scope": "global", "granularity": "weight", **block, "criterion": canonical(CRITERIA, criterion)}
+    whole["granularity"] = canonical(GRANULARITIES, whole["granularity"])
     whole["score"] = {**plain, "mode": "train", **block.get("score", {})}
     evidence = Evidence(lambda _: batches, None, 3, 1)
     return find_mask(model, MaskRule.of(whole), 1 - Decimal(sparsity), None, evidence)
 
 
-class Criterion:
-    """A criterion as written, read with its defaults."""
-
-    def __init__(self, written: Any) -> None:
-        self.written = written
-
-    def canonical(self) -> Any:
-        from prune_search.recipe.fields import Reading, Value
-
-        told = Reading()
-        found = Value(CRITERIA).read(self.written, "mask.criterion", told)
-        assert told.problems == []
-        return found
+def canonical(axis: Axis, written: Any) -> Any:
+    """A value as written, read with its defaults."""
+    told = Reading()
+    found = Value(axis).read(written, "x", told)
+    assert told.problems == []
+    return found
 
 
 # --- second order ---------------------------------------------------------------------------------------------------
@@ -237,15 +232,11 @@ def test_the_norm_behind_each_convolution_is_found_by_its_data() -> None:
     modules = dict(model.named_modules())
     for name, values in found.items():
         layer = name.removesuffix(".weight")
-        norm = (
-            layer.replace("conv", "bn")
-            if not layer.endswith("shortcut.0")
-            else layer.replace("shortcut.0", "shortcut.1")
-        )
+        behind = layer.replace("conv", "bn").replace("shortcut.0", "shortcut.1")
         if layer == "fc":
             assert bool((values > max(float(v.max()) for n, v in found.items() if n != name)).all())
             continue
-        wanted = modules[norm].get_parameter("weight").detach().abs()
+        wanted = modules[behind].get_parameter("weight").detach().abs()
         assert torch.equal(rows(values), wanted.unsqueeze(1).expand_as(rows(values)))
 
 
@@ -266,7 +257,7 @@ def test_wanda_removes_in_every_row_the_lowest_products(sparsity: str) -> None:
     masks = masked(model, "wanda", sparsity, batches, rounding="floor-drop")
     inputs = torch.cat([x for x, _ in batches])
     with torch.no_grad():
-        met = {"0.weight": inputs, "2.weight": model[1](model[0](inputs))}  # type: ignore[index]
+        met = {"0.weight": inputs, "2.weight": model[1](model[0](inputs))}
     for name, seen in met.items():
         products = model.get_parameter(name).detach().abs() * seen.norm(p=2, dim=0)
         drop = int(Decimal(sparsity) * products.shape[1])
@@ -315,6 +306,46 @@ def test_rows_take_over_the_share_that_a_scope_gives_their_layer() -> None:
     # A layer with another share than asked, and one whose units are filters.
     assert by_row([Pool(("a",), 9)], layers, Decimal("0.5")) == [Pool(("a",), 3, 3)]
     assert by_row([Pool(("a",), 2)], {"a": ((3, 5), 3)}, Decimal("0.5")) == [Pool(("a",), 2)]
+
+
+# --- ThiNet ---------------------------------------------------------------------------------------------------------
+
+
+def test_thinet_removes_first_what_the_next_layer_misses_least() -> None:
+    """Channels of other sizes, one pair that cancels out: together the pair is missed less than the smallest alone."""
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 3, bias=False))
+    with torch.no_grad():
+        model.get_parameter("0.weight").copy_(torch.eye(4)[[0, 0, 1, 2]])
+        model.get_parameter("1.weight").copy_(torch.tensor([[1.0, -1.0, 5.0, 3.0]] * 3))
+    batches: Batches = [(torch.randn(200, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(200))]
+    found = score("output-reconstruction", given(model, batches), samples=500)["1.weight"]
+    # The pair (0, 1) adds up to nothing: after one of them has gone, the other goes for nothing.
+    order = found[0].argsort().tolist()
+    assert set(order[:2]) == {0, 1}
+    assert order[2:] == [3, 2]
+    assert torch.equal(found, found[:1].expand(3, 4))
+    assert sorted(found[0].tolist()) == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_channels_go_by_what_reads_them() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 6, 3),
+        nn.ReLU(),
+        nn.Conv2d(6, 4, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
+    )
+    batches: Batches = [(torch.randn(8, 1, 8, 8), torch.arange(8) % 3)]
+    scores = score("output-reconstruction", given(model, batches), samples=80)
+    masks = masked(
+        model, {"name": "output-reconstruction", "samples": 80}, "0.5", batches, granularity="channel", scope="uniform"
+    )
+    for maker, reader, kept in (("0.weight", "2.weight", 3), ("2.weight", "6.weight", 2)):
+        ranks = scores[reader].flatten(2).mean(2)[0] if scores[reader].dim() > 2 else scores[reader][0]
+        assert rows(masks[maker]).any(1).nonzero().flatten().tolist() == sorted(ranks.topk(kept).indices.tolist())
 
 
 # --- normalizations, movement ---------------------------------------------------------------------------------------

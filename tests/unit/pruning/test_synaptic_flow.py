@@ -105,7 +105,7 @@ def test_a_network_that_vanishes_in_float32_does_not_in_float64() -> None:
     model = perceptron(10, 10, 10, 10, 10)
     with torch.no_grad():
         for weight in model.parameters():
-            weight *= 1e-13
+            weight.mul_(1e-13)
     scores = flow(model, torch.zeros(1, 10), "float32")
     assert all(float(score.min()) > 0 for score in scores.values())
 
