@@ -72,8 +72,9 @@ def show_comparison(data: dict[str, Any], storage: Path | None) -> None:
     if len(rows) > MOST_ROWS:
         console.print(f"… {len(rows) - MOST_ROWS} more: --json")
     front = [row for row in rows if row["pareto"]]
+    points = [point for point in data["points"] if point["pareto"]]
     if front:
-        console.print(_front(front))
+        console.print(_front(front, points))
     if data["controls"]:
         console.print(_controls(data["controls"]))
     best = next((row for row in rows if row["key"] is not None and row["key"] == data["best"]), None)
@@ -134,16 +135,21 @@ def _params(params: dict[str, Any]) -> str:
     return "  ".join(parts[:MOST_PARAMS]) + ("  …" if len(parts) > MOST_PARAMS else "")
 
 
-def _front(rows: list[dict[str, Any]]) -> Table:
+def _front(rows: list[dict[str, Any]], points: list[dict[str, Any]]) -> Table:
+    """The Pareto front of the trials; the rounds on their way that lie on it too stand between them."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
     table = Table("sparsity", "val/accuracy", "− dense", "trial", title="Pareto front", box=SIMPLE_HEAD)
-    for row in sorted(rows, key=lambda row: (row["metrics"].get("sparsity", 0.0), row["name"])):
-        table.add_row(
-            _figure(row, "sparsity"), _figure(row, "val/accuracy"), _delta(row["delta_dense"]), escape(row["name"])
-        )
+    lines: list[tuple[dict[str, Any], str, str, str | None]] = [
+        (row, _delta(row["delta_dense"]), row["name"], None) for row in rows
+    ]
+    for point in points:
+        place = f"{point['name']}, round {point['round']} of {point['rounds']}"
+        lines.append(({**point, "deviation": {}, "status": ""}, "", place, "dim"))
+    for line, delta, name, style in sorted(lines, key=lambda item: (item[0]["metrics"].get("sparsity", 0.0), item[2])):
+        table.add_row(_figure(line, "sparsity"), _figure(line, "val/accuracy"), delta, escape(name), style=style)
     return table
 
 

@@ -15,6 +15,7 @@ from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.recipe import digest_of
 from prune_search.recipe.search_block import parse_objective
+from prune_search.report.points import points_data
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import Record, SearchRecords, TrialRecords
 
@@ -150,8 +151,9 @@ def compare_data(searches: Sequence[SearchRecords], sort: str | None = None) -> 
         sort: the metric that rows are ranked by, its better end first; None: the first objective.
 
     Returns:
-        ``rows``, ranked ones first; ``pareto``, the keys of the rows on the Pareto front; ``controls``; ``best``, the
-        key of the best row, or None; ``constraints_met``, whether it meets the constraints; and ``searches``,
+        ``rows``, ranked ones first; ``pareto``, the keys of the rows on the Pareto front; ``points``, the networks
+        after earlier rounds of the chains (see `points`); ``controls``; ``best``, the key of the best row, or None;
+        ``constraints_met``, whether it meets the constraints; and ``searches``,
         ``objectives``, ``constraints``, ``sort``.
 
     Raises:
@@ -176,6 +178,7 @@ def compare_data(searches: Sequence[SearchRecords], sort: str | None = None) -> 
         "sort": f"{direction} {metric}",
         "rows": [row.as_data() for row in rows],
         "pareto": [row.key for row in rows if row.pareto],
+        "points": points_data(searches, stand_ins, goals, dense or None),
         "controls": [_control(search, trial) for search in searches for trial in search.controls()],
         "best": done[best.id].key if best is not None else None,
         "constraints_met": best is not None and met,
