@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.space import Space, find, read_space
+from prune_search.training.objects import ObjectPath
+from prune_search.training.places import Place, local_folder, place_of, side_folder
+from prune_search.training.storage_error import StorageError, one_line
 
 if TYPE_CHECKING:
     from prune_search.trial.bench import Code, Factory
@@ -31,14 +34,15 @@ class Where:
 
     Attributes:
         data_root: folder of the data sets' files; None: ``$PRUNE_SEARCH_DATA``.
-        storage: folder of the stored states; None: ``$PRUNE_SEARCH_STORAGE``, else ``./prune-search-store``.
+        storage: folder of the stored states, or ``s3://bucket/prefix``; None: ``$PRUNE_SEARCH_STORAGE``, else
+            ``./prune-search-store``.
         model: a registered model, ``package.module:factory``, or a callable; None: the recipe's.
         data: the same for the data set.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
     """
 
     data_root: str | Path | None = None
-    storage: str | Path | None = None
+    storage: str | Place | None = None
     model: str | Factory | None = None
     data: str | Factory | None = None
     device: str = "auto"
@@ -48,13 +52,21 @@ class Where:
         named = self.data_root or os.environ.get(DATA_ROOT_VARIABLE)
         return Path(named) if named else None
 
-    def storage_folder(self) -> Path:
-        """The folder of the stored states.
+    def storage_folder(self) -> Place:
+        """The folder of the stored states, or the place in an object store.
 
         Raises:
-            UserError: it is a file, or cannot be made.
+            UserError: it is a file, or cannot be made; or the object store is away or refuses it.
         """
-        folder = Path(self.storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE)
+        folder = named_storage(self.storage)
+        if isinstance(folder, ObjectPath):
+            try:
+                folder.is_dir()
+                side_folder(folder).mkdir(parents=True, exist_ok=True)
+            except (StorageError, OSError) as error:
+                text = f"{shown(str(folder))} cannot be used: {one_line(error)}"
+                raise UserError([Problem("--storage", text)]) from None
+            return folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
@@ -76,10 +88,18 @@ class Where:
         return [(key, value if isinstance(value, str) else name_of(value)) for key, value in given if value is not None]
 
 
-def storage_option(storage: str | Path | None) -> str:
+def named_storage(storage: str | Place | None) -> Place:
+    """The storage that is named, in an option or the environment; looking at it does not make it.
+
+    Raises:
+        UserError: no such name can be one.
+    """
+    return place_of(storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE).absolute()
+
+
+def storage_option(storage: str | Place | None) -> str:
     """`` --storage FOLDER`` for a command that is shown, where it would look elsewhere without; else nothing."""
-    usual = os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
-    same = storage is None or Path(storage).absolute() == Path(usual).absolute()
+    same = storage is None or named_storage(storage) == named_storage(None)
     return "" if same else f" --storage {shlex.quote(str(storage))}"
 
 
@@ -151,7 +171,7 @@ def run(
     except UserError as error:
         raise error.of(space.source) from None
     if out is not None:
-        check_out(Path(out), bench.key)
+        check_out(local_folder(Path(out), "--out"), bench.key)
     result = run_bench(bench, None if fresh else where.storage_folder(), sink, space.preset)
     if out is not None:
         from prune_search.training.stretch import MODEL

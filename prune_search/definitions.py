@@ -11,6 +11,7 @@ from prune_search.recipe import strict_yaml
 from prune_search.recipe.merge import Written
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.space import Space
+from prune_search.training.places import Place
 from prune_search.trial.records import FORMAT, SEARCH_FILE, search_folder
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def default_name(source: str) -> str:
     return stem.lstrip(".") or "search"
 
 
-def new_folder(storage: Path, name: str, typed: bool) -> Path:
+def new_folder(storage: Place, name: str, typed: bool) -> Place:
     """The folder of a new search. A name that was not typed gets a number where a finished search has it."""
     from prune_search.api import storage_option
     from prune_search.search.lease import held, read_holder
@@ -84,7 +85,7 @@ def new_folder(storage: Path, name: str, typed: bool) -> Path:
     return search_folder(storage, free_name(storage, name))
 
 
-def free_name(storage: Path, name: str) -> str:
+def free_name(storage: Place, name: str) -> str:
     """`name` with the first number from 2 on that no search has."""
     number = 2
     free = name
@@ -93,7 +94,7 @@ def free_name(storage: Path, name: str) -> str:
     return free
 
 
-def define(space: Space, folder: Path, where: Where, uri: str | None, values: Mapping[str, Any]) -> dict[str, Any]:
+def define(space: Space, folder: Place, where: Where, uri: str | None, values: Mapping[str, Any]) -> dict[str, Any]:
     """The content of search.json.
 
     Args:

@@ -11,6 +11,7 @@ from prune_search.api import Where, run
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.schema import BLOCKS
+from prune_search.training.places import local_folder
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import SearchRecords, TrialRecords, read_search, search_folder
 
@@ -71,6 +72,7 @@ def export(
 
     if not 1 <= seeds <= MOST_SEEDS:
         raise UserError([Problem("--seeds", f"must be from 1 to {MOST_SEEDS} (got {seeds})")])
+    to = local_folder(Path(to), "--to")
     where = where or Where()
     storage = where.storage_folder()
     records = read_search(search_folder(storage, name))
@@ -86,7 +88,7 @@ def export(
         other = result.recipe.seed + seed
         repeats[other] = run(raw, set={"task.seed": other}, where=there, sink=sink).metrics
     title = chosen.proposed.data["name"] if chosen.proposed is not None else None
-    export_folder(result, Path(to), name, trial=title, dense=records.dense, repeats=repeats)
+    export_folder(result, to, name, trial=title, dense=records.dense, repeats=repeats)
     return result
 
 

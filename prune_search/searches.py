@@ -18,6 +18,7 @@ from prune_search.recipe.recipe import canonical_json
 from prune_search.recipe.shipped import shipped_names, shipped_space
 from prune_search.recipe.space import Space
 from prune_search.training.atomic import put_file
+from prune_search.training.places import Place
 from prune_search.trial.account import total
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import (
@@ -270,8 +271,8 @@ class _Course:
     """
 
     space: Space
-    folder: Path
-    storage: Path
+    folder: Place
+    storage: Place
     examples: int
     asked: Asked
 

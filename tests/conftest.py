@@ -11,6 +11,7 @@ import pytest
 from command_line import Said, Typed
 
 if TYPE_CHECKING:
+    from object_store import ObjectStore
     from real_search import Searches
 
     from prune_search.searches import Outcome
@@ -84,3 +85,33 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         return Said(int(ended.value.code or 0), said.out, said.err)
 
     return type_it
+
+
+@pytest.fixture(scope="session")
+def one_object_store() -> Iterator[ObjectStore]:
+    """An S3 service for all tests."""
+    from object_store import ObjectStore
+
+    store = ObjectStore()
+    yield store
+    store.stop()
+
+
+@pytest.fixture
+def object_store(
+    one_object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ObjectStore]:
+    """An S3 service with an empty bucket, which the clients of this process and of what it starts know."""
+    from object_store import BUCKET
+
+    from prune_search.training import objects
+
+    for name, value in one_object_store.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(objects._Conditions, "known", {})
+    objects._client().create_bucket(Bucket=BUCKET)
+    one_object_store.requests.clear()
+    yield one_object_store
+    one_object_store.conditions = "kept"
+    objects.ObjectPath(BUCKET).remove_tree()

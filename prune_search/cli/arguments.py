@@ -21,11 +21,13 @@ DataRoot = Annotated[
     typer.Option("--data-root", envvar="PRUNE_SEARCH_DATA", help="Folder of the data sets' official files."),
 ]
 Storage = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--storage",
         envvar="PRUNE_SEARCH_STORAGE",
-        help="Folder of stored training states, shared by all runs. Default: ./prune-search-store",
+        metavar="PLACE",
+        help="Folder of stored training states, or s3://BUCKET/PREFIX, shared by all runs. "
+        "Default: ./prune-search-store",
     ),
 ]
 Model = Annotated[str | None, typer.Option("--model", help="A registered model, or your own: package.module:factory.")]

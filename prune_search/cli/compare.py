@@ -11,8 +11,6 @@ from prune_search.cli.arguments import Json, Storage
 from prune_search.cli.searches import damaged, find_search, read
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.table import Table
 
 EPILOG = (
@@ -53,7 +51,7 @@ def compare(
         show_comparison(data, storage)
 
 
-def show_comparison(data: dict[str, Any], storage: Path | None) -> None:
+def show_comparison(data: dict[str, Any], storage: str | None) -> None:
     """Print the leaderboard, the Pareto front and the controls that `report.compare.compare_data` gave.
 
     Args:

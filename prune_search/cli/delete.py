@@ -5,12 +5,15 @@ from __future__ import annotations
 import secrets
 import shutil
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prune_search.cli.arguments import Storage
 from prune_search.cli.searches import Name, find_search, holder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EPILOG = "Example:  prune-search delete quickstart --yes"
 
@@ -30,7 +33,7 @@ def delete(
     Stored training states stay for other searches, and so does what MLflow was told.
     """
     from prune_search.recipe.problems import Problem, UserError
-    from prune_search.training.atomic import StorageError, one_line
+    from prune_search.training.objects import ObjectPath
     from prune_search.trial.records import SEARCH_FILE
 
     folder = find_search(storage, name)
@@ -46,6 +49,17 @@ def delete(
         if not typer.confirm(f"Delete the records of the search {name!r} in {folder}?"):
             typer.echo(f"{name}: left as it is")
             return
+    if isinstance(folder, ObjectPath):
+        folder.remove_tree(SEARCH_FILE)
+    else:
+        _delete(folder, name)
+    typer.echo(f"{name}: deleted; stored training states and MLflow's runs stay")
+
+
+def _delete(folder: Path, name: str) -> None:
+    from prune_search.training.atomic import StorageError, one_line
+    from prune_search.trial.records import SEARCH_FILE
+
     aside = folder.with_name(f".deleted-{name}-{secrets.token_hex(4)}")
     try:
         # Moved away first: what is half deleted is no search any more, and its name is free.
@@ -54,4 +68,3 @@ def delete(
         shutil.rmtree(aside)
     except OSError as error:
         raise StorageError(f"{name} cannot be deleted: {one_line(error)}") from error
-    typer.echo(f"{name}: deleted; stored training states and MLflow's runs stay")

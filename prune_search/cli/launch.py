@@ -14,8 +14,6 @@ from prune_search.cli.plan import ASKED, agreed, must_ask, summary
 from prune_search.recipe.problems import Problem, UserError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from prune_search.api import Where
     from prune_search.searches import Options, Outcome
 
@@ -136,7 +134,7 @@ def resume(
     return finish(outcome, storage, as_json)
 
 
-def finish(outcome: Outcome, storage: Path | None, as_json: bool) -> int:
+def finish(outcome: Outcome, storage: str | None, as_json: bool) -> int:
     """Say how a search ended, and what can be typed next; the exit code."""
     from prune_search.api import storage_option
 
@@ -154,7 +152,7 @@ def finish(outcome: Outcome, storage: Path | None, as_json: bool) -> int:
     return 0 if data["trials"]["completed"] else FAILED
 
 
-def _show(outcome: Outcome, data: dict[str, Any], storage: Path | None) -> None:
+def _show(outcome: Outcome, data: dict[str, Any], storage: str | None) -> None:
     from prune_search.api import storage_option
     from prune_search.cli.compare import show_comparison
     from prune_search.cli.status import duration, steps_line

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,19 +12,20 @@ from prune_search.recipe.problems import Problem, UserError, not_one_of
 
 if TYPE_CHECKING:
     from prune_search.search.lease import Holder
+    from prune_search.training.places import Place
     from prune_search.trial.records import SearchRecords
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The search's name, see `prune-search list`.")]
 
 
-def storage_folder(storage: Path | None) -> Path:
-    """The folder of the storage; looking at it does not make it."""
-    from prune_search.api import DEFAULT_STORAGE
+def storage_folder(storage: str | None) -> Place:
+    """The storage; looking at it does not make it."""
+    from prune_search.api import named_storage
 
-    return (storage or Path(DEFAULT_STORAGE)).absolute()
+    return named_storage(storage)
 
 
-def find_search(storage: Path | None, name: str) -> Path:
+def find_search(storage: str | None, name: str) -> Place:
     """The folder of a search.
 
     Raises:
@@ -46,7 +46,7 @@ def find_search(storage: Path | None, name: str) -> Path:
     return folder
 
 
-def read(folder: Path) -> SearchRecords:
+def read(folder: Place) -> SearchRecords:
     """The records of a search.
 
     Raises:
@@ -58,7 +58,7 @@ def read(folder: Path) -> SearchRecords:
 
 
 @contextlib.contextmanager
-def damaged(folder: Path) -> Iterator[None]:
+def damaged(folder: Place) -> Iterator[None]:
     """Records that somebody edited lack keys or hold other types: said in one line, not as a traceback.
 
     Raises:
@@ -71,7 +71,7 @@ def damaged(folder: Path) -> Iterator[None]:
         raise UserError([Problem("", text, str(folder))]) from error
 
 
-def holder(folder: Path) -> Holder | None:
+def holder(folder: Place) -> Holder | None:
     """The living process that holds a search, or None."""
     from prune_search.search.lease import read_holder
 
@@ -79,6 +79,6 @@ def holder(folder: Path) -> Holder | None:
     return found if found is not None and found.alive() else None
 
 
-def held(folder: Path) -> bool:
+def held(folder: Place) -> bool:
     """Whether a living process holds a search."""
     return holder(folder) is not None

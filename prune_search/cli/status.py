@@ -6,7 +6,6 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +16,8 @@ from prune_search.recipe.problems import Problem, UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from prune_search.training.places import Place
 
 EPILOG = "Examples:  prune-search status quickstart --watch  ·  prune-search status quickstart --json"
 LOOK_EVERY_S = 2.0
@@ -51,14 +52,14 @@ def status(
         Console(highlight=False).print(_shown(data, storage_option(storage)))
 
 
-def _look(folder: Path) -> dict[str, Any]:
+def _look(folder: Place) -> dict[str, Any]:
     from prune_search.report.status import status_data
 
     with damaged(folder):
         return status_data(read(folder), held(folder))
 
 
-def _watch(folder: Path, option: str) -> None:
+def _watch(folder: Place, option: str) -> None:
     from rich.console import Console
     from rich.live import Live
 

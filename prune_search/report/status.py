@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from prune_search.recipe.problems import UserError
 from prune_search.report.compare import DENSE, seen_by_a_search
+from prune_search.training.places import Place
 from prune_search.trial.account import total
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import SearchRecords, TrialRecords, list_searches, read_search, search_folder
@@ -51,7 +51,7 @@ def status_data(search: SearchRecords, held: bool, now: float | None = None) -> 
     }
 
 
-def list_data(storage: Path, held: Callable[[Path], bool]) -> list[dict[str, Any]]:
+def list_data(storage: Place, held: Callable[[Place], bool]) -> list[dict[str, Any]]:
     """`status_data` of every search in a storage; one that cannot be read has the state unreadable and an ``error``.
 
     Args:

@@ -9,7 +9,6 @@ import enum
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from prune_search.recipe import axes
@@ -20,6 +19,7 @@ from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.space import Space
 from prune_search.search.proposer import Proposer
 from prune_search.search.tree import Tree
+from prune_search.training.places import Place
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import (
     DENSE,
@@ -94,7 +94,7 @@ class Agenda:
     """
 
     space: Space
-    folder: Path
+    folder: Place
     records: SearchRecords
     proposer: Proposer
     goals: Goals
@@ -108,7 +108,7 @@ class Agenda:
     @classmethod
     def open(
         cls,
-        folder: Path,
+        folder: Place,
         space: Space,
         epoch_of: Callable[[Recipe], int | None],
         stopping: Callable[[], bool],

@@ -23,8 +23,10 @@ from prune_search.search.address import check_address, no_cluster
 from prune_search.search.agenda import Agenda
 from prune_search.search.claims import is_free
 from prune_search.search.lease import Lease, held, read_holder
+from prune_search.search.stop import STOP_FILE, ask_to_stop
 from prune_search.search.tree import Tree, askable_stops
-from prune_search.search.worker import STOP_FILE, Job, trainable
+from prune_search.search.worker import Job, trainable
+from prune_search.training.places import Place
 from prune_search.trial.records import SearchRecords, TrialRecords
 
 logger = logging.getLogger("prune_search")
@@ -63,8 +65,8 @@ class Means:
         sharing: whether trials share what they train, with each other and with other searches on the storage.
     """
 
-    folder: Path
-    storage: Path
+    folder: Place
+    storage: Place
     data_root: Path | None = None
     code: Mapping[str, str | None] = field(default_factory=dict)
     device: str = "auto"
@@ -95,7 +97,7 @@ Listener = Callable[[SearchRecords, TrialRecords | None], None]
 
 
 @contextlib.contextmanager
-def holding(folder: Path) -> Iterator[Asked]:
+def holding(folder: Place) -> Iterator[Asked]:
     """Hold a search, so that no other process runs it, and watch for the signals that ask it to end.
 
     Args:
@@ -204,7 +206,7 @@ def _check_resources(has: Mapping[str, float], search: Mapping[str, Any]) -> Non
 
 
 @contextlib.contextmanager
-def _signals(asked: Asked, folder: Path) -> Iterator[None]:
+def _signals(asked: Asked, folder: Place) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask the search to end: workers store their state. A second Ctrl-C ends at once.
 
     Entered again once Ray has started, which puts a handler of its own in place.
@@ -217,7 +219,7 @@ def _signals(asked: Asked, folder: Path) -> Iterator[None]:
         if asked.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         asked.signal = number
-        (folder / STOP_FILE).touch()
+        ask_to_stop(folder)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -13,13 +14,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.training.atomic import StorageError, put_file
+from prune_search.training.atomic import StorageError, create_if_absent, put_file
+from prune_search.training.objects import ObjectPath
+from prune_search.training.places import Place
 from prune_search.trial.records import read_json
 
 LEASE_FILE = "lease.json"
 RENEW_EVERY_S = 5.0
 STALE_AFTER_S = 60.0
-SETTLE_S = 0.2
+# Longer than a write takes.
+SETTLE_S, OBJECT_SETTLE_S = 0.2, 2.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def _exists(pid: int) -> str:
     return "exists"
 
 
-def read_holder(folder: Path) -> Holder | None:
+def read_holder(folder: Place) -> Holder | None:
     """The holder that a search's lease names, alive or not."""
     try:
         content = read_json(folder / LEASE_FILE)
@@ -88,7 +92,7 @@ class Lease:
         lost: called once, from the renewing thread, when somebody else holds the search.
     """
 
-    def __init__(self, folder: Path, lost: Callable[[], None]) -> None:
+    def __init__(self, folder: Place, lost: Callable[[], None]) -> None:
         self.folder = folder
         self.lost = lost
         self.token = secrets.token_hex(16)
@@ -104,41 +108,52 @@ class Lease:
         before = read_holder(self.folder)
         if before is not None and before.alive():
             raise UserError([held(self.folder, before)])
-        self._write()
-        # Two that take over at once: the last one to write holds it.
-        time.sleep(SETTLE_S)
-        now = read_holder(self.folder)
-        if now is None or now.token != self.token:
-            raise UserError([held(self.folder, now)])
+        if before is not None or not create_if_absent(self.folder / LEASE_FILE, self._content()):
+            self._take_over()
         self._thread.start()
         return self
 
+    def _take_over(self) -> None:
+        """Take what is nobody's any more, or no lease at all. Of two at once the last one to write holds it."""
+        now = read_holder(self.folder)
+        if now is not None and now.alive():
+            raise UserError([held(self.folder, now)])
+        self._write()
+        time.sleep(OBJECT_SETTLE_S if isinstance(self.folder, ObjectPath) else SETTLE_S)
+        now = read_holder(self.folder)
+        if now is None or now.token != self.token:
+            raise UserError([held(self.folder, now)])
+
     def __exit__(self, *error: object) -> None:
-        """Give the lease back."""
+        """Give the lease back. Where the storage is away, it is a stale one soon."""
         self._stop.set()
         self._thread.join(timeout=RENEW_EVERY_S)
-        now = read_holder(self.folder)
-        if now is not None and now.token == self.token:
-            (self.folder / LEASE_FILE).unlink(missing_ok=True)
+        with contextlib.suppress(StorageError):
+            now = read_holder(self.folder)
+            if now is not None and now.token == self.token:
+                (self.folder / LEASE_FILE).unlink(missing_ok=True)
+
+    def _content(self) -> bytes:
+        holder = Holder(socket.gethostname(), os.getpid(), started(os.getpid()), self.token, time.time())
+        return json.dumps(asdict(holder)).encode()
 
     def _write(self) -> None:
-        holder = Holder(socket.gethostname(), os.getpid(), started(os.getpid()), self.token, time.time())
-        put_file(self.folder / LEASE_FILE, json.dumps(asdict(holder)).encode())
+        put_file(self.folder / LEASE_FILE, self._content())
 
     def _renew(self) -> None:
         while not self._stop.wait(RENEW_EVERY_S):
-            now = read_holder(self.folder)
-            if now is not None and now.token != self.token:
-                self.lost()
-                return
             try:
+                now = read_holder(self.folder)
+                if now is not None and now.token != self.token:
+                    self.lost()
+                    return
                 self._write()
             except StorageError:
-                # A full disk for a moment: the lease holds on for a minute without renewal.
+                # A full disk or a service away for a moment: the lease holds on for a minute without renewal.
                 continue
 
 
-def held(folder: Path, holder: Holder | None) -> Problem:
+def held(folder: Place, holder: Holder | None) -> Problem:
     """What is said where a search is held, with the holder's name."""
     who = f"process {holder.pid} on {holder.host}" if holder is not None else "another process"
     return Problem("", f"the search {folder.name!r} is held by {who}; it is running")

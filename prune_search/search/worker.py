@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.search.schedulers import Maturity, make_judge
+from prune_search.search.stop import watch_for_stop
 from prune_search.training.atomic import StorageError
+from prune_search.training.places import Place, place_of
 from prune_search.trial.errors import TrialError
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import TRIALS, Progress, Recorder, read_search, read_trial
@@ -35,10 +37,8 @@ if TYPE_CHECKING:
     from prune_search.trial.result import Result, RoundResult
     from prune_search.trial.sink import Observation
 
-STOP_FILE = "stop"
 # Where the states of trials lie that share nothing.
 UNSHARED = "unshared"
-LOOK_EVERY_S = 0.5
 MOST_OBSERVATIONS = 25
 PROGRESS_EVERY_S = 1.0
 # A data set can be large, and user code slow to import.
@@ -98,7 +98,7 @@ class Court:
         epoch: iterations in an epoch, once known.
     """
 
-    search: Path
+    search: Place
     trial: str
     scheduler: Any
     block: Mapping[str, Any]
@@ -253,7 +253,7 @@ def run_job(job: Job, claims: Claims | None = None) -> str:
     Raises:
         StorageError: a record could not be written.
     """
-    folder = Path(job.search)
+    folder = place_of(job.search)
     before = read_trial(folder / TRIALS / job.trial)
     if before.ended is not None:
         # By a worker that outlived its driver, after the new one had read the ledger.
@@ -326,8 +326,8 @@ def _run(job: Job, sink: LedgerSink, claims: Claims | None) -> Result:
     device = pick_device(job.device)
     bench = prepare(recipe, device, root, code, data=data.to(device))
     sharing = Sharing(claims, tuple(job.stops), tuple(job.grid), sink.account)
-    storage = Path(job.storage) if job.sharing else Path(job.search) / UNSHARED / job.trial
-    guarded = Guarded(sink, _stop_asked(Path(job.search)))
+    storage = place_of(job.storage) if job.sharing else place_of(job.search) / UNSHARED / job.trial
+    guarded = Guarded(sink, watch_for_stop(place_of(job.search)))
     return run_bench(bench, storage, guarded, test=False, sharing=sharing)
 
 
@@ -348,23 +348,10 @@ def _data(written: str, root: Path | None, factory: Any, recipe: Recipe, code: C
     return _LastData.data
 
 
-def _stop_asked(search: Path) -> Callable[[], bool]:
-    """Whether the search was asked to stop; looked up twice a second."""
-    path, last, found = search / STOP_FILE, time.monotonic(), (search / STOP_FILE).exists()
-
-    def asked() -> bool:
-        nonlocal last, found
-        if not found and time.monotonic() - last > LOOK_EVERY_S:
-            last, found = time.monotonic(), path.exists()
-        return found
-
-    return asked
-
-
 def _court(job: Job) -> Court | None:
     if job.block is None or job.block["scheduler"] == "none":
         return None
-    return Court(Path(job.search), job.trial, job.block["scheduler"], job.block)
+    return Court(place_of(job.search), job.trial, job.block["scheduler"], job.block)
 
 
 def trainable(config: Mapping[str, Any]) -> None:

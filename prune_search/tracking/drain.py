@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from prune_search.recipe.problems import UserError
 from prune_search.tracking.deliver import Delivered, Delivery, Place, waiting
@@ -24,6 +23,7 @@ from prune_search.tracking.store import artifact_root
 from prune_search.tracking.table import table_tag
 from prune_search.tracking.uris import masked
 from prune_search.tracking.views import PARENT, RunView, remaining
+from prune_search.training import places
 from prune_search.training.atomic import one_line
 from prune_search.trial.records import SearchRecords, read_search
 
@@ -131,7 +131,7 @@ class Drain:
         connector: from a URI to a server.
     """
 
-    def __init__(self, folder: Path, uri: str, experiment: str, connector: Connect = connect) -> None:
+    def __init__(self, folder: places.Place, uri: str, experiment: str, connector: Connect = connect) -> None:
         self.folder = folder
         self.uri = uri
         self.experiment = experiment
@@ -242,7 +242,7 @@ def _place(search: SearchRecords, uri: str, experiment: str) -> Place:
     return Place(identity, experiment, artifact_root(search.folder.parent.parent, uri), table_tag(search.definition))
 
 
-def sync(folder: Path, uri: str | None = None, connector: Connect = connect) -> Delivered:
+def sync(folder: places.Place, uri: str | None = None, connector: Connect = connect) -> Delivered:
     """Deliver everything of a search that MLflow has not got, in the foreground.
 
     Args:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from prune_search.training.places import Place, names_in
 from prune_search.trial.records import TRIALS, SearchRecords, TrialRecords, read_search, read_trial
 
 
@@ -20,7 +19,7 @@ class Follower:
         folder: of the search.
     """
 
-    folder: Path
+    folder: Place
     _search: SearchRecords | None = None
     _names: dict[str, frozenset[str]] = field(default_factory=dict)
     _trials: dict[str, TrialRecords] = field(default_factory=dict)
@@ -48,14 +47,13 @@ class Follower:
         parent = self.folder / TRIALS
         if not parent.is_dir():
             return []
-        with os.scandir(parent) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        names = [path.name for path in parent.iterdir() if path.is_dir() and not path.is_symlink()]
         return [name for name in sorted(names) if self._settled.get(name, 0) < 2]
 
     def _read(self, identity: str) -> bool:
         """Read a trial where its files have changed; whether they have."""
         folder = self.folder / TRIALS / identity
-        names = frozenset(os.listdir(folder))
+        names = frozenset(names_in(folder))
         same = self._names.get(identity) == names
         if not same:
             self._names[identity] = names

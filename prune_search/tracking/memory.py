@@ -3,6 +3,9 @@
     <search>/tracking/<digest of the URI>/<milliseconds>-<token>.jsonl    one file per process that delivers
     <search>/tracking/<digest of the URI>/lock                            held by the one process that delivers now
 
+An object store can neither append nor lock: of a search that lies in one, both lie in the storage's side folder on the
+machine that delivers.
+
 A line is appended after MLflow has answered. A process that dies in between has sent something that no line tells of;
 whoever comes next asks MLflow before it sends that again.
 """
@@ -24,6 +27,8 @@ from typing import Any, BinaryIO
 from prune_search.tracking.uris import without_credentials
 from prune_search.tracking.views import Sent, digest
 from prune_search.training.atomic import open_regular
+from prune_search.training.places import Place, side_folder
+from prune_search.trial.records import SEARCH_FILE, read_json
 
 FOLDER, LOCK = "tracking", "lock"
 MOST_BYTES = 2**30
@@ -34,9 +39,14 @@ class BusyError(Exception):
     """Another process delivers this search to the same MLflow now."""
 
 
-def memory_folder(search: Path, uri: str) -> Path:
+def memory_folder(search: Place, uri: str) -> Path:
     """Where it is kept what of a search was delivered to `uri`; a changed password changes nothing."""
-    return search / FOLDER / digest(without_credentials(uri))
+    name = digest(without_credentials(uri))
+    if isinstance(search, Path):
+        return search / FOLDER / name
+    # Not by its name alone: a search of that name can have been deleted.
+    identity = digest(f"{search} {read_json(search / SEARCH_FILE).get('id')}")
+    return side_folder(search.parent.parent) / FOLDER / identity / name
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.tracking.uris import has_password, masked
+from prune_search.training.places import Place, side_folder
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 SERVERS = ("http://", "https://", "databricks")
@@ -16,9 +17,9 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 SQLITE = "sqlite:///"
 
 
-def default_uri(storage: Path) -> str:
-    """The tracking URI of a storage: an SQLite file in it."""
-    return f"{SQLITE}{storage.absolute() / DATABASE}"
+def default_uri(storage: Place) -> str:
+    """The tracking URI of a storage: an SQLite file in it, or in its side folder on this machine."""
+    return f"{SQLITE}{side_folder(storage) / DATABASE}"
 
 
 def is_database(uri: str) -> bool:
@@ -26,12 +27,12 @@ def is_database(uri: str) -> bool:
     return uri.partition("://")[0].partition("+")[0] in DATABASES
 
 
-def artifact_root(storage: Path, uri: str) -> Path | None:
+def artifact_root(storage: Place, uri: str) -> Path | None:
     """Where new experiments keep their files; None where the server decides."""
-    return storage.absolute() / ARTIFACTS if is_database(uri) else None
+    return side_folder(storage) / ARTIFACTS if is_database(uri) else None
 
 
-def absolute_uri(text: str, storage: Path) -> str:
+def absolute_uri(text: str, storage: Place) -> str:
     """A tracking URI as it is kept in a search, so that it means the same wherever the next command is typed.
 
     Args:
@@ -71,7 +72,7 @@ def _where_passwords_go(uri: str) -> str:
 
 
 def ui_command(
-    storage: Path, uri: str, host: str = "127.0.0.1", port: int = 5000, allowed_hosts: str | None = None
+    storage: Place, uri: str, host: str = "127.0.0.1", port: int = 5000, allowed_hosts: str | None = None
 ) -> list[str]:
     """The command that serves MLflow's pages of a database; run it with `ui_environment`.
 
@@ -92,7 +93,7 @@ def ui_command(
         raise UserError([Problem("--host", f"{text} by which it may be called with --allowed-hosts")])
     names = allowed_hosts or ",".join(f"{name}:{port}" for name in ("localhost", "127.0.0.1", "[::1]"))
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
-    files = (storage.absolute() / ARTIFACTS).as_uri()
+    files = (side_folder(storage) / ARTIFACTS).as_uri()
     command += ["--allowed-hosts", names, "--artifacts-destination", files]
     # Clients on this machine write files as those do that write to the database itself; others through the server.
     return [*command, "--default-artifact-root", files] if _loopback(host) else command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import re
 import secrets
@@ -14,19 +15,25 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from prune_search.training.objects import ObjectPath
+from prune_search.training.places import Place
+from prune_search.training.storage_error import StorageError, one_line
+
+__all__ = [
+    "StorageError",
+    "create_if_absent",
+    "one_line",
+    "open_regular",
+    "put_file",
+    "put_folder",
+    "remove_stale",
+    "remove_tree",
+]
+
 _TEMPORARY = re.compile(r"\.tmp-(?P<pid>[1-9][0-9]{0,8})-[0-9a-f]{16}")
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 _ATTEMPTS = 5
-
-
-class StorageError(Exception):
-    """Something could not be stored: a full disk, no permission. One line, with the name and the reason."""
-
-
-def one_line(error: BaseException) -> str:
-    """The reason that `error` gives, on one line of at most 200 characters."""
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return " ".join(text.split())[:200]
 
 
 # Every call that changes the disk is one of these five, so that a test can make any of them fail.
@@ -84,11 +91,11 @@ def put_folder(folder: Path, files: Mapping[str, bytes], valid: Callable[[Path],
         _fsync(folder.parent)
 
 
-def put_file(path: Path, data: bytes, *, lasting: bool = True) -> None:
+def put_file(path: Place, data: bytes, *, lasting: bool = True) -> None:
     """Store a file under its name, whole or not at all; one that stood there is replaced.
 
     Args:
-        path: where it stands afterwards. Its folder must exist.
+        path: where it stands afterwards. Its folder must exist, where it is no object store.
         data: its content.
         lasting: whether it is to outlast a power failure too, which costs milliseconds. Without, one of the last half
             minute can then be lost, or cut.
@@ -96,12 +103,75 @@ def put_file(path: Path, data: bytes, *, lasting: bool = True) -> None:
     Raises:
         StorageError: it could not be stored; what stood there before still does, and nothing partial is left.
     """
+    if isinstance(path, ObjectPath):
+        path.write_bytes(data)
+        return
     temporary = _temporary_in(path.parent)
     with _storing(temporary, path):
         _write_bytes(temporary, data, lasting)
         _rename(temporary, path)
         if lasting:
             _fsync(path.parent)
+
+
+def create_if_absent(path: Place, data: bytes) -> bool:
+    """Store a file under its name, whole, unless something stands there; of several at once exactly one succeeds.
+
+    An object store without conditional writes is found out, and said once: there two can succeed.
+
+    Args:
+        path: where it stands afterwards. Its folder must exist, where it is no object store.
+        data: its content, which nobody else writes: a token, say.
+
+    Returns:
+        Whether this call made it.
+
+    Raises:
+        StorageError: it could not be stored.
+    """
+    if isinstance(path, ObjectPath):
+        return path.create(data)
+    temporary = _temporary_in(path.parent)
+    with _storing(temporary, path):
+        _write_bytes(temporary, data)
+        try:
+            # Unlike a rename, a link never replaces; unlike an exclusive opening, what it makes is whole.
+            os.link(temporary, path, follow_symlinks=False)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # A file system without links: for a moment the file is there and empty.
+            try:
+                _write_bytes(path, data)
+            except FileExistsError:
+                return False
+        _fsync(path.parent)
+    return True
+
+
+def remove_tree(folder: Place, first: str = "") -> None:
+    """Remove a folder. It is gone at once: nobody finds it half removed.
+
+    Args:
+        folder: it need not exist. A link is removed, and not followed.
+        first: in an object store, the name of the file without which the others count for nothing.
+
+    Raises:
+        StorageError: it could not be removed.
+    """
+    if isinstance(folder, ObjectPath):
+        folder.remove_tree(first)
+        return
+    aside = _temporary_in(folder.parent)
+    try:
+        _rename(folder, aside)
+        _remove(aside)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StorageError(f"{folder.name} cannot be removed: {one_line(error)}") from error
 
 
 def _temporary_in(parent: Path) -> Path:
@@ -148,17 +218,21 @@ def _move_into_place(temporary: Path, folder: Path, valid: Callable[[Path], bool
 
 
 @contextlib.contextmanager
-def open_regular(path: Path | str, folder: int | None = None) -> Iterator[BinaryIO]:
+def open_regular(path: Place | str, folder: int | None = None) -> Iterator[BinaryIO]:
     """Open a regular file to be read. A link is not followed; a pipe or a device is not opened.
 
     Args:
-        path: the file, or its name in `folder`.
+        path: the file or object, or its name in `folder`.
         folder: the handle of an open folder.
 
     Raises:
         OSError: it is not there, no regular file, or may not be read.
-        ValueError: no file can have that name.
+        ValueError: no file can have that name, or an object is over 1 GiB.
+        StorageError: an object store is away.
     """
+    if isinstance(path, ObjectPath):
+        yield io.BytesIO(path.read_bytes())
+        return
     mode = os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode
     if stat.S_ISLNK(mode):
         raise OSError(errno.ELOOP, "is a symbolic link, which is not followed")
@@ -172,17 +246,19 @@ def open_regular(path: Path | str, folder: int | None = None) -> Iterator[Binary
         yield file
 
 
-def remove_stale(parent: Path, older_than_s: float) -> int:
+def remove_stale(parent: Place, older_than_s: float) -> int:
     """Remove what dead processes left half-written in a folder.
 
     Args:
-        parent: the folder. It need not exist.
+        parent: the folder. It need not exist. (In an object store nothing is ever half-written.)
         older_than_s: seconds since something in it last changed. Where several machines share the storage, a process
             of another machine looks dead from here, so that this must be longer than any write takes.
 
     Returns:
         How many were removed.
     """
+    if isinstance(parent, ObjectPath):
+        return 0
     try:
         names = os.listdir(parent)
     except OSError:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from prune_search.recipe.problems import UserError, shown
+from prune_search.training.places import Place
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 
-def safe_child(root: Path, name: str) -> Path:
+def safe_child(root: Place, name: str) -> Place:
     """The path of `name` directly below `root`.
 
     Args:

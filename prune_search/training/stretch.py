@@ -9,20 +9,27 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from prune_search.training.checkpoints import State, StorageError, list_states, newest_state, state_folder, write_state
+from prune_search.training.checkpoints import (
+    State,
+    StorageError,
+    list_states,
+    newest_state,
+    remove_state,
+    state_folder,
+    write_state,
+)
 from prune_search.training.loop import Course, Hook, Network, PreemptedError, train
 from prune_search.training.optimizers import load_state_tensors, state_tensors
 from prune_search.training.paths import vertex_folder
+from prune_search.training.places import Place
 
 logger = logging.getLogger("prune_search")
 
@@ -107,7 +114,7 @@ class Vault:
     """Where the states of stretches lie, and what is told while they are trained.
 
     Attributes:
-        folder: of the storage; None keeps everything in memory.
+        folder: the storage; None keeps everything in memory.
         steps: the account of the trial.
         environment: the environment class, recorded in every state.
         progress: told (step, total, loss) after each step. It can raise `PreemptedError`: the state is then stored.
@@ -119,7 +126,7 @@ class Vault:
         reached: told a stretch and a step whose state is there now, trained or stored before.
     """
 
-    folder: Path | None
+    folder: Place | None
     steps: Steps
     environment: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress | None = None
@@ -130,7 +137,7 @@ class Vault:
     grid: tuple[int, ...] = ()
     reached: Callable[[Stretch, int], None] | None = None
 
-    def vertex(self, address: str) -> Path | None:
+    def vertex(self, address: str) -> Place | None:
         """The folder of a stretch."""
         return vertex_folder(self.folder, address) if self.folder is not None else None
 
@@ -283,7 +290,7 @@ class Stretch:
     def _furthest(self) -> int:
         """The furthest step that some state is known of."""
         folder = self.vault.vertex(self.address)
-        stored = [step for step, _ in list_states(folder)] if folder is not None else []
+        stored = [step for step, _ in _stored(folder)]
         return max([*stored, *self._known, 0])
 
     def grid_steps(self) -> tuple[int, ...]:
@@ -383,7 +390,7 @@ class _Writer:
             self.stored = True
             if ended and step == self.start:
                 # The state that was gone on from was none of an end, and a valid state is never written over.
-                shutil.rmtree(state_folder(self.folder, step), ignore_errors=True)
+                _forget(state_folder(self.folder, step))
             try:
                 write_state(state_folder(self.folder, step), tensors, meta)
                 self.stretch.vault.steps.stored = self.stretch.vault.steps.trained
@@ -402,6 +409,23 @@ class _Writer:
         if self.folder is None or not self.stored:
             return
         kept = {*self.stretch.asked, *self.stretch.grid_steps(), newest}
-        for step, folder in list_states(self.folder):
+        for step, folder in _stored(self.folder):
             if step not in kept and (step == self.recovery or not self.stretch.grid):
-                shutil.rmtree(folder, ignore_errors=True)
+                _forget(folder)
+
+
+def _stored(folder: Place | None) -> list[tuple[int, Place]]:
+    """The stored states of a stretch; none where the storage is away."""
+    try:
+        return list_states(folder) if folder is not None else []
+    except StorageError as error:
+        logger.warning("%s; going on without it", error)
+        return []
+
+
+def _forget(folder: Place) -> None:
+    """Remove a state that nobody needs any more; one that cannot be removed does no harm."""
+    try:
+        remove_state(folder)
+    except StorageError as error:
+        logger.warning("%s; going on without it", error)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.training.atomic import one_line, open_regular, put_file
+from prune_search.training.manifests import no_constant, unique
 
 MOST_HEADER_BYTES = 10_000_000
 _MOST_DIMENSIONS = 64
@@ -129,19 +130,6 @@ def _span(name: str, entry: Mapping[str, Any]) -> tuple[int, int]:
     if end - begin != math.prod(shape) * _ITEM_BYTES[entry["dtype"]]:
         raise ValueError(f"{shown(name)} has a shape that does not fit its bytes")
     return begin, end
-
-
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose keys must differ (for `json.loads`)."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands twice")
-    return found
-
-
-def no_constant(name: str) -> Any:
-    """Refuse NaN and Infinity, which are no JSON (for `json.loads`)."""
-    raise ValueError(f"{name} is no JSON")
 
 
 def read_tensors_bytes(file: BinaryIO) -> bytes:

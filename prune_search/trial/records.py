@@ -28,13 +28,13 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import canonical_json
 from prune_search.training.atomic import open_regular, put_file
 from prune_search.training.paths import safe_child
+from prune_search.training.places import Place
 
 Kind = Literal["proposed", "started", "measured", "ended"]
 Status = Literal["completed", "stopped", "failed"]
@@ -169,7 +169,7 @@ class SearchRecords:
     """
 
     name: str
-    folder: Path
+    folder: Place
     definition: Mapping[str, Any]
     trials: dict[str, TrialRecords]
 
@@ -200,7 +200,7 @@ def trial_id(number: int) -> str:
     return f"{number:06d}"
 
 
-def search_folder(storage: Path, name: str) -> Path:
+def search_folder(storage: Place, name: str) -> Place:
     """Where a search lies.
 
     Raises:
@@ -219,7 +219,7 @@ class Recorder:
         attempt: from 1.
     """
 
-    folder: Path
+    folder: Place
     trial: str
     attempt: int = 1
     _numbers: dict[str, int] = field(default_factory=dict)
@@ -268,7 +268,7 @@ def read_progress(path: Path) -> tuple[int, Progress] | None:
     return int(match["attempt"]), Progress(**counts, reached=reached, lacking=lacking)
 
 
-def read_record(path: Path) -> Record | None:
+def read_record(path: Place) -> Record | None:
     """One record, or None where the file is none (cut, foreign, of a newer format)."""
     parts = path.name.removesuffix(".json").split("-")
     if not path.name.endswith(".json") or len(parts) != 3 or parts[0] not in KINDS:
@@ -287,7 +287,7 @@ def read_record(path: Path) -> Record | None:
         return None
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Place) -> dict[str, Any]:
     """A JSON object from a regular file.
 
     Raises:
@@ -304,7 +304,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_trial(folder: Path) -> TrialRecords:
+def read_trial(folder: Place) -> TrialRecords:
     """What is known of the trial in a folder."""
     trial = TrialRecords(folder.name)
     seen: set[tuple[Any, Any]] = set()
@@ -327,12 +327,12 @@ def read_trial(folder: Path) -> TrialRecords:
     return trial
 
 
-def _order(path: Path) -> tuple[int, str]:
+def _order(path: Place) -> tuple[int, str]:
     kind = path.name.split("-")[0]
     return (list[str](KINDS).index(kind) if kind in KINDS else len(KINDS), path.name)
 
 
-def read_search(folder: Path) -> SearchRecords:
+def read_search(folder: Place) -> SearchRecords:
     """Read a search from its records. Nothing in it is run.
 
     Raises:
@@ -349,13 +349,14 @@ def read_search(folder: Path) -> SearchRecords:
     return SearchRecords(folder.name, folder, definition, {trial.id: trial for trial in trials})
 
 
-def _trial_folders(folder: Path) -> Iterator[Path]:
+def _trial_folders(folder: Place) -> Iterator[Place]:
     parent = folder / TRIALS
     if parent.is_dir():
-        yield from (path for path in sorted(parent.iterdir()) if path.is_dir() and not path.is_symlink())
+        found = [path for path in parent.iterdir() if path.is_dir() and not path.is_symlink()]
+        yield from sorted(found, key=lambda path: path.name)
 
 
-def list_searches(storage: Path) -> list[str]:
+def list_searches(storage: Place) -> list[str]:
     """Names of the searches in a storage."""
     parent = storage / SEARCHES
     if not parent.is_dir():

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
@@ -19,6 +18,7 @@ from prune_search.tasks.data import Split
 from prune_search.tasks.metrics import Measured, evaluate
 from prune_search.training.digests import tensors_digest
 from prune_search.training.loop import PreemptedError, TrainingError
+from prune_search.training.places import Place
 from prune_search.training.stretch import MODEL, Claims, LackingError, Steps, Stretch, Vault, load_model
 from prune_search.trial.bench import Bench
 from prune_search.trial.chain import Round, rounds_of
@@ -47,7 +47,7 @@ class Sharing:
 
 def run_bench(
     bench: Bench,
-    storage: Path | None,
+    storage: Place | None,
     sink: Sink | None = None,
     preset: str | None = None,
     test: bool = True,
@@ -57,7 +57,7 @@ def run_bench(
 
     Args:
         bench: from `bench.prepare`; its network is trained in place.
-        storage: folder in which states are found and stored; None keeps them in memory.
+        storage: in which states are found and stored; None keeps them in memory.
         sink: who is told how it goes.
         preset: the name that the user typed.
         test: whether the final network is measured on test data too, which a search never does.

@@ -1,0 +1,90 @@
+"""The manifest of a stored state, by which any altered bit is found, and the names that states have. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from prune_search.recipe.problems import shown
+from prune_search.training.places import Place, names_in
+from prune_search.training.storage_error import one_line
+
+FORMAT = 1
+MOST_BYTES = 16 * 1024 * 1024
+TENSORS = "state.safetensors"
+MANIFEST = "manifest.json"
+_STEP = re.compile(r"step-(?P<step>[0-9]{9}|[1-9][0-9]{9,17})")
+
+
+def state_folder(parent: Place, step: int) -> Place:
+    """Where the state of a step stands below `parent`."""
+    return parent / f"step-{step:09d}"
+
+
+def list_states(folder: Place) -> list[tuple[int, Place]]:
+    """The states in a folder by name, valid or not: (step, folder), ascending. Empty where there is no such folder.
+
+    Raises:
+        StorageError: the object store is away.
+    """
+    try:
+        names = names_in(folder)
+    except OSError:
+        return []
+    steps = sorted(int(match["step"]) for name in names if (match := _STEP.fullmatch(name)))
+    return [(step, state_folder(folder, step)) for step in steps]
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys must differ (for `json.loads`)."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def no_constant(name: str) -> Any:
+    """Refuse NaN and Infinity, which are no JSON (for `json.loads`)."""
+    raise ValueError(f"{name} is no JSON")
+
+
+def read_manifest(data: bytes) -> dict[str, Any]:
+    """The content of a manifest's bytes: ``files``, with the one entry of the tensors, and ``meta``.
+
+    Raises:
+        ValueError: a byte was altered, or it is of another format.
+    """
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"{MANIFEST} is too large")
+    try:
+        content = json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=no_constant)
+        # Another way to write the same data is an altered byte too.
+        faithful = rendered(content) == data
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{MANIFEST} is broken: {one_line(error)}") from error
+    if not isinstance(content, dict) or type(content.get("format")) is not int:
+        raise ValueError(f"{MANIFEST} is none of a state")
+    if content["format"] != FORMAT:
+        raise ValueError(f"its format {shown(content['format'])} is not the one that is read here ({FORMAT})")
+    digest = content.pop("sha256", None)
+    if not faithful or list(content) != ["format", "files", "meta"] or digest != digest_of(content):
+        raise ValueError(f"{MANIFEST} was altered")
+    files, meta = content["files"], content["meta"]
+    # Only this one name is ever opened, whatever the manifest says.
+    entry = files.get(TENSORS) if isinstance(files, dict) and len(files) == 1 else None
+    if not isinstance(entry, dict) or set(entry) != {"sha256", "bytes"} or not isinstance(meta, dict):
+        raise ValueError(f"{MANIFEST} names other files than {TENSORS}")
+    return content
+
+
+def rendered(content: Any) -> bytes:
+    """The one way in which a manifest is written."""
+    return json.dumps(content, allow_nan=False).encode("ascii") + b"\n"
+
+
+def digest_of(content: Mapping[str, Any]) -> str:
+    """sha256 of a manifest without its own digest."""
+    return hashlib.sha256(rendered(content)).hexdigest()
