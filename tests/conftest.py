@@ -42,12 +42,12 @@ def bench_of() -> BenchOf:
 
 
 @pytest.fixture(scope="session")
-def trouble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def trouble(tmp_path_factory: pytest.TempPathFactory, one_object_store: ObjectStore) -> Iterator[Path]:
     """Ray for all searches in this process; the folder by which a test makes their trials late, or hang."""
     from real_search import running_ray
 
     folder = tmp_path_factory.mktemp("trouble")
-    with running_ray(folder):
+    with running_ray(folder, one_object_store.environment()):
         yield folder
 
 

@@ -53,12 +53,12 @@ def environment(trouble: Path) -> dict[str, str]:
 
 
 @contextmanager
-def running_ray(trouble: Path) -> Iterator[None]:
-    """Ray in this process, for all searches in it."""
+def running_ray(trouble: Path, more: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Ray in this process, for all searches in it; its workers see the variables `more`."""
     from prune_search.search.driver import SETTINGS
 
     before = dict(os.environ)
-    os.environ.update(environment(trouble) | SETTINGS)
+    os.environ.update(environment(trouble) | SETTINGS | dict(more or {}))
     import ray
 
     # Paths of sockets are short.
