@@ -18,6 +18,7 @@ from prune_search.training.storage_error import StorageError, one_line
 
 if TYPE_CHECKING:
     from prune_search.trial.bench import Code, Factory
+    from prune_search.trial.budget import Warden
     from prune_search.trial.result import Result
     from prune_search.trial.sink import Sink
 
@@ -39,6 +40,8 @@ class Where:
         model: a registered model, ``package.module:factory``, or a callable; None: the recipe's.
         data: the same for the data set.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
+        storage_budget: what the stored states may take, in bytes or as ``20GB``; None:
+            ``$PRUNE_SEARCH_STORAGE_BUDGET``, else no limit.
     """
 
     data_root: str | Path | None = None
@@ -46,6 +49,7 @@ class Where:
     model: str | Factory | None = None
     data: str | Factory | None = None
     device: str = "auto"
+    storage_budget: str | int | None = None
 
     def data_folder(self) -> Path | None:
         """The folder of the data sets' files, where one is named."""
@@ -73,6 +77,18 @@ class Where:
             reason = getattr(error, "strerror", None) or str(error)
             raise UserError([Problem("--storage", f"{shown(str(folder))} cannot be a folder: {reason}")]) from None
         return folder.absolute()
+
+    def warden(self) -> Warden:
+        """Who keeps the storage within its budget.
+
+        Raises:
+            UserError: the budget is no size, or the storage cannot be used.
+        """
+        from prune_search.trial.budget import VARIABLE, Warden, read_size
+
+        named = self.storage_budget if self.storage_budget is not None else os.environ.get(VARIABLE) or None
+        budget = read_size(named, "--storage-budget") if isinstance(named, str) else named
+        return Warden(self.storage_folder(), budget)
 
     def code(self) -> Code:
         """The user's own code that was named here and may run."""
@@ -172,7 +188,10 @@ def run(
         raise error.of(space.source) from None
     if out is not None:
         check_out(local_folder(Path(out), "--out"), bench.key)
-    result = run_bench(bench, None if fresh else where.storage_folder(), sink, space.preset)
+    warden = None if fresh else where.warden()
+    result = run_bench(bench, None if warden is None else warden.storage, sink, space.preset)
+    if warden is not None:
+        warden.finish()
     if out is not None:
         from prune_search.training.stretch import MODEL
 

@@ -196,7 +196,12 @@ def resume(
     definition = read_search(folder).definition
     code = definition["code"]
     given = Where(
-        where.data_root or definition["data_root"], storage, code.get("model"), code.get("data"), where.device
+        where.data_root or definition["data_root"],
+        storage,
+        code.get("model"),
+        code.get("data"),
+        where.device,
+        where.storage_budget,
     )
     changes = edited(definition)
     if fork:
@@ -299,9 +304,12 @@ def _run(course: _Course, where: Where, options: Options, listener: Listener | N
     drain = Drain(folder, definition["tracking_uri"], definition["experiment"])
     # It begins with the first trial: before, its import would only delay the start.
     deliver = functools.cache(drain.start)
+    warden = where.warden()
 
     def told(records: SearchRecords, trial: TrialRecords | None) -> None:
         deliver()
+        if trial is not None:
+            warden.trial_ended()
         if listener is not None:
             listener(records, trial)
 
@@ -309,6 +317,7 @@ def _run(course: _Course, where: Where, options: Options, listener: Listener | N
         records = run_search(course.space, means, asked, told)
         if not asked():
             put_file(folder / ENDED_FILE, b"{}\n")
+            warden.finish()
         deliver()
     finally:
         left = drain.finish(HURRIED_TRACKING_S if asked() else FINISH_TRACKING_S)

@@ -30,6 +30,16 @@ Storage = Annotated[
         "Default: ./prune-search-store",
     ),
 ]
+StorageBudget = Annotated[
+    str | None,
+    typer.Option(
+        "--storage-budget",
+        metavar="SIZE",
+        envvar="PRUNE_SEARCH_STORAGE_BUDGET",
+        help="What stored states may take, e.g. 20GB; what is cheapest to train again per byte goes first. "
+        "Default: no limit.",
+    ),
+]
 Model = Annotated[str | None, typer.Option("--model", help="A registered model, or your own: package.module:factory.")]
 Data = Annotated[str | None, typer.Option("--data", help="A registered data set, or your own: package.module:factory.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 …")]

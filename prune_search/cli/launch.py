@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets, Storage, read_sets
+from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets, Storage, StorageBudget, read_sets
 from prune_search.cli.exits import FAILED, complain
 from prune_search.cli.plan import ASKED, agreed, must_ask, summary
 from prune_search.recipe.problems import Problem, UserError
@@ -43,6 +43,7 @@ def launch(
     name: Name = None,
     sets: Sets = None,
     storage: Storage = None,
+    storage_budget: StorageBudget = None,
     trials: Annotated[int | None, typer.Option("--trials", help="How many trials.")] = None,
     concurrency: Annotated[int | None, typer.Option("--concurrency", help="How many at once.")] = None,
     cpus_per_trial: Annotated[float | None, typer.Option("--cpus-per-trial", help="Can be a fraction.")] = None,
@@ -82,7 +83,7 @@ def launch(
     from prune_search.searches import Options
     from prune_search.searches import launch as launch_space
 
-    where = Where(data_root, storage, model, data, device)
+    where = Where(data_root, storage, model, data, device, storage_budget)
     options = Options(name, tracking_uri, address, heartbeat, share)
     _tell_plan(space, values, where, yes, quiet=as_json)
     with watching_search(quiet=as_json and not sys.stderr.isatty()) as listener:
@@ -115,6 +116,7 @@ def resume(
     ] = False,
     new_name: Annotated[str | None, typer.Option("--name", help="Name of the fork.")] = None,
     storage: Storage = None,
+    storage_budget: StorageBudget = None,
     data_root: DataRoot = None,
     address: Address = None,
     device: Device = "auto",
@@ -127,7 +129,7 @@ def resume(
     from prune_search.searches import Options
     from prune_search.searches import resume as resume_search
 
-    where = Where(data_root, storage, None, None, device)
+    where = Where(data_root, storage, None, None, device, storage_budget)
     options: Options = Options(new_name, None, address, heartbeat)
     with watching_search(quiet=as_json and not sys.stderr.isatty()) as listener:
         outcome = resume_search(name, where=where, options=options, listener=listener, fork=fork)

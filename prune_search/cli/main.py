@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from prune_search import __version__
-from prune_search.cli import compare, cp, delete, export, launch, methods, plan, run, status, sync, validate
+from prune_search.cli import compare, cp, delete, export, launch, methods, plan, run, status, storage, sync, validate
 from prune_search.cli import list as list_searches
 from prune_search.cli.exits import FAILED, INTERRUPTED, USER, complain
 from prune_search.recipe.problems import UserError
@@ -47,7 +47,7 @@ def _options(
     """The options that every verb shares."""
 
 
-for verb in (run, plan, launch, status, list_searches, compare, export, sync, delete, validate, methods, cp):
+for verb in (run, plan, launch, status, list_searches, compare, export, sync, delete, storage, validate, methods, cp):
     verb.add_to(app)
 
 

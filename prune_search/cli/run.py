@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets, Storage, read_sets
+from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets, Storage, StorageBudget, read_sets
 from prune_search.cli.exits import FAILED, complain
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def run(
     model: Model = None,
     data: Data = None,
     storage: Storage = None,
+    storage_budget: StorageBudget = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write recipe, weights, masks and metrics to this folder.")
     ] = None,
@@ -60,7 +61,7 @@ def run(
     from prune_search.training.loop import PreemptedError
     from prune_search.trial.sink import Guarded
 
-    where = Where(data_root, storage, model, data, device)
+    where = Where(data_root, storage, model, data, device, storage_budget)
     verdict: str | None = None
     compared: dict[str, Any] = {}
     with asked_to_end() as asked, watching(quiet=as_json and not sys.stderr.isatty()) as bar:

@@ -13,13 +13,13 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from prune_search.recipe.problems import UserError
 from prune_search.search.lease import RENEW_EVERY_S, Holder, Lease, read_holder, started
 from prune_search.training.atomic import StorageError
 from prune_search.training.paths import vertex_folder
+from prune_search.training.places import Place
 
 ACTOR, NAMESPACE = "prune-search-claims", "prune-search"
 ANSWER_S = 30.0
@@ -70,7 +70,7 @@ class StorageClaims:
         storage: of the states.
     """
 
-    storage: Path
+    storage: Place
     _leases: dict[str, Lease] = field(default_factory=dict)
 
     def take(self, address: str) -> bool:
@@ -101,7 +101,7 @@ class ClusterClaims:
         storage: of the states.
     """
 
-    def __init__(self, storage: Path) -> None:
+    def __init__(self, storage: Place) -> None:
         self._storage = StorageClaims(storage)
         self._name = str(storage)
         self._register = cluster_register()
@@ -147,7 +147,7 @@ class ClusterClaims:
                 self._register.renew.remote(self._holder.token)
 
 
-def is_free(storage: Path, address: str) -> bool:
+def is_free(storage: Place, address: str) -> bool:
     """Whether nobody who is alive holds a stretch on the storage."""
     holder = read_holder(vertex_folder(storage, address))
     return holder is None or not holder.alive()

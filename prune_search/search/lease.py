@@ -17,9 +17,8 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.training.atomic import StorageError, create_if_absent, put_file
 from prune_search.training.objects import ObjectPath
 from prune_search.training.places import Place
-from prune_search.trial.records import read_json
+from prune_search.trial.records import LEASE_FILE, read_json
 
-LEASE_FILE = "lease.json"
 RENEW_EVERY_S = 5.0
 STALE_AFTER_S = 60.0
 # Longer than a write takes.

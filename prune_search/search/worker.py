@@ -361,7 +361,7 @@ def trainable(config: Mapping[str, Any]) -> None:
     from prune_search.search.claims import ClusterClaims
 
     job = Job(**config["job"])
-    claims = ClusterClaims(Path(job.storage)) if job.sharing else None
+    claims = ClusterClaims(place_of(job.storage)) if job.sharing else None
     try:
         status = run_job(job, claims)
     finally:

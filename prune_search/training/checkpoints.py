@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from prune_search.recipe.problems import shown
-from prune_search.training.atomic import StorageError, one_line, open_regular, put_folder, remove_stale, remove_tree
+from prune_search.training.atomic import StorageError, one_line, open_regular, put_folder, remove_stale
 from prune_search.training.manifests import (
     FORMAT,
     MANIFEST,
@@ -27,6 +27,7 @@ from prune_search.training.manifests import (
     digest_of,
     list_states,
     read_manifest,
+    remove_state,
     rendered,
     state_folder,
 )
@@ -106,15 +107,6 @@ def read_state(folder: Place) -> State | None:
     except StorageError as error:
         _log.warning("the state %s is not used: %s", folder.name, error)
         return None
-
-
-def remove_state(folder: Place) -> None:
-    """Remove a state, as if it had never been there; whoever needs it trains it again.
-
-    Raises:
-        StorageError: it could not be removed.
-    """
-    remove_tree(folder, MANIFEST)
 
 
 def newest_state(parent: Place, at_most: int) -> tuple[int, State] | None:

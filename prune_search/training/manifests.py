@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prune_search.recipe.problems import shown
+from prune_search.training.atomic import remove_tree
 from prune_search.training.places import Place, names_in
 from prune_search.training.storage_error import one_line
 
@@ -16,7 +17,18 @@ FORMAT = 1
 MOST_BYTES = 16 * 1024 * 1024
 TENSORS = "state.safetensors"
 MANIFEST = "manifest.json"
+MOST_RESTS = 64
+ADDRESS = re.compile(r"[0-9a-f]{64}")
 _STEP = re.compile(r"step-(?P<step>[0-9]{9}|[1-9][0-9]{9,17})")
+
+# A state: the address of its stretch, and the step.
+Key = tuple[str, int]
+
+
+def step_of(name: str) -> int | None:
+    """The step that the folder of a state has by its name; None for any other name."""
+    match = _STEP.fullmatch(name)
+    return int(match["step"]) if match else None
 
 
 def state_folder(parent: Place, step: int) -> Place:
@@ -34,8 +46,30 @@ def list_states(folder: Place) -> list[tuple[int, Place]]:
         names = names_in(folder)
     except OSError:
         return []
-    steps = sorted(int(match["step"]) for name in names if (match := _STEP.fullmatch(name)))
+    steps = sorted(step for name in names if (step := step_of(name)) is not None)
     return [(step, state_folder(folder, step)) for step in steps]
+
+
+def remove_state(folder: Place) -> None:
+    """Remove a state, as if it had never been there; whoever needs it trains it again.
+
+    Raises:
+        StorageError: it could not be removed.
+    """
+    remove_tree(folder, MANIFEST)
+
+
+def rests_on(meta: Mapping[str, Any]) -> set[Key]:
+    """What a state's stretch begins from, as its manifest says; nothing where it says nothing that could be so."""
+    written = meta.get("rests_on")
+    if not isinstance(written, list) or len(written) > MOST_RESTS:
+        return set()
+    places = [place for place in written if isinstance(place, list) and len(place) == 2]
+    return {
+        (address, step)
+        for address, step in places
+        if isinstance(address, str) and ADDRESS.fullmatch(address) and type(step) is int and step >= 0
+    }
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import re
 from prune_search.recipe.problems import UserError, shown
 from prune_search.training.places import Place
 
+VERTICES = "vertices"
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 
@@ -27,6 +28,6 @@ def safe_child(root: Place, name: str) -> Place:
     return root / name
 
 
-def vertex_folder(storage: Path, address: str) -> Path:
+def vertex_folder(storage: Place, address: str) -> Place:
     """Where the states of a stretch lie in a storage."""
-    return storage / "vertices" / address[:2] / address
+    return storage / VERTICES / address[:2] / address

@@ -27,6 +27,7 @@ from prune_search.training.checkpoints import (
     write_state,
 )
 from prune_search.training.loop import Course, Hook, Network, PreemptedError, train
+from prune_search.training.manifests import Key, rests_on
 from prune_search.training.optimizers import load_state_tensors, state_tensors
 from prune_search.training.paths import vertex_folder
 from prune_search.training.places import Place
@@ -136,6 +137,21 @@ class Vault:
     stops: tuple[int, ...] = ()
     grid: tuple[int, ...] = ()
     reached: Callable[[Stretch, int], None] | None = None
+    _asking: list[set[Key]] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def noting(self, rests_on: set[Key]) -> Iterator[None]:
+        """Note the states (address, step) that are asked for meanwhile: what a stretch rests on."""
+        self._asking.append(rests_on)
+        try:
+            yield
+        finally:
+            self._asking.pop()
+
+    def asked_for(self, address: str, step: int) -> None:
+        """A state is asked for."""
+        if self._asking:
+            self._asking[-1].add((address, step))
 
     def vertex(self, address: str) -> Place | None:
         """The folder of a stretch."""
@@ -171,6 +187,7 @@ class Stretch:
     place: str = ""
     _known: dict[int, State] = field(default_factory=dict)
     _ended: int | None = None
+    _rests_on: set[Key] = field(default_factory=set)
 
     def end(self) -> State:
         """The last state."""
@@ -183,12 +200,14 @@ class Stretch:
             LackingError: somebody else is training it.
         """
         step = min(step, self.length)
+        self.vault.asked_for(self.address, step)
         if step in self._known:
             return self._known[step]
         start, state = self._nearest(step)
         if state is None:
             # What this rests on comes first, so that a claim is held for no longer than its own steps take.
-            state = State(dict(self.begin()), {})
+            with self.vault.noting(self._rests_on):
+                state = State(dict(self.begin()), {})
         if not self._leads_to(start, state, step):
             with self._claimed(step):
                 if self.vault.claims is not None and self.vault.folder is not None:
@@ -251,7 +270,9 @@ class Stretch:
 
     def _train(self, state: State, start: int, stop: int) -> State:
         # Making the course can find a mask or train what it rests on in this same network: the state comes after it.
-        course = self.course()
+        with self.vault.noting(self._rests_on):
+            course = self.course()
+        self._rests_on |= rests_on(state.meta)
         load_model(self.network.model, state.tensors)
         names = {parameter: name for name, parameter in self.network.model.named_parameters()}
         _load_course(course, names, state.tensors)
@@ -348,6 +369,7 @@ class _Writer:
         self.names = names
         self.folder = stretch.vault.vertex(stretch.address)
         self.start = start
+        self.begun = self.last_step = time.monotonic()
         self.last = time.monotonic()
         # The step of the newest state that is there to recover from, and whether the last state could be stored.
         self.recovery = -1
@@ -356,6 +378,7 @@ class _Writer:
     def on_step(self, step: int, loss: Tensor) -> None:
         """Called after each finished step."""
         vault = self.stretch.vault
+        self.last_step = time.monotonic()
         vault.steps.trained += 1
         vault.steps.replayed += self.replay
         try:
@@ -384,7 +407,9 @@ class _Writer:
             # Nothing goes on from an end: what follows starts with optimizer buffers at zero.
             buffers = state_tensors(self.course.optimizer, self.names)
             tensors.update({OPTIMIZER + key: value.detach().clone() for key, value in buffers.items()})
-        meta = {"step": step, "ended": ended, "stretch": self.stretch.name}
+        meta: dict[str, Any] = {"step": step, "ended": ended, "stretch": self.stretch.name}
+        meta["rests_on"] = sorted([address, at] for address, at in self.stretch._rests_on)
+        meta["seconds_per_step"] = round((self.last_step - self.begun) / max(1, step - self.start), 6)
         meta["environment"] = dict(self.stretch.vault.environment)
         if self.folder is not None:
             self.stored = True

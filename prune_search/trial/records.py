@@ -43,6 +43,7 @@ FORMAT = 1
 MOST_BYTES = 16 * 2**20
 DENSE = "control-dense"
 _PROGRESS = re.compile(r"progress-(?P<attempt>[0-9]{3})\.json")
+LEASE_FILE = "lease.json"
 SEARCHES, SEARCH_FILE, TRIALS = "searches", "search.json", "trials"
 
 
@@ -253,7 +254,7 @@ class Recorder:
         put_file(folder / f"progress-{self.attempt:03d}.json", canonical_json(content).encode(), lasting=False)
 
 
-def read_progress(path: Path) -> tuple[int, Progress] | None:
+def read_progress(path: Place) -> tuple[int, Progress] | None:
     """The attempt and its progress, or None where the file is none."""
     match = _PROGRESS.fullmatch(path.name)
     if match is None:

@@ -1,0 +1,144 @@
+"""``prune-search storage``: what lies in a storage, and a budget for it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prune_search.cli.arguments import Json, Storage
+from prune_search.cli.searches import held, storage_folder
+
+if TYPE_CHECKING:
+    from prune_search.training.places import Place
+    from prune_search.trial.census import Census
+
+EPILOG = (
+    "Examples:  prune-search storage  ·  prune-search storage --budget 20GB  (what would go)  ·  "
+    "prune-search storage --budget 20GB --clean  ·  prune-search storage --storage s3://bucket/team --clean --json"
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("storage", epilog=EPILOG)(storage)
+
+
+def storage(
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget", metavar="SIZE", envvar="PRUNE_SEARCH_STORAGE_BUDGET", help="What the states may take: 20GB …"
+        ),
+    ] = None,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Remove states down to the budget, and what dead processes left.")
+    ] = False,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Show what lies in a storage: searches, stretches, states, bytes, and what they cost to train again.
+
+    With a budget, what is cheapest to rebuild per byte goes first, never what is in use. A state that is removed is
+    trained again when it is needed, to the same bits; records of searches are never removed.
+    """
+    from prune_search.trial.budget import clean as clean_storage
+    from prune_search.trial.budget import read_size
+    from prune_search.trial.census import take_census
+
+    place = storage_folder(storage)
+    size = None if budget is None else read_size(budget)
+    data = _data(place, take_census(place), size)
+    if clean:
+        freed = clean_storage(place, size)
+        data = {**_data(place, take_census(place), size), "freed": vars(freed)}
+    if as_json:
+        typer.echo(json.dumps(data, allow_nan=False))
+    else:
+        _show(data, clean)
+
+
+def _data(place: Place, census: Census, budget: int | None) -> dict[str, Any]:
+    """What ``storage --json`` prints; sizes in bytes, costs in seconds of training."""
+    from prune_search.trial.budget import to_remove
+    from prune_search.trial.records import list_searches, search_folder
+
+    searches = list_searches(place)
+    used = census.in_use()
+    going = to_remove(census, budget) if budget is not None else []
+    lost = [state.key for state in going]
+    return {
+        "storage": str(place),
+        "searches": len(searches),
+        "running": sum(held(search_folder(place, name)) for name in searches),
+        "vertices": len({address for address, _ in census.states}),
+        "states": len(census.states),
+        "invalid": sum(not state.valid for state in census.states.values()),
+        "bytes": census.size,
+        "in_use": {"states": len(used), "bytes": sum(census.states[key].size for key in used)},
+        "rebuild_seconds": census.rebuilding(census.states, ()),
+        "budget": budget,
+        "would_go": {
+            "states": len(going),
+            "bytes": sum(state.size for state in going),
+            "rebuild_seconds": census.rebuilding(lost, census.states.keys() - set(lost)),
+        },
+        "rows": _rows(census, used),
+    }
+
+
+def _rows(census: Census, used: set[tuple[str, int]]) -> list[dict[str, Any]]:
+    """One row for each kind of stretch; what it costs to have all its states again where the others stay."""
+    kinds: dict[str, list[tuple[str, int]]] = {}
+    for key, state in sorted(census.states.items()):
+        kinds.setdefault(re.sub(r" \(round [0-9]+\)", "", state.name) or "unknown", []).append(key)
+    return [
+        {
+            "stretch": kind,
+            "vertices": len({address for address, _ in keys}),
+            "states": len(keys),
+            "bytes": sum(census.states[key].size for key in keys),
+            "rebuild_seconds": census.rebuilding(keys, census.states.keys() - set(keys)),
+            "in_use": len(used.intersection(keys)),
+        }
+        for kind, keys in sorted(kinds.items())
+    ]
+
+
+def _show(data: dict[str, Any], cleaned: bool) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from prune_search.cli.status import duration
+    from prune_search.trial.budget import shown_size
+
+    title = f"{data['storage']}: {data['searches']} searches, {data['running']} running"
+    table = Table("stretch", "vertices", "states", "size", "to rebuild", "in use", title=escape(title))
+    for row in data["rows"]:
+        cost = duration(row["rebuild_seconds"])
+        counts = [str(row[key]) for key in ("vertices", "states")]
+        table.add_row(escape(row["stretch"]), *counts, shown_size(row["bytes"]), cost, str(row["in_use"]))
+    table.add_section()
+    counts = [str(data[key]) for key in ("vertices", "states")]
+    cost = duration(data["rebuild_seconds"])
+    table.add_row("all", *counts, shown_size(data["bytes"]), cost, str(data["in_use"]["states"]))
+    Console(highlight=False).print(table)
+    if cleaned:
+        freed = data["freed"]
+        typer.echo(
+            f"removed {freed['states']} states ({shown_size(freed['size'])}) and {freed['leftovers']} leftovers of "
+            "dead processes"
+        )
+    if data["budget"] is None:
+        return
+    going = data["would_go"]
+    if going["states"]:
+        cost = duration(going["rebuild_seconds"])
+        size = shown_size(going["bytes"])
+        typer.echo(f"--clean removes {going['states']} states ({size}, {cost} of training)")
+    if data["bytes"] - going["bytes"] > data["budget"]:
+        over = shown_size(data["bytes"] - going["bytes"] - data["budget"])
+        typer.echo(f"what is in use stays: {over} over the budget of {shown_size(data['budget'])}")
