@@ -25,6 +25,7 @@ from prune_search.search.lease import Holder, Lease, read_holder
 from prune_search.searches import Outcome
 from prune_search.training.objects import ObjectPath
 from prune_search.training.places import place_of, side_folder
+from prune_search.trial.census import take_census
 from prune_search.trial.records import SearchRecords, read_search, search_folder
 
 pytestmark = [MLFLOW_WARNINGS]
@@ -80,6 +81,22 @@ def test_a_search_in_an_object_store_and_one_that_takes_it_up(
     everything = b"".join(path.read_bytes() for path in place.walk() if path.name.endswith(".json"))
     assert KEY_ID.encode() not in everything
     assert SECRET.encode() not in everything
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("known")
+def test_a_search_whose_states_are_removed_while_it_runs_finds_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "long.yaml").write_text(LONG)
+    free = prune_search.launch(tmp_path / "long.yaml", where=Where(storage=tmp_path / "free"))
+    monkeypatch.setattr("prune_search.trial.census.YOUNG_S", 0.0)
+    monkeypatch.setattr("prune_search.trial.budget.LOOK_EVERY_S", 0.0)
+    bound = Where(storage=tmp_path / "bound", storage_budget=0)
+    held = prune_search.launch(tmp_path / "long.yaml", where=bound)
+    assert take_census(tmp_path / "bound").states == {}
+    assert take_census(tmp_path / "free").size > 0
+    assert outcomes(held.records, "measured") == outcomes(free.records, "measured")
 
 
 def test_of_two_leases_one_holds(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
