@@ -104,14 +104,15 @@ def object_store(
     """An S3 service with an empty bucket, which the clients of this process and of what it starts know."""
     from object_store import BUCKET
 
-    from prune_search.training import objects
+    from prune_search.training import object_client
+    from prune_search.training.objects import ObjectPath
 
     for name, value in one_object_store.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(objects._Conditions, "known", {})
-    objects._client().create_bucket(Bucket=BUCKET)
+    monkeypatch.setattr(object_client._Conditions, "known", {})
+    object_client.client().create_bucket(Bucket=BUCKET)
     one_object_store.requests.clear()
     yield one_object_store
     one_object_store.conditions = "kept"
-    objects.ObjectPath(BUCKET).remove_tree()
+    ObjectPath(BUCKET).remove_tree()

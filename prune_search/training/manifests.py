@@ -10,7 +10,7 @@ from typing import Any
 
 from prune_search.recipe.problems import shown
 from prune_search.training.atomic import remove_tree
-from prune_search.training.places import Place, names_in
+from prune_search.training.places import Place, SomePlace, below, names_in
 from prune_search.training.storage_error import one_line
 
 FORMAT = 1
@@ -31,12 +31,12 @@ def step_of(name: str) -> int | None:
     return int(match["step"]) if match else None
 
 
-def state_folder(parent: Place, step: int) -> Place:
+def state_folder(parent: SomePlace, step: int) -> SomePlace:
     """Where the state of a step stands below `parent`."""
-    return parent / f"step-{step:09d}"
+    return below(parent, f"step-{step:09d}")
 
 
-def list_states(folder: Place) -> list[tuple[int, Place]]:
+def list_states(folder: SomePlace) -> list[tuple[int, SomePlace]]:
     """The states in a folder by name, valid or not: (step, folder), ascending. Empty where there is no such folder.
 
     Raises:

@@ -1,51 +1,30 @@
 """Places in an S3 object store, with the part of `pathlib.Path` that the library uses.
 
 An object is there whole or not at all, and whoever reads it after it was written sees it. There are no folders: what
-stands here for one is a prefix, so that it needs not be made and is there while it holds something. boto3 is imported
-where the first object is asked for; credentials, region and endpoint are its own business (``AWS_…`` variables or
-``~/.aws``), and are never in a name, a record or a message.
-
-What is not there is a `FileNotFoundError`, as on a disk. What cannot be found out, since the service is away or refuses
-it, is a `StorageError`: nobody may take it for what is not there.
+stands here for one is a prefix, so that it needs not be made and is there while it holds something. What is not there
+is a `FileNotFoundError`, as on a disk; what cannot be found out is a `StorageError` (see `object_client`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import logging
-import os
 import re
-import secrets
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.training.object_client import SCHEME, call, create_object, read_object, write_object
 from prune_search.training.storage_error import StorageError
 
-SCHEME = "s3://"
-# A call is tried so often, and waits so long for a connection and for each answer: in all under two minutes.
-ATTEMPTS, CONNECT_S, READ_S = 4, 3.0, 20.0
 MOST_BYTES = 2**30
-# Above, a put is one request per part.
-PART_BYTES = 64 * 2**20
 CACHED_BYTES, MOST_CACHED_BYTES = 64 * 2**10, 64 * 2**20
 MOST_AT_ONCE = 1000
-CONFLICTS = 5
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PART = re.compile(r"[A-Za-z0-9_.=+ -]{1,255}")
-_ABSENT = ("404", "NoSuchKey", "NotFound")
-_TAKEN = ("412", "PreconditionFailed")
-_CONFLICT = ("409", "ConditionalRequestConflict")
-_UNKNOWN_CONDITION = ("400", "501", "NotImplemented", "InvalidArgument", "InvalidRequest")
-
-_log = logging.getLogger("prune_search")
-_CLIENT_MODULES = ("boto3", "s3transfer")
 
 
 @dataclass(frozen=True, order=True)
@@ -113,7 +92,7 @@ class ObjectPath:
         if self.listed is not None:
             return not self.listed.prefix
         try:
-            _call(self, "head_object", Key=self.key)
+            call(self, "head_object", Key=self.key)
         except FileNotFoundError:
             return False
         return True
@@ -121,7 +100,7 @@ class ObjectPath:
     def is_dir(self) -> bool:
         if self.listed is not None:
             return self.listed.prefix
-        return bool(_call(self, "list_objects_v2", Prefix=self._prefix, MaxKeys=1).get("KeyCount"))
+        return bool(call(self, "list_objects_v2", Prefix=self._prefix, MaxKeys=1).get("KeyCount"))
 
     @property
     def _prefix(self) -> str:
@@ -145,7 +124,7 @@ class ObjectPath:
     def _pages(self, **options: Any) -> Iterator[Mapping[str, Any]]:
         following: dict[str, Any] = {}
         while True:
-            page = _call(self, "list_objects_v2", Prefix=self._prefix, MaxKeys=MOST_AT_ONCE, **options, **following)
+            page = call(self, "list_objects_v2", Prefix=self._prefix, MaxKeys=MOST_AT_ONCE, **options, **following)
             yield page
             if not page.get("IsTruncated"):
                 return
@@ -161,7 +140,7 @@ class ObjectPath:
         """
         known = _cache.get(self)
         if known is None:
-            known = _read(self, at_most)
+            known = read_object(self, at_most)
             _cache.put(self, known)
         if len(known) > at_most:
             raise ValueError(f"{self.name} is too large")
@@ -173,11 +152,7 @@ class ObjectPath:
         Raises:
             StorageError: it could not be stored.
         """
-        if len(data) <= PART_BYTES:
-            _call(self, "put_object", Key=self.key, Body=data)
-            return
-        with _translated(self):
-            _client().upload_fileobj(io.BytesIO(data), self.bucket, self.key)
+        write_object(self, data)
 
     def create(self, data: bytes) -> bool:
         """Put an object there unless there is one; of several that try at once, exactly one succeeds.
@@ -193,17 +168,7 @@ class ObjectPath:
         Raises:
             StorageError: it could not be stored.
         """
-        if not _conditions_hold(self.parent):
-            if self.is_file():
-                return False
-            self.write_bytes(data)
-            return True
-        for attempt in range(CONFLICTS):
-            try:
-                return _created(self, data)
-            except _ConflictError:
-                time.sleep(0.05 * 2**attempt)
-        raise StorageError(f"{self.name} cannot be stored: others keep writing to the same place")
+        return create_object(self, data)
 
     def touch(self) -> None:
         """Put an empty object there."""
@@ -218,7 +183,7 @@ class ObjectPath:
         """
         if not missing_ok and not self.is_file():
             raise FileNotFoundError(str(self))
-        _call(self, "delete_object", Key=self.key)
+        call(self, "delete_object", Key=self.key)
 
     def remove_tree(self, first: str = "") -> None:
         """Remove all objects below a prefix.
@@ -234,7 +199,7 @@ class ObjectPath:
         keys = [{"Key": path.key} for path in self.walk()]
         for begin in range(0, len(keys), MOST_AT_ONCE):
             some = {"Objects": keys[begin : begin + MOST_AT_ONCE], "Quiet": True}
-            errors = _call(self, "delete_objects", Delete=some).get("Errors")
+            errors = call(self, "delete_objects", Delete=some).get("Errors")
             if errors:
                 raise StorageError(f"{self.name} cannot be removed: {shown(errors[0].get('Code'))}")
 
@@ -288,173 +253,6 @@ def put_objects(folder: ObjectPath, files: Mapping[str, bytes], valid: Callable[
         (folder / content_name(name, hashlib.sha256(files[name]).hexdigest())).write_bytes(files[name])
     if not (folder / manifest).create(files[manifest]) and not valid(folder):
         (folder / manifest).write_bytes(files[manifest])
-
-
-# --- the service ------------------------------------------------------------------------------------------------------
-
-
-class _ConflictError(Exception):
-    """Somebody else writes to the same place at this moment."""
-
-
-class _Clients:
-    """One client per process: a client does not outlive a fork, and threads may share it."""
-
-    lock = threading.Lock()
-    pid = 0
-    client: Any = None
-
-
-def _client() -> Any:
-    with _Clients.lock:
-        if _Clients.pid != os.getpid():
-            try:
-                import boto3
-                from botocore.config import Config
-            except ImportError:
-                text = "needs boto3, which is not installed: pip install 'prune-search[cluster]'"
-                raise UserError([Problem("--storage", f"an {SCHEME} storage {text}")]) from None
-            config = Config(
-                connect_timeout=CONNECT_S,
-                read_timeout=READ_S,
-                retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
-                # Services that are not Amazon's often lack these; every byte that counts has a sha256 of its own.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            )
-            with _translated(ObjectPath("")):
-                _Clients.client = boto3.session.Session().client("s3", config=config)
-            _Clients.pid = os.getpid()
-        return _Clients.client
-
-
-def _call(place: ObjectPath, operation: str, **arguments: Any) -> Mapping[str, Any]:
-    client = _client()
-    with _translated(place):
-        answer: Mapping[str, Any] = getattr(client, operation)(Bucket=place.bucket, **arguments)
-        return answer
-
-
-def _read(place: ObjectPath, at_most: int) -> bytes:
-    client = _client()
-    from botocore.exceptions import BotoCoreError
-
-    for attempt in range(ATTEMPTS):
-        with _translated(place):
-            answer = client.get_object(Bucket=place.bucket, Key=place.key)
-            size = int(answer["ContentLength"])
-            if size > at_most:
-                answer["Body"].close()
-                raise ValueError(f"{place.name} is too large")
-            try:
-                data: bytes = answer["Body"].read()
-                return data
-            except BotoCoreError:
-                # An answer that breaks off in the middle is not asked for again by the client itself.
-                if attempt == ATTEMPTS - 1:
-                    raise
-    raise AssertionError("unreachable")
-
-
-class _translated:
-    """Whatever a call ends in, as `FileNotFoundError` or `StorageError` in one line."""
-
-    def __init__(self, place: ObjectPath) -> None:
-        self.place = place
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None:
-            return
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        code = error_code(error)
-        if code in _ABSENT:
-            raise FileNotFoundError(str(self.place)) from None
-        if isinstance(error, (BotoCoreError, ClientError)) or type(error).__module__.startswith(_CLIENT_MODULES):
-            raise StorageError(f"{self.place.name or self.place}: {_reason(error, code)}") from None
-
-
-def error_code(error: BaseException | None) -> str:
-    """The service's word for what is wrong; empty where it did not answer."""
-    answer = getattr(error, "response", None)
-    return str(answer.get("Error", {}).get("Code", "")) if isinstance(answer, dict) else ""
-
-
-def _reason(error: BaseException, code: str) -> str:
-    """Why, in our own words: the client's can hold the endpoint's address, and credentials in it."""
-    name = type(error).__name__
-    if code == "NoSuchBucket":
-        return "the object store has no such bucket"
-    if code:
-        return f"the object store refuses it ({shown(code)})"
-    if "Credentials" in name or "Profile" in name or "Token" in name:
-        return f"no credentials for the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({name})"
-    return f"the object store cannot be reached ({name})"
-
-
-def _created(place: ObjectPath, data: bytes) -> bool:
-    """One conditional put.
-
-    Raises:
-        _ConflictError: another one is on its way.
-    """
-    from botocore.exceptions import ClientError
-
-    client = _client()
-    with _translated(place):
-        try:
-            client.put_object(Bucket=place.bucket, Key=place.key, Body=data, IfNoneMatch="*")
-        except ClientError as error:
-            if error_code(error) in _CONFLICT:
-                raise _ConflictError from None
-            if error_code(error) not in _TAKEN:
-                raise
-            again = error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)
-            # The answer to an earlier try may have been lost: then what stands there is ours.
-            return bool(again) and place.read_bytes() == data
-        return True
-
-
-class _Conditions:
-    """Whether a bucket's service knows conditional writes, by bucket; asked once by each process."""
-
-    lock = threading.Lock()
-    known: dict[str, bool] = {}  # noqa: RUF012 - of the whole process
-
-
-def _conditions_hold(folder: ObjectPath) -> bool:
-    """Whether a second conditional put of one object is refused; tried out on an object of its own."""
-    with _Conditions.lock:
-        if folder.bucket not in _Conditions.known:
-            _Conditions.known[folder.bucket] = known = _probe(folder / f".tmp-{os.getpid()}-{secrets.token_hex(8)}")
-            if not known:
-                _log.warning(
-                    "the object store of %s%s has no conditional writes (If-None-Match): where two begin the same "
-                    "thing at once, both can do it; that is harmless, and costs time",
-                    SCHEME,
-                    folder.bucket,
-                )
-        return _Conditions.known[folder.bucket]
-
-
-def _probe(place: ObjectPath) -> bool:
-    from botocore.exceptions import ClientError
-
-    client, codes = _client(), []
-    with _translated(place):
-        for _ in range(2):
-            try:
-                client.put_object(Bucket=place.bucket, Key=place.key, Body=b"", IfNoneMatch="*")
-                codes.append("")
-            except ClientError as error:
-                codes.append(error_code(error))
-                if codes[-1] not in (*_TAKEN, *_UNKNOWN_CONDITION):
-                    raise
-    place.unlink(missing_ok=True)
-    return codes[0] == "" and codes[1] in _TAKEN
 
 
 class _Cache:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 
 from prune_search.recipe.problems import UserError, shown
-from prune_search.training.places import Place
+from prune_search.training.places import SomePlace, below
 
 VERTICES = "vertices"
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 
-def safe_child(root: Place, name: str) -> Place:
+def safe_child(root: SomePlace, name: str) -> SomePlace:
     """The path of `name` directly below `root`.
 
     Args:
@@ -25,9 +25,9 @@ def safe_child(root: Place, name: str) -> Place:
         raise UserError(
             f"the name {shown(name)} is not allowed: write 1 to 128 letters, digits, '.', '_' and '-', not a dot first"
         )
-    return root / name
+    return below(root, name)
 
 
-def vertex_folder(storage: Place, address: str) -> Place:
+def vertex_folder(storage: SomePlace, address: str) -> SomePlace:
     """Where the states of a stretch lie in a storage."""
-    return storage / VERTICES / address[:2] / address
+    return below(storage, VERTICES, address[:2], address)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import TypeVar, cast
 
 from prune_search.recipe.problems import Problem, UserError, shown
-from prune_search.training.objects import SCHEME, ObjectPath
+from prune_search.training.object_client import SCHEME
+from prune_search.training.objects import ObjectPath
 
 Place = Path | ObjectPath
+SomePlace = TypeVar("SomePlace", bound=Place)
 _SCHEMES = ("s3:", "gs:", "az:", "http:", "https:", "file:")
 
 
@@ -27,6 +30,13 @@ def place_of(text: str | Place) -> Place:
     if separator and scheme.isalnum():
         raise UserError([Problem("--storage", f"must be a folder or {SCHEME}BUCKET/PREFIX (got {shown(scheme)}://…)")])
     return Path(text)
+
+
+def below(place: SomePlace, *names: str) -> SomePlace:
+    """A place below another one, of its kind."""
+    for name in names:
+        place = cast(SomePlace, place / name)
+    return place
 
 
 def names_in(folder: Place) -> list[str]:

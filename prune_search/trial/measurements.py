@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import canonical_json, digest_of
 from prune_search.training.atomic import StorageError, put_file
+from prune_search.training.places import Place
 from prune_search.trial.records import read_json
 
 FOLDER = "measurements"
@@ -31,7 +31,7 @@ class Measurements:
         storage: of the states; None where nothing is stored.
     """
 
-    storage: Path | None
+    storage: Place | None
 
     def of(self, what: Mapping[str, Any], measure: Callable[[], Mapping[str, float]]) -> dict[str, float]:
         """A measurement: the stored one, or taken now and stored.
@@ -52,18 +52,19 @@ class Measurements:
         return found
 
 
-def _read(path: Path) -> dict[str, float] | None:
-    """The figures of a file; None where it is missing, altered, or of another format."""
+def _read(path: Place) -> dict[str, float] | None:
+    """The figures of a file; None where it is missing, altered, or of another format, or cannot be read now."""
     try:
         content = read_json(path)
         figures = {str(name): float(value) for name, value in content["figures"].items()}
-    except (UserError, KeyError, TypeError, ValueError, AttributeError):
+    except (UserError, StorageError, KeyError, TypeError, ValueError, AttributeError):
+        # Where a service is away it is taken anew as well.
         return None
     intact = content.get("format") == FORMAT and content.get("sha256") == _digest(figures)
     return figures if intact else None
 
 
-def _write(path: Path, figures: Mapping[str, float]) -> None:
+def _write(path: Place, figures: Mapping[str, float]) -> None:
     # What is no finite number is written as text, which float() reads.
     written = {name: repr(value) for name, value in figures.items()}
     content = {"format": FORMAT, "figures": written, "sha256": _digest(figures)}

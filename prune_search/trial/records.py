@@ -34,7 +34,7 @@ from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import canonical_json
 from prune_search.training.atomic import open_regular, put_file
 from prune_search.training.paths import safe_child
-from prune_search.training.places import Place
+from prune_search.training.places import Place, SomePlace, below
 
 Kind = Literal["proposed", "started", "measured", "ended"]
 Status = Literal["completed", "stopped", "failed"]
@@ -201,13 +201,13 @@ def trial_id(number: int) -> str:
     return f"{number:06d}"
 
 
-def search_folder(storage: Place, name: str) -> Place:
+def search_folder(storage: SomePlace, name: str) -> SomePlace:
     """Where a search lies.
 
     Raises:
         UserError: the name has other characters than letters, digits, dot, dash and underscore.
     """
-    return safe_child(storage / SEARCHES, name)
+    return safe_child(below(storage, SEARCHES), name)
 
 
 @dataclass

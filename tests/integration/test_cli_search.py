@@ -125,7 +125,7 @@ def test_the_exit_code_says_whether_a_trial_completed_or_a_signal_came(
     assert finish(outcome, None, as_json=False) == 3
     assert "no trial has completed" in capsys.readouterr().out
     ended = Simulation.begin(tmp_path / "ended", REPEATED).run()
-    assert finish(Outcome(ended, None, 3, "run", 12.0), tmp_path / "ended", as_json=False) == 0
+    assert finish(Outcome(ended, None, 3, "run", 12.0), str(tmp_path / "ended"), as_json=False) == 0
     assert f"(3 records): prune-search sync simulated --storage {tmp_path / 'ended'}\n" in capsys.readouterr().err
     assert finish(Outcome(ended, signal.SIGINT, 0, "run", 12.0), None, as_json=False) == 130
     assert "Go on with: prune-search resume simulated\n" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import torch
 from object_store import BUCKET, ObjectStore
 from small_trials import BenchOf, blocks, greg, hashes
 
-from prune_search.training import objects
+from prune_search.training import object_client
 from prune_search.training.checkpoints import list_states, newest_state, read_state, write_state
 from prune_search.training.objects import ObjectPath
 from prune_search.training.places import names_in, place_of
@@ -99,11 +99,11 @@ def test_nothing_counts_before_the_manifest_is_there(
     """A writer that dies at any of its requests leaves no state, and no harm to one that stands there."""
     home = place_of(STORAGE) / "step-000000001"
     one, other = {"weight": torch.zeros(3)}, {"weight": torch.ones(3)}
-    client = objects._client()
-    assert objects._conditions_hold(home)  # type: ignore[arg-type]
+    client = object_client.client()
+    assert object_client.conditions_hold(home)  # type: ignore[arg-type]
     for left in (0, 1):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(objects._Clients, "client", Dying(client, left))
+            patch.setattr(object_client._Clients, "client", Dying(client, left))
             with pytest.raises(KeyboardInterrupt):
                 write_state(home, one, {})
         assert read_state(home) is None
@@ -158,9 +158,9 @@ def test_a_trial_goes_on_in_memory_where_the_service_goes_away(
     trial = blocks("lottery-ticket", rounds=2)
     nowhere = run_bench(bench_of(trial), None)
     with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.WARNING), object_store.away():
-        patch.setattr(objects, "ATTEMPTS", 1)
-        patch.setattr(objects._Clients, "pid", 0)
-        patch.setattr(objects._Clients, "client", None)
+        patch.setattr(object_client, "ATTEMPTS", 1)
+        patch.setattr(object_client._Clients, "pid", 0)
+        patch.setattr(object_client._Clients, "client", None)
         result = run_bench(bench_of(trial), place_of(STORAGE))
     assert hashes(result) == hashes(nowhere)
     assert any("cannot be reached" in record.message for record in caplog.records)

@@ -12,7 +12,7 @@ import pytest
 from object_store import KEY_ID, SECRET, ObjectStore
 
 from prune_search.recipe.problems import UserError
-from prune_search.training import objects
+from prune_search.training import object_client, objects
 from prune_search.training.atomic import StorageError, create_if_absent, open_regular, put_file, remove_tree
 from prune_search.training.objects import ObjectPath
 from prune_search.training.places import Place, names_in, place_of, side_folder
@@ -56,7 +56,8 @@ def test_a_place_behaves_like_a_path(root: Place) -> None:
 
 def test_of_eight_that_create_at_once_exactly_one_wins(root: Place) -> None:
     for turn in range(5):
-        start, won = threading.Barrier(8), []
+        start = threading.Barrier(8)
+        won: list[int] = []
 
         def create(number: int, turn: int = turn, start: threading.Barrier = start, won: list[int] = won) -> None:
             start.wait()
@@ -102,7 +103,7 @@ def test_a_service_without_conditional_writes_is_found_out_and_said_once(
 
 
 def test_an_object_of_several_parts(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objects, "PART_BYTES", 2**20)
+    monkeypatch.setattr(object_client, "PART_BYTES", 2**20)
     data = bytes(range(256)) * 2**15
     put_file(place_of(ROOT) / "large", data)
     with open_regular(place_of(ROOT) / "large") as file:
@@ -139,15 +140,15 @@ def test_a_record_that_is_known_is_not_fetched_again(object_store: ObjectStore) 
 def new_client() -> Iterator[pytest.MonkeyPatch]:
     """A client is made anew in the test; what it patches ends with it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(objects._Clients, "pid", 0)
-        patch.setattr(objects._Clients, "client", None)
+        patch.setattr(object_client._Clients, "pid", 0)
+        patch.setattr(object_client._Clients, "client", None)
         yield patch
 
 
 def test_away_is_not_absent_and_is_said_without_credentials(
     object_store: ObjectStore, new_client: pytest.MonkeyPatch
 ) -> None:
-    new_client.setattr(objects, "ATTEMPTS", 1)
+    new_client.setattr(object_client, "ATTEMPTS", 1)
     place = place_of(ROOT) / "one.json"
     with object_store.away():
         for call in (place.exists, place.touch, place.unlink, lambda: names_in(place), lambda: put_file(place, b"1")):

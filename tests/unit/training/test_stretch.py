@@ -63,7 +63,7 @@ def differing(one: dict[str, Tensor], other: dict[str, Tensor], prefix: str = ""
 
 def vertex(folder: Path) -> Path:
     home = Vault(folder, Steps()).vertex(f"ab{0:062d}")
-    assert home is not None
+    assert isinstance(home, Path)
     return home
 
 
