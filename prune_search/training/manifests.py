@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -9,14 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from prune_search.recipe.problems import shown
-from prune_search.training.atomic import remove_tree
+from prune_search.training.atomic import open_regular, put_file, remove_tree
 from prune_search.training.places import Place, SomePlace, below, names_in
-from prune_search.training.storage_error import one_line
+from prune_search.training.storage_error import StorageError, one_line
 
 FORMAT = 1
 MOST_BYTES = 16 * 1024 * 1024
 TENSORS = "state.safetensors"
 MANIFEST = "manifest.json"
+EARLY_END = "early-end.json"
 MOST_RESTS = 64
 ADDRESS = re.compile(r"[0-9a-f]{64}")
 _STEP = re.compile(r"step-(?P<step>[0-9]{9}|[1-9][0-9]{9,17})")
@@ -48,6 +50,22 @@ def list_states(folder: SomePlace) -> list[tuple[int, SomePlace]]:
         return []
     steps = sorted(step for name in names if (step := step_of(name)) is not None)
     return [(step, state_folder(folder, step)) for step in steps]
+
+
+def note_early_end(vertex: Place, step: int) -> None:
+    """Note that a stretch ends early, which stays known where its states are removed. Where it cannot be noted, not."""
+    with contextlib.suppress(StorageError, OSError):
+        put_file(vertex / EARLY_END, rendered({"step": step}), lasting=False)
+
+
+def read_early_end(vertex: Place, total: int) -> int | None:
+    """The step before `total` at which a stretch ends, where that was noted."""
+    try:
+        with open_regular(vertex / EARLY_END) as file:
+            step = json.loads(file.read(MOST_BYTES))["step"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, StorageError):
+        return None
+    return step if type(step) is int and 0 < step < total else None
 
 
 def remove_state(folder: Place) -> None:

@@ -27,7 +27,7 @@ from prune_search.training.checkpoints import (
     write_state,
 )
 from prune_search.training.loop import Course, Hook, Network, PreemptedError, train
-from prune_search.training.manifests import Key, rests_on
+from prune_search.training.manifests import Key, note_early_end, read_early_end, rests_on
 from prune_search.training.optimizers import load_state_tensors, state_tensors
 from prune_search.training.places import Place
 from prune_search.training.vault import Claims, LackingError, Progress, Steps, Vault
@@ -113,8 +113,12 @@ class Stretch:
         Raises:
             LackingError: somebody else is training it.
         """
-        step = min(step, self.length)
-        self.vault.asked_for(self.address, step)
+        state = self._at(min(step, self.length))
+        # Only now an early end is known.
+        self.vault.asked_for(self.address, min(step, self.length))
+        return state
+
+    def _at(self, step: int) -> State:
         if step in self._known:
             return self._known[step]
         start, state = self._nearest(step)
@@ -172,6 +176,9 @@ class Stretch:
             found = newest_state(folder, self.total)
             if found is not None and found[1].meta.get("ended"):
                 self._ended = found[0]
+            elif self._ended is None:
+                # The end was removed. The note counts for the account alone: nothing is trained by it.
+                return read_early_end(folder, self.total) or self.length
         return self.length
 
     def _remember(self, step: int, state: State) -> None:
@@ -213,6 +220,8 @@ class Stretch:
             self.vault.steps.repeated += reached - start
         final = writer.write(reached, ended)
         writer.clean(reached)
+        if ended and reached < self.total and writer.folder is not None:
+            note_early_end(writer.folder, reached)
         self._remember(reached, final)
         return final
 
