@@ -15,6 +15,7 @@ from prune_search.trial.records import FORMAT, SEARCH_FILE, search_folder
 
 if TYPE_CHECKING:
     from prune_search.api import Where
+    from prune_search.trial.simulated.surface import Simulation
 
 ENDED_FILE = "ended.json"
 
@@ -93,7 +94,14 @@ def free_name(storage: Path, name: str) -> str:
     return free
 
 
-def define(space: Space, folder: Path, where: Where, uri: str | None, values: Mapping[str, Any]) -> dict[str, Any]:
+def define(
+    space: Space,
+    folder: Path,
+    where: Where,
+    uri: str | None,
+    values: Mapping[str, Any],
+    simulation: Simulation | None = None,
+) -> dict[str, Any]:
     """The content of search.json.
 
     Args:
@@ -102,6 +110,7 @@ def define(space: Space, folder: Path, where: Where, uri: str | None, values: Ma
         where: places, and the user's own model and data.
         uri: of MLflow; None: SQLite in the storage.
         values: what ``--set`` and other options changed in the file, for a fork to change too.
+        simulation: how trials are simulated; None: they are trained. Simulated ones have an experiment of their own.
     """
     import secrets
 
@@ -114,6 +123,7 @@ def define(space: Space, folder: Path, where: Where, uri: str | None, values: Ma
     names = {key: value if isinstance(value, str) else value["name"] for key, value in task.items() if key != "seed"}
     root = where.data_folder()
     storage = folder.parent.parent
+    simulated = {} if simulation is None else {"simulated": simulation.as_data()}
     return {
         "format": FORMAT,
         "name": folder.name,
@@ -127,7 +137,8 @@ def define(space: Space, folder: Path, where: Where, uri: str | None, values: Ma
         "data_root": None if root is None else str(root.absolute()),
         "code": {"model": where.code().named().get("model"), "data": where.code().named().get("data")},
         "tracking_uri": default_uri(storage) if uri is None else absolute_uri(uri, storage),
-        "experiment": f"{names['data']}-{names['model']}",
+        "experiment": f"{names['data']}-{names['model']}" + ("-simulated" if simulated else ""),
         "created": time.time(),
         "version": __version__,
+        **simulated,
     }

@@ -1,6 +1,7 @@
 """Proposals as a pure function of the records: the same records give the same proposal, in any process.
 
-The Optuna study is built anew for every proposal and lives in memory only: no state of a sampler is ever stored.
+The Optuna study is built anew for every proposal and lives in memory only: no state of a sampler is ever stored. What
+is kept between proposals is computed from immutable records, and only used again for the same records.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseGASampler, BaseSampler, CmaEsSampler, GPSampler, RandomSampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -24,9 +25,10 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.space import Drawn, Space
 from prune_search.search.draws import Grid, TrialDraw, distribution_from, remembered, walk
+from prune_search.search.study import Generations, OneStudy, placed
 from prune_search.training.randomness import derive
-from prune_search.trial.ranking import Dense, Goals, metrics_at
-from prune_search.trial.records import Record, TrialRecords
+from prune_search.trial.ranking import Dense, Goals
+from prune_search.trial.records import TrialRecords
 
 MOST_DRAWS = 1000
 # A sampler learns nothing from an invalid draw, and can be drawn to such a region for ever: then chance decides.
@@ -77,7 +79,8 @@ class Proposer:
         self._epoch_of = epoch_of
         self._examples = examples
         # What follows is computed from the space or from immutable records, so that it can be kept between calls.
-        self._told: dict[str, tuple[Any, FrozenTrial]] = {}
+        self._told: dict[str, tuple[tuple[Any, ...], FrozenTrial]] = {}
+        self._generations = Generations()
         self._grid: list[Proposal] = []
         self._rest: Iterator[Proposal] | None = None
 
@@ -131,26 +134,32 @@ class Proposer:
     # --- the study --------------------------------------------------------------------------------------------------
 
     def _study(self, sampler: BaseSampler, known: Sequence[TrialRecords], dense: Dense) -> optuna.Study:
+        proposed = [trial for trial in known if trial.proposed is not None and not trial.control]
+        drawn = [trial for trial in proposed if trial.proposed and trial.proposed.data["sampler"] is not None]
+        drawn.sort(key=_number)
+        reference = tuple((dense or {}).items()) if self.goals.needs_dense else ()
+        trials = [self._frozen(trial, place, reference, dense) for place, trial in enumerate(drawn)]
         with _no_news():
             directions = [StudyDirection[direction.upper()] for direction in self.goals.directions]
-            study = optuna.create_study(directions=directions, sampler=sampler)
-        proposed = [trial for trial in known if trial.proposed is not None and not trial.control]
-        for trial in sorted(proposed, key=_number):
-            if trial.proposed is not None and trial.proposed.data["sampler"] is not None:
-                study.add_trial(self._frozen(trial, dense))
-        if isinstance(sampler, BaseGASampler):
-            _settle_generations(sampler, study)
+            storage = OneStudy(trials)
+            study = optuna.create_study(storage=storage, directions=directions, sampler=sampler)
+        self._generations.settle(sampler, study, storage)
         return study
 
-    def _frozen(self, trial: TrialRecords, dense: Dense) -> FrozenTrial:
-        """The trial as Optuna knows it, computed once for the same records."""
-        last: list[Record] = trial.measured[-1:] if trial.ended is not None else []
-        reference = dict(dense or {}) if self.goals.needs_dense else {}
-        records = (trial.proposed, trial.ended, len(trial.measured) if last else 0, last, reference)
+    def _frozen(self, trial: TrialRecords, place: int, reference: tuple[Any, ...], dense: Dense) -> FrozenTrial:
+        """The trial as Optuna knows it, at its place in the study; computed once for the same records."""
+        measured = trial.measured if trial.ended is not None else ()
+        last = measured[-1] if measured else None
         told = self._told.get(trial.id)
-        if told is None or told[0] != records:
-            told = self._told[trial.id] = (records, frozen_trial(trial, self.goals, dense))
-        return told[1]
+        if told is not None:
+            proposed, ended, count, measurement, at, before = told[0]
+            same = proposed is trial.proposed and ended is trial.ended and measurement is last
+            if same and (count, at, before) == (len(measured), place, reference):
+                return told[1]
+        records = (trial.proposed, trial.ended, len(measured), last, place, reference)
+        frozen = placed(frozen_trial(trial, self.goals, dense), place)
+        self._told[trial.id] = (records, frozen)
+        return frozen
 
     # --- the grid ---------------------------------------------------------------------------------------------------
 
@@ -229,7 +238,7 @@ def frozen_trial(trial: TrialRecords, goals: Goals, dense: Dense) -> FrozenTrial
     if trial.ended is None:
         return create_trial(state=TrialState.RUNNING, **drawn)
     status = trial.ended.data["status"]
-    metrics = trial.metrics if trial.result or not trial.measured else metrics_at(trial.measured[-1])
+    metrics = trial.metrics if trial.result or not trial.measured else trial.measured[-1].figures
     values = goals.values(metrics)
     violations = goals.violations(metrics, dense) or []
     constraints = {str(place): violation for place, violation in enumerate(violations)}
@@ -252,14 +261,6 @@ def _no_news() -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(before)
-
-
-def _settle_generations(sampler: BaseGASampler, study: optuna.Study) -> None:
-    """Choose the parents of each generation in turn: left to itself the sampler recurses as deep as there are any."""
-    for generation in itertools.count(1):
-        if not sampler.get_population(study, generation):
-            return
-        sampler.get_parent_population(study, generation)
 
 
 # --- what a sampler cannot do -----------------------------------------------------------------------------------------

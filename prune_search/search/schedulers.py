@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prune_search.recipe.axes import SCHEDULERS
@@ -17,7 +17,7 @@ from prune_search.recipe.problems import Problem
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
-from prune_search.trial.ranking import Dense, Goals, metrics_at
+from prune_search.trial.ranking import Dense, Goals
 from prune_search.trial.records import Record, TrialRecords
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class Judge(Protocol):
         Args:
             trial_id: of the trial.
             maturity: of the measurement, which must be among the trial's records.
-            records: of the search's trials; controls and repeated recipes are left out of the comparison.
+            records: of the search's trials, at least of those that were measured there; controls and repeated recipes
+                are left out of the comparison.
             goals: of the search.
             dense: metrics of the dense network, or None; nothing is stopped while a constraint waits for them.
         """
@@ -75,16 +76,85 @@ class _Seen:
 
 def _compared(maturity: Maturity, records: Sequence[TrialRecords], goals: Goals) -> dict[str, _Seen]:
     """The trials that were measured at a maturity, with a finite figure for each objective, by id."""
-    sparsity, step = maturity
-    wanted = (None, step) if step is not None or sparsity is None else (round(sparsity, SPARSITY_DIGITS), None)
     found: dict[str, _Seen] = {}
     for trial in records:
         if trial.control or trial.duplicate_of is not None:
             continue
-        for record in trial.measured:
-            if maturity_of(trial, record) == wanted and goals.values(metrics_at(record)) is not None:
-                found[trial.id] = _Seen(trial, record, metrics_at(record))
+        record = _measured_at(trial, maturity)
+        if record is not None and goals.values(record.figures) is not None:
+            found[trial.id] = _Seen(trial, record, record.figures)
     return found
+
+
+def _measured_at(trial: TrialRecords, maturity: Maturity) -> Record | None:
+    sparsity, step = maturity
+    rounds = trial.recipe["rounds"]
+    if step is not None or sparsity is None:
+        return trial.measured_at(rounds, step)
+    wanted = round(sparsity, SPARSITY_DIGITS)
+    ends = (trial.measured_at(number, None) for number in range(rounds, 0, -1))
+    return next(
+        (e for e in ends if e is not None and round(float(e.data["sparsity"]), SPARSITY_DIGITS) == wanted), None
+    )
+
+
+@dataclass
+class Places:
+    """Which trials of a search were measured where: what a judge compares, without a look at all trials.
+
+    Computed from records only, so that whoever has read the same records has the same.
+    """
+
+    _trials: dict[str, tuple[TrialRecords, int]] = field(default_factory=dict)
+    _measured: dict[Maturity, dict[str, None]] = field(default_factory=dict)
+
+    def update(self, trial: TrialRecords) -> None:
+        """Take in what is new of a trial."""
+        before, read = self._trials.get(trial.id, (trial, 0))
+        count = len(trial.measured)
+        # Another reading of the same trial can have its records in another order.
+        for record in trial.measured[read if before is trial else 0 :]:
+            maturity = maturity_of(trial, record)
+            if maturity is not None:
+                self._measured.setdefault(maturity, {})[trial.id] = None
+        self._trials[trial.id] = (trial, count)
+
+    def at(self, maturity: Maturity) -> list[TrialRecords]:
+        """The trials that were measured at a maturity."""
+        sparsity, step = maturity
+        place = (None if sparsity is None else round(sparsity, SPARSITY_DIGITS), step)
+        return [self._trials[identity][0] for identity in self._measured.get(place, ())]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Decides over the trials of one search, from its records.
+
+    Attributes:
+        block: the search block.
+        places: what was measured where.
+    """
+
+    block: Mapping[str, Any]
+    places: Places = field(default_factory=Places)
+
+    def stops(self, trial_id: str, maturity: Maturity, epoch: int, dense: Dense) -> bool:
+        """Whether a trial is stopped at a measurement of its own.
+
+        Args:
+            trial_id: of the trial.
+            maturity: of the measurement, which `places` must have.
+            epoch: iterations in an epoch of the trial.
+            dense: metrics of the dense network, or None.
+        """
+        trials = self.places.at(maturity)
+        if self.block["reproducible"]:
+            # As for proposals: exactly trials 1 … n-c count, so that a resumed search decides alike.
+            last = int(trial_id) - self.block["concurrency"]
+            trials = [
+                trial for trial in trials if trial.id == trial_id or (not trial.control and int(trial.id) <= last)
+            ]
+        return make_judge(self.block["scheduler"], epoch).stop(trial_id, maturity, trials, Goals.of(self.block), dense)
 
 
 @dataclass(frozen=True)
@@ -229,7 +299,7 @@ def _curve(seen: _Seen, goals: Goals) -> dict[int | None, float]:
         maturity = maturity_of(seen.trial, record)
         at = maturity[1] if maturity is not None else None
         inside = record is seen.record or (step is not None and at is not None and at <= step)
-        values = goals.values(metrics_at(record)) if inside else None
+        values = goals.values(record.figures) if inside else None
         if values is not None:
             curve[at] = goals.signed(values)[0]
     return curve

@@ -154,6 +154,7 @@ def _trial_tags(search: SearchRecords, trial: TrialRecords, status: str, result:
         "mask.sha256": result.get("mask_sha256"),
         "duplicate_of": trial.duplicate_of,
         "error.kind": error.get("kind"),
+        "simulated": search.simulated,
         SOURCE: PurePath(search.definition["source"]).name,
         NOTE: trial_note(search, trial, status),
     }
@@ -234,6 +235,7 @@ def project_parent(search: SearchRecords, state: State = "running") -> RunView:
         tags={
             "search.id": definition["id"],
             "status": state,
+            **({"simulated": search.simulated} if search.simulated else {}),
             SOURCE: PurePath(definition["source"]).name,
             NOTE: cut(parent_note(search, board, state), MOST_TAG),
         },
