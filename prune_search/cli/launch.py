@@ -93,7 +93,7 @@ def launch(
 
     where = Where(data_root, storage, model, data, device)
     simulated = surface_written(surface) if surface is not None else DEFAULT if simulate else None
-    options = Options(name, tracking_uri, address, heartbeat, share, simulated)
+    options = Options(name, tracking_uri, address, heartbeat, share, simulate=simulated)
     if simulated is None:
         _tell_plan(space, values, where, yes, quiet=as_json)
     with watching_search(quiet=as_json and not sys.stderr.isatty()) as listener:

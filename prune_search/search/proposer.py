@@ -134,8 +134,8 @@ class Proposer:
     # --- the study --------------------------------------------------------------------------------------------------
 
     def _study(self, sampler: BaseSampler, known: Sequence[TrialRecords], dense: Dense) -> optuna.Study:
-        proposed = [trial for trial in known if trial.proposed is not None and not trial.control]
-        drawn = [trial for trial in proposed if trial.proposed and trial.proposed.data["sampler"] is not None]
+        # Controls are drawn by no sampler.
+        drawn = [trial for trial in known if trial.proposed and trial.proposed.data["sampler"] is not None]
         drawn.sort(key=_number)
         reference = tuple((dense or {}).items()) if self.goals.needs_dense else ()
         trials = [self._frozen(trial, place, reference, dense) for place, trial in enumerate(drawn)]
@@ -148,6 +148,10 @@ class Proposer:
 
     def _frozen(self, trial: TrialRecords, place: int, reference: tuple[Any, ...], dense: Dense) -> FrozenTrial:
         """The trial as Optuna knows it, at its place in the study; computed once for the same records."""
+        kept = trial.computed.get("frozen")
+        if trial.ended is not None and kept is not None and kept[0] is self and kept[1:3] == (place, reference):
+            settled: FrozenTrial = kept[3]
+            return settled
         measured = trial.measured if trial.ended is not None else ()
         last = measured[-1] if measured else None
         told = self._told.get(trial.id)
@@ -159,6 +163,8 @@ class Proposer:
         records = (trial.proposed, trial.ended, len(measured), last, place, reference)
         frozen = placed(frozen_trial(trial, self.goals, dense), place)
         self._told[trial.id] = (records, frozen)
+        if trial.ended is not None:
+            trial.computed["frozen"] = (self, place, reference, frozen)
         return frozen
 
     # --- the grid ---------------------------------------------------------------------------------------------------

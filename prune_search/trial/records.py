@@ -117,6 +117,8 @@ class TrialRecords:
     ended: Record | None = None
     progress: dict[int, Progress] = field(default_factory=dict)
     _places: dict[tuple[Any, Any], Record] = field(default_factory=dict, init=False, repr=False, compare=False)
+    # What a reader has computed from records that will not change.
+    computed: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def add_measured(self, record: Record) -> None:
         """Take in a ``measured`` record; the first one at a (round, step) stays."""

@@ -9,9 +9,9 @@ from typing import Any
 from prune_search.pruning.receipt import LayerReceipt, Receipt
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.recipe import Recipe, digest_of
+from prune_search.trial.branch import Vertex
 from prune_search.trial.errors import TrialError
 from prune_search.trial.result import RoundResult, finite
-from prune_search.trial.branch import Vertex
 from prune_search.trial.simulated.chain import UNITS, Chain, Lap, chain_of
 from prune_search.trial.simulated.surface import Outlook, Simulation, loss_at, normal, uniform
 from prune_search.trial.simulated.trained import Trained

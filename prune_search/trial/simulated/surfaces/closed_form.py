@@ -64,7 +64,7 @@ class ClosedForm:
     seed in it. The retraining begins at error e + (e↑ - e) · (1 - u2 d^(1/4)) and regains it with a half-life of
     0.05 + 0.25 ρ of its length: a high rate is slower and ends higher. Nothing of this is fitted to data.
 
-    The optimum of a space is computed by `search.simulated.optimum`; with everything free but d it is known: u1 = 1,
+    The optimum of a space is computed by `search.optimum.optimum`; with everything free but d it is known: u1 = 1,
     u2 from 0.05, c ≤ u2, ρ ≥ 0.3, L = 1, q → 0.
     """
 
