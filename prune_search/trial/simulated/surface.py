@@ -17,7 +17,8 @@ from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.registry import Option
 from prune_search.training.randomness import derive
 
-DRAWS = 2**64
+# `derive` gives whole numbers below it.
+DRAWS = 2**63
 DEFAULT, TABLE = "closed-form", "measured-table"
 # Options that every surface can have: what goes wrong in a simulated search.
 FAULTS = {
