@@ -7,6 +7,7 @@ is kept between proposals is computed from immutable records, and only used agai
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,7 +80,7 @@ class Proposer:
         self._epoch_of = epoch_of
         self._examples = examples
         # What follows is computed from the space or from immutable records, so that it can be kept between calls.
-        self._told: dict[str, tuple[tuple[Any, ...], FrozenTrial]] = {}
+        self._settled: tuple[list[TrialRecords], list[FrozenTrial], Mapping[str, Any]] = ([], [], {})
         self._generations = Generations()
         self._grid: list[Proposal] = []
         self._rest: Iterator[Proposal] | None = None
@@ -134,38 +135,52 @@ class Proposer:
     # --- the study --------------------------------------------------------------------------------------------------
 
     def _study(self, sampler: BaseSampler, known: Sequence[TrialRecords], dense: Dense) -> optuna.Study:
-        # Controls are drawn by no sampler.
-        drawn = [trial for trial in known if trial.proposed and trial.proposed.data["sampler"] is not None]
-        drawn.sort(key=_number)
-        reference = tuple((dense or {}).items()) if self.goals.needs_dense else ()
-        trials = [self._frozen(trial, place, reference, dense) for place, trial in enumerate(drawn)]
         with _no_news():
             directions = [StudyDirection[direction.upper()] for direction in self.goals.directions]
-            storage = OneStudy(trials)
+            storage = OneStudy(self._told(known, dense))
             study = optuna.create_study(storage=storage, directions=directions, sampler=sampler)
         self._generations.settle(sampler, study, storage)
         return study
 
-    def _frozen(self, trial: TrialRecords, place: int, reference: tuple[Any, ...], dense: Dense) -> FrozenTrial:
-        """The trial as Optuna knows it, at its place in the study; computed once for the same records."""
+    def _told(self, known: Sequence[TrialRecords], dense: Dense) -> list[FrozenTrial]:
+        """The trials as Optuna knows them, each computed once for the same records.
+
+        Those that have ended will not change. As long as the first trials are the same ones, so are the first of what
+        is told, which spares a look at each of them for every proposal.
+        """
+        reference = dict(dense or {}) if self.goals.needs_dense else {}
+        first, frozen, before = self._settled
+        if before != reference or list(known[: len(first)]) != first:
+            first, frozen = [], []
+        # Controls are drawn by no sampler.
+        rest = [t for t in known[len(first) :] if t.proposed and t.proposed.data["sampler"] is not None]
+        rest.sort(key=_number)
+        if first and rest and _number(rest[0]) < _number(first[-1]):
+            return self._told_anew(known, dense, reference)
+        found = list(frozen)
+        for trial in rest:
+            found.append(placed(self._frozen(trial, reference, dense), len(found)))
+        ended = [t.ended is not None for t in known[len(first) :]]
+        more = ended.index(False) if False in ended else len(ended)
+        # Kept only where the trials came in the order in which they are told.
+        if more and rest[:more] == list(known[len(first) : len(first) + more]):
+            self._settled = ([*first, *rest[:more]], found[: len(first) + more], reference)
+        return found
+
+    def _told_anew(
+        self, known: Sequence[TrialRecords], dense: Dense, reference: Mapping[str, Any]
+    ) -> list[FrozenTrial]:
+        self._settled = ([], [], reference)
+        return self._told(sorted(known, key=_number), dense)
+
+    def _frozen(self, trial: TrialRecords, reference: Mapping[str, Any], dense: Dense) -> FrozenTrial:
+        """The trial as Optuna knows it; computed once for the same records."""
         kept = trial.computed.get("frozen")
-        if trial.ended is not None and kept is not None and kept[0] is self and kept[1:3] == (place, reference):
-            settled: FrozenTrial = kept[3]
-            return settled
-        measured = trial.measured if trial.ended is not None else ()
-        last = measured[-1] if measured else None
-        told = self._told.get(trial.id)
-        if told is not None:
-            proposed, ended, count, measurement, at, before = told[0]
-            same = proposed is trial.proposed and ended is trial.ended and measurement is last
-            if same and (count, at, before) == (len(measured), place, reference):
-                return told[1]
-        records = (trial.proposed, trial.ended, len(measured), last, place, reference)
-        frozen = placed(frozen_trial(trial, self.goals, dense), place)
-        self._told[trial.id] = (records, frozen)
-        if trial.ended is not None:
-            trial.computed["frozen"] = (self, place, reference, frozen)
-        return frozen
+        if kept is not None and kept[0] is self and kept[1] is trial.ended and kept[2] == reference:
+            return copy.copy(kept[3])
+        frozen = frozen_trial(trial, self.goals, dense)
+        trial.computed["frozen"] = (self, trial.ended, reference, frozen)
+        return copy.copy(frozen)
 
     # --- the grid ---------------------------------------------------------------------------------------------------
 

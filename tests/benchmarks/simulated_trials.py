@@ -67,9 +67,9 @@ def measure(trials: int, sampler: str, scheduler: str, reproducible: bool) -> di
 
     sync, spent = os.fsync, {"sync": 0.0, "sampler": 0.0}
 
-    def synced(handle: int) -> None:
+    def synced(fd: Any) -> None:
         begun = time.perf_counter()
-        sync(handle)
+        sync(fd)
         spent["sync"] += time.perf_counter() - begun
 
     def counted(call: Any) -> Any:

@@ -119,7 +119,7 @@ def error_at(density: float, dense: float, top: float, knee: float) -> float:
     """
     high = (top / dense) ** (1 / GAMMA)
     low = knee / high
-    return dense * ((density**2 + (low * high) ** 2) / (density**2 + low**2)) ** (GAMMA / 2)
+    return float(dense * ((density**2 + (low * high) ** 2) / (density**2 + low**2)) ** (GAMMA / 2))
 
 
 def mean_rate(point: Point) -> float:

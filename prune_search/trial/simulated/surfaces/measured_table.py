@@ -202,7 +202,7 @@ def kind_of(recipe: Recipe) -> Kind:
 
 
 def _removes_nothing(recipe: Recipe) -> bool:
-    return recipe.mask["sparsity"].get("final", 1.0) == 0.0
+    return float(recipe.mask["sparsity"].get("final", 1.0)) == 0.0
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------

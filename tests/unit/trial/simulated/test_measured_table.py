@@ -20,7 +20,13 @@ TIMES = (10.0, 90.0, 182.0)
 
 
 def row(**given: Any) -> dict[str, Any]:
-    usual = {"density": 0.1074, "retrain_time": 10.0, "test_acc": 0.8, "val_acc": 0.79, "is_iterative": False}
+    usual: dict[str, Any] = {
+        "density": 0.1074,
+        "retrain_time": 10.0,
+        "test_acc": 0.8,
+        "val_acc": 0.79,
+        "is_iterative": False,
+    }
     usual |= {"network": "resnet20", "prune_method": "Unstructured", "retrain_method": "finetune", "trial": "trial_1"}
     return {**usual, **given}
 
