@@ -117,6 +117,8 @@ def _tell_plan(space: str, values: dict[str, Any], where: Where, yes: bool, quie
     if must_ask(planned) and not yes and not agreed(planned):
         text = f"{summary(planned)}: a search as large as this one starts with --yes (prune-search plan says more)"
         raise UserError([Problem("", text, space)])
+
+
 def surface_written(text: str) -> Any:
     """The value of ``--surface``: a name or a path as it is, a mapping as YAML.
 
@@ -124,7 +126,7 @@ def surface_written(text: str) -> Any:
         UserError: it is no YAML.
     """
     from prune_search.recipe import strict_yaml
-    from prune_search.recipe.problems import Problem, UserError, shown
+    from prune_search.recipe.problems import shown
 
     if not text.lstrip().startswith("{"):
         return text

@@ -177,7 +177,8 @@ class Proposer:
         """The trial as Optuna knows it; computed once for the same records."""
         kept = trial.computed.get("frozen")
         if kept is not None and kept[0] is self and kept[1] is trial.ended and kept[2] == reference:
-            return copy.copy(kept[3])
+            same: FrozenTrial = copy.copy(kept[3])
+            return same
         frozen = frozen_trial(trial, self.goals, dense)
         trial.computed["frozen"] = (self, trial.ended, reference, frozen)
         return copy.copy(frozen)

@@ -18,7 +18,7 @@ from prune_search.search.schedulers import Maturity, Verdicts, make_judge
 from prune_search.trial.errors import TrialError
 from prune_search.trial.records import Progress, Recorder, SearchRecords, TrialRecords
 from prune_search.trial.result import finite
-from prune_search.trial.simulated.chain import epoch_of
+from prune_search.trial.simulated.chain import check_sparsity, epoch_of
 from prune_search.trial.simulated.run import SECONDS_PER_STEP, DiedError, Running, Trial
 from prune_search.trial.simulated.surface import Simulation
 from prune_search.trial.simulated.trained import Trained
@@ -286,6 +286,7 @@ def known_to(simulation: Simulation) -> Callable[[Recipe], int]:
     """Iterations in an epoch of a recipe; one of which the surface says nothing is refused."""
 
     def epoch(recipe: Recipe) -> int:
+        check_sparsity(recipe)
         simulation.surface.check(recipe)
         return epoch_of(recipe)
 

@@ -215,11 +215,8 @@ class SearchRecords:
     @property
     def simulated(self) -> str | None:
         """The name of the surface that stands in for training; None where trials are trained."""
-        kept = self.definition.get("simulated")
-        if kept is None:
-            return None
-        surface = kept["surface"]
-        return str(surface if isinstance(surface, str) else surface["name"])
+        surface = (self.definition.get("simulated") or {}).get("surface")
+        return surface["name"] if isinstance(surface, Mapping) else surface
 
     def counts(self) -> dict[str, int]:
         """How many trials that count have each status."""

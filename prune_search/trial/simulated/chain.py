@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from prune_search.pruning.counts import keep_count
 from prune_search.recipe import axes
@@ -59,6 +60,16 @@ class Chain:
         return sum(vertex.needed for vertex in vertices)
 
 
+def check_sparsity(recipe: Recipe) -> None:
+    """Refuse a recipe whose sparsity is found by training.
+
+    Raises:
+        UserError: it is no number.
+    """
+    if not set(recipe.mask["sparsity"]) & {"final", "per_round"}:
+        raise UserError([Problem("mask.sparsity", "is no number before training, which a simulation does not do")])
+
+
 def epoch_of(recipe: Recipe) -> int:
     """Iterations in an epoch; of a data set whose size is not known before it is read, a nominal one."""
     return nominal_epoch(recipe.blocks["task"]["data"], recipe.train["batch"])
@@ -70,26 +81,26 @@ def chain_of(recipe: Recipe) -> Chain:
     Raises:
         UserError: a place does not fit on the clock, or the sparsity is decided by training only.
     """
-    if not set(recipe.mask["sparsity"]) & {"final", "per_round"}:
-        raise UserError([Problem("mask.sparsity", "is decided by training, which a simulation does not do")])
+    check_sparsity(recipe)
     line = resolve(recipe, epoch_of(recipe))
     branch = branch_of(recipe, line, nominal_root(recipe, line))
     laps: list[Lap] = []
     left = 1.0
     for item in branch.rounds:
-        laps.append(_lap(recipe, line, item, left))
-        left = float(item.share)
+        share = item.share if item.share is not None else Decimal(1)
+        laps.append(_lap(recipe, line, item, share, left))
+        left = float(share)
     return Chain(line, branch.train, tuple(laps))
 
 
-def _lap(recipe: Recipe, line: Timeline, item: RoundBranch, left: float) -> Lap:
+def _lap(recipe: Recipe, line: Timeline, item: RoundBranch, share: Decimal, left: float) -> Lap:
     """A round that began with a share `left` of the weights."""
     *before, last = item.vertices()
-    density = float(item.share)
+    density = float(share)
     removed = 1 - density / left if left > 0 else 0.0
     point = Point(recipe, line, item.number, density, removed, last.address)
     settled = 0
     if recipe.retrain is not None and "dynamics" in recipe.retrain and item.control is None:
         named = Named.of(axes.DYNAMICS, recipe.retrain["dynamics"])
         settled = int(named.entry(axes.DYNAMICS).facts["settles"](line.retrain_steps, line.epoch, **named.options))
-    return Lap(point, keep_count(UNITS, item.share), float(1 - item.share), tuple(before), last, settled)
+    return Lap(point, keep_count(UNITS, share), float(1 - share), tuple(before), last, settled)

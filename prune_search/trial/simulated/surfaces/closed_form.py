@@ -115,7 +115,7 @@ def error_at(density: float, dense: float, top: float, knee: float) -> float:
 
     Example:
         >>> [round(error_at(density, 0.1, 0.9, 0.05), 3) for density in (1.0, 0.05, 0.01, 0.0)]
-        [0.1, 0.149, 0.536, 0.9]
+        [0.1, 0.149, 0.525, 0.9]
     """
     high = (top / dense) ** (1 / GAMMA)
     low = knee / high
