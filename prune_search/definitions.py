@@ -16,6 +16,7 @@ from prune_search.trial.records import FORMAT, SEARCH_FILE, search_folder
 
 if TYPE_CHECKING:
     from prune_search.api import Where
+    from prune_search.trial.simulated.surface import Simulation
 
 ENDED_FILE = "ended.json"
 
@@ -94,7 +95,14 @@ def free_name(storage: Place, name: str) -> str:
     return free
 
 
-def define(space: Space, folder: Place, where: Where, uri: str | None, values: Mapping[str, Any]) -> dict[str, Any]:
+def define(
+    space: Space,
+    folder: Place,
+    where: Where,
+    uri: str | None,
+    values: Mapping[str, Any],
+    simulation: Simulation | None = None,
+) -> dict[str, Any]:
     """The content of search.json.
 
     Args:
@@ -103,6 +111,7 @@ def define(space: Space, folder: Place, where: Where, uri: str | None, values: M
         where: places, and the user's own model and data.
         uri: of MLflow; None: SQLite in the storage.
         values: what ``--set`` and other options changed in the file, for a fork to change too.
+        simulation: how trials are simulated; None: they are trained. Simulated ones have an experiment of their own.
     """
     import secrets
 
@@ -115,6 +124,7 @@ def define(space: Space, folder: Place, where: Where, uri: str | None, values: M
     names = {key: value if isinstance(value, str) else value["name"] for key, value in task.items() if key != "seed"}
     root = where.data_folder()
     storage = folder.parent.parent
+    simulated = {} if simulation is None else {"simulated": simulation.as_data()}
     return {
         "format": FORMAT,
         "name": folder.name,
@@ -128,7 +138,8 @@ def define(space: Space, folder: Place, where: Where, uri: str | None, values: M
         "data_root": None if root is None else str(root.absolute()),
         "code": {"model": where.code().named().get("model"), "data": where.code().named().get("data")},
         "tracking_uri": default_uri(storage) if uri is None else absolute_uri(uri, storage),
-        "experiment": f"{names['data']}-{names['model']}",
+        "experiment": f"{names['data']}-{names['model']}" + ("-simulated" if simulated else ""),
         "created": time.time(),
         "version": __version__,
+        **simulated,
     }

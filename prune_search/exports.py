@@ -76,6 +76,9 @@ def export(
     where = where or Where()
     storage = where.storage_folder()
     records = read_search(search_folder(storage, name))
+    if records.simulated is not None:
+        text = f"is simulated ({records.simulated}): there is no network to export; launch it without --simulate"
+        raise UserError([Problem("", text, name)])
     chosen = chosen_trial(records, trial)
     definition = records.definition
     code = definition["code"]

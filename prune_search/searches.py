@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.recipe import canonical_json
 from prune_search.recipe.shipped import shipped_names, shipped_space
 from prune_search.recipe.space import Space
-from prune_search.training.atomic import put_file
+from prune_search.training.atomic import StorageError, put_file
 from prune_search.training.places import Place
 from prune_search.trial.account import total
 from prune_search.trial.ranking import Goals
@@ -29,9 +30,12 @@ from prune_search.trial.records import (
     read_search,
     search_folder,
 )
+from prune_search.trial.simulated.surface import Simulation
 
 if TYPE_CHECKING:
     from prune_search.search.driver import Asked, Listener
+
+logger = logging.getLogger("prune_search")
 
 FINISH_TRACKING_S = 30.0
 # Whoever sends SIGTERM waits for half a minute; what is not delivered by then, `sync` delivers.
@@ -105,6 +109,8 @@ class Options:
         address: of a Ray cluster; None: this machine.
         heartbeat_s: a worker that makes no step for so long is started again.
         sharing: whether trials share what they train; without, each trains everything, for comparisons.
+        simulate: a surface: its name, a mapping with its name and options, or the path of a table of measured networks.
+            Nothing is trained then, and no data are read. None: trials are trained.
     """
 
     name: str | None = None
@@ -112,6 +118,7 @@ class Options:
     address: str | None = None
     heartbeat_s: float = 300.0
     sharing: bool = True
+    simulate: Any = None
 
 
 def launch(
@@ -148,11 +155,17 @@ def launch(
         text = "has no holes, so that there is nothing to search over: prune-search run does it, or write a hole"
         raise UserError([Problem("", text, space.source)])
     _check_search(space)
+    simulation = None if options.simulate is None else Simulation.of(options.simulate)
     storage = where.storage_folder()
-    examples = _check_trial(space, where)
+    if simulation is None:
+        examples = _check_trial(space, where)
+        runner = _trained(space, storage, where, options, examples)
+    else:
+        examples, runner = 0, _simulated(space, simulation)
     folder = new_folder(storage, options.name or default_name(space.source), options.name is not None)
     values = {**(set or {}), **dict(where.assignments())}
-    definition = define(space, folder, where, options.tracking_uri, values)
+    definition = define(space, folder, where, options.tracking_uri, values, simulation)
+    definition["examples"] = examples
     from prune_search.search.driver import holding
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -162,7 +175,7 @@ def launch(
             raise UserError([Problem("--name", f"a search {shown(folder.name)} exists already")])
         put_file(folder / SEARCH_FILE, (canonical_json(definition) + "\n").encode())
         try:
-            return _run(_Course(space, folder, storage, examples, asked), where, options, listener)
+            return _run(folder, asked, runner, where, listener)
         except UserError:
             # What could not even begin leaves no search behind that would have to be deleted.
             if not (folder / TRIALS).exists():
@@ -193,7 +206,7 @@ def resume(
     where, options = where or Where(), options or Options()
     storage = where.storage_folder()
     folder = search_folder(storage, name)
-    definition = read_search(folder).definition
+    definition = read_search(folder, trials=False).definition
     code = definition["code"]
     given = Where(
         where.data_root or definition["data_root"],
@@ -210,7 +223,10 @@ def resume(
             raise UserError([Problem("--fork", "it was launched from data, not from a file: launch it anew", name)])
         target: Target = str(source) if source.exists() else strict_yaml.load(definition["text"])
         forked = replace(
-            options, name=options.name or free_name(storage, f"{name}-fork"), tracking_uri=definition["tracking_uri"]
+            options,
+            name=options.name or free_name(storage, f"{name}-fork"),
+            tracking_uri=definition["tracking_uri"],
+            simulate=(definition.get("simulated") or {}).get("surface"),
         )
         return launch(target, set=definition.get("set"), where=given, options=forked, listener=listener)
     if changes:
@@ -220,8 +236,12 @@ def resume(
     from prune_search.search.driver import holding
 
     with holding(folder) as asked:
-        course = _Course(space, folder, storage, _check_trial(space, given), asked)
-        return _run(course, given, options, listener)
+        simulated = definition.get("simulated")
+        if simulated is not None:
+            runner = _simulated(space, Simulation.again(simulated))
+        else:
+            runner = _trained(space, storage, given, options, _check_trial(space, given))
+        return _run(folder, asked, runner, given, listener)
 
 
 def found(target: Target) -> Target:
@@ -263,44 +283,64 @@ def _check_trial(space: Space, where: Where) -> int:
     return len(bench.data.train.labels)
 
 
-@dataclass(frozen=True)
-class _Course:
-    """A search that is held, and about to be run.
-
-    Attributes:
-        space: what is searched.
-        folder: of the search.
-        storage: of the stored states.
-        examples: size of the training set.
-        asked: whether it is to end.
-    """
-
-    space: Space
-    folder: Place
-    storage: Place
-    examples: int
-    asked: Asked
+# Runs the trials of the search in a folder to their end, or until it is asked to end.
+Runner = Callable[["Place", "Asked", "Listener"], SearchRecords]
 
 
-def _run(course: _Course, where: Where, options: Options, listener: Listener | None) -> Outcome:
+def _trained(space: Space, storage: Place, where: Where, options: Options, examples: int) -> Runner:
+    """Trials are trained, by Ray Tune; `examples` is the size of the training set."""
     from prune_search.search.driver import Means, run_search
+
+    code = where.code().named()
+
+    def run(folder: Place, asked: Asked, listener: Listener) -> SearchRecords:
+        means = Means(
+            folder=folder,
+            storage=storage,
+            data_root=where.data_folder(),
+            code={"model": code.get("model"), "data": code.get("data")},
+            device=where.device,
+            address=options.address,
+            heartbeat_s=options.heartbeat_s,
+            examples=examples,
+            sharing=options.sharing,
+        )
+        return run_search(space, means, asked, listener)
+
+    return run
+
+
+def _simulated(space: Space, simulation: Simulation) -> Runner:
+    """Trials are simulated, in this process.
+
+    Raises:
+        UserError: the surface says nothing about the space's networks.
+    """
+    from prune_search.search.agenda import dense_recipe
+    from prune_search.search.simulated import simulate_search
+
+    try:
+        simulation.surface.check(dense_recipe(space))
+    except UserError as error:
+        raise error.of(space.source) from None
+    return lambda folder, asked, listener: simulate_search(space, folder, simulation, asked, listener)
+
+
+def draw_tree(records: SearchRecords) -> None:
+    """Put a picture of the shared tree beside the records, as far as the search has come."""
+    from prune_search.report.tree_picture import TREE_FILE, tree_svg
+
+    try:
+        put_file(records.folder / TREE_FILE, tree_svg(records).encode())
+    except StorageError as error:
+        logger.warning("%s; going on without it", error)
+
+
+def _run(folder: Place, asked: Asked, runner: Runner, where: Where, listener: Listener | None) -> Outcome:
     from prune_search.tracking.drain import Drain
 
     begun = time.monotonic()
-    folder, asked = course.folder, course.asked
-    definition = read_search(folder).definition
-    code = where.code().named()
-    means = Means(
-        folder=folder,
-        storage=course.storage,
-        data_root=where.data_folder(),
-        code={"model": code.get("model"), "data": code.get("data")},
-        device=where.device,
-        address=options.address,
-        heartbeat_s=options.heartbeat_s,
-        examples=course.examples,
-        sharing=options.sharing,
-    )
+    definition = read_search(folder, trials=False).definition
     drain = Drain(folder, definition["tracking_uri"], definition["experiment"])
     # It begins with the first trial: before, its import would only delay the start.
     deliver = functools.cache(drain.start)
@@ -314,10 +354,11 @@ def _run(course: _Course, where: Where, options: Options, listener: Listener | N
             listener(records, trial)
 
     try:
-        records = run_search(course.space, means, asked, told)
+        records = runner(folder, asked, told)
         if not asked():
             put_file(folder / ENDED_FILE, b"{}\n")
             warden.finish()
+        draw_tree(records)
         deliver()
     finally:
         left = drain.finish(HURRIED_TRACKING_S if asked() else FINISH_TRACKING_S)

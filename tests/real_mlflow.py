@@ -20,6 +20,7 @@ from real_search import wait_for
 
 from prune_search.tracking.drain import TrackingError, sync
 from prune_search.tracking.store import default_uri, ui_command, ui_environment
+from prune_search.training.places import Place
 
 # mlflow 3.17 uses a loader of SQLAlchemy that 2.1 calls deprecated; nothing that we can change.
 MLFLOW_WARNINGS = pytest.mark.filterwarnings(
@@ -68,7 +69,7 @@ def kept_runs(client: Any, experiment: str, search: str) -> list[Kept]:
     ]
 
 
-def deliver_rest(folder: Path) -> None:
+def deliver_rest(folder: Place) -> None:
     """Deliver what is left of a search: on a busy machine not all arrives within the half minute that it waits.
 
     Raises:

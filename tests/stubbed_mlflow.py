@@ -23,6 +23,7 @@ from real_mlflow import Kept, LocalServer, kept_runs
 from prune_search.tracking.drain import Drain
 from prune_search.tracking.project import project, state_of
 from prune_search.tracking.server import MlflowServer, connect
+from prune_search.training.places import Place
 from prune_search.trial.records import Recorder, read_search
 
 
@@ -123,14 +124,14 @@ def in_front_of(server: LocalServer) -> Iterator[Stub]:
         thread.join()
 
 
-def kept(server: LocalServer, folder: Path) -> list[Kept]:
+def kept(server: LocalServer, folder: Place) -> list[Kept]:
     from mlflow import MlflowClient
 
     definition = read_search(folder).definition
     return kept_runs(MlflowClient(server.uri), definition["experiment"], definition["id"])
 
 
-def check(server: LocalServer, folder: Path) -> list[Kept]:
+def check(server: LocalServer, folder: Place) -> list[Kept]:
     """No run, no value twice; none missing; nothing left RUNNING."""
     search = read_search(folder)
     views = {view.key: view for view in project(search, state_of(search))}

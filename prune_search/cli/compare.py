@@ -85,6 +85,9 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
         else f"; no trial meets {' and '.join(data['constraints'])}: it violates them least"
     )
     console.print(f"best  [bold]{escape(best['name'])}[/bold]  key {best['key'][:16]}{escape(met)}", soft_wrap=True)
+    if data["simulated"]:
+        console.print("simulated: nothing was trained, and there is nothing to export")
+        return
     option = storage_option(storage)
     console.print(f"next  prune-search export {escape(best['search'])} --to DIR{escape(option)}", soft_wrap=True)
 
@@ -95,7 +98,8 @@ def _leaderboard(data: dict[str, Any], wide: bool) -> Table:
     from rich.table import Table
 
     several = len(data["searches"]) > 1
-    table = Table(title=data["sort"], caption="* on the Pareto front", box=SIMPLE_HEAD, pad_edge=False)
+    simulated = f"  (simulated: {data['simulated']})" if data["simulated"] else ""
+    table = Table(title=data["sort"] + simulated, caption="* on the Pareto front", box=SIMPLE_HEAD, pad_edge=False)
     for head in ("rank", *(["search"] if several else []), "trial", "val/accuracy", "− dense", "sparsity"):
         table.add_column(head, no_wrap=head != "trial", overflow="fold")
     if wide:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LAUNCH_EPILOG = (
     "Examples:  prune-search launch quickstart  ·  "
     "prune-search launch search_spaces/lottery_ticket.yaml --data-root ~/data --trials 32 --concurrency 4  ·  "
+    "prune-search launch quickstart --simulate --trials 1000  ·  "
     "prune-search launch my.yaml --name first --set search.sampler=random --tracking-uri http://localhost:5000"
 )
 RESUME_EPILOG = "Examples:  prune-search resume quickstart  ·  prune-search resume quickstart --fork"
@@ -61,6 +62,11 @@ def launch(
     share: Annotated[
         bool, typer.Option("--share/--no-share", help="Share what trials train; without, for comparisons only.")
     ] = True,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Train nothing: a surface says how trials go.")] = False,
+    surface: Annotated[
+        str | None,
+        typer.Option("--surface", help="Simulate with this surface (see `methods`), or with the networks of FILE.csv."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help=ASKED)] = False,
     as_json: Json = False,
 ) -> int:
@@ -82,10 +88,13 @@ def launch(
     from prune_search.cli.watch import watching_search
     from prune_search.searches import Options
     from prune_search.searches import launch as launch_space
+    from prune_search.trial.simulated.surface import DEFAULT
 
     where = Where(data_root, storage, model, data, device, storage_budget)
-    options = Options(name, tracking_uri, address, heartbeat, share)
-    _tell_plan(space, values, where, yes, quiet=as_json)
+    simulated = surface_written(surface) if surface is not None else DEFAULT if simulate else None
+    options = Options(name, tracking_uri, address, heartbeat, share, simulate=simulated)
+    if simulated is None:
+        _tell_plan(space, values, where, yes, quiet=as_json)
     with watching_search(quiet=as_json and not sys.stderr.isatty()) as listener:
         outcome = launch_space(space, set=values, where=where, options=options, listener=listener)
     return finish(outcome, storage, as_json)
@@ -107,6 +116,23 @@ def _tell_plan(space: str, values: dict[str, Any], where: Where, yes: bool, quie
     if must_ask(planned) and not yes and not agreed(planned):
         text = f"{summary(planned)}: a search as large as this one starts with --yes (prune-search plan says more)"
         raise UserError([Problem("", text, space)])
+
+
+def surface_written(text: str) -> Any:
+    """The value of ``--surface``: a name or a path as it is, a mapping as YAML.
+
+    Raises:
+        UserError: it is no YAML.
+    """
+    from prune_search.recipe import strict_yaml
+    from prune_search.recipe.problems import shown
+
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        return strict_yaml.scalar(text)
+    except UserError as error:
+        raise UserError(Problem("--surface", f"{p.message} (got {shown(text)})") for p in error.problems) from None
 
 
 def resume(

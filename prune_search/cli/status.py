@@ -97,6 +97,8 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
         ("task", " on ".join(str(data["task"][key]) for key in ("model", "data") if data["task"].get(key))),
         ("trials", f"{ended} of {data['planned']}:  " + "  ".join(f"{count} {kind}" for kind, count in trials.items())),
     ]
+    if data["simulated"]:
+        lines.append(("simulated", f"by the surface {data['simulated']}; nothing is trained"))
     if data["controls"]:
         lines.append(
             ("controls", "  ".join(f"{name.removeprefix('control-')} {how}" for name, how in data["controls"].items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -17,19 +18,30 @@ if TYPE_CHECKING:
 Listener = Callable[["SearchRecords", "TrialRecords | None"], None]
 
 
+LOOK_EVERY_S = 0.2
+
+
 class SearchBar:
     """Draws the course of a search; on anything but a terminal it writes a line per ended trial."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.console = progress.console
-        self.task = progress.add_task("starting Ray", total=None, note="")
+        self.task = progress.add_task("starting", total=None, note="")
+        self.shown = 0.0
 
     def __call__(self, records: SearchRecords, ended: TrialRecords | None) -> None:
         """Show the records as they are now."""
         counts = records.counts()
         done = sum(counts[name] for name in ("completed", "stopped", "failed", "duplicate"))
         total = records.definition["space"]["search"]["trials"]
+        if ended is not None and not self.console.is_terminal:
+            self.console.print(f"{done}/{total}  {_line(ended)}", highlight=False, soft_wrap=True)
+        # A search of a thousand simulated trials would spend its time with the best so far of each moment.
+        now = time.monotonic()
+        if now - self.shown < LOOK_EVERY_S and done < total:
+            return
+        self.shown = now
         saved = sum(account_of(trial).saved for trial in records.trials.values())
         unfinished = [trial for trial in records.trials.values() if trial.ended is None]
         # One that waits for what another trains has no worker.
@@ -39,8 +51,6 @@ class SearchBar:
         best = _best(records)
         note += f"  best {best}" if best else ""
         self.progress.update(self.task, description=records.name, total=total, completed=done, note=note)
-        if ended is not None and not self.console.is_terminal:
-            self.console.print(f"{done}/{total}  {_line(ended)}", highlight=False, soft_wrap=True)
 
 
 def _best(records: SearchRecords) -> str:

@@ -140,6 +140,8 @@ SCHEDULERS = Axis(
     # keeps: from the options to the share of trials that goes on after each of its judgements.
     {"several_objectives": True, "keeps": lambda **options: 1.0},
 )
+# How accurate a simulated trial is: the surface over recipes that `launch --simulate` searches.
+SURFACES = Axis("surface", "launch --surface", ("prune_search.trial.simulated.surfaces",))
 PRESETS = Axis("preset", "preset", ("prune_search.pruning.presets",))
 
 AXES: tuple[Axis, ...] = (
@@ -162,5 +164,6 @@ AXES: tuple[Axis, ...] = (
     DYNAMICS,
     SAMPLERS,
     SCHEDULERS,
+    SURFACES,
     PRESETS,
 )

@@ -153,7 +153,7 @@ def compare_data(searches: Sequence[SearchRecords], sort: str | None = None) -> 
     Returns:
         ``rows``, ranked ones first; ``pareto``, the keys of the rows on the Pareto front; ``points``, the networks
         after earlier rounds of the chains (see `points`); ``controls``; ``best``, the key of the best row, or None;
-        ``constraints_met``, whether it meets the constraints; and ``searches``,
+        ``constraints_met``, whether it meets the constraints; and ``searches``, ``simulated`` (the surface, or None),
         ``objectives``, ``constraints``, ``sort``.
 
     Raises:
@@ -173,6 +173,7 @@ def compare_data(searches: Sequence[SearchRecords], sort: str | None = None) -> 
     rows = [replace(row, pareto=row.status == "completed" and row.stand_in().id in front) for row in rows]
     return {
         "searches": [search.name for search in searches],
+        "simulated": searches[0].simulated,
         "objectives": list(block["objectives"]),
         "constraints": list(block["constraints"]),
         "sort": f"{direction} {metric}",
@@ -220,8 +221,21 @@ def _check_same_data(searches: Sequence[SearchRecords]) -> None:
         for other in searches[1:]
         if _data(other) != _data(first)
     ]
+    problems += [
+        Problem(
+            "",
+            f"is {_kind(other)}, and {first.name} {_kind(first)}: only figures of one kind can be compared",
+            other.name,
+        )
+        for other in searches[1:]
+        if other.definition.get("simulated") != first.definition.get("simulated")
+    ]
     if problems:
         raise UserError(problems)
+
+
+def _kind(search: SearchRecords) -> str:
+    return "trained" if search.simulated is None else f"simulated ({search.simulated})"
 
 
 def _data(search: SearchRecords) -> str:

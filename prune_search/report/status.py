@@ -29,7 +29,8 @@ def status_data(search: SearchRecords, held: bool, now: float | None = None) -> 
         ``name``; ``state``, one of running, interrupted, finished; ``trials``, how many of each status, where waiting
         ones are those that are still to be run; ``planned``; ``controls``, each with its status; ``best``, or None;
         ``failures``, the errors; ``steps_trained``, ``steps_saved``, ``steps_replayed``, ``steps_repeated`` and
-        ``steps_abandoned`` of all trials, controls too (see `trial.account.Account`);
+        ``steps_abandoned`` of all trials, controls too (see `trial.account.Account`); ``simulated``, the surface that
+        stands in for training, or None;
         ``seconds_left``, an estimate, None where nothing is known or nothing runs; ``created``, epoch seconds.
     """
     block = search.definition["space"]["search"]
@@ -41,6 +42,7 @@ def status_data(search: SearchRecords, held: bool, now: float | None = None) -> 
         "state": state,
         "task": dict(search.definition.get("task", {})),
         "trials": _counts(search, state, block["trials"]),
+        "simulated": search.simulated,
         "planned": block["trials"],
         "controls": {trial.id: trial.status for trial in search.controls()},
         "best": _best(search),

@@ -18,6 +18,7 @@ from prune_search.trial.records import SearchRecords, TrialRecords
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+TREE_FILE = "tree.svg"
 # With more trials than these the picture has no room for a name each.
 MOST_NAMES = 60
 MOST_TRIALS = 400

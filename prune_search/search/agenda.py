@@ -310,9 +310,9 @@ class Agenda:
 
     def _settle_duplicates(self) -> None:
         """A repeated recipe is not trained: its trial copies the result, and all its steps are saved."""
-        for trial in list(self.records.numbered()):
+        for trial in [trial for trial in self.records.numbered() if trial.ended is None]:
             twin = self.records.trials.get(trial.duplicate_of or "")
-            if trial.ended is None and twin is not None and twin.ended is not None:
+            if twin is not None and twin.ended is not None:
                 ended = dict(twin.ended.data)
                 saved = int(ended.get("steps_trained", 0)) + int(ended.get("steps_saved", 0))
                 self._end(trial, {**ended, "steps_trained": 0, "steps_saved": saved, "seconds": 0.0})

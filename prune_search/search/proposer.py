@@ -1,11 +1,13 @@
 """Proposals as a pure function of the records: the same records give the same proposal, in any process.
 
-The Optuna study is built anew for every proposal and lives in memory only: no state of a sampler is ever stored.
+The Optuna study is built anew for every proposal and lives in memory only: no state of a sampler is ever stored. What
+is kept between proposals is computed from immutable records, and only used again for the same records.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseGASampler, BaseSampler, CmaEsSampler, GPSampler, RandomSampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -24,9 +26,10 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.space import Drawn, Space
 from prune_search.search.draws import Grid, TrialDraw, distribution_from, remembered, walk
+from prune_search.search.study import Generations, OneStudy, placed
 from prune_search.training.randomness import derive
-from prune_search.trial.ranking import Dense, Goals, metrics_at
-from prune_search.trial.records import Record, TrialRecords
+from prune_search.trial.ranking import Dense, Goals
+from prune_search.trial.records import TrialRecords
 
 MOST_DRAWS = 1000
 # A sampler learns nothing from an invalid draw, and can be drawn to such a region for ever: then chance decides.
@@ -77,7 +80,8 @@ class Proposer:
         self._epoch_of = epoch_of
         self._examples = examples
         # What follows is computed from the space or from immutable records, so that it can be kept between calls.
-        self._told: dict[str, tuple[Any, FrozenTrial]] = {}
+        self._settled: tuple[list[TrialRecords], list[FrozenTrial], Mapping[str, Any]] = ([], [], {})
+        self._generations = Generations()
         self._grid: list[Proposal] = []
         self._rest: Iterator[Proposal] | None = None
 
@@ -133,24 +137,51 @@ class Proposer:
     def _study(self, sampler: BaseSampler, known: Sequence[TrialRecords], dense: Dense) -> optuna.Study:
         with _no_news():
             directions = [StudyDirection[direction.upper()] for direction in self.goals.directions]
-            study = optuna.create_study(directions=directions, sampler=sampler)
-        proposed = [trial for trial in known if trial.proposed is not None and not trial.control]
-        for trial in sorted(proposed, key=_number):
-            if trial.proposed is not None and trial.proposed.data["sampler"] is not None:
-                study.add_trial(self._frozen(trial, dense))
-        if isinstance(sampler, BaseGASampler):
-            _settle_generations(sampler, study)
+            storage = OneStudy(self._told(known, dense))
+            study = optuna.create_study(storage=storage, directions=directions, sampler=sampler)
+        self._generations.settle(sampler, study, storage)
         return study
 
-    def _frozen(self, trial: TrialRecords, dense: Dense) -> FrozenTrial:
-        """The trial as Optuna knows it, computed once for the same records."""
-        last: list[Record] = trial.measured[-1:] if trial.ended is not None else []
+    def _told(self, known: Sequence[TrialRecords], dense: Dense) -> list[FrozenTrial]:
+        """The trials as Optuna knows them, each computed once for the same records.
+
+        Those that have ended will not change. As long as the first trials are the same ones, so are the first of what
+        is told, which spares a look at each of them for every proposal.
+        """
         reference = dict(dense or {}) if self.goals.needs_dense else {}
-        records = (trial.proposed, trial.ended, len(trial.measured) if last else 0, last, reference)
-        told = self._told.get(trial.id)
-        if told is None or told[0] != records:
-            told = self._told[trial.id] = (records, frozen_trial(trial, self.goals, dense))
-        return told[1]
+        first, frozen, before = self._settled
+        if before != reference or list(known[: len(first)]) != first:
+            first, frozen = [], []
+        # Controls are drawn by no sampler.
+        rest = [t for t in known[len(first) :] if t.proposed and t.proposed.data["sampler"] is not None]
+        rest.sort(key=_number)
+        if first and rest and _number(rest[0]) < _number(first[-1]):
+            return self._told_anew(known, dense, reference)
+        found = list(frozen)
+        for trial in rest:
+            found.append(placed(self._frozen(trial, reference, dense), len(found)))
+        ended = [t.ended is not None for t in known[len(first) :]]
+        more = ended.index(False) if False in ended else len(ended)
+        # Kept only where the trials came in the order in which they are told.
+        if more and rest[:more] == list(known[len(first) : len(first) + more]):
+            self._settled = ([*first, *rest[:more]], found[: len(first) + more], reference)
+        return found
+
+    def _told_anew(
+        self, known: Sequence[TrialRecords], dense: Dense, reference: Mapping[str, Any]
+    ) -> list[FrozenTrial]:
+        self._settled = ([], [], reference)
+        return self._told(sorted(known, key=_number), dense)
+
+    def _frozen(self, trial: TrialRecords, reference: Mapping[str, Any], dense: Dense) -> FrozenTrial:
+        """The trial as Optuna knows it; computed once for the same records."""
+        kept = trial.computed.get("frozen")
+        if kept is not None and kept[0] is self and kept[1] is trial.ended and kept[2] == reference:
+            same: FrozenTrial = copy.copy(kept[3])
+            return same
+        frozen = frozen_trial(trial, self.goals, dense)
+        trial.computed["frozen"] = (self, trial.ended, reference, frozen)
+        return copy.copy(frozen)
 
     # --- the grid ---------------------------------------------------------------------------------------------------
 
@@ -229,7 +260,7 @@ def frozen_trial(trial: TrialRecords, goals: Goals, dense: Dense) -> FrozenTrial
     if trial.ended is None:
         return create_trial(state=TrialState.RUNNING, **drawn)
     status = trial.ended.data["status"]
-    metrics = trial.metrics if trial.result or not trial.measured else metrics_at(trial.measured[-1])
+    metrics = trial.metrics if trial.result or not trial.measured else trial.measured[-1].figures
     values = goals.values(metrics)
     violations = goals.violations(metrics, dense) or []
     constraints = {str(place): violation for place, violation in enumerate(violations)}
@@ -252,14 +283,6 @@ def _no_news() -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(before)
-
-
-def _settle_generations(sampler: BaseGASampler, study: optuna.Study) -> None:
-    """Choose the parents of each generation in turn: left to itself the sampler recurses as deep as there are any."""
-    for generation in itertools.count(1):
-        if not sampler.get_population(study, generation):
-            return
-        sampler.get_parent_population(study, generation)
 
 
 # --- what a sampler cannot do -----------------------------------------------------------------------------------------

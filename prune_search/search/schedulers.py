@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prune_search.recipe.axes import SCHEDULERS
@@ -17,7 +18,7 @@ from prune_search.recipe.problems import Problem
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
-from prune_search.trial.ranking import Dense, Goals, metrics_at
+from prune_search.trial.ranking import Dense, Goals, total_violation
 from prune_search.trial.records import Record, TrialRecords
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class Judge(Protocol):
         Args:
             trial_id: of the trial.
             maturity: of the measurement, which must be among the trial's records.
-            records: of the search's trials; controls and repeated recipes are left out of the comparison.
+            records: of the search's trials, at least of those that were measured there; controls and repeated recipes
+                are left out of the comparison.
             goals: of the search.
             dense: metrics of the dense network, or None; nothing is stopped while a constraint waits for them.
         """
@@ -66,25 +68,136 @@ def maturity_of(trial: TrialRecords, measured: Record) -> Maturity | None:
 
 @dataclass(frozen=True)
 class _Seen:
-    """One trial's measurement at the maturity at which trials are compared."""
+    """One trial's measurement at the maturity at which trials are compared.
+
+    Attributes:
+        trial: the trial.
+        record: its measurement.
+        values: the objectives' figures.
+        violation: the total by which the constraints are violated; those that cannot be judged yet count as met.
+        known: whether all constraints can be judged.
+    """
 
     trial: TrialRecords
     record: Record
-    metrics: Mapping[str, Any]
+    values: tuple[float, ...]
+    violation: float
+    known: bool
 
 
-def _compared(maturity: Maturity, records: Sequence[TrialRecords], goals: Goals) -> dict[str, _Seen]:
+def _compared(maturity: Maturity, records: Sequence[TrialRecords], goals: Goals, dense: Dense) -> dict[str, _Seen]:
     """The trials that were measured at a maturity, with a finite figure for each objective, by id."""
-    sparsity, step = maturity
-    wanted = (None, step) if step is not None or sparsity is None else (round(sparsity, SPARSITY_DIGITS), None)
     found: dict[str, _Seen] = {}
     for trial in records:
-        if trial.control or trial.duplicate_of is not None:
-            continue
-        for record in trial.measured:
-            if maturity_of(trial, record) == wanted and goals.values(metrics_at(record)) is not None:
-                found[trial.id] = _Seen(trial, record, metrics_at(record))
+        # Computed once for each measurement, which never changes: a rung is judged again for each trial that arrives.
+        kept = trial.computed.get(maturity)
+        if kept is None or kept[0] is not goals or kept[1] is not dense:
+            record = _measured_at(trial, maturity)
+            if record is None or trial.control or trial.duplicate_of is not None:
+                continue
+            kept = trial.computed[maturity] = (goals, dense, _seen(trial, record, goals, dense))
+        if kept[2] is not None:
+            found[trial.id] = kept[2]
     return found
+
+
+def _seen(trial: TrialRecords, record: Record, goals: Goals, dense: Dense) -> _Seen | None:
+    """The measurement of a trial; None without a finite figure for each objective."""
+    values = goals.values(record.figures)
+    if values is None:
+        return None
+    violations = goals.violations(record.figures, dense)
+    return _Seen(trial, record, values, total_violation(violations), violations is not None)
+
+
+def _better(own: _Seen, others: Sequence[_Seen], goals: Goals, dense: Dense) -> int:
+    """How many lie on a better rank (`Goals.ranks`) than `own`, which is among them."""
+    if len(goals.objectives) == 1:
+        sign = 1.0 if goals.directions[0] == "maximize" else -1.0
+        value, violation = sign * own.values[0], own.violation
+        return sum(
+            other.violation < violation or (other.violation == violation and sign * other.values[0] > value)
+            for other in others
+        )
+    ranks = goals.ranks([other.record.figures for other in others], dense)
+    mine = next(rank for rank, other in zip(ranks, others, strict=True) if other is own)
+    return sum(rank < mine for rank in ranks)
+
+
+def _measured_at(trial: TrialRecords, maturity: Maturity) -> Record | None:
+    sparsity, step = maturity
+    rounds = trial.recipe["rounds"]
+    if step is not None or sparsity is None:
+        return trial.measured_at(rounds, step)
+    wanted = round(sparsity, SPARSITY_DIGITS)
+    ends = (trial.measured_at(number, None) for number in range(rounds, 0, -1))
+    return next(
+        (e for e in ends if e is not None and round(float(e.data["sparsity"]), SPARSITY_DIGITS) == wanted), None
+    )
+
+
+@dataclass
+class Places:
+    """Which trials of a search were measured where: what a judge compares, without a look at all trials.
+
+    Computed from records only, so that whoever has read the same records has the same.
+    """
+
+    _trials: dict[str, tuple[TrialRecords, int]] = field(default_factory=dict)
+    _measured: dict[Maturity, dict[str, None]] = field(default_factory=dict)
+
+    def update(self, trial: TrialRecords) -> None:
+        """Take in what is new of a trial."""
+        before, read = self._trials.get(trial.id, (trial, 0))
+        count = len(trial.measured)
+        # Another reading of the same trial can have its records in another order.
+        for record in trial.measured[read if before is trial else 0 :]:
+            maturity = maturity_of(trial, record)
+            if maturity is not None:
+                self._measured.setdefault(maturity, {})[trial.id] = None
+        self._trials[trial.id] = (trial, count)
+
+    def at(self, maturity: Maturity) -> list[TrialRecords]:
+        """The trials that were measured at a maturity."""
+        sparsity, step = maturity
+        place = (None if sparsity is None else round(sparsity, SPARSITY_DIGITS), step)
+        return [self._trials[identity][0] for identity in self._measured.get(place, ())]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Decides over the trials of one search, from its records.
+
+    Attributes:
+        block: the search block.
+        places: what was measured where.
+    """
+
+    block: Mapping[str, Any]
+    places: Places = field(default_factory=Places)
+
+    @cached_property
+    def goals(self) -> Goals:
+        """Of the search."""
+        return Goals.of(self.block)
+
+    def stops(self, trial_id: str, maturity: Maturity, epoch: int, dense: Dense) -> bool:
+        """Whether a trial is stopped at a measurement of its own.
+
+        Args:
+            trial_id: of the trial.
+            maturity: of the measurement, which `places` must have.
+            epoch: iterations in an epoch of the trial.
+            dense: metrics of the dense network, or None.
+        """
+        trials = self.places.at(maturity)
+        if self.block["reproducible"]:
+            # As for proposals: exactly trials 1 … n-c count, so that a resumed search decides alike.
+            last = int(trial_id) - self.block["concurrency"]
+            trials = [
+                trial for trial in trials if trial.id == trial_id or (not trial.control and int(trial.id) <= last)
+            ]
+        return make_judge(self.block["scheduler"], epoch).stop(trial_id, maturity, trials, self.goals, dense)
 
 
 @dataclass(frozen=True)
@@ -141,13 +254,11 @@ class SuccessiveHalving:
         self, trial_id: str, maturity: Maturity, records: Sequence[TrialRecords], goals: Goals, dense: Dense
     ) -> bool:
         """Whether enough trials at the rung are better."""
-        seen = _compared(maturity, records, goals)
+        seen = _compared(maturity, records, goals, dense)
         own = seen.get(trial_id)
-        if own is None or not self._on_rung(own.record) or _unknown(own, goals, dense):
+        if own is None or not self._on_rung(own.record) or not own.known:
             return False
-        ranks = dict(zip(seen, goals.ranks([other.metrics for other in seen.values()], dense), strict=True))
-        better = sum(rank < ranks[trial_id] for rank in ranks.values())
-        return better >= max(1, len(ranks) // self.eta)
+        return _better(own, list(seen.values()), goals, dense) >= max(1, len(seen) // self.eta)
 
     def _on_rung(self, record: Record) -> bool:
         step = record.data["step"]
@@ -207,9 +318,9 @@ class MedianRule:
         """
         if len(goals.objectives) != 1:
             raise ValueError("the median rule takes a single objective")
-        seen = _compared(maturity, records, goals)
+        seen = _compared(maturity, records, goals, dense)
         own = seen.pop(trial_id, None)
-        if own is None or _unknown(own, goals, dense):
+        if own is None or not own.known:
             return False
         step = own.record.data["step"]
         if step is not None and step < self.grace:
@@ -229,7 +340,7 @@ def _curve(seen: _Seen, goals: Goals) -> dict[int | None, float]:
         maturity = maturity_of(seen.trial, record)
         at = maturity[1] if maturity is not None else None
         inside = record is seen.record or (step is not None and at is not None and at <= step)
-        values = goals.values(metrics_at(record)) if inside else None
+        values = goals.values(record.figures) if inside else None
         if values is not None:
             curve[at] = goals.signed(values)[0]
     return curve
@@ -237,12 +348,8 @@ def _curve(seen: _Seen, goals: Goals) -> dict[int | None, float]:
 
 def _kept(seen: _Seen, goals: Goals, dense: Dense) -> set[int]:
     """Which constraints are kept."""
-    violations = goals.violations(seen.metrics, dense) or []
+    violations = goals.violations(seen.record.figures, dense) or []
     return {place for place, violation in enumerate(violations) if violation <= 0}
-
-
-def _unknown(seen: _Seen, goals: Goals, dense: Dense) -> bool:
-    return goals.violations(seen.metrics, dense) is None
 
 
 @SCHEDULERS.register(

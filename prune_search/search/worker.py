@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
-from prune_search.search.schedulers import Maturity, make_judge
+from prune_search.search.schedulers import Maturity, Verdicts, make_judge
 from prune_search.search.stop import watch_for_stop
 from prune_search.training.atomic import StorageError
 from prune_search.training.places import Place, place_of
 from prune_search.trial.errors import TrialError
-from prune_search.trial.ranking import Goals
-from prune_search.trial.records import TRIALS, Progress, Recorder, read_search, read_trial
+from prune_search.trial.follow import Follower
+from prune_search.trial.records import TRIALS, Progress, Recorder, read_trial
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,14 +113,22 @@ class Court:
 
     def stops(self, maturity: Maturity) -> bool:
         """Whether the trial is stopped at a measurement that it has just written."""
-        records = read_search(self.search)
-        trials = records.numbered()
-        if self.block["reproducible"]:
-            # As for proposals: exactly trials 1 … n-c count, so that a resumed search decides alike.
-            last = int(self.trial) - self.block["concurrency"]
-            trials = [trial for trial in trials if trial.id == self.trial or int(trial.id) <= last]
-        judge = make_judge(self.scheduler, self.epoch)
-        return judge.stop(self.trial, maturity, trials, Goals.of(self.block), records.dense)
+        follower, verdicts = _verdicts(self.search, self.block)
+        records, changed = follower.read()
+        for identity in changed & set(records.trials):
+            verdicts.places.update(records.trials[identity])
+        return verdicts.stops(self.trial, maturity, self.epoch, records.dense)
+
+
+_VERDICTS: dict[Place, tuple[Follower, Verdicts]] = {}
+
+
+def _verdicts(search: Place, block: Mapping[str, Any]) -> tuple[Follower, Verdicts]:
+    """What this process has read of a search: it runs one trial after the other, and reads no record twice."""
+    if search not in _VERDICTS or _VERDICTS[search][1].block != block:
+        _VERDICTS.clear()
+        _VERDICTS[search] = (Follower(search), Verdicts(block))
+    return _VERDICTS[search]
 
 
 class LedgerSink:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 from prune_search.recipe.problems import UserError
 from prune_search.tracking.deliver import Delivered, Delivery, Place, waiting
-from prune_search.tracking.follow import Follower
 from prune_search.tracking.memory import BusyError, Memory, memory_folder, only_writer
 from prune_search.tracking.project import project, project_parent, project_trial, state_of
 from prune_search.tracking.server import FilesError, RefusedError, Server, UnreachableError, connect, settings
@@ -25,6 +24,7 @@ from prune_search.tracking.uris import masked
 from prune_search.tracking.views import PARENT, RunView, remaining
 from prune_search.training import places
 from prune_search.training.atomic import one_line
+from prune_search.trial.follow import Follower
 from prune_search.trial.records import SearchRecords, read_search
 
 LOOK_EVERY_S = 1.0

@@ -31,6 +31,7 @@ from prune_search.tracking.views import (
     RunView,
     Times,
 )
+from prune_search.training.atomic import StorageError, open_regular
 from prune_search.trial.account import Account, account_of
 from prune_search.trial.ranking import Goals, total_violation
 from prune_search.trial.records import Record, SearchRecords, TrialRecords
@@ -40,6 +41,9 @@ NOTE, SOURCE = "mlflow.note.content", "mlflow.source.name"
 MOST_DIGEST = 36
 # Written by the driver where a search is over before all its trials are proposed (a time budget, an exhausted grid).
 ENDED_FILE = "ended.json"
+# Drawn by whoever runs the search, and put beside its records.
+PICTURES = ("tree.svg",)
+MOST_PICTURE = 4 * 2**20
 _STATUS = {"completed": FINISHED, "stopped": FINISHED, "failed": FAILED}
 _PARENT_STATUS: dict[State, str] = {"running": RUNNING, "finished": FINISHED, "interrupted": KILLED}
 
@@ -154,6 +158,7 @@ def _trial_tags(search: SearchRecords, trial: TrialRecords, status: str, result:
         "mask.sha256": result.get("mask_sha256"),
         "duplicate_of": trial.duplicate_of,
         "error.kind": error.get("kind"),
+        "simulated": search.simulated,
         SOURCE: PurePath(search.definition["source"]).name,
         NOTE: trial_note(search, trial, status),
     }
@@ -234,6 +239,7 @@ def project_parent(search: SearchRecords, state: State = "running") -> RunView:
         tags={
             "search.id": definition["id"],
             "status": state,
+            **({"simulated": search.simulated} if search.simulated else {}),
             SOURCE: PurePath(definition["source"]).name,
             NOTE: cut(parent_note(search, board, state), MOST_TAG),
         },
@@ -242,10 +248,24 @@ def project_parent(search: SearchRecords, state: State = "running") -> RunView:
             "space.yaml": definition["text"],
             "plan.json": _json(definition["space"]["search"]),
             "leaderboard.json": _json(_leaderboard(search, board)),
+            **({} if state == "running" else _pictures(search)),
         },
         data=tuple(data),
     )
     return RunView(PARENT, search.name, _PARENT_STATUS[state], times, content)
+
+
+def _pictures(search: SearchRecords) -> dict[str, str]:
+    """What was drawn of the search when it ended."""
+    found = {}
+    for name in PICTURES:
+        try:
+            with open_regular(search.folder / name) as file:
+                found[name] = file.read(MOST_PICTURE).decode("utf-8")
+        except (OSError, ValueError, StorageError):
+            # It is not there (yet), or no text.
+            continue
+    return found
 
 
 def _plan(block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prune_search.recipe.search_block import Bound, parse_constraint, parse_objective
-from prune_search.trial.records import Record, TrialRecords
+from prune_search.trial.records import TrialRecords
 
 # A figure within this share of its bound meets it: 1 - 0.9 is below 0.1 in floating point.
 TOLERANCE = 1e-9
@@ -167,12 +167,6 @@ def total_violation(violations: Sequence[float] | None) -> float:
     return math.fsum(violation for violation in violations or () if violation > 0)
 
 
-def metrics_at(record: Record) -> dict[str, Any]:
-    """The metrics of a ``measured`` record, with the sparsity and the steps that it tells beside them."""
-    beside = {name: record.data.get(name) for name in ("sparsity", "steps_trained")}
-    return {**beside, **record.data["metrics"]}
-
-
 def non_dominated_ranks(points: Sequence[Sequence[float]]) -> list[int]:
     """The front of each point: 0 for those that no other dominates, 1 for those that only these dominate, and so on.
 
@@ -187,6 +181,9 @@ def non_dominated_ranks(points: Sequence[Sequence[float]]) -> list[int]:
         >>> non_dominated_ranks([(1.0, 3.0), (2.0, 2.0), (1.0, 2.0), (0.0, 0.0)])
         [0, 0, 1, 2]
     """
+    if points and len(points[0]) == 1:
+        place = {value: rank for rank, value in enumerate(sorted({point[0] for point in points}, reverse=True))}
+        return [place[point[0]] for point in points]
     ranks = [0] * len(points)
     fronts: list[_Front] = []
     for index in sorted(range(len(points)), key=lambda index: tuple(-x for x in points[index])):

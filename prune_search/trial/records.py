@@ -26,8 +26,9 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from prune_search.recipe.problems import Problem, UserError, shown
@@ -66,6 +67,12 @@ class Record:
     number: int
     time: float
     data: Mapping[str, Any]
+
+    @cached_property
+    def figures(self) -> Mapping[str, Any]:
+        """The metrics of a ``measured`` record, with the sparsity and the steps that it tells beside them."""
+        beside = {name: self.data.get(name) for name in ("sparsity", "steps_trained")}
+        return {**beside, **self.data["metrics"]}
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,24 @@ class TrialRecords:
     measured: list[Record] = field(default_factory=list)
     ended: Record | None = None
     progress: dict[int, Progress] = field(default_factory=dict)
+    _places: dict[tuple[Any, Any], Record] = field(default_factory=dict, init=False, repr=False, compare=False)
+    # What a reader has computed from records that will not change.
+    computed: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def add_measured(self, record: Record) -> None:
+        """Take in a ``measured`` record; the first one at a (round, step) stays."""
+        place = (record.data.get("round"), record.data.get("step"))
+        if self._at().setdefault(place, record) is record:
+            self.measured.append(record)
+
+    def measured_at(self, number: int, step: int | None) -> Record | None:
+        """What was measured in a round, at a step of its retraining, or at its end (None)."""
+        return self._at().get((number, step))
+
+    def _at(self) -> dict[tuple[Any, Any], Record]:
+        if len(self._places) != len(self.measured):
+            self._places = {(record.data.get("round"), record.data.get("step")): record for record in self.measured}
+        return self._places
 
     @property
     def control(self) -> bool:
@@ -187,6 +212,12 @@ class SearchRecords:
         """The metrics of the dense control; None while they are not there."""
         control = self.trials.get(DENSE)
         return control.metrics if control is not None and control.result else None
+
+    @property
+    def simulated(self) -> str | None:
+        """The name of the surface that stands in for training; None where trials are trained."""
+        surface = (self.definition.get("simulated") or {}).get("surface")
+        return surface["name"] if isinstance(surface, Mapping) else surface
 
     def counts(self) -> dict[str, int]:
         """How many trials that count have each status."""
@@ -307,34 +338,38 @@ def read_json(path: Place) -> dict[str, Any]:
 
 def read_trial(folder: Place) -> TrialRecords:
     """What is known of the trial in a folder."""
-    trial = TrialRecords(folder.name)
-    seen: set[tuple[Any, Any]] = set()
-    for path in sorted(folder.iterdir(), key=_order):
+    found: list[Record] = []
+    progress: dict[int, Progress] = {}
+    for path in folder.iterdir():
         record = read_record(path)
-        if record is None:
-            found = read_progress(path)
-            if found is not None:
-                trial.progress[found[0]] = found[1]
-            continue
+        if record is not None:
+            found.append(record)
+        elif (told := read_progress(path)) is not None:
+            progress[told[0]] = told[1]
+    return trial_of(folder.name, found, progress)
+
+
+def trial_of(identity: str, records: Iterable[Record], progress: Mapping[int, Progress]) -> TrialRecords:
+    """A trial as its records tell it, whatever order they are in: of two that contradict, the first by name counts."""
+    trial = TrialRecords(identity, progress=dict(sorted(progress.items())))
+    for record in sorted(records, key=lambda record: (record.attempt, record.number)):
         if record.kind == "proposed":
             trial.proposed = trial.proposed or record
         elif record.kind == "started":
             trial.attempts.append(record)
         elif record.kind == "ended":
             trial.ended = trial.ended or record
-        elif (place := (record.data.get("round"), record.data.get("step"))) not in seen:
-            seen.add(place)
-            trial.measured.append(record)
+        else:
+            trial.add_measured(record)
     return trial
 
 
-def _order(path: Place) -> tuple[int, str]:
-    kind = path.name.split("-")[0]
-    return (list[str](KINDS).index(kind) if kind in KINDS else len(KINDS), path.name)
-
-
-def read_search(folder: Place) -> SearchRecords:
+def read_search(folder: Place, trials: bool = True) -> SearchRecords:
     """Read a search from its records. Nothing in it is run.
+
+    Args:
+        folder: of the search.
+        trials: whether the trials are read too, or search.json only.
 
     Raises:
         UserError: there is no such search.
@@ -345,9 +380,9 @@ def read_search(folder: Place) -> SearchRecords:
     if definition.get("format") != FORMAT:
         text = f"format {shown(definition.get('format'))} was written by another version; this one reads {FORMAT}"
         raise UserError([Problem("", text, str(folder / SEARCH_FILE))])
-    found = [read_trial(path) for path in _trial_folders(folder)]
-    trials = sorted((t for t in found if t.proposed is not None), key=lambda trial: (trial.control, trial.id))
-    return SearchRecords(folder.name, folder, definition, {trial.id: trial for trial in trials})
+    found = [read_trial(path) for path in _trial_folders(folder)] if trials else []
+    found = sorted((t for t in found if t.proposed is not None), key=lambda trial: (trial.control, trial.id))
+    return SearchRecords(folder.name, folder, definition, {trial.id: trial for trial in found})
 
 
 def _trial_folders(folder: Place) -> Iterator[Place]:

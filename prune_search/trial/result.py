@@ -1,16 +1,18 @@
-"""What comes out of a trial, as plain data beside the tensors."""
+"""What comes out of a trial, as plain data beside the tensors. Importing it imports no torch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from prune_search.pruning.masks import MaskSet, Receipt
-from prune_search.recipe.recipe import Recipe
+    from prune_search.pruning.masks import MaskSet
+    from prune_search.pruning.receipt import Receipt
+    from prune_search.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from real_search import outcomes
-from simulated_search import Simulation
+from simulated_runs import FAILING, Simulated, shuffled
+from simulated_search import SPACE
 
 from prune_search.training import atomic
 from prune_search.trial.records import SearchRecords, read_search
@@ -15,6 +16,8 @@ from prune_search.trial.records import SearchRecords, read_search
 pytestmark = pytest.mark.faults
 
 SEEDS = [*range(5), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(5, 50))]
+# The judge, too, decides alike after a kill; three workers, so that much is under way at each.
+JUDGED = SPACE.replace("seed: 5}", "seed: 5, scheduler: {name: asha, grace: 1ep, eta: 2}}")
 
 
 class Killed(BaseException):
@@ -23,7 +26,10 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> SearchRecords:
-    return Simulation.begin(tmp_path_factory.mktemp("unbroken")).run()
+    records = Simulated.begin(tmp_path_factory.mktemp("unbroken"), JUDGED, FAILING).run()
+    # What is compared with holds a trial of every kind of end.
+    assert {trial.status for trial in records.numbered()} >= {"completed", "stopped", "failed"}
+    return records
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -31,7 +37,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_the_unbroken_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: SearchRecords, seed: int
 ) -> None:
     draw = random.Random(seed)
-    simulation = Simulation.begin(tmp_path, seed=seed)
+    search = Simulated.begin(tmp_path, JUDGED, FAILING)
     put_file, left = atomic.put_file, 0
 
     def put_or_die(path: Path, data: bytes, *, lasting: bool = True) -> None:
@@ -46,17 +52,18 @@ def test_a_search_that_is_killed_again_and_again_ends_as_the_unbroken_one(
             raise Killed
 
     monkeypatch.setattr("prune_search.trial.records.put_file", put_or_die)
+    # The machine goes on: what was written is there, synced or not.
+    monkeypatch.setattr("os.fsync", lambda handle: None)
     kills = 0
     while True:
-        left = draw.randint(1, 40)
-        simulation.seed = draw.randrange(1000)
+        left = draw.randint(1, 60)
         try:
-            simulation.run()
+            search.run(shuffled(draw.randrange(1000)))
             break
         except Killed:
             kills += 1
     assert kills >= 1
-    records = read_search(simulation.folder)
+    records = read_search(search.folder)
     assert outcomes(records) == outcomes(unbroken)
     for trial in records.trials.values():
         places = [(record.data["round"], record.data["step"]) for record in trial.measured]

@@ -207,7 +207,7 @@ def test_a_full_disk_keeps_nothing_from_mlflow(tmp_path: Path, monkeypatch: pyte
 
 
 def test_settled_trials_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from prune_search.tracking.follow import Follower
+    from prune_search.trial.follow import Follower
 
     folder = make_search(tmp_path, trials=3, points=1)
     follower = Follower(folder)
@@ -222,7 +222,7 @@ def test_settled_trials_are_not_read_again(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_record_that_a_listing_missed_is_found_at_the_next_one(tmp_path: Path) -> None:
-    from prune_search.tracking.follow import Follower
+    from prune_search.trial.follow import Follower
 
     folder, maker = begin(tmp_path)
     follower = Follower(folder)

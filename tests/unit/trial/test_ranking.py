@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_search.trial.ranking import Goals, metrics_at, non_dominated_ranks
+from prune_search.trial.ranking import Goals, non_dominated_ranks
 from prune_search.trial.records import Record, TrialRecords
 
 ACCURATE_AND_SPARSE = ("maximize val/accuracy", "maximize sparsity")
@@ -130,8 +130,8 @@ def test_a_constraint_whose_metric_was_not_measured_is_violated_beyond_measure()
 def test_a_measurement_carries_the_sparsity_and_the_steps_that_stand_beside_its_metrics() -> None:
     data = {"round": 1, "step": 9, "steps_trained": 27, "sparsity": 0.9, "metrics": {"val/accuracy": 0.5}}
     measured = Record("000001", "measured", 1, 0, 0.0, data)
-    assert goals().values(metrics_at(measured)) == (0.5, 0.9)
-    assert metrics_at(measured)["steps_trained"] == 27
+    assert goals().values(measured.figures) == (0.5, 0.9)
+    assert measured.figures["steps_trained"] == 27
 
 
 # --- the Pareto trials and the best ---------------------------------------------------------------------------------

@@ -1,0 +1,55 @@
+"""What a mask was asked for and what it got, as plain figures. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LayerReceipt:
+    """What was asked of a layer and what it got.
+
+    Attributes:
+        name: of the weight parameter.
+        total: weights.
+        kept: weights kept.
+        units: units of the granularity; 0 for a layer that takes no part, or whose channels are counted at the first of
+            the layers that share them.
+        units_kept: units kept.
+    """
+
+    name: str
+    total: int
+    kept: int
+    units: int
+    units_kept: int
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Asked and reached, per layer and in total.
+
+    Attributes:
+        asked: the asked sparsity of the units of the layers in scope.
+        reached: 1 - kept/total over all convolution and linear weights, layers that take no part counted as kept.
+        units_asked: units to keep.
+        units_kept: units kept.
+        layers: one per convolution or linear weight, in module order.
+    """
+
+    asked: float
+    reached: float
+    units_asked: int
+    units_kept: int
+    layers: tuple[LayerReceipt, ...]
+
+    @property
+    def collapsed(self) -> int:
+        """Layers with nothing left."""
+        return sum(layer.kept == 0 for layer in self.layers)
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data for records and JSON."""
+        layers = [vars(layer) for layer in self.layers]
+        return {**vars(self), "layers": layers, "collapsed": self.collapsed}

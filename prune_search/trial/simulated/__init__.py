@@ -1,0 +1,1 @@
+"""Trials that are not trained: a surface says how accurate they are. No torch, no data."""

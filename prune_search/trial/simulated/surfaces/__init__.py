@@ -1,0 +1,1 @@
+"""Surfaces by name, a file each."""
