@@ -144,4 +144,4 @@ def test_a_search_takes_the_same_course_whatever_mlflow_answers(
         front.act = lambda number, path: Act()
         deliver_rest(outcome.records.folder)
         assert sync(outcome.records.folder).operations == 0
-        check(server, outcome.records.folder)
+        check(server, tmp_path / "searches" / search)
