@@ -18,7 +18,7 @@ SHORT = '{"search.trials": 2, "train.steps": "2ep", "search.controls": False}'
 
 def example() -> str:
     """The Python of README."""
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = re.findall(r"In Python:\n\n```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     return str(code)
 
 
