@@ -33,6 +33,9 @@ def check_rules(blocks: dict[str, Any]) -> list[Problem]:
         mask = blocks["mask"]
         problems += _sparsity(blocks)
         blocks = {**blocks, "mask": {**mask, "sparsity": BAD}} if problems else blocks
+    with contextlib.suppress(UnreadableError):
+        # A granularity that could not be read may have fixed one.
+        blocks = {**blocks, "mask": {"sparsity": BAD, **blocks["mask"]}}
     for rule in RULES:
         # A rule that needs a part that could not be read says nothing of it.
         with contextlib.suppress(UnreadableError):

@@ -374,3 +374,9 @@ def test_what_does_not_go_together_is_said_beside_what_cannot_be_read(text: str,
     assert set(paths) <= set(found)
     assert len(found) == len(set(found))
     assert set(found) - set(paths) <= {"mask.sparsity", "rounds"}
+
+
+def test_a_sparsity_that_only_an_unreadable_granularity_could_fix_is_not_looked_into() -> None:
+    mask = {"at": "end", "criterion": "l1", "scope": "uniform", "granularity": {}}
+    _, problems = Recipe.examine({"mask": mask, "weights": {"at": "end"}, "retrain": "none"})
+    assert [problem.path for problem in problems] == ["mask.granularity"]
