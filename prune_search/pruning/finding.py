@@ -159,6 +159,23 @@ def next_mask(model: nn.Module, rule: MaskRule, share: Decimal, previous: MaskSe
     return replace(finder.as_masks(chosen.kept, share), asked=(asked, 1 - asked / total))
 
 
+def scores_now(model: nn.Module, rule: MaskRule, masks: MaskSet, evidence: Evidence) -> Scores:
+    """The scores of a rule's criterion on the weights that `model` has, without finding a mask.
+
+    Args:
+        model: the network; it is left as it was.
+        rule: what is scored.
+        masks: the mask that it is under.
+        evidence: the data, and the draw.
+
+    Returns:
+        Per set of units, [units], on the CPU; larger is kept.
+    """
+    finder = _Finder(model, rule, evidence, masks)
+    with left_as_it_was(model, rule.score["mode"]):
+        return finder.score(finder.dense(), 1)
+
+
 def decided_share(model: nn.Module, rule: MaskRule, evidence: Evidence) -> Decimal:
     """The kept share of all units that a scope comes to which decides it itself (sparsity ``{by: scope}``)."""
     finder = _Finder(model, rule, evidence, None)

@@ -158,6 +158,7 @@ class Dynamics:
         entry = axes.DYNAMICS[name]
         written = _spoken(entry.options, options)
         named = asking.value(axes.DYNAMICS, name, "dynamics", written)
+        _fits(named, granularity, scope)
         rule = _rule("random", scope, granularity, loss, mode, rounding)
         evidence = asking.evidence_of(model, batches, example_input, seed)
         share = asking.share_of(model, rule, sparsity, evidence)
@@ -167,9 +168,17 @@ class Dynamics:
         self.optimizer = optimizer
         self._keeper = MaskKeeper(model, mask, optimizer)
         total = _total(named, steps, epoch)
+        wrong = entry.facts["misplaced"](total, epoch, **named.options)
+        if problems := [Problem(f"dynamics.{key}", message) for key, message in wrong]:
+            raise UserError(problems)
         shown_at = functools.partial(_evidence_at, evidence)
         moving = Moving(_network(model, rule.loss()), self._keeper, optimizer, rule, share, total, epoch, shown_at)
         self._hooks = [entry.make(moving, **named.options), self._keeper.hook()]
+        self._next = 0
+        self._handle = None
+        if entry.facts["kind"] == "sampled":
+            # The forward pass sees the mask of its step.
+            self._handle = model.register_forward_pre_hook(lambda module, inputs: self._before(module.training))
 
     @property
     def mask(self) -> MaskSet:
@@ -186,13 +195,52 @@ class Dynamics:
         Raises:
             ScoreError: a score is not a number.
         """
-        for hook in self._hooks:
-            if hook.before_step is not None:
-                hook.before_step(i)
+        self._next = i
+        self._before(True)
         for hook in self._hooks:
             if hook.after_backward is not None:
                 hook.after_backward(i)
         self.optimizer.step(closure)
+        self._next = i + 1
+
+    def _before(self, training: bool) -> None:
+        for hook in self._hooks:
+            if training and hook.before_step is not None:
+                hook.before_step(self._next)
+
+    def finish(self) -> MaskSet:
+        """What is left to do after the last step: the final mask of a dynamics that reaches it there.
+
+        Returns:
+            The final mask.
+        """
+        if self._handle is not None:
+            self._handle.remove()
+        for hook in self._hooks:
+            if hook.at_end is not None:
+                hook.at_end()
+        return self.mask
+
+
+def _fits(named: Named, granularity: Given, scope: Given) -> None:
+    """Refuse a granularity or scope that a dynamics does not go with.
+
+    Raises:
+        UserError: so it is.
+    """
+    facts, problems = named.entry(axes.DYNAMICS).facts, []
+    unit = granularity if isinstance(granularity, str) else granularity.get("name", "")
+    chosen = scope if isinstance(scope, str) else scope.get("name", "")
+    if facts["granularities"] is not None and unit not in facts["granularities"]:
+        allowed = ", ".join(facts["granularities"])
+        problems.append(Problem("granularity", f"must be {allowed} with dynamics {named.name} (got {unit!r})"))
+    elif facts["check"] is not None and (wrong := facts["check"](unit, **named.options)):
+        problems.append(Problem("granularity", f"{named.name} {wrong}"))
+    if facts["scopes"] is not None and chosen not in facts["scopes"]:
+        allowed = ", ".join(facts["scopes"])
+        problems.append(Problem("scope", f"must be {allowed} with dynamics {named.name} (got {chosen!r})"))
+    if problems:
+        raise UserError(problems)
 
 
 def _evidence_at(evidence: Evidence, step: int) -> Evidence:

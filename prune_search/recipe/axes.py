@@ -116,6 +116,7 @@ DYNAMICS = Axis(
     # starts_from: "all" where it needs a mask that keeps everything, "mask" where it moves a given one.
     # settles: from (total, epoch, **options) to the step from which the mask has the asked sparsity.
     # misplaced: from the same to what is wrong with its places in `total` steps: (option, message) each.
+    # check: from the granularity's name and the options to what is wrong with them together, or an empty text.
     {
         "kind": "scheduled",
         "starts_from": "mask",
@@ -123,6 +124,7 @@ DYNAMICS = Axis(
         "scopes": None,
         "settles": lambda total, epoch, **options: 0,
         "misplaced": lambda total, epoch, **options: (),
+        "check": None,
     },
 )
 SAMPLERS = Axis(

@@ -187,6 +187,11 @@ def _dynamics(blocks: Blocks) -> Iterator[Problem]:
     scopes, scope = dynamics.facts["scopes"], entry_of(axes.SCOPES, mask["scope"]).name
     if scopes is not None and scope not in scopes:
         yield _no("mask.scope", f"must be {', '.join(scopes)} with dynamics {dynamics.name} (got {scope!r})")
+    if dynamics.facts["check"] is not None:
+        options = {key: value for key, value in _options(retrain["dynamics"]).items() if key != "name"}
+        wrong = dynamics.facts["check"](entry_of(axes.GRANULARITIES, mask["granularity"]).name, **options)
+        if wrong:
+            yield _no("retrain.dynamics", f"{dynamics.name} {wrong}")
     if "control" in mask and not entry_of(axes.CONTROLS, mask["control"]).facts["with_dynamics"]:
         name = entry_of(axes.CONTROLS, mask["control"]).name
         yield _no("mask.control", f"{name} needs scores, and a mask moved by retrain.dynamics has none at its end")

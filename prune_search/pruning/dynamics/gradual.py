@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING
 
+from prune_search.pruning.moving_times import misplaced
 from prune_search.recipe.axes import CRITERIA, DYNAMICS, PATHS
 from prune_search.recipe.fields import Length, Place, Value
 from prune_search.recipe.registry import Option
@@ -46,16 +46,6 @@ def _settles(total: int, epoch: int, **options: str) -> int:
     return min(Step.parse(options["until"]).resolve(total, epoch) + 1, total)
 
 
-def _misplaced(total: int, epoch: int, **options: str) -> Iterator[tuple[str, str]]:
-    begin, end = (Step.parse(options[key]).resolve(total, epoch) for key in ("from", "until"))
-    for key, step in (("from", begin), ("until", end)):
-        if not 0 <= step <= total:
-            where = "past the end" if step > total else "before the beginning"
-            yield key, f"{options[key]} is {where} of the retraining ({total}it)"
-    if end < begin:
-        yield "until", f"{options['until']} comes before from ({options['from']})"
-
-
 @DYNAMICS.register(
     "gradual",
     summary="the mask is tightened every so many steps along a path to the asked sparsity",
@@ -69,7 +59,7 @@ def _misplaced(total: int, epoch: int, **options: str) -> Iterator[tuple[str, st
     },
     starts_from="all",
     settles=_settles,
-    misplaced=_misplaced,
+    misplaced=misplaced,
 )
 def gradual(moving: Moving, **options: str) -> Hook:
     """Events at from, from + every, … and always at until. What is removed stays removed."""
