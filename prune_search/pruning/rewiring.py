@@ -169,6 +169,8 @@ def layer_by_layer(
     counts = {name: [dropped(int(group.sum())) for group in each] for name, each in groups.items()}
     if not any(map(any, counts.values())):
         return False
+    # Before anything is scored: a criterion may take gradients of its own.
+    wanted = {name: growth(name) for name in groups}
     scores = rewiring.scores(step)
     left, grown = {}, {}
     for name, each in groups.items():
@@ -176,7 +178,7 @@ def layer_by_layer(
         for group, count in zip(each, counts[name], strict=True):
             remaining |= highest(name, scores[name], group, int(group.sum()) - count)
         left[name] = remaining
-        grown[name] = highest(name, growth(name), ~remaining, sum(counts[name]))
+        grown[name] = highest(name, wanted[name], ~remaining, sum(counts[name]))
     rewiring.swap(left, grown, step)
     return True
 

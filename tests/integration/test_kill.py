@@ -94,6 +94,14 @@ GRADUAL: Blocks = {
     "train": TRAIN,
     "retrain": {"until": "end", "dynamics": {"name": "gradual", "from": "3it", "until": "22it", "every": "4it"}},
 }
+
+
+def moving(preset: str, **options: Any) -> Blocks:
+    """A preset whose mask moves every few steps."""
+    dynamics = {"name": preset, **options}
+    return {"preset": preset, "task": TASK, "train": TRAIN, "retrain": {"until": "end", "dynamics": dynamics}}
+
+
 ADAM_IN_ROUNDS: Blocks = {
     "preset": "late-rewinding",
     "task": TASK,
@@ -107,6 +115,13 @@ STAGES = {
     "greg": (GREG, {"train": 30, "prepare": 12, "growing-penalty": 21, "retrain": 20}),
     "gradual": (GRADUAL, {"retrain": 30}),
     "rounds": (ADAM_IN_ROUNDS, {"train": 30, "retrain (round 1)": 26, "retrain (round 2)": 26}),
+}
+# Masks that move, killed in one way only.
+MOVING = {
+    "rigl": (moving("rigl", every="4it", init="normal"), {"retrain": 30}),
+    "snfs": (moving("snfs", every="4it"), {"retrain": 30}),
+    "deepr": (moving("deepr", temperature=1.0e-4), {"retrain": 30}),
+    "gibbs": (moving("gibbs", beta={"until": "20it", "every": "2it"}), {"retrain": 30}),
 }
 
 
@@ -190,17 +205,17 @@ def instants(name: str, seed: int, times: int = 1) -> list[tuple[str, int]]:
     draw = random.Random(seed)
     return [
         (stage, step)
-        for stage, steps in STAGES[name][1].items()
+        for stage, steps in {**STAGES, **MOVING}[name][1].items()
         for step in sorted(draw.sample(range(2, steps + 1), times))
     ]
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", [*STAGES, *MOVING])
 def test_a_trial_killed_twice_in_every_stage_ends_as_one_that_was_not(
     server: Server, bench_of: BenchOf, tmp_path: Path, name: str, seed: int
 ) -> None:
-    recipe, stages = STAGES[name]
+    recipe, stages = {**STAGES, **MOVING}[name]
     kills = instants(name, seed, times=2)
     for instant in kills:
         assert server.run(recipe, tmp_path, kill=instant) is None
