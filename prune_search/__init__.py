@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from prune_search.pruning.library_figures import layer_costs, layer_densities, sparsity_at
     from prune_search.pruning.library_groups import group_scores
     from prune_search.pruning.masks import MaskSet, ScoreError
-    from prune_search.pruning.stepping import Dynamics, GrowingPenalty, MaskHook
+    from prune_search.pruning.moving import Dynamics
+    from prune_search.pruning.stepping import GrowingPenalty, MaskHook
     from prune_search.recipe.problems import Problem, UserError
     from prune_search.searches import Options, Outcome, compare, launch, resume
     from prune_search.trial.errors import TrialError
@@ -36,7 +37,8 @@ _NAMES = {
     "prune_search.pruning.library_figures": ("layer_costs", "layer_densities", "sparsity_at"),
     "prune_search.pruning.library_groups": ("group_scores",),
     "prune_search.pruning.masks": ("MaskSet", "ScoreError"),
-    "prune_search.pruning.stepping": ("Dynamics", "GrowingPenalty", "MaskHook"),
+    "prune_search.pruning.moving": ("Dynamics",),
+    "prune_search.pruning.stepping": ("GrowingPenalty", "MaskHook"),
     "prune_search.recipe.problems": ("Problem", "UserError"),
     "prune_search.searches": ("Options", "Outcome", "compare", "launch", "resume"),
     "prune_search.trial.errors": ("TrialError",),

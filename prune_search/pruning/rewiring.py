@@ -181,4 +181,3 @@ def layer_by_layer(
         grown[name] = highest(name, wanted[name], ~remaining, sum(counts[name]))
     rewiring.swap(left, grown, step)
     return True
-

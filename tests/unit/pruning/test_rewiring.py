@@ -32,7 +32,8 @@ SHORT: dict[str, dict[str, Any]] = {
 def network() -> nn.Module:
     torch.manual_seed(5)
     model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 20), nn.ReLU(), nn.Linear(20, 4))
-    return model.to(memory_format=torch.channels_last)
+    model[0].weight.data = model[0].weight.data.contiguous(memory_format=torch.channels_last)
+    return model
 
 
 def backward(model: nn.Module) -> None:
@@ -40,8 +41,8 @@ def backward(model: nn.Module) -> None:
     nn.functional.cross_entropy(model(X), Y).backward()  # type: ignore[no-untyped-call]
 
 
-def sgd(model: nn.Module, **options: float) -> torch.optim.Optimizer:
-    return torch.optim.SGD(model.parameters(), **{"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-3, **options})
+def sgd(model: nn.Module, lr: float = 0.1, momentum: float = 0.9, weight_decay: float = 1e-3) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
 
 
 def made(name: str, model: nn.Module, optimizer: torch.optim.Optimizer, **options: Any) -> Dynamics:
@@ -353,7 +354,8 @@ def drawn_signs(dynamics: Dynamics, name: str) -> Tensor:
     """The signs that a dynamics remembers, as -1 and 1."""
     state = dynamics._hooks[0].state
     assert state is not None
-    return (state()[name].float() * 2 - 1).reshape(dynamics.mask[name].shape)
+    signs: Tensor = state()[name].float() * 2 - 1
+    return signs.reshape(dynamics.mask[name].shape)
 
 
 def test_deepr_s_noise_has_its_temperature() -> None:
@@ -392,6 +394,7 @@ def test_deepr_within_the_network_moves_connections_between_layers() -> None:
         ("rigl", {"until": 31}, "dynamics.until: 31it is past the end"),
         ("set", {"from": 9, "until": 3}, "dynamics.until: 3it comes before from"),
         ("snfs", {"criterion": "fpgm"}, "single weights move here"),
+        ("set", {"criterion": "snip"}, "batches: criterion snip needs some"),
         ("set", {"drop": 1.5}, "drop"),
         ("deepr", {"temperature": -1.0}, "temperature"),
     ],
