@@ -32,7 +32,8 @@ SHORT: dict[str, dict[str, Any]] = {
 def network() -> nn.Module:
     torch.manual_seed(5)
     model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 20), nn.ReLU(), nn.Linear(20, 4))
-    model[0].weight.data = model[0].weight.data.contiguous(memory_format=torch.channels_last)
+    kernels = model.get_parameter("0.weight")
+    kernels.data = kernels.data.contiguous(memory_format=torch.channels_last)
     return model
 
 
