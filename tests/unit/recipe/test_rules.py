@@ -26,6 +26,11 @@ def problems(text: str) -> list[Problem]:
     return list(caught.value.problems)
 
 
+def test_a_scope_that_cannot_be_read_leaves_open_whether_a_sparsity_is_missing() -> None:
+    found = problems(f"mask: {{at: end, criterion: magnitude, scope: [global]}}, {TAIL}")
+    assert [problem.path for problem in found] == ["mask.scope"]
+
+
 def read(text: str) -> Recipe:
     return Recipe.read(load(f"{{{text}}}", mapping=True))
 
