@@ -80,6 +80,19 @@ def test_gibbs_weights_are_whole_until_the_end(bench_of: BenchOf) -> None:
         assert bool((kept[mask] != 0).all())
 
 
+@pytest.mark.parametrize("granularity", ["kernel", "filter"])
+def test_gibbs_ends_with_exactly_the_asked_kernels_and_filters(bench_of: BenchOf, granularity: str) -> None:
+    dynamics = {"name": "gibbs", "hamiltonian": granularity, "coupling": 0.01, "sweeps": 5, **FAST["gibbs"]}
+    mask = {"at": "0it", "criterion": "all", "sparsity": 0.5, "scope": "uniform", "granularity": granularity}
+    raw = blocks("gibbs", conv=True, mask=mask, retrain={"until": "end", "dynamics": dynamics})
+    raw["train"] = {**raw["train"], "steps": "18it"}
+    result = run_bench(bench_of(raw), None)
+    assert result.receipt.units_kept == result.receipt.units_asked
+    assert result.receipt.reached > 0.2
+    for name, one in result.masks.everything.items():
+        assert bool((result.tensors[name][~one] == 0).all())
+
+
 @pytest.mark.parametrize(
     ("raw", "path", "said"),
     [
