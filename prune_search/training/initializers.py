@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import INITS
+from prune_search.recipe.fields import Number
+from prune_search.recipe.registry import Option
 from prune_search.training.randomness import derive, generator
 
 if TYPE_CHECKING:
@@ -69,6 +71,29 @@ def kaiming_uniform(model: nn.Module, seed: int, stream: str = "init") -> None:
         return (torch.rand(parameter.shape, generator=source) * 2.0 - 1.0) * bound
 
     _initialize(model, seed, stream, weight=lambda w, g: draw(w, w, g), bias=draw)
+
+
+@INITS.register(
+    "signed-constant",
+    summary="a random sign times sqrt(2 / (density · fan-in)), biases 0",
+    source="Ramanujan et al. 2020, 1911.13299, section 4.2 (signed Kaiming constant; with a density: scaled fan)",
+    options={"density": Option(Number(0.0, 1.0, above=True), 1.0, "share of the fan-in that a mask will keep")},
+)
+def signed_constant(model: nn.Module, seed: int, stream: str = "init", *, density: float = 1.0) -> None:
+    """Weights of `model` are ±sqrt(2 / (density * fan_in)), in place; else as `kaiming`, with whose signs they agree.
+
+    Args:
+        model: the network, on any device.
+        seed: the trial's seed.
+        stream: what it is drawn for.
+        density: above 0, at most 1.
+    """
+
+    def draw(weight: Tensor, source: torch.Generator) -> Tensor:
+        signs = torch.where(torch.randn(weight.shape, generator=source) < 0, -1.0, 1.0)
+        return signs * math.sqrt(2.0 / (density * _fans(weight)[0]))
+
+    _initialize(model, seed, stream, weight=draw, bias=_zeros)
 
 
 @INITS.register("as-built", summary="what the model's own factory made", source="the model's own", draws=False)

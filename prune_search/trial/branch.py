@@ -25,8 +25,8 @@ class Vertex:
     """One stretch of training.
 
     Attributes:
-        place: where it stands on the branch: ``train``, ``prepare.R``, ``transform.R.INDEX``, ``retrain.R``,
-            ``control.R``, with R the round from 1.
+        place: where it stands on the branch: ``train``, ``prepare.R``, ``mask.R`` (a criterion that trains),
+            ``transform.R.INDEX``, ``retrain.R``, ``control.R``, with R the round from 1.
         address: sha256 of everything that its states depend on.
         steps: its length in iterations, at most (a hook can end it earlier).
         needed: how far this recipe asks for it, in iterations.
@@ -68,26 +68,33 @@ class RoundBranch:
 
     Attributes:
         number: r, from 1.
-        share: kept share of the units in scope that the round asks for, 0 to 1; None where the scope decides it.
+        share: kept share of the units in scope that the round asks for, 0 to 1; None where the scope decides it or
+            it is learned.
         prepare: ``mask.prepare``, or None.
+        learn: the training of the criterion's scores, or None.
         mask: the address of the mask.
         adjustments: ``weights.transform``.
         retrain: the retraining; of no steps where there is none.
         control: with dynamics and a control, the training of the static mask.
+        goes_on: whether the weights are those of the network that the mask was learned on: nothing is rewound.
     """
 
     number: int
     share: Decimal | None
     prepare: Vertex | None
+    learn: Vertex | None
     mask: str
     adjustments: tuple[Adjustment, ...]
     retrain: Vertex
     control: Vertex | None
+    goes_on: bool = False
 
     def vertices(self) -> Iterator[Vertex]:
         """In the order in which they are trained."""
         if self.prepare is not None:
             yield self.prepare
+        if self.learn is not None:
+            yield self.learn
         yield from (item.vertex for item in self.adjustments if item.vertex is not None)
         yield self.retrain
         if self.control is not None:
@@ -178,16 +185,19 @@ class _Grower:
 
     def round(self) -> RoundBranch:
         sparsity = self.recipe.mask["sparsity"]
-        share = None if "by" in sparsity else keep_share(sparsity, self.number, self.recipe.rounds)
+        told = sparsity != "learned" and "by" not in sparsity
+        share = keep_share(sparsity, self.number, self.recipe.rounds) if told else None
         prepare, penalty = self._prepare()
+        learn = self._learn(share, prepare)
         mask = self._mask(share, prepare)
-        weights, adjustments = self._adjustments(mask, prepare, penalty)
+        goes_on = learn if self.stays else None
+        weights, adjustments = self._adjustments(mask, goes_on or prepare, penalty, goes_on is not None)
         retrain = self._retrain("retrain", weights, share, self.moves)
         control = None
         if self.moves and self.last and "control" in self.recipe.mask:
             parts = {"kind": "control", "moved": retrain.address, "control": self.recipe.mask["control"]}
             control = self._retrain("control", digest_of(parts), share, False)
-        return RoundBranch(self.number, share, prepare, mask, adjustments, retrain, control)
+        return RoundBranch(self.number, share, prepare, learn, mask, adjustments, retrain, control, goes_on is not None)
 
     def _prepare(self) -> tuple[Vertex | None, Decimal]:
         if "prepare" not in self.recipe.mask:
@@ -201,6 +211,36 @@ class _Grower:
         steps = phase_length(named, self.timeline.epoch, penalty)
         return Vertex(place, address, steps, steps)
 
+    def _learn(self, share: Decimal | None, prepare: Vertex | None) -> Vertex | None:
+        """The training of the criterion's scores; of other shares and scopes the same, where they play no part."""
+        mask = self.recipe.mask
+        named = Named.of(axes.CRITERIA, mask["criterion"])
+        facts = named.entry(axes.CRITERIA).facts
+        if not facts["trains"]:
+            return None
+        parts: dict[str, Any] = {"criterion": named.written, "granularity": mask["granularity"]}
+        parts.update(loss=mask["score"]["loss"], exclude=Named.of(axes.SCOPES, mask["scope"]).options.get("exclude"))
+        if facts["of_share"](**named.options):
+            parts.update({key: mask[key] for key in ("scope", "rounding") if key in mask})
+            parts["share"] = mask["sparsity"] if share is None else str(share)
+        source = {"source": self.source.address, "at": self.k1, "prepared": prepare.address if prepare else None}
+        previous = self.before.mask if self.before else None
+        address = digest_of({"kind": "learn", **source, "mask": parts, "previous": previous})
+        steps = facts["length"](self.timeline.epoch, **named.options)
+        return Vertex(f"mask.{self.number}", address, steps, steps)
+
+    @property
+    def stays(self) -> bool:
+        """Whether the weights are taken where the mask is found, so that nothing is rewound."""
+        at, line = self.recipe.weights["at"], self.timeline
+        if at == "prepared":
+            return True
+        if "prepare" in self.recipe.mask:
+            return False
+        if at == "end":
+            return self.recipe.mask["at"] == "end" or self.k1 == self.source.steps
+        return self.before is None and line.k2 == line.k1
+
     def _mask(self, share: Decimal | None, prepare: Vertex | None) -> str:
         mask = self.recipe.mask
         parts: dict[str, Any] = {key: mask[key] for key in ("criterion", "score", "scope", "granularity")}
@@ -211,13 +251,16 @@ class _Grower:
         source = {"kind": "mask", "source": self.source.address, "at": self.k1, "prepared": prepared}
         return digest_of({**source, "mask": parts, "share": _asked(share), "previous": previous})
 
-    def _adjustments(self, mask: str, prepare: Vertex | None, left: Decimal) -> tuple[str, tuple[Adjustment, ...]]:
-        """The address of f2(w(k2), m), and what leads there."""
+    def _adjustments(
+        self, mask: str, before: Vertex | None, left: Decimal, goes_on: bool
+    ) -> tuple[str, tuple[Adjustment, ...]]:
+        """The address of f2(w(k2), m), and what leads there; `before` is where the mask was prepared or learned."""
         at = self.recipe.weights["at"]
         place = self.source.address if at == "end" else f"{self.train.address}@{self.timeline.k2}"
         penalty = Decimal(0)
-        if at == "prepared" and prepare is not None:
-            place, penalty = prepare.address, left
+        if (at == "prepared" or goes_on) and before is not None:
+            place = before.address
+            penalty = left if at == "prepared" else penalty
         address = digest_of({"kind": "weights", "mask": mask, "from": place})
         found: list[Adjustment] = []
         for index, named in enumerate(self.recipe.transforms):

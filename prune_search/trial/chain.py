@@ -7,23 +7,24 @@ a beginning share its stored states, and a round that is stored is not computed 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
-from prune_search.pruning.counts import share_after
-from prune_search.pruning.finding import MaskRule, decided_share, find_mask, units_in, with_control
+from prune_search.pruning.counts import exact, share_after
+from prune_search.pruning.finding import MaskRule, decided_share, find_mask, selection, units_in, with_control
 from prune_search.pruning.keeper import MaskKeeper, masks_of
+from prune_search.pruning.learning import learned_scores
 from prune_search.pruning.masks import MaskSet
-from prune_search.pruning.setting import Moving, Phase, Setting
+from prune_search.pruning.setting import Learning, Moving, Phase, Setting
 from prune_search.recipe import axes
 from prune_search.recipe.clock import train_rate
 from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import prunable_weights
-from prune_search.training.loop import Course
+from prune_search.training.loop import Course, Network
 from prune_search.training.stretch import MODEL, Stretch, Vault, load_model, model_tensors
 from prune_search.trial.bench import Bench
 from prune_search.trial.branch import Adjustment, Branch, RoundBranch, Vertex, branch_of
@@ -53,13 +54,13 @@ def _stretch(
     how: tuple[Callable[[], Tensors], Callable[[], Course]],
     asked: Collection[int] = (),
     grid: bool = False,
+    network: Network | None = None,
 ) -> Stretch:
     """A vertex as a stretch of this trial's network; `how` is where it begins and how it is trained."""
     begin, course = how
     wanted = tuple(sorted({*asked, vertex.needed}))
-    return Stretch(
-        name, vertex.address, vertex.steps, begin, course, bench.network, vault, wanted, grid, place=vertex.place
-    )
+    net = network or bench.network
+    return Stretch(name, vertex.address, vertex.steps, begin, course, net, vault, wanted, grid, place=vertex.place)
 
 
 @dataclass
@@ -92,7 +93,14 @@ class Round:
         """Kept share of the units in scope that this round asks for."""
         if self.branch.share is not None:
             return self.branch.share
+        if self.learned_share:
+            return 1 - exact(self.found.receipt().asked)
         return share_after(self._decided, self.number, self.bench.recipe.rounds)
+
+    @property
+    def learned_share(self) -> bool:
+        """Whether how much is kept is learned too."""
+        return bool(self.bench.recipe.mask["sparsity"] == "learned")
 
     @cached_property
     def _decided(self) -> Decimal:
@@ -190,13 +198,50 @@ class Round:
         return self.prepared.end().tensors if self.prepared else self._source_state()
 
     @cached_property
+    def learning(self) -> Stretch | None:
+        """The stretch in which the criterion learns its scores."""
+        if self.branch.learn is None:
+            return None
+        criterion, place = self.rule.criterion, "mask.criterion"
+        entry = criterion.entry(axes.CRITERIA)
+
+        def begin() -> Tensors:
+            state = _model_only(self._mask_state())
+            load_model(self.bench.model, state)
+            if entry.facts["begin"] is None:
+                return state
+            entry.facts["begin"](self._learning(place), **criterion.options)
+            return model_tensors(self.bench.model)
+
+        def course() -> Course:
+            phase: Phase = entry.make(self._learning(place), **criterion.options)
+            optimizer = self.bench.optimizer(phase.optimizer, phase.learned.values())
+            feed = self.bench.feed(place, self.number)
+            return Course(optimizer, feed, 0, phase.rate, phase.hooks(), phase.learned)
+
+        network = replace(self.bench.network, loss=self.rule.loss())
+        label = self._label(criterion.name)
+        return _stretch(self.bench, self.vault, label, self.branch.learn, (begin, course), network=network)
+
+    def _learning(self, place: str) -> Learning:
+        share = None if self.learned_share else self.share
+        before = self.before.masks if self.before else None
+        shown = evidence(self.bench, self.number)
+        sets, candidates, select = selection(self.bench.model, self.rule, share, before, shown)
+        words, epoch = (place, self.number), self.bench.timeline.epoch
+        return Learning(self.bench.network, sets, candidates, select, share, self.bench.recipe.seed, words, epoch)
+
+    @cached_property
     def found(self) -> MaskSet:
         """f1: the mask that is found on w(k1)."""
-        share = self.share
+        share = None if self.learned_share else self.share
+        shown = evidence(self.bench, self.number)
+        if self.learning is not None:
+            shown = replace(shown, learned=learned_scores(self.learning.end().tensors))
         load_model(self.bench.model, self._mask_state())
         previous = (self.before.masks, self.before.share) if self.before else None
         self.vault.steps.trained += self._scoring_steps
-        return find_mask(self.bench.model, self.rule, share, previous, evidence(self.bench, self.number))
+        return find_mask(self.bench.model, self.rule, share, previous, shown)
 
     @property
     def _scoring_steps(self) -> int:
@@ -207,7 +252,9 @@ class Round:
     # --- f2 -----------------------------------------------------------------------------------------------------
 
     def _weights(self) -> Tensors:
-        """w(k2)."""
+        """w(k2), or the network that the mask was learned on where nothing is rewound."""
+        if self.branch.goes_on and self.learning is not None:
+            return _model_only(self.learning.end().tensors)
         at = self.bench.recipe.weights["at"]
         if at == "prepared" and self.prepared is not None:
             return self.prepared.end().tensors
@@ -340,8 +387,7 @@ class Round:
         """Steps that this round asks for, whoever trained them."""
         _ = self._transformed
         steps = self._scoring_steps + self.retraining.length + (self.controlled.length if self.controlled else 0)
-        if self.prepared is not None:
-            steps += self.prepared.known_length()
+        steps += sum(stretch.known_length() for stretch in (self.prepared, self.learning) if stretch is not None)
         return steps + sum(stretch.known_length() for stretch in self._phases)
 
 
