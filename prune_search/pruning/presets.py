@@ -16,6 +16,7 @@ GREG = "Wang et al. 2021, Neural Pruning via Growing Regularization, 2012.09243"
 LIU = "Liu et al. 2019, Rethinking the Value of Network Pruning, 1810.05270"
 EDGE = "Ramanujan et al. 2020, What's Hidden in a Randomly Weighted Neural Network?, 1911.13299"
 ZHOU = "Zhou, Lan, Liu & Yosinski 2019, Deconstructing Lottery Tickets, 1905.01067"
+OBS = "Hassibi & Stork 1992, Second Order Derivatives for Network Pruning: Optimal Brain Surgeon"
 
 Blocks = dict[str, Any]
 
@@ -283,6 +284,20 @@ def gumbel_mask() -> Blocks:
     return _hidden(criterion, retrain, sparsity=0.95, scope="global")
 
 
+@PRESETS.register(
+    "sbp-sr",
+    summary="snip on a stable residual network at the edge of chaos, what stays rescaled to it",
+    source="Hayou, Ton, Doucet & Teh 2021, Robust Pruning at Initialization, 2002.08797",
+)
+def sbp_sr() -> Blocks:
+    """Residual branches over the root of their number, and the rescaling trick."""
+    blocks = _at_initialization({"criterion": "snip", "sparsity": 0.99})
+    blocks["task"] = {"model": {"name": "resnet-20", "residual_scale": "inverse-sqrt-depth"}}
+    blocks["train"] = {"init": {"name": "edge-of-chaos", "sigma_b": 0.0}}
+    blocks["weights"]["transform"] = ["edge-of-chaos-rescale"]
+    return blocks
+
+
 @PRESETS.register("scratch-e", summary="the pruned architecture, newly drawn, trained for the same epochs", source=LIU)
 def scratch_e() -> Blocks:
     """Does the inherited weight matter, or only the architecture?"""
@@ -290,6 +305,18 @@ def scratch_e() -> Blocks:
         "mask": _filters(),
         "weights": {"at": "0it", "transform": ["reinit"]},
         "retrain": {"until": "end"},
+    }
+
+
+@PRESETS.register("obs", summary="optimal brain surgeon: what stays makes up for what goes", source=OBS)
+def obs() -> Blocks:
+    """Blocks of the empirical Fisher matrix choose and compensate."""
+    criterion = {"name": "obs", "block": 256, "damping": 1.0e-4}
+    mask = {"at": "end", "criterion": criterion, "score": {"batches": 16}, "sparsity": 0.5, "scope": "uniform"}
+    return {
+        "mask": mask,
+        "weights": {"at": "end", "transform": ["obs-compensation"]},
+        "retrain": {"steps": "1ep", "clock": {"hold": "final"}},
     }
 
 
