@@ -298,6 +298,30 @@ def sbp_sr() -> Blocks:
     return blocks
 
 
+@PRESETS.register(
+    "early-bird",
+    summary="channels by the scales of batch norms, pruned as soon as the mask has become stable",
+    source="You et al. 2020, Drawing Early-Bird Tickets, 1909.11957",
+)
+def early_bird() -> Blocks:
+    """k2 = k1, wherever that is found."""
+    at = {"stable": "mask-distance", "below": 0.1, "window": "5ep", "latest": "50%"}
+    mask = {"at": at, "criterion": "batchnorm-scale", "sparsity": 0.5, "scope": "global", "granularity": "channel"}
+    return {"mask": mask, "weights": {"at": "mask"}, "retrain": {"until": "end", "clock": "mask"}}
+
+
+@PRESETS.register(
+    "scratch-b", summary="the pruned architecture, newly drawn, trained for the same operations", source=LIU
+)
+def scratch_b() -> Blocks:
+    """As scratch-e, but as long as the dense network's operations last, at most twice the steps."""
+    return {
+        "mask": _filters(),
+        "weights": {"at": "0it", "transform": ["reinit"]},
+        "retrain": {"steps": {"same_flops_as": "train", "at_most": 2.0}, "clock": "0it", "stretch": True},
+    }
+
+
 @PRESETS.register("scratch-e", summary="the pruned architecture, newly drawn, trained for the same epochs", source=LIU)
 def scratch_e() -> Blocks:
     """Does the inherited weight matter, or only the architecture?"""

@@ -99,7 +99,7 @@ SCOPES = Axis(
     },
 )
 CONTROLS = Axis("control", "mask.control", ("prune_search.pruning.controls",), {"with_dynamics": True})
-STABILITIES = Axis("stability", "mask.at.stable")
+STABILITIES = Axis("stability", "mask.at.stable", ("prune_search.pruning.stabilities",))
 TRANSFORMS = Axis(
     "transform",
     "weights.transform",

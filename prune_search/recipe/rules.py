@@ -187,11 +187,31 @@ def _places(blocks: Blocks) -> Iterator[Problem]:
             yield _no("retrain.steps", "is required with a schedule of its own; until counts on train's clock")
         elif held:
             yield _no("retrain.steps", "is required while the rate is held; until counts on train's clock")
-    if isinstance(retrain.get("steps"), Mapping):
-        # Like a name that is not registered: no draw can cure it.
-        yield Problem("retrain.steps", "same_flops_as is part of schema 1, but this version does not know it yet")
-    if retrain["stretch"]:
-        yield Problem("retrain.stretch", "true is part of schema 1, but this version does not know it yet")
+    on_clock = clock is not None and not held
+    if isinstance(retrain.get("steps"), Mapping) and on_clock and not retrain["stretch"]:
+        yield _no(
+            "retrain.stretch", "must be true with same_flops_as on train's clock, which can end before the steps do"
+        )
+    if retrain["stretch"] and not on_clock:
+        what = "a schedule of its own, which has its own steps" if clock is None else "a rate that is held"
+        yield _no("retrain.stretch", f"does not go with {what}")
+
+
+def _stable(blocks: Blocks) -> Iterator[Problem]:
+    """A place that is found by looking at masks on the way."""
+    mask = blocks["mask"]
+    if not isinstance(mask["at"], Mapping):
+        return
+    criterion, scope = entry_of(axes.CRITERIA, mask["criterion"]), entry_of(axes.SCOPES, mask["scope"])
+    if "prepare" in mask:
+        yield _no("mask.prepare", "does not go with mask.at: {stable: …}, which looks at masks before it")
+    options = {key: value for key, value in _options(mask["criterion"]).items() if key != "name"}
+    if criterion.facts["trains"] or criterion.facts["steps"](mask["score"], **options):
+        yield _no("mask.criterion", f"{criterion.name} trains, too long for a look at the mask every epoch")
+    if criterion.facts["keeps_all"]:
+        yield _no("mask.criterion", f"{criterion.name} keeps everything: there is no mask to become stable")
+    if scope.facts["decides"]:
+        yield _no("mask.scope", f"{scope.name} decides the sparsity once, which is not known yet")
 
 
 def _dynamics(blocks: Blocks) -> Iterator[Problem]:
@@ -253,6 +273,7 @@ RULES: tuple[Callable[[Blocks], Iterator[Problem]], ...] = (
     _learned,
     _granularity,
     _places,
+    _stable,
     _dynamics,
     _redraw,
     _optimizers,

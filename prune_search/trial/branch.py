@@ -30,12 +30,14 @@ class Vertex:
         address: sha256 of everything that its states depend on.
         steps: its length in iterations, at most (a hook can end it earlier).
         needed: how far this recipe asks for it, in iterations.
+        at_most: whether that is the most that it can ask for: how far shows on the way.
     """
 
     place: str
     address: str
     steps: int
     needed: int
+    at_most: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ def branch_of(recipe: Recipe, timeline: Timeline, root: str) -> Branch:
     """
     given = "from" in recipe.train
     # With train.from the given weights are w(K): a stretch of no steps.
-    train = Vertex(TRAIN, root, 0 if given else timeline.total, 0 if given else timeline.trained)
+    steps, needed = (0, 0) if given else (timeline.total, timeline.trained)
+    train = Vertex(TRAIN, root, steps, needed, isinstance(recipe.mask["at"], Mapping))
     rounds: list[RoundBranch] = []
     for number in range(1, recipe.rounds + 1):
         rounds.append(_Grower(recipe, timeline, train, rounds[-1] if rounds else None, number).round())
@@ -248,7 +251,9 @@ class _Grower:
         parts["control"] = mask.get("control") if self.last and not self.moves else None
         prepared = prepare.address if prepare else None
         previous = self.before.mask if self.before else None
-        source = {"kind": "mask", "source": self.source.address, "at": self.k1, "prepared": prepared}
+        at = self.recipe.mask["at"]
+        found = at if isinstance(at, Mapping) else self.k1
+        source = {"kind": "mask", "source": self.source.address, "at": found, "prepared": prepared}
         return digest_of({**source, "mask": parts, "share": _asked(share), "previous": previous})
 
     def _adjustments(
@@ -256,7 +261,9 @@ class _Grower:
     ) -> tuple[str, tuple[Adjustment, ...]]:
         """The address of f2(w(k2), m), and what leads there; `before` is where the mask was prepared or learned."""
         at = self.recipe.weights["at"]
-        place = self.source.address if at == "end" else f"{self.train.address}@{self.timeline.k2}"
+        wherever = at == "mask" and isinstance(self.recipe.mask["at"], Mapping)
+        k2 = "mask" if wherever else self.timeline.k2
+        place = self.source.address if at == "end" else f"{self.train.address}@{k2}"
         penalty = Decimal(0)
         if (at == "prepared" or goes_on) and before is not None:
             place = before.address
@@ -282,8 +289,10 @@ class _Grower:
             parts["share"] = _asked(share)
         # The clock's schedule is in the root's address; places on it are resolved.
         parts.update(steps=line.retrain_steps, clock=line.clock if line.clock is not None else parts.get("clock"))
+        if line.open:
+            parts.update(clock=parts["clock"] if retrain.get("clock") != "mask" else "mask", lasts=retrain.get("steps"))
         whole = digest_of({"kind": "retrain", "from": address, "retrain": parts, "first": self.train.address})
-        return Vertex(f"{name}.{self.number}", whole, line.retrain_steps, line.retrain_steps)
+        return Vertex(f"{name}.{self.number}", whole, line.retrain_steps, line.least_steps)
 
 
 def _asked(share: Decimal | None) -> str:
