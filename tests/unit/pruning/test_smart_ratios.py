@@ -31,7 +31,7 @@ def kept(shapes: Shapes, sparsity: str, **options: Any) -> list[float]:
 @pytest.mark.parametrize("decay", ["plain", "steep"])
 def test_densities_have_the_paper_s_ratios_and_linear_layers_three_tenths(decay: str) -> None:
     found = kept(CONV, "0.98", decay=decay)
-    raw = [(6 - i) ** 2 + 6 - i for i in range(5)]
+    raw: list[float] = [(6 - i) ** 2 + 6 - i for i in range(5)]
     if decay == "steep":
         raw = [value / (i + 1) ** 2 for i, value in enumerate(raw)]
     sizes = [math.prod(shape) for shape in CONV[:5]]
