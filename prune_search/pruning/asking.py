@@ -187,11 +187,14 @@ def _placed(batches: Iterable[tuple[Any, Any]], device: Any) -> Sequence[tuple[A
 
 
 def needs_batches(criterion: Named, evidence: Evidence) -> None:
-    """Refuse a criterion that needs data where there are none.
+    """Refuse a criterion that needs data where there are none, or that trains, which takes a recipe.
 
     Raises:
         UserError: so it is.
     """
+    if criterion.entry(axes.CRITERIA).facts["trains"]:
+        text = f"{criterion.name} trains its scores, for which a loop is needed: run it in a recipe (prune_search.run)"
+        raise UserError([Problem("criterion", text)])
     if criterion.entry(axes.CRITERIA).facts["needs_data"] and not evidence.batches(1):
         raise UserError([Problem("batches", f"criterion {criterion.name} needs some: [(inputs, labels), …]")])
 

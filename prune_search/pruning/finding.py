@@ -16,6 +16,7 @@ from prune_search.pruning.counts import PRECISION, keep_count
 from prune_search.pruning.groups import unit_scores
 from prune_search.pruning.masks import MaskSet, Pool, UnclearError, UnitMasks, by_row, select
 from prune_search.pruning.measuring import Measuring, layer_costs, shared_costs
+from prune_search.pruning.reductions import reduction
 from prune_search.pruning.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.scoring import ERROR, Batches, Scores, Scoring
 from prune_search.pruning.selecting import choose, excluded, in_runs, normalized, scope_pools, weight_named
@@ -98,6 +99,7 @@ class Evidence:
         seed: of the trial.
         round_number: r, from 1.
         example: an input of the network, [1, …], whose shape is looked at; None: that of the batches.
+        learned: the units' scores by set, where the criterion has learned them.
     """
 
     batches: Callable[[int], Batches]
@@ -105,6 +107,7 @@ class Evidence:
     seed: int
     round_number: int
     example: Callable[[], Tensor] | None = None
+    learned: Mapping[str, Tensor] | None = None
 
     def shown(self) -> Tensor | None:
         """An input, where there is one."""
@@ -115,14 +118,19 @@ class Evidence:
 
 
 def find_mask(
-    model: nn.Module, rule: MaskRule, share: Decimal, previous: tuple[MaskSet, Decimal] | None, evidence: Evidence
+    model: nn.Module,
+    rule: MaskRule,
+    share: Decimal | None,
+    previous: tuple[MaskSet, Decimal] | None,
+    evidence: Evidence,
 ) -> MaskSet:
     """The mask on the weights that `model` has.
 
     Args:
         model: the network at w(k1); it is left as it was.
         rule: what is scored, and how it is selected.
-        share: kept share of the units in scope after this round, 0 to 1.
+        share: kept share of the units in scope after this round, 0 to 1; None: the units whose learned score is
+            above 0 are kept.
         previous: the mask of the round before and its kept share; only what it kept can be kept.
         evidence: the data, and the draw.
 
@@ -136,9 +144,34 @@ def find_mask(
     finder = _Finder(model, rule, evidence, previous[0] if previous else None)
     if rule.criterion.entry(axes.CRITERIA).facts["keeps_all"]:
         return finder.as_masks(finder.candidates, Decimal(1))
-    chosen = finder.search(share, previous[1] if previous else Decimal(1))
+    before = previous[1] if previous else Decimal(1)
+    chosen = finder.above_zero() if share is None else finder.search(share, before)
     kept = rule.control.entry(axes.CONTROLS).make(chosen, **rule.control.options) if rule.control else chosen.kept
     return finder.as_masks(kept, share)
+
+
+def selection(
+    model: nn.Module, rule: MaskRule, share: Decimal | None, previous: MaskSet | None, evidence: Evidence
+) -> tuple[list[UnitSet], UnitMasks, Callable[[Mapping[str, Tensor]], UnitMasks]]:
+    """The units, which of them may be kept, and how scores of them select: for whoever scores them again and again.
+
+    Args:
+        model: the network.
+        rule: its scope is one that measures nothing.
+        share: kept share of the units in scope; None: those above 0 are kept.
+        previous: the mask of the round before.
+        evidence: tells the output layer and the coupled channels.
+    """
+    finder = _Finder(model, rule, evidence, previous)
+    candidates = finder.candidates
+    if share is None:
+        return finder.sets, candidates, lambda scores: {n: (scores[n].cpu() > 0) & c for n, c in candidates.items()}
+
+    def nothing() -> Measuring:
+        raise UserError([Problem("mask.scope", f"{rule.scope.name} measures, and does not go with a learned mask")])
+
+    pools = finder.pools(share, candidates, nothing)
+    return finder.sets, candidates, lambda scores: choose(scores, candidates, pools)
 
 
 def next_mask(model: nn.Module, rule: MaskRule, share: Decimal, previous: MaskSet, evidence: Evidence) -> MaskSet:
@@ -282,6 +315,14 @@ class _Finder:
         runs = {one.name: one.run for one in self.sets}
         return Chosen(current, self.candidates, dropped_at, last, self.evidence.seed, runs)
 
+    def above_zero(self) -> Chosen:
+        """The units whose learned score is above 0."""
+        scores = self.score({}, 1)
+        kept = {name: (scores[name] > 0) & mask for name, mask in self.candidates.items()}
+        order = {name: mask.reshape(-1).int() + 1 for name, mask in kept.items()}
+        runs = {one.name: one.run for one in self.sets}
+        return Chosen(kept, self.candidates, order, dict(scores), self.evidence.seed, runs)
+
     def decided(self) -> int:
         """How many units a scope keeps that decides it itself."""
         with left_as_it_was(self.model, self.rule.score["mode"]):
@@ -324,6 +365,9 @@ class _Finder:
 
     def score(self, dense: Scores, iteration: int, rough: bool = False) -> Scores:
         """Per set, the units' scores, on the CPU."""
+        if self.evidence.learned is not None:
+            reduce = reduction(self.rule.criterion)
+            return {one.name: reduce(self.evidence.learned[one.name].reshape(-1, 1)).cpu() for one in self.sets}
         found = self.weight_scores(dense, iteration, rough)
         return {
             one.name: unit_scores(one, found, self.rule.criterion, self.rule.granularity).cpu() for one in self.sets
@@ -400,10 +444,12 @@ class _Finder:
     def shapes(self) -> dict[str, torch.Size]:
         return {name: parameter.shape for name, parameter in self.parameters.items()}
 
-    def as_masks(self, kept: UnitMasks, share: Decimal) -> MaskSet:
-        """The mask in weights, with what was asked."""
+    def as_masks(self, kept: UnitMasks, share: Decimal | None) -> MaskSet:
+        """The mask in weights, with what was asked (of a learned share: what was reached)."""
         total = sum(one.size for one in self.sets)
         whole = as_mask_set(self.sets, kept, self.weights, self.shapes)
+        if share is None:
+            return whole
         return replace(whole, asked=(keep_count(total, share, self.rule.rounding), float(1 - share)))
 
 

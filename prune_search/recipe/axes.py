@@ -31,6 +31,9 @@ CRITERIA = Axis(
     # keeps_all: the mask keeps everything; the sparsity is for the dynamics. oracle: an independent slow definition.
     # steps: from the score block and the options to the updates that its scoring trains, to be counted.
     # granularities: those it goes with, or None for all. sparsity: the forms of sparsity that it takes.
+    # trains: it learns the scores of units in steps of its own (made from a `setting.Learning` to a `setting.Phase`).
+    # length: from (epoch, **options) to those steps. of_share: from the options to whether the asked share plays a part
+    # in them. begin: from (learning, **options): what it does to the weights before, or None.
     {
         "kind": "static",
         "reduce": "sum-abs",
@@ -41,6 +44,9 @@ CRITERIA = Axis(
         "needs_data": False,
         "needs_batchnorm": False,
         "trains": False,
+        "length": None,
+        "of_share": lambda **options: False,
+        "begin": None,
         "steps": lambda score, **options: 0,
         "granularities": None,
         "sparsity": ("final", "per_round"),
@@ -93,7 +99,7 @@ SCOPES = Axis(
     },
 )
 CONTROLS = Axis("control", "mask.control", ("prune_search.pruning.controls",), {"with_dynamics": True})
-STABILITIES = Axis("stability", "mask.at.stable")
+STABILITIES = Axis("stability", "mask.at.stable", ("prune_search.pruning.stabilities",))
 TRANSFORMS = Axis(
     "transform",
     "weights.transform",

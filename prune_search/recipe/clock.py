@@ -6,6 +6,7 @@ its place; one whose rate is held, or that has a schedule of its own, takes the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,6 +37,7 @@ class Timeline:
         order_from: the clock's step from which the retraining takes its data order.
         rate: the retraining's learning rate at its own step t.
         clock: the retraining's place on the clock, or None where its rate is held or it has a schedule of its own.
+        least_steps: iterations that the retraining takes at least; `retrain_steps` where that is known beforehand.
     """
 
     epoch: int
@@ -47,6 +49,12 @@ class Timeline:
     order_from: int
     rate: Rate
     clock: int | None
+    least_steps: int
+
+    @property
+    def open(self) -> bool:
+        """Whether the retraining is only known when the mask is: `retrain_steps` is the most that it can take."""
+        return self.least_steps < self.retrain_steps
 
 
 def rate_of(schedule: Named, base: float, total: int, epoch: int, path: str = "schedule") -> Rate:
@@ -90,11 +98,19 @@ def resolve(recipe: Recipe, epoch: int) -> Timeline:
     if total > MOST_ITERATIONS:
         text = f"is {total} iterations; at most {MOST_ITERATIONS} are allowed"
         problems.append(Problem("train.steps", text, form=False))
-    k1 = _place("mask.at", recipe.mask["at"], total, epoch, problems)
+    at = recipe.mask["at"]
+    stable = isinstance(at, Mapping)
+    # A place that is found while the network is trained counts as the latest that it can be.
+    k1 = _place("mask.at.latest" if stable else "mask.at", at["latest"] if stable else at, total, epoch, problems)
     k2 = _k2(recipe, k1, total, epoch, problems)
     trained = max(k1, k2 if k2 is not None else (total if recipe.weights["at"] == "end" else k1))
     start = _Start(recipe, epoch, total, k1, problems)
     steps = start.steps() if recipe.retrain is not None else 0
+    least = steps
+    if stable and not problems and (recipe.retrain or {}).get("clock") == "mask":
+        steps = replace(start, k1=0).steps()
+    if recipe.retrain is not None and isinstance(recipe.retrain.get("steps"), Mapping):
+        least = min(steps, total)
     if recipe.retrain is not None and "dynamics" in recipe.retrain:
         problems += _dynamics(Named.of(axes.DYNAMICS, recipe.retrain["dynamics"]), steps, epoch)
     rate: Rate = _at_rest
@@ -106,9 +122,38 @@ def resolve(recipe: Recipe, epoch: int) -> Timeline:
     if problems:
         raise UserError(problems)
     if recipe.retrain is not None:
-        _check_rate(recipe, rate, steps, total, epoch)
+        _check_rate(recipe, rate, least if stable else steps, total, epoch)
     order_from = total if start.clock is None else start.clock
-    return Timeline(epoch, total, k1, k2, trained, steps, order_from, rate, start.clock)
+    return Timeline(epoch, total, k1, k2, trained, steps, order_from, rate, start.clock, least)
+
+
+@dataclass(frozen=True)
+class Lasting:
+    """A retraining whose mask is known.
+
+    Attributes:
+        steps: iterations.
+        rate: learning rate by its own step.
+        order_from: the clock's step from which it takes its data order.
+    """
+
+    steps: int
+    rate: Rate
+    order_from: int
+
+
+def lasting(recipe: Recipe, line: Timeline, k1: int, relief: float) -> Lasting:
+    """The retraining of a recipe, once it is known where and which mask was found.
+
+    Args:
+        recipe: with a retraining.
+        line: its timeline.
+        k1: where the mask was found on trajectory 1.
+        relief: operations of the dense network over those of the pruned one, at least 1.
+    """
+    start = _Start(recipe, line.epoch, line.total, k1, [], relief)
+    steps = min(start.steps(), line.retrain_steps)
+    return Lasting(steps, start.rate(steps), line.total if start.clock is None else start.clock)
 
 
 def _dynamics(dynamics: Named, steps: int, epoch: int) -> list[Problem]:
@@ -150,6 +195,7 @@ class _Start:
     total: int
     k1: int
     problems: list[Problem]
+    relief: float = math.inf
 
     @property
     def written(self) -> Any:
@@ -167,10 +213,10 @@ class _Start:
 
     def steps(self) -> int:
         retrain = self.recipe.retrain or {}
-        written = self.written
+        placed = self.written
         # A clock that follows the weights is wrong where they are, which is said there.
-        if isinstance(written, str) and written not in ("mask", self.recipe.weights["at"]):
-            _place("retrain.clock", written, self.total, self.epoch, self.problems)
+        if isinstance(placed, str) and placed not in ("mask", self.recipe.weights["at"]):
+            _place("retrain.clock", placed, self.total, self.epoch, self.problems)
         clock = self.clock
         if "until" in retrain:
             until = _place("retrain.until", retrain["until"], self.total, self.epoch, self.problems)
@@ -178,8 +224,12 @@ class _Start:
                 text = f"{retrain['until']} lies before the retraining's clock ({clock}it of {self.total}it)"
                 self.problems.append(Problem("retrain.until", text, form=False))
             return max(until - (clock or 0), 0)
-        steps = Step.parse(retrain["steps"]).resolve(self.total, self.epoch)
-        if clock is not None and clock + steps > self.total:
+        written = retrain["steps"]
+        if isinstance(written, Mapping):
+            steps = int(min(self.relief, written["at_most"]) * self.total + 0.5)
+        else:
+            steps = Step.parse(written).resolve(self.total, self.epoch)
+        if clock is not None and clock + steps > self.total and not retrain["stretch"]:
             text = f"{retrain['steps']} from the clock's {clock}it goes past its end ({self.total}it)"
             self.problems.append(Problem("retrain.steps", text, form=False))
         if steps > MOST_ITERATIONS:
@@ -201,6 +251,10 @@ class _Start:
             rate = on_clock(max(self.total - 1, 0)) if held == "final" else float(held)
             return lambda step: rate
         clock = self.clock or 0
+        if retrain and retrain["stretch"] and steps > 0:
+            # The rest of the clock is passed through in so many steps.
+            left = self.total - clock
+            return lambda step: on_clock(clock + step * left // steps)
         return lambda step: on_clock(clock + step)
 
 

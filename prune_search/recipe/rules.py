@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from prune_search.recipe import axes
-from prune_search.recipe.fields import BAD, UnreadableError
+from prune_search.recipe.fields import BAD, UnreadableError, Value
 from prune_search.recipe.problems import Problem, shown
 from prune_search.recipe.registry import Axis, Entry
 
@@ -122,6 +122,29 @@ def _criterion(blocks: Blocks) -> Iterator[Problem]:
             yield _no("mask.sparsity", f"{form!r} goes with neither criterion {criterion.name} nor scope {scope.name}")
 
 
+def _learned(blocks: Blocks) -> Iterator[Problem]:
+    """What a criterion that trains its scores goes with, and who learns how much is kept."""
+    mask = blocks["mask"]
+    criterion, scope = entry_of(axes.CRITERIA, mask["criterion"]), entry_of(axes.SCOPES, mask["scope"])
+    learned, only = mask["sparsity"] == "learned", scope.facts["sparsity"] == ("learned",)
+    if only and not learned:
+        yield _no("mask.sparsity", f"must be learned with scope {scope.name} (got {shown(mask['sparsity'])})")
+    if learned and only and "learned" not in criterion.facts["sparsity"]:
+        yield _no("mask.sparsity", f"'learned' goes with a criterion that learns it (got {criterion.name!r})")
+    if learned and not only and not scope.facts["even"]:
+        yield _no("mask.scope", f"must be learned or global with sparsity: learned (got {scope.name!r})")
+    if not criterion.facts["trains"]:
+        return
+    score = mask["score"]
+    if score["iterations"] > 1:
+        text = f"must be 1 with criterion {criterion.name}, which trains (got {score['iterations']})"
+        yield _no("mask.score.iterations", text)
+    if score["mode"] != "train":
+        yield _no("mask.score.mode", f"must be train with criterion {criterion.name}, which trains (got 'eval')")
+    if scope.facts["measured"] or scope.facts["decides"]:
+        yield _no("mask.scope", f"{scope.name} measures scores that criterion {criterion.name} has yet to learn")
+
+
 def _granularity(blocks: Blocks) -> Iterator[Problem]:
     mask = blocks["mask"]
     granularity = entry_of(axes.GRANULARITIES, mask["granularity"]).name
@@ -164,11 +187,31 @@ def _places(blocks: Blocks) -> Iterator[Problem]:
             yield _no("retrain.steps", "is required with a schedule of its own; until counts on train's clock")
         elif held:
             yield _no("retrain.steps", "is required while the rate is held; until counts on train's clock")
-    if isinstance(retrain.get("steps"), Mapping):
-        # Like a name that is not registered: no draw can cure it.
-        yield Problem("retrain.steps", "same_flops_as is part of schema 1, but this version does not know it yet")
-    if retrain["stretch"]:
-        yield Problem("retrain.stretch", "true is part of schema 1, but this version does not know it yet")
+    on_clock = clock is not None and not held
+    if isinstance(retrain.get("steps"), Mapping) and on_clock and not retrain["stretch"]:
+        yield _no(
+            "retrain.stretch", "must be true with same_flops_as on train's clock, which can end before the steps do"
+        )
+    if retrain["stretch"] and not on_clock:
+        what = "a schedule of its own, which has its own steps" if clock is None else "a rate that is held"
+        yield _no("retrain.stretch", f"does not go with {what}")
+
+
+def _stable(blocks: Blocks) -> Iterator[Problem]:
+    """A place that is found by looking at masks on the way."""
+    mask = blocks["mask"]
+    if not isinstance(mask["at"], Mapping):
+        return
+    criterion, scope = entry_of(axes.CRITERIA, mask["criterion"]), entry_of(axes.SCOPES, mask["scope"])
+    if "prepare" in mask:
+        yield _no("mask.prepare", "does not go with mask.at: {stable: …}, which looks at masks before it")
+    options = {key: value for key, value in _options(mask["criterion"]).items() if key != "name"}
+    if criterion.facts["trains"] or criterion.facts["steps"](mask["score"], **options):
+        yield _no("mask.criterion", f"{criterion.name} trains, too long for a look at the mask every epoch")
+    if criterion.facts["keeps_all"]:
+        yield _no("mask.criterion", f"{criterion.name} keeps everything: there is no mask to become stable")
+    if scope.facts["decides"]:
+        yield _no("mask.scope", f"{scope.name} decides the sparsity once, which is not known yet")
 
 
 def _dynamics(blocks: Blocks) -> Iterator[Problem]:
@@ -177,6 +220,13 @@ def _dynamics(blocks: Blocks) -> Iterator[Problem]:
         return
     dynamics = entry_of(axes.DYNAMICS, retrain["dynamics"])
     criterion = entry_of(axes.CRITERIA, mask["criterion"])
+    for key, option in dynamics.options.items():
+        written = _options(retrain["dynamics"]).get(key)
+        if written is not None and isinstance(option.field, Value) and option.field.axis is axes.CRITERIA:
+            scored = entry_of(axes.CRITERIA, written)
+            if scored.facts["trains"]:
+                text = f"{scored.name} trains its scores, which a moving mask leaves no time for"
+                yield _no(f"retrain.dynamics.{key}", text)
     if (dynamics.facts["starts_from"] == "all") != bool(criterion.facts["keeps_all"]):
         must = "must be all" if dynamics.facts["starts_from"] == "all" else "must not keep everything"
         yield _no("mask.criterion", f"{must} with dynamics {dynamics.name} (got {criterion.name!r})")
@@ -209,6 +259,7 @@ def _optimizers(blocks: Blocks) -> Iterator[Problem]:
     places = [("train.optimizer", blocks["train"]["optimizer"])]
     phases = [(f"weights.transform.{index}", item) for index, item in enumerate(blocks["weights"]["transform"])]
     phases += [("retrain", blocks["retrain"]), ("mask.prepare", blocks["mask"].get("prepare"))]
+    phases.append(("mask.criterion", blocks["mask"]["criterion"]))
     places += [
         (f"{path}.optimizer", phase["optimizer"]) for path, phase in phases if "optimizer" in _options(phase or "")
     ]
@@ -224,8 +275,10 @@ RULES: tuple[Callable[[Blocks], Iterator[Problem]], ...] = (
     _rounds,
     _retrained,
     _criterion,
+    _learned,
     _granularity,
     _places,
+    _stable,
     _dynamics,
     _redraw,
     _optimizers,

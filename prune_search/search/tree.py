@@ -66,7 +66,8 @@ class Tree:
                     self._note(by_place[place].address, step)
         if trial.ended is not None and trial.ended.data["status"] == "completed":
             for vertex in by_place.values():
-                self._note(vertex.address, vertex.needed)
+                if not vertex.at_most:
+                    self._note(vertex.address, vertex.needed)
 
     def _note(self, address: str, step: int) -> None:
         self.done[address] = max(step, self.done.get(address, -1))

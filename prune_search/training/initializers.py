@@ -13,6 +13,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import INITS
+from prune_search.recipe.fields import Number, Word
+from prune_search.recipe.registry import Option
+from prune_search.training.edge_of_chaos import ACTIVATIONS, known_edge
 from prune_search.training.randomness import derive, generator
 
 if TYPE_CHECKING:
@@ -69,6 +72,65 @@ def kaiming_uniform(model: nn.Module, seed: int, stream: str = "init") -> None:
         return (torch.rand(parameter.shape, generator=source) * 2.0 - 1.0) * bound
 
     _initialize(model, seed, stream, weight=lambda w, g: draw(w, w, g), bias=draw)
+
+
+@INITS.register(
+    "signed-constant",
+    summary="a random sign times sqrt(2 / (density · fan-in)), biases 0",
+    source="Ramanujan et al. 2020, 1911.13299, section 4.2 (signed Kaiming constant; with a density: scaled fan)",
+    options={"density": Option(Number(0.0, 1.0, above=True), 1.0, "share of the fan-in that a mask will keep")},
+)
+def signed_constant(model: nn.Module, seed: int, stream: str = "init", *, density: float = 1.0) -> None:
+    """Weights of `model` are ±sqrt(2 / (density * fan_in)), in place; else as `kaiming`, with whose signs they agree.
+
+    Args:
+        model: the network, on any device.
+        seed: the trial's seed.
+        stream: what it is drawn for.
+        density: above 0, at most 1.
+    """
+
+    def draw(weight: Tensor, source: torch.Generator) -> Tensor:
+        signs = torch.where(torch.randn(weight.shape, generator=source) < 0, -1.0, 1.0)
+        return signs * math.sqrt(2.0 / (density * _fans(weight)[0]))
+
+    _initialize(model, seed, stream, weight=draw, bias=_zeros)
+
+
+@INITS.register(
+    "edge-of-chaos",
+    summary="normal weights and biases of the variances at which signals neither die out nor blow up with depth",
+    source="Schoenholz et al. 2017, 1611.01232; Hayou et al. 2019, 1902.06853; for pruning 2021, 2002.08797",
+    options={
+        "sigma_b": Option(Number(0.0, 100.0), 0.0, "standard deviation of the biases"),
+        "activation": Option(Word(tuple(ACTIVATIONS)), "relu", "of the network", later=True),
+        "multiplier": Option(
+            Number(0.0, 100.0, above=True), 1.0, "of the weights: below 1 ordered, above 1 chaotic", later=True
+        ),
+    },
+)
+def edge_of_chaos(
+    model: nn.Module, seed: int, stream: str = "init", *, sigma_b: float, activation: str, multiplier: float
+) -> None:
+    """Draw weights from N(0, (multiplier · σ_w)² / fan_in) and biases from N(0, σ_b²), in place; else as `kaiming`.
+
+    Args:
+        model: the network, on any device.
+        seed: the trial's seed.
+        stream: what it is drawn for.
+        sigma_b: of the biases, at least 0.
+        activation: its σ_w is solved for, see `edge_of_chaos`.
+        multiplier: above 0; 1 is the edge.
+
+    Raises:
+        UserError: the activation has no edge of chaos with these biases.
+    """
+    sigma_w = multiplier * known_edge(activation, sigma_b).sigma_w
+
+    def bias(weight: Tensor, parameter: Tensor, source: torch.Generator) -> Tensor:
+        return _normal(parameter, sigma_b, source)
+
+    _initialize(model, seed, stream, weight=lambda w, g: _normal(w, sigma_w / math.sqrt(_fans(w)[0]), g), bias=bias)
 
 
 @INITS.register("as-built", summary="what the model's own factory made", source="the model's own", draws=False)
@@ -129,6 +191,11 @@ def _fans(weight: Tensor) -> tuple[int, int]:
     """Fan-in and fan-out as torch counts them: from dimensions 1 and 0, for transposed convolutions too."""
     receptive = math.prod(weight.shape[2:])
     return max(weight.shape[1] * receptive, 1), max(weight.shape[0] * receptive, 1)
+
+
+def fan_in(weight: Tensor) -> int:
+    """Inputs of one output unit, as torch counts them."""
+    return _fans(weight)[0]
 
 
 def _normal(weight: Tensor, deviation: float, source: torch.Generator) -> Tensor:

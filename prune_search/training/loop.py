@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -136,6 +136,7 @@ class Course:
         first: the feed's number of the stretch's step 0.
         rate: learning rate by step of the stretch.
         hooks: called in this order.
+        further: parameters of the optimizer that are not the network's, by name; a hook stores their values.
     """
 
     optimizer: torch.optim.Optimizer
@@ -143,6 +144,7 @@ class Course:
     first: int
     rate: Callable[[int], float]
     hooks: Sequence[Hook] = ()
+    further: Mapping[str, nn.Parameter] = field(default_factory=dict)
 
     def finished(self, step: int) -> bool:
         """Whether a hook ends the stretch at a step that is reached."""

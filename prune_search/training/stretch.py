@@ -196,6 +196,7 @@ class Stretch:
         self._rests_on |= rests_on(state.meta)
         load_model(self.network.model, state.tensors)
         names = {parameter: name for name, parameter in self.network.model.named_parameters()}
+        names.update({parameter: name for name, parameter in course.further.items()})
         _load_course(course, names, state.tensors)
         # What is asked for lies before a state that is known: it is replayed. (A state that another run stores while
         # this one trains the same steps makes no replay of them.)

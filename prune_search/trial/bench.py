@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -116,11 +116,12 @@ class Bench:
             self._feeds[words] = Feed(self.data.train, self.recipe.train["batch"], self.recipe.seed, words, augment)
         return self._feeds[words]
 
-    def optimizer(self, named: Named) -> torch.optim.Optimizer:
-        """A fresh optimizer over the network's parameters, its buffers at zero."""
+    def optimizer(self, named: Named, parameters: Iterable[nn.Parameter] = ()) -> torch.optim.Optimizer:
+        """A fresh optimizer over some parameters (none given: the network's), its buffers at zero."""
         options = dict(named.options)
         rate = options.pop("lr")
-        made: torch.optim.Optimizer = named.entry(axes.OPTIMIZERS).make(list(self.model.parameters()), rate, **options)
+        trained = list(parameters) or list(self.model.parameters())
+        made: torch.optim.Optimizer = named.entry(axes.OPTIMIZERS).make(trained, rate, **options)
         return made
 
     def root(self) -> str:

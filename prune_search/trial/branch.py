@@ -25,17 +25,19 @@ class Vertex:
     """One stretch of training.
 
     Attributes:
-        place: where it stands on the branch: ``train``, ``prepare.R``, ``transform.R.INDEX``, ``retrain.R``,
-            ``control.R``, with R the round from 1.
+        place: where it stands on the branch: ``train``, ``prepare.R``, ``mask.R`` (a criterion that trains),
+            ``transform.R.INDEX``, ``retrain.R``, ``control.R``, with R the round from 1.
         address: sha256 of everything that its states depend on.
         steps: its length in iterations, at most (a hook can end it earlier).
         needed: how far this recipe asks for it, in iterations.
+        at_most: whether that is the most that it can ask for: how far shows on the way.
     """
 
     place: str
     address: str
     steps: int
     needed: int
+    at_most: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,26 +70,33 @@ class RoundBranch:
 
     Attributes:
         number: r, from 1.
-        share: kept share of the units in scope that the round asks for, 0 to 1; None where the scope decides it.
+        share: kept share of the units in scope that the round asks for, 0 to 1; None where the scope decides it or
+            it is learned.
         prepare: ``mask.prepare``, or None.
+        learn: the training of the criterion's scores, or None.
         mask: the address of the mask.
         adjustments: ``weights.transform``.
         retrain: the retraining; of no steps where there is none.
         control: with dynamics and a control, the training of the static mask.
+        goes_on: whether the weights are those of the network that the mask was learned on: nothing is rewound.
     """
 
     number: int
     share: Decimal | None
     prepare: Vertex | None
+    learn: Vertex | None
     mask: str
     adjustments: tuple[Adjustment, ...]
     retrain: Vertex
     control: Vertex | None
+    goes_on: bool = False
 
     def vertices(self) -> Iterator[Vertex]:
         """In the order in which they are trained."""
         if self.prepare is not None:
             yield self.prepare
+        if self.learn is not None:
+            yield self.learn
         yield from (item.vertex for item in self.adjustments if item.vertex is not None)
         yield self.retrain
         if self.control is not None:
@@ -122,7 +131,8 @@ def branch_of(recipe: Recipe, timeline: Timeline, root: str) -> Branch:
     """
     given = "from" in recipe.train
     # With train.from the given weights are w(K): a stretch of no steps.
-    train = Vertex(TRAIN, root, 0 if given else timeline.total, 0 if given else timeline.trained)
+    steps, needed = (0, 0) if given else (timeline.total, timeline.trained)
+    train = Vertex(TRAIN, root, steps, needed, isinstance(recipe.mask["at"], Mapping))
     rounds: list[RoundBranch] = []
     for number in range(1, recipe.rounds + 1):
         rounds.append(_Grower(recipe, timeline, train, rounds[-1] if rounds else None, number).round())
@@ -178,16 +188,19 @@ class _Grower:
 
     def round(self) -> RoundBranch:
         sparsity = self.recipe.mask["sparsity"]
-        share = None if "by" in sparsity else keep_share(sparsity, self.number, self.recipe.rounds)
+        told = sparsity != "learned" and "by" not in sparsity
+        share = keep_share(sparsity, self.number, self.recipe.rounds) if told else None
         prepare, penalty = self._prepare()
+        learn = self._learn(share, prepare)
         mask = self._mask(share, prepare)
-        weights, adjustments = self._adjustments(mask, prepare, penalty)
+        goes_on = learn if self.stays else None
+        weights, adjustments = self._adjustments(mask, goes_on or prepare, penalty, goes_on is not None)
         retrain = self._retrain("retrain", weights, share, self.moves)
         control = None
         if self.moves and self.last and "control" in self.recipe.mask:
             parts = {"kind": "control", "moved": retrain.address, "control": self.recipe.mask["control"]}
             control = self._retrain("control", digest_of(parts), share, False)
-        return RoundBranch(self.number, share, prepare, mask, adjustments, retrain, control)
+        return RoundBranch(self.number, share, prepare, learn, mask, adjustments, retrain, control, goes_on is not None)
 
     def _prepare(self) -> tuple[Vertex | None, Decimal]:
         if "prepare" not in self.recipe.mask:
@@ -201,6 +214,36 @@ class _Grower:
         steps = phase_length(named, self.timeline.epoch, penalty)
         return Vertex(place, address, steps, steps)
 
+    def _learn(self, share: Decimal | None, prepare: Vertex | None) -> Vertex | None:
+        """The training of the criterion's scores; of other shares and scopes the same, where they play no part."""
+        mask = self.recipe.mask
+        named = Named.of(axes.CRITERIA, mask["criterion"])
+        facts = named.entry(axes.CRITERIA).facts
+        if not facts["trains"]:
+            return None
+        parts: dict[str, Any] = {"criterion": named.written, "granularity": mask["granularity"]}
+        parts.update(loss=mask["score"]["loss"], exclude=Named.of(axes.SCOPES, mask["scope"]).options.get("exclude"))
+        if facts["of_share"](**named.options):
+            parts.update({key: mask[key] for key in ("scope", "rounding") if key in mask})
+            parts["share"] = mask["sparsity"] if share is None else str(share)
+        source = {"source": self.source.address, "at": self.k1, "prepared": prepare.address if prepare else None}
+        previous = self.before.mask if self.before else None
+        address = digest_of({"kind": "learn", **source, "mask": parts, "previous": previous})
+        steps = facts["length"](self.timeline.epoch, **named.options)
+        return Vertex(f"mask.{self.number}", address, steps, steps)
+
+    @property
+    def stays(self) -> bool:
+        """Whether the weights are taken where the mask is found, so that nothing is rewound."""
+        at, line = self.recipe.weights["at"], self.timeline
+        if at == "prepared":
+            return True
+        if "prepare" in self.recipe.mask:
+            return False
+        if at == "end":
+            return self.recipe.mask["at"] == "end" or self.k1 == self.source.steps
+        return self.before is None and line.k2 == line.k1
+
     def _mask(self, share: Decimal | None, prepare: Vertex | None) -> str:
         mask = self.recipe.mask
         parts: dict[str, Any] = {key: mask[key] for key in ("criterion", "score", "scope", "granularity")}
@@ -208,16 +251,23 @@ class _Grower:
         parts["control"] = mask.get("control") if self.last and not self.moves else None
         prepared = prepare.address if prepare else None
         previous = self.before.mask if self.before else None
-        source = {"kind": "mask", "source": self.source.address, "at": self.k1, "prepared": prepared}
+        at = self.recipe.mask["at"]
+        found = at if isinstance(at, Mapping) else self.k1
+        source = {"kind": "mask", "source": self.source.address, "at": found, "prepared": prepared}
         return digest_of({**source, "mask": parts, "share": _asked(share), "previous": previous})
 
-    def _adjustments(self, mask: str, prepare: Vertex | None, left: Decimal) -> tuple[str, tuple[Adjustment, ...]]:
-        """The address of f2(w(k2), m), and what leads there."""
+    def _adjustments(
+        self, mask: str, before: Vertex | None, left: Decimal, goes_on: bool
+    ) -> tuple[str, tuple[Adjustment, ...]]:
+        """The address of f2(w(k2), m), and what leads there; `before` is where the mask was prepared or learned."""
         at = self.recipe.weights["at"]
-        place = self.source.address if at == "end" else f"{self.train.address}@{self.timeline.k2}"
+        wherever = at == "mask" and isinstance(self.recipe.mask["at"], Mapping)
+        k2 = "mask" if wherever else self.timeline.k2
+        place = self.source.address if at == "end" else f"{self.train.address}@{k2}"
         penalty = Decimal(0)
-        if at == "prepared" and prepare is not None:
-            place, penalty = prepare.address, left
+        if (at == "prepared" or goes_on) and before is not None:
+            place = before.address
+            penalty = left if at == "prepared" else penalty
         address = digest_of({"kind": "weights", "mask": mask, "from": place})
         found: list[Adjustment] = []
         for index, named in enumerate(self.recipe.transforms):
@@ -239,8 +289,10 @@ class _Grower:
             parts["share"] = _asked(share)
         # The clock's schedule is in the root's address; places on it are resolved.
         parts.update(steps=line.retrain_steps, clock=line.clock if line.clock is not None else parts.get("clock"))
+        if line.open:
+            parts.update(clock=parts["clock"] if retrain.get("clock") != "mask" else "mask", lasts=retrain.get("steps"))
         whole = digest_of({"kind": "retrain", "from": address, "retrain": parts, "first": self.train.address})
-        return Vertex(f"{name}.{self.number}", whole, line.retrain_steps, line.retrain_steps)
+        return Vertex(f"{name}.{self.number}", whole, line.retrain_steps, line.least_steps)
 
 
 def _asked(share: Decimal | None) -> str:

@@ -7,27 +7,30 @@ a beginning share its stored states, and a round that is stored is not computed 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
-from typing import Any
 
 from torch import Tensor
 
-from prune_search.pruning.counts import share_after
+from prune_search.pruning.counts import exact, share_after
 from prune_search.pruning.finding import MaskRule, decided_share, find_mask, units_in, with_control
 from prune_search.pruning.keeper import MaskKeeper, masks_of
+from prune_search.pruning.learning import learned_scores
 from prune_search.pruning.masks import MaskSet
-from prune_search.pruning.setting import Moving, Phase, Setting
+from prune_search.pruning.setting import Phase, Setting
 from prune_search.recipe import axes
-from prune_search.recipe.clock import train_rate
+from prune_search.recipe.clock import Lasting, train_rate
 from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import prunable_weights
-from prune_search.training.loop import Course
+from prune_search.training.loop import Course, Network
 from prune_search.training.stretch import MODEL, Stretch, Vault, load_model, model_tensors
 from prune_search.trial.bench import Bench
 from prune_search.trial.branch import Adjustment, Branch, RoundBranch, Vertex, branch_of
 from prune_search.trial.evidence import evidence
+from prune_search.trial.learning import learning
+from prune_search.trial.retraining import retrain_course, retraining_of
+from prune_search.trial.stability import stable_place
 
 Tensors = Mapping[str, Tensor]
 
@@ -53,13 +56,13 @@ def _stretch(
     how: tuple[Callable[[], Tensors], Callable[[], Course]],
     asked: Collection[int] = (),
     grid: bool = False,
+    network: Network | None = None,
 ) -> Stretch:
     """A vertex as a stretch of this trial's network; `how` is where it begins and how it is trained."""
     begin, course = how
     wanted = tuple(sorted({*asked, vertex.needed}))
-    return Stretch(
-        name, vertex.address, vertex.steps, begin, course, bench.network, vault, wanted, grid, place=vertex.place
-    )
+    net = network or bench.network
+    return Stretch(name, vertex.address, vertex.steps, begin, course, net, vault, wanted, grid, place=vertex.place)
 
 
 @dataclass
@@ -92,7 +95,14 @@ class Round:
         """Kept share of the units in scope that this round asks for."""
         if self.branch.share is not None:
             return self.branch.share
+        if self.learned_share:
+            return 1 - exact(self.found.receipt().asked)
         return share_after(self._decided, self.number, self.bench.recipe.rounds)
+
+    @property
+    def learned_share(self) -> bool:
+        """Whether how much is kept is learned."""
+        return bool(self.bench.recipe.mask["sparsity"] == "learned")
 
     @cached_property
     def _decided(self) -> Decimal:
@@ -129,7 +139,22 @@ class Round:
     def _source_state(self) -> Tensors:
         if self.bench.recipe.mask["at"] == "end" or self.number > 1:
             return self.source.end().tensors
-        return self.source.at(self.bench.timeline.k1).tensors
+        return self.source.at(self.k1).tensors
+
+    @cached_property
+    def k1(self) -> int:
+        """Where the mask of round 1 is found on trajectory 1: a place, or where it was stable first."""
+        if not isinstance(self.bench.recipe.mask["at"], Mapping):
+            return self.bench.timeline.k1
+        return stable_place(self.bench, self.source, self.rule, self.share)
+
+    @cached_property
+    def lasting(self) -> Lasting:
+        """How the retraining goes, which may depend on the mask."""
+        line = self.bench.timeline
+        if not line.open:
+            return Lasting(line.retrain_steps, line.rate, line.order_from)
+        return retraining_of(self.bench, self.k1, self.found)
 
     # --- mask.prepare -------------------------------------------------------------------------------------------
 
@@ -190,13 +215,29 @@ class Round:
         return self.prepared.end().tensors if self.prepared else self._source_state()
 
     @cached_property
+    def learning(self) -> Stretch | None:
+        """The stretch in which the criterion learns its scores."""
+        if self.branch.learn is None:
+            return None
+
+        def asked() -> tuple[Decimal | None, MaskSet | None]:
+            return None if self.learned_share else self.share, self.before.masks if self.before else None
+
+        begin, course, network = learning(self.bench, self.rule, self.number, asked, self._mask_state)
+        label = self._label(self.rule.criterion.name)
+        return _stretch(self.bench, self.vault, label, self.branch.learn, (begin, course), network=network)
+
+    @cached_property
     def found(self) -> MaskSet:
         """f1: the mask that is found on w(k1)."""
-        share = self.share
+        share = None if self.learned_share else self.share
+        shown = evidence(self.bench, self.number)
+        if self.learning is not None:
+            shown = replace(shown, learned=learned_scores(self.learning.end().tensors))
         load_model(self.bench.model, self._mask_state())
         previous = (self.before.masks, self.before.share) if self.before else None
         self.vault.steps.trained += self._scoring_steps
-        return find_mask(self.bench.model, self.rule, share, previous, evidence(self.bench, self.number))
+        return find_mask(self.bench.model, self.rule, share, previous, shown)
 
     @property
     def _scoring_steps(self) -> int:
@@ -207,14 +248,16 @@ class Round:
     # --- f2 -----------------------------------------------------------------------------------------------------
 
     def _weights(self) -> Tensors:
-        """w(k2)."""
+        """w(k2), or the network that the mask was learned on where nothing is rewound."""
+        if self.branch.goes_on and self.learning is not None:
+            return _model_only(self.learning.end().tensors)
         at = self.bench.recipe.weights["at"]
         if at == "prepared" and self.prepared is not None:
             return self.prepared.end().tensors
         if at == "end":
             return self.source.end().tensors
         line = self.bench.timeline
-        return self.first.at(line.k1 if line.k2 is None else line.k2).tensors
+        return self.first.at(self.k1 if at == "mask" or line.k2 is None else line.k2).tensors
 
     @cached_property
     def _transformed(self) -> Callable[[], Tensors]:
@@ -282,23 +325,8 @@ class Round:
         return self._pruned(self._static_masks(moves))
 
     def _retrain_course(self, moves: bool) -> Course:
-        bench, line, retrain = self.bench, self.bench.timeline, self.bench.recipe.retrain
-        named = Named.of(axes.OPTIMIZERS, retrain["optimizer"]) if retrain else bench.recipe.optimizer
-        optimizer = bench.optimizer(named)
-        keeper = MaskKeeper(bench.model, self._static_masks(moves), optimizer)
-        hooks = [keeper.hook()]
-        if moves and retrain is not None:
-            dynamics = Named.of(axes.DYNAMICS, retrain["dynamics"])
-            number = self.number
-
-            def at(step: int) -> Any:
-                return evidence(bench, number, "dynamics", step)
-
-            total, rule = line.retrain_steps, self.rule
-            moving = Moving(bench.network, keeper, optimizer, rule, self.share, total, line.epoch, at)
-            # The dynamics comes first: it sees the gradients of masked weights.
-            hooks.insert(0, dynamics.entry(axes.DYNAMICS).make(moving, **dynamics.options))
-        return Course(optimizer, bench.feed(), line.order_from, line.rate, hooks)
+        moving = (self.rule, self.share, self.number) if moves else None
+        return retrain_course(self.bench, self._static_masks(moves), self.lasting, moving)
 
     @property
     def end(self) -> Stretch:
@@ -321,8 +349,7 @@ class Round:
         return self._stored_masks(self.result)
 
     def _stored_masks(self, tensors: Tensors) -> MaskSet:
-        prefix = "hook/mask/"
-        own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        own = {k.removeprefix("hook/mask/"): value for k, value in tensors.items() if k.startswith("hook/mask/")}
         return masks_of(own, list(prunable_weights(self.bench.model))) if own else self.found
 
     def settled(self) -> int:
@@ -332,16 +359,26 @@ class Round:
             return 0
         dynamics = Named.of(axes.DYNAMICS, retrain["dynamics"])
         settles = dynamics.entry(axes.DYNAMICS).facts["settles"]
-        return int(settles(self.bench.timeline.retrain_steps, self.bench.timeline.epoch, **dynamics.options))
+        return int(settles(self.lasting.steps, self.bench.timeline.epoch, **dynamics.options))
 
     # --- the account --------------------------------------------------------------------------------------------
 
-    def needed(self) -> int:
-        """Steps that this round asks for, whoever trained them."""
+    def _first_needed(self, k1: int) -> int:
+        """How far trajectory 1 is asked for where the mask is found at `k1`."""
+        line, at = self.bench.timeline, self.bench.recipe.weights["at"]
+        return max(k1, k1 if at == "mask" else self.first.total if line.k2 is None else line.k2)
+
+    def needed(self, done: bool = False) -> int:
+        """Steps that this round asks for, whoever trained them; before it is done, of what is not known the most.
+
+        Where the mask is found at a place that shows while the network is trained, trajectory 1 is among them.
+        """
         _ = self._transformed
-        steps = self._scoring_steps + self.retraining.length + (self.controlled.length if self.controlled else 0)
-        if self.prepared is not None:
-            steps += self.prepared.known_length()
+        steps = self._scoring_steps + self.retraining.known_length()
+        steps += self.controlled.known_length() if self.controlled else 0
+        if isinstance(self.bench.recipe.mask["at"], Mapping):
+            steps += self._first_needed(self.k1 if done else self.bench.timeline.k1)
+        steps += sum(stretch.known_length() for stretch in (self.prepared, self.learning) if stretch is not None)
         return steps + sum(stretch.known_length() for stretch in self._phases)
 
 

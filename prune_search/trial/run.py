@@ -85,7 +85,9 @@ def run_bench(
     )
     with _settings(bench), _as_trial_errors(is_user_code(bench.recipe.blocks["task"]["model"])):
         first, rounds = rounds_of(bench, vault)
-        needed_first = min(first.total, bench.timeline.trained)
+        # Where the mask's place shows while the network is trained, its round counts what comes before.
+        stable = isinstance(bench.recipe.mask["at"], Mapping)
+        needed_first = 0 if stable else min(first.total, bench.timeline.trained)
         sink.started(bench.key, needed_first + sum(item.needed() for item in rounds))
         results = []
         steps.needed = needed_first
@@ -120,13 +122,13 @@ def _watch(bench: Bench, item: Round, steps: Steps, sink: Sink) -> Callable[[Str
     target = item.end
     settled = item.settled()
     wanted = frozenset(sink.observe_at(target.total, bench.timeline.epoch, settled))
-    before = steps.needed + item.needed() - target.length
 
     def watch(stretch: Stretch, step: int) -> None:
         if stretch is target and step in wanted and step < target.total:
             scores = evaluate(bench.model, bench.data.validation, autocast=bench.network.autocast)
             metrics = {f"val/{name}": value for name, value in scores.items()}
             asked = float(1 - item.share)
+            before = steps.needed + item.needed(done=True) - target.known_length()
             sink.observed(Observation(item.number, step, step - settled, before + step, metrics, asked))
 
     return watch
@@ -135,7 +137,7 @@ def _watch(bench: Bench, item: Round, steps: Steps, sink: Sink) -> Callable[[Str
 def _measured(bench: Bench, item: Round, steps: Steps, sink: Sink, measurements: Measurements) -> RoundResult:
     """Run a round, and measure it: every round of a chain is a result of its own."""
     masks = item.masks
-    steps.needed += item.needed()
+    steps.needed += item.needed(done=True)
     metrics = _metrics(bench, item, "validation", steps.needed, measurements)
     result = RoundResult(item.number, masks.receipt(), masks.sha256, metrics)
     sink.round_done(result)

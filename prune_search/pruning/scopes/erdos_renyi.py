@@ -44,13 +44,20 @@ def _wanted(layers: list[LayerUnits], share: Decimal, relative: Callable[[tuple[
     return densities([relative(layer.shape) for layer in layers], [layer.units for layer in layers], float(share))
 
 
-def _pools(
-    layers: list[LayerUnits], share: Decimal, rounding: str, least: int, relative: Callable[[tuple[int, ...]], float]
-) -> list[Pool]:
+def pools_of(layers: list[LayerUnits], share: Decimal, rounding: str, least: int, wanted: list[float]) -> list[Pool]:
+    """One pool per layer, near the wanted densities and exact in all.
+
+    Args:
+        layers: that take part.
+        share: kept share of all units.
+        rounding: of the total.
+        least: units that each layer keeps at least.
+        wanted: density per layer.
+    """
     from prune_search.pruning.masks import Pool
 
     sizes = [layer.units for layer in layers]
-    counts = [density * size for density, size in zip(_wanted(layers, share, relative), sizes, strict=True)]
+    counts = [density * size for density, size in zip(wanted, sizes, strict=True)]
     total = keep_count(sum(sizes), share, rounding)
     kept = allocate(total, counts, [layer.available for layer in layers], least)
     return [Pool((layer.name,), count) for layer, count in zip(layers, kept, strict=True)]
@@ -73,7 +80,7 @@ def _erk(shape: tuple[int, ...]) -> float:
 )
 def erdos_renyi(layers: list[LayerUnits], share: Decimal, rounding: str = "half-up", *, least: int = 0) -> list[Pool]:
     """Erdős–Rényi densities of a layer's input and output units."""
-    return _pools(layers, share, rounding, least, _er)
+    return pools_of(layers, share, rounding, least, _wanted(layers, share, _er))
 
 
 @SCOPES.register(
@@ -87,4 +94,4 @@ def erdos_renyi_kernel(
     layers: list[LayerUnits], share: Decimal, rounding: str = "half-up", *, least: int = 0
 ) -> list[Pool]:
     """Erdős–Rényi-kernel densities."""
-    return _pools(layers, share, rounding, least, _erk)
+    return pools_of(layers, share, rounding, least, _wanted(layers, share, _erk))

@@ -160,16 +160,6 @@ def test_an_impossible_combination_is_refused_in_one_sentence(text: str, path: s
         (f"{MAGNITUDE}, retrain: none", "weights", "is missing; it must have the keys at, transform"),
         (f"{MAGNITUDE}, weights: {{at: 0it}}", "retrain", "is missing; it must be none, or have steps or until"),
         (
-            f"{MAGNITUDE}, weights: {{at: 0it}}, retrain: {{steps: {{same_flops_as: train}}}}",
-            "retrain.steps",
-            "same_flops_as is part of schema 1, but this version does not know it yet",
-        ),
-        (
-            f"{MAGNITUDE}, weights: {{at: 0it}}, retrain: {{until: end, stretch: true}}",
-            "retrain.stretch",
-            "true is part of schema 1, but this version does not know it yet",
-        ),
-        (
             f"mask: {{at: {{stable: nothing}}, criterion: magnitude, sparsity: 0.5}}, {TAIL}",
             "mask.at.stable",
             "'nothing' is not one of ",

@@ -19,7 +19,7 @@ print("torch" in sys.modules)
 def test_the_registry_is_read_and_a_schedule_made_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.splitlines() == [
-        "train.init as-built kaiming kaiming-uniform xavier",
+        "train.init as-built edge-of-chaos kaiming kaiming-uniform signed-constant xavier",
         "train.optimizer adam adamw sgd",
         "train.schedule constant cosine one-cycle step",
         "train.augment crop-flip flip none",

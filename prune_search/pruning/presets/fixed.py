@@ -1,4 +1,4 @@
-"""Papers as values: each preset is what its paper does, at the paper's length, in the blocks of a recipe."""
+"""Masks found once per round, after training or at initialization, and the controls."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ SYNFLOW = "Tanaka, Kunin, Yamins & Ganguli 2020, Pruning Neural Networks Without
 FORCE = "de Jorge et al. 2021, Progressive Skeletonization, 2006.09081"
 GREG = "Wang et al. 2021, Neural Pruning via Growing Regularization, 2012.09243"
 LIU = "Liu et al. 2019, Rethinking the Value of Network Pruning, 1810.05270"
+OBS = "Hassibi & Stork 1992, Second Order Derivatives for Network Pruning: Optimal Brain Surgeon"
 
 Blocks = dict[str, Any]
 
@@ -218,87 +219,41 @@ def greg_2() -> Blocks:
 
 
 @PRESETS.register(
-    "gradual-magnitude",
-    summary="magnitude pruning along a cubic path while the network is trained",
-    source="Zhu & Gupta 2017, To Prune or Not to Prune, 1710.01878",
+    "sbp-sr",
+    summary="snip on a stable residual network at the edge of chaos, what stays rescaled to it",
+    source="Hayou, Ton, Doucet & Teh 2021, Robust Pruning at Initialization, 2002.08797",
 )
-def gradual_magnitude() -> Blocks:
-    """Everything is kept at k1; the dynamics prune."""
-    dynamics = {
-        "name": "gradual",
-        "criterion": "magnitude",
-        "path": "cubic",
-        "from": "5%",
-        "until": "75%",
-        "every": "100it",
-    }
+def sbp_sr() -> Blocks:
+    """Residual branches over the root of their number, and the rescaling trick."""
+    blocks = _at_initialization({"criterion": "snip", "sparsity": 0.99})
+    blocks["task"] = {"model": {"name": "resnet-20", "residual_scale": "inverse-sqrt-depth"}}
+    blocks["train"] = {"init": {"name": "edge-of-chaos", "sigma_b": 0.0}}
+    blocks["weights"]["transform"] = ["edge-of-chaos-rescale"]
+    return blocks
+
+
+@PRESETS.register(
+    "early-bird",
+    summary="channels by the scales of batch norms, pruned as soon as the mask has become stable",
+    source="You et al. 2020, Drawing Early-Bird Tickets, 1909.11957",
+)
+def early_bird() -> Blocks:
+    """k2 = k1, wherever that is found."""
+    at = {"stable": "mask-distance", "below": 0.1, "window": "5ep", "latest": "50%"}
+    mask = {"at": at, "criterion": "batchnorm-scale", "sparsity": 0.5, "scope": "global", "granularity": "channel"}
+    return {"mask": mask, "weights": {"at": "mask"}, "retrain": {"until": "end", "clock": "mask"}}
+
+
+@PRESETS.register(
+    "scratch-b", summary="the pruned architecture, newly drawn, trained for the same operations", source=LIU
+)
+def scratch_b() -> Blocks:
+    """As scratch-e, but as long as the dense network's operations last, at most twice the steps."""
     return {
-        "mask": {"at": "0it", "criterion": "all", "sparsity": 0.9, "scope": "global"},
-        "weights": {"at": "0it"},
-        "retrain": {"until": "end", "dynamics": dynamics},
+        "mask": _filters(),
+        "weights": {"at": "0it", "transform": ["reinit"]},
+        "retrain": {"steps": {"same_flops_as": "train", "at_most": 2.0}, "clock": "0it", "stretch": True},
     }
-
-
-def _moving(criterion: str, sparsity: float, scope: str, dynamics: Blocks) -> Blocks:
-    return {
-        "mask": {"at": "0it", "criterion": criterion, "sparsity": sparsity, "scope": scope},
-        "weights": {"at": "0it"},
-        "retrain": {"until": "end", "dynamics": dynamics},
-    }
-
-
-@PRESETS.register(
-    "set",
-    summary="sparse from the start: small weights are dropped every epoch, and as many grow at random",
-    source="Mocanu et al. 2018, Scalable Training of ANNs with Adaptive Sparse Connectivity, 1707.04780",
-)
-def set_() -> Blocks:
-    """Erdős-Rényi densities."""
-    return _moving("random", 0.9, "er", {"name": "set", "drop": 0.3, "every": "1ep", "until": "end"})
-
-
-@PRESETS.register(
-    "rigl",
-    summary="sparse from the start: small weights are dropped, and as many grow by their gradient",
-    source="Evci et al. 2020, Rigging the Lottery: Making All Tickets Winners, 1911.11134",
-)
-def rigl() -> Blocks:
-    """Erdős-Rényi-kernel densities, events until three quarters of training."""
-    dynamics = {"name": "rigl", "drop": 0.3, "anneal": "cosine", "every": "100it", "until": "75%"}
-    return _moving("random", 0.9, "erk", dynamics)
-
-
-@PRESETS.register(
-    "snfs",
-    summary="sparse from the start: small weights are dropped, and grow by momentum, also in other layers",
-    source="Dettmers & Zettlemoyer 2019, Sparse Networks from Scratch, 1907.04840",
-)
-def snfs() -> Blocks:
-    """Half of the weights move in the first epoch, a two hundredth in the last."""
-    dynamics = {"name": "snfs", "drop": 0.5, "anneal": "cosine", "to": 0.005, "every": "1ep"}
-    return _moving("random", 0.95, "uniform", dynamics)
-
-
-@PRESETS.register(
-    "deepr",
-    summary="sparse from the start: a weight that crosses zero is replaced by another, at random",
-    source="Bellec, Kappel, Maass & Legenstein 2018, Deep Rewiring, 1711.05136",
-)
-def deepr() -> Blocks:
-    """A random walk over networks of a constant number of connections."""
-    return _moving("random", 0.9, "erk", {"name": "deepr", "alpha": 1.0e-4, "temperature": 1.0e-5})
-
-
-@PRESETS.register(
-    "gibbs",
-    summary="dense weights under random masks that are annealed to the final one",
-    source="Labach & Valaee 2020, A Framework for Neural Network Pruning Using Gibbs Distributions, 2006.04981",
-)
-def gibbs() -> Blocks:
-    """Unstructured, as in the released example: β from 1 to 10,000 over 128 of 200 epochs."""
-    beta = {"path": "exponential", "from": 1.0, "to": 1.0e4, "until": "64%"}
-    dynamics = {"name": "gibbs", "hamiltonian": "weight", "beta": beta, "coupling": 1.0, "finish": "deterministic"}
-    return _moving("all", 0.9, "uniform", dynamics)
 
 
 @PRESETS.register("scratch-e", summary="the pruned architecture, newly drawn, trained for the same epochs", source=LIU)
@@ -308,6 +263,18 @@ def scratch_e() -> Blocks:
         "mask": _filters(),
         "weights": {"at": "0it", "transform": ["reinit"]},
         "retrain": {"until": "end"},
+    }
+
+
+@PRESETS.register("obs", summary="optimal brain surgeon: what stays makes up for what goes", source=OBS)
+def obs() -> Blocks:
+    """Blocks of the empirical Fisher matrix choose and compensate."""
+    criterion = {"name": "obs", "block": 256, "damping": 1.0e-4}
+    mask = {"at": "end", "criterion": criterion, "score": {"batches": 16}, "sparsity": 0.5, "scope": "uniform"}
+    return {
+        "mask": mask,
+        "weights": {"at": "end", "transform": ["obs-compensation"]},
+        "retrain": {"steps": "1ep", "clock": {"hold": "final"}},
     }
 
 

@@ -1,0 +1,54 @@
+"""Masks that are trained, at weights that stay as they were drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prune_search.recipe.axes import PRESETS
+
+EDGE = "Ramanujan et al. 2020, What's Hidden in a Randomly Weighted Neural Network?, 1911.13299"
+ZHOU = "Zhou, Lan, Liu & Yosinski 2019, Deconstructing Lottery Tickets, 1905.01067"
+
+Blocks = dict[str, Any]
+
+
+def _hidden(criterion: Blocks, retrain: Any = "none", **mask: Any) -> Blocks:
+    return {
+        "train": {"steps": "0it"},
+        "mask": {"at": "0it", "criterion": criterion, **mask},
+        "weights": {"at": "0it"},
+        "retrain": retrain,
+    }
+
+
+@PRESETS.register("edge-popup", summary="a subnetwork of random weights is found, nothing else trained", source=EDGE)
+def edge_popup() -> Blocks:
+    """Hidden networks: half of the signed constants."""
+    optimizer = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1.0e-4}
+    criterion = {"name": "edge-popup", "steps": "10ep", "optimizer": optimizer, "schedule": "cosine"}
+    blocks = _hidden(criterion, sparsity=0.5, scope="uniform")
+    blocks["train"]["init"] = "signed-constant"
+    return blocks
+
+
+@PRESETS.register("supermask", summary="probabilities of keeping are trained, the weights are not", source=ZHOU)
+def supermask() -> Blocks:
+    """How much is kept is learned too; the weights are signed constants.
+
+    As everywhere the optimizer is merged over train's: a weight decay there also pulls the scores to 0.
+    """
+    criterion = {"name": "supermask", "steps": "10ep", "optimizer": {"name": "sgd", "lr": 100.0}, "sign_constant": True}
+    return _hidden(criterion, sparsity="learned", scope="learned")
+
+
+@PRESETS.register(
+    "gumbel-mask",
+    summary="a mask at initialization learned on soft Gumbel draws, then training (Optimal Eye Surgeon)",
+    source="Ghosh et al. 2024, Optimal Eye Surgeon, 2406.05288",
+)
+def gumbel_mask() -> Blocks:
+    """The mask is learned at initialization; then the sparse network is trained."""
+    adam = {"name": "adam", "lr": 0.01}
+    criterion = {"name": "gumbel", "temperature": 0.2, "kl": 1.0e-9, "steps": "2000it", "optimizer": adam}
+    retrain = {"steps": "1500it", "clock": {"hold": 0.01}}
+    return _hidden(criterion, retrain, sparsity=0.95, scope="global")

@@ -1,0 +1,50 @@
+"""Where a mask has become stable on trajectory 1 (early-bird tickets): its masks are looked at epoch by epoch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from torch import Tensor
+
+from prune_search.pruning.finding import MaskRule, find_mask, units_in
+from prune_search.pruning.units import units_of_masks
+from prune_search.recipe import axes
+from prune_search.recipe.recipe import Named
+from prune_search.recipe.step import Step
+from prune_search.training.stretch import Stretch, load_model
+from prune_search.trial.bench import Bench
+from prune_search.trial.evidence import evidence
+
+
+def stable_place(bench: Bench, source: Stretch, rule: MaskRule, share: Decimal) -> int:
+    """The first step at which the masks have changed little for long enough, or the latest that is allowed.
+
+    Every epoch (every window, where that is shorter) the rule's mask is found, and compared with the one before. The
+    place is the first where all distances within the window are below the limit (You et al. 2020, 1909.11957,
+    algorithm 1).
+
+    Args:
+        bench: of a recipe whose ``mask.at`` is ``{stable: …}``.
+        source: trajectory 1, trained as far as is looked.
+        rule: the mask block; its control plays no part.
+        share: kept share of the units in scope.
+    """
+    line, at = bench.timeline, bench.recipe.mask["at"]
+    distance = Named.of(axes.STABILITIES, at["stable"])
+    window = Step.parse(at["window"]).resolve(line.total, line.epoch)
+    every = max(1, min(line.epoch, window))
+    count = max(1, window // every)
+    plain, shown = replace(rule, control=None), evidence(bench, 1)
+    distances: list[float] = []
+    before: dict[str, Tensor] | None = None
+    for step in range(every, line.k1 + 1, every):
+        load_model(bench.model, source.at(step).tensors)
+        found = find_mask(bench.model, plain, share, None, shown)
+        units = units_of_masks(units_in(bench.model, plain, shown), found.everything)
+        if before is not None:
+            distances.append(distance.entry(axes.STABILITIES).make(before, units, **distance.options))
+        before = units
+        if len(distances) >= count and max(distances[-count:]) < at["below"]:
+            return step
+    return line.k1
