@@ -44,6 +44,9 @@ PLAIN_GRANULARITY = next(
     if not entry.facts["structured"] and entry.facts["fixed_sparsity"] is None
 )
 
+# By name, since the order of registration is that in which files were first imported.
+PLAIN_SCOPE = min(name for name, entry in axes.SCOPES.items() if entry.facts["even"] and not entry.facts["decides"])
+
 
 def plain_criterion(granularity: str, keeps_all: bool = False) -> str:
     """Some criterion that goes with a granularity and neither trains nor sees data."""
@@ -96,7 +99,7 @@ def _entry(axis: Axis, written: Any) -> Entry:
 
 def blocks(granularity: str, **mask: Any) -> Blocks:
     whole: Blocks = {"at": "end", "criterion": plain_criterion(granularity), "granularity": granularity}
-    whole = {**whole, "scope": next(iter(axes.SCOPES)), **mask}
+    whole = {**whole, "scope": PLAIN_SCOPE, **mask}
     if axes.GRANULARITIES[granularity].facts["fixed_sparsity"] is None:
         whole["sparsity"] = sparsity_for(whole)
     return {
@@ -174,7 +177,7 @@ def test_every_control(bench_of: BenchOf, name: str, moved: bool) -> None:
         pytest.skip("it declares that it does not go with dynamics")
     raw = blocks(PLAIN_GRANULARITY)
     if moved:
-        raw = with_dynamics(next(iter(axes.DYNAMICS.values())))
+        raw = with_dynamics(axes.DYNAMICS[min(axes.DYNAMICS)])
     plain = checked(bench_of, raw)
     raw["mask"]["control"] = name
     other = checked(bench_of, raw)
@@ -214,7 +217,7 @@ def with_dynamics(entry: Entry) -> Blocks:
         granularity,
         at="0it",
         criterion=plain_criterion(granularity, keeps_all=entry.facts["starts_from"] == "all"),
-        scope=scopes[0] if scopes else next(iter(axes.SCOPES)),
+        scope=scopes[0] if scopes else PLAIN_SCOPE,
     )
     raw["weights"]["at"] = "0it"
     raw["retrain"] = {"until": "end", "clock": "0it", "dynamics": shortened(entry)}
