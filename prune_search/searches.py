@@ -121,6 +121,21 @@ class Options:
     simulate: Any = None
 
 
+def check_options(options: Options, where: Where) -> None:
+    """Find out whether a search can be launched under its name and with its MLflow, before anything is computed for it.
+
+    Raises:
+        UserError: the name is taken or none, or MLflow takes no such URI.
+    """
+    from prune_search.tracking.store import absolute_uri
+
+    storage = where.storage_folder()
+    if options.name is not None:
+        new_folder(storage, options.name, typed=True)
+    if options.tracking_uri is not None:
+        absolute_uri(options.tracking_uri, storage)
+
+
 def launch(
     target: Target,
     *,

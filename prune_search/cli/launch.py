@@ -86,13 +86,14 @@ def launch(
     values = read_sets(sets) | {f"search.{key}": value for key, value in flags.items() if value is not None}
     from prune_search.api import Where
     from prune_search.cli.watch import watching_search
-    from prune_search.searches import Options
+    from prune_search.searches import Options, check_options
     from prune_search.searches import launch as launch_space
     from prune_search.trial.simulated.surface import DEFAULT
 
     where = Where(data_root, storage, model, data, device, storage_budget)
     simulated = surface_written(surface) if surface is not None else DEFAULT if simulate else None
     options = Options(name, tracking_uri, address, heartbeat, share, simulate=simulated)
+    check_options(options, where)
     if simulated is None:
         _tell_plan(space, values, where, yes, quiet=as_json)
     with watching_search(quiet=as_json and not sys.stderr.isatty()) as listener:

@@ -232,7 +232,7 @@ def _signals(asked: Asked, folder: Place) -> Iterator[None]:
 def _tune(agenda: Agenda, space: Space, means: Means, listener: Listener) -> None:
     from ray import tune
 
-    from prune_search.search.searcher import AgendaSearcher
+    from prune_search.search.searcher import AgendaSearcher, Impatience
 
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     search = space.search
@@ -254,6 +254,7 @@ def _tune(agenda: Agenda, space: Space, means: Means, listener: Listener) -> Non
                 name="trials",
                 storage_path=scratch,
                 failure_config=tune.FailureConfig(max_failures=search["max_failures"]),
+                stop=Impatience(searcher, agenda.stopping),
                 verbose=0,
             ),
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
 
 from prune_search.search.agenda import Agenda, Next
 from prune_search.search.worker import Job
@@ -36,6 +37,7 @@ class AgendaSearcher(Searcher):
         self._job = job
         self._listener = listener
         self._ids: dict[str, str] = {}
+        self._attempts: dict[str, int] = {}
         self.error: Exception | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -63,6 +65,7 @@ class AgendaSearcher(Searcher):
         if following is Next.FINISHED:
             return Searcher.FINISHED
         self._ids[trial_id] = following.id
+        self._attempts[following.id] = len(following.attempts)
         self._listener(self._agenda.records, None)
         return self._job(following).as_config()
 
@@ -78,8 +81,39 @@ class AgendaSearcher(Searcher):
         except Exception as failure:  # noqa: BLE001 - raised again by the driver
             self.error = self.error or failure
 
+    def none_begun(self) -> bool:
+        """Whether all trials that Tune has still wait for a place to run."""
+        return all(len(self._agenda.refresh(key).attempts) <= self._attempts[key] for key in self._ids.values())
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""
+
+
+class Impatience(Stopper):
+    """Ends a search that was asked to end without the trials that wait for a place on a cluster that is busy.
+
+    Those that run store their state first.
+
+    Args:
+        searcher: knows which trials have begun.
+        asked: whether the search is to end.
+    """
+
+    def __init__(self, searcher: AgendaSearcher, asked: Callable[[], bool]) -> None:
+        self._searcher = searcher
+        self._asked = asked
+
+    def __getstate__(self) -> dict[str, Any]:
+        # As for the searcher.
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No single trial is stopped."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Asked by Tune again and again."""
+        return self._asked() and self._searcher.none_begun()
