@@ -102,6 +102,8 @@ class Agenda:
     deadline: float | None = None
     running: set[str] = field(default_factory=set)
     exhausted: bool = False
+    _open: dict[str, None] = field(default_factory=dict)
+    _first: dict[str, str] = field(default_factory=dict)
     tree: Tree = field(default_factory=lambda: Tree(lambda recipe: None))
     free: Callable[[str], bool] = lambda address: True
 
@@ -121,7 +123,7 @@ class Agenda:
         proposer = Proposer(space, epoch_of, examples)
         agenda = cls(space, folder, records, proposer, goals, stopping, deadline, tree=Tree(epoch_of))
         for trial in records.trials.values():
-            agenda.tree.learn(trial)
+            agenda._learn(trial)
         return agenda
 
     @property
@@ -159,8 +161,18 @@ class Agenda:
         """Read a trial's records anew."""
         trial = read_trial(self.folder / "trials" / identity)
         self.records.trials[identity] = trial
-        self.tree.learn(trial)
+        self._learn(trial)
         return trial
+
+    def _learn(self, trial: TrialRecords) -> None:
+        """Keep up what would be looked up among all trials at every decision otherwise."""
+        self.tree.learn(trial)
+        if trial.ended is None:
+            self._open[trial.id] = None
+        else:
+            self._open.pop(trial.id, None)
+        if trial.proposed is not None and not trial.control:
+            self._first.setdefault(trial.proposed.data["digest"], trial.id)
 
     # --- what comes next --------------------------------------------------------------------------------------------
 
@@ -175,8 +187,8 @@ class Agenda:
 
     def _waiting(self) -> list[TrialRecords]:
         """The trials that were proposed, have not ended and do not run."""
-        trials = self.records.trials.values()
-        return [t for t in trials if t.ended is None and t.id not in self.running and t.duplicate_of is None]
+        unfinished = [self.records.trials[identity] for identity in self._open if identity not in self.running]
+        return [trial for trial in unfinished if trial.duplicate_of is None]
 
     def _admitted(self, trial: TrialRecords) -> bool:
         """Whether what the trial was refused is free now, where another search was training it."""
@@ -198,7 +210,7 @@ class Agenda:
             number = len(numbered) + 1
             if self._far_ahead(len(numbered)):
                 return Next.WAIT
-            known = self._known(number)
+            known = self._known(number, numbered)
             if known is None:
                 return Next.WAIT
             if self._needs_dense(number):
@@ -210,7 +222,7 @@ class Agenda:
                 self.exhausted = True
                 return None
             digest = digest_of(proposal.recipe.canonical)
-            twin = next((t.id for t in numbered if t.proposed and t.proposed.data["digest"] == digest), None)
+            twin = self._first.get(digest)
             extra = {"number": number, "option": proposal.option, "params": dict(proposal.params)}
             extra |= {"sampler": proposal.sampler, "duplicate_of": twin}
             self._propose(trial_id(number), proposal.recipe, extra)
@@ -236,14 +248,13 @@ class Agenda:
         late = number > self.search["concurrency"] and not self._independent
         return late and self.goals.needs_dense and self.records.trials[DENSE].ended is None
 
-    def _known(self, number: int) -> list[TrialRecords] | None:
-        """The trials as proposal `number` may see them; None while it must wait."""
-        trials = self.records.numbered()[: number - 1]
+    def _known(self, number: int, trials: list[TrialRecords]) -> list[TrialRecords] | None:
+        """The `trials` before proposal `number` as it may see them; None while it must wait."""
         if not self.search["reproducible"] or self._independent:
             return trials
         # Exactly the results of trials 1 … n-c count; what later ones have reached by now is not looked at.
         seen = number - self.search["concurrency"]
-        if any(trial.ended is None for trial in trials[: max(0, seen)]):
+        if any(not self.records.trials[identity].control and int(identity) <= seen for identity in self._open):
             return None
         return trials[: max(0, seen)] + [replace(t, ended=None, measured=[]) for t in trials[max(0, seen) :]]
 
@@ -310,7 +321,7 @@ class Agenda:
 
     def _settle_duplicates(self) -> None:
         """A repeated recipe is not trained: its trial copies the result, and all its steps are saved."""
-        for trial in [trial for trial in self.records.numbered() if trial.ended is None]:
+        for trial in [self.records.trials[identity] for identity in self._open]:
             twin = self.records.trials.get(trial.duplicate_of or "")
             if twin is not None and twin.ended is not None:
                 ended = dict(twin.ended.data)

@@ -74,14 +74,15 @@ class _Seen:
         trial: the trial.
         record: its measurement.
         values: the objectives' figures.
-        violation: the total by which the constraints are violated; those that cannot be judged yet count as met.
+        order: smaller is better, by the constraints and then the first objective: (total by which the constraints are
+            violated, those that cannot be judged yet counting as met; the objective, larger is worse).
         known: whether all constraints can be judged.
     """
 
     trial: TrialRecords
     record: Record
     values: tuple[float, ...]
-    violation: float
+    order: tuple[float, float]
     known: bool
 
 
@@ -107,18 +108,14 @@ def _seen(trial: TrialRecords, record: Record, goals: Goals, dense: Dense) -> _S
     if values is None:
         return None
     violations = goals.violations(record.figures, dense)
-    return _Seen(trial, record, values, total_violation(violations), violations is not None)
+    order = (total_violation(violations), -goals.signed(values)[0])
+    return _Seen(trial, record, values, order, violations is not None)
 
 
 def _better(own: _Seen, others: Sequence[_Seen], goals: Goals, dense: Dense) -> int:
     """How many lie on a better rank (`Goals.ranks`) than `own`, which is among them."""
     if len(goals.objectives) == 1:
-        sign = 1.0 if goals.directions[0] == "maximize" else -1.0
-        value, violation = sign * own.values[0], own.violation
-        return sum(
-            other.violation < violation or (other.violation == violation and sign * other.values[0] > value)
-            for other in others
-        )
+        return sum(map(own.order.__gt__, [other.order for other in others]))
     ranks = goals.ranks([other.record.figures for other in others], dense)
     mine = next(rank for rank, other in zip(ranks, others, strict=True) if other is own)
     return sum(rank < mine for rank in ranks)
@@ -144,24 +141,23 @@ class Places:
     """
 
     _trials: dict[str, tuple[TrialRecords, int]] = field(default_factory=dict)
-    _measured: dict[Maturity, dict[str, None]] = field(default_factory=dict)
+    _measured: dict[Maturity, dict[str, TrialRecords]] = field(default_factory=dict)
 
     def update(self, trial: TrialRecords) -> None:
         """Take in what is new of a trial."""
         before, read = self._trials.get(trial.id, (trial, 0))
-        count = len(trial.measured)
-        # Another reading of the same trial can have its records in another order.
+        # Another reading of the same trial stands for it everywhere, and can have its records in another order.
         for record in trial.measured[read if before is trial else 0 :]:
             maturity = maturity_of(trial, record)
             if maturity is not None:
-                self._measured.setdefault(maturity, {})[trial.id] = None
-        self._trials[trial.id] = (trial, count)
+                self._measured.setdefault(maturity, {})[trial.id] = trial
+        self._trials[trial.id] = (trial, len(trial.measured))
 
     def at(self, maturity: Maturity) -> list[TrialRecords]:
         """The trials that were measured at a maturity."""
         sparsity, step = maturity
         place = (None if sparsity is None else round(sparsity, SPARSITY_DIGITS), step)
-        return [self._trials[identity][0] for identity in self._measured.get(place, ())]
+        return list(self._measured.get(place, {}).values())
 
 
 @dataclass(frozen=True)

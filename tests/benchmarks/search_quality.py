@@ -103,15 +103,12 @@ def table(file: str, network: str) -> Field:
         {"weights": {"at": "end"}, "retrain": {"steps": steps, "clock": held}},
         {"weights": {"at": "end"}, "retrain": {"until": "end", "clock": back}},
         {"weights": {"at": back}, "retrain": {"until": "end"}},
-    ]
-    # Weights rewound and the rate not: the place and the length belong together.
-    rewound = [
-        {"weights": {"at": f"end-{epochs}ep"}, "retrain": {"steps": f"{epochs}ep", "clock": held}} for epochs in EPOCHS
+        # Weights rewound and the rate not: the table is asked by the length only.
+        {"weights": {"at": "0it"}, "retrain": {"steps": steps, "clock": held}},
     ]
     flat = [_filled(option, epochs) for option in options for epochs in EPOCHS]
-    conditional = {**raw, "any": [*options, *rewound]}
     name = f"measured {network}, density 10.74 %"
-    return Field(name, conditional, {**raw, "any": [*flat, *rewound]}, Simulation.of(file), 3, "6ep")
+    return Field(name, {**raw, "any": options}, {**raw, "any": flat}, Simulation.of(file), 3, "6ep")
 
 
 def _filled(option: Any, epochs: int) -> Any:
