@@ -394,8 +394,8 @@ class Finder:
 
     def as_masks(self, kept: UnitMasks, share: Decimal | None) -> MaskSet:
         """The mask in weights, with what was asked (of a learned share: what was reached)."""
-        total = sum(one.size for one in self.sets)
         whole = as_mask_set(self.sets, kept, self.weights, self.shapes)
         if share is None:
             return whole
-        return replace(whole, asked=(keep_count(total, share, self.rule.rounding), float(1 - share)))
+        count = keep_count(sum(one.size for one in self.sets), share, self.rule.rounding)
+        return replace(whole, asked=(count, float(1 - share)))
