@@ -10,9 +10,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from prune_search.pruning.counts import exact
-from prune_search.pruning.finding import Evidence, MaskRule, decided_share
+from prune_search.pruning.finding import Evidence, MaskRule
 from prune_search.pruning.scoring import Batches
 from prune_search.pruning.selecting import weight_named
+from prune_search.pruning.selections import decided_share
 from prune_search.recipe import axes
 from prune_search.recipe.fields import BAD, Reading, Value
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown

@@ -24,8 +24,11 @@ from prune_search.pruning.units import SCALE, Grouping, UnitSet, as_mask_set, in
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named
-from prune_search.tasks.network import prunable_weights
+from prune_search.tasks.network import prunable_weights, running_order
 from prune_search.training.randomness import derive
+
+Decided = tuple[Scores, UnitMasks]
+Previous = tuple[MaskSet, Decimal] | None
 
 
 @dataclass(frozen=True)
@@ -118,11 +121,7 @@ class Evidence:
 
 
 def find_mask(
-    model: nn.Module,
-    rule: MaskRule,
-    share: Decimal | None,
-    previous: tuple[MaskSet, Decimal] | None,
-    evidence: Evidence,
+    model: nn.Module, rule: MaskRule, share: Decimal | None, previous: Previous, evidence: Evidence
 ) -> MaskSet:
     """The mask on the weights that `model` has.
 
@@ -141,81 +140,13 @@ def find_mask(
         ScoreError: a score is not a number.
         UserError: no layer takes part, or the network does not go with the granularity or scope.
     """
-    finder = _Finder(model, rule, evidence, previous[0] if previous else None)
+    finder = Finder(model, rule, evidence, previous[0] if previous else None)
     if rule.criterion.entry(axes.CRITERIA).facts["keeps_all"]:
         return finder.as_masks(finder.candidates, Decimal(1))
     before = previous[1] if previous else Decimal(1)
     chosen = finder.above_zero() if share is None else finder.search(share, before)
     kept = rule.control.entry(axes.CONTROLS).make(chosen, **rule.control.options) if rule.control else chosen.kept
     return finder.as_masks(kept, share)
-
-
-def selection(
-    model: nn.Module, rule: MaskRule, share: Decimal | None, previous: MaskSet | None, evidence: Evidence
-) -> tuple[list[UnitSet], UnitMasks, Callable[[Mapping[str, Tensor]], UnitMasks]]:
-    """The units, which of them may be kept, and how scores of them select: for whoever scores them again and again.
-
-    Args:
-        model: the network.
-        rule: its scope is one that measures nothing.
-        share: kept share of the units in scope; None: those above 0 are kept.
-        previous: the mask of the round before.
-        evidence: tells the output layer and the coupled channels.
-    """
-    finder = _Finder(model, rule, evidence, previous)
-    candidates = finder.candidates
-    if share is None:
-        return finder.sets, candidates, lambda scores: {n: (scores[n].cpu() > 0) & c for n, c in candidates.items()}
-
-    def nothing() -> Measuring:
-        raise UserError([Problem("mask.scope", f"{rule.scope.name} measures, and does not go with a learned mask")])
-
-    pools = finder.pools(share, candidates, nothing)
-    return finder.sets, candidates, lambda scores: choose(scores, candidates, pools)
-
-
-def next_mask(model: nn.Module, rule: MaskRule, share: Decimal, previous: MaskSet, evidence: Evidence) -> MaskSet:
-    """The mask that keeps a share of what `previous` kept: pools count what is left, not what there was.
-
-    Args:
-        model: the network; it is left as it was.
-        rule: what is scored, and how it is selected.
-        share: kept share of the units that `previous` kept, 0 to 1.
-        previous: the mask before.
-        evidence: the data, and the draw.
-    """
-    finder = _Finder(model, rule, evidence, previous, of_what_is_left=True)
-    before = sum(int(mask.sum()) for mask in finder.candidates.values())
-    chosen = finder.search(share, Decimal(1))
-    total = sum(one.size for one in finder.sets)
-    asked = keep_count(before, share, rule.rounding)
-    return replace(finder.as_masks(chosen.kept, share), asked=(asked, 1 - asked / total))
-
-
-def scores_now(model: nn.Module, rule: MaskRule, masks: MaskSet, evidence: Evidence) -> Scores:
-    """The scores of a rule's criterion on the weights that `model` has, without finding a mask.
-
-    Args:
-        model: the network; it is left as it was.
-        rule: what is scored.
-        masks: the mask that it is under.
-        evidence: the data, and the draw.
-
-    Returns:
-        Per set of units, [units], on the CPU; larger is kept.
-    """
-    finder = _Finder(model, rule, evidence, masks)
-    with left_as_it_was(model, rule.score["mode"]):
-        return finder.score(finder.dense(), 1)
-
-
-def decided_share(model: nn.Module, rule: MaskRule, evidence: Evidence) -> Decimal:
-    """The kept share of all units that a scope comes to which decides it itself (sparsity ``{by: scope}``)."""
-    finder = _Finder(model, rule, evidence, None)
-    kept = finder.decided()
-    with localcontext() as context:
-        context.prec = PRECISION
-        return Decimal(kept) / Decimal(sum(one.size for one in finder.sets))
 
 
 def units_in(model: nn.Module, rule: MaskRule, evidence: Evidence) -> list[UnitSet]:
@@ -238,7 +169,7 @@ def units_in(model: nn.Module, rule: MaskRule, evidence: Evidence) -> list[UnitS
     return sets
 
 
-class _Finder:
+class Finder:
     """One search for a mask: the layers in units, and the iterations of scoring."""
 
     def __init__(
@@ -319,7 +250,7 @@ class _Finder:
         """The units whose learned score is above 0."""
         scores = self.score({}, 1)
         kept = {name: (scores[name] > 0) & mask for name, mask in self.candidates.items()}
-        order = {name: mask.reshape(-1).int() + 1 for name, mask in kept.items()}
+        order = {name: mask.int() + 1 for name, mask in kept.items()}
         runs = {one.name: one.run for one in self.sets}
         return Chosen(kept, self.candidates, order, dict(scores), self.evidence.seed, runs)
 
@@ -337,7 +268,7 @@ class _Finder:
         """The unmasked values of what is scored."""
         return {name: self.parameters[name].detach().clone() for name in self.scored}
 
-    def decide(self, dense: Scores, iteration: int, allowed: UnitMasks, share: Decimal) -> tuple[Scores, UnitMasks]:
+    def decide(self, dense: Scores, iteration: int, allowed: UnitMasks, share: Decimal) -> Decided:
         """The scores of an iteration, and what is kept; rough scores decide where they can."""
         measured = self.rule.scope.entry(axes.SCOPES).facts["measured"]
         scaled = self.rule.score.get("normalization", "none") != "none"
@@ -348,9 +279,25 @@ class _Finder:
             if all(pool.rows == 1 and pool.least == 0 for pool in pools):
                 with contextlib.suppress(UnclearError):
                     return scores, select(scores, allowed, pools, self.memory[ERROR])
+        if self.rule.scope.options.get("order") == "sequential":
+            return self._in_sequence(dense, iteration, allowed, share)
         scores = normalized(self.rule.score, self.score(dense, iteration), allowed)
         pools = self.pools(share, allowed, lambda: self.measuring(dense, scores, allowed))
         return scores, choose(scores, allowed, pools)
+
+    def _in_sequence(self, dense: Scores, iteration: int, allowed: UnitMasks, share: Decimal) -> Decided:
+        """Layers are decided in running order, each scored with those before it pruned already."""
+        example = self.evidence.shown()
+        order = (running_order(self.model, example) if example is not None else []) or list(self.weights)
+        place = {name: index for index, name in enumerate([*order, *self.weights])}
+        pools = self.pools(share, allowed, lambda: self.measuring(dense, {}, allowed))
+        current, scores = dict(allowed), {}
+        for one in sorted(self.sets, key=lambda one: place[one.name]):
+            self._mask_weights(dense, current)
+            found = normalized(self.rule.score, self.score(dense, iteration), allowed)
+            scores[one.name] = found[one.name]
+            current.update(choose(found, allowed, [pool for pool in pools if one.name in pool.names]))
+        return scores, current
 
     def _share_at(self, share: Decimal, before: Decimal, iteration: int, iterations: int) -> Decimal:
         if iteration == iterations:
@@ -365,9 +312,10 @@ class _Finder:
 
     def score(self, dense: Scores, iteration: int, rough: bool = False) -> Scores:
         """Per set, the units' scores, on the CPU."""
-        if self.evidence.learned is not None:
-            reduce = reduction(self.rule.criterion)
-            return {one.name: reduce(self.evidence.learned[one.name].reshape(-1, 1)).cpu() for one in self.sets}
+        if (learned := self.evidence.learned) is not None:
+            return {
+                one.name: reduction(self.rule.criterion)(learned[one.name].reshape(-1, 1)).cpu() for one in self.sets
+            }
         found = self.weight_scores(dense, iteration, rough)
         return {
             one.name: unit_scores(one, found, self.rule.criterion, self.rule.granularity).cpu() for one in self.sets
@@ -446,23 +394,8 @@ class _Finder:
 
     def as_masks(self, kept: UnitMasks, share: Decimal | None) -> MaskSet:
         """The mask in weights, with what was asked (of a learned share: what was reached)."""
-        total = sum(one.size for one in self.sets)
         whole = as_mask_set(self.sets, kept, self.weights, self.shapes)
         if share is None:
             return whole
-        return replace(whole, asked=(keep_count(total, share, self.rule.rounding), float(1 - share)))
-
-
-def with_control(model: nn.Module, masks: MaskSet, rule: MaskRule, evidence: Evidence) -> MaskSet:
-    """A static mask with the final counts of one that moved, drawn by the rule's control."""
-    if rule.control is None:
-        return masks
-    sets = units_in(model, rule, evidence)
-    kept = units_of_masks(sets, masks.everything)
-    everything = {name: torch.ones_like(mask) for name, mask in kept.items()}
-    none = {name: torch.zeros(mask.numel(), dtype=torch.int32) for name, mask in kept.items()}
-    runs = {one.name: one.run for one in sets}
-    chosen = Chosen(kept, everything, none, dict(none), evidence.seed, runs)
-    drawn = rule.control.entry(axes.CONTROLS).make(chosen, **rule.control.options)
-    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
-    return replace(as_mask_set(sets, drawn, prunable_weights(model), shapes), asked=masks.asked)
+        count = keep_count(sum(one.size for one in self.sets), share, self.rule.rounding)
+        return replace(whole, asked=(count, float(1 - share)))

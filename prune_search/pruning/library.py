@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from prune_search.pruning import asking
 from prune_search.pruning.asking import AnyBatches, Given, Loss, share_of
 from prune_search.pruning.counts import exact
-from prune_search.pruning.finding import MaskRule, next_mask
+from prune_search.pruning.finding import MaskRule
 from prune_search.pruning.finding import find_mask as find_by_rule
 from prune_search.pruning.masks import MaskSet
 from prune_search.pruning.reductions import REDUCTIONS, reduction_name
 from prune_search.pruning.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.scoring import Scoring
 from prune_search.pruning.selecting import weight_named
+from prune_search.pruning.selections import next_mask
 from prune_search.pruning.units import Grouping
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from prune_search.pruning.finding import MaskRule, scores_now, units_in
+from prune_search.pruning.finding import MaskRule, units_in
 from prune_search.pruning.masks import Pool, select
+from prune_search.pruning.selections import scores_now
 from prune_search.training.randomness import generator
 
 if TYPE_CHECKING:

@@ -135,6 +135,8 @@ def _learned(blocks: Blocks) -> Iterator[Problem]:
         yield _no("mask.scope", f"must be learned or global with sparsity: learned (got {scope.name!r})")
     if not criterion.facts["trains"]:
         return
+    if _options(mask["scope"]).get("order", "together") != "together":
+        yield _no("mask.scope.order", f"must be together with criterion {criterion.name}, which learns all at once")
     score = mask["score"]
     if score["iterations"] > 1:
         text = f"must be 1 with criterion {criterion.name}, which trains (got {score['iterations']})"

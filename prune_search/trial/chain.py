@@ -14,10 +14,11 @@ from functools import cached_property
 from torch import Tensor
 
 from prune_search.pruning.counts import exact, share_after
-from prune_search.pruning.finding import MaskRule, decided_share, find_mask, units_in, with_control
+from prune_search.pruning.finding import MaskRule, find_mask, units_in
 from prune_search.pruning.keeper import MaskKeeper, masks_of
 from prune_search.pruning.learning import learned_scores
 from prune_search.pruning.masks import MaskSet
+from prune_search.pruning.selections import decided_share, with_control
 from prune_search.pruning.setting import Phase, Setting
 from prune_search.recipe import axes
 from prune_search.recipe.clock import Lasting, train_rate

@@ -8,8 +8,9 @@ from decimal import Decimal
 
 from torch import Tensor
 
-from prune_search.pruning.finding import MaskRule, selection
+from prune_search.pruning.finding import MaskRule
 from prune_search.pruning.masks import MaskSet
+from prune_search.pruning.selections import selection
 from prune_search.pruning.setting import Learning, Phase
 from prune_search.recipe import axes
 from prune_search.training.loop import Course, Network

@@ -279,6 +279,22 @@ def obs() -> Blocks:
 
 
 @PRESETS.register(
+    "thinet",
+    summary="channels that the next layer misses least go, layer by layer, and what stays is fitted",
+    source="Luo, Wu & Lin 2017, ThiNet, 1707.06342",
+)
+def thinet() -> Blocks:
+    """Greedy choice by the next layer's output, then least squares."""
+    criterion = {"name": "output-reconstruction", "samples": 1000}
+    scope = {"name": "uniform", "order": "sequential"}
+    return {
+        "mask": {"at": "end", "criterion": criterion, "sparsity": 0.5, "scope": scope, "granularity": "channel"},
+        "weights": {"at": "end", "transform": ["least-squares-reconstruction"]},
+        "retrain": {"steps": "2ep", "clock": {"hold": "final"}},
+    }
+
+
+@PRESETS.register(
     "control-shuffle",
     summary="control: snip's densities with each layer's mask shuffled and the weights drawn anew",
     source="Frankle et al. 2021, Pruning Neural Networks at Initialization: Why Are We Missing the Mark?, 2009.08576",

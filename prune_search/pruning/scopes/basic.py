@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from prune_search.pruning.counts import keep_count
 from prune_search.pruning.scopes.shared import SHARED
 from prune_search.recipe.axes import SCOPES
+from prune_search.recipe.fields import Word
+from prune_search.recipe.registry import Option
 
 if TYPE_CHECKING:
     from prune_search.pruning.finding import LayerUnits
@@ -29,7 +31,15 @@ def global_(layers: list[LayerUnits], share: Decimal, rounding: str = "half-up",
     return [Pool(tuple(layer.name for layer in layers), keep_count(total, share, rounding), least=least)]
 
 
-def _same(layers: list[LayerUnits], share: Decimal) -> list[float]:
+ORDER = Option(
+    Word(("together", "sequential")),
+    "together",
+    "sequential: a layer is scored with those before it pruned already, in running order",
+    later=True,
+)
+
+
+def _same(layers: list[LayerUnits], share: Decimal, **others: object) -> list[float]:
     return [float(share) for _ in layers]
 
 
@@ -37,12 +47,15 @@ def _same(layers: list[LayerUnits], share: Decimal) -> list[float]:
     "uniform",
     summary="the same share in every layer; ⌊kn+½⌋ of a layer's n units are kept",
     source="Evci et al. 2020, 1911.11134",
-    options=SHARED,
+    options={"order": ORDER, **SHARED},
     even=True,
     densities=_same,
 )
-def uniform(layers: list[LayerUnits], share: Decimal, rounding: str = "half-up", *, least: int = 0) -> list[Pool]:
-    """One pool per layer."""
+def uniform(
+    layers: list[LayerUnits], share: Decimal, rounding: str = "half-up", *, order: str = "together", least: int = 0
+) -> list[Pool]:
+    """One pool per layer; `order` says when each is scored (`finding.Finder.decide`)."""
+    del order
     from prune_search.pruning.masks import Pool
 
     counts = [keep_count(layer.units, share, rounding) for layer in layers]

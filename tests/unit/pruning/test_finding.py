@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from prune_search.pruning.counts import keep_count, keep_share
-from prune_search.pruning.finding import Evidence, MaskRule, find_mask, with_control
+from prune_search.pruning.finding import Evidence, MaskRule, find_mask
 from prune_search.pruning.masks import MaskSet, ScoreError
 from prune_search.pruning.scoring import Batches
+from prune_search.pruning.selections import with_control
 from prune_search.tasks.network import prunable_weights
 
 SCORE = {"iterations": 1, "path": "exponential", "nested": True, "batches": 1, "loss": "cross-entropy", "mode": "train"}

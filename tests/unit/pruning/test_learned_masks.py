@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.pruning.criteria.learned import bernoulli_divergence
-from prune_search.pruning.finding import Evidence, MaskRule, selection
+from prune_search.pruning.finding import Evidence, MaskRule
+from prune_search.pruning.selections import selection
 from prune_search.pruning.setting import Learning, Phase
 from prune_search.recipe.axes import CRITERIA
 from prune_search.recipe.fields import Reading, Value

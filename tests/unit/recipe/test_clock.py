@@ -67,6 +67,7 @@ def refused(text: str, epoch: int = EPOCH) -> list[tuple[str, str]]:
         "scratch-e": (1000, 0, 1000, 1000, 0, 0, (0.1, 0.001)),
         "scratch-b": (1000, 0, 1000, 2000, 0, 0, (0.1, 0.001)),
         "obs": (1000, None, 1000, 100, 1000, None, (0.001, 0.001)),
+        "thinet": (1000, None, 1000, 200, 1000, None, (0.001, 0.001)),
         "control-shuffle": (0, 0, 0, 1000, 0, 0, (0.1, 0.001)),
     }.items(),
 )
