@@ -109,6 +109,8 @@ class ClusterClaims:
         self._holder = Holder(socket.gethostname(), pid, started(pid), secrets.token_hex(16), time.time())
         self._held: set[str] = set()
         self._over = threading.Event()
+        # Its process can have to start first, which is waited for here, and not while a trial's heart is listened to.
+        self._ask("renew", self._holder.token, otherwise=None)
         threading.Thread(target=self._renew, name="claims", daemon=True).start()
 
     def take(self, address: str) -> bool:

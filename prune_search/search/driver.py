@@ -21,7 +21,7 @@ from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import Space, epoch_length, known_epoch
 from prune_search.search.address import check_address, no_cluster
 from prune_search.search.agenda import Agenda
-from prune_search.search.claims import is_free
+from prune_search.search.claims import cluster_register, is_free
 from prune_search.search.lease import Lease, held, read_holder
 from prune_search.search.stop import STOP_FILE, ask_to_stop
 from prune_search.search.tree import Tree, askable_stops
@@ -139,6 +139,9 @@ def run_search(space: Space, means: Means, asked: Asked, listener: Listener | No
         # What nobody shares is waited for by nobody.
         agenda.tree = Tree(lambda recipe: None)
     with _ray(means.address, space.search), _signals(asked, means.folder):
+        if means.sharing:
+            # It starts beside the first workers, which need it.
+            cluster_register()
         _tune(agenda, space, means, listener or (lambda records, trial: None))
     return agenda.records
 
