@@ -124,8 +124,8 @@ def spent(trial: TrialRecords) -> int:
     return int(trial.ended.data["steps_trained"]) + int(trial.ended.data["steps_saved"])
 
 
-def regrets(field: Field, space: Space, budgets: Sequence[float], unit: float, best: float) -> list[float]:
-    """Regret in points at each budget, of one search."""
+def searched(field: Field, space: Space, steps: float) -> SearchRecords:
+    """Search until so many steps are spent."""
     used = 0
     # Nothing here outlives the search.
     os.fsync = lambda fd: None
@@ -136,7 +136,13 @@ def regrets(field: Field, space: Space, budgets: Sequence[float], unit: float, b
 
     with tempfile.TemporaryDirectory() as storage:
         folder = begin(Path(storage), space, field.simulation)
-        records = simulate_search(space, folder, field.simulation, lambda: used >= budgets[-1] * unit, told)
+        return simulate_search(space, folder, field.simulation, lambda: used >= steps, told)
+
+
+def regrets(field: Field, space: Space, budgets: Sequence[float], unit: float, best: float) -> list[float]:
+    """Regret in points at each budget, of one search."""
+    records = searched(field, space, budgets[-1] * unit)
+    used = 0
     chosen, used, found, places = (-1.0, best - 1.0), 0, [], list(budgets)
     for trial in records.numbered():
         used += spent(trial)
@@ -217,6 +223,17 @@ def compare(field: Field, options: argparse.Namespace) -> dict[str, list[tuple[f
     return lines
 
 
+def count(field: Field, options: argparse.Namespace) -> None:
+    """Print what became of the trials of random search under asha."""
+    unit, most = unit_of(field), int(options.budgets[-1] * MOST_PROPOSALS)
+    print(f"{field.name}: random + asha, budget {options.budgets[-1]:g}, by seed")
+    for seed in range(options.seeds):
+        records = searched(field, field.space("random", "asha", seed, most), options.budgets[-1] * unit)
+        counts, used = records.counts(), sum(spent(trial) for trial in records.numbered()) / unit
+        shown = ", ".join(f"{counts[key]} {key}" for key in ("completed", "stopped", "duplicate"))
+        print(f"  {len(records.numbered())} proposed: {shown}; budget used {used:.1f}", flush=True)
+
+
 def draw(path: str, fields: Mapping[str, Mapping[str, list[tuple[float, float]]]], budgets: Sequence[float]) -> None:
     """A picture, one panel per surface."""
     import matplotlib
@@ -244,9 +261,14 @@ def main() -> None:
     parser.add_argument("--samplers", nargs="+", default=SAMPLERS)
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--budgets", type=float, nargs="+", default=[4, 8, 16])
+    parser.add_argument("--counts", action="store_true", help="only count what became of the trials under asha")
     parser.add_argument("--picture", help="a file to draw the regrets to")
     options = parser.parse_args()
     measured = [table(options.table, network) for network in options.networks] if options.table else []
+    if options.counts:
+        for field in [closed_form(), *measured[:1]]:
+            count(field, options)
+        return
     fields = [] if options.table_only else [closed_form()]
     for field in measured:
         check(field, 20_000)
