@@ -1,6 +1,6 @@
 """What sharing saves: lists of recipes run with sharing on and off.
 
-    python tests/benchmarks/sharing/sharing.py --data-root FOLDER_OF_FASHION_MNIST [--only two,four,studies,…]
+    python tests/benchmarks/sharing/sharing.py --data-root FOLDER_OF_FASHION_MNIST [--only two,four,…] [--steps 120]
 
 Prints, per list, the steps trained (replayed, repeated and abandoned ones included) with sharing off and on, their
 ratio, the ceiling that `plan` states and how much of it was reached; device seconds (inside trials) and wall seconds;
@@ -69,6 +69,11 @@ class Total:
     distinct: int
 
 
+def longer(studies: Sequence[Study], steps: int) -> list[Study]:
+    """The same searches with another length of training."""
+    return [Study(study.space, {**study.values, "train.steps": f"{steps}it"}) for study in studies]
+
+
 def run(studies: Sequence[Study], data_root: Path, sharing: bool) -> Total:
     """Launch the searches of a list one after the other on one storage."""
     with tempfile.TemporaryDirectory() as folder:
@@ -117,10 +122,12 @@ def main() -> None:
     """Print the figures of the lists."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--steps", type=int, help="iterations of training, instead of those that are written")
     parser.add_argument("--only", default=",".join(LISTS), help=f"some of {', '.join(LISTS)}")
     given = parser.parse_args()
     for name in given.only.split(","):
-        report(name, LISTS[name], given.data_root)
+        studies = LISTS[name] if given.steps is None else longer(LISTS[name], given.steps)
+        report(name, studies, given.data_root)
 
 
 if __name__ == "__main__":
