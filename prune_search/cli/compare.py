@@ -62,6 +62,7 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
     from rich.markup import escape
 
     from prune_search.api import storage_option
+    from prune_search.cli.status import steps_line
 
     console = Console(highlight=False)
     rows = data["rows"]
@@ -75,6 +76,8 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
         console.print(_front(front, points))
     if data["controls"]:
         console.print(_controls(data["controls"]))
+    for name, counts in data["steps"].items():
+        console.print(f"steps of {escape(name)}  {steps_line(counts)}", soft_wrap=True)
     best = next((row for row in rows if row["key"] is not None and row["key"] == data["best"]), None)
     if best is None:
         console.print("no trial has completed")

@@ -16,6 +16,7 @@ from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.recipe import digest_of
 from prune_search.recipe.search_block import parse_objective
 from prune_search.report.points import points_data
+from prune_search.trial.account import total
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import Record, SearchRecords, TrialRecords
 
@@ -152,7 +153,8 @@ def compare_data(searches: Sequence[SearchRecords], sort: str | None = None) -> 
 
     Returns:
         ``rows``, ranked ones first; ``pareto``, the keys of the rows on the Pareto front; ``points``, the networks
-        after earlier rounds of the chains (see `points`); ``controls``; ``best``, the key of the best row, or None;
+        after earlier rounds of the chains (see `points`); ``controls``; ``steps``, what each search trained, saved,
+        replayed, repeated and abandoned (see `trial.account`); ``best``, the key of the best row, or None;
         ``constraints_met``, whether it meets the constraints; and ``searches``, ``simulated`` (the surface, or None),
         ``objectives``, ``constraints``, ``sort``.
 
@@ -181,6 +183,7 @@ def compare_data(searches: Sequence[SearchRecords], sort: str | None = None) -> 
         "pareto": [row.key for row in rows if row.pareto],
         "points": points_data(searches, stand_ins, goals, dense or None),
         "controls": [_control(search, trial) for search in searches for trial in search.controls()],
+        "steps": {search.name: total(search.trials.values()).as_data() for search in searches},
         "best": done[best.id].key if best is not None else None,
         "constraints_met": best is not None and met,
     }
