@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.api import Target, Where, read_target
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.recipe.space import Space, epoch_length, known_epoch
+from prune_search.recipe.space import known_epoch
 
 if TYPE_CHECKING:
-    from prune_search.recipe.recipe import Recipe
     from prune_search.search.plan import Plan, Planned
     from prune_search.trial.calibration import Calibration
 
@@ -77,6 +76,8 @@ def plan(
     Raises:
         UserError: something that the user wrote is wrong, or there is nothing to search over.
     """
+    from prune_search.search.agenda import dense_recipe
+    from prune_search.search.epochs import EpochLengths
     from prune_search.search.plan import make_plan
     from prune_search.searches import found
 
@@ -85,38 +86,11 @@ def plan(
     if not space.has_holes:
         text = "has no holes, so that there is nothing to search over: prune-search run does it, or write a hole"
         raise UserError([Problem("", text, space.source)])
-    epochs = _Epochs(where)
-    made = make_plan(space, epochs, epochs.examples_of(space))
+    epochs = EpochLengths(where.data_folder(), {"model": where.model, "data": where.data})
+    dense = dense_recipe(space)
+    # A draw between two epochs needs the size of a data set that is not known before it is read.
+    made = make_plan(space, epochs, 0 if known_epoch(dense) is not None else epochs.examples(dense))
     return PlannedSearch(made, tuple(_calibrations(made, where)) if calibrated else ())
-
-
-@dataclass
-class _Epochs:
-    """Iterations in an epoch of a recipe; a data set whose size is not known beforehand is read, once."""
-
-    where: Where
-    _examples: dict[str, int] | None = None
-
-    def __call__(self, recipe: Recipe) -> int | None:
-        known = known_epoch(recipe)
-        return known if known is not None else epoch_length(self._size(recipe), recipe.train["batch"])
-
-    def examples_of(self, space: Space) -> int:
-        """Training examples of the space's data set where they are not known before it is read, else 0."""
-        from prune_search.search.agenda import dense_recipe
-
-        recipe = dense_recipe(space)
-        return 0 if known_epoch(recipe) is not None else self._size(recipe)
-
-    def _size(self, recipe: Recipe) -> int:
-        from prune_search.trial.bench import Code, read_data
-
-        self._examples = {} if self._examples is None else self._examples
-        written = repr(recipe.blocks["task"]["data"])
-        if written not in self._examples:
-            code = Code(self.where.model, self.where.data)
-            self._examples[written] = len(read_data(recipe, self.where.data_folder(), code).train.labels)
-        return self._examples[written]
 
 
 def _calibrations(made: Plan, where: Where) -> list[tuple[Calibration, float]]:

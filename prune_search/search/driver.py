@@ -17,11 +17,11 @@ from types import FrameType
 from typing import Any
 
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.recipe.recipe import Recipe
-from prune_search.recipe.space import Space, epoch_length, known_epoch
+from prune_search.recipe.space import Space
 from prune_search.search.address import check_address, no_cluster
 from prune_search.search.agenda import Agenda
 from prune_search.search.claims import cluster_register, is_free
+from prune_search.search.epochs import EpochLengths
 from prune_search.search.lease import Lease, held, read_holder
 from prune_search.search.stop import STOP_FILE, ask_to_stop
 from prune_search.search.tree import Tree, askable_stops
@@ -131,7 +131,7 @@ def run_search(space: Space, means: Means, asked: Asked, listener: Listener | No
         UserError: a trial needs more than this machine has, or a thousand draws in a row were invalid.
         StorageError: the ledger cannot be written.
     """
-    epoch_of = _epochs(means)
+    epoch_of = EpochLengths(means.data_root, means.code)
     agenda = Agenda.open(means.folder, space, epoch_of, asked, means.examples)
     if means.sharing:
         agenda.free = functools.partial(is_free, means.storage)
@@ -144,25 +144,6 @@ def run_search(space: Space, means: Means, asked: Asked, listener: Listener | No
             cluster_register()
         _tune(agenda, space, means, listener or (lambda records, trial: None))
     return agenda.records
-
-
-def _epochs(means: Means) -> Callable[[Recipe], int | None]:
-    """Iterations in an epoch of a recipe; a data set whose size is not known beforehand is read once."""
-    examples: dict[str, int] = {}
-
-    def epoch(recipe: Recipe) -> int | None:
-        known = known_epoch(recipe)
-        if known is not None:
-            return known
-        written = repr(recipe.blocks["task"]["data"])
-        if written not in examples:
-            from prune_search.trial.bench import Code, read_data
-
-            code = Code(means.code.get("model"), means.code.get("data"))
-            examples[written] = len(read_data(recipe, means.data_root, code).train.labels)
-        return epoch_length(examples[written], recipe.train["batch"])
-
-    return epoch
 
 
 @contextlib.contextmanager

@@ -1,0 +1,44 @@
+"""Iterations in an epoch of a recipe: known from the registry, or from a data set that is read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prune_search.recipe.recipe import Recipe
+from prune_search.recipe.space import epoch_length, known_epoch
+
+
+@dataclass(frozen=True)
+class EpochLengths:
+    """From a recipe to the iterations in its epoch.
+
+    Attributes:
+        data_root: folder of the data sets' files, or None.
+        code: the user's own ``model`` and ``data``, by name or as factories.
+    """
+
+    data_root: Path | None
+    code: Mapping[str, Any]
+    _examples: dict[str, int] = field(default_factory=dict)
+
+    def __call__(self, recipe: Recipe) -> int | None:
+        """Iterations in an epoch.
+
+        Raises:
+            UserError: the data are not there, or the batch is larger than the training set.
+        """
+        known = known_epoch(recipe)
+        return known if known is not None else epoch_length(self.examples(recipe), recipe.train["batch"])
+
+    def examples(self, recipe: Recipe) -> int:
+        """Size of the training set of a recipe's data, which are read."""
+        written = repr(recipe.blocks["task"]["data"])
+        if written not in self._examples:
+            from prune_search.trial.bench import Code, read_data
+
+            code = Code(self.code.get("model"), self.code.get("data"))
+            self._examples[written] = len(read_data(recipe, self.data_root, code).train.labels)
+        return self._examples[written]
