@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -115,3 +115,22 @@ def _couples_examples(model: nn.Module) -> bool:
     return any(
         isinstance(module, norms) and (module.training or module.running_mean is None) for module in model.modules()
     )
+
+
+def watch_layers(scoring: Scoring, weights: Collection[int], note: Callable[..., None]) -> None:
+    """Run the batches through the network without gradients, and show what passes some of its layers.
+
+    Args:
+        scoring: the network and its batches.
+        weights: ids of the weights whose layers are watched.
+        note: a forward hook: told the layer, its inputs and its output.
+    """
+    layers = [m for m in scoring.model.modules() if id(m._parameters.get("weight")) in weights]
+    handles = [layer.register_forward_hook(note) for layer in layers]
+    try:
+        with torch.no_grad():
+            for inputs, _ in scoring.batches():
+                scoring.model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()

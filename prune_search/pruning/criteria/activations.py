@@ -83,15 +83,9 @@ def _seen(scoring: Scoring) -> dict[str, list[tuple[nn.Module, Tensor]]]:
             square = square.sum(0, keepdim=True)
         found[names[id(weight)]].append((layer, square))
 
-    layers = [m for m in scoring.model.modules() if id(m._parameters.get("weight")) in names]
-    handles = [layer.register_forward_hook(note) for layer in layers]
-    try:
-        with torch.no_grad():
-            for inputs, _ in scoring.batches():
-                scoring.model(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    from prune_search.pruning.scoring import watch_layers
+
+    watch_layers(scoring, names, note)
     return found
 
 

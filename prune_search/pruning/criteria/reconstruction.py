@@ -40,15 +40,9 @@ def _inputs(scoring: Scoring, most: int) -> dict[str, tuple[nn.Module, list[Tens
         seen = found.setdefault(names[id(layer._parameters["weight"])], (layer, []))[1]
         seen += [value[index : index + 1] for index in range(min(len(value), most - len(seen)))]
 
-    layers = [m for m in scoring.model.modules() if id(m._parameters.get("weight")) in names]
-    handles = [layer.register_forward_hook(note) for layer in layers]
-    try:
-        with torch.no_grad():
-            for inputs, _ in scoring.batches():
-                scoring.model(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    from prune_search.pruning.scoring import watch_layers
+
+    watch_layers(scoring, names, note)
     return found
 
 
