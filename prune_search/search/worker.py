@@ -29,7 +29,7 @@ from prune_search.trial.follow import Follower
 from prune_search.trial.records import TRIALS, Progress, Recorder, read_trial
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device
 
     from prune_search.tasks.data import DataSet
     from prune_search.training.stretch import Claims, Steps
@@ -330,9 +330,8 @@ def _run(job: Job, sink: LedgerSink, claims: Claims | None) -> Result:
     recipe = Recipe.read({key: job.recipe[key] for key in BLOCKS})
     root = Path(job.data_root) if job.data_root else None
     code = Code(job.code.get("model"), job.code.get("data"))
-    data = _data(repr(recipe.blocks["task"]["data"]), root, code.data, recipe, code)
     device = pick_device(job.device)
-    bench = prepare(recipe, device, root, code, data=data.to(device))
+    bench = prepare(recipe, device, root, code, data=_data(recipe, root, code, device))
     sharing = Sharing(claims, tuple(job.stops), tuple(job.grid), sink.account)
     storage = place_of(job.storage) if job.sharing else place_of(job.search) / UNSHARED / job.trial
     guarded = Guarded(sink, watch_for_stop(place_of(job.search)))
@@ -340,18 +339,21 @@ def _run(job: Job, sink: LedgerSink, claims: Claims | None) -> Result:
 
 
 class _LastData:
-    """The data set that this process read last: most trials of a search share it."""
+    """The data set that this process read last, on its device: most trials of a search share it."""
 
     key: tuple[Any, ...] | None = None
     data: DataSet | None = None
 
 
-def _data(written: str, root: Path | None, factory: Any, recipe: Recipe, code: Code) -> DataSet:
+def _data(recipe: Recipe, root: Path | None, code: Code, device: device) -> DataSet:
     from prune_search.trial.bench import read_data
 
-    key = (written, root, factory)
+    key = (repr(recipe.blocks["task"]["data"]), root, code.data, device)
     if _LastData.key != key or _LastData.data is None:
-        _LastData.data = read_data(recipe, root, code)
+        data = read_data(recipe, root, code)
+        # Its bytes are gone through here, where they are read, and not by every trial.
+        _ = data.digest
+        _LastData.data = data.to(device)
         _LastData.key = key
     return _LastData.data
 

@@ -176,6 +176,7 @@ class Stretch:
             found = newest_state(folder, self.total)
             if found is not None and found[1].meta.get("ended"):
                 self._ended = found[0]
+                self._known.setdefault(*found)
             elif self._ended is None:
                 # The end was removed. The note counts for the account alone: nothing is trained by it.
                 return read_early_end(folder, self.total) or self.length
