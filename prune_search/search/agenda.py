@@ -160,7 +160,7 @@ class Agenda:
     def refresh(self, identity: str) -> TrialRecords:
         """Read a trial's records anew."""
         trial = read_trial(self.folder / "trials" / identity)
-        self.records.trials[identity] = trial
+        self.records.put(trial)
         self._learn(trial)
         return trial
 

@@ -18,16 +18,12 @@ from prune_search.recipe.problems import Problem
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
-from prune_search.trial.ranking import Dense, Goals, total_violation
-from prune_search.trial.records import Record, TrialRecords
+from prune_search.search.rungs import Compared, Maturity, Places, Seen, maturity_of
+from prune_search.trial.ranking import Dense, Goals
+from prune_search.trial.records import Record
 
 if TYPE_CHECKING:
     from prune_search.recipe.space import Space
-
-SPARSITY_DIGITS = 6
-
-# (reached sparsity, None) after a round; (None, steps since the asked sparsity was reached) in the last retraining.
-Maturity = tuple[float | None, int | None]
 
 
 class Judge(Protocol):
@@ -43,121 +39,14 @@ class Judge(Protocol):
             Steps from there, in ascending order, each in 1 … total - 1.
         """
 
-    def stop(
-        self, trial_id: str, maturity: Maturity, records: Sequence[TrialRecords], goals: Goals, dense: Dense
-    ) -> bool:
+    def stop(self, compared: Compared, goals: Goals, dense: Dense) -> bool:
         """Whether a trial is stopped at a measurement of its own.
 
         Args:
-            trial_id: of the trial.
-            maturity: of the measurement, which must be among the trial's records.
-            records: of the search's trials, at least of those that were measured there; controls and repeated recipes
-                are left out of the comparison.
+            compared: the trial among those that were measured at the same maturity.
             goals: of the search.
             dense: metrics of the dense network, or None; nothing is stopped while a constraint waits for them.
         """
-
-
-def maturity_of(trial: TrialRecords, measured: Record) -> Maturity | None:
-    """Where a ``measured`` record can be compared with those of other trials; None in a retraining before the last."""
-    step = measured.data["step"]
-    if step is None:
-        return round(float(measured.data["sparsity"]), SPARSITY_DIGITS), None
-    return (None, int(step)) if measured.data["round"] == trial.recipe["rounds"] else None
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """One trial's measurement at the maturity at which trials are compared.
-
-    Attributes:
-        trial: the trial.
-        record: its measurement.
-        values: the objectives' figures.
-        order: smaller is better, by the constraints and then the first objective: (total by which the constraints are
-            violated, those that cannot be judged yet counting as met; the objective, larger is worse).
-        known: whether all constraints can be judged.
-    """
-
-    trial: TrialRecords
-    record: Record
-    values: tuple[float, ...]
-    order: tuple[float, float]
-    known: bool
-
-
-def _compared(maturity: Maturity, records: Sequence[TrialRecords], goals: Goals, dense: Dense) -> dict[str, _Seen]:
-    """The trials that were measured at a maturity, with a finite figure for each objective, by id."""
-    found: dict[str, _Seen] = {}
-    for trial in records:
-        # Computed once for each measurement, which never changes: a rung is judged again for each trial that arrives.
-        kept = trial.computed.get(maturity)
-        if kept is None or kept[0] is not goals or kept[1] is not dense:
-            record = _measured_at(trial, maturity)
-            if record is None or trial.control or trial.duplicate_of is not None:
-                continue
-            kept = trial.computed[maturity] = (goals, dense, _seen(trial, record, goals, dense))
-        if kept[2] is not None:
-            found[trial.id] = kept[2]
-    return found
-
-
-def _seen(trial: TrialRecords, record: Record, goals: Goals, dense: Dense) -> _Seen | None:
-    """The measurement of a trial; None without a finite figure for each objective."""
-    values = goals.values(record.figures)
-    if values is None:
-        return None
-    violations = goals.violations(record.figures, dense)
-    order = (total_violation(violations), -goals.signed(values)[0])
-    return _Seen(trial, record, values, order, violations is not None)
-
-
-def _better(own: _Seen, others: Sequence[_Seen], goals: Goals, dense: Dense) -> int:
-    """How many lie on a better rank (`Goals.ranks`) than `own`, which is among them."""
-    if len(goals.objectives) == 1:
-        return sum(map(own.order.__gt__, [other.order for other in others]))
-    ranks = goals.ranks([other.record.figures for other in others], dense)
-    mine = next(rank for rank, other in zip(ranks, others, strict=True) if other is own)
-    return sum(rank < mine for rank in ranks)
-
-
-def _measured_at(trial: TrialRecords, maturity: Maturity) -> Record | None:
-    sparsity, step = maturity
-    rounds = trial.recipe["rounds"]
-    if step is not None or sparsity is None:
-        return trial.measured_at(rounds, step)
-    wanted = round(sparsity, SPARSITY_DIGITS)
-    ends = (trial.measured_at(number, None) for number in range(rounds, 0, -1))
-    return next(
-        (e for e in ends if e is not None and round(float(e.data["sparsity"]), SPARSITY_DIGITS) == wanted), None
-    )
-
-
-@dataclass
-class Places:
-    """Which trials of a search were measured where: what a judge compares, without a look at all trials.
-
-    Computed from records only, so that whoever has read the same records has the same.
-    """
-
-    _trials: dict[str, tuple[TrialRecords, int]] = field(default_factory=dict)
-    _measured: dict[Maturity, dict[str, TrialRecords]] = field(default_factory=dict)
-
-    def update(self, trial: TrialRecords) -> None:
-        """Take in what is new of a trial."""
-        before, read = self._trials.get(trial.id, (trial, 0))
-        # Another reading of the same trial stands for it everywhere, and can have its records in another order.
-        for record in trial.measured[read if before is trial else 0 :]:
-            maturity = maturity_of(trial, record)
-            if maturity is not None:
-                self._measured.setdefault(maturity, {})[trial.id] = trial
-        self._trials[trial.id] = (trial, len(trial.measured))
-
-    def at(self, maturity: Maturity) -> list[TrialRecords]:
-        """The trials that were measured at a maturity."""
-        sparsity, step = maturity
-        place = (None if sparsity is None else round(sparsity, SPARSITY_DIGITS), step)
-        return list(self._measured.get(place, {}).values())
 
 
 @dataclass(frozen=True)
@@ -186,14 +75,10 @@ class Verdicts:
             epoch: iterations in an epoch of the trial.
             dense: metrics of the dense network, or None.
         """
-        trials = self.places.at(maturity)
-        if self.block["reproducible"]:
-            # As for proposals: exactly trials 1 … n-c count, so that a resumed search decides alike.
-            last = int(trial_id) - self.block["concurrency"]
-            trials = [
-                trial for trial in trials if trial.id == trial_id or (not trial.control and int(trial.id) <= last)
-            ]
-        return make_judge(self.block["scheduler"], epoch).stop(trial_id, maturity, trials, self.goals, dense)
+        # As for proposals: exactly trials 1 … n-c count, so that a resumed search decides alike.
+        last = int(trial_id) - self.block["concurrency"] if self.block["reproducible"] else None
+        compared = self.places.at(maturity).compared(trial_id, self.goals, dense, last)
+        return make_judge(self.block["scheduler"], epoch).stop(compared, self.goals, dense)
 
 
 @dataclass(frozen=True)
@@ -204,9 +89,7 @@ class Never:
         """Nowhere."""
         return ()
 
-    def stop(
-        self, trial_id: str, maturity: Maturity, records: Sequence[TrialRecords], goals: Goals, dense: Dense
-    ) -> bool:
+    def stop(self, compared: Compared, goals: Goals, dense: Dense) -> bool:
         """No."""
         return False
 
@@ -246,15 +129,12 @@ class SuccessiveHalving:
             rung *= self.eta
         return rungs
 
-    def stop(
-        self, trial_id: str, maturity: Maturity, records: Sequence[TrialRecords], goals: Goals, dense: Dense
-    ) -> bool:
+    def stop(self, compared: Compared, goals: Goals, dense: Dense) -> bool:
         """Whether enough trials at the rung are better."""
-        seen = _compared(maturity, records, goals, dense)
-        own = seen.get(trial_id)
+        own = compared.own
         if own is None or not self._on_rung(own.record) or not own.known:
             return False
-        return _better(own, list(seen.values()), goals, dense) >= max(1, len(seen) // self.eta)
+        return compared.better(goals, dense) >= max(1, len(compared) // self.eta)
 
     def _on_rung(self, record: Record) -> bool:
         step = record.data["step"]
@@ -304,9 +184,7 @@ class MedianRule:
         """Every `grace` steps."""
         return range(self.grace, total, self.grace)
 
-    def stop(
-        self, trial_id: str, maturity: Maturity, records: Sequence[TrialRecords], goals: Goals, dense: Dense
-    ) -> bool:
+    def stop(self, compared: Compared, goals: Goals, dense: Dense) -> bool:
         """Whether the trial is worse than the median.
 
         Raises:
@@ -314,8 +192,7 @@ class MedianRule:
         """
         if len(goals.objectives) != 1:
             raise ValueError("the median rule takes a single objective")
-        seen = _compared(maturity, records, goals, dense)
-        own = seen.pop(trial_id, None)
+        own = compared.own
         if own is None or not own.known:
             return False
         step = own.record.data["step"]
@@ -323,12 +200,13 @@ class MedianRule:
             return False
         kept = _kept(own, goals, dense)
         curve = _curve(own, goals)
-        others = [_curve(other, goals) for other in seen.values() if kept <= _kept(other, goals, dense)]
+        seen = [other for other in compared.all() if other is not own]
+        others = [_curve(other, goals) for other in seen if kept <= _kept(other, goals, dense)]
         averages = [statistics.fmean(value for at, value in other.items() if at in curve) for other in others]
         return len(averages) >= self.startup and max(curve.values()) < statistics.median(averages)
 
 
-def _curve(seen: _Seen, goals: Goals) -> dict[int | None, float]:
+def _curve(seen: Seen, goals: Goals) -> dict[int | None, float]:
     """The objective by step of the last retraining, up to the measurement; after a round that alone."""
     step = seen.record.data["step"]
     curve: dict[int | None, float] = {}
@@ -342,7 +220,7 @@ def _curve(seen: _Seen, goals: Goals) -> dict[int | None, float]:
     return curve
 
 
-def _kept(seen: _Seen, goals: Goals, dense: Dense) -> set[int]:
+def _kept(seen: Seen, goals: Goals, dense: Dense) -> set[int]:
     """Which constraints are kept."""
     violations = goals.violations(seen.record.figures, dense) or []
     return {place for place, violation in enumerate(violations) if violation <= 0}

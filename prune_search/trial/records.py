@@ -191,7 +191,7 @@ class SearchRecords:
         name: of the search.
         folder: where it lies.
         definition: search.json.
-        trials: by id, in the order of their numbers; controls after them.
+        trials: by id, in the order of their numbers; controls after them. Changed through `put` alone.
     """
 
     name: str
@@ -199,9 +199,26 @@ class SearchRecords:
     definition: Mapping[str, Any]
     trials: dict[str, TrialRecords]
 
+    _numbered: tuple[list[TrialRecords], dict[str, int]] | None = field(default=None, init=False, repr=False)
+
+    def put(self, trial: TrialRecords) -> None:
+        """Take in a trial, or a later reading of one, in its place; a new one comes last."""
+        new = trial.id not in self.trials
+        self.trials[trial.id] = trial
+        if self._numbered is not None and not trial.control:
+            numbered, places = self._numbered
+            if new:
+                places[trial.id] = len(numbered)
+                numbered.append(trial)
+            else:
+                numbered[places[trial.id]] = trial
+
     def numbered(self) -> list[TrialRecords]:
-        """The trials that count."""
-        return [trial for trial in self.trials.values() if not trial.control]
+        """The trials that count, in the order of their numbers. The list is not the caller's to change."""
+        if self._numbered is None:
+            numbered = [trial for trial in self.trials.values() if not trial.control]
+            self._numbered = numbered, {trial.id: place for place, trial in enumerate(numbered)}
+        return self._numbered[0]
 
     def controls(self) -> list[TrialRecords]:
         """The controls."""

@@ -12,7 +12,8 @@ import pytest
 from prune_search.recipe.axes import SCHEDULERS
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import read_space
-from prune_search.search.schedulers import Judge, check_scheduler, make_judge, maturity_of
+from prune_search.search.rungs import Rung, maturity_of
+from prune_search.search.schedulers import Judge, check_scheduler, make_judge
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import Record, Recorder, TrialRecords, read_trial
 
@@ -54,9 +55,20 @@ def chain(identity: str, values: Sequence[tuple[float, float]], rounds: int = 9)
     return TrialRecords(identity, proposed(identity, rounds), measured=records)
 
 
-def survivors(judge: Judge, maturity: Any, trials: Sequence[TrialRecords], wanted: Goals | None = None) -> list[str]:
+def stops(
+    judge: Judge,
+    identity: str,
+    maturity: Any,
+    trials: Sequence[TrialRecords],
+    wanted: Goals | None = None,
+    dense: Mapping[str, float] | None = None,
+) -> bool:
     wanted = wanted or goals()
-    return [trial.id for trial in trials if not judge.stop(trial.id, maturity, trials, wanted, None)]
+    return judge.stop(Rung.of(maturity, trials).compared(identity, wanted, dense), wanted, dense)
+
+
+def survivors(judge: Judge, maturity: Any, trials: Sequence[TrialRecords], wanted: Goals | None = None) -> list[str]:
+    return [trial.id for trial in trials if not stops(judge, trial.id, maturity, trials, wanted)]
 
 
 # --- maturity -------------------------------------------------------------------------------------------------------
@@ -186,7 +198,7 @@ def test_nothing_is_stopped_while_a_constraint_waits_for_the_dense_network(name:
     wanted = goals(constraints=["val/accuracy >= dense - 1%"])
     trials = [curve(str(number), {10: number / 10}) for number in range(8)]
     decider = judge(name, grace="10it")
-    known = [t.id for t in trials if not decider.stop(t.id, (None, 10), trials, wanted, {"val/accuracy": 0.5})]
+    known = [t.id for t in trials if not stops(decider, t.id, (None, 10), trials, wanted, {"val/accuracy": 0.5})]
     assert len(known) < 8
     assert len(survivors(decider, (None, 10), trials, wanted)) == 8
 
@@ -219,7 +231,7 @@ def test_median_compares_the_best_so_far_with_the_running_averages_of_the_others
     others = [curve(name, {10: a - 0.1, 20: a + 0.1}) for name, a in (("x", 0.4), ("y", 0.5), ("z", 0.6))]
     cases = {"under": {10: 0.3, 20: 0.49}, "falling": {10: 0.51, 20: 0.1}, "equal": {10: 0.1, 20: 0.5}}
     for name, values in cases.items():
-        stopped = median.stop(name, (None, 20), [*others, curve(name, values)], goals(), None)
+        stopped = stops(median, name, (None, 20), [*others, curve(name, values)])
         assert stopped == (name == "under"), name
 
 
@@ -227,22 +239,22 @@ def test_median_takes_the_average_only_over_steps_that_the_trial_was_measured_at
     median = judge("median", grace="10it", startup=1)
     # Measured at 10 as well, the other's average there would be a yardstick of less training.
     other = curve("other", {10: 0.0, 20: 0.8})
-    assert median.stop("a", (None, 20), [other, curve("a", {20: 0.7})], goals(), None)
-    assert not median.stop("a", (None, 20), [other, curve("a", {10: 0.0, 20: 0.7})], goals(), None)
+    assert stops(median, "a", (None, 20), [other, curve("a", {20: 0.7})])
+    assert not stops(median, "a", (None, 20), [other, curve("a", {10: 0.0, 20: 0.7})])
 
 
 def test_median_waits_for_grace_and_for_enough_others() -> None:
     others = [curve(str(number), {5: 0.9, 10: 0.9}) for number in range(4)]
     bad = curve("bad", {5: 0.1, 10: 0.1})
-    assert judge("median", grace="10it", startup=4).stop("bad", (None, 10), [*others, bad], goals(), None)
-    assert not judge("median", grace="10it", startup=4).stop("bad", (None, 5), [*others, bad], goals(), None)
-    assert not judge("median", grace="10it", startup=5).stop("bad", (None, 10), [*others, bad], goals(), None)
+    assert stops(judge("median", grace="10it", startup=4), "bad", (None, 10), [*others, bad])
+    assert not stops(judge("median", grace="10it", startup=4), "bad", (None, 5), [*others, bad])
+    assert not stops(judge("median", grace="10it", startup=5), "bad", (None, 10), [*others, bad])
 
 
 def test_median_does_not_compare_with_trials_that_have_not_come_so_far() -> None:
     others = [curve(str(number), {10: 0.9}) for number in range(4)]
-    assert not judge("median", grace="10it", startup=1).stop(
-        "bad", (None, 20), [*others, curve("bad", {10: 0.1, 20: 0.1})], goals(), None
+    assert not stops(
+        judge("median", grace="10it", startup=1), "bad", (None, 20), [*others, curve("bad", {10: 0.1, 20: 0.1})]
     )
 
 
