@@ -39,6 +39,12 @@ def drop_options(drop: float, anneal: str, to: float, every: str, until: str) ->
     }
 
 
+def events_in(total: int, epoch: int, **options: Any) -> int:
+    """How many events a retraining of `total` steps has, from the options that `drop_options` describes."""
+    events = Events.of(options, total, epoch)
+    return len(range(events.begin, min(events.end, total), events.every))
+
+
 def misplaced(total: int, epoch: int, **options: Any) -> Iterator[tuple[str, str]]:
     """What is wrong with ``from`` and ``until`` on a retraining of `total` steps: (option, message) each."""
     places = {key: Step.parse(options[key]).resolve(total, epoch) for key in ("from", "until") if key in options}

@@ -123,6 +123,8 @@ DYNAMICS = Axis(
     # settles: from (total, epoch, **options) to the step from which the mask has the asked sparsity.
     # misplaced: from the same to what is wrong with its places in `total` steps: (option, message) each.
     # check: from the granularity's name and the options to what is wrong with them together, or an empty text.
+    # mean_kept: from (final share, total, epoch, **options) to the mean kept share over the steps. full_gradients: from
+    # (total, epoch, **options) to the steps in which the gradients of removed weights are needed.
     {
         "kind": "scheduled",
         "starts_from": "mask",
@@ -131,6 +133,8 @@ DYNAMICS = Axis(
         "settles": lambda total, epoch, **options: 0,
         "misplaced": lambda total, epoch, **options: (),
         "check": None,
+        "mean_kept": lambda share, total, epoch, **options: share,
+        "full_gradients": lambda total, epoch, **options: 0,
     },
 )
 SAMPLERS = Axis(

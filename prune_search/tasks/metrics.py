@@ -29,6 +29,7 @@ class Measured:
         steps_trained: optimizer steps taken for this network, anywhere (criteria and transforms included).
         model: the network itself, for metrics that run it.
         data: the data set, likewise.
+        operations: what training took: forward_dense, backward_dense, forward_sparse and backward_sparse.
     """
 
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -37,6 +38,7 @@ class Measured:
     steps_trained: int = 0
     model: nn.Module | None = None
     data: DataSet | None = None
+    operations: Mapping[str, float] = field(default_factory=dict)
 
 
 def evaluate(
@@ -150,3 +152,20 @@ def collapsed(measured: Measured) -> float:
 def steps_trained(measured: Measured) -> float:
     """Every step trained, those of criteria and transforms included."""
     return float(measured.steps_trained)
+
+
+def _training_operations(name: str) -> Callable[[Measured], float]:
+    def operations(measured: Measured) -> float:
+        return measured.operations.get(name, 0.0)
+
+    return operations
+
+
+for _pass in ("forward", "backward"):
+    for _kind, _said in (("dense", "of the dense network"), ("sparse", "but for what the mask spares, in theory")):
+        METRICS.register(
+            f"train/{_pass}_flops_{_kind}",
+            summary=f"operations of the {_pass} passes of all training steps, {_said}",
+            source="2 per weight and place, backward twice forward: Evci et al. 2020, 1911.11134, appendix H",
+            best="minimize",
+        )(_training_operations(f"{_pass}_{_kind}"))

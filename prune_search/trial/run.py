@@ -24,8 +24,12 @@ from prune_search.trial.bench import Bench
 from prune_search.trial.chain import Round, rounds_of
 from prune_search.trial.errors import TrialError
 from prune_search.trial.measurements import Measurements
+from prune_search.trial.operations import Costs, Operations, spent_in
 from prune_search.trial.result import Result, RoundResult
 from prune_search.trial.sink import Observation, Silent, Sink
+
+# What the trial has taken so far: steps, and operations.
+Spent = tuple[Steps, Operations]
 
 
 @dataclass(frozen=True)
@@ -91,13 +95,17 @@ def run_bench(
         sink.started(bench.key, needed_first + sum(item.needed() for item in rounds))
         results = []
         steps.needed = needed_first
+        costs = Costs.of(bench)
+        spent = costs.steps(needed_first)
         for item in rounds:
             vault.watch = _watch(bench, item, steps, sink)
-            results.append(_measured(bench, item, steps, sink, measurements))
+            _ = item.masks
+            spent += spent_in(item, costs)
+            results.append(_measured(bench, item, (steps, spent), sink, measurements))
         last = rounds[-1]
         metrics = dict(results[-1].metrics)
         if test:
-            metrics.update(_metrics(bench, last, "test", steps.needed, measurements))
+            metrics.update(_metrics(bench, last, "test", (steps, spent), measurements))
         tensors = {key.removeprefix(MODEL): value.cpu() for key, value in last.result.items() if key.startswith(MODEL)}
     return Result(
         recipe=bench.recipe,
@@ -134,17 +142,17 @@ def _watch(bench: Bench, item: Round, steps: Steps, sink: Sink) -> Callable[[Str
     return watch
 
 
-def _measured(bench: Bench, item: Round, steps: Steps, sink: Sink, measurements: Measurements) -> RoundResult:
-    """Run a round, and measure it: every round of a chain is a result of its own."""
+def _measured(bench: Bench, item: Round, spent: Spent, sink: Sink, measurements: Measurements) -> RoundResult:
+    """Measure a round that was run: every round of a chain is a result of its own."""
     masks = item.masks
-    steps.needed += item.needed(done=True)
-    metrics = _metrics(bench, item, "validation", steps.needed, measurements)
+    spent[0].needed += item.needed(done=True)
+    metrics = _metrics(bench, item, "validation", spent, measurements)
     result = RoundResult(item.number, masks.receipt(), masks.sha256, metrics)
     sink.round_done(result)
     return result
 
 
-def _metrics(bench: Bench, item: Round, split: str, steps: int, measurements: Measurements) -> dict[str, float]:
+def _metrics(bench: Bench, item: Round, split: str, spent: Spent, measurements: Measurements) -> dict[str, float]:
     """The registered metrics of a split, and on validation also those that need no data."""
     masks = item.masks
     load_model(bench.model, item.result)
@@ -159,9 +167,10 @@ def _metrics(bench: Bench, item: Round, split: str, steps: int, measurements: Me
         scores={split: measurements.of(what, scores)},
         kept={name: int(mask.sum()) for name, mask in masks.items()},
         total={name: mask.numel() for name, mask in masks.items()},
-        steps_trained=steps,
+        steps_trained=spent[0].needed,
         model=bench.model,
         data=bench.data,
+        operations=spent[1].as_data(),
     )
     wanted = (split,) if split == "test" else (split, "")
     return {name: entry.make(measured) for name, entry in METRICS.items() if entry.facts["split"] in wanted}

@@ -79,6 +79,8 @@ def _check(granularity: str, **options: Any) -> str:
     granularities=KINDS,
     scopes=("uniform",),
     settles=lambda total, epoch, **options: total,
+    # Another mask in every step, of weights that all stay.
+    mean_kept=lambda share, total, epoch, **options: 1.0,
     misplaced=_misplaced,
     check=_check,
 )

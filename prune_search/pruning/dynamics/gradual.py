@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from decimal import Decimal, localcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prune_search.pruning.moving_times import misplaced
 from prune_search.recipe.axes import CRITERIA, DYNAMICS, PATHS
 from prune_search.recipe.fields import Length, Place, Value
+from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
 
@@ -46,6 +48,15 @@ def _settles(total: int, epoch: int, **options: str) -> int:
     return min(Step.parse(options["until"]).resolve(total, epoch) + 1, total)
 
 
+def _mean_kept(share: float, total: int, epoch: int, **options: Any) -> float:
+    begin, end = (Step.parse(options[key]).resolve(total, epoch) for key in ("from", "until"))
+    every, path = max(1, Step.parse(options["every"]).resolve(total, epoch)), Named.of(PATHS, options["path"]).name
+    events = [step for step in [*range(begin, end, every), end] if step < total]
+    kept = [1.0, *(float(share_at(path, Decimal(share), event, begin, end)) for event in events)]
+    lengths = [after - before for before, after in itertools.pairwise([0, *events, total])]
+    return sum(one * length for one, length in zip(kept, lengths, strict=True)) / max(1, total)
+
+
 @DYNAMICS.register(
     "gradual",
     summary="the mask is tightened every so many steps along a path to the asked sparsity",
@@ -59,12 +70,12 @@ def _settles(total: int, epoch: int, **options: str) -> int:
     },
     starts_from="all",
     settles=_settles,
+    mean_kept=_mean_kept,
     misplaced=misplaced,
 )
 def gradual(moving: Moving, **options: str) -> Hook:
     """Events at from, from + every, … and always at until. What is removed stays removed."""
     from prune_search.pruning.finding import MaskRule, find_mask
-    from prune_search.recipe.recipe import Named
     from prune_search.training.loop import Hook
 
     begin, end = (Step.parse(options[key]).resolve(moving.total, moving.epoch) for key in ("from", "until"))

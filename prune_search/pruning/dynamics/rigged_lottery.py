@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from prune_search.pruning.moving_times import Events, drop_options, unfit
+from prune_search.pruning.moving_times import Events, drop_options, events_in, unfit
 from prune_search.recipe.axes import CRITERIA, DYNAMICS
 from prune_search.recipe.fields import Word
 from prune_search.recipe.recipe import Named
@@ -35,6 +35,7 @@ GROWTH: dict[str, Callable[[Rewiring, int, str], Tensor]] = {
     },
     granularities=("weight",),
     misplaced=unfit,
+    full_gradients=events_in,
 )
 def rigl(moving: Moving, **options: Any) -> Hook:
     """Events at from, from + every, … before until. Each layer keeps its count.

@@ -32,6 +32,8 @@ else:
     },
     granularities=("weight",),
     misplaced=unfit,
+    # The momentum of removed weights says where to grow.
+    full_gradients=lambda total, epoch, **options: total,
 )
 def snfs(moving: Moving, **options: Any) -> Hook:
     """Events between two updates, at from + n·every, never before the first update. The total stays exactly.

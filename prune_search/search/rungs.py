@@ -1,0 +1,219 @@
+"""What a judge compares: the trials of a search that were measured at one maturity, at the cost of what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prune_search.trial.ranking import Dense, Goals, total_violation
+from prune_search.trial.records import Record, TrialRecords
+
+SPARSITY_DIGITS = 6
+
+# (reached sparsity, None) after a round; (None, steps since the asked sparsity was reached) in the last retraining.
+Maturity = tuple[float | None, int | None]
+
+
+def maturity_of(trial: TrialRecords, measured: Record) -> Maturity | None:
+    """Where a ``measured`` record can be compared with those of other trials; None in a retraining before the last."""
+    step = measured.data["step"]
+    if step is None:
+        return round(float(measured.data["sparsity"]), SPARSITY_DIGITS), None
+    return (None, int(step)) if measured.data["round"] == trial.recipe["rounds"] else None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One trial's measurement at the maturity at which trials are compared.
+
+    Attributes:
+        trial: the trial.
+        record: its measurement.
+        values: the objectives' figures.
+        violation: the total by which the constraints are violated; those that cannot be judged yet count as met.
+        cost: the first objective, larger is worse.
+        known: whether all constraints can be judged.
+    """
+
+    trial: TrialRecords
+    record: Record
+    values: tuple[float, ...]
+    violation: float
+    cost: float
+    known: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """A trial among those that it is compared with.
+
+    Attributes:
+        own: its measurement; None where it has none that can be compared.
+        seen: of all trials at the rung; None of one that is not compared.
+        orders: [2, n], per trial violation and cost, not a number where it is not compared.
+        counts: [n], whether a trial counts here. Its own always does.
+    """
+
+    own: Seen | None
+    seen: list[Seen | None]
+    orders: NDArray[np.float64]
+    counts: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        """How many trials count, its own among them."""
+        return int(np.count_nonzero(self.counts))
+
+    def all(self) -> list[Seen]:
+        """The measurements that count, its own among them."""
+        return [seen for seen, counts in zip(self.seen, self.counts, strict=True) if counts and seen is not None]
+
+    def better(self, goals: Goals, dense: Dense) -> int:
+        """How many lie on a better rank (`Goals.ranks`) than its own.
+
+        Raises:
+            ValueError: it has no measurement of its own here.
+        """
+        own = self.own
+        if own is None:
+            raise ValueError("the trial was not measured here")
+        if len(goals.objectives) == 1:
+            violation, cost = self.orders
+            before = (violation < own.violation) | ((violation == own.violation) & (cost < own.cost))
+            return int(np.count_nonzero(before & self.counts))
+        others = self.all()
+        ranks = goals.ranks([other.record.figures for other in others], dense)
+        mine = next(rank for rank, other in zip(ranks, others, strict=True) if other is own)
+        return sum(rank < mine for rank in ranks)
+
+
+@dataclass
+class Rung:
+    """The trials that were measured at a maturity.
+
+    A measurement never changes, so that each is looked at once for the same goals and dense network: a rung is judged
+    again for each trial that arrives.
+
+    Attributes:
+        maturity: of the measurements.
+    """
+
+    maturity: Maturity
+    _changed: dict[str, TrialRecords] = field(default_factory=dict)
+    _places: dict[str, int] = field(default_factory=dict)
+    _trials: list[TrialRecords] = field(default_factory=list)
+    _seen: list[Seen | None] = field(default_factory=list)
+    # Rows: number of the trial, violation, cost; more columns than trials, so that a new one copies none.
+    _figures: NDArray[np.float64] = field(default_factory=lambda: np.empty((3, 16)))
+    _judged_by: tuple[Goals, Dense] | None = None
+
+    @classmethod
+    def of(cls, maturity: Maturity, trials: Iterable[TrialRecords]) -> Rung:
+        """The rung with some trials."""
+        rung = cls(maturity)
+        for trial in trials:
+            rung.put(trial)
+        return rung
+
+    def put(self, trial: TrialRecords) -> None:
+        """Take in a trial, or a later reading of its records."""
+        self._changed[trial.id] = trial
+
+    def compared(self, trial_id: str, goals: Goals, dense: Dense, last: int | None = None) -> Compared:
+        """A trial among those that were measured here.
+
+        Controls, repeated recipes and trials without a finite figure for each objective are left out.
+
+        Args:
+            trial_id: of the trial.
+            goals: of the search.
+            dense: metrics of the dense network, or None.
+            last: number of the last trial that counts besides its own; None: all count.
+        """
+        self._settle(goals, dense)
+        count = len(self._trials)
+        numbers, violations = self._figures[0, :count], self._figures[1, :count]
+        counts = ~np.isnan(violations)
+        place = self._places.get(trial_id)
+        if last is not None:
+            chosen = numbers <= last
+            if place is not None:
+                chosen[place] = True
+            counts &= chosen
+        own = None if place is None else self._seen[place]
+        return Compared(own, self._seen, self._figures[1:, :count], counts)
+
+    def _settle(self, goals: Goals, dense: Dense) -> None:
+        by = (goals, dict(dense or {}) if goals.needs_dense else None)
+        if self._judged_by is None or self._judged_by[0] is not goals or self._judged_by[1] != by[1]:
+            self._judged_by = by
+            for trial in self._trials:
+                self._changed.setdefault(trial.id, trial)
+        for trial in self._changed.values():
+            self._write(trial, goals, dense)
+        self._changed.clear()
+
+    def _write(self, trial: TrialRecords, goals: Goals, dense: Dense) -> None:
+        place = self._places.setdefault(trial.id, len(self._trials))
+        if place == len(self._trials):
+            self._trials.append(trial)
+            self._seen.append(None)
+            if place == self._figures.shape[1]:
+                self._figures = np.concatenate([self._figures, np.empty_like(self._figures)], axis=1)
+        seen = None if trial.control or trial.duplicate_of is not None else _seen(trial, self.maturity, goals, dense)
+        self._trials[place], self._seen[place] = trial, seen
+        # An id is the number, but for those of controls.
+        number = float(trial.id) if trial.id.isdecimal() else 0.0
+        self._figures[:, place] = (number, *((np.nan, np.nan) if seen is None else (seen.violation, seen.cost)))
+
+
+def _seen(trial: TrialRecords, maturity: Maturity, goals: Goals, dense: Dense) -> Seen | None:
+    """The measurement of a trial at a maturity; None where there is none with a finite figure for each objective."""
+    record = _measured_at(trial, maturity)
+    values = None if record is None else goals.values(record.figures)
+    if record is None or values is None:
+        return None
+    violations = goals.violations(record.figures, dense)
+    cost = -goals.signed(values)[0]
+    return Seen(trial, record, values, total_violation(violations), cost, violations is not None)
+
+
+def _measured_at(trial: TrialRecords, maturity: Maturity) -> Record | None:
+    sparsity, step = maturity
+    rounds = trial.recipe["rounds"]
+    if step is not None or sparsity is None:
+        return trial.measured_at(rounds, step)
+    wanted = round(sparsity, SPARSITY_DIGITS)
+    ends = (trial.measured_at(number, None) for number in range(rounds, 0, -1))
+    return next(
+        (e for e in ends if e is not None and round(float(e.data["sparsity"]), SPARSITY_DIGITS) == wanted), None
+    )
+
+
+@dataclass
+class Places:
+    """Which trials of a search were measured where: what a judge compares, without a look at all trials.
+
+    Computed from records only, so that whoever has read the same records has the same.
+    """
+
+    _trials: dict[str, tuple[TrialRecords, int]] = field(default_factory=dict)
+    _rungs: dict[Maturity, Rung] = field(default_factory=dict)
+
+    def update(self, trial: TrialRecords) -> None:
+        """Take in what is new of a trial."""
+        before, read = self._trials.get(trial.id, (trial, 0))
+        # Another reading of the same trial stands for it everywhere, and can have its records in another order.
+        for record in trial.measured[read if before is trial else 0 :]:
+            maturity = maturity_of(trial, record)
+            if maturity is not None:
+                self._rungs.setdefault(maturity, Rung(maturity)).put(trial)
+        self._trials[trial.id] = (trial, len(trial.measured))
+
+    def at(self, maturity: Maturity) -> Rung:
+        """The trials that were measured at a maturity."""
+        sparsity, step = maturity
+        place = (None if sparsity is None else round(sparsity, SPARSITY_DIGITS), step)
+        return self._rungs.get(place) or Rung(place)
