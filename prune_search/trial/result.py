@@ -24,12 +24,14 @@ class RoundResult:
         receipt: asked and reached.
         mask_sha256: digest of the mask.
         metrics: measured after the round's retraining; validation data only but for the last round.
+        found_at: k1 in iterations, where the recipe leaves it to be found; else None.
     """
 
     number: int
     receipt: Receipt
     mask_sha256: str
     metrics: Mapping[str, float]
+    found_at: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +98,7 @@ class Result:
                     "collapsed": item.receipt.collapsed,
                     "mask_sha256": item.mask_sha256,
                     "metrics": finite(item.metrics),
+                    **({} if item.found_at is None else {"found_at": item.found_at}),
                 }
                 for item in self.rounds
             ],

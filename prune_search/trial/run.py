@@ -147,7 +147,8 @@ def _measured(bench: Bench, item: Round, spent: Spent, sink: Sink, measurements:
     masks = item.masks
     spent[0].needed += item.needed(done=True)
     metrics = _metrics(bench, item, "validation", spent, measurements)
-    result = RoundResult(item.number, masks.receipt(), masks.sha256, metrics)
+    found_at = item.k1 if isinstance(bench.recipe.mask["at"], Mapping) else None
+    result = RoundResult(item.number, masks.receipt(), masks.sha256, metrics, found_at)
     sink.round_done(result)
     return result
 

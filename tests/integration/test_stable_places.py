@@ -57,6 +57,9 @@ def test_an_early_bird_is_the_trial_with_the_place_written_down(bench_of: BenchO
     assert (result.masks.sha256, result.weights_sha256) == (plain.masks.sha256, plain.weights_sha256)
     assert result.metrics["steps_trained"] == plain.metrics["steps_trained"] == 108
     assert result.steps[0] == plain.steps[0] == 108
+    # Where it was found is in what people read; of a written place there is nothing to say.
+    assert [one.get("found_at") for one in result.as_data()["rounds"]] == [27]
+    assert ["found_at" in one for one in plain.as_data()["rounds"]] == [False]
     again = run_bench(bench_of(early(below=0.3)), tmp_path)
     assert again.steps == (0, 108, 0)
     assert again.metrics == result.metrics
