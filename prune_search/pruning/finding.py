@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from prune_search.pruning.counts import PRECISION, keep_count
 from prune_search.pruning.groups import unit_scores
 from prune_search.pruning.masks import MaskSet, Pool, UnclearError, UnitMasks, by_row, select
 from prune_search.pruning.measuring import Measuring, layer_costs, shared_costs
-from prune_search.pruning.reductions import reduction
+from prune_search.pruning.reductions import PLAIN, reduction, reduction_name
 from prune_search.pruning.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.scoring import ERROR, Batches, Scores, Scoring
 from prune_search.pruning.selecting import choose, excluded, in_runs, normalized, scope_pools, weight_named
@@ -196,6 +197,8 @@ class Finder:
         self.memory: dict[str, Any] = {}
         # Where units are single weights in their order, a mask of units is one of weights.
         self.singles = {one.name for one in self.sets if in_order(one)}
+        reduce = reduction_name(rule.criterion.entry(axes.CRITERIA).facts, rule.criterion.options)
+        self.scored_singly = reduce in PLAIN and len(self.singles) == len(self.sets) and not self.grouping.coupled
         # A unit may be kept where the mask before kept any of it.
         self.candidates: UnitMasks = (
             units_of_masks(self.sets, previous.everything)
@@ -207,7 +210,7 @@ class Finder:
     def pools(self, share: Decimal | None, available: UnitMasks, measuring: Callable[[], Measuring]) -> list[Pool]:
         if self.sets[0].run and share is not None:
             return in_runs(self.sets, share, self.rule.rounding)
-        counts = {one.name: int(available[one.name].sum()) for one in self.sets}
+        counts = {one.name: int(np.count_nonzero(available[one.name].numpy())) for one in self.sets}
         layers = [
             LayerUnits(
                 one.name,
@@ -317,6 +320,8 @@ class Finder:
                 one.name: reduction(self.rule.criterion)(learned[one.name].reshape(-1, 1)).cpu() for one in self.sets
             }
         found = self.weight_scores(dense, iteration, rough)
+        if self.scored_singly:
+            return {one.name: found[one.name].detach().reshape(-1).cpu() for one in self.sets}
         return {
             one.name: unit_scores(one, found, self.rule.criterion, self.rule.granularity).cpu() for one in self.sets
         }
@@ -380,13 +385,14 @@ class Finder:
 
     def _mask_weights(self, dense: Scores, current: UnitMasks) -> None:
         # Biases and normalization stay meanwhile: with a scale of 0 no removed weight would have a gradient.
-        masks = masks_of_units([one for one in self.sets if one.name not in self.singles], current, self.shapes)
+        several = [one for one in self.sets if one.name not in self.singles]
+        masks = masks_of_units(several, current, self.shapes) if several else {}
         masks.update({name: current[name].reshape(self.weights[name].shape) for name in self.singles})
         with torch.no_grad():
             for name in self.scored:
                 if name in self.weights:
-                    kept = masks[name].to(dense[name].device)
-                    self.weights[name].copy_(dense[name].masked_fill(~kept, 0.0))
+                    kept, whole = masks[name].to(dense[name].device), dense[name]
+                    torch.where(kept, whole, whole.new_zeros(()), out=self.weights[name])
 
     @property
     def shapes(self) -> dict[str, torch.Size]:

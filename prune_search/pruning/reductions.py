@@ -67,6 +67,10 @@ REDUCTIONS: dict[str, Reduction] = {
 }
 
 
+# Those that leave the score of a unit of one weight as it is.
+PLAIN = frozenset(("sum", "mean", "readers"))
+
+
 def reduction_name(facts: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     """The name of a criterion's reduction; it may depend on the criterion's options."""
     told = facts["reduce"]

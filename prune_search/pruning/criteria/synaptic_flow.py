@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import CRITERIA
@@ -13,15 +11,14 @@ from prune_search.recipe.registry import Option
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
 
     from prune_search.pruning.scoring import Scores, Scoring
 else:
     from prune_search.lazy import torch
 
-# float32 decides between float64 scores that differ by more than its error: MARGIN times the largest relative error of
-# the first iteration, over all weights, and never more than WORST.
-MARGIN = 2.0
+# The fast pass, in float32, decides between scores that differ by more than its error: MARGIN times the largest
+# relative error of the first iteration, over all weights (some ten times its standard deviation), at most WORST.
+MARGIN = 1.5
 WORST = 1e-3
 
 
@@ -68,73 +65,48 @@ def synflow(scoring: Scoring, dtype: str) -> Scores:
     from prune_search.pruning.masks import ScoreError
     from prune_search.pruning.scoring import ERROR
 
-    bound = scoring.memory.get("synflow: error of float32")
+    error = scoring.memory.get("synflow: error of the fast pass")
     wide = dtype == "float64" or any(weight.dtype == torch.float64 for weight in scoring.weights.values())
-    if not wide or (scoring.rough and bound is not None and bound < WORST):
-        scores = _flow(scoring, torch.float32)
-        # Neither overflow, nor a flow so small that it became zero.
-        if 0.0 < _total(scores) < math.inf:
-            scoring.memory[ERROR] = bound if wide else 0.0
+    if scoring.rough and error is not None and error < WORST:
+        scores = _flow(scoring, "fast")
+        if _in_range(scores):
+            scoring.memory[ERROR] = error if wide else 0.0
             return scores
-    scores = _flow(scoring, torch.float64)
+    scores = {} if wide else _flow(scoring, "float32")
+    if wide or not _in_range(scores):
+        scores = _flow(scoring, "float64")
     scoring.memory[ERROR] = 0.0
     if not math.isfinite(_total(scores)):
         raise ScoreError("the synaptic flow through this network is outside the range of float64")
-    if scoring.rough and bound is None:
-        found = _largest_error(_flow(scoring, torch.float32), scores)
-        scoring.memory["synflow: error of float32"] = MARGIN * found
+    if scoring.rough and error is None:
+        found = _largest_error(_flow(scoring, "fast"), scores)
+        scoring.memory["synflow: error of the fast pass"] = MARGIN * found
     return scores
 
 
+def _flow(scoring: Scoring, way: str) -> Scores:
+    """The scores by a pass, which is made once a search."""
+    from prune_search.pruning.flowing import fast_pass, plain_pass
+
+    key = f"synflow: {way}"
+    if key not in scoring.memory:
+        scoring.memory[key] = fast_pass(scoring) if way == "fast" else plain_pass(scoring, getattr(torch, way))
+    found: Scores = scoring.memory[key].scores(scoring)
+    return found
+
+
+def _in_range(scores: Scores) -> bool:
+    """Neither overflow, nor a flow so small that it became zero."""
+    return 0.0 < _total(scores) < math.inf
+
+
 def _largest_error(rough: Scores, exact: Scores) -> float:
-    """The largest relative error; infinite where a score overflows or vanishes."""
-    errors = [
-        torch.where(exact[name] > 0, (score.double() / exact[name] - 1).abs(), 0.0).max()
-        for name, score in rough.items()
-    ]
-    found = float(torch.stack(errors).max())
-    return found if math.isfinite(found) else math.inf
+    """The largest relative error but for a common factor, which decides nothing; infinite where a score is lost."""
+    ratios = [torch.where(exact[name] > 0, score.double() / exact[name], 1.0) for name, score in rough.items()]
+    ends = torch.stack([torch.stack((ratio.min(), ratio.max())) for ratio in ratios])
+    least, most = float(ends[:, 0].min()), float(ends[:, 1].max())
+    return (most - least) / (most + least) if 0 < least <= most < math.inf else math.inf
 
 
 def _total(scores: Scores) -> float:
-    return float(torch.stack(torch._foreach_norm(list(scores.values()), 1)).sum())
-
-
-@dataclass(frozen=True)
-class _Pass:
-    """The network of absolute values, made once for all iterations of a search.
-
-    Attributes:
-        model: a copy in evaluation mode, everything absolute.
-        leaves: its prunable weights, the only parameters that are differentiated.
-        ones: the input.
-    """
-
-    model: nn.Module
-    leaves: list[Tensor]
-    ones: Tensor
-
-
-def _absolute(scoring: Scoring, dtype: torch.dtype) -> _Pass:
-    names = {id(parameter): name for name, parameter in scoring.model.named_parameters()}
-    model = copy.deepcopy(scoring.model).to(dtype).eval().requires_grad_(False)
-    with torch.no_grad():
-        for tensor in model.state_dict().values():
-            tensor.abs_()
-    leaves = [model.get_parameter(names[id(weight)]).requires_grad_() for weight in scoring.weights.values()]
-    return _Pass(model, leaves, scoring.ones(dtype))
-
-
-def _flow(scoring: Scoring, dtype: torch.dtype) -> Scores:
-    key = f"synflow {dtype}"
-    if key not in scoring.memory:
-        scoring.memory[key] = _absolute(scoring, dtype)
-    flow: _Pass = scoring.memory[key]
-    with torch.no_grad():
-        torch._foreach_copy_(flow.leaves, list(scoring.weights.values()))
-        torch._foreach_abs_(flow.leaves)
-    slopes = torch.autograd.grad(flow.model(flow.ones).sum(), flow.leaves, allow_unused=True)
-    return {
-        name: torch.zeros_like(leaf) if slope is None else leaf.detach() * slope
-        for name, leaf, slope in zip(scoring.weights, flow.leaves, slopes, strict=True)
-    }
+    return float(torch.stack([score.sum() for score in scores.values()]).sum())
