@@ -131,6 +131,27 @@ def rule_of(
     return rule
 
 
+def score_block(schedule: Given, loss: Loss, mode: str | None, normalization: Given) -> dict[str, Any]:
+    """The score block of a mask that is found in iterations, all but whether they are nested."""
+    path, iterations = schedule_of(schedule)
+    scaled = value(axes.NORMALIZATIONS, normalization, "normalization").written
+    return {"iterations": iterations, "path": path, "loss": loss_of(loss), "mode": mode, "normalization": scaled}
+
+
+def controlled(rule: MaskRule, control: Given | None) -> MaskRule:
+    """The rule with a registered control."""
+    return rule if control is None else replace(rule, control=value(axes.CONTROLS, control, "control"))
+
+
+def weights_of(model: nn.Module, parameters: Collection[str] | None) -> dict[str, nn.Parameter]:
+    """The convolution and linear weights that names of weights or layers mean, in module order; None: all of them."""
+    weights = prunable_weights(model)
+    if parameters is None:
+        return weights
+    wanted = {weight_named(name, weights, "parameters") for name in parameters}
+    return {name: weight for name, weight in weights.items() if name in wanted}
+
+
 def only(rule: MaskRule, model: nn.Module, parameters: Collection[str] | None) -> MaskRule:
     """The rule with all layers left out but some.
 
@@ -141,10 +162,9 @@ def only(rule: MaskRule, model: nn.Module, parameters: Collection[str] | None) -
     """
     if parameters is None:
         return rule
-    weights = prunable_weights(model)
-    wanted = {weight_named(name, weights, "parameters") for name in parameters}
+    wanted = weights_of(model, parameters)
     given = rule.scope.options.get("exclude", ())
-    others = [*given, *(name for name in weights if name not in wanted)]
+    others = [*given, *(name for name in prunable_weights(model) if name not in wanted)]
     options = {**rule.scope.options, "exclude": others}
     return replace(rule, scope=replace(rule.scope, options=options))
 

@@ -21,7 +21,16 @@ from prune_search.pruning.reductions import PLAIN, reduction, reduction_name
 from prune_search.pruning.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.scoring import ERROR, Batches, Scores, Scoring
 from prune_search.pruning.selecting import choose, excluded, in_runs, normalized, scope_pools, weight_named
-from prune_search.pruning.units import SCALE, Grouping, UnitSet, as_mask_set, in_order, masks_of_units, units_of_masks
+from prune_search.pruning.units import (
+    SCALE,
+    Grouping,
+    LayerUnits,
+    UnitSet,
+    as_mask_set,
+    in_order,
+    masks_of_units,
+    units_of_masks,
+)
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named
@@ -30,25 +39,6 @@ from prune_search.training.randomness import derive
 
 Decided = tuple[Scores, UnitMasks]
 Previous = tuple[MaskSet, Decimal] | None
-
-
-@dataclass(frozen=True)
-class LayerUnits:
-    """A layer that takes part, or layers that share their channels.
-
-    Attributes:
-        name: of its weight (the first one's).
-        shape: of that weight.
-        units: how many units the granularity makes of it.
-        available: how many of them may still be kept.
-        owners: the weights whose units these are; empty: `name` alone.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    units: int
-    available: int
-    owners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Every function leaves the network as it was: weights, buffers, gradients, modes,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -14,19 +14,17 @@ from torch import Tensor, nn
 from prune_search.pruning import asking
 from prune_search.pruning.asking import AnyBatches, Given, Loss, share_of
 from prune_search.pruning.counts import exact
-from prune_search.pruning.finding import MaskRule
+from prune_search.pruning.finding import Evidence, MaskRule
 from prune_search.pruning.finding import find_mask as find_by_rule
 from prune_search.pruning.masks import MaskSet
-from prune_search.pruning.reductions import REDUCTIONS, reduction_name
+from prune_search.pruning.reductions import reduction
 from prune_search.pruning.restoring import layers_seeded, left_as_it_was
-from prune_search.pruning.scoring import Scoring
-from prune_search.pruning.selecting import weight_named
+from prune_search.pruning.scoring import Scores, Scoring
 from prune_search.pruning.selections import next_mask
 from prune_search.pruning.units import Grouping
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named
-from prune_search.tasks.network import prunable_weights
 from prune_search.training.randomness import derive
 
 
@@ -67,44 +65,55 @@ def score(
         UserError: something that was asked is wrong.
         ScoreError: the criterion cannot score this network.
     """
-    known, _, _ = asking.method(criterion)
-    named = asking.value(axes.CRITERIA, known, "criterion", options)
-    entry = named.entry(axes.CRITERIA)
-    allowed = entry.facts["granularities"]
-    filters = allowed is not None and "weight" not in allowed
+    named = asking.value(axes.CRITERIA, asking.method(criterion)[0], "criterion", options)
+    scaled = asking.value(axes.NORMALIZATIONS, normalization, "normalization")
     evidence = asking.evidence_of(model, batches, example_input, seed)
     asking.needs_batches(named, evidence)
-    granularity = asking.value(axes.GRANULARITIES, "filter" if filters else "weight", "granularity")
-    grouping = Grouping(granularity)
-    weights = prunable_weights(model)
-    if parameters is not None:
-        wanted = {weight_named(name, weights, "parameters") for name in parameters}
-        weights = {name: weight for name, weight in weights.items() if name in wanted}
+    allowed = named.entry(axes.CRITERIA).facts["granularities"]
+    filters = allowed is not None and "weight" not in allowed
+    grouping = Grouping(asking.value(axes.GRANULARITIES, "filter" if filters else "weight", "granularity"))
+    weights = asking.weights_of(model, parameters)
     with left_as_it_was(model, mode):
-        dense = {name: weight.detach().clone() for name, weight in weights.items()}
-        if mask is not None:
-            mask.apply(model)
-        scoring = Scoring(
-            model=model,
-            weights=weights,
-            dense=dense,
-            batches=lambda: evidence.batches(1),
-            loss=_loss(loss),
-            seed=seed,
-            words=(1, 1),
-            example=evidence.example,
-            split=grouping.split,
-        )
-        with layers_seeded(model, derive(seed, "score layers", *scoring.words)):
-            found = entry.make(scoring, **named.options)
-    reduce = REDUCTIONS[reduction_name(entry.facts, named.options)]
-    scaled = asking.value(axes.NORMALIZATIONS, normalization, "normalization")
-    scores = {}
-    for name, weight in weights.items():
-        units = reduce(grouping.split(found[name].detach()))
-        if scaled.name != "none":
-            units = scaled.entry(axes.NORMALIZATIONS).make(units.double(), **scaled.options)
-        scores[name] = units if filters else units.reshape(weight.shape)
+        found = _scores_at(model, named, weights, grouping, evidence, (mask, _loss(loss)))
+    scores = {name: _units(found[name], grouping, named, scaled) for name in weights}
+    return scores if filters else {name: scores[name].reshape(weight.shape) for name, weight in weights.items()}
+
+
+def _scores_at(
+    model: nn.Module,
+    criterion: Named,
+    weights: Mapping[str, nn.Parameter],
+    grouping: Grouping,
+    evidence: Evidence,
+    at: tuple[MaskSet | None, Callable[[Tensor, Tensor], Tensor]],
+) -> Scores:
+    """What a criterion says of the weights under a mask, for a loss; the mask stays on them."""
+    mask, loss = at
+    dense = {name: weight.detach().clone() for name, weight in weights.items()}
+    if mask is not None:
+        mask.apply(model)
+    scoring = Scoring(
+        model=model,
+        weights=weights,
+        dense=dense,
+        batches=lambda: evidence.batches(1),
+        loss=loss,
+        seed=evidence.seed,
+        words=(1, 1),
+        example=evidence.example,
+        split=grouping.split,
+    )
+    with layers_seeded(model, derive(evidence.seed, "score layers", *scoring.words)):
+        found: Scores = criterion.entry(axes.CRITERIA).make(scoring, **criterion.options)
+    return found
+
+
+def _units(found: Tensor, grouping: Grouping, criterion: Named, scaled: Named) -> Tensor:
+    """The scores of a layer's units, normalized."""
+    units = reduction(criterion)(grouping.split(found.detach()))
+    if scaled.name == "none":
+        return units
+    scores: Tensor = scaled.entry(axes.NORMALIZATIONS).make(units.double(), **scaled.options)
     return scores
 
 
@@ -138,25 +147,21 @@ def find_mask(
 
     Args:
         model: the network.
-        criterion: a registered criterion; ``force`` and ``iterative-snip`` are snip, iterated 60 times along an
-            exponential path.
-        sparsity: share of the units in scope that is removed, 0 to 1. None where the granularity (``2:4``) or the scope
-            fixes it.
-        scope: a registered scope: ``global``, ``uniform``, ``er``, ``erk``, ``{name: explicit, layers: {…}}`` …
+        criterion: as in `score`; ``force`` and ``iterative-snip`` are snip, iterated 60 times on an exponential path.
+        sparsity: share of the units in scope that is removed, 0 to 1; None where granularity or scope fixes it.
+        scope: registered: ``global``, ``uniform``, ``er``, ``erk``, ``{name: explicit, layers: {…}}`` …
         granularity: a registered granularity, or ``2:4``.
-        schedule: ``one-shot`` (the default), or a sparsity path: a name (100 iterations) or ``{name, iterations}``.
-        batches: (inputs, labels); the same in every iteration, unless a function from the iteration (from 1) to them.
-        loss: a registered loss, or a function from (outputs, labels) to a scalar.
-        rounding: of counts, at each iteration: ``half-up``: ⌊kN+½⌋ kept; ``floor-keep``: ⌊kN⌋ kept; ``floor-drop``:
-            ⌊(1-k)N⌋ removed. In decimals.
+        schedule: ``one-shot`` (the default), a sparsity path's name (100 iterations) or ``{name, iterations}``.
+        batches: as in `score`, the same in every iteration, or a function from the iteration (from 1) to them.
+        loss: as in `score`.
+        rounding: in each iteration: ``half-up`` ⌊kN+½⌋ kept; ``floor-keep`` ⌊kN⌋ kept; ``floor-drop`` ⌊(1-k)N⌋ removed.
         nested: whether what an iteration removed stays removed; None: as the method has it (not with ``force``).
-        mode: ``train`` or ``eval`` while it is scored; None: as the modules are.
+        mode: as in `score`.
         parameters: weights or layers that may be pruned; None: all convolution and linear weights.
-        normalization: a registered normalization of each layer's scores.
+        normalization: as in `score`.
         control: a registered control.
-        example_input: inputs, where no batches are given: the output layer, normalizations and coupled channels are
-            found with them. Without either the last layer in module order is the output layer.
-        seed: of criteria that draw, and of dropout.
+        example_input: inputs, where no batches are given; without either the last module is the output layer.
+        seed: as in `score`.
         options: of the criterion.
 
     Returns:
@@ -167,24 +172,14 @@ def find_mask(
         ScoreError: a score is not a number.
 
     Example:
-        >>> mask = find_mask(model, criterion="snip", sparsity=0.9, batches=[(x, y)])
-        >>> mask.apply(model)
+        >>> find_mask(model, criterion="snip", sparsity=0.9, batches=[(x, y)]).apply(model)
     """
     known, of_method, stays = asking.method(criterion)
     named = asking.value(axes.CRITERIA, known, "criterion", options)
-    path, iterations = asking.schedule_of(schedule if schedule is not None else of_method or "one-shot")
-    score_block = {
-        "iterations": iterations,
-        "path": path,
-        "nested": stays if nested is None else nested,
-        "loss": asking.loss_of(loss),
-        "mode": mode,
-        "normalization": asking.value(axes.NORMALIZATIONS, normalization, "normalization").written,
-    }
-    rule = asking.only(asking.rule_of(named, scope, granularity, score_block, rounding), model, parameters)
-    if control is not None:
-        chosen = asking.value(axes.CONTROLS, control, "control")
-        rule = MaskRule(rule.criterion, rule.scope, rule.granularity, rule.score, chosen, rule.rounding)
+    block = asking.score_block(schedule if schedule is not None else of_method or "one-shot", loss, mode, normalization)
+    block["nested"] = stays if nested is None else nested
+    rule = asking.controlled(asking.rule_of(named, scope, granularity, block, rounding), control)
+    rule = asking.only(rule, model, parameters)
     evidence = asking.evidence_of(model, batches, example_input, seed)
     asking.needs_batches(named, evidence)
     return find_by_rule(model, rule, share_of(model, rule, sparsity, evidence), None, evidence)

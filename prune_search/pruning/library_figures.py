@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from prune_search.pruning import asking
 from prune_search.pruning.asking import Given
 from prune_search.pruning.counts import PRECISION, exact
-from prune_search.pruning.finding import LayerUnits, units_in
+from prune_search.pruning.finding import units_in
 from prune_search.pruning.measuring import layer_costs as costs_of_layers
+from prune_search.pruning.units import LayerUnits
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError, not_one_of
 from prune_search.tasks.network import prunable_weights

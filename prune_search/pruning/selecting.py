@@ -19,8 +19,9 @@ from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import running_order
 
 if TYPE_CHECKING:
-    from prune_search.pruning.finding import LayerUnits, MaskRule
+    from prune_search.pruning.finding import MaskRule
     from prune_search.pruning.measuring import Measuring
+    from prune_search.pruning.units import LayerUnits
 
 ENDS = ("first", "last")
 NEAR = Decimal("1e-9")

@@ -79,6 +79,25 @@ class UnitSet:
 
 
 @dataclass(frozen=True)
+class LayerUnits:
+    """A layer that takes part, or layers that share their channels.
+
+    Attributes:
+        name: of its weight (the first one's).
+        shape: of that weight.
+        units: how many units the granularity makes of it.
+        available: how many of them may still be kept.
+        owners: the weights whose units these are; empty: `name` alone.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    units: int
+    available: int
+    owners: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Grouping:
     """The units that a granularity makes of one weight."""
 

@@ -30,7 +30,7 @@ from prune_search.trial.bench import Bench
 from prune_search.trial.branch import Adjustment, Branch, RoundBranch, Vertex, branch_of
 from prune_search.trial.evidence import evidence
 from prune_search.trial.learning import learning
-from prune_search.trial.retraining import retrain_course, retraining_of
+from prune_search.trial.retraining import retrain_course, retraining_of, settles_at
 from prune_search.trial.stability import stable_place
 
 Tensors = Mapping[str, Tensor]
@@ -355,12 +355,9 @@ class Round:
 
     def settled(self) -> int:
         """The step of the retraining from which the mask has the asked sparsity."""
-        retrain = self.bench.recipe.retrain
-        if not self.moves or retrain is None or self.controlled is not None:
+        if not self.moves or self.controlled is not None:
             return 0
-        dynamics = Named.of(axes.DYNAMICS, retrain["dynamics"])
-        settles = dynamics.entry(axes.DYNAMICS).facts["settles"]
-        return int(settles(self.lasting.steps, self.bench.timeline.epoch, **dynamics.options))
+        return settles_at(self.bench, self.lasting)
 
     # --- the account --------------------------------------------------------------------------------------------
 

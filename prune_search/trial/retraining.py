@@ -56,3 +56,10 @@ def retrain_course(
     if lasts.steps < line.retrain_steps:
         hooks.append(Hook("length", finished=lambda step: step >= lasts.steps))
     return Course(optimizer, bench.feed(), lasts.order_from, lasts.rate, hooks)
+
+
+def settles_at(bench: Bench, lasts: Lasting) -> int:
+    """The step of a retraining that moves its mask from which the mask has the asked sparsity."""
+    dynamics = Named.of(axes.DYNAMICS, (bench.recipe.retrain or {})["dynamics"])
+    settles = dynamics.entry(axes.DYNAMICS).facts["settles"]
+    return int(settles(lasts.steps, bench.timeline.epoch, **dynamics.options))

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from prune_search.pruning.controls import Chosen
-from prune_search.pruning.finding import LayerUnits, MaskRule
+from prune_search.pruning.finding import MaskRule
 from prune_search.pruning.masks import Pool, select
 from prune_search.pruning.measuring import Measuring
 from prune_search.pruning.selecting import scope_pools
-from prune_search.pruning.units import Grouping
+from prune_search.pruning.units import Grouping, LayerUnits
 from prune_search.recipe.axes import CONTROLS, CRITERIA, GRANULARITIES, PATHS, SCOPES
 from prune_search.recipe.fields import Reading, Value
 from prune_search.recipe.recipe import Named

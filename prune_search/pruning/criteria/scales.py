@@ -8,7 +8,7 @@ from prune_search.recipe.axes import CRITERIA
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from prune_search.pruning.scoring import Scores, Scoring
 else:
@@ -30,32 +30,18 @@ def _each_scale(scoring: Scoring) -> dict[str, list[float]]:
     return found
 
 
-def following_norms(scoring: Scoring) -> dict[str, nn.Module]:
-    """The batch norm that takes in a layer's output, by the name of the layer's weight; found in one forward pass."""
-    from prune_search.tasks.network import evaluating
+def scales_behind(scoring: Scoring) -> dict[str, Tensor]:
+    """|γ| of the batch norm that takes in a layer's output, by the name of the layer's weight."""
+    from prune_search.pruning.channels import following_norms
 
-    names = {id(weight): name for name, weight in scoring.weights.items()}
-    outputs: list[tuple[Tensor, str]] = []
-    found: dict[str, nn.Module] = {}
-
-    def layer_ran(layer: nn.Module, _inputs: object, output: Tensor) -> None:
-        outputs.append((output, names[id(layer._parameters["weight"])]))
-
-    def norm_ran(norm: nn.Module, inputs: tuple[Tensor, ...], _output: object) -> None:
-        found.update({name: norm for output, name in outputs if output is inputs[0]})
-
-    handles = []
-    for module in scoring.model.modules():
-        if id(module._parameters.get("weight")) in names:
-            handles.append(module.register_forward_hook(layer_ran))
-        elif isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and module.affine:
-            handles.append(module.register_forward_hook(norm_ran))
-    try:
-        with evaluating(scoring.model):
-            scoring.model(scoring.ones(next(iter(scoring.weights.values())).dtype))
-    finally:
-        for handle in handles:
-            handle.remove()
+    modules = dict(scoring.model.named_modules())
+    example = scoring.ones(next(iter(scoring.weights.values())).dtype)
+    found = {}
+    for name, norms in following_norms(scoring.model, example).items():
+        for norm in norms:
+            batch_norm = isinstance(modules[norm], torch.nn.modules.batchnorm._BatchNorm)
+            if name in scoring.weights and batch_norm and modules[norm]._parameters["weight"] is not None:
+                found[name] = modules[norm].get_parameter("weight").detach().abs()
     return found
 
 
@@ -78,10 +64,9 @@ def batchnorm_scale(scoring: Scoring) -> Scores:
     """
     from prune_search.pruning.masks import ScoreError
 
-    norms = following_norms(scoring)
-    if not norms:
+    scales = scales_behind(scoring)
+    if not scales:
         raise ScoreError("no convolution or linear layer has a batch norm with a scale behind it")
-    scales = {name: norm.get_parameter("weight").detach().abs() for name, norm in norms.items()}
     above = max(float(scale.max()) for scale in scales.values()) + 1.0
     scores = {}
     for name, weight in scoring.weights.items():

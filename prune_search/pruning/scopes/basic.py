@@ -12,8 +12,8 @@ from prune_search.recipe.fields import Word
 from prune_search.recipe.registry import Option
 
 if TYPE_CHECKING:
-    from prune_search.pruning.finding import LayerUnits
     from prune_search.pruning.masks import Pool
+    from prune_search.pruning.units import LayerUnits
 
 
 @SCOPES.register(

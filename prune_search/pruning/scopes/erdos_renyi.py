@@ -12,8 +12,8 @@ from prune_search.pruning.scopes.shared import SHARED
 from prune_search.recipe.axes import SCOPES
 
 if TYPE_CHECKING:
-    from prune_search.pruning.finding import LayerUnits
     from prune_search.pruning.masks import Pool
+    from prune_search.pruning.units import LayerUnits
 
 EXACT = "counts are rounded by largest remainder, so that exactly ⌊kN+½⌋ units are kept in all"
 

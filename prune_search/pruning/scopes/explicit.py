@@ -15,8 +15,8 @@ from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.registry import Option
 
 if TYPE_CHECKING:
-    from prune_search.pruning.finding import LayerUnits
     from prune_search.pruning.masks import Pool
+    from prune_search.pruning.units import LayerUnits
 
 MOST_LAYERS = 10_000
 

@@ -16,9 +16,9 @@ from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.registry import Option
 
 if TYPE_CHECKING:
-    from prune_search.pruning.finding import LayerUnits
     from prune_search.pruning.masks import Pool
     from prune_search.pruning.measuring import Measuring
+    from prune_search.pruning.units import LayerUnits
 
 KINDS = ("parameters", "flops", "latency")
 # The lowest density that is tried, as a part of the budget's share.

@@ -9,8 +9,8 @@ from prune_search.pruning.scopes.shared import SHARED
 from prune_search.recipe.axes import SCOPES
 
 if TYPE_CHECKING:
-    from prune_search.pruning.finding import LayerUnits
     from prune_search.pruning.masks import Pool
+    from prune_search.pruning.units import LayerUnits
 
 
 @SCOPES.register(

@@ -132,3 +132,24 @@ def test_a_mask_that_keeps_everything_has_sparsity_zero() -> None:
     masks = keep_all({name: p for name, p in two_layers().named_parameters() if name.endswith("weight")})
     assert masks.sparsity() == masks.receipt().reached == 0.0
     assert [tuple(mask.shape) for mask in masks.values()] == [(2, 3), (2, 2)]
+
+
+@pytest.mark.parametrize("levels", [0, 7])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.96])
+def test_the_highest_of_many_scores_are_those_of_a_stable_sort(levels: int, share: float) -> None:
+    """So many that the border is looked for among a sample; with few levels nearly all scores are tied."""
+    draw = torch.Generator().manual_seed(0)
+    scores = torch.rand(40_000, generator=draw) ** 8
+    if levels:
+        scores = (scores * levels).round()
+    allowed = torch.rand(40_000, generator=draw) < 0.9
+    kept = int(share * int(allowed.sum()))
+    found = select({"a": scores}, {"a": allowed}, [Pool(("a",), kept)])["a"]
+    order = torch.sort(scores.masked_fill(~allowed, -1.0), descending=True, stable=True).indices[:kept]
+    assert torch.equal(torch.nonzero(found).squeeze(1), order.sort().values)
+
+
+def test_scores_of_half_precision_and_infinite_scores_are_in_order() -> None:
+    scores = torch.tensor([1.0, -torch.inf, torch.inf, 2.0, 1.0], dtype=torch.bfloat16)
+    found = select({"a": scores}, {"a": torch.ones(5, dtype=torch.bool)}, [Pool(("a",), 3)])["a"]
+    assert found.tolist() == [True, False, True, True, False]

@@ -9,9 +9,9 @@ from fractions import Fraction
 import pytest
 
 from prune_search.pruning.counts import keep_count
-from prune_search.pruning.finding import LayerUnits
 from prune_search.pruning.masks import Pool
 from prune_search.pruning.scopes.erdos_renyi import densities
+from prune_search.pruning.units import LayerUnits
 from prune_search.recipe.axes import SCOPES
 
 Shapes = list[tuple[int, ...]]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from prune_search.pruning.finding import LayerUnits
+from prune_search.pruning.units import LayerUnits
 from prune_search.recipe.axes import SCOPES
 
 Shapes = list[tuple[int, ...]]
