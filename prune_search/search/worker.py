@@ -244,7 +244,7 @@ class LedgerSink:
         return {"steps_trained": trained, "steps_saved": saved}
 
 
-def run_job(job: Job, claims: Claims | None = None) -> str:
+def run_job(job: Job, claims: Claims | None = None, node: str = "") -> str:
     """Run a trial to its end, and write how it ended.
 
     What a retry cannot cure (a NaN loss, a wrong shape, an error in the user's code) ends the trial as failed; where
@@ -253,6 +253,7 @@ def run_job(job: Job, claims: Claims | None = None) -> str:
     Args:
         job: the trial.
         claims: who trains which stretch; None where nobody else trains on the storage.
+        node: Ray's id of the node that this is, for the record.
 
     Returns:
         completed, stopped, failed; preempted where the search was asked to stop; lacking where somebody else trains
@@ -272,7 +273,7 @@ def run_job(job: Job, claims: Claims | None = None) -> str:
     from prune_search.training.stretch import LackingError, Steps
 
     recorder = Recorder(folder, job.trial, len(before.attempts) + 1)
-    recorder.write("started", {"host": socket.gethostname(), "pid": os.getpid(), "node": ""})
+    recorder.write("started", {"host": socket.gethostname(), "pid": os.getpid(), "node": node})
     begun = time.monotonic()
     result: Result | None = None
     error: dict[str, str] | None = None
@@ -366,6 +367,7 @@ def _court(job: Job) -> Court | None:
 
 def trainable(config: Mapping[str, Any]) -> None:
     """The function that Ray Tune runs; one call is one attempt of one trial."""
+    import ray
     from ray import tune
 
     from prune_search.search.claims import ClusterClaims
@@ -373,7 +375,7 @@ def trainable(config: Mapping[str, Any]) -> None:
     job = Job(**config["job"])
     claims = ClusterClaims(place_of(job.storage)) if job.sharing else None
     try:
-        status = run_job(job, claims)
+        status = run_job(job, claims, ray.get_runtime_context().get_node_id())
     finally:
         if claims is not None:
             claims.close()
