@@ -85,3 +85,30 @@ def _halt(step: int) -> None:
             file.with_suffix(".new").write_text(str(os.getpid()))
             file.with_suffix(".new").rename(file.with_suffix(".pid"))
             time.sleep(120)
+
+
+@MODELS.register(
+    "hungry",
+    summary="a small perceptron whose device is out of memory: never, where it has less than both CPUs, or always",
+    options={"appetite": Option(Integer(0, 2), REQUIRED, "0, 1 or 2")},
+)
+def hungry(shape: tuple[int, ...], classes: int, appetite: int) -> nn.Module:
+    """A perceptron."""
+    from torch import OutOfMemoryError
+    from torch.nn import Flatten, Linear, ReLU, Sequential
+
+    class Hungry(Sequential):
+        def forward(self, inputs: Tensor) -> Tensor:
+            if self.training and (appetite == 2 or (appetite == 1 and _cpus() < 2)):
+                raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nSee the documentation")
+            found: Tensor = super().forward(inputs)
+            return found
+
+    return Hungry(Flatten(), Linear(prod(shape), 16), ReLU(), Linear(16, classes))
+
+
+def _cpus() -> float:
+    """The CPUs that Ray has given to the trial of this process."""
+    import ray
+
+    return float(ray.get_runtime_context().get_assigned_resources().get("CPU", 0.0))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from real_mlflow import MLFLOW_WARNINGS
-from real_search import outcomes, troubles
+from real_mlflow import MLFLOW_WARNINGS, deliver_rest, local_server
+from real_search import SMALL, outcomes, troubles, wait_for
+from stubbed_mlflow import check
 from virtual_cluster import Nodes, Planned, run_searches
 
 import prune_search
@@ -74,3 +77,55 @@ def test_a_trial_whose_node_is_killed_ends_with_the_same_weights(
         assert trial.attempts[0].data["node"] != trial.attempts[1].data["node"]
         assert outcomes(records) == outcomes(unbroken)
         assert trial.result["weights_sha256"] == unbroken.numbered()[0].result["weights_sha256"]
+
+
+MANY = f"""\
+# prune-search launch many.yaml
+{SMALL}
+mask: {{sparsity: {{hole: uniform, low: 0.5, high: 0.95}}}}
+any:
+- preset: snip
+- preset: magnitude-after-training
+  retrain: {{steps: {{hole: int, low: 1ep, high: 3ep}}, clock: {{hold: {{hole: loguniform, low: 0.01, high: 0.1}}}}}}
+- preset: random
+- preset: late-rewinding
+  weights: {{at: 1ep}}
+  rounds: {{hole: int, low: 2, high: 3}}
+search: {{trials: 60, concurrency: 3, reproducible: true, seed: 7}}
+"""
+AWAY_S = 20.0
+
+
+@pytest.mark.slow
+def test_sixty_trials_take_the_same_course_without_a_node_and_without_mlflow(
+    trouble: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """A node is killed and MLflow is away for 20 s: the undisturbed search trial by trial, every value once."""
+    (tmp_path / "many.yaml").write_text(MANY)
+    where, options = Where(storage=tmp_path / "calm"), Options("calm", default_uri(tmp_path / "calm"))
+    calm = prune_search.launch(tmp_path / "many.yaml", where=where, options=options)
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    folder = search_folder(storage, "many")
+    with local_server(storage) as server:
+
+        def take_away() -> None:
+            wait_for(lambda: len(list(folder.glob("trials/*/ended-*"))) >= 15, 600)
+            server.stop()
+            time.sleep(AWAY_S)
+            server.start()
+
+        away = threading.Thread(target=take_away, daemon=True)
+        away.start()
+        plan = Planned("many", str(tmp_path / "many.yaml"), str(storage), server.uri, ended=20)
+        (ended,) = run_searches(Nodes(3), [plan], tmp_path, limit_s=1500)
+        away.join()
+        assert len(ended["killed"]) == 1
+        assert sum(ended["counts"].values()) == 60
+        records = read_search(folder)
+        assert outcomes(records) == outcomes(calm.records)
+        deliver_rest(folder)
+        found = check(server, folder)
+    values = [(item.key, name, step) for item in found for name, step, _, _ in item.rows]
+    assert len(values) == len(set(values))
+    record_property("figure", f"{len(records.numbered())}/60 trials equal, {len(values)} metrics, 0 lost, 0 twice")
