@@ -21,8 +21,8 @@ from prune_search.trial.records import SearchRecords, read_search, search_folder
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.faults, pytest.mark.usefixtures("known")]
 
-STEPS, ROUNDS = 20 * 12, 2
-# Steps from 0 to STEPS are those of the first training; each attempt counts from its own beginning.
+# Steps of each of the three trainings.
+STEPS, ROUNDS = 20 * 10, 2
 SPACE = f"""\
 # prune-search launch halting.yaml
 task: {{data: digits, model: halting, seed: 0}}
