@@ -1,6 +1,6 @@
 """``prune-search …``, killed by itself where Ray Tune calls a hook of its callbacks.
 
-    python tests/killed_at_hook.py HOOK TIMES launch SPACE …      at the call number TIMES of that hook
+python tests/killed_at_hook.py HOOK TIMES launch SPACE …      at the call number TIMES of that hook
 """
 
 from __future__ import annotations

@@ -54,7 +54,11 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> SearchRecords:
     ("kills", "seed"), [(1, 0), pytest.param(10, 1, marks=pytest.mark.slow)], ids=["1 kill", "10 kills"]
 )
 def test_a_trial_whose_node_is_killed_ends_with_the_same_weights(
-    unbroken: SearchRecords, tmp_path: Path, kills: int, seed: int
+    unbroken: SearchRecords,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+    kills: int,
+    seed: int,
 ) -> None:
     draw = random.Random(seed)
     (tmp_path / "halting.yaml").write_text(SPACE)
@@ -77,6 +81,8 @@ def test_a_trial_whose_node_is_killed_ends_with_the_same_weights(
         assert trial.attempts[0].data["node"] != trial.attempts[1].data["node"]
         assert outcomes(records) == outcomes(unbroken)
         assert trial.result["weights_sha256"] == unbroken.numbered()[0].result["weights_sha256"]
+    steps = ", ".join(str(plan.halt) for plan in plans)
+    record_property("figure", f"{len(ended)}/{kills} equal bit for bit; nodes killed at steps {steps} of {3 * STEPS}")
 
 
 MANY = f"""\
