@@ -105,10 +105,9 @@ class VirtualCluster:
         self.cluster.add_node(num_cpus=self.nodes.cpus, num_gpus=self.nodes.gpus)
 
     def kill(self, node_id: str) -> None:
-        """A node is gone, with all that runs on it; another one comes in its place."""
+        """A node is gone, with all that runs on it."""
         node = next(node for node in self.cluster.worker_nodes if node.node_id == node_id)
         self.cluster.remove_node(node, allow_graceful=False)
-        self.add()
 
 
 @contextlib.contextmanager
@@ -185,6 +184,9 @@ def run_here(plan: Planned, cluster: VirtualCluster) -> dict[str, Any]:
     outcome = prune_search.launch(plan.file, set=plan.sets, where=where, options=options)
     killer.over.set()
     killer.join()
+    # Ray starts nodes in the main thread only.
+    for _ in killer.killed:
+        cluster.add()
     counts = outcome.as_data()["trials"]
     wall_s = time.monotonic() - begun
     return {"killed": killer.killed, "counts": counts, "undelivered": outcome.undelivered, "wall_s": wall_s}
