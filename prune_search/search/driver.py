@@ -25,6 +25,7 @@ from prune_search.search.claims import cluster_register, is_free
 from prune_search.search.epochs import EpochLengths
 from prune_search.search.lease import Lease, held, read_holder
 from prune_search.search.stop import STOP_FILE, ask_to_stop
+from prune_search.search.teller import telling
 from prune_search.search.tree import Tree, askable_stops
 from prune_search.search.worker import Job, trainable
 from prune_search.training.places import Place
@@ -67,6 +68,7 @@ class Means:
         heartbeat_s: a worker that makes no step for so long is started again.
         examples: size of the training set; 0 where it is not known.
         sharing: whether trials share what they train, with each other and with other searches on the storage.
+        system_metrics: whether trials write down the memory that they take.
     """
 
     folder: Place
@@ -78,6 +80,7 @@ class Means:
     heartbeat_s: float = HEARTBEAT_S
     examples: int = 0
     sharing: bool = True
+    system_metrics: bool = False
 
 
 @dataclass
@@ -146,7 +149,8 @@ def run_search(space: Space, means: Means, asked: Asked, listener: Listener | No
         if means.sharing:
             # It starts beside the first workers, which need it.
             cluster_register()
-        _tune(agenda, space, means, listener or (lambda records, trial: None))
+        with telling(means.folder):
+            _tune(agenda, space, means, listener or (lambda records, trial: None))
     return agenda.records
 
 
@@ -286,4 +290,5 @@ def _job(trial: TrialRecords, space: Space, means: Means, tree: Tree, grids: Gri
         grid=next((grids[v.address] for v in tree.vertices(trial) if v.address in grids), ()),
         sharing=means.sharing,
         alone=trial.alone,
+        system_metrics=means.system_metrics,
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prune_search.search.schedulers import Maturity, Verdicts, make_judge
+from prune_search.search.system_figures import Figures, none
 from prune_search.training.places import Place
 from prune_search.trial.follow import Follower
 from prune_search.trial.progress import Progress
@@ -90,6 +91,9 @@ class LedgerSink:
         heartbeat_s: see `Job`.
         rounds: of the trial; nothing is stopped after the last.
         steps: the trial's account, which training writes up.
+
+    Attributes:
+        system: looks at the memory of the process and its device, where that was asked for.
     """
 
     def __init__(self, recorder: Recorder, court: Court | None, heartbeat_s: float, rounds: int, steps: Steps) -> None:
@@ -100,6 +104,7 @@ class LedgerSink:
         self.places: dict[str, int] = {}
         self.lacks: tuple[str, int] | None = None
         self.oom = False
+        self.system: Figures = none
         self.training_s = 0.0
         self._mark = time.monotonic()
         self.court = court
@@ -195,6 +200,9 @@ class LedgerSink:
         from prune_search.trial.result import finite
 
         data = {"round": number, "step": step, "steps_trained": steps, "metrics": finite(metrics), "sparsity": sparsity}
+        system = self.system()
+        if system:
+            data["system"] = finite(system)
         self.recorder.write("measured", data)
         self.needed = steps
         self.beat()

@@ -17,6 +17,7 @@ from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.search.ledger_sink import Court, LedgerSink, StoppedError
 from prune_search.search.stop import watch_for_stop
+from prune_search.search.system_figures import system_figures
 from prune_search.training.atomic import StorageError
 from prune_search.training.places import place_of
 from prune_search.trial.errors import TrialError
@@ -54,6 +55,7 @@ class Job:
         grid: steps of it that trials to come can ask for; as many are stored as are affordable.
         sharing: whether what is trained is shared with other trials.
         alone: whether it has a whole device, after its share of one had too little memory.
+        system_metrics: whether the memory that it takes is written down beside what is measured.
     """
 
     search: str
@@ -69,6 +71,7 @@ class Job:
     grid: tuple[int, ...] = ()
     sharing: bool = True
     alone: bool = False
+    system_metrics: bool = False
 
     def as_config(self) -> dict[str, Any]:
         """As Tune's config."""
@@ -180,6 +183,8 @@ def _run(job: Job, sink: LedgerSink, claims: Claims | None) -> Result:
     root = Path(job.data_root) if job.data_root else None
     code = Code(job.code.get("model"), job.code.get("data"))
     device = pick_device(job.device)
+    if job.system_metrics:
+        sink.system = system_figures(device)
     bench = prepare(recipe, device, root, code, data=_data(recipe, root, code, device))
     sharing = Sharing(claims, tuple(job.stops), tuple(job.grid), sink.account)
     storage = place_of(job.storage) if job.sharing else place_of(job.search) / UNSHARED / job.trial

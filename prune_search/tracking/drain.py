@@ -252,6 +252,22 @@ class Drain:
             LOGGER.warning("MLflow at %s: %s (the search goes on; its records are kept)", masked(self.uri), line)
 
 
+def undelivered(search: SearchRecords, running: bool) -> int | None:
+    """How much of a search its MLflow has not got, by what was noted on this machine; nothing is asked of MLflow.
+
+    Args:
+        search: its records.
+        running: whether somebody runs it now.
+
+    Returns:
+        Operations that wait (see `Rest.operations`); None where nothing was delivered from this machine yet.
+    """
+    folder = memory_folder(search.folder, str(search.definition["tracking_uri"]))
+    if not folder.is_dir():
+        return None
+    return waiting(project(search, "running" if running else state_of(search)), Memory.read(folder))
+
+
 def _place(search: SearchRecords, uri: str, experiment: str) -> Place:
     identity = str(search.definition["id"])
     if not identity.isalnum():

@@ -72,7 +72,7 @@ def test_a_trial_whose_node_is_killed_ends_with_the_same_weights(
         )
         for number in range(kills)
     ]
-    ended = run_searches(Nodes(2), plans, tmp_path)
+    ended = run_searches(Nodes(2), plans, tmp_path, limit_s=300 + 120 * kills)
     assert [len(one["killed"]) for one in ended] == [1] * kills
     for plan in plans:
         records = read_search(search_folder(Path(plan.storage), plan.name))
