@@ -136,7 +136,7 @@ class TrialRecords:
 
     @property
     def retries(self) -> int:
-        """Attempts that were made because the process of one before them was lost, or out of memory."""
+        """Attempts that were made because one before them did not end: lost, out of memory, or asked to stop."""
         before = (self.progress.get(record.attempt, Progress()) for record in self.attempts[:-1])
         return sum(progress.lacking is None for progress in before)
 
