@@ -111,6 +111,7 @@ class Options:
         sharing: whether trials share what they train; without, each trains everything, for comparisons.
         simulate: a surface: its name, a mapping with its name and options, or the path of a table of measured networks.
             Nothing is trained then, and no data are read. None: trials are trained.
+        system_metrics: whether the memory of trials, and of their devices, goes to MLflow too.
     """
 
     name: str | None = None
@@ -119,6 +120,7 @@ class Options:
     heartbeat_s: float = 300.0
     sharing: bool = True
     simulate: Any = None
+    system_metrics: bool = False
 
 
 def check_options(options: Options, where: Where) -> None:
@@ -180,7 +182,7 @@ def launch(
     folder = new_folder(storage, options.name or default_name(space.source), options.name is not None)
     values = {**(set or {}), **dict(where.assignments())}
     definition = define(space, folder, where, options.tracking_uri, values, simulation)
-    definition["examples"] = examples
+    definition |= {"examples": examples, "system_metrics": options.system_metrics}
     from prune_search.search.driver import holding
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -242,6 +244,7 @@ def resume(
             name=options.name or free_name(storage, f"{name}-fork"),
             tracking_uri=definition["tracking_uri"],
             simulate=(definition.get("simulated") or {}).get("surface"),
+            system_metrics=definition.get("system_metrics", False),
         )
         return launch(target, set=definition.get("set"), where=given, options=forked, listener=listener)
     if changes:
@@ -255,6 +258,8 @@ def resume(
         if simulated is not None:
             runner = _simulated(space, Simulation.again(simulated))
         else:
+            # As it was launched.
+            options = replace(options, system_metrics=definition.get("system_metrics", False))
             runner = _trained(space, storage, given, options, _check_trial(space, given))
         return _run(folder, asked, runner, given, listener)
 
@@ -319,6 +324,7 @@ def _trained(space: Space, storage: Place, where: Where, options: Options, examp
             heartbeat_s=options.heartbeat_s,
             examples=examples,
             sharing=options.sharing,
+            system_metrics=options.system_metrics,
         )
         return run_search(space, means, asked, listener)
 

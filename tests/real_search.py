@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import prune_search
-from prune_search.recipe.axes import CRITERIA
+from prune_search.recipe.axes import CRITERIA, MODELS
 from prune_search.searches import Outcome
 from prune_search.tracking.store import default_uri
 from prune_search.trial.records import SearchRecords, TrialRecords
 
 TESTS = Path(__file__).parent
 # What the criteria of `troubled` look for: a variable that names a folder, and files in it.
-TROUBLE, LATE, HANG = "PRUNE_SEARCH_TEST_TROUBLE", "late", "hang"
+TROUBLE, LATE, HANG, HALT = "PRUNE_SEARCH_TEST_TROUBLE", "late", "hang", "halt"
 SMALL = """\
 task: {data: digits, model: {name: mlp, hidden: [16]}, seed: 0}
 train: {steps: 3ep, batch: 128, optimizer: {name: sgd, lr: 0.1, momentum: 0.9}}
@@ -82,13 +82,14 @@ def troubles() -> Iterator[None]:
     if "troubled" in sys.modules:
         yield
         return
-    before = set(CRITERIA)
+    before = [(registry, set(registry)) for registry in (CRITERIA, MODELS)]
     importlib.import_module("troubled")
     try:
         yield
     finally:
-        for name in set(CRITERIA) - before:
-            CRITERIA.withdraw(name)
+        for registry, names in before:
+            for name in set(registry) - names:
+                registry.withdraw(name)
         del sys.modules["troubled"]
 
 

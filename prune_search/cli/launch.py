@@ -67,6 +67,9 @@ def launch(
         str | None,
         typer.Option("--surface", help="Simulate with this surface (see `methods`), or with the networks of FILE.csv."),
     ] = None,
+    system_metrics: Annotated[
+        bool, typer.Option("--system-metrics", help="The memory of trials and of their GPUs goes to MLflow too.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help=ASKED)] = False,
     as_json: Json = False,
 ) -> int:
@@ -92,7 +95,7 @@ def launch(
 
     where = Where(data_root, storage, model, data, device, storage_budget)
     simulated = surface_written(surface) if surface is not None else DEFAULT if simulate else None
-    options = Options(name, tracking_uri, address, heartbeat, share, simulate=simulated)
+    options = Options(name, tracking_uri, address, heartbeat, share, simulated, system_metrics)
     check_options(options, where)
     if simulated is None:
         _tell_plan(space, values, where, yes, quiet=as_json)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prune_search.training.places import Place
 
 EPILOG = "Examples:  prune-search status quickstart --watch  ·  prune-search status quickstart --json"
-LOOK_EVERY_S = 2.0
+LOOK_EVERY_S, LOOK_SHARE = 2.0, 5.0
 MOST_FAILURES = 5
 
 
@@ -54,9 +54,11 @@ def status(
 
 def _look(folder: Place) -> dict[str, Any]:
     from prune_search.report.status import status_data
+    from prune_search.tracking.drain import undelivered
 
     with damaged(folder):
-        return status_data(read(folder), held(folder))
+        records, running = read(folder), held(folder)
+        return {**status_data(records, running), "undelivered": undelivered(records, running)}
 
 
 def _watch(folder: Place, option: str) -> None:
@@ -70,9 +72,13 @@ def _watch(folder: Place, option: str) -> None:
         contextlib.suppress(KeyboardInterrupt),
         Live(_shown(data, option), console=console, auto_refresh=False) as live,
     ):
+        spent = 0.0
         while data["state"] == "running":
-            time.sleep(LOOK_EVERY_S)
+            # A long search takes a while to be read, which must not keep a core busy.
+            time.sleep(max(LOOK_EVERY_S, LOOK_SHARE * spent))
+            begun = time.monotonic()
             data = _look(folder)
+            spent = time.monotonic() - begun
             live.update(_shown(data, option), refresh=True)
 
 
@@ -110,6 +116,7 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
         unmet = "" if best["constraints_met"] else "  (no trial meets the constraints)"
         lines.append(("best", f"{best['name']}  {figures}{unmet}"))
     lines.append(("steps", steps_line(data)))
+    lines += _cluster_lines(data)
     if data["seconds_left"] is not None:
         lines.append(("time left", f"about {duration(data['seconds_left'])}"))
     for failure in data["failures"][:MOST_FAILURES]:
@@ -119,6 +126,28 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
     follow = {"interrupted": "resume", "finished": "compare"}.get(data["state"])
     if follow is not None:
         lines.append(("next", f"prune-search {follow} {data['name']}{option}"))
+    return lines
+
+
+def _cluster_lines(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The nodes and devices; what was retried, what waits, and what MLflow has not got: each where there is any."""
+    lines, machines, waits = [], data["machines"], data["waits"]
+    if machines is not None:
+        lost = f" ({machines['lost']} lost)" if machines["lost"] else ""
+        used = [
+            f"{machines[f'{kind}s_used']:g} of {machines[f'{kind}s']:g} {kind.upper()}s in use"
+            for kind in ("gpu", "cpu")
+            if machines[f"{kind}s"]
+        ]
+        lines.append(("cluster", "  ".join([f"{machines['nodes']} node{'s' * (machines['nodes'] != 1)}{lost}", *used])))
+    waiting = {"for what another trains": waits["for_training"], "for a whole device": waits["for_device"]}
+    told = [f"{count} {what}" for what, count in waiting.items() if count]
+    if told:
+        lines.append(("waiting", "  ".join(told)))
+    if data["retried"]:
+        lines.append(("retried", f"{data['retried']} attempts"))
+    if data["undelivered"]:
+        lines.append(("MLflow", f"{data['undelivered']} records are on their way"))
     return lines
 
 

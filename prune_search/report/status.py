@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from prune_search.recipe.problems import UserError
 from prune_search.report.compare import DENSE, seen_by_a_search
 from prune_search.training.places import Place
 from prune_search.trial.account import total
+from prune_search.trial.machines import read_machines
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import SearchRecords, TrialRecords, list_searches, read_search, search_folder
 
@@ -28,9 +30,11 @@ def status_data(search: SearchRecords, held: bool, now: float | None = None) -> 
     Returns:
         ``name``; ``state``, one of running, interrupted, finished; ``trials``, how many of each status, where waiting
         ones are those that are still to be run; ``planned``; ``controls``, each with its status; ``best``, or None;
-        ``failures``, the errors; ``steps_trained``, ``steps_saved``, ``steps_replayed``, ``steps_repeated`` and
-        ``steps_abandoned`` of all trials, controls too (see `trial.account.Account`); ``simulated``, the surface that
-        stands in for training, or None;
+        ``failures``, the errors; ``retried``, attempts after one that did not end (see `TrialRecords.retries`); ``waits``,
+        how many begun trials wait ``for_training`` that another one does, and ``for_device``, a whole one;
+        ``machines``, the cluster (see `trial.machines.Machines`), None where nothing runs; ``steps_trained``,
+        ``steps_saved``, ``steps_replayed``, ``steps_repeated`` and ``steps_abandoned`` of all trials, controls too (see
+        `trial.account.Account`); ``simulated``, the surface that stands in for training, or None;
         ``seconds_left``, an estimate, None where nothing is known or nothing runs; ``created``, epoch seconds.
     """
     block = search.definition["space"]["search"]
@@ -47,6 +51,9 @@ def status_data(search: SearchRecords, held: bool, now: float | None = None) -> 
         "controls": {trial.id: trial.status for trial in search.controls()},
         "best": _best(search),
         "failures": [_failure(trial) for trial in failed],
+        "retried": sum(trial.retries for trial in search.trials.values()),
+        "waits": _waits(search),
+        "machines": _machines(search, now) if state == RUNNING else None,
         **total(search.trials.values()).as_data(),
         "seconds_left": _seconds_left(search, block, time.time() if now is None else now) if state == RUNNING else None,
         "created": search.definition.get("created"),
@@ -89,6 +96,23 @@ def _counts(search: SearchRecords, state: str, planned: int) -> dict[str, int]:
     running = found["running"] if state == RUNNING else 0
     left = 0 if state == FINISHED else max(0, planned - sum(ended.values()) - running)
     return {**ended, "running": running, "waiting": left}
+
+
+def _waits(search: SearchRecords) -> dict[str, int]:
+    """What trials wait for that gave their place up."""
+    last = [
+        trial.progress.get(trial.attempts[-1].attempt)
+        for trial in search.trials.values()
+        if trial.ended is None and trial.attempts
+    ]
+    found = [progress for progress in last if progress is not None and progress.put_off]
+    alone = sum(progress.oom for progress in found)
+    return {"for_training": len(found) - alone, "for_device": alone}
+
+
+def _machines(search: SearchRecords, now: float | None) -> dict[str, Any] | None:
+    found = read_machines(search.folder, now)
+    return None if found is None else asdict(found)
 
 
 def _best(search: SearchRecords) -> dict[str, Any] | None:

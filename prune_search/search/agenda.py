@@ -91,6 +91,7 @@ class Agenda:
         stopping: asked before everything else; True ends the search.
         tree: the shared tree, as far as this search knows it.
         free: whether nobody else holds the stretch of an address, which a trial was refused.
+        alone: by id, how many attempts a running trial that needs a whole device had when it was sent there.
     """
 
     space: Space
@@ -106,6 +107,7 @@ class Agenda:
     _first: dict[str, str] = field(default_factory=dict)
     tree: Tree = field(default_factory=lambda: Tree(lambda recipe: None))
     free: Callable[[str], bool] = lambda address: True
+    alone: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -135,11 +137,13 @@ class Agenda:
         """The trial that is to be started now, or whether to wait or to end."""
         if self.stopping():
             return Next.FINISHED
-        for step in (self._unfinished, self._first_control, self._proposal, self._last_controls):
+        for step in (self._room_made, self._unfinished, self._first_control, self._proposal, self._last_controls):
             found = step()
             if found is not None:
                 if isinstance(found, TrialRecords):
                     self.running.add(found.id)
+                    if found.alone:
+                        self.alone[found.id] = len(found.attempts)
                 return found
         return Next.FINISHED
 
@@ -151,6 +155,7 @@ class Agenda:
             lost: why its process died for the last time, or None.
         """
         self.running.discard(identity)
+        self.alone.pop(identity, None)
         trial = self.refresh(identity)
         if trial.ended is None and lost is not None:
             error = {"kind": "lost", "message": " ".join(lost.split())[:500]}
@@ -175,6 +180,11 @@ class Agenda:
             self._first.setdefault(trial.proposed.data["digest"], trial.id)
 
     # --- what comes next --------------------------------------------------------------------------------------------
+
+    def _room_made(self) -> Next | None:
+        """Nothing else is started until a device is free for the trial that needs one alone: it would never be."""
+        waits = any(len(self.refresh(key).attempts) <= attempts for key, attempts in self.alone.items())
+        return Next.WAIT if waits else None
 
     def _unfinished(self) -> TrialRecords | None:
         """A proposed trial that needs nothing that is being trained."""

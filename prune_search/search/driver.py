@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.space import Space
@@ -24,10 +25,14 @@ from prune_search.search.claims import cluster_register, is_free
 from prune_search.search.epochs import EpochLengths
 from prune_search.search.lease import Lease, held, read_holder
 from prune_search.search.stop import STOP_FILE, ask_to_stop
+from prune_search.search.teller import telling
 from prune_search.search.tree import Tree, askable_stops
 from prune_search.search.worker import Job, trainable
 from prune_search.training.places import Place
 from prune_search.trial.records import SearchRecords, TrialRecords
+
+if TYPE_CHECKING:
+    from ray.tune import PlacementGroupFactory
 
 logger = logging.getLogger("prune_search")
 
@@ -63,6 +68,7 @@ class Means:
         heartbeat_s: a worker that makes no step for so long is started again.
         examples: size of the training set; 0 where it is not known.
         sharing: whether trials share what they train, with each other and with other searches on the storage.
+        system_metrics: whether trials write down the memory that they take.
     """
 
     folder: Place
@@ -74,6 +80,7 @@ class Means:
     heartbeat_s: float = HEARTBEAT_S
     examples: int = 0
     sharing: bool = True
+    system_metrics: bool = False
 
 
 @dataclass
@@ -142,7 +149,8 @@ def run_search(space: Space, means: Means, asked: Asked, listener: Listener | No
         if means.sharing:
             # It starts beside the first workers, which need it.
             cluster_register()
-        _tune(agenda, space, means, listener or (lambda records, trial: None))
+        with telling(means.folder):
+            _tune(agenda, space, means, listener or (lambda records, trial: None))
     return agenda.records
 
 
@@ -220,13 +228,12 @@ def _tune(agenda: Agenda, space: Space, means: Means, listener: Listener) -> Non
 
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     search = space.search
-    resources = {"cpu": search["cpus_per_trial"], "gpu": search["gpus_per_trial"]}
     scratch = tempfile.mkdtemp(prefix="prune-search-tune-")
     grids = askable_stops(space, agenda.tree.epoch_of, means.examples) if means.sharing else {}
     searcher = AgendaSearcher(agenda, lambda trial: _job(trial, space, means, agenda.tree, grids), listener)
     try:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, resources),
+            tune.with_resources(trainable, functools.partial(_resources, search, _largest_node())),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,
@@ -249,6 +256,24 @@ def _tune(agenda: Agenda, space: Space, means: Means, listener: Listener) -> Non
         raise searcher.error
 
 
+def _largest_node() -> float:
+    """The CPUs of the node that has the most."""
+    import ray
+
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return max((float(node["Resources"].get("CPU", 0.0)) for node in nodes if node["Alive"]), default=0.0)
+
+
+def _resources(search: Mapping[str, Any], most_cpus: float, config: Mapping[str, Any]) -> PlacementGroupFactory:
+    """What a trial takes of a node: its share, or a whole device, which on nodes without any is all CPUs of one."""
+    from ray.tune import PlacementGroupFactory
+
+    cpus, gpus = search["cpus_per_trial"], search["gpus_per_trial"]
+    if config["job"]["alone"]:
+        cpus, gpus = (cpus, float(math.ceil(gpus))) if gpus else (max(cpus, most_cpus), 0.0)
+    return PlacementGroupFactory([{"CPU": cpus, **({"GPU": gpus} if gpus else {})}])
+
+
 def _job(trial: TrialRecords, space: Space, means: Means, tree: Tree, grids: Grids) -> Job:
     return Job(
         search=str(means.folder),
@@ -264,4 +289,6 @@ def _job(trial: TrialRecords, space: Space, means: Means, tree: Tree, grids: Gri
         stops=tree.stops(trial),
         grid=next((grids[v.address] for v in tree.vertices(trial) if v.address in grids), ()),
         sharing=means.sharing,
+        alone=trial.alone,
+        system_metrics=means.system_metrics,
     )

@@ -16,7 +16,8 @@ from prune_search.search.agenda import Agenda, Next
 from prune_search.search.schedulers import Maturity, Verdicts, make_judge
 from prune_search.training.places import Place
 from prune_search.trial.errors import TrialError
-from prune_search.trial.records import Progress, Recorder, SearchRecords, TrialRecords
+from prune_search.trial.progress import Progress
+from prune_search.trial.records import Recorder, SearchRecords, TrialRecords
 from prune_search.trial.result import finite
 from prune_search.trial.simulated.chain import check_sparsity, epoch_of
 from prune_search.trial.simulated.run import SECONDS_PER_STEP, DiedError, Running, Trial

@@ -1,8 +1,4 @@
-"""What runs on a worker: one trial, its records written to the ledger.
-
-A worker decides for itself whether to stop (a judge is a function of the records that lie on the storage), so that no
-decision waits for the driver, and a resumed search decides alike.
-"""
+"""What runs on a worker: one trial, its records written to the ledger."""
 
 from __future__ import annotations
 
@@ -11,38 +7,34 @@ import faulthandler
 import importlib
 import os
 import socket
-import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
-from prune_search.search.schedulers import Maturity, Verdicts, make_judge
+from prune_search.search.ledger_sink import Court, LedgerSink, StoppedError
 from prune_search.search.stop import watch_for_stop
+from prune_search.search.system_figures import system_figures
 from prune_search.training.atomic import StorageError
-from prune_search.training.places import Place, place_of
+from prune_search.training.places import place_of
 from prune_search.trial.errors import TrialError
-from prune_search.trial.follow import Follower
-from prune_search.trial.records import TRIALS, Progress, Recorder, read_trial
+from prune_search.trial.records import TRIALS, Recorder, read_trial
 
 if TYPE_CHECKING:
-    from torch import Tensor, device
+    from torch import device
 
     from prune_search.tasks.data import DataSet
-    from prune_search.training.stretch import Claims, Steps
+    from prune_search.training.stretch import Claims
     from prune_search.trial.bench import Code
-    from prune_search.trial.result import Result, RoundResult
-    from prune_search.trial.sink import Observation
+    from prune_search.trial.result import Result
 
 # Where the states of trials lie that share nothing.
 UNSHARED = "unshared"
-MOST_OBSERVATIONS = 25
-PROGRESS_EVERY_S = 1.0
-# A data set can be large, and user code slow to import.
-START_S = 300.0
+# The kind of a trial's error (see `trial.errors.TrialError`), and what becomes of an attempt that met it.
+OOM = "oom"
 
 
 @dataclass(frozen=True)
@@ -62,6 +54,8 @@ class Job:
         stops: steps of trajectory 1 that proposed trials ask for; all are stored.
         grid: steps of it that trials to come can ask for; as many are stored as are affordable.
         sharing: whether what is trained is shared with other trials.
+        alone: whether it has a whole device, after its share of one had too little memory.
+        system_metrics: whether the memory that it takes is written down beside what is measured.
     """
 
     search: str
@@ -76,175 +70,15 @@ class Job:
     stops: tuple[int, ...] = ()
     grid: tuple[int, ...] = ()
     sharing: bool = True
+    alone: bool = False
+    system_metrics: bool = False
 
     def as_config(self) -> dict[str, Any]:
         """As Tune's config."""
         return {"job": dict(vars(self))}
 
 
-class _Stopped(Exception):
-    """The judge stopped the trial."""
-
-
-@dataclass
-class Court:
-    """The scheduler's judge over one trial: it reads the records of all trials from the storage.
-
-    Attributes:
-        search: folder of the search.
-        trial: the trial's id.
-        scheduler: canonical.
-        block: the search block.
-        epoch: iterations in an epoch, once known.
-    """
-
-    search: Place
-    trial: str
-    scheduler: Any
-    block: Mapping[str, Any]
-    epoch: int = 1
-    wanted: frozenset[int] = frozenset()
-
-    def measure_at(self, total: int, epoch: int) -> Collection[int]:
-        """Where the judge wants the network measured, in steps since the asked sparsity was reached."""
-        self.epoch = epoch
-        self.wanted = frozenset(make_judge(self.scheduler, epoch).measure_at(total))
-        return self.wanted
-
-    def stops(self, maturity: Maturity) -> bool:
-        """Whether the trial is stopped at a measurement that it has just written."""
-        follower, verdicts = _verdicts(self.search, self.block)
-        records, changed = follower.read()
-        for identity in changed & set(records.trials):
-            verdicts.places.update(records.trials[identity])
-        return verdicts.stops(self.trial, maturity, self.epoch, records.dense)
-
-
-_VERDICTS: dict[Place, tuple[Follower, Verdicts]] = {}
-
-
-def _verdicts(search: Place, block: Mapping[str, Any]) -> tuple[Follower, Verdicts]:
-    """What this process has read of a search: it runs one trial after the other, and reads no record twice."""
-    if search not in _VERDICTS or _VERDICTS[search][1].block != block:
-        _VERDICTS.clear()
-        _VERDICTS[search] = (Follower(search), Verdicts(block))
-    return _VERDICTS[search]
-
-
-class LedgerSink:
-    """Writes what a trial reports to the ledger.
-
-    Args:
-        recorder: of this attempt.
-        court: says where to measure, and whether the trial is stopped there; None where nothing is stopped.
-        heartbeat_s: see `Job`.
-        rounds: of the trial; nothing is stopped after the last.
-        steps: the trial's account, which training writes up.
-    """
-
-    def __init__(self, recorder: Recorder, court: Court | None, heartbeat_s: float, rounds: int, steps: Steps) -> None:
-        self.rounds = rounds
-        self.recorder = recorder
-        self.account = steps
-        self.needed = self.shared = 0
-        self.places: dict[str, int] = {}
-        self.lacks: tuple[str, int] | None = None
-        self.training_s = 0.0
-        self._mark = time.monotonic()
-        self.court = court
-        self.heartbeat_s = heartbeat_s
-        self.beaten = self.told = 0.0
-        self._wait(max(heartbeat_s, START_S))
-
-    def beat(self) -> None:
-        """A sign of life: without the next one in time the process ends itself, even where Python hangs."""
-        now = time.monotonic()
-        if now - self.beaten > min(1.0, self.heartbeat_s / 4):
-            self.beaten = now
-            self._wait(self.heartbeat_s)
-
-    def _wait(self, seconds: float) -> None:
-        # Ray replaces sys.stderr by an object without a file number.
-        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or 2)
-
-    def started(self, key: str, total: int) -> None:
-        """The data are read, and the trial begins."""
-        self.beat()
-
-    def stage(self, name: str, total: int) -> None:
-        """A stretch begins."""
-        self.beat()
-        self._mark = time.monotonic()
-
-    def step(self, step: int, total: int, loss: Tensor) -> None:
-        """A step is done."""
-        self.training_s += time.monotonic() - self._mark
-        self.beat()
-        if time.monotonic() - self.told > PROGRESS_EVERY_S:
-            self.tell()
-        self._mark = time.monotonic()
-
-    def reached(self, place: str, step: int) -> None:
-        """A state is there that others can ask for, and may wait for."""
-        if step > self.places.get(place, -1):
-            self.places[place] = step
-            self.shared = self.account.trained
-            self.tell()
-
-    def lacking(self, address: str, step: int) -> None:
-        """The trial waits for what somebody else trains."""
-        self.lacks = (address, step)
-        self.tell()
-
-    def tell(self) -> None:
-        """Write down how far the attempt is."""
-        self.told = time.monotonic()
-        done = self.account
-        self.recorder.progress(
-            Progress(
-                done.trained, done.replayed, done.repeated, done.stored, self.shared, dict(self.places), self.lacks
-            )
-        )
-
-    def observe_at(self, total: int, epoch: int, settled: int) -> Collection[int]:
-        """Once an epoch, at most so many times, and where the judge wants it."""
-        every = epoch * max(1, -(-total // epoch // MOST_OBSERVATIONS))
-        wanted = set(range(every, total, every))
-        if self.court is not None:
-            wanted |= {settled + step for step in self.court.measure_at(total - settled, epoch)}
-        return wanted
-
-    def observed(self, seen: Observation) -> None:
-        """A measurement in the middle of a retraining."""
-        self._measured(seen.round_number, seen.mature, seen.steps_trained, seen.metrics, seen.sparsity)
-        # The ledger is read where the judge has something to say, and nowhere else.
-        if self.court is not None and seen.mature in self.court.wanted and self.court.stops((None, seen.mature)):
-            raise _Stopped
-
-    def round_done(self, result: RoundResult) -> None:
-        """A measurement at the end of a round."""
-        reached = result.receipt.reached
-        self._measured(result.number, None, int(result.metrics["steps_trained"]), result.metrics, reached)
-        if self.court is not None and result.number < self.rounds and self.court.stops((reached, None)):
-            raise _Stopped
-
-    def _measured(self, number: int, step: int | None, steps: int, metrics: Mapping[str, Any], sparsity: float) -> None:
-        from prune_search.trial.result import finite
-
-        data = {"round": number, "step": step, "steps_trained": steps, "metrics": finite(metrics), "sparsity": sparsity}
-        self.recorder.write("measured", data)
-        self.needed = steps
-        self.beat()
-        self._mark = time.monotonic()
-
-    def steps(self, result: Result | None) -> dict[str, int]:
-        """What was trained, and what stored states spared; of a trial without a result, up to its last measurement."""
-        trained = self.account.trained
-        saved = result.steps[1] if result is not None else max(0, self.needed - trained)
-        return {"steps_trained": trained, "steps_saved": saved}
-
-
-def run_job(job: Job, claims: Claims | None = None) -> str:
+def run_job(job: Job, claims: Claims | None = None, node: str = "") -> str:
     """Run a trial to its end, and write how it ended.
 
     What a retry cannot cure (a NaN loss, a wrong shape, an error in the user's code) ends the trial as failed; where
@@ -253,10 +87,11 @@ def run_job(job: Job, claims: Claims | None = None) -> str:
     Args:
         job: the trial.
         claims: who trains which stretch; None where nobody else trains on the storage.
+        node: Ray's id of the node that this is, for the record.
 
     Returns:
         completed, stopped, failed; preempted where the search was asked to stop; lacking where somebody else trains
-        what it needs, so that it comes again later.
+        what it needs, and oom where its share of a device has too little memory, so that it comes again later.
 
     Raises:
         StorageError: a record could not be written.
@@ -272,14 +107,14 @@ def run_job(job: Job, claims: Claims | None = None) -> str:
     from prune_search.training.stretch import LackingError, Steps
 
     recorder = Recorder(folder, job.trial, len(before.attempts) + 1)
-    recorder.write("started", {"host": socket.gethostname(), "pid": os.getpid(), "node": ""})
+    recorder.write("started", {"host": socket.gethostname(), "pid": os.getpid(), "node": node})
     begun = time.monotonic()
     result: Result | None = None
     error: dict[str, str] | None = None
     status = "completed"
     sink = LedgerSink(recorder, _court(job), job.heartbeat_s, job.recipe["rounds"], Steps())
     try:
-        with _watchdog():
+        with _watchdog(), _memory():
             result = _run(job, sink, claims)
     except PreemptedError:
         sink.tell()
@@ -289,9 +124,12 @@ def run_job(job: Job, claims: Claims | None = None) -> str:
         return "lacking"
     except StorageError:
         raise
-    except _Stopped:
+    except StoppedError:
         status = "stopped"
     except TrialError as failure:
+        if failure.kind == OOM and not job.alone:
+            sink.out_of_memory()
+            return OOM
         status, error = "failed", {"kind": failure.kind, "message": str(failure)}
     except UserError as failure:
         status, error = "failed", {"kind": "user", "message": "; ".join(str(problem) for problem in failure.problems)}
@@ -320,6 +158,20 @@ def _watchdog() -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
+@contextlib.contextmanager
+def _memory() -> Iterator[None]:
+    """A device out of memory ends the trial wherever it is met, and what it held there is free for the next one."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrialError(OOM, f"the device is out of memory: {str(error).splitlines()[0]}") from None
+    finally:
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+
 def _run(job: Job, sink: LedgerSink, claims: Claims | None) -> Result:
     from prune_search.recipe.schema import BLOCKS
     from prune_search.training.environment import pick_device
@@ -331,6 +183,8 @@ def _run(job: Job, sink: LedgerSink, claims: Claims | None) -> Result:
     root = Path(job.data_root) if job.data_root else None
     code = Code(job.code.get("model"), job.code.get("data"))
     device = pick_device(job.device)
+    if job.system_metrics:
+        sink.system = system_figures(device)
     bench = prepare(recipe, device, root, code, data=_data(recipe, root, code, device))
     sharing = Sharing(claims, tuple(job.stops), tuple(job.grid), sink.account)
     storage = place_of(job.storage) if job.sharing else place_of(job.search) / UNSHARED / job.trial
@@ -366,6 +220,7 @@ def _court(job: Job) -> Court | None:
 
 def trainable(config: Mapping[str, Any]) -> None:
     """The function that Ray Tune runs; one call is one attempt of one trial."""
+    import ray
     from ray import tune
 
     from prune_search.search.claims import ClusterClaims
@@ -373,7 +228,7 @@ def trainable(config: Mapping[str, Any]) -> None:
     job = Job(**config["job"])
     claims = ClusterClaims(place_of(job.storage)) if job.sharing else None
     try:
-        status = run_job(job, claims)
+        status = run_job(job, claims, ray.get_runtime_context().get_node_id())
     finally:
         if claims is not None:
             claims.close()

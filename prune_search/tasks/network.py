@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.tasks.digest import tensors_digest
-from prune_search.tasks.sources import described, source
+from prune_search.tasks.sources import described, enclosed, source
 
 PRUNABLE = (
     nn.Linear,
@@ -60,8 +60,8 @@ def forward_digest(model: nn.Module) -> str:
     """The sha256 (hex) of what the network computes besides its weights.
 
     That is the source text of every file that defines a class of a submodule outside torch (bases included), and the
-    tree of modules: class, settings, which parameters are trained and which are shared. Code that those files call in
-    other files is not followed.
+    tree of modules: class, settings, which parameters are trained and which are shared; of a class that was made in a
+    function also what its methods enclose. Code that those files call in other files is not followed.
     """
     texts: set[str] = set()
     tree: list[str] = []
@@ -69,6 +69,7 @@ def forward_digest(model: nn.Module) -> str:
     for prefix, module in model.named_modules(remove_duplicate=False):
         own_code = [base for base in type(module).__mro__ if base.__module__.split(".")[0] not in _NOT_THEIRS]
         texts.update(source(base) for base in own_code)
+        tree += [f"{prefix!r} {base.__qualname__} {told}" for base in own_code if (told := enclosed(base))]
         # torch's private attributes change from version to version, and say nothing that the public ones do not.
         settings = {
             key: value

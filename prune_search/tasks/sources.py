@@ -79,6 +79,25 @@ def captured(thing: Any, depth: int = 0) -> str:
     return f"{type(thing).__qualname__} {told(getattr(thing, '__dict__', None))}"
 
 
+def enclosed(kind: type) -> str:
+    """The settings that a class made in a function carries besides its source: attributes, and what methods enclose.
+
+    Empty for a class of a module, of which there is one only.
+    """
+    if "<locals>" not in kind.__qualname__:
+        return ""
+    found: dict[str, Any] = {}
+    for name, member in vars(kind).items():
+        function = inspect.unwrap(getattr(member, "__func__", None) or getattr(member, "fget", None) or member)
+        if isinstance(function, FunctionType):
+            # `super()` encloses the class itself.
+            cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+            found[name] = {free: cell.cell_contents for free, cell in cells if free != "__class__" and _filled(cell)}
+        elif not name.startswith("__"):
+            found[name] = member
+    return described({name: value for name, value in found.items() if value != {}})
+
+
 def described(value: Any, depth: int = 0) -> str:
     """A setting as text: numbers, words, arrays, functions and what is built of them; of anything else its type."""
 

@@ -242,17 +242,16 @@ class Delivery:
         self.sent += Delivered(metrics=points, operations=points + len(part.params) + len(part.tags))
 
     def _store(self, key: str, run_id: str, files: Mapping[str, str]) -> None:
-        """Store files; after the first trouble no other one is tried in this round."""
-        for name, text in files.items():
-            if self._files_trouble:
-                break
-            try:
-                self.server.put_artifacts(run_id, {name: text})
-            except (UnreachableError, RefusedError) as error:
-                self._files_trouble = str(error)
-            else:
-                self.memory.note(key, {"artifacts": digests({name: text})})
-                self.sent += Delivered(operations=1)
+        """Store files; after the first trouble no others are tried in this round."""
+        if not files or self._files_trouble:
+            return
+        try:
+            self.server.put_artifacts(run_id, files)
+        except (UnreachableError, RefusedError) as error:
+            self._files_trouble = str(error)
+        else:
+            self.memory.note(key, {"artifacts": digests(files)})
+            self.sent += Delivered(operations=len(files))
 
 
 def waiting(views: Iterable[RunView], memory: Memory) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from prune_search.recipe.problems import UserError
 from prune_search.tracking.deliver import Delivered, Delivery, Place, waiting
 from prune_search.tracking.memory import BusyError, Memory, memory_folder, only_writer
-from prune_search.tracking.project import project, project_parent, project_trial, state_of
+from prune_search.tracking.project import State, project, project_parent, project_trial, state_of
 from prune_search.tracking.server import FilesError, RefusedError, Server, UnreachableError, connect, settings
 from prune_search.tracking.store import artifact_root
 from prune_search.tracking.table import table_tag
@@ -29,6 +29,8 @@ from prune_search.trial.records import SearchRecords, read_search
 
 LOOK_EVERY_S = 1.0
 READING_SHARE = 10.0
+# The parent run sums all trials up, which takes longer the more there are.
+PARENT_EVERY_S, PARENT_SHARE = 5.0, 20.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 TELL_EVERY_S = 60.0
 SYNC_ATTEMPTS = 3
@@ -86,6 +88,8 @@ class _Course:
         closing: whether the search is over, so that what is left open is no longer running.
         search: the records as they were last read.
         reading_s: how long that took.
+        parent_at: when the parent run was summed up for the last time, on the monotonic clock; None: never.
+        parent_s: how long that took.
     """
 
     follower: Follower
@@ -94,6 +98,8 @@ class _Course:
     closing: bool = False
     search: SearchRecords | None = None
     reading_s: float = 0.0
+    parent_at: float | None = None
+    parent_s: float = 0.0
 
     @property
     def notes(self) -> int:
@@ -113,7 +119,18 @@ class _Course:
             self.open.add(PARENT)
         begun = {t.id: t for t in search.trials.values() if t.attempts or t.ended is not None}
         views = [project_trial(search, begun[key], state) for key in sorted(self.open & set(begun))]
-        return [project_parent(search, state), *views] if self.open else []
+        return [*self._parent(search, state, closing), *views] if self.open else []
+
+    def _parent(self, search: SearchRecords, state: State, closing: bool) -> list[RunView]:
+        """The parent run, until it exists and when the search is over; now and then in between."""
+        there = self.delivery is not None and self.delivery.memory.of(PARENT).run_id is not None
+        now, every = time.monotonic(), max(PARENT_EVERY_S, PARENT_SHARE * self.parent_s)
+        if there and not closing and (PARENT not in self.open or now - (self.parent_at or -every) < every):
+            return []
+        view = project_parent(search, state)
+        self.parent_at = time.monotonic()
+        self.parent_s = self.parent_at - now
+        return [view]
 
     def settle(self, views: list[RunView], memory: Memory) -> None:
         """Take those out that lack nothing."""
@@ -233,6 +250,22 @@ class Drain:
         if time.monotonic() - self._told >= TELL_EVERY_S:
             self._told = time.monotonic()
             LOGGER.warning("MLflow at %s: %s (the search goes on; its records are kept)", masked(self.uri), line)
+
+
+def undelivered(search: SearchRecords, running: bool) -> int | None:
+    """How much of a search its MLflow has not got, by what was noted on this machine; nothing is asked of MLflow.
+
+    Args:
+        search: its records.
+        running: whether somebody runs it now.
+
+    Returns:
+        Operations that wait (see `Rest.operations`); None where nothing was delivered from this machine yet.
+    """
+    folder = memory_folder(search.folder, str(search.definition["tracking_uri"]))
+    if not folder.is_dir():
+        return None
+    return waiting(project(search, "running" if running else state_of(search)), Memory.read(folder))
 
 
 def _place(search: SearchRecords, uri: str, experiment: str) -> Place:

@@ -170,6 +170,8 @@ def _trial_points(search: SearchRecords, trial: TrialRecords, result: Mapping[st
     for record in trial.measured:
         step = _steps(record)
         curve.add(record.data["metrics"], step, record.time)
+        system = record.data.get("system") or {}
+        curve.add({f"system/{name}": value for name, value in system.items()}, step, record.time)
         if _mature(record):
             curve.add({"sparsity": record.data.get("sparsity")}, step, record.time)
     if trial.ended is not None and result:

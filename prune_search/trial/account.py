@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from prune_search.trial.records import Progress, TrialRecords
+from prune_search.trial.progress import Progress
+from prune_search.trial.records import TrialRecords
 
 
 @dataclass(frozen=True)

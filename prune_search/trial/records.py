@@ -36,6 +36,7 @@ from prune_search.recipe.recipe import canonical_json
 from prune_search.training.atomic import open_regular, put_file
 from prune_search.training.paths import safe_child
 from prune_search.training.places import Place, SomePlace, below
+from prune_search.trial.progress import Progress, progress_of
 
 Kind = Literal["proposed", "started", "measured", "ended"]
 Status = Literal["completed", "stopped", "failed"]
@@ -73,29 +74,6 @@ class Record:
         """The metrics of a ``measured`` record, with the sparsity and the steps that it tells beside them."""
         beside = {name: self.data.get(name) for name in ("sparsity", "steps_trained")}
         return {**beside, **self.data["metrics"]}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far an attempt is. Steps are iterations.
-
-    Attributes:
-        trained: every step executed.
-        replayed: those of them that lead to a state before one that was known.
-        repeated: those of them that somebody else trained at the same time.
-        stored: how many were trained when the last state was stored.
-        shared: how many were trained when the last state that others can ask for was stored.
-        reached: by place on the branch (see `branch.Vertex`): the furthest step whose state is there.
-        lacking: what it waits for: (address, step) of a stretch that somebody else trains; None otherwise.
-    """
-
-    trained: int = 0
-    replayed: int = 0
-    repeated: int = 0
-    stored: int = 0
-    shared: int = 0
-    reached: Mapping[str, int] = field(default_factory=dict)
-    lacking: tuple[str, int] | None = None
 
 
 @dataclass
@@ -149,7 +127,18 @@ class TrialRecords:
         if not self.attempts:
             return "waiting"
         last = self.progress.get(self.attempts[-1].attempt)
-        return "waiting" if last is not None and last.lacking is not None else "running"
+        return "waiting" if last is not None and last.put_off else "running"
+
+    @property
+    def alone(self) -> bool:
+        """Whether it needs a whole device: its share of one had too little memory."""
+        return any(progress.oom for progress in self.progress.values())
+
+    @property
+    def retries(self) -> int:
+        """Attempts that were made because one before them did not end: lost, out of memory, or asked to stop."""
+        before = (self.progress.get(record.attempt, Progress()) for record in self.attempts[:-1])
+        return sum(progress.lacking is None for progress in before)
 
     @property
     def duplicate_of(self) -> str | None:
@@ -308,13 +297,9 @@ def read_progress(path: Place) -> tuple[int, Progress] | None:
     if match is None:
         return None
     try:
-        data = read_json(path)["progress"]
-        reached = {str(place): int(step) for place, step in data["reached"].items()}
-        lacking = None if data["lacking"] is None else (str(data["lacking"][0]), int(data["lacking"][1]))
-        counts = {key: int(data[key]) for key in ("trained", "replayed", "repeated", "stored", "shared")}
+        return int(match["attempt"]), progress_of(read_json(path)["progress"])
     except (UserError, KeyError, TypeError, ValueError, AttributeError, IndexError):
         return None
-    return int(match["attempt"]), Progress(**counts, reached=reached, lacking=lacking)
 
 
 def read_record(path: Place) -> Record | None:

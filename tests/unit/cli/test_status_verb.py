@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,10 @@ from told_search import Told
 
 from prune_search.cli import status
 from prune_search.search.lease import Lease
+from prune_search.tracking.memory import memory_folder
+from prune_search.trial.machines import Machines, tell_machines
+from prune_search.trial.progress import Progress
+from prune_search.trial.records import Recorder
 
 HEAVY = ("torch", "ray", "mlflow", "optuna")
 
@@ -51,6 +56,37 @@ def test_a_search_whose_lease_is_held_runs(told: Told, typed: Typed) -> None:
     with Lease(told.folder, lost=lambda: None):
         assert json.loads(typed("status", "monday", "--json").out)["state"] == "running"
     assert json.loads(typed("status", "monday", "--json").out)["state"] == "interrupted"
+
+
+def test_the_cluster_is_seen_while_the_search_runs(told: Told, typed: Typed) -> None:
+    recorder, _ = told.propose("snip", 0.8)
+    recorder.write("started", {"host": "here", "pid": 1, "node": ""})
+    recorder.progress(Progress(trained=5, oom=True))
+    other, _ = told.propose("snip", 0.7)
+    other.write("started", {"host": "here", "pid": 1, "node": ""})
+    other.write("started", {"host": "here", "pid": 1, "node": ""})
+    Recorder(told.folder, other.trial, 2).write("started", {"host": "there", "pid": 1, "node": ""})
+    tell_machines(told.folder, Machines(4, 1, cpus=8, cpus_used=2, gpus=2, gpus_used=1.5, time=time.time()))
+    with Lease(told.folder, lost=lambda: None):
+        words = " ".join(typed("status", "monday").out.split())
+        data = json.loads(typed("status", "monday", "--json").out)
+    assert "cluster 4 nodes (1 lost) 1.5 of 2 GPUs in use 2 of 8 CPUs in use" in words
+    assert "waiting 1 for a whole device" in words
+    assert "retried 2 attempts" in words
+    assert data["waits"] == {"for_training": 0, "for_device": 1}
+    # What was told by a driver that is gone says nothing about now.
+    assert json.loads(typed("status", "monday", "--json").out)["machines"] is None
+    tell_machines(told.folder, Machines(4, 1, cpus=8, cpus_used=2, gpus=2, gpus_used=1.5, time=time.time() - 90))
+    with Lease(told.folder, lost=lambda: None):
+        assert json.loads(typed("status", "monday", "--json").out)["machines"] is None
+
+
+def test_what_mlflow_has_not_got_is_seen(told: Told, typed: Typed) -> None:
+    assert json.loads(typed("status", "monday", "--json").out)["undelivered"] is None
+    memory_folder(told.folder, told.records.definition["tracking_uri"]).mkdir(parents=True)
+    left = json.loads(typed("status", "monday", "--json").out)["undelivered"]
+    assert left > 10
+    assert f"MLflow {left} records are on their way" in " ".join(typed("status", "monday").out.split())
 
 
 def test_watch_ends_when_the_search_runs_no_more(told: Told, typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:

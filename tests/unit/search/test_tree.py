@@ -14,7 +14,8 @@ from prune_search.recipe.space import known_epoch, read_space
 from prune_search.search.agenda import Agenda, Next
 from prune_search.search.tree import Tree, askable_stops
 from prune_search.trial.account import account_of
-from prune_search.trial.records import Progress, Recorder, TrialRecords, read_trial
+from prune_search.trial.progress import Progress
+from prune_search.trial.records import Recorder, TrialRecords, read_trial
 
 CHAINS = """\
 preset: lottery-ticket

@@ -133,6 +133,26 @@ def test_a_setting_that_no_parameter_shows_changes_the_digest(here: Path) -> Non
     assert forward_digest(user.make(slope=0.1)) != forward_digest(user.make(slope=0.0))
 
 
+LOCAL = """
+from torch import nn
+
+def make(slope=1.0, bias=0.0):
+    class Net(nn.Linear):
+        shift = bias
+
+        def forward(self, x):
+            return super().forward(x) * slope + self.shift
+
+    return Net(3, 3)
+"""
+
+
+def test_what_a_class_made_in_a_function_encloses_changes_the_digest(here: Path) -> None:
+    user = module_from(here, "net_local", LOCAL)
+    assert forward_digest(user.make()) == forward_digest(user.make())
+    assert len({forward_digest(user.make(*given)) for given in ((1.0, 0.0), (2.0, 0.0), (1.0, 1.0))}) == 3
+
+
 def test_settings_of_torch_modules_change_the_digest() -> None:
     def of(*layers: nn.Module) -> str:
         return forward_digest(nn.Sequential(*layers))

@@ -15,8 +15,10 @@ from made_search import SPACE, Maker, make_definition, make_search
 
 from prune_search.tracking.drain import Drain, sync
 from prune_search.tracking.memory import memory_folder, only_writer
+from prune_search.tracking.project import State, project_parent
 from prune_search.tracking.server import UnreachableError
-from prune_search.trial.records import TRIALS, Recorder
+from prune_search.tracking.views import RunView
+from prune_search.trial.records import TRIALS, Recorder, SearchRecords
 
 URI = "http://user:pass-word@tracking.example:5000"
 
@@ -60,6 +62,29 @@ def test_records_arrive_while_the_search_runs_and_the_end_is_told_at_the_end(tmp
     assert left.waiting == 0
     assert store.runs[str(left.parent_run_id)].status == "FINISHED"
     assert {run.status for run in store.active()} == {"FINISHED"}
+
+
+def test_the_parent_is_summed_up_now_and_then_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    summed: list[int] = []
+
+    def counting(search: SearchRecords, state: State) -> RunView:
+        summed.append(len(search.trials))
+        return project_parent(search, state)
+
+    monkeypatch.setattr("prune_search.tracking.drain.project_parent", counting)
+    text = SPACE.replace("trials: 24", "trials: 9")
+    folder = make_definition(tmp_path, "live", text)
+    maker, store = Maker(folder, text, random.Random(1), points=3), Store()
+    drain = drained(folder, store)
+    for number in range(1, 10):
+        maker.trial(number)
+        assert until(lambda number=number: store.by_key().get(f"{number:06d}") is not None)  # type: ignore[misc]
+    assert drain.finish(10).waiting == 0
+    # The first time, and after the end: five seconds lie between two others.
+    assert summed[-1] == 9
+    assert len(summed) <= 4
+    assert store.by_key()[""].status == "FINISHED"
+    assert store.by_key()[""].values()["completed", 9] == 9
 
 
 def test_only_the_thread_of_its_own_calls_mlflow(tmp_path: Path) -> None:

@@ -1,0 +1,171 @@
+"""1,000 simulated trials on 8 virtual nodes: the driver's time and memory. And values per second into a real MLflow.
+
+    python tests/benchmarks/cluster_trials.py | tee tests/benchmarks/records/cluster_trials.log
+
+The trials run under Ray Tune on a cluster of eight nodes on this machine, by the driver as it is; in place of training
+they write what a trained trial writes. Processor seconds are the driver's own, with all threads of Ray in it. Delivery
+is that of another search, by ``prune-search sync`` to an MLflow server on this machine: runs, params, tags, files and
+values; bare, the same values go to runs that are there already, by one `MlflowClient.log_batch` for each trial. The two
+take turns, trial by trial of a few, so that a change of the machine's speed meets both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+TESTS = Path(__file__).parents[1]
+sys.path.insert(0, str(TESTS))
+
+from real_mlflow import local_server  # noqa: E402
+from simulated_trials import SPACE, begin  # noqa: E402
+from virtual_cluster import Nodes, virtual_cluster  # noqa: E402
+
+from prune_search.recipe import strict_yaml  # noqa: E402
+from prune_search.recipe.recipe import Recipe  # noqa: E402
+from prune_search.recipe.schema import BLOCKS  # noqa: E402
+from prune_search.recipe.space import Space, read_space  # noqa: E402
+from prune_search.trial.records import SearchRecords, read_search  # noqa: E402
+from prune_search.trial.simulated.surface import Simulation  # noqa: E402
+
+SURFACE = "closed-form"
+
+
+def space_of(trials: int, concurrency: int) -> Space:
+    """What is searched."""
+    sets = {"trials": trials, "sampler": "random", "concurrency": concurrency, "controls": False}
+    return read_space(strict_yaml.load(SPACE), "benchmark", [(f"search.{key}", value) for key, value in sets.items()])
+
+
+def simulated_trainable(config: Mapping[str, Any]) -> None:
+    """In place of `worker.trainable`: writes the records of a trial without training it."""
+    import faulthandler
+
+    from ray import tune
+
+    from prune_search.search.ledger_sink import LedgerSink
+    from prune_search.search.worker import Job
+    from prune_search.trial.records import Recorder
+    from prune_search.trial.simulated.run import Trial
+    from prune_search.trial.simulated.trained import Trained
+
+    job = Job(**config["job"])
+    recorder, begun = Recorder(Path(job.search), job.trial), time.monotonic()
+    recorder.write("started", {"host": "simulated", "pid": os.getpid(), "node": ""})
+    steps: Any = SimpleNamespace(trained=0, replayed=0, repeated=0, stored=0)
+    sink = LedgerSink(recorder, None, job.heartbeat_s, job.recipe["rounds"], steps)
+    recipe = Recipe.read({key: job.recipe[key] for key in BLOCKS})
+    trial = Trial(recipe, Simulation.of(SURFACE), Trained(), sink)
+    running = trial.run(0.0)
+    try:
+        now = next(running)
+        while True:
+            now = running.send(now)
+    except StopIteration as done:
+        result = done.value
+    faulthandler.cancel_dump_traceback_later()
+    spent = {"steps_trained": trial.trained, "steps_saved": 0, "seconds": time.monotonic() - begun}
+    recorder.write("ended", {"status": "completed", "result": result, "error": None, **spent})
+    tune.report({"status": "completed"})
+
+
+def control_loop(trials: int, nodes: int) -> None:
+    """Run a search on a cluster, and print what it costs the driver."""
+    from cluster_trials import simulated_trainable as trainable
+
+    from prune_search.search import driver
+
+    space = space_of(trials, nodes)
+    driver.trainable = trainable
+    with tempfile.TemporaryDirectory() as storage, virtual_cluster(Nodes(nodes)):
+        folder = begin(Path(storage), space, Simulation.of(SURFACE))
+        means = driver.Means(folder, Path(storage), examples=0)
+        before, cpu, wall = _peak(), time.process_time(), time.monotonic()
+        records = driver.run_search(space, means, driver.Asked())
+        cpu, wall = time.process_time() - cpu, time.monotonic() - wall
+    ended = [trial for trial in records.numbered() if trial.status == "completed"]
+    results = sum(len(trial.measured) for trial in ended)
+    print(f"{len(ended):,} of {trials:,} trials completed on {nodes} nodes; {results:,} results")
+    print(
+        f"  the driver: {1000 * cpu / len(ended):.2f} ms of a processor a trial, {1000 * cpu / results:.2f} ms a result"
+    )
+    print(f"  {len(ended) / wall:.1f} trials/s, workers' start included ({wall:.0f} s)")
+    print(f"  peak memory of the driver: {_peak():.0f} MiB (+{_peak() - before:.0f} since the cluster was there)")
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def delivery(trials: int, rounds: int) -> None:
+    """Deliver searches and the same values bare in turns, and print values per second."""
+    from prune_search.search.simulated import simulate_search
+    from prune_search.tracking.drain import sync
+
+    space, simulation = space_of(trials, 4), Simulation.of(SURFACE)
+    ours, bare, sent = [], [], 0
+    with tempfile.TemporaryDirectory() as storage, local_server(Path(storage)) as server:
+        for number in range(rounds):
+            folder = begin(Path(storage), space, simulation, f"delivered-{number}")
+            simulate_search(space, folder, simulation, lambda: False)
+            search = read_search(folder)
+            begun = time.monotonic()
+            delivered = sync(folder, server.uri)
+            ours.append(delivered.metrics / (time.monotonic() - begun))
+            sent += delivered.metrics
+            bare.append(_bare(server.uri, search))
+    print(f"{sent:,} values of {rounds * trials:,} trials delivered in {rounds} rounds, each beside a bare one")
+    for name, rates in (("delivered", ours), ("bare", bare)):
+        print(f"  {name:9} {sum(rates) / rounds:7.0f} values/s  ({min(rates):.0f} to {max(rates):.0f})")
+    ratios = sorted(mine / other for mine, other in zip(ours, bare, strict=True))
+    print(f"  ratio     {ratios[len(ratios) // 2]:.2f}, the median of the rounds ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+
+
+def _bare(uri: str, search: SearchRecords) -> float:
+    """Values per second of `log_batch` alone, into runs that are there."""
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+    from prune_search.tracking.project import project
+
+    client = MlflowClient(uri)
+    experiment = client.create_experiment(f"bare {search.name}")
+    batches = [
+        [Metric(point.name, point.value, point.time_ms, point.step) for point in view.content.points]
+        for view in project(search)
+    ]
+    runs = [client.create_run(experiment).info.run_id for _ in batches]
+    begun = time.monotonic()
+    for run_id, metrics in zip(runs, batches, strict=True):
+        for place in range(0, len(metrics), 500):
+            client.log_batch(run_id, metrics=metrics[place : place + 500])
+    return sum(map(len, batches)) / (time.monotonic() - begun)
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--nodes", type=int, default=8)
+    parser.add_argument("--delivered", type=int, default=100, help="trials of each search that is delivered")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(Path(__file__).parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
+    )
+    if options.trials:
+        control_loop(options.trials, options.nodes)
+    if options.rounds:
+        delivery(options.delivered, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
