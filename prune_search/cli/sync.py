@@ -30,6 +30,12 @@ def sync(
     from prune_search.tracking.drain import TrackingError
     from prune_search.tracking.drain import sync as deliver
 
+    if tracking_uri is None:
+        from prune_search.trial.records import read_search
+        from prune_search.trust import check_tracking, checked
+
+        definition = checked(read_search(folder, trials=False).definition, name)
+        check_tracking(definition, storage_folder(storage), None, name)
     try:
         delivered = deliver(folder, tracking_uri)
     except TrackingError as error:
