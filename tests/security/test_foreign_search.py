@@ -1,4 +1,4 @@
-"""A search folder from elsewhere (row A7): its records are data, no pickle in it is opened, no code that it names runs."""
+"""A search folder from elsewhere (row A7): records are data, no pickle is opened, no code that it names runs."""
 
 from __future__ import annotations
 
