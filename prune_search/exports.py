@@ -14,6 +14,7 @@ from prune_search.recipe.schema import BLOCKS
 from prune_search.training.places import local_folder
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import SearchRecords, TrialRecords, read_search, search_folder
+from prune_search.trust import allowed_code, checked
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,11 +62,12 @@ def export(
         to: the folder; made, or replaced where it holds the same recipe.
         trial: name or key of another trial than the best.
         seeds: how many seeds the figures are the mean of; the further ones are retrained.
-        where: storage; the data folder, where it has moved.
+        where: storage; the data folder, where it has moved; model and data of a search that somebody else launched.
         sink: told how it goes.
 
     Raises:
-        UserError: there is no such search or trial, or the folder holds something else.
+        UserError: there is no such search or trial, the folder holds something else, or the search is somebody else's
+            and names code that is not named here.
         TrialError: a run failed.
     """
     from prune_search.report.export import export_folder
@@ -80,10 +82,10 @@ def export(
         text = f"is simulated ({records.simulated}): there is no network to export; launch it without --simulate"
         raise UserError([Problem("", text, name)])
     chosen = chosen_trial(records, trial)
-    definition = records.definition
-    code = definition["code"]
+    definition = checked(records.definition, name)
+    code = allowed_code(definition, where, name)
     root = where.data_root or definition["data_root"]
-    there = Where(root, storage, code.get("model"), code.get("data"), where.device)
+    there = Where(root, storage, code["model"], code["data"], where.device)
     raw = {block: chosen.recipe[block] for block in BLOCKS}
     result = run(raw, where=there, out=to, sink=sink)
     repeats = {}

@@ -31,6 +31,7 @@ from prune_search.trial.records import (
     search_folder,
 )
 from prune_search.trial.simulated.surface import Simulation
+from prune_search.trust import allowed_code, check_tracking, checked, remember
 
 if TYPE_CHECKING:
     from prune_search.search.driver import Asked, Listener
@@ -191,6 +192,7 @@ def launch(
         if (folder / SEARCH_FILE).exists():
             raise UserError([Problem("--name", f"a search {shown(folder.name)} exists already")])
         put_file(folder / SEARCH_FILE, (canonical_json(definition) + "\n").encode())
+        remember(definition)
         try:
             return _run(folder, asked, runner, where, listener)
         except UserError:
@@ -212,24 +214,26 @@ def resume(
 
     Args:
         name: of the search.
-        where: storage; the data folder, where it has moved.
-        options: cluster, heartbeat.
+        where: storage; the data folder, where it has moved; model and data of a search that somebody else launched.
+        options: cluster, heartbeat; MLflow of a search that somebody else launched.
         listener: told the records whenever a trial was started or ended.
         fork: start anew from the edited space file, under a new name; everything trained is taken up.
 
     Raises:
-        UserError: there is no such search, it is running, or its space file was edited.
+        UserError: there is no such search, it is running, its space file was edited, or it is somebody else's and
+            names code or an MLflow that are not named here.
     """
     where, options = where or Where(), options or Options()
     storage = where.storage_folder()
     folder = search_folder(storage, name)
-    definition = read_search(folder, trials=False).definition
-    code = definition["code"]
+    definition = checked(read_search(folder, trials=False).definition, name)
+    code = allowed_code(definition, where, name)
+    check_tracking(definition, storage, options.tracking_uri, name)
     given = Where(
         where.data_root or definition["data_root"],
         storage,
-        code.get("model"),
-        code.get("data"),
+        code["model"],
+        code["data"],
         where.device,
         where.storage_budget,
     )

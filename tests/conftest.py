@@ -12,12 +12,21 @@ from command_line import Said, Typed
 
 if TYPE_CHECKING:
     from object_store import ObjectStore
+    from protected_head import Head
     from real_search import Searches
 
     from prune_search.searches import Outcome
     from prune_search.trial.bench import Bench
 
 BenchOf = Callable[[Mapping[str, Any]], "Bench"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What searches note in the user's folder goes to one of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +94,15 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         return Said(int(ended.value.code or 0), said.out, said.err)
 
     return type_it
+
+
+@pytest.fixture(scope="session")
+def head() -> Iterator[Head]:
+    """A Ray head of its own that asks for a token, for all tests that need no kill of it."""
+    from protected_head import protected_head
+
+    with protected_head() as head:
+        yield head
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ import pytest
 from real_search import wait_for
 
 from prune_search.tracking.drain import TrackingError, sync
-from prune_search.tracking.store import default_uri, ui_command, ui_environment
+from prune_search.tracking.store import Serving, default_uri, ui_command, ui_environment
 from prune_search.training.places import Place
 
 # mlflow 3.17 uses a loader of SQLAlchemy that 2.1 calls deprecated; nothing that we can change.
@@ -27,6 +27,7 @@ MLFLOW_WARNINGS = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
 )
 START_S = 120.0
+ADMIN = ("canary-admin", "canary-admin-password")
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,18 @@ class LocalServer:
     Attributes:
         storage: its database and files.
         port: on the loopback address.
+        process: while it runs.
+        database: where its database is another one.
+        auth: whether it asks for names and passwords; the first user is `ADMIN`.
+        artifacts: where files go; None: below the storage.
     """
 
     storage: Path
     port: int
     process: subprocess.Popen[bytes] | None = None
+    database: str | None = None
+    auth: bool = False
+    artifacts: str | None = None
 
     @property
     def uri(self) -> str:
@@ -112,14 +120,23 @@ class LocalServer:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        uri = default_uri(self.storage)
-        command = ui_command(self.storage, uri, port=self.port)
-        log = (self.storage / "server.log").open("ab")
-        # A session of its own, so that its workers end with it.
-        self.process = subprocess.Popen(
-            command, env=ui_environment(uri), stdout=log, stderr=log, start_new_session=True, cwd=self.storage
-        )
-        log.close()
+        uri = self.database or default_uri(self.storage)
+        serving = Serving(port=self.port, auth=self.auth, artifacts=self.artifacts)
+        with pytest.MonkeyPatch.context() as patch:
+            if self.auth:
+                patch.setenv("MLFLOW_AUTH_ADMIN_USERNAME", ADMIN[0])
+                patch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", ADMIN[1])
+            environment = ui_environment(self.storage, uri, serving)
+        with (self.storage / "server.log").open("ab") as log:
+            # A session of its own, so that its workers end with it.
+            self.process = subprocess.Popen(
+                ui_command(self.storage, uri, serving),
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=self.storage,
+            )
         end = time.monotonic() + START_S
         while time.monotonic() < end and self.process.poll() is None:
             with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
@@ -138,9 +155,11 @@ class LocalServer:
 
 
 @contextlib.contextmanager
-def local_server(storage: Path) -> Iterator[LocalServer]:
+def local_server(
+    storage: Path, database: str | None = None, auth: bool = False, artifacts: str | None = None
+) -> Iterator[LocalServer]:
     """A server while the block runs."""
-    server = LocalServer(storage, free_port())
+    server = LocalServer(storage, free_port(), None, database, auth, artifacts)
     try:
         server.start()
         yield server

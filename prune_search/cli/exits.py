@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+MEND = 1
 USER = 2
 FAILED = 3
 INTERRUPTED = 130

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from prune_search.cli.arguments import DataRoot, Device, Json, Storage
+from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Storage
 from prune_search.cli.searches import Name
 
 EPILOG = (
@@ -35,15 +35,20 @@ def export(
     ] = 1,
     storage: Storage = None,
     data_root: DataRoot = None,
+    model: Model = None,
+    data: Data = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Write recipe.yaml, model.safetensors, masks.safetensors, metrics.json and a card, README.md."""
+    """Write recipe.yaml, model.safetensors, masks.safetensors, metrics.json and a card, README.md.
+
+    A search of your own finds its code by itself; one that somebody else launched needs --model and --data again.
+    """
     from prune_search.api import Where
     from prune_search.cli.progress import watching
     from prune_search.exports import export as export_search
 
-    where = Where(data_root=data_root, storage=storage, device=device)
+    where = Where(data_root, storage, model, data, device)
     with watching(quiet=as_json and not sys.stderr.isatty()) as sink:
         result = export_search(name, to, trial=trial, seeds=seeds, where=where, sink=sink)
     if as_json:

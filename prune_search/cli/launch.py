@@ -148,19 +148,26 @@ def resume(
     storage: Storage = None,
     storage_budget: StorageBudget = None,
     data_root: DataRoot = None,
+    model: Model = None,
+    data: Data = None,
+    tracking_uri: TrackingUri = None,
     address: Address = None,
     device: Device = "auto",
     heartbeat: Heartbeat = 300.0,
     as_json: Json = False,
 ) -> int:
-    """Go on with a search from its ledger, each trial from its last stored state."""
+    """Go on with a search from its ledger, each trial from its last stored state.
+
+    A search of your own finds its code and its MLflow by itself; one that somebody else launched needs --model, --data
+    and --tracking-uri again.
+    """
     from prune_search.api import Where
     from prune_search.cli.watch import watching_search
     from prune_search.searches import Options
     from prune_search.searches import resume as resume_search
 
-    where = Where(data_root, storage, None, None, device, storage_budget)
-    options: Options = Options(new_name, None, address, heartbeat)
+    where = Where(data_root, storage, model, data, device, storage_budget)
+    options: Options = Options(new_name, tracking_uri, address, heartbeat)
     with watching_search(quiet=as_json and not sys.stderr.isatty()) as listener:
         outcome = resume_search(name, where=where, options=options, listener=listener, fork=fork)
     return finish(outcome, storage, as_json)

@@ -8,7 +8,22 @@ from typing import Annotated
 import typer
 
 from prune_search import __version__
-from prune_search.cli import compare, cp, delete, export, launch, methods, plan, run, status, storage, sync, validate
+from prune_search.cli import (
+    compare,
+    cp,
+    delete,
+    doctor,
+    export,
+    launch,
+    methods,
+    plan,
+    run,
+    status,
+    storage,
+    submit,
+    sync,
+    validate,
+)
 from prune_search.cli import list as list_searches
 from prune_search.cli.exits import FAILED, INTERRUPTED, USER, complain
 from prune_search.recipe.problems import UserError
@@ -47,12 +62,32 @@ def _options(
     """The options that every verb shares."""
 
 
-for verb in (run, plan, launch, status, list_searches, compare, export, sync, delete, storage, validate, methods, cp):
+for verb in (
+    run,
+    plan,
+    launch,
+    submit,
+    status,
+    list_searches,
+    compare,
+    export,
+    sync,
+    delete,
+    storage,
+    doctor,
+    validate,
+    methods,
+    cp,
+):
     verb.add_to(app)
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0; 2 for what the user wrote; 3 for a trial that failed; 130 for Ctrl-C."""
+    """Run the command line.
+
+    Exit codes: 0; 1 where `doctor` finds what must be mended; 2 for what the user wrote; 3 for a trial that failed; 130
+    for Ctrl-C.
+    """
     sys.exit(_code())
 
 

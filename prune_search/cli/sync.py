@@ -30,6 +30,12 @@ def sync(
     from prune_search.tracking.drain import TrackingError
     from prune_search.tracking.drain import sync as deliver
 
+    if tracking_uri is None:
+        from prune_search.trial.records import read_search
+        from prune_search.trust import check_tracking, checked
+
+        definition = checked(read_search(folder, trials=False).definition, name)
+        check_tracking(definition, storage_folder(storage), None, name)
     try:
         delivered = deliver(folder, tracking_uri)
     except TrackingError as error:
@@ -52,13 +58,23 @@ def ui(
     allowed_hosts: Annotated[
         str | None, typer.Option("--allowed-hosts", help="Names by which browsers may call it; for other hosts.")
     ] = None,
+    auth: Annotated[
+        bool,
+        typer.Option(
+            "--auth", help="Ask for name and password; the first user's are MLFLOW_AUTH_ADMIN_USERNAME and _PASSWORD."
+        ),
+    ] = False,
+    artifacts: Annotated[
+        str | None, typer.Option("--artifacts", metavar="PLACE", help="Files, s3://… too. Default: in the storage.")
+    ] = None,
     storage: Storage = None,
 ) -> int:
     """Serve MLflow's pages on the storage's runs, on this machine only. Ctrl-C ends it."""
-    from prune_search.tracking.store import absolute_uri, default_uri, ui_command, ui_environment
+    from prune_search.tracking.store import Serving, absolute_uri, default_uri, ui_command, ui_environment
 
     folder = storage_folder(storage)
     uri = default_uri(folder) if tracking_uri is None else absolute_uri(tracking_uri, folder)
-    command = ui_command(folder, uri, host, port, allowed_hosts)
+    serving = Serving(host, port, allowed_hosts, auth, artifacts)
+    command, environment = ui_command(folder, uri, serving), ui_environment(folder, uri, serving)
     typer.echo(f"MLflow on http://{host}:{port} (it takes some ten seconds to answer; Ctrl-C ends it)")
-    return subprocess.run(command, env=ui_environment(uri), check=False).returncode  # noqa: S603 - our own command
+    return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - our own command

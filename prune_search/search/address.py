@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 from prune_search.recipe.problems import Problem, UserError
+from prune_search.search.token import HOW
 from prune_search.training.atomic import one_line
 
 ANSWER_S = 10.0
@@ -26,5 +27,8 @@ def check_address(address: str) -> None:
 
 
 def no_cluster(address: str, error: Exception) -> UserError:
-    """That there is no cluster, and why."""
-    return UserError([Problem("--address", f"there is no Ray cluster at {address}: {one_line(error)}")])
+    """That there is no cluster, and why; where somebody listens and does not let us in, what a token needs."""
+    text = f"there is no Ray cluster at {address}: {one_line(error)}"
+    if "Failed to connect" in text or "uthentication" in text:
+        text = f"the Ray cluster at {address} does not let us in, or is none ({one_line(error)}): {HOW}"
+    return UserError([Problem("--address", text)])

@@ -24,8 +24,10 @@ from prune_search.search.agenda import Agenda
 from prune_search.search.claims import cluster_register, is_free
 from prune_search.search.epochs import EpochLengths
 from prune_search.search.lease import Lease, held, read_holder
+from prune_search.search.shipping import IN_A_JOB, job_environment, names_code, runtime_env
 from prune_search.search.stop import STOP_FILE, ask_to_stop
 from prune_search.search.teller import telling
+from prune_search.search.token import make_token
 from prune_search.search.tree import Tree, askable_stops
 from prune_search.search.worker import Job, trainable
 from prune_search.training.places import Place
@@ -145,7 +147,7 @@ def run_search(space: Space, means: Means, asked: Asked, listener: Listener | No
     else:
         # What nobody shares is waited for by nobody.
         agenda.tree = Tree(lambda recipe: None)
-    with _ray(means.address, space.search), _signals(asked, means.folder):
+    with _ray(means, space.search), _signals(asked, means.folder):
         if means.sharing:
             # It starts beside the first workers, which need it.
             cluster_register()
@@ -155,17 +157,18 @@ def run_search(space: Space, means: Means, asked: Asked, listener: Listener | No
 
 
 @contextlib.contextmanager
-def _ray(address: str | None, search: Mapping[str, Any]) -> Iterator[None]:
+def _ray(means: Means, search: Mapping[str, Any]) -> Iterator[None]:
     """Ray, started on this machine where this process has none, and then shut down."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    address = means.address
     if address is not None:
         check_address(address)
     import ray
 
     ours = not ray.is_initialized()
     if ours:
-        _init(address)
+        connect(address, means.code)
     try:
         if address is None:
             _check_resources(ray.cluster_resources(), search)  # type: ignore[no-untyped-call]
@@ -175,12 +178,27 @@ def _ray(address: str | None, search: Mapping[str, Any]) -> Iterator[None]:
             ray.shutdown()
 
 
-def _init(address: str | None) -> None:
+def connect(address: str | None, code: Mapping[str, str | None]) -> None:
+    """Start Ray here, or connect to a cluster, whose nodes are given this package and the user's code.
+
+    Args:
+        address: of the cluster; None for this machine.
+        code: the user's own model and data by name; where there is any, the current directory travels too.
+
+    Raises:
+        UserError: there is no such cluster, or it does not let us in.
+    """
     import ray
 
+    more: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        make_token()
+    elif IN_A_JOB not in os.environ:
+        folder = Path.cwd() if names_code(code) else None
+        more["runtime_env"] = runtime_env(folder, job_environment())
     try:
-        ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError) as error:
+        ray.init(address=address or "local", **more)
+    except (ConnectionError, ValueError, ray.exceptions.AuthenticationError) as error:
         if address is None:
             raise
         raise no_cluster(address, error) from None

@@ -135,14 +135,14 @@ def connect(uri: str) -> Server:
     Raises:
         UnreachableError: the URI is of no known kind, or a database cannot be opened.
     """
-    with _answers(uri):
+    with answers(uri):
         from mlflow import MlflowClient
 
         return MlflowServer(MlflowClient(tracking_uri=uri), uri)
 
 
 @contextlib.contextmanager
-def _answers(uri: str) -> Iterator[None]:
+def answers(uri: str) -> Iterator[None]:
     """Whatever mlflow, requests or a database raises, as one of two errors, in one line and without passwords."""
     try:
         yield
@@ -171,7 +171,7 @@ class MlflowServer:
         self.uri = uri
 
     def experiment(self, name: str, artifacts: Path | None, tags: Mapping[str, str]) -> str:
-        with _answers(self.uri):
+        with answers(self.uri):
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 found = self._made_experiment(name, artifacts)
@@ -200,7 +200,7 @@ class MlflowServer:
     def runs(self, experiment: str, search: str) -> list[FoundRun]:
         found: list[FoundRun] = []
         token: str | None = None
-        with _answers(self.uri):
+        with answers(self.uri):
             while True:
                 page = self.client.search_runs(
                     [experiment], f"tags.`search.id` = '{search}'", max_results=PAGE, page_token=token
@@ -212,7 +212,7 @@ class MlflowServer:
 
     def look(self, run_id: str) -> FoundRun | None:
         try:
-            with _answers(self.uri):
+            with answers(self.uri):
                 return _found(self.client.get_run(run_id))
         except RefusedError as error:
             if not error.missing:
@@ -220,12 +220,12 @@ class MlflowServer:
             return None
 
     def create(self, experiment: str, name: str, start_ms: int, tags: Mapping[str, str]) -> str:
-        with _answers(self.uri):
+        with answers(self.uri):
             run = self.client.create_run(experiment, start_time=start_ms, tags=dict(tags), run_name=name)
             return str(run.info.run_id)
 
     def log(self, run_id: str, part: Content) -> None:
-        with _answers(self.uri):
+        with answers(self.uri):
             from mlflow.entities import Metric, Param, RunTag
 
             metrics = [Metric(point.name, point.value, point.time_ms, point.step) for point in part.points]
@@ -234,17 +234,17 @@ class MlflowServer:
             self.client.log_batch(run_id, metrics=metrics, params=params, tags=tags)
 
     def steps(self, run_id: str, metric: str) -> set[int]:
-        with _answers(self.uri):
+        with answers(self.uri):
             return {int(point.step) for point in self.client.get_metric_history(run_id, metric)}
 
     def put_artifacts(self, run_id: str, files: Mapping[str, str]) -> None:
-        with _answers(self.uri), tempfile.TemporaryDirectory(prefix="prune-search-") as folder:
+        with answers(self.uri), tempfile.TemporaryDirectory(prefix="prune-search-") as folder:
             for name, text in files.items():
                 (Path(folder) / name).write_text(text, encoding="utf-8")
             self.client.log_artifacts(run_id, folder)
 
     def put_data(self, run_id: str, data: Sequence[DataSet]) -> None:
-        with _answers(self.uri):
+        with answers(self.uri):
             from mlflow.entities import Dataset, DatasetInput, InputTag
 
             inputs = [
@@ -257,14 +257,14 @@ class MlflowServer:
             self.client.log_inputs(run_id, inputs)
 
     def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
-        with _answers(self.uri):
+        with answers(self.uri):
             if status == RUNNING:
                 self.client.update_run(run_id, status=RUNNING)
             else:
                 self.client.set_terminated(run_id, status=status, end_time=end_ms)
 
     def delete(self, run_id: str) -> None:
-        with _answers(self.uri):
+        with answers(self.uri):
             self.client.delete_run(run_id)
 
 

@@ -68,6 +68,11 @@ def side_folder(storage: Place) -> Path:
     """
     if isinstance(storage, Path):
         return storage.absolute()
+    return state_home() / f"{storage.bucket}-{hashlib.sha256(str(storage).encode()).hexdigest()[:12]}"
+
+
+def state_home() -> Path:
+    """The user's own folder on this machine: ``$XDG_STATE_HOME/prune-search``, by default below ``~/.local/state``."""
     state = os.environ.get("XDG_STATE_HOME", "")
     home = Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state"
-    return home / "prune-search" / f"{storage.bucket}-{hashlib.sha256(str(storage).encode()).hexdigest()[:12]}"
+    return home / "prune-search"

@@ -1,0 +1,142 @@
+"""``prune-search submit``: a search as a job of a Ray cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prune_search.cli.arguments import read_sets
+from prune_search.cli.exits import FAILED, complain
+from prune_search.recipe.problems import Problem, UserError, shown
+
+if TYPE_CHECKING:
+    from prune_search.search.submission import JobToSend
+
+EPILOG = (
+    "Examples:  prune-search submit quickstart --address http://head:8265 --storage s3://studies/first  ·  "
+    "prune-search submit my.yaml --address http://head:8265 --storage /shared/store --model net:build "
+    "--tracking-uri http://mlflow:5000 --gpus-per-trial 1 --no-wait  ·  "
+    "prune-search submit my --resume --address http://head:8265 --storage /shared/store"
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command("submit", epilog=EPILOG, context_settings=settings)(submit)
+
+
+def submit(
+    context: typer.Context,
+    space: Annotated[str, typer.Argument(metavar="SPACE", help="As for launch; with --resume a search's name.")],
+    address: Annotated[
+        str, typer.Option("--address", metavar="URL", envvar="RAY_API_SERVER_ADDRESS", help="Of the head's dashboard.")
+    ],
+    storage: Annotated[
+        str, typer.Option("--storage", envvar="PRUNE_SEARCH_STORAGE", metavar="PLACE", help="That every node sees.")
+    ],
+    working_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--working-dir",
+            metavar="DIR",
+            help="Shipped to every node. Default: the space file alone; with code of your own, the current directory.",
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a search instead.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the log until the search ends.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the equivalent `ray job submit`.")] = False,
+) -> int:
+    """Send a search to a Ray cluster: it runs on the head, and goes on when this terminal is gone.
+
+    This package and your code travel with it. All options of launch (or resume) can follow. The cluster's token comes
+    from RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN.
+    """
+    from prune_search.search.submission import SUCCEEDED, Cluster, sent
+
+    extra = list(context.args)
+    job = _job(space, address, storage, working_dir, extra, "resume" if resume else "launch")
+    if dry_run:
+        typer.echo(job.command())
+        return 0
+    cluster = Cluster(job.address)
+    identity = cluster.send(job)
+    complain(f"the same as: {job.command()}")
+    for line in sent(job, identity):
+        complain(line)
+    if not wait:
+        typer.echo(identity)
+        return 0
+    try:
+        status, code = cluster.follow(identity, lambda text: typer.echo(text, nl=False))
+    except KeyboardInterrupt:
+        complain("left; the search goes on")
+        return 0
+    complain(f"{identity}: {status}")
+    return 0 if status == SUCCEEDED else code or FAILED
+
+
+def _job(space: str, address: str, storage: str, working_dir: Path | None, extra: list[str], verb: str) -> JobToSend:
+    """What is sent, with all that is wrong found out here and now.
+
+    Raises:
+        UserError: the address, the storage, an option or the space is wrong.
+    """
+    from prune_search.search.shipping import job_environment, names_code
+    from prune_search.search.submission import JobToSend, dashboard_address, staged
+
+    where = dashboard_address(address)
+    _check_storage(storage)
+    parsed = _parsed(verb, [space, *extra])
+    folder, written = working_dir, space
+    file = Path(space)
+    is_file = verb == "launch" and file.is_file()
+    if verb == "launch":
+        _check_space(space, parsed)
+    if folder is None and names_code(parsed):
+        folder = Path()
+    if folder is not None and not folder.is_dir():
+        raise UserError([Problem("--working-dir", f"is no folder (got {shown(str(folder))})")])
+    if folder is None and is_file:
+        folder, written = staged(file), file.name
+    elif is_file and folder is not None:
+        if not file.resolve().is_relative_to(folder.resolve()):
+            text = f"{shown(space)} lies outside of what is shipped, {shown(str(folder.resolve()))}"
+            raise UserError([Problem("--working-dir", text)])
+        written = str(file.resolve().relative_to(folder.resolve()))
+    words = (verb, written, "--address", "auto", "--storage", storage, *extra)
+    return JobToSend(where, words, None if folder is None else folder.resolve(), job_environment())
+
+
+def _check_storage(storage: str) -> None:
+    from prune_search.training.places import place_of
+
+    place = place_of(storage)
+    if isinstance(place, Path) and not place.is_absolute():
+        text = f"must be s3://BUCKET/PREFIX, or a folder that every node sees, from its root (got {shown(storage)})"
+        raise UserError([Problem("--storage", text)])
+
+
+def _parsed(verb: str, words: list[str]) -> dict[str, Any]:
+    """Options that follow are those of another verb, and are wrong here if they are wrong there."""
+    from prune_search.cli.main import app
+
+    if any(word.split("=")[0] in ("--address", "--storage") for word in words):
+        raise UserError([Problem("submit", "--address and --storage are given once")])
+    command: Any = typer.main.get_command(app)
+    return dict(command.commands[verb].make_context(verb, list(words)).params)
+
+
+def _check_space(space: str, parsed: dict[str, Any]) -> None:
+    """Find out what is wrong with the space before anything is sent; code of the user's own is run there only.
+
+    Raises:
+        UserError: with all of it.
+    """
+    from prune_search.api import read_target
+    from prune_search.searches import found
+
+    named = [(f"task.{key}", parsed[key]) for key in ("model", "data") if parsed.get(key)]
+    read_target(found(space), [*read_sets(parsed.get("sets")).items(), *named])

@@ -1,0 +1,27 @@
+"""Whether an MLflow answers, and lets us in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prune_search.tracking.server import answers, settings
+from prune_search.tracking.store import SQLITE
+
+
+def reach(uri: str) -> str:
+    """What is found at a tracking URI, in a few words; nothing is made there.
+
+    Args:
+        uri: from `store.absolute_uri`.
+
+    Raises:
+        UnreachableError: nobody answers.
+        RefusedError: it does not let us in.
+    """
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        return "a search will make it"
+    with settings(), answers(uri):
+        from mlflow import MlflowClient
+
+        MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+    return "answers"
