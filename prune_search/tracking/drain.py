@@ -18,8 +18,9 @@ from prune_search.tracking.deliver import Delivered, Delivery, Place, waiting
 from prune_search.tracking.memory import BusyError, Memory, memory_folder, only_writer
 from prune_search.tracking.project import project, project_parent, project_trial, state_of
 from prune_search.tracking.server import FilesError, RefusedError, Server, UnreachableError, connect, settings
+from prune_search.tracking.standing import fronts, placed
 from prune_search.tracking.store import artifact_root
-from prune_search.tracking.table import table_tag
+from prune_search.tracking.table import searches_tag, table_tag
 from prune_search.tracking.uris import masked
 from prune_search.tracking.views import PARENT, RunView, remaining
 from prune_search.training import places
@@ -84,6 +85,7 @@ class _Course:
         delivery: delivers; None until MLflow was reached.
         open: keys of the runs that may lack something.
         closing: whether the search is over, so that what is left open is no longer running.
+        front: by trial, where it lay when it was last looked at.
         search: the records as they were last read.
         reading_s: how long that took.
     """
@@ -92,6 +94,7 @@ class _Course:
     delivery: Delivery | None = None
     open: set[str] = field(default_factory=lambda: {PARENT})
     closing: bool = False
+    front: dict[str, str] = field(default_factory=dict)
     search: SearchRecords | None = None
     reading_s: float = 0.0
 
@@ -109,11 +112,18 @@ class _Course:
         if closing and not self.closing:
             changed, self.closing = set(search.trials), True
         self.open |= changed
+        if not changed and not self.open:
+            return []
+        board = placed(search)
+        front = fronts(board)
+        # A new trial can push older ones from the front.
+        self.open |= {key for key, place in front.items() if self.front.get(key) != place}
+        self.front = front
         if changed:
             self.open.add(PARENT)
         begun = {t.id: t for t in search.trials.values() if t.attempts or t.ended is not None}
-        views = [project_trial(search, begun[key], state) for key in sorted(self.open & set(begun))]
-        return [project_parent(search, state), *views] if self.open else []
+        views = [project_trial(search, begun[key], state, front) for key in sorted(self.open & set(begun))]
+        return [project_parent(search, state, board), *views]
 
     def settle(self, views: list[RunView], memory: Memory) -> None:
         """Take those out that lack nothing."""
@@ -239,7 +249,8 @@ def _place(search: SearchRecords, uri: str, experiment: str) -> Place:
     identity = str(search.definition["id"])
     if not identity.isalnum():
         raise UserError(f"the search {search.name!r} has no proper id")
-    return Place(identity, experiment, artifact_root(search.folder.parent.parent, uri), table_tag(search.definition))
+    views = {**table_tag(search.definition), **searches_tag(search.definition)}
+    return Place(identity, experiment, artifact_root(search.folder.parent.parent, uri), views)
 
 
 def sync(folder: places.Place, uri: str | None = None, connector: Connect = connect) -> Delivered:
