@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prune_search.api import Verified, Where, run, verify
+    from prune_search.comparing import compare
     from prune_search.exports import Loaded, export, load
     from prune_search.plans import PlannedSearch, plan
     from prune_search.pruning.library import find_mask, next_level, score
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
     from prune_search.pruning.moving import Dynamics
     from prune_search.pruning.stepping import GrowingPenalty, MaskHook
     from prune_search.recipe.problems import Problem, UserError
-    from prune_search.searches import Options, Outcome, compare, launch, resume
+    from prune_search.searches import Options, Outcome, launch, resume
     from prune_search.trial.errors import TrialError
 
 _NAMES = {
     "prune_search.api": ("Verified", "Where", "run", "verify"),
+    "prune_search.comparing": ("compare",),
     "prune_search.exports": ("Loaded", "export", "load"),
     "prune_search.plans": ("PlannedSearch", "plan"),
     "prune_search.pruning.library": ("find_mask", "next_level", "score"),
@@ -40,7 +42,7 @@ _NAMES = {
     "prune_search.pruning.moving": ("Dynamics",),
     "prune_search.pruning.stepping": ("GrowingPenalty", "MaskHook"),
     "prune_search.recipe.problems": ("Problem", "UserError"),
-    "prune_search.searches": ("Options", "Outcome", "compare", "launch", "resume"),
+    "prune_search.searches": ("Options", "Outcome", "launch", "resume"),
     "prune_search.trial.errors": ("TrialError",),
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}

@@ -1,9 +1,8 @@
-"""Searches, put together: launch, resume, compare, export. `search`, `tracking` and `report` meet only here."""
+"""Searches, put together: launch and resume. `search`, `tracking` and `report` meet only beside this file."""
 
 from __future__ import annotations
 
 import functools
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_search.api import Target, Where, read_target
+from prune_search.comparing import draw
 from prune_search.definitions import ENDED_FILE, default_name, define, edited, free_name, new_folder, space_of
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.axes import PRESETS
@@ -18,7 +18,7 @@ from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.recipe import canonical_json
 from prune_search.recipe.shipped import shipped_names, shipped_space
 from prune_search.recipe.space import Space
-from prune_search.training.atomic import StorageError, put_file
+from prune_search.training.atomic import put_file
 from prune_search.training.places import Place
 from prune_search.trial.account import total
 from prune_search.trial.ranking import Goals
@@ -35,8 +35,6 @@ from prune_search.trust import allowed_code, check_tracking, checked, remember
 
 if TYPE_CHECKING:
     from prune_search.search.driver import Asked, Listener
-
-logger = logging.getLogger("prune_search")
 
 FINISH_TRACKING_S = 30.0
 # Whoever sends SIGTERM waits for half a minute; what is not delivered by then, `sync` delivers.
@@ -351,16 +349,6 @@ def _simulated(space: Space, simulation: Simulation) -> Runner:
     return lambda folder, asked, listener: simulate_search(space, folder, simulation, asked, listener)
 
 
-def draw_tree(records: SearchRecords) -> None:
-    """Put a picture of the shared tree beside the records, as far as the search has come."""
-    from prune_search.report.tree_picture import TREE_FILE, tree_svg
-
-    try:
-        put_file(records.folder / TREE_FILE, tree_svg(records).encode())
-    except StorageError as error:
-        logger.warning("%s; going on without it", error)
-
-
 def _run(folder: Place, asked: Asked, runner: Runner, where: Where, listener: Listener | None) -> Outcome:
     from prune_search.tracking.drain import Drain
 
@@ -383,30 +371,12 @@ def _run(folder: Place, asked: Asked, runner: Runner, where: Where, listener: Li
         if not asked():
             put_file(folder / ENDED_FILE, b"{}\n")
             warden.finish()
-        draw_tree(records)
+        # Whoever asked it to end does not wait for pictures.
+        if not asked():
+            draw(records)
         deliver()
     finally:
         left = drain.finish(HURRIED_TRACKING_S if asked() else FINISH_TRACKING_S)
     waiting = int(getattr(left, "waiting", 0))
     parent = getattr(left, "parent_run_id", None)
     return Outcome(records, asked.signal, waiting, parent, time.monotonic() - begun)
-
-
-def compare(*names: str, where: Where | None = None, sort: str | None = None) -> dict[str, Any]:
-    """The leaderboard of one or several searches, as ``compare --json`` prints it.
-
-    Args:
-        names: of searches of one storage, on the same data set.
-        where: storage.
-        sort: a metric to rank by instead of the first objective.
-
-    Returns:
-        ``rows`` (trials that differ only in the seed are one), ``pareto``, ``controls``, ``best``.
-
-    Raises:
-        UserError: there is no such search, or they are not comparable.
-    """
-    from prune_search.report.compare import compare_data
-
-    storage = (where or Where()).storage_folder()
-    return compare_data([read_search(search_folder(storage, name)) for name in names], sort)

@@ -193,12 +193,12 @@ def finish(outcome: Outcome, storage: str | None, as_json: bool) -> int:
 
 def _show(outcome: Outcome, data: dict[str, Any], storage: str | None) -> None:
     from prune_search.api import storage_option
-    from prune_search.cli.compare import show_comparison
+    from prune_search.cli.comparison import show_comparison
     from prune_search.cli.status import duration, steps_line
     from prune_search.report.compare import compare_data
 
     if outcome.signal is None:
-        show_comparison(compare_data([outcome.records], None), storage)
+        show_comparison(compare_data([outcome.records]), storage)
         typer.echo(f"next  prune-search ui{storage_option(storage)}  (every trial, in MLflow's pages)")
     counts = ", ".join(f"{count} {name}" for name, count in data["trials"].items() if count)
     typer.echo(f"{data['name']}: {counts or 'no trials'} in {duration(data['wall_s'])}; steps: {steps_line(data)}")

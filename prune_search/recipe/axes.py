@@ -154,6 +154,9 @@ SCHEDULERS = Axis(
 )
 # How accurate a simulated trial is: the surface over recipes that `launch --simulate` searches.
 SURFACES = Axis("surface", "launch --surface", ("prune_search.trial.simulated.surfaces",))
+# What is drawn of a comparison: from a `report.exhibit.Exhibit` to a figure, or None where there is nothing to be seen.
+# place: which comes first.
+PICTURES = Axis("picture", "compare --pictures", ("prune_search.report.pictures",), {"place": 100})
 PRESETS = Axis("preset", "preset", ("prune_search.pruning.presets",))
 
 AXES: tuple[Axis, ...] = (
@@ -177,5 +180,6 @@ AXES: tuple[Axis, ...] = (
     SAMPLERS,
     SCHEDULERS,
     SURFACES,
+    PICTURES,
     PRESETS,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,10 +76,22 @@ def _network(data: Any) -> tuple[Any, ...]:
 
 
 def points_data(
-    searches: Sequence[SearchRecords], finals: Sequence[TrialRecords], goals: Goals, dense: Dense
+    searches: Sequence[SearchRecords],
+    finals: Sequence[TrialRecords],
+    goals: Goals,
+    dense: Dense,
+    keeps: Callable[[Mapping[str, Any]], bool] = lambda metrics: True,
 ) -> list[dict[str, Any]]:
-    """The points as ``compare --json`` has them; `pareto` says which lie on the front together with the trials."""
-    points = earlier_rounds(searches)
+    """The points as ``compare --json`` has them; `pareto` says which lie on the front together with the trials.
+
+    Args:
+        searches: that are compared.
+        finals: the trials.
+        goals: what is better.
+        dense: metrics of the dense network.
+        keeps: from the metrics of a round to whether it is looked at.
+    """
+    points = [point for point in earlier_rounds(searches) if keeps(point.data["metrics"])]
     stand_ins = [point.stand_in() for point in points]
     front = {trial.id for trial in goals.pareto([*finals, *stand_ins], dense)}
     return [point.as_data(stand_in.id in front) for point, stand_in in zip(points, stand_ins, strict=True)]

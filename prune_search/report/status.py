@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from prune_search.recipe.problems import UserError
-from prune_search.report.compare import DENSE, seen_by_a_search
+from prune_search.report.rows import DENSE, seen_by_a_search
 from prune_search.training.places import Place
 from prune_search.trial.account import total
 from prune_search.trial.machines import read_machines

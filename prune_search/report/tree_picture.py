@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,8 +16,8 @@ from prune_search.trial.records import SearchRecords, TrialRecords
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-TREE_FILE = "tree.svg"
 # With more trials than these the picture has no room for a name each.
 MOST_NAMES = 60
 MOST_TRIALS = 400
@@ -72,22 +71,20 @@ def _add(root: Node, trial: TrialRecords, examples: int) -> None:
     node.ends.append(name)
 
 
-def tree_svg(search: SearchRecords) -> str:
-    """The picture as the text of an SVG file; the same records give the same text."""
-    import matplotlib
+def tree_figure(search: SearchRecords) -> Figure | None:
+    """The picture of the trials that have been proposed; None where there is none."""
     from matplotlib.figure import Figure
 
     root = grow(search)
+    if not root.children:
+        return None
     rows = _lay_out(root)
     height = min(MOST_INCHES, max(LEAST_INCHES, 1.2 + ROW_INCHES * rows))
-    with matplotlib.rc_context({"svg.hashsalt": search.name, "svg.fonttype": "none"}):
-        figure = Figure(figsize=(11, height), layout="constrained")
-        axes = figure.add_subplot()
-        _draw(axes, root, rows)
-        axes.set_title(_title(search), loc="left", fontsize=10)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()
+    figure = Figure(figsize=(11, height), layout="constrained")
+    axes = figure.add_subplot()
+    _draw(axes, root, rows)
+    axes.set_title(_title(search), loc="left", fontsize=10)
+    return figure
 
 
 def _title(search: SearchRecords) -> str:

@@ -135,7 +135,7 @@ class Proposer:
     # --- the study --------------------------------------------------------------------------------------------------
 
     def _study(self, sampler: BaseSampler, known: Sequence[TrialRecords], dense: Dense) -> optuna.Study:
-        with _no_news():
+        with no_news():
             directions = [StudyDirection[direction.upper()] for direction in self.goals.directions]
             storage = OneStudy(self._told(known, dense))
             study = optuna.create_study(storage=storage, directions=directions, sampler=sampler)
@@ -275,7 +275,7 @@ def frozen_trial(trial: TrialRecords, goals: Goals, dense: Dense) -> FrozenTrial
 
 
 @contextlib.contextmanager
-def _no_news() -> Iterator[None]:
+def no_news() -> Iterator[None]:
     """Without Optuna's message that a study was created: there is one for each proposal."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from prune_search.tracking.memory import Memory
 from prune_search.tracking.server import FilesError, FoundRun, RefusedError, Server, UnreachableError
-from prune_search.tracking.table import EXPERIMENT
+from prune_search.tracking.table import EXPERIMENT, RUN
 from prune_search.tracking.views import PARENT, RUNNING, Content, Rest, RunView, batches, digests, remaining
 
 # A server that gave no answer may carry a call out this much later.
@@ -184,7 +184,9 @@ class Delivery:
         ready = view.key == PARENT or (parent.run_id is not None and not parent.gone)
         if not ready or not remaining(view, self.memory.of(view.key)).create:
             return
-        tags = self._numbered(view.content.tags)
+        # What names the run itself waits until it has a number.
+        known = {name: value for name, value in view.content.tags.items() if RUN not in value}
+        tags = self._numbered(known)
         if view.key != PARENT:
             tags["mlflow.parentRunId"] = str(parent.run_id)
         try:
@@ -192,9 +194,9 @@ class Delivery:
         except UnreachableError:
             self._survey_until = time.monotonic() + LATE_S
             raise
-        self.memory.note(view.key, {"run_id": run_id, "status": RUNNING, "tags": digests(view.content.tags)})
+        self.memory.note(view.key, {"run_id": run_id, "status": RUNNING, "tags": digests(known)})
         self._unsure.pop(view.key, None)
-        self.sent += Delivered(runs=1, operations=1 + len(view.content.tags))
+        self.sent += Delivered(runs=1, operations=1 + len(known))
 
     def _complete(self, view: RunView) -> None:
         rest = remaining(view, self.memory.of(view.key))
@@ -203,8 +205,9 @@ class Delivery:
             self._fill(view, remaining(view, self.memory.of(view.key)))
 
     def _numbered(self, tags: Mapping[str, str]) -> dict[str, str]:
-        """Tags with the experiment's number in their links."""
-        return {name: value.replace(EXPERIMENT, str(self._experiment)) for name, value in tags.items()}
+        """Tags with the numbers of the experiment and of the search's run in their links."""
+        run = str(self.memory.of(PARENT).run_id)
+        return {k: value.replace(EXPERIMENT, str(self._experiment)).replace(RUN, run) for k, value in tags.items()}
 
     def _ask(self, key: str, names: set[str]) -> None:
         """Ask for the steps of metrics that are to be sent and of which it is not sure what is there."""

@@ -18,8 +18,9 @@ from prune_search.tracking.deliver import Delivered, Delivery, Place, waiting
 from prune_search.tracking.memory import BusyError, Memory, memory_folder, only_writer
 from prune_search.tracking.project import State, project, project_parent, project_trial, state_of
 from prune_search.tracking.server import FilesError, RefusedError, Server, UnreachableError, connect, settings
+from prune_search.tracking.standing import fronts, placed
 from prune_search.tracking.store import artifact_root
-from prune_search.tracking.table import table_tag
+from prune_search.tracking.table import searches_tag, table_tag
 from prune_search.tracking.uris import masked
 from prune_search.tracking.views import PARENT, RunView, remaining
 from prune_search.training import places
@@ -86,6 +87,7 @@ class _Course:
         delivery: delivers; None until MLflow was reached.
         open: keys of the runs that may lack something.
         closing: whether the search is over, so that what is left open is no longer running.
+        front: by trial, where it lay when it was last looked at.
         search: the records as they were last read.
         reading_s: how long that took.
         parent_at: when the parent run was summed up for the last time, on the monotonic clock; None: never.
@@ -96,6 +98,7 @@ class _Course:
     delivery: Delivery | None = None
     open: set[str] = field(default_factory=lambda: {PARENT})
     closing: bool = False
+    front: dict[str, str] = field(default_factory=dict)
     search: SearchRecords | None = None
     reading_s: float = 0.0
     parent_at: float | None = None
@@ -115,11 +118,17 @@ class _Course:
         if closing and not self.closing:
             changed, self.closing = set(search.trials), True
         self.open |= changed
+        if not changed and not self.open:
+            return []
         if changed:
             self.open.add(PARENT)
+        # First, since a new trial can push older ones from the front, which are open then too.
+        parent = self._parent(search, state, closing)
         begun = {t.id: t for t in search.trials.values() if t.attempts or t.ended is not None}
-        views = [project_trial(search, begun[key], state) for key in sorted(self.open & set(begun))]
-        return [*self._parent(search, state, closing), *views] if self.open else []
+        return [
+            *parent,
+            *(project_trial(search, begun[key], state, self.front) for key in sorted(self.open & set(begun))),
+        ]
 
     def _parent(self, search: SearchRecords, state: State, closing: bool) -> list[RunView]:
         """The parent run, until it exists and when the search is over; now and then in between."""
@@ -127,7 +136,11 @@ class _Course:
         now, every = time.monotonic(), max(PARENT_EVERY_S, PARENT_SHARE * self.parent_s)
         if there and not closing and (PARENT not in self.open or now - (self.parent_at or -every) < every):
             return []
-        view = project_parent(search, state)
+        board = placed(search)
+        front = fronts(board)
+        self.open |= {key for key, place in front.items() if self.front.get(key) != place}
+        self.front = front
+        view = project_parent(search, state, board)
         self.parent_at = time.monotonic()
         self.parent_s = self.parent_at - now
         return [view]
@@ -272,7 +285,8 @@ def _place(search: SearchRecords, uri: str, experiment: str) -> Place:
     identity = str(search.definition["id"])
     if not identity.isalnum():
         raise UserError(f"the search {search.name!r} has no proper id")
-    return Place(identity, experiment, artifact_root(search.folder.parent.parent, uri), table_tag(search.definition))
+    views = {**table_tag(search.definition), **searches_tag(search.definition)}
+    return Place(identity, experiment, artifact_root(search.folder.parent.parent, uri), views)
 
 
 def sync(folder: places.Place, uri: str | None = None, connector: Connect = connect) -> Delivered:

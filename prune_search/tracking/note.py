@@ -5,22 +5,30 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from prune_search.recipe import strict_yaml
 from prune_search.tracking.names import MOST_TAG
 from prune_search.tracking.standing import Placed, directions, goals_of
-from prune_search.tracking.table import table_link
+from prune_search.tracking.table import RUN, searches_link, table_link
 from prune_search.trial.records import SearchRecords, TrialRecords
 
 MOST_ROWS = 10
+FRONT = "pictures/pareto.svg"
 
 
-def parent_note(search: SearchRecords, board: Sequence[Placed], state: str) -> str:
-    """The note of the search: the best so far, leaderboard, plan, what to type next, the best recipe."""
+def parent_note(search: SearchRecords, board: Sequence[Placed], state: str, pictures: Sequence[str] = ()) -> str:
+    """The note of the search: the best so far, leaderboard, Pareto picture, plan, what to type next, the best recipe.
+
+    Args:
+        search: the records.
+        board: its trials, best first.
+        state: running, finished or interrupted.
+        pictures: names of the artifacts that are pictures.
+    """
     # MLflow shows the first lines, and the rest when it is asked to.
-    head = "\n\n".join(
-        [_summary(search, board, state), _table(search, board), _plan(search), _next_commands(search, state)]
-    )
+    parts = [_summary(search, board, state), _table(search, board), _picture(pictures), _plan(search)]
+    head = "\n\n".join(part for part in (*parts, _next_commands(search, state)) if part)
     note = "\n\n".join(part for part in (head, _best_recipe(board)) if part)
     return note if len(note) <= MOST_TAG else head
 
@@ -47,6 +55,7 @@ def _summary(search: SearchRecords, board: Sequence[Placed], state: str) -> str:
     asked = search.definition["space"]["search"]["trials"]
     identity = search.definition["id"]
     links = f"[table]({table_link(identity)}), [charts]({table_link(identity, charts=True)})"
+    links += f"; all searches of this task: [table]({searches_link()}), [charts]({searches_link(charts=True)})"
     first = f"**{_plain(state.capitalize())}:** {told}, of {asked} trials ({links})."
     return "\n\n".join(part for part in (first, _best(search, board)) if part)
 
@@ -71,6 +80,14 @@ def _plan(search: SearchRecords) -> str:
         f"{_name(plan['sampler'])}, scheduler {_name(plan['scheduler'])}, {plan['concurrency']} at once, "
         f"seed {plan['seed']}."
     )
+
+
+def _picture(pictures: Sequence[str]) -> str:
+    """The Pareto front, from the run's own artifacts."""
+    if FRONT not in pictures:
+        return ""
+    more = f" All {len(pictures)} pictures are among the artifacts, under pictures." if len(pictures) > 1 else ""
+    return f"![Pareto front](get-artifact?path={quote(FRONT, safe='')}&run_uuid={RUN})\n\n{more.strip()}"
 
 
 def _all(constraints: Sequence[str]) -> str:
@@ -134,7 +151,11 @@ def _best_recipe(board: Sequence[Placed]) -> str:
 
 def _next_commands(search: SearchRecords, state: str) -> str:
     at = _at(search)
-    commands = [f"prune-search compare {at}", f"prune-search export {at} --to DIR"]
+    commands = [
+        f"prune-search compare {at} --by paradigm",
+        f"prune-search compare {at} --html report.html",
+        f"prune-search export {at} --to DIR",
+    ]
     if state != "finished":
         commands.insert(0, f"prune-search {'status' if state == 'running' else 'resume'} {at}")
     # Inline code wraps; a block of code would push the rest of MLflow's page aside.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Literal
@@ -17,8 +17,8 @@ from prune_search.recipe import strict_yaml
 from prune_search.recipe.step import Step
 from prune_search.tracking.names import MOST_TAG, allowed, allowed_params, cut, written
 from prune_search.tracking.note import parent_note, trial_note
-from prune_search.tracking.standing import Placed, directions, goals_of, placed
-from prune_search.tracking.table import holes, is_logarithmic
+from prune_search.tracking.standing import Placed, directions, fronts, goals_of, placed
+from prune_search.tracking.table import SEARCH, holes, is_logarithmic
 from prune_search.tracking.views import (
     FAILED,
     FINISHED,
@@ -39,11 +39,13 @@ from prune_search.trial.records import Record, SearchRecords, TrialRecords
 State = Literal["running", "finished", "interrupted"]
 NOTE, SOURCE = "mlflow.note.content", "mlflow.source.name"
 MOST_DIGEST = 36
+# From here on a figure is a count.
+MOST_ROUNDED = 1000
 # Written by the driver where a search is over before all its trials are proposed (a time budget, an exhausted grid).
 ENDED_FILE = "ended.json"
 # Drawn by whoever runs the search, and put beside its records.
-PICTURES = ("tree.svg",)
-MOST_PICTURE = 4 * 2**20
+PICTURES = "pictures"
+MOST_PICTURES, MOST_PICTURE = 50, 4 * 2**20
 _STATUS = {"completed": FINISHED, "stopped": FINISHED, "failed": FAILED}
 _PARENT_STATUS: dict[State, str] = {"running": RUNNING, "finished": FINISHED, "interrupted": KILLED}
 
@@ -56,7 +58,9 @@ def project(search: SearchRecords, state: State = "running") -> list[RunView]:
         state: of the search; trials without an end are RUNNING only in a running one.
     """
     begun = [trial for trial in search.trials.values() if trial.attempts or trial.ended is not None]
-    return [project_parent(search, state), *(project_trial(search, trial, state) for trial in begun)]
+    board = placed(search)
+    front = fronts(board)
+    return [project_parent(search, state, board), *(project_trial(search, trial, state, front) for trial in begun)]
 
 
 def state_of(search: SearchRecords) -> State:
@@ -85,8 +89,17 @@ def milliseconds(time: float) -> int:
     return round(time * 1000)
 
 
-def project_trial(search: SearchRecords, trial: TrialRecords, state: State = "running") -> RunView:
-    """The child run of a trial that was begun."""
+def project_trial(
+    search: SearchRecords, trial: TrialRecords, state: State = "running", front: Mapping[str, str] | None = None
+) -> RunView:
+    """The child run of a trial that was begun.
+
+    Args:
+        search: the records.
+        trial: of them.
+        state: of the search.
+        front: where trials lie (see `standing.fronts`); None: that is not told.
+    """
     proposed = trial.proposed.data if trial.proposed is not None else {}
     begun = trial.attempts[0] if trial.attempts else trial.ended or trial.proposed
     times = Times(milliseconds(begun.time) if begun else 0, milliseconds(trial.ended.time) if trial.ended else None)
@@ -99,8 +112,8 @@ def project_trial(search: SearchRecords, trial: TrialRecords, state: State = "ru
     result = _result(search, trial)
     content = Content(
         params=allowed_params(_params(search, trial)),
-        tags=_trial_tags(search, trial, status, result),
-        points=tuple(_trial_points(search, trial, result).points.values()),
+        tags={**_trial_tags(search, trial, status, result), **_front(trial, front or {})},
+        points=_in_order(search, _trial_points(search, trial, result)),
         artifacts=_trial_artifacts(trial, result),
         data=_data_sets(trial.recipe, result),
     )
@@ -151,6 +164,7 @@ def _trial_tags(search: SearchRecords, trial: TrialRecords, status: str, result:
     tags = {
         "search.id": search.definition["id"],
         "trial.id": trial.id,
+        "kind": "control" if trial.control else "trial",
         "status": status,
         "paradigm": proposed.get("paradigm"),
         "option": proposed.get("option"),
@@ -163,6 +177,12 @@ def _trial_tags(search: SearchRecords, trial: TrialRecords, status: str, result:
         NOTE: trial_note(search, trial, status),
     }
     return {name: cut(str(value), MOST_TAG) for name, value in tags.items() if value}
+
+
+def _front(trial: TrialRecords, front: Mapping[str, str]) -> dict[str, str]:
+    """Where it lies; a repeated recipe where the one lies that it repeats."""
+    found = front.get(trial.duplicate_of or trial.id)
+    return {} if found is None or trial.control else {"front": found}
 
 
 def _trial_points(search: SearchRecords, trial: TrialRecords, result: Mapping[str, Any]) -> _Curve:
@@ -180,8 +200,19 @@ def _trial_points(search: SearchRecords, trial: TrialRecords, result: Mapping[st
         curve.add(metrics, last, trial.ended.time)
         curve.add({"steps_saved": account_of(trial).saved}, last, trial.ended.time)
         best = _best(directions(goals_of(search)), trial, metrics)
-        curve.add({f"best/{name}": value for name, value in best.items()}, last, trial.ended.time)
+        curve.add({f"best/{name}": _shown(value) for name, value in best.items()}, last, trial.ended.time)
     return curve
+
+
+def _shown(value: float) -> float:
+    """The figure of a table's column, which MLflow shows to its last digit; the metric itself has them all."""
+    return float(f"{value:.5g}") if abs(value) < MOST_ROUNDED else value
+
+
+def _in_order(search: SearchRecords, curve: _Curve) -> tuple[Point, ...]:
+    """What the search looks at first: MLflow's page that compares runs opens with the metric that came first."""
+    first = directions(goals_of(search))
+    return tuple(sorted(curve.points.values(), key=lambda point: point.name not in first))
 
 
 def _steps(record: Record) -> int:
@@ -228,10 +259,17 @@ def _data_sets(recipe: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[Da
     return (DataSet(str(name), str(found)[:MOST_DIGEST]),) if found and name else ()
 
 
-def project_parent(search: SearchRecords, state: State = "running") -> RunView:
-    """The run of the search itself."""
+def project_parent(search: SearchRecords, state: State = "running", board: Sequence[Placed] | None = None) -> RunView:
+    """The run of the search itself.
+
+    Args:
+        search: the records.
+        state: of the search.
+        board: its trials in their order (see `standing.placed`), where they are known already.
+    """
     definition = search.definition
-    board = placed(search)
+    board = placed(search) if board is None else board
+    pictures = {} if state == "running" else _pictures(search)
     ends = [milliseconds(trial.ended.time) for trial in search.trials.values() if trial.ended is not None]
     start = milliseconds(definition["created"])
     times = Times(start, None if state == "running" else max([start, *ends]))
@@ -240,17 +278,18 @@ def project_parent(search: SearchRecords, state: State = "running") -> RunView:
         params=allowed_params(_plan(definition["space"]["search"])),
         tags={
             "search.id": definition["id"],
+            "kind": SEARCH,
             "status": state,
             **({"simulated": search.simulated} if search.simulated else {}),
             SOURCE: PurePath(definition["source"]).name,
-            NOTE: cut(parent_note(search, board, state), MOST_TAG),
+            NOTE: cut(parent_note(search, board, state, [*pictures]), MOST_TAG),
         },
         points=tuple(_summary(search).points.values()),
         artifacts={
             "space.yaml": definition["text"],
             "plan.json": _json(definition["space"]["search"]),
             "leaderboard.json": _json(_leaderboard(search, board)),
-            **({} if state == "running" else _pictures(search)),
+            **pictures,
         },
         data=tuple(data),
     )
@@ -258,14 +297,20 @@ def project_parent(search: SearchRecords, state: State = "running") -> RunView:
 
 
 def _pictures(search: SearchRecords) -> dict[str, str]:
-    """What was drawn of the search when it ended."""
+    """What was drawn of the search when it ended, by the name of the artifact."""
     found = {}
-    for name in PICTURES:
+    folder = search.folder / PICTURES
+    try:
+        files = sorted((path for path in folder.iterdir() if path.suffix == ".svg"), key=lambda path: path.name)
+    except (OSError, StorageError):
+        # None were drawn (yet).
+        return {}
+    for path in files[:MOST_PICTURES]:
         try:
-            with open_regular(search.folder / name) as file:
-                found[name] = file.read(MOST_PICTURE).decode("utf-8")
+            with open_regular(path) as file:
+                found[f"{PICTURES}/{path.name}"] = file.read(MOST_PICTURE).decode("utf-8")
         except (OSError, ValueError, StorageError):
-            # It is not there (yet), or no text.
+            # It is no text.
             continue
     return found
 
@@ -295,7 +340,7 @@ def _summary(search: SearchRecords) -> _Curve:
         if trial.status == "completed" and total_violation(goals.violations(trial.metrics, dense)) == 0:
             _improve(best, goals, trial.metrics)
         curve.add({**counts, **steps.as_data()}, number, ended.time)
-        curve.add({f"best/{name}": value for name, value in best.items()}, number, ended.time)
+        curve.add({f"best/{name}": _shown(value) for name, value in best.items()}, number, ended.time)
     return curve
 
 
@@ -307,7 +352,7 @@ def _improve(best: dict[str, float], goals: Goals, metrics: Mapping[str, Any]) -
             best[name] = better(best.get(name, value), value)
 
 
-def _leaderboard(search: SearchRecords, board: list[Placed]) -> dict[str, Any]:
+def _leaderboard(search: SearchRecords, board: Sequence[Placed]) -> dict[str, Any]:
     rows = [
         {
             "rank": rank,

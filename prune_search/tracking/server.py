@@ -240,6 +240,7 @@ class MlflowServer:
     def put_artifacts(self, run_id: str, files: Mapping[str, str]) -> None:
         with answers(self.uri), tempfile.TemporaryDirectory(prefix="prune-search-") as folder:
             for name, text in files.items():
+                (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
                 (Path(folder) / name).write_text(text, encoding="utf-8")
             self.client.log_artifacts(run_id, folder)
 

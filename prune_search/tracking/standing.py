@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prune_search.trial.ranking import Goals, total_violation
 from prune_search.trial.records import SearchRecords, TrialRecords
+
+PARETO, DOMINATED, MISSES = "pareto", "dominated", "misses a constraint"
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,8 @@ def placed(search: SearchRecords) -> list[Placed]:
         return row.violation, not row.pareto, costs, str(row.trial.result.get("key", row.trial.id))
 
     return sorted(rows, key=order)
+
+
+def fronts(board: Sequence[Placed]) -> dict[str, str]:
+    """Where each completed trial lies, by its id: on the front, behind it, or outside the constraints."""
+    return {place.trial.id: MISSES if place.violation > 0 else PARETO if place.pareto else DOMINATED for place in board}

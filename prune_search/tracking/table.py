@@ -19,12 +19,17 @@ from prune_search.trial.ranking import Goals
 PREFIX = "mlflow.sharedViewState."
 # Stands for the experiment's number in a text, until it is known.
 EXPERIMENT = "{experiment}"
+# And this for the number of the search's run.
+RUN = "{run}"
+SEARCH = "search"
+# The view of all searches of a task, beside one for each search.
+SEARCHES = "searches"
 MOST_PARAMS = 8
 # With more curves than that the page is slow.
 MOST_CURVES = 50
 # In points; a name such as 012-learning-rate-rewinding-s0.90 is to be read whole.
 NAME_COLUMN, NAME_WIDTH, WIDTH = "attributes.`Run Name`", 290, 120
-TAG_WIDTHS = {"tags.`status`": 100, "tags.`paradigm`": 180}
+TAG_WIDTHS = {"tags.`status`": 100, "tags.`front`": 100, "tags.`paradigm`": 180}
 
 Options = Sequence[Mapping[str, Any]]
 
@@ -36,10 +41,37 @@ def table_tag(definition: Mapping[str, Any]) -> dict[str, str]:
     metrics = [f"best/{name}" for name in directions(goals)]
     params = [allowed(path) for path in hole_paths(space["options"])][:MOST_PARAMS]
     figures = _columns("metrics", [*metrics, "steps_trained", "steps_saved"])
-    drawn, told = _columns("params", params), _columns("tags", ["status", "paradigm"])
+    drawn, told = _columns("params", params), _columns("tags", ["status", "front", "paradigm"])
     view = {
-        "searchFilter": f"tags.`search.id` = '{identity}' and tags.`trial.id` != ''",
-        "orderByKey": _columns("metrics", metrics)[0],
+        **_view(f"tags.`search.id` = '{identity}' and tags.`trial.id` != ''", goals, figures, told, drawn),
+        "runsHiddenMode": "SHOW_ALL" if space["search"]["trials"] <= MOST_CURVES else "FIRST_20_RUNS",
+        "compareRunSections": [{"uuid": "search", "name": "Search", "display": True, "isReordered": True}],
+        "compareRunCharts": [_scatter(goals), _parallel(goals, space["options"]), _curves(goals.objectives[0][1])],
+    }
+    return {f"{PREFIX}{identity}": json.dumps(view)}
+
+
+def searches_tag(definition: Mapping[str, Any]) -> dict[str, str]:
+    """The tag of the experiment that holds the view of all its searches, by what the latest of them looks for."""
+    goals = Goals.of(definition["space"]["search"])
+    best = [f"best/{name}" for _, name in goals.objectives]
+    figures = _columns("metrics", [*best, "completed", "steps_trained", "steps_saved"])
+    asked = [f"search.{key}" for key in ("sampler", "scheduler", "objectives", "constraints", "trials", "seed")]
+    drawn, told = _columns("params", asked), _columns("tags", ["status"])
+    view = {
+        **_view(f"tags.`kind` = '{SEARCH}'", goals, figures, told, drawn),
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunSections": [{"uuid": "search", "name": "Searches", "display": True, "isReordered": True}],
+        "compareRunCharts": [_curves(name, place) for place, name in enumerate([*best, "steps_trained"])],
+    }
+    return {f"{PREFIX}{SEARCHES}": json.dumps(view)}
+
+
+def _view(wanted: str, goals: Goals, figures: list[str], told: list[str], drawn: list[str]) -> dict[str, Any]:
+    """What the views of trials and of searches share: which runs, in which order, with which columns."""
+    return {
+        "searchFilter": wanted,
+        "orderByKey": figures[0],
         "orderByAsc": goals.directions[0] == "minimize",
         "startTime": "ALL",
         "lifecycleFilter": "Active",
@@ -49,20 +81,21 @@ def table_tag(definition: Mapping[str, Any]) -> dict[str, str]:
         # MLflow puts the columns in the order of their names, and gives them all the width of a number.
         "columnOrder": [NAME_COLUMN, *figures, *told, *drawn],
         "columnWidths": {NAME_COLUMN: NAME_WIDTH, **dict.fromkeys((*figures, *drawn), WIDTH), **TAG_WIDTHS},
-        "runsHiddenMode": "SHOW_ALL" if space["search"]["trials"] <= MOST_CURVES else "FIRST_20_RUNS",
         "isAccordionReordered": True,
-        "compareRunSections": [{"uuid": "search", "name": "Search", "display": True, "isReordered": True}],
-        "compareRunCharts": [_scatter(goals), _parallel(goals, space["options"]), _curves(goals)],
     }
-    return {f"{PREFIX}{identity}": json.dumps(view)}
 
 
 def _columns(kind: str, names: list[str]) -> list[str]:
     return [f"{kind}.`{name}`" for name in names]
 
 
-def _chart(kind: str, **options: Any) -> dict[str, Any]:
-    place = {"uuid": kind.lower(), "metricSectionId": "search", "deleted": False, "isGenerated": False}
+def _chart(kind: str, number: int = 0, **options: Any) -> dict[str, Any]:
+    place = {
+        "uuid": f"{kind.lower()}{number or ''}",
+        "metricSectionId": "search",
+        "deleted": False,
+        "isGenerated": False,
+    }
     return {"type": kind, **place, "runsCountToCompare": 100, **options}
 
 
@@ -86,10 +119,12 @@ def _parallel(goals: Goals, options: Options) -> dict[str, Any]:
     return _chart("PARALLEL", selectedParams=params, selectedMetrics=metrics[::-1], showAllRuns=False)
 
 
-def _curves(goals: Goals) -> dict[str, Any]:
-    name = goals.objectives[0][1]
+def _curves(name: str, number: int = 0) -> dict[str, Any]:
+    """The course of a metric, a curve per run."""
     look = {"xAxisKey": "step", "yAxisKey": "metric", "scaleType": "linear", "xAxisScaleType": "linear"}
-    return _chart("LINE", metricKey=name, selectedMetricKeys=[name], yAxisExpressions=[], lineSmoothness=0, **look)
+    return _chart(
+        "LINE", number, metricKey=name, selectedMetricKeys=[name], yAxisExpressions=[], lineSmoothness=0, **look
+    )
 
 
 def table_link(search: str, charts: bool = False, experiment: str = EXPERIMENT) -> str:
@@ -102,6 +137,16 @@ def table_link(search: str, charts: bool = False, experiment: str = EXPERIMENT) 
     """
     link = f"#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={search}"
     return f"{link}&compareRunsMode=CHART" if charts else link
+
+
+def searches_link(charts: bool = False, experiment: str = EXPERIMENT) -> str:
+    """Where MLflow's page shows all searches of a task, from the root of its address.
+
+    Args:
+        charts: as charts instead of a table.
+        experiment: MLflow's id of the experiment.
+    """
+    return table_link(SEARCHES, charts, experiment)
 
 
 def hole_paths(options: Options) -> list[str]:

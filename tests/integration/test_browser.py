@@ -14,12 +14,17 @@ from urllib.parse import quote
 
 import pytest
 from browser import Browser, chromium
+from made_search import make_search
 from real_mlflow import MLFLOW_WARNINGS, kept_runs, local_server
+from real_search import wait_for
 
 import prune_search
 from prune_search import Where
-from prune_search.tracking.table import table_link
-from prune_search.trial.records import SearchRecords
+from prune_search.comparing import draw
+from prune_search.tracking.drain import sync
+from prune_search.tracking.store import default_uri
+from prune_search.tracking.table import searches_link, table_link
+from prune_search.trial.records import SearchRecords, read_search
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.browser]
 
@@ -84,7 +89,7 @@ def run_link(pages: Pages, key: str) -> str:
 
 def test_the_runs_table_shows_every_trial_and_control_with_its_figures(browser: Browser, pages: Pages) -> None:
     link = table_link(pages.records.definition["id"], experiment=pages.experiment)
-    columns = ("best/val/accuracy", "best/sparsity", "mask.sparsity", "paradigm", "status")
+    columns = ("best/val/accuracy", "best/sparsity", "mask.sparsity", "paradigm", "status", "front", "pareto")
     shown = (*pages.names().values(), *columns, "Sort: best/val/accuracy")
     text = browser.text(f"{pages.uri}/{link}", *shown, picture="runs")
     # The view of the search shows its trials and controls, and nothing else.
@@ -118,3 +123,64 @@ def test_the_page_of_the_search_holds_the_note_with_the_leaderboard(browser: Bro
     name = pages.records.name
     expected = (name, "Best:", "Plan:", "control-dense", f"prune-search export {name}")
     browser.text(f"{pages.uri}/{link}", *expected, picture="search", press="Show more")
+    # The Pareto front is drawn in it, from the run's own artifacts.
+    width = "return [...document.querySelectorAll('img')].find(one => one.src.includes('pareto.svg'))?.naturalWidth"
+    assert wait_for(lambda: browser.driver.execute_script(width)) > 300
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Two searches of one task, thirty trials each, that nobody trained; and where their pages are."""
+
+    records: list[SearchRecords]
+    runs: dict[str, str]
+    experiment: str
+    uri: str
+
+
+@pytest.fixture(scope="module")
+def repeated(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repeated]:
+    from mlflow import MlflowClient
+
+    storage = tmp_path_factory.mktemp("repeated")
+    uri = default_uri(storage)
+    records = []
+    for name in ("monday", "tuesday"):
+        folder = make_search(storage, name, trials=30)
+        draw(read_search(folder))
+        sync(folder, uri)
+        records.append(read_search(folder))
+    client = MlflowClient(uri)
+    found = kept_runs(client, "digits/mlp", records[0].definition["id"])
+    experiment = client.get_experiment_by_name("digits/mlp").experiment_id
+    with local_server(storage) as server:
+        yield Repeated(records, {run.key: run.run.info.run_id for run in found}, experiment, server.uri)
+
+
+def test_thirty_trials_are_compared_over_parallel_coordinates(browser: Browser, repeated: Repeated) -> None:
+    done = [trial.id for trial in repeated.records[0].numbered() if trial.status == "completed"]
+    assert len(done) == 28
+    runs = quote(json.dumps([repeated.runs[key] for key in done]))
+    link = f"#/compare-runs?runs={runs}&experiments={quote(json.dumps([repeated.experiment]))}"
+    expected = ("Comparing 28 Runs", "Parallel Coordinates Plot", "mask.sparsity", "val/accuracy")
+    browser.text(f"{repeated.uri}/{link}", *expected, picture="compare-30")
+    # An axis for each knob that it opens with, and one for the metric that the search looks at first.
+    axes = "return [...document.querySelectorAll('.parcoords .axis-title')].map(one => one.textContent)"
+    drawn = wait_for(lambda: browser.driver.execute_script(axes))
+    assert {"any", "val/accuracy"} <= set(drawn)
+    assert 3 <= len(drawn) <= 5
+
+
+def test_repeated_searches_of_a_task_are_set_side_by_side(browser: Browser, repeated: Repeated) -> None:
+    expected = ("monday", "tuesday", "best/val/accuracy", "search.sampler", "search.seed", "2 matching runs")
+    link = searches_link(experiment=repeated.experiment)
+    browser.text(f"{repeated.uri}/{link}", *expected, picture="searches")
+    charts = searches_link(charts=True, experiment=repeated.experiment)
+    expected = ("Searches", "best/val/accuracy", "monday (best/val/accuracy)", "tuesday (best/val/accuracy)")
+    browser.text(f"{repeated.uri}/{charts}", *expected, picture="searches-charts")
+
+
+def test_the_page_of_a_search_charts_its_course(browser: Browser, repeated: Repeated) -> None:
+    run = f"{repeated.experiment}/runs/{repeated.runs['']}/model-metrics"
+    link = f"#/experiments/{run}?workflowType=machine_learning"
+    browser.text(f"{repeated.uri}/{link}", "best/val", "accuracy", "completed", "steps_trained", picture="course")

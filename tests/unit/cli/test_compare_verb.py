@@ -138,3 +138,48 @@ def test_a_search_whose_records_are_damaged_can_be_deleted(told: Told, typed: Ty
     (told.folder / "search.json").write_text("{")
     assert typed("delete", "monday", "--yes").code == 0
     assert not told.folder.exists()
+
+
+def test_conditions_leave_rows_out_and_groups_are_shown(told: Told, typed: Typed) -> None:
+    said = typed("compare", "monday", "--where", "sparsity>=0.95", "--by", "paradigm")
+    assert said.code == 0
+    assert "2 rows are left out by --where sparsity>=0.95" in said.out
+    assert "by paradigm" in said.out
+    assert "003-random" not in said.out
+    assert "prune-search export monday --trial 004-snip --to DIR" in said.out
+    data = json.loads(typed("compare", "monday", "--where", "sparsity>=0.95", "--by", "paradigm", "--json").out)
+    assert [row["name"] for row in data["rows"]] == ["004-snip"]
+    assert [group["value"] for group in data["groups"]] == ["snip"]
+    wrong = typed("compare", "monday", "--where", "sparsity>0.9", "--where", "accuracy>=1")
+    assert (wrong.code, wrong.out, wrong.err.count("--where:")) == (2, "", 2)
+    assert typed("compare", "monday", "--by", "nothing").code == 2
+
+
+def test_two_recipes_are_set_side_by_side(told: Told, typed: Typed) -> None:
+    said = typed("compare", "monday", "--diff", "001-snip", "3")
+    assert said.code == 0
+    for word in ("mask.criterion", "monday/003-random", "0.94 ± 0.0141", "-0.24"):
+        assert word in said.out
+    assert "monday/001-snip and monday/001-snip are one recipe" in typed("compare", "monday", "--diff", "1", "2").out
+    # Of searches alone, and against what no search has run.
+    assert "snip" in typed("compare", "--diff", "monday", "snip").out
+    assert set(json.loads(typed("compare", "--diff", "monday", "monday/3", "--json").out)) == {"difference"}
+    wrong = typed("compare", "monday", "--diff", "nobody", "nothing")
+    assert (wrong.code, wrong.err.count("--diff:")) == (2, 2)
+
+
+def test_without_a_name_nothing_is_compared(told: Told, typed: Typed) -> None:
+    for words in ((), ("--by", "paradigm", "--diff", "monday", "snip")):
+        said = typed("compare", *words)
+        assert said.code == 2
+        assert "name at least one search" in said.err
+
+
+def test_page_and_pictures_are_written(told: Told, tmp_path: Path, typed: Typed) -> None:
+    page, folder = tmp_path / "report.html", tmp_path / "pictures"
+    said = typed("compare", "monday", "--html", str(page), "--pictures", str(folder))
+    assert said.code == 0
+    assert f"wrote {page}" in said.out
+    assert "control-dense" in page.read_text(encoding="utf-8")
+    assert (folder / "pareto.svg").is_file()
+    assert typed("compare", "monday", "--html", str(tmp_path)).code == 2

@@ -9,7 +9,7 @@ import pytest
 from told_search import Told
 
 from prune_search.recipe.problems import UserError
-from prune_search.report.compare import compare_data, shared_ranks
+from prune_search.report.compare import Question, compare_data, shared_ranks
 
 
 def rows_by_name(data: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -141,19 +141,19 @@ def test_test_metrics_are_neither_shown_nor_ranked_by(tmp_path: Path) -> None:
     data = compare_data([told.records])
     assert not any(name.startswith("test/") for row in (*data["rows"], *data["controls"]) for name in row["metrics"])
     with pytest.raises(UserError, match="--sort: 'test/accuracy' is measured on test data"):
-        compare_data([told.records], "test/accuracy")
+        compare_data([told.records], Question("test/accuracy"))
 
 
 def test_another_metric_ranks_with_its_own_better_end(tmp_path: Path) -> None:
     told = Told.begin(tmp_path)
     told.trial("snip", 0.9, 0.95)
     told.trial("snip", 0.95, 0.93)
-    data = compare_data([told.records], "sparsity")
+    data = compare_data([told.records], Question("sparsity"))
     assert [(row["rank"], row["metrics"]["sparsity"]) for row in data["rows"]] == [(1, 0.95), (2, 0.9)]
     assert data["sort"] == "maximize sparsity"
-    assert compare_data([told.records], "steps_trained")["sort"] == "minimize steps_trained"
+    assert compare_data([told.records], Question("steps_trained"))["sort"] == "minimize steps_trained"
     with pytest.raises(UserError, match=r"--sort: 'sparsty' is not one of .*did you mean 'sparsity'"):
-        compare_data([told.records], "sparsty")
+        compare_data([told.records], Question("sparsty"))
 
 
 def test_a_metric_that_was_no_number_is_left_out(tmp_path: Path) -> None:

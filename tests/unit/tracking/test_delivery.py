@@ -288,6 +288,18 @@ def test_the_experiment_carries_the_view_of_the_search(folder: Path) -> None:
     store = Store()
     sync(folder, URI, store.connect)
     identity = read_search(folder).definition["id"]
-    assert list(store.experiments["digits/mlp"]) == [f"mlflow.sharedViewState.{identity}"]
+    views = [f"mlflow.sharedViewState.{name}" for name in (identity, "searches")]
+    assert list(store.experiments["digits/mlp"]) == views
     note = store.by_key()[""].tags["mlflow.note.content"]
     assert f"(#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey={identity})" in note
+
+
+def test_what_names_the_run_of_the_search_is_sent_once_it_has_a_number(folder: Path) -> None:
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "pareto.svg").write_text("<svg/>")
+    store = Store()
+    sync(folder, URI, store.connect)
+    note = store.by_key()[""].tags["mlflow.note.content"]
+    (identity,) = [key for key, run in store.runs.items() if not run.tags.get("trial.id")]
+    assert f"get-artifact?path=pictures%2Fpareto.svg&run_uuid={identity}" in note
+    assert sync(folder, URI, store.connect).operations == 0

@@ -117,6 +117,8 @@ def test_a_completed_trial_has_everything_at_its_training_step_and_time(folder: 
     assert tags == {
         "search.id": read_search(folder).definition["id"],
         "trial.id": "000001",
+        "kind": "trial",
+        "front": "pareto",
         "status": "completed",
         "paradigm": "snip",
         "option": "snip",
@@ -338,3 +340,34 @@ def test_projection_is_the_same_however_often_it_is_made(folder: Path, clock: Cl
     assert project(search, "finished") == project(read_search(folder), "finished")
     trial = search.trials["000001"]
     assert project_trial(search, trial) == project_trial(search, trial)
+
+
+def test_trials_say_whether_they_lie_on_the_front_and_what_comes_later_can_push_them_off(folder: Path) -> None:
+    def end(trial: str, accuracy: float, **changes: Any) -> None:
+        recorder = propose(folder, trial, **changes)
+        metrics = {"val/accuracy": accuracy, "sparsity": 0.9, "steps_trained": 100}
+        result = result_of({"trial": trial}, metrics, "snip", 0.9)
+        recorder.write("ended", {"status": "completed", "result": result, "error": None, "seconds": 1.0})
+
+    def fronts() -> dict[str, str | None]:
+        return {run.key: run.content.tags.get("front") for run in project(read_search(folder))[1:]}
+
+    end("000001", 0.8)
+    assert fronts() == {"000001": "pareto"}
+    end("000002", 0.9)
+    # A repeated recipe lies where the one lies that it repeats; a control lies nowhere.
+    end("000003", 0.9, duplicate_of="000002")
+    end("control-dense", 0.99)
+    assert fronts() == {"000001": "dominated", "000002": "pareto", "000003": "pareto", "control-dense": None}
+
+
+def test_pictures_beside_the_records_are_artifacts_and_the_note_shows_the_front(folder: Path) -> None:
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "pareto.svg").write_text("<svg/>")
+    (folder / "pictures" / "notes.txt").write_text("no picture")
+    running, over = (project(read_search(folder), state)[0].content for state in ("running", "interrupted"))
+    assert "pictures/pareto.svg" not in running.artifacts
+    assert over.artifacts["pictures/pareto.svg"] == "<svg/>"
+    assert "pictures/notes.txt" not in over.artifacts
+    assert "get-artifact?path=pictures%2Fpareto.svg&run_uuid={run}" in over.tags["mlflow.note.content"]
+    assert "get-artifact" not in running.tags["mlflow.note.content"]

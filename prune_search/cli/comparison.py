@@ -1,0 +1,230 @@
+"""What ``compare`` prints: leaderboard, groups, Pareto front, what mattered, controls; and two recipes side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MOST_ROWS = 40
+MOST_PARAMS = 6
+MOST_KNOBS = 5
+WIDE = 110
+# From here on a figure is a count.
+LARGE = 100
+
+
+def show_comparison(data: dict[str, Any], storage: str | None) -> None:
+    """Print the leaderboard, the Pareto front, what mattered and the controls.
+
+    Args:
+        data: what `comparing.comparison` or `report.compare.compare_data` gave.
+        storage: as it was typed, for the command to type next.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from prune_search.api import storage_option
+    from prune_search.cli.status import steps_line
+
+    console = Console(highlight=False)
+    rows = data["rows"]
+    if rows:
+        console.print(_leaderboard(data, console.width >= WIDE))
+    if len(rows) > MOST_ROWS:
+        console.print(f"… {len(rows) - MOST_ROWS} more: --json")
+    if data["left_out"]:
+        console.print(f"{data['left_out']} rows are left out by --where {escape(' and '.join(data['where']))}")
+    if data["groups"]:
+        console.print(_groups(data))
+    if data["pareto"]:
+        console.print(_front(data))
+    if any(entry["knobs"] for entry in data.get("importance", ())):
+        console.print(_importance(data["importance"]))
+    if data["controls"]:
+        console.print(_controls(data["controls"]))
+    for name, counts in data["steps"].items():
+        console.print(f"steps of {escape(name)}  {steps_line(counts)}", soft_wrap=True)
+    best = next((row for row in rows if row["key"] is not None and row["key"] == data["best"]), None)
+    if best is None:
+        console.print("no trial has completed")
+        return
+    met = (
+        ""
+        if data["constraints_met"]
+        else f"; no trial meets {' and '.join(data['constraints'])}: it violates them least"
+    )
+    console.print(f"best  [bold]{escape(best['name'])}[/bold]  key {best['key'][:16]}{escape(met)}", soft_wrap=True)
+    if data["simulated"]:
+        console.print("simulated: nothing was trained, and there is nothing to export")
+        return
+    option = storage_option(storage)
+    chosen = f" --trial {best['name']}" if data["where"] else ""
+    console.print(
+        f"next  prune-search export {escape(best['search'] + chosen)} --to DIR{escape(option)}", soft_wrap=True
+    )
+
+
+def _leaderboard(data: dict[str, Any], wide: bool) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from prune_search.report.labels import shown_metrics
+
+    several = len(data["searches"]) > 1
+    simulated = f"  (simulated: {data['simulated']})" if data["simulated"] else ""
+    table = Table(title=data["sort"] + simulated, caption="* on the Pareto front", box=SIMPLE_HEAD, pad_edge=False)
+    first, *others = shown_metrics(data)
+    for head in ("rank", *(["search"] if several else []), "trial", first, "− dense", *others):
+        table.add_column(head, no_wrap=head != "trial", overflow="fold")
+    with_steps = wide and "steps_trained" not in others
+    if with_steps:
+        table.add_column("steps", no_wrap=True)
+    if wide:
+        table.add_column("params")
+    for row in data["rows"][:MOST_ROWS]:
+        name = escape(row["name"]) + ("" if row["seeds"] == 1 else f" × {row['seeds']} seeds")
+        cells = ["–" if row["rank"] is None else str(row["rank"]), *([escape(row["search"])] if several else [])]
+        cells += [f"{name} *" if row["pareto"] else name, _figure(row, first), _delta(row["delta_dense"])]
+        cells += [_figure(row, metric) for metric in others]
+        cells += [f"{row['metrics'].get('steps_trained', 0):,.0f}"] if with_steps else []
+        cells += [escape(_params(row["params"]))] if wide else []
+        table.add_row(*cells, style=None if row["status"] == "completed" else "dim")
+    return table
+
+
+def _figure(row: dict[str, Any], metric: str) -> str:
+    value, deviation = row["metrics"].get(metric), row["deviation"].get(metric)
+    if value is None:
+        return str(row["status"])
+    if abs(value) >= LARGE:
+        return f"{value:,.0f}" + (f" ± {deviation:,.0f}" if deviation else "")
+    return f"{value:.4f}" + (f" ± {deviation:.4f}" if deviation else "")
+
+
+def _delta(delta: float | None) -> str:
+    return "" if delta is None else f"{delta:+.4f}"
+
+
+def _params(params: dict[str, Any]) -> str:
+    """What was drawn, each under the last two parts of its path, without the option of ``any``, which the name says."""
+    drawn = {path: value for path, value in params.items() if path != "any"}
+    last = [".".join(path.split(".")[-2:]) for path in drawn]
+    names = [short if last.count(short) == 1 else path for path, short in zip(drawn, last, strict=True)]
+    texts = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in drawn.values()]
+    parts = [f"{name}={text}" for name, text in zip(names, texts, strict=True)]
+    return "  ".join(parts[:MOST_PARAMS]) + ("  …" if len(parts) > MOST_PARAMS else "")
+
+
+def _front(data: dict[str, Any]) -> Table:
+    """The Pareto front of the trials; the rounds on their way that lie on it too stand between them."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    objectives = [written.split()[1] for written in data["objectives"]]
+    metrics = list(dict.fromkeys(("sparsity", "val/accuracy", *objectives)))
+    table = Table(*metrics, "− dense", "trial", title="Pareto front", box=SIMPLE_HEAD)
+    lines: list[tuple[dict[str, Any], str, str, str | None]] = [
+        (row, _delta(row["delta_dense"]), row["name"], None) for row in data["rows"] if row["pareto"]
+    ]
+    for point in data["points"]:
+        if point["pareto"]:
+            place = f"{point['name']}, round {point['round']} of {point['rounds']}"
+            lines.append(({**point, "deviation": {}, "status": ""}, "", place, "dim"))
+    for line, delta, name, style in sorted(lines, key=lambda item: (item[0]["metrics"].get("sparsity", 0.0), item[2])):
+        table.add_row(*(_figure(line, metric) for metric in metrics), delta, escape(name), style=style)
+    return table
+
+
+def _controls(controls: list[dict[str, Any]]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("control", "search", "val/accuracy", "− dense", "steps", title="controls", box=SIMPLE_HEAD)
+    for control in controls:
+        metrics = control["metrics"]
+        accuracy = f"{metrics['val/accuracy']:.4f}" if "val/accuracy" in metrics else control["status"]
+        steps = f"{metrics.get('steps_trained', 0):,.0f}"
+        table.add_row(
+            escape(control["name"]), escape(control["search"]), accuracy, _delta(control["delta_dense"]), steps
+        )
+    return table
+
+
+def _groups(data: dict[str, Any]) -> Table:
+    """One line per group: how many rows, and the best, mean and worst of the metric that they are ranked by."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    metric = data["sort"].split()[1]
+    heads = (data["by"], "rows", "on the front", f"best {metric}", "mean", "least … most", "its best")
+    table = Table(*heads, title=f"by {escape(data['by'])}", box=SIMPLE_HEAD)
+    for group in data["groups"]:
+        mean = "" if group["mean"] is None else f"{group['mean']:.4f}"
+        ends = "" if group["least"] is None else f"{group['least']:.4f} … {group['most']:.4f}"
+        best = _figure({**group, "status": ""}, metric)
+        front = str(group["pareto"] or "")
+        table.add_row(escape(group["value"]), str(group["rows"]), front, best, mean, ends, escape(group["name"]))
+    return table
+
+
+def _importance(entries: list[dict[str, Any]]) -> Table:
+    """Which knob mattered, over all trials, by band of sparsity and by option."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from prune_search.report.labels import group_label
+
+    several = len({tuple(entry["searches"]) for entry in entries}) > 1
+    table = Table("trials", "share of the variance", title=f"what mattered for {entries[0]['metric']}", box=SIMPLE_HEAD)
+    for entry in entries:
+        knobs = [f"{name} {share:.2f}" for name, share in list(entry["knobs"].items())[:MOST_KNOBS]]
+        text = "  ".join(knobs) or f"nothing can be said: {entry['why']}"
+        table.add_row(escape(group_label(entry, several)), escape(text), style=None if knobs else "dim")
+    return table
+
+
+def show_difference(data: dict[str, Any]) -> None:
+    """Print two recipes side by side: the keys in which they differ, and their figures.
+
+    Args:
+        data: what `report.differences.difference` gave.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    names = [
+        escape(f"{side['search']}/{side['name']}" if side["search"] else side["name"])
+        for side in (data["a"], data["b"])
+    ]
+    if data["recipe"]:
+        table = Table("recipe", *names, box=SIMPLE_HEAD)
+        for line in data["recipe"]:
+            table.add_row(
+                escape(line["key"]), *("–" if line[key] is None else escape(str(line[key])) for key in ("a", "b"))
+            )
+        console.print(table)
+    else:
+        console.print(f"{names[0]} and {names[1]} are one recipe")
+    if data["metrics"]:
+        table = Table("metric", *names, "difference", box=SIMPLE_HEAD)
+        for line in data["metrics"]:
+            cells = [_mean(line[key], line[f"deviation_{key}"]) for key in ("a", "b")]
+            change = "" if line["difference"] is None else f"{line['difference']:+,.4g}"
+            table.add_row(escape(line["metric"]), *cells, change)
+        console.print(table)
+
+
+def _mean(value: float | None, deviation: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.6g}" + (f" ± {deviation:.4f}" if deviation else "")

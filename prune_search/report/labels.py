@@ -1,0 +1,25 @@
+"""How parts of a comparison are called, in the terminal, on pictures and on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def shown_metrics(data: Mapping[str, Any]) -> list[str]:
+    """The metrics that a leaderboard has a column for: accuracy, sparsity, the objectives, and what it is sorted by."""
+    asked = [written.split()[1] for written in (*data["objectives"], data["sort"])]
+    return list(dict.fromkeys(("val/accuracy", "sparsity", *asked)))
+
+
+def group_label(entry: Mapping[str, Any], several: bool = False) -> str:
+    """Which trials an entry of ``importance`` is about."""
+    if entry["option"] is not None:
+        text = f"{entry['option']} only"
+    elif entry["sparsity"] is None:
+        text = "all"
+    else:
+        low, high = entry["sparsity"]
+        text = f"sparsity {low:g} … {high:g}"
+    prefix = f"{' + '.join(entry['searches'])}: " if several else ""
+    return f"{prefix}{text} ({entry['trials']} trials)"

@@ -1,0 +1,198 @@
+"""A comparison as one HTML page: tables and pictures in one file that asks for nothing else and runs nothing."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from prune_search import __version__
+from prune_search.recipe.axes import PICTURES
+from prune_search.recipe.search_block import parse_objective
+from prune_search.report.labels import group_label, shown_metrics
+
+MOST_ROWS = 1000
+# Nothing is fetched and no script runs, whatever somebody wrote into a name.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+STYLE = """\
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #111; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .2rem .7rem .2rem 0; border-bottom: 1px solid #ddd; vertical-align: top; }
+th { border-bottom: 2px solid #111; } .wide { overflow-x: auto; }
+tr.pareto td:first-child { font-weight: bold; } tr.quiet { color: #777; }
+figure { margin: 1.2rem 0; } figure img { max-width: 100%; height: auto; }
+figcaption { color: #555; font-size: .85rem; }
+code { background: #f2f2f2; padding: .1rem .3rem; }
+"""
+
+Row = Mapping[str, Any]
+
+
+def page(data: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+    """The page.
+
+    Args:
+        data: what ``compare --json`` prints.
+        pictures: SVG files by name, shown in their order.
+    """
+    title = f"{' + '.join(data['searches'])}: pruning recipes compared"
+    parts = [
+        _summary(data),
+        *(_picture(name, content) for name, content in pictures.items()),
+        _leaderboard(data),
+        _groups(data),
+        _importance(data["importance"]),
+        _difference(data.get("difference")),
+        _controls(data["controls"]),
+        _steps(data["steps"]),
+    ]
+    body = "\n".join(part for part in parts if part)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>
+{STYLE}</style>
+</head>
+<body>
+<h1>{escape(title)}</h1>
+{body}
+<p><small>prune_search {escape(__version__)}</small></p>
+</body>
+</html>
+"""
+
+
+def _summary(data: Mapping[str, Any]) -> str:
+    goals = ", ".join([*data["objectives"], *data["constraints"]])
+    lines = [f"Looked for: {escape(goals)}."]
+    if data["simulated"]:
+        lines.append(f"Simulated ({escape(str(data['simulated']))}): nothing was trained.")
+    if data["where"]:
+        lines.append(f"Only {escape(' and '.join(data['where']))}: {data['left_out']} rows are left out.")
+    best = next((row for row in data["rows"] if row["key"] is not None and row["key"] == data["best"]), None)
+    if best is None:
+        lines.append("No trial has completed.")
+    else:
+        figures = ", ".join(f"{name} {_figure(best, name)}" for _, name in map(parse_objective, data["objectives"]))
+        missed = "" if data["constraints_met"] else " (no trial meets the constraints; this one misses them least)"
+        lines.append(f"Best: <strong>{escape(best['name'])}</strong>, {escape(figures)}{missed}.")
+        if not data["simulated"]:
+            lines.append(f"Take it along: <code>prune-search export {escape(best['search'])} --to DIR</code>")
+    return "\n".join(f"<p>{line}</p>" for line in lines)
+
+
+def _picture(name: str, content: bytes) -> str:
+    summary = PICTURES[name].summary
+    source = f"data:image/svg+xml;base64,{base64.b64encode(content).decode('ascii')}"
+    return f'<figure><img alt="{escape(summary)}" src="{source}"><figcaption>{escape(summary)}</figcaption></figure>'
+
+
+def _leaderboard(data: Mapping[str, Any]) -> str:
+    if not data["rows"]:
+        return ""
+    rows = data["rows"][:MOST_ROWS]
+    shown = shown_metrics(data)
+    others = sorted({name for row in rows for name in row["metrics"]} - set(shown))
+    metrics = [*shown, *others]
+    heads = [
+        "rank",
+        "trial",
+        *(["search"] if len(data["searches"]) > 1 else []),
+        "seeds",
+        *metrics,
+        "− dense",
+        "params",
+    ]
+    lines = []
+    for row in rows:
+        params = ", ".join(f"{path}={_short(value)}" for path, value in row["params"].items())
+        cells = ["–" if row["rank"] is None else str(row["rank"]) + (" ★" if row["pareto"] else ""), row["name"]]
+        cells += [row["search"]] if len(data["searches"]) > 1 else []
+        cells += [str(row["seeds"]), *(_figure(row, name) for name in metrics)]
+        cells += ["" if row["delta_dense"] is None else f"{row['delta_dense']:+.4f}", params]
+        look = "pareto" if row["pareto"] else "" if row["status"] == "completed" else "quiet"
+        lines.append((look, cells))
+    more = f"<p>{len(data['rows']) - MOST_ROWS} more rows.</p>" if len(data["rows"]) > MOST_ROWS else ""
+    legend = f"<p>Ranked by {escape(data['sort'])}; ★ on the Pareto front; ± one deviation over the seeds.</p>"
+    return f"<h2>Leaderboard</h2>{legend}{_table(heads, lines)}{more}"
+
+
+def _groups(data: Mapping[str, Any]) -> str:
+    if not data["groups"]:
+        return ""
+    metric = data["sort"].split()[1]
+    heads = [data["by"], "rows", "completed", "on the front", f"best {metric}", "mean", "least", "most", "best trial"]
+    lines = [
+        ("", [g["value"], str(g["rows"]), str(g["completed"]), str(g["pareto"]), _figure(g, metric),
+              *("" if g[key] is None else _short(g[key]) for key in ("mean", "least", "most")), g["name"]])
+        for g in data["groups"]
+    ]  # fmt: skip
+    return f"<h2>By {escape(data['by'])}</h2>{_table(heads, lines)}"
+
+
+def _importance(entries: Sequence[Row]) -> str:
+    said = [entry for entry in entries if entry["knobs"]]
+    if not said:
+        return ""
+    several = len({tuple(entry["searches"]) for entry in said}) > 1
+    lines = [
+        ("", [group_label(entry, several), ", ".join(f"{name} {share:.2f}" for name, share in entry["knobs"].items())])
+        for entry in said
+    ]
+    text = f"<p>Share of the variance of {escape(said[0]['metric'])} that each knob explains (fANOVA).</p>"
+    return f"<h2>Which knob mattered</h2>{text}{_table(['trials', 'knobs'], lines)}"
+
+
+def _difference(data: Mapping[str, Any] | None) -> str:
+    if data is None:
+        return ""
+    names = [f"{side['search']}/{side['name']}" if side["search"] else side["name"] for side in (data["a"], data["b"])]
+    keys = [("", [e["key"], *("–" if e[key] is None else str(e[key]) for key in ("a", "b"))]) for e in data["recipe"]]
+    figures = [
+        ("", [e["metric"], *("" if e[key] is None else _short(e[key]) for key in ("a", "b", "difference"))])
+        for e in data["metrics"]
+    ]
+    tables = _table(["recipe", *names], keys) + _table(["metric", *names, "difference"], figures)
+    return f"<h2>{escape(names[0])} and {escape(names[1])}</h2>{tables}"
+
+
+def _controls(controls: Sequence[Row]) -> str:
+    if not controls:
+        return ""
+    names = list(dict.fromkeys(name for control in controls for name in control["metrics"]))
+    lines = [("", [c["name"], c["search"], *(_figure(c, name) for name in names)]) for c in controls]
+    return f"<h2>Controls</h2>{_table(['control', 'search', *names], lines)}"
+
+
+def _steps(steps: Mapping[str, Row]) -> str:
+    names = list(dict.fromkeys(name for counts in steps.values() for name in counts))
+    lines = [("", [search, *(f"{counts.get(name, 0):,}" for name in names)]) for search, counts in steps.items()]
+    return f"<h2>Steps</h2>{_table(['search', *(name.replace('_', ' ') for name in names)], lines)}"
+
+
+def _table(heads: Iterable[str], lines: Iterable[tuple[str, Sequence[str]]]) -> str:
+    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    rows = "\n".join(
+        f'<tr class="{look}">' + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+        for look, cells in lines
+    )
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>'
+
+
+def _figure(row: Row, metric: str) -> str:
+    value, deviation = row["metrics"].get(metric), row.get("deviation", {}).get(metric)
+    if value is None:
+        return ""
+    return _short(value) + (f" ± {deviation:.4f}" if deviation else "")
+
+
+def _short(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if value.is_integer() and abs(value) >= 10 else f"{value:.4g}"

@@ -1,0 +1,144 @@
+"""Pictures of what was reached: the Pareto front, and accuracy against sparsity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from prune_search.recipe.axes import PICTURES
+from prune_search.report.exhibit import Exhibit
+from prune_search.report.look import (
+    DENSE_COLOUR,
+    OTHERS,
+    QUIET,
+    focus,
+    grid,
+    kinds,
+    legend,
+    new_figure,
+    styles,
+    weights_left,
+)
+from prune_search.report.rows import ACCURACY
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SPARSITY = "sparsity"
+# With more error bars a picture is a thicket.
+MOST_BARS = 60
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """Where networks lie.
+
+    Attributes:
+        across: metric of the x axis; sparsity is drawn as the share of weights that is left.
+        up: metric of the y axis.
+    """
+
+    across: str
+    up: str
+
+    def holds(self, network: Mapping[str, Any]) -> bool:
+        metrics = network["metrics"]
+        return {self.across, self.up} <= set(metrics) and (self.across != SPARSITY or metrics[SPARSITY] < 1.0)
+
+    def at(self, networks: Iterable[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
+        metrics = [network["metrics"] for network in networks]
+        xs = [found[self.across] for found in metrics]
+        return [1 - x for x in xs] if self.across == SPARSITY else xs, [found[self.up] for found in metrics]
+
+
+@PICTURES.register("pareto", summary="the Pareto front over the first two objectives, by paradigm", place=10)
+def pareto(exhibit: Exhibit) -> Figure | None:
+    """Every network by the first two objectives; those that no other one dominates joined by a line."""
+    goals = exhibit.objectives
+    plane = _Plane(goals[1][1] if len(goals) > 1 else "steps_trained", goals[0][1])
+    rows = [row for row in exhibit.rows if plane.holds(row)]
+    if len(rows) < 2 or plane.across == plane.up:
+        return None
+    figure, (axes,) = new_figure(f"{exhibit.title}: Pareto front")
+    _by_paradigm(axes, rows, plane)
+    points = [point for point in exhibit.data["points"] if plane.holds(point)]
+    if points:
+        axes.plot(*plane.at(points), ".", color=QUIET, markersize=4, label="rounds on the way", zorder=1)
+    _front(axes, [*(r for r in rows if r["pareto"]), *(p for p in points if p["pareto"])], plane)
+    _dense_line(axes, exhibit, plane.up)
+    directions = {metric: direction for direction, metric in goals}
+    if plane.across == SPARSITY:
+        weights_left(axes, [network["metrics"][SPARSITY] for network in (*rows, *points)])
+    else:
+        axes.set_xlabel(f"{plane.across}  ({_better(directions.get(plane.across, 'minimize'), 'right', 'left')})")
+    axes.set_ylabel(f"{plane.up}  ({_better(directions[plane.up], 'up', 'down')})")
+    if directions[plane.up] == "maximize":
+        focus(axes, plane.at(rows)[1])
+    grid(axes)
+    legend(figure, axes)
+    return figure
+
+
+def _better(direction: str, more: str, less: str) -> str:
+    return f"better: {more if direction == 'maximize' else less}"
+
+
+def _by_paradigm(axes: Axes, rows: Sequence[Mapping[str, Any]], plane: _Plane) -> None:
+    called = kinds([row["paradigm"] for row in rows])
+    for name, look in styles(called).items():
+        mine = [row for row, kind in zip(rows, called, strict=True) if kind == name]
+        axes.plot(*plane.at(mine), linestyle="", label=name, zorder=3, **look.marks)
+        spread = [row for row in mine if row["deviation"].get(plane.up)]
+        if spread and len(rows) <= MOST_BARS:
+            deviations = [row["deviation"][plane.up] for row in spread]
+            bars = {"ecolor": look.colour, "elinewidth": 0.8, "capsize": 2, "zorder": 2}
+            axes.errorbar(*plane.at(spread), deviations, fmt="none", **bars)
+
+
+def _front(axes: Axes, members: Sequence[Mapping[str, Any]], plane: _Plane) -> None:
+    """The front as a line from member to member, each in a ring: between two of them nothing was reached."""
+    if not members:
+        return
+    xs, ys = zip(*sorted(zip(*plane.at(members), strict=True)), strict=True)
+    axes.plot(xs, ys, linestyle=(0, (4, 2)), linewidth=1.0, color="black", zorder=2)
+    axes.plot(xs, ys, "o", markersize=11, markerfacecolor="none", markeredgecolor="black", label="Pareto", zorder=4)
+
+
+def _dense_line(axes: Axes, exhibit: Exhibit, metric: str) -> None:
+    dense = exhibit.dense(metric)
+    if dense is not None:
+        axes.axhline(dense, color=DENSE_COLOUR, linewidth=1.2, linestyle=(0, (1, 1)), label="dense network", zorder=1)
+
+
+@PICTURES.register("accuracy-sparsity", summary="accuracy over the weights left, the dense network a line", place=20)
+def accuracy_sparsity(exhibit: Exhibit) -> Figure | None:
+    """The best network of each paradigm at each sparsity, rounds on the way among them, joined by a line."""
+    paradigms = {row["key"]: row["paradigm"] for row in exhibit.rows}
+    networks = [one for one in (*exhibit.rows, *exhibit.data["points"]) if _Plane(SPARSITY, ACCURACY).holds(one)]
+    called = kinds([one.get("paradigm") or paradigms.get(one["key"], "") for one in networks])
+    curves: dict[str, dict[float, Mapping[str, Any]]] = {}
+    for network, name in zip(networks, called, strict=True):
+        curve, place = curves.setdefault(name, {}), round(network["metrics"][SPARSITY], 3)
+        if place not in curve or network["metrics"][ACCURACY] > curve[place]["metrics"][ACCURACY]:
+            curve[place] = network
+    sparsities = {place for curve in curves.values() for place in curve}
+    if len(sparsities) < 2:
+        return None
+    figure, (axes,) = new_figure(f"{exhibit.title}: accuracy against sparsity")
+    for name, look in styles(curves).items():
+        found = sorted(curves[name].items())
+        xs, ys = [1 - place for place, _ in found], [network["metrics"][ACCURACY] for _, network in found]
+        if name == OTHERS:
+            look = replace(look, line="")
+        deviations = [network.get("deviation", {}).get(ACCURACY, 0.0) for _, network in found]
+        bars = deviations if any(deviations) else None
+        axes.errorbar(xs, ys, bars, linestyle=look.line, linewidth=1.1, capsize=2, label=name, **look.marks)
+    _dense_line(axes, exhibit, ACCURACY)
+    weights_left(axes, sparsities)
+    focus(axes, [network["metrics"][ACCURACY] for curve in curves.values() for network in curve.values()])
+    axes.set_ylabel(f"{ACCURACY}, best of the paradigm")
+    grid(axes)
+    legend(figure, axes)
+    return figure
