@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.search_block import metrics_asked
 from prune_search.recipe.space import Space
 from prune_search.search.address import check_address, no_cluster
 from prune_search.search.agenda import Agenda
@@ -264,4 +265,5 @@ def _job(trial: TrialRecords, space: Space, means: Means, tree: Tree, grids: Gri
         stops=tree.stops(trial),
         grid=next((grids[v.address] for v in tree.vertices(trial) if v.address in grids), ()),
         sharing=means.sharing,
+        asked=metrics_asked(space.search),
     )

@@ -62,6 +62,7 @@ class Job:
         stops: steps of trajectory 1 that proposed trials ask for; all are stored.
         grid: steps of it that trials to come can ask for; as many are stored as are affordable.
         sharing: whether what is trained is shared with other trials.
+        asked: metrics that the search names.
     """
 
     search: str
@@ -76,6 +77,7 @@ class Job:
     stops: tuple[int, ...] = ()
     grid: tuple[int, ...] = ()
     sharing: bool = True
+    asked: tuple[str, ...] = ()
 
     def as_config(self) -> dict[str, Any]:
         """As Tune's config."""
@@ -335,7 +337,7 @@ def _run(job: Job, sink: LedgerSink, claims: Claims | None) -> Result:
     sharing = Sharing(claims, tuple(job.stops), tuple(job.grid), sink.account)
     storage = place_of(job.storage) if job.sharing else place_of(job.search) / UNSHARED / job.trial
     guarded = Guarded(sink, watch_for_stop(place_of(job.search)))
-    return run_bench(bench, storage, guarded, test=False, sharing=sharing)
+    return run_bench(bench, storage, guarded, test=False, sharing=sharing, asked=job.asked)
 
 
 class _LastData:

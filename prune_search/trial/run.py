@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -52,6 +52,7 @@ def run_bench(
     preset: str | None = None,
     test: bool = True,
     sharing: Sharing | None = None,
+    asked: Collection[str] = (),
 ) -> Result:
     """Run a prepared recipe to its end.
 
@@ -62,6 +63,7 @@ def run_bench(
         preset: the name that the user typed.
         test: whether the final network is measured on test data too, which a search never does.
         sharing: with whom training is shared while it runs; None: what is stored is taken up, and nobody is asked.
+        asked: metrics that are taken of every round, besides those that always are.
 
     Raises:
         LackingError: a stretch that it needs is being trained by somebody else.
@@ -93,11 +95,11 @@ def run_bench(
         steps.needed = needed_first
         for item in rounds:
             vault.watch = _watch(bench, item, steps, sink)
-            results.append(_measured(bench, item, steps, sink, measurements))
+            results.append(_measured(bench, item, steps, sink, _Taking(measurements, frozenset(asked))))
         last = rounds[-1]
         metrics = dict(results[-1].metrics)
         if test:
-            metrics.update(_metrics(bench, last, "test", steps.needed, measurements))
+            metrics.update(_metrics(bench, last, "test", steps.needed, _Taking(measurements)))
         tensors = {key.removeprefix(MODEL): value.cpu() for key, value in last.result.items() if key.startswith(MODEL)}
     return Result(
         recipe=bench.recipe,
@@ -134,17 +136,25 @@ def _watch(bench: Bench, item: Round, steps: Steps, sink: Sink) -> Callable[[Str
     return watch
 
 
-def _measured(bench: Bench, item: Round, steps: Steps, sink: Sink, measurements: Measurements) -> RoundResult:
+@dataclass(frozen=True)
+class _Taking:
+    """How metrics are taken: from the stored measurements, and which besides those that always are."""
+
+    measurements: Measurements
+    asked: frozenset[str] = frozenset()
+
+
+def _measured(bench: Bench, item: Round, steps: Steps, sink: Sink, taking: _Taking) -> RoundResult:
     """Run a round, and measure it: every round of a chain is a result of its own."""
     masks = item.masks
     steps.needed += item.needed(done=True)
-    metrics = _metrics(bench, item, "validation", steps.needed, measurements)
+    metrics = _metrics(bench, item, "validation", steps.needed, taking)
     result = RoundResult(item.number, masks.receipt(), masks.sha256, metrics)
     sink.round_done(result)
     return result
 
 
-def _metrics(bench: Bench, item: Round, split: str, steps: int, measurements: Measurements) -> dict[str, float]:
+def _metrics(bench: Bench, item: Round, split: str, steps: int, taking: _Taking) -> dict[str, float]:
     """The registered metrics of a split, and on validation also those that need no data."""
     masks = item.masks
     load_model(bench.model, item.result)
@@ -156,15 +166,21 @@ def _metrics(bench: Bench, item: Round, split: str, steps: int, measurements: Me
     network = {"vertex": item.end.address, "mask": masks.sha256, "environment": dict(bench.environment)}
     what = {"kind": "scores", "split": split, "data": bench.digests["data"], **network}
     measured = Measured(
-        scores={split: measurements.of(what, scores)},
+        scores={split: taking.measurements.of(what, scores)},
         kept={name: int(mask.sum()) for name, mask in masks.items()},
         total={name: mask.numel() for name, mask in masks.items()},
         steps_trained=steps,
         model=bench.model,
         data=bench.data,
+        masks=masks,
+        take=lambda asked, measure: taking.measurements.of({**asked, **network}, measure),
     )
     wanted = (split,) if split == "test" else (split, "")
-    return {name: entry.make(measured) for name, entry in METRICS.items() if entry.facts["split"] in wanted}
+    return {
+        name: entry.make(measured)
+        for name, entry in METRICS.items()
+        if entry.facts["split"] in wanted and (entry.facts["always"] or name in taking.asked)
+    }
 
 
 def _split(bench: Bench, split: str) -> Split:

@@ -47,7 +47,7 @@ def inputs(shape: tuple[int, ...] = SHAPE) -> Tensor:
     return torch.randn(4, *shape, generator=torch.Generator().manual_seed(SEED))
 
 
-def masked(model: nn.Module, granularity: str, sparsity: float = 0.5, **more: Any) -> nn.Module:
+def masked(model: nn.Module, granularity: Any, sparsity: float = 0.5, **more: Any) -> nn.Module:
     batches = [(inputs(), torch.zeros(4, dtype=torch.long))]
     rule = {"criterion": "l1", "scope": "uniform", **more}
     found = prune_search.find_mask(model, granularity=granularity, sparsity=sparsity, batches=batches, **rule)
@@ -107,6 +107,17 @@ def test_widths_are_rounded_up_to_a_multiple(name: str, multiple: int) -> None:
     widths = {name: layer.out_channels for name, layer in small.named_modules() if isinstance(layer, nn.Conv2d)}
     assert all(width % multiple == 0 or width == full[name].out_channels for name, width in widths.items())
     assert count(compact(model, SHAPE)) < count(small) < count(model)
+
+
+@pytest.mark.parametrize("granularity", ["filter", "channel"])
+def test_a_mask_in_multiples_makes_widths_in_multiples(granularity: str) -> None:
+    wanted = {"name": granularity, "multiple": 8}
+    model = masked(network("mobilenet"), wanted, 0.6, scope="global")
+    small = compact(model, SHAPE)
+    widths = [layer.out_channels for layer in small.modules() if isinstance(layer, nn.Conv2d) and layer.groups == 1]
+    assert difference(model, small) < TOLERANCE
+    assert all(width % 8 == 0 for width in widths)
+    assert len(set(widths)) > 3
 
 
 def test_the_coupled_channels_are_those_that_torch_pruning_removes() -> None:

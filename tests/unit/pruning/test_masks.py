@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from prune_search.pruning.masks import MaskSet, Pool, ScoreError, keep_all, select
+from prune_search.pruning.masks import MaskSet, Pool, ScoreError, keep_all, rounded, select
 
 FEW_VALUES = st.sampled_from([-math.inf, -1.0, -0.0, 0.0, 0.5, 0.5, 2.0, math.inf])
 
@@ -132,3 +132,21 @@ def test_a_mask_that_keeps_everything_has_sparsity_zero() -> None:
     masks = keep_all({name: p for name, p in two_layers().named_parameters() if name.endswith("weight")})
     assert masks.sparsity() == masks.receipt().reached == 0.0
     assert [tuple(mask.shape) for mask in masks.values()] == [(2, 3), (2, 2)]
+
+
+@pytest.mark.parametrize(("kept", "of", "may", "expected"), [(13, 64, 64, 16), (11, 64, 64, 8), (3, 64, 64, 8)])
+def test_counts_are_rounded_to_the_nearest_multiple(kept: int, of: int, may: int, expected: int) -> None:
+    assert int(in_multiples(kept, of, may).sum()) == expected
+
+
+@pytest.mark.parametrize(("kept", "may", "expected"), [(30, 31, 24), (5, 5, 5), (12, 12, 8)])
+def test_no_more_is_kept_than_may_be(kept: int, may: int, expected: int) -> None:
+    assert int(in_multiples(kept, 64, may).sum()) == expected
+
+
+def in_multiples(kept: int, of: int, may: int) -> Tensor:
+    scores = {"a": torch.arange(of, 0, -1).float()}
+    found = rounded({"a": torch.arange(of) < kept}, scores, {"a": torch.arange(of) < may}, 8)["a"]
+    # The highest-scored ones, which are the first here.
+    assert torch.equal(found, torch.arange(of) < int(found.sum()))
+    return found

@@ -197,7 +197,7 @@ def test_the_tensors_must_be_those_that_are_described() -> None:
     good = read(config(LINEAR), "config.json")
     assert build(good, WEIGHTS, "x")(torch.ones(1, 4)).shape == (1, 2)
     for wrong in ({}, {"fc.weight": torch.zeros(2, 5)}, {**WEIGHTS, "more": torch.zeros(1)}):
-        with pytest.raises(UserError, match="missing|described"):
+        with pytest.raises(UserError, match=r"missing|described"):
             build(good, wrong, "x")
 
 
