@@ -332,7 +332,7 @@ def _simulated(space: Space, simulation: Simulation) -> Runner:
         UserError: the surface says nothing about the space's networks, or a metric needs one.
     """
     from prune_search.search.agenda import dense_recipe
-    from prune_search.search.simulated import simulate_search
+    from prune_search.search.simulated import check_metrics, simulate_search
 
     try:
         check_metrics(space)
