@@ -26,13 +26,14 @@ BATCHES = (1, 64)
 OURS = "this project"
 
 
-def sizes(model: nn.Module, masks: MaskSet, example: Tensor) -> dict[str, float]:
+def sizes(model: nn.Module, masks: MaskSet, example: Tensor, small: nn.Module | None = None) -> dict[str, float]:
     """Parameters, operations and bytes of a masked network and of its compact form.
 
     Args:
         model: with its masks applied; left as it was.
         masks: of its weights.
         example: inputs [N, …].
+        small: the compact network, where it is known.
 
     Returns:
         ``parameters``, ``bytes`` (the safetensors file) and ``flops`` (2 per weight and place, for one input) of the
@@ -44,7 +45,8 @@ def sizes(model: nn.Module, masks: MaskSet, example: Tensor) -> dict[str, float]
     from prune_search.training.tensor_files import encode
 
     found = {"sparse flops": flops(model, example, masks)}
-    for name, network in (("dense", model), ("compact", compact_or_masked(model, example))):
+    small = compact_or_masked(model, example) if small is None else small
+    for name, network in (("dense", model), ("compact", small)):
         state = network.state_dict()
         found[f"{name} parameters"] = float(sum(parameter.numel() for parameter in network.parameters()))
         found[f"{name} bytes"] = float(len(encode(state)))
