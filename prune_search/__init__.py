@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prune_search.api import Verified, Where, run, verify
     from prune_search.comparing import compare
-    from prune_search.exports import Loaded, export, load
+    from prune_search.exports import Export, ExportOptions, Loaded, export, export_pareto, load
     from prune_search.plans import PlannedSearch, plan
     from prune_search.pruning.library import find_mask, next_level, score
     from prune_search.pruning.library_figures import layer_costs, layer_densities, sparsity_at
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "prune_search.api": ("Verified", "Where", "run", "verify"),
     "prune_search.comparing": ("compare",),
-    "prune_search.exports": ("Loaded", "export", "load"),
+    "prune_search.exports": ("Export", "ExportOptions", "Loaded", "export", "export_pareto", "load"),
     "prune_search.plans": ("PlannedSearch", "plan"),
     "prune_search.pruning.library": ("find_mask", "next_level", "score"),
     "prune_search.pruning.library_figures": ("layer_costs", "layer_densities", "sparsity_at"),
@@ -50,6 +50,8 @@ _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 __version__ = "0.1.0"
 __all__ = [
     "Dynamics",
+    "Export",
+    "ExportOptions",
     "GrowingPenalty",
     "Loaded",
     "MaskHook",
@@ -66,6 +68,7 @@ __all__ = [
     "__version__",
     "compare",
     "export",
+    "export_pareto",
     "find_mask",
     "group_scores",
     "launch",

@@ -337,12 +337,13 @@ def _simulated(space: Space, simulation: Simulation) -> Runner:
     """Trials are simulated, in this process.
 
     Raises:
-        UserError: the surface says nothing about the space's networks.
+        UserError: the surface says nothing about the space's networks, or a metric needs one.
     """
     from prune_search.search.agenda import dense_recipe
-    from prune_search.search.simulated import simulate_search
+    from prune_search.search.simulated import check_metrics, simulate_search
 
     try:
+        check_metrics(space)
         simulation.surface.check(dense_recipe(space))
     except UserError as error:
         raise error.of(space.source) from None

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Storage
 from prune_search.cli.searches import Name
 
+if TYPE_CHECKING:
+    from prune_search.exports import Export
+
 EPILOG = (
     "Examples:  prune-search export quickstart --to best  ·  "
     "prune-search export quickstart --to ticket --trial 012-lottery-ticket-s0.90 --seeds 3  ·  "
+    "prune-search export quickstart --to best --onnx --register digits  ·  "
+    "prune-search export quickstart --to front --pareto  ·  "
     "prune-search run best --verify"
 )
 
@@ -30,8 +35,21 @@ def export(
     trial: Annotated[
         str | None, typer.Option("--trial", metavar="KEY", help="Name or key of a trial. Default: the best.")
     ] = None,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="Every trial of the Pareto front, each in a folder of its own below DIR.")
+    ] = False,
     seeds: Annotated[
         int, typer.Option("--seeds", help="Retrain with further seeds; the card shows mean ± deviation.")
+    ] = 1,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Write model.onnx too (any batch), checked against torch by onnxruntime.")
+    ] = False,
+    register: Annotated[
+        str | None,
+        typer.Option("--register", metavar="NAME", help="Register it in MLflow as the champion of this model."),
+    ] = None,
+    round_to: Annotated[
+        int, typer.Option("--round-to", help="Round the compact network's widths up to a multiple, 8 or 16 say.")
     ] = 1,
     storage: Storage = None,
     data_root: DataRoot = None,
@@ -40,20 +58,41 @@ def export(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Write recipe.yaml, model.safetensors, masks.safetensors, metrics.json and a card, README.md.
+    """Write the best network of a search as on a model hub: recipe, weights, masks, the network as data, a card.
 
-    A search of your own finds its code by itself; one that somebody else launched needs --model and --data again.
+    config.json describes the masked and the compact network, so that both load without the model's class. A search of
+    your own finds its code by itself; one that somebody else launched needs --model and --data again.
     """
     from prune_search.api import Where
     from prune_search.cli.progress import watching
+    from prune_search.exports import ExportOptions, export_pareto
     from prune_search.exports import export as export_search
 
     where = Where(data_root, storage, model, data, device)
+    options = ExportOptions(trial, seeds, onnx, register, round_to)
     with watching(quiet=as_json and not sys.stderr.isatty()) as sink:
-        result = export_search(name, to, trial=trial, seeds=seeds, where=where, sink=sink)
+        if pareto:
+            found = export_pareto(name, to, options=options, where=where, sink=sink)
+        else:
+            found = [export_search(name, to, options=options, where=where, sink=sink)]
     if as_json:
-        typer.echo(json.dumps({"folder": str(to.absolute()), **result.as_data()}, allow_nan=False))
+        folders = [item.as_data() for item in found]
+        typer.echo(json.dumps({"folders": folders} if pareto else folders[0], allow_nan=False))
         return
+    for item in found:
+        _show(item, register)
+
+
+def _show(item: Export, register: str | None) -> None:
     from prune_search.cli.summary import show_result
 
-    show_result(result, to)
+    show_result(item.result, item.folder)
+    sizes = item.costs["sizes"]
+    figures = (
+        f"{sizes[f'compact {what}']:,.0f} of {sizes[f'dense {what}']:,.0f} {what}" for what in ("parameters", "flops")
+    )
+    typer.echo("compact   " + "  ".join(figures))
+    if item.onnx_apart is not None:
+        typer.echo(f"onnx      {item.folder / 'model.onnx'}  within {item.onnx_apart:.0e} of torch")
+    if item.version is not None:
+        typer.echo(f"mlflow    models:/{register}@champion  version {item.version}")

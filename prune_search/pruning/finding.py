@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from prune_search.pruning.controls import Chosen
 from prune_search.pruning.counts import PRECISION, keep_count
 from prune_search.pruning.groups import unit_scores
-from prune_search.pruning.masks import MaskSet, Pool, UnclearError, UnitMasks, by_row, select
+from prune_search.pruning.masks import MaskSet, Pool, UnclearError, UnitMasks, by_row, rounded, select
 from prune_search.pruning.measuring import Measuring, layer_costs, shared_costs
 from prune_search.pruning.reductions import PLAIN, reduction, reduction_name
 from prune_search.pruning.restoring import layers_seeded, left_as_it_was
@@ -229,6 +229,7 @@ class Finder:
                 allowed = current if nested else self.candidates
                 step = self._share_at(share, before, iteration, iterations)
                 scores, current = self.decide(dense, iteration, allowed, step)
+                current = rounded(current, scores, allowed, self.grouping.multiple)
                 # How it came about is for controls only.
                 for name, mask in current.items() if self.rule.control else ():
                     last[name] = torch.where(allowed[name], scores[name], last.get(name, scores[name]))

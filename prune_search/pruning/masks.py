@@ -241,3 +241,25 @@ def select(
         sizes = [scores[name].numel() for name in pool.names]
         kept.update(zip(pool.names, torch.split(chosen, sizes), strict=True))
     return kept
+
+
+def rounded(
+    kept: UnitMasks, scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], multiple: int
+) -> UnitMasks:
+    """What is kept of every layer, rounded to the nearest multiple (half up), and at least one.
+
+    Of more units the highest-scored that may be kept are taken, of fewer the lowest-scored are given up; a layer in
+    which less than a multiple may be kept stays as it is.
+
+    Example:
+        In multiples of 8, 13 of 64 become 16, 11 become 8, and 3 become 8.
+    """
+    if multiple == 1:
+        return kept
+    pools = []
+    for name, mask in kept.items():
+        most = int(candidates[name].sum()) // multiple * multiple
+        count = int(mask.sum())
+        wanted = max(multiple, (2 * count + multiple) // (2 * multiple) * multiple)
+        pools.append(Pool((name,), min(wanted, most) if most else count))
+    return select(scores, candidates, pools)

@@ -113,6 +113,11 @@ class Grouping:
         return Part("", WEIGHT, self.split).join(kept, shape)
 
     @property
+    def multiple(self) -> int:
+        """What is kept of every layer is rounded to a multiple of it."""
+        return int(self.granularity.options.get("multiple", 1))
+
+    @property
     def prunes_output_layer(self) -> bool:
         """Whether the output layer takes part."""
         return bool(self.granularity.entry(axes.GRANULARITIES).facts["output_layer"])

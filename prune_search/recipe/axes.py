@@ -12,7 +12,13 @@ DATASETS = Axis(
     {"train_examples": 0, "classes": 0, "shape": (), "embedded": False},
 )
 MODELS = Axis("model", "task.model", ("prune_search.tasks.models",))
-METRICS = Axis("metric", "search.objectives", ("prune_search.tasks.metrics",), {"best": "maximize", "split": ""})
+METRICS = Axis(
+    "metric",
+    "search.objectives",
+    ("prune_search.tasks.metrics", "prune_search.pruning.costs"),
+    # always: it is taken of every network; else only where a search names it, and of what is exported.
+    {"best": "maximize", "split": "", "always": True},
+)
 INITS = Axis("initializer", "train.init", ("prune_search.training.initializers",), {"draws": True})
 # check: from the options to what is wrong with them together, or an empty text.
 OPTIMIZERS = Axis("optimizer", "train.optimizer", ("prune_search.training.optimizers",), {"check": None})

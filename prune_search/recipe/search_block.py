@@ -106,6 +106,18 @@ def parse_constraint(written: str) -> tuple[str, str, Bound]:
     return match["metric"], match["relation"], bound
 
 
+def metrics_asked(search: Mapping[str, Any]) -> tuple[str, ...]:
+    """The metrics that a canonical search block names, in its objectives and constraints."""
+    objectives = (parse_objective(written)[1] for written in search["objectives"])
+    constraints = (parse_constraint(written)[0] for written in search["constraints"])
+    return tuple(dict.fromkeys((*objectives, *constraints)))
+
+
+def seldom_measured(search: Mapping[str, Any]) -> list[str]:
+    """Of those, the ones that are taken only because they are named."""
+    return [name for name in metrics_asked(search) if not axes.METRICS[name].facts["always"]]
+
+
 DEFAULT_OBJECTIVES = ["maximize val/accuracy", "maximize sparsity"]
 SEARCH = {
     "sampler": Option(Value(axes.SAMPLERS), "tpe"),

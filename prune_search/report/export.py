@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,16 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named, Recipe
 from prune_search.recipe.schema import is_user_code
 from prune_search.recipe.space import RECIPE_FILE, read_space
+from prune_search.report.card_costs import size_and_speed
+from prune_search.report.densities_picture import densities_svg
 from prune_search.report.model_code import loading_code
 from prune_search.training.atomic import one_line, open_regular, put_file
 from prune_search.training.tensor_files import load_tensors
 from prune_search.trial.folder import MASKS_FILE, MODEL_FILE, read_claims, read_metrics
 from prune_search.trial.result import Result, finite
 
-CARD_FILE, SEEDS_FILE = "README.md", "seeds.json"
+CARD_FILE, SEEDS_FILE, PICTURE_FILE = "README.md", "seeds.json", "densities.svg"
+HERE = "."
 # In the order of the card; what else was measured follows.
 FIRST_METRICS = ("test/accuracy", "test/loss", "val/accuracy", "val/loss")
 
@@ -74,33 +77,45 @@ def _read_recipe(path: Path) -> Recipe:
         raise error.of(str(path)) from None
 
 
-def export_folder(
-    result: Result,
-    folder: Path,
-    search_name: str | None = None,
-    *,
-    trial: str | None = None,
-    dense: Metrics | None = None,
-    repeats: Mapping[int, Metrics] | None = None,
-) -> None:
+@dataclass(frozen=True)
+class CardOf:
+    """What a card tells besides the run.
+
+    Attributes:
+        search_name: the search that it was found in, or None.
+        trial: the trial's name there.
+        dense: the metrics of the search's dense network, to be shown beside.
+        repeats: task.seed to metrics of the same recipe run with that seed, the exported run not among them.
+        costs: of `hub.costs_of`, or None.
+        registered: the name of the registered MLflow model, or None.
+        onnx_apart: how far model.onnx is from torch; None where there is none.
+    """
+
+    search_name: str | None = None
+    trial: str | None = None
+    dense: Metrics | None = None
+    repeats: Mapping[int, Metrics] = field(default_factory=dict)
+    costs: Mapping[str, Any] | None = None
+    registered: str | None = None
+    onnx_apart: float | None = None
+
+
+def export_folder(result: Result, folder: Path, about: CardOf | None = None) -> None:
     """Add the card to the folder that `trial.folder.write_folder` wrote, and seeds.json where there are repeats.
 
     Args:
         result: the run that was written there.
         folder: the folder.
-        search_name: the search that it was found in, or None.
-        trial: the trial's name there.
-        dense: the metrics of the search's dense network, to be shown beside.
-        repeats: task.seed to metrics of the same recipe run with that seed, the exported run not among them.
+        about: what the card tells besides.
 
     Raises:
         StorageError: it could not be written.
     """
-    repeats = repeats or {}
-    text = card(result, search_name, trial=trial, dense=dense, repeats=repeats)
-    put_file(folder / CARD_FILE, text.encode())
-    if repeats:
-        runs = {result.recipe.seed: result.metrics, **repeats}
+    about = about or CardOf()
+    put_file(folder / PICTURE_FILE, densities_svg(result.receipt.layers).encode())
+    put_file(folder / CARD_FILE, card(result, about).encode())
+    if about.repeats:
+        runs = {result.recipe.seed: result.metrics, **about.repeats}
         means, deviations = _moments(list(runs.values()))
         content = {
             "seeds": [{"seed": seed, "metrics": finite(metrics)} for seed, metrics in runs.items()],
@@ -110,25 +125,37 @@ def export_folder(
         put_file(folder / SEEDS_FILE, (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
 
 
-def card(
-    result: Result,
-    search_name: str | None = None,
-    *,
-    trial: str | None = None,
-    dense: Metrics | None = None,
-    repeats: Mapping[int, Metrics] | None = None,
-) -> str:
-    """README.md of an exported folder; see `export_folder` for the arguments."""
+def card(result: Result, about: CardOf | None = None) -> str:
+    """README.md of an exported folder."""
+    about = about or CardOf()
     parts = [
-        _title(result, search_name, trial),
-        "## Figures\n\n" + _figures(result, dense, repeats or {}),
-        "## Load it\n\nPlain torch and safetensors, from this folder:\n\n"
-        + _fenced(loading_code(result.recipe), "python"),
+        _title(result, about.search_name, about.trial),
+        f"![Density of every layer]({PICTURE_FILE})",
+        "## Figures\n\n" + _figures(result, about.dense, about.repeats),
+        *([] if about.costs is None else ["## Size and speed\n\n" + size_and_speed(about.costs)]),
+        "## Load it\n\n" + _loading(result, about),
         _inputs(result.recipe),
         "## Run it again\n\n" + _again(result),
         "## Layers\n\n" + _layers(result),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _loading(result: Result, about: CardOf) -> str:
+    """How the network is had again, in each of the forms that lie here."""
+    parts = []
+    if about.costs is not None and about.costs["described"] is True:
+        line = f'network = prune_search.load("{HERE}").network()  # the compact network; .model is the masked one'
+        parts += ["With prune_search, from config.json and safetensors, without the model's class:"]
+        parts += [_fenced(f"import prune_search\n\n{line}", "py")]
+    if about.onnx_apart is not None:
+        text = f"`model.onnx`: input `x`, output `y`, any batch; outputs within {about.onnx_apart:.0e} of torch's."
+        parts += [f"With onnxruntime, from {text}"]
+    if about.registered is not None:
+        parts += ["With MLflow, where it was registered:"]
+        parts += [_fenced(f'mlflow.pyfunc.load_model("models:/{about.registered}@champion").predict(inputs)', "py")]
+    parts += ["Plain torch and safetensors, from this folder:", _fenced(loading_code(result.recipe), "python")]
+    return "\n\n".join(parts)
 
 
 def _title(result: Result, search_name: str | None, trial: str | None) -> str:

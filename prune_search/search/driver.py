@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.search_block import metrics_asked
 from prune_search.recipe.space import Space
 from prune_search.search.address import check_address, no_cluster
 from prune_search.search.agenda import Agenda
@@ -309,4 +310,5 @@ def _job(trial: TrialRecords, space: Space, means: Means, tree: Tree, grids: Gri
         sharing=means.sharing,
         alone=trial.alone,
         system_metrics=means.system_metrics,
+        asked=metrics_asked(space.search),
     )

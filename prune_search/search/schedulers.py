@@ -17,6 +17,7 @@ from prune_search.recipe.fields import Integer, Length
 from prune_search.recipe.problems import Problem
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
+from prune_search.recipe.search_block import seldom_measured
 from prune_search.recipe.step import Step
 from prune_search.search.rungs import Compared, Maturity, Places, Seen, maturity_of
 from prune_search.trial.ranking import Dense, Goals
@@ -258,6 +259,10 @@ def check_scheduler(space: Space) -> list[Problem]:
     """What is wrong with the scheduler of a space, for `launch` to refuse."""
     named = Named.of(SCHEDULERS, space.search["scheduler"])
     several = len(space.search["objectives"])
+    costly = seldom_measured(space.search)
+    if costly and named.name != "none":
+        text = f"{named.name} compares trials in the middle of their training, where {costly[0]} is not measured"
+        return [Problem("search.scheduler", f"{text}: use none, or another objective")]
     if several == 1 or named.entry(SCHEDULERS).facts["several_objectives"]:
         return []
     able = " or ".join(name for name, entry in SCHEDULERS.items() if entry.facts["several_objectives"])

@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from prune_search.recipe.problems import UserError
+from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.schema import BLOCKS
+from prune_search.recipe.search_block import seldom_measured
 from prune_search.recipe.space import Space
 from prune_search.search.agenda import Agenda, Next
 from prune_search.search.schedulers import Maturity, Verdicts, make_judge
@@ -257,6 +258,17 @@ class SimulatedRun:
 
 def _recipe(trial: TrialRecords) -> Recipe:
     return Recipe.read({key: trial.recipe[key] for key in BLOCKS})
+
+
+def check_metrics(space: Space) -> None:
+    """Whether a simulated search can have the metrics that it names.
+
+    Raises:
+        UserError: one is measured on a network.
+    """
+    if costly := seldom_measured(space.search):
+        text = f"{costly[0]} is measured on networks, and a simulated search has none"
+        raise UserError([Problem("search", text)])
 
 
 def simulate_search(

@@ -56,6 +56,7 @@ class Job:
         sharing: whether what is trained is shared with other trials.
         alone: whether it has a whole device, after its share of one had too little memory.
         system_metrics: whether the memory that it takes is written down beside what is measured.
+        asked: metrics that the search names.
     """
 
     search: str
@@ -72,6 +73,7 @@ class Job:
     sharing: bool = True
     alone: bool = False
     system_metrics: bool = False
+    asked: tuple[str, ...] = ()
 
     def as_config(self) -> dict[str, Any]:
         """As Tune's config."""
@@ -189,7 +191,7 @@ def _run(job: Job, sink: LedgerSink, claims: Claims | None) -> Result:
     sharing = Sharing(claims, tuple(job.stops), tuple(job.grid), sink.account)
     storage = place_of(job.storage) if job.sharing else place_of(job.search) / UNSHARED / job.trial
     guarded = Guarded(sink, watch_for_stop(place_of(job.search)))
-    return run_bench(bench, storage, guarded, test=False, sharing=sharing)
+    return run_bench(bench, storage, guarded, test=False, sharing=sharing, asked=job.asked)
 
 
 class _LastData:

@@ -18,6 +18,15 @@ else:
     from prune_search.lazy import torch
 
 
+Figures = Mapping[str, float]
+# From what is measured, as plain data, and how, to the figures: stored ones where there are some.
+Take = Callable[[Mapping[str, object], Callable[[], Figures]], Figures]
+
+
+def _taken_now(what: Mapping[str, object], measure: Callable[[], Figures]) -> Figures:
+    return measure()
+
+
 @dataclass(frozen=True)
 class Measured:
     """What a metric is computed from.
@@ -30,6 +39,8 @@ class Measured:
         model: the network itself, for metrics that run it.
         data: the data set, likewise.
         operations: what training took: forward_dense, backward_dense, forward_sparse and backward_sparse.
+        masks: of the weights, for metrics that look at places.
+        take: a measurement of this network that takes time.
     """
 
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -39,6 +50,8 @@ class Measured:
     model: nn.Module | None = None
     data: DataSet | None = None
     operations: Mapping[str, float] = field(default_factory=dict)
+    masks: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    take: Take = _taken_now
 
 
 def evaluate(

@@ -262,6 +262,17 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
             tensor.copy_(tensors[name])
 
 
+def finished_model(recipe: Recipe, data: DataSet, code: Code, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The recipe's network with the tensors of a result, in evaluation mode on the CPU.
+
+    Raises:
+        UserError: user code was not allowed or fails, or the tensors are another network's.
+    """
+    model, _ = _build_model(recipe, data.shape, data.classes, code)
+    load_weights(model, tensors, "the result")
+    return model.eval()
+
+
 def build_model(recipe: Recipe, code: Code, root: Path | None) -> nn.Module:
     """The recipe's network as its factory makes it. Data are read only where their shape is not known beforehand.
 

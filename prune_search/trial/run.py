@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -56,6 +56,7 @@ def run_bench(
     preset: str | None = None,
     test: bool = True,
     sharing: Sharing | None = None,
+    asked: Collection[str] = (),
 ) -> Result:
     """Run a prepared recipe to its end.
 
@@ -66,6 +67,7 @@ def run_bench(
         preset: the name that the user typed.
         test: whether the final network is measured on test data too, which a search never does.
         sharing: with whom training is shared while it runs; None: what is stored is taken up, and nobody is asked.
+        asked: metrics that are taken of every round, besides those that always are.
 
     Raises:
         LackingError: a stretch that it needs is being trained by somebody else.
@@ -101,11 +103,11 @@ def run_bench(
             vault.watch = _watch(bench, item, steps, sink)
             _ = item.masks
             spent += spent_in(item, costs)
-            results.append(_measured(bench, item, (steps, spent), sink, measurements))
+            results.append(_measured(bench, item, (steps, spent), sink, _Taking(measurements, frozenset(asked))))
         last = rounds[-1]
         metrics = dict(results[-1].metrics)
         if test:
-            metrics.update(_metrics(bench, last, "test", (steps, spent), measurements))
+            metrics.update(_metrics(bench, last, "test", (steps, spent), _Taking(measurements)))
         tensors = {key.removeprefix(MODEL): value.cpu() for key, value in last.result.items() if key.startswith(MODEL)}
     return Result(
         recipe=bench.recipe,
@@ -142,18 +144,26 @@ def _watch(bench: Bench, item: Round, steps: Steps, sink: Sink) -> Callable[[Str
     return watch
 
 
-def _measured(bench: Bench, item: Round, spent: Spent, sink: Sink, measurements: Measurements) -> RoundResult:
+@dataclass(frozen=True)
+class _Taking:
+    """How metrics are taken: from the stored measurements, and which besides those that always are."""
+
+    measurements: Measurements
+    asked: frozenset[str] = frozenset()
+
+
+def _measured(bench: Bench, item: Round, spent: Spent, sink: Sink, taking: _Taking) -> RoundResult:
     """Measure a round that was run: every round of a chain is a result of its own."""
     masks = item.masks
     spent[0].needed += item.needed(done=True)
-    metrics = _metrics(bench, item, "validation", spent, measurements)
+    metrics = _metrics(bench, item, "validation", spent, taking)
     found_at = item.k1 if isinstance(bench.recipe.mask["at"], Mapping) else None
     result = RoundResult(item.number, masks.receipt(), masks.sha256, metrics, found_at)
     sink.round_done(result)
     return result
 
 
-def _metrics(bench: Bench, item: Round, split: str, spent: Spent, measurements: Measurements) -> dict[str, float]:
+def _metrics(bench: Bench, item: Round, split: str, spent: Spent, taking: _Taking) -> dict[str, float]:
     """The registered metrics of a split, and on validation also those that need no data."""
     masks = item.masks
     load_model(bench.model, item.result)
@@ -165,16 +175,22 @@ def _metrics(bench: Bench, item: Round, split: str, spent: Spent, measurements: 
     network = {"vertex": item.end.address, "mask": masks.sha256, "environment": dict(bench.environment)}
     what = {"kind": "scores", "split": split, "data": bench.digests["data"], **network}
     measured = Measured(
-        scores={split: measurements.of(what, scores)},
+        scores={split: taking.measurements.of(what, scores)},
         kept={name: int(mask.sum()) for name, mask in masks.items()},
         total={name: mask.numel() for name, mask in masks.items()},
         steps_trained=spent[0].needed,
         model=bench.model,
         data=bench.data,
         operations=spent[1].as_data(),
+        masks=masks,
+        take=lambda asked, measure: taking.measurements.of({**asked, **network}, measure),
     )
     wanted = (split,) if split == "test" else (split, "")
-    return {name: entry.make(measured) for name, entry in METRICS.items() if entry.facts["split"] in wanted}
+    return {
+        name: entry.make(measured)
+        for name, entry in METRICS.items()
+        if entry.facts["split"] in wanted and (entry.facts["always"] or name in taking.asked)
+    }
 
 
 def _split(bench: Bench, split: str) -> Split:

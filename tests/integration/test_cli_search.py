@@ -7,16 +7,23 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import Said, Typed
 from real_mlflow import MLFLOW_WARNINGS
 from real_search import SMALL, environment, outcome_of
 from simulated_search import Simulation
+from torch import Tensor
 
+import prune_search
+from prune_search.recipe.axes import DATASETS
 from prune_search.searches import Outcome
+from prune_search.tasks.data import Split
 from prune_search.tracking.store import default_uri
+from prune_search.trial import bench
 from prune_search.trial.records import read_search
 
 pytestmark = MLFLOW_WARNINGS
@@ -166,6 +173,61 @@ def test_export_as_json_and_with_seeds(store: Path, typed: Typed) -> None:
     said = typed("export", "tiny", "--to", str(store / "other"), "--trial", "no-such-trial")
     assert said.code == 2
     assert "no-such-trial" in said.err
+
+
+def right(predict: Callable[[Tensor], Tensor], split: Split) -> float:
+    """The share of a split that is classified correctly."""
+    return int((predict(split.inputs).argmax(1) == split.labels).sum()) / len(split.labels)
+
+
+def test_what_is_exported_is_as_accurate_in_torch_onnxruntime_and_mlflow(
+    launched: tuple[Path, Said], typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+    import onnxruntime
+
+    storage, folder = launched[0] / "my store", tmp_path / "best"
+    monkeypatch.chdir(tmp_path)
+    words = ("--to", str(folder), "--storage", str(storage))
+    said = typed("export", "tiny", *words, "--onnx", "--register", "tiny digits", "--json")
+    assert said.code == 0, said.err
+    data = json.loads(said.out)
+    assert data["onnx_apart"] < 1e-4
+    test = DATASETS["digits"].make(None).test
+    expected = pytest.approx(data["metrics"]["test/accuracy"], abs=1e-9)
+    # Without the model's class: from config.json alone.
+    monkeypatch.setattr(bench, "build_model", None)
+    loaded = prune_search.load(folder)
+    with torch.no_grad():
+        assert right(loaded.network(), test) == expected
+        assert right(loaded.model, test) == expected
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    assert right(lambda x: torch.from_numpy(session.run(None, {"x": x.numpy()})[0]), test) == expected
+    with monkeypatch.context() as patched:
+        patched.setenv("MLFLOW_TRACKING_URI", default_uri(storage))
+        served = mlflow.pyfunc.load_model("models:/tiny digits@champion")
+        assert right(lambda x: torch.from_numpy(served.predict(x.numpy())), test) == expected
+        assert served.metadata.signature.inputs.inputs[0].shape == (-1, 1, 8, 8)
+        # A second export is the next version, and the champion.
+        assert (
+            json.loads(typed("export", "tiny", *words, "--register", "tiny digits", "--json").out)["registered_version"]
+            == "2"
+        )
+    # Nothing was left where the command was typed.
+    assert {path.name for path in tmp_path.iterdir()} == {"best"}
+    assert not [path for path in folder.iterdir() if path.suffix in (".pkl", ".pt", ".pth", ".bin")]
+
+
+def test_the_whole_front_is_exported_each_in_a_folder_of_its_own(store: Path, typed: Typed) -> None:
+    said = typed("export", "tiny", "--to", str(store / "front"), "--pareto", "--json")
+    assert said.code == 0, said.err
+    folders = [Path(item["folder"]) for item in json.loads(said.out)["folders"]]
+    assert sorted(folders) == sorted(path for path in (store / "front").iterdir())
+    for folder in folders:
+        assert prune_search.load(folder).compact is not None
+        assert "| compact |" in (folder / "README.md").read_text()
+    said = typed("export", "tiny", "--to", str(store / "front"), "--pareto", "--register", "x")
+    assert (said.code, "--pareto exports many" in said.err) == (2, True)
 
 
 def test_sync_finds_all_delivered(launched: tuple[Path, Said], typed: Typed) -> None:

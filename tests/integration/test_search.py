@@ -117,7 +117,9 @@ def test_an_export_runs_again_to_the_same_bits_in_another_process(
         t.result["key"] for t in mixed.records.numbered() if t.proposed and t.proposed.data["paradigm"] == "snip"
     )
     where = Where(storage=searches.storage)
-    result = prune_search.export("mixed", tmp_path / "out", trial=key, where=where)
+    result = prune_search.export(
+        "mixed", tmp_path / "out", options=prune_search.ExportOptions(trial=key), where=where
+    ).result
     command = [sys.executable, "-m", "prune_search", "run", str(tmp_path / "out"), "--verify", "--json"]
     said = subprocess.run(command, capture_output=True, text=True, check=False, env=environment(trouble), cwd=tmp_path)
     assert said.returncode == 0, said.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from prune_search.pruning.granularities.filter import MULTIPLE
 from prune_search.recipe.axes import GRANULARITIES
 from prune_search.recipe.fields import Word
 from prune_search.recipe.registry import Option
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
             Word(("mean", "sum", "max", "first")), "mean", "how the scores of the coupled layers are joined"
         ),
         "scale": Option(Word(("mean", "sum", "max", "none")), "mean", "what the scores of a set are divided by"),
+        "multiple": MULTIPLE,
     },
     output_layer=False,
     convolutional_default=True,
@@ -29,12 +31,12 @@ if TYPE_CHECKING:
     removes_outputs=True,
     by_channels=True,
 )
-def channel(tensor: Tensor, *, over: str = "mean", scale: str = "mean") -> Tensor:
+def channel(tensor: Tensor, *, over: str = "mean", scale: str = "mean", multiple: int = 1) -> Tensor:
     """The rows of a weight as [channels, weights of a channel]; coupled layers are joined by `units.coupled_sets`.
 
     A channel's score is the mean (or sum, maximum, or the first) over the coupled layers of their scores: of the rows
     that make it, of the columns that read it, and of the scale of a normalization on the way. It is divided by the
     mean (or sum, maximum) over the channels of the set, so that sets of other widths can compete.
     """
-    del over, scale
+    del over, scale, multiple
     return tensor.reshape(tensor.shape[0], -1)

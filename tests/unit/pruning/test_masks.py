@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from prune_search.pruning.masks import MaskSet, Pool, ScoreError, keep_all, select
+from prune_search.pruning.masks import MaskSet, Pool, ScoreError, keep_all, rounded, select
 
 FEW_VALUES = st.sampled_from([-math.inf, -1.0, -0.0, 0.0, 0.5, 0.5, 2.0, math.inf])
 
@@ -153,3 +153,21 @@ def test_scores_of_half_precision_and_infinite_scores_are_in_order() -> None:
     scores = torch.tensor([1.0, -torch.inf, torch.inf, 2.0, 1.0], dtype=torch.bfloat16)
     found = select({"a": scores}, {"a": torch.ones(5, dtype=torch.bool)}, [Pool(("a",), 3)])["a"]
     assert found.tolist() == [True, False, True, True, False]
+
+
+@pytest.mark.parametrize(("kept", "of", "may", "expected"), [(13, 64, 64, 16), (11, 64, 64, 8), (3, 64, 64, 8)])
+def test_counts_are_rounded_to_the_nearest_multiple(kept: int, of: int, may: int, expected: int) -> None:
+    assert int(in_multiples(kept, of, may).sum()) == expected
+
+
+@pytest.mark.parametrize(("kept", "may", "expected"), [(30, 31, 24), (5, 5, 5), (12, 12, 8)])
+def test_no_more_is_kept_than_may_be(kept: int, may: int, expected: int) -> None:
+    assert int(in_multiples(kept, 64, may).sum()) == expected
+
+
+def in_multiples(kept: int, of: int, may: int) -> Tensor:
+    scores = {"a": torch.arange(of, 0, -1).float()}
+    found = rounded({"a": torch.arange(of) < kept}, scores, {"a": torch.arange(of) < may}, 8)["a"]
+    # The highest-scored ones, which are the first here.
+    assert torch.equal(found, torch.arange(of) < int(found.sum()))
+    return found

@@ -18,7 +18,7 @@ from prune_search import Where
 from prune_search.recipe.axes import DATASETS, MODELS
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import read_space
-from prune_search.report.export import Exported, card, export_folder, load, reproducing_command
+from prune_search.report.export import CardOf, Exported, card, export_folder, load, reproducing_command
 from prune_search.report.model_code import loading_code, plain_torch
 from prune_search.trial.result import Result
 
@@ -34,7 +34,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
     result = prune_search.run("snip", set={**SHORT, "mask.sparsity": 0.9}, where=where, out=folder)
     dense = {"val/accuracy": 0.9876, "val/loss": 0.05, "sparsity": 0.0}
     repeats = {1: {**result.metrics, "test/accuracy": result.metrics["test/accuracy"] + 0.02}}
-    export_folder(result, folder, "monday", trial="001-snip-s0.90", dense=dense, repeats=repeats)
+    export_folder(result, folder, CardOf("monday", "001-snip-s0.90", dense, repeats))
     return result, folder
 
 

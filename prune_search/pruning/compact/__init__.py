@@ -1,0 +1,1 @@
+"""A structured result as a physically smaller network with the same outputs."""

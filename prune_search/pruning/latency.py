@@ -1,0 +1,96 @@
+"""How long a forward pass takes on this machine, with a noise bar."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.tasks.network import evaluating
+
+WARM_UP = 5
+LEAST_PASSES, MOST_PASSES = 20, 500
+LEAST_S = 0.3
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Of one forward pass.
+
+    Attributes:
+        median, low, high: milliseconds; half of the passes took from low to high (the quartiles).
+        passes: how many were timed.
+    """
+
+    median: float
+    low: float
+    high: float
+    passes: int
+
+    def faster_than(self, other: Latency) -> bool:
+        """Whether the noise bars are apart: three quarters of these passes took less than a quarter of the others."""
+        return self.high < other.low
+
+
+def latencies(networks: Mapping[str, nn.Module], inputs: Tensor) -> dict[str, Latency]:
+    """Time forward passes of some networks in turn, so that what else the machine does meets all alike.
+
+    Args:
+        networks: by name, on the device of the inputs; left as they were.
+        inputs: a batch.
+
+    Returns:
+        After some passes that do not count, over at least `LEAST_PASSES` passes and `LEAST_S` seconds each.
+    """
+    times: dict[str, list[float]] = {name: [] for name in networks}
+    for network in networks.values():
+        _times(network, inputs, WARM_UP)
+    while min(map(_lasts, times.values())) < LEAST_S or len(next(iter(times.values()))) < LEAST_PASSES:
+        for name, network in networks.items():
+            times[name] += _times(network, inputs, 5)
+        if len(next(iter(times.values()))) >= MOST_PASSES:
+            break
+    return {name: _summary(found) for name, found in times.items()}
+
+
+def _lasts(found: list[float]) -> float:
+    return sum(found) / 1000.0
+
+
+def _times(network: nn.Module, inputs: Tensor, passes: int) -> list[float]:
+    wait: Callable[[], None] = torch.cuda.synchronize if inputs.is_cuda else _nothing
+    found = []
+    with evaluating(network):
+        for _ in range(passes):
+            wait()
+            begun = time.perf_counter()
+            network(inputs)
+            wait()
+            found.append(1000.0 * (time.perf_counter() - begun))
+    return found
+
+
+def _nothing() -> None:
+    """A CPU has nothing to wait for."""
+
+
+def _summary(found: list[float]) -> Latency:
+    low, median, high = statistics.quantiles(found, n=4, method="inclusive")
+    return Latency(median, low, high, len(found))
+
+
+def machine_name(device: torch.device) -> str:
+    """The processor that a device is, as its maker calls it."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

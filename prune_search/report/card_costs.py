@@ -1,0 +1,61 @@
+"""What the card says of size and speed: faster is only what was measured faster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NETWORKS = ("dense", "masked", "compact")
+SPEEDS = "Median milliseconds of a forward pass with the quartiles; the three networks took turns."
+
+
+def size_and_speed(costs: Mapping[str, Any]) -> str:
+    """Two tables, and a sentence on what they mean.
+
+    Args:
+        costs: of `hub.costs_of`, as in metrics.json.
+    """
+    sizes = costs["sizes"]
+    rows = [
+        ["parameters", sizes["dense parameters"], sizes["nonzero"], sizes["compact parameters"]],
+        ["operations for one input", sizes["dense flops"], sizes["sparse flops"], sizes["compact flops"]],
+        ["bytes on disk", sizes["dense bytes"], sizes["packed bytes"], sizes["compact bytes"]],
+    ]
+    head = "| | dense | sparse (in theory) | compact |\n| --- | ---: | ---: | ---: |"
+    lines = [head, *(f"| {name} | " + " | ".join(f"{value:,.0f}" for value in values) + " |" for name, *values in rows)]
+    notes = (
+        "Sparse counts what is not masked: parameters that are not 0, operations that only sparse code could leave "
+        "out, and a file with masks as bits."
+    )
+    parts = ["\n".join(lines), notes]
+    if costs["described"] is True:
+        apart = f"the outputs of the compact network are within {costs['outputs_apart']:.0e} of the masked network's"
+        parts.append(f"On examples of the validation data {apart}, relative to the largest output.")
+    else:
+        parts.append(f"There is no compact network: {costs['described']}.")
+    for taken in costs["latency_ms"]:
+        parts.append(_speed(taken))
+    return "\n\n".join([*parts, SPEEDS])
+
+
+def _speed(taken: Mapping[str, Any]) -> str:
+    bars = ", ".join(f"{name} {_bar(taken[name])}" for name in NETWORKS)
+    where = f"Batch {taken['batch']} on {taken['device']}, {taken['threads']} thread(s): {bars}."
+    return f"{where} {verdict(taken)}"
+
+
+def _bar(figures: Mapping[str, float]) -> str:
+    return f"{figures['median']:.3g} [{figures['low']:.3g}, {figures['high']:.3g}] ms"
+
+
+def verdict(taken: Mapping[str, Any]) -> str:
+    """Which networks were measured faster than the dense one, beyond the noise."""
+    dense = taken["dense"]
+    said = []
+    for name in NETWORKS[1:]:
+        one = taken[name]
+        if one["high"] < dense["low"]:
+            said.append(f"The {name} network is {dense['median'] / one['median']:.2f} times as fast as the dense one.")
+        else:
+            said.append(f"The {name} network was not measured faster.")
+    return " ".join(said)
