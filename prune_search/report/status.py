@@ -30,8 +30,8 @@ def status_data(search: SearchRecords, held: bool, now: float | None = None) -> 
     Returns:
         ``name``; ``state``, one of running, interrupted, finished; ``trials``, how many of each status, where waiting
         ones are those that are still to be run; ``planned``; ``controls``, each with its status; ``best``, or None;
-        ``failures``, the errors; ``retried``, attempts after one that did not end (see `TrialRecords.retries`); ``waits``,
-        how many begun trials wait ``for_training`` that another one does, and ``for_device``, a whole one;
+        ``failures``, the errors; ``retried``, attempts after one that did not end (see `TrialRecords.retries`);
+        ``waits``, how many begun trials wait ``for_training`` that another one does, and ``for_device``, a whole one;
         ``machines``, the cluster (see `trial.machines.Machines`), None where nothing runs; ``steps_trained``,
         ``steps_saved``, ``steps_replayed``, ``steps_repeated`` and ``steps_abandoned`` of all trials, controls too (see
         `trial.account.Account`); ``simulated``, the surface that stands in for training, or None;
