@@ -104,18 +104,18 @@ def _fold(plain: FlowPass) -> Tensor:
         scale, shift = _affine(norm, layer)
         part_of[weight].view(scale.numel(), -1).mul_(scale.unsqueeze(1))
         layer.bias = nn.Parameter(shift, requires_grad=False) if bool(shift.any()) else None
-        norm.forward = nn.Identity().forward
+        norm.forward = nn.Identity().forward  # type: ignore[method-assign]
     return factors
 
 
-def _affine(norm: nn.Module, layer: nn.Module) -> tuple[Tensor, Tensor]:
+def _affine(norm: nn.modules.batchnorm._BatchNorm, layer: nn.Module) -> tuple[Tensor, Tensor]:
     """What a normalization of absolute values multiplies a layer's weights with, and its output's shift."""
-    mean, variance = norm.running_mean.double(), norm.running_var.double()
-    scale = (variance + norm.eps).rsqrt()
-    shift = -mean if layer.bias is None else layer.bias.double() - mean
-    if norm.weight is not None:
+    mean, variance = norm.get_buffer("running_mean").double(), norm.get_buffer("running_var").double()
+    scale, bias = (variance + norm.eps).rsqrt(), layer._parameters["bias"]
+    shift = -mean if bias is None else bias.double() - mean
+    if norm.affine:
         scale = scale * norm.weight.double()
     shift = shift * scale
-    if norm.bias is not None:
+    if norm.affine:
         shift = shift + norm.bias.double()
     return scale.float(), shift.float()
