@@ -32,9 +32,9 @@ def main() -> None:
     class Killed(tune.RunConfig):
         def __post_init__(self) -> None:
             self.callbacks = [killing()]
-            super().__post_init__()
+            super().__post_init__()  # type: ignore[no-untyped-call]
 
-    tune.RunConfig = Killed
+    vars(tune).update(RunConfig=Killed)
     command_line.main()
 
 

@@ -70,7 +70,7 @@ def halting(shape: tuple[int, ...], classes: int) -> nn.Module:
             if self.training and is_grad_enabled():
                 self.steps += 1
                 _halt(self.steps)
-            found: Tensor = super().forward(inputs)
+            found: Tensor = super().forward(inputs)  # type: ignore[no-untyped-call]
             return found
 
     return Halting(Flatten(), Linear(prod(shape), 16), ReLU(), Linear(16, classes))
@@ -101,7 +101,7 @@ def hungry(shape: tuple[int, ...], classes: int, appetite: int) -> nn.Module:
         def forward(self, inputs: Tensor) -> Tensor:
             if self.training and (appetite == 2 or (appetite == 1 and _cpus() < 2)):
                 raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nSee the documentation")
-            found: Tensor = super().forward(inputs)
+            found: Tensor = super().forward(inputs)  # type: ignore[no-untyped-call]
             return found
 
     return Hungry(Flatten(), Linear(prod(shape), 16), ReLU(), Linear(16, classes))
@@ -111,4 +111,5 @@ def _cpus() -> float:
     """The CPUs that Ray has given to the trial of this process."""
     import ray
 
-    return float(ray.get_runtime_context().get_assigned_resources().get("CPU", 0.0))
+    resources = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
+    return float(resources.get("CPU", 0.0))

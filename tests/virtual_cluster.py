@@ -124,7 +124,7 @@ def virtual_cluster(nodes: Nodes) -> Iterator[VirtualCluster]:
         yield found
     finally:
         ray.shutdown()
-        found.cluster.shutdown()
+        found.cluster.shutdown()  # type: ignore[no-untyped-call]
         shutil.rmtree(found.folder, ignore_errors=True)
 
 

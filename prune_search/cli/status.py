@@ -131,7 +131,8 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
 
 def _cluster_lines(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The nodes and devices; what was retried, what waits, and what MLflow has not got: each where there is any."""
-    lines, machines, waits = [], data["machines"], data["waits"]
+    lines: list[tuple[str, str]] = []
+    machines, waits = data["machines"], data["waits"]
     if machines is not None:
         lost = f" ({machines['lost']} lost)" if machines["lost"] else ""
         used = [

@@ -170,7 +170,7 @@ def _memory() -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise TrialError(OOM, f"the device is out of memory: {str(error).splitlines()[0]}") from None
     finally:
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()
 
 

@@ -5,8 +5,9 @@
 The trials run under Ray Tune on a cluster of eight nodes on this machine, by the driver as it is; in place of training
 they write what a trained trial writes. Processor seconds are the driver's own, with all threads of Ray in it. Delivery
 is that of another search, by ``prune-search sync`` to an MLflow server on this machine: runs, params, tags, files and
-values; bare, the same values go to runs that are there already, by one `MlflowClient.log_batch` for each trial. The two
-take turns, trial by trial of a few, so that a change of the machine's speed meets both alike.
+values. Beside it, in turns, the same values go to runs that are there already, by one `MlflowClient.log_batch` for each
+trial; and to runs that are made and ended as well. A trial of this surface has some 70 values: the fewer it has, the
+more the other calls weigh.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def control_loop(trials: int, nodes: int) -> None:
     from prune_search.search import driver
 
     space = space_of(trials, nodes)
-    driver.trainable = trainable
+    vars(driver).update(trainable=trainable)
     with tempfile.TemporaryDirectory() as storage, virtual_cluster(Nodes(nodes)):
         folder = begin(Path(storage), space, Simulation.of(SURFACE))
         means = driver.Means(folder, Path(storage), examples=0)
@@ -111,7 +112,10 @@ def delivery(trials: int, rounds: int) -> None:
     from prune_search.tracking.drain import sync
 
     space, simulation = space_of(trials, 4), Simulation.of(SURFACE)
-    ours, bare, sent = [], [], 0
+    ours: list[float] = []
+    alone: list[float] = []
+    whole: list[float] = []
+    sent = 0
     with tempfile.TemporaryDirectory() as storage, local_server(Path(storage)) as server:
         for number in range(rounds):
             folder = begin(Path(storage), space, simulation, f"delivered-{number}")
@@ -121,16 +125,24 @@ def delivery(trials: int, rounds: int) -> None:
             delivered = sync(folder, server.uri)
             ours.append(delivered.metrics / (time.monotonic() - begun))
             sent += delivered.metrics
-            bare.append(_bare(server.uri, search))
+            rates = _bare(server.uri, search)
+            alone.append(rates[0])
+            whole.append(rates[1])
     print(f"{sent:,} values of {rounds * trials:,} trials delivered in {rounds} rounds, each beside a bare one")
-    for name, rates in (("delivered", ours), ("bare", bare)):
-        print(f"  {name:9} {sum(rates) / rounds:7.0f} values/s  ({min(rates):.0f} to {max(rates):.0f})")
-    ratios = sorted(mine / other for mine, other in zip(ours, bare, strict=True))
-    print(f"  ratio     {ratios[len(ratios) // 2]:.2f}, the median of the rounds ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+    print(f"  {'delivered':32} {_spread(ours)} values/s: runs, params, tags, files, data sets, values, ends")
+    for name, rates in (("log_batch alone", alone), ("create_run, log_batch, the end", whole)):
+        ratios = [mine / other for mine, other in zip(ours, rates, strict=True)]
+        print(f"  {name:32} {_spread(rates)} values/s; of it delivered {_spread(ratios, 2)}")
 
 
-def _bare(uri: str, search: SearchRecords) -> float:
-    """Values per second of `log_batch` alone, into runs that are there."""
+def _spread(figures: list[float], digits: int = 0) -> str:
+    """The median, and from where to where."""
+    found = sorted(figures)
+    return f"{found[len(found) // 2]:.{digits}f} ({found[0]:.{digits}f} to {found[-1]:.{digits}f})"
+
+
+def _bare(uri: str, search: SearchRecords) -> tuple[float, float]:
+    """Values per second of `log_batch` alone, into runs that are there; and with the making and the end of the runs."""
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
@@ -142,12 +154,17 @@ def _bare(uri: str, search: SearchRecords) -> float:
         [Metric(point.name, point.value, point.time_ms, point.step) for point in view.content.points]
         for view in project(search)
     ]
+    made = time.monotonic()
     runs = [client.create_run(experiment).info.run_id for _ in batches]
     begun = time.monotonic()
     for run_id, metrics in zip(runs, batches, strict=True):
         for place in range(0, len(metrics), 500):
             client.log_batch(run_id, metrics=metrics[place : place + 500])
-    return sum(map(len, batches)) / (time.monotonic() - begun)
+    logged = time.monotonic()
+    for run_id in runs:
+        client.set_terminated(run_id)
+    values = sum(map(len, batches))
+    return values / (logged - begun), values / (time.monotonic() - made)
 
 
 def main() -> None:

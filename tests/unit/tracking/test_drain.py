@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 import threading
@@ -64,6 +65,10 @@ def test_records_arrive_while_the_search_runs_and_the_end_is_told_at_the_end(tmp
     assert {run.status for run in store.active()} == {"FINISHED"}
 
 
+def arrived(store: Store, key: str) -> bool:
+    return key in store.by_key()
+
+
 def test_the_parent_is_summed_up_now_and_then_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     summed: list[int] = []
 
@@ -78,7 +83,7 @@ def test_the_parent_is_summed_up_now_and_then_and_at_the_end(tmp_path: Path, mon
     drain = drained(folder, store)
     for number in range(1, 10):
         maker.trial(number)
-        assert until(lambda number=number: store.by_key().get(f"{number:06d}") is not None)  # type: ignore[misc]
+        assert until(functools.partial(arrived, store, f"{number:06d}"))
     assert drain.finish(10).waiting == 0
     # The first time, and after the end: five seconds lie between two others.
     assert summed[-1] == 9
