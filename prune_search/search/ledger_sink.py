@@ -13,7 +13,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prune_search.search.schedulers import Maturity, Verdicts, make_judge
+from prune_search.search.rungs import Maturity
+from prune_search.search.schedulers import Verdicts, make_judge
 from prune_search.search.system_figures import Figures, none
 from prune_search.training.places import Place
 from prune_search.trial.follow import Follower

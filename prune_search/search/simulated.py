@@ -14,7 +14,8 @@ from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.search_block import seldom_measured
 from prune_search.recipe.space import Space
 from prune_search.search.agenda import Agenda, Next
-from prune_search.search.schedulers import Maturity, Verdicts, make_judge
+from prune_search.search.rungs import Maturity
+from prune_search.search.schedulers import Verdicts, make_judge
 from prune_search.training.places import Place
 from prune_search.trial.errors import TrialError
 from prune_search.trial.progress import Progress

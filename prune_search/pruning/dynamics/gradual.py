@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ def _mean_kept(share: float, total: int, epoch: int, **options: Any) -> float:
     events = [step for step in [*range(begin, end, every), end] if step < total]
     kept = [1.0, *(float(share_at(path, Decimal(share), event, begin, end)) for event in events)]
     lengths = [after - before for before, after in itertools.pairwise([0, *events, total])]
-    return sum(one * length for one, length in zip(kept, lengths, strict=True)) / max(1, total)
+    return math.fsum(one * length for one, length in zip(kept, lengths, strict=True)) / max(1, total)
 
 
 @DYNAMICS.register(
