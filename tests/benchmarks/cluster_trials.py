@@ -110,13 +110,14 @@ def delivery(trials: int, rounds: int) -> None:
     """Deliver searches and the same values bare in turns, and print values per second."""
     from prune_search.search.simulated import simulate_search
     from prune_search.tracking.drain import sync
+    from prune_search.tracking.server import settings
 
     space, simulation = space_of(trials, 4), Simulation.of(SURFACE)
     ours: list[float] = []
     alone: list[float] = []
     whole: list[float] = []
     sent = 0
-    with tempfile.TemporaryDirectory() as storage, local_server(Path(storage)) as server:
+    with settings(), tempfile.TemporaryDirectory() as storage, local_server(Path(storage)) as server:
         for number in range(rounds):
             folder = begin(Path(storage), space, simulation, f"delivered-{number}")
             simulate_search(space, folder, simulation, lambda: False)
@@ -125,9 +126,8 @@ def delivery(trials: int, rounds: int) -> None:
             delivered = sync(folder, server.uri)
             ours.append(delivered.metrics / (time.monotonic() - begun))
             sent += delivered.metrics
-            rates = _bare(server.uri, search)
-            alone.append(rates[0])
-            whole.append(rates[1])
+            for rates, rate in zip((alone, whole), _bare(server.uri, search), strict=True):
+                rates.append(rate)
     print(f"{sent:,} values of {rounds * trials:,} trials delivered in {rounds} rounds, each beside a bare one")
     print(f"  {'delivered':32} {_spread(ours)} values/s: runs, params, tags, files, data sets, values, ends")
     for name, rates in (("log_batch alone", alone), ("create_run, log_batch, the end", whole)):
