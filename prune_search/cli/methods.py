@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
 def methods(
     axis: Annotated[str | None, typer.Argument(help="Show one axis only, e.g. criterion.")] = None,
     as_json: Json = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="The pruning axes as the README's table.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="The pruning axes as the guide's table.")] = False,
 ) -> None:
     """List every value of every axis of a recipe: what it is, its options and its source."""
     from prune_search.recipe.methods import markdown, table

@@ -1,4 +1,4 @@
-"""Every value of every axis as plain data: what the command line, the README and tests show."""
+"""Every value of every axis as plain data: what the command line, the guide and tests show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def table() -> list[dict[str, Any]]:
     return [_row(axis.key, entry) for axis in AXES for entry in sorted(axis.values(), key=lambda entry: entry.name)]
 
 
-# The axes of the README's table: what a mask, weights and a retraining are made of, and the papers as presets.
+# The axes of the guide's table: what a mask, weights and a retraining are made of, and the papers as presets.
 PRUNING = (
     axes.PRESETS,
     axes.CRITERIA,
@@ -29,7 +29,7 @@ PRUNING = (
 
 
 def markdown() -> str:
-    """The methods table of the README: one table for the pruning axes, rows in the order of the axes."""
+    """The methods table of the guide: one table for the pruning axes, rows in the order of the axes."""
     names = [axis.name for axis in PRUNING]
     rows = sorted((row for row in table() if row["axis"] in names), key=lambda row: names.index(row["axis"]))
     lines = ["| axis | name | what it is | source |", "|---|---|---|---|"]

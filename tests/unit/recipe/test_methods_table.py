@@ -1,4 +1,4 @@
-"""The README's table of methods is the one that the registry gives."""
+"""The guide's table of methods is the one that the registry gives."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from pathlib import Path
 
 from command_line import Typed
 
+import prune_search
 from prune_search.recipe.axes import CRITERIA, PRESETS
 from prune_search.recipe.methods import markdown
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(prune_search.__file__).parent / "guide" / "methods.md"
 BEGIN, END = "<!-- methods: prune-search methods --markdown -->\n", "<!-- end of methods -->"
 
 
-def test_the_readme_has_the_table_of_the_registry() -> None:
+def test_the_guide_has_the_table_of_the_registry() -> None:
     """If this fails: put the output of ``prune-search methods --markdown`` between the two markers."""
-    text = README.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     assert text.split(BEGIN)[1].split(END)[0].strip("\n") == markdown()
 
 
