@@ -16,8 +16,9 @@ METRICS = Axis(
     "metric",
     "search.objectives",
     ("prune_search.tasks.metrics", "prune_search.pruning.costs"),
-    # always: it is taken of every network; else only where a search names it, and of what is exported.
-    {"best": "maximize", "split": "", "always": True},
+    # always: it is taken of every network; else only where a search names it, and of what is exported. simulated: a
+    # simulated trial has it too, though it has no network.
+    {"best": "maximize", "split": "", "always": True, "simulated": True},
 )
 INITS = Axis("initializer", "train.init", ("prune_search.training.initializers",), {"draws": True})
 # check: from the options to what is wrong with them together, or an empty text.

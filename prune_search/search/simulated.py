@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from prune_search.recipe.axes import METRICS
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.schema import BLOCKS
-from prune_search.recipe.search_block import seldom_measured
+from prune_search.recipe.search_block import metrics_asked
 from prune_search.recipe.space import Space
 from prune_search.search.agenda import Agenda, Next
 from prune_search.search.rungs import Maturity
@@ -267,7 +268,8 @@ def check_metrics(space: Space) -> None:
     Raises:
         UserError: one is measured on a network.
     """
-    if costly := seldom_measured(space.search):
+    facts = {name: METRICS[name].facts for name in metrics_asked(space.search)}
+    if costly := [name for name, known in facts.items() if not (known["always"] and known["simulated"])]:
         text = f"{costly[0]} is measured on networks, and a simulated search has none"
         raise UserError([Problem("search", text)])
 

@@ -181,4 +181,5 @@ for _pass in ("forward", "backward"):
             summary=f"operations of the {_pass} passes of all training steps, {_said}",
             source="2 per weight and place, backward twice forward: Evci et al. 2020, 1911.11134, appendix H",
             best="minimize",
+            simulated=False,
         )(_training_operations(f"{_pass}_{_kind}"))
