@@ -183,10 +183,14 @@ def check_shared(nodes: Sequence[Node], place: Place, folder: Place) -> Finding:
 def check_conditions(folder: Place) -> Finding:
     """Whether of two that begin the same thing at once one is told; without, work is done twice and nothing is lost."""
     from prune_search.training.atomic import create_if_absent
+    from prune_search.training.object_client import conditions_hold
 
     try:
-        create_if_absent(folder / "once", b"1")
-        held = not create_if_absent(folder / "once", b"2")
+        if isinstance(folder, ObjectPath):
+            held = conditions_hold(folder)
+        else:
+            create_if_absent(folder / "once", b"1")
+            held = not create_if_absent(folder / "once", b"2")
     except StorageError as error:
         return Finding("conditional writes", False, one_line(error), "see guide/storage.md")
     if held:

@@ -70,7 +70,12 @@ def running_postgres() -> Iterator[Database]:
     options: dict[str, Any] = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **somebody}
     data = folder / "data"
     initdb = [str(program("initdb")), "-D", str(data), "-U", USER, "--auth=scram-sha-256", f"--pwfile={secret}"]
-    subprocess.run([*initdb, "--no-sync"], check=True, env={"PATH": os.environ["PATH"], "LC_ALL": "C"}, **options)
+    subprocess.run(
+        [*initdb, "--encoding=UTF8", "--locale=C", "--no-sync"],
+        check=True,
+        env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
+        **options,
+    )
     server = [str(program("postgres")), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder)]
     process = subprocess.Popen([*server, "-c", "fsync=off"], **options)
     try:
@@ -84,9 +89,9 @@ def running_postgres() -> Iterator[Database]:
 
 
 def _answers(port: int) -> bool:
-    import psycopg2
+    import psycopg
 
-    with contextlib.suppress(psycopg2.OperationalError):
-        psycopg2.connect(host="127.0.0.1", port=port, user=USER, password=PASSWORD, dbname="postgres").close()
+    with contextlib.suppress(psycopg.OperationalError):
+        psycopg.connect(host="127.0.0.1", port=port, user=USER, password=PASSWORD, dbname="postgres").close()
         return True
     return False

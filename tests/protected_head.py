@@ -93,8 +93,8 @@ def protected_head() -> Iterator[Head]:
     environment = head.environment("right") | ours
     assert start_ray("token", environment=environment).wait() == 0
     # The agent's default port is that of the other Ray of the tests, and without its agent a head takes no job.
-    sizes = ("--num-cpus=2", "--object-store-memory=100000000", f"--temp-dir={home}/ray")
-    sizes += (f"--dashboard-agent-listen-port={free_port()}",)
+    sizes = ["--num-cpus=2", "--object-store-memory=100000000", f"--temp-dir={home}/ray"]
+    sizes.append(f"--dashboard-agent-listen-port={free_port()}")
     process = start_ray("head", *sizes, environment=environment)
     try:
         wait_for(lambda: process.poll() is not None or _answers(head), 120)
@@ -105,7 +105,7 @@ def protected_head() -> Iterator[Head]:
         started = descendants(process.pid)
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
+            process.wait(5)
         for pid in started:
             if alive(pid):
                 with contextlib.suppress(ProcessLookupError):

@@ -126,7 +126,7 @@ def _ask(folder: Place, here: str) -> list[Node]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     living = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    actors = []
+    actors: list[Any] = []
     for node in living:
         # Without a CPU of its own it need not wait for the trials that run there.
         where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)

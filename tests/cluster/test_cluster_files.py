@@ -106,7 +106,14 @@ def test_clouds_have_a_head_on_demand_and_spot_workers_from_none(name: str) -> N
 
 def wrong(value: Any, wanted: Any, path: str, fields: Any) -> list[str]:
     """Where a value is not as the published fields say."""
-    kinds = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict, "number": (int, float)}
+    kinds: dict[str, Any] = {
+        "string": str,
+        "integer": int,
+        "boolean": bool,
+        "array": list,
+        "object": dict,
+        "number": (int, float),
+    }
     if wanted == "cluster":
         return wrong(value, fields["cluster"], path, fields)
     if wanted == "strings":

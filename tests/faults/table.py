@@ -174,16 +174,30 @@ ROWS: dict[str, Row] = {
     ),
     "A4": Row(
         "MLflow exposed",
-        "a foreign host or origin is refused",
+        "a foreign host or origin is refused, and so is who names nobody where names are asked for",
         (
+            "security/test_mlflow_exposed.py",
             "faults/test_tracking_faults.py::test_a_browser_that_was_led_here_by_another_name_is_refused",
             "faults/test_tracking_faults.py::test_a_page_of_another_site_can_change_nothing",
         ),
     ),
+    "A5": Row(
+        "Ray exposed",
+        "no, a wrong and the right token: 401, 403, 200; its file is the owner's alone",
+        ("security/test_ray_exposed.py",),
+    ),
     "A6": Row(
         "secrets in logs",
         "none found",
-        ("faults/test_tracking_faults.py::test_no_password_of_a_uri_is_ever_told",),
+        (
+            "security/test_secrets.py",
+            "faults/test_tracking_faults.py::test_no_password_of_a_uri_is_ever_told",
+        ),
+    ),
+    "A7": Row(
+        "a foreign search folder",
+        "its records are data: no pickle is opened and none of its code runs unless it is named again",
+        ("security/test_foreign_search.py",),
     ),
 }
 

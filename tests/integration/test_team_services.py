@@ -15,7 +15,7 @@ import prune_search
 from prune_search import Options, Where
 from prune_search.tracking.project import project, state_of
 from prune_search.training.objects import ObjectPath
-from prune_search.trial.records import read_search
+from prune_search.trial.records import SearchRecords, read_search
 
 pytestmark = [MLFLOW_WARNINGS]
 
@@ -57,7 +57,7 @@ def test_a_search_is_tracked_with_credentials_from_the_environment(
     assert database.password not in log
 
 
-def _check(search: prune_search.searches.SearchRecords, uri: str) -> None:
+def _check(search: SearchRecords, uri: str) -> None:
     """MLflow has exactly the metrics of the records, of every trial and of the search."""
     from mlflow import MlflowClient
 

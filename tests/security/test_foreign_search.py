@@ -167,7 +167,7 @@ def test_no_pickle_in_a_search_folder_is_opened(
     mixed: prune_search.Outcome, trouble: Path, tmp_path: Path, typed: Typed
 ) -> None:
     canary, store = tmp_path / "canary", tmp_path / "store"
-    original = mixed.records.folder.parent.parent
+    original = Path(str(mixed.records.folder)).parent.parent
     shutil.copytree(original / "searches" / "mixed", store / "searches" / "mixed")
     shutil.copytree(original / "vertices", store / "vertices")
     folders = [store, *(path for path in store.rglob("*") if path.is_dir())]

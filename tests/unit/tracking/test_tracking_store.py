@@ -10,7 +10,7 @@ import pytest
 from prune_search.recipe.problems import UserError
 from prune_search.tracking.names import allowed, allowed_params, written
 from prune_search.tracking.server import settings
-from prune_search.tracking.store import absolute_uri, artifact_root, default_uri, ui_command, ui_environment
+from prune_search.tracking.store import Serving, absolute_uri, artifact_root, default_uri, ui_command, ui_environment
 from prune_search.tracking.uris import masked, without_credentials
 
 
@@ -79,7 +79,7 @@ def test_an_address_is_the_same_with_and_without_credentials() -> None:
 
 
 def test_the_command_listens_on_this_machine_alone(tmp_path: Path) -> None:
-    command = ui_command(tmp_path, default_uri(tmp_path), port=5001)
+    command = ui_command(tmp_path, default_uri(tmp_path), Serving(port=5001))
     assert command[1:4] == ["-m", "mlflow", "server"]
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert command[command.index("--workers") + 1] == "1"
@@ -90,14 +90,14 @@ def test_the_command_listens_on_this_machine_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "node7.example", "localhost.example"])
 def test_another_host_needs_names_by_which_it_may_be_called(host: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--allowed-hosts"):
-        ui_command(tmp_path, default_uri(tmp_path), host=host)
-    command = ui_command(tmp_path, default_uri(tmp_path), host=host, allowed_hosts="mlflow.example:5000")
+        ui_command(tmp_path, default_uri(tmp_path), Serving(host))
+    command = ui_command(tmp_path, default_uri(tmp_path), Serving(host, allowed_hosts="mlflow.example:5000"))
     assert command[command.index("--allowed-hosts") + 1] == "mlflow.example:5000"
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.3.2.1", "::1"])
 def test_this_machine_needs_none(host: str, tmp_path: Path) -> None:
-    assert host in ui_command(tmp_path, default_uri(tmp_path), host=host)
+    assert host in ui_command(tmp_path, default_uri(tmp_path), Serving(host))
 
 
 def test_a_server_shows_itself(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_server_shows_itself(tmp_path: Path) -> None:
 def test_a_password_of_the_database_is_no_argument(tmp_path: Path) -> None:
     uri = "postgresql://me:canary-7@db/mlflow"
     assert "canary" not in " ".join(ui_command(tmp_path, uri))
-    environment = ui_environment(uri)
+    environment = ui_environment(tmp_path, uri)
     assert environment["MLFLOW_BACKEND_STORE_URI"] == uri
     assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
