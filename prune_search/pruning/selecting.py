@@ -92,6 +92,23 @@ def weight_named(name: str, weights: Mapping[str, Any], path: str) -> str:
     raise UserError([Problem(path, not_one_of(name, [*ENDS, *(w.removesuffix(".weight") for w in weights)]))])
 
 
+# Options of scopes that name layers: in a list, or as the keys of a mapping.
+NAMING = ("exclude", "layers", "costs")
+
+
+def unknown_layers(scope: Named, weights: Mapping[str, Any]) -> list[Problem]:
+    """Everything that a scope names and a network does not have, so that it is refused before anything is trained."""
+    problems: list[Problem] = []
+    for key in NAMING:
+        for name in scope.options.get(key) or ():
+            try:
+                if not (key == "exclude" and name in ENDS):
+                    weight_named(name, weights, f"mask.scope.{key}")
+            except UserError as error:
+                problems += error.problems
+    return problems
+
+
 def scope_pools(
     rule: MaskRule, layers: list[LayerUnits], share: Decimal | None, measuring: Callable[[], Measuring]
 ) -> list[Pool]:

@@ -16,7 +16,8 @@ from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.tracking.uris import masked
 from prune_search.trial.networks import COMPACT_FILE, CONFIG_FILE
 
-CHAMPION, EXPERIMENT = "champion", "MLFLOW_EXPERIMENT_ID"
+CHAMPION = "champion"
+EXPERIMENT, TRACKING = "MLFLOW_EXPERIMENT_ID", "MLFLOW_TRACKING_URI"
 SERVED = Path(__file__).with_name("served.py")
 MOST_NAME = 200
 
@@ -84,11 +85,10 @@ def _at(uri: str, experiment: str) -> Iterator[None]:
     import mlflow
 
     logger = logging.getLogger("mlflow")
-    was_set = bool(mlflow.is_tracking_uri_set())  # type: ignore[no-untyped-call]
-    level, before = logger.level, mlflow.get_tracking_uri()
+    level = logger.level
+    before = {name: os.environ.get(name) for name in (EXPERIMENT, TRACKING)}
     logger.setLevel(logging.ERROR)
     mlflow.set_tracking_uri(uri)
-    chosen = os.environ.get(EXPERIMENT)
     try:
         found = mlflow.MlflowClient().get_experiment_by_name(experiment)
         if found is not None:
@@ -97,8 +97,10 @@ def _at(uri: str, experiment: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        os.environ.pop(EXPERIMENT, None)
-        if chosen is not None:
-            os.environ[EXPERIMENT] = chosen
-        mlflow.set_tracking_uri(before if was_set else "")
+        # It sets the variable too, and forgets both.
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+        for variable, value in before.items():
+            os.environ.pop(variable, None)
+            if value is not None:
+                os.environ[variable] = value
         logger.setLevel(level)

@@ -5,7 +5,6 @@ MLflow keeps a copy of this file with the model (models from code).
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +14,19 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from prune_search.trial.networks import CONFIG_FILE, load_network
 
-with warnings.catch_warnings():
-    # MLflow would have type hints, of which it takes none of an array's; the signature says the same.
-    warnings.simplefilter("ignore")
 
-    class Served(PythonModel):  # type: ignore[misc, unused-ignore]
-        """A compact network behind MLflow's interface."""
+class Served(PythonModel):  # type: ignore[misc, unused-ignore]
+    """A compact network behind MLflow's interface."""
 
-        def load_context(self, context: PythonModelContext) -> None:
-            """Read the network."""
-            self.network = load_network(Path(context.artifacts[CONFIG_FILE]).parent)
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read the network."""
+        self.network = load_network(Path(context.artifacts[CONFIG_FILE]).parent)
 
-        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-            """From inputs [N, …] to what the network makes of them."""
-            with torch.no_grad():
-                return self.network(torch.from_numpy(np.ascontiguousarray(model_input))).numpy()
+    # No type hints: MLflow would check inputs by them, and takes none of an array's. The signature does that.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+        """From inputs [N, …] to what the network makes of them."""
+        with torch.no_grad():
+            return self.network(torch.from_numpy(np.ascontiguousarray(model_input))).numpy()
 
 
 set_model(Served())

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prune_search.pruning.selecting import unknown_layers
 from prune_search.recipe import axes
 from prune_search.recipe.clock import Timeline, resolve
 from prune_search.recipe.problems import Problem, UserError, shown
@@ -205,8 +206,10 @@ def prepare(
     if computed := parametrized_weights(model):
         text = f"{', '.join(computed[:5])}: computed from other parameters (weight_norm?), so that no mask can hold it"
         raise UserError([Problem("task.model", text)])
-    if not prunable_weights(model):
+    if not (weights := prunable_weights(model)):
         raise UserError([Problem("task.model", "has no convolution or linear weight that could be pruned")])
+    if unknown := unknown_layers(recipe.named(axes.SCOPES, "mask", "scope"), weights):
+        raise UserError(unknown)
     digests = {"network": network_digest(model), "data": data.digest}
     if source:
         digests["source"] = source

@@ -1,6 +1,7 @@
 """Measured latency beside the ratio of operations: dense, masked and compact, half of the channels gone.
 
-    python tests/benchmarks/compact_latency.py | tee tests/benchmarks/records/compact_latency.log
+    python tests/benchmarks/compact_latency.py --networks resnet-56 vgg-16-bn --batches 8 \
+        | tee tests/benchmarks/records/compact_latency.log
 
 Random weights of ResNet-56 (projection shortcuts), VGG-16 with batch normalisation and MobileNet (width 1) on
 32x32 pictures. `channel` removes half of the channels of every layer (uniform scope, L1), `weight` half of the weights.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,7 +25,7 @@ from prune_search.pruning.relief import flops
 from prune_search.recipe.axes import MODELS
 
 SHAPE = (3, 32, 32)
-NETWORKS = {
+NETWORKS: dict[str, dict[str, Any]] = {
     "resnet-56": {"width": 16, "shortcut": "projection", "residual_scale": "one"},
     "vgg-16-bn": {},
     "mobilenet": {"width": 1.0},

@@ -34,7 +34,7 @@ SPACE = f"""\
 any:
 - {{preset: snip, mask: {{sparsity: {{hole: uniform, low: 0.5, high: 0.9}}}}}}
 - {{preset: random, mask: {{sparsity: {{hole: uniform, low: 0.5, high: 0.9}}}}}}
-search: {{trials: 3, concurrency: 2}}
+search: {{trials: 3, concurrency: 2, constraints: ["model/nonzero <= 0.8 * dense"]}}
 """
 
 
@@ -76,6 +76,16 @@ def test_launch_ends_with_the_leaderboard_and_what_can_be_typed_next(launched: t
     assert "tiny: 3 completed in " in said.out.splitlines()[-1]
     assert "Traceback" not in said.err
     assert "Warning" not in said.err
+
+
+def test_what_a_constraint_names_is_measured_of_every_trial(launched: tuple[Path, Said]) -> None:
+    records = read_search(launched[0] / "my store/searches/tiny")
+    assert records.dense is not None
+    for trial in records.numbered():
+        # The biases are there besides.
+        kept = records.dense["model/nonzero"] * (1 - trial.metrics["sparsity"])
+        assert kept <= trial.metrics["model/nonzero"] <= kept + 200
+    assert "model/parameters" not in records.dense
 
 
 def test_launch_as_json_is_one_object(

@@ -159,9 +159,8 @@ def test_grouped_convolutions_lose_whole_groups_and_equally_many_of_the_others(r
     torch.manual_seed(SEED)
     model = lively(Grouped())
     with torch.no_grad():
-        for layer, norm in ((model.narrow, model.bn1), (model.grouped, model.bn2)):  # type: ignore[attr-defined]
-            for tensor in (layer.weight, norm.weight, norm.bias):
-                tensor[removed] = 0.0
+        for name in ("narrow.weight", "bn1.weight", "bn1.bias", "grouped.weight", "bn2.weight", "bn2.bias"):
+            model.get_parameter(name)[removed] = 0.0
     small = compact(model, SHAPE)
     assert difference(model, small) < TOLERANCE
     grouped = small.get_submodule("grouped")
@@ -178,9 +177,9 @@ def sequence(padding: int) -> tuple[nn.Sequential, nn.Conv2d]:
     model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(6, 2))
     lively(model)
     with torch.no_grad():
-        model[0].weight[:4] = 0.0  # type: ignore[operator, index]
-        model[1].bias[:4] = 0.7  # type: ignore[operator, index]
-        model[1].running_mean[:4] = 0.0  # type: ignore[operator, index]
+        model.get_parameter("0.weight")[:4] = 0.0
+        model.get_parameter("1.bias")[:4] = 0.7
+        model.get_buffer("1.running_mean")[:4] = 0.0
     return model, second
 
 
