@@ -26,7 +26,18 @@ pytestmark = MLFLOW_WARNINGS
 ROOT = Path(__file__).parents[2]
 GUIDE = Path(prune_search.__file__).parent / "guide"
 # As a reader comes to them; a page may use what an earlier one made.
-ORDER = ("README", "formula", "tutorial", "searching", "recipes", "own_code", "criterion", "storage", "simulation")
+ORDER = (
+    "README",
+    "formula",
+    "tutorial",
+    "export",
+    "searching",
+    "recipes",
+    "own_code",
+    "criterion",
+    "storage",
+    "simulation",
+)
 # The examples of these pages have tests of their own.
 ELSEWHERE = ("library", "cluster")
 BLOCK = re.compile(r"^```(sh|yaml|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
