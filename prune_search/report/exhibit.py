@@ -14,7 +14,7 @@ from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.search_block import parse_objective
 from prune_search.recipe.space import epoch_length, known_epoch
 from prune_search.report.look import RC, Format, drawn
-from prune_search.trial.records import SearchRecords, TrialRecords
+from prune_search.trial.records import DENSE, SearchRecords, TrialRecords
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,9 +50,8 @@ class Exhibit:
     def dense(self, metric: str) -> float | None:
         """What the dense network of the first search came to."""
         first = self.data["searches"][0]
-        found = (c for c in self.data["controls"] if c["id"] == "control-dense" and c["search"] == first)
-        value = next(found, {"metrics": {}})["metrics"].get(metric)
-        return None if value is None else float(value)
+        found = [c["metrics"] for c in self.data["controls"] if c["id"] == DENSE and c["search"] == first]
+        return float(found[0][metric]) if found and metric in found[0] else None
 
     def trial(self, row: Mapping[str, Any]) -> TrialRecords | None:
         """The records of a row's first trial."""

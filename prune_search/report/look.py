@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +27,7 @@ DPI = 150
 Format = Literal["svg", "png"]
 # As wide as the first of them where it is not at hand.
 FONTS = ["DejaVu Sans", "Verdana", "Arial", "sans-serif"]
-RC: Mapping[str, Any] = {
+RC: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -301,7 +301,7 @@ def _pictures(search: SearchRecords) -> dict[str, str]:
     found = {}
     folder = search.folder / PICTURES
     try:
-        files = sorted((path for path in folder.iterdir() if path.suffix == ".svg"), key=lambda path: path.name)
+        files = sorted((path for path in folder.iterdir() if path.name.endswith(".svg")), key=lambda path: path.name)
     except (OSError, StorageError):
         # None were drawn (yet).
         return {}

@@ -152,9 +152,10 @@ def repeated(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iter
         records.append(read_search(folder))
     client = MlflowClient(uri)
     found = kept_runs(client, "digits/mlp", records[0].definition["id"])
-    experiment = client.get_experiment_by_name("digits/mlp").experiment_id
+    experiment = client.get_experiment_by_name("digits/mlp")
+    assert experiment is not None
     with local_server(storage) as server:
-        yield Repeated(records, {run.key: run.run.info.run_id for run in found}, experiment, server.uri)
+        yield Repeated(records, {run.key: run.run.info.run_id for run in found}, experiment.experiment_id, server.uri)
 
 
 def test_thirty_trials_are_compared_over_parallel_coordinates(browser: Browser, repeated: Repeated) -> None:
@@ -176,8 +177,8 @@ def test_repeated_searches_of_a_task_are_set_side_by_side(browser: Browser, repe
     link = searches_link(experiment=repeated.experiment)
     browser.text(f"{repeated.uri}/{link}", *expected, picture="searches")
     charts = searches_link(charts=True, experiment=repeated.experiment)
-    expected = ("Searches", "best/val/accuracy", "monday (best/val/accuracy)", "tuesday (best/val/accuracy)")
-    browser.text(f"{repeated.uri}/{charts}", *expected, picture="searches-charts")
+    curves = ("Searches", "best/val/accuracy", "monday (best/val/accuracy)", "tuesday (best/val/accuracy)")
+    browser.text(f"{repeated.uri}/{charts}", *curves, picture="searches-charts")
 
 
 def test_the_page_of_a_search_charts_its_course(browser: Browser, repeated: Repeated) -> None:

@@ -93,7 +93,7 @@ def _by_paradigm(axes: Axes, rows: Sequence[Mapping[str, Any]], plane: _Plane) -
         spread = [row for row in mine if row["deviation"].get(plane.up)]
         if spread and len(rows) <= MOST_BARS:
             deviations = [row["deviation"][plane.up] for row in spread]
-            bars = {"ecolor": look.colour, "elinewidth": 0.8, "capsize": 2, "zorder": 2}
+            bars: dict[str, Any] = {"ecolor": look.colour, "elinewidth": 0.8, "capsize": 2, "zorder": 2}
             axes.errorbar(*plane.at(spread), deviations, fmt="none", **bars)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import PICTURES
 from prune_search.report.exhibit import Exhibit
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # With more layers their names cannot be read.
 MOST_NAMES = 80
 # So that a line behind a text does not strike it out.
-BEHIND = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}
+BEHIND: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}
 ROW_INCHES, MOST_INCHES = 0.2, 20.0
 
 
@@ -36,7 +36,7 @@ def layer_density(exhibit: Exhibit) -> Figure | None:
     )
     for row, (layer, share) in enumerate(zip(layers, shares, strict=True)):
         text = f"{100 * share:.3g} % of {layer['total']:,}" if share else "nothing left"
-        beside = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 7.5}
+        beside: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 7.5}
         axes.annotate(text, (max(share, floor), row), bbox=BEHIND, zorder=5, **beside)
     kept, total = (sum(layer[key] for layer in layers) for key in ("kept", "total"))
     axes.axvline(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import PICTURES
 from prune_search.report.exhibit import Exhibit
@@ -131,7 +131,7 @@ def _against(axes: Axes, found: Sequence[tuple[float, float, str]], looks: Mappi
     best: dict[float, float] = {}
     for place, accuracy, _ in found:
         best[place] = max(best.get(place, accuracy), accuracy)
-    line = {"color": "black", "linewidth": 0.9, "zorder": 1}
+    line: dict[str, Any] = {"color": "black", "linewidth": 0.9, "zorder": 1}
     axes.plot(*zip(*sorted(best.items()), strict=True), label="best at the place", **line)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25 %", "50 %", "75 %", "end"])
     axes.set_xlim(-0.04, 1.04)
