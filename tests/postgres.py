@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import pwd
 import shutil
@@ -28,7 +29,8 @@ def program(name: str) -> str | None:
 
 
 NEEDS_POSTGRES = pytest.mark.skipif(
-    program("initdb") is None or program("postgres") is None, reason="needs PostgreSQL (apt-get install postgresql)"
+    program("initdb") is None or program("postgres") is None or importlib.util.find_spec("psycopg") is None,
+    reason="needs PostgreSQL (apt-get install postgresql) and psycopg",
 )
 
 

@@ -28,6 +28,7 @@ search: {{trials: 2, concurrency: 2}}
 """
 
 
+@pytest.mark.slow
 @NEEDS_POSTGRES
 @pytest.mark.skipif(importlib.util.find_spec("flask_wtf") is None, reason="needs mlflow[auth]")
 def test_a_search_is_tracked_with_credentials_from_the_environment(
