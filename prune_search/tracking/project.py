@@ -211,8 +211,8 @@ def _shown(value: float) -> float:
 
 def _in_order(search: SearchRecords, curve: _Curve) -> tuple[Point, ...]:
     """What the search looks at first: MLflow's page that compares runs opens with the metric that came first."""
-    first = directions(goals_of(search))
-    return tuple(sorted(curve.points.values(), key=lambda point: point.name not in first))
+    places = {name: place for place, name in enumerate(directions(goals_of(search)))}
+    return tuple(sorted(curve.points.values(), key=lambda point: places.get(point.name, len(places))))
 
 
 def _steps(record: Record) -> int:
