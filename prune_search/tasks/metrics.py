@@ -169,6 +169,7 @@ def steps_trained(measured: Measured) -> float:
 
 def _training_operations(name: str) -> Callable[[Measured], float]:
     def operations(measured: Measured) -> float:
+        """Operations of all training steps: convolutions and linear layers, 2 per weight and place of the output."""
         return measured.operations.get(name, 0.0)
 
     return operations
