@@ -95,7 +95,7 @@ def spent_in(item: Round, costs: Costs) -> Operations:
 
     What scores in steps of its own, prepares or adjusts trains under the mask of the round before. Where the mask
     moves, layers are taken to be thinned alike: the mean kept share places the cost between the dense network's and the
-    final one's.
+    final one's. Nothing is looked at but the final masks, so that no state is trained again for these figures.
     """
     retrained = item.retraining.known_length()
     controlled = item.controlled.known_length() if item.controlled else 0
@@ -104,7 +104,7 @@ def spent_in(item: Round, costs: Costs) -> Operations:
     if item.moves:
         found += _moving(item, costs, retrained)
     else:
-        found += costs.steps(retrained, costs.sparse(item.found))
+        found += costs.steps(retrained, costs.sparse(item.masks))
     return found + costs.steps(controlled, costs.sparse(item.masks))
 
 
@@ -112,9 +112,11 @@ def _moving(item: Round, costs: Costs, steps: int) -> Operations:
     retrain = item.bench.recipe.retrain or {}
     dynamics = Named.of(axes.DYNAMICS, retrain["dynamics"])
     facts, epoch = dynamics.entry(axes.DYNAMICS).facts, item.bench.timeline.epoch
-    share = float(item.share)
+    # Of the final mask, which is stored: what it was found on may be gone. A control keeps as many of every layer.
+    masks = item.masks
+    share = sum(int(mask.sum()) for mask in masks.values()) / sum(mask.numel() for mask in masks.values())
     mean = float(facts["mean_kept"](share, steps, epoch, **dynamics.options))
     full = int(facts["full_gradients"](steps, epoch, **dynamics.options))
-    final = costs.sparse(item.moved)
+    final = costs.sparse(masks)
     thinned = (1.0 - mean) / (1.0 - share) if share < 1.0 else 0.0
     return costs.steps(steps, costs.dense - (costs.dense - final) * thinned, min(full, steps))
