@@ -1,14 +1,14 @@
-"""The one place where torch is taken lazily.
+"""The one place where torch and numpy are taken lazily.
 
 Files that register values of an axis are imported by ``--help``, ``methods`` and ``validate``, which must not pay for
-torch. They write::
+them. They write::
 
     if TYPE_CHECKING:
         import torch
     else:
         from prune_search.lazy import torch
 
-and torch is imported when the first of its attributes is used.
+and a module is imported when the first of its attributes is used.
 """
 
 from __future__ import annotations
@@ -29,3 +29,4 @@ class LazyModule(ModuleType):
 
 
 torch = LazyModule("torch")
+numpy = LazyModule("numpy")

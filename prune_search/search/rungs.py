@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from prune_search.trial.ranking import Dense, Goals, total_violation
 from prune_search.trial.records import Record, TrialRecords
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    from prune_search.lazy import numpy as np
 
 SPARSITY_DIGITS = 6
 

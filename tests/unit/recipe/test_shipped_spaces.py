@@ -140,6 +140,20 @@ def test_a_draw_of_each_runs(name: str, tmp_path: Path) -> None:
     assert 0.0 <= result.metrics["val/accuracy"] <= 1.0
 
 
+def test_every_paradigm_of_all_paradigms_takes_the_same_training() -> None:
+    """1,200 steps, wherever they are spent; scratch-b's are told by the mask, up to as many."""
+    from prune_search.trial.branch import nominal_branch
+
+    found: dict[str, set[int]] = {}
+    for recipe in draws(read("all_paradigms"), 200):
+        _, branch = nominal_branch(recipe, 19)
+        found.setdefault(paradigm(recipe), set()).add(sum(vertex.needed for vertex in branch.vertices()))
+    least = found.pop("scratch-b")
+    assert least == {800}
+    assert len(found) > 20
+    assert set.union(*found.values()) <= {1199, 1200}
+
+
 def data_root(space: Space) -> Path | None:
     """Where the files of a data set lie that does not come with a package."""
     if draws(space, 1)[0].blocks["task"]["data"] == "digits":
