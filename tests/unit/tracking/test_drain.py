@@ -7,7 +7,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from prune_search.tracking.drain import Drain, sync
 from prune_search.tracking.memory import memory_folder, only_writer
 from prune_search.tracking.project import State, project_parent
 from prune_search.tracking.server import UnreachableError
+from prune_search.tracking.standing import Placed
 from prune_search.tracking.views import RunView
 from prune_search.trial.records import TRIALS, Recorder, SearchRecords
 
@@ -72,9 +73,9 @@ def arrived(store: Store, key: str) -> bool:
 def test_the_parent_is_summed_up_now_and_then_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     summed: list[int] = []
 
-    def counting(search: SearchRecords, state: State) -> RunView:
+    def counting(search: SearchRecords, state: State, board: Sequence[Placed]) -> RunView:
         summed.append(len(search.trials))
-        return project_parent(search, state)
+        return project_parent(search, state, board)
 
     monkeypatch.setattr("prune_search.tracking.drain.project_parent", counting)
     text = SPACE.replace("trials: 24", "trials: 9")
