@@ -75,20 +75,10 @@ def run_bench(
         TrialError: the loss or a score is not a number, or the device is out of memory.
     """
     sink, sharing = sink or Silent(), sharing or Sharing()
-    told, steps = sink.reached, sharing.steps
+    steps = sharing.steps
     begun = time.monotonic()
     measurements = Measurements(storage)
-    vault = Vault(
-        storage,
-        steps,
-        bench.environment,
-        sink.step,
-        sink.stage,
-        claims=sharing.claims,
-        stops=sharing.stops,
-        grid=sharing.grid,
-        reached=lambda stretch, step: told(stretch.place, step),
-    )
+    vault = _vault(bench, storage, sink, sharing)
     with _settings(bench), _as_trial_errors(is_user_code(bench.recipe.blocks["task"]["model"])):
         first, rounds = rounds_of(bench, vault)
         # Where the mask's place shows while the network is trained, its round counts what comes before.
@@ -124,6 +114,22 @@ def run_bench(
         seconds=time.monotonic() - begun,
         preset=preset,
         digests=bench.digests,
+    )
+
+
+def _vault(bench: Bench, storage: Place | None, sink: Sink, sharing: Sharing) -> Vault:
+    """Where the trial's states lie, and who is told of them."""
+    told = sink.reached
+    return Vault(
+        storage,
+        sharing.steps,
+        bench.environment,
+        sink.step,
+        sink.stage,
+        claims=sharing.claims,
+        stops=sharing.stops,
+        grid=sharing.grid,
+        reached=lambda stretch, step: told(stretch.place, step),
     )
 
 
