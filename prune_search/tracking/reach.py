@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prune_search.tracking.server import answers, settings
+from prune_search.tracking.server import answers, knock, settings
 from prune_search.tracking.store import SQLITE
 
 
@@ -20,6 +20,7 @@ def reach(uri: str) -> str:
     """
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         return "a search will make it"
+    knock(uri)
     with settings(), answers(uri):
         from mlflow import MlflowClient
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 from prune_search.tracking.uris import masked
 from prune_search.tracking.views import RUNNING, Content, DataSet
@@ -32,6 +34,9 @@ MISSING = "RESOURCE_DOES_NOT_EXIST"
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", MISSING)
 PAGE = 200
 MOST_REASON = 200
+# Where each kind of database listens unless the URI says otherwise; sqlite listens nowhere.
+DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+KNOCK_S = 5.0
 
 
 class UnreachableError(Exception):
@@ -135,10 +140,30 @@ def connect(uri: str) -> Server:
     Raises:
         UnreachableError: the URI is of no known kind, or a database cannot be opened.
     """
+    knock(uri)
     with answers(uri):
         from mlflow import MlflowClient
 
         return MlflowServer(MlflowClient(tracking_uri=uri), uri)
+
+
+def knock(uri: str) -> None:
+    """See whether somebody listens where a database is said to be.
+
+    Without it MLflow tries a database that is away again and again for two minutes, and whatever else in the process
+    wants an MLflow waits as long.
+
+    Raises:
+        UnreachableError: nobody does.
+    """
+    parts = urlsplit(uri)
+    usual = DATABASE_PORTS.get(parts.scheme.partition("+")[0])
+    if usual is None or parts.hostname is None:
+        return
+    try:
+        socket.create_connection((parts.hostname, parts.port or usual), timeout=KNOCK_S).close()
+    except (OSError, ValueError) as error:
+        raise UnreachableError(masked(f"no database answers there: {one_line(error)}", uri)) from None
 
 
 @contextlib.contextmanager

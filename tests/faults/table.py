@@ -70,6 +70,7 @@ ROWS: dict[str, Row] = {
             "faults/test_tracking_faults.py::test_away_for_ever_costs_the_search_no_time_and_sync_delivers_later",
             "faults/test_tracking_faults.py::test_a_run_whose_making_was_not_answered_is_not_made_again",
             "faults/test_tracking_faults.py::test_answers_lost_at_random_leave_nothing_twice",
+            "faults/test_tracking_faults.py::test_a_database_that_is_away_is_found_at_once_and_keeps_no_other_search_waiting",
             "faults/test_tracking_in_full.py::test_a_server_that_was_killed_and_comes_back_gets_every_value_once",
             "faults/test_tracking_in_full.py::test_a_launch_without_any_mlflow_ends_with_0_and_sync_delivers_later",
         ),

@@ -20,6 +20,7 @@ from real_mlflow import MLFLOW_WARNINGS, LocalServer, local_server
 from stubbed_mlflow import Act, Stub, check, in_front_of, measured_values, run_trials, search_of, threads_calling
 
 from prune_search.tracking.drain import Drain, TrackingError, sync
+from prune_search.tracking.server import UnreachableError, connect
 
 pytestmark = [pytest.mark.faults, MLFLOW_WARNINGS]
 
@@ -186,3 +187,16 @@ def test_a_page_of_another_site_can_change_nothing(server: LocalServer) -> None:
     assert ask(server, path, {"Origin": "http://evil.example"}, body) == 403
     assert ask(server, "/api/2.0/mlflow/experiments/get-by-name?experiment_name=planted", {}) == 404
     assert ask(server, path, {"Origin": server.uri}, body) == 200
+
+
+def test_a_database_that_is_away_is_found_at_once_and_keeps_no_other_search_waiting(server: LocalServer) -> None:
+    """MLflow itself tries to open it for two minutes, and lets nobody else of the process in as long."""
+    away, here = (make_search(server.storage, name, trials=1, points=1) for name in ("away", "here"))
+    drain = Drain(away, "postgresql://me@127.0.0.1:1/mlflow", "digits/mlp")
+    drain.start()
+    assert drain.finish(2).waiting > 0
+    with pytest.raises(UnreachableError, match="no database answers there"):
+        connect("mysql://me@127.0.0.1:1/mlflow")
+    drain = Drain(here, server.uri, "digits/mlp")
+    drain.start()
+    assert drain.finish(60).waiting == 0
