@@ -13,6 +13,7 @@ import typer
 from prune_search.cli.arguments import Json, Storage
 from prune_search.cli.searches import Name, damaged, find_search, held, read
 from prune_search.recipe.problems import Problem, UserError
+from prune_search.report.labels import figure
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -111,7 +112,7 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
         )
     if best is not None:
         figures = "  ".join(
-            f"{name} {value:.4f}" for name, value in best["metrics"].items() if "/" in name or name == "sparsity"
+            f"{name} {figure(value)}" for name, value in best["metrics"].items() if "/" in name or name == "sparsity"
         )
         unmet = "" if best["constraints_met"] else "  (no trial meets the constraints)"
         lines.append(("best", f"{best['name']}  {figures}{unmet}"))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from prune_search.report.labels import figure
+
 if TYPE_CHECKING:
     from prune_search.trial.result import Result
 
@@ -28,7 +30,7 @@ def show_result(result: Result, out: Path | None) -> None:
     if receipt.collapsed:
         console.print(f"[bold]nothing is left of {receipt.collapsed} layers[/bold]: no signal passes them")
     console.print(
-        "metrics   " + "  ".join(f"{k} {v:.4f}" for k, v in result.metrics.items() if "/" in k), soft_wrap=True
+        "metrics   " + "  ".join(f"{k} {figure(v)}" for k, v in result.metrics.items() if "/" in k), soft_wrap=True
     )
     console.print(f"steps     trained {result.steps[0]}  reused {result.steps[1]}  in {result.seconds:.1f} s")
     console.print(f"mask      {result.masks.sha256}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from told_search import Told
 
+from prune_search.report.labels import figure
 from prune_search.report.status import list_data, status_data
 
 
@@ -108,3 +109,14 @@ def test_a_search_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) -
 def test_a_storage_that_does_not_exist_holds_no_search(tmp_path: Path) -> None:
     assert list_data(tmp_path / "nowhere", lambda folder: False) == []
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_figures_are_written_as_people_read_them() -> None:
+    assert [figure(value) for value in (0.98765, -0.5, 999.4, 1200.0, 7_274_496_000.0)] == [
+        "0.9877",
+        "-0.5000",
+        "999.4000",
+        "1,200",
+        "7.27e+09",
+    ]
+    assert figure(float("nan")) == "nan"
