@@ -191,7 +191,7 @@ def test_a_page_of_another_site_can_change_nothing(server: LocalServer) -> None:
 
 def test_a_database_that_is_away_is_found_at_once_and_keeps_no_other_search_waiting(server: LocalServer) -> None:
     """MLflow itself tries to open it for two minutes, and lets nobody else of the process in as long."""
-    away, here = (make_search(server.storage, name, trials=1, points=1) for name in ("away", "here"))
+    away, here = (make_search(server.storage, name, trials=1, points=1) for name in ("no-database", "beside-it"))
     drain = Drain(away, "postgresql://me@127.0.0.1:1/mlflow", "digits/mlp")
     drain.start()
     assert drain.finish(2).waiting > 0
