@@ -30,7 +30,7 @@ def lottery_ticket(config: dict[str, Any]) -> None:
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    recipe = Recipe.read({"task": {"data": "fashion-mnist"}, "mask": MASK, "weights": {"at": "end"}})
+    recipe = Recipe.read({"task": {"data": "fashion-mnist"}, "mask": MASK, "weights": {"at": "end"}, "retrain": "none"})
     data = read_data(recipe, Path(config["data_root"]), Code())
     inputs, labels = data.train.inputs, data.train.labels
     model = nn.Sequential(
