@@ -36,7 +36,6 @@ class Seen:
     Attributes:
         trial: the trial.
         record: its measurement.
-        values: the objectives' figures.
         violation: the total by which the constraints are violated; those that cannot be judged yet count as met.
         cost: the first objective, larger is worse.
         known: whether all constraints can be judged.
@@ -44,7 +43,6 @@ class Seen:
 
     trial: TrialRecords
     record: Record
-    values: tuple[float, ...]
     violation: float
     cost: float
     known: bool
@@ -181,7 +179,7 @@ def _seen(trial: TrialRecords, maturity: Maturity, goals: Goals, dense: Dense) -
         return None
     violations = goals.violations(record.figures, dense)
     cost = -goals.signed(values)[0]
-    return Seen(trial, record, values, total_violation(violations), cost, violations is not None)
+    return Seen(trial, record, total_violation(violations), cost, violations is not None)
 
 
 def _measured_at(trial: TrialRecords, maturity: Maturity) -> Record | None:
