@@ -55,6 +55,7 @@ def environment(trouble: Path) -> dict[str, str]:
 @contextmanager
 def running_ray(trouble: Path, more: Mapping[str, str] | None = None) -> Iterator[None]:
     """Ray in this process, for all searches in it; its workers see the variables `more`."""
+    from prune_search.search.connection import disconnect
     from prune_search.search.driver import SETTINGS
 
     before = dict(os.environ)
@@ -72,7 +73,7 @@ def running_ray(trouble: Path, more: Mapping[str, str] | None = None) -> Iterato
     try:
         yield
     finally:
-        ray.shutdown()
+        disconnect()
         shutil.rmtree(folder, ignore_errors=True)
 
 

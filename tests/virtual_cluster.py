@@ -113,6 +113,7 @@ class VirtualCluster:
 @contextlib.contextmanager
 def virtual_cluster(nodes: Nodes) -> Iterator[VirtualCluster]:
     """A cluster to which this process is connected."""
+    from prune_search.search.connection import disconnect
     from prune_search.search.driver import SETTINGS
 
     os.environ.update(SETTINGS)
@@ -123,7 +124,7 @@ def virtual_cluster(nodes: Nodes) -> Iterator[VirtualCluster]:
         ray.init(address=found.cluster.address, log_to_driver=False, logging_level=40)
         yield found
     finally:
-        ray.shutdown()
+        disconnect()
         found.cluster.shutdown()  # type: ignore[no-untyped-call]
         shutil.rmtree(found.folder, ignore_errors=True)
 

@@ -20,15 +20,14 @@ from typing import TYPE_CHECKING, Any
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.search_block import metrics_asked
 from prune_search.recipe.space import Space
-from prune_search.search.address import check_address, no_cluster
+from prune_search.search.address import check_address
 from prune_search.search.agenda import Agenda
 from prune_search.search.claims import cluster_register, is_free
+from prune_search.search.connection import connect, disconnect
 from prune_search.search.epochs import EpochLengths
 from prune_search.search.lease import Lease, held, read_holder
-from prune_search.search.shipping import IN_A_JOB, job_environment, names_code, runtime_env
 from prune_search.search.stop import STOP_FILE, ask_to_stop
 from prune_search.search.teller import telling
-from prune_search.search.token import make_token
 from prune_search.search.tree import Tree, askable_stops
 from prune_search.search.worker import Job, trainable
 from prune_search.training.places import Place
@@ -176,33 +175,7 @@ def _ray(means: Means, search: Mapping[str, Any]) -> Iterator[None]:
         yield
     finally:
         if ours:
-            ray.shutdown()
-
-
-def connect(address: str | None, code: Mapping[str, str | None]) -> None:
-    """Start Ray here, or connect to a cluster, whose nodes are given this package and the user's code.
-
-    Args:
-        address: of the cluster; None for this machine.
-        code: the user's own model and data by name; where there is any, the current directory travels too.
-
-    Raises:
-        UserError: there is no such cluster, or it does not let us in.
-    """
-    import ray
-
-    more: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None:
-        make_token()
-    elif IN_A_JOB not in os.environ:
-        folder = Path.cwd() if names_code(code) else None
-        more["runtime_env"] = runtime_env(folder, job_environment())
-    try:
-        ray.init(address=address or "local", **more)
-    except (ConnectionError, ValueError, ray.exceptions.AuthenticationError) as error:
-        if address is None:
-            raise
-        raise no_cluster(address, error) from None
+            disconnect()
 
 
 def _check_resources(has: Mapping[str, float], search: Mapping[str, Any]) -> None:

@@ -109,16 +109,14 @@ def cluster(address: str) -> Iterator[Callable[[Place, str], list[Node]]]:
         UserError: there is no such cluster, or it does not let us in.
     """
     from prune_search.search.address import check_address
-    from prune_search.search.driver import connect
+    from prune_search.search.connection import connect, disconnect
 
     check_address(address)
-    import ray
-
     connect(address, {})
     try:
         yield _ask
     finally:
-        ray.shutdown()
+        disconnect()
 
 
 def _ask(folder: Place, here: str) -> list[Node]:
