@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-# A thread collects garbage for half a second, and Ray ends in the middle of it. References in cycles are what Tune leaves.
+# A thread collects garbage for half a second, and Ray ends in the middle of it; Tune leaves references in cycles.
 PROGRAM = """
 import gc, threading, time
 import ray
@@ -30,7 +30,5 @@ print("over", gc.isenabled())
 
 
 def test_a_thread_that_collects_garbage_meanwhile_does_not_end_the_process() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "over False\n"), done.stderr

@@ -8,7 +8,6 @@ import random
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -439,15 +438,19 @@ def test_the_other_samplers_take_any_space(sampler: str) -> None:
 # --- long searches --------------------------------------------------------------------------------------------------
 
 
-def test_a_thousand_known_trials_are_no_burden_to_tpe() -> None:
-    some = many(CONDITIONAL, 100)
-    numbered = [replace(some[number % 100], number=number) for number in range(1, 1001)]
-    trials = [ended(proposed(proposal), noisy(proposal)) for proposal in numbered]
+def test_a_trial_that_has_ended_is_made_known_to_optuna_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def counted(trial: TrialRecords, *more: Any) -> Any:
+        made.append(trial.id)
+        return frozen_trial(trial, *more)
+
+    monkeypatch.setattr(module, "frozen_trial", counted)
+    trials = [ended(proposed(proposal), noisy(proposal)) for proposal in many(CONDITIONAL, 40)]
     proposer = Proposer(space_of(CONDITIONAL, "tpe", BOTH), known_epoch)
-    proposer.propose(1001, trials, None)
-    begun = time.perf_counter()
-    proposer.propose(1001, trials, None)
-    assert time.perf_counter() - begun < 1.0
+    for known in range(20, 41):
+        proposer.propose(41, trials[:known], None)
+    assert sorted(made) == sorted({trial.id for trial in trials})
 
 
 def many(blocks: Blocks, count: int) -> list[Proposal]:
