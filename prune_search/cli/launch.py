@@ -49,6 +49,9 @@ def launch(
     concurrency: Annotated[int | None, typer.Option("--concurrency", help="How many at once.")] = None,
     cpus_per_trial: Annotated[float | None, typer.Option("--cpus-per-trial", help="Can be a fraction.")] = None,
     gpus_per_trial: Annotated[float | None, typer.Option("--gpus-per-trial", help="Can be a fraction.")] = None,
+    workers_per_trial: Annotated[
+        int | None, typer.Option("--workers-per-trial", help="That train a trial together (data-parallel).")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the sampler.")] = None,
     time_budget: Annotated[float | None, typer.Option("--time-budget", help="Seconds to propose in.")] = None,
     max_failures: Annotated[int | None, typer.Option("--max-failures", help="Retries of a dead trial.")] = None,
@@ -82,6 +85,7 @@ def launch(
         "concurrency": concurrency,
         "cpus_per_trial": cpus_per_trial,
         "gpus_per_trial": gpus_per_trial,
+        "workers_per_trial": workers_per_trial,
         "seed": seed,
         "time_budget": time_budget,
         "max_failures": max_failures,

@@ -132,8 +132,9 @@ SEARCH = {
     "controls": Option(Flag(), True),
     "time_budget": Option(Number(0.0, 1e9, above=True), None, "seconds"),
     "max_failures": Option(Integer(0, 100_000), 3, "retries of a trial whose process died"),
-    "cpus_per_trial": Option(Number(0.0, 10_000.0, above=True), 1.0),
-    "gpus_per_trial": Option(Number(0.0, 1000.0), 0.0),
+    "cpus_per_trial": Option(Number(0.0, 10_000.0, above=True), 1.0, "of each of its workers"),
+    "gpus_per_trial": Option(Number(0.0, 1000.0), 0.0, "of each of its workers"),
+    "workers_per_trial": Option(Integer(1, 10_000), None, "that train one trial together, each a part of every batch"),
 }
 
 
@@ -143,4 +144,14 @@ def read_search(raw: Any, reading: Reading) -> Mapping[str, Any] | None:
     if search is BAD:
         return None
     result: Mapping[str, Any] = search
+    gpus = result["gpus_per_trial"]
+    if workers_of(result) > 1 and gpus != int(gpus):
+        text = f"must be a whole number where workers_per_trial is above 1: every worker has its own (got {gpus:g})"
+        reading.wrong("search.gpus_per_trial", text)
+        return None
     return result
+
+
+def workers_of(search: Mapping[str, Any]) -> int:
+    """How many workers train one trial of a canonical search block together."""
+    return int(search.get("workers_per_trial") or 1)

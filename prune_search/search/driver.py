@@ -18,7 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.recipe.search_block import metrics_asked
+from prune_search.recipe.search_block import metrics_asked, workers_of
 from prune_search.recipe.space import Space
 from prune_search.search.address import check_address
 from prune_search.search.agenda import Agenda
@@ -180,11 +180,13 @@ def _ray(means: Means, search: Mapping[str, Any]) -> Iterator[None]:
 
 def _check_resources(has: Mapping[str, float], search: Mapping[str, Any]) -> None:
     """Without this Tune would wait for ever for what a machine does not have."""
-    problems = []
+    problems, workers = [], workers_of(search)
     for kind, key in (("CPU", "cpus_per_trial"), ("GPU", "gpus_per_trial")):
-        if search[key] > has.get(kind, 0.0):
-            text = f"a trial needs {search[key]:g} {kind}s, and this machine has {has.get(kind, 0.0):g}"
-            problems.append(Problem(f"search.{key}", text))
+        if search[key] * workers > has.get(kind, 0.0):
+            each = f"{search[key]:g} {kind}s" + (f" for each of its {workers} workers" if workers > 1 else "")
+            problems.append(
+                Problem(f"search.{key}", f"a trial needs {each}, and this machine has {has.get(kind, 0.0):g}")
+            )
     if problems:
         raise UserError(problems)
 
@@ -260,6 +262,9 @@ def _resources(search: Mapping[str, Any], most_cpus: float, config: Mapping[str,
     """What a trial takes of a node: its share, or a whole device, which on nodes without any is all CPUs of one."""
     from ray.tune import PlacementGroupFactory
 
+    if workers_of(search) > 1:
+        # Its workers are a placement group of their own; whoever starts them only waits.
+        return PlacementGroupFactory([{"memory": 1.0}])
     cpus, gpus = search["cpus_per_trial"], search["gpus_per_trial"]
     if config["job"]["alone"]:
         cpus, gpus = (cpus, float(math.ceil(gpus))) if gpus else (max(cpus, most_cpus), 0.0)
@@ -284,4 +289,6 @@ def _job(trial: TrialRecords, space: Space, means: Means, tree: Tree, grids: Gri
         alone=trial.alone,
         system_metrics=means.system_metrics,
         asked=metrics_asked(space.search),
+        workers=workers_of(space.search),
+        each=tuple(space.search[key] for key in ("cpus_per_trial", "gpus_per_trial")),
     )

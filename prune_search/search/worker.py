@@ -9,11 +9,11 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prune_search.recipe.problems import UserError
+from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.search.ledger_sink import Court, LedgerSink, StoppedError
 from prune_search.search.stop import watch_for_stop
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from torch import device
 
     from prune_search.tasks.data import DataSet
+    from prune_search.training.crew import Leader
     from prune_search.training.stretch import Claims
-    from prune_search.trial.bench import Code
+    from prune_search.trial.bench import Bench, Code
     from prune_search.trial.result import Result
 
 # Where the states of trials lie that share nothing.
@@ -57,6 +58,8 @@ class Job:
         alone: whether it has a whole device, after its share of one had too little memory.
         system_metrics: whether the memory that it takes is written down beside what is measured.
         asked: metrics that the search names.
+        workers: that train it together.
+        each: CPUs and GPUs of each of them, where there are several.
     """
 
     search: str
@@ -74,13 +77,15 @@ class Job:
     alone: bool = False
     system_metrics: bool = False
     asked: tuple[str, ...] = ()
+    workers: int = 1
+    each: tuple[float, ...] = (1.0, 0.0)
 
     def as_config(self) -> dict[str, Any]:
         """As Tune's config."""
         return {"job": dict(vars(self))}
 
 
-def run_job(job: Job, claims: Claims | None = None, node: str = "") -> str:
+def run_job(job: Job, claims: Claims | None = None, node: str = "", leader: Leader | None = None) -> str:
     """Run a trial to its end, and write how it ended.
 
     What a retry cannot cure (a NaN loss, a wrong shape, an error in the user's code) ends the trial as failed; where
@@ -90,6 +95,7 @@ def run_job(job: Job, claims: Claims | None = None, node: str = "") -> str:
         job: the trial.
         claims: who trains which stretch; None where nobody else trains on the storage.
         node: Ray's id of the node that this is, for the record.
+        leader: of the workers that train it together; None where this process trains it alone.
 
     Returns:
         completed, stopped, failed; preempted where the search was asked to stop; lacking where somebody else trains
@@ -117,7 +123,7 @@ def run_job(job: Job, claims: Claims | None = None, node: str = "") -> str:
     sink = LedgerSink(recorder, _court(job), job.heartbeat_s, job.recipe["rounds"], Steps())
     try:
         with _watchdog(), _memory():
-            result = _run(job, sink, claims)
+            result = _run(job, sink, claims, leader)
     except PreemptedError:
         sink.tell()
         return "preempted"
@@ -174,24 +180,41 @@ def _memory() -> Iterator[None]:
             torch.cuda.empty_cache()
 
 
-def _run(job: Job, sink: LedgerSink, claims: Claims | None) -> Result:
+def bench_of(job: Job, device: device) -> Bench:
+    """A trial's recipe with its data and its network.
+
+    Raises:
+        UserError: something does not fit.
+    """
     from prune_search.recipe.schema import BLOCKS
-    from prune_search.training.environment import pick_device
     from prune_search.trial.bench import Code, prepare
+
+    recipe = Recipe.read({key: job.recipe[key] for key in BLOCKS})
+    if (batch := recipe.train["batch"]) < job.workers:
+        raise UserError([Problem("train.batch", f"{batch} examples cannot be split among {job.workers} workers")])
+    root = Path(job.data_root) if job.data_root else None
+    code = Code(job.code.get("model"), job.code.get("data"))
+    return prepare(recipe, device, root, code, data=_data(recipe, root, code, device), workers=job.workers)
+
+
+def _run(job: Job, sink: LedgerSink, claims: Claims | None, leader: Leader | None) -> Result:
+    from prune_search.training.environment import pick_device
     from prune_search.trial.run import Sharing, run_bench
     from prune_search.trial.sink import Guarded
 
-    recipe = Recipe.read({key: job.recipe[key] for key in BLOCKS})
-    root = Path(job.data_root) if job.data_root else None
-    code = Code(job.code.get("model"), job.code.get("data"))
     device = pick_device(job.device)
     if job.system_metrics:
         sink.system = system_figures(device)
-    bench = prepare(recipe, device, root, code, data=_data(recipe, root, code, device))
+    bench = bench_of(job, device)
+    if leader is not None:
+        bench.network = replace(bench.network, gradients=leader.gradients)
     sharing = Sharing(claims, tuple(job.stops), tuple(job.grid), sink.account)
     storage = place_of(job.storage) if job.sharing else place_of(job.search) / UNSHARED / job.trial
     guarded = Guarded(sink, watch_for_stop(place_of(job.search)))
-    return run_bench(bench, storage, guarded, test=False, sharing=sharing, asked=job.asked)
+    result = run_bench(bench, storage, guarded, test=False, sharing=sharing, asked=job.asked)
+    if leader is not None:
+        leader.check(bench.model, result.weights_sha256)
+    return result
 
 
 class _LastData:
@@ -220,18 +243,25 @@ def _court(job: Job) -> Court | None:
     return Court(place_of(job.search), job.trial, job.block["scheduler"], job.block)
 
 
-def trainable(config: Mapping[str, Any]) -> None:
-    """The function that Ray Tune runs; one call is one attempt of one trial."""
+def attempt(job: Job, leader: Leader | None = None) -> str:
+    """One attempt of a trial in this process of Ray's; see `run_job`."""
     import ray
-    from ray import tune
 
     from prune_search.search.claims import ClusterClaims
 
-    job = Job(**config["job"])
     claims = ClusterClaims(place_of(job.storage)) if job.sharing else None
     try:
-        status = run_job(job, claims, ray.get_runtime_context().get_node_id())
+        return run_job(job, claims, ray.get_runtime_context().get_node_id(), leader)
     finally:
         if claims is not None:
             claims.close()
-    tune.report({"status": status})
+
+
+def trainable(config: Mapping[str, Any]) -> None:
+    """The function that Ray Tune runs; one call is one attempt of one trial."""
+    from ray import tune
+
+    from prune_search.search.together import attempt_together
+
+    job = Job(**config["job"])
+    tune.report({"status": attempt(job) if job.workers == 1 else attempt_together(job)})

@@ -118,12 +118,14 @@ class Network:
         device: where it lies.
         autocast: makes the context of a forward pass.
         loss: from (logits, labels) to a scalar.
+        gradients: adds those of a batch to the parameters' and gives its loss: `pass_over`, or several workers.
     """
 
     model: nn.Module
     device: torch.device
     autocast: Callable[[], AbstractContextManager[Any]]
     loss: Callable[[Tensor, Tensor], Tensor]
+    gradients: Callable[[Network, Feed, int], Tensor] = lambda network, feed, number: pass_over(network, feed, number)
 
 
 @dataclass(frozen=True)
@@ -188,12 +190,8 @@ def train(
                 group["lr"] = rate
         for call in before:
             call(step)
-        seed_layers(network.device, derive(feed.seed, "layers", *feed.words, number))
-        inputs, labels = feed(number)
-        with network.autocast():
-            loss = network.loss(model(inputs), labels)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = network.gradients(network, feed, number)
         for call in after:
             call(step)
         optimizer.step()
@@ -202,6 +200,25 @@ def train(
         if on_step is not None:
             on_step(step + 1, loss)
     return stop
+
+
+def pass_over(network: Network, feed: Feed, number: int) -> Tensor:
+    """One pass over a batch, forward and backward.
+
+    Args:
+        network: the gradients are added to those of its parameters.
+        feed: the batches.
+        number: of the batch.
+
+    Returns:
+        The loss.
+    """
+    seed_layers(network.device, derive(feed.seed, "layers", *feed.words, number))
+    inputs, labels = feed(number)
+    with network.autocast():
+        loss = network.loss(network.model(inputs), labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss
 
 
 def seed_layers(device: torch.device, seed: int) -> None:

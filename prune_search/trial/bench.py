@@ -180,6 +180,7 @@ def prepare(
     code: Code | None = None,
     folder: Path | None = None,
     data: DataSet | None = None,
+    workers: int = 1,
 ) -> Bench:
     """Read the data, build the network at w(0) and place the recipe's steps.
 
@@ -190,6 +191,7 @@ def prepare(
         code: the user's own code that may run.
         folder: of the recipe file, which ``train.from`` can be relative to.
         data: the recipe's data set where it was read before.
+        workers: that train it together.
 
     Raises:
         UserError: with everything that does not fit, before anything is trained.
@@ -220,7 +222,7 @@ def prepare(
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = Network(model, device, autocast(device, precision), torch.nn.functional.cross_entropy)
     start = model_tensors(model)
-    environment = environment_class(device, precision, threads)
+    environment = environment_class(device, precision, threads, workers)
     return Bench(recipe, data.to(device), network, start, timeline, digests, environment, forward)
 
 

@@ -79,7 +79,7 @@ def run_bench(
     begun = time.monotonic()
     measurements = Measurements(storage)
     vault = _vault(bench, storage, sink, sharing)
-    with _settings(bench), _as_trial_errors(is_user_code(bench.recipe.blocks["task"]["model"])):
+    with settings_of(bench), _as_trial_errors(is_user_code(bench.recipe.blocks["task"]["model"])):
         first, rounds = rounds_of(bench, vault)
         # Where the mask's place shows while the network is trained, its round counts what comes before.
         stable = isinstance(bench.recipe.mask["at"], Mapping)
@@ -204,7 +204,7 @@ def _split(bench: Bench, split: str) -> Split:
 
 
 @contextlib.contextmanager
-def _settings(bench: Bench) -> Iterator[None]:
+def settings_of(bench: Bench) -> Iterator[None]:
     """The threads of the recipe; the caller's threads and random state are put back."""
     threads = torch.get_num_threads()
     devices = [bench.network.device] if bench.network.device.type == "cuda" else []

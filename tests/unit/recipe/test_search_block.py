@@ -219,6 +219,11 @@ def test_a_metric_that_is_measured_on_test_data_is_refused_whatever_it_is_called
         ("{time_budget:}", "search.time_budget: is empty; it must be a number > 0 and ≤ 1e+09"),
         ("{gpus_per_trial: -1}", "search.gpus_per_trial: must be a number ≥ 0 and ≤ 1000 (got -1)"),
         ("{cpus_per_trial: 0}", "search.cpus_per_trial: must be a number > 0 and ≤ 10000 (got 0)"),
+        ("{workers_per_trial: 0}", "search.workers_per_trial: must be a whole number from 1 to 10000 (got 0)"),
+        (
+            "{workers_per_trial: 2, gpus_per_trial: 0.5}",
+            "search.gpus_per_trial: must be a whole number where workers_per_trial is above 1: every worker has its own",
+        ),
         ("{trails: 3}", "search.trails: is no key of search (did you mean 'trials'?)"),
         ("{trials: {hole: int, low: 1, high: 9}}", "search.trials: must be a whole number from 1 to 100000 (got {"),
         ("5", "search: must be a mapping with the keys sampler, scheduler, trials"),

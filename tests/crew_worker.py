@@ -1,0 +1,123 @@
+"""A worker of a crew in a process of its own: ``crew_worker.py RANK SIZE FILE``; the leader prints what it found."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import sys
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from prune_search.recipe.axes import AUGMENTATIONS
+from prune_search.tasks.data import Split
+from prune_search.training.crew import Crew, Leader, follow
+from prune_search.training.digests import tensors_digest
+from prune_search.training.loop import Feed, Network, pass_over
+
+
+class Small(nn.Module):
+    """Convolutions with BatchNorm of all kinds of momentum, a branch that nobody takes, and a frozen weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+        self.second = nn.Sequential(nn.Conv2d(4, 6, 3, stride=2), nn.BatchNorm2d(6, momentum=None, affine=False))
+        self.last = nn.Sequential(nn.Flatten(), nn.Linear(54, 8), nn.BatchNorm1d(8, track_running_stats=False))
+        self.head = nn.Linear(8, 5)
+        self.unused = nn.Linear(3, 3)
+        self.head.bias.requires_grad_(False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = self.head(self.last(self.second(self.first(inputs)).relu()))
+        return found
+
+
+def network() -> Network:
+    torch.manual_seed(0)
+    return Network(Small(), torch.device("cpu"), contextlib.nullcontext, nn.functional.cross_entropy)
+
+
+def feed(*words: str | int) -> Feed:
+    source = torch.Generator().manual_seed(9)
+    # A mean far from 0, where squares minus the square of the mean would lose their digits.
+    split = Split(torch.randn(60, 1, 8, 8, generator=source) + 100.0, torch.randint(5, (60,), generator=source))
+    return Feed(split, 13, 3, words, lambda inputs, draw: AUGMENTATIONS["crop-flip"].make(inputs, draw, pad=1))
+
+
+def lead(crew: Crew) -> dict[str, Any]:
+    """Three steps of gradient descent by all workers, and by this one alone in float64 and in float32."""
+    leader, together = Leader(crew), network()
+    alone, exact = network(), network()
+    exact.model.double()
+    errors: dict[str, float] = {}
+    own: dict[str, float] = {}
+    for number in range(3):
+        if number == 1:
+            for net in (together, alone, exact):
+                net.model.get_parameter("head.bias").requires_grad_(True)
+        stream = feed("here", number)
+        precise = copy.deepcopy(stream)
+        precise.split = Split(stream.split.inputs.double(), stream.split.labels)
+        losses = [
+            leader.gradients(together, stream, number),
+            pass_over(alone, stream, number),
+            pass_over(exact, precise, number),
+        ]
+        note(errors, "loss", losses[0], losses[2])
+        note(own, "loss", losses[1], losses[2])
+        step(together, exact, errors)
+        step(alone, exact, own)
+        for net in (together, alone, exact):
+            descend(net)
+    for (name, mine), theirs, true in zip(
+        together.model.named_buffers(), alone.model.buffers(), exact.model.buffers(), strict=True
+    ):
+        note(errors, name, mine, true)
+        note(own, name, theirs, true)
+    state = tensors_digest(together.model.state_dict())
+    leader.check(together.model, state)
+    with contextlib.suppress(RuntimeError):
+        leader.check(together.model, "another")
+        errors["check"] = 1.0
+    unused = together.model.get_parameter("unused.bias")
+    leader.end()
+    return {"errors": errors, "own": own, "unused": unused.grad is None, "broken": leader.broken}
+
+
+def note(errors: dict[str, float], name: str, found: Tensor, true: Tensor) -> None:
+    """The largest error relative to the largest value."""
+    error = float((found.double() - true.double()).abs().max() / true.double().abs().max().clamp(min=1e-6))
+    errors[name] = max(errors.get(name, 0.0), error)
+
+
+def step(net: Network, exact: Network, errors: dict[str, float]) -> None:
+    true = dict(exact.model.named_parameters())
+    for name, parameter in net.model.named_parameters():
+        gradient = true[name].grad
+        assert (parameter.grad is None) == (gradient is None), name
+        if parameter.grad is not None and gradient is not None:
+            note(errors, name, parameter.grad, gradient)
+
+
+def descend(net: Network) -> None:
+    with torch.no_grad():
+        for parameter in net.model.parameters():
+            if parameter.grad is not None:
+                parameter.sub_(0.01 * parameter.grad)
+            parameter.grad = None
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    rank, size = int(sys.argv[1]), int(sys.argv[2])
+    dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=size)
+    joined = Crew.joined()
+    if rank == 0:
+        print(json.dumps(lead(joined)))
+    else:
+        follow(joined, network(), feed)
+    dist.destroy_process_group()

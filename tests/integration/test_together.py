@@ -1,0 +1,100 @@
+"""Trials that several workers train together, through Ray Train: what they find, and what becomes of a lost worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from real_mlflow import MLFLOW_WARNINGS
+from real_search import HALT, SMALL, Searches, statuses, troubles
+
+import prune_search
+from prune_search import Where
+from prune_search.recipe import strict_yaml
+from prune_search.recipe.problems import UserError
+from prune_search.recipe.schema import BLOCKS
+from prune_search.recipe.space import read_space
+from prune_search.search.worker import Job, bench_of
+
+pytestmark = [MLFLOW_WARNINGS, pytest.mark.usefixtures("known")]
+
+TOGETHER = f"""\
+{SMALL}
+mask: {{sparsity: {{hole: uniform, low: 0.5, high: 0.95}}}}
+any:
+- preset: rigl
+  retrain: {{dynamics: {{name: rigl, every: 5it}}}}
+- preset: lottery-ticket
+  rounds: 2
+search: {{trials: 2, concurrency: 1, sampler: grid, controls: false, workers_per_trial: 2, seed: 3}}
+"""
+HALTING = """\
+task: {data: digits, model: halting, seed: 0}
+train: {steps: 3ep, batch: 128, optimizer: {name: sgd, lr: 0.1}}
+mask: {sparsity: {hole: uniform, low: 0.7, high: 0.8}}
+preset: snip
+search: {trials: 1, concurrency: 1, controls: false, workers_per_trial: 2}
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known(trouble: Path) -> Iterator[None]:
+    """Ray runs, and the model that makes trouble is known."""
+    with troubles():
+        yield
+
+
+def test_two_workers_find_what_one_finds(searches: Searches, tmp_path: Path) -> None:
+    together = searches.launch(TOGETHER, "together", storage=tmp_path)
+    assert statuses(together.records) == ["completed", "completed"]
+    for trial in together.records.numbered():
+        recipe = {block: trial.recipe[block] for block in BLOCKS}
+        alone = prune_search.run(recipe, where=Where(storage=tmp_path / "alone"))
+        data = alone.as_data()
+        assert trial.result["environment"] == {**data["environment"], "workers": 2}
+        assert trial.result["mask_sha256"] == data["mask_sha256"]
+        assert trial.result["weights_sha256"] != data["weights_sha256"]
+        assert trial.metrics["val/loss"] == pytest.approx(data["metrics"]["val/loss"], rel=1e-4)
+
+
+def test_a_worker_that_is_lost_costs_an_attempt(searches: Searches, trouble: Path, tmp_path: Path) -> None:
+    file = trouble / HALT
+    file.with_suffix(".pid").unlink(missing_ok=True)
+    file.write_text("12")
+    over = threading.Event()
+
+    def kill() -> None:
+        told = file.with_suffix(".pid")
+        while not over.wait(0.05):
+            if told.exists():
+                os.kill(int(told.read_text()), signal.SIGKILL)
+                return
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    try:
+        lost = searches.launch(HALTING, "lost-worker", storage=tmp_path)
+    finally:
+        over.set()
+        killer.join()
+    (trial,) = lost.records.numbered()
+    assert trial.status == "completed"
+    assert len(trial.attempts) == 2
+
+
+def test_more_workers_than_there_is_room_for_are_refused(searches: Searches) -> None:
+    with pytest.raises(UserError, match="a trial needs 1 CPUs for each of its 3 workers, and this machine has 2"):
+        searches.launch(TOGETHER, "too-many", search__workers_per_trial=3)
+
+
+def test_a_batch_that_is_too_small_for_its_workers_is_refused() -> None:
+    space = strict_yaml.load(HALTING.replace("batch: 128", "batch: 1"))
+    recipe = read_space({**space, "mask": {"sparsity": 0.8}}, "small").only_recipe()
+    job = Job("", "", "000001", recipe.blocks, None, {}, "cpu", None, 300.0, workers=2)
+    with pytest.raises(UserError, match=r"^train\.batch: 1 examples cannot be split among 2 workers$"):
+        bench_of(job, torch.device("cpu"))
