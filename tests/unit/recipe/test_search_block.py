@@ -222,7 +222,7 @@ def test_a_metric_that_is_measured_on_test_data_is_refused_whatever_it_is_called
         ("{workers_per_trial: 0}", "search.workers_per_trial: must be a whole number from 1 to 10000 (got 0)"),
         (
             "{workers_per_trial: 2, gpus_per_trial: 0.5}",
-            "search.gpus_per_trial: must be a whole number where workers_per_trial is above 1: every worker has its own",
+            "search.gpus_per_trial: must be a whole number where workers_per_trial is above 1: every worker has",
         ),
         ("{trails: 3}", "search.trails: is no key of search (did you mean 'trials'?)"),
         ("{trials: {hole: int, low: 1, high: 9}}", "search.trials: must be a whole number from 1 to 100000 (got {"),
