@@ -55,7 +55,10 @@ ROWS: dict[str, Row] = {
     "3": Row(
         "trial process killed, or hangs",
         "tried again, then FAILED in one line; a hang is found within two heartbeats; others unharmed",
-        ("faults/test_search_faults.py::test_a_trial_that_dies_or_hangs_is_tried_again_and_harms_no_other",),
+        (
+            "faults/test_search_faults.py::test_a_trial_that_dies_or_hangs_is_tried_again_and_harms_no_other",
+            "integration/test_together.py::test_a_worker_that_is_lost_costs_an_attempt",
+        ),
     ),
     "4": Row(
         "error that a retry cannot cure",
