@@ -11,6 +11,7 @@ from prune_search.api import Where, run
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.schema import BLOCKS
+from prune_search.tracking.uris import masked
 from prune_search.training.places import local_folder
 from prune_search.trial.ranking import Goals
 from prune_search.trial.records import SearchRecords, TrialRecords, read_search, search_folder
@@ -79,6 +80,7 @@ class Export:
         costs: sizes and latencies, as in metrics.json.
         onnx_apart: the largest difference of onnxruntime's outputs from torch's, relative to the largest; None without.
         version: of the registered model; None without.
+        tracking_uri: of the MLflow where it is registered, without passwords.
     """
 
     folder: Path
@@ -86,10 +88,11 @@ class Export:
     costs: Mapping[str, Any]
     onnx_apart: float | None = None
     version: str | None = None
+    tracking_uri: str | None = None
 
     def as_data(self) -> dict[str, Any]:
         """What ``export --json`` prints of it."""
-        more = {"onnx_apart": self.onnx_apart, "registered_version": self.version}
+        more = {"onnx_apart": self.onnx_apart, "registered_version": self.version, "tracking_uri": self.tracking_uri}
         return {"folder": str(self.folder.absolute()), **self.result.as_data(), "costs": dict(self.costs), **more}
 
 
@@ -215,7 +218,8 @@ def _export(
     title = _name(chosen) if chosen.proposed is not None else None
     about = CardOf(records.name, title, records.dense, repeats, costs, options.register, apart)
     export_folder(result, to, about)
-    return Export(to, result, costs, apart, version)
+    uri = None if version is None else masked(str(definition["tracking_uri"]))
+    return Export(to, result, costs, apart, version, uri)
 
 
 def _finished(result: Result, where: Where) -> Finished:

@@ -95,4 +95,4 @@ def _show(item: Export, register: str | None) -> None:
     if item.onnx_apart is not None:
         typer.echo(f"onnx      {item.folder / 'model.onnx'}  within {item.onnx_apart:.0e} of torch")
     if item.version is not None:
-        typer.echo(f"mlflow    models:/{register}@champion  version {item.version}")
+        typer.echo(f"mlflow    models:/{register}@champion  version {item.version}  at {item.tracking_uri}")

@@ -112,11 +112,15 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
         )
     if best is not None:
         figures = "  ".join(
-            f"{name} {figure(value)}" for name, value in best["metrics"].items() if "/" in name or name == "sparsity"
+            f"{name} {figure(value)}"
+            for name, value in best["metrics"].items()
+            if name.startswith("val/") or name == "sparsity" or name in data["objectives"]
         )
         unmet = "" if best["constraints_met"] else "  (no trial meets the constraints)"
         lines.append(("best", f"{best['name']}  {figures}{unmet}"))
     lines.append(("steps", steps_line(data)))
+    if data["tracking_uri"] and not data["simulated"]:
+        lines.append(("mlflow", data["tracking_uri"]))
     lines += _cluster_lines(data)
     if data["seconds_left"] is not None:
         lines.append(("time left", f"about {duration(data['seconds_left'])}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from prune_search.trial.result import Result
 
 MOST_LAYERS = 30
+TRAINING = "train/"
 
 
 def show_result(result: Result, out: Path | None) -> None:
@@ -29,15 +31,26 @@ def show_result(result: Result, out: Path | None) -> None:
     )
     if receipt.collapsed:
         console.print(f"[bold]nothing is left of {receipt.collapsed} layers[/bold]: no signal passes them")
-    console.print(
-        "metrics   " + "  ".join(f"{k} {figure(v)}" for k, v in result.metrics.items() if "/" in k), soft_wrap=True
-    )
+    scores = {name: value for name, value in result.metrics.items() if "/" in name and not name.startswith(TRAINING)}
+    console.print("metrics   " + "  ".join(f"{name} {figure(value)}" for name, value in scores.items()), soft_wrap=True)
+    if line := _operations(result.metrics):
+        console.print(f"training  {line}", soft_wrap=True)
     console.print(f"steps     trained {result.steps[0]}  reused {result.steps[1]}  in {result.seconds:.1f} s")
     console.print(f"mask      {result.masks.sha256}")
     console.print(f"weights   {result.weights_sha256}")
     if out is not None:
         console.print(f"written   {out}", soft_wrap=True)
         console.print(f"next      prune-search run {out} --verify", soft_wrap=True)
+
+
+def _operations(metrics: Mapping[str, float]) -> str:
+    """What training took, in one line: dense, and where what is pruned is not counted."""
+    found = []
+    for kind in ("dense", "sparse"):
+        forward, backward = (metrics.get(f"{TRAINING}{way}_flops_{kind}") for way in ("forward", "backward"))
+        if forward is not None and backward is not None:
+            found.append(f"{kind} {figure(forward)} forward {figure(backward)} backward")
+    return "FLOPs " + ",  ".join(found) if found else ""
 
 
 def _rounds(result: Result) -> Table:

@@ -21,6 +21,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .2rem .7rem .2rem 0; border-bottom: 1px solid #ddd; vertical-align: top; }
 th { border-bottom: 2px solid #111; } .wide { overflow-x: auto; }
+th, td:nth-child(-n+2) { white-space: nowrap; }
 tr.pareto td:first-child { font-weight: bold; } tr.quiet { color: #777; }
 figure { margin: 1.2rem 0; } figure img { max-width: 100%; height: auto; }
 figcaption { color: #555; font-size: .85rem; }
@@ -35,13 +36,15 @@ def page(data: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
 
     Args:
         data: what ``compare --json`` prints.
-        pictures: SVG files by name, shown in their order.
+        pictures: SVG files by name, shown in their order, the first one before the leaderboard.
     """
     title = f"{' + '.join(data['searches'])}: pruning recipes compared"
+    shown = [_picture(name, content) for name, content in pictures.items()]
     parts = [
         _summary(data),
-        *(_picture(name, content) for name, content in pictures.items()),
+        *shown[:1],
         _leaderboard(data),
+        *shown[1:],
         _groups(data),
         _importance(data["importance"]),
         _difference(data.get("difference")),
@@ -99,23 +102,25 @@ def _leaderboard(data: Mapping[str, Any]) -> str:
     rows = data["rows"][:MOST_ROWS]
     shown = shown_metrics(data)
     others = sorted({name for row in rows for name in row["metrics"]} - set(shown))
-    metrics = [*shown, *others]
+    # What nobody asked for comes last: the knobs are what the figures at the left are read with.
     heads = [
         "rank",
         "trial",
         *(["search"] if len(data["searches"]) > 1 else []),
         "seeds",
-        *metrics,
+        *shown,
         "− dense",
         "params",
+        *others,
     ]
     lines = []
     for row in rows:
         params = ", ".join(f"{path}={_short(value)}" for path, value in row["params"].items())
         cells = ["–" if row["rank"] is None else str(row["rank"]) + (" ★" if row["pareto"] else ""), row["name"]]
         cells += [row["search"]] if len(data["searches"]) > 1 else []
-        cells += [str(row["seeds"]), *(_figure(row, name) for name in metrics)]
+        cells += [str(row["seeds"]), *(_figure(row, name) for name in shown)]
         cells += ["" if row["delta_dense"] is None else f"{row['delta_dense']:+.4f}", params]
+        cells += [_figure(row, name) for name in others]
         look = "pareto" if row["pareto"] else "" if row["status"] == "completed" else "quiet"
         lines.append((look, cells))
     more = f"<p>{len(data['rows']) - MOST_ROWS} more rows.</p>" if len(data["rows"]) > MOST_ROWS else ""
@@ -195,4 +200,4 @@ def _figure(row: Row, metric: str) -> str:
 def _short(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
-    return f"{value:,.0f}" if value.is_integer() and abs(value) >= 10 else f"{value:.4g}"
+    return f"{value:,.0f}" if value.is_integer() and 10 <= abs(value) < 1e7 else f"{value:.4g}"

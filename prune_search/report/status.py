@@ -8,7 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from prune_search.recipe.problems import UserError
+from prune_search.recipe.search_block import parse_objective
 from prune_search.report.rows import DENSE, seen_by_a_search
+from prune_search.tracking.uris import masked
 from prune_search.training.places import Place
 from prune_search.trial.account import total
 from prune_search.trial.machines import read_machines
@@ -35,7 +37,8 @@ def status_data(search: SearchRecords, held: bool, now: float | None = None) -> 
         ``machines``, the cluster (see `trial.machines.Machines`), None where nothing runs; ``steps_trained``,
         ``steps_saved``, ``steps_replayed``, ``steps_repeated`` and ``steps_abandoned`` of all trials, controls too (see
         `trial.account.Account`); ``simulated``, the surface that stands in for training, or None;
-        ``seconds_left``, an estimate, None where nothing is known or nothing runs; ``created``, epoch seconds.
+        ``seconds_left``, an estimate, None where nothing is known or nothing runs; ``created``, epoch seconds;
+        ``objectives``, their metrics; ``tracking_uri``, its MLflow's, without passwords.
     """
     block = search.definition["space"]["search"]
     state = _state(search, held, block["trials"])
@@ -57,6 +60,8 @@ def status_data(search: SearchRecords, held: bool, now: float | None = None) -> 
         **total(search.trials.values()).as_data(),
         "seconds_left": _seconds_left(search, block, time.time() if now is None else now) if state == RUNNING else None,
         "created": search.definition.get("created"),
+        "objectives": [parse_objective(written)[1] for written in block["objectives"]],
+        "tracking_uri": masked(str(search.definition.get("tracking_uri", ""))),
     }
 
 
