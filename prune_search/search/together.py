@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from prune_search.search.worker import Job, attempt, bench_of
@@ -84,6 +85,11 @@ def _work(config: Mapping[str, Any]) -> None:
     from prune_search.training.crew import Crew, Leader
 
     job = Job(**config["job"])
+    if job.each[1]:
+        from ray.train.torch import get_device
+
+        # The workers of a node see all its devices, and each has its own.
+        job = replace(job, device=str(get_device()))
     crew = Crew.joined()
     if crew.rank == 0:
         leader = Leader(crew)
