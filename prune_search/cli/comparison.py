@@ -161,15 +161,17 @@ def _groups(data: dict[str, Any]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    metric = data["sort"].split()[1]
-    heads = (data["by"], "rows", "on the front", f"best {metric}", "mean", "least … most", "its best")
-    table = Table(*heads, title=f"by {escape(data['by'])}", box=SIMPLE_HEAD)
+    direction, metric = data["sort"].split()
+    worst = "least" if direction == "maximize" else "most"
+    table = Table(title=f"{escape(metric)} by {escape(data['by'])}", box=SIMPLE_HEAD)
+    for head in (data["by"], "rows", "front", "best", "mean", "worst"):
+        table.add_column(escape(head), no_wrap=True)
+    table.add_column("its best")
     for group in data["groups"]:
-        mean = "" if group["mean"] is None else f"{group['mean']:.4f}"
-        ends = "" if group["least"] is None else f"{group['least']:.4f} … {group['most']:.4f}"
+        mean, least = ("" if group[key] is None else f"{group[key]:.4f}" for key in ("mean", worst))
         best = _figure({**group, "status": ""}, metric)
         front = str(group["pareto"] or "")
-        table.add_row(escape(group["value"]), str(group["rows"]), front, best, mean, ends, escape(group["name"]))
+        table.add_row(escape(group["value"]), str(group["rows"]), front, best, mean, least, escape(group["name"]))
     return table
 
 
