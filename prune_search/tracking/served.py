@@ -22,8 +22,8 @@ class Served(PythonModel):  # type: ignore[misc, unused-ignore]
         """Read the network."""
         self.network = load_network(Path(context.artifacts[CONFIG_FILE]).parent)
 
-    # No type hints: MLflow would check inputs by them, and takes none of an array's. The signature does that.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    # MLflow warns without a type, and reads this one; what is taken apart from it, the signature says.
+    def predict(self, context, model_input: np.ndarray, params=None):  # type: ignore[no-untyped-def]
         """From inputs [N, …] to what the network makes of them."""
         with torch.no_grad():
             return self.network(torch.from_numpy(np.ascontiguousarray(model_input))).numpy()
