@@ -11,6 +11,7 @@ test itself has counted (`record_property("figure", …)`).
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import time
 from collections.abc import Iterable
@@ -249,27 +250,41 @@ def _belongs(node: str, tests: Iterable[str]) -> bool:
     return any(name == f"tests/{test}" or name.startswith((f"tests/{test}::", f"tests/{test}/")) for test in tests)
 
 
+def one(name: str, fast: bool) -> int:
+    """Run the tests of a row, and print it; pytest's exit code."""
+    row, counted = ROWS[name], Counted()
+    words = ["--rootdir", str(ROOT), "-q", "--no-header", "--no-summary", "--tb=no", "-p", "no:cacheprovider"]
+    tests = [str(ROOT / "tests" / test) for test in row.tests]
+    # What pytest writes on its way is not the table.
+    out, sys.stdout = sys.stdout, sys.stderr
+    try:
+        code = pytest.main([*words, *tests, "-m", "not slow" if fast else ""], plugins=[counted])
+    finally:
+        sys.stdout = out
+    lines, sums = counted.of(row)
+    print(f"{name:>3}  {row.what}: {sums}", *[f"     {row.reached}", *lines], sep="\n", flush=True)
+    return int(code)
+
+
 def main() -> int:
     """Run the tests of the rows, and print the table; 1 where one has failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
     parser.add_argument("--fast", action="store_true", help="without what is marked slow")
     options = parser.parse_args()
-    tests = dict.fromkeys(str(ROOT / "tests" / test) for row in options.rows for test in ROWS[row].tests)
-    counted, begun = Counted(), time.monotonic()
-    words = ["--rootdir", str(ROOT), "-q", "--no-header", "--no-summary", "--tb=no", "-p", "no:cacheprovider"]
-    # What pytest writes on its way is not the table.
-    out, sys.stdout = sys.stdout, sys.stderr
-    try:
-        code = pytest.main([*words, *tests, "-m", "not slow" if options.fast else ""], plugins=[counted])
-    finally:
-        sys.stdout = out
+    if len(options.rows) == 1:
+        return int(one(options.rows[0], options.fast) != 0)
+    # Each row has a process and a Ray of its own: what a fault of one leaves behind is no other row's.
+    begun, failed = time.monotonic(), []
     for name in options.rows:
-        lines, sums = counted.of(ROWS[name])
-        print(f"{name:>3}  {ROWS[name].what}: {sums}", *[f"     {ROWS[name].reached}", *lines], sep="\n")
+        words = [sys.executable, __file__, "--rows", name, *(["--fast"] if options.fast else [])]
+        if subprocess.run(words, check=False).returncode != 0:
+            failed.append(name)
     minutes = (time.monotonic() - begun) / 60
-    print(f"{len(counted.passed - counted.failed)} tests passed, {len(counted.failed)} failed in {minutes:.1f} min")
-    return int(code != 0)
+    print(
+        f"{len(options.rows)} rows in {minutes:.1f} min; " + (f"failed: {', '.join(failed)}" if failed else "all hold")
+    )
+    return int(bool(failed))
 
 
 if __name__ == "__main__":
