@@ -86,6 +86,10 @@ class Described(nn.Module):
             self._last_use.update(dict.fromkeys(node.inputs, place))
             if node.layer:
                 self._place(node)
+        # Looking a layer up by its name takes longer than a small one takes to run.
+        self._layers = [
+            self.get_submodule(node.layer) if node.layer and node.op != CONSTANT else None for node in description.nodes
+        ]
         self.eval()
 
     def _place(self, node: Node) -> None:
@@ -104,12 +108,12 @@ class Described(nn.Module):
         """The output; `seen` is told what comes out of every node."""
         values: dict[str, Tensor] = {INPUT: x}
         out = x
-        for place, node in enumerate(self.description.nodes):
+        for place, (node, layer) in enumerate(zip(self.description.nodes, self._layers, strict=True)):
             inputs = [values[name] for name in node.inputs]
-            if node.op == CONSTANT:
+            if layer is not None:
+                out = layer(*inputs)
+            elif node.op == CONSTANT:
                 out = self.get_buffer(node.layer)
-            elif node.layer:
-                out = self.get_submodule(node.layer)(*inputs)
             else:
                 out = FUNCTIONS[node.op].run(inputs, **node.options)
             values[node.name] = out
