@@ -22,7 +22,7 @@ class FlowPass:
 
     Attributes:
         model: a copy in evaluation mode, everything absolute.
-        leaves: its prunable weights, the only parameters that are differentiated; views of `values`.
+        leaves: its prunable weights, the only parameters that are differentiated; views of `values`, in any layout.
         values: of all leaves, one after the other.
         factors: of the values, where normalizations are folded into the weights before them; like `values`.
         ones: the input.
@@ -43,11 +43,12 @@ class FlowPass:
                 self.values.mul_(self.factors)
         slopes = torch.autograd.grad(self.model(self.ones).sum(), self.leaves, allow_unused=True)
         found = {}
-        for name, leaf, slope in zip(scoring.weights, self.leaves, slopes, strict=True):
+        parts = torch.split(torch.empty_like(self.values), [leaf.numel() for leaf in self.leaves])
+        for name, leaf, slope, part in zip(scoring.weights, self.leaves, slopes, parts, strict=True):
             # A factor that is in the weight is missing in the slope: the score is the same. The slope may be laid out
             # otherwise than the weight.
-            score = torch.zeros_like(leaf)
-            found[name] = score if slope is None else torch.mul(leaf.detach(), slope, out=score)
+            score = part.view(leaf.shape)
+            found[name] = score.zero_() if slope is None else torch.mul(leaf.detach(), slope, out=score)
         return found
 
 
@@ -80,10 +81,19 @@ def fast_pass(scoring: Scoring) -> FlowPass:
         try:
             with torch.no_grad():
                 plain.model(ones)
+            _by_pixels(plain)
         except RuntimeError:
             # A network that takes `view`s of pictures needs the layout that it was written for.
             ones = plain.ones
     return FlowPass(plain.model, plain.leaves, plain.values, factors, ones)
+
+
+def _by_pixels(plain: FlowPass) -> None:
+    """Lay the weights of convolutions out like the pictures, so that no pass turns them round."""
+    for leaf, part in zip(plain.leaves, torch.split(plain.values, [one.numel() for one in plain.leaves]), strict=True):
+        if leaf.dim() == 4:
+            first, second, high, wide = leaf.shape
+            leaf.data = part.view(first, high, wide, second).permute(0, 3, 1, 2)
 
 
 def _fold(plain: FlowPass) -> Tensor:

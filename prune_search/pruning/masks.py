@@ -7,7 +7,7 @@ layer in row-major order.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property, partial
@@ -170,7 +170,7 @@ def _highest(scores: Tensor, allowed: Tensor, pool: Pool, error: float) -> Tenso
     border, below = _neighbours(values, values.size - pool.kept)
     if error and not border * (1 - error) > below * (1 + error):
         raise UnclearError
-    chosen = scores >= border
+    chosen = torch.from_numpy(scores.numpy() >= border)
     if not everything:
         chosen &= allowed
     if below == border:
@@ -232,15 +232,31 @@ def select(
     """
     kept: UnitMasks = {}
     for pool in pools:
-        pooled = torch.cat([scores[name].detach().reshape(-1).cpu() for name in pool.names])
+        pooled = joined([scores[name].detach().reshape(-1).cpu() for name in pool.names])
         if pooled.dtype in HALF:
             pooled = pooled.float()
-        allowed = torch.cat([candidates[name].reshape(-1).cpu() for name in pool.names])
+        allowed = joined([candidates[name].reshape(-1).cpu() for name in pool.names])
         highest = _highest_of_rows if pool.rows > 1 else partial(_highest, error=error)
         chosen = highest(pooled, allowed, pool)
         sizes = [scores[name].numel() for name in pool.names]
         kept.update(zip(pool.names, torch.split(chosen, sizes), strict=True))
     return kept
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """One after the other; nothing is copied where they already lie so.
+
+    Args:
+        parts: one-dimensional.
+    """
+    first, place = parts[0], parts[0].storage_offset()
+    storage = first.untyped_storage().data_ptr()
+    for part in parts:
+        there = part.untyped_storage().data_ptr() == storage and part.storage_offset() == place
+        if not there or part.dtype != first.dtype or not part.is_contiguous():
+            return torch.cat(list(parts))
+        place += part.numel()
+    return first.as_strided((place - first.storage_offset(),), (1,))
 
 
 def rounded(

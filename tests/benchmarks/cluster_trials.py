@@ -6,8 +6,8 @@ The trials run under Ray Tune on a cluster of eight nodes on this machine, by th
 they write what a trained trial writes. Processor seconds are the driver's own, with all threads of Ray in it. Delivery
 is that of another search, by ``prune-search sync`` to an MLflow server on this machine: runs, params, tags, files and
 values. Beside it, in turns, the same values go to runs that are there already, by one `MlflowClient.log_batch` for each
-trial, and by batches of 20 values, as a loop that logs while it trains has them; and to runs that are made and ended as
-well. A trial of this surface has some 70 values: the fewer it has, the more the other calls weigh.
+trial, and by batches of 20 and of 10 values, as a loop that logs while it trains has them; and to runs that are made
+and ended as well. A trial of this surface has some 70 values: the fewer it has, the more the other calls weigh.
 """
 
 from __future__ import annotations
@@ -166,11 +166,10 @@ def _bare(uri: str, search: SearchRecords) -> dict[str, float]:
             client.set_terminated(run_id)
         return done - begun, time.monotonic() - made
 
-    small, _ = logged(20)
     alone, whole = logged(500)
     return {
         "log_batch alone": values / alone,
-        "log_batch alone, 20 at a time": values / small,
+        **{f"log_batch alone, {size} at a time": values / logged(size)[0] for size in (20, 10)},
         "create_run, log_batch, the end": values / whole,
     }
 

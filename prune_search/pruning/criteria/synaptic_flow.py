@@ -109,4 +109,6 @@ def _largest_error(rough: Scores, exact: Scores) -> float:
 
 
 def _total(scores: Scores) -> float:
-    return float(torch.stack([score.sum() for score in scores.values()]).sum())
+    from prune_search.pruning.masks import joined
+
+    return float(joined([score.reshape(-1) for score in scores.values()]).sum())

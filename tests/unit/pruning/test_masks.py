@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from prune_search.pruning.masks import MaskSet, Pool, ScoreError, keep_all, rounded, select
+from prune_search.pruning.masks import MaskSet, Pool, ScoreError, joined, keep_all, rounded, select
 
 FEW_VALUES = st.sampled_from([-math.inf, -1.0, -0.0, 0.0, 0.5, 0.5, 2.0, math.inf])
 
@@ -37,6 +37,19 @@ def test_exactly_the_k_highest_candidates_are_kept_and_of_equals_the_first(
     )
     ranked = sorted((i for i, (_, candidate) in enumerate(units) if candidate), key=lambda i: (-units[i][0], i))
     assert torch.cat([found["b"], found["a"]]).nonzero().flatten().tolist() == sorted(ranked[:kept])
+
+
+def test_parts_are_joined_and_copied_only_where_they_lie_apart() -> None:
+    whole = torch.arange(12.0)
+    one, two, three = torch.split(whole, [3, 4, 5])
+    near = joined([two, three])
+    assert near.tolist() == whole[3:].tolist()
+    assert near.data_ptr() == two.data_ptr()
+    for apart in ([one, three], [two, one], [one, two.double()], [whole[::2], whole[6:]], [one, whole[3:].clone()]):
+        found = joined(apart)
+        assert found.tolist() == [value for part in apart for value in part.tolist()]
+        assert found.data_ptr() != apart[0].data_ptr()
+    assert joined([one]).tolist() == [0, 1, 2]
 
 
 def test_each_pool_keeps_its_own_count() -> None:
