@@ -1,10 +1,14 @@
-"""A worker of a crew in a process of its own: ``crew_worker.py RANK SIZE FILE``; the leader prints what it found."""
+"""A worker of a crew, a process of its own: ``crew_worker.py RANK SIZE FILE [lost]``. The leader prints what it found.
+
+With ``lost`` the second worker dies in the middle of a step.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 import json
+import os
 import sys
 from typing import Any
 
@@ -16,7 +20,7 @@ from prune_search.recipe.axes import AUGMENTATIONS
 from prune_search.tasks.data import Split
 from prune_search.training.crew import Crew, Leader, follow
 from prune_search.training.digests import tensors_digest
-from prune_search.training.loop import Feed, Network, pass_over
+from prune_search.training.loop import CrewLostError, Feed, Network, pass_over
 
 
 class Small(nn.Module):
@@ -88,6 +92,16 @@ def lead(crew: Crew) -> dict[str, Any]:
     return {"errors": errors, "own": own, "unused": unused.grad is None, "broken": leader.broken}
 
 
+def lose(crew: Crew) -> dict[str, Any]:
+    """A step with a worker that dies in the middle of it."""
+    leader = Leader(crew)
+    try:
+        leader.gradients(network(), feed("here"), 0)
+    except CrewLostError as error:
+        return {"said": str(error), "broken": leader.broken}
+    return {}
+
+
 def note(errors: dict[str, float], name: str, found: Tensor, true: Tensor) -> None:
     """The largest error relative to the largest value."""
     error = float((found.double() - true.double()).abs().max() / true.double().abs().max().clamp(min=1e-6))
@@ -116,6 +130,12 @@ if __name__ == "__main__":
     rank, size = int(sys.argv[1]), int(sys.argv[2])
     dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=size)
     joined = Crew.joined()
+    if sys.argv[4:]:
+        if rank == 1:
+            joined.hear()
+            os._exit(1)
+        print(json.dumps(lose(joined)), flush=True)
+        os._exit(0)
     if rank == 0:
         print(json.dumps(lead(joined)))
     else:

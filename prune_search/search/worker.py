@@ -103,6 +103,7 @@ def run_job(job: Job, claims: Claims | None = None, node: str = "", leader: Lead
 
     Raises:
         StorageError: a record could not be written.
+        CrewLostError: a worker that trained along is gone.
     """
     folder = place_of(job.search)
     before = read_trial(folder / TRIALS / job.trial)
@@ -111,7 +112,7 @@ def run_job(job: Job, claims: Claims | None = None, node: str = "", leader: Lead
         return str(before.ended.data["status"])
     # Seconds in a new process, and no sign of one that hangs: the heartbeat begins after it.
     importlib.import_module("prune_search.search.warm")
-    from prune_search.training.loop import PreemptedError
+    from prune_search.training.loop import CrewLostError, PreemptedError
     from prune_search.training.stretch import LackingError, Steps
 
     recorder = Recorder(folder, job.trial, len(before.attempts) + 1)
@@ -130,7 +131,7 @@ def run_job(job: Job, claims: Claims | None = None, node: str = "", leader: Lead
     except LackingError as lack:
         sink.lacking(lack.address, lack.step)
         return "lacking"
-    except StorageError:
+    except (StorageError, CrewLostError):
         raise
     except StoppedError:
         status = "stopped"

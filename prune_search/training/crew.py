@@ -11,8 +11,9 @@ does not overlap with the passes.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from prune_search.training.digests import tensors_digest
-from prune_search.training.loop import Feed, Network, seed_layers
+from prune_search.training.loop import CrewLostError, Feed, Network, seed_layers
 from prune_search.training.randomness import derive
 from prune_search.training.synced_norms import synced_norms
 
@@ -29,6 +30,8 @@ LEADER = 0
 # A follower waits while the leader measures, finds a mask, or reads what is stored. One that has died is noticed
 # elsewhere: its connection breaks, or whoever started it looks after it.
 WAIT_S = 86_400
+# By which torch's messages of a broken connection are told from others: not all of them are of a kind of their own.
+TRANSPORTS = ("gloo", "NCCL")
 
 
 @dataclass(frozen=True)
@@ -121,19 +124,33 @@ class Leader:
     broken: bool = False
     _asked: tuple[bool, ...] = field(default=())
 
+    @contextlib.contextmanager
+    def _together(self) -> Iterator[None]:
+        """What all workers do at the same time.
+
+        Raises:
+            CrewLostError: the connection to one of them broke.
+        """
+        self.broken = True
+        try:
+            yield
+        except RuntimeError as error:
+            if isinstance(error, dist.DistError) or any(word in str(error) for word in TRANSPORTS):
+                lines = str(error).splitlines() or [""]
+                raise CrewLostError(f"a worker that trained along is gone: {lines[0][:300]}") from error
+            raise
+        self.broken = False
+
     def gradients(self, network: Network, feed: Feed, number: int) -> Tensor:
         """The gradients of a batch, by all workers; see `loop.Network.gradients`."""
         # Learned masks ask for gradients of weights that may be frozen otherwise.
         asked = tuple(parameter.requires_grad for parameter in network.model.parameters())
         told = None if asked == self._asked else asked
         self._asked = asked
-        self.broken = True
-        with synced_norms(network.model):
+        with self._together(), synced_norms(network.model):
             self.crew.say(("pass", feed.words, number, told))
             self.crew.share_state(network.model)
-            loss = self.crew.pass_over(network, feed, number)
-        self.broken = False
-        return loss
+            return self.crew.pass_over(network, feed, number)
 
     def check(self, model: nn.Module, expected: str) -> None:
         """Every worker is given the leader's weights and buffers, and says what it then holds.
@@ -143,14 +160,14 @@ class Leader:
             expected: the sha256 of that (`digests.tensors_digest`).
 
         Raises:
+            CrewLostError: a worker is gone.
             RuntimeError: some worker holds something else, and so another mask.
         """
-        self.broken = True
-        self.crew.say(("check",))
-        self.crew.share_state(model)
         found: list[Any] = [None] * self.crew.size
-        dist.gather_object(_digest(model), found, LEADER, group=self.crew.words)
-        self.broken = False
+        with self._together():
+            self.crew.say(("check",))
+            self.crew.share_state(model)
+            dist.gather_object(_digest(model), found, LEADER, group=self.crew.words)
         if wrong := [rank for rank, digest in enumerate(found) if digest != expected]:
             raise RuntimeError(f"workers {wrong} of {self.crew.size} hold other weights than the trial's result")
 

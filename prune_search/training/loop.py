@@ -36,6 +36,10 @@ class PreemptedError(Exception):
     """Somebody asked for the training to stop where it is: its state is stored, and it can go on from there."""
 
 
+class CrewLostError(Exception):
+    """A worker that trains along is gone: the trial is tried again with others."""
+
+
 @dataclass(frozen=True)
 class Hook:
     """What a method does during training. Every part is optional.

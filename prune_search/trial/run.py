@@ -17,7 +17,7 @@ from prune_search.recipe.schema import is_user_code
 from prune_search.tasks.data import Split
 from prune_search.tasks.metrics import Measured, evaluate
 from prune_search.training.digests import tensors_digest
-from prune_search.training.loop import PreemptedError, TrainingError
+from prune_search.training.loop import CrewLostError, PreemptedError, TrainingError
 from prune_search.training.places import Place
 from prune_search.training.stretch import MODEL, Claims, LackingError, Steps, Stretch, Vault, load_model
 from prune_search.trial.bench import Bench
@@ -227,7 +227,7 @@ def _as_trial_errors(users_model: bool) -> Iterator[None]:
         raise TrialError("score", str(error)) from error
     except torch.OutOfMemoryError as error:
         raise TrialError("oom", f"the device is out of memory: {str(error).splitlines()[0]}") from error
-    except (PreemptedError, LackingError, UserError):
+    except (CrewLostError, PreemptedError, LackingError, UserError):
         raise
     except Exception as error:
         if not users_model:

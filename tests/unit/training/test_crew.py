@@ -6,17 +6,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 WORKER = Path(__file__).parents[2] / "crew_worker.py"
 
 
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_the_gradients_of_a_batch_are_those_of_one_worker(size: int, tmp_path: Path) -> None:
+def run_workers(folder: Path, size: int, *more: str) -> tuple[list[int], dict[str, Any], list[str]]:
+    """The workers' exit codes, what the leader printed, and what all said."""
     workers = [
         subprocess.Popen(
-            [sys.executable, WORKER, str(rank), str(size), tmp_path / "meet"],
+            [sys.executable, WORKER, str(rank), str(size), folder / "meet", *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -24,8 +25,13 @@ def test_the_gradients_of_a_batch_are_those_of_one_worker(size: int, tmp_path: P
         for rank in range(size)
     ]
     told = [worker.communicate(timeout=120) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * size, [err[-2000:] for _, err in told]
-    found = json.loads(told[0][0])
+    return [worker.returncode for worker in workers], json.loads(told[0][0] or "{}"), [err[-2000:] for _, err in told]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_the_gradients_of_a_batch_are_those_of_one_worker(size: int, tmp_path: Path) -> None:
+    codes, found, said = run_workers(tmp_path, size)
+    assert codes == [0] * size, said
     assert found["unused"]
     assert not found["broken"]
     errors, own = found["errors"], found["own"]
@@ -33,3 +39,10 @@ def test_the_gradients_of_a_batch_are_those_of_one_worker(size: int, tmp_path: P
     assert {"loss", "first.1.running_var", "second.1.running_mean", "head.bias"} <= set(errors)
     # As near to the gradients in float64 as one worker's in float32 are, within a factor.
     assert {name: error for name, error in errors.items() if error > 2e-5 + 5 * own[name]} == {}
+
+
+def test_a_worker_that_is_gone_is_no_error_of_the_trial(tmp_path: Path) -> None:
+    codes, found, said = run_workers(tmp_path, 2, "lost")
+    assert codes == [0, 1], said
+    assert found["broken"]
+    assert found["said"].startswith("a worker that trained along is gone: ")
