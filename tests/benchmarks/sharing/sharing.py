@@ -1,10 +1,11 @@
 """What sharing saves: lists of recipes run with sharing on and off.
 
-    python tests/benchmarks/sharing/sharing.py --data-root FOLDER_OF_FASHION_MNIST [--only two,four,…] [--steps 120]
+    python tests/benchmarks/sharing/sharing.py --data-root FOLDER_OF_FASHION_MNIST [--only two,four,…] [--steps 240]
 
 Prints, per list, the steps trained (replayed, repeated and abandoned ones included) with sharing off and on, their
 ratio, the ceiling that `plan` states and how much of it was reached; device seconds (inside trials) and wall seconds;
-and whether the two runs found the same masks and weights, bit for bit.
+and whether the two runs found the same masks and weights, bit for bit. Steps shrink alike however long a training is;
+seconds do so the less, the shorter it is, since what a trial costs besides is not shared. ``studies`` takes 20 minutes.
 """
 
 from __future__ import annotations
