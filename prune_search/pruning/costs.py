@@ -103,9 +103,10 @@ def masks_of(measured: Measured) -> MaskSet:
 
 
 def _model(measured: Measured) -> nn.Module:
-    if measured.model is None:
+    model = measured.model
+    if model is None:
         raise ValueError("this metric runs the network, and is given none")
-    return measured.model
+    return model
 
 
 def _example(measured: Measured) -> Tensor:

@@ -69,6 +69,11 @@ class MaskSet(Mapping[str, Tensor]):
         """Digest of names, shapes and bits, in hex."""
         return masks_digest(self.masks)
 
+    @cached_property
+    def kept(self) -> Mapping[str, int]:
+        """Layer to the number of its weights that are kept."""
+        return {name: int(mask.sum()) for name, mask in self.masks.items()}
+
     @property
     def everything(self) -> Mapping[str, Tensor]:
         """The masks of the weights and of what is held with them."""
@@ -77,13 +82,12 @@ class MaskSet(Mapping[str, Tensor]):
     def sparsity(self) -> float:
         """1 - kept/total over all convolution and linear weights."""
         total = sum(mask.numel() for mask in self.masks.values())
-        kept = sum(int(mask.sum()) for mask in self.masks.values())
-        return 1.0 - kept / total if total else 0.0
+        return 1.0 - sum(self.kept.values()) / total if total else 0.0
 
     def receipt(self) -> Receipt:
         """Asked and reached, per layer and in total."""
         layers = tuple(
-            LayerReceipt(name, mask.numel(), int(mask.sum()), *self.units.get(name, (0, 0)))
+            LayerReceipt(name, mask.numel(), self.kept[name], *self.units.get(name, (0, 0)))
             for name, mask in self.masks.items()
         )
         kept = sum(count for _, count in self.units.values())

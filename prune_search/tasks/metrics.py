@@ -36,7 +36,7 @@ class Measured:
         kept: layer to the number of weights that are not pruned; all convolution and linear weights of the network.
         total: layer to its number of weights; the same layers.
         steps_trained: optimizer steps taken for this network, anywhere (criteria and transforms included).
-        model: the network itself, for metrics that run it.
+        load: gives the network itself, with its weights and mask, for metrics that run it (see `model`).
         data: the data set, likewise.
         operations: what training took: forward_dense, backward_dense, forward_sparse and backward_sparse.
         masks: of the weights, for metrics that look at places.
@@ -47,11 +47,16 @@ class Measured:
     kept: Mapping[str, int] = field(default_factory=dict)
     total: Mapping[str, int] = field(default_factory=dict)
     steps_trained: int = 0
-    model: nn.Module | None = None
+    load: Callable[[], nn.Module] | None = None
     data: DataSet | None = None
     operations: Mapping[str, float] = field(default_factory=dict)
     masks: Mapping[str, torch.Tensor] = field(default_factory=dict)
     take: Take = _taken_now
+
+    @property
+    def model(self) -> nn.Module | None:
+        """The network itself, loaded when it is first looked at."""
+        return self.load() if self.load is not None else None
 
 
 def evaluate(

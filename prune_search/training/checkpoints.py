@@ -19,6 +19,7 @@ from torch import Tensor
 
 from prune_search.recipe.problems import shown
 from prune_search.training.atomic import StorageError, one_line, open_regular, put_folder, remove_stale
+from prune_search.training.held import HELD
 from prune_search.training.manifests import (
     FORMAT,
     MANIFEST,
@@ -82,8 +83,8 @@ def write_state(folder: Place, tensors: Mapping[str, Tensor], meta: Mapping[str,
     if _may_be_there(folder) and _is_valid(folder):
         return
     data = encode(tensors)
-    entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    content = {"format": FORMAT, "files": {TENSORS: entry}, "meta": dict(meta)}
+    sha256 = hashlib.sha256(data).hexdigest()
+    content = {"format": FORMAT, "files": {TENSORS: {"sha256": sha256, "bytes": len(data)}}, "meta": dict(meta)}
     manifest = rendered({**content, "sha256": digest_of(content)})
     read_manifest(manifest)  # what could not be read back is not written
     files = {TENSORS: data, MANIFEST: manifest}
@@ -91,6 +92,7 @@ def write_state(folder: Place, tensors: Mapping[str, Tensor], meta: Mapping[str,
         put_objects(folder, files, _is_valid)
     else:
         put_folder(folder, files, _is_valid)
+    HELD.put(sha256, tensors)
 
 
 def read_state(folder: Place) -> State | None:
@@ -133,23 +135,36 @@ def newest_state(parent: Place, at_most: int) -> tuple[int, State] | None:
 
 
 def _is_valid(folder: Place) -> bool:
-    return read_state(folder) is not None
+    try:
+        _read(folder, afresh=True)
+    except (OSError, ValueError, StorageError):
+        return False
+    return True
 
 
 def _may_be_there(folder: Place) -> bool:
     return isinstance(folder, ObjectPath) or os.path.lexists(folder)
 
 
-def _read(folder: Place) -> State:
-    """The state, or an OSError, ValueError or StorageError that says why there is none."""
+def _read(folder: Place, afresh: bool = False) -> State:
+    """The state, or an OSError, ValueError or StorageError that says why there is none.
+
+    Args:
+        folder: of the state.
+        afresh: whether the file is read even where this process holds what it should contain.
+    """
     if isinstance(folder, ObjectPath):
         content = read_manifest((folder / MANIFEST).read_bytes(MOST_BYTES))
+        if not afresh and (held := _held(content)) is not None:
+            return held
         return _checked(_object_bytes(folder, content["files"][TENSORS]), content)
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         with open_regular(MANIFEST, handle) as file:
             content = read_manifest(file.read(MOST_BYTES + 1))
         entry = content["files"][TENSORS]
+        if not afresh and (held := _held(content)) is not None:
+            return held
         with open_regular(TENSORS, handle) as file:
             if os.fstat(file.fileno()).st_size != entry["bytes"]:
                 raise ValueError(f"{TENSORS} has not the size that was written")
@@ -170,8 +185,16 @@ def _object_bytes(folder: ObjectPath, entry: Mapping[str, Any]) -> bytes:
         return (folder / TENSORS).read_bytes(size)
 
 
+def _held(content: Mapping[str, Any]) -> State | None:
+    tensors = HELD.get(str(content["files"][TENSORS]["sha256"]))
+    return None if tensors is None else State(tensors, content["meta"])
+
+
 def _checked(data: bytes, content: Mapping[str, Any]) -> State:
     # These bytes, and no others, are the ones that are parsed.
-    if hashlib.sha256(data).hexdigest() != content["files"][TENSORS]["sha256"]:
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != content["files"][TENSORS]["sha256"]:
         raise ValueError(f"{TENSORS} was altered")
-    return State(decode(data), content["meta"])
+    tensors = decode(data)
+    HELD.put(sha256, tensors)
+    return State(tensors, content["meta"])

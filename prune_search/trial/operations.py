@@ -71,7 +71,7 @@ class Costs:
         """A forward pass under a mask; None: nothing is removed."""
         if masks is None:
             return self.dense
-        return sum(cost * int(masks[name].sum()) / masks[name].numel() for name, cost in self.layers.items())
+        return sum(cost * masks.kept[name] / masks[name].numel() for name, cost in self.layers.items())
 
     def steps(self, count: int, forward: float | None = None, full_gradients: int = 0) -> Operations:
         """Some training steps.
@@ -114,7 +114,7 @@ def _moving(item: Round, costs: Costs, steps: int) -> Operations:
     facts, epoch = dynamics.entry(axes.DYNAMICS).facts, item.bench.timeline.epoch
     # Of the final mask, which is stored: what it was found on may be gone. A control keeps as many of every layer.
     masks = item.masks
-    share = sum(int(mask.sum()) for mask in masks.values()) / sum(mask.numel() for mask in masks.values())
+    share = sum(masks.kept.values()) / sum(mask.numel() for mask in masks.values())
     mean = float(facts["mean_kept"](share, steps, epoch, **dynamics.options))
     full = int(facts["full_gradients"](steps, epoch, **dynamics.options))
     final = costs.sparse(masks)

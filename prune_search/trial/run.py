@@ -6,8 +6,10 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
+from torch import nn
 
 from prune_search.pruning.masks import ScoreError
 from prune_search.recipe.axes import METRICS
@@ -61,7 +63,7 @@ def run_bench(
     """Run a prepared recipe to its end.
 
     Args:
-        bench: from `bench.prepare`; its network is trained in place.
+        bench: from `bench.prepare`; its network is trained in place, and has the final weights afterwards.
         storage: in which states are found and stored; None keeps them in memory.
         sink: who is told how it goes.
         preset: the name that the user typed.
@@ -98,6 +100,7 @@ def run_bench(
         metrics = dict(results[-1].metrics)
         if test:
             metrics.update(_metrics(bench, last, "test", (steps, spent), _Taking(measurements)))
+        load_model(bench.model, last.result)
         tensors = {key.removeprefix(MODEL): value.cpu() for key, value in last.result.items() if key.startswith(MODEL)}
     return Result(
         recipe=bench.recipe,
@@ -172,20 +175,25 @@ def _measured(bench: Bench, item: Round, spent: Spent, sink: Sink, taking: _Taki
 def _metrics(bench: Bench, item: Round, split: str, spent: Spent, taking: _Taking) -> dict[str, float]:
     """The registered metrics of a split, and on validation also those that need no data."""
     masks = item.masks
-    load_model(bench.model, item.result)
-    masks.apply(bench.model)
+
+    @cache
+    def loaded() -> nn.Module:
+        # Not before something is measured: what is stored needs no network.
+        load_model(bench.model, item.result)
+        masks.apply(bench.model)
+        return bench.model
 
     def scores() -> dict[str, float]:
-        return evaluate(bench.model, _split(bench, split), autocast=bench.network.autocast)
+        return evaluate(loaded(), _split(bench, split), autocast=bench.network.autocast)
 
     network = {"vertex": item.end.address, "mask": masks.sha256, "environment": dict(bench.environment)}
     what = {"kind": "scores", "split": split, "data": bench.digests["data"], **network}
     measured = Measured(
         scores={split: taking.measurements.of(what, scores)},
-        kept={name: int(mask.sum()) for name, mask in masks.items()},
+        kept=masks.kept,
         total={name: mask.numel() for name, mask in masks.items()},
         steps_trained=spent[0].needed,
-        model=bench.model,
+        load=loaded,
         data=bench.data,
         operations=spent[1].as_data(),
         masks=masks,
