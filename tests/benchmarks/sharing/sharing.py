@@ -75,25 +75,48 @@ def longer(studies: Sequence[Study], steps: int) -> list[Study]:
     return [Study(study.space, {**study.values, "train.steps": f"{steps}it"}) for study in studies]
 
 
-def run(studies: Sequence[Study], data_root: Path, sharing: bool) -> Total:
-    """Launch the searches of a list one after the other on one storage."""
-    with tempfile.TemporaryDirectory() as folder:
-        where = Where(data_root=data_root, storage=Path(folder))
+class Storage:
+    """The searches of a list, launched one after the other on one storage.
+
+    Args:
+        folder: the storage.
+        data_root: of the data set's files.
+        sharing: whether they share training.
+    """
+
+    def __init__(self, folder: Path, data_root: Path, sharing: bool) -> None:
+        self._where = Where(data_root=data_root, storage=folder)
+        self._sharing = sharing
+        self._trials: list[TrialRecords] = []
+        self._wall_s = 0.0
+
+    def launch(self, study: Study, name: str) -> None:
+        """Launch one."""
         begun = time.perf_counter()
-        outcomes = [
-            prune_search.launch(
-                study.space, set=study.values, where=where, options=Options(f"study-{index}", sharing=sharing)
-            )
-            for index, study in enumerate(studies)
+        options = Options(name, sharing=self._sharing)
+        outcome = prune_search.launch(study.space, set=study.values, where=self._where, options=options)
+        self._wall_s += time.perf_counter() - begun
+        self._trials += outcome.records.numbered()
+
+    def total(self) -> Total:
+        """What they came to."""
+        results = [
+            (str(trial.result["key"]), str(trial.result["mask_sha256"]), str(trial.result["weights_sha256"]))
+            for trial in self._trials
         ]
-        wall = time.perf_counter() - begun
-        trials = [trial for outcome in outcomes for trial in outcome.records.numbered()]
-    results = [
-        (str(trial.result["key"]), str(trial.result["mask_sha256"]), str(trial.result["weights_sha256"]))
-        for trial in trials
-    ]
-    device = sum(float(trial.ended.data["seconds"]) for trial in trials if trial.ended is not None)
-    return Total(total(trials).as_data(), device, wall, tuple(sorted(results)), distinct_steps(trials))
+        device = sum(float(trial.ended.data["seconds"]) for trial in self._trials if trial.ended is not None)
+        steps, distinct = total(self._trials).as_data(), distinct_steps(self._trials)
+        return Total(steps, device, self._wall_s, tuple(sorted(results)), distinct)
+
+
+def run(studies: Sequence[Study], data_root: Path) -> tuple[Total, Total]:
+    """The list with sharing on, and off. The two take turns, so that a machine that slows down does so for both."""
+    with tempfile.TemporaryDirectory() as shared, tempfile.TemporaryDirectory() as apart:
+        on, off = Storage(Path(shared), data_root, True), Storage(Path(apart), data_root, False)
+        for index, study in enumerate(studies):
+            on.launch(study, f"study-{index}")
+            off.launch(study, f"study-{index}")
+        return on.total(), off.total()
 
 
 def distinct_steps(trials: Sequence[TrialRecords]) -> int:
@@ -108,7 +131,7 @@ def distinct_steps(trials: Sequence[TrialRecords]) -> int:
 
 def report(name: str, studies: Sequence[Study], data_root: Path) -> None:
     """Run a list both ways, and print what came out."""
-    on, off = run(studies, data_root, True), run(studies, data_root, False)
+    on, off = run(studies, data_root)
     trained, alone = on.steps["steps_trained"], off.steps["steps_trained"]
     wasted = ", ".join(f"{word} {on.steps[f'steps_{word}']}" for word in ("replayed", "repeated", "abandoned"))
     print(f"\n{name}: {len(on.results)} trials in {len(studies)} searches; ceiling {alone / on.distinct:.2f}")
