@@ -10,10 +10,10 @@ import faulthandler
 import sys
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from prune_search.search.rungs import Maturity
+from prune_search.search.rungs import Mark, Maturity, marked
 from prune_search.search.schedulers import Verdicts, make_judge
 from prune_search.search.system_figures import Figures, none
 from prune_search.training.places import Place
@@ -55,13 +55,13 @@ class Court:
     scheduler: Any
     block: Mapping[str, Any]
     epoch: int = 1
-    wanted: frozenset[int] = frozenset()
+    wanted: Mapping[int, Mark] = field(default_factory=dict)
 
     def measure_at(self, total: int, epoch: int) -> Collection[int]:
         """Where the judge wants the network measured, in steps since the asked sparsity was reached."""
         self.epoch = epoch
-        self.wanted = frozenset(make_judge(self.scheduler, epoch).measure_at(total))
-        return self.wanted
+        self.wanted = make_judge(self.scheduler, epoch).measure_at(total)
+        return self.wanted.keys()
 
     def stops(self, maturity: Maturity) -> bool:
         """Whether the trial is stopped at a measurement that it has just written."""
@@ -185,22 +185,26 @@ class LedgerSink:
 
     def observed(self, seen: Observation) -> None:
         """A measurement in the middle of a retraining."""
-        self._measured(seen.round_number, seen.mature, seen.steps_trained, seen.metrics, seen.sparsity)
+        mark = None if self.court is None else self.court.wanted.get(seen.mature)
+        at = marked(seen.mature, mark)
+        self._measured(seen.round_number, at, seen.steps_trained, seen.metrics, seen.sparsity)
         # The ledger is read where the judge has something to say, and nowhere else.
-        if self.court is not None and seen.mature in self.court.wanted and self.court.stops((None, seen.mature)):
+        if self.court is not None and mark is not None and self.court.stops((None, mark)):
             raise StoppedError
 
     def round_done(self, result: RoundResult) -> None:
         """A measurement at the end of a round."""
         reached = result.receipt.reached
-        self._measured(result.number, None, int(result.metrics["steps_trained"]), result.metrics, reached)
+        self._measured(result.number, marked(None), int(result.metrics["steps_trained"]), result.metrics, reached)
         if self.court is not None and result.number < self.rounds and self.court.stops((reached, None)):
             raise StoppedError
 
-    def _measured(self, number: int, step: int | None, steps: int, metrics: Mapping[str, Any], sparsity: float) -> None:
+    def _measured(
+        self, number: int, at: Mapping[str, Any], steps: int, metrics: Mapping[str, Any], sparsity: float
+    ) -> None:
         from prune_search.trial.result import finite
 
-        data = {"round": number, "step": step, "steps_trained": steps, "metrics": finite(metrics), "sparsity": sparsity}
+        data = {"round": number, **at, "steps_trained": steps, "metrics": finite(metrics), "sparsity": sparsity}
         system = self.system()
         if system:
             data["system"] = finite(system)

@@ -33,6 +33,8 @@ SHOWN_RECIPES = 20
 MOST_DRAWN = 2000
 MOST_DRAWS_PER_TRIAL = 20
 FEW_SHARED = 1.1
+# The longest retraining over the shortest, from where a comparison at equal steps is warned of.
+UNEQUAL = 1.25
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def make_plan(space: Space, epoch_of: EpochOf, examples: int = 0) -> Plan:
         scheduler_share=_scheduler_share(space, items, users, shared),
         states=round(scale * _states(items, longest)),
         first=tuple(items[:SHOWN_RECIPES]),
-        warnings=tuple(_warnings(space, items, unshared / shared if shared else 1.0)),
+        warnings=(*_warnings(space, items, unshared / shared if shared else 1.0), *_unequal(space, items)),
     )
 
 
@@ -263,6 +265,22 @@ def _warnings(space: Space, items: list[Planned], ceiling: float) -> Iterator[st
         )
     if ceiling < FEW_SHARED and not finals and roots <= len(items) / 2:
         yield "hardly anything is shared: what each trial trains after the mask is its own"
+
+
+def _unequal(space: Space, items: list[Planned]) -> Iterator[str]:
+    """What makes a comparison at equal steps unfair: retrainings of several lengths."""
+    compared = []
+    for item in items:
+        length = item.branch.rounds[-1].retrain.needed
+        marks = make_judge(space.search["scheduler"], item.timeline.epoch).measure_at(length).values()
+        if any(isinstance(mark, int) for mark in marks):
+            compared.append(length)
+    if compared and max(compared) > UNEQUAL * min(compared):
+        name = Named.of(axes.SCHEDULERS, space.search["scheduler"]).name
+        yield (
+            f"{name} compares retrainings of {min(compared):,} to {max(compared):,} steps at equal steps, where a "
+            "longer one is behind, however it ends; {name: asha, grace: 10%} compares them at equal shares of each"
+        )
 
 
 def _final(item: Planned) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prune_search.trial.ranking import Dense, Goals, total_violation
 from prune_search.trial.records import Record, TrialRecords
@@ -17,16 +17,34 @@ else:
 
 SPARSITY_DIGITS = 6
 
-# (reached sparsity, None) after a round; (None, steps since the asked sparsity was reached) in the last retraining.
-Maturity = tuple[float | None, int | None]
+# In the last retraining: steps since the asked sparsity was reached, or the share ("10%") of all that there are.
+Mark = int | str
+# (reached sparsity, None) after a round; (None, mark) in the last retraining.
+Maturity = tuple[float | None, Mark | None]
+
+
+def mark_of(measured: Record) -> Mark | None:
+    """Where in its retraining something was measured; None at the end."""
+    step, share = measured.data["step"], measured.data.get("share")
+    return None if step is None else int(step) if share is None else str(share)
+
+
+def marked(step: int | None, mark: Mark | None = None) -> dict[str, Any]:
+    """How a ``measured`` record says where it was: `mark_of` reads it.
+
+    Args:
+        step: since the asked sparsity was reached; None at the end of a round.
+        mark: at which it is compared.
+    """
+    return {"step": step, "share": mark} if isinstance(mark, str) else {"step": step}
 
 
 def maturity_of(trial: TrialRecords, measured: Record) -> Maturity | None:
     """Where a ``measured`` record can be compared with those of other trials; None in a retraining before the last."""
-    step = measured.data["step"]
-    if step is None:
+    mark = mark_of(measured)
+    if mark is None:
         return round(float(measured.data["sparsity"]), SPARSITY_DIGITS), None
-    return (None, int(step)) if measured.data["round"] == trial.recipe["rounds"] else None
+    return (None, mark) if measured.data["round"] == trial.recipe["rounds"] else None
 
 
 @dataclass(frozen=True)
@@ -183,10 +201,14 @@ def _seen(trial: TrialRecords, maturity: Maturity, goals: Goals, dense: Dense) -
 
 
 def _measured_at(trial: TrialRecords, maturity: Maturity) -> Record | None:
-    sparsity, step = maturity
+    sparsity, mark = maturity
     rounds = trial.recipe["rounds"]
-    if step is not None or sparsity is None:
-        return trial.measured_at(rounds, step)
+    if isinstance(mark, str):
+        inside = (record for record in trial.measured if record.data["round"] == rounds)
+        return next((record for record in inside if mark_of(record) == mark), None)
+    if mark is not None or sparsity is None:
+        found = trial.measured_at(rounds, mark)
+        return found if found is not None and mark_of(found) == mark else None
     wanted = round(sparsity, SPARSITY_DIGITS)
     ends = (trial.measured_at(number, None) for number in range(rounds, 0, -1))
     return next(
@@ -216,6 +238,6 @@ class Places:
 
     def at(self, maturity: Maturity) -> Rung:
         """The trials that were measured at a maturity."""
-        sparsity, step = maturity
-        place = (None if sparsity is None else round(sparsity, SPARSITY_DIGITS), step)
-        return self._rungs.get(place) or Rung(place)
+        sparsity, mark = maturity
+        rung = (None if sparsity is None else round(sparsity, SPARSITY_DIGITS), mark)
+        return self._rungs.get(rung) or Rung(rung)

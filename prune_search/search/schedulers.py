@@ -7,8 +7,9 @@ was reached, and after each round among trials of equal reached sparsity; never 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,7 +20,7 @@ from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
 from prune_search.recipe.search_block import seldom_measured
 from prune_search.recipe.step import Step
-from prune_search.search.rungs import Compared, Maturity, Places, Seen, maturity_of
+from prune_search.search.rungs import Compared, Mark, Maturity, Places, Seen, mark_of, maturity_of
 from prune_search.trial.ranking import Dense, Goals
 from prune_search.trial.records import Record
 
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
 class Judge(Protocol):
     """Decides whether a trial is stopped."""
 
-    def measure_at(self, total: int) -> Sequence[int]:
+    def measure_at(self, total: int) -> Mapping[int, Mark]:
         """Where it wants the network measured.
 
         Args:
             total: length of the last retraining in steps, from where the asked sparsity is reached.
 
         Returns:
-            Steps from there, in ascending order, each in 1 … total - 1.
+            Steps from there, in ascending order, each in 1 … total - 1, and the mark at which each is compared.
         """
 
     def stop(self, compared: Compared, goals: Goals, dense: Dense) -> bool:
@@ -86,9 +87,9 @@ class Verdicts:
 class Never:
     """Stops nothing."""
 
-    def measure_at(self, total: int) -> Sequence[int]:
+    def measure_at(self, total: int) -> Mapping[int, Mark]:
         """Nowhere."""
-        return ()
+        return {}
 
     def stop(self, compared: Compared, goals: Goals, dense: Dense) -> bool:
         """No."""
@@ -105,28 +106,35 @@ def none(epoch: int) -> Never:
 class SuccessiveHalving:
     """The stopping form of asynchronous successive halving.
 
-    Rung k lies at ``grace · eta**k`` steps of the last retraining, and after round ``eta**k`` of an iterative pruning
-    among trials of equal reached sparsity. Of the n trials that were measured at a rung, the best ``max(1, n // eta)``
-    go on: a trial is stopped where at least so many lie on a better rank. The rank is the constrained non-dominated one
-    (`Goals.ranks`), with one objective simply the place; trials of equal rank share their fate. A trial is judged once,
-    when it arrives: the first at a rung always goes on.
+    Rung k lies at ``grace · eta**k`` steps of the last retraining, or at so many percent of it, and after round
+    ``eta**k`` of an iterative pruning among trials of equal reached sparsity. Of the n trials that were measured at a
+    rung, the best ``max(1, n // eta)`` go on: a trial is stopped where at least so many lie on a better rank. The rank
+    is the constrained non-dominated one (`Goals.ranks`), with one objective simply the place; trials of equal rank
+    share their fate. A trial is judged once, when it arrives: the first at a rung always goes on.
 
     Attributes:
-        grace: steps to the first rung.
+        grace: to the first rung, in steps or percent.
         eta: one of so many goes on.
+        percent: whether rungs are shares of each trial's own retraining: one that is planned to be longer lowers its
+            learning rate later, and is behind a shorter one at the same step, however the two end.
 
     Example:
         grace 10, eta 3: rungs at 10, 30, 90 … Of seven trials at a rung the best two go on.
     """
 
-    grace: int
+    grace: Decimal
     eta: int
+    percent: bool = False
 
-    def measure_at(self, total: int) -> Sequence[int]:
+    def measure_at(self, total: int) -> Mapping[int, Mark]:
         """The rungs."""
-        rungs, rung = [], self.grace
-        while rung < total:
-            rungs.append(rung)
+        rungs: dict[int, Mark] = {}
+        rung = self.grace
+        while rung < (100 if self.percent else total):
+            share = Step(percent=rung.normalize(), unit="%")
+            step = share.resolve(total, 1) if self.percent else int(rung)
+            if 0 < step < total:
+                rungs[step] = str(share) if self.percent else step
             rung *= self.eta
         return rungs
 
@@ -138,26 +146,37 @@ class SuccessiveHalving:
         return compared.better(goals, dense) >= max(1, len(compared) // self.eta)
 
     def _on_rung(self, record: Record) -> bool:
-        step = record.data["step"]
-        place, rung = (record.data["round"], 1) if step is None else (step, self.grace)
-        while rung < place:
+        mark, rung = mark_of(record), self.grace
+        if mark is None:
+            mark, rung = record.data["round"], Decimal(1)
+        elif isinstance(mark, str) != self.percent:
+            return False
+        at = Decimal(str(mark).removesuffix("%"))
+        while rung < at:
             rung *= self.eta
-        return bool(rung == place)
+        return rung == at
 
 
 @SCHEDULERS.register(
     "asha",
-    summary="at steps grace, grace·eta, grace·eta² … of the last retraining the best 1/eta go on",
+    summary="at grace, grace·eta, grace·eta² … of the last retraining, in steps or percent, the best 1/eta go on",
     source="Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning, 1810.05934, algorithm 2",
     options={
-        "grace": Option(Length(positive=True, absolute=True), "1ep", "length of retraining before the first rung"),
+        "grace": Option(
+            Length(positive=True),
+            "1ep",
+            "length of retraining before the first rung; 10%: rungs at shares of each trial's own retraining",
+        ),
         "eta": Option(Integer(2, 100), 3, "one of so many trials goes on from a rung"),
     },
     keeps=lambda *, grace, eta: 1 / eta,
 )
 def asha(epoch: int, *, grace: str, eta: int) -> SuccessiveHalving:
     """Asynchronous successive halving; several objectives by non-dominated rank."""
-    return SuccessiveHalving(Step.parse(grace).resolve(0, epoch), eta)
+    length = Step.parse(grace)
+    if length.percent is not None:
+        return SuccessiveHalving(length.percent, eta, percent=True)
+    return SuccessiveHalving(Decimal(length.resolve(0, epoch)), eta)
 
 
 @dataclass(frozen=True)
@@ -181,9 +200,9 @@ class MedianRule:
     grace: int
     startup: int
 
-    def measure_at(self, total: int) -> Sequence[int]:
+    def measure_at(self, total: int) -> Mapping[int, Mark]:
         """Every `grace` steps."""
-        return range(self.grace, total, self.grace)
+        return {step: step for step in range(self.grace, total, self.grace)}
 
     def stop(self, compared: Compared, goals: Goals, dense: Dense) -> bool:
         """Whether the trial is worse than the median.
@@ -212,8 +231,7 @@ def _curve(seen: Seen, goals: Goals) -> dict[int | None, float]:
     step = seen.record.data["step"]
     curve: dict[int | None, float] = {}
     for record in seen.trial.measured:
-        maturity = maturity_of(seen.trial, record)
-        at = maturity[1] if maturity is not None else None
+        at = record.data["step"] if maturity_of(seen.trial, record) is not None else None
         inside = record is seen.record or (step is not None and at is not None and at <= step)
         values = goals.values(record.figures) if inside else None
         if values is not None:

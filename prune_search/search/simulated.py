@@ -15,7 +15,7 @@ from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.search_block import metrics_asked
 from prune_search.recipe.space import Space
 from prune_search.search.agenda import Agenda, Next
-from prune_search.search.rungs import Maturity
+from prune_search.search.rungs import Mark, Maturity, marked
 from prune_search.search.schedulers import Verdicts, make_judge
 from prune_search.training.places import Place
 from prune_search.trial.errors import TrialError
@@ -57,7 +57,7 @@ class _Ledger:
     verdicts: Verdicts | None
     records: SearchRecords
     epoch: int = 1
-    wanted: frozenset[int] = frozenset()
+    wanted: Mapping[int, Mark] = field(default_factory=dict)
     places: dict[str, int] = field(default_factory=dict)
     steps: Callable[[], int] = lambda: 0
 
@@ -77,20 +77,22 @@ class _Ledger:
         found = set(range(every, total, every))
         if self.verdicts is not None:
             judge = make_judge(self.verdicts.block["scheduler"], epoch)
-            self.wanted = frozenset(judge.measure_at(total - settled))
+            self.wanted = judge.measure_at(total - settled)
             found |= {settled + step for step in self.wanted}
         return found
 
     def observed(self, seen: Observation) -> None:
         """A measurement in the middle of a retraining."""
-        self._measured(seen.round_number, seen.mature, seen.steps_trained, seen.metrics, seen.sparsity)
-        if seen.mature in self.wanted:
-            self._judge((None, seen.mature))
+        mark = self.wanted.get(seen.mature)
+        at = marked(seen.mature, mark)
+        self._measured(seen.round_number, at, seen.steps_trained, seen.metrics, seen.sparsity)
+        if mark is not None:
+            self._judge((None, mark))
 
     def round_done(self, result: RoundResult) -> None:
         """A measurement at the end of a round."""
         reached = result.receipt.reached
-        self._measured(result.number, None, int(result.metrics["steps_trained"]), result.metrics, reached)
+        self._measured(result.number, marked(None), int(result.metrics["steps_trained"]), result.metrics, reached)
         if result.number < self.trial.recipe["rounds"]:
             self._judge((reached, None))
 
@@ -104,8 +106,10 @@ class _Ledger:
             self.recorder.progress(told)
             self.trial.progress[self.recorder.attempt] = told
 
-    def _measured(self, number: int, step: int | None, steps: int, metrics: Mapping[str, Any], sparsity: float) -> None:
-        data = {"round": number, "step": step, "steps_trained": steps, "metrics": finite(metrics), "sparsity": sparsity}
+    def _measured(
+        self, number: int, at: Mapping[str, Any], steps: int, metrics: Mapping[str, Any], sparsity: float
+    ) -> None:
+        data = {"round": number, **at, "steps_trained": steps, "metrics": finite(metrics), "sparsity": sparsity}
         self.trial.add_measured(self.recorder.write("measured", data))
         if self.verdicts is not None:
             self.verdicts.places.update(self.trial)

@@ -112,51 +112,77 @@ def run_job(job: Job, claims: Claims | None = None, node: str = "", leader: Lead
         return str(before.ended.data["status"])
     # Seconds in a new process, and no sign of one that hangs: the heartbeat begins after it.
     importlib.import_module("prune_search.search.warm")
-    from prune_search.training.loop import CrewLostError, PreemptedError
-    from prune_search.training.stretch import LackingError, Steps
+    from prune_search.training.stretch import Steps
 
     recorder = Recorder(folder, job.trial, len(before.attempts) + 1)
     recorder.write("started", {"host": socket.gethostname(), "pid": os.getpid(), "node": node})
     begun = time.monotonic()
-    result: Result | None = None
-    error: dict[str, str] | None = None
-    status = "completed"
     sink = LedgerSink(recorder, _court(job), job.heartbeat_s, job.recipe["rounds"], Steps())
-    try:
-        with _watchdog(), _memory():
-            result = _run(job, sink, claims, leader)
-    except PreemptedError:
-        sink.tell()
-        return "preempted"
-    except LackingError as lack:
-        sink.lacking(lack.address, lack.step)
-        return "lacking"
-    except (StorageError, CrewLostError):
-        raise
-    except StoppedError:
-        status = "stopped"
-    except TrialError as failure:
-        if failure.kind == OOM and not job.alone:
-            sink.out_of_memory()
-            return OOM
-        status, error = "failed", {"kind": failure.kind, "message": str(failure)}
-    except UserError as failure:
-        status, error = "failed", {"kind": "user", "message": "; ".join(str(problem) for problem in failure.problems)}
-    except Exception as failure:  # noqa: BLE001 - whatever the trial's code raises fails this trial, and no other
-        status, error = "failed", {"kind": type(failure).__name__, "message": str(failure)[:2000]}
+    end = _attempted(job, sink, claims, leader)
+    if end.comes_again:
+        return end.status
     sink.tell()
     recorder.write(
         "ended",
         {
-            "status": status,
-            "result": None if result is None else result.as_data(),
-            "error": error,
-            **sink.steps(result),
+            "status": end.status,
+            "result": None if end.result is None else end.result.as_data(),
+            "error": end.error,
+            **sink.steps(end.result),
             "seconds": time.monotonic() - begun,
             "training_seconds": sink.training_s,
         },
     )
-    return status
+    return end.status
+
+
+@dataclass(frozen=True)
+class _End:
+    """How an attempt ended.
+
+    Attributes:
+        status: as `run_job` returns it.
+        result: of a trial that completed.
+        error: kind and message, of one that failed.
+        comes_again: whether the attempt alone is over, and not the trial.
+    """
+
+    status: str
+    result: Result | None = None
+    error: Mapping[str, str] | None = None
+    comes_again: bool = False
+
+
+def _attempted(job: Job, sink: LedgerSink, claims: Claims | None, leader: Leader | None) -> _End:
+    from prune_search.training.loop import CrewLostError, PreemptedError
+    from prune_search.training.stretch import LackingError
+
+    try:
+        with _watchdog(), _memory():
+            return _End("completed", _run(job, sink, claims, leader))
+    except PreemptedError:
+        sink.tell()
+        return _End("preempted", comes_again=True)
+    except LackingError as lack:
+        sink.lacking(lack.address, lack.step)
+        return _End("lacking", comes_again=True)
+    except (StorageError, CrewLostError):
+        raise
+    except StoppedError:
+        return _End("stopped")
+    except TrialError as failure:
+        if failure.kind == OOM and not job.alone:
+            sink.out_of_memory()
+            return _End(OOM, comes_again=True)
+        return _failed(failure.kind, str(failure))
+    except UserError as failure:
+        return _failed("user", "; ".join(str(problem) for problem in failure.problems))
+    except Exception as failure:  # noqa: BLE001 - whatever the trial's code raises fails this trial, and no other
+        return _failed(type(failure).__name__, str(failure)[:2000])
+
+
+def _failed(kind: str, message: str) -> _End:
+    return _End("failed", error={"kind": kind, "message": message})
 
 
 @contextlib.contextmanager

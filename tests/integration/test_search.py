@@ -205,8 +205,10 @@ search:
 """
 
 
-def test_a_scheduler_stops_what_is_behind(searches: Searches) -> None:
-    outcome = searches.launch(UNEQUAL, "unequal")
+@pytest.mark.parametrize(("grace", "share"), [("1ep", None), ("33%", "33%")])
+def test_a_scheduler_stops_what_is_behind(searches: Searches, grace: str, share: str | None) -> None:
+    scheduler = {"name": "asha", "grace": grace, "eta": 2}
+    outcome = searches.launch(UNEQUAL, f"unequal-{grace.strip('%')}", search__scheduler=scheduler)
     by_sparsity = {trial.params["mask.sparsity"]: trial for trial in outcome.records.numbered()}
     worst = by_sparsity[0.995]
     assert worst.status == "stopped"
@@ -215,6 +217,7 @@ def test_a_scheduler_stops_what_is_behind(searches: Searches) -> None:
     assert worst.ended is not None
     assert worst.ended.data["steps_trained"] == 9
     assert worst.measured[-1].data["step"] == 9
+    assert worst.measured[-1].data.get("share") == share
     assert kept(outcome.records)[worst.id].status == "FINISHED"
 
 

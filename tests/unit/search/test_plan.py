@@ -90,6 +90,46 @@ search: {sampler: grid, trials: 4, controls: false, objectives: [maximize val/ac
     assert planned(CHAINS, ("search.scheduler", "asha")).scheduler_share < 0.05
 
 
+REWOUND = """\
+preset: weight-rewinding
+task: {data: digits, model: mlp, seed: 0}
+train: {steps: 9ep}
+weights: {at: {hole: choice, of: [0ep, 3ep, 6ep]}}
+search: {sampler: grid, trials: 3, controls: false, objectives: [maximize val/accuracy]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "warned"),
+    [
+        ("none", False),
+        ("median", True),
+        ({"name": "asha", "grace": "1ep"}, True),
+        ({"name": "asha", "grace": "10%"}, False),
+        # No retraining is so long.
+        ({"name": "asha", "grace": "9ep"}, False),
+    ],
+)
+def test_a_comparison_of_unequal_retrainings_at_equal_steps_is_warned_of(scheduler: Any, warned: bool) -> None:
+    plan = planned(REWOUND, ("search.scheduler", scheduler))
+    steps = "of 27 to 81 steps at equal steps"
+    assert any(steps in text for text in plan.warnings) is warned
+    equal = planned(REWOUND, ("search.scheduler", scheduler), ("weights.at", "3ep"), ("search.trials", 1))
+    assert not any("at equal steps" in text for text in equal.warnings)
+
+
+def test_rungs_in_percent_save_a_share_of_every_retraining() -> None:
+    plan = planned(REWOUND, ("search.scheduler", {"name": "asha", "grace": "10%", "eta": 3}))
+    # Alone on its branch is what comes after the mask: 27, 54 and 81 steps, from 10 % two thirds less, and so on.
+    saved = sum(
+        2 / 3 * (round(0.3 * n) - round(0.1 * n))
+        + 8 / 9 * (round(0.9 * n) - round(0.3 * n))
+        + 26 / 27 * (n - round(0.9 * n))
+        for n in (27, 54, 81)
+    )
+    assert plan.scheduler_share == pytest.approx(saved / plan.steps_shared)
+
+
 @pytest.mark.parametrize(
     ("sets", "warning"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,30 @@ def test_none_stops_nothing() -> None:
 def test_rungs_lie_at_grace_times_powers_of_eta_before_the_end() -> None:
     assert list(judge("asha", grace="2ep", eta=3).measure_at(180)) == [20, 60]
     assert list(judge("asha", grace="5it", eta=2).measure_at(41)) == [5, 10, 20, 40]
+
+
+def test_rungs_in_percent_lie_at_shares_of_each_trials_own_retraining() -> None:
+    asha = judge("asha", grace="10%", eta=3)
+    assert asha.measure_at(200) == {20: "10%", 60: "30%", 180: "90%"}
+    assert asha.measure_at(1000) == {100: "10%", 300: "30%", 900: "90%"}
+    # Of a retraining of four steps a tenth is none.
+    assert asha.measure_at(4) == {1: "30%"}
+    assert judge("asha", grace="12.5%", eta=2).measure_at(80) == {10: "12.5%", 20: "25%", 40: "50%"}
+
+
+def test_asha_in_percent_compares_at_equal_shares_whatever_the_step() -> None:
+    asha = judge("asha", grace="10%", eta=2)
+    short, long = curve("short", {10: 0.6, 30: 0.7}), curve("long", {100: 0.8, 300: 0.9})
+    for trial in (short, long):
+        trial.measured[:] = [
+            replace(record, data={**record.data, "share": share})
+            for record, share in zip(trial.measured, ("10%", "30%"), strict=True)
+        ]
+    assert survivors(asha, (None, "10%"), [short, long]) == ["long"]
+    # 30 % is no rung where one of two goes on: 10, 20, 40, 80.
+    assert survivors(asha, (None, "30%"), [short, long]) == ["short", "long"]
+    # At equal steps nothing is compared.
+    assert survivors(asha, (None, 10), [short, curve("other", {10: 0.9})]) == ["short", "other"]
 
 
 @pytest.mark.parametrize("eta", [2, 3, 4])
@@ -306,10 +331,12 @@ def test_median_with_several_objectives_is_refused_in_one_sentence() -> None:
     assert check_scheduler(space_of({"name": "asha", "eta": 2}, [ACCURACY, "maximize sparsity"])) == []
 
 
-@pytest.mark.parametrize("grace", ["0it", "5%", "end-1ep"])
-def test_a_grace_that_is_no_length_in_iterations_is_refused(grace: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "grace"), [("asha", "0it"), ("asha", "0%"), ("asha", "end-1ep"), ("median", "0it"), ("median", "5%")]
+)
+def test_a_grace_that_is_no_length_is_refused(name: str, grace: str) -> None:
     with pytest.raises(UserError, match=r"search\.scheduler\.grace"):
-        space_of({"name": "asha", "grace": grace}, [ACCURACY])
+        space_of({"name": name, "grace": grace}, [ACCURACY])
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULERS))

@@ -20,6 +20,7 @@ from prune_search.trial.simulated.surface import Simulation
 from prune_search.trial.simulated.trained import Trained
 
 ASHA = SPACE.replace("seed: 5}", "seed: 5, scheduler: {name: asha, grace: 1ep, eta: 2}}")
+SHARES = ASHA.replace("grace: 1ep", "grace: 20%")
 CHAINS = """\
 preset: lottery-ticket
 task: {data: digits, model: mlp, seed: 0}
@@ -63,11 +64,25 @@ def test_the_records_have_the_keys_of_a_trained_trial(tmp_path: Path) -> None:
     assert trial.result["digests"]["data"] != trained["digests"]["data"]
 
 
-def test_a_reproducible_search_does_not_depend_on_who_goes_on_first(tmp_path: Path) -> None:
-    one = Simulated.begin(tmp_path / "one", ASHA).run()
-    assert outcomes(Simulated.begin(tmp_path / "other", ASHA).run(shuffled(1))) == outcomes(one)
+@pytest.mark.parametrize("space", [ASHA, SHARES])
+def test_a_reproducible_search_does_not_depend_on_who_goes_on_first(tmp_path: Path, space: str) -> None:
+    one = Simulated.begin(tmp_path / "one", space).run()
+    assert outcomes(Simulated.begin(tmp_path / "other", space).run(shuffled(1))) == outcomes(one)
     assert "stopped" in statuses(one)
     assert all(trial.status == "completed" for trial in one.controls())
+
+
+def test_a_trial_that_was_stopped_at_a_share_was_behind_others_at_that_share(tmp_path: Path) -> None:
+    records = Simulated.begin(tmp_path, SHARES).run()
+    stopped = [trial for trial in records.numbered() if trial.status == "stopped"]
+    inside = [trial for trial in stopped if trial.measured[-1].data["step"] is not None]
+    assert inside
+    for trial in inside:
+        last = trial.measured[-1]
+        at = [other.measured for other in records.numbered() if other.duplicate_of is None and other is not trial]
+        rivals = [one for found in at for one in found if one.data.get("share") == last.data["share"]]
+        assert last.data["share"] in ("20%", "40%", "80%")
+        assert any(one.data["metrics"]["val/accuracy"] > last.data["metrics"]["val/accuracy"] for one in rivals)
 
 
 def test_trials_share_what_they_train_and_the_account_says_so(tmp_path: Path) -> None:
