@@ -1,7 +1,8 @@
 """Who stops trials early: judges that are pure functions of the records, so that a resume loses nothing.
 
 Trials are compared at equal maturity only: in the last retraining at the same number of steps since the asked sparsity
-was reached, and after each round among trials of equal reached sparsity; never at a raw step.
+was reached, or at the same share of all that there are from there, and after each round among trials of equal reached
+sparsity; never at a raw step.
 """
 
 from __future__ import annotations
