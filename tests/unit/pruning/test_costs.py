@@ -135,6 +135,31 @@ def test_a_network_is_measured_once(bench_of: BenchOf, tmp_path: Path, monkeypat
     assert sorted(taken) == ["sizes", "sizes", "timed", "timed"]
 
 
+def test_a_metric_that_is_asked_for_later_sees_the_network_of_its_own_round(
+    bench_of: BenchOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = {**recipe(), "mask": {"at": "end", "criterion": "magnitude", "sparsity": {"per_round": 0.5}}}
+    chain |= {"retrain": {"steps": "2it"}, "rounds": 3}
+    seen: list[int] = []
+
+    def counted(model: nn.Module, masks: MaskSet, example: torch.Tensor) -> Mapping[str, float]:
+        weights = dict(model.named_parameters())
+        seen.append(sum(int(torch.count_nonzero(weights[name])) for name in masks))
+        return sizes(model, masks, example)
+
+    monkeypatch.setattr(costs, "sizes", counted)
+    first = run_bench(bench_of(chain), tmp_path)
+    assert not seen
+    # Everything else is stored, so that nothing but this metric looks at the network.
+    bench = bench_of(chain)
+    later = run_bench(bench, tmp_path, asked=["model/nonzero"])
+    assert seen == [one.receipt.units_kept for one in later.rounds]
+    assert [one.metrics["val/accuracy"] for one in later.rounds] == [
+        one.metrics["val/accuracy"] for one in first.rounds
+    ]
+    assert all(torch.equal(value, later.tensors[name]) for name, value in bench.model.state_dict().items())
+
+
 def space(**search: Any) -> Any:
     drawn = recipe(sparsity={"hole": "uniform", "low": 0.1, "high": 0.9})
     return read_space({**drawn, "search": search}, "a test")
