@@ -189,7 +189,7 @@ class _Document:
         try:
             value = self._root(mapping)
         except _Stop:
-            pass
+            pass  # what it stops for is among the problems
         except yaml.MarkedYAMLError as error:
             self._unparsed(error)
         except (ValueError, OverflowError):  # PyYAML lets these through for an impossible \U escape or %YAML version

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from prune_search.search.rungs import Mark, Maturity, marked
+from prune_search.search.rungs import Mark, Maturity, mark_fields
 from prune_search.search.schedulers import Verdicts, make_judge
 from prune_search.search.system_figures import Figures, none
 from prune_search.training.places import Place
@@ -186,7 +186,7 @@ class LedgerSink:
     def observed(self, seen: Observation) -> None:
         """A measurement in the middle of a retraining."""
         mark = None if self.court is None else self.court.wanted.get(seen.mature)
-        at = marked(seen.mature, mark)
+        at = mark_fields(seen.mature, mark)
         self._measured(seen.round_number, at, seen.steps_trained, seen.metrics, seen.sparsity)
         # The ledger is read where the judge has something to say, and nowhere else.
         if self.court is not None and mark is not None and self.court.stops((None, mark)):
@@ -195,7 +195,7 @@ class LedgerSink:
     def round_done(self, result: RoundResult) -> None:
         """A measurement at the end of a round."""
         reached = result.receipt.reached
-        self._measured(result.number, marked(None), int(result.metrics["steps_trained"]), result.metrics, reached)
+        self._measured(result.number, mark_fields(None), int(result.metrics["steps_trained"]), result.metrics, reached)
         if self.court is not None and result.number < self.rounds and self.court.stops((reached, None)):
             raise StoppedError
 

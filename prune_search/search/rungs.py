@@ -29,7 +29,7 @@ def mark_of(measured: Record) -> Mark | None:
     return None if step is None else int(step) if share is None else str(share)
 
 
-def marked(step: int | None, mark: Mark | None = None) -> dict[str, Any]:
+def mark_fields(step: int | None, mark: Mark | None = None) -> dict[str, Any]:
     """How a ``measured`` record says where it was: `mark_of` reads it.
 
     Args:

@@ -132,12 +132,17 @@ class SuccessiveHalving:
         rungs: dict[int, Mark] = {}
         rung = self.grace
         while rung < (100 if self.percent else total):
-            share = Step(percent=rung.normalize(), unit="%")
-            step = share.resolve(total, 1) if self.percent else int(rung)
+            step, mark = self._place(rung, total)
             if 0 < step < total:
-                rungs[step] = str(share) if self.percent else step
+                rungs[step] = mark
             rung *= self.eta
         return rungs
+
+    def _place(self, rung: Decimal, total: int) -> tuple[int, Mark]:
+        if not self.percent:
+            return int(rung), int(rung)
+        share = Step(percent=rung.normalize(), unit="%")
+        return share.resolve(total, 1), str(share)
 
     def stop(self, compared: Compared, goals: Goals, dense: Dense) -> bool:
         """Whether enough trials at the rung are better."""

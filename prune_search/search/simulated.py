@@ -15,7 +15,7 @@ from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.search_block import metrics_asked
 from prune_search.recipe.space import Space
 from prune_search.search.agenda import Agenda, Next
-from prune_search.search.rungs import Mark, Maturity, marked
+from prune_search.search.rungs import Mark, Maturity, mark_fields
 from prune_search.search.schedulers import Verdicts, make_judge
 from prune_search.training.places import Place
 from prune_search.trial.errors import TrialError
@@ -84,7 +84,7 @@ class _Ledger:
     def observed(self, seen: Observation) -> None:
         """A measurement in the middle of a retraining."""
         mark = self.wanted.get(seen.mature)
-        at = marked(seen.mature, mark)
+        at = mark_fields(seen.mature, mark)
         self._measured(seen.round_number, at, seen.steps_trained, seen.metrics, seen.sparsity)
         if mark is not None:
             self._judge((None, mark))
@@ -92,7 +92,7 @@ class _Ledger:
     def round_done(self, result: RoundResult) -> None:
         """A measurement at the end of a round."""
         reached = result.receipt.reached
-        self._measured(result.number, marked(None), int(result.metrics["steps_trained"]), result.metrics, reached)
+        self._measured(result.number, mark_fields(None), int(result.metrics["steps_trained"]), result.metrics, reached)
         if result.number < self.trial.recipe["rounds"]:
             self._judge((reached, None))
 

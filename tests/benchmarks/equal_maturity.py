@@ -1,6 +1,6 @@
 """Where trials are compared while they retrain: at equal steps, or at equal shares of retrainings of several lengths.
 
-    python tests/benchmarks/equal_maturity.py --data-root FOLDER_OF_FASHION_MNIST | tee tests/benchmarks/records/…
+    python tests/benchmarks/equal_maturity.py --data-root FOLDER_OF_FASHION_MNIST
 
 One-shot magnitude pruning of lenet-300-100 to 97 % on Fashion-MNIST, retrained in all the ways of Renda et al. 2020
 (2003.02389) that a search over rewind points mixes: the rate or the weights rewound by 1, 2 … K epochs, or fine-tuned.
@@ -15,7 +15,7 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,21 +65,18 @@ class Ended:
     """
 
     accuracy: float
-    curve: Curve = field(default_factory=Curve)
+    curve: Curve
 
 
-def recipes(epochs: int) -> dict[str, Mapping[str, Any]]:
-    """The retrainings by name, as keys of a recipe."""
-    found: dict[str, Mapping[str, Any]] = {}
+def recipes(epochs: int) -> list[Mapping[str, Any]]:
+    """The retrainings, as keys of a recipe: rates and weights rewound, and fine-tuning."""
+    found: list[Mapping[str, Any]] = []
     for back in range(1, epochs + 1):
         place = "0it" if back == epochs else f"end-{back}ep"
-        found[f"rate rewound {back}"] = {"weights.at": "end", "retrain": {"until": "end", "clock": place}}
-        found[f"weights rewound {back}"] = {"weights.at": place, "retrain": {"until": "end"}}
+        found.append({"weights.at": "end", "retrain": {"until": "end", "clock": place}})
+        found.append({"weights.at": place, "retrain": {"until": "end"}})
     for length in (1, epochs // 2, epochs):
-        found[f"fine-tuned {length}"] = {
-            "weights.at": "end",
-            "retrain": {"steps": f"{length}ep", "clock": {"hold": "final"}},
-        }
+        found.append({"weights.at": "end", "retrain": {"steps": f"{length}ep", "clock": {"hold": "final"}}})
     return found
 
 
@@ -98,7 +95,7 @@ def run(epochs: int, schedule: Mapping[str, Any], seed: int, data_root: Path) ->
     found = []
     with tempfile.TemporaryDirectory() as storage:
         where = Where(data_root=data_root, storage=Path(storage))
-        for keys in recipes(epochs).values():
+        for keys in recipes(epochs):
             curve = Curve()
             result = prune_search.run("magnitude-after-training", set={**base, **keys}, where=where, sink=curve)
             found.append(Ended(result.metrics["val/accuracy"], curve))

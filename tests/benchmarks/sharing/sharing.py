@@ -46,6 +46,7 @@ LISTS: dict[str, tuple[Study, ...]] = {
     "studies": tuple(
         Study(str(HERE / "four_rewind_points.yaml"), {"mask.sparsity": {"per_round": share}}) for share in FRACTIONS
     ),
+    "continuous": (Study(str(HERE / "continuous_rewind_points.yaml"), {}),),
     "plane": (Study("paradigm_plane", {"search.controls": False, "search.reproducible": True}),),
     "quickstart": (Study("quickstart", {"search.controls": False, "search.reproducible": True}),),
 }

@@ -286,7 +286,8 @@ def test_a_rate_that_is_small_for_no_more_than_half_the_steps_is_allowed(train: 
 
 
 def test_very_long_retrainings_are_judged_in_no_time() -> None:
-    timeline(f"train: {{steps: 1000000ep}}, {AFTER}, weights: {{at: 0it}}, retrain: {{until: end}}", epoch=1000)
+    line = timeline(f"train: {{steps: 1000000ep}}, {AFTER}, weights: {{at: 0it}}, retrain: {{until: end}}", epoch=1000)
+    assert line.retrain_steps == 10**9
 
 
 @pytest.mark.parametrize(

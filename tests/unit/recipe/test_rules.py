@@ -217,7 +217,8 @@ def test_what_no_draw_can_cure_is_of_form(text: str, path: str, message: str) ->
     ],
 )
 def test_what_makes_sense_is_allowed(text: str) -> None:
-    read(text)
+    recipe = read(text)
+    assert Recipe.read(recipe.blocks) == recipe
 
 
 def test_two_impossible_things_are_both_said() -> None:
