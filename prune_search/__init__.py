@@ -16,33 +16,34 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prune_search.api import Verified, Where, run, verify
-    from prune_search.comparing import compare
-    from prune_search.exports import Export, ExportOptions, Loaded, export, export_pareto, load
-    from prune_search.plans import PlannedSearch, plan
-    from prune_search.pruning.library import find_mask, next_level, score
-    from prune_search.pruning.library_figures import layer_costs, layer_densities, sparsity_at
-    from prune_search.pruning.library_groups import group_scores
-    from prune_search.pruning.masks import MaskSet, ScoreError
-    from prune_search.pruning.moving import Dynamics
-    from prune_search.pruning.stepping import GrowingPenalty, MaskHook
+    from prune_search.api.compare import compare
+    from prune_search.api.export import Export, ExportOptions, Loaded, export, export_pareto, load
+    from prune_search.api.plan import PlannedSearch, plan
+    from prune_search.api.run import Verified, run, verify
+    from prune_search.api.search import Options, Outcome, launch, resume
+    from prune_search.api.where import Where
+    from prune_search.library.dynamics import Dynamics
+    from prune_search.library.figures import layer_costs, layer_densities, sparsity_at
+    from prune_search.library.groups import group_scores
+    from prune_search.library.masks import find_mask, next_level, score
+    from prune_search.library.penalties import GrowingPenalty, MaskHook
+    from prune_search.pruning.mask.mask_set import MaskSet, ScoreError
     from prune_search.recipe.problems import Problem, UserError
-    from prune_search.searches import Options, Outcome, launch, resume
     from prune_search.trial.errors import TrialError
 
 _NAMES = {
-    "prune_search.api": ("Verified", "Where", "run", "verify"),
-    "prune_search.comparing": ("compare",),
-    "prune_search.exports": ("Export", "ExportOptions", "Loaded", "export", "export_pareto", "load"),
-    "prune_search.plans": ("PlannedSearch", "plan"),
-    "prune_search.pruning.library": ("find_mask", "next_level", "score"),
-    "prune_search.pruning.library_figures": ("layer_costs", "layer_densities", "sparsity_at"),
-    "prune_search.pruning.library_groups": ("group_scores",),
-    "prune_search.pruning.masks": ("MaskSet", "ScoreError"),
-    "prune_search.pruning.moving": ("Dynamics",),
-    "prune_search.pruning.stepping": ("GrowingPenalty", "MaskHook"),
+    "prune_search.api.run": ("Verified", "Where", "run", "verify"),
+    "prune_search.api.compare": ("compare",),
+    "prune_search.api.export": ("Export", "ExportOptions", "Loaded", "export", "export_pareto", "load"),
+    "prune_search.api.plan": ("PlannedSearch", "plan"),
+    "prune_search.library.masks": ("find_mask", "next_level", "score"),
+    "prune_search.library.figures": ("layer_costs", "layer_densities", "sparsity_at"),
+    "prune_search.library.groups": ("group_scores",),
+    "prune_search.pruning.mask.mask_set": ("MaskSet", "ScoreError"),
+    "prune_search.library.dynamics": ("Dynamics",),
+    "prune_search.library.penalties": ("GrowingPenalty", "MaskHook"),
     "prune_search.recipe.problems": ("Problem", "UserError"),
-    "prune_search.searches": ("Options", "Outcome", "launch", "resume"),
+    "prune_search.api.search": ("Options", "Outcome", "launch", "resume"),
     "prune_search.trial.errors": ("TrialError",),
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}

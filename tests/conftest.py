@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from protected_head import Head
     from real_search import Searches
 
-    from prune_search.searches import Outcome
-    from prune_search.trial.bench import Bench
+    from prune_search.api.search import Outcome
+    from prune_search.trial.setup import Bench
 
 BenchOf = Callable[[Mapping[str, Any]], "Bench"]
 
@@ -45,7 +45,7 @@ def bench_of() -> BenchOf:
     import torch
 
     from prune_search.recipe.space import read_space
-    from prune_search.trial.bench import prepare
+    from prune_search.trial.setup import prepare
 
     return lambda raw: prepare(read_space(raw, "a test").only_recipe(), torch.device("cpu"))
 
@@ -122,8 +122,8 @@ def object_store(
     """An S3 service with an empty bucket, which the clients of this process and of what it starts know."""
     from object_store import BUCKET
 
-    from prune_search.training import object_client
-    from prune_search.training.objects import ObjectPath
+    from prune_search.storage import object_client
+    from prune_search.storage.object_paths import ObjectPath
 
     for name, value in one_object_store.environment().items():
         monkeypatch.setenv(name, value)

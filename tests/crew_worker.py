@@ -17,9 +17,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from prune_search.recipe.axes import AUGMENTATIONS
+from prune_search.storage.digests import tensors_digest
 from prune_search.tasks.data import Split
-from prune_search.training.crew import Crew, Leader, follow
-from prune_search.training.digests import tensors_digest
+from prune_search.training.data_parallel import Crew, Leader, follow
 from prune_search.training.loop import CrewLostError, Feed, Network, pass_over
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prune_search.ledger.records import FORMAT, SEARCH_FILE, Recorder, search_folder, trial_id
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.recipe import digest_of
 from prune_search.recipe.space import read_space
-from prune_search.trial.records import FORMAT, SEARCH_FILE, Recorder, search_folder, trial_id
 
 SPACE = """\
 # prune-search launch made_up.yaml

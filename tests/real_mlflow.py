@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from real_search import wait_for
 
-from prune_search.tracking.drain import TrackingError, sync
+from prune_search.storage.places import Place
+from prune_search.tracking.delivery_thread import TrackingError, sync
 from prune_search.tracking.store import Serving, default_uri, ui_command, ui_environment
-from prune_search.training.places import Place
 
 # mlflow 3.17 uses a loader of SQLAlchemy that 2.1 calls deprecated; nothing that we can change.
 MLFLOW_WARNINGS = pytest.mark.filterwarnings(

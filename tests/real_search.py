@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import prune_search
+from prune_search.api.search import Outcome
+from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe.axes import CRITERIA, MODELS
-from prune_search.searches import Outcome
 from prune_search.tracking.store import default_uri
-from prune_search.trial.records import SearchRecords, TrialRecords
 
 TESTS = Path(__file__).parent
 # What the criteria of `troubled` look for: a variable that names a folder, and files in it.
@@ -55,8 +55,8 @@ def environment(trouble: Path) -> dict[str, str]:
 @contextmanager
 def running_ray(trouble: Path, more: Mapping[str, str] | None = None) -> Iterator[None]:
     """Ray in this process, for all searches in it; its workers see the variables `more`."""
-    from prune_search.search.connection import disconnect
-    from prune_search.search.driver import SETTINGS
+    from prune_search.search.ray.connection import disconnect
+    from prune_search.search.ray.driver import SETTINGS
 
     before = dict(os.environ)
     os.environ.update(environment(trouble) | SETTINGS | dict(more or {}))

@@ -11,12 +11,12 @@ from typing import Any
 from made_search import make_definition
 from simulated_search import SPACE
 
+from prune_search.ledger.records import SearchRecords, read_search
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.space import Space, read_space
-from prune_search.search.agenda import Agenda
-from prune_search.search.simulated import Listener, SimulatedRun, known_to
-from prune_search.trial.records import SearchRecords, read_search
-from prune_search.trial.simulated.surface import Simulation
+from prune_search.search.next_trial import Agenda
+from prune_search.simulation.search import Listener, SimulatedRun, known_to
+from prune_search.simulation.surface import Simulation
 
 FAILING = {"name": "closed-form", "failing": 0.15}
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from made_search import make_definition, result_of
 
+from prune_search.ledger.records import Recorder, SearchRecords, TrialRecords, read_search
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.space import Space, known_epoch, read_space
-from prune_search.search.agenda import Agenda, Next
-from prune_search.trial.records import Recorder, SearchRecords, TrialRecords, read_search
+from prune_search.search.next_trial import Agenda, Next
 
 SPACE = """\
 task: {data: digits, model: {name: mlp, hidden: [16]}, seed: 0}

@@ -20,11 +20,11 @@ from typing import Any
 from made_search import SPACE, Maker, make_definition
 from real_mlflow import Kept, LocalServer, kept_runs
 
-from prune_search.tracking.drain import Drain
+from prune_search.ledger.records import Recorder, read_search
+from prune_search.storage.places import Place
+from prune_search.tracking.delivery_thread import Drain
 from prune_search.tracking.project import project, state_of
 from prune_search.tracking.server import MlflowServer, connect
-from prune_search.training.places import Place
-from prune_search.trial.records import Recorder, read_search
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 
 from made_search import make_definition, result_of
 
+from prune_search.ledger.records import Recorder, SearchRecords, read_search, trial_id
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.recipe import digest_of
 from prune_search.recipe.space import read_space
-from prune_search.trial.records import Recorder, SearchRecords, read_search, trial_id
 
 SPACE = """\
 preset: snip

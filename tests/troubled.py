@@ -19,7 +19,7 @@ from prune_search.recipe.registry import REQUIRED, Option
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from prune_search.pruning.scoring import Scores, Scoring
+    from prune_search.pruning.mask.scoring import Scores, Scoring
 
 
 def _folder() -> Path:

@@ -25,8 +25,8 @@ from typing import Any
 
 from real_search import HALT, TROUBLE, environment
 
+from prune_search.ledger.records import SearchRecords, TrialRecords, read_search, search_folder
 from prune_search.recipe.problems import UserError
-from prune_search.trial.records import SearchRecords, TrialRecords, read_search, search_folder
 
 LIMIT_S = 600.0
 
@@ -113,8 +113,8 @@ class VirtualCluster:
 @contextlib.contextmanager
 def virtual_cluster(nodes: Nodes) -> Iterator[VirtualCluster]:
     """A cluster to which this process is connected."""
-    from prune_search.search.connection import disconnect
-    from prune_search.search.driver import SETTINGS
+    from prune_search.search.ray.connection import disconnect
+    from prune_search.search.ray.driver import SETTINGS
 
     os.environ.update(SETTINGS)
     import ray

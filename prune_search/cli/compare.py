@@ -13,7 +13,7 @@ from prune_search.cli.searches import damaged, find_search, read
 from prune_search.recipe.problems import UserError
 
 if TYPE_CHECKING:
-    from prune_search.trial.records import SearchRecords
+    from prune_search.ledger.records import SearchRecords
 
 EPILOG = (
     "Examples:  prune-search compare quickstart --where 'sparsity>=95%' --by paradigm  ·  "
@@ -73,7 +73,7 @@ def compare(
     Rows whose intervals over seeds (mean ± deviation) overlap share a rank. Test metrics are not shown: they are
     measured when a trial is exported.
     """
-    from prune_search.comparing import comparison, differing, write_page, write_pictures
+    from prune_search.api.compare import comparison, differing, write_page, write_pictures
     from prune_search.report.compare import Question
 
     if not names and (diff is None or any((sort, where, by, html, pictures))):

@@ -25,7 +25,7 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from prune_search.api import storage_option
+    from prune_search.api.where import storage_option
     from prune_search.cli.status import steps_line
 
     console = Console(highlight=False)

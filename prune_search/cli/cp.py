@@ -20,7 +20,7 @@ def cp(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; it must not exist.")],
 ) -> None:
     """Write a preset as a recipe file, every default written out."""
-    from prune_search.api import preset_text
+    from prune_search.api.run import preset_text
     from prune_search.recipe.problems import Problem, UserError
 
     text = preset_text(preset)

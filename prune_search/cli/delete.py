@@ -32,9 +32,9 @@ def delete(
 
     Stored training states stay for other searches, and so does what MLflow was told.
     """
+    from prune_search.ledger.records import SEARCH_FILE
     from prune_search.recipe.problems import Problem, UserError
-    from prune_search.training.objects import ObjectPath
-    from prune_search.trial.records import SEARCH_FILE
+    from prune_search.storage.object_paths import ObjectPath
 
     folder = find_search(storage, name)
     if folder.is_symlink():
@@ -57,8 +57,8 @@ def delete(
 
 
 def _delete(folder: Path, name: str) -> None:
-    from prune_search.training.atomic import StorageError, one_line
-    from prune_search.trial.records import SEARCH_FILE
+    from prune_search.ledger.records import SEARCH_FILE
+    from prune_search.storage.files import StorageError, one_line
 
     aside = folder.with_name(f".deleted-{name}-{secrets.token_hex(4)}")
     try:

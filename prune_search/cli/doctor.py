@@ -35,7 +35,7 @@ def doctor(
 
     Every line is ok, or says what to do; exit code 1 when something must be mended. Nothing is left behind.
     """
-    from prune_search.doctor import examine
+    from prune_search.api.doctor import examine
 
     findings = examine(address, storage, tracking_uri)
     healthy = all(finding.ok for finding in findings)

@@ -13,7 +13,7 @@ from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Stor
 from prune_search.cli.searches import Name
 
 if TYPE_CHECKING:
-    from prune_search.exports import Export
+    from prune_search.api.export import Export
 
 EPILOG = (
     "Examples:  prune-search export quickstart --to best  ·  "
@@ -63,10 +63,10 @@ def export(
     config.json describes the masked and the compact network, so that both load without the model's class. A search of
     your own finds its code by itself; one that somebody else launched needs --model and --data again.
     """
-    from prune_search.api import Where
+    from prune_search.api.export import ExportOptions, export_pareto
+    from prune_search.api.export import export as export_search
+    from prune_search.api.where import Where
     from prune_search.cli.progress import watching
-    from prune_search.exports import ExportOptions, export_pareto
-    from prune_search.exports import export as export_search
 
     where = Where(data_root, storage, model, data, device)
     options = ExportOptions(trial, seeds, onnx, register, round_to)

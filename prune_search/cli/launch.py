@@ -14,8 +14,8 @@ from prune_search.cli.plan import ASKED, agreed, must_ask, summary
 from prune_search.recipe.problems import Problem, UserError
 
 if TYPE_CHECKING:
-    from prune_search.api import Where
-    from prune_search.searches import Options, Outcome
+    from prune_search.api.search import Options, Outcome
+    from prune_search.api.where import Where
 
 LAUNCH_EPILOG = (
     "Examples:  prune-search launch quickstart  ·  "
@@ -91,11 +91,11 @@ def launch(
         "max_failures": max_failures,
     }
     values = read_sets(sets) | {f"search.{key}": value for key, value in flags.items() if value is not None}
-    from prune_search.api import Where
+    from prune_search.api.search import Options, check_options
+    from prune_search.api.search import launch as launch_space
+    from prune_search.api.where import Where
     from prune_search.cli.watch import watching_search
-    from prune_search.searches import Options, check_options
-    from prune_search.searches import launch as launch_space
-    from prune_search.trial.simulated.surface import DEFAULT
+    from prune_search.simulation.surface import DEFAULT
 
     where = Where(data_root, storage, model, data, device, storage_budget)
     simulated = surface_written(surface) if surface is not None else DEFAULT if simulate else None
@@ -114,7 +114,7 @@ def _tell_plan(space: str, values: dict[str, Any], where: Where, yes: bool, quie
     Raises:
         UserError: it was not agreed to.
     """
-    from prune_search.plans import plan
+    from prune_search.api.plan import plan
 
     planned = plan(space, set=values, where=where, calibrated=False)
     if not quiet:
@@ -165,10 +165,10 @@ def resume(
     A search of your own finds its code and its MLflow by itself; one that somebody else launched needs --model, --data
     and --tracking-uri again.
     """
-    from prune_search.api import Where
+    from prune_search.api.search import Options
+    from prune_search.api.search import resume as resume_search
+    from prune_search.api.where import Where
     from prune_search.cli.watch import watching_search
-    from prune_search.searches import Options
-    from prune_search.searches import resume as resume_search
 
     where = Where(data_root, storage, model, data, device, storage_budget)
     options: Options = Options(new_name, tracking_uri, address, heartbeat)
@@ -179,7 +179,7 @@ def resume(
 
 def finish(outcome: Outcome, storage: str | None, as_json: bool) -> int:
     """Say how a search ended, and what can be typed next; the exit code."""
-    from prune_search.api import storage_option
+    from prune_search.api.where import storage_option
 
     data = outcome.as_data()
     typed = f"{data['name']}{storage_option(storage)}"
@@ -196,7 +196,7 @@ def finish(outcome: Outcome, storage: str | None, as_json: bool) -> int:
 
 
 def _show(outcome: Outcome, data: dict[str, Any], storage: str | None) -> None:
-    from prune_search.api import storage_option
+    from prune_search.api.where import storage_option
     from prune_search.cli.comparison import show_comparison
     from prune_search.cli.status import duration, steps_line
     from prune_search.report.compare import compare_data

@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def _code() -> int:
-    from prune_search.training.atomic import StorageError
+    from prune_search.storage.files import StorageError
     from prune_search.trial.errors import TrialError
 
     try:

@@ -11,7 +11,7 @@ import typer
 from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets, Storage, read_sets
 
 if TYPE_CHECKING:
-    from prune_search.plans import PlannedSearch
+    from prune_search.api.plan import PlannedSearch
 
 EPILOG = (
     "Examples:  prune-search plan quickstart  ·  "
@@ -48,8 +48,8 @@ def plan(
     Training that trials share is counted once. What lies in the storage already makes it cheaper still.
     """
     values = read_sets(sets) | ({} if trials is None else {"search.trials": trials})
-    from prune_search.api import Where
-    from prune_search.plans import plan as plan_search
+    from prune_search.api.plan import plan as plan_search
+    from prune_search.api.where import Where
 
     planned = plan_search(
         space, set=values, where=Where(data_root, storage, model, data, device), calibrated=calibrated

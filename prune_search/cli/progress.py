@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from prune_search.cli.drawing import drawing
-from prune_search.trial.sink import Observation, Silent, Sink
+from prune_search.trial.callbacks import Observation, Silent, Sink
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -53,13 +53,13 @@ def run(
     What was trained before is found in the storage and not trained again.
     """
     values = read_sets(sets)
-    from prune_search.api import Where
-    from prune_search.api import run as run_recipe
-    from prune_search.api import verify as verify_recipe
+    from prune_search.api.run import run as run_recipe
+    from prune_search.api.run import verify as verify_recipe
+    from prune_search.api.where import Where
     from prune_search.cli.progress import watching
     from prune_search.cli.signals import asked_to_end
     from prune_search.training.loop import PreemptedError
-    from prune_search.trial.sink import Guarded
+    from prune_search.trial.callbacks import Guarded
 
     where = Where(data_root, storage, model, data, device, storage_budget)
     verdict: str | None = None

@@ -11,16 +11,16 @@ import typer
 from prune_search.recipe.problems import Problem, UserError, not_one_of
 
 if TYPE_CHECKING:
-    from prune_search.search.lease import Holder
-    from prune_search.training.places import Place
-    from prune_search.trial.records import SearchRecords
+    from prune_search.ledger.records import SearchRecords
+    from prune_search.storage.lease import Holder
+    from prune_search.storage.places import Place
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The search's name, see `prune-search list`.")]
 
 
 def storage_folder(storage: str | None) -> Place:
     """The storage; looking at it does not make it."""
-    from prune_search.api import named_storage
+    from prune_search.api.where import named_storage
 
     return named_storage(storage)
 
@@ -31,7 +31,7 @@ def find_search(storage: str | None, name: str) -> Place:
     Raises:
         UserError: there is no such search; with the nearest name.
     """
-    from prune_search.trial.records import list_searches, search_folder
+    from prune_search.ledger.records import list_searches, search_folder
 
     root = storage_folder(storage)
     folder = search_folder(root, name)
@@ -52,7 +52,7 @@ def read(folder: Place) -> SearchRecords:
     Raises:
         UserError: they are those of another version, or none.
     """
-    from prune_search.trial.records import read_search
+    from prune_search.ledger.records import read_search
 
     return read_search(folder)
 
@@ -73,7 +73,7 @@ def damaged(folder: Place) -> Iterator[None]:
 
 def holder(folder: Place) -> Holder | None:
     """The living process that holds a search, or None."""
-    from prune_search.search.lease import read_holder
+    from prune_search.storage.lease import read_holder
 
     found = read_holder(folder)
     return found if found is not None and found.alive() else None

@@ -18,7 +18,7 @@ from prune_search.report.labels import figure
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from prune_search.training.places import Place
+    from prune_search.storage.places import Place
 
 EPILOG = "Examples:  prune-search status quickstart --watch  ·  prune-search status quickstart --json"
 LOOK_EVERY_S, LOOK_SHARE = 2.0, 5.0
@@ -39,7 +39,7 @@ def status(
     """Show how far a search is: trials, the best so far, steps saved, time left."""
     if watch and as_json:
         raise UserError([Problem("--watch", "cannot stand beside --json, which prints one object")])
-    from prune_search.api import storage_option
+    from prune_search.api.where import storage_option
 
     folder = find_search(storage, name)
     data = _look(folder)
@@ -55,7 +55,7 @@ def status(
 
 def _look(folder: Place) -> dict[str, Any]:
     from prune_search.report.status import status_data
-    from prune_search.tracking.drain import undelivered
+    from prune_search.tracking.delivery_thread import undelivered
 
     with damaged(folder):
         records, running = read(folder), held(folder)

@@ -12,8 +12,8 @@ from prune_search.cli.arguments import Json, Storage
 from prune_search.cli.searches import held, storage_folder
 
 if TYPE_CHECKING:
-    from prune_search.training.places import Place
-    from prune_search.trial.census import Census
+    from prune_search.storage.inventory import Census
+    from prune_search.storage.places import Place
 
 EPILOG = (
     "Examples:  prune-search storage  ·  prune-search storage --budget 20GB  (what would go)  ·  "
@@ -44,9 +44,9 @@ def storage(
     With a budget, what is cheapest to rebuild per byte goes first, never what is in use. A state that is removed is
     trained again when it is needed, to the same bits; records of searches are never removed.
     """
-    from prune_search.trial.budget import clean as clean_storage
-    from prune_search.trial.budget import read_size
-    from prune_search.trial.census import take_census
+    from prune_search.storage.budget import clean as clean_storage
+    from prune_search.storage.budget import read_size
+    from prune_search.storage.inventory import take_census
 
     place = storage_folder(storage)
     size = None if budget is None else read_size(budget)
@@ -62,8 +62,8 @@ def storage(
 
 def _data(place: Place, census: Census, budget: int | None) -> dict[str, Any]:
     """What ``storage --json`` prints; sizes in bytes, costs in seconds of training."""
-    from prune_search.trial.budget import to_remove
-    from prune_search.trial.records import list_searches, search_folder
+    from prune_search.ledger.records import list_searches, search_folder
+    from prune_search.storage.budget import to_remove
 
     searches = list_searches(place)
     used = census.in_use()
@@ -113,7 +113,7 @@ def _show(data: dict[str, Any], cleaned: bool) -> None:
     from rich.table import Table
 
     from prune_search.cli.status import duration
-    from prune_search.trial.budget import shown_size
+    from prune_search.storage.budget import shown_size
 
     title = f"{data['storage']}: {data['searches']} searches, {data['running']} running"
     table = Table("stretch", "vertices", "states", "size", "to rebuild", "in use", title=escape(title))

@@ -12,7 +12,7 @@ from prune_search.cli.exits import FAILED, complain
 from prune_search.recipe.problems import Problem, UserError, shown
 
 if TYPE_CHECKING:
-    from prune_search.search.submission import JobToSend
+    from prune_search.search.ray.job import JobToSend
 
 EPILOG = (
     "Examples:  prune-search submit quickstart --address http://head:8265 --storage s3://studies/first  ·  "
@@ -54,7 +54,7 @@ def submit(
     This package and your code travel with it. All options of launch (or resume) can follow. The cluster's token comes
     from RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN.
     """
-    from prune_search.search.submission import SUCCEEDED, Cluster, sent
+    from prune_search.search.ray.job import SUCCEEDED, Cluster, sent
 
     extra = list(context.args)
     job = _job(space, address, storage, working_dir, extra, "resume" if resume else "launch")
@@ -84,8 +84,8 @@ def _job(space: str, address: str, storage: str, working_dir: Path | None, extra
     Raises:
         UserError: the address, the storage, an option or the space is wrong.
     """
-    from prune_search.search.shipping import job_environment, names_code
-    from prune_search.search.submission import JobToSend, dashboard_address, staged
+    from prune_search.search.ray.job import JobToSend, dashboard_address, staged
+    from prune_search.search.ray.runtime_env import job_environment, names_code
 
     where = dashboard_address(address)
     _check_storage(storage)
@@ -111,7 +111,7 @@ def _job(space: str, address: str, storage: str, working_dir: Path | None, extra
 
 
 def _check_storage(storage: str) -> None:
-    from prune_search.training.places import place_of
+    from prune_search.storage.places import place_of
 
     place = place_of(storage)
     if isinstance(place, Path) and not place.is_absolute():
@@ -135,8 +135,7 @@ def _check_space(space: str, parsed: dict[str, Any]) -> None:
     Raises:
         UserError: with all of it.
     """
-    from prune_search.api import read_target
-    from prune_search.searches import found
+    from prune_search.api.target import found, read_target
 
     named = [(f"task.{key}", parsed[key]) for key in ("model", "data") if parsed.get(key)]
     read_target(found(space), [*read_sets(parsed.get("sets")).items(), *named])

@@ -27,12 +27,12 @@ def sync(
 ) -> int:
     """Deliver to MLflow what it has not got yet. Delivering twice changes nothing."""
     folder = find_search(storage, name)
-    from prune_search.tracking.drain import TrackingError
-    from prune_search.tracking.drain import sync as deliver
+    from prune_search.tracking.delivery_thread import TrackingError
+    from prune_search.tracking.delivery_thread import sync as deliver
 
     if tracking_uri is None:
-        from prune_search.trial.records import read_search
-        from prune_search.trust import check_tracking, checked
+        from prune_search.api.trust import check_tracking, checked
+        from prune_search.ledger.records import read_search
 
         definition = checked(read_search(folder, trials=False).definition, name)
         check_tracking(definition, storage_folder(storage), None, name)

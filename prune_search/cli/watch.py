@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from prune_search.cli.drawing import drawing
-from prune_search.trial.account import account_of
+from prune_search.ledger.account import account_of
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from prune_search.trial.records import SearchRecords, TrialRecords
+    from prune_search.ledger.records import SearchRecords, TrialRecords
 
 Listener = Callable[["SearchRecords", "TrialRecords | None"], None]
 
@@ -54,7 +54,7 @@ class SearchBar:
 
 
 def _best(records: SearchRecords) -> str:
-    from prune_search.trial.ranking import Goals
+    from prune_search.ledger.ranking import Goals
 
     best, _ = Goals.of(records.definition["space"]["search"]).best(records.numbered(), records.dense)
     if best is None or best.proposed is None:

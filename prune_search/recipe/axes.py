@@ -15,7 +15,7 @@ MODELS = Axis("model", "task.model", ("prune_search.tasks.models",))
 METRICS = Axis(
     "metric",
     "search.objectives",
-    ("prune_search.tasks.metrics", "prune_search.pruning.costs"),
+    ("prune_search.tasks.metrics", "prune_search.compact.metrics"),
     # always: it is taken of every network; else only where a search names it, and of what is exported. simulated: a
     # simulated trial has it too, though it has no network.
     {"best": "maximize", "split": "", "always": True, "simulated": True},
@@ -29,7 +29,7 @@ LOSSES = Axis("loss", "mask.score.loss", ("prune_search.training.losses",))
 CRITERIA = Axis(
     "criterion",
     "mask.criterion",
-    ("prune_search.pruning.criteria",),
+    ("prune_search.pruning.mask.criteria",),
     # kind: static, scheduled, sampled or latent. reduce: how the scores of a group's weights become the group's score,
     # or from the options to that. compared: "row" where single weights compete within their output row only.
     # scales: of coupled channels the scales of normalizations on the way are "scored" like weights, "left" out, or the
@@ -61,12 +61,12 @@ CRITERIA = Axis(
         "convolutional_default": False,
     },
 )
-NORMALIZATIONS = Axis("normalization", "mask.score.normalization", ("prune_search.pruning.normalizations",))
-PATHS = Axis("sparsity path", "mask.score.path", ("prune_search.pruning.paths",))
+NORMALIZATIONS = Axis("normalization", "mask.score.normalization", ("prune_search.pruning.mask.normalizations",))
+PATHS = Axis("sparsity path", "mask.score.path", ("prune_search.pruning.mask.sparsity_paths",))
 GRANULARITIES = Axis(
     "granularity",
     "mask.granularity",
-    ("prune_search.pruning.granularities",),
+    ("prune_search.pruning.mask.granularities",),
     # output_layer: whether the output layer takes part. fixed_sparsity: from the options to the only possible sparsity.
     # structured: a unit can be more than one weight. by_channels: it is made of [outputs, inputs, *kernel], however the
     # layer stores it. removes_outputs: a unit is an output, so that its bias and what normalizes it go with it.
@@ -89,7 +89,7 @@ GRANULARITIES = Axis(
 SCOPES = Axis(
     "scope",
     "mask.scope",
-    ("prune_search.pruning.scopes",),
+    ("prune_search.pruning.mask.scopes",),
     # decides: it decides the sparsity itself, always. even: every layer, or run, may get the same share. measured: it
     # asks for the loss and cost of layers. once: it measures the dense network, so that it goes with a single round.
     # densities: from (layers, share, **options) to the layers' kept shares, where they follow from their shapes. check:
@@ -105,12 +105,12 @@ SCOPES = Axis(
         "check": None,
     },
 )
-CONTROLS = Axis("control", "mask.control", ("prune_search.pruning.controls",), {"with_dynamics": True})
-STABILITIES = Axis("stability", "mask.at.stable", ("prune_search.pruning.stabilities",))
+CONTROLS = Axis("control", "mask.control", ("prune_search.pruning.mask.controls",), {"with_dynamics": True})
+STABILITIES = Axis("stability", "mask.at.stable", ("prune_search.pruning.mask.stabilities",))
 TRANSFORMS = Axis(
     "transform",
     "weights.transform",
-    ("prune_search.pruning.transforms",),
+    ("prune_search.pruning.weights.transforms",),
     # place: "transform" (sees the mask), "prepare" (runs before there is one) or "both". trains: it takes steps.
     # length: from (epoch, penalty, **options) to its iterations, at most. redraws: it needs an initializer that draws.
     {
@@ -125,7 +125,7 @@ TRANSFORMS = Axis(
 DYNAMICS = Axis(
     "dynamics",
     "retrain.dynamics",
-    ("prune_search.pruning.dynamics",),
+    ("prune_search.pruning.retrain.dynamics",),
     # starts_from: "all" where it needs a mask that keeps everything, "mask" where it moves a given one.
     # settles: from (total, epoch, **options) to the step from which the mask has the asked sparsity.
     # misplaced: from the same to what is wrong with its places in `total` steps: (option, message) each.
@@ -160,7 +160,7 @@ SCHEDULERS = Axis(
     {"several_objectives": True, "keeps": lambda **options: 1.0},
 )
 # How accurate a simulated trial is: the surface over recipes that `launch --simulate` searches.
-SURFACES = Axis("surface", "launch --surface", ("prune_search.trial.simulated.surfaces",))
+SURFACES = Axis("surface", "launch --surface", ("prune_search.simulation.surfaces",))
 # What is drawn of a comparison: from a `report.exhibit.Exhibit` to a figure, or None where there is nothing to be seen.
 # place: which comes first.
 PICTURES = Axis("picture", "compare --pictures", ("prune_search.report.pictures",), {"place": 100})

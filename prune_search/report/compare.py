@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from prune_search.ledger.account import total
+from prune_search.ledger.ranking import Goals
+from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.search_block import parse_objective
-from prune_search.report.narrow import Narrowing, grouped
+from prune_search.report.filters import Narrowing, grouped
 from prune_search.report.points import points_data
 from prune_search.report.rows import Row, Run, dense_of, place_of, rows_of
-from prune_search.trial.account import total
-from prune_search.trial.ranking import Goals
-from prune_search.trial.records import SearchRecords, TrialRecords
 
 
 @dataclass(frozen=True)

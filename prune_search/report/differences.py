@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from prune_search.ledger.ranking import Goals
+from prune_search.ledger.records import SearchRecords, TrialRecords, trial_id
 from prune_search.report.rows import Metrics, Row, dense_of, rows_of, seen_by_a_search
-from prune_search.trial.ranking import Goals
-from prune_search.trial.records import SearchRecords, TrialRecords, trial_id
 
 LEAST_DIGITS = 6
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prune_search.trial.ranking import Dense, Goals
-from prune_search.trial.records import Record, SearchRecords, TrialRecords
+from prune_search.ledger.ranking import Dense, Goals
+from prune_search.ledger.records import Record, SearchRecords, TrialRecords
 
 
 @dataclass(frozen=True)

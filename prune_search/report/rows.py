@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from prune_search.ledger.records import Record, SearchRecords, TrialRecords
 from prune_search.recipe import axes
 from prune_search.recipe.recipe import digest_of
-from prune_search.trial.records import Record, SearchRecords, TrialRecords
 
 DENSE = "control-dense"
 ACCURACY = "val/accuracy"

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from prune_search.ledger.account import total
+from prune_search.ledger.cluster_status import read_machines
+from prune_search.ledger.ranking import Goals
+from prune_search.ledger.records import SearchRecords, TrialRecords, list_searches, read_search, search_folder
+from prune_search.ledger.uris import masked
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.search_block import parse_objective
 from prune_search.report.rows import DENSE, seen_by_a_search
-from prune_search.tracking.uris import masked
-from prune_search.training.places import Place
-from prune_search.trial.account import total
-from prune_search.trial.machines import read_machines
-from prune_search.trial.ranking import Goals
-from prune_search.trial.records import SearchRecords, TrialRecords, list_searches, read_search, search_folder
+from prune_search.storage.places import Place
 
 RUNNING, INTERRUPTED, FINISHED, UNREADABLE = "running", "interrupted", "finished", "unreadable"
 ENDED_FILE = "ended.json"

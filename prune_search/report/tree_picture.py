@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from prune_search.ledger.account import total
+from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.space import epoch_length, known_epoch
-from prune_search.trial.account import total
-from prune_search.trial.branch import nominal_branch
-from prune_search.trial.records import SearchRecords, TrialRecords
+from prune_search.trial.addresses import nominal_branch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -37,7 +37,7 @@ class EpochLengths:
         """Size of the training set of a recipe's data, which are read."""
         written = repr(recipe.blocks["task"]["data"])
         if written not in self._examples:
-            from prune_search.trial.bench import Code, read_data
+            from prune_search.trial.setup import Code, read_data
 
             code = Code(self.code.get("model"), self.code.get("data"))
             self._examples[written] = len(read_data(recipe, self.data_root, code).train.labels)

@@ -15,11 +15,11 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from prune_search.ledger.ranking import Goals
+from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe.recipe import canonical_json
+from prune_search.search.optuna_study import OneStudy, placed
 from prune_search.search.proposer import frozen_trial, no_news
-from prune_search.search.study import OneStudy, placed
-from prune_search.trial.ranking import Goals
-from prune_search.trial.records import SearchRecords, TrialRecords
 
 # Lower ends of the bands of reached sparsity: what matters at half the weights need not at one in a hundred.
 BANDS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)

@@ -20,11 +20,11 @@ from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.space import Space
-from prune_search.search.agenda import dense_recipe
+from prune_search.search.next_trial import dense_recipe
 from prune_search.search.proposer import Proposer
 from prune_search.search.schedulers import make_judge
 from prune_search.training.randomness import derive
-from prune_search.trial.branch import Branch, nominal_branch
+from prune_search.trial.addresses import Branch, nominal_branch
 
 EpochOf = Callable[[Recipe], int | None]
 

@@ -19,17 +19,17 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from prune_search.ledger.ranking import Dense, Goals
+from prune_search.ledger.records import TrialRecords
 from prune_search.recipe import axes
 from prune_search.recipe.clock import resolve
 from prune_search.recipe.corners import Corner, corners
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.space import Drawn, Space
-from prune_search.search.draws import Grid, TrialDraw, distribution_from, remembered, walk
-from prune_search.search.study import Generations, OneStudy, placed
+from prune_search.search.optuna_study import Generations, OneStudy, placed
+from prune_search.search.suggest import Grid, TrialDraw, distribution_from, remembered, walk
 from prune_search.training.randomness import derive
-from prune_search.trial.ranking import Dense, Goals
-from prune_search.trial.records import TrialRecords
 
 MOST_DRAWS = 1000
 # A sampler learns nothing from an invalid draw, and can be drawn to such a region for ever: then chance decides.

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from prune_search.trial.ranking import Dense, Goals, total_violation
-from prune_search.trial.records import Record, TrialRecords
+from prune_search.ledger.ranking import Dense, Goals, total_violation
+from prune_search.ledger.records import Record, TrialRecords
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ from prune_search.recipe.registry import Option
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
-    from prune_search.search.draws import Grid
+    from prune_search.search.suggest import Grid
 
 
 @SAMPLERS.register(
@@ -75,6 +75,6 @@ def gp(seed: int, *, startup: int) -> BaseSampler:
 )
 def grid(seed: int, *, points: int) -> Grid:
     """Every option of every choice, every whole number (of at most 100) and `points` values of every other range."""
-    from prune_search.search.draws import Grid
+    from prune_search.search.suggest import Grid
 
     return Grid(points)

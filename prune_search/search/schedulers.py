@@ -14,6 +14,8 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
+from prune_search.ledger.ranking import Dense, Goals
+from prune_search.ledger.records import Record
 from prune_search.recipe.axes import SCHEDULERS
 from prune_search.recipe.fields import Integer, Length
 from prune_search.recipe.problems import Problem
@@ -22,8 +24,6 @@ from prune_search.recipe.registry import Option
 from prune_search.recipe.search_block import seldom_measured
 from prune_search.recipe.step import Step
 from prune_search.search.rungs import Compared, Mark, Maturity, Places, Seen, mark_of, maturity_of
-from prune_search.trial.ranking import Dense, Goals
-from prune_search.trial.records import Record
 
 if TYPE_CHECKING:
     from prune_search.recipe.space import Space

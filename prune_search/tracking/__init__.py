@@ -1,0 +1,1 @@
+"""MLflow: the durable outbox, delivery, and what its pages show. No other folder imports mlflow."""

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Literal
 
+from prune_search.ledger.account import Account, account_of
+from prune_search.ledger.ranking import Goals, total_violation
+from prune_search.ledger.records import Record, SearchRecords, TrialRecords
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.step import Step
+from prune_search.storage.files import StorageError, open_regular
+from prune_search.tracking.leaderboard import Placed, directions, fronts, goals_of, placed
 from prune_search.tracking.names import MOST_TAG, allowed, allowed_params, cut, written
-from prune_search.tracking.note import parent_note, trial_note
-from prune_search.tracking.standing import Placed, directions, fronts, goals_of, placed
-from prune_search.tracking.table import SEARCH, holes, is_logarithmic
-from prune_search.tracking.views import (
+from prune_search.tracking.run_content import (
     FAILED,
     FINISHED,
     KILLED,
@@ -31,10 +33,8 @@ from prune_search.tracking.views import (
     RunView,
     Times,
 )
-from prune_search.training.atomic import StorageError, open_regular
-from prune_search.trial.account import Account, account_of
-from prune_search.trial.ranking import Goals, total_violation
-from prune_search.trial.records import Record, SearchRecords, TrialRecords
+from prune_search.tracking.run_notes import parent_note, trial_note
+from prune_search.tracking.ui_views import SEARCH, holes, is_logarithmic
 
 State = Literal["running", "finished", "interrupted"]
 NOTE, SOURCE = "mlflow.note.content", "mlflow.source.name"

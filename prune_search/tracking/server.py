@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
-from prune_search.tracking.uris import masked
-from prune_search.tracking.views import RUNNING, Content, DataSet
-from prune_search.training.atomic import one_line
+from prune_search.ledger.uris import masked
+from prune_search.storage.files import one_line
+from prune_search.tracking.run_content import RUNNING, Content, DataSet
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

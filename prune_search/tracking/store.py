@@ -10,10 +10,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from prune_search.ledger.uris import has_password, masked
 from prune_search.recipe.problems import Problem, UserError, shown
-from prune_search.tracking.uris import has_password, masked
-from prune_search.training.atomic import put_file
-from prune_search.training.places import Place, side_folder
+from prune_search.storage.files import put_file
+from prune_search.storage.places import Place, side_folder
 
 DATABASE, ARTIFACTS, USERS = "mlflow.db", "mlartifacts", "mlflow-users.db"
 SHORTEST_PASSWORD = 12

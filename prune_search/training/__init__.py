@@ -1,0 +1,1 @@
+"""Training: the loop, optimizers, schedules, segments of a trajectory, and data-parallel training."""

@@ -1,0 +1,1 @@
+"""One recipe, run: rounds.py reads like the formula."""

@@ -10,8 +10,8 @@ import torch
 from prune_search.recipe.clock import train_rate
 from prune_search.tasks.metrics import evaluate
 from prune_search.training.loop import Course, train
-from prune_search.training.stretch import model_tensors
-from prune_search.trial.bench import Bench
+from prune_search.training.segment import model_tensors
+from prune_search.trial.setup import Bench
 
 WARM_UP_STEPS = 3
 STEPS_AT_A_TIME = 5

@@ -8,20 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prune_search.compact.file_names import MODEL_FILE
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.space import RECIPE_FILE
-from prune_search.training.atomic import open_regular, put_folder
-from prune_search.training.digests import masks_digest, tensors_digest
-from prune_search.training.tensor_files import encode, load_tensors
+from prune_search.storage.digests import masks_digest, tensors_digest
+from prune_search.storage.files import open_regular, put_folder
+from prune_search.storage.tensors import encode, load_tensors
 from prune_search.trial.result import Result
 
-MODEL_FILE, MASKS_FILE, METRICS_FILE, START_FILE = (
-    "model.safetensors",
-    "masks.safetensors",
-    "metrics.json",
-    "start.safetensors",
-)
+MASKS_FILE, METRICS_FILE, START_FILE = "masks.safetensors", "metrics.json", "start.safetensors"
 MOST_METRICS_BYTES = 16 * 2**20
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from prune_search.pruning.masks import MaskSet
-    from prune_search.pruning.receipt import Receipt
+    from prune_search.pruning.mask.mask_set import MaskSet
+    from prune_search.pruning.mask.receipt import Receipt
     from prune_search.recipe.recipe import Recipe
 
 

@@ -6,17 +6,17 @@ import math
 from decimal import Decimal
 from typing import Any
 
-from prune_search.pruning.finding import MaskRule
-from prune_search.pruning.keeper import MaskKeeper
-from prune_search.pruning.masks import MaskSet
-from prune_search.pruning.relief import flops
-from prune_search.pruning.setting import Moving
+from prune_search.compact.flops import flops
+from prune_search.pruning.mask.mask_set import MaskSet
+from prune_search.pruning.mask.rule import MaskRule
+from prune_search.pruning.retrain.context import Moving
+from prune_search.pruning.retrain.mask_keeper import MaskKeeper
 from prune_search.recipe import axes
 from prune_search.recipe.clock import Lasting, lasting
 from prune_search.recipe.recipe import Named
 from prune_search.training.loop import Course, Hook
-from prune_search.trial.bench import Bench
-from prune_search.trial.evidence import evidence
+from prune_search.trial.scoring_data import evidence
+from prune_search.trial.setup import Bench
 
 
 def retraining_of(bench: Bench, k1: int, masks: MaskSet) -> Lasting:

@@ -11,24 +11,24 @@ from functools import cache
 import torch
 from torch import nn
 
-from prune_search.pruning.masks import ScoreError
+from prune_search.pruning.mask.mask_set import ScoreError
 from prune_search.recipe.axes import METRICS
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.schema import is_user_code
+from prune_search.storage.digests import tensors_digest
+from prune_search.storage.measurements import Measurements
+from prune_search.storage.places import Place
 from prune_search.tasks.data import Split
 from prune_search.tasks.metrics import Measured, evaluate
-from prune_search.training.digests import tensors_digest
 from prune_search.training.loop import CrewLostError, PreemptedError, TrainingError
-from prune_search.training.places import Place
-from prune_search.training.stretch import MODEL, Claims, LackingError, Steps, Stretch, Vault, load_model
-from prune_search.trial.bench import Bench
-from prune_search.trial.chain import Round, rounds_of
+from prune_search.training.segment import MODEL, Claims, LackingError, Steps, Stretch, Vault, load_model
+from prune_search.trial.callbacks import Observation, Silent, Sink
 from prune_search.trial.errors import TrialError
-from prune_search.trial.measurements import Measurements
-from prune_search.trial.operations import Costs, Operations, spent_in
 from prune_search.trial.result import Result, RoundResult
-from prune_search.trial.sink import Observation, Silent, Sink
+from prune_search.trial.rounds import Round, rounds_of
+from prune_search.trial.setup import Bench
+from prune_search.trial.training_flops import Costs, Operations, spent_in
 
 # What the trial has taken so far: steps, and operations.
 Spent = tuple[Steps, Operations]

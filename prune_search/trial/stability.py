@@ -7,14 +7,15 @@ from decimal import Decimal
 
 from torch import Tensor
 
-from prune_search.pruning.finding import MaskRule, find_mask, units_in
-from prune_search.pruning.units import units_of_masks
+from prune_search.pruning.mask.finder import find_mask, units_in
+from prune_search.pruning.mask.rule import MaskRule
+from prune_search.pruning.mask.units import units_of_masks
 from prune_search.recipe import axes
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.step import Step
-from prune_search.training.stretch import Stretch, load_model
-from prune_search.trial.bench import Bench
-from prune_search.trial.evidence import evidence
+from prune_search.training.segment import Stretch, load_model
+from prune_search.trial.scoring_data import evidence
+from prune_search.trial.setup import Bench
 
 
 def stable_place(bench: Bench, source: Stretch, rule: MaskRule, share: Decimal) -> int:

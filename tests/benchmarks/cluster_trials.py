@@ -30,12 +30,12 @@ from real_mlflow import local_server  # noqa: E402
 from simulated_trials import SPACE, begin  # noqa: E402
 from virtual_cluster import Nodes, virtual_cluster  # noqa: E402
 
+from prune_search.ledger.records import SearchRecords, read_search  # noqa: E402
 from prune_search.recipe import strict_yaml  # noqa: E402
 from prune_search.recipe.recipe import Recipe  # noqa: E402
 from prune_search.recipe.schema import BLOCKS  # noqa: E402
 from prune_search.recipe.space import Space, read_space  # noqa: E402
-from prune_search.trial.records import SearchRecords, read_search  # noqa: E402
-from prune_search.trial.simulated.surface import Simulation  # noqa: E402
+from prune_search.simulation.surface import Simulation  # noqa: E402
 
 SURFACE = "closed-form"
 
@@ -52,11 +52,11 @@ def simulated_trainable(config: Mapping[str, Any]) -> None:
 
     from ray import tune
 
-    from prune_search.search.ledger_sink import LedgerSink
-    from prune_search.search.worker import Job
-    from prune_search.trial.records import Recorder
-    from prune_search.trial.simulated.run import Trial
-    from prune_search.trial.simulated.trained import Trained
+    from prune_search.ledger.records import Recorder
+    from prune_search.search.ray.ledger_callbacks import LedgerSink
+    from prune_search.search.ray.worker import Job
+    from prune_search.simulation.run import Trial
+    from prune_search.simulation.trained import Trained
 
     job = Job(**config["job"])
     recorder, begun = Recorder(Path(job.search), job.trial), time.monotonic()
@@ -82,7 +82,7 @@ def control_loop(trials: int, nodes: int) -> None:
     """Run a search on a cluster, and print what it costs the driver."""
     from cluster_trials import simulated_trainable as trainable
 
-    from prune_search.search import driver
+    from prune_search.search.ray import driver
 
     space = space_of(trials, nodes)
     vars(driver).update(trainable=trainable)
@@ -108,8 +108,8 @@ def _peak() -> float:
 
 def delivery(trials: int, rounds: int) -> None:
     """Deliver searches and the same values bare in turns, and print values per second."""
-    from prune_search.search.simulated import simulate_search
-    from prune_search.tracking.drain import sync
+    from prune_search.simulation.search import simulate_search
+    from prune_search.tracking.delivery_thread import sync
     from prune_search.tracking.server import settings
 
     space, simulation = space_of(trials, 4), Simulation.of(SURFACE)

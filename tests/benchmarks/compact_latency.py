@@ -24,9 +24,9 @@ import torch
 from torch import nn
 
 import prune_search
-from prune_search.pruning.compact.cutting import compact
-from prune_search.pruning.latency import latencies, machine_name
-from prune_search.pruning.relief import flops
+from prune_search.compact.cutting import compact
+from prune_search.compact.flops import flops
+from prune_search.compact.latency import latencies, machine_name
 from prune_search.recipe.axes import MODELS
 
 SHAPE = (3, 32, 32)

@@ -21,7 +21,7 @@ from typing import Any
 
 import prune_search
 from prune_search import Where
-from prune_search.trial.sink import Observation, Silent
+from prune_search.trial.callbacks import Observation, Silent
 
 SHARES = (10, 30, 50)
 PARTS_OF_EPOCH = (0.25, 0.5, 1.0)

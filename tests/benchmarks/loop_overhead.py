@@ -17,12 +17,13 @@ from decimal import Decimal
 
 import torch
 
-from prune_search.pruning.finding import Evidence, MaskRule, find_mask
-from prune_search.pruning.keeper import MaskKeeper
+from prune_search.pruning.mask.finder import find_mask
+from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.retrain.mask_keeper import MaskKeeper
 from prune_search.recipe.space import read_space
 from prune_search.training.environment import pick_device
 from prune_search.training.loop import Course, train
-from prune_search.trial.bench import Bench, prepare
+from prune_search.trial.setup import Bench, prepare
 
 MODELS = ("lenet-300-100", "lenet-5", "resnet-20")
 

@@ -27,15 +27,15 @@ from typing import Any
 
 from simulated_trials import begin
 
+from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.space import Space, read_space
-from prune_search.search.optimum import optimum, truth_of
-from prune_search.search.simulated import simulate_search
-from prune_search.trial.records import SearchRecords, TrialRecords
-from prune_search.trial.simulated.chain import chain_of
-from prune_search.trial.simulated.surface import Simulation
+from prune_search.simulation.chain import chain_of
+from prune_search.simulation.optimum import optimum, truth_of
+from prune_search.simulation.search import simulate_search
+from prune_search.simulation.surface import Simulation
 
 CLOSED_FORM = """\
 task: {data: digits, model: mlp, seed: 0}

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import prune_search
 from prune_search import Where
-from prune_search.trial.records import SearchRecords, TrialRecords, read_search
+from prune_search.ledger.records import SearchRecords, TrialRecords, read_search
 
 
 def seconds(trial: TrialRecords) -> tuple[float, float, float]:

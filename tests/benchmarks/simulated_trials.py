@@ -20,12 +20,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prune_search.api import Where
-from prune_search.definitions import define
+from prune_search.api.definition import define
+from prune_search.api.where import Where
+from prune_search.ledger.records import SEARCH_FILE, search_folder
 from prune_search.recipe.recipe import canonical_json
 from prune_search.recipe.space import Space
-from prune_search.trial.records import SEARCH_FILE, search_folder
-from prune_search.trial.simulated.surface import Simulation
+from prune_search.simulation.surface import Simulation
 
 SPACE = """\
 task: {data: digits, model: mlp, seed: 0}
@@ -63,7 +63,7 @@ def measure(trials: int, sampler: str, scheduler: str, reproducible: bool) -> di
 
     from prune_search.recipe import strict_yaml
     from prune_search.recipe.space import read_space
-    from prune_search.search.simulated import simulate_search
+    from prune_search.simulation.search import simulate_search
 
     sync, spent = os.fsync, {"sync": 0.0, "sampler": 0.0}
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 
-from prune_search.api import read_target
-from prune_search.training.held import HELD, WORKER_BYTES
-from prune_search.trial.bench import Code, prepare, read_data
+from prune_search.api.target import read_target
+from prune_search.storage.cache import HELD, WORKER_BYTES
 from prune_search.trial.run import run_bench
+from prune_search.trial.setup import Code, prepare, read_data
 
 RECIPE = {
     "task.data": "fashion-mnist",

@@ -19,7 +19,8 @@ from decimal import Decimal
 import torch
 from torch import nn
 
-from prune_search.pruning.finding import Evidence, MaskRule, find_mask
+from prune_search.pruning.mask.finder import find_mask
+from prune_search.pruning.mask.rule import Evidence, MaskRule
 from prune_search.tasks.models.networks.resnet import ResNet
 
 ITERATIONS, KEEP = 100, 0.02

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prune_search.pruning.finding import Evidence, MaskRule, find_mask
-from prune_search.pruning.masks import MaskSet
-from prune_search.pruning.reductions import REDUCTIONS, reduction, reduction_name
-from prune_search.pruning.scoring import Batches, Scoring
-from prune_search.pruning.units import Grouping
+from prune_search.pruning.mask.finder import find_mask
+from prune_search.pruning.mask.mask_set import MaskSet
+from prune_search.pruning.mask.reductions import REDUCTIONS, reduction, reduction_name
+from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.scoring import Batches, Scoring
+from prune_search.pruning.mask.units import Grouping
 from prune_search.recipe.axes import CRITERIA, GRANULARITIES
 from prune_search.recipe.fields import Flag, Reading, Value, Word
 from prune_search.recipe.recipe import Named

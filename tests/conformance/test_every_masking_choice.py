@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from prune_search.pruning.controls import Chosen
-from prune_search.pruning.finding import MaskRule
-from prune_search.pruning.masks import Pool, select
-from prune_search.pruning.measuring import Measuring
-from prune_search.pruning.selecting import scope_pools
-from prune_search.pruning.units import Grouping, LayerUnits
+from prune_search.pruning.mask.controls import Chosen
+from prune_search.pruning.mask.layer_measurements import Measuring
+from prune_search.pruning.mask.mask_set import Pool, select
+from prune_search.pruning.mask.rule import MaskRule
+from prune_search.pruning.mask.selection import scope_pools
+from prune_search.pruning.mask.units import Grouping, LayerUnits
 from prune_search.recipe.axes import CONTROLS, CRITERIA, GRANULARITIES, PATHS, SCOPES
 from prune_search.recipe.fields import Reading, Value
 from prune_search.recipe.recipe import Named

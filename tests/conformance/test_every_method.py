@@ -14,11 +14,11 @@ from prune_search.recipe.fields import Length, Reading, Value
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Axis, Entry
 from prune_search.recipe.step import Step
-from prune_search.training.stretch import Steps, Stretch, Vault
-from prune_search.trial import chain
-from prune_search.trial.bench import Bench
+from prune_search.training.segment import Steps, Stretch, Vault
+from prune_search.trial import rounds
 from prune_search.trial.result import Result
 from prune_search.trial.run import run_bench
+from prune_search.trial.setup import Bench
 
 Blocks = dict[str, Any]
 BenchOf = Callable[[Mapping[str, Any]], Bench]
@@ -35,7 +35,7 @@ def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
         stretch.place = place
         return stretch
 
-    monkeypatch.setattr(chain, "Stretch", short)
+    monkeypatch.setattr(rounds, "Stretch", short)
 
 
 PLAIN_GRANULARITY = next(
@@ -240,7 +240,7 @@ def test_every_dynamics(bench_of: BenchOf, tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", axes.DYNAMICS)
 def test_every_dynamics_has_the_asked_sparsity_from_the_step_that_it_says(bench_of: BenchOf, name: str) -> None:
-    _, (item,) = chain.rounds_of(bench_of(with_dynamics(axes.DYNAMICS[name])), Vault(None, Steps()))
+    _, (item,) = rounds.rounds_of(bench_of(with_dynamics(axes.DYNAMICS[name])), Vault(None, Steps()))
     settled, total = item.settled(), item.retraining.total
     assert 0 <= settled <= total
     kept = [item._stored_masks(item.retraining.at(step).tensors) for step in range(total + 1)]

@@ -12,15 +12,15 @@ import torch
 from command_line import Typed
 from torch import Tensor
 
-from prune_search.pruning.scoring import Scoring
-from prune_search.pruning.setting import Setting
+from prune_search.pruning.mask.scoring import Scoring
+from prune_search.pruning.weights.context import Setting
 from prune_search.recipe.axes import AXES, CRITERIA, TRANSFORMS
 from prune_search.recipe.fields import Number
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.registry import Option
 from prune_search.recipe.space import Space, read_space
-from prune_search.trial.bench import Bench
 from prune_search.trial.run import run_bench
+from prune_search.trial.setup import Bench
 
 Blocks = dict[str, Any]
 NAME = "farthest-from"

@@ -13,7 +13,7 @@ from command_line import Typed
 from real_mlflow import MLFLOW_WARNINGS
 from real_search import SMALL, wait_for
 
-from prune_search.trial.records import search_folder
+from prune_search.ledger.records import search_folder
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.faults]
 

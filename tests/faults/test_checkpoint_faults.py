@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from prune_search.training import atomic
-from prune_search.training.checkpoints import (
+from prune_search.storage import files
+from prune_search.storage.states import (
     StorageError,
     list_states,
     load_tensors,
@@ -106,7 +106,7 @@ class Disk:
         self.calls: list[str] = []
         self.first_failure, self.lasting = 0, False
         for name in OPERATIONS:
-            monkeypatch.setattr(atomic, name, self._watched(name, getattr(atomic, name)))
+            monkeypatch.setattr(files, name, self._watched(name, getattr(files, name)))
 
     def _watched(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:

@@ -14,8 +14,8 @@ from real_search import SMALL, TESTS, environment, outcomes, troubles
 
 import prune_search
 from prune_search import Options, Where
+from prune_search.ledger.records import SearchRecords
 from prune_search.tracking.store import default_uri
-from prune_search.trial.records import SearchRecords
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.faults, pytest.mark.slow]
 

@@ -16,8 +16,8 @@ from virtual_cluster import Nodes, Planned, run_searches
 
 import prune_search
 from prune_search import Options, Where
+from prune_search.ledger.records import SearchRecords, read_search, search_folder
 from prune_search.tracking.store import default_uri
-from prune_search.trial.records import SearchRecords, read_search, search_folder
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.faults, pytest.mark.usefixtures("known")]
 

@@ -11,9 +11,9 @@ from real_search import troubles
 
 import prune_search
 from prune_search import Options, Where
-from prune_search.search.driver import _resources
+from prune_search.ledger.records import read_search, search_folder
+from prune_search.search.ray.driver import _resources
 from prune_search.tracking.store import default_uri
-from prune_search.trial.records import read_search, search_folder
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.faults]
 

@@ -33,10 +33,10 @@ from real_search import (
 
 import prune_search
 from prune_search import Options, Where
+from prune_search.api.search import Outcome
+from prune_search.ledger.records import SearchRecords, TrialRecords, read_search, search_folder
 from prune_search.recipe.problems import UserError
-from prune_search.searches import Outcome
 from prune_search.tracking.store import default_uri
-from prune_search.trial.records import SearchRecords, TrialRecords, read_search, search_folder
 
 # Slow: real searches are killed here, and on a busy machine the moments of the kills drift.
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.faults, pytest.mark.usefixtures("known")]
@@ -296,10 +296,10 @@ def _started(folder: Path) -> int:
 
 def test_the_lease_of_a_process_that_is_gone_is_taken_over(tmp_path: Path) -> None:
     """Row 9."""
-    from prune_search.search.lease import Lease, read_holder
+    from prune_search.storage.lease import Lease, read_holder
 
     code = (
-        "import sys, time; from pathlib import Path; from prune_search.search.lease import Lease\n"
+        "import sys, time; from pathlib import Path; from prune_search.storage.lease import Lease\n"
         "Lease(Path(sys.argv[1]), lambda: None).__enter__(); print('held', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)

@@ -17,10 +17,10 @@ from real_search import troubles, wait_for
 
 import prune_search
 from prune_search import Options, Where
-from prune_search.searches import Outcome
+from prune_search.api.search import Outcome
+from prune_search.ledger.account import total
+from prune_search.ledger.records import SearchRecords, read_search
 from prune_search.tracking.store import default_uri
-from prune_search.trial.account import total
-from prune_search.trial.records import SearchRecords, read_search
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.faults, pytest.mark.usefixtures("known")]
 

@@ -10,8 +10,8 @@ from real_search import outcomes
 from simulated_runs import FAILING, Simulated, shuffled
 from simulated_search import SPACE
 
-from prune_search.training import atomic
-from prune_search.trial.records import SearchRecords, read_search
+from prune_search.ledger.records import SearchRecords, read_search
+from prune_search.storage import files
 
 pytestmark = pytest.mark.faults
 
@@ -38,7 +38,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_the_unbroken_one(
 ) -> None:
     draw = random.Random(seed)
     search = Simulated.begin(tmp_path, JUDGED, FAILING)
-    put_file, left = atomic.put_file, 0
+    put_file, left = files.put_file, 0
 
     def put_or_die(path: Path, data: bytes, *, lasting: bool = True) -> None:
         nonlocal left
@@ -51,7 +51,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_the_unbroken_one(
         if left == 0:
             raise Killed
 
-    monkeypatch.setattr("prune_search.trial.records.put_file", put_or_die)
+    monkeypatch.setattr("prune_search.ledger.records.put_file", put_or_die)
     # The machine goes on: what was written is there, synced or not.
     monkeypatch.setattr("os.fsync", lambda handle: None)
     kills = 0

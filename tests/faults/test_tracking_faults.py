@@ -19,7 +19,7 @@ from made_search import make_search
 from real_mlflow import MLFLOW_WARNINGS, LocalServer, local_server
 from stubbed_mlflow import Act, Stub, check, in_front_of, measured_values, run_trials, search_of, threads_calling
 
-from prune_search.tracking.drain import Drain, TrackingError, sync
+from prune_search.tracking.delivery_thread import Drain, TrackingError, sync
 from prune_search.tracking.server import UnreachableError, connect
 
 pytestmark = [pytest.mark.faults, MLFLOW_WARNINGS]
@@ -29,8 +29,8 @@ CREATE_RUN = "/api/2.0/mlflow/runs/create"
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prune_search.tracking.drain.FIRST_PAUSE_S", 0.1)
-    monkeypatch.setattr("prune_search.tracking.drain.LOOK_EVERY_S", 0.3)
+    monkeypatch.setattr("prune_search.tracking.delivery_thread.FIRST_PAUSE_S", 0.1)
+    monkeypatch.setattr("prune_search.tracking.delivery_thread.LOOK_EVERY_S", 0.3)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_a_process_ends_at_once_though_its_mlflow_hangs(server: LocalServer, fro
     folder = make_search(server.storage, "hangs", trials=1, points=1)
     front.act = lambda number, path: Act(wait_s=120.0)
     code = (
-        "import sys; from pathlib import Path; from prune_search.tracking.drain import Drain\n"
+        "import sys; from pathlib import Path; from prune_search.tracking.delivery_thread import Drain\n"
         "drain = Drain(Path(sys.argv[1]), sys.argv[2], 'digits/mlp'); drain.start()\n"
         "import time; time.sleep(float(sys.argv[3])); left = drain.finish(0.5); print(left.waiting > 0)"
     )

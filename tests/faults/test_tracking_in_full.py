@@ -22,8 +22,8 @@ from stubbed_mlflow import Act, check, in_front_of, measured_values, run_trials,
 
 import prune_search
 from prune_search import Options, Where
-from prune_search.tracking.drain import sync
-from prune_search.trial.records import SearchRecords, read_search, search_folder
+from prune_search.ledger.records import SearchRecords, read_search, search_folder
+from prune_search.tracking.delivery_thread import sync
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, MLFLOW_WARNINGS]
 

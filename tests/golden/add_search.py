@@ -11,7 +11,7 @@ from pathlib import Path
 
 from simulated_runs import Simulated
 
-from prune_search.trial.records import SearchRecords, TrialRecords
+from prune_search.ledger.records import SearchRecords, TrialRecords
 
 PLACE = Path(__file__).parent / "search_1"
 SPACE = """\

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from prune_search.training.checkpoints import state_folder, write_state
+from prune_search.storage.states import state_folder, write_state
 
 PLACE = Path(__file__).parent / "state_1"
 META = {"step": 3, "ended": False, "stretch": "train", "environment": {"device": "cpu", "threads": 1}}

@@ -11,8 +11,8 @@ from add_search import PLACE
 from command_line import Typed
 from real_mlflow import MLFLOW_WARNINGS
 
+from prune_search.ledger.records import read_search
 from prune_search.tracking.store import default_uri
-from prune_search.trial.records import read_search
 
 pytestmark = MLFLOW_WARNINGS
 

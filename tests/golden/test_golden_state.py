@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from add_state import META, PLACE, tensors
 
-from prune_search.training.checkpoints import newest_state, state_folder
+from prune_search.storage.states import newest_state, state_folder
 
 
 def test_a_state_of_format_1_is_read() -> None:

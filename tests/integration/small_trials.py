@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from prune_search.tasks.network import prunable_weights
-from prune_search.training.stretch import MODEL, Steps, Stretch, Vault
-from prune_search.trial.bench import Bench
-from prune_search.trial.chain import Round, rounds_of
+from prune_search.training.segment import MODEL, Steps, Stretch, Vault
 from prune_search.trial.result import Result
+from prune_search.trial.rounds import Round, rounds_of
+from prune_search.trial.setup import Bench
 
 Blocks = dict[str, Any]
 BenchOf = Callable[[Mapping[str, Any]], Bench]

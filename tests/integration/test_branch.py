@@ -10,9 +10,9 @@ from small_trials import BenchOf, blocks, gradual, greg
 
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import read_space
-from prune_search.training.stretch import Steps, Vault
-from prune_search.trial.branch import Branch, branch_of, nominal_branch
-from prune_search.trial.chain import rounds_of
+from prune_search.training.segment import Steps, Vault
+from prune_search.trial.addresses import Branch, branch_of, nominal_branch
+from prune_search.trial.rounds import rounds_of
 from prune_search.trial.run import run_bench
 
 EPOCH = 9

@@ -20,11 +20,11 @@ from real_search import wait_for
 
 import prune_search
 from prune_search import Where
-from prune_search.comparing import draw
-from prune_search.tracking.drain import sync
+from prune_search.api.compare import draw
+from prune_search.ledger.records import SearchRecords, read_search
+from prune_search.tracking.delivery_thread import sync
 from prune_search.tracking.store import default_uri
-from prune_search.tracking.table import searches_link, table_link
-from prune_search.trial.records import SearchRecords, read_search
+from prune_search.tracking.ui_views import searches_link, table_link
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.browser]
 

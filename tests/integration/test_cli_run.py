@@ -99,7 +99,7 @@ def test_ctrl_c_in_a_command_ends_it_with_130(typed: Typed, monkeypatch: pytest.
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("prune_search.api.run", interrupted)
+    monkeypatch.setattr("prune_search.api.run.run", interrupted)
     assert typed("run", "snip").code == INTERRUPTED == 130
 
 

@@ -19,12 +19,12 @@ from simulated_search import Simulation
 from torch import Tensor
 
 import prune_search
+from prune_search.api.search import Outcome
+from prune_search.ledger.records import read_search
 from prune_search.recipe.axes import DATASETS
-from prune_search.searches import Outcome
 from prune_search.tasks.data import Split
 from prune_search.tracking.store import default_uri
-from prune_search.trial import bench
-from prune_search.trial.records import read_search
+from prune_search.trial import setup
 
 pytestmark = MLFLOW_WARNINGS
 
@@ -206,7 +206,7 @@ def test_what_is_exported_is_as_accurate_in_torch_onnxruntime_and_mlflow(
     test = DATASETS["digits"].make(None).test
     expected = pytest.approx(data["metrics"]["test/accuracy"], abs=1e-9)
     # Without the model's class: from config.json alone.
-    monkeypatch.setattr(bench, "build_model", None)
+    monkeypatch.setattr(setup, "build_model", None)
     loaded = prune_search.load(folder)
     with torch.no_grad():
         assert right(loaded.network(), test) == expected
@@ -271,7 +271,7 @@ def test_what_is_wrong_is_said_before_ray_is_started(
     typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, expected: list[str]
 ) -> None:
     monkeypatch.delenv("PRUNE_SEARCH_DATA", raising=False)
-    monkeypatch.setattr("prune_search.searches._run", None)
+    monkeypatch.setattr("prune_search.api.search._run", None)
     (tmp_path / name).write_text(text)
     said = typed("launch", str(tmp_path / name))
     assert (said.code, said.out) == (2, "")

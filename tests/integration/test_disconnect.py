@@ -7,7 +7,7 @@ import sys
 PROGRAM = """
 import gc, threading, time
 import ray
-from prune_search.search.connection import disconnect
+from prune_search.search.ray.connection import disconnect
 
 gc.disable()
 ray.init(address="local", include_dashboard=False, log_to_driver=False, num_cpus=1)

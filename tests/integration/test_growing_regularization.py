@@ -10,8 +10,8 @@ import torch
 from small_trials import BenchOf, blocks, greg, growing, rounds
 from torch import Tensor, nn
 
-from prune_search.pruning.transforms.penalties import GrowingHook, Penalty, Ramp
-from prune_search.training.stretch import MODEL, load_model
+from prune_search.pruning.weights.transforms.penalties import GrowingHook, Penalty, Ramp
+from prune_search.training.segment import MODEL, load_model
 from prune_search.trial.run import run_bench
 
 

@@ -27,18 +27,19 @@ from small_trials import (
 )
 from torch import Tensor, nn
 
-from prune_search.pruning import finding
-from prune_search.pruning.counts import keep_count, keep_share
-from prune_search.pruning.finding import Evidence, MaskRule, find_mask
-from prune_search.pruning.keeper import MaskKeeper
-from prune_search.pruning.masks import MaskSet
-from prune_search.pruning.scoring import Batches, Scoring
+from prune_search.pruning.mask import finder
+from prune_search.pruning.mask.counts import keep_count, keep_share
+from prune_search.pruning.mask.finder import find_mask
+from prune_search.pruning.mask.mask_set import MaskSet
+from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.scoring import Batches, Scoring
+from prune_search.pruning.retrain.mask_keeper import MaskKeeper
 from prune_search.recipe.axes import CRITERIA
+from prune_search.storage.tensors import save_tensors
 from prune_search.tasks.network import prunable_weights
-from prune_search.training.tensor_files import save_tensors
-from prune_search.trial.bench import Bench
-from prune_search.trial.evidence import evidence
 from prune_search.trial.run import run_bench
+from prune_search.trial.scoring_data import evidence
+from prune_search.trial.setup import Bench
 
 # --- rounds and rewinding -------------------------------------------------------------------------------------------
 
@@ -272,7 +273,7 @@ def test_every_event_goes_on_from_the_share_of_the_event_before(
         return find_mask(model, rule, share, previous, shown)
 
     bench = bench_of(gradual())
-    monkeypatch.setattr(finding, "find_mask", watched)
+    monkeypatch.setattr(finder, "find_mask", watched)
     run_bench(bench, None)
     assert [before for before, _ in seen] == [Decimal(1), *(share for _, share in seen[:-1])]
     assert seen[-1][1] == Decimal("0.1")

@@ -26,9 +26,9 @@ from pathlib import Path
 import torch
 from prune_search.recipe.space import read_space
 from prune_search.training import stretch
-from prune_search.trial.bench import prepare
+from prune_search.trial.setup import prepare
 from prune_search.trial.run import run_bench
-from prune_search.trial.sink import Silent
+from prune_search.trial.callbacks import Silent
 
 class Killer(Silent):
     def __init__(self, kill):

@@ -9,14 +9,14 @@ import pytest
 import torch
 from small_trials import EPOCH, SMALL, BenchOf, Blocks, blocks, model_part, rounds
 
-from prune_search.pruning import library
-from prune_search.pruning.learning import learned_scores
+from prune_search.library import masks
+from prune_search.pruning.mask.score_training import learned_scores
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import read_space
 from prune_search.tasks.network import prunable_weights
 from prune_search.training.loop import PreemptedError
-from prune_search.training.stretch import MODEL, Steps, Vault
-from prune_search.trial.chain import rounds_of
+from prune_search.training.segment import MODEL, Steps, Vault
+from prune_search.trial.rounds import rounds_of
 from prune_search.trial.run import run_bench
 
 OPTIMIZERS: dict[str, Blocks] = {"edge-popup": {"lr": 0.1}, "supermask": {"lr": 50.0}, "gumbel-mask": {"lr": 0.1}}
@@ -229,7 +229,7 @@ def test_a_dynamics_cannot_score_by_a_criterion_that_trains() -> None:
 def test_the_library_face_says_that_a_learned_mask_takes_a_loop(bench_of: BenchOf) -> None:
     model = bench_of(learned("edge-popup")).model
     with pytest.raises(UserError, match="trains its scores"):
-        library.find_mask(model, "edge-popup", 0.5)
+        masks.find_mask(model, "edge-popup", 0.5)
     with pytest.raises(UserError, match="trains its scores"):
-        library.score("edge-popup", model)
+        masks.score("edge-popup", model)
     assert prunable_weights(model)

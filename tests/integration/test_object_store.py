@@ -12,10 +12,10 @@ import torch
 from object_store import BUCKET, ObjectStore
 from small_trials import BenchOf, blocks, greg, hashes
 
-from prune_search.training import object_client
-from prune_search.training.checkpoints import list_states, newest_state, read_state, write_state
-from prune_search.training.objects import ObjectPath
-from prune_search.training.places import names_in, place_of
+from prune_search.storage import object_client
+from prune_search.storage.object_paths import ObjectPath
+from prune_search.storage.places import names_in, place_of
+from prune_search.storage.states import list_states, newest_state, read_state, write_state
 from prune_search.trial.run import run_bench
 
 STORAGE = f"s3://{BUCKET}/store"
@@ -63,7 +63,7 @@ def test_a_state_round_trip_and_every_damage_is_found(object_store: ObjectStore)
 
 
 def test_a_manifest_that_names_another_place_is_refused(object_store: ObjectStore) -> None:
-    from prune_search.training.manifests import digest_of, rendered
+    from prune_search.storage.manifests import digest_of, rendered
 
     home = place_of(STORAGE) / "step-000000001"
     for sha256, size in (("../../secret", 3), ("a" * 63, 3), ("0" * 64, "3"), (7, 3), ("0" * 64, 10**15)):
@@ -111,9 +111,9 @@ def test_nothing_counts_before_the_manifest_is_there(
     write_state(home, one, {})
     assert read_state(home) is not None
     # Another writer that had begun before: what is there stays.
-    from prune_search.training import checkpoints
+    from prune_search.storage import states
 
-    monkeypatch.setattr(checkpoints, "_may_be_there", lambda folder: False)
+    monkeypatch.setattr(states, "_may_be_there", lambda folder: False)
     write_state(home, other, {})
     state = read_state(home)
     assert state is not None

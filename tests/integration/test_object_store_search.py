@@ -20,13 +20,13 @@ from real_search import SMALL, descendants, environment, outcomes, troubles, wai
 
 import prune_search
 from prune_search import Options, Where
+from prune_search.api.search import Outcome
+from prune_search.ledger.records import SearchRecords, read_search, search_folder
 from prune_search.recipe.problems import UserError
-from prune_search.search.lease import Holder, Lease, read_holder
-from prune_search.searches import Outcome
-from prune_search.training.objects import ObjectPath
-from prune_search.training.places import place_of, side_folder
-from prune_search.trial.census import take_census
-from prune_search.trial.records import SearchRecords, read_search, search_folder
+from prune_search.storage.inventory import take_census
+from prune_search.storage.lease import Holder, Lease, read_holder
+from prune_search.storage.object_paths import ObjectPath
+from prune_search.storage.places import place_of, side_folder
 
 pytestmark = [MLFLOW_WARNINGS]
 
@@ -90,8 +90,8 @@ def test_a_search_whose_states_are_removed_while_it_runs_finds_the_same(
 ) -> None:
     (tmp_path / "long.yaml").write_text(LONG)
     free = prune_search.launch(tmp_path / "long.yaml", where=Where(storage=tmp_path / "free"))
-    monkeypatch.setattr("prune_search.trial.census.YOUNG_S", 0.0)
-    monkeypatch.setattr("prune_search.trial.budget.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("prune_search.storage.inventory.YOUNG_S", 0.0)
+    monkeypatch.setattr("prune_search.storage.budget.LOOK_EVERY_S", 0.0)
     bound = Where(storage=tmp_path / "bound", storage_budget=0)
     held = prune_search.launch(tmp_path / "long.yaml", where=bound)
     assert take_census(tmp_path / "bound").states == {}
@@ -100,7 +100,7 @@ def test_a_search_whose_states_are_removed_while_it_runs_finds_the_same(
 
 
 def test_of_two_leases_one_holds(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prune_search.search.lease.OBJECT_SETTLE_S", 0.05)
+    monkeypatch.setattr("prune_search.storage.lease.OBJECT_SETTLE_S", 0.05)
     folder = search_folder(place_of(STORAGE), "one")
     with Lease(folder, lost=lambda: None):
         with pytest.raises(UserError, match="is held by process"), Lease(folder, lost=lambda: None):

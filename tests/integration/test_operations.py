@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from small_trials import EPOCH, BenchOf, blocks
 
-from prune_search.pruning.dynamics.gradual import share_at
+from prune_search.pruning.retrain.dynamics.gradual import share_at
 from prune_search.recipe.axes import DYNAMICS
-from prune_search.trial.operations import Costs
 from prune_search.trial.result import Result
 from prune_search.trial.run import run_bench
+from prune_search.trial.training_flops import Costs
 
 # 64 inputs, 20 and 12 hidden units and 10 outputs; batches of 128.
 LAYERS = (64 * 20, 20 * 12, 12 * 10)

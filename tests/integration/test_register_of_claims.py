@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prune_search.search import claims
+from prune_search.search.ray import claims
 
 OTHER = "a-register-of-its-own"
 
@@ -19,7 +19,7 @@ def test_a_register_that_a_trial_made_does_not_end_with_it(trouble: Path, monkey
 
     @ray.remote(num_cpus=1)
     def trial(name: str) -> bool:
-        from prune_search.search import claims
+        from prune_search.search.ray import claims
 
         claims.ACTOR = name
         ray.get(claims.cluster_register().renew.remote("nobody"))

@@ -15,11 +15,11 @@ from real_search import LATE, MIXED, SMALL, Searches, environment, outcomes, tro
 
 import prune_search
 from prune_search import Where
+from prune_search.api.search import Outcome
+from prune_search.ledger.ranking import Goals
+from prune_search.ledger.records import SearchRecords
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.schema import BLOCKS
-from prune_search.searches import Outcome
-from prune_search.trial.ranking import Goals
-from prune_search.trial.records import SearchRecords
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.usefixtures("known")]
 

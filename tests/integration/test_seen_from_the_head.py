@@ -10,8 +10,8 @@ from real_search import SMALL
 
 import prune_search
 from prune_search import Options, Where
+from prune_search.ledger.cluster_status import read_machines
 from prune_search.tracking.store import default_uri
-from prune_search.trial.machines import read_machines
 
 pytestmark = MLFLOW_WARNINGS
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from small_trials import EPOCH, SMALL, BenchOf, Blocks, blocks, gradual, greg, growing, hashes, renda, scored
 
-from prune_search.training.tensor_files import save_tensors
+from prune_search.storage.tensors import save_tensors
 from prune_search.trial.errors import TrialError
 from prune_search.trial.result import Result
 from prune_search.trial.run import run_bench

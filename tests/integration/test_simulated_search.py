@@ -9,9 +9,9 @@ import pytest
 from command_line import Said, Typed
 from told_search import Told
 
+from prune_search.ledger.records import SearchRecords, TrialRecords, read_search
 from prune_search.recipe import strict_yaml
 from prune_search.tracking.project import project
-from prune_search.trial.records import SearchRecords, TrialRecords, read_search
 
 SPACE = """\
 preset: late-rewinding
@@ -38,7 +38,7 @@ class NoDelivery:
 
 @pytest.fixture(autouse=True)
 def undelivered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prune_search.tracking.drain.Drain", NoDelivery)
+    monkeypatch.setattr("prune_search.tracking.delivery_thread.Drain", NoDelivery)
     monkeypatch.setattr("os.fsync", lambda fd: None)
 
 
@@ -95,7 +95,7 @@ def test_a_wrong_surface_is_one_line_and_leaves_no_search(tmp_path: Path, typed:
 
 def test_a_surface_can_be_searched_from_python_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import prune_search
-    from prune_search.searches import Options
+    from prune_search.api.search import Options
 
     where = prune_search.Where(storage=tmp_path)
     raw = strict_yaml.load(SPACE)

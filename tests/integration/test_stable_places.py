@@ -11,15 +11,15 @@ import pytest
 import torch
 from small_trials import BenchOf, Blocks, rounds
 
-from prune_search.pruning.finding import find_mask
-from prune_search.pruning.relief import flops
+from prune_search.compact.flops import flops
+from prune_search.pruning.mask.finder import find_mask
 from prune_search.recipe.clock import resolve
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import read_space
-from prune_search.training.stretch import load_model
-from prune_search.trial.branch import nominal_branch
-from prune_search.trial.evidence import evidence
+from prune_search.training.segment import load_model
+from prune_search.trial.addresses import nominal_branch
 from prune_search.trial.run import run_bench
+from prune_search.trial.scoring_data import evidence
 
 CONV: Blocks = {"model": {"name": "small-conv", "channels": [8, 12]}, "seed": 3}
 

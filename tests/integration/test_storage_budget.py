@@ -14,10 +14,10 @@ from small_trials import BenchOf, Blocks, blocks, greg, hashes
 
 import prune_search
 from prune_search import Where
-from prune_search.training.manifests import Key, remove_state
-from prune_search.training.places import Place, place_of
-from prune_search.trial import census as census_module
-from prune_search.trial.census import Census, take_census
+from prune_search.storage import inventory as census_module
+from prune_search.storage.inventory import Census, take_census
+from prune_search.storage.manifests import Key, remove_state
+from prune_search.storage.places import Place, place_of
 from prune_search.trial.run import run_bench
 
 TRIALS: dict[str, Blocks] = {

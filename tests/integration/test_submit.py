@@ -13,8 +13,8 @@ from command_line import Said, Typed
 from protected_head import NEEDS_DASHBOARD, Head
 from real_search import SMALL
 
-from prune_search.search import submission
-from prune_search.trial.records import read_search
+from prune_search.ledger.records import read_search
+from prune_search.search.ray import job
 
 SPACE = f"""\
 # prune-search submit tiny.yaml --address http://127.0.0.1:8265
@@ -139,7 +139,7 @@ def test_what_is_wrong_is_found_before_anything_is_sent(
         assert said.code == 2, said.err
         assert reason in said.err
         assert "secret" not in said.err
-    monkeypatch.setattr(submission, "_lacks_client", lambda: True)
+    monkeypatch.setattr(job, "_lacks_client", lambda: True)
     said = typed("submit", "tiny.yaml", *address, *storage)
     assert (said.code, said.err.count("\n")) == (2, 1)
     assert "submit needs ray[default]: pip install 'prune-search[cluster]' installs it" in said.err

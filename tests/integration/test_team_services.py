@@ -13,9 +13,9 @@ from real_search import SMALL, troubles
 
 import prune_search
 from prune_search import Options, Where
+from prune_search.ledger.records import SearchRecords, read_search
+from prune_search.storage.object_paths import ObjectPath
 from prune_search.tracking.project import project, state_of
-from prune_search.training.objects import ObjectPath
-from prune_search.trial.records import SearchRecords, read_search
 
 pytestmark = [MLFLOW_WARNINGS]
 

@@ -19,7 +19,7 @@ from prune_search.recipe import strict_yaml
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.space import read_space
-from prune_search.search.worker import Job, bench_of
+from prune_search.search.ray.worker import Job, bench_of
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.usefixtures("known")]
 

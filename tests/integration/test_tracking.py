@@ -15,10 +15,10 @@ import pytest
 from made_search import make_search
 from real_mlflow import MLFLOW_WARNINGS, Kept, kept_runs
 
-from prune_search.tracking.drain import Drain, sync
+from prune_search.ledger.records import SearchRecords, read_search
+from prune_search.tracking.delivery_thread import Drain, sync
 from prune_search.tracking.project import project, state_of
 from prune_search.tracking.server import MlflowServer, connect, settings
-from prune_search.trial.records import SearchRecords, read_search
 
 pytestmark = MLFLOW_WARNINGS
 
@@ -146,7 +146,7 @@ def test_interrupted_at_any_call_nothing_is_twice_and_nothing_is_missing(storage
 @pytest.mark.parametrize("at", [3, 4, 5, 7])
 def test_an_answer_that_is_lost_is_made_good_at_once(storage: Path, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls 3 to 5 find the runs, make the search's run and make the trial's."""
-    monkeypatch.setattr("prune_search.tracking.drain.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("prune_search.tracking.delivery_thread.FIRST_PAUSE_S", 0.0)
     folder = make_search(storage, f"lost-{at}", trials=1, points=1, control=False)
     sync(folder, connector=Interrupted(at, True, ConnectionResetError("reset by peer")).connect)
     check(folder)
@@ -180,7 +180,7 @@ def test_a_new_experiment_keeps_its_files_in_the_storage(storage: Path, tmp_path
 def test_a_deleted_experiment_is_said_in_one_line(storage: Path) -> None:
     from mlflow import MlflowClient
 
-    from prune_search.tracking.drain import TrackingError
+    from prune_search.tracking.delivery_thread import TrackingError
 
     folder = make_search(storage, "lost", trials=1, points=1)
     definition = json.loads((folder / "search.json").read_text())

@@ -15,8 +15,8 @@ from real_search import SMALL, troubles
 
 import prune_search
 from prune_search import Options, Where
+from prune_search.api.trust import launched_here, remember
 from prune_search.tracking.store import default_uri
-from prune_search.trust import launched_here, remember
 
 pytestmark = [pytest.mark.security, MLFLOW_WARNINGS]
 

@@ -19,7 +19,8 @@ import pytest
 import torch
 
 from prune_search.recipe.problems import UserError
-from prune_search.training.checkpoints import (
+from prune_search.storage.names import safe_child
+from prune_search.storage.states import (
     load_tensors,
     newest_state,
     read_state,
@@ -27,7 +28,6 @@ from prune_search.training.checkpoints import (
     state_folder,
     write_state,
 )
-from prune_search.training.paths import safe_child
 
 pytestmark = pytest.mark.security
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from protected_head import NEEDS_DASHBOARD, Head, start_ray
 
-from prune_search.search import token
+from prune_search.search.ray import token
 
 pytestmark = pytest.mark.security
 

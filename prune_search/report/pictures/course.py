@@ -6,19 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from prune_search.ledger.ranking import non_dominated_ranks
 from prune_search.recipe.axes import PICTURES, TRANSFORMS
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.step import Step
-from prune_search.report.exhibit import Exhibit
-from prune_search.report.look import COLOURS, LINES, QUIET, grid, legend, new_figure, short_number
+from prune_search.report.figure_data import Exhibit
+from prune_search.report.figure_style import COLOURS, LINES, QUIET, grid, legend, new_figure, short_number
 from prune_search.report.rows import ACCURACY
-from prune_search.trial.ranking import non_dominated_ranks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from prune_search.trial.records import SearchRecords
+    from prune_search.ledger.records import SearchRecords
 
 MOST_TRACES = 6
 GROWING = "growing-penalty"

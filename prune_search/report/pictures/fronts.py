@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import PICTURES
-from prune_search.report.exhibit import Exhibit
-from prune_search.report.look import (
+from prune_search.report.figure_data import Exhibit
+from prune_search.report.figure_style import (
     DENSE_COLOUR,
     OTHERS,
     QUIET,

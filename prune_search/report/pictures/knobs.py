@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import PICTURES
-from prune_search.report.exhibit import Exhibit
+from prune_search.report.figure_data import Exhibit
+from prune_search.report.figure_style import grid, legend, new_figure, styles
 from prune_search.report.labels import group_label
-from prune_search.report.look import grid, legend, new_figure, styles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

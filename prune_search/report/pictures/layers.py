@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import PICTURES
-from prune_search.report.exhibit import Exhibit
-from prune_search.report.look import COLOURS, HEIGHT, WIDTH, grid, log_shares, new_figure
+from prune_search.report.figure_data import Exhibit
+from prune_search.report.figure_style import COLOURS, HEIGHT, WIDTH, grid, log_shares, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import PICTURES
-from prune_search.report.exhibit import Exhibit
-from prune_search.report.look import DENSE_COLOUR, SHADES, grid, kinds, legend, new_figure, styles
+from prune_search.report.figure_data import Exhibit
+from prune_search.report.figure_style import DENSE_COLOUR, SHADES, grid, kinds, legend, new_figure, styles
 from prune_search.report.rows import ACCURACY
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from prune_search.recipe.clock import Timeline
-    from prune_search.report.look import Style
+    from prune_search.report.figure_style import Style
 
 # Where more places were drawn, those in one of so many parts of the clock share a cell.
 MOST_PLACES = 9

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import PICTURES
-from prune_search.report.exhibit import Exhibit
+from prune_search.report.figure_data import Exhibit
 from prune_search.report.tree_picture import tree_figure
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import prune_search
 from prune_search import Options, Where
-from prune_search.trial.records import SearchRecords, read_search, search_folder
+from prune_search.ledger.records import SearchRecords, read_search, search_folder
 
 SPACE, NAME = Path(__file__).with_name("all_presets.yaml"), "all-presets"
 SPARSITIES = (0.9, 0.95, 0.98)

@@ -20,12 +20,12 @@ from typing import Any
 
 import prune_search
 from prune_search import Options, Where
+from prune_search.ledger.account import total
+from prune_search.ledger.records import TrialRecords
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.space import known_epoch
-from prune_search.trial.account import total
-from prune_search.trial.branch import nominal_branch
-from prune_search.trial.records import TrialRecords
+from prune_search.trial.addresses import nominal_branch
 
 HERE = Path(__file__).parent
 # Five studies on one storage: the same list, each removing another fraction per round.

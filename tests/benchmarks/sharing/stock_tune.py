@@ -26,7 +26,7 @@ STEPS, BATCH, RATE = 60, 128, 0.1
 def lottery_ticket(config: dict[str, Any]) -> None:
     """One trial: train, then prune a fifth and rewind, `rounds` times."""
     from prune_search.recipe.recipe import Recipe
-    from prune_search.trial.bench import Code, read_data
+    from prune_search.trial.setup import Code, read_data
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -97,7 +97,8 @@ def test_quickstart_meets_at_least_five_paradigms_at_equal_sparsities() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("sparsity", [0.94, 0.96, 0.98])
 def test_at_quickstarts_length_magnitude_is_above_random_and_paradigms_differ(sparsity: float, tmp_path: Path) -> None:
-    from prune_search.api import Where, run
+    from prune_search.api.run import run
+    from prune_search.api.where import Where
 
     space, where = read("quickstart"), Where(storage=tmp_path)
     accuracy: dict[str, list[float]] = {"random": [], "magnitude-after-training": [], "gradual-magnitude": []}
@@ -131,7 +132,8 @@ def test_every_criterion_is_in_the_space_of_all_and_those_that_fit_in_the_one_at
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_draw_of_each_runs(name: str, tmp_path: Path) -> None:
-    from prune_search.api import Where, run
+    from prune_search.api.run import run
+    from prune_search.api.where import Where
 
     space = read(name)
     where = Where(storage=tmp_path, data_root=data_root(space))
@@ -142,7 +144,7 @@ def test_a_draw_of_each_runs(name: str, tmp_path: Path) -> None:
 
 def test_every_paradigm_of_all_paradigms_takes_the_same_training() -> None:
     """1,200 steps, wherever they are spent; scratch-b's are told by the mask, up to as many."""
-    from prune_search.trial.branch import nominal_branch
+    from prune_search.trial.addresses import nominal_branch
 
     found: dict[str, set[int]] = {}
     for recipe in draws(read("all_paradigms"), 200):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from told_search import Told
 
-from prune_search.comparing import compare, differing
+from prune_search.api.compare import compare, differing
 from prune_search.recipe.problems import UserError
 from prune_search.report.differences import Side, difference, side_in
 
@@ -85,7 +85,7 @@ def test_what_is_absent_on_one_side_is_none() -> None:
 
 
 def test_compare_in_python_takes_the_same_questions(told: Told, tmp_path: Path) -> None:
-    from prune_search.api import Where
+    from prune_search.api.where import Where
 
     data = compare("monday", where=Where(storage=tmp_path), only=["sparsity >= 0.95"], by="paradigm", diff=("1", "3"))
     assert [row["name"] for row in data["rows"]] == ["003-random"]

@@ -10,13 +10,13 @@ from made_search import make_search
 from matplotlib.figure import Figure
 from told_search import Told
 
-from prune_search.comparing import comparison, draw, write_page, write_pictures
+from prune_search.api.compare import comparison, draw, write_page, write_pictures
+from prune_search.ledger.records import read_search
 from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.problems import UserError
-from prune_search.report.exhibit import Exhibit, hang
-from prune_search.report.look import COLOURS, kinds, styles
+from prune_search.report.figure_data import Exhibit, hang
+from prune_search.report.figure_style import COLOURS, kinds, styles
 from prune_search.report.pictures.course import areas, trace
-from prune_search.trial.records import read_search
 
 
 def exhibit_of(folder: Path) -> Exhibit:

@@ -15,8 +15,8 @@ from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import known_epoch, read_space
 from prune_search.search import proposer as module
-from prune_search.search.draws import GridDraw, distribution_from, spread, walk
 from prune_search.search.proposer import Proposal, Proposer
+from prune_search.search.suggest import GridDraw, distribution_from, spread, walk
 
 Blocks = dict[str, Any]
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from simulated_search import Simulation
 
+from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.search.importance import LEAST_TRIALS, importance_data
-from prune_search.trial.records import SearchRecords, TrialRecords
 
 SPACE = """\
 task: {data: digits, model: {name: mlp, hidden: [16]}, seed: 0}

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from prune_search.ledger.ranking import Goals
+from prune_search.ledger.records import Record, Recorder, TrialRecords, read_trial, trial_id
 from prune_search.recipe.axes import SAMPLERS
 from prune_search.recipe.clock import resolve
 from prune_search.recipe.problems import UserError
@@ -23,8 +25,6 @@ from prune_search.recipe.recipe import Recipe, canonical_json
 from prune_search.recipe.space import Space, known_epoch, read_space
 from prune_search.search import proposer as module
 from prune_search.search.proposer import Proposal, Proposer, check_sampler, frozen_trial
-from prune_search.trial.ranking import Goals
-from prune_search.trial.records import Record, Recorder, TrialRecords, read_trial, trial_id
 
 Blocks = dict[str, Any]
 Metrics = Callable[[Proposal], Mapping[str, Any]]

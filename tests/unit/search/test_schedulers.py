@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from prune_search.ledger.ranking import Goals
+from prune_search.ledger.records import Record, Recorder, TrialRecords, read_trial
 from prune_search.recipe.axes import SCHEDULERS
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import read_space
 from prune_search.search.rungs import Rung, maturity_of
 from prune_search.search.schedulers import Judge, check_scheduler, make_judge
-from prune_search.trial.ranking import Goals
-from prune_search.trial.records import Record, Recorder, TrialRecords, read_trial
 
 EPOCH = 10
 ACCURACY = "maximize val/accuracy"

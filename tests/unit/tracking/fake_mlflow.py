@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prune_search.tracking.run_content import RUNNING, Content, DataSet
 from prune_search.tracking.server import FoundRun, RefusedError, UnreachableError
-from prune_search.tracking.views import RUNNING, Content, DataSet
 
 Row = tuple[str, int, int, float]
 

@@ -11,12 +11,12 @@ import pytest
 from fake_mlflow import FakeServer, Killed, Store, StoredRun, away
 from made_search import make_search
 
-from prune_search.tracking.drain import TrackingError, sync
-from prune_search.tracking.memory import memory_folder, only_writer
+from prune_search.ledger.records import read_search
+from prune_search.tracking.delivered_log import memory_folder, only_writer
+from prune_search.tracking.delivery_thread import TrackingError, sync
 from prune_search.tracking.project import project, state_of
+from prune_search.tracking.run_content import Content, DataSet, RunView
 from prune_search.tracking.server import RefusedError, UnreachableError
-from prune_search.tracking.views import Content, DataSet, RunView
-from prune_search.trial.records import read_search
 
 URI = "http://tracking.example:5000"
 
@@ -34,7 +34,7 @@ def folder(made: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prune_search.tracking.drain.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("prune_search.tracking.delivery_thread.time.sleep", lambda seconds: None)
 
 
 def wanted(folder: Path) -> dict[str, RunView]:

@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prune_search.pruning.finding import Evidence, MaskRule, find_mask
-from prune_search.pruning.masks import MaskSet
-from prune_search.pruning.setting import Setting
-from prune_search.pruning.transforms.rescale import edge_of_chaos_rescale
+from prune_search.pruning.mask.finder import find_mask
+from prune_search.pruning.mask.mask_set import MaskSet
+from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.weights.context import Setting
+from prune_search.pruning.weights.transforms.rescale import edge_of_chaos_rescale
 from prune_search.recipe.axes import INITS
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Named

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from prune_search.training.stretch import load_model, model_tensors
+from prune_search.training.segment import load_model, model_tensors
 
 
 def network() -> nn.Module:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prune_search.api import Where, run
+from prune_search.api.run import run
+from prune_search.api.where import Where
 from prune_search.recipe.problems import UserError
 from prune_search.trial.errors import TrialError
 

@@ -1,0 +1,182 @@
+"""Comparisons, put together: what the records say, which knob mattered (by optuna), the pictures and the page."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prune_search.api.target import read_target
+from prune_search.api.where import Where, named_storage
+from prune_search.ledger.records import SearchRecords, list_searches, read_search, search_folder
+from prune_search.recipe.axes import PRESETS
+from prune_search.recipe.problems import Problem, UserError, shown, suggestion
+from prune_search.report.compare import Question, compare_data
+from prune_search.report.differences import Side, difference, names_in, side_in
+from prune_search.storage.files import StorageError, one_line, put_file
+from prune_search.storage.places import Place, local_folder
+
+if TYPE_CHECKING:
+    from prune_search.report.figure_style import Format
+
+logger = logging.getLogger("prune_search")
+
+# Where a search keeps the pictures of its end, beside its records.
+PICTURES_FOLDER = "pictures"
+
+
+def compare(
+    *names: str,
+    where: Where | None = None,
+    sort: str | None = None,
+    only: Sequence[str] = (),
+    by: str | None = None,
+    diff: tuple[str, str] | None = None,
+) -> dict[str, Any]:
+    """The leaderboard of one or several searches, as ``compare --json`` prints it.
+
+    Args:
+        names: of searches of one storage, on the same data set.
+        where: storage.
+        sort: a metric to rank by instead of the first objective.
+        only: conditions that rows must meet, such as ``sparsity >= 0.9``.
+        by: ``paradigm`` or a key of the recipe to put the rows together by.
+        diff: two recipes to set side by side: names or keys of trials, ``SEARCH/TRIAL``, searches (their best), presets
+            or recipe files.
+
+    Returns:
+        ``rows`` (trials that differ only in the seed are one), ``pareto``, ``controls``, ``best``, ``importance`` …;
+        and ``difference`` where `diff` is given.
+
+    Raises:
+        UserError: there is no such search, they are not comparable, or a condition, key or side is none.
+
+    Example:
+        >>> data = prune_search.compare("quickstart", only=["sparsity >= 95%"], by="paradigm")
+        >>> data["groups"][0]["value"]
+    """
+    storage = (where or Where()).storage_folder()
+    found = [read_search(search_folder(storage, name)) for name in names]
+    data = comparison(found, Question(sort, tuple(only), by)) if found else {}
+    return data if diff is None else {**data, "difference": differing(found, diff, storage)}
+
+
+def comparison(searches: Sequence[SearchRecords], question: Question | None = None) -> dict[str, Any]:
+    """What `report.compare.compare_data` says of searches, and ``importance``: see `search.importance`.
+
+    Raises:
+        UserError: see `report.compare.compare_data`.
+    """
+    data = compare_data(searches, question)
+    from prune_search.search.importance import importance_data
+
+    return {**data, "importance": importance_data(searches)}
+
+
+def differing(searches: Sequence[SearchRecords], sides: tuple[str, str], storage: str | Place | None) -> dict[str, Any]:
+    """Two recipes side by side (see `report.differences.difference`).
+
+    Args:
+        searches: whose trials can be named without their search.
+        sides: the two.
+        storage: of the other searches.
+
+    Raises:
+        UserError: a side is no trial, search, preset or recipe file; both of them where both are none.
+    """
+    root = named_storage(storage)
+    found: list[Side] = []
+    problems: list[Problem] = []
+    for side in sides:
+        try:
+            found.append(_side(searches, side, root))
+        except UserError as error:
+            problems += error.of("--diff").problems
+    if problems:
+        raise UserError(problems)
+    return difference(*found)
+
+
+def _side(searches: Sequence[SearchRecords], text: str, root: Place) -> Side:
+    found = side_in(searches, text)
+    if found is not None:
+        return found
+    names = list_searches(root)
+    search, slash, trial = text.partition("/")
+    if search in names and (trial or not slash):
+        records = read_search(search_folder(root, search))
+        if (found := side_in([records], trial)) is not None:
+            return found
+        missing = f"no trial that has ended has the name or key {shown(trial)}" if trial else "no trial has completed"
+        raise UserError([Problem("", f"search {search}: {missing}{suggestion(trial, names_in(records))}")])
+    if text in PRESETS or Path(text).exists():
+        return Side(text, None, None, read_target(text)[0].only_recipe().canonical)
+    near = suggestion(text, [*(name for one in searches for name in names_in(one)), *names, *PRESETS])
+    problem = "is no trial of these searches, no SEARCH/TRIAL, search, preset or recipe file" + near
+    raise UserError([Problem("", f"{shown(text)} {problem}")])
+
+
+def draw(records: SearchRecords) -> None:
+    """Put the pictures of a search beside its records, as far as it has come."""
+    from prune_search.report.figure_data import Exhibit, hang
+
+    try:
+        data = comparison([records])
+        folder = records.folder / PICTURES_FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in hang(Exhibit((records,), data)).items():
+            put_file(folder / f"{name}.svg", content)
+    except (StorageError, OSError) as error:
+        logger.warning("%s; going on without pictures", one_line(error))
+
+
+def write_pictures(
+    searches: Sequence[SearchRecords], data: dict[str, Any], folder: Path, written: Format = "svg"
+) -> list[Path]:
+    """Write the pictures that have something to show as files NAME.svg or NAME.png.
+
+    Args:
+        searches: that were compared.
+        data: what `comparison` says of them.
+        folder: made where it is not there.
+        written: the format.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    from prune_search.report.figure_data import Exhibit, hang
+
+    folder = local_folder(folder, "--pictures")
+    pictures = hang(Exhibit(tuple(searches), data), written=written)
+    files = [folder / f"{name}.{written}" for name in pictures]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, content in zip(files, pictures.values(), strict=True):
+            put_file(file, content)
+    except (StorageError, OSError) as error:
+        raise UserError(
+            [Problem("--pictures", f"{shown(str(folder))} cannot be written to: {one_line(error)}")]
+        ) from None
+    return files
+
+
+def write_page(searches: Sequence[SearchRecords], data: dict[str, Any], file: Path) -> None:
+    """Write the comparison as one HTML file that asks for nothing else.
+
+    Args:
+        searches: that were compared.
+        data: what `comparison` says of them.
+        file: to be written; replaced where it is there.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    from prune_search.report.figure_data import Exhibit, hang
+    from prune_search.report.page import page
+
+    text = page(data, hang(Exhibit(tuple(searches), data)))
+    try:
+        put_file(file.absolute(), text.encode())
+    except (StorageError, OSError) as error:
+        raise UserError([Problem("--html", f"{shown(str(file))} cannot be written: {one_line(error)}")]) from None

@@ -1,0 +1,145 @@
+"""What a search is, as search.json keeps it, and where it lies: names, folders, and whether its file was edited."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prune_search.ledger.records import FORMAT, SEARCH_FILE, search_folder
+from prune_search.recipe import strict_yaml
+from prune_search.recipe.merge import Written
+from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.recipe.space import Space
+from prune_search.storage.places import Place
+
+if TYPE_CHECKING:
+    from prune_search.api.where import Where
+    from prune_search.simulation.surface import Simulation
+
+ENDED_FILE = "ended.json"
+
+
+def space_of(definition: Mapping[str, Any]) -> Space:
+    """The space that a search was launched with."""
+    written, search = definition["space"]["options"], definition["space"]["search"]
+    options = tuple(
+        (option["label"], {key: value for key, value in option.items() if key not in ("label", "own")})
+        for option in written
+    )
+    # What an option wrote itself is in the names of its holes, by which a sampler knows them.
+    own = {option["label"]: frozenset(option["own"]) for option in written}
+    return Space(Written(options, search, own=own), search, definition["source"])
+
+
+def edited(definition: Mapping[str, Any]) -> list[str]:
+    """Where the space file differs from what was launched."""
+    path = Path(definition["source"])
+    if not definition["text"] or not path.is_file():
+        return []
+    now, then = strict_yaml.load_file(path), strict_yaml.load(definition["text"])
+    return [] if now == then else list(_differences(then, now, ""))
+
+
+_ABSENT = object()
+
+
+def _differences(then: Any, now: Any, path: str) -> list[str]:
+    """What changed, key by key; of lists of one length place by place."""
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        keys = [*then, *(key for key in now if key not in then)]
+        pairs = [(then.get(key, _ABSENT), now.get(key, _ABSENT), f"{path}.{key}".strip(".")) for key in keys]
+    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        pairs = [(*values, f"{path}[{place}]") for place, values in enumerate(zip(then, now, strict=True))]
+    elif then == now:
+        return []
+    elif then is _ABSENT or now is _ABSENT:
+        return [f"{path}: {shown(now)} was added" if then is _ABSENT else f"{path}: {shown(then)} was removed"]
+    else:
+        return [f"{path}: {shown(then)} became {shown(now)}"]
+    return [line for pair in pairs for line in _differences(*pair)]
+
+
+def default_name(source: str) -> str:
+    """A search's name after its file."""
+    stem = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in Path(source).stem)
+    return stem.lstrip(".") or "search"
+
+
+def new_folder(storage: Place, name: str, typed: bool) -> Place:
+    """The folder of a new search. A name that was not typed gets a number where a finished search has it."""
+    from prune_search.api.where import storage_option
+    from prune_search.storage.lease import held, read_holder
+
+    folder = search_folder(storage, name)
+    if not (folder / SEARCH_FILE).exists():
+        return folder
+    holder = read_holder(folder)
+    if holder is not None and holder.alive():
+        raise UserError([held(folder, holder)])
+    finished = (folder / ENDED_FILE).exists()
+    if typed or not finished:
+        option = storage_option(storage)
+        advice = f"name another one with --name, or go on with it: prune-search resume {name}{option}"
+        raise UserError([Problem("--name", f"a search {shown(name)} exists already: {advice}")])
+    return search_folder(storage, free_name(storage, name))
+
+
+def free_name(storage: Place, name: str) -> str:
+    """`name` with the first number from 2 on that no search has."""
+    number = 2
+    free = name
+    while (search_folder(storage, free) / SEARCH_FILE).exists():
+        free, number = f"{name}-{number}", number + 1
+    return free
+
+
+def define(
+    space: Space,
+    folder: Place,
+    where: Where,
+    uri: str | None,
+    values: Mapping[str, Any],
+    simulation: Simulation | None = None,
+) -> dict[str, Any]:
+    """The content of search.json.
+
+    Args:
+        space: what is searched.
+        folder: of the search, in its storage.
+        where: places, and the user's own model and data.
+        uri: of MLflow; None: SQLite in the storage.
+        values: what ``--set`` and other options changed in the file, for a fork to change too.
+        simulation: how trials are simulated; None: they are trained. Simulated ones have an experiment of their own.
+    """
+    import secrets
+
+    from prune_search import __version__
+    from prune_search.search.next_trial import dense_recipe
+    from prune_search.tracking.store import absolute_uri, default_uri
+
+    path = Path(space.source)
+    task = dense_recipe(space).blocks["task"]
+    names = {key: value if isinstance(value, str) else value["name"] for key, value in task.items() if key != "seed"}
+    root = where.data_folder()
+    storage = folder.parent.parent
+    simulated = {} if simulation is None else {"simulated": simulation.as_data()}
+    return {
+        "format": FORMAT,
+        "name": folder.name,
+        "id": secrets.token_hex(8),
+        "space": space.canonical(),
+        "space_sha256": space.digest(),
+        "text": path.read_text(encoding="utf-8") if path.is_file() else "",
+        "source": str(path.absolute()) if path.is_file() else space.source,
+        "set": dict(values),
+        "task": names,
+        "data_root": None if root is None else str(root.absolute()),
+        "code": {"model": where.code().named().get("model"), "data": where.code().named().get("data")},
+        "tracking_uri": default_uri(storage) if uri is None else absolute_uri(uri, storage),
+        "experiment": f"{names['data']}-{names['model']}" + ("-simulated" if simulated else ""),
+        "created": time.time(),
+        "version": __version__,
+        **simulated,
+    }

@@ -1,0 +1,214 @@
+"""``doctor``: whether this machine, a cluster, the storage and MLflow are fit for a search; what to do where not."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prune_search.api.where import named_storage
+from prune_search.recipe.problems import UserError
+from prune_search.search.ray import token
+from prune_search.search.ray.nodes import Node, cluster, this_machine
+from prune_search.storage.errors import one_line
+from prune_search.storage.files import StorageError, remove_tree
+from prune_search.storage.object_paths import ObjectPath
+from prune_search.storage.places import Place
+
+LEAST_DISK = 5 * 2**30
+MOST_CLOCK_S = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of what was found.
+
+    Attributes:
+        what: was looked at.
+        ok: whether nothing has to be mended.
+        said: what was found, in a few words.
+        mend: what to do; empty where it is ok.
+    """
+
+    what: str
+    ok: bool
+    said: str
+    mend: str = ""
+
+    def as_data(self) -> dict[str, Any]:
+        """As ``doctor --json`` prints it."""
+        return dict(vars(self))
+
+
+def examine(address: str | None, storage: str | None, tracking_uri: str | None) -> list[Finding]:
+    """Look at everything that a search needs.
+
+    Args:
+        address: of a Ray cluster; None for this machine.
+        storage: as in ``--storage``.
+        tracking_uri: of MLflow; None: SQLite in the storage.
+
+    Raises:
+        UserError: a name that can be no storage or tracking URI.
+    """
+    place = named_storage(storage)
+    findings = [check_token(address)]
+    nodes: list[Node] = []
+    with _probing(place) as (folder, here, wrong):
+        if wrong is not None:
+            findings.append(wrong)
+        try:
+            nodes = _nodes(address, folder, here)
+        except UserError as error:
+            findings += [Finding("Ray", False, problem.message, "see cluster/README.md") for problem in error.problems]
+        findings += check_nodes(nodes, address)
+        if wrong is None:
+            findings += [check_shared(nodes, place, folder), check_conditions(folder)]
+    return [*findings, check_tracking_server(place, tracking_uri)]
+
+
+def _nodes(address: str | None, folder: Place, here: str) -> list[Node]:
+    if address is None:
+        return [this_machine(folder, here)]
+    with cluster(address) as ask:
+        return ask(folder, here)
+
+
+@contextmanager
+def _probing(place: Place) -> Iterator[tuple[Place, str, Finding | None]]:
+    """A folder in the storage with a file in it, and what is wrong with the storage; removed at the end."""
+    from prune_search.storage.files import put_file
+
+    folder, wrong = place / f".doctor-{secrets.token_hex(8)}", None
+    made = not isinstance(place, ObjectPath) and not place.exists()
+    try:
+        if isinstance(folder, Path):
+            folder.mkdir(parents=True)
+        put_file(folder / "here", b"{}")
+    except (OSError, StorageError, UserError) as error:
+        advice = "name one that can be written with --storage, or see its credentials (guide/storage.md)"
+        wrong = Finding("storage", False, f"{place}: {one_line(error)}", advice)
+    try:
+        yield folder, "here", wrong
+    finally:
+        if wrong is None:
+            if isinstance(folder, ObjectPath):
+                folder.remove_tree()
+            else:
+                remove_tree(folder)
+        if made and isinstance(place, Path) and place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+
+
+def check_token(address: str | None) -> Finding:
+    """Whether a token is set, and its file is its owner's alone."""
+    try:
+        known, file = token.read_token(), token.token_file()
+    except UserError as error:
+        return Finding("token", False, str(error), token.HOW)
+    if file is not None and token.open_to_others(file):
+        return Finding("token", False, f"{file} can be read by others", f"chmod 600 {file}")
+    if known is not None:
+        # Ray sends it only in this mode, or where its own file is there.
+        if os.environ.get(token.MODE, "").lower() == "token":
+            return Finding("token", True, "set" if file is None else f"in {file}")
+        return Finding("token", False, "set, and not used", f"export {token.MODE}=token")
+    if address is None:
+        return Finding("token", True, "none; Ray on this machine makes one of its own")
+    advice = f"start its nodes with one (cluster/start-ray.sh), and {token.HOW}"
+    return Finding("token", False, "none: whoever reaches the cluster can run anything there", advice)
+
+
+def check_nodes(nodes: Sequence[Node], address: str | None) -> list[Finding]:
+    """Versions, GPUs, disk and clocks of the nodes."""
+    if not nodes:
+        return []
+    findings = [Finding("nodes", True, f"{len(nodes)}: " + ", ".join(node.name for node in nodes))]
+    findings.append(check_versions(nodes))
+    blind = [node.name for node in nodes if node.gpus_seen < node.gpus and address is None]
+    counted = sum(node.gpus for node in nodes)
+    if blind:
+        advice = "install the CUDA build of torch, and the driver, there"
+        findings.append(Finding("GPUs", False, f"torch sees none on {', '.join(blind)}", advice))
+    else:
+        findings.append(Finding("GPUs", True, f"{counted:g}" if counted else "none; trials run on the CPUs"))
+    full = [f"{node.name} ({node.disk_free / 2**30:.1f} GiB)" for node in nodes if node.disk_free < LEAST_DISK]
+    least = min(node.disk_free for node in nodes) / 2**30
+    findings.append(
+        Finding("disk", False, f"nearly full: {', '.join(full)}", "free some, or set TMPDIR to another disk there")
+        if full
+        else Finding("disk", True, f"at least {least:.0f} GiB free")
+    )
+    off = [f"{n.name} ({n.clock:+.1f} s)" for n in nodes if abs(n.clock) - n.clock_within > MOST_CLOCK_S]
+    findings.append(
+        Finding("clocks", False, f"differ: {', '.join(off)}", "run an NTP client there: leases go by the clock")
+        if off
+        else Finding("clocks", True, f"within {MOST_CLOCK_S:g} s")
+    )
+    return findings
+
+
+def check_versions(nodes: Sequence[Node]) -> Finding:
+    """Whether Python and the packages are the same on every node, and as here."""
+    from prune_search.search.ray.nodes import versions
+
+    here = versions()
+    differing = [
+        f"{node.name} has {name} {version} instead of {here[name]}"
+        for node in nodes
+        for name, version in node.versions.items()
+        # CUDA and CPU builds of one torch are told apart behind the plus.
+        if version.partition("+")[0] != here[name].partition("+")[0]
+    ]
+    if differing:
+        return Finding("versions", False, "; ".join(differing), "install the same on every node (cluster/Dockerfile)")
+    return Finding("versions", True, ", ".join(f"{name} {version}" for name, version in here.items()))
+
+
+def check_shared(nodes: Sequence[Node], place: Place, folder: Place) -> Finding:
+    """Whether every node sees the same storage, and can write there."""
+    blind = [f"{node.name}: {node.wrote or 'sees another folder of that name'}" for node in nodes if not node.found]
+    barred = [f"{node.name}: {node.wrote}" for node in nodes if node.found and node.wrote]
+    if blind or barred:
+        advice = "name a folder that all nodes share, or s3://BUCKET/PREFIX, whose credentials every node needs"
+        return Finding("storage", False, f"{place}: " + "; ".join(blind + barred), advice)
+    count = "" if len(nodes) < 2 else f", seen by all {len(nodes)} nodes"
+    return Finding("storage", True, f"{place}{count}")
+
+
+def check_conditions(folder: Place) -> Finding:
+    """Whether of two that begin the same thing at once one is told; without, work is done twice and nothing is lost."""
+    from prune_search.storage.files import create_if_absent
+    from prune_search.storage.object_client import conditions_hold
+
+    try:
+        if isinstance(folder, ObjectPath):
+            held = conditions_hold(folder)
+        else:
+            create_if_absent(folder / "once", b"1")
+            held = not create_if_absent(folder / "once", b"2")
+    except StorageError as error:
+        return Finding("conditional writes", False, one_line(error), "see guide/storage.md")
+    if held:
+        return Finding("conditional writes", True, "yes")
+    return Finding("conditional writes", True, "no: now and then a stretch is trained twice, which is harmless")
+
+
+def check_tracking_server(place: Place, tracking_uri: str | None) -> Finding:
+    """Whether MLflow answers, and lets us in."""
+    from prune_search.ledger.uris import masked
+    from prune_search.tracking.reachable import reach
+    from prune_search.tracking.server import RefusedError, UnreachableError
+    from prune_search.tracking.store import absolute_uri
+
+    named = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    uri = absolute_uri(named or "", place)
+    try:
+        return Finding("MLflow", True, f"{masked(uri)}: {reach(uri)}")
+    except (UnreachableError, RefusedError) as error:
+        advice = "start it (cluster/compose.yaml), or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        return Finding("MLflow", False, f"{masked(uri)}: {error}", advice)

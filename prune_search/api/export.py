@@ -1,0 +1,308 @@
+"""Export and load: the best recipe of a search as a folder, and a folder as a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prune_search.api.run import run
+from prune_search.api.trust import allowed_code, checked
+from prune_search.api.where import Where
+from prune_search.ledger.ranking import Goals
+from prune_search.ledger.records import SearchRecords, TrialRecords, read_search, search_folder
+from prune_search.ledger.uris import masked
+from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.recipe.recipe import Recipe
+from prune_search.recipe.schema import BLOCKS
+from prune_search.storage.places import local_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from prune_search.exports.networks import Finished, Networks
+    from prune_search.trial.callbacks import Sink
+    from prune_search.trial.result import Result
+
+MOST_SEEDS, MOST_MULTIPLE = 100, 1024
+# So many inputs the networks of a folder are compared on.
+EXAMPLES = 64
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is exported besides recipe, weights, masks, metrics and card.
+
+    Attributes:
+        trial: name or key of another trial than the best.
+        seeds: how many seeds the figures are the mean of; the further ones are retrained.
+        onnx: write model.onnx too, checked against torch through onnxruntime.
+        register: the name of a registered MLflow model, of which this becomes the champion.
+        round_to: widths of the compact network are rounded up to a multiple of it.
+    """
+
+    trial: str | None = None
+    seeds: int = 1
+    onnx: bool = False
+    register: str | None = None
+    round_to: int = 1
+
+    def check(self) -> None:
+        """Find out before anything is run whether it can be done.
+
+        Raises:
+            UserError: with everything that cannot.
+        """
+        problems = []
+        if not 1 <= self.seeds <= MOST_SEEDS:
+            problems.append(Problem("--seeds", f"must be from 1 to {MOST_SEEDS} (got {self.seeds})"))
+        if not 1 <= self.round_to <= MOST_MULTIPLE:
+            problems.append(Problem("--round-to", f"must be from 1 to {MOST_MULTIPLE} (got {self.round_to})"))
+        if problems:
+            raise UserError(problems)
+        if self.onnx:
+            from prune_search.exports.onnx_file import check_installed
+
+            check_installed()
+        if self.register is not None:
+            from prune_search.tracking.model_registry import check_name
+
+            check_name(self.register)
+
+
+@dataclass(frozen=True, eq=False)
+class Export:
+    """An exported folder.
+
+    Attributes:
+        folder: where it lies.
+        result: the run that it holds.
+        costs: sizes and latencies, as in metrics.json.
+        onnx_apart: the largest difference of onnxruntime's outputs from torch's, relative to the largest; None without.
+        version: of the registered model; None without.
+        tracking_uri: of the MLflow where it is registered, without passwords.
+    """
+
+    folder: Path
+    result: Result
+    costs: Mapping[str, Any]
+    onnx_apart: float | None = None
+    version: str | None = None
+    tracking_uri: str | None = None
+
+    def as_data(self) -> dict[str, Any]:
+        """What ``export --json`` prints of it."""
+        more = {"onnx_apart": self.onnx_apart, "registered_version": self.version, "tracking_uri": self.tracking_uri}
+        return {"folder": str(self.folder.absolute()), **self.result.as_data(), "costs": dict(self.costs), **more}
+
+
+def chosen_trial(records: SearchRecords, key: str | None = None) -> TrialRecords:
+    """The best trial of a search, or the one with a name or key (or the first six of its digits).
+
+    Raises:
+        UserError: nothing has completed, or no completed trial has that key.
+    """
+    if key is None:
+        trial, _ = Goals.of(records.definition["space"]["search"]).best(records.numbered(), records.dense)
+        if trial is None:
+            raise UserError([Problem("", "no trial has completed yet", records.name)])
+        return trial
+    for candidate in records.trials.values():
+        name = candidate.proposed.data["name"] if candidate.proposed is not None else ""
+        if candidate.result and (key == name or (len(key) >= 6 and candidate.result["key"].startswith(key))):
+            return candidate
+    raise UserError([Problem("--trial", f"no completed trial has the name or key {shown(key)}", records.name)])
+
+
+def export(
+    name: str,
+    to: str | Path,
+    *,
+    options: ExportOptions | None = None,
+    where: Where | None = None,
+    sink: Sink | None = None,
+) -> Export:
+    """Write the best recipe of a search as a folder that anyone can run again, and load without the model's class.
+
+    The recipe is run once more (what is stored is taken up), now measured on test data too, and written with weights,
+    masks, metrics, the masked and the compact network as data, and a card.
+
+    Args:
+        name: of the search.
+        to: the folder; made, or replaced where it holds the same recipe.
+        options: another trial, more seeds, ONNX, MLflow's registry.
+        where: storage; the data folder, where it has moved; model and data of a search that somebody else launched.
+        sink: told how it goes.
+
+    Raises:
+        UserError: there is no such search or trial, the folder holds something else, an option cannot be met, or the
+            search is somebody else's and names code that is not named here.
+        TrialError: a run failed.
+
+    Example:
+        >>> prune_search.export("quickstart", to="best", options=prune_search.ExportOptions(onnx=True))
+    """
+    options, where = options or ExportOptions(), where or Where()
+    options.check()
+    to = local_folder(Path(to), "--to")
+    records = _records(name, where)
+    return _export(records, chosen_trial(records, options.trial), to, options, where, sink)
+
+
+def export_pareto(
+    name: str,
+    to: str | Path,
+    *,
+    options: ExportOptions | None = None,
+    where: Where | None = None,
+    sink: Sink | None = None,
+) -> list[Export]:
+    """Write every trial of a search's Pareto front as a folder below `to`, each named as its trial.
+
+    Raises:
+        UserError: see `export`; also where the options name a single trial or a registered model.
+        TrialError: a run failed.
+    """
+    options, where = options or ExportOptions(), where or Where()
+    if options.trial is not None or options.register is not None:
+        given = "--trial" if options.trial is not None else "--register"
+        raise UserError([Problem(given, "is of one trial, and --pareto exports many")])
+    options.check()
+    to = local_folder(Path(to), "--to")
+    records = _records(name, where)
+    front = Goals.of(records.definition["space"]["search"]).pareto(records.numbered(), records.dense)
+    if not front:
+        raise UserError([Problem("", "no trial has completed yet", records.name)])
+    return [_export(records, trial, to / _name(trial), options, where, sink) for trial in front]
+
+
+def _name(trial: TrialRecords) -> str:
+    return str(trial.proposed.data["name"]) if trial.proposed is not None else trial.id
+
+
+def _records(name: str, where: Where) -> SearchRecords:
+    records = read_search(search_folder(where.storage_folder(), name))
+    if records.simulated is not None:
+        text = f"is simulated ({records.simulated}): there is no network to export; launch it without --simulate"
+        raise UserError([Problem("", text, name)])
+    return records
+
+
+def _export(
+    records: SearchRecords, chosen: TrialRecords, to: Path, options: ExportOptions, where: Where, sink: Sink | None
+) -> Export:
+    from prune_search.exports.folder import CardOf, export_folder
+    from prune_search.exports.networks import add_costs, costs_of, describe_finished, write_networks
+    from prune_search.storage.measurements import Measurements
+
+    definition = checked(records.definition, records.name)
+    code = allowed_code(definition, where, records.name)
+    root = where.data_root or definition["data_root"]
+    storage = where.storage_folder()
+    there = Where(root, storage, code["model"], code["data"], where.device)
+    raw = {block: chosen.recipe[block] for block in BLOCKS}
+    result = run(raw, where=there, out=to, sink=sink)
+    repeats = {}
+    for seed in range(1, options.seeds):
+        other = result.recipe.seed + seed
+        repeats[other] = run(raw, set={"task.seed": other}, where=there, sink=sink).metrics
+    finished = _finished(result, there)
+    networks = describe_finished(finished, options.round_to)
+    costs = costs_of(finished, networks, Measurements(storage))
+    write_networks(to, networks)
+    add_costs(to, costs)
+    apart = _write_onnx(to, finished, networks) if options.onnx else None
+    version = None
+    if options.register is not None:
+        version = _register(to, options.register, definition, finished, networks)
+    title = _name(chosen) if chosen.proposed is not None else None
+    about = CardOf(records.name, title, records.dense, repeats, costs, options.register, apart)
+    export_folder(result, to, about)
+    uri = None if version is None else masked(str(definition["tracking_uri"]))
+    return Export(to, result, costs, apart, version, uri)
+
+
+def _finished(result: Result, where: Where) -> Finished:
+    from prune_search.exports.networks import Finished
+    from prune_search.trial.setup import finished_model, read_data
+
+    data = read_data(result.recipe, where.data_folder(), where.code())
+    model = finished_model(result.recipe, data, where.code(), result.tensors)
+    identity = {"weights": result.weights_sha256, "mask": result.masks.sha256, "torch": result.environment["torch"]}
+    inputs = data.validation.inputs[:EXAMPLES]
+    return Finished(model, result.masks, inputs, identity, result.recipe.train["threads"])
+
+
+def _described(networks: Networks, option: str) -> nn.Module:
+    if networks.compact is None:
+        text = f"needs the network as data, and it cannot be described: {networks.reason}"
+        raise UserError([Problem(option, text)])
+    return networks.compact
+
+
+def _write_onnx(to: Path, finished: Finished, networks: Networks) -> float:
+    from prune_search.exports.onnx_file import write_onnx
+
+    return write_onnx(networks.compact or finished.model, to, finished.inputs)
+
+
+def _register(to: Path, name: str, definition: Mapping[str, Any], finished: Finished, networks: Networks) -> str:
+    import torch
+
+    from prune_search.tracking.model_registry import register
+
+    model, inputs = _described(networks, "--register"), finished.inputs[:2]
+    with torch.no_grad():
+        outputs = model(inputs).numpy()
+    return register(to, name, definition["tracking_uri"], definition["experiment"], inputs.numpy(), outputs)
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """An exported network.
+
+    Attributes:
+        model: with the pruned weights at 0, in evaluation mode, on the CPU.
+        recipe: that it came from.
+        masks: one bool tensor per convolution or linear weight.
+        metrics: metrics.json.
+        compact: the physically smaller network with the same outputs; None where the folder has none (``run --out``).
+    """
+
+    model: nn.Module
+    recipe: Recipe
+    masks: Mapping[str, Tensor]
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    compact: nn.Module | None = None
+
+    def network(self) -> nn.Module:
+        """What is deployed: the compact network, or the masked one where there is no other."""
+        return self.model if self.compact is None else self.compact
+
+
+def load(folder: str | Path, *, where: Where | None = None) -> Loaded:
+    """An exported folder as a network. Nothing in it is run, and it needs no code of yours.
+
+    A folder without config.json (of ``run --out``) is built from its recipe: a user's own model must be named in
+    `where` then.
+
+    Raises:
+        UserError: a file is missing or altered, or the recipe's model or data are not there.
+
+    Example:
+        >>> network = prune_search.load("best").network()
+    """
+    from prune_search.compact.config_file import COMPACT, CONFIG_FILE, MASKED, load_network
+    from prune_search.exports.folder import load as read_folder
+    from prune_search.trial.setup import build_model, load_weights
+
+    folder, where = Path(folder), where or Where()
+    exported = read_folder(folder)
+    recipe = Recipe.read({block: exported.recipe[block] for block in BLOCKS})
+    if (folder / CONFIG_FILE).exists():
+        masked, small = load_network(folder, MASKED), load_network(folder, COMPACT)
+        return Loaded(masked, recipe, exported.masks, exported.metrics, small)
+    model = build_model(recipe, where.code(), where.data_folder())
+    load_weights(model, exported.weights, str(folder))
+    return Loaded(model.eval(), recipe, exported.masks, exported.metrics)

@@ -1,0 +1,116 @@
+"""Plans of searches, put together: the tree of a space, and what a step of it costs on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prune_search.api.target import Target, read_target
+from prune_search.api.where import Where
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.space import known_epoch
+
+if TYPE_CHECKING:
+    from prune_search.search.plan import Plan, Planned
+    from prune_search.trial.calibration import Calibration
+
+MOST_CALIBRATIONS = 4
+
+
+@dataclass(frozen=True)
+class PlannedSearch:
+    """A plan, and what it costs here.
+
+    Attributes:
+        plan: trials and steps.
+        calibration: of each kind of network that was looked at, with the share of the steps that it stands for; empty
+            where nothing was measured.
+    """
+
+    plan: Plan
+    calibration: tuple[tuple[Calibration, float], ...] = ()
+
+    @property
+    def device_hours(self) -> float | None:
+        """Of training and measuring everything once, controls too, on the device that was measured."""
+        if not self.calibration:
+            return None
+        steps = self.plan.steps_shared + self.plan.steps_controls
+        return sum(share * self._seconds(item, steps) for item, share in self.calibration) / 3600
+
+    def _seconds(self, item: Calibration, steps: int) -> float:
+        # Every stretch after trajectory 1 ends with a measurement.
+        return steps * item.seconds_per_step + self.plan.vertices * item.seconds_per_evaluation
+
+    @property
+    def storage_bytes(self) -> int | None:
+        """Of the states; those on trajectory 1 have optimizer buffers, about as large as the weights again."""
+        if not self.calibration:
+            return None
+        return round(sum(share * self.plan.states * 2 * item.model_bytes for item, share in self.calibration))
+
+    def as_data(self) -> dict[str, Any]:
+        """What ``plan --json`` prints."""
+        data = self.plan.as_data()
+        data["device_hours"] = None if self.device_hours is None else round(self.device_hours, 6)
+        data["storage_bytes"] = self.storage_bytes
+        data["calibration"] = [{**vars(item), "share": round(share, 4)} for item, share in self.calibration]
+        return data
+
+
+def plan(
+    target: Target,
+    *,
+    set: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the option
+    where: Where | None = None,
+    calibrated: bool = True,
+) -> PlannedSearch:
+    """Say what a search will cost, without running it.
+
+    Args:
+        target: a space file, the name of a shipped space, or plain data.
+        set: dotted keys and their values.
+        where: places, and the user's own model and data.
+        calibrated: whether a few steps are trained, so that hours and bytes are known.
+
+    Raises:
+        UserError: something that the user wrote is wrong, or there is nothing to search over.
+    """
+    from prune_search.api.target import found
+    from prune_search.search.epochs import EpochLengths
+    from prune_search.search.next_trial import dense_recipe
+    from prune_search.search.plan import make_plan
+
+    where = where or Where()
+    space, _ = read_target(found(target), [*(set or {}).items(), *where.assignments()])
+    if not space.has_holes:
+        text = "has no holes, so that there is nothing to search over: prune-search run does it, or write a hole"
+        raise UserError([Problem("", text, space.source)])
+    epochs = EpochLengths(where.data_folder(), {"model": where.model, "data": where.data})
+    dense = dense_recipe(space)
+    # A draw between two epochs needs the size of a data set that is not known before it is read.
+    made = make_plan(space, epochs, 0 if known_epoch(dense) is not None else epochs.examples(dense))
+    return PlannedSearch(made, tuple(_calibrations(made, where)) if calibrated else ())
+
+
+def _calibrations(made: Plan, where: Where) -> list[tuple[Calibration, float]]:
+    """The kinds of networks among the first trials, by the steps that they stand for, and a measurement of each."""
+    from prune_search.training.environment import pick_device
+    from prune_search.trial.calibration import calibrate
+    from prune_search.trial.setup import Code, prepare
+
+    kinds: dict[str, list[Planned]] = {}
+    for item in made.first:
+        train = item.recipe.train
+        kind = repr((item.recipe.blocks["task"], train["batch"], train["precision"], train["threads"]))
+        kinds.setdefault(kind, []).append(item)
+    largest = sorted(kinds.values(), key=lambda items: -sum(item.steps for item in items))[:MOST_CALIBRATIONS]
+    total = sum(item.steps for items in largest for item in items) or 1
+    code, device = Code(where.model, where.data), pick_device(where.device)
+    measured = []
+    for items in largest:
+        bench = prepare(items[0].recipe, device, where.data_folder(), code)
+        share = sum(item.steps for item in items) / total if total > 1 else 1 / len(largest)
+        measured.append((calibrate(bench), share))
+    return measured

@@ -1,0 +1,147 @@
+"""What the command line and notebooks call: it puts the parts together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prune_search.api.target import Target, read_target
+from prune_search.api.where import Where
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.schema import BLOCKS
+from prune_search.storage.places import local_folder
+
+if TYPE_CHECKING:
+    from prune_search.trial.callbacks import Sink
+    from prune_search.trial.result import Result
+
+
+def run(
+    target: Target,
+    *,
+    set: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the option
+    where: Where | None = None,
+    out: str | Path | None = None,
+    sink: Sink | None = None,
+    fresh: bool = False,
+) -> Result:
+    """Run one recipe to its end.
+
+    Args:
+        target: a recipe file, an exported folder, the name of a preset, or plain data.
+        set: dotted keys and their values, e.g. ``{"mask.sparsity": 0.95}``.
+        where: places, and the user's own model and data.
+        out: a folder to write recipe.yaml, model.safetensors, masks.safetensors and metrics.json to.
+        sink: told how it goes.
+        fresh: train everything anew, and store nothing.
+
+    Returns:
+        The masks, the final weights, the receipt of every round and the metrics.
+
+    Raises:
+        UserError: something that the user wrote is wrong; all of it at once.
+        TrialError: the loss is no number, or the device is out of memory.
+        StorageError: `out` could not be written.
+
+    Example:
+        >>> import prune_search
+        >>> result = prune_search.run("snip", set={"mask.sparsity": 0.8})
+        >>> result.receipt.units_kept
+        2380
+    """
+    where = where or Where()
+    space, folder = read_target(target, [*(set or {}).items(), *where.assignments()])
+    recipe = space.only_recipe()
+    from prune_search.training.environment import pick_device
+    from prune_search.trial.folder import check_out, write_folder
+    from prune_search.trial.run import run_bench
+    from prune_search.trial.setup import prepare
+
+    try:
+        bench = prepare(recipe, pick_device(where.device), where.data_folder(), where.code(), folder)
+    except UserError as error:
+        raise error.of(space.source) from None
+    if out is not None:
+        check_out(local_folder(Path(out), "--out"), bench.key)
+    warden = None if fresh else where.warden()
+    result = run_bench(bench, None if warden is None else warden.storage, sink, space.preset)
+    if warden is not None:
+        warden.finish()
+    if out is not None:
+        from prune_search.training.segment import MODEL
+
+        start = {key.removeprefix(MODEL): value for key, value in bench.start.items()}
+        write_folder(result, Path(out), start if "from" in recipe.train else None)
+    return result
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Whether a recipe gives the same network again.
+
+    Attributes:
+        verdict: ``exact`` (mask and weights), ``mask-equal`` or ``different``.
+        result: of the new run.
+        environment: the environment class that it is compared with.
+    """
+
+    verdict: str
+    result: Result
+    environment: Mapping[str, Any]
+
+
+def verify(
+    target: Target,
+    *,
+    set: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the option
+    where: Where | None = None,
+    out: str | Path | None = None,
+    sink: Sink | None = None,
+) -> Verified:
+    """Run a recipe anew, with nothing stored taken up, and compare.
+
+    A folder of a finished run is compared with what lies in it; anything else is run twice.
+
+    Raises:
+        UserError: also where a folder's files contradict each other.
+        TrialError: see `run`.
+    """
+    from prune_search.trial.folder import read_claims
+    from prune_search.trial.run import results_differ
+
+    is_folder = not isinstance(target, Mapping) and Path(target).is_dir()
+    if is_folder:
+        claims = read_claims(Path(str(target)))
+        known: Mapping[str, object] = claims.as_data()
+        environment = claims.environment
+    else:
+        first = run(target, set=set, where=where, fresh=True)
+        known, environment = first.as_data(), first.environment
+    result = run(target, set=set, where=where, out=out, sink=sink, fresh=True)
+    return Verified(results_differ(known, result.as_data()), result, environment)
+
+
+def preset_text(name: str) -> str:
+    """A preset as a recipe file, under a comment that says how to run it.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    from prune_search.recipe import strict_yaml
+    from prune_search.recipe.axes import PRESETS
+    from prune_search.recipe.problems import not_one_of
+    from prune_search.recipe.recipe import Recipe
+
+    if name not in PRESETS:
+        raise UserError([Problem("", not_one_of(name, PRESETS), "preset")])
+    entry = PRESETS[name]
+    # Not placed on any clock: a preset has its paper's length, which can be past the default task's.
+    canonical = Recipe.read(entry.make()).canonical
+    head = [f"# {entry.summary}", *([f"# {entry.source}"] if entry.source else []), "# prune-search run FILE"]
+    ordered = {key: canonical[key] for key in ("schema", *BLOCKS)}
+    return "\n".join(head) + "\n" + strict_yaml.dump(ordered)
+
+
+__all__ = ["Verified", "Where", "preset_text", "read_target", "run", "verify"]

@@ -1,0 +1,365 @@
+"""Searches, put together: launch and resume. `search`, `tracking` and `report` meet only beside this file."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prune_search.api.compare import draw
+from prune_search.api.definition import ENDED_FILE, default_name, define, edited, free_name, new_folder, space_of
+from prune_search.api.target import Target, found, read_target
+from prune_search.api.trust import allowed_code, check_tracking, checked, remember
+from prune_search.api.where import Where
+from prune_search.ledger.account import total
+from prune_search.ledger.ranking import Goals
+from prune_search.ledger.records import (
+    SEARCH_FILE,
+    TRIALS,
+    SearchRecords,
+    TrialRecords,
+    read_search,
+    search_folder,
+)
+from prune_search.recipe import strict_yaml
+from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.recipe.recipe import canonical_json
+from prune_search.recipe.space import Space
+from prune_search.simulation.surface import Simulation
+from prune_search.storage.files import put_file
+from prune_search.storage.places import Place
+
+if TYPE_CHECKING:
+    from prune_search.search.ray.driver import Asked, Listener
+
+FINISH_TRACKING_S = 30.0
+# Whoever sends SIGTERM waits for half a minute; what is not delivered by then, `sync` delivers.
+HURRIED_TRACKING_S = 10.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a search ended.
+
+    Attributes:
+        records: everything that is known of it.
+        signal: the signal that ended it early, or None.
+        undelivered: records that MLflow has not got yet; `sync` delivers them.
+        parent_run_id: of the search's run in MLflow, or None.
+        wall_s: seconds.
+    """
+
+    records: SearchRecords
+    signal: int | None
+    undelivered: int
+    parent_run_id: str | None
+    wall_s: float
+
+    def as_data(self) -> dict[str, Any]:
+        """What ``launch --json`` and ``resume --json`` print."""
+        definition, counts = self.records.definition, self.records.counts()
+        goals = Goals.of(definition["space"]["search"])
+        figures = self.records.dense
+        trials = self.records.numbered()
+        best, met = goals.best(trials, figures)
+        everything = list(self.records.trials.values())
+        return {
+            "name": self.records.name,
+            "storage": str(self.records.folder.parent.parent),
+            "tracking_uri": definition["tracking_uri"],
+            "experiment": definition["experiment"],
+            "parent_run_id": self.parent_run_id,
+            "trials": {
+                "completed": counts["completed"],
+                "stopped": counts["stopped"],
+                "failed": counts["failed"],
+                "duplicates": counts["duplicate"],
+            },
+            "best": None if best is None else _shortly(best),
+            "constraints_met": met,
+            "pareto": [_shortly(trial) for trial in goals.pareto(trials, figures)],
+            **total(everything).as_data(),
+            "undelivered": self.undelivered,
+            "wall_s": round(self.wall_s, 3),
+        }
+
+
+def _shortly(trial: TrialRecords) -> dict[str, Any]:
+    data = {} if trial.proposed is None else trial.proposed.data
+    return {
+        "key": trial.result.get("key"),
+        "name": data.get("name"),
+        "paradigm": data.get("paradigm"),
+        "metrics": dict(trial.metrics),
+    }
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a search is launched, besides its space.
+
+    Attributes:
+        name: of the search; None: after the space.
+        tracking_uri: of MLflow; None: SQLite in the storage.
+        address: of a Ray cluster; None: this machine.
+        heartbeat_s: a worker that makes no step for so long is started again.
+        sharing: whether trials share what they train; without, each trains everything, for comparisons.
+        simulate: a surface: its name, a mapping with its name and options, or the path of a table of measured networks.
+            Nothing is trained then, and no data are read. None: trials are trained.
+        system_metrics: whether the memory of trials, and of their devices, goes to MLflow too.
+    """
+
+    name: str | None = None
+    tracking_uri: str | None = None
+    address: str | None = None
+    heartbeat_s: float = 300.0
+    sharing: bool = True
+    simulate: Any = None
+    system_metrics: bool = False
+
+
+def check_options(options: Options, where: Where) -> None:
+    """Find out whether a search can be launched under its name and with its MLflow, before anything is computed for it.
+
+    Raises:
+        UserError: the name is taken or none, or MLflow takes no such URI.
+    """
+    from prune_search.tracking.store import absolute_uri
+
+    storage = where.storage_folder()
+    if options.name is not None:
+        new_folder(storage, options.name, typed=True)
+    if options.tracking_uri is not None:
+        absolute_uri(options.tracking_uri, storage)
+
+
+def launch(
+    target: Target,
+    *,
+    set: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the option
+    where: Where | None = None,
+    options: Options | None = None,
+    listener: Listener | None = None,
+) -> Outcome:
+    """Search a space.
+
+    Args:
+        target: a space file, the name of a shipped space, or plain data.
+        set: dotted keys and their values, e.g. ``{"search.trials": 8}``.
+        where: places, and the user's own model and data.
+        options: name, MLflow, cluster.
+        listener: told the records whenever a trial was started or ended.
+
+    Returns:
+        The records of all trials, and what became of them.
+
+    Raises:
+        UserError: something that the user wrote is wrong, or the search exists.
+
+    Example:
+        >>> import prune_search
+        >>> outcome = prune_search.launch("quickstart", set={"search.trials": 6})
+        >>> outcome.as_data()["best"]["paradigm"]
+    """
+    where, options = where or Where(), options or Options()
+    space, _ = read_target(found(target), [*(set or {}).items(), *where.assignments()])
+    if not space.has_holes:
+        text = "has no holes, so that there is nothing to search over: prune-search run does it, or write a hole"
+        raise UserError([Problem("", text, space.source)])
+    _check_search(space)
+    simulation = None if options.simulate is None else Simulation.of(options.simulate)
+    storage = where.storage_folder()
+    if simulation is None:
+        examples = _check_trial(space, where)
+        runner = _trained(space, storage, where, options, examples)
+    else:
+        examples, runner = 0, _simulated(space, simulation)
+    folder = new_folder(storage, options.name or default_name(space.source), options.name is not None)
+    values = {**(set or {}), **dict(where.assignments())}
+    definition = define(space, folder, where, options.tracking_uri, values, simulation)
+    definition |= {"examples": examples, "system_metrics": options.system_metrics}
+    from prune_search.search.ray.driver import holding
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # Held before it is there to be seen, so that of two that are launched at once one is told who runs it.
+    with holding(folder) as asked:
+        if (folder / SEARCH_FILE).exists():
+            raise UserError([Problem("--name", f"a search {shown(folder.name)} exists already")])
+        put_file(folder / SEARCH_FILE, (canonical_json(definition) + "\n").encode())
+        remember(definition)
+        try:
+            return _run(folder, asked, runner, where, listener)
+        except UserError:
+            # What could not even begin leaves no search behind that would have to be deleted.
+            if not (folder / TRIALS).exists():
+                (folder / SEARCH_FILE).unlink(missing_ok=True)
+            raise
+
+
+def resume(
+    name: str,
+    *,
+    where: Where | None = None,
+    options: Options | None = None,
+    listener: Listener | None = None,
+    fork: bool = False,
+) -> Outcome:
+    """Go on with a search from its ledger, each trial from its last state.
+
+    Args:
+        name: of the search.
+        where: storage; the data folder, where it has moved; model and data of a search that somebody else launched.
+        options: cluster, heartbeat; MLflow of a search that somebody else launched.
+        listener: told the records whenever a trial was started or ended.
+        fork: start anew from the edited space file, under a new name; everything trained is taken up.
+
+    Raises:
+        UserError: there is no such search, it is running, its space file was edited, or it is somebody else's and
+            names code or an MLflow that are not named here.
+    """
+    where, options = where or Where(), options or Options()
+    storage = where.storage_folder()
+    folder = search_folder(storage, name)
+    definition = checked(read_search(folder, trials=False).definition, name)
+    code = allowed_code(definition, where, name)
+    check_tracking(definition, storage, options.tracking_uri, name)
+    given = Where(
+        where.data_root or definition["data_root"],
+        storage,
+        code["model"],
+        code["data"],
+        where.device,
+        where.storage_budget,
+    )
+    changes = edited(definition)
+    if fork:
+        source = Path(definition["source"])
+        if not definition["text"]:
+            raise UserError([Problem("--fork", "it was launched from data, not from a file: launch it anew", name)])
+        target: Target = str(source) if source.exists() else strict_yaml.load(definition["text"])
+        forked = replace(
+            options,
+            name=options.name or free_name(storage, f"{name}-fork"),
+            tracking_uri=definition["tracking_uri"],
+            simulate=(definition.get("simulated") or {}).get("surface"),
+            system_metrics=definition.get("system_metrics", False),
+        )
+        return launch(target, set=definition.get("set"), where=given, options=forked, listener=listener)
+    if changes:
+        text = f"was edited since the search was launched ({'; '.join(changes[:5])}): undo that, or resume with --fork"
+        raise UserError([Problem("", text, definition["source"])])
+    space = space_of(definition)
+    from prune_search.search.ray.driver import holding
+
+    with holding(folder) as asked:
+        simulated = definition.get("simulated")
+        if simulated is not None:
+            runner = _simulated(space, Simulation.again(simulated))
+        else:
+            # As it was launched.
+            options = replace(options, system_metrics=definition.get("system_metrics", False))
+            runner = _trained(space, storage, given, options, _check_trial(space, given))
+        return _run(folder, asked, runner, given, listener)
+
+
+def _check_search(space: Space) -> None:
+    from prune_search.search.proposer import check_sampler
+    from prune_search.search.schedulers import check_scheduler
+
+    problems = [*check_sampler(space), *check_scheduler(space)]
+    if problems:
+        raise UserError(problems).of(space.source)
+
+
+def _check_trial(space: Space, where: Where) -> int:
+    """Find out before Ray is started whether data and model are there and fit; the size of the training set."""
+    from prune_search.search.next_trial import dense_recipe
+    from prune_search.training.environment import pick_device
+    from prune_search.trial.setup import prepare
+
+    try:
+        bench = prepare(dense_recipe(space), pick_device(where.device), where.data_folder(), where.code())
+    except UserError as error:
+        raise error.of(space.source) from None
+    return len(bench.data.train.labels)
+
+
+# Runs the trials of the search in a folder to their end, or until it is asked to end.
+Runner = Callable[["Place", "Asked", "Listener"], SearchRecords]
+
+
+def _trained(space: Space, storage: Place, where: Where, options: Options, examples: int) -> Runner:
+    """Trials are trained, by Ray Tune; `examples` is the size of the training set."""
+    from prune_search.search.ray.driver import Means, run_search
+
+    code = where.code().named()
+
+    def run(folder: Place, asked: Asked, listener: Listener) -> SearchRecords:
+        means = Means(
+            folder=folder,
+            storage=storage,
+            data_root=where.data_folder(),
+            code={"model": code.get("model"), "data": code.get("data")},
+            device=where.device,
+            address=options.address,
+            heartbeat_s=options.heartbeat_s,
+            examples=examples,
+            sharing=options.sharing,
+            system_metrics=options.system_metrics,
+        )
+        return run_search(space, means, asked, listener)
+
+    return run
+
+
+def _simulated(space: Space, simulation: Simulation) -> Runner:
+    """Trials are simulated, in this process.
+
+    Raises:
+        UserError: the surface says nothing about the space's networks, or a metric needs one.
+    """
+    from prune_search.search.next_trial import dense_recipe
+    from prune_search.simulation.search import check_metrics, simulate_search
+
+    try:
+        check_metrics(space)
+        simulation.surface.check(dense_recipe(space))
+    except UserError as error:
+        raise error.of(space.source) from None
+    return lambda folder, asked, listener: simulate_search(space, folder, simulation, asked, listener)
+
+
+def _run(folder: Place, asked: Asked, runner: Runner, where: Where, listener: Listener | None) -> Outcome:
+    from prune_search.tracking.delivery_thread import Drain
+
+    begun = time.monotonic()
+    definition = read_search(folder, trials=False).definition
+    drain = Drain(folder, definition["tracking_uri"], definition["experiment"])
+    # It begins with the first trial: before, its import would only delay the start.
+    deliver = functools.cache(drain.start)
+    warden = where.warden()
+
+    def told(records: SearchRecords, trial: TrialRecords | None) -> None:
+        deliver()
+        if trial is not None:
+            warden.trial_ended()
+        if listener is not None:
+            listener(records, trial)
+
+    try:
+        records = runner(folder, asked, told)
+        if not asked():
+            put_file(folder / ENDED_FILE, b"{}\n")
+            warden.finish()
+        # Whoever asked it to end does not wait for pictures.
+        if not asked():
+            draw(records)
+        deliver()
+    finally:
+        left = drain.finish(HURRIED_TRACKING_S if asked() else FINISH_TRACKING_S)
+    waiting = int(getattr(left, "waiting", 0))
+    parent = getattr(left, "parent_run_id", None)
+    return Outcome(records, asked.signal, waiting, parent, time.monotonic() - begun)

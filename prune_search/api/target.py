@@ -1,0 +1,49 @@
+"""What a command is pointed at: a recipe, a space, a preset, or a search that exists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prune_search.recipe.axes import PRESETS
+from prune_search.recipe.problems import Problem, UserError, not_one_of
+from prune_search.recipe.shipped import shipped_names, shipped_space
+from prune_search.recipe.space import Space, find, read_space
+
+Target = str | Path | Mapping[str, Any]
+
+
+def read_target(target: Target, sets: Sequence[tuple[str, Any]] = ()) -> tuple[Space, Path | None]:
+    """A recipe, space or preset, and the folder of its file.
+
+    Args:
+        target: a file, an exported folder, the name of a preset, or plain data.
+        sets: keys and values, as ``--set`` has them.
+
+    Raises:
+        UserError: with everything that is wrong with it.
+    """
+    if isinstance(target, Mapping):
+        return read_space(target, "recipe", sets), None
+    raw, source = find(str(target))
+    path = Path(source)
+    folder = path.parent if path.exists() else None
+    return read_space(raw, source, sets), folder
+
+
+def found(target: Target) -> Target:
+    """The file of a shipped space; everything else as it is.
+
+    Raises:
+        UserError: a name that neither a file, a shipped space nor a preset has.
+    """
+    if not isinstance(target, str):
+        return target
+    shipped, path = shipped_space(target), Path(target)
+    # What looks like a file is one that is missing.
+    is_name = path.name == target and path.suffix not in (".yaml", ".yml")
+    if shipped is None and is_name and target not in PRESETS and not path.exists():
+        text = f"is no file, and no space that comes with the package: {not_one_of(target, shipped_names())}"
+        raise UserError([Problem("", text, target)])
+    return shipped or target

@@ -1,0 +1,147 @@
+"""What a search names beyond its own folder is used only where this user has said so: code, and an MLflow.
+
+A search can come from anywhere: a shared storage, a colleague's archive. Its records are data. But code that it names
+would run as the user who resumes it, and the MLflow that it names would be sent that user's credentials. So either this
+user has launched exactly this search on this machine (a note in the user's own folder says so), or names both again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.storage.files import StorageError, put_file
+from prune_search.storage.places import Place, state_home
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prune_search.api.where import Where
+    from prune_search.trial.setup import Factory
+
+logger = logging.getLogger("prune_search")
+
+LAUNCHED = "launched"
+CODE_KEYS = ("model", "data")
+# What this module and its callers read of search.json, and of which kind it is.
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "id": (str,),
+    "space": (dict,),
+    "text": (str,),
+    "source": (str,),
+    "task": (dict,),
+    "data_root": (str, type(None)),
+    "code": (dict,),
+    "tracking_uri": (str,),
+    "experiment": (str,),
+}
+
+
+def checked(definition: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A search's definition, once it is known to hold what one holds.
+
+    Raises:
+        UserError: it lacks keys, or they hold other things; all of them at once.
+    """
+    problems = [
+        Problem(
+            key, f"is missing from the search's records or holds another kind of value ({shown(definition.get(key))})"
+        )
+        for key, kinds in _KINDS.items()
+        if key not in definition or not isinstance(definition[key], kinds)
+    ]
+    code = definition.get("code")
+    if isinstance(code, dict):
+        problems += [
+            Problem(f"code.{key}", f"must be package.module:factory (got {shown(code[key])})")
+            for key in CODE_KEYS
+            if not isinstance(code.get(key), str | None)
+        ]
+    if problems:
+        raise UserError(problems).of(name)
+    return definition
+
+
+def remember(definition: Mapping[str, Any]) -> None:
+    """Note that this user launches a search; without the note `resume` asks for the names of its code again."""
+    note = _note(definition)
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        put_file(note, f"{definition['name']}\n".encode())
+    except (OSError, StorageError) as error:
+        logger.warning("that you launched this search cannot be noted (%s): resume will ask for its code", error)
+
+
+def launched_here(definition: Mapping[str, Any]) -> bool:
+    """Whether this user launched exactly this search on this machine."""
+    return _note(definition).is_file()
+
+
+def _note(definition: Mapping[str, Any]) -> Path:
+    digest = hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
+    return state_home() / LAUNCHED / digest
+
+
+def allowed_code(definition: Mapping[str, Any], where: Where, name: str) -> dict[str, str | Factory | None]:
+    """The model and the data of a search that may run: those that the user launched it with, or names again.
+
+    Args:
+        definition: content of search.json.
+        where: with the model and data that were named now.
+        name: of the search.
+
+    Raises:
+        UserError: the search names code, and the user does not; or the user names other code.
+    """
+    from prune_search.tasks.user import name_of
+
+    ours = launched_here(definition)
+    allowed: dict[str, str | Factory | None] = {}
+    problems, missing = [], []
+    for key in CODE_KEYS:
+        given, known = getattr(where, key), definition["code"].get(key)
+        if given is not None and (given if isinstance(given, str) else name_of(given)) != known:
+            # A registered model is no code: the recipes name it.
+            text = f"the search was launched with {shown(known)}" if known else "the search has no code of its own"
+            problems.append(Problem(f"--{key}", f"{text} (got {shown(given)})", name))
+        elif given is None and known is not None and not ours:
+            missing.append(f"--{key} {shlex.quote(known)}")
+        allowed[key] = known if given is None else given
+    if missing:
+        text = "it names code of its own, and you did not launch it on this machine: look at that code, and to let it"
+        problems.append(Problem("", f"{text} run add {' '.join(missing)}", name))
+    if problems:
+        raise UserError(problems)
+    return allowed
+
+
+def check_tracking(definition: Mapping[str, Any], storage: Place, named: str | None, name: str) -> None:
+    """Find out whether what a search reports may be sent to the MLflow that it names.
+
+    It may where that lies in the storage, where the user launched the search, and where ``--tracking-uri`` or
+    ``$MLFLOW_TRACKING_URI`` names the same one.
+
+    Raises:
+        UserError: it may not; or the user names another one.
+    """
+    from prune_search.ledger.uris import masked
+    from prune_search.tracking.store import absolute_uri, default_uri
+
+    uri = definition["tracking_uri"]
+    if named is not None:
+        if absolute_uri(named, storage) != uri:
+            text = f"the search was launched with {masked(uri)}; prune-search sync delivers to others"
+            raise UserError([Problem("--tracking-uri", text, name)])
+        return
+    around = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if uri == default_uri(storage) or (around and around.rstrip("/") == uri) or launched_here(definition):
+        return
+    shown_uri = masked(uri)
+    text = f"it reports to {shown_uri}, with your credentials, and you did not launch it on this machine: to let it"
+    raise UserError([Problem("", f"{text} add --tracking-uri {shlex.quote(shown_uri)}", name)])

@@ -1,0 +1,120 @@
+"""Where a run reads its data, keeps its states, and which code of the user's it may run."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.storage.errors import StorageError, one_line
+from prune_search.storage.object_paths import ObjectPath
+from prune_search.storage.places import Place, place_of, side_folder
+
+if TYPE_CHECKING:
+    from prune_search.storage.budget import Warden
+    from prune_search.trial.setup import Code, Factory
+
+DATA_ROOT_VARIABLE = "PRUNE_SEARCH_DATA"
+
+
+STORAGE_VARIABLE = "PRUNE_SEARCH_STORAGE"
+
+
+DEFAULT_STORAGE = "prune-search-store"
+
+
+@dataclass(frozen=True)
+class Where:
+    """The places and the code that a run uses.
+
+    Attributes:
+        data_root: folder of the data sets' files; None: ``$PRUNE_SEARCH_DATA``.
+        storage: folder of the stored states, or ``s3://bucket/prefix``; None: ``$PRUNE_SEARCH_STORAGE``, else
+            ``./prune-search-store``.
+        model: a registered model, ``package.module:factory``, or a callable; None: the recipe's.
+        data: the same for the data set.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
+        storage_budget: what the stored states may take, in bytes or as ``20GB``; None:
+            ``$PRUNE_SEARCH_STORAGE_BUDGET``, else no limit.
+    """
+
+    data_root: str | Path | None = None
+    storage: str | Place | None = None
+    model: str | Factory | None = None
+    data: str | Factory | None = None
+    device: str = "auto"
+    storage_budget: str | int | None = None
+
+    def data_folder(self) -> Path | None:
+        """The folder of the data sets' files, where one is named."""
+        named = self.data_root or os.environ.get(DATA_ROOT_VARIABLE)
+        return Path(named) if named else None
+
+    def storage_folder(self) -> Place:
+        """The folder of the stored states, or the place in an object store.
+
+        Raises:
+            UserError: it is a file, or cannot be made; or the object store is away or refuses it.
+        """
+        folder = named_storage(self.storage)
+        if isinstance(folder, ObjectPath):
+            try:
+                folder.is_dir()
+                side_folder(folder).mkdir(parents=True, exist_ok=True)
+            except (StorageError, OSError) as error:
+                text = f"{shown(str(folder))} cannot be used: {one_line(error)}"
+                raise UserError([Problem("--storage", text)]) from None
+            return folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UserError([Problem("--storage", f"{shown(str(folder))} cannot be a folder: {reason}")]) from None
+        return folder.absolute()
+
+    def warden(self) -> Warden:
+        """Who keeps the storage within its budget.
+
+        Raises:
+            UserError: the budget is no size, or the storage cannot be used.
+        """
+        from prune_search.storage.budget import VARIABLE, Warden, read_size
+
+        named = self.storage_budget if self.storage_budget is not None else os.environ.get(VARIABLE) or None
+        budget = read_size(named, "--storage-budget") if isinstance(named, str) else named
+        return Warden(self.storage_folder(), budget)
+
+    def code(self) -> Code:
+        """The user's own code that was named here and may run."""
+        from prune_search.trial.setup import Code
+
+        return Code(*(value if _is_code(value) else None for value in (self.model, self.data)))
+
+    def assignments(self) -> list[tuple[str, Any]]:
+        """What ``--model`` and ``--data`` set in the recipe."""
+        from prune_search.tasks.user import name_of
+
+        given = (("task.model", self.model), ("task.data", self.data))
+        return [(key, value if isinstance(value, str) else name_of(value)) for key, value in given if value is not None]
+
+
+def named_storage(storage: str | Place | None) -> Place:
+    """The storage that is named, in an option or the environment; looking at it does not make it.
+
+    Raises:
+        UserError: no such name can be one.
+    """
+    return place_of(storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE).absolute()
+
+
+def storage_option(storage: str | Place | None) -> str:
+    """`` --storage FOLDER`` for a command that is shown, where it would look elsewhere without; else nothing."""
+    same = storage is None or named_storage(storage) == named_storage(None)
+    return "" if same else f" --storage {shlex.quote(str(storage))}"
+
+
+def _is_code(value: str | Factory | None) -> bool:
+    return value is not None and (not isinstance(value, str) or ":" in value)

@@ -1,0 +1,228 @@
+"""What a pruned network costs to store and to run: metrics that need no data, taken where a search asks for them.
+
+They are figures of the *compact* network (`compact.cutting`), which has the same outputs; where a network cannot be
+described as data, or nothing can go, that is the masked network itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from prune_search.recipe.axes import METRICS
+from prune_search.tasks.metrics import Measured
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from prune_search.pruning.mask.mask_set import MaskSet
+else:
+    from prune_search.lazy import torch
+
+# Of the measurements below: a change of what they mean makes them be taken anew.
+FORMAT = 1
+BATCHES = (1, 64)
+OURS = "this project"
+
+
+def sizes(model: nn.Module, masks: MaskSet, example: Tensor, small: nn.Module | None = None) -> dict[str, float]:
+    """Parameters, operations and bytes of a masked network and of its compact form.
+
+    Args:
+        model: with its masks applied; left as it was.
+        masks: of its weights.
+        example: inputs [N, …].
+        small: the compact network, where it is known.
+
+    Returns:
+        ``parameters``, ``bytes`` (the safetensors file) and ``flops`` (2 per weight and place, for one input) of the
+        dense and the compact network as ``dense NAME`` and ``compact NAME``; ``nonzero``, parameters that are not
+        masked; ``packed bytes``, with masks as bits and kept values only; ``sparse flops``, of kept weights only.
+    """
+    from prune_search.compact.flops import flops
+    from prune_search.compact.packing import pack
+    from prune_search.storage.tensors import encode
+
+    found = {"sparse flops": flops(model, example, masks)}
+    small = compact_or_masked(model, example) if small is None else small
+    for name, network in (("dense", model), ("compact", small)):
+        state = network.state_dict()
+        found[f"{name} parameters"] = float(sum(parameter.numel() for parameter in network.parameters()))
+        found[f"{name} bytes"] = float(len(encode(state)))
+        found[f"{name} flops"] = flops(network, example)
+    masked = sum(int((~mask).sum()) for mask in masks.everything.values())
+    found["nonzero"] = found["dense parameters"] - masked
+    found["packed bytes"] = float(len(encode(pack(model.state_dict(), masks))))
+    return found
+
+
+def compact_or_masked(model: nn.Module, example: Tensor) -> nn.Module:
+    """The compact network on the device of the example; the masked one where it cannot be described."""
+    from prune_search.compact.cutting import compact
+    from prune_search.compact.tracing import UndescribedError
+
+    try:
+        small = compact(model, tuple(example.shape[1:]))
+    except UndescribedError:
+        return model
+    if example.is_cuda:
+        return small.to(example.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return small
+
+
+def timed(model: nn.Module, example: Tensor, batch: int) -> dict[str, float]:
+    """Latency in milliseconds of the masked and the compact network, in turn.
+
+    Args:
+        model: with its masks applied.
+        example: inputs [N, …]; repeated to the batch.
+        batch: examples at a time.
+
+    Returns:
+        ``masked`` and ``compact``, the medians; with `` low`` and `` high`` behind, the quartiles.
+    """
+    from prune_search.compact.latency import latencies
+
+    rows = torch.arange(batch, device=example.device) % len(example)
+    networks = {"masked": model, "compact": compact_or_masked(model, example[:1])}
+    found = {}
+    for name, latency in latencies(networks, example[rows]).items():
+        found.update({name: latency.median, f"{name} low": latency.low, f"{name} high": latency.high})
+    return found
+
+
+def masks_of(measured: Measured) -> MaskSet:
+    """The masks; where none are known, what is 0 counts as masked."""
+    from prune_search.pruning.mask.mask_set import MaskSet
+    from prune_search.tasks.network import prunable_weights
+
+    if isinstance(measured.masks, MaskSet):
+        return measured.masks
+    return MaskSet({name: weight.detach() != 0 for name, weight in prunable_weights(_model(measured)).items()})
+
+
+def _model(measured: Measured) -> nn.Module:
+    model = measured.model
+    if model is None:
+        raise ValueError("this metric runs the network, and is given none")
+    return model
+
+
+def _example(measured: Measured) -> Tensor:
+    if measured.data is None:
+        raise ValueError("this metric looks at the shape of an example, and is given no data")
+    return measured.data.validation.inputs
+
+
+def size_figures(measured: Measured) -> Mapping[str, float]:
+    """`sizes`, measured once per network."""
+    what = {"kind": "sizes", "format": FORMAT}
+    return measured.take(what, lambda: sizes(_model(measured), masks_of(measured), _example(measured)[:1]))
+
+
+def time_figures(measured: Measured, batch: int) -> Mapping[str, float]:
+    """`timed`, measured once per network and machine."""
+    from prune_search.compact.latency import machine_name
+
+    example = _example(measured)
+    what = {"kind": "latency", "format": FORMAT, "batch": batch, "machine": machine_name(example.device)}
+    return measured.take(what, lambda: timed(_model(measured), example, batch))
+
+
+@METRICS.register(
+    "model/parameters", summary="parameters of the compact network", source=OURS, best="minimize", always=False
+)
+def parameters(measured: Measured) -> float:
+    """Parameters of the physically smaller network."""
+    return size_figures(measured)["compact parameters"]
+
+
+@METRICS.register("model/nonzero", summary="parameters that are not masked", source=OURS, best="minimize", always=False)
+def nonzero(measured: Measured) -> float:
+    """Parameters that are not masked, biases and normalizations among them."""
+    return size_figures(measured)["nonzero"]
+
+
+@METRICS.register(
+    "model/bytes",
+    summary="bytes of the compact network's file (safetensors)",
+    source=OURS,
+    best="minimize",
+    always=False,
+)
+def file_bytes(measured: Measured) -> float:
+    """Bytes on disk of the compact network, dense."""
+    return size_figures(measured)["compact bytes"]
+
+
+@METRICS.register(
+    "model/packed_bytes",
+    summary="bytes of the network's file with masks as bits and kept values only",
+    source=OURS,
+    best="minimize",
+    always=False,
+)
+def packed_bytes(measured: Measured) -> float:
+    """Bytes on disk of the masked network, sparse-packed."""
+    return size_figures(measured)["packed bytes"]
+
+
+@METRICS.register(
+    "model/flops",
+    summary="operations of the compact network for one input, 2 per weight and place",
+    source=OURS,
+    best="minimize",
+    always=False,
+)
+def dense_flops(measured: Measured) -> float:
+    """Multiplications and additions that dense code takes for the compact network."""
+    return size_figures(measured)["compact flops"]
+
+
+@METRICS.register(
+    "model/sparse_flops",
+    summary="operations of kept weights for one input: a bound that only sparse code could reach",
+    source="Blalock et al. 2020, What is the State of Neural Network Pruning?, 2003.03033",
+    best="minimize",
+    always=False,
+)
+def sparse_flops(measured: Measured) -> float:
+    """Multiplications and additions of kept weights; a figure of theory, not of speed."""
+    return size_figures(measured)["sparse flops"]
+
+
+@METRICS.register(
+    "latency/batch-1",
+    summary="milliseconds of a forward pass of the compact network with one example, on the trial's device (median)",
+    source=OURS,
+    best="minimize",
+    always=False,
+)
+def latency_1(measured: Measured) -> float:
+    """Median latency at batch 1, warmed up, in milliseconds."""
+    return time_figures(measured, 1)["compact"]
+
+
+@METRICS.register(
+    "latency/batch-64",
+    summary="milliseconds of a forward pass of the compact network with 64 examples, on the trial's device (median)",
+    source=OURS,
+    best="minimize",
+    always=False,
+)
+def latency_64(measured: Measured) -> float:
+    """Median latency at batch 64, warmed up, in milliseconds."""
+    return time_figures(measured, 64)["compact"]
+
+
+@METRICS.register(
+    "latency/masked-batch-1",
+    summary="the same of the masked network, whose zeros dense code multiplies too, with one example",
+    source=OURS,
+    best="minimize",
+    always=False,
+)
+def latency_masked(measured: Measured) -> float:
+    """Median latency of the masked network at batch 1, in milliseconds."""
+    return time_figures(measured, 1)["masked"]

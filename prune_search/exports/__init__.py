@@ -1,0 +1,1 @@
+"""Exports: the folder that leaves the house, its card, its ONNX file and its plain-torch code."""

@@ -1,0 +1,294 @@
+"""What people carry away: a folder of data files with a card, and how it is read again. No pickle on either way."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from prune_search import __version__
+from prune_search.compact.file_names import MODEL_FILE
+from prune_search.exports.card_costs import size_and_speed
+from prune_search.exports.densities_picture import densities_svg
+from prune_search.exports.model_code import loading_code
+from prune_search.recipe import axes, strict_yaml
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.recipe import Named, Recipe
+from prune_search.recipe.schema import is_user_code
+from prune_search.recipe.space import RECIPE_FILE, read_space
+from prune_search.storage.files import one_line, open_regular, put_file
+from prune_search.storage.tensors import load_tensors
+from prune_search.trial.folder import MASKS_FILE, read_claims, read_metrics
+from prune_search.trial.result import Result, finite
+
+CARD_FILE, SEEDS_FILE, PICTURE_FILE = "README.md", "seeds.json", "densities.svg"
+HERE = "."
+# In the order of the card; what else was measured follows.
+FIRST_METRICS = ("test/accuracy", "test/loss", "val/accuracy", "val/loss")
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """An exported network.
+
+    Attributes:
+        recipe: the canonical recipe, with its schema number.
+        weights: parameters and buffers by name, pruned weights exactly 0; what `load_state_dict` takes.
+        masks: parameter name to bool tensor, True where the weight is kept.
+        metrics: metrics.json: key, paradigm, sparsity, layers, metrics, rounds, environment …
+    """
+
+    recipe: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor]
+    metrics: Mapping[str, Any]
+
+
+def load(folder: str | Path) -> Exported:
+    """Read an exported folder, or any folder that ``run --out`` wrote. Nothing in it is run.
+
+    Raises:
+        UserError: a file is missing, broken or no regular file; the tensors are not those that metrics.json speaks of;
+            or the recipe is wrong.
+    """
+    folder = Path(folder)
+    recipe = _read_recipe(folder / RECIPE_FILE)
+    read_claims(folder)
+    return Exported(
+        recipe.canonical, load_tensors(folder / MODEL_FILE), load_tensors(folder / MASKS_FILE), read_metrics(folder)
+    )
+
+
+def _read_recipe(path: Path) -> Recipe:
+    """The recipe of a folder that may come from anywhere: a link in it is not followed."""
+    try:
+        with open_regular(path) as file:
+            text = file.read(strict_yaml.MOST_BYTES + 1)
+        return read_space(strict_yaml.load(text, mapping=True), str(path)).only_recipe()
+    except OSError as error:
+        raise UserError([Problem("", f"cannot be read: {one_line(error)}", str(path))]) from None
+    except UserError as error:
+        raise error.of(str(path)) from None
+
+
+@dataclass(frozen=True)
+class CardOf:
+    """What a card tells besides the run.
+
+    Attributes:
+        search_name: the search that it was found in, or None.
+        trial: the trial's name there.
+        dense: the metrics of the search's dense network, to be shown beside.
+        repeats: task.seed to metrics of the same recipe run with that seed, the exported run not among them.
+        costs: of `hub.costs_of`, or None.
+        registered: the name of the registered MLflow model, or None.
+        onnx_apart: how far model.onnx is from torch; None where there is none.
+    """
+
+    search_name: str | None = None
+    trial: str | None = None
+    dense: Metrics | None = None
+    repeats: Mapping[int, Metrics] = field(default_factory=dict)
+    costs: Mapping[str, Any] | None = None
+    registered: str | None = None
+    onnx_apart: float | None = None
+
+
+def export_folder(result: Result, folder: Path, about: CardOf | None = None) -> None:
+    """Add the card to the folder that `trial.folder.write_folder` wrote, and seeds.json where there are repeats.
+
+    Args:
+        result: the run that was written there.
+        folder: the folder.
+        about: what the card tells besides.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    about = about or CardOf()
+    put_file(folder / PICTURE_FILE, densities_svg(result.receipt.layers).encode())
+    put_file(folder / CARD_FILE, card(result, about).encode())
+    if about.repeats:
+        runs = {result.recipe.seed: result.metrics, **about.repeats}
+        means, deviations = _moments(list(runs.values()))
+        content = {
+            "seeds": [{"seed": seed, "metrics": finite(metrics)} for seed, metrics in runs.items()],
+            "mean": finite(means),
+            "deviation": finite(deviations),
+        }
+        put_file(folder / SEEDS_FILE, (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+def card(result: Result, about: CardOf | None = None) -> str:
+    """README.md of an exported folder."""
+    about = about or CardOf()
+    parts = [
+        _title(result, about.search_name, about.trial),
+        f"![Density of every layer]({PICTURE_FILE})",
+        "## Figures\n\n" + _figures(result, about.dense, about.repeats),
+        *([] if about.costs is None else ["## Size and speed\n\n" + size_and_speed(about.costs)]),
+        "## Load it\n\n" + _loading(result, about),
+        _inputs(result.recipe),
+        "## Run it again\n\n" + _again(result),
+        "## Layers\n\n" + _layers(result),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _loading(result: Result, about: CardOf) -> str:
+    """How the network is had again, in each of the forms that lie here."""
+    parts = []
+    if about.costs is not None and about.costs["described"] is True:
+        line = f'network = prune_search.load("{HERE}").network()  # the compact network; .model is the masked one'
+        parts += ["With prune_search, from config.json and safetensors, without the model's class:"]
+        parts += [_fenced(f"import prune_search\n\n{line}", "py")]
+    if about.onnx_apart is not None:
+        text = f"`model.onnx`: input `x`, output `y`, any batch; outputs within {about.onnx_apart:.0e} of torch's."
+        parts += [f"With onnxruntime, from {text}"]
+    if about.registered is not None:
+        parts += ["With MLflow, where it was registered:"]
+        parts += [_fenced(f'mlflow.pyfunc.load_model("models:/{about.registered}@champion").predict(inputs)', "py")]
+    parts += ["Plain torch and safetensors, from this folder:", _fenced(loading_code(result.recipe), "python")]
+    return "\n\n".join(parts)
+
+
+def _title(result: Result, search_name: str | None, trial: str | None) -> str:
+    receipt, recipe = result.receipt, result.recipe
+    data, model = (_name(recipe.blocks["task"][key]) for key in ("data", "model"))
+    lines = [
+        f"# {result.paradigm}: {model} on {data}, sparsity {receipt.reached:.4f}",
+        "",
+        f"A pruned network: {_kept(result)} of its {_total(result):,} convolution and linear weights are kept.",
+    ]
+    entry = axes.PRESETS.get(result.paradigm)
+    if entry is not None:
+        lines.append(
+            f"Paradigm `{entry.name}`: {entry.summary}." + (f" Source: {entry.source}." if entry.source else "")
+        )
+    if search_name is not None:
+        named = f", trial `{trial}`" if trial else ""
+        lines.append(f"It was found by the search `{search_name}`{named}, on validation data.")
+    return "\n".join([*lines, "", f"Key `{result.key}`"])
+
+
+def _name(written: Any) -> str:
+    return written if isinstance(written, str) else str(written["name"])
+
+
+def _total(result: Result) -> int:
+    return sum(layer.total for layer in result.receipt.layers)
+
+
+def _kept(result: Result) -> str:
+    return f"{sum(layer.kept for layer in result.receipt.layers):,}"
+
+
+# --- figures ------------------------------------------------------------------------------------------------------
+
+
+def _figures(result: Result, dense: Metrics | None, repeats: Mapping[int, Metrics]) -> str:
+    columns = [f"this network (seed {result.recipe.seed})"]
+    means, deviations = _moments([result.metrics, *repeats.values()])
+    if repeats:
+        columns.append(f"mean ± deviation over {len(repeats) + 1} seeds")
+    if dense is not None:
+        columns.append("dense network of the search")
+    rows = []
+    for name in _ordered(result.metrics):
+        cells = [_figure(name, result.metrics.get(name))]
+        if repeats:
+            cells.append(f"{_figure(name, means.get(name))} ± {_figure(name, deviations.get(name))}")
+        if dense is not None:
+            cells.append(_figure(name, dense.get(name)))
+        rows.append([name, *cells])
+    notes = (
+        "Accuracies are shares from 0 to 1. Test data were looked at for this card only; nothing was ranked by them."
+    )
+    return _table(["metric", *columns], rows) + "\n\n" + notes
+
+
+def _ordered(metrics: Metrics) -> list[str]:
+    return [name for name in FIRST_METRICS if name in metrics] + sorted(set(metrics) - set(FIRST_METRICS))
+
+
+def _figure(name: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if name in ("steps_trained", "collapsed") else f"{value:.4f}"
+
+
+def _moments(measured: Sequence[Metrics]) -> tuple[dict[str, float], dict[str, float]]:
+    values: dict[str, list[float]] = {}
+    for metrics in measured:
+        for name, value in metrics.items():
+            values.setdefault(name, []).append(float(value))
+    means = {name: statistics.fmean(found) for name, found in values.items()}
+    return means, {name: statistics.stdev(found) for name, found in values.items() if len(found) > 1}
+
+
+# --- running it again -----------------------------------------------------------------------------------------------
+
+
+def _inputs(recipe: Recipe) -> str:
+    data = recipe.blocks["task"]["data"]
+    if is_user_code(data):
+        return f"Inputs as your own data set `{data}` makes them."
+    name = _name(data)
+    return f"Inputs as the data set `{name}` of prune_search prepares them (`prune-search methods` describes it)."
+
+
+def reproducing_command(recipe: Recipe) -> str:
+    """What is typed in the exported folder to train the network anew, and to compare it with what lies there."""
+    task = recipe.blocks["task"]
+    own = [f"--{key} {task[key]}" for key in ("model", "data") if is_user_code(task[key])]
+    # Own code was found in the folder where the search was launched; here there is none.
+    words = [*(["PYTHONPATH=FOLDER_OF_YOUR_CODE"] if own else []), "prune-search run . --verify", *own]
+    if (
+        not is_user_code(task["data"])
+        and not Named.of(axes.DATASETS, task["data"]).entry(axes.DATASETS).facts["embedded"]
+    ):
+        words.append("--data-root FOLDER_OF_THE_DATA_SETS")
+    return " ".join(words)
+
+
+def _again(result: Result) -> str:
+    environment = ", ".join(f"{key} {value}" for key, value in sorted(result.environment.items()))
+    lines = [
+        f"With prune-search {__version__}, in this folder:",
+        "",
+        _fenced(reproducing_command(result.recipe), "sh"),
+        "",
+        "It trains everything anew from recipe.yaml and says exact, mask-equal or different. In one environment class "
+        f"it is exact, bit for bit on CPU; this one was: {environment}.",
+        "",
+        f"- mask sha256 `{result.masks.sha256}`",
+        f"- weights sha256 `{result.weights_sha256}`",
+    ]
+    return "\n".join(lines)
+
+
+def _layers(result: Result) -> str:
+    rows = [
+        [f"`{layer.name}`", f"{layer.total:,}", f"{layer.kept:,}", f"{layer.kept / layer.total:.4f}"]
+        for layer in result.receipt.layers
+    ]
+    receipt = result.receipt
+    reached = f"Sparsity asked {receipt.asked:.4f}, reached {receipt.reached:.4f}"
+    total = f"{reached}; layers with nothing left: {receipt.collapsed}."
+    return _table(["layer", "weights", "kept", "density"], rows) + "\n\n" + total
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _fenced(text: str, language: str) -> str:
+    return f"```{language}\n{text}\n```"

@@ -1,0 +1,145 @@
+"""What makes an exported folder one as on a model hub: the networks as data, what they cost, and how far they agree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.compact.config_file import COMPACT, COMPACT_FILE, CONFIG_FILE, MASKED, config
+from prune_search.compact.cutting import compact
+from prune_search.compact.graph import Described
+from prune_search.compact.latency import latencies, machine_name
+from prune_search.compact.metrics import BATCHES, FORMAT, sizes
+from prune_search.compact.tracing import UndescribedError, described
+from prune_search.exports.onnx_file import relative_difference
+from prune_search.pruning.mask.mask_set import MaskSet
+from prune_search.storage.files import put_file
+from prune_search.storage.measurements import Measurements
+from prune_search.storage.tensors import encode
+from prune_search.trial.folder import METRICS_FILE, read_metrics
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A finished network, to be looked at.
+
+    Attributes:
+        model: with its masks applied, in evaluation mode, on the CPU.
+        masks: of its weights.
+        inputs: some examples, [N, …], on the CPU.
+        identity: what tells it from others, for stored measurements.
+        threads: of torch, as its recipe says.
+    """
+
+    model: nn.Module
+    masks: MaskSet
+    inputs: Tensor
+    identity: Mapping[str, Any]
+    threads: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """The networks of a folder as data.
+
+    Attributes:
+        masked, compact: None where the network cannot be described.
+        reason: why it cannot; else empty.
+        apart: the largest difference of their outputs on some examples, relative to the largest output.
+    """
+
+    masked: Described | None = None
+    compact: Described | None = None
+    reason: str = ""
+    apart: float = 0.0
+
+
+def describe_finished(finished: Finished, multiple: int = 1) -> Networks:
+    """A finished network as data, and as a smaller network.
+
+    Args:
+        finished: the network.
+        multiple: widths of the compact network are rounded up to a multiple of it.
+    """
+    try:
+        masked = described(finished.model, tuple(finished.inputs.shape[1:]))
+    except UndescribedError as error:
+        return Networks(reason=str(error))
+    small = compact(masked, masked.description.shape, multiple)
+    with torch.no_grad():
+        apart = relative_difference(small(finished.inputs), finished.model(finished.inputs))
+    return Networks(masked, small, "", apart)
+
+
+def write_networks(folder: Path, networks: Networks) -> None:
+    """Add config.json and compact.safetensors; nothing where the network cannot be described.
+
+    Raises:
+        StorageError: they could not be written.
+    """
+    if networks.masked is None or networks.compact is None:
+        return
+    put_file(folder / COMPACT_FILE, encode(networks.compact.state_dict()))
+    put_file(folder / CONFIG_FILE, config({MASKED: networks.masked, COMPACT: networks.compact}))
+
+
+def costs_of(finished: Finished, networks: Networks, measurements: Measurements) -> dict[str, Any]:
+    """Sizes, and latencies of the dense, the masked and the compact network on this machine's CPU, as plain data."""
+    example = finished.inputs[:1]
+    small = networks.compact or finished.model
+    dense = _dense(networks.masked, finished.masks) if networks.masked is not None else finished.model
+    models = {"dense": dense, MASKED: networks.masked or finished.model, COMPACT: small}
+    machine = machine_name(example.device)
+    shape = {"widths": {name: list(tensor.shape) for name, tensor in small.state_dict().items()}}
+    taken = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(finished.threads)
+    try:
+        size = measurements.of(
+            {"kind": "export sizes", "format": FORMAT, **finished.identity, **shape},
+            lambda: sizes(finished.model, finished.masks, example, small),
+        )
+        for batch in BATCHES:
+            what = {"kind": "export latency", "format": FORMAT, "batch": batch, "machine": machine}
+            figures = measurements.of({**what, **finished.identity, **shape}, lambda: _timed(models, example, batch))  # noqa: B023
+            bars = {name: {key: figures[f"{name} {key}"] for key in ("median", "low", "high")} for name in models}
+            taken.append({"batch": batch, "device": machine, "threads": finished.threads, **bars})
+    finally:
+        torch.set_num_threads(before)
+    about = {"outputs_apart": networks.apart, "described": networks.reason or True}
+    return {"sizes": dict(size), "latency_ms": taken, **about}
+
+
+def _timed(models: Mapping[str, nn.Module], example: Tensor, batch: int) -> dict[str, float]:
+    inputs = example.expand(batch, *example.shape[1:]).contiguous()
+    found = latencies(models, inputs)
+    return {
+        f"{name} {key}": getattr(latency, key) for name, latency in found.items() for key in ("median", "low", "high")
+    }
+
+
+def _dense(masked: Described, masks: MaskSet) -> Described:
+    """The network with nothing at 0: its speed is that of the dense one, which had the same layers."""
+    full = described(masked, masked.description.shape)
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, mask in masks.everything.items():
+            weight = full.get_parameter(name)
+            weight[~mask] = 0.01 * torch.randn(int((~mask).sum()), generator=draw)
+    return full
+
+
+def add_costs(folder: Path, costs: Mapping[str, Any]) -> None:
+    """Add what it costs to the folder's metrics.json.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    data = {**read_metrics(folder), "costs": costs}
+    put_file(folder / METRICS_FILE, (json.dumps(data, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())

@@ -1,0 +1,1 @@
+"""The ledger: append-only records of a search, their reader, and what is computed from them."""

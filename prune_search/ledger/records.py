@@ -1,0 +1,383 @@
+"""The ledger of a search: append-only records, each an immutable file written whole. No torch.
+
+    <storage>/searches/<name>/
+        search.json                      what is searched: the space, how trials are run; written once
+        lease.json                       who holds it
+        trials/<id>/<kind>-<attempt>-<n>.json
+        trials/<id>/progress-<attempt>.json
+
+A trial's id is its number (``000012``) or the name of a control (``control-dense``). The kinds are
+
+    proposed   recipe, params, option of ``any``, what the sampler must remember; duplicate_of where it was seen before
+    started    attempt, host, pid
+    measured   metrics after a round, or at a step of the last retraining
+    ended      status (completed, stopped, failed), result or error
+
+The progress of an attempt is the one file that is written again and again, by the worker alone: what it has trained so
+far, and which states of the shared tree are there. Of a worker that was killed it is all that is left.
+
+Records are the truth: the sampler's study, the scheduler's rungs, the queue of trials and MLflow's runs are computed
+from them. Where two attempts of one trial both ended, the first record by name counts, so a worker that outlives its
+driver does no harm.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from prune_search.ledger.progress import Progress, progress_of
+from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.recipe.recipe import canonical_json
+from prune_search.storage.files import put_file
+from prune_search.storage.json_files import read_json
+from prune_search.storage.names import safe_child
+from prune_search.storage.places import Place, SomePlace, below
+
+Kind = Literal["proposed", "started", "measured", "ended"]
+Status = Literal["completed", "stopped", "failed"]
+KINDS: tuple[Kind, ...] = ("proposed", "started", "measured", "ended")
+FORMAT = 1
+DENSE = "control-dense"
+_PROGRESS = re.compile(r"progress-(?P<attempt>[0-9]{3})\.json")
+SEARCHES, SEARCH_FILE, TRIALS = "searches", "search.json", "trials"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One thing that happened.
+
+    Attributes:
+        trial: the trial's id.
+        kind: what happened.
+        attempt: which attempt of the trial it belongs to, from 1.
+        number: tells records of one kind and attempt apart, in their order.
+        time: seconds since the epoch, when it was written.
+        data: plain data.
+    """
+
+    trial: str
+    kind: Kind
+    attempt: int
+    number: int
+    time: float
+    data: Mapping[str, Any]
+
+    @cached_property
+    def figures(self) -> Mapping[str, Any]:
+        """The metrics of a ``measured`` record, with the sparsity and the steps that it tells beside them."""
+        beside = {name: self.data.get(name) for name in ("sparsity", "steps_trained")}
+        return {**beside, **self.data["metrics"]}
+
+
+@dataclass
+class TrialRecords:
+    """Everything that is known of one trial.
+
+    Attributes:
+        id: its number with leading zeros, or ``control-…``.
+        proposed: what was proposed.
+        attempts: started attempts.
+        measured: by (round, step of the last retraining or None): metrics, first write wins; in the order of the file.
+        ended: how it ended, or None.
+        progress: by attempt, how far it is.
+    """
+
+    id: str
+    proposed: Record | None = None
+    attempts: list[Record] = field(default_factory=list)
+    measured: list[Record] = field(default_factory=list)
+    ended: Record | None = None
+    progress: dict[int, Progress] = field(default_factory=dict)
+    _places: dict[tuple[Any, Any], Record] = field(default_factory=dict, init=False, repr=False, compare=False)
+    # What a reader has computed from records that will not change.
+    computed: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def add_measured(self, record: Record) -> None:
+        """Take in a ``measured`` record; the first one at a (round, step) stays."""
+        place = (record.data.get("round"), record.data.get("step"))
+        if self._at().setdefault(place, record) is record:
+            self.measured.append(record)
+
+    def measured_at(self, number: int, step: int | None) -> Record | None:
+        """What was measured in a round, at a step of its retraining, or at its end (None)."""
+        return self._at().get((number, step))
+
+    def _at(self) -> dict[tuple[Any, Any], Record]:
+        if len(self._places) != len(self.measured):
+            self._places = {(record.data.get("round"), record.data.get("step")): record for record in self.measured}
+        return self._places
+
+    @property
+    def control(self) -> bool:
+        """Whether it is a control, outside the count of trials."""
+        return self.id.startswith("control-")
+
+    @property
+    def status(self) -> str:
+        """completed, stopped, failed, duplicate, running or waiting."""
+        if self.ended is not None:
+            return "duplicate" if self.duplicate_of is not None else str(self.ended.data["status"])
+        if not self.attempts:
+            return "waiting"
+        last = self.progress.get(self.attempts[-1].attempt)
+        return "waiting" if last is not None and last.put_off else "running"
+
+    @property
+    def alone(self) -> bool:
+        """Whether it needs a whole device: its share of one had too little memory."""
+        return any(progress.oom for progress in self.progress.values())
+
+    @property
+    def retries(self) -> int:
+        """Attempts that were made because one before them did not end: lost, out of memory, or asked to stop."""
+        before = (self.progress.get(record.attempt, Progress()) for record in self.attempts[:-1])
+        return sum(progress.lacking is None for progress in before)
+
+    @property
+    def duplicate_of(self) -> str | None:
+        """The id of the trial with the same recipe, or None."""
+        return None if self.proposed is None else self.proposed.data.get("duplicate_of")
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The canonical recipe."""
+        recipe: Mapping[str, Any] = {} if self.proposed is None else self.proposed.data["recipe"]
+        return recipe
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """What was drawn, by dotted path."""
+        params: Mapping[str, Any] = {} if self.proposed is None else self.proposed.data["params"]
+        return params
+
+    @property
+    def result(self) -> Mapping[str, Any]:
+        """The result's data (see `trial.result.Result.as_data`), empty where there is none."""
+        result: Mapping[str, Any] = {} if self.ended is None else self.ended.data.get("result") or {}
+        return result
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The metrics of the final network; of a stopped trial, the last ones measured."""
+        if self.result:
+            metrics: Mapping[str, float] = self.result["metrics"]
+            return metrics
+        return self.measured[-1].data["metrics"] if self.measured else {}
+
+
+@dataclass
+class SearchRecords:
+    """A search as its records tell it.
+
+    Attributes:
+        name: of the search.
+        folder: where it lies.
+        definition: search.json.
+        trials: by id, in the order of their numbers; controls after them. Changed through `put` alone.
+    """
+
+    name: str
+    folder: Place
+    definition: Mapping[str, Any]
+    trials: dict[str, TrialRecords]
+
+    _numbered: tuple[list[TrialRecords], dict[str, int]] | None = field(default=None, init=False, repr=False)
+
+    def put(self, trial: TrialRecords) -> None:
+        """Take in a trial, or a later reading of one, in its place; a new one comes last."""
+        new = trial.id not in self.trials
+        self.trials[trial.id] = trial
+        if self._numbered is not None and not trial.control:
+            numbered, places = self._numbered
+            if new:
+                places[trial.id] = len(numbered)
+                numbered.append(trial)
+            else:
+                numbered[places[trial.id]] = trial
+
+    def numbered(self) -> list[TrialRecords]:
+        """The trials that count, in the order of their numbers. The list is not the caller's to change."""
+        if self._numbered is None:
+            numbered = [trial for trial in self.trials.values() if not trial.control]
+            self._numbered = numbered, {trial.id: place for place, trial in enumerate(numbered)}
+        return self._numbered[0]
+
+    def controls(self) -> list[TrialRecords]:
+        """The controls."""
+        return [trial for trial in self.trials.values() if trial.control]
+
+    @property
+    def dense(self) -> Mapping[str, float] | None:
+        """The metrics of the dense control; None while they are not there."""
+        control = self.trials.get(DENSE)
+        return control.metrics if control is not None and control.result else None
+
+    @property
+    def simulated(self) -> str | None:
+        """The name of the surface that stands in for training; None where trials are trained."""
+        surface = (self.definition.get("simulated") or {}).get("surface")
+        return surface["name"] if isinstance(surface, Mapping) else surface
+
+    def counts(self) -> dict[str, int]:
+        """How many trials that count have each status."""
+        counts = dict.fromkeys(("completed", "stopped", "failed", "duplicate", "running", "waiting"), 0)
+        for trial in self.numbered():
+            counts[trial.status] += 1
+        return counts
+
+
+def trial_id(number: int) -> str:
+    """The id of trial `number`, from 1."""
+    return f"{number:06d}"
+
+
+def search_folder(storage: SomePlace, name: str) -> SomePlace:
+    """Where a search lies.
+
+    Raises:
+        UserError: the name has other characters than letters, digits, dot, dash and underscore.
+    """
+    return safe_child(below(storage, SEARCHES), name)
+
+
+@dataclass
+class Recorder:
+    """Writes the records of one trial's attempt. There is one writer per trial and attempt.
+
+    Attributes:
+        folder: of the search.
+        trial: the trial's id.
+        attempt: from 1.
+    """
+
+    folder: Place
+    trial: str
+    attempt: int = 1
+    _numbers: dict[str, int] = field(default_factory=dict)
+
+    def write(self, kind: Kind, data: Mapping[str, Any]) -> Record:
+        """Store one record.
+
+        Raises:
+            StorageError: it could not be written.
+            ValueError: the data are no plain JSON data.
+        """
+        number = self._numbers.get(kind, 0)
+        self._numbers[kind] = number + 1
+        record = Record(self.trial, kind, self.attempt, number, time.time(), data)
+        folder = self.folder / TRIALS / self.trial
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {"format": FORMAT, "kind": kind, "attempt": self.attempt, "time": record.time, "data": dict(data)}
+        path = folder / f"{kind}-{self.attempt:03d}-{number:06d}.json"
+        # A measurement is made again where its trial goes on; there are many of them.
+        put_file(path, (canonical_json(content) + "\n").encode(), lasting=kind != "measured")
+        return record
+
+    def progress(self, progress: Progress) -> None:
+        """Store how far the attempt is.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        folder = self.folder / TRIALS / self.trial
+        content = {"format": FORMAT, "progress": vars(progress)}
+        put_file(folder / f"progress-{self.attempt:03d}.json", canonical_json(content).encode(), lasting=False)
+
+
+def read_progress(path: Place) -> tuple[int, Progress] | None:
+    """The attempt and its progress, or None where the file is none."""
+    match = _PROGRESS.fullmatch(path.name)
+    if match is None:
+        return None
+    try:
+        return int(match["attempt"]), progress_of(read_json(path)["progress"])
+    except (UserError, KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return None
+
+
+def read_record(path: Place) -> Record | None:
+    """One record, or None where the file is none (cut, foreign, of a newer format)."""
+    parts = path.name.removesuffix(".json").split("-")
+    if not path.name.endswith(".json") or len(parts) != 3 or parts[0] not in KINDS:
+        return None
+    try:
+        content = read_json(path)
+        return Record(
+            trial=path.parent.name,
+            kind=parts[0],
+            attempt=int(parts[1]),
+            number=int(parts[2]),
+            time=float(content["time"]),
+            data=dict(content["data"]),
+        )
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
+
+
+def read_trial(folder: Place) -> TrialRecords:
+    """What is known of the trial in a folder."""
+    found: list[Record] = []
+    progress: dict[int, Progress] = {}
+    for path in folder.iterdir():
+        record = read_record(path)
+        if record is not None:
+            found.append(record)
+        elif (told := read_progress(path)) is not None:
+            progress[told[0]] = told[1]
+    return trial_of(folder.name, found, progress)
+
+
+def trial_of(identity: str, records: Iterable[Record], progress: Mapping[int, Progress]) -> TrialRecords:
+    """A trial as its records tell it, whatever order they are in: of two that contradict, the first by name counts."""
+    trial = TrialRecords(identity, progress=dict(sorted(progress.items())))
+    for record in sorted(records, key=lambda record: (record.attempt, record.number)):
+        if record.kind == "proposed":
+            trial.proposed = trial.proposed or record
+        elif record.kind == "started":
+            trial.attempts.append(record)
+        elif record.kind == "ended":
+            trial.ended = trial.ended or record
+        else:
+            trial.add_measured(record)
+    return trial
+
+
+def read_search(folder: Place, trials: bool = True) -> SearchRecords:
+    """Read a search from its records. Nothing in it is run.
+
+    Args:
+        folder: of the search.
+        trials: whether the trials are read too, or search.json only.
+
+    Raises:
+        UserError: there is no such search.
+    """
+    if not (folder / SEARCH_FILE).exists():
+        raise UserError([Problem("", f"there is no search {shown(folder.name)} in this storage", str(folder.parent))])
+    definition = read_json(folder / SEARCH_FILE)
+    if definition.get("format") != FORMAT:
+        text = f"format {shown(definition.get('format'))} was written by another version; this one reads {FORMAT}"
+        raise UserError([Problem("", text, str(folder / SEARCH_FILE))])
+    found = [read_trial(path) for path in _trial_folders(folder)] if trials else []
+    found = sorted((t for t in found if t.proposed is not None), key=lambda trial: (trial.control, trial.id))
+    return SearchRecords(folder.name, folder, definition, {trial.id: trial for trial in found})
+
+
+def _trial_folders(folder: Place) -> Iterator[Place]:
+    parent = folder / TRIALS
+    if parent.is_dir():
+        found = [path for path in parent.iterdir() if path.is_dir() and not path.is_symlink()]
+        yield from sorted(found, key=lambda path: path.name)
+
+
+def list_searches(storage: Place) -> list[str]:
+    """Names of the searches in a storage."""
+    parent = storage / SEARCHES
+    if not parent.is_dir():
+        return []
+    return sorted(path.name for path in parent.iterdir() if (path / SEARCH_FILE).is_file())

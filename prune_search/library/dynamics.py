@@ -1,0 +1,219 @@
+"""The library face for masks that move in a user's own training loop."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.library import arguments
+from prune_search.library.arguments import AnyBatches, Given, Loss
+from prune_search.library.penalties import plain_rule
+from prune_search.pruning.mask.finder import find_mask
+from prune_search.pruning.mask.mask_set import MaskSet, keep_all
+from prune_search.pruning.mask.rule import Evidence
+from prune_search.pruning.retrain.context import Moving
+from prune_search.pruning.retrain.mask_keeper import MaskKeeper
+from prune_search.recipe import axes
+from prune_search.recipe.fields import Length, Place, Value
+from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
+from prune_search.recipe.recipe import Named
+from prune_search.recipe.step import Step
+from prune_search.tasks.network import prunable_weights
+from prune_search.training.loop import Network
+
+# Python keeps `from` for itself.
+SPOKEN = {"begin": "from", "end": "until"}
+
+
+def _network(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> Network:
+    return Network(model, next(model.parameters()).device, contextlib.nullcontext, loss)
+
+
+class Dynamics:
+    """A mask that moves while you train.
+
+    Call `step` after ``loss.backward()``, in place of ``optimizer.step()``: it moves the mask where an event is due,
+    holds the masked weights, their gradients and their momentum at zero, and steps the optimizer.
+
+    Args:
+        name: a registered dynamics, such as ``gradual``.
+        model: the network.
+        optimizer: over its parameters.
+        sparsity: share of the units in scope that is removed at the end, 0 to 1.
+        scope, granularity: as in `find_mask`.
+        steps: length of the training, which options in percent count from; None: the option ``end``.
+        epoch: steps of an epoch, for options such as ``3ep``.
+        mask: where the mask begins; None: everything is kept, or for a dynamics that moves a mask of constant size a
+            random one of the asked sparsity.
+        batches, loss, mode: for criteria that need data, as in `find_mask`; batches may be a function from the step.
+        rounding: of counts, as in `find_mask`.
+        example_input: inputs, as in `find_mask`.
+        seed: of what is drawn.
+        options: of the dynamics. Steps are whole numbers or as in a recipe (``5%``, ``3ep``); ``begin`` and ``end``
+            stand for ``from`` and ``until``.
+
+    Raises:
+        UserError: something that was asked is wrong.
+
+    Example:
+        >>> dynamics = Dynamics("gradual", model, optimizer, sparsity=0.9, begin=0, end=1000, every=100)
+        >>> for i, (x, y) in enumerate(loader):
+        ...     optimizer.zero_grad()
+        ...     loss(model(x), y).backward()
+        ...     dynamics.step(i)
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        sparsity: float | Decimal | None = None,
+        scope: Given = "global",
+        granularity: Given = "weight",
+        steps: int | None = None,
+        epoch: int = 1,
+        mask: MaskSet | None = None,
+        batches: AnyBatches | None = None,
+        loss: Loss = "cross-entropy",
+        mode: str | None = None,
+        rounding: str = "half-up",
+        example_input: Tensor | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        if name not in axes.DYNAMICS:
+            raise UserError([Problem("name", not_one_of(name, axes.DYNAMICS))])
+        entry = axes.DYNAMICS[name]
+        written = _spoken(entry.options, options)
+        named = arguments.value(axes.DYNAMICS, name, "dynamics", written)
+        _fits(named, granularity, scope)
+        rule = plain_rule("random", scope, granularity, loss, mode, rounding)
+        evidence = arguments.evidence_of(model, batches, example_input, seed)
+        for key, option in entry.options.items():
+            if isinstance(option.field, Value) and option.field.axis is axes.CRITERIA:
+                arguments.needs_batches(Named.of(axes.CRITERIA, named.options[key]), evidence)
+        share = arguments.share_of(model, rule, sparsity, evidence)
+        if mask is None:
+            whole = entry.facts["starts_from"] == "all"
+            mask = keep_all(prunable_weights(model)) if whole else find_mask(model, rule, share, None, evidence)
+        self.optimizer = optimizer
+        self._keeper = MaskKeeper(model, mask, optimizer)
+        total = _total(named, steps, epoch)
+        wrong = entry.facts["misplaced"](total, epoch, **named.options)
+        if problems := [Problem(f"dynamics.{key}", message) for key, message in wrong]:
+            raise UserError(problems)
+        shown_at = functools.partial(_evidence_at, evidence)
+        moving = Moving(_network(model, rule.loss()), self._keeper, optimizer, rule, share, total, epoch, shown_at)
+        self._hooks = [entry.make(moving, **named.options), self._keeper.hook()]
+        self._next = 0
+        self._handle = None
+        if entry.facts["kind"] == "sampled":
+            # The forward pass sees the mask of its step.
+            self._handle = model.register_forward_pre_hook(lambda module, inputs: self._before(module.training))
+
+    @property
+    def mask(self) -> MaskSet:
+        """The mask that holds now."""
+        return self._keeper.masks
+
+    def step(self, i: int, closure: Callable[[], Any] | None = None) -> None:
+        """One step of training, in place of the optimizer's.
+
+        Args:
+            i: the step, from 0.
+            closure: for optimizers that take one.
+
+        Raises:
+            ScoreError: a score is not a number.
+        """
+        self._next = i
+        self._before(True)
+        for hook in self._hooks:
+            if hook.after_backward is not None:
+                hook.after_backward(i)
+        self.optimizer.step(closure)
+        self._next = i + 1
+
+    def _before(self, training: bool) -> None:
+        for hook in self._hooks:
+            if training and hook.before_step is not None:
+                hook.before_step(self._next)
+
+    def finish(self) -> MaskSet:
+        """What is left to do after the last step: the final mask of a dynamics that reaches it there.
+
+        Returns:
+            The final mask.
+        """
+        if self._handle is not None:
+            self._handle.remove()
+        for hook in self._hooks:
+            if hook.at_end is not None:
+                hook.at_end()
+        return self.mask
+
+
+def _fits(named: Named, granularity: Given, scope: Given) -> None:
+    """Refuse a granularity or scope that a dynamics does not go with.
+
+    Raises:
+        UserError: so it is.
+    """
+    facts, problems = named.entry(axes.DYNAMICS).facts, []
+    unit = granularity if isinstance(granularity, str) else granularity.get("name", "")
+    chosen = scope if isinstance(scope, str) else scope.get("name", "")
+    if facts["granularities"] is not None and unit not in facts["granularities"]:
+        allowed = ", ".join(facts["granularities"])
+        problems.append(Problem("granularity", f"must be {allowed} with dynamics {named.name} (got {unit!r})"))
+    elif facts["check"] is not None and (wrong := facts["check"](unit, **named.options)):
+        problems.append(Problem("granularity", f"{named.name} {wrong}"))
+    if facts["scopes"] is not None and chosen not in facts["scopes"]:
+        allowed = ", ".join(facts["scopes"])
+        problems.append(Problem("scope", f"must be {allowed} with dynamics {named.name} (got {chosen!r})"))
+    if problems:
+        raise UserError(problems)
+
+
+def _evidence_at(evidence: Evidence, step: int) -> Evidence:
+    return Evidence(
+        lambda iteration: evidence.batches(step), evidence.output_layer, evidence.seed, step + 1, evidence.example
+    )
+
+
+def _spoken(known: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by the names and in the form that a recipe has."""
+    written = {}
+    for key, item in options.items():
+        name = SPOKEN.get(key, key)
+        steps = name in known and isinstance(known[name].field, Length | Place)
+        whole = isinstance(item, int) and not isinstance(item, bool)
+        written[name] = f"{item}it" if steps and whole else item
+    return written
+
+
+def _total(named: Named, steps: int | None, epoch: int) -> int:
+    """The length of the training."""
+    if steps is not None:
+        return steps
+    until = named.options.get("until")
+    places = [Step.parse(item) for item in named.options.values() if isinstance(item, str) and _is_step(item)]
+    if until is None or any(place.relative or place.back for place in places):
+        told = shown({key: str(item) for key, item in named.options.items()})
+        raise UserError([Problem("steps", f"is needed: some options are parts of the whole training (got {told})")])
+    return Step.parse(until).resolve(0, epoch)
+
+
+def _is_step(text: str) -> bool:
+    try:
+        Step.parse(text)
+    except ValueError:
+        return False
+    return True

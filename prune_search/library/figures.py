@@ -1,0 +1,107 @@
+"""The library face: figures that need no scores. Densities per layer, sparsities along a path, costs of layers."""
+
+from __future__ import annotations
+
+from decimal import Decimal, localcontext
+
+from torch import Tensor, nn
+
+from prune_search.library import arguments
+from prune_search.library.arguments import Given
+from prune_search.pruning.mask.counts import PRECISION, exact
+from prune_search.pruning.mask.finder import units_in
+from prune_search.pruning.mask.layer_measurements import layer_costs as costs_of_layers
+from prune_search.pruning.mask.units import LayerUnits
+from prune_search.recipe import axes
+from prune_search.recipe.problems import Problem, UserError, not_one_of
+from prune_search.tasks.network import prunable_weights
+
+
+def layer_densities(
+    model: nn.Module,
+    scope: Given,
+    sparsity: float | Decimal | None = None,
+    *,
+    granularity: Given = "weight",
+    example_input: Tensor | None = None,
+) -> dict[str, float]:
+    """The kept share of every layer that a scope asks for, before it is rounded to whole units.
+
+    Args:
+        model: the network.
+        scope: ``uniform``, ``er``, ``erk`` or ``explicit``, whose densities follow from shapes.
+        sparsity: of the units in scope; None with ``explicit``.
+        granularity: in whose units; of layers that take no part everything is kept.
+        example_input: inputs, for granularities and exclusions that need a forward pass.
+
+    Raises:
+        UserError: the scope's densities depend on scores.
+    """
+    plain = arguments.value(axes.CRITERIA, "magnitude", "criterion")
+    rule = arguments.rule_of(plain, scope, granularity, {"loss": "cross-entropy", "mode": None})
+    entry = rule.scope.entry(axes.SCOPES)
+    if entry.facts["densities"] is None:
+        known = ", ".join(name for name, one in axes.SCOPES.items() if one.facts["densities"] is not None)
+        raise UserError([Problem("scope", f"{entry.name} depends on scores; densities follow from {known}")])
+    evidence = arguments.evidence_of(model, None, example_input, 0)
+    share = arguments.share_of(model, rule, sparsity, evidence)
+    sets = units_in(model, rule, evidence)
+    layers = [LayerUnits(one.name, one.shape, one.size, one.size, one.owners) for one in sets]
+    options = {key: item for key, item in rule.scope.options.items() if key not in ("exclude", "least")}
+    found = dict.fromkeys(prunable_weights(model), 1.0)
+    for one, density in zip(sets, entry.facts["densities"](layers, share, **options), strict=True):
+        found.update(dict.fromkeys(one.owners, density))
+    return found
+
+
+def sparsity_at(
+    path: str, t: float, initial: float = 0.0, final: float = 1.0, begin: float = 0.0, end: float = 1.0
+) -> float:
+    """The sparsity at a step of a path.
+
+    Args:
+        path: a registered sparsity path: ``linear``, ``exponential``, ``cubic``, ``one-shot``.
+        t: the step, or time.
+        initial: sparsity until `begin`, 0 to below 1.
+        final: sparsity from `end` on, `initial` to 1.
+        begin: where the path begins.
+        end: where it ends.
+
+    Example:
+        Zhu & Gupta 2017 (1710.01878, eq. 1), s_f + (s_i - s_f)(1 - t)³ half-way to 0.9:
+
+        >>> sparsity_at("cubic", 50, initial=0, final=0.9, begin=0, end=100)
+        0.7875
+
+    Raises:
+        UserError: the path is not known, or the sparsities do not rise.
+    """
+    if path not in axes.PATHS:
+        raise UserError([Problem("path", not_one_of(path, axes.PATHS))])
+    if not 0 <= initial <= final <= 1:
+        raise UserError([Problem("final", f"must be from initial to 1 (got initial {initial}, final {final})")])
+    if t >= end:
+        return float(final)
+    if t <= begin or initial == 1:
+        return float(initial)
+    with localcontext() as context:
+        context.prec = PRECISION
+        first = 1 - exact(initial)
+        place = (exact(t) - exact(begin)) / (exact(end) - exact(begin))
+        kept = first * axes.PATHS[path].make((1 - exact(final)) / first, place)
+        return float(1 - kept)
+
+
+def layer_costs(model: nn.Module, example_input: Tensor, kind: str = "flops") -> dict[str, float]:
+    """What each layer costs: ``parameters``, ``flops`` for one input, or ``latency`` in milliseconds on this machine.
+
+    The latencies are what scope knapsack takes as ``costs``: with a measured table in it a recipe gives the same mask
+    everywhere.
+
+    Raises:
+        UserError: the kind is not known.
+    """
+    kinds = ("parameters", "flops", "latency")
+    if kind not in kinds:
+        raise UserError([Problem("kind", not_one_of(kind, kinds))])
+    return costs_of_layers(model, example_input, kind)

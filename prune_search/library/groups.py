@@ -1,0 +1,146 @@
+"""The library face: scores of channels that layers share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.library import arguments
+from prune_search.library.arguments import AnyBatches, Given, Loss
+from prune_search.pruning.mask.finder import units_in
+from prune_search.pruning.mask.group_scores import (
+    JOINED,
+    JOINED_AS_TORCH_PRUNING,
+    OVER,
+    SCALES,
+    coupled_scores,
+    joining,
+)
+from prune_search.pruning.mask.reductions import reduction_name
+from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
+from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.scoring import Scoring
+from prune_search.pruning.mask.units import SCALE, UnitSet
+from prune_search.recipe import axes
+from prune_search.recipe.problems import Problem, UserError, not_one_of
+from prune_search.tasks.network import prunable_weights
+from prune_search.training.randomness import derive
+
+
+class _Stored(nn.Module):
+    """Stands for a network whose gradients are known: its loss is Σ g ⊙ w."""
+
+    def __init__(self, weights: Mapping[str, nn.Parameter]) -> None:
+        super().__init__()
+        self.pairs = [(weight, weight.grad) for weight in weights.values()]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        products = [(weight * gradient).sum() for weight, gradient in self.pairs if gradient is not None]
+        return torch.stack(products).sum()
+
+
+def group_scores(
+    model: nn.Module,
+    criterion: Given,
+    example_input: Tensor,
+    *,
+    batches: AnyBatches | None = None,
+    loss: Loss = "cross-entropy",
+    over: str = "mean",
+    scale: str = "mean",
+    convention: str = "torch-pruning",
+    mode: str | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> dict[str, Tensor]:
+    """The scores of channels that are coupled across layers, as in a residual network; larger is kept.
+
+    Torch-Pruning's dependency graph says which layers share channels. In each of them the rows that make a channel, the
+    columns that read it and the scale of a normalization on the way are scored; the scores are joined over these parts
+    and divided by their mean over the channels, which are Torch-Pruning's defaults (``MagnitudeImportance`` and its
+    kin). Of l2 the squares are joined.
+
+    Args:
+        model: the network.
+        criterion: a registered criterion.
+        example_input: a batch of inputs.
+        batches: (inputs, labels) for criteria that need data. None: the gradients that the parameters hold (`.grad`)
+            are taken for those of the loss, which is right for criteria of the first order (snip, taylor).
+        loss: a registered loss, or a function from (outputs, labels) to a scalar.
+        over: ``mean``, ``sum``, ``max`` or ``first`` over the coupled parts.
+        scale: what a set's scores are divided by: their ``mean``, ``sum`` or ``max``, or ``none``.
+        convention: ``torch-pruning`` (its version 1.6): of sensitivities Σ|…| within a part and none of normalizations,
+            and fpgm's distances between squared weights; ``papers``: |Σ …|, and distances between weights, as
+            granularity channel has them.
+        mode: ``train`` or ``eval`` while it is scored; None: as the modules are.
+        seed: of criteria that draw, and of dropout.
+        options: of the criterion.
+
+    Returns:
+        For every layer whose outputs can be removed, by the name of its weight: the scores of its output channels.
+        Layers that share channels have the same scores; a layer of fewer channels than it shares has as many scores.
+
+    Raises:
+        UserError: something that was asked is wrong, or Torch-Pruning cannot follow the network.
+    """
+    tables = {"torch-pruning": JOINED_AS_TORCH_PRUNING, "papers": JOINED}
+    for path, word, known in (("over", over, OVER), ("scale", scale, SCALES), ("convention", convention, tables)):
+        if word not in known:
+            raise UserError([Problem(path, not_one_of(word, known))])
+    named = arguments.value(axes.CRITERIA, criterion, "criterion", options)
+    facts = named.entry(axes.CRITERIA).facts
+    block = {"loss": arguments.loss_of(loss), "mode": mode}
+    rule = arguments.rule_of(named, "global", "channel", block)
+    evidence = arguments.evidence_of(model, batches, example_input, seed)
+    sets = units_in(model, rule, evidence)
+    with left_as_it_was(model, mode):
+        found = _scored(model, rule, sets, evidence, batches is None)
+    how = joining(facts["scales"], reduction_name(facts, named.options), tables[convention])
+    scores = {}
+    for one in sets:
+        joined = coupled_scores(one, found, how, over, scale)
+        for part in one.parts:
+            if part.parameter in one.owners and part.role == "weight":
+                scores[part.parameter] = part.kept(joined)
+    return {name: scores[name] for name in prunable_weights(model) if name in scores}
+
+
+def _scored(
+    model: nn.Module, rule: MaskRule, sets: list[UnitSet], evidence: Evidence, stored: bool
+) -> dict[str, Tensor]:
+    """A criterion's scores of every parameter that coupled channels own a part of."""
+    entry = rule.criterion.entry(axes.CRITERIA)
+    named = dict(model.named_parameters())
+    weights = prunable_weights(model)
+    owned = dict.fromkeys(part.parameter for one in sets for part in one.parts if part.parameter in weights)
+    scales = dict.fromkeys(part.parameter for one in sets for part in one.parts if part.role == SCALE)
+    if entry.facts["scales"] == "only":
+        return {name: named[name].detach() for name in scales}
+    chosen = [*(name for name in weights if name in owned), *(scales if entry.facts["scales"] == "scored" else ())]
+    parameters = {name: named[name] for name in chosen}
+    network, batches, loss = model, evidence.batches(1), rule.loss()
+    if stored and entry.facts["needs_data"]:
+        if all(parameter.grad is None for parameter in parameters.values()):
+            text = f"criterion {rule.criterion.name} needs batches, or gradients in .grad"
+            raise UserError([Problem("batches", text)])
+        network, batches, loss = _Stored(parameters), [(torch.zeros(1), torch.zeros(1))], _as_it_is
+    scoring = Scoring(
+        model=network,
+        weights=parameters,
+        dense={name: parameter.detach().clone() for name, parameter in parameters.items()},
+        batches=lambda: batches,
+        loss=loss,
+        seed=evidence.seed,
+        words=(1, 1),
+        example=evidence.example,
+    )
+    with layers_seeded(model, derive(evidence.seed, "score layers", *scoring.words)):
+        found: dict[str, Tensor] = entry.make(scoring, **rule.criterion.options)
+    return {name: tensor.detach() for name, tensor in found.items()}
+
+
+def _as_it_is(outputs: Tensor, labels: Tensor) -> Tensor:
+    return outputs

@@ -1,0 +1,236 @@
+"""The library face: scores and masks for users with a loop of their own.
+
+Every function leaves the network as it was: weights, buffers, gradients, modes, and what asks for gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal
+from typing import Any
+
+from torch import Tensor, nn
+
+from prune_search.library import arguments
+from prune_search.library.arguments import AnyBatches, Given, Loss, share_of
+from prune_search.pruning.mask.counts import exact
+from prune_search.pruning.mask.finder import find_mask as find_by_rule
+from prune_search.pruning.mask.mask_set import MaskSet
+from prune_search.pruning.mask.reductions import reduction
+from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
+from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.scoring import Scores, Scoring
+from prune_search.pruning.mask.units import Grouping
+from prune_search.pruning.mask.variants import next_mask
+from prune_search.recipe import axes
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.recipe import Named
+from prune_search.training.randomness import derive
+
+
+def score(
+    criterion: Given,
+    model: nn.Module,
+    batches: AnyBatches | None = None,
+    loss: Loss = "cross-entropy",
+    *,
+    mode: str | None = None,
+    parameters: Collection[str] | None = None,
+    mask: MaskSet | None = None,
+    normalization: Given = "none",
+    example_input: Tensor | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> dict[str, Tensor]:
+    """The scores of a criterion; larger is kept.
+
+    Args:
+        criterion: a registered criterion, as a name or ``{name: …, options}``, or ``force`` or ``iterative-snip``.
+        model: the network, on any device and of any floating type.
+        batches: (inputs, labels) that are scored on; the mean over batches counts.
+        loss: a registered loss, or a function from (outputs, labels) to a scalar.
+        mode: ``train`` or ``eval`` while it is scored; None: as the modules are.
+        parameters: weights or layers that are scored; None: all convolution and linear weights.
+        mask: the scores are taken at the weights under this mask; None: at all of them.
+        normalization: a registered normalization of each layer's scores.
+        example_input: inputs, for criteria that look at their shape without looking at data.
+        seed: of criteria that draw, and of dropout.
+        options: of the criterion.
+
+    Returns:
+        Parameter name to scores shaped like the weight; of a criterion that scores filters only, [filters]. On the
+        network's device.
+
+    Raises:
+        UserError: something that was asked is wrong.
+        ScoreError: the criterion cannot score this network.
+    """
+    named = arguments.value(axes.CRITERIA, arguments.method(criterion)[0], "criterion", options)
+    scaled = arguments.value(axes.NORMALIZATIONS, normalization, "normalization")
+    evidence = arguments.evidence_of(model, batches, example_input, seed)
+    arguments.needs_batches(named, evidence)
+    allowed = named.entry(axes.CRITERIA).facts["granularities"]
+    filters = allowed is not None and "weight" not in allowed
+    grouping = Grouping(arguments.value(axes.GRANULARITIES, "filter" if filters else "weight", "granularity"))
+    weights = arguments.weights_of(model, parameters)
+    with left_as_it_was(model, mode):
+        found = _scores_at(model, named, weights, grouping, evidence, (mask, _loss(loss)))
+    scores = {name: _units(found[name], grouping, named, scaled) for name in weights}
+    return scores if filters else {name: scores[name].reshape(weight.shape) for name, weight in weights.items()}
+
+
+def _scores_at(
+    model: nn.Module,
+    criterion: Named,
+    weights: Mapping[str, nn.Parameter],
+    grouping: Grouping,
+    evidence: Evidence,
+    at: tuple[MaskSet | None, Callable[[Tensor, Tensor], Tensor]],
+) -> Scores:
+    """What a criterion says of the weights under a mask, for a loss; the mask stays on them."""
+    mask, loss = at
+    dense = {name: weight.detach().clone() for name, weight in weights.items()}
+    if mask is not None:
+        mask.apply(model)
+    scoring = Scoring(
+        model=model,
+        weights=weights,
+        dense=dense,
+        batches=lambda: evidence.batches(1),
+        loss=loss,
+        seed=evidence.seed,
+        words=(1, 1),
+        example=evidence.example,
+        split=grouping.split,
+    )
+    with layers_seeded(model, derive(evidence.seed, "score layers", *scoring.words)):
+        found: Scores = criterion.entry(axes.CRITERIA).make(scoring, **criterion.options)
+    return found
+
+
+def _units(found: Tensor, grouping: Grouping, criterion: Named, scaled: Named) -> Tensor:
+    """The scores of a layer's units, normalized."""
+    units = reduction(criterion)(grouping.split(found.detach()))
+    if scaled.name == "none":
+        return units
+    scores: Tensor = scaled.entry(axes.NORMALIZATIONS).make(units.double(), **scaled.options)
+    return scores
+
+
+def _loss(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
+    plain = arguments.value(axes.CRITERIA, "magnitude", "criterion")
+    whole, weight = Named("global", {}, "global"), Named("weight", {}, "weight")
+    return MaskRule(plain, whole, weight, {"loss": arguments.loss_of(loss)}).loss()
+
+
+def find_mask(
+    model: nn.Module,
+    criterion: Given = "magnitude",
+    sparsity: float | Decimal | None = None,
+    scope: Given = "global",
+    granularity: Given = "weight",
+    schedule: Given | None = None,
+    batches: AnyBatches | None = None,
+    loss: Loss = "cross-entropy",
+    rounding: str = "half-up",
+    *,
+    nested: bool | None = None,
+    mode: str | None = None,
+    parameters: Collection[str] | None = None,
+    normalization: Given = "none",
+    control: Given | None = None,
+    example_input: Tensor | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> MaskSet:
+    """A mask of the asked sparsity.
+
+    Args:
+        model: the network.
+        criterion: as in `score`; ``force`` and ``iterative-snip`` are snip, iterated 60 times on an exponential path.
+        sparsity: share of the units in scope that is removed, 0 to 1; None where granularity or scope fixes it.
+        scope: registered: ``global``, ``uniform``, ``er``, ``erk``, ``{name: explicit, layers: {…}}`` …
+        granularity: a registered granularity, or ``2:4``.
+        schedule: ``one-shot`` (the default), a sparsity path's name (100 iterations) or ``{name, iterations}``.
+        batches: as in `score`, the same in every iteration, or a function from the iteration (from 1) to them.
+        loss: as in `score`.
+        rounding: in each iteration: ``half-up`` ⌊kN+½⌋ kept; ``floor-keep`` ⌊kN⌋ kept; ``floor-drop`` ⌊(1-k)N⌋ removed.
+        nested: whether what an iteration removed stays removed; None: as the method has it (not with ``force``).
+        mode: as in `score`.
+        parameters: weights or layers that may be pruned; None: all convolution and linear weights.
+        normalization: as in `score`.
+        control: a registered control.
+        example_input: inputs, where no batches are given; without either the last module is the output layer.
+        seed: as in `score`.
+        options: of the criterion.
+
+    Returns:
+        The mask, with its receipt. Ties are broken by index.
+
+    Raises:
+        UserError: something that was asked is wrong.
+        ScoreError: a score is not a number.
+
+    Example:
+        >>> find_mask(model, criterion="snip", sparsity=0.9, batches=[(x, y)]).apply(model)
+    """
+    known, of_method, stays = arguments.method(criterion)
+    named = arguments.value(axes.CRITERIA, known, "criterion", options)
+    block = arguments.score_block(
+        schedule if schedule is not None else of_method or "one-shot", loss, mode, normalization
+    )
+    block["nested"] = stays if nested is None else nested
+    rule = arguments.controlled(arguments.rule_of(named, scope, granularity, block, rounding), control)
+    rule = arguments.only(rule, model, parameters)
+    evidence = arguments.evidence_of(model, batches, example_input, seed)
+    arguments.needs_batches(named, evidence)
+    return find_by_rule(model, rule, share_of(model, rule, sparsity, evidence), None, evidence)
+
+
+def next_level(
+    mask: MaskSet,
+    model: nn.Module,
+    fraction: float,
+    rounding: str = "half-up",
+    *,
+    criterion: Given = "magnitude",
+    scope: Given = "global",
+    granularity: Given = "weight",
+    batches: AnyBatches | None = None,
+    loss: Loss = "cross-entropy",
+    mode: str | None = None,
+    parameters: Collection[str] | None = None,
+    example_input: Tensor | None = None,
+    seed: int = 0,
+) -> MaskSet:
+    """The next level of iterative pruning: a fraction of what is left is removed (Frankle & Carbin 2019, 1803.03635).
+
+    Args:
+        mask: the level before.
+        model: the network, trained under that mask.
+        fraction: p, of the units that `mask` keeps (with scope uniform, in each layer), 0 to 1.
+        rounding: of the kept count (1-p)·n, as in `find_mask`.
+        criterion: as in `find_mask`, like what follows.
+        scope: who competes with whom.
+        granularity: what goes together.
+        batches: (inputs, labels).
+        loss: from (outputs, labels) to a scalar.
+        mode: while it is scored.
+        parameters: that may be pruned.
+        example_input: inputs.
+        seed: of what is drawn.
+
+    Returns:
+        A mask within `mask`.
+
+    Raises:
+        UserError: something that was asked is wrong.
+    """
+    if not 0 <= fraction <= 1:
+        raise UserError([Problem("fraction", f"must be a number from 0 to 1 (got {fraction})")])
+    named = arguments.value(axes.CRITERIA, criterion, "criterion")
+    block = {"iterations": 1, "path": "one-shot", "nested": True, "loss": arguments.loss_of(loss), "mode": mode}
+    rule = arguments.only(arguments.rule_of(named, scope, granularity, block, rounding), model, parameters)
+    evidence = arguments.evidence_of(model, batches, example_input, seed)
+    arguments.needs_batches(named, evidence)
+    return next_mask(model, rule, 1 - exact(fraction), mask, evidence)

@@ -1,0 +1,233 @@
+"""The library face for users with a training loop of their own: masks that hold, growing penalties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.library import arguments
+from prune_search.library.arguments import AnyBatches, Given, Loss
+from prune_search.pruning.mask.counts import exact
+from prune_search.pruning.mask.finder import find_mask, units_in
+from prune_search.pruning.mask.mask_set import MaskSet
+from prune_search.pruning.mask.rule import MaskRule
+from prune_search.pruning.retrain.mask_keeper import MaskKeeper
+from prune_search.pruning.weights.transforms.penalties import GrowingHook, Penalty, Ramp
+from prune_search.recipe import axes
+from prune_search.recipe.problems import Problem, UserError, not_one_of
+from prune_search.tasks.network import prunable_weights
+from prune_search.training.optimizers import zero_masked
+
+
+class MaskHook:
+    """Keeps masked weights and their optimizer buffers at exactly zero, with any optimizer of torch.
+
+    Before every step of the optimizer the gradients of masked weights are set to 0, and after it the weights and their
+    buffers (momentum), whatever the optimizer does.
+
+    Args:
+        optimizer: over the network's parameters.
+        model: the network.
+        mask: what is kept.
+
+    Example:
+        >>> hook = MaskHook(optimizer, model, mask)  # then train as ever
+        >>> hook.remove()
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, model: nn.Module, mask: MaskSet) -> None:
+        self.optimizer = optimizer
+        self.model = model
+        self.mask = mask
+        self.set(mask)
+        self._handles = [
+            optimizer.register_step_pre_hook(lambda *_: self._before()),
+            optimizer.register_step_post_hook(lambda *_: self._after()),
+        ]
+
+    def set(self, mask: MaskSet) -> None:
+        """Hold another mask from now on.
+
+        Raises:
+            KeyError: a parameter is missing in the network.
+        """
+        named = dict(self.model.named_parameters())
+        self.mask = mask
+        self._pairs = [
+            (named[name], one.to(named[name].device)) for name, one in mask.everything.items() if not bool(one.all())
+        ]
+        self._after()
+
+    def _before(self) -> None:
+        with torch.no_grad():
+            for weight, kept in self._pairs:
+                if weight.grad is not None:
+                    weight.grad.masked_fill_(~kept, 0.0)
+
+    def _after(self) -> None:
+        with torch.no_grad():
+            for weight, kept in self._pairs:
+                weight.masked_fill_(~kept, 0.0)
+                zero_masked(self.optimizer, weight, kept)
+
+    def remove(self) -> None:
+        """Let go: the mask is held no more."""
+        for handle in self._handles:
+            handle.remove()
+
+
+def plain_rule(
+    criterion: Given, scope: Given, granularity: Given, loss: Loss, mode: str | None, rounding: str
+) -> MaskRule:
+    """The rule of a criterion that is scored once."""
+    named = arguments.value(axes.CRITERIA, criterion, "criterion")
+    block = {"iterations": 1, "path": "one-shot", "nested": True, "loss": arguments.loss_of(loss), "mode": mode}
+    return arguments.rule_of(named, scope, granularity, block, rounding)
+
+
+class GrowingPenalty:
+    """Growing regularization (GReg; Wang et al. 2021, 2012.09243): an L2 penalty grows on the weights that go.
+
+    Call `step` after ``loss.backward()``, in place of ``optimizer.step()``: it adds λ ⊙ w to the gradients, with λ of
+    this step, and steps the optimizer. When `finished`, call `prune`.
+
+    Args:
+        model: the network.
+        optimizer: over its parameters; its own weight decay stays on.
+        sparsity: share of the units that goes, 0 to 1.
+        granularity, scope, criterion: as in `find_mask`: which units go. GReg-1 removes the filters of the smallest L1
+            norm of every layer.
+        step: δλ, added to the penalty every so many steps.
+        every: steps between two increments; the first comes at step 0.
+        ceiling: τ, where the penalty ends.
+        kept: constant penalty on the weights that stay; GReg-2: -1e-4.
+        ratio: structured units stop growing at this smoothed ratio of mean kept to mean removed magnitude; None: never.
+        stabilise: steps with the penalty held, after which it is finished.
+        pick: GReg-2: ``{step, until}`` of a penalty that first rises on all weights; the units that go are those
+            of the smallest score after it. None: GReg-1, they are chosen now.
+        rounding, batches, loss, mode, example_input, seed: as in `find_mask`. The released code rounds like
+            ``floor-keep``.
+
+    Raises:
+        UserError: something that was asked is wrong.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        sparsity: float | Decimal | None = None,
+        granularity: Given = "filter",
+        scope: Given = "uniform",
+        criterion: Given = "l1",
+        step: float = 1.0e-4,
+        every: int = 10,
+        ceiling: float = 1.0,
+        kept: float = 0.0,
+        ratio: float | None = 1000.0,
+        stabilise: int = 0,
+        pick: Mapping[str, float] | None = None,
+        rounding: str = "half-up",
+        batches: AnyBatches | None = None,
+        loss: Loss = "cross-entropy",
+        mode: str | None = None,
+        example_input: Tensor | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self._rule = plain_rule(criterion, scope, granularity, loss, mode, rounding)
+        self._evidence = arguments.evidence_of(model, batches, example_input, seed)
+        arguments.needs_batches(self._rule.criterion, self._evidence)
+        self._share = arguments.share_of(model, self._rule, sparsity, self._evidence)
+        structured = bool(self._rule.granularity.entry(axes.GRANULARITIES).facts["structured"])
+        self._stop = {"kept": kept, "ratio": ratio if structured else None, "together": pick is None}
+        self._growth, self._stabilise = (_positive("step", step), every, exact(ceiling)), stabilise
+        self._penalty = Penalty(dict(model.named_parameters()))
+        self._rise = _rise(pick, every)
+        self._growing: GrowingHook | None = None
+        self.mask: MaskSet | None = None
+        if self._rise is None:
+            self._choose(Decimal(0))
+
+    def _choose(self, start: Decimal) -> None:
+        """The units that go are chosen, and the penalty begins to grow on them."""
+        self.mask = find_mask(self.model, self._rule, self._share, None, self._evidence)
+        increment, every, ceiling = self._growth
+        removed = {name: ~mask for name, mask in self.mask.items() if not bool(mask.all())}
+        self._penalty.values.clear()
+        ramp = Ramp(start, increment, every, ceiling)
+        self._growing = GrowingHook(self._penalty, removed, ramp, self._stabilise, self._stop)
+
+    @property
+    def penalty(self) -> Mapping[str, Tensor]:
+        """λ of each weight, by parameter name."""
+        return dict(self._penalty.values)
+
+    def step(self, i: int, closure: Callable[[], Any] | None = None) -> None:
+        """One step of training, in place of the optimizer's.
+
+        Args:
+            i: the step, from 0.
+            closure: for optimizers that take one.
+        """
+        picking = 0 if self._rise is None else self._rise.iterations
+        if self._growing is None and self._rise is not None and i >= picking:
+            self._choose(self._rise.ceiling)
+        if self._growing is not None:
+            self._growing.before_step(i - picking)
+        elif self._rise is not None and (i % self._rise.every == 0 or not self._penalty.values):
+            self._raise_all(float(self._rise.at(i)))
+        self._penalty.add_to_gradients()
+        self.optimizer.step(closure)
+
+    def _raise_all(self, value: float) -> None:
+        parameters = dict(self.model.named_parameters())
+        weights = prunable_weights(self.model)
+        parts = [part for one in units_in(self.model, self._rule, self._evidence) for part in one.parts]
+        for name in dict.fromkeys(part.parameter for part in parts if part.parameter in weights):
+            everything = torch.ones(parameters[name].shape, dtype=torch.bool)
+            self._penalty.set(name, everything, value, 0.0)
+
+    def finished(self, i: int) -> bool:
+        """Whether, before step i, the penalty has grown to its end and been held for the stabilising steps."""
+        picking = 0 if self._rise is None else self._rise.iterations
+        return self._growing is not None and self._growing.finished(i - picking)
+
+    def prune(self) -> MaskSet:
+        """Set the units that go, and their momentum, to zero.
+
+        Returns:
+            The mask.
+
+        Raises:
+            UserError: nothing has been picked yet.
+        """
+        if self.mask is None:
+            raise UserError([Problem("pick", "is not over: the units that go are not chosen yet")])
+        MaskKeeper(self.model, self.mask, self.optimizer)
+        return self.mask
+
+
+def _positive(path: str, number: float) -> Decimal:
+    if not number > 0:
+        raise UserError([Problem(path, f"must be a number above 0 (got {number})")])
+    return exact(number)
+
+
+def _rise(pick: Mapping[str, float] | None, every: int) -> Ramp | None:
+    """The penalty that rises on all weights before anything is picked."""
+    if isinstance(every, bool) or every < 1:
+        raise UserError([Problem("every", f"must be a whole number from 1 (got {every})")])
+    if pick is None:
+        return None
+    known = {"step": 1.0e-5, "until": 1.0e-2}
+    if unknown := [key for key in pick if key not in known]:
+        raise UserError([Problem(f"pick.{unknown[0]}", not_one_of(unknown[0], known))])
+    given = {**known, **pick}
+    return Ramp(Decimal(0), _positive("pick.step", given["step"]), every, exact(given["until"]))

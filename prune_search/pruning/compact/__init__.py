@@ -1,1 +1,0 @@
-"""A structured result as a physically smaller network with the same outputs."""

@@ -1,0 +1,1 @@
+"""Criteria: a small file for each family of scores."""

@@ -1,0 +1,109 @@
+"""Wanda: weights times the size of what comes into them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from prune_search.recipe.axes import CRITERIA
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from prune_search.pruning.mask.scoring import Scores, Scoring
+else:
+    from prune_search.lazy import torch
+
+
+def _each_input(scoring: Scoring) -> dict[str, list[float]]:
+    """The slow definition for linear and plain 2-d convolution layers: for each weight, what it is multiplied with."""
+    found: dict[str, list[float]] = {}
+    seen: dict[str, list[Tensor]] = {name: [] for name in scoring.weights}
+    names = {id(weight): name for name, weight in scoring.weights.items()}
+    for inputs, _ in scoring.batches():
+        value = inputs
+        for layer in scoring.model.children():
+            name = names.get(id(getattr(layer, "weight", None)))
+            if name is not None:
+                edge = int(layer.padding[0]) if isinstance(layer, torch.nn.Conv2d) else 0
+                padded = torch.nn.functional.pad(value, (edge,) * 4) if edge else value
+                seen[name].append(padded.detach())
+            value = layer(value)
+    for name, weight in scoring.weights.items():
+        scores = []
+        for index in range(weight.numel()):
+            place = [int(i) for i in torch.unravel_index(torch.tensor(index), weight.shape)]
+            met: list[float] = []
+            for value in seen[name]:
+                if weight.dim() == 2:
+                    met += value[:, place[1]].tolist()
+                else:
+                    height, width = (value.shape[2 + i] - weight.shape[2 + i] + 1 for i in (0, 1))
+                    window = value[:, place[1], place[2] : place[2] + height, place[3] : place[3] + width]
+                    met += window.flatten().tolist()
+            scores.append(abs(float(scoring.dense[name].flatten()[index])) * math.sqrt(math.fsum(x * x for x in met)))
+        found[name] = scores
+    return found
+
+
+def input_squares(scoring: Scoring) -> Scores:
+    """For every weight, Σ x² over the numbers x that it is multiplied with; float64, shaped like the weights.
+
+    It is the derivative by the weight of the layer's summed output on the squared inputs, whatever the kind of layer:
+    a convolution's padding, stride, dilation and groups need no case of their own.
+    """
+    squares = _seen(scoring)
+    found = {}
+    for name, weight in scoring.weights.items():
+        total = torch.zeros_like(weight, dtype=torch.float64)
+        for layer, square in squares[name]:
+            leaf = torch.zeros_like(weight, dtype=torch.float64, requires_grad=True)
+            tensors = {"weight": leaf}
+            if layer.bias is not None:
+                tensors["bias"] = torch.zeros_like(layer.get_parameter("bias"), dtype=torch.float64)
+            with torch.enable_grad():
+                output = torch.func.functional_call(layer, tensors, (square,)).sum()
+            total += torch.autograd.grad(output, leaf)[0]
+        found[name] = total
+    return found
+
+
+def _seen(scoring: Scoring) -> dict[str, list[tuple[nn.Module, Tensor]]]:
+    """Per weight, the layers that used it and their squared inputs, summed over the examples."""
+    names = {id(weight): name for name, weight in scoring.weights.items()}
+    found: dict[str, list[tuple[nn.Module, Tensor]]] = {name: [] for name in scoring.weights}
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...], _output: object) -> None:
+        square = inputs[0].detach().double().square()
+        weight = layer._parameters["weight"]
+        if isinstance(layer, torch.nn.Linear):
+            square = square.reshape(-1, square.shape[-1]).sum(0, keepdim=True)
+        elif weight is not None and square.dim() == weight.dim():
+            square = square.sum(0, keepdim=True)
+        found[names[id(weight)]].append((layer, square))
+
+    from prune_search.pruning.mask.scoring import watch_layers
+
+    watch_layers(scoring, names, note)
+    return found
+
+
+@CRITERIA.register(
+    "wanda",
+    summary="|w| · ‖x‖₂ of the layer's input; single weights compete within their output row only",
+    source="Sun, Liu, Bair & Kolter 2024, A Simple and Effective Pruning Approach for LLMs, 2306.11695, eq. 1",
+    reduce="sum",
+    compared="row",
+    scales="left",
+    needs_data=True,
+    oracle=_each_input,
+)
+def wanda(scoring: Scoring) -> Scores:
+    """|w| ⊙ ‖x‖₂, at least 0, float64, shaped like the weights; the inputs are those of the masked network.
+
+    Of a convolution x are the numbers that the weight meets as it slides over the pictures. All inputs come from one
+    pass: the released code prunes block after block and lets the pruned one feed the next.
+    """
+    squares = input_squares(scoring)
+    return {name: scoring.dense[name].double().abs() * squares[name].sqrt() for name in scoring.weights}

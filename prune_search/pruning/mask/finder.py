@@ -1,0 +1,330 @@
+"""f1: find a mask on the weights of step k1."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from decimal import Decimal, localcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from prune_search.pruning.mask.controls import Chosen
+from prune_search.pruning.mask.counts import PRECISION, keep_count
+from prune_search.pruning.mask.group_scores import unit_scores
+from prune_search.pruning.mask.layer_measurements import Measuring, layer_costs, shared_costs
+from prune_search.pruning.mask.mask_set import MaskSet, Pool, UnclearError, UnitMasks, by_row, rounded, select
+from prune_search.pruning.mask.reductions import PLAIN, reduction, reduction_name
+from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
+from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.scoring import ERROR, Scores, Scoring
+from prune_search.pruning.mask.selection import choose, excluded, in_runs, normalized, scope_pools, weight_named
+from prune_search.pruning.mask.units import (
+    SCALE,
+    Grouping,
+    LayerUnits,
+    UnitSet,
+    as_mask_set,
+    in_order,
+    masks_of_units,
+    units_of_masks,
+)
+from prune_search.recipe import axes
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.recipe import Named
+from prune_search.tasks.network import prunable_weights, running_order
+from prune_search.training.randomness import derive
+
+Decided = tuple[Scores, UnitMasks]
+Previous = tuple[MaskSet, Decimal] | None
+
+
+def find_mask(
+    model: nn.Module, rule: MaskRule, share: Decimal | None, previous: Previous, evidence: Evidence
+) -> MaskSet:
+    """The mask on the weights that `model` has.
+
+    Args:
+        model: the network at w(k1); it is left as it was.
+        rule: what is scored, and how it is selected.
+        share: kept share of the units in scope after this round, 0 to 1; None: the units whose learned score is
+            above 0 are kept.
+        previous: the mask of the round before and its kept share; only what it kept can be kept.
+        evidence: the data, and the draw.
+
+    Returns:
+        Exactly as many units per pool as `share` says, ties by order (see `masks`).
+
+    Raises:
+        ScoreError: a score is not a number.
+        UserError: no layer takes part, or the network does not go with the granularity or scope.
+    """
+    finder = Finder(model, rule, evidence, previous[0] if previous else None)
+    if rule.criterion.entry(axes.CRITERIA).facts["keeps_all"]:
+        return finder.as_masks(finder.candidates, Decimal(1))
+    before = previous[1] if previous else Decimal(1)
+    chosen = finder.above_zero() if share is None else finder.search(share, before)
+    kept = rule.control.entry(axes.CONTROLS).make(chosen, **rule.control.options) if rule.control else chosen.kept
+    return finder.as_masks(kept, share)
+
+
+def units_in(model: nn.Module, rule: MaskRule, evidence: Evidence) -> list[UnitSet]:
+    """The units of a network that a rule's mask is made of, in module order.
+
+    Raises:
+        UserError: no layer takes part, or the network does not go with the granularity.
+    """
+    grouping = Grouping(rule.granularity)
+    names = rule.scope.options.get("exclude", ())
+    weights = prunable_weights(model)
+    example = evidence.shown() if grouping.looks_at_inputs or names else None
+    left_out = excluded(names, model, weights, example)
+    if not grouping.prunes_output_layer and evidence.output_layer is not None:
+        left_out.add(evidence.output_layer)
+    sets = grouping.sets(model, left_out, example)
+    if not sets:
+        text = f"{rule.granularity.name}: no layer of this network takes part"
+        raise UserError([Problem("mask.granularity", text)])
+    return sets
+
+
+class Finder:
+    """One search for a mask: the layers in units, and the iterations of scoring."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rule: MaskRule,
+        evidence: Evidence,
+        previous: MaskSet | None,
+        of_what_is_left: bool = False,
+    ) -> None:
+        self.model = model
+        self.rule = rule
+        self.evidence = evidence
+        self.of_what_is_left = of_what_is_left
+        self.grouping = Grouping(rule.granularity)
+        self.weights = prunable_weights(model)
+        self.parameters = dict(model.named_parameters())
+        self.sets = units_in(model, rule, evidence)
+        parts = [part for one in self.sets for part in one.parts]
+        pruned = {part.parameter for part in parts if part.parameter in self.weights}
+        scales = [part.parameter for part in parts if part.role == SCALE]
+        # What is scored: the weights that units own, in module order, and the scales on the way of coupled channels.
+        self.scored = [*(name for name in self.weights if name in pruned), *dict.fromkeys(scales)]
+        self.memory: dict[str, Any] = {}
+        # Where units are single weights in their order, a mask of units is one of weights.
+        self.singles = {one.name for one in self.sets if in_order(one)}
+        reduce = reduction_name(rule.criterion.entry(axes.CRITERIA).facts, rule.criterion.options)
+        self.scored_singly = reduce in PLAIN and len(self.singles) == len(self.sets) and not self.grouping.coupled
+        # A unit may be kept where the mask before kept any of it.
+        self.candidates: UnitMasks = (
+            units_of_masks(self.sets, previous.everything)
+            if previous is not None
+            else {one.name: torch.ones(one.size, dtype=torch.bool) for one in self.sets}
+        )
+        self._losses: dict[tuple[str, int], float] = {}
+
+    def pools(self, share: Decimal | None, available: UnitMasks, measuring: Callable[[], Measuring]) -> list[Pool]:
+        if self.sets[0].run and share is not None:
+            return in_runs(self.sets, share, self.rule.rounding)
+        counts = {one.name: int(np.count_nonzero(available[one.name].numpy())) for one in self.sets}
+        layers = [
+            LayerUnits(
+                one.name,
+                one.shape,
+                counts[one.name] if self.of_what_is_left else one.size,
+                counts[one.name],
+                one.owners,
+            )
+            for one in self.sets
+        ]
+        found = scope_pools(self.rule, layers, share, measuring)
+        if share is not None and self.rule.criterion.entry(axes.CRITERIA).facts["compared"] == "row":
+            shapes = {layer.name: (layer.shape, layer.units) for layer in layers}
+            found = by_row(found, shapes, share, self.rule.rounding)
+        return found
+
+    def search(self, share: Decimal, before: Decimal) -> Chosen:
+        """The iterations of scoring, the mask tightened after each."""
+        iterations, nested = self.rule.score["iterations"], self.rule.score["nested"]
+        current = self.candidates
+        dropped_at = {name: torch.zeros(mask.numel(), dtype=torch.int32) for name, mask in current.items()}
+        last: Scores = {}
+        with left_as_it_was(self.model, self.rule.score["mode"]):
+            dense = self.dense()
+            for iteration in range(1, iterations + 1):
+                allowed = current if nested else self.candidates
+                step = self._share_at(share, before, iteration, iterations)
+                scores, current = self.decide(dense, iteration, allowed, step)
+                current = rounded(current, scores, allowed, self.grouping.multiple)
+                # How it came about is for controls only.
+                for name, mask in current.items() if self.rule.control else ():
+                    last[name] = torch.where(allowed[name], scores[name], last.get(name, scores[name]))
+                    dropped_at[name][mask] = iteration + 1
+                    dropped_at[name][allowed[name] & ~mask] = iteration
+                if iteration < iterations:
+                    self._mask_weights(dense, current)
+        runs = {one.name: one.run for one in self.sets}
+        return Chosen(current, self.candidates, dropped_at, last, self.evidence.seed, runs)
+
+    def above_zero(self) -> Chosen:
+        """The units whose learned score is above 0."""
+        scores = self.score({}, 1)
+        kept = {name: (scores[name] > 0) & mask for name, mask in self.candidates.items()}
+        order = {name: mask.int() + 1 for name, mask in kept.items()}
+        runs = {one.name: one.run for one in self.sets}
+        return Chosen(kept, self.candidates, order, dict(scores), self.evidence.seed, runs)
+
+    def decided(self) -> int:
+        """How many units a scope keeps that decides it itself."""
+        with left_as_it_was(self.model, self.rule.score["mode"]):
+            dense = self.dense()
+
+            def measuring() -> Measuring:
+                return self.measuring(dense, self.score(dense, 1), self.candidates)
+
+            return sum(pool.kept for pool in self.pools(None, self.candidates, measuring))
+
+    def dense(self) -> Scores:
+        """The unmasked values of what is scored."""
+        return {name: self.parameters[name].detach().clone() for name in self.scored}
+
+    def decide(self, dense: Scores, iteration: int, allowed: UnitMasks, share: Decimal) -> Decided:
+        """The scores of an iteration, and what is kept; rough scores decide where they can."""
+        measured = self.rule.scope.entry(axes.SCOPES).facts["measured"]
+        scaled = self.rule.score.get("normalization", "none") != "none"
+        plain = not (measured or scaled or self.rule.control or self.grouping.coupled)
+        if plain and self.rule.criterion.entry(axes.CRITERIA).facts["rough"]:
+            scores = self.score(dense, iteration, rough=True)
+            pools = self.pools(share, allowed, lambda: self.measuring(dense, scores, allowed))
+            if all(pool.rows == 1 and pool.least == 0 for pool in pools):
+                with contextlib.suppress(UnclearError):
+                    return scores, select(scores, allowed, pools, self.memory[ERROR])
+        if self.rule.scope.options.get("order") == "sequential":
+            return self._in_sequence(dense, iteration, allowed, share)
+        scores = normalized(self.rule.score, self.score(dense, iteration), allowed)
+        pools = self.pools(share, allowed, lambda: self.measuring(dense, scores, allowed))
+        return scores, choose(scores, allowed, pools)
+
+    def _in_sequence(self, dense: Scores, iteration: int, allowed: UnitMasks, share: Decimal) -> Decided:
+        """Layers are decided in running order, each scored with those before it pruned already."""
+        example = self.evidence.shown()
+        order = (running_order(self.model, example) if example is not None else []) or list(self.weights)
+        place = {name: index for index, name in enumerate([*order, *self.weights])}
+        pools = self.pools(share, allowed, lambda: self.measuring(dense, {}, allowed))
+        current, scores = dict(allowed), {}
+        for one in sorted(self.sets, key=lambda one: place[one.name]):
+            self._mask_weights(dense, current)
+            found = normalized(self.rule.score, self.score(dense, iteration), allowed)
+            scores[one.name] = found[one.name]
+            current.update(choose(found, allowed, [pool for pool in pools if one.name in pool.names]))
+        return scores, current
+
+    def _share_at(self, share: Decimal, before: Decimal, iteration: int, iterations: int) -> Decimal:
+        if iteration == iterations:
+            return share
+        with localcontext() as context:
+            context.prec = PRECISION
+            path = Named.of(axes.PATHS, self.rule.score["path"])
+            relative = share / before if before else Decimal(0)
+            t = Decimal(iteration) / Decimal(iterations)
+            at: Decimal = before * path.entry(axes.PATHS).make(relative, t, **path.options)
+            return at
+
+    def score(self, dense: Scores, iteration: int, rough: bool = False) -> Scores:
+        """Per set, the units' scores, on the CPU."""
+        if (learned := self.evidence.learned) is not None:
+            return {
+                one.name: reduction(self.rule.criterion)(learned[one.name].reshape(-1, 1)).cpu() for one in self.sets
+            }
+        found = self.weight_scores(dense, iteration, rough)
+        if self.scored_singly:
+            return {one.name: found[one.name].detach().reshape(-1).cpu() for one in self.sets}
+        return {
+            one.name: unit_scores(one, found, self.rule.criterion, self.rule.granularity).cpu() for one in self.sets
+        }
+
+    def weight_scores(self, dense: Scores, iteration: int, rough: bool = False) -> Scores:
+        """The criterion's scores, shaped like the parameters."""
+        criterion = self.rule.criterion.entry(axes.CRITERIA)
+        scales = criterion.facts["scales"]
+        if self.grouping.coupled and scales == "only":
+            return {name: dense[name] for name in self.scored if name not in self.weights}
+        names = [name for name in self.scored if name in self.weights or scales == "scored"]
+        scoring = Scoring(
+            model=self.model,
+            weights={name: self.parameters[name] for name in names},
+            dense={name: dense[name] for name in names},
+            batches=lambda: self.evidence.batches(iteration),
+            loss=self.rule.loss(),
+            seed=self.evidence.seed,
+            words=(self.evidence.round_number, iteration),
+            example=self.evidence.example,
+            memory=self.memory,
+            rough=rough,
+            split=self.grouping.split,
+        )
+        words = ("score layers", *scoring.words)
+        with torch.enable_grad(), layers_seeded(self.model, derive(self.evidence.seed, *words)):
+            found: Scores = criterion.make(scoring, **self.rule.criterion.options)
+        return found
+
+    def measuring(self, dense: Scores, scores: Scores, allowed: UnitMasks) -> Measuring:
+        """What a scope may measure: the loss with one layer pruned, and what layers cost."""
+
+        def loss(name: str, count: int) -> float:
+            if (name, count) not in self._losses:
+                only = select(scores, allowed, [Pool((name,), count)])
+                self._mask_weights(dense, {**self.candidates, **only})
+                self._losses[name, count] = self._loss()
+                self._mask_weights(dense, self.candidates)
+            return self._losses[name, count]
+
+        def cost(kind: str) -> Mapping[str, float]:
+            example = self.evidence.shown()
+            if example is None:
+                raise UserError([Problem("mask.scope.budget", f"{kind} needs an example of the inputs: pass batches")])
+            return shared_costs(self.sets, layer_costs(self.model, example, kind))
+
+        def shared(given: Mapping[str, float]) -> Mapping[str, float]:
+            costs = {weight_named(name, self.weights, "mask.scope.costs"): cost for name, cost in given.items()}
+            return shared_costs(self.sets, costs)
+
+        return Measuring(loss, cost, shared)
+
+    def _loss(self) -> float:
+        batches, loss = self.evidence.batches(1), self.rule.loss()
+        words = ("score layers", self.evidence.round_number, 1)
+        with torch.no_grad(), layers_seeded(self.model, derive(self.evidence.seed, *words)):
+            found = [float(loss(self.model(inputs), labels)) for inputs, labels in batches]
+        if not found:
+            raise UserError([Problem("mask.scope", f"{self.rule.scope.name} measures a loss: it needs batches")])
+        return sum(found) / len(found)
+
+    def _mask_weights(self, dense: Scores, current: UnitMasks) -> None:
+        # Biases and normalization stay meanwhile: with a scale of 0 no removed weight would have a gradient.
+        several = [one for one in self.sets if one.name not in self.singles]
+        masks = masks_of_units(several, current, self.shapes) if several else {}
+        masks.update({name: current[name].reshape(self.weights[name].shape) for name in self.singles})
+        with torch.no_grad():
+            for name in self.scored:
+                if name in self.weights:
+                    # Three times as fast as torch.where; a 0 that is -0 here is in no mask and in no result.
+                    kept = masks[name].to(dense[name].device).view(torch.uint8)
+                    torch.mul(dense[name], kept, out=self.weights[name])
+
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        return {name: parameter.shape for name, parameter in self.parameters.items()}
+
+    def as_masks(self, kept: UnitMasks, share: Decimal | None) -> MaskSet:
+        """The mask in weights, with what was asked (of a learned share: what was reached)."""
+        whole = as_mask_set(self.sets, kept, self.weights, self.shapes)
+        if share is None:
+            return whole
+        count = keep_count(sum(one.size for one in self.sets), share, self.rule.rounding)
+        return replace(whole, asked=(count, float(1 - share)))

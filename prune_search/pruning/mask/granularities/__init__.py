@@ -1,0 +1,1 @@
+"""Granularities: a small file for each kind of unit that is pruned as a whole."""

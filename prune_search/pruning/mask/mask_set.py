@@ -1,0 +1,285 @@
+"""Masks: exact selection with a stated tie order, application, receipt and digest.
+
+Ties: of equal scores the unit that comes first is kept; layers are in the network's module order, and units within a
+layer in row-major order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from prune_search.pruning.mask.counts import keep_count
+from prune_search.pruning.mask.receipt import LayerReceipt, Receipt
+from prune_search.storage.digests import masks_digest
+
+UnitMasks = dict[str, Tensor]
+Values = npt.NDArray[Any]
+# From so many scores on a sample of them is looked at first, and how large it is.
+MANY, SAMPLE = 16384, 2048
+# Types whose scores are compared as float32, which NumPy knows.
+HALF = (torch.bfloat16, torch.float16)
+
+
+class ScoreError(Exception):
+    """A score is not a number, so that no order exists."""
+
+
+class UnclearError(Exception):
+    """Scores differ by less than their error where it is decided what is kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class MaskSet(Mapping[str, Tensor]):
+    """One bool tensor per convolution or linear weight, True where it is kept.
+
+    Attributes:
+        masks: by parameter name, in module order; layers that take no part are all True.
+        units: units per layer that takes part, with the units kept: name -> (units, kept).
+        asked: the asked kept units, and the asked sparsity.
+        held: biases and normalization parameters of removed outputs, by parameter name, False where they are 0 too.
+            They are no part of the mapping, the digest or the sparsity: they follow from the mask.
+    """
+
+    masks: Mapping[str, Tensor]
+    units: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    asked: tuple[int, float] | None = None
+    held: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.masks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.masks)
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of names, shapes and bits, in hex."""
+        return masks_digest(self.masks)
+
+    @cached_property
+    def kept(self) -> Mapping[str, int]:
+        """Layer to the number of its weights that are kept."""
+        return {name: int(mask.sum()) for name, mask in self.masks.items()}
+
+    @property
+    def everything(self) -> Mapping[str, Tensor]:
+        """The masks of the weights and of what is held with them."""
+        return {**self.masks, **self.held}
+
+    def sparsity(self) -> float:
+        """1 - kept/total over all convolution and linear weights."""
+        total = sum(mask.numel() for mask in self.masks.values())
+        return 1.0 - sum(self.kept.values()) / total if total else 0.0
+
+    def receipt(self) -> Receipt:
+        """Asked and reached, per layer and in total."""
+        layers = tuple(
+            LayerReceipt(name, mask.numel(), self.kept[name], *self.units.get(name, (0, 0)))
+            for name, mask in self.masks.items()
+        )
+        kept = sum(count for _, count in self.units.values())
+        reached = self.sparsity()
+        asked_units, asked = self.asked if self.asked is not None else (kept, reached)
+        return Receipt(asked, reached, asked_units, kept, layers)
+
+    def apply(self, model: nn.Module) -> None:
+        """Set the masked weights of `model`, and what is held with them, to exactly 0 (never to -0).
+
+        Raises:
+            KeyError: a parameter is missing in the model.
+        """
+        parameters = dict(model.named_parameters())
+        with torch.no_grad():
+            for name, mask in self.everything.items():
+                weight = parameters[name]
+                weight.masked_fill_(~mask.to(weight.device), 0.0)
+
+
+def keep_all(weights: Mapping[str, Tensor]) -> MaskSet:
+    """A mask that keeps every weight."""
+    return MaskSet({name: torch.ones(weight.shape, dtype=torch.bool) for name, weight in weights.items()})
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Layers whose units compete with each other, and how many of them are kept.
+
+    Attributes:
+        names: of the layers.
+        kept: units to keep; with rows, of each row.
+        rows: equal runs of a single layer's units that compete within themselves only.
+        least: units that each layer keeps at least.
+    """
+
+    names: tuple[str, ...]
+    kept: int
+    rows: int = 1
+    least: int = 0
+
+
+def by_row(
+    pools: list[Pool], layers: Mapping[str, tuple[tuple[int, ...], int]], share: Decimal, rounding: str = "half-up"
+) -> list[Pool]:
+    """Pools in which single weights compete within their output row only.
+
+    What the pools say of a layer, its kept share, becomes that of each of its rows.
+
+    Args:
+        pools: as the scope made them.
+        layers: name -> (shape of the weight, units). A layer whose units are not single weights stays as it is.
+        share: the asked kept share of all units.
+        rounding: of the counts of rows, see `counts.keep_count`.
+    """
+    found = []
+    for pool in pools:
+        total = sum(layers[name][1] for name in pool.names)
+        # A count that is the rounded share is not rounded a second time.
+        exact = share if pool.kept == keep_count(total, share, rounding) else Decimal(pool.kept) / max(1, total)
+        for name in pool.names:
+            shape, units = layers[name]
+            rows = shape[0] if units == math.prod(shape) else 1
+            alone = rows == 1 and len(pool.names) == 1
+            found.append(Pool((name,), pool.kept if alone else keep_count(units // rows, exact, rounding), rows))
+    return found
+
+
+def _highest(scores: Tensor, allowed: Tensor, pool: Pool, error: float) -> Tensor:
+    """The pool's count of highest scores among those allowed, of equal scores the first; bool [units].
+
+    The lowest kept score is found without sorting: all above it are kept, and of its equals the first ones. NumPy
+    selects and counts several times faster than torch does on one thread.
+    """
+    may = allowed.numpy()
+    everything = bool(may.all())
+    values = scores.numpy() if everything else scores.numpy()[may]
+    if values.size and bool(torch.isnan(torch.from_numpy(values).amax())):
+        raise ScoreError(f"the score of {pool.names[0]} or a later layer is not a number")
+    if pool.kept >= values.size:
+        return allowed.clone()
+    if pool.kept == 0:
+        return torch.zeros_like(allowed)
+    border, below = _neighbours(values, values.size - pool.kept)
+    if error and not border * (1 - error) > below * (1 + error):
+        raise UnclearError
+    chosen = torch.from_numpy(scores.numpy() >= border)
+    if not everything:
+        chosen &= allowed
+    if below == border:
+        equals = torch.nonzero((scores == border) & allowed).squeeze(1)
+        more = int(chosen.sum()) - pool.kept
+        chosen[equals[equals.numel() - more :]] = False
+    return chosen
+
+
+def _neighbours(values: Values, place: int) -> tuple[float, float]:
+    """The number at a place, at least 1, of the values in ascending order, and the one before it.
+
+    Of many values only those near the place are put in order: a sample says which those may be, and counts prove it.
+    """
+    near, before = values, 0
+    if values.size > MANY:
+        sample = np.sort(values[:: values.size // SAMPLE])
+        at, around = place * sample.size // values.size, 4 * math.isqrt(sample.size)
+        low = sample[at - around] if at > around else -np.inf
+        high = sample[at + around] if at + around < sample.size else np.inf
+        above = values >= low
+        inside = values[above & (values <= high)]
+        below = values.size - int(np.count_nonzero(above))
+        if below < place < below + inside.size:
+            near, before = inside, below
+    ordered = np.partition(near, place - before)
+    return float(ordered[place - before]), float(ordered[: place - before].max())
+
+
+def _highest_of_rows(scores: Tensor, allowed: Tensor, pool: Pool) -> Tensor:
+    """`_highest` of every row for itself, all rows at once."""
+    if bool(torch.isnan(scores[allowed]).any()):
+        raise ScoreError(f"the score of {pool.names[0]} or a later layer is not a number")
+    rows, may = scores.reshape(pool.rows, -1), allowed.reshape(pool.rows, -1)
+    order = torch.sort(rows.nan_to_num(nan=0.0), dim=1, descending=True, stable=True).indices
+    # Those that may be kept come first, in the order of their scores.
+    order = order.gather(1, torch.sort(may.gather(1, order).int(), dim=1, descending=True, stable=True).indices)
+    chosen = torch.zeros_like(may).scatter_(1, order[:, : pool.kept], True)
+    return (chosen & may).reshape(-1)
+
+
+def select(
+    scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], pools: list[Pool], error: float = 0.0
+) -> UnitMasks:
+    """Keep exactly the highest-scored units of each pool.
+
+    Args:
+        scores: per layer, [units], larger is kept.
+        candidates: per layer, bool [units]: units that may be kept.
+        pools: who competes with whom.
+        error: bound of the relative error of scores that are at least 0.
+
+    Returns:
+        Per layer, bool [units]. A pool keeps as many units as it says, or all its candidates where they are fewer.
+
+    Raises:
+        ScoreError: a candidate's score is not a number.
+        UnclearError: with other scores within `error`, others could be kept.
+    """
+    kept: UnitMasks = {}
+    for pool in pools:
+        pooled = joined([scores[name].detach().reshape(-1).cpu() for name in pool.names])
+        if pooled.dtype in HALF:
+            pooled = pooled.float()
+        allowed = joined([candidates[name].reshape(-1).cpu() for name in pool.names])
+        highest = _highest_of_rows if pool.rows > 1 else partial(_highest, error=error)
+        chosen = highest(pooled, allowed, pool)
+        sizes = [scores[name].numel() for name in pool.names]
+        kept.update(zip(pool.names, torch.split(chosen, sizes), strict=True))
+    return kept
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """One after the other; nothing is copied where they already lie so.
+
+    Args:
+        parts: one-dimensional.
+    """
+    first, place = parts[0], parts[0].storage_offset()
+    storage = first.untyped_storage().data_ptr()
+    for part in parts:
+        there = part.untyped_storage().data_ptr() == storage and part.storage_offset() == place
+        if not there or part.dtype != first.dtype or not part.is_contiguous():
+            return torch.cat(list(parts))
+        place += part.numel()
+    return first.as_strided((place - first.storage_offset(),), (1,))
+
+
+def rounded(
+    kept: UnitMasks, scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], multiple: int
+) -> UnitMasks:
+    """What is kept of every layer, rounded to the nearest multiple (half up), and at least one.
+
+    Of more units the highest-scored that may be kept are taken, of fewer the lowest-scored are given up; a layer in
+    which less than a multiple may be kept stays as it is.
+
+    Example:
+        In multiples of 8, 13 of 64 become 16, 11 become 8, and 3 become 8.
+    """
+    if multiple == 1:
+        return kept
+    pools = []
+    for name, mask in kept.items():
+        most = int(candidates[name].sum()) // multiple * multiple
+        count = int(mask.sum())
+        wanted = max(multiple, (2 * count + multiple) // (2 * multiple) * multiple)
+        pools.append(Pool((name,), min(wanted, most) if most else count))
+    return select(scores, candidates, pools)

@@ -1,0 +1,83 @@
+"""How masks are found, and the data that scores may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from prune_search.pruning.mask.scoring import Batches
+from prune_search.recipe import axes
+from prune_search.recipe.recipe import Named
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """The values of a recipe's mask block that f1 uses.
+
+    Attributes:
+        criterion, scope, granularity, path, loss: registered values.
+        iterations, nested: how often is scored, and whether what was removed stays removed.
+        mode: ``train`` or ``eval``, the network's mode while it is scored.
+        control: a registered control, or None.
+        rounding: of counts, see `counts.keep_count`.
+    """
+
+    criterion: Named
+    scope: Named
+    granularity: Named
+    score: Mapping[str, Any]
+    control: Named | None = None
+    rounding: str = "half-up"
+
+    def loss(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The loss that is scored, from (outputs, labels) to a scalar: registered, or a caller's own function."""
+        written = self.score["loss"]
+        if callable(written):
+            return written  # type: ignore[no-any-return]
+        named = Named.of(axes.LOSSES, written)
+        make, options = named.entry(axes.LOSSES).make, dict(named.options)
+        return lambda outputs, labels: make(outputs, labels, **options)
+
+    @classmethod
+    def of(cls, mask: Mapping[str, Any], criterion: Named | None = None) -> MaskRule:
+        """From a canonical mask block; `criterion` replaces the block's own."""
+        control = Named.of(axes.CONTROLS, mask["control"]) if "control" in mask else None
+        return cls(
+            criterion or Named.of(axes.CRITERIA, mask["criterion"]),
+            Named.of(axes.SCOPES, mask["scope"]),
+            Named.of(axes.GRANULARITIES, mask["granularity"]),
+            mask["score"],
+            control,
+            mask.get("rounding", "half-up"),
+        )
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the scores are taken from, besides the weights.
+
+    Attributes:
+        batches: the data of scoring iteration t, as (inputs, labels).
+        output_layer: the name of the output layer's weight, which some granularities leave out.
+        seed: of the trial.
+        round_number: r, from 1.
+        example: an input of the network, [1, …], whose shape is looked at; None: that of the batches.
+        learned: the units' scores by set, where the criterion has learned them.
+    """
+
+    batches: Callable[[int], Batches]
+    output_layer: str | None
+    seed: int
+    round_number: int
+    example: Callable[[], Tensor] | None = None
+    learned: Mapping[str, Tensor] | None = None
+
+    def shown(self) -> Tensor | None:
+        """An input, where there is one."""
+        if self.example is not None:
+            return self.example()
+        found = self.batches(1)
+        return found[0][0] if found else None

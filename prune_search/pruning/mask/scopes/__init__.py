@@ -1,0 +1,1 @@
+"""Scopes: how the share that is kept is spread over the layers."""

@@ -1,0 +1,192 @@
+"""Densities that lose the least within a budget: a choice per layer, solved as a multiple-choice knapsack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from prune_search.pruning.mask.counts import allocate, exact, keep_count
+from prune_search.pruning.mask.scopes.explicit import PerLayer, overall, toward
+from prune_search.pruning.mask.scopes.shared import SHARED
+from prune_search.recipe.axes import SCOPES
+from prune_search.recipe.fields import BAD, Integer, Number, Reading, child
+from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
+from prune_search.recipe.registry import Option
+
+if TYPE_CHECKING:
+    from prune_search.pruning.mask.layer_measurements import Measuring
+    from prune_search.pruning.mask.mask_set import Pool
+    from prune_search.pruning.mask.units import LayerUnits
+
+KINDS = ("parameters", "flops", "latency")
+# The lowest density that is tried, as a part of the budget's share.
+DEEPEST = Decimal("0.125")
+SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One of parameters, flops and latency, with the share of the dense layers' that may be kept."""
+
+    def describe(self) -> str:
+        return "{parameters: k}, {flops: k} or {latency: k} with k above 0 and up to 1"
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        if not isinstance(raw, Mapping) or len(raw) != 1:
+            return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)})")
+        ((kind, share),) = raw.items()
+        if kind not in KINDS:
+            return reading.wrong(child(path, kind), not_one_of(kind, KINDS))
+        value = Number(0.0, 1.0, above=True).read(share, child(path, kind), reading)
+        return BAD if value is BAD else {kind: value}
+
+
+def _check(sparsity: Any, **options: Any) -> str:
+    budget = options.get("budget")
+    by_scope = isinstance(sparsity, Mapping) and "by" in sparsity
+    if by_scope != (budget is not None):
+        return "needs either a budget and sparsity {by: scope}, or a sparsity that is the budget of units"
+    if budget is not None and "latency" in budget and not options.get("costs"):
+        return "needs costs per layer for a budget of latency (prune_search.layer_costs measures them)"
+    return ""
+
+
+def solve(losses: list[list[float]], costs: list[list[float]], budget: float) -> list[int]:
+    """For each layer the choice that makes the sum of losses least, with the sum of costs within the budget.
+
+    Args:
+        losses: per layer, of each choice.
+        costs: per layer, of each choice.
+        budget: of the sum of costs.
+
+    Returns:
+        Per layer, the index of its choice: the optimum of the integer program (HiGHS, through SciPy).
+
+    Raises:
+        UserError: no choice is within the budget.
+    """
+    import numpy
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    sizes = [len(one) for one in losses]
+    ends = numpy.cumsum([0, *sizes])
+    rows = numpy.zeros((len(sizes) + 1, int(ends[-1])))
+    for index in range(len(sizes)):
+        rows[index, ends[index] : ends[index + 1]] = 1.0
+    flat = numpy.concatenate([numpy.asarray(one, dtype=float) for one in costs])
+    unit = budget if budget > 0 else 1.0
+    rows[-1] = flat / unit
+    lowest, highest = numpy.ones(len(sizes) + 1), numpy.ones(len(sizes) + 1)
+    lowest[-1], highest[-1] = -numpy.inf, budget / unit
+    objective = numpy.concatenate([numpy.asarray(one, dtype=float) for one in losses])
+    scale = float(numpy.abs(objective).max()) or 1.0
+    found = milp(
+        objective / scale,
+        integrality=numpy.ones(len(flat)),
+        bounds=Bounds(0, 1),
+        constraints=LinearConstraint(rows, lowest, highest),
+        options={"mip_rel_gap": 0.0, "time_limit": SECONDS},
+    )
+    if found.x is None:
+        raise UserError([Problem("mask.scope.budget", "is less than the least that the layers can cost")])
+    return [int(numpy.argmax(found.x[ends[index] : ends[index + 1]])) for index in range(len(sizes))]
+
+
+def choices(units: int, share: Decimal, levels: int, least: int) -> list[int]:
+    """Counts that are tried of a layer's units: from all down to a part of the share, by equal factors."""
+    bottom = min(Decimal(1), share * DEEPEST)
+    shares = [Decimal(1), *(bottom ** (Decimal(level) / Decimal(levels - 1)) for level in range(1, levels))]
+    low = min(least, units)
+    return sorted({max(low, keep_count(units, one)) for one in shares}, reverse=True)
+
+
+@SCOPES.register(
+    "knapsack",
+    summary="densities per layer that raise the loss least within a budget of units, parameters, FLOPs or latency",
+    source="multiple-choice knapsack over measured losses, as in Aflalo et al. 2020, Knapsack Pruning, 2002.08258",
+    options={
+        "budget": Option(Budget(), None, "share of the dense cost that may be kept, with sparsity {by: scope}"),
+        "levels": Option(Integer(2, 64), 12, "densities that are tried of each layer"),
+        "costs": Option(PerLayer(Number(0.0)), {}, "cost of each layer in place of the counted one, as for latency"),
+        **SHARED,
+    },
+    sparsity=("final", "by"),
+    measured=True,
+    once=True,
+    check=_check,
+)
+def knapsack(
+    layers: list[LayerUnits],
+    share: Decimal | None,
+    rounding: str = "half-up",
+    /,
+    *,
+    measuring: Measuring,
+    least: int = 0,
+    levels: int = 12,
+    budget: Mapping[str, float] | None = None,
+    costs: Mapping[str, float] | None = None,
+) -> list[Pool]:
+    """One pool per layer.
+
+    The loss of a choice is measured with that layer alone pruned to it, by the scores of the criterion. What a layer
+    costs is in proportion to its kept units. Without a budget the units themselves are the cost, and exactly the asked
+    count of them is kept: what the choices leave of it is given out by largest remainder.
+
+    Args:
+        layers: that take part.
+        share: kept share of all units; with a budget None, or the share that the budget came to.
+        rounding: of the total count.
+        measuring: what is measured on the dense network.
+        least: units that each layer keeps at least.
+        levels: densities that are tried.
+        budget: kind and share of the dense cost.
+        costs: per layer, in place of the counted ones.
+
+    Raises:
+        UserError: the budget cannot be met.
+    """
+    from prune_search.pruning.mask.mask_set import Pool
+
+    whole = {layer.name: float(layer.units) for layer in layers}
+    amount = Decimal(1) if share is None else share
+    if budget is not None:
+        ((kind, kept),) = budget.items()
+        amount = exact(kept)
+        whole = dict(measuring.shared(costs) if costs else measuring.cost(kind))
+    tried = [choices(layer.units, amount, levels, least) for layer in layers]
+    losses = [
+        _falling([measuring.loss(layer.name, count) for count in counts])
+        for layer, counts in zip(layers, tried, strict=True)
+    ]
+    prices = [
+        [whole[layer.name] * count / layer.units for count in counts]
+        for layer, counts in zip(layers, tried, strict=True)
+    ]
+    total = keep_count(sum(layer.units for layer in layers), amount, rounding)
+    limit = float(amount) * sum(whole.values()) if budget is not None else float(total)
+    chosen = [counts[index] for counts, index in zip(tried, solve(losses, prices, limit), strict=True)]
+    if budget is None:
+        room = [min(layer.available, layer.units) for layer in layers]
+        scale = total / max(1, sum(chosen))
+        chosen = allocate(total, [count * scale for count in chosen], room, least)
+    elif share is not None:
+        chosen = _on_the_way(layers, chosen, share, rounding)
+    return [Pool((layer.name,), count) for layer, count in zip(layers, chosen, strict=True)]
+
+
+def _falling(losses: list[float]) -> list[float]:
+    """Losses of fewer and fewer units, made to rise only: noise must not make removing more look better."""
+    found: list[float] = []
+    for loss in losses:
+        found.append(max(loss, found[-1]) if found else loss)
+    return found
+
+
+def _on_the_way(layers: list[LayerUnits], chosen: list[int], share: Decimal, rounding: str) -> list[int]:
+    if share <= overall(layers, chosen):
+        return chosen
+    wanted = [Decimal(count) / Decimal(max(1, layer.units)) for count, layer in zip(chosen, layers, strict=True)]
+    return toward(layers, wanted, share, rounding)

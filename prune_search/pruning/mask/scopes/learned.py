@@ -1,0 +1,27 @@
+"""The scope of a mask that decides unit by unit what it keeps."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from prune_search.pruning.mask.scopes.shared import SHARED
+from prune_search.recipe.axes import SCOPES
+
+if TYPE_CHECKING:
+    from prune_search.pruning.mask.mask_set import Pool
+    from prune_search.pruning.mask.units import LayerUnits
+
+
+@SCOPES.register(
+    "learned",
+    summary="no unit competes with another: those whose learned score is above 0 are kept",
+    source="Zhou, Lan, Liu & Yosinski 2019, Deconstructing Lottery Tickets, 1905.01067, section 5",
+    options={"exclude": SHARED["exclude"]},
+    sparsity=("learned",),
+)
+def learned(layers: list[LayerUnits], share: Decimal, rounding: str = "half-up") -> list[Pool]:
+    """One pool per layer, which keeps all of it: the learned scores decide in its place."""
+    from prune_search.pruning.mask.mask_set import Pool
+
+    return [Pool((layer.name,), layer.units) for layer in layers]

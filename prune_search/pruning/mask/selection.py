@@ -1,0 +1,139 @@
+"""Who takes part, and who is kept: layers left out by a scope, floors per layer, runs of n of m."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from prune_search.pruning.mask.counts import keep_count
+from prune_search.pruning.mask.mask_set import Pool, UnitMasks, select
+from prune_search.pruning.mask.scoring import Scores
+from prune_search.pruning.mask.units import UnitSet
+from prune_search.recipe import axes
+from prune_search.recipe.problems import Problem, UserError, not_one_of
+from prune_search.recipe.recipe import Named
+from prune_search.tasks.network import running_order
+
+if TYPE_CHECKING:
+    from prune_search.pruning.mask.layer_measurements import Measuring
+    from prune_search.pruning.mask.rule import MaskRule
+    from prune_search.pruning.mask.units import LayerUnits
+
+ENDS = ("first", "last")
+NEAR = Decimal("1e-9")
+
+
+def choose(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], pools: list[Pool]) -> UnitMasks:
+    """`masks.select`, with the floors of the pools kept.
+
+    Each layer's highest-scored units up to its floor are kept first; the rest of the pool's count goes to the highest
+    scores of what is left. Where the floors alone are more than the count, they win.
+    """
+    floors = [pool for pool in pools if pool.least]
+    if not floors:
+        return select(scores, candidates, pools)
+    reserved = select(scores, candidates, [Pool((name,), pool.least) for pool in floors for name in pool.names])
+    rest = {name: mask.cpu() & ~reserved[name] if name in reserved else mask for name, mask in candidates.items()}
+    spared = {pool.names: sum(int(reserved[name].sum()) for name in pool.names if name in reserved) for pool in pools}
+    others = select(scores, rest, [replace(pool, kept=max(0, pool.kept - spared[pool.names])) for pool in pools])
+    return {name: mask | reserved[name] if name in reserved else mask for name, mask in others.items()}
+
+
+def in_runs(sets: Sequence[UnitSet], share: Decimal, rounding: str) -> list[Pool]:
+    """The pools of n of m: in every run the same count."""
+    found = []
+    for one in sets:
+        wanted = one.run * share
+        whole = wanted.to_integral_value()
+        # 1 - n/m is a float: its written form need not be n/m to the last digit.
+        kept = int(whole) if abs(wanted - whole) < NEAR else keep_count(one.run, share, rounding)
+        found.append(Pool((one.name,), kept, one.size // one.run))
+    return found
+
+
+def excluded(names: Sequence[str], model: nn.Module, weights: Mapping[str, Any], example: Tensor | None) -> set[str]:
+    """The weights that a scope leaves out.
+
+    Args:
+        names: ``first`` and ``last`` in the order of the forward pass (without an example: of the modules), layers or
+            their weights.
+        model: the network.
+        weights: its prunable weights.
+        example: an input.
+
+    Raises:
+        UserError: a name is none of a layer.
+    """
+    found = set()
+    order = list(weights)
+    if example is not None and set(names) & set(ENDS):
+        order = running_order(model, example) or order
+    for name in names:
+        if name in ENDS:
+            found.add(order[0 if name == "first" else -1])
+        else:
+            found.add(weight_named(name, weights, "mask.scope.exclude"))
+    return found
+
+
+def weight_named(name: str, weights: Mapping[str, Any], path: str) -> str:
+    """The weight that a layer's or weight's name means.
+
+    Raises:
+        UserError: there is none.
+    """
+    for candidate in (name, f"{name}.weight"):
+        if candidate in weights:
+            return candidate
+    raise UserError([Problem(path, not_one_of(name, [*ENDS, *(w.removesuffix(".weight") for w in weights)]))])
+
+
+# Options of scopes that name layers: in a list, or as the keys of a mapping.
+NAMING = ("exclude", "layers", "costs")
+
+
+def unknown_layers(scope: Named, weights: Mapping[str, Any]) -> list[Problem]:
+    """Everything that a scope names and a network does not have, so that it is refused before anything is trained."""
+    problems: list[Problem] = []
+    for key in NAMING:
+        for name in scope.options.get(key) or ():
+            try:
+                if not (key == "exclude" and name in ENDS):
+                    weight_named(name, weights, f"mask.scope.{key}")
+            except UserError as error:
+                problems += error.problems
+    return problems
+
+
+def scope_pools(
+    rule: MaskRule, layers: list[LayerUnits], share: Decimal | None, measuring: Callable[[], Measuring]
+) -> list[Pool]:
+    """The pools that a rule's scope makes."""
+    scope = rule.scope.entry(axes.SCOPES)
+    options = {key: value for key, value in rule.scope.options.items() if key != "exclude"}
+    if scope.facts["measured"]:
+        options["measuring"] = measuring()
+    found: list[Pool] = scope.make(layers, share, rule.rounding, **options)
+    return found
+
+
+def normalized(block: Mapping[str, Any], scores: Scores, allowed: UnitMasks) -> Scores:
+    """Each layer's scores, scaled among the units that may be kept.
+
+    Args:
+        block: the score block, which names the normalization.
+        scores: per layer, [units].
+        allowed: per layer, bool [units].
+    """
+    named = Named.of(axes.NORMALIZATIONS, block.get("normalization", "none"))
+    if named.name == "none":
+        return scores
+    scaled = {}
+    for name, score in scores.items():
+        part = named.entry(axes.NORMALIZATIONS).make(score[allowed[name]].double(), **named.options)
+        scaled[name] = score.double().masked_scatter(allowed[name], part)
+    return scaled

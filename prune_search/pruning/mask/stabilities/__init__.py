@@ -1,0 +1,1 @@
+"""Stabilities: when a mask that is looked at every epoch counts as settled."""

@@ -1,0 +1,289 @@
+"""Units: what a granularity keeps or removes together, in one layer or across coupled layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.pruning.mask.channels import coupled_channels, following_norms
+from prune_search.pruning.mask.mask_set import MaskSet, UnitMasks
+from prune_search.recipe import axes
+from prune_search.recipe.recipe import Named
+from prune_search.tasks.network import prunable_weights
+
+# What a parameter is to a unit: its own weights, the weights that read its output, those of a depthwise convolution on
+# the way, or what must be zero with it: the scale of a normalization, a shift or a bias. As in Torch-Pruning coupled
+# channels are scored by the first two and the scales.
+WEIGHT, READER, DEPTHWISE, SCALE, HELD = "weight", "reader", "depthwise", "scale", "held"
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What the units of a set own of one parameter.
+
+    Attributes:
+        parameter: its name.
+        role: one of the words above.
+        split: from a tensor shaped like the parameter to [units here, values of a unit].
+        at: which units of the set those are, [units here]; None for all, in order.
+    """
+
+    parameter: str
+    role: str
+    split: Callable[[Tensor], Tensor]
+    at: Tensor | None = None
+
+    def kept(self, units: Tensor) -> Tensor:
+        """The entries of `units`, [units of the set], for the units here."""
+        return units if self.at is None else units[self.at]
+
+    def join(self, kept: Tensor, shape: torch.Size) -> Tensor:
+        """A bool mask shaped like the parameter, False where a removed unit owns it.
+
+        Args:
+            kept: bool [units of the set].
+            shape: of the parameter.
+        """
+        places = self.split(torch.arange(shape.numel()).reshape(shape))
+        mask = torch.ones(shape.numel(), dtype=torch.bool)
+        mask[places[~self.kept(kept).cpu()].reshape(-1)] = False
+        return mask.reshape(shape)
+
+
+@dataclass(frozen=True, eq=False)
+class UnitSet:
+    """Units of one kind: those of a layer, or the channels that several layers share.
+
+    Attributes:
+        name: of the first weight that they own, in module order.
+        size: how many units.
+        shape: of that weight.
+        parts: what they own.
+        run: units in a run where a fixed number of every run is kept (n of m); 0 elsewhere.
+    """
+
+    name: str
+    size: int
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+    run: int = 0
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """The weights whose own units these are."""
+        return tuple(dict.fromkeys(part.parameter for part in self.parts if part.role == WEIGHT))
+
+
+@dataclass(frozen=True)
+class LayerUnits:
+    """A layer that takes part, or layers that share their channels.
+
+    Attributes:
+        name: of its weight (the first one's).
+        shape: of that weight.
+        units: how many units the granularity makes of it.
+        available: how many of them may still be kept.
+        owners: the weights whose units these are; empty: `name` alone.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    units: int
+    available: int
+    owners: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The units that a granularity makes of one weight."""
+
+    granularity: Named
+
+    def split(self, tensor: Tensor) -> Tensor:
+        """A tensor shaped like a weight as [units, weights of a unit]."""
+        units: Tensor = self.granularity.entry(axes.GRANULARITIES).make(tensor, **self.granularity.options)
+        return units
+
+    def join(self, kept: Tensor, shape: torch.Size) -> Tensor:
+        """A bool mask of units, [units], as one of weights, shaped like the weight."""
+        return Part("", WEIGHT, self.split).join(kept, shape)
+
+    @property
+    def multiple(self) -> int:
+        """What is kept of every layer is rounded to a multiple of it."""
+        return int(self.granularity.options.get("multiple", 1))
+
+    @property
+    def prunes_output_layer(self) -> bool:
+        """Whether the output layer takes part."""
+        return bool(self.granularity.entry(axes.GRANULARITIES).facts["output_layer"])
+
+    @property
+    def coupled(self) -> bool:
+        """Whether a unit spans the layers that share a channel."""
+        return bool(self.granularity.entry(axes.GRANULARITIES).facts["coupled"])
+
+    @property
+    def looks_at_inputs(self) -> bool:
+        """Whether a forward pass tells which parameters go together."""
+        return self.coupled or bool(self.granularity.entry(axes.GRANULARITIES).facts["removes_outputs"])
+
+    def sets(self, model: nn.Module, left_out: Iterable[str], example: Tensor | None) -> list[UnitSet]:
+        """The units of a network, in module order.
+
+        Args:
+            model: the network.
+            left_out: weights of which nothing is removed (as someone's own; coupled channels may still take what
+                reads them there).
+            example: a batch of inputs, which coupled channels and normalizations are found with.
+
+        Raises:
+            UserError: channels are coupled through the network's forward pass, and there is no example.
+        """
+        weights = prunable_weights(model)
+        out = frozenset(left_out)
+        if self.coupled:
+            return coupled_sets(model, out, example)
+        facts = self.granularity.entry(axes.GRANULARITIES).facts
+        owners = {id(module._parameters.get("weight")): module for module in model.modules()}
+        norms = following_norms(model, example) if facts["removes_outputs"] and example is not None else {}
+        found = []
+        for name, weight in weights.items():
+            view = by_channels(owners[id(weight)]) if facts["by_channels"] else _as_it_is
+            canonical = view(weight.detach())
+            if name in out or not facts["fits"](tuple(canonical.shape), **self.granularity.options):
+                continue
+            part = Part(name, WEIGHT, _Composed(view, self.split))
+            held = _held(model, name, norms.get(name, ())) if facts["removes_outputs"] else ()
+            size = int(part.split(weight.detach()).shape[0])
+            run = facts["run"](**self.granularity.options) if facts["run"] is not None else 0
+            found.append(UnitSet(name, size, tuple(weight.shape), (part, *held), run))
+        return found
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+@dataclass(frozen=True)
+class _Composed:
+    view: Callable[[Tensor], Tensor]
+    split: Callable[[Tensor], Tensor]
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        return self.split(self.view(tensor))
+
+
+def by_channels(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """From a weight of `module` to [outputs, inputs of an output, *kernel], however the layer stores it."""
+    if not getattr(module, "transposed", False):
+        return _as_it_is
+    groups = int(module.groups)  # type: ignore[arg-type]
+
+    def view(tensor: Tensor) -> Tensor:
+        inputs, outputs = tensor.shape[0] // groups, tensor.shape[1]
+        parts = tensor.reshape(groups, inputs, outputs, *tensor.shape[2:]).transpose(1, 2)
+        return parts.reshape(groups * outputs, inputs, *tensor.shape[2:])
+
+    return view
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    return tensor.reshape(tensor.shape[0], -1)
+
+
+def _held(model: nn.Module, weight: str, norms: Iterable[str]) -> tuple[Part, ...]:
+    """The bias of a layer and the affine parameters of the normalization after it, one value per output."""
+    named = dict(model.named_parameters())
+    prefix = weight.removesuffix("weight")
+    wanted = [f"{prefix}bias", *(f"{norm}.{own}" for norm in norms for own in ("weight", "bias"))]
+    return tuple(Part(name, HELD, _rows) for name in wanted if name in named)
+
+
+@dataclass(frozen=True, eq=False)
+class _Along:
+    """Indices along a dimension: from a tensor to [units here, values of a unit]."""
+
+    dimension: int
+    index: Tensor
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        rows = tensor.movedim(self.dimension, 0) if tensor.dim() > 1 else tensor
+        chosen = rows[self.index.to(tensor.device).reshape(-1)]
+        return chosen.reshape(self.index.shape[0], -1)
+
+
+def coupled_sets(model: nn.Module, left_out: frozenset[str], example: Tensor | None) -> list[UnitSet]:
+    """The channels that layers share, as units that span them, in module order."""
+    weights = prunable_weights(model)
+    order = {name: place for place, name in enumerate(weights)}
+    found = []
+    for channels in coupled_channels(model, left_out, example):
+        parts = tuple(Part(c.parameter, c.role, _Along(c.dimension, c.index), c.at) for c in channels.claims)
+        owners = sorted({part.parameter for part in parts if part.role == WEIGHT}, key=order.__getitem__)
+        found.append(UnitSet(owners[0], channels.size, tuple(weights[owners[0]].shape), parts))
+    return sorted(found, key=lambda one: order[one.name])
+
+
+def in_order(one: UnitSet) -> bool:
+    """Whether the units of a set are the single weights of one layer, in row-major order, and nothing else."""
+    if len(one.parts) != 1 or one.size != math.prod(one.shape) or one.parts[0].at is not None:
+        return False
+    places = torch.arange(one.size)
+    return torch.equal(one.parts[0].split(places.reshape(one.shape)).reshape(-1), places)
+
+
+def masks_of_units(
+    sets: Iterable[UnitSet], kept: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]
+) -> dict[str, Tensor]:
+    """Masks of the parameters that units own: True but where a removed unit owns the place.
+
+    Args:
+        sets: the units.
+        kept: bool [units] per set.
+        shapes: of the network's parameters.
+    """
+    masks: dict[str, Tensor] = {}
+    for one in sets:
+        for part in one.parts:
+            mask = part.join(kept[one.name], shapes[part.parameter])
+            masks[part.parameter] = masks[part.parameter] & mask if part.parameter in masks else mask
+    return masks
+
+
+def units_of_masks(sets: Iterable[UnitSet], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Which units a mask keeps: those of which it keeps anything.
+
+    Args:
+        sets: the units.
+        masks: bool masks of parameters; of the others nothing is known.
+    """
+    kept = {}
+    for one in sets:
+        found = torch.zeros(one.size, dtype=torch.bool)
+        for part in one.parts:
+            if part.parameter in masks:
+                any_kept = part.split(masks[part.parameter].cpu()).any(1)
+                if part.at is None:
+                    found |= any_kept
+                else:
+                    found[part.at] |= any_kept
+        kept[one.name] = found
+    return kept
+
+
+def as_mask_set(
+    sets: Iterable[UnitSet], kept: UnitMasks, weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]
+) -> MaskSet:
+    """A mask of units as one of weights, with what is held with them."""
+    found = masks_of_units(sets, kept, shapes)
+    masks = {
+        name: found[name] if name in found else torch.ones(weight.shape, dtype=torch.bool)
+        for name, weight in weights.items()
+    }
+    held = {name: mask for name, mask in found.items() if name not in weights}
+    return MaskSet(masks, {name: (mask.numel(), int(mask.sum())) for name, mask in kept.items()}, held=held)

@@ -1,0 +1,107 @@
+"""Masks on other terms: of what a mask left, of a share that a scope decides, of scores again and again, of counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from decimal import Decimal, localcontext
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.pruning.mask.controls import Chosen
+from prune_search.pruning.mask.counts import PRECISION, keep_count
+from prune_search.pruning.mask.finder import Finder, units_in
+from prune_search.pruning.mask.layer_measurements import Measuring
+from prune_search.pruning.mask.mask_set import MaskSet, UnitMasks
+from prune_search.pruning.mask.restoring import left_as_it_was
+from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.scoring import Scores
+from prune_search.pruning.mask.selection import choose
+from prune_search.pruning.mask.units import UnitSet, as_mask_set, units_of_masks
+from prune_search.recipe import axes
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.tasks.network import prunable_weights
+
+
+def next_mask(model: nn.Module, rule: MaskRule, share: Decimal, previous: MaskSet, evidence: Evidence) -> MaskSet:
+    """The mask that keeps a share of what `previous` kept: pools count what is left, not what there was.
+
+    Args:
+        model: the network; it is left as it was.
+        rule: what is scored, and how it is selected.
+        share: kept share of the units that `previous` kept, 0 to 1.
+        previous: the mask before.
+        evidence: the data, and the draw.
+    """
+    finder = Finder(model, rule, evidence, previous, of_what_is_left=True)
+    before = sum(int(mask.sum()) for mask in finder.candidates.values())
+    chosen = finder.search(share, Decimal(1))
+    total = sum(one.size for one in finder.sets)
+    asked = keep_count(before, share, rule.rounding)
+    return replace(finder.as_masks(chosen.kept, share), asked=(asked, 1 - asked / total))
+
+
+def decided_share(model: nn.Module, rule: MaskRule, evidence: Evidence) -> Decimal:
+    """The kept share of all units that a scope comes to which decides it itself (sparsity ``{by: scope}``)."""
+    finder = Finder(model, rule, evidence, None)
+    kept = finder.decided()
+    with localcontext() as context:
+        context.prec = PRECISION
+        return Decimal(kept) / Decimal(sum(one.size for one in finder.sets))
+
+
+def selection(
+    model: nn.Module, rule: MaskRule, share: Decimal | None, previous: MaskSet | None, evidence: Evidence
+) -> tuple[list[UnitSet], UnitMasks, Callable[[Mapping[str, Tensor]], UnitMasks]]:
+    """The units, which of them may be kept, and how scores of them select: for whoever scores them again and again.
+
+    Args:
+        model: the network.
+        rule: its scope is one that measures nothing.
+        share: kept share of the units in scope; None: those above 0 are kept.
+        previous: the mask of the round before.
+        evidence: tells the output layer and the coupled channels.
+    """
+    finder = Finder(model, rule, evidence, previous)
+    candidates = finder.candidates
+    if share is None:
+        return finder.sets, candidates, lambda scores: {n: (scores[n].cpu() > 0) & c for n, c in candidates.items()}
+
+    def nothing() -> Measuring:
+        raise UserError([Problem("mask.scope", f"{rule.scope.name} measures, and does not go with a learned mask")])
+
+    pools = finder.pools(share, candidates, nothing)
+    return finder.sets, candidates, lambda scores: choose(scores, candidates, pools)
+
+
+def with_control(model: nn.Module, masks: MaskSet, rule: MaskRule, evidence: Evidence) -> MaskSet:
+    """A static mask with the final counts of one that moved, drawn by the rule's control."""
+    if rule.control is None:
+        return masks
+    sets = units_in(model, rule, evidence)
+    kept = units_of_masks(sets, masks.everything)
+    everything = {name: torch.ones_like(mask) for name, mask in kept.items()}
+    none = {name: torch.zeros(mask.numel(), dtype=torch.int32) for name, mask in kept.items()}
+    runs = {one.name: one.run for one in sets}
+    chosen = Chosen(kept, everything, none, dict(none), evidence.seed, runs)
+    drawn = rule.control.entry(axes.CONTROLS).make(chosen, **rule.control.options)
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    return replace(as_mask_set(sets, drawn, prunable_weights(model), shapes), asked=masks.asked)
+
+
+def scores_now(model: nn.Module, rule: MaskRule, masks: MaskSet, evidence: Evidence) -> Scores:
+    """The scores of a rule's criterion on the weights that `model` has, without finding a mask.
+
+    Args:
+        model: the network; it is left as it was.
+        rule: what is scored.
+        masks: the mask that it is under.
+        evidence: the data, and the draw.
+
+    Returns:
+        Per set of units, [units], on the CPU; larger is kept.
+    """
+    finder = Finder(model, rule, evidence, masks)
+    with left_as_it_was(model, rule.score["mode"]):
+        return finder.score(finder.dense(), 1)

@@ -1,0 +1,185 @@
+"""Moving a mask of constant size: weights are dropped, and as many are grown.
+
+Ties: of equal scores the weight that comes first, in row-major order, is kept, and of those that could grow the first
+one grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from prune_search.pruning.mask.finder import units_in
+from prune_search.pruning.mask.mask_set import Pool, select
+from prune_search.pruning.mask.rule import MaskRule
+from prune_search.pruning.mask.variants import scores_now
+from prune_search.training.randomness import generator
+
+if TYPE_CHECKING:
+    from prune_search.pruning.retrain.context import Moving
+    from prune_search.recipe.recipe import Named
+
+# From (the layer's kept weights, a standard normal and a uniform draw in [0, 1), both [n]) to the values of weights
+# that grow; as in the code of RigL, with its spread taken over the kept weights.
+GROWN: dict[str, Callable[[Tensor, Callable[[], Tensor], Callable[[], Tensor]], Tensor | None]] = {
+    "zeros": lambda kept, normal, uniform: None,
+    "normal": lambda kept, normal, uniform: normal() * kept.std(correction=0),
+    "uniform": lambda kept, normal, uniform: (2 * uniform() - 1) * kept.abs().mean(),
+}
+
+
+def highest(name: str, scores: Tensor, among: Tensor, count: int) -> Tensor:
+    """The `count` highest scores of one layer among those allowed, ties by index; bool [n].
+
+    Raises:
+        ScoreError: a score among them is not a number.
+    """
+    return select({name: scores}, {name: among}, [Pool((name,), count)])[name]
+
+
+class Rewiring:
+    """The layers whose mask a dynamics moves. Masks and scores are flat here, on the CPU, in row-major order.
+
+    Args:
+        moving: what the dynamics was given.
+        criterion: whose lowest scores are dropped; None for a dynamics that drops by other means.
+        init: what weights that grow start with.
+    """
+
+    def __init__(self, moving: Moving, criterion: Named | None = None, init: str = "zeros") -> None:
+        self.moving = moving
+        self.keeper = moving.keeper
+        self.init = init
+        given = moving.rule
+        self.rule = MaskRule(criterion or given.criterion, given.scope, given.granularity, given.score)
+
+    @cached_property
+    def seed(self) -> int:
+        """Of the trial."""
+        return self.moving.evidence(0).seed
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """The weights that take part, in module order."""
+        return tuple(one.name for one in units_in(self.moving.network.model, self.rule, self.moving.evidence(0)))
+
+    def kept(self, name: str) -> Tensor:
+        """The layer's mask, bool [n]."""
+        return self.keeper.masks[name].reshape(-1).cpu()
+
+    def weight(self, name: str) -> Tensor:
+        """The layer's weight, shaped as it is."""
+        return self.keeper.parameters[name].detach()
+
+    def flat(self, tensor: Tensor) -> Tensor:
+        """A tensor shaped like a weight, [n] on the CPU."""
+        return tensor.detach().reshape(-1).cpu()
+
+    def gradient(self, name: str) -> Tensor:
+        """The magnitude of the layer's gradient, also of masked weights; 0 where it took no part. [n]."""
+        found = self.keeper.parameters[name].grad
+        return torch.zeros(self.weight(name).numel()) if found is None else self.flat(found).abs()
+
+    def uniform(self, word: str, step: int, name: str) -> Tensor:
+        """A draw from [0, 1) of every place, a function of (seed, word, step, layer) alone. Float64 [n]."""
+        draw = generator(self.seed, "dynamics", word, step, name)
+        return torch.rand(self.weight(name).numel(), generator=draw, dtype=torch.float64)
+
+    def normal(self, word: str, step: int, name: str) -> Tensor:
+        """A standard normal draw of every place, like `uniform`. Float32 [n]."""
+        draw = generator(self.seed, "dynamics", word, step, name)
+        return torch.randn(self.weight(name).numel(), generator=draw)
+
+    def scores(self, step: int) -> Mapping[str, Tensor]:
+        """The criterion's scores of all places, [n] per layer."""
+        found = scores_now(self.moving.network.model, self.rule, self.keeper.masks, self.moving.evidence(step))
+        return {name: self.flat(found[name]) for name in self.layers}
+
+    def set(self, kept: Mapping[str, Tensor]) -> None:
+        """Hold other masks in some layers from now on; weights and buffers that are masked by it become 0."""
+        before = self.keeper.masks
+        masks = {name: kept[name].reshape(mask.shape) if name in kept else mask for name, mask in before.items()}
+        units = {**before.units, **{name: (mask.numel(), int(mask.sum())) for name, mask in kept.items()}}
+        self.keeper.set(replace(before, masks=masks, units=units))
+
+    def swap(self, left: Mapping[str, Tensor], grown: Mapping[str, Tensor], step: int) -> None:
+        """Keep what is left and what grows, in the layers that both name.
+
+        A weight that was dropped and grows at once goes on as it was, value and momentum. One that was masked before
+        had both at 0; it starts from `init`.
+        """
+        before = {name: self.kept(name) for name in left}
+        self.set({name: left[name] | grown[name] for name in left})
+        for name in left:
+            fresh = grown[name] & ~before[name]
+            values = GROWN[self.init](
+                self.flat(self.weight(name))[before[name] & (left[name] | grown[name])],
+                lambda name=name: self.normal("init", step, name),  # type: ignore[misc]
+                lambda name=name: self.uniform("init", step, name),  # type: ignore[misc]
+            )
+            if values is not None and bool(fresh.any()):
+                self._write(name, fresh, values)
+
+    def _write(self, name: str, where: Tensor, values: Tensor) -> None:
+        weight = self.keeper.parameters[name]
+        with torch.no_grad():
+            chosen = where.reshape(weight.shape).to(weight.device)
+            weight.copy_(torch.where(chosen, values.reshape(weight.shape).to(weight), weight))
+
+    def groups(self, name: str, signs: str) -> Iterable[Tensor]:
+        """The kept weights that compete for being dropped: all of a layer, or those of each sign."""
+        return SIGNS[signs](self.kept(name), self.flat(self.weight(name)))
+
+
+# Whose smallest magnitudes are dropped: of all kept weights, or of the positive (and 0) and the negative ones apart.
+SIGNS: dict[str, Callable[[Tensor, Tensor], list[Tensor]]] = {
+    "together": lambda kept, weight: [kept],
+    "apart": lambda kept, weight: [kept & (weight >= 0), kept & (weight < 0)],
+}
+
+
+def layer_by_layer(
+    rewiring: Rewiring,
+    step: int,
+    dropped: Callable[[int], int],
+    growth: Callable[[str], Tensor],
+    signs: str = "together",
+) -> bool:
+    """Drop the lowest scores of every layer and grow as many there, so that each keeps its count.
+
+    Dropped weights can grow again at once, as in the code of RigL.
+
+    Args:
+        rewiring: the layers.
+        step: the event.
+        dropped: from the weights that compete to how many of them are dropped.
+        growth: from the layer to the scores of what grows, [n]; the highest grow.
+        signs: who competes, see `SIGNS`.
+
+    Returns:
+        Whether anything was dropped; if not, nothing was done.
+
+    Raises:
+        ScoreError: a score is not a number.
+    """
+    groups = {name: list(rewiring.groups(name, signs)) for name in rewiring.layers}
+    counts = {name: [dropped(int(group.sum())) for group in each] for name, each in groups.items()}
+    if not any(map(any, counts.values())):
+        return False
+    # Before anything is scored: a criterion may take gradients of its own.
+    wanted = {name: growth(name) for name in groups}
+    scores = rewiring.scores(step)
+    left, grown = {}, {}
+    for name, each in groups.items():
+        remaining = torch.zeros_like(each[0])
+        for group, count in zip(each, counts[name], strict=True):
+            remaining |= highest(name, scores[name], group, int(group.sum()) - count)
+        left[name] = remaining
+        grown[name] = highest(name, wanted[name], ~remaining, sum(counts[name]))
+    rewiring.swap(left, grown, step)
+    return True

@@ -1,0 +1,83 @@
+"""Keeps masked weights at exactly zero while the network is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.pruning.mask.mask_set import MaskSet
+from prune_search.training.loop import Hook
+from prune_search.training.optimizers import zero_masked
+
+
+class MaskKeeper:
+    """The mask that holds now.
+
+    A masked weight and its optimizer buffers are set to 0 when the mask is set, and the gradient of a masked weight is
+    set to 0 before every optimizer step. Weight decay and momentum of zeros are zeros, so the weight stays exactly 0,
+    at the cost of one multiplication of the gradients per step.
+    """
+
+    def __init__(self, model: nn.Module, masks: MaskSet, optimizer: torch.optim.Optimizer) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.parameters = dict(model.named_parameters())
+        self.masks = masks
+        self.set(masks)
+
+    def set(self, masks: MaskSet) -> None:
+        """Hold another mask from now on."""
+        masks.apply(self.model)
+        self._weights: list[nn.Parameter] = []
+        self._factors: list[Tensor] = []
+        self.masks = masks
+        for name, mask in masks.everything.items():
+            if bool(mask.all()):
+                continue
+            weight = self.parameters[name]
+            # In the weight's own type and memory format, so that a step is one multiplication and no conversion.
+            self._factors.append(torch.empty_like(weight, requires_grad=False).copy_(mask))
+            self._weights.append(weight)
+            zero_masked(self.optimizer, weight, mask.to(weight.device))
+
+    def _mask_gradients(self, step: int) -> None:
+        gradients, factors = [weight.grad for weight in self._weights if weight.grad is not None], self._factors
+        if len(gradients) < len(factors):
+            # A part of the network took no part in this step.
+            factors = [f for weight, f in zip(self._weights, factors, strict=True) if weight.grad is not None]
+        if gradients:
+            torch._foreach_mul_(gradients, factors)
+
+    def _state(self) -> dict[str, Tensor]:
+        units = {f"units/{name}": torch.tensor(pair) for name, pair in self.masks.units.items()}
+        asked = {} if self.masks.asked is None else {"asked": torch.tensor(self.masks.asked, dtype=torch.float64)}
+        held = {f"held/{name}": mask for name, mask in self.masks.held.items()}
+        return {**{f"mask/{name}": mask for name, mask in self.masks.items()}, **units, **held, **asked}
+
+    def _load(self, state: Mapping[str, Tensor]) -> None:
+        self.set(masks_of(state, list(self.masks)))
+
+    def hook(self) -> Hook:
+        """The hook that keeps the mask. It comes after hooks that want the gradients of masked weights."""
+        return Hook(
+            "mask",
+            at_start=lambda: self.set(self.masks),
+            after_backward=self._mask_gradients,
+            state=self._state,
+            load=self._load,
+        )
+
+
+def masks_of(state: Mapping[str, Tensor], names: list[str]) -> MaskSet:
+    """The mask in a stored state of a `MaskKeeper`, layers in the order of `names`."""
+    masks = {name: state[f"mask/{name}"].cpu() for name in names}
+    units = {name: pair for name in names if f"units/{name}" in state for pair in [_pair(state[f"units/{name}"])]}
+    asked = (int(state["asked"][0]), float(state["asked"][1])) if "asked" in state else None
+    held = {key.removeprefix("held/"): mask.cpu() for key, mask in state.items() if key.startswith("held/")}
+    return MaskSet(masks, units, asked, held)
+
+
+def _pair(tensor: Tensor) -> tuple[int, int]:
+    return int(tensor[0]), int(tensor[1])

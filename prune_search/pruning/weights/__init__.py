@@ -1,0 +1,1 @@
+"""f2: what becomes of the kept weights before retraining."""

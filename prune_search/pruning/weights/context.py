@@ -1,0 +1,41 @@
+"""What a transform or dynamics is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prune_search.pruning.mask.mask_set import MaskSet
+    from prune_search.pruning.mask.rule import MaskRule
+    from prune_search.recipe.recipe import Named
+    from prune_search.training.loop import Feed, Network
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a transform is given.
+
+    Attributes:
+        network: at w(k2), or at w(k1) for ``mask.prepare``; changed in place.
+        masks: the mask of this round; None for ``mask.prepare``.
+        rule: the mask block.
+        layers: names of the weights that take part in pruning.
+        init: train's initializer.
+        seed: of the trial.
+        words: the place of the transform and the round: what tells its draws from others.
+        feed: makes the data stream of this place.
+        penalty: the L2 penalty that ``mask.prepare`` left on every weight; 0 elsewhere.
+    """
+
+    network: Network
+    masks: MaskSet | None
+    rule: MaskRule
+    layers: tuple[str, ...]
+    init: Named
+    seed: int
+    words: tuple[str | int, ...]
+    feed: Callable[[], Feed]
+    penalty: Decimal = Decimal(0)

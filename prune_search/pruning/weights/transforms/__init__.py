@@ -1,0 +1,1 @@
+"""Transforms: a small file for each family of changes to the kept weights."""

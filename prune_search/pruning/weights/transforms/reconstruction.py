@@ -1,0 +1,205 @@
+"""Least-squares reconstruction: layer by layer the kept weights restore the outputs that the network had."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from prune_search.recipe.axes import TRANSFORMS
+from prune_search.recipe.fields import Integer, Number
+from prune_search.recipe.registry import Option
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from prune_search.pruning.weights.context import Setting
+else:
+    from prune_search.lazy import torch
+
+Note = Callable[[str, "nn.Module", "Tensor", "Tensor"], None]
+
+
+def least_squares(inputs: Tensor, missing: Tensor, mask: Tensor, ridge: float) -> Tensor:
+    """The change of a layer's weights that adds the most of `missing` to its outputs.
+
+    Every row solves its own problem over the weights that its mask keeps: min ‖missing_r - X Δ_r‖² + ρ ‖Δ_r‖², ρ being
+    `ridge` times the mean of ‖x‖² per input; with ridge 0 the solution of least norm.
+
+    Args:
+        inputs: X, [samples, inputs].
+        missing: [samples, rows].
+        mask: bool [rows, inputs], True where kept.
+        ridge: at least 0.
+
+    Returns:
+        [rows, inputs], float64, 0 where the mask is False.
+    """
+    x, y = inputs.double(), missing.double()
+    gram, products = x.T @ x, x.T @ y
+    found = torch.zeros(mask.shape, dtype=torch.float64, device=inputs.device)
+    patterns, which = torch.unique(mask, dim=0, return_inverse=True)
+    for index, pattern in enumerate(patterns):
+        rows = torch.nonzero(which == index).squeeze(1)
+        places = torch.nonzero(pattern).squeeze(1)
+        if len(places):
+            found[rows[:, None], places] = _solved(gram[places][:, places], products[places][:, rows], ridge).T
+    return found
+
+
+def _solved(gram: Tensor, products: Tensor, ridge: float) -> Tensor:
+    size = float(gram.diagonal().mean())
+    if size == 0.0:
+        return torch.zeros_like(products)
+    if ridge == 0.0:
+        inverse: Tensor = torch.linalg.pinv(gram, hermitian=True, rtol=1e-12)
+        return inverse @ products
+    held = gram.clone()
+    held.diagonal().add_(ridge * size)
+    return torch.cholesky_solve(products, torch.linalg.cholesky(held))
+
+
+def patches(layer: nn.Module, inputs: Tensor) -> Tensor | None:
+    """What each output of a layer sees: [examples, groups, places, inputs of a group, flat as a row of the weight].
+
+    None for layers whose weight is no matrix from what is seen to an output (transposed convolutions).
+    """
+    if isinstance(layer, torch.nn.Linear):
+        return inputs.reshape(inputs.shape[0], 1, -1, inputs.shape[-1])
+    if not isinstance(layer, torch.nn.modules.conv._ConvNd) or layer.transposed:
+        return None
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    value = torch.nn.functional.pad(inputs, layer._reversed_padding_repeated_twice, mode=mode)
+    dims = len(layer.kernel_size)
+    for dim, (size, stride, dilation) in enumerate(
+        zip(layer.kernel_size, layer.stride, layer.dilation, strict=True), start=2
+    ):
+        value = value.unfold(dim, (size - 1) * dilation + 1, stride)[..., ::dilation]
+    # [N, C, *places, *kernel] -> [N, groups, places, C / groups * kernel]
+    count, channels = value.shape[:2]
+    value = value.reshape(count, layer.groups, channels // layer.groups, *value.shape[2:])
+    order = (0, 1, *range(3, 3 + dims), 2, *range(3 + dims, 3 + 2 * dims))
+    seen: Tensor = value.permute(order)
+    return seen.reshape(count, layer.groups, math.prod(seen.shape[2 : 2 + dims]), -1)
+
+
+def _outputs(layer: nn.Module, output: Tensor) -> Tensor:
+    """A layer's output as [examples, groups, places, outputs of a group]."""
+    if isinstance(layer, torch.nn.Linear):
+        return output.reshape(output.shape[0], 1, -1, output.shape[-1])
+    groups = int(layer.groups)  # type: ignore[arg-type]
+    flat = output.reshape(output.shape[0], groups, output.shape[1] // groups, -1)
+    return flat.transpose(2, 3)
+
+
+@contextmanager
+def _noted(model: nn.Module, names: Mapping[int, str], note: Note) -> Iterator[None]:
+    """Every run of a layer is shown: its name, itself, its input and its output."""
+
+    def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        note(names[id(layer._parameters["weight"])], layer, inputs[0], output)
+
+    layers = [module for module in model.modules() if id(module._parameters.get("weight")) in names]
+    handles = [layer.register_forward_hook(hook) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Sampler:
+    """Looks at a few places of every example: of each batch, layer and run the same ones, whoever asks."""
+
+    def __init__(self, setting: Setting, batches: int, places: int) -> None:
+        feed = setting.feed()
+        self.inputs = [feed(number)[0] for number in range(batches)]
+        self.places = places
+        self.words = (setting.seed, "least-squares-reconstruction", *setting.words)
+
+    def chosen(self, value: Tensor, name: str, batch: int) -> Tensor:
+        """[examples, groups, places, n] at some places of each example, as [groups, samples, n]."""
+        from prune_search.training.randomness import generator
+
+        count, groups, places, size = value.shape
+        if places > self.places:
+            seed, *words = self.words
+            source = generator(int(seed), *words, name, batch)
+            index = torch.rand(count, places, generator=source).argsort(dim=1)[:, : self.places].to(value.device)
+            value = value.gather(2, index[:, None, :, None].expand(count, groups, self.places, size))
+        return value.transpose(0, 1).reshape(groups, -1, size)
+
+    def watch(self, model: nn.Module, names: Mapping[int, str], part: str) -> dict[str, list[Tensor]]:
+        """What comes into layers (``inputs``) or out of them (``outputs``), per run."""
+        found: dict[str, list[Tensor]] = {name: [] for name in names.values()}
+        batch = 0
+
+        def note(name: str, layer: nn.Module, inputs: Tensor, output: Tensor) -> None:
+            value = patches(layer, inputs) if part == "inputs" else _outputs(layer, output)
+            if value is not None:
+                found[name].append(self.chosen(value, name, batch))
+
+        with _noted(model, names, note):
+            for batch, shown in enumerate(self.inputs):  # noqa: B007 - the hook reads it
+                model(shown)
+        return found
+
+
+@TRANSFORMS.register(
+    "least-squares-reconstruction",
+    summary="in running order each layer's kept weights are fitted to the outputs that it had before",
+    source="Luo, Wu & Lin 2017, ThiNet, 1707.06342, eq. 7; He, Zhang & Sun 2017, Channel Pruning, 1707.06168",
+    options={
+        "batches": Option(Integer(1, 100_000), 16, "training batches"),
+        "places": Option(Integer(1, 1_000_000), 10, "of each example's output picture"),
+        "ridge": Option(Number(0.0, 1e3), 1.0e-6, "penalty of the change, times the mean square of an input"),
+    },
+    needs_data=True,
+)
+def least_squares_reconstruction(setting: Setting, *, batches: int, places: int, ridge: float) -> None:
+    """min ‖Y - X (w + Δ)ᵀ‖² over the kept weights of each layer: Y from the network as it was, X from the pruned one.
+
+    X is what the layers before, pruned and fitted already, hand on, so that errors do not add up. Biases and
+    normalizations stay; batch norms use their running statistics. Layers that miss nothing stay as they are, and so do
+    transposed convolutions.
+    """
+    from prune_search.tasks.network import evaluating, running_order
+
+    if setting.masks is None:
+        return
+    model, masks = setting.network.model, setting.masks
+    sampler = _Sampler(setting, batches, places)
+    whole = copy.deepcopy(model)
+    with evaluating(whole):
+        outputs = sampler.watch(whole, {id(weight): name for name, weight in _fitted(whole).items()}, "outputs")
+    masks.apply(model)
+    weights = _fitted(model)
+    for name in running_order(model, sampler.inputs[0][:1]):
+        if name not in weights:
+            continue
+        weight = weights[name]
+        with evaluating(model):
+            inputs = sampler.watch(model, {id(weight): name}, "inputs")[name]
+            now = sampler.watch(model, {id(weight): name}, "outputs")[name]
+        missing = torch.cat(outputs[name], dim=1) - torch.cat(now, dim=1)
+        if not bool(missing.any()):
+            continue
+        seen = torch.cat(inputs, dim=1)
+        kept = masks[name].to(weight.device).reshape(weight.shape[0], -1)
+        rows = torch.tensor_split(torch.arange(weight.shape[0]), seen.shape[0])
+        change = torch.cat(
+            [least_squares(seen[g], missing[g], kept[own], ridge) for g, own in enumerate(rows)]
+        ).reshape(weight.shape)
+        with torch.no_grad():
+            weight.copy_((weight.double() + change).masked_fill(~masks[name].to(weight.device), 0.0))
+
+
+def _fitted(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights of the layers that can be fitted: all but those of transposed convolutions."""
+    from prune_search.tasks.network import prunable_weights
+
+    left = {id(m._parameters.get("weight")) for m in model.modules() if getattr(m, "transposed", False)}
+    return {name: weight for name, weight in prunable_weights(model).items() if id(weight) not in left}

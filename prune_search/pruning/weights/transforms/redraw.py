@@ -1,0 +1,41 @@
+"""Transforms that train nothing: fresh weights, fresh BatchNorm statistics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prune_search.recipe.axes import INITS, TRANSFORMS
+from prune_search.recipe.fields import Integer
+from prune_search.recipe.registry import Option
+
+if TYPE_CHECKING:
+    from prune_search.pruning.weights.context import Setting
+
+
+@TRANSFORMS.register(
+    "reinit",
+    summary="all weights and buffers drawn anew by train's initializer",
+    source="Liu et al. 2019, 1810.05270; Frankle & Carbin 2019, 1803.03635 (control)",
+    redraws=True,
+)
+def reinit(setting: Setting) -> None:
+    """Another draw than w(0), and another one in every round and at every place."""
+    stream = "/".join(map(str, ("reinit", *setting.words)))
+    setting.init.entry(INITS).make(setting.network.model, setting.seed, stream=stream, **setting.init.options)
+
+
+@TRANSFORMS.register(
+    "batchnorm-recalibrate",
+    summary="BatchNorm running statistics estimated anew on the masked weights",
+    source="Li et al. 2020, EagleEye, 2007.02491, section 3.3",
+    options={"batches": Option(Integer(1, 100_000), 16, "training batches")},
+    needs_data=True,
+)
+def batchnorm_recalibrate(setting: Setting, *, batches: int) -> None:
+    """The cumulative mean over the batches, with the mask applied first."""
+    from prune_search.training.batchnorm import recalibrate
+
+    if setting.masks is not None:
+        setting.masks.apply(setting.network.model)
+    feed = setting.feed()
+    recalibrate(setting.network.model, (feed(number)[0] for number in range(batches)))

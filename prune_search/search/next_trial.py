@@ -1,0 +1,350 @@
+"""What a search does next, computed from its ledger: unfinished trials, controls and proposals.
+
+Nothing here knows Ray. The state is the records; what the driver keeps besides is only which trials run now.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from prune_search.ledger.ranking import Goals
+from prune_search.ledger.records import (
+    DENSE,
+    Record,
+    Recorder,
+    SearchRecords,
+    TrialRecords,
+    read_search,
+    read_trial,
+    trial_id,
+)
+from prune_search.recipe import axes
+from prune_search.recipe.paradigm import paradigm
+from prune_search.recipe.problems import UserError
+from prune_search.recipe.recipe import Named, Recipe, digest_of
+from prune_search.recipe.schema import BLOCKS
+from prune_search.recipe.space import Space
+from prune_search.search.proposer import Proposer
+from prune_search.search.shared_tree import Tree
+from prune_search.storage.places import Place
+
+LONG, SHUFFLE = "control-dense-long", "control-shuffle"
+LOST_ATTEMPT = 999
+# So many trials of a sampler that does not learn are proposed ahead, to see what they share.
+LOOK_AHEAD = 64
+
+
+class Next(enum.Enum):
+    """What there is to do besides a trial."""
+
+    WAIT = "wait"
+    FINISHED = "finished"
+
+
+class Middle:
+    """Draws the first of every choice and the middle of every range."""
+
+    def choice(self, name: str, labels: tuple[str, ...]) -> int:
+        """The first."""
+        return 0
+
+    def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
+        """The middle, on a log scale the geometric one."""
+        return float((low * high) ** 0.5) if log else (low + high) / 2
+
+    def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
+        """The middle, on the grid of the steps."""
+        return low + (high - low) // 2 // step * step
+
+
+def dense_recipe(space: Space) -> Recipe:
+    """The dense network at train.steps; holes in task and train at their first or middle value."""
+    drawn = space.fill(Middle()).raw
+    blocks = dict(axes.PRESETS["dense"].make())
+    blocks.update({key: drawn[key] for key in ("schema", "task", "train") if key in drawn})
+    if isinstance(drawn.get("train"), Mapping) and "from" in drawn["train"]:
+        blocks["train"] = {key: value for key, value in drawn["train"].items() if key != "from"}
+    task = drawn.get("task", {})
+    if "model" not in task:
+        # The same default model as the pruned recipes have.
+        model = Recipe.read(drawn).blocks["task"]["model"]
+        blocks["task"] = {**task, "model": model}
+    return Recipe.read(blocks)
+
+
+@dataclass
+class Agenda:
+    """The course of a search.
+
+    Attributes:
+        space: what is searched.
+        folder: of the search.
+        records: everything known, kept up to date by `refresh`.
+        proposer: proposes.
+        goals: objectives and constraints.
+        running: ids of the trials that run now.
+        deadline: seconds since the epoch after which nothing is proposed, or None.
+        stopping: asked before everything else; True ends the search.
+        tree: the shared tree, as far as this search knows it.
+        free: whether nobody else holds the stretch of an address, which a trial was refused.
+        alone: by id, how many attempts a running trial that needs a whole device had when it was sent there.
+    """
+
+    space: Space
+    folder: Place
+    records: SearchRecords
+    proposer: Proposer
+    goals: Goals
+    stopping: Callable[[], bool]
+    deadline: float | None = None
+    running: set[str] = field(default_factory=set)
+    exhausted: bool = False
+    _open: dict[str, None] = field(default_factory=dict)
+    _first: dict[str, str] = field(default_factory=dict)
+    tree: Tree = field(default_factory=lambda: Tree(lambda recipe: None))
+    free: Callable[[str], bool] = lambda address: True
+    alone: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def open(
+        cls,
+        folder: Place,
+        space: Space,
+        epoch_of: Callable[[Recipe], int | None],
+        stopping: Callable[[], bool],
+        examples: int = 0,
+    ) -> Agenda:
+        """Read a search's ledger, and go on from there; `examples` is the size of the training set, 0 if unknown."""
+        budget = space.search.get("time_budget")
+        deadline = None if budget is None else time.time() + budget
+        goals, records = Goals.of(space.search), read_search(folder)
+        proposer = Proposer(space, epoch_of, examples)
+        agenda = cls(space, folder, records, proposer, goals, stopping, deadline, tree=Tree(epoch_of))
+        for trial in records.trials.values():
+            agenda._learn(trial)
+        return agenda
+
+    @property
+    def search(self) -> Mapping[str, Any]:
+        """The search block."""
+        return self.space.search
+
+    def next(self) -> TrialRecords | Next:
+        """The trial that is to be started now, or whether to wait or to end."""
+        if self.stopping():
+            return Next.FINISHED
+        for step in (self._room_made, self._unfinished, self._first_control, self._proposal, self._last_controls):
+            found = step()
+            if found is not None:
+                if isinstance(found, TrialRecords):
+                    self.running.add(found.id)
+                    if found.alone:
+                        self.alone[found.id] = len(found.attempts)
+                return found
+        return Next.FINISHED
+
+    def done(self, identity: str, lost: str | None) -> TrialRecords:
+        """A trial runs no more.
+
+        Args:
+            identity: its id.
+            lost: why its process died for the last time, or None.
+        """
+        self.running.discard(identity)
+        self.alone.pop(identity, None)
+        trial = self.refresh(identity)
+        if trial.ended is None and lost is not None:
+            error = {"kind": "lost", "message": " ".join(lost.split())[:500]}
+            self._end(trial, {"status": "failed", "result": None, "error": error})
+        return self.records.trials[identity]
+
+    def refresh(self, identity: str) -> TrialRecords:
+        """Read a trial's records anew."""
+        trial = read_trial(self.folder / "trials" / identity)
+        self.records.put(trial)
+        self._learn(trial)
+        return trial
+
+    def _learn(self, trial: TrialRecords) -> None:
+        """Keep up what would be looked up among all trials at every decision otherwise."""
+        self.tree.learn(trial)
+        if trial.ended is None:
+            self._open[trial.id] = None
+        else:
+            self._open.pop(trial.id, None)
+        if trial.proposed is not None and not trial.control:
+            self._first.setdefault(trial.proposed.data["digest"], trial.id)
+
+    # --- what comes next --------------------------------------------------------------------------------------------
+
+    def _room_made(self) -> Next | None:
+        """Nothing else is started until a device is free for the trial that needs one alone: it would never be."""
+        waits = any(len(self.refresh(key).attempts) <= attempts for key, attempts in self.alone.items())
+        return Next.WAIT if waits else None
+
+    def _unfinished(self) -> TrialRecords | None:
+        """A proposed trial that needs nothing that is being trained."""
+        waiting = [trial for trial in self._waiting() if self._admitted(trial)]
+        if not waiting:
+            return None
+        running = [self.refresh(identity) for identity in sorted(self.running)]
+        ready = self.tree.ready(waiting, running)
+        return ready[0] if ready else None
+
+    def _waiting(self) -> list[TrialRecords]:
+        """The trials that were proposed, have not ended and do not run."""
+        unfinished = [self.records.trials[identity] for identity in self._open if identity not in self.running]
+        return [trial for trial in unfinished if trial.duplicate_of is None]
+
+    def _admitted(self, trial: TrialRecords) -> bool:
+        """Whether what the trial was refused is free now, where another search was training it."""
+        last = trial.progress.get(trial.attempts[-1].attempt) if trial.attempts else None
+        return last is None or last.lacking is None or self.free(last.lacking[0])
+
+    def _first_control(self) -> TrialRecords | Next | None:
+        # Without controls it is still there to be compared with where a constraint names it.
+        if (self.search["controls"] or self.goals.needs_dense) and DENSE not in self.records.trials:
+            return self._propose_control(DENSE, dense_recipe(self.space))
+        return None
+
+    def _proposal(self) -> TrialRecords | Next | None:
+        while True:
+            self._settle_duplicates()
+            numbered = self.records.numbered()
+            if len(numbered) >= self.search["trials"] or self.exhausted or self._late():
+                return None
+            number = len(numbered) + 1
+            if self._far_ahead(len(numbered)):
+                return Next.WAIT
+            known = self._known(number, numbered)
+            if known is None:
+                return Next.WAIT
+            if self._needs_dense(number):
+                return Next.WAIT
+            if self._met(known):
+                return None
+            proposal = self.proposer.propose(number, known, self.records.dense)
+            if proposal is None:
+                self.exhausted = True
+                return None
+            digest = digest_of(proposal.recipe.canonical)
+            twin = self._first.get(digest)
+            extra = {"number": number, "option": proposal.option, "params": dict(proposal.params)}
+            extra |= {"sampler": proposal.sampler, "duplicate_of": twin}
+            self._propose(trial_id(number), proposal.recipe, extra)
+            if twin is None and (ready := self._unfinished()) is not None:
+                return ready
+
+    @property
+    def _independent(self) -> bool:
+        """Whether no proposal and no judgement depends on which trials have ended."""
+        entry = Named.of(axes.SAMPLERS, self.search["sampler"]).entry(axes.SAMPLERS)
+        judged = self.search["reproducible"] and self.search["scheduler"] != "none"
+        return bool(entry.facts["independent"]) and not judged and not self.search["stop_when_met"]
+
+    def _far_ahead(self, proposed: int) -> bool:
+        """Whether enough trials wait for a stretch; a sampler that learns is asked as late as possible."""
+        learns = not self._independent
+        if proposed == 0 or (learns and self.search["reproducible"]):
+            return False
+        return len(self._waiting()) >= (self.search["concurrency"] if learns else LOOK_AHEAD)
+
+    def _needs_dense(self, number: int) -> bool:
+        """Whether the dense network's figures are waited for; where it failed, the constraints stay unjudged."""
+        late = number > self.search["concurrency"] and not self._independent
+        return late and self.goals.needs_dense and self.records.trials[DENSE].ended is None
+
+    def _known(self, number: int, trials: list[TrialRecords]) -> list[TrialRecords] | None:
+        """The `trials` before proposal `number` as it may see them; None while it must wait."""
+        if not self.search["reproducible"] or self._independent:
+            return trials
+        # Exactly the results of trials 1 … n-c count; what later ones have reached by now is not looked at.
+        seen = number - self.search["concurrency"]
+        if any(not self.records.trials[identity].control and int(identity) <= seen for identity in self._open):
+            return None
+        return trials[: max(0, seen)] + [replace(t, ended=None, measured=[]) for t in trials[max(0, seen) :]]
+
+    def _late(self) -> bool:
+        return self.deadline is not None and time.time() > self.deadline
+
+    def _met(self, known: list[TrialRecords]) -> bool:
+        """Whether one of the trials that the next proposal may see is what was searched for."""
+        if not (self.search["stop_when_met"] and self.search["constraints"]):
+            return False
+        dense = self.records.dense
+        for trial in known:
+            if trial.status == "completed":
+                violations = self.goals.violations(trial.metrics, dense)
+                if violations is not None and all(violation <= 0 for violation in violations):
+                    return True
+        return False
+
+    def _last_controls(self) -> TrialRecords | Next | None:
+        if self.running - {LONG, SHUFFLE} or self._waiting():
+            return Next.WAIT
+        if not self.search["controls"]:
+            return None
+        best, _ = self.goals.best(self.records.numbered(), self.records.dense)
+        if best is None:
+            return None
+        blocks = {key: best.recipe[key] for key in BLOCKS}
+        dense = self.records.trials[DENSE].recipe if DENSE in self.records.trials else blocks
+        steps = int(best.metrics["steps_trained"])
+        train = {key: value for key, value in best.recipe["train"].items() if key != "from"}
+        long = {
+            **{key: dense[key] for key in BLOCKS},
+            "task": blocks["task"],
+            "train": {**train, "steps": f"{steps}it"},
+        }
+        if LONG not in self.records.trials and DENSE in self.records.trials:
+            return self._propose_control(LONG, Recipe.read(long))
+        if SHUFFLE not in self.records.trials and "control" not in blocks["mask"]:
+            try:
+                recipe = Recipe.read({**blocks, "mask": {**blocks["mask"], "control": "shuffle"}})
+            except UserError:
+                # Nothing is pruned, so that there is nothing to shuffle.
+                return None
+            return self._propose_control(SHUFFLE, recipe)
+        return None
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def _propose_control(self, identity: str, recipe: Recipe) -> TrialRecords:
+        extra = {"number": 0, "option": "", "params": {}, "sampler": None, "duplicate_of": None}
+        return self._propose(identity, recipe, extra)
+
+    def _propose(self, identity: str, recipe: Recipe, extra: Mapping[str, Any]) -> TrialRecords:
+        name = identity if extra["number"] == 0 else run_name(extra["number"], recipe)
+        data = {"name": name, "recipe": recipe.canonical, "paradigm": paradigm(recipe)}
+        Recorder(self.folder, identity).write("proposed", {**data, "digest": digest_of(recipe.canonical), **extra})
+        return self.refresh(identity)
+
+    def _end(self, trial: TrialRecords, data: Mapping[str, Any]) -> Record:
+        spent = {"steps_trained": 0, "steps_saved": 0, "seconds": 0.0}
+        record = Recorder(self.folder, trial.id, LOST_ATTEMPT).write("ended", {**spent, **data})
+        self.refresh(trial.id)
+        return record
+
+    def _settle_duplicates(self) -> None:
+        """A repeated recipe is not trained: its trial copies the result, and all its steps are saved."""
+        for trial in [self.records.trials[identity] for identity in self._open]:
+            twin = self.records.trials.get(trial.duplicate_of or "")
+            if twin is not None and twin.ended is not None:
+                ended = dict(twin.ended.data)
+                saved = int(ended.get("steps_trained", 0)) + int(ended.get("steps_saved", 0))
+                self._end(trial, {**ended, "steps_trained": 0, "steps_saved": saved, "seconds": 0.0})
+
+
+def run_name(number: int, recipe: Recipe) -> str:
+    """A trial's name for people: ``012-lottery-ticket-s0.90``."""
+    sparsity = recipe.mask["sparsity"]
+    if isinstance(sparsity, Mapping) and "per_round" in sparsity:
+        reached = 1 - (1 - sparsity["per_round"]) ** recipe.rounds
+    else:
+        reached = sparsity.get("final", 0.0) if isinstance(sparsity, Mapping) else 0.0
+    words = paradigm(recipe).replace(" ", "-").replace("→", "-to-")
+    return f"{number:03d}-{words}-s{reached:.2f}"

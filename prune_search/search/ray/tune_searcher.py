@@ -1,0 +1,119 @@
+"""Between Ray Tune and the agenda: Tune asks for the next trial, and tells what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from prune_search.ledger.records import SearchRecords, TrialRecords
+from prune_search.search.next_trial import Agenda, Next
+from prune_search.search.ray.worker import Job
+
+
+class AgendaSearcher(Searcher):
+    """A searcher whose state is the ledger: it is never saved or restored by Tune.
+
+    Args:
+        agenda: what comes next.
+        job: from a trial to what its worker needs.
+        listener: told the records whenever a trial was started or ended.
+
+    Attributes:
+        error: what went wrong here, or None. Tune would retry a trial whose end could not be written down; instead
+            the search ends, and the driver says why.
+    """
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        job: Callable[[TrialRecords], Job],
+        listener: Callable[[SearchRecords, TrialRecords | None], None],
+    ) -> None:
+        super().__init__(metric=None, mode=None)
+        self._agenda = agenda
+        self._job = job
+        self._listener = listener
+        self._ids: dict[str, str] = {}
+        self._attempts: dict[str, int] = {}
+        self.error: Exception | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its searcher for a restore that never happens; the ledger is the state.
+        return {}
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        """The objectives are the space's own."""
+        return True
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial's config, None to be asked again, or FINISHED."""
+        if self.error is not None:
+            return Searcher.FINISHED
+        try:
+            return self._next(trial_id)
+        except Exception as error:  # noqa: BLE001 - raised again by the driver
+            self.error = error
+            return Searcher.FINISHED
+
+    def _next(self, trial_id: str) -> Any:
+        following = self._agenda.next()
+        if following is Next.WAIT:
+            return None
+        if following is Next.FINISHED:
+            return Searcher.FINISHED
+        self._ids[trial_id] = following.id
+        self._attempts[following.id] = len(following.attempts)
+        self._listener(self._agenda.records, None)
+        return self._job(following).as_config()
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial has ended, or its process died more often than it may."""
+        identity = self._ids.pop(trial_id, None)
+        if identity is None:
+            return
+        lost = "the trial's process died more often than max_failures allows" if error else None
+        try:
+            trial = self._agenda.done(identity, lost)
+            self._listener(self._agenda.records, trial)
+        except Exception as failure:  # noqa: BLE001 - raised again by the driver
+            self.error = self.error or failure
+
+    def none_begun(self) -> bool:
+        """Whether all trials that Tune has still wait for a place to run."""
+        return all(len(self._agenda.refresh(key).attempts) <= self._attempts[key] for key in self._ids.values())
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the state."""
+
+
+class Impatience(Stopper):
+    """Ends a search that was asked to end without the trials that wait for a place on a cluster that is busy.
+
+    Those that run store their state first.
+
+    Args:
+        searcher: knows which trials have begun.
+        asked: whether the search is to end.
+    """
+
+    def __init__(self, searcher: AgendaSearcher, asked: Callable[[], bool]) -> None:
+        self._searcher = searcher
+        self._asked = asked
+
+    def __getstate__(self) -> dict[str, Any]:
+        # As for the searcher.
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No single trial is stopped."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Asked by Tune again and again."""
+        return self._asked() and self._searcher.none_begun()

@@ -1,0 +1,287 @@
+"""What runs on a worker: one trial, its records written to the ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import importlib
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prune_search.ledger.records import TRIALS, Recorder, read_trial
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.recipe import Recipe
+from prune_search.search.ray.ledger_callbacks import Court, LedgerSink, StoppedError
+from prune_search.search.ray.memory_metrics import system_figures
+from prune_search.search.ray.stop_signal import watch_for_stop
+from prune_search.storage.files import StorageError
+from prune_search.storage.places import place_of
+from prune_search.trial.errors import TrialError
+
+if TYPE_CHECKING:
+    from torch import device
+
+    from prune_search.tasks.data import DataSet
+    from prune_search.training.data_parallel import Leader
+    from prune_search.training.segment import Claims
+    from prune_search.trial.result import Result
+    from prune_search.trial.setup import Bench, Code
+
+# Where the states of trials lie that share nothing.
+UNSHARED = "unshared"
+# The kind of a trial's error (see `trial.errors.TrialError`), and what becomes of an attempt that met it.
+OOM = "oom"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to run a trial; plain data, so that it travels in Tune's config.
+
+    Attributes:
+        search: folder of the search.
+        storage: folder of the stored states.
+        trial: the trial's id.
+        recipe: canonical.
+        data_root: folder of the data sets' files, or None.
+        code: the user's own model and data by name.
+        device: ``auto``, ``cpu`` …
+        block: the search block, with its scheduler; None where nothing may stop the trial.
+        heartbeat_s: a worker that makes no step for so long ends itself, and is started again.
+        stops: steps of trajectory 1 that proposed trials ask for; all are stored.
+        grid: steps of it that trials to come can ask for; as many are stored as are affordable.
+        sharing: whether what is trained is shared with other trials.
+        alone: whether it has a whole device, after its share of one had too little memory.
+        system_metrics: whether the memory that it takes is written down beside what is measured.
+        asked: metrics that the search names.
+        workers: that train it together.
+        each: CPUs and GPUs of each of them, where there are several.
+    """
+
+    search: str
+    storage: str
+    trial: str
+    recipe: Mapping[str, Any]
+    data_root: str | None
+    code: Mapping[str, str | None]
+    device: str
+    block: Mapping[str, Any] | None
+    heartbeat_s: float
+    stops: tuple[int, ...] = ()
+    grid: tuple[int, ...] = ()
+    sharing: bool = True
+    alone: bool = False
+    system_metrics: bool = False
+    asked: tuple[str, ...] = ()
+    workers: int = 1
+    each: tuple[float, ...] = (1.0, 0.0)
+
+    def as_config(self) -> dict[str, Any]:
+        """As Tune's config."""
+        return {"job": dict(vars(self))}
+
+
+def run_job(job: Job, claims: Claims | None = None, node: str = "", leader: Leader | None = None) -> str:
+    """Run a trial to its end, and write how it ended.
+
+    What a retry cannot cure (a NaN loss, a wrong shape, an error in the user's code) ends the trial as failed; where
+    the process dies, or its records cannot be written, Tune starts the trial again.
+
+    Args:
+        job: the trial.
+        claims: who trains which stretch; None where nobody else trains on the storage.
+        node: Ray's id of the node that this is, for the record.
+        leader: of the workers that train it together; None where this process trains it alone.
+
+    Returns:
+        completed, stopped, failed; preempted where the search was asked to stop; lacking where somebody else trains
+        what it needs, and oom where its share of a device has too little memory, so that it comes again later.
+
+    Raises:
+        StorageError: a record could not be written.
+        CrewLostError: a worker that trained along is gone.
+    """
+    folder = place_of(job.search)
+    before = read_trial(folder / TRIALS / job.trial)
+    if before.ended is not None:
+        # By a worker that outlived its driver, after the new one had read the ledger.
+        return str(before.ended.data["status"])
+    # Seconds in a new process, and no sign of one that hangs: the heartbeat begins after it.
+    importlib.import_module("prune_search.search.ray.warm_up")
+    from prune_search.training.segment import Steps
+
+    recorder = Recorder(folder, job.trial, len(before.attempts) + 1)
+    recorder.write("started", {"host": socket.gethostname(), "pid": os.getpid(), "node": node})
+    begun = time.monotonic()
+    sink = LedgerSink(recorder, _court(job), job.heartbeat_s, job.recipe["rounds"], Steps())
+    end = _attempted(job, sink, claims, leader)
+    if end.comes_again:
+        return end.status
+    sink.tell()
+    recorder.write(
+        "ended",
+        {
+            "status": end.status,
+            "result": None if end.result is None else end.result.as_data(),
+            "error": end.error,
+            **sink.steps(end.result),
+            "seconds": time.monotonic() - begun,
+            "training_seconds": sink.training_s,
+        },
+    )
+    return end.status
+
+
+@dataclass(frozen=True)
+class _End:
+    """How an attempt ended.
+
+    Attributes:
+        status: as `run_job` returns it.
+        result: of a trial that completed.
+        error: kind and message, of one that failed.
+        comes_again: whether the attempt alone is over, and not the trial.
+    """
+
+    status: str
+    result: Result | None = None
+    error: Mapping[str, str] | None = None
+    comes_again: bool = False
+
+
+def _attempted(job: Job, sink: LedgerSink, claims: Claims | None, leader: Leader | None) -> _End:
+    from prune_search.training.loop import CrewLostError, PreemptedError
+    from prune_search.training.segment import LackingError
+
+    try:
+        with _watchdog(), _memory():
+            return _End("completed", _run(job, sink, claims, leader))
+    except PreemptedError:
+        sink.tell()
+        return _End("preempted", comes_again=True)
+    except LackingError as lack:
+        sink.lacking(lack.address, lack.step)
+        return _End("lacking", comes_again=True)
+    except (StorageError, CrewLostError):
+        raise
+    except StoppedError:
+        return _End("stopped")
+    except TrialError as failure:
+        if failure.kind == OOM and not job.alone:
+            sink.out_of_memory()
+            return _End(OOM, comes_again=True)
+        return _failed(failure.kind, str(failure))
+    except UserError as failure:
+        return _failed("user", "; ".join(str(problem) for problem in failure.problems))
+    except Exception as failure:  # noqa: BLE001 - whatever the trial's code raises fails this trial, and no other
+        return _failed(type(failure).__name__, str(failure)[:2000])
+
+
+def _failed(kind: str, message: str) -> _End:
+    return _End("failed", error={"kind": kind, "message": message})
+
+
+@contextlib.contextmanager
+def _watchdog() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@contextlib.contextmanager
+def _memory() -> Iterator[None]:
+    """A device out of memory ends the trial wherever it is met, and what it held there is free for the next one."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrialError(OOM, f"the device is out of memory: {str(error).splitlines()[0]}") from None
+    finally:
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.empty_cache()
+
+
+def bench_of(job: Job, device: device) -> Bench:
+    """A trial's recipe with its data and its network.
+
+    Raises:
+        UserError: something does not fit.
+    """
+    from prune_search.recipe.schema import BLOCKS
+    from prune_search.trial.setup import Code, prepare
+
+    recipe = Recipe.read({key: job.recipe[key] for key in BLOCKS})
+    if (batch := recipe.train["batch"]) < job.workers:
+        raise UserError([Problem("train.batch", f"{batch} examples cannot be split among {job.workers} workers")])
+    root = Path(job.data_root) if job.data_root else None
+    code = Code(job.code.get("model"), job.code.get("data"))
+    return prepare(recipe, device, root, code, data=_data(recipe, root, code, device), workers=job.workers)
+
+
+def _run(job: Job, sink: LedgerSink, claims: Claims | None, leader: Leader | None) -> Result:
+    from prune_search.training.environment import pick_device
+    from prune_search.trial.callbacks import Guarded
+    from prune_search.trial.run import Sharing, run_bench
+
+    device = pick_device(job.device)
+    if job.system_metrics:
+        sink.system = system_figures(device)
+    bench = bench_of(job, device)
+    if leader is not None:
+        bench.network = replace(bench.network, gradients=leader.gradients)
+    sharing = Sharing(claims, tuple(job.stops), tuple(job.grid), sink.account)
+    storage = place_of(job.storage) if job.sharing else place_of(job.search) / UNSHARED / job.trial
+    guarded = Guarded(sink, watch_for_stop(place_of(job.search)))
+    result = run_bench(bench, storage, guarded, test=False, sharing=sharing, asked=job.asked)
+    if leader is not None:
+        leader.check(bench.model, result.weights_sha256)
+    return result
+
+
+class _LastData:
+    """The data set that this process read last, on its device: most trials of a search share it."""
+
+    key: tuple[Any, ...] | None = None
+    data: DataSet | None = None
+
+
+def _data(recipe: Recipe, root: Path | None, code: Code, device: device) -> DataSet:
+    from prune_search.trial.setup import read_data
+
+    key = (repr(recipe.blocks["task"]["data"]), root, code.data, device)
+    if _LastData.key != key or _LastData.data is None:
+        data = read_data(recipe, root, code)
+        # Its bytes are gone through here, where they are read, and not by every trial.
+        _ = data.digest
+        _LastData.data = data.to(device)
+        _LastData.key = key
+    return _LastData.data
+
+
+def _court(job: Job) -> Court | None:
+    if job.block is None or job.block["scheduler"] == "none":
+        return None
+    return Court(place_of(job.search), job.trial, job.block["scheduler"], job.block)
+
+
+def attempt(job: Job, leader: Leader | None = None) -> str:
+    """One attempt of a trial in this process of Ray's; see `run_job`."""
+    import ray
+
+    from prune_search.search.ray.claims import ClusterClaims
+    from prune_search.storage.cache import HELD, WORKER_BYTES
+
+    # Trial after trial in this process reads the states of the same chains.
+    HELD.allow(WORKER_BYTES)
+    claims = ClusterClaims(place_of(job.storage)) if job.sharing else None
+    try:
+        return run_job(job, claims, ray.get_runtime_context().get_node_id(), leader)
+    finally:
+        if claims is not None:
+            claims.close()

@@ -1,0 +1,106 @@
+"""The rounds of a recipe as a simulation sees them: where they lie on a surface, and what they train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from prune_search.pruning.mask.counts import keep_count
+from prune_search.recipe import axes
+from prune_search.recipe.clock import Timeline, resolve
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.recipe import Named, Recipe
+from prune_search.recipe.space import nominal_epoch
+from prune_search.simulation.surface import Point
+from prune_search.trial.addresses import RoundBranch, Vertex, branch_of, nominal_root
+
+# Weights of a simulated network.
+UNITS = 100_000
+
+
+@dataclass(frozen=True)
+class Lap:
+    """One round.
+
+    Attributes:
+        point: where it lies on a surface.
+        kept: weights kept, of `UNITS`.
+        asked: asked sparsity.
+        before: what is trained before its last retraining.
+        retraining: its last retraining.
+        settled: step of it from which the mask has the asked sparsity.
+    """
+
+    point: Point
+    kept: int
+    asked: float
+    before: tuple[Vertex, ...]
+    retraining: Vertex
+    settled: int
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A recipe's rounds, after its first training.
+
+    Attributes:
+        timeline: the recipe's places in iterations.
+        first: trajectory 1.
+        laps: the rounds.
+    """
+
+    timeline: Timeline
+    first: Vertex
+    laps: tuple[Lap, ...]
+
+    @property
+    def needed(self) -> int:
+        """Steps of the whole recipe, whoever trains them."""
+        vertices = [self.first, *(vertex for lap in self.laps for vertex in (*lap.before, lap.retraining))]
+        return sum(vertex.needed for vertex in vertices)
+
+
+def check_sparsity(recipe: Recipe) -> None:
+    """Refuse a recipe whose sparsity is found by training.
+
+    Raises:
+        UserError: it is no number.
+    """
+    if not set(recipe.mask["sparsity"]) & {"final", "per_round"}:
+        raise UserError([Problem("mask.sparsity", "is no number before training, which a simulation does not do")])
+
+
+def epoch_of(recipe: Recipe) -> int:
+    """Iterations in an epoch; of a data set whose size is not known before it is read, a nominal one."""
+    return nominal_epoch(recipe.blocks["task"]["data"], recipe.train["batch"])
+
+
+def chain_of(recipe: Recipe) -> Chain:
+    """The rounds of a recipe.
+
+    Raises:
+        UserError: a place does not fit on the clock, or the sparsity is decided by training only.
+    """
+    check_sparsity(recipe)
+    line = resolve(recipe, epoch_of(recipe))
+    branch = branch_of(recipe, line, nominal_root(recipe, line))
+    laps: list[Lap] = []
+    left = 1.0
+    for item in branch.rounds:
+        share = item.share if item.share is not None else Decimal(1)
+        laps.append(_lap(recipe, line, item, share, left))
+        left = float(share)
+    return Chain(line, branch.train, tuple(laps))
+
+
+def _lap(recipe: Recipe, line: Timeline, item: RoundBranch, share: Decimal, left: float) -> Lap:
+    """A round that began with a share `left` of the weights."""
+    *before, last = item.vertices()
+    density = float(share)
+    removed = 1 - density / left if left > 0 else 0.0
+    point = Point(recipe, line, item.number, density, removed, last.address)
+    settled = 0
+    if recipe.retrain is not None and "dynamics" in recipe.retrain and item.control is None:
+        named = Named.of(axes.DYNAMICS, recipe.retrain["dynamics"])
+        settled = int(named.entry(axes.DYNAMICS).facts["settles"](line.retrain_steps, line.epoch, **named.options))
+    return Lap(point, keep_count(UNITS, share), float(1 - share), tuple(before), last, settled)

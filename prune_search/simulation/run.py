@@ -1,0 +1,176 @@
+"""One trial, simulated: it tells its sink what a trained one tells, and trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prune_search.pruning.mask.receipt import LayerReceipt, Receipt
+from prune_search.recipe.paradigm import paradigm
+from prune_search.recipe.recipe import Recipe, digest_of
+from prune_search.simulation.chain import UNITS, Chain, Lap, chain_of
+from prune_search.simulation.surface import Outlook, Simulation, loss_at, normal, uniform
+from prune_search.simulation.trained import Trained
+from prune_search.trial.addresses import Vertex
+from prune_search.trial.callbacks import Observation, Sink
+from prune_search.trial.errors import TrialError
+from prune_search.trial.result import RoundResult, finite
+
+# A step takes so long on a simulated worker.
+SECONDS_PER_STEP = 0.01
+LAYER = "simulated"
+
+# It yields when it goes on, on the virtual clock, is sent the time then, and returns the result's data.
+Running = Generator[float, float, dict[str, Any]]
+
+
+class DiedError(Exception):
+    """The simulated worker's process died."""
+
+
+@dataclass
+class Trial:
+    """A trial on a simulated worker.
+
+    Attributes:
+        recipe: canonical.
+        simulation: the surface.
+        shared: what the search has trained.
+        sink: who is told how it goes.
+        attempt: from 1.
+        trained: steps that were trained for it.
+        needed: steps of the recipe so far, whoever trained them.
+    """
+
+    recipe: Recipe
+    simulation: Simulation
+    shared: Trained
+    sink: Sink
+    attempt: int = 1
+    trained: int = 0
+    needed: int = 0
+    _now: float = 0.0
+    _marks: dict[int, Exception] = field(default_factory=dict)
+
+    def run(self, now: float) -> Running:
+        """Run it.
+
+        Args:
+            now: on the virtual clock, in steps.
+
+        Raises:
+            TrialError: its loss becomes NaN, as the surface wants it.
+            DiedError: its process dies, as the surface wants it.
+            UserError: the surface says nothing about the recipe.
+        """
+        self._now = begun = now
+        surface = self.simulation.surface
+        surface.check(self.recipe)
+        chain = chain_of(self.recipe)
+        key = self.recipe.key({"network": self.simulation.digest, "data": self.simulation.digest})
+        self._marks = _troubles(key, chain, self.simulation, self.attempt)
+        self.sink.started(key, chain.needed)
+        yield from self._leg(chain.first)
+        rounds = []
+        for lap in chain.laps:
+            outlook = surface.outlook(lap.point)
+            for vertex in lap.before:
+                yield from self._leg(vertex)
+            yield from self._retrain(chain, lap, outlook)
+            metrics = _metrics(outlook.accuracy, lap, self.needed)
+            rounds.append(RoundResult(lap.point.number, _receipt(lap), _digest(lap, "mask"), metrics))
+            self.sink.round_done(rounds[-1])
+        return self._result(key, chain, rounds, (self._now - begun) * SECONDS_PER_STEP)
+
+    def _leg(self, vertex: Vertex, begin: int = 0, end: int | None = None) -> Generator[float, float, None]:
+        """Train a stretch, or a piece of it."""
+        end = vertex.needed if end is None else end
+        if end <= begin:
+            return
+        mark = min((place for place in self._marks if self.needed < place <= self.needed + end - begin), default=None)
+        stop = end if mark is None else begin + mark - self.needed
+        trained, ready = self.shared.train(vertex.address, stop, self._now)
+        self.trained += trained
+        self.needed += stop - begin
+        if ready > self._now:
+            self._now = yield ready
+        self.sink.reached(vertex.place, stop)
+        if mark is not None:
+            raise self._marks[mark]
+
+    def _retrain(self, chain: Chain, lap: Lap, outlook: Outlook) -> Generator[float, float, None]:
+        total, epoch = lap.retraining.needed, chain.timeline.epoch
+        wanted = sorted(set(self.sink.observe_at(total, epoch, lap.settled))) if total else []
+        at = 0
+        for step in [step for step in wanted if 0 < step < total]:
+            yield from self._leg(lap.retraining, at, step)
+            at = step
+            accuracy = outlook.during(step / total, normal(lap.point.address, step))
+            metrics = {"val/accuracy": accuracy, "val/loss": loss_at(accuracy)}
+            number, mature = lap.point.number, step - lap.settled
+            self.sink.observed(Observation(number, step, mature, self.needed, metrics, lap.asked))
+        yield from self._leg(lap.retraining, at, total)
+
+    def _result(self, key: str, chain: Chain, rounds: list[RoundResult], seconds: float) -> dict[str, Any]:
+        """The data of `trial.result.Result.as_data`, and that it is simulated."""
+        last, receipt, digest = chain.laps[-1], rounds[-1].receipt, self.simulation.digest
+        return {
+            "key": key,
+            "preset": None,
+            "paradigm": paradigm(self.recipe),
+            "mask_sha256": _digest(last, "mask"),
+            "weights_sha256": _digest(last, "weights"),
+            "environment": {"simulated": self.simulation.name},
+            "sparsity": {"asked": receipt.asked, "reached": receipt.reached},
+            "layers": [vars(layer) for layer in receipt.layers],
+            "collapsed": receipt.collapsed,
+            "metrics": finite(rounds[-1].metrics),
+            "rounds": [
+                {
+                    "round": item.number,
+                    "sparsity": {"asked": item.receipt.asked, "reached": item.receipt.reached},
+                    "collapsed": item.receipt.collapsed,
+                    "mask_sha256": item.mask_sha256,
+                    "metrics": finite(item.metrics),
+                }
+                for item in rounds
+            ],
+            "steps_trained": self.trained,
+            "steps_reused": self.needed - self.trained,
+            "steps_replayed": 0,
+            "steps_repeated": 0,
+            "digests": {"network": digest, "data": digest},
+            "seconds": round(seconds, 3),
+        }
+
+
+def _troubles(key: str, chain: Chain, simulation: Simulation, attempt: int) -> dict[int, Exception]:
+    """What happens at which step of the whole recipe."""
+    surface, needed, found = simulation.surface, chain.needed, dict[int, Exception]()
+    if needed and uniform(key, "failing") < surface.failing:
+        step = 1 + int(uniform(key, "failing at") * needed)
+        found[min(step, needed)] = TrialError("nan", f"the loss is nan at step {step} (simulated)")
+    if needed and uniform(key, "dying", attempt) < surface.dying:
+        found[min(1 + int(uniform(key, "dying at", attempt) * needed), needed)] = DiedError()
+    return found
+
+
+def _digest(lap: Lap, what: str) -> str:
+    return digest_of({"simulated": what, "of": lap.point.address})
+
+
+def _receipt(lap: Lap) -> Receipt:
+    layer = LayerReceipt(LAYER, UNITS, lap.kept, UNITS, lap.kept)
+    return Receipt(lap.asked, 1 - lap.kept / UNITS, lap.kept, lap.kept, (layer,))
+
+
+def _metrics(accuracy: float, lap: Lap, steps: int) -> Mapping[str, float]:
+    """What is measured at the end of a round."""
+    return {
+        "val/accuracy": accuracy,
+        "val/loss": loss_at(accuracy),
+        "sparsity": 1 - lap.kept / UNITS,
+        "collapsed": float(lap.kept == 0),
+        "steps_trained": float(steps),
+    }

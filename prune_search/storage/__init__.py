@@ -1,0 +1,1 @@
+"""The storage: paths, files, objects, manifests, states, leases, inventory and budget, local or in an object store."""

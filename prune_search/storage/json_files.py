@@ -1,0 +1,32 @@
+"""Small JSON files of a storage, read with a limit."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.storage.files import open_regular
+from prune_search.storage.places import Place
+
+MOST_BYTES = 16 * 2**20
+
+
+LEASE_FILE = "lease.json"
+
+
+def read_json(path: Place) -> dict[str, Any]:
+    """A JSON object from a regular file.
+
+    Raises:
+        UserError: it is missing, a link, too large, or no JSON object.
+    """
+    try:
+        with open_regular(path) as file:
+            data = file.read(MOST_BYTES + 1)
+        content = json.loads(data) if len(data) <= MOST_BYTES else None
+    except (OSError, ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise UserError([Problem("", "is missing or holds no JSON object", str(path))])
+    return content

@@ -1,0 +1,158 @@
+"""One holder per search: a lease that is renewed, and taken over where its holder is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.storage.files import StorageError, create_if_absent, put_file
+from prune_search.storage.json_files import LEASE_FILE, read_json
+from prune_search.storage.object_paths import ObjectPath
+from prune_search.storage.places import Place
+
+RENEW_EVERY_S = 5.0
+STALE_AFTER_S = 60.0
+# Longer than a write takes.
+SETTLE_S, OBJECT_SETTLE_S = 0.2, 2.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a search.
+
+    Attributes:
+        host: name of the machine.
+        pid: process there.
+        started: the process's start time as the system tells it, so that a pid used again is no holder.
+        token: tells this holding from every other.
+        time: seconds since the epoch, when it was renewed.
+    """
+
+    host: str
+    pid: int
+    started: str
+    token: str
+    time: float
+
+    def alive(self) -> bool:
+        """Whether the holder still works: on this host its process is asked for, elsewhere its last renewal."""
+        if self.host == socket.gethostname():
+            return started(self.pid) == self.started
+        return time.time() - self.time < STALE_AFTER_S
+
+
+def started(pid: int) -> str:
+    """The start time of a process in clock ticks since boot; empty where there is no such process."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return _exists(pid)
+    # A zombie does nothing any more.
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _exists(pid: int) -> str:
+    """For systems without /proc: whether a process exists is all that is known."""
+    if Path("/proc/self/stat").exists():
+        return ""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        return "exists"
+    return "exists"
+
+
+def read_holder(folder: Place) -> Holder | None:
+    """The holder that a search's lease names, alive or not."""
+    try:
+        content = read_json(folder / LEASE_FILE)
+        host, started, token = (str(content[key]) for key in ("host", "started", "token"))
+        return Holder(host, int(content["pid"]), started, token, float(content["time"]))
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
+
+
+class Lease:
+    """Holds a search while it is open; a context manager.
+
+    Args:
+        folder: of the search.
+        lost: called once, from the renewing thread, when somebody else holds the search.
+    """
+
+    def __init__(self, folder: Place, lost: Callable[[], None]) -> None:
+        self.folder = folder
+        self.lost = lost
+        self.token = secrets.token_hex(16)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    def __enter__(self) -> Lease:
+        """Take the lease.
+
+        Raises:
+            UserError: somebody else holds the search, with the holder's name.
+        """
+        before = read_holder(self.folder)
+        if before is not None and before.alive():
+            raise UserError([held(self.folder, before)])
+        if before is not None or not create_if_absent(self.folder / LEASE_FILE, self._content()):
+            self._take_over()
+        self._thread.start()
+        return self
+
+    def _take_over(self) -> None:
+        """Take what is nobody's any more, or no lease at all. Of two at once the last one to write holds it."""
+        now = read_holder(self.folder)
+        if now is not None and now.alive():
+            raise UserError([held(self.folder, now)])
+        self._write()
+        time.sleep(OBJECT_SETTLE_S if isinstance(self.folder, ObjectPath) else SETTLE_S)
+        now = read_holder(self.folder)
+        if now is None or now.token != self.token:
+            raise UserError([held(self.folder, now)])
+
+    def __exit__(self, *error: object) -> None:
+        """Give the lease back. Where the storage is away, it is a stale one soon."""
+        self._stop.set()
+        self._thread.join(timeout=RENEW_EVERY_S)
+        with contextlib.suppress(StorageError):
+            now = read_holder(self.folder)
+            if now is not None and now.token == self.token:
+                (self.folder / LEASE_FILE).unlink(missing_ok=True)
+
+    def _content(self) -> bytes:
+        holder = Holder(socket.gethostname(), os.getpid(), started(os.getpid()), self.token, time.time())
+        return json.dumps(asdict(holder)).encode()
+
+    def _write(self) -> None:
+        put_file(self.folder / LEASE_FILE, self._content())
+
+    def _renew(self) -> None:
+        while not self._stop.wait(RENEW_EVERY_S):
+            try:
+                now = read_holder(self.folder)
+                if now is not None and now.token != self.token:
+                    self.lost()
+                    return
+                self._write()
+            except StorageError:
+                # A full disk or a service away for a moment: the lease holds on for a minute without renewal.
+                continue
+
+
+def held(folder: Place, holder: Holder | None) -> Problem:
+    """What is said where a search is held, with the holder's name."""
+    who = f"process {holder.pid} on {holder.host}" if holder is not None else "another process"
+    return Problem("", f"the search {folder.name!r} is held by {who}; it is running")

@@ -1,0 +1,200 @@
+"""States of a training in a storage: a folder of tensors each, with a manifest by which any altered bit is found.
+
+A state is ``step-000001234/`` with ``state.safetensors`` and ``manifest.json``. On a file system it becomes current by
+one rename, in an object store by its manifest, which is written last: so it is there whole or not at all, and it is
+read only where every byte is the one that was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from prune_search.recipe.problems import shown
+from prune_search.storage.cache import HELD
+from prune_search.storage.files import StorageError, one_line, open_regular, put_folder, remove_stale
+from prune_search.storage.manifests import (
+    FORMAT,
+    MANIFEST,
+    MOST_BYTES,
+    TENSORS,
+    digest_of,
+    list_states,
+    read_manifest,
+    remove_state,
+    rendered,
+    state_folder,
+)
+from prune_search.storage.object_paths import ObjectPath, content_name, put_objects
+from prune_search.storage.places import Place
+from prune_search.storage.tensors import decode, encode, load_tensors, read_tensors_bytes, save_tensors
+
+__all__ = [
+    "State",
+    "StorageError",
+    "list_states",
+    "load_tensors",
+    "newest_state",
+    "read_state",
+    "remove_stale",
+    "remove_state",
+    "save_tensors",
+    "state_folder",
+    "write_state",
+]
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+_log = logging.getLogger("prune_search")
+
+
+@dataclass(frozen=True)
+class State:
+    """What was stored of a training at one step.
+
+    Attributes:
+        tensors: name to tensor, on the CPU, in memory of their own.
+        meta: plain data beside them.
+    """
+
+    tensors: dict[str, Tensor]
+    meta: dict[str, Any]
+
+
+def write_state(folder: Place, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Store a state, whole or not at all. A valid one of that name is kept, a corrupt one replaced.
+
+    Args:
+        folder: where it stands afterwards, as from `state_folder`. Its parents are made.
+        tensors: dense tensors of any device.
+        meta: plain JSON data; its numbers are finite.
+
+    Raises:
+        StorageError: it could not be stored (a full disk, no permission); no partial state is left.
+        TypeError, ValueError: `meta` is no JSON data or over 16 MiB, or a tensor cannot be stored.
+    """
+    if _may_be_there(folder) and _is_valid(folder):
+        return
+    data = encode(tensors)
+    sha256 = hashlib.sha256(data).hexdigest()
+    content = {"format": FORMAT, "files": {TENSORS: {"sha256": sha256, "bytes": len(data)}}, "meta": dict(meta)}
+    manifest = rendered({**content, "sha256": digest_of(content)})
+    read_manifest(manifest)  # what could not be read back is not written
+    files = {TENSORS: data, MANIFEST: manifest}
+    if isinstance(folder, ObjectPath):
+        put_objects(folder, files, _is_valid)
+    else:
+        put_folder(folder, files, _is_valid)
+    HELD.put(sha256, tensors)
+
+
+def read_state(folder: Place) -> State | None:
+    """Read a state.
+
+    Returns:
+        The state, or None unless it is complete and every byte is the one that was written. Links are not followed,
+        and nothing outside the folder is opened.
+    """
+    try:
+        return _read(folder)
+    except (OSError, ValueError):
+        return None
+    except StorageError as error:
+        _log.warning("the state %s is not used: %s", folder.name, error)
+        return None
+
+
+def newest_state(parent: Place, at_most: int) -> tuple[int, State] | None:
+    """The newest valid state at or below a step, with its step; None where there is none.
+
+    A corrupt one is passed over, with a warning of one line in the log.
+    """
+    try:
+        states = list_states(parent)
+    except StorageError as error:
+        _log.warning("no stored state of %s is used: %s", shown(str(parent), 200), error)
+        return None
+    for step, folder in reversed(states):
+        if step > at_most:
+            continue
+        try:
+            return step, _read(folder)
+        except (OSError, ValueError) as error:
+            _log.warning("the state %s of %s is not used: %s", folder.name, shown(str(parent), 200), one_line(error))
+        except StorageError as error:
+            _log.warning("no stored state of %s is used: %s", shown(str(parent), 200), error)
+            break
+    return None
+
+
+def _is_valid(folder: Place) -> bool:
+    try:
+        _read(folder, afresh=True)
+    except (OSError, ValueError, StorageError):
+        return False
+    return True
+
+
+def _may_be_there(folder: Place) -> bool:
+    return isinstance(folder, ObjectPath) or os.path.lexists(folder)
+
+
+def _read(folder: Place, afresh: bool = False) -> State:
+    """The state, or an OSError, ValueError or StorageError that says why there is none.
+
+    Args:
+        folder: of the state.
+        afresh: whether the file is read even where this process holds what it should contain.
+    """
+    if isinstance(folder, ObjectPath):
+        content = read_manifest((folder / MANIFEST).read_bytes(MOST_BYTES))
+        if not afresh and (held := _held(content)) is not None:
+            return held
+        return _checked(_object_bytes(folder, content["files"][TENSORS]), content)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        with open_regular(MANIFEST, handle) as file:
+            content = read_manifest(file.read(MOST_BYTES + 1))
+        entry = content["files"][TENSORS]
+        if not afresh and (held := _held(content)) is not None:
+            return held
+        with open_regular(TENSORS, handle) as file:
+            if os.fstat(file.fileno()).st_size != entry["bytes"]:
+                raise ValueError(f"{TENSORS} has not the size that was written")
+            data = read_tensors_bytes(file)
+    finally:
+        os.close(handle)
+    return _checked(data, content)
+
+
+def _object_bytes(folder: ObjectPath, entry: Mapping[str, Any]) -> bytes:
+    size, sha256 = entry["bytes"], entry["sha256"]
+    if type(size) is not int or not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        raise ValueError(f"{MANIFEST} was altered")
+    try:
+        return (folder / content_name(TENSORS, sha256)).read_bytes(size)
+    except FileNotFoundError:
+        # A storage that was copied here from a disk.
+        return (folder / TENSORS).read_bytes(size)
+
+
+def _held(content: Mapping[str, Any]) -> State | None:
+    tensors = HELD.get(str(content["files"][TENSORS]["sha256"]))
+    return None if tensors is None else State(tensors, content["meta"])
+
+
+def _checked(data: bytes, content: Mapping[str, Any]) -> State:
+    # These bytes, and no others, are the ones that are parsed.
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != content["files"][TENSORS]["sha256"]:
+        raise ValueError(f"{TENSORS} was altered")
+    tensors = decode(data)
+    HELD.put(sha256, tensors)
+    return State(tensors, content["meta"])

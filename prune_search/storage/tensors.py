@@ -1,0 +1,181 @@
+"""Tensors as safetensors: the one format in which weights and masks are kept. It holds numbers and can run nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.storage.files import one_line, open_regular, put_file
+from prune_search.storage.manifests import no_constant, unique
+
+MOST_HEADER_BYTES = 10_000_000
+_MOST_DIMENSIONS = 64
+_LONGEST_DIMENSION = 2**40
+_LENGTH = struct.Struct("<Q")
+_METADATA = "__metadata__"
+_ITEM_BYTES = {
+    **{"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "C64": 8},
+    **{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1},
+}
+# Whatever reading foreign bytes can end in: the parser's own error, and what torch raises for an absurd shape.
+_UNREADABLE = (SafetensorError, LookupError, ValueError, TypeError, RuntimeError, AssertionError, OverflowError)
+
+
+def encode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of a safetensors file: equal tensors and metadata give equal bytes.
+
+    Args:
+        tensors: dense tensors of any device and layout; views of one memory are written out each.
+        metadata: texts for the header.
+
+    Raises:
+        ValueError: a tensor has the name that the format keeps for the metadata.
+    """
+    if _METADATA in tensors:
+        raise ValueError(f"no tensor can be named {_METADATA}")
+    copies = {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    data = safetensors.torch.save(copies)
+    if not metadata:
+        return data
+    # The library writes metadata in an order that changes from process to process; the header is put together here.
+    (length,) = _LENGTH.unpack_from(data)
+    begin = _LENGTH.size + length
+    header = {_METADATA: dict(sorted(metadata.items())), **json.loads(data[_LENGTH.size : begin])}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    text += b" " * (-len(text) % 8)
+    return b"".join((_LENGTH.pack(len(text)), text, memoryview(data)[begin:]))
+
+
+def decode(data: bytes) -> dict[str, Tensor]:
+    """The tensors in the bytes of a safetensors file.
+
+    Returns:
+        Name to tensor, sorted by name, each in fresh memory of torch's own on the CPU.
+
+    Raises:
+        ValueError: what is wrong with the bytes, in one line.
+    """
+    check_layout(data[: _LENGTH.size], data[_LENGTH.size : _LENGTH.size + MOST_HEADER_BYTES], len(data))
+    try:
+        found = safetensors.torch.load(data)
+        odd = [name for name, tensor in found.items() if tensor.dtype == torch.bool and _has_other_bytes(tensor)]
+        tensors = {name: found[name].clone() for name in sorted(found)}
+    except MemoryError as error:
+        raise ValueError("is too large for the memory") from error
+    except _UNREADABLE as error:
+        raise ValueError(f"is no valid safetensors: {one_line(error)}") from error
+    if odd:  # any other byte is neither true nor false, and could scale what it is multiplied with
+        raise ValueError(f"is no valid safetensors: {shown(odd[0])} holds bytes that are no booleans")
+    return tensors
+
+
+def _has_other_bytes(mask: Tensor) -> bool:
+    return bool(mask.view(torch.uint8).gt(1).any())
+
+
+def check_layout(length: bytes, header: bytes, size: int) -> None:
+    """Check what a safetensors header claims before anything is read or allocated by it.
+
+    Args:
+        length: the first eight bytes of the file.
+        header: what follows them, at least as long as the header is.
+        size: bytes of the whole file.
+
+    Raises:
+        ValueError: the header is too long or broken, or its tensors do not fill the file exactly, one after another.
+    """
+    if len(length) < _LENGTH.size:
+        raise ValueError("is no valid safetensors: it is too short")
+    (claimed,) = _LENGTH.unpack(length)
+    if claimed > MOST_HEADER_BYTES or claimed > size - _LENGTH.size:
+        raise ValueError(f"is no valid safetensors: a header of {claimed} bytes in a file of {size}")
+    try:
+        entries = json.loads(header[:claimed].decode("utf-8"), object_pairs_hook=unique, parse_constant=no_constant)
+        entries.pop(_METADATA, None)
+        spans = sorted(_span(name, entry) for name, entry in entries.items())
+    except ValueError as error:
+        raise ValueError(f"is no valid safetensors: {one_line(error)}") from error
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("is no valid safetensors: its header is broken") from error
+    end = 0
+    for begin, after in spans:
+        if begin != end:
+            raise ValueError("is no valid safetensors: its tensors overlap or leave a gap")
+        end = after
+    if _LENGTH.size + claimed + end != size:
+        raise ValueError(f"is no valid safetensors: it claims {_LENGTH.size + claimed + end} bytes and has {size}")
+
+
+def _span(name: str, entry: Mapping[str, Any]) -> tuple[int, int]:
+    shape, (begin, end) = entry["shape"], entry["data_offsets"]
+    whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
+    if not whole or len(shape) > _MOST_DIMENSIONS or any(number > _LONGEST_DIMENSION for number in shape):
+        raise ValueError(f"{shown(name)} has an impossible shape")
+    if entry["dtype"] not in _ITEM_BYTES:
+        raise ValueError(f"{shown(name)} has the unknown type {shown(entry['dtype'])}")
+    if end - begin != math.prod(shape) * _ITEM_BYTES[entry["dtype"]]:
+        raise ValueError(f"{shown(name)} has a shape that does not fit its bytes")
+    return begin, end
+
+
+def read_tensors_bytes(file: BinaryIO) -> bytes:
+    """The bytes of an open safetensors file, read once its header is known to fit the file's size.
+
+    Raises:
+        ValueError: the layout is wrong, or the file is too large for the memory.
+        OSError: it cannot be read.
+    """
+    size = os.fstat(file.fileno()).st_size
+    length = file.read(_LENGTH.size)
+    claimed = _LENGTH.unpack(length)[0] if len(length) == _LENGTH.size else 0
+    check_layout(length, file.read(min(claimed, MOST_HEADER_BYTES)), size)
+    file.seek(0)
+    try:
+        return file.read(size)
+    except MemoryError as error:
+        raise ValueError("is too large for the memory") from error
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all; one that stood there is replaced.
+
+    Raises:
+        StorageError: it could not be written.
+        ValueError: as `encode`.
+    """
+    put_file(path, encode(tensors, metadata))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file of a user's.
+
+    Args:
+        path: a regular file; a link is not followed.
+
+    Returns:
+        As `decode`.
+
+    Raises:
+        UserError: one line that names the file: it is not there, no regular file, broken, or something else.
+    """
+    try:
+        with open_regular(path) as file:
+            return decode(read_tensors_bytes(file))
+    except (OSError, ValueError) as error:
+        reason = f"cannot be read: {one_line(error)}" if isinstance(error, OSError) else one_line(error)
+        name = str(path)
+        raise UserError([Problem("", reason, name if name.isprintable() else shown(name))]) from error

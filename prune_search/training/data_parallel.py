@@ -1,0 +1,210 @@
+"""One trial trained by several workers: a leader runs it, and followers take their part of every batch.
+
+The leader alone runs the trial: it finds masks, steps the optimizer, measures, stores states and writes records. For a
+step it sends its weights to the followers; every worker passes over its part of the batch, and the gradients are summed
+at the leader. So each paradigm is data-parallel without knowing of it, nothing that is decided can differ between the
+workers, and a follower keeps nothing that could be lost.
+
+A step moves the weights to the followers and the gradients back, about what an all-reduce of the gradients moves. It
+does not overlap with the passes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from prune_search.storage.digests import tensors_digest
+from prune_search.training.loop import CrewLostError, Feed, Network, seed_layers
+from prune_search.training.randomness import derive
+from prune_search.training.synced_norms import synced_norms
+
+LEADER = 0
+# A follower waits while the leader measures, finds a mask, or reads what is stored. One that has died is noticed
+# elsewhere: its connection breaks, or whoever started it looks after it.
+WAIT_S = 86_400
+# By which torch's messages of a broken connection are told from others: not all of them are of a kind of their own.
+TRANSPORTS = ("gloo", "NCCL")
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The workers of a trial, after torch.distributed was initialised.
+
+    Attributes:
+        rank: of this one; 0 leads.
+        size: how many there are.
+        words: the group over which the leader tells the others what comes next; on CPUs also with NCCL.
+    """
+
+    rank: int
+    size: int
+    words: Any
+
+    @classmethod
+    def joined(cls) -> Crew:
+        """The crew of this process's default process group."""
+        own = dist.get_backend() == "gloo"
+        words = None if own else dist.new_group(backend="gloo", timeout=datetime.timedelta(seconds=WAIT_S))
+        return cls(dist.get_rank(), dist.get_world_size(), words)
+
+    def say(self, what: Any) -> None:
+        """Tell the followers what comes next."""
+        dist.broadcast_object_list([what], LEADER, group=self.words)
+
+    def hear(self) -> Any:
+        """What the leader says comes next."""
+        heard: list[Any] = [None]
+        dist.broadcast_object_list(heard, LEADER, group=self.words)
+        return heard[0]
+
+    def share_state(self, model: nn.Module) -> None:
+        """Give the leader's weights and buffers to everybody, bit for bit."""
+        kinds: dict[torch.dtype, list[Tensor]] = {}
+        for tensor in model.state_dict().values():
+            kinds.setdefault(tensor.dtype, []).append(tensor)
+        with torch.no_grad():
+            for tensors in kinds.values():
+                flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+                dist.broadcast(flat, LEADER)
+                if self.rank != LEADER:
+                    for tensor, part in zip(tensors, torch.split(flat, [one.numel() for one in tensors]), strict=True):
+                        tensor.copy_(part.reshape(tensor.shape))
+
+    def pass_over(self, network: Network, feed: Feed, number: int) -> Tensor:
+        """This worker's part of a pass over a batch: the sum over all is there at the leader.
+
+        Returns:
+            The loss of the whole batch, at the leader.
+        """
+        words = ("layers", *feed.words, number)
+        # With one worker more, the leader's layers still draw what they drew.
+        seed_layers(network.device, derive(feed.seed, *words, *(() if self.rank == LEADER else (self.rank,))))
+        inputs, labels = feed(number)
+        own_inputs, own_labels = (torch.tensor_split(tensor, self.size)[self.rank] for tensor in (inputs, labels))
+        with network.autocast():
+            loss = network.loss(network.model(own_inputs), own_labels) * (len(own_labels) / len(labels))
+        loss.backward()  # type: ignore[no-untyped-call]
+        return self._sum_gradients(list(network.model.parameters()), loss.detach())
+
+    def _sum_gradients(self, parameters: list[nn.Parameter], loss: Tensor) -> Tensor:
+        """Sum the gradients at the leader; a parameter that no worker has one of has none there."""
+        has = loss.new_tensor([float(parameter.grad is not None) for parameter in parameters])
+        gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
+        # torch.cat takes the widest of the types.
+        flat = torch.cat([loss.reshape(1), has, *(gradient.reshape(-1) for gradient in gradients)])
+        dist.reduce(flat, LEADER)
+        if self.rank != LEADER:
+            return loss
+        sizes = [1, len(parameters), *(parameter.numel() for parameter in parameters)]
+        total, count, *sums = torch.split(flat, sizes)
+        for parameter, there, summed in zip(parameters, count.tolist(), sums, strict=True):
+            if there:
+                parameter.grad = torch.empty_like(parameter).copy_(summed.reshape(parameter.shape))
+        return total.squeeze(0)
+
+
+@dataclass
+class Leader:
+    """What the leader does with its followers.
+
+    Attributes:
+        crew: all workers.
+        broken: whether they no longer wait for a word: this one failed where the others did not.
+    """
+
+    crew: Crew
+    broken: bool = False
+    _asked: tuple[bool, ...] = field(default=())
+
+    @contextlib.contextmanager
+    def _together(self) -> Iterator[None]:
+        """What all workers do at the same time.
+
+        Raises:
+            CrewLostError: the connection to one of them broke.
+        """
+        self.broken = True
+        try:
+            yield
+        except RuntimeError as error:
+            if isinstance(error, dist.DistError) or any(word in str(error) for word in TRANSPORTS):
+                lines = str(error).splitlines() or [""]
+                raise CrewLostError(f"a worker that trained along is gone: {lines[0][:300]}") from error
+            raise
+        self.broken = False
+
+    def gradients(self, network: Network, feed: Feed, number: int) -> Tensor:
+        """The gradients of a batch, by all workers; see `loop.Network.gradients`."""
+        # Learned masks ask for gradients of weights that may be frozen otherwise.
+        asked = tuple(parameter.requires_grad for parameter in network.model.parameters())
+        told = None if asked == self._asked else asked
+        self._asked = asked
+        with self._together(), synced_norms(network.model):
+            self.crew.say(("pass", feed.words, number, told))
+            self.crew.share_state(network.model)
+            return self.crew.pass_over(network, feed, number)
+
+    def check(self, model: nn.Module, expected: str) -> None:
+        """Every worker is given the leader's weights and buffers, and says what it then holds.
+
+        Args:
+            model: in its last state.
+            expected: the sha256 of that (`digests.tensors_digest`).
+
+        Raises:
+            CrewLostError: a worker is gone.
+            RuntimeError: some worker holds something else, and so another mask.
+        """
+        found: list[Any] = [None] * self.crew.size
+        with self._together():
+            self.crew.say(("check",))
+            self.crew.share_state(model)
+            dist.gather_object(_digest(model), found, LEADER, group=self.crew.words)
+        if wrong := [rank for rank, digest in enumerate(found) if digest != expected]:
+            raise RuntimeError(f"workers {wrong} of {self.crew.size} hold other weights than the trial's result")
+
+    def end(self) -> None:
+        """Let the followers go."""
+        if not self.broken:
+            self.crew.say(("end",))
+
+
+def follow(crew: Crew, network: Network, feeds: Callable[..., Feed]) -> None:
+    """Take part in the passes of the leader until it ends.
+
+    Args:
+        crew: all workers.
+        network: the same as the leader's.
+        feeds: from the words of a stream to its batches (`bench.Bench.feed`).
+    """
+    model = network.model
+    while True:
+        match crew.hear():
+            case ("pass", words, number, asked):
+                if asked is not None:
+                    for parameter, wanted in zip(model.parameters(), asked, strict=True):
+                        parameter.requires_grad_(wanted)
+                model.train()
+                crew.share_state(model)
+                for parameter in model.parameters():
+                    parameter.grad = None
+                with synced_norms(model):
+                    crew.pass_over(network, feeds(*words), number)
+            case ("check",):
+                crew.share_state(model)
+                dist.gather_object(_digest(model), None, LEADER, group=crew.words)
+            case _:
+                return
+
+
+def _digest(model: nn.Module) -> str:
+    state: Mapping[str, Tensor] = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+    return tensors_digest(state)

@@ -1,0 +1,381 @@
+"""A stretch of training with a content address: any of its states on demand, replayed from the nearest stored one.
+
+The first trajectory, a phase that trains (a growing penalty, say) and every retraining are stretches. A stretch knows
+where it begins (lazily: nothing before it is computed while a state of its own is stored), how it is trained, and which
+of its steps will be asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.storage.manifests import Key, note_early_end, read_early_end, rests_on
+from prune_search.storage.places import Place
+from prune_search.storage.states import (
+    State,
+    StorageError,
+    list_states,
+    newest_state,
+    remove_state,
+    state_folder,
+    write_state,
+)
+from prune_search.training.loop import Course, Hook, Network, PreemptedError, train
+from prune_search.training.optimizers import load_state_tensors, state_tensors
+from prune_search.training.state_store import Claims, LackingError, Progress, Steps, Vault
+
+__all__ = [
+    "MODEL",
+    "Claims",
+    "LackingError",
+    "Progress",
+    "Steps",
+    "Stretch",
+    "Vault",
+    "load_model",
+    "model_tensors",
+]
+
+logger = logging.getLogger("prune_search")
+
+MODEL, OPTIMIZER, HOOK = "model/", "optimizer/", "hook/"
+GRID = 10
+# What the states on the first trajectory may take together, where a space can ask for many of its steps.
+MOST_GRID_BYTES = 256 * 2**20
+RECOVERY_EVERY_S = 20.0
+
+
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Weights and buffers as named copies."""
+    return {MODEL + name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def load_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy named weights and buffers into a model.
+
+    They are copied into the memory that the model has, so that its alignment, on which the last bits of a matrix
+    product can depend, is always torch's own.
+
+    Raises:
+        KeyError: one is missing.
+    """
+    with torch.no_grad():
+        for name, tensor in model.state_dict(keep_vars=True).items():
+            tensor.copy_(tensors[MODEL + name])
+
+
+@dataclass
+class Stretch:
+    """One stretch of training.
+
+    Attributes:
+        name: for people.
+        address: sha256 of everything that its states depend on.
+        total: steps, at most (a hook can end it earlier).
+        begin: gives the state at step 0.
+        course: from the loaded network to how it is trained.
+        network: the network it is trained in.
+        vault: where its states lie.
+        asked: steps that will be asked for, stored on the way.
+        grid: whether states between are kept for later searches.
+        place: where it stands in its recipe, for the ledger.
+    """
+
+    name: str
+    address: str
+    total: int
+    begin: Callable[[], Mapping[str, Tensor]]
+    course: Callable[[], Course]
+    network: Network
+    vault: Vault
+    asked: tuple[int, ...] = ()
+    grid: bool = False
+    place: str = ""
+    _known: dict[int, State] = field(default_factory=dict)
+    _ended: int | None = None
+    _rests_on: set[Key] = field(default_factory=set)
+
+    def end(self) -> State:
+        """The last state."""
+        return self.at(self.total)
+
+    def at(self, step: int) -> State:
+        """The state at a step: known, stored, or trained from the nearest one before it.
+
+        Raises:
+            LackingError: somebody else is training it.
+        """
+        state = self._at(min(step, self.length))
+        # Only now an early end is known.
+        self.vault.asked_for(self.address, min(step, self.length))
+        return state
+
+    def _at(self, step: int) -> State:
+        if step in self._known:
+            return self._known[step]
+        start, state = self._nearest(step)
+        if state is None:
+            # What this rests on comes first, so that a claim is held for no longer than its own steps take.
+            with self.vault.noting(self._rests_on):
+                state = State(dict(self.begin()), {})
+        if not self._leads_to(start, state, step):
+            with self._claimed(step):
+                if self.vault.claims is not None and self.vault.folder is not None:
+                    # Whoever had the claim before can have stored more in the meantime.
+                    later, found = self._nearest(step)
+                    start, state = (later, found) if found is not None and later > start else (start, state)
+                if not self._leads_to(start, state, step):
+                    return self._train(state, start, step)
+        self._remember(start, state)
+        return state
+
+    def _leads_to(self, start: int, state: State, step: int) -> bool:
+        """Whether the state at `start` is the one asked for as `step`: that one, or the early end."""
+        return start >= step or (bool(state.meta.get("ended")) and step == self.total)
+
+    def _nearest(self, step: int) -> tuple[int, State | None]:
+        """The nearest state at or before a step, known or stored; none at step 0 where there is none."""
+        folder = self.vault.vertex(self.address)
+        found = newest_state(folder, step) if folder is not None else None
+        near = max((known for known in self._known if known <= step), default=-1)
+        if found is not None and found[0] > near:
+            return found
+        return (near, self._known[near]) if near >= 0 else (0, None)
+
+    @contextlib.contextmanager
+    def _claimed(self, step: int) -> Iterator[None]:
+        """Hold the stretch while it is trained further than it is stored; a replay needs no claim."""
+        claims = self.vault.claims
+        if claims is None or self._furthest() > step:
+            yield
+            return
+        if not claims.take(self.address):
+            raise LackingError(self.address, step)
+        try:
+            yield
+        finally:
+            claims.give(self.address)
+
+    @property
+    def length(self) -> int:
+        """Steps to its end, as far as that is known."""
+        return self.total if self._ended is None else self._ended
+
+    def known_length(self) -> int:
+        """Steps to its end, after a look at whether a stored end is an early one."""
+        folder = self.vault.vertex(self.address)
+        if self._ended is None and folder is not None:
+            found = newest_state(folder, self.total)
+            if found is not None and found[1].meta.get("ended"):
+                self._ended = found[0]
+                self._known.setdefault(*found)
+            elif self._ended is None:
+                # The end was removed. The note counts for the account alone: nothing is trained by it.
+                return read_early_end(folder, self.total) or self.length
+        return self.length
+
+    def _remember(self, step: int, state: State) -> None:
+        self._known[step] = state
+        if state.meta.get("ended"):
+            self._ended = step
+        if self.vault.reached is not None:
+            # Nothing comes after an early end: whoever asks for the whole stretch has it.
+            self.vault.reached(self, self.total if state.meta.get("ended") else step)
+
+    def _train(self, state: State, start: int, stop: int) -> State:
+        # Making the course can find a mask or train what it rests on in this same network: the state comes after it.
+        with self.vault.noting(self._rests_on):
+            course = self.course()
+        self._rests_on |= rests_on(state.meta)
+        load_model(self.network.model, state.tensors)
+        names = {parameter: name for name, parameter in self.network.model.named_parameters()}
+        names.update({parameter: name for name, parameter in course.further.items()})
+        _load_course(course, names, state.tensors)
+        # What is asked for lies before a state that is known: it is replayed. (A state that another run stores while
+        # this one trains the same steps makes no replay of them.)
+        replay = self._furthest() > stop
+        writer = _Writer(self, course, names, start, replay)
+        if self.vault.stage is not None:
+            self.vault.stage(self.name, self.total)
+        reached = start
+        for goal in sorted({stop, *(step for step in (*self.asked, *self.grid_steps()) if start < step < stop)}):
+            reached = train(self.network, course, reached, goal, writer.on_step)
+            if reached < goal or course.finished(reached):
+                break
+            if goal < stop:
+                self._remember_asked(goal, writer.write(goal, ended=False))
+        ended = reached == self.total or course.finished(reached)
+        if ended:
+            for hook in course.hooks:
+                if hook.at_end is not None:
+                    hook.at_end()
+        if not replay and self._furthest() >= reached:
+            # Nobody had it when this began: it was trained elsewhere at the same time.
+            self.vault.steps.repeated += reached - start
+        final = writer.write(reached, ended)
+        writer.clean(reached)
+        if ended and reached < self.total and writer.folder is not None:
+            note_early_end(writer.folder, reached)
+        self._remember(reached, final)
+        return final
+
+    def _remember_asked(self, step: int, state: State) -> None:
+        if step in self.asked:
+            self._remember(step, state)
+        elif self.vault.reached is not None:
+            self.vault.reached(self, step)
+
+    def _furthest(self) -> int:
+        """The furthest step that some state is known of."""
+        folder = self.vault.vertex(self.address)
+        stored = [step for step, _ in _stored(folder)]
+        return max([*stored, *self._known, 0])
+
+    def grid_steps(self) -> tuple[int, ...]:
+        """The steps whose states are kept for others: a coarse grid, what others ask for, and what they may ask for.
+
+        Of very many of the last, evenly chosen ones as far as `MOST_GRID_BYTES` go: the others are replayed.
+        """
+        if not self.grid:
+            return ()
+        coarse = {round(self.total * part / GRID) for part in range(1, GRID)}
+        grid = sorted({step for step in self.vault.grid if 0 < step < self.total})
+        affordable = max(GRID, MOST_GRID_BYTES // max(1, self._state_bytes()))
+        if len(grid) > affordable:
+            grid = [grid[(2 * index + 1) * len(grid) // (2 * affordable)] for index in range(affordable)]
+        stops = {step for step in self.vault.stops if 0 < step < self.total}
+        return tuple(sorted({*coarse, *stops, *grid} - {0, self.total}))
+
+    def _state_bytes(self) -> int:
+        """What a state takes, about: weights, buffers and as much again for the optimizer."""
+        return 2 * sum(int(tensor.nbytes) for tensor in self.network.model.state_dict().values())
+
+
+def _load_course(course: Course, names: Mapping[nn.Parameter, str], tensors: Mapping[str, Tensor]) -> None:
+    stored = {key.removeprefix(OPTIMIZER): value for key, value in tensors.items() if key.startswith(OPTIMIZER)}
+    if stored:
+        load_state_tensors(course.optimizer, names, stored)
+    for hook in course.hooks:
+        prefix = f"{HOOK}{hook.name}/"
+        own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if hook.load is not None and own:
+            hook.load(own)
+    for hook in course.hooks:
+        if hook.at_start is not None:
+            hook.at_start()
+
+
+def _hook_tensors(hooks: list[Hook]) -> dict[str, Tensor]:
+    return {
+        f"{HOOK}{hook.name}/{key}": value.detach().clone()
+        for hook in hooks
+        if hook.state is not None
+        for key, value in hook.state().items()
+    }
+
+
+class _Writer:
+    """Stores states of a stretch while it is trained, and now and then one to recover from."""
+
+    def __init__(
+        self, stretch: Stretch, course: Course, names: Mapping[nn.Parameter, str], start: int, replay: bool
+    ) -> None:
+        self.replay = replay
+        self.stretch = stretch
+        self.course = course
+        self.names = names
+        self.folder = stretch.vault.vertex(stretch.address)
+        self.start = start
+        self.begun = self.last_step = time.monotonic()
+        self.last = time.monotonic()
+        # The step of the newest state that is there to recover from, and whether the last state could be stored.
+        self.recovery = -1
+        self.stored = False
+
+    def on_step(self, step: int, loss: Tensor) -> None:
+        """Called after each finished step."""
+        vault = self.stretch.vault
+        self.last_step = time.monotonic()
+        vault.steps.trained += 1
+        vault.steps.replayed += self.replay
+        try:
+            try:
+                if vault.progress is not None:
+                    vault.progress(step, self.stretch.total, loss)
+            finally:
+                # Also where the trial ends here: it goes on from the step after this one.
+                if vault.watch is not None:
+                    vault.watch(self.stretch, step)
+        except PreemptedError:
+            if step < self.stretch.total:
+                self.write(step, ended=False)
+            raise
+        due = self.folder is not None and time.monotonic() - self.last > RECOVERY_EVERY_S
+        # The state of an end is stored by whoever ends the stretch, as one.
+        if due and step < self.stretch.total and not self.course.finished(step):
+            self.write(step, ended=False)
+            self.clean(step)
+            self.recovery = step
+
+    def write(self, step: int, ended: bool) -> State:
+        """Store the state at `step`; where the storage fails, go on with the one in memory."""
+        tensors = {**model_tensors(self.stretch.network.model), **_hook_tensors(list(self.course.hooks))}
+        if not ended:
+            # Nothing goes on from an end: what follows starts with optimizer buffers at zero.
+            buffers = state_tensors(self.course.optimizer, self.names)
+            tensors.update({OPTIMIZER + key: value.detach().clone() for key, value in buffers.items()})
+        meta: dict[str, Any] = {"step": step, "ended": ended, "stretch": self.stretch.name}
+        meta["rests_on"] = sorted([address, at] for address, at in self.stretch._rests_on)
+        meta["seconds_per_step"] = round((self.last_step - self.begun) / max(1, step - self.start), 6)
+        meta["environment"] = dict(self.stretch.vault.environment)
+        if self.folder is not None:
+            self.stored = True
+            if ended and step == self.start:
+                # The state that was gone on from was none of an end, and a valid state is never written over.
+                _forget(state_folder(self.folder, step))
+            try:
+                write_state(state_folder(self.folder, step), tensors, meta)
+                self.stretch.vault.steps.stored = self.stretch.vault.steps.trained
+            except StorageError as error:
+                self.stored = False
+                logger.warning("%s; going on without it", error)
+        self.last = time.monotonic()
+        return State(tensors, meta)
+
+    def clean(self, newest: int) -> None:
+        """Remove the states that were only there to recover from, now that the one at `newest` is stored.
+
+        On a grid another trial may have asked for a state, so that only this writer's own are removed; elsewhere also
+        those of a process that was killed.
+        """
+        if self.folder is None or not self.stored:
+            return
+        kept = {*self.stretch.asked, *self.stretch.grid_steps(), newest}
+        for step, folder in _stored(self.folder):
+            if step not in kept and (step == self.recovery or not self.stretch.grid):
+                _forget(folder)
+
+
+def _stored(folder: Place | None) -> list[tuple[int, Place]]:
+    """The stored states of a stretch; none where the storage is away."""
+    try:
+        return list_states(folder) if folder is not None else []
+    except StorageError as error:
+        logger.warning("%s; going on without it", error)
+        return []
+
+
+def _forget(folder: Place) -> None:
+    """Remove a state that nobody needs any more; one that cannot be removed does no harm."""
+    try:
+        remove_state(folder)
+    except StorageError as error:
+        logger.warning("%s; going on without it", error)

@@ -1,0 +1,115 @@
+"""Where the states of a trial's stretches lie, who trains which, and the account of what was trained."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import Tensor
+
+from prune_search.storage.manifests import Key
+from prune_search.storage.names import vertex_folder
+from prune_search.storage.places import Place
+
+if TYPE_CHECKING:
+    from prune_search.training.segment import Stretch
+
+Progress = Callable[[int, int, Tensor], None]
+
+
+class LackingError(Exception):
+    """A stretch is being trained by somebody else: the trial comes again when the state exists.
+
+    Attributes:
+        address: of the stretch.
+        step: that was asked for.
+    """
+
+    def __init__(self, address: str, step: int) -> None:
+        super().__init__(f"step {step} of {address[:12]} is being trained by another trial")
+        self.address = address
+        self.step = step
+
+
+class Claims(Protocol):
+    """Who trains which stretch, so that no two train the same. Never waits."""
+
+    def take(self, address: str) -> bool:
+        """Claim a stretch; False where somebody else who is alive has it."""
+
+    def give(self, address: str) -> None:
+        """Give a claim back."""
+
+
+@dataclass
+class Steps:
+    """What was trained, in iterations.
+
+    Attributes:
+        trained: every step executed.
+        replayed: those of them that lead to a step before a state that was known already.
+        repeated: those of them that somebody else trained at the same time.
+        stored: how many were trained when the last state was stored: what comes after is lost with the process.
+        needed: what the recipe asks for, whoever trained it.
+    """
+
+    trained: int = 0
+    replayed: int = 0
+    repeated: int = 0
+    stored: int = 0
+    needed: int = 0
+
+    @property
+    def reused(self) -> int:
+        """Steps that a stored state spared."""
+        return max(0, self.needed - (self.trained - self.replayed))
+
+
+@dataclass
+class Vault:
+    """Where the states of stretches lie, and what is told while they are trained.
+
+    Attributes:
+        folder: the storage; None keeps everything in memory.
+        steps: the account of the trial.
+        environment: the environment class, recorded in every state.
+        progress: told (step, total, loss) after each step. It can raise `PreemptedError`: the state is then stored.
+        stage: told the name of the stretch that begins to be trained.
+        watch: shown a stretch after each of its steps, with the step; it may look at the network, and must leave it.
+        claims: asked before a stretch is trained further than anybody has; None where nobody else trains.
+        stops: further steps of trajectory 1 whose states others ask for; all are stored.
+        grid: steps of it whose states others may ask for later; as many are stored as are affordable.
+        reached: told a stretch and a step whose state is there now, trained or stored before.
+    """
+
+    folder: Place | None
+    steps: Steps
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    progress: Progress | None = None
+    stage: Callable[[str, int], None] | None = None
+    watch: Callable[[Stretch, int], None] | None = None
+    claims: Claims | None = None
+    stops: tuple[int, ...] = ()
+    grid: tuple[int, ...] = ()
+    reached: Callable[[Stretch, int], None] | None = None
+    _asking: list[set[Key]] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def noting(self, rests_on: set[Key]) -> Iterator[None]:
+        """Note the states (address, step) that are asked for meanwhile: what a stretch rests on."""
+        self._asking.append(rests_on)
+        try:
+            yield
+        finally:
+            self._asking.pop()
+
+    def asked_for(self, address: str, step: int) -> None:
+        """A state is asked for."""
+        if self._asking:
+            self._asking[-1].add((address, step))
+
+    def vertex(self, address: str) -> Place | None:
+        """The folder of a stretch."""
+        return vertex_folder(self.folder, address) if self.folder is not None else None

@@ -1,0 +1,312 @@
+"""A recipe's branch of the shared tree: every stretch of training that it needs, with its content address. No torch.
+
+The tree has a vertex for each distinct stretch. Its root hashes what trajectory 1 rests on; a later vertex hashes what
+it does and what it rests on, so that two recipes that share a beginning, or their first rounds, share the vertices.
+What a trial trains, what a plan counts and what the driver waits for are all read off this one branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from prune_search.pruning.mask.counts import keep_share
+from prune_search.recipe import axes
+from prune_search.recipe.clock import Timeline, resolve
+from prune_search.recipe.recipe import Named, Recipe, digest_of
+
+TRAIN = "train"
+
+
+@dataclass(frozen=True)
+class Vertex:
+    """One stretch of training.
+
+    Attributes:
+        place: where it stands on the branch: ``train``, ``prepare.R``, ``mask.R`` (a criterion that trains),
+            ``transform.R.INDEX``, ``retrain.R``, ``control.R``, with R the round from 1.
+        address: sha256 of everything that its states depend on.
+        steps: its length in iterations, at most (a hook can end it earlier).
+        needed: how far this recipe asks for it, in iterations.
+        at_most: whether that is the most that it can ask for: how far shows on the way.
+    """
+
+    place: str
+    address: str
+    steps: int
+    needed: int
+    at_most: bool = False
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """One entry of ``weights.transform``, with the address of the weights that it leaves.
+
+    Attributes:
+        index: in the list.
+        named: the registered transform.
+        address: of the weights after it.
+        penalty: the L2 penalty that ``mask.prepare`` left on every weight; 0 elsewhere.
+        vertex: where it trains; None where it takes no steps.
+    """
+
+    index: int
+    named: Named
+    address: str
+    penalty: Decimal
+    vertex: Vertex | None
+
+    @property
+    def path(self) -> str:
+        """Where the recipe has it."""
+        return f"weights.transform.{self.index}"
+
+
+@dataclass(frozen=True)
+class RoundBranch:
+    """The addresses of one round.
+
+    Attributes:
+        number: r, from 1.
+        share: kept share of the units in scope that the round asks for, 0 to 1; None where the scope decides it or
+            it is learned.
+        prepare: ``mask.prepare``, or None.
+        learn: the training of the criterion's scores, or None.
+        mask: the address of the mask.
+        adjustments: ``weights.transform``.
+        retrain: the retraining; of no steps where there is none.
+        control: with dynamics and a control, the training of the static mask.
+        goes_on: whether the weights are those of the network that the mask was learned on: nothing is rewound.
+    """
+
+    number: int
+    share: Decimal | None
+    prepare: Vertex | None
+    learn: Vertex | None
+    mask: str
+    adjustments: tuple[Adjustment, ...]
+    retrain: Vertex
+    control: Vertex | None
+    goes_on: bool = False
+
+    def vertices(self) -> Iterator[Vertex]:
+        """In the order in which they are trained."""
+        if self.prepare is not None:
+            yield self.prepare
+        if self.learn is not None:
+            yield self.learn
+        yield from (item.vertex for item in self.adjustments if item.vertex is not None)
+        yield self.retrain
+        if self.control is not None:
+            yield self.control
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A recipe's branch.
+
+    Attributes:
+        train: trajectory 1.
+        rounds: round 1 first.
+    """
+
+    train: Vertex
+    rounds: tuple[RoundBranch, ...]
+
+    def vertices(self) -> list[Vertex]:
+        """Every stretch with steps, in the order in which a trial trains them."""
+        everything = [self.train, *(vertex for item in self.rounds for vertex in item.vertices())]
+        return [vertex for vertex in everything if vertex.needed > 0]
+
+
+def branch_of(recipe: Recipe, timeline: Timeline, root: str) -> Branch:
+    """The branch of a recipe.
+
+    Args:
+        recipe: canonical.
+        timeline: its places in iterations.
+        root: the address of trajectory 1 (`bench.Bench.root`, or `nominal_root` before anything is read).
+    """
+    given = "from" in recipe.train
+    # With train.from the given weights are w(K): a stretch of no steps.
+    steps, needed = (0, 0) if given else (timeline.total, timeline.trained)
+    train = Vertex(TRAIN, root, steps, needed, isinstance(recipe.mask["at"], Mapping))
+    rounds: list[RoundBranch] = []
+    for number in range(1, recipe.rounds + 1):
+        rounds.append(_Grower(recipe, timeline, train, rounds[-1] if rounds else None, number).round())
+    return Branch(train, tuple(rounds))
+
+
+def nominal_root(recipe: Recipe, timeline: Timeline) -> str:
+    """What stands for the address of trajectory 1 where neither data nor network were read.
+
+    Within one search, on machines of one kind, two recipes share it just where they share trajectory 1.
+    """
+    train = {key: value for key, value in recipe.train.items() if key != "steps"}
+    return digest_of({"kind": "nominal", "task": recipe.blocks["task"], "train": train, "steps": timeline.total})
+
+
+def nominal_branch(recipe: Recipe, epoch: int) -> tuple[Timeline, Branch]:
+    """A recipe's branch before anything is read: its addresses tell vertices of one search apart.
+
+    Raises:
+        UserError: a place of the recipe does not fit the clock.
+    """
+    timeline = resolve(recipe, epoch)
+    return timeline, branch_of(recipe, timeline, nominal_root(recipe, timeline))
+
+
+@dataclass(frozen=True)
+class _Grower:
+    """Computes the addresses of one round from what it rests on."""
+
+    recipe: Recipe
+    timeline: Timeline
+    train: Vertex
+    before: RoundBranch | None
+    number: int
+
+    @property
+    def source(self) -> Vertex:
+        """The trajectory on which the mask is found."""
+        return self.before.retrain if self.before is not None else self.train
+
+    @property
+    def k1(self) -> int:
+        return self.timeline.k1 if self.before is None else self.source.steps
+
+    @property
+    def last(self) -> bool:
+        return self.number == self.recipe.rounds
+
+    @property
+    def moves(self) -> bool:
+        """Whether the retraining moves the mask."""
+        return "dynamics" in (self.recipe.retrain or {})
+
+    def round(self) -> RoundBranch:
+        sparsity = self.recipe.mask["sparsity"]
+        told = sparsity != "learned" and "by" not in sparsity
+        share = keep_share(sparsity, self.number, self.recipe.rounds) if told else None
+        prepare, penalty = self._prepare()
+        learn = self._learn(share, prepare)
+        mask = self._mask(share, prepare)
+        goes_on = learn if self.stays else None
+        weights, adjustments = self._adjustments(mask, goes_on or prepare, penalty, goes_on is not None)
+        retrain = self._retrain("retrain", weights, share, self.moves)
+        control = None
+        if self.moves and self.last and "control" in self.recipe.mask:
+            parts = {"kind": "control", "moved": retrain.address, "control": self.recipe.mask["control"]}
+            control = self._retrain("control", digest_of(parts), share, False)
+        return RoundBranch(self.number, share, prepare, learn, mask, adjustments, retrain, control, goes_on is not None)
+
+    def _prepare(self) -> tuple[Vertex | None, Decimal]:
+        if "prepare" not in self.recipe.mask:
+            return None, Decimal(0)
+        named = Named.of(axes.TRANSFORMS, self.recipe.mask["prepare"])
+        address = digest_of({"kind": "prepare", "source": self.source.address, "at": self.k1, "entry": named.written})
+        left = Decimal(repr(named.options["until"])) if "until" in named.options else Decimal(0)
+        return self._phase(f"prepare.{self.number}", address, named, Decimal(0)), left
+
+    def _phase(self, place: str, address: str, named: Named, penalty: Decimal) -> Vertex:
+        steps = phase_length(named, self.timeline.epoch, penalty)
+        return Vertex(place, address, steps, steps)
+
+    def _learn(self, share: Decimal | None, prepare: Vertex | None) -> Vertex | None:
+        """The training of the criterion's scores; of other shares and scopes the same, where they play no part."""
+        mask = self.recipe.mask
+        named = Named.of(axes.CRITERIA, mask["criterion"])
+        facts = named.entry(axes.CRITERIA).facts
+        if not facts["trains"]:
+            return None
+        parts: dict[str, Any] = {"criterion": named.written, "granularity": mask["granularity"]}
+        parts.update(loss=mask["score"]["loss"], exclude=Named.of(axes.SCOPES, mask["scope"]).options.get("exclude"))
+        if facts["of_share"](**named.options):
+            parts.update({key: mask[key] for key in ("scope", "rounding") if key in mask})
+            parts["share"] = mask["sparsity"] if share is None else str(share)
+        source = {"source": self.source.address, "at": self.k1, "prepared": prepare.address if prepare else None}
+        previous = self.before.mask if self.before else None
+        address = digest_of({"kind": "learn", **source, "mask": parts, "previous": previous})
+        steps = facts["length"](self.timeline.epoch, **named.options)
+        return Vertex(f"mask.{self.number}", address, steps, steps)
+
+    @property
+    def stays(self) -> bool:
+        """Whether the weights are taken where the mask is found, so that nothing is rewound."""
+        at, line = self.recipe.weights["at"], self.timeline
+        if at == "prepared":
+            return True
+        if "prepare" in self.recipe.mask:
+            return False
+        if at == "end":
+            return self.recipe.mask["at"] == "end" or self.k1 == self.source.steps
+        return self.before is None and line.k2 == line.k1
+
+    def _mask(self, share: Decimal | None, prepare: Vertex | None) -> str:
+        mask = self.recipe.mask
+        parts: dict[str, Any] = {key: mask[key] for key in ("criterion", "score", "scope", "granularity")}
+        parts.update({key: mask[key] for key in ("rounding",) if key in mask})
+        parts["control"] = mask.get("control") if self.last and not self.moves else None
+        prepared = prepare.address if prepare else None
+        previous = self.before.mask if self.before else None
+        at = self.recipe.mask["at"]
+        found = at if isinstance(at, Mapping) else self.k1
+        source = {"kind": "mask", "source": self.source.address, "at": found, "prepared": prepared}
+        return digest_of({**source, "mask": parts, "share": _asked(share), "previous": previous})
+
+    def _adjustments(
+        self, mask: str, before: Vertex | None, left: Decimal, goes_on: bool
+    ) -> tuple[str, tuple[Adjustment, ...]]:
+        """The address of f2(w(k2), m), and what leads there; `before` is where the mask was prepared or learned."""
+        at = self.recipe.weights["at"]
+        wherever = at == "mask" and isinstance(self.recipe.mask["at"], Mapping)
+        k2 = "mask" if wherever else self.timeline.k2
+        place = self.source.address if at == "end" else f"{self.train.address}@{k2}"
+        penalty = Decimal(0)
+        if (at == "prepared" or goes_on) and before is not None:
+            place = before.address
+            penalty = left if at == "prepared" else penalty
+        address = digest_of({"kind": "weights", "mask": mask, "from": place})
+        found: list[Adjustment] = []
+        for index, named in enumerate(self.recipe.transforms):
+            parts = {"kind": "transform", "from": address, "entry": named.written, "round": self.number}
+            path = f"weights.transform.{index}"
+            address = digest_of({**parts, "init": self.recipe.train["init"], "place": path})
+            vertex = None
+            if named.entry(axes.TRANSFORMS).facts["trains"]:
+                vertex = self._phase(f"transform.{self.number}.{index}", address, named, penalty)
+            found.append(Adjustment(index, named, address, penalty, vertex))
+        return address, tuple(found)
+
+    def _retrain(self, name: str, address: str, share: Decimal | None, moves: bool) -> Vertex:
+        line = self.timeline
+        retrain: Mapping[str, Any] = self.recipe.retrain or {}
+        parts = {key: value for key, value in retrain.items() if key not in ("steps", "until", "dynamics")}
+        if moves:
+            parts["dynamics"] = retrain["dynamics"]
+            parts["share"] = _asked(share)
+        # The clock's schedule is in the root's address; places on it are resolved.
+        parts.update(steps=line.retrain_steps, clock=line.clock if line.clock is not None else parts.get("clock"))
+        if line.open:
+            parts.update(clock=parts["clock"] if retrain.get("clock") != "mask" else "mask", lasts=retrain.get("steps"))
+        whole = digest_of({"kind": "retrain", "from": address, "retrain": parts, "first": self.train.address})
+        return Vertex(f"{name}.{self.number}", whole, line.retrain_steps, line.least_steps)
+
+
+def _asked(share: Decimal | None) -> str:
+    """What addresses say of the kept share; a scope that decides it is in them itself."""
+    return "by scope" if share is None else str(share)
+
+
+def phase_length(named: Named, epoch: int, penalty: Decimal) -> int:
+    """Iterations of a transform that trains, at most.
+
+    Args:
+        named: the transform.
+        epoch: iterations in an epoch.
+        penalty: what ``mask.prepare`` left on every weight.
+    """
+    length: int = named.entry(axes.TRANSFORMS).facts["length"](epoch, penalty, **named.options)
+    return length

@@ -1,0 +1,292 @@
+"""Everything a trial stands on: the recipe, the data on their device, the network at w(0), and their digests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.pruning.mask.selection import unknown_layers
+from prune_search.recipe import axes
+from prune_search.recipe.clock import Timeline, resolve
+from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.recipe.recipe import Named, Recipe, digest_of
+from prune_search.recipe.schema import is_user_code
+from prune_search.recipe.space import epoch_length
+from prune_search.storage.tensors import load_tensors
+from prune_search.tasks.data import DataSet
+from prune_search.tasks.network import (
+    forward_digest,
+    network_digest,
+    output_layer,
+    parametrized_weights,
+    prunable_weights,
+)
+from prune_search.tasks.user import (
+    build_user_data,
+    build_user_model,
+    factory_named,
+    name_of,
+    source_digest,
+)
+from prune_search.training.environment import autocast, environment_class
+from prune_search.training.loop import Feed, Network, augmentation
+from prune_search.training.segment import model_tensors
+
+Factory = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Code:
+    """The user's own code that a run may call. A recipe that names code runs it only where it is also named here.
+
+    Attributes:
+        model: ``package.module:factory`` or a callable; None where the recipe's model is registered.
+        data: the same for the data set.
+    """
+
+    model: str | Factory | None = None
+    data: str | Factory | None = None
+
+    def named(self) -> dict[str, str]:
+        """The names, as a recipe's task block has them."""
+        given = {"model": self.model, "data": self.data}
+        return {k: v if isinstance(v, str) else name_of(v) for k, v in given.items() if v is not None}
+
+    def factory(self, key: str, written: str) -> Factory:
+        """The function that ``task.KEY: written`` names.
+
+        Raises:
+            UserError: it was not allowed, or cannot be imported.
+        """
+        given = self.model if key == "model" else self.data
+        if given is None or self.named()[key] != written:
+            text = f"{shown(written)} is code of your own: pass --{key} {written} as well to let it run"
+            raise UserError([Problem(f"task.{key}", text)])
+        return factory_named(given, f"task.{key}") if isinstance(given, str) else given
+
+
+@dataclass
+class Bench:
+    """A recipe with its data and its network. Build one with `prepare`.
+
+    Attributes:
+        recipe: what is run.
+        data: on the device.
+        network: its model is at w(0), or at w(K) with ``train.from``; a trial trains it in place.
+        start: w(0) (or w(K)) with its buffers, as named tensors.
+        timeline: the recipe's places in iterations.
+        digests: of the network and the data, for the key.
+        environment: the environment class.
+        forward: digest of the forward code.
+    """
+
+    recipe: Recipe
+    data: DataSet
+    network: Network
+    start: Mapping[str, Tensor]
+    timeline: Timeline
+    digests: Mapping[str, str]
+    environment: Mapping[str, Any]
+    forward: str
+    _feeds: dict[tuple[str | int, ...], Feed] = field(default_factory=dict)
+
+    @property
+    def model(self) -> nn.Module:
+        return self.network.model
+
+    @cached_property
+    def key(self) -> str:
+        """The recipe's content address."""
+        return self.recipe.key(self.digests)
+
+    @cached_property
+    def output_layer(self) -> str | None:
+        """The name of the output layer's weight."""
+        return output_layer(self.model, self.data.train.inputs[:1])
+
+    def feed(self, *words: str | int) -> Feed:
+        """The data stream of a place; no words: the training clock's."""
+        if words not in self._feeds:
+            augment = augmentation(Named.of(axes.AUGMENTATIONS, self.recipe.train["augment"]))
+            self._feeds[words] = Feed(self.data.train, self.recipe.train["batch"], self.recipe.seed, words, augment)
+        return self._feeds[words]
+
+    def optimizer(self, named: Named, parameters: Iterable[nn.Parameter] = ()) -> torch.optim.Optimizer:
+        """A fresh optimizer over some parameters (none given: the network's), its buffers at zero."""
+        options = dict(named.options)
+        rate = options.pop("lr")
+        trained = list(parameters) or list(self.model.parameters())
+        made: torch.optim.Optimizer = named.entry(axes.OPTIMIZERS).make(trained, rate, **options)
+        return made
+
+    def root(self) -> str:
+        """The content address of trajectory 1 (design: data, w(0), forward code and how it is trained)."""
+        train = {
+            key: value for key, value in self.recipe.train.items() if key not in ("init", "from", "steps", "threads")
+        }
+        return digest_of(
+            {
+                "kind": "train",
+                "network": self.digests["network"],
+                "forward": self.forward,
+                "data": self.digests["data"],
+                "train": train,
+                "given": "from" in self.recipe.train,
+                "steps": self.timeline.total,
+                "seed": self.recipe.seed,
+                "environment": dict(self.environment),
+            }
+        )
+
+
+def read_data(recipe: Recipe, root: Path | None, code: Code) -> DataSet:
+    """The recipe's data set.
+
+    Raises:
+        UserError: files are missing or wrong, or user code was not allowed or fails.
+    """
+    written = recipe.blocks["task"]["data"]
+    if is_user_code(written):
+        return build_user_data(code.factory("data", written), root)
+    named = Named.of(axes.DATASETS, written)
+    data: DataSet = named.entry(axes.DATASETS).make(root, **named.options)
+    return data
+
+
+def _build_model(recipe: Recipe, shape: tuple[int, ...], classes: int, code: Code) -> tuple[nn.Module, str]:
+    """The model as its factory makes it, and the digest of a user's factory."""
+    written = recipe.blocks["task"]["model"]
+    # What a factory draws depends on the seed only, and the caller's draws are not moved.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(recipe.seed)
+        if is_user_code(written):
+            factory = code.factory("model", written)
+            return build_user_model(factory, shape, classes), source_digest(factory)
+        named = Named.of(axes.MODELS, written)
+        model: nn.Module = named.entry(axes.MODELS).make(shape, classes, **named.options)
+        return model, ""
+
+
+def prepare(
+    recipe: Recipe,
+    device: torch.device,
+    data_root: Path | None = None,
+    code: Code | None = None,
+    folder: Path | None = None,
+    data: DataSet | None = None,
+    workers: int = 1,
+) -> Bench:
+    """Read the data, build the network at w(0) and place the recipe's steps.
+
+    Args:
+        recipe: what is to be run.
+        device: where.
+        data_root: folder of the data sets' files.
+        code: the user's own code that may run.
+        folder: of the recipe file, which ``train.from`` can be relative to.
+        data: the recipe's data set where it was read before.
+        workers: that train it together.
+
+    Raises:
+        UserError: with everything that does not fit, before anything is trained.
+    """
+    code = code or Code()
+    data = data or read_data(recipe, data_root, code)
+    timeline = resolve(recipe, epoch_length(len(data.train.labels), recipe.train["batch"]))
+    model, source = _build_model(recipe, data.shape, data.classes, code)
+    init = recipe.named(axes.INITS, "train", "init")
+    if "from" in recipe.train:
+        _load_given(model, recipe.train["from"], folder)
+    else:
+        init.entry(axes.INITS).make(model, recipe.seed, **init.options)
+    if computed := parametrized_weights(model):
+        text = f"{', '.join(computed[:5])}: computed from other parameters (weight_norm?), so that no mask can hold it"
+        raise UserError([Problem("task.model", text)])
+    if not (weights := prunable_weights(model)):
+        raise UserError([Problem("task.model", "has no convolution or linear weight that could be pruned")])
+    if unknown := unknown_layers(recipe.named(axes.SCOPES, "mask", "scope"), weights):
+        raise UserError(unknown)
+    digests = {"network": network_digest(model), "data": data.digest}
+    if source:
+        digests["source"] = source
+    forward = forward_digest(model)
+    threads, precision = recipe.train["threads"], recipe.train["precision"]
+    model = model.to(device)
+    if device.type == "cuda":
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = Network(model, device, autocast(device, precision), torch.nn.functional.cross_entropy)
+    start = model_tensors(model)
+    environment = environment_class(device, precision, threads, workers)
+    return Bench(recipe, data.to(device), network, start, timeline, digests, environment, forward)
+
+
+def _load_given(model: nn.Module, written: str, folder: Path | None) -> None:
+    """Put the weights of ``train.from`` into the model."""
+    path = Path(written)
+    if not path.is_absolute() and folder is not None and (folder / path).exists():
+        path = folder / path
+    try:
+        load_weights(model, load_tensors(path), shown(written))
+    except UserError as error:
+        raise UserError(Problem("train.from", p.message) for p in error.problems) from None
+
+
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Copy weights and buffers into a model.
+
+    Args:
+        model: changed in place, or left as it was where they do not fit.
+        tensors: by name, as in the model's state_dict.
+        source: where they come from, for messages.
+
+    Raises:
+        UserError: with every tensor that is missing, unknown, or of another shape or type.
+    """
+    problems = []
+    state = model.state_dict(keep_vars=True)
+    for name, tensor in state.items():
+        given = tensors.get(name)
+        if given is None:
+            problems.append(Problem("", f"{source} lacks the tensor {name!r}"))
+        elif given.shape != tensor.shape or given.dtype != tensor.dtype:
+            has, wanted = (f"{tuple(t.shape)} of {t.dtype}" for t in (given, tensor))
+            problems.append(Problem("", f"{source}: {name} is {has}, the model's is {wanted}"))
+    unknown = sorted(set(tensors) - set(state))
+    if unknown:
+        problems.append(Problem("", f"{source} has tensors that the model lacks: {', '.join(unknown[:5])}"))
+    if problems:
+        raise UserError(problems)
+    with torch.no_grad():
+        for name, tensor in state.items():
+            tensor.copy_(tensors[name])
+
+
+def finished_model(recipe: Recipe, data: DataSet, code: Code, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The recipe's network with the tensors of a result, in evaluation mode on the CPU.
+
+    Raises:
+        UserError: user code was not allowed or fails, or the tensors are another network's.
+    """
+    model, _ = _build_model(recipe, data.shape, data.classes, code)
+    load_weights(model, tensors, "the result")
+    return model.eval()
+
+
+def build_model(recipe: Recipe, code: Code, root: Path | None) -> nn.Module:
+    """The recipe's network as its factory makes it. Data are read only where their shape is not known beforehand.
+
+    Raises:
+        UserError: user code was not allowed or fails, or data files are missing.
+    """
+    written = recipe.blocks["task"]["data"]
+    facts = {} if is_user_code(written) else axes.DATASETS[Named.of(axes.DATASETS, written).name].facts
+    if facts.get("shape") and facts.get("classes"):
+        return _build_model(recipe, facts["shape"], facts["classes"], code)[0]
+    data = read_data(recipe, root, code)
+    return _build_model(recipe, data.shape, data.classes, code)[0]

@@ -1,0 +1,169 @@
+"""An exported folder as on a model hub: networks as data that load without a class, costs, and what the card says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from prune_search.compact.config_file import CONFIG_FILE, MASKED, load_network
+from prune_search.compact.file_names import MODEL_FILE
+from prune_search.exports.card_costs import size_and_speed, verdict
+from prune_search.exports.densities_picture import densities_svg
+from prune_search.exports.networks import Finished, costs_of, describe_finished, write_networks
+from prune_search.exports.onnx_file import TOLERANCE, onnx_bytes, runner, write_onnx
+from prune_search.pruning.mask.mask_set import MaskSet
+from prune_search.recipe.problems import UserError
+from prune_search.storage.measurements import Measurements
+from prune_search.storage.tensors import encode
+
+
+class Scaled(nn.Module):
+    """Somebody's own class: a convolution with half of its filters gone, and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3, padding=1)
+        self.fc = nn.Linear(8 * 4 * 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.max_pool2d(torch.relu(self.conv(x)) * 0.5, 2)
+        scores: Tensor = self.fc(x.flatten(1))
+        return scores
+
+
+def finished() -> Finished:
+    torch.manual_seed(0)
+    model = Scaled().eval()
+    mask = torch.ones(8, 1, 3, 3, dtype=torch.bool)
+    mask[::2] = False
+    held = torch.arange(8) % 2 == 1
+    masks = MaskSet({"conv.weight": mask, "fc.weight": torch.ones(3, 128, dtype=torch.bool)}, held={"conv.bias": held})
+    masks.apply(model)
+    return Finished(model, masks, torch.randn(5, 1, 8, 8), {"weights": "a", "mask": "b"})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    own = finished()
+    write_networks(tmp_path, describe_finished(own))
+    (tmp_path / MODEL_FILE).write_bytes(encode(own.model.state_dict()))
+    return tmp_path
+
+
+def test_both_networks_load_without_the_class(folder: Path) -> None:
+    own = finished()
+    masked, small = load_network(folder, MASKED), load_network(folder)
+    with torch.no_grad():
+        expected = own.model(own.inputs)
+        assert torch.equal(masked(own.inputs), expected)
+        assert torch.allclose(small(own.inputs), expected, rtol=1e-5, atol=1e-6)
+    assert small.get_parameter("conv.weight").shape == (4, 1, 3, 3)
+    assert not small.training
+    assert b"Scaled" not in (folder / CONFIG_FILE).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        ('{"format": NaN}', "NaN is no number"),
+        ('{"format": 1}', "holds no networks"),
+        ('{"format": 2, "networks": {}}', "is of format 2"),
+        ('{"format": 1, "networks": {}}', "is not one of"),
+        ('{"format": 1, "networks": {"evil": {}}}', "'evil' is not one of"),
+        ('{"format": 1, "networks": {"compact": {"weights": "../../x.safetensors"}}}', "must have its weights in"),
+        ('{"format": 1, "networks": {"compact": {"weights": "compact.safetensors"}}}', "must have the keys"),
+    ],
+)
+def test_a_config_that_was_altered_is_refused(folder: Path, text: str, reason: str) -> None:
+    (folder / CONFIG_FILE).write_text(text)
+    with pytest.raises(UserError, match=reason):
+        load_network(folder)
+
+
+def test_a_config_that_is_a_link_is_not_followed(folder: Path) -> None:
+    (folder / "other").write_bytes((folder / CONFIG_FILE).read_bytes())
+    (folder / CONFIG_FILE).unlink()
+    (folder / CONFIG_FILE).symlink_to(folder / "other")
+    with pytest.raises(UserError, match="symbolic link"):
+        load_network(folder)
+
+
+def test_widths_can_be_rounded_at_export() -> None:
+    networks = describe_finished(finished(), multiple=3)
+    assert networks.compact is not None
+    assert networks.compact.get_parameter("conv.weight").shape[0] == 6
+    assert networks.apart < 1e-5
+
+
+def test_costs_are_measured_once_for_a_network_and_a_machine(tmp_path: Path) -> None:
+    own = finished()
+    networks = describe_finished(own)
+    costs = costs_of(own, networks, Measurements(tmp_path))
+    assert costs == costs_of(own, networks, Measurements(tmp_path))
+    assert costs["sizes"]["compact parameters"] < costs["sizes"]["dense parameters"]
+    assert [taken["batch"] for taken in costs["latency_ms"]] == [1, 64]
+    for taken in costs["latency_ms"]:
+        assert taken["device"]
+        for name in ("dense", "masked", "compact"):
+            assert 0 < taken[name]["low"] <= taken[name]["median"] <= taken[name]["high"]
+    json.dumps(costs, allow_nan=False)
+    assert "parameters | 467 | 427 | 235 |" in size_and_speed(costs)
+
+
+def test_a_network_that_cannot_be_described_has_costs_and_no_config(tmp_path: Path) -> None:
+    class Sorting(Scaled):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.sort(super().forward(x)).values
+
+    own = finished()
+    model = Sorting().eval()
+    other = Finished(model, own.masks, own.inputs, own.identity)
+    networks = describe_finished(other)
+    write_networks(tmp_path, networks)
+    assert list(tmp_path.iterdir()) == []
+    text = size_and_speed(costs_of(other, networks, Measurements(None)))
+    assert "There is no compact network: it calls sort, which is not on the list." in text
+
+
+def taken(**bars: tuple[float, float, float]) -> dict[str, Any]:
+    return {name: dict(zip(("low", "median", "high"), bar, strict=True)) for name, bar in bars.items()}
+
+
+def test_faster_is_said_only_where_it_was_measured_beyond_the_noise() -> None:
+    said = verdict(taken(dense=(0.9, 1.0, 1.1), masked=(0.8, 0.95, 1.0), compact=(0.4, 0.5, 0.6)))
+    assert said == (
+        "The masked network was not measured faster. The compact network is 2.00 times as fast as the dense one."
+    )
+
+
+def test_the_picture_names_every_layer_and_escapes_what_is_markup() -> None:
+    masks = MaskSet({f"a<{place}>.weight": torch.ones(4, dtype=torch.bool) for place in range(70)})
+    text = densities_svg(masks.receipt().layers)
+    assert "a&lt;0&gt;.weight" in text
+    assert "… and 10 more" in text
+    assert "100.0 %" in text
+
+
+def test_onnxruntime_says_what_torch_says_for_any_batch(folder: Path) -> None:
+    small, inputs = load_network(folder), finished().inputs
+    assert write_onnx(small, folder, inputs) < TOLERANCE
+    run = runner(folder / "model.onnx")
+    with torch.no_grad():
+        for batch in (1, 4, 5):
+            assert torch.allclose(run(inputs[:batch]), small(inputs[:batch]), rtol=1e-4, atol=1e-5)
+
+
+def test_a_file_that_says_something_else_is_not_left_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, inputs = load_network(folder), finished().inputs
+    wrong = onnx_bytes(nn.Sequential(small, nn.Softmax(1)), (1, 8, 8))
+    monkeypatch.setattr("prune_search.exports.onnx_file.onnx_bytes", lambda model, shape: wrong)
+    with pytest.raises(UserError, match="onnxruntime and torch differ"):
+        write_onnx(small, folder, inputs)
+    assert not (folder / "model.onnx").exists()

@@ -1,0 +1,193 @@
+"""Coupled channels: what belongs to them, that they can be cut out, and that they are scored as Torch-Pruning does."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch_pruning
+from torch import Tensor, nn
+
+import prune_search
+from prune_search.pruning.mask.mask_set import MaskSet
+from prune_search.recipe.problems import UserError
+from prune_search.tasks.models.networks.resnet import ResNet
+
+INPUTS = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 1, 2, 3])
+
+
+class Sigmoids(nn.Module):
+    """Biases, a depthwise convolution, a transposed one, and an activation whose value at 0 is not 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3, padding=1)
+        self.depthwise = nn.Conv2d(6, 6, 3, padding=1, groups=6)
+        self.up = nn.ConvTranspose2d(6, 8, 2, stride=2)
+        self.norm = nn.BatchNorm2d(8)
+        self.hidden = nn.Linear(8 * 16 * 16, 10)
+        self.out = nn.Linear(10, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.sigmoid(self.norm(self.up(torch.relu(self.depthwise(self.first(x))))))
+        return self.out(torch.sigmoid(self.hidden(x.flatten(1))))  # type: ignore[no-any-return]
+
+
+def network(kind: str) -> nn.Module:
+    torch.manual_seed(3)
+    made = {
+        "projection": lambda: ResNet(3, 4, 2, 4, True, 1.0),
+        "padding": lambda: ResNet(3, 4, 1, 4, False, 1.0),
+        "sigmoids": Sigmoids,
+    }[kind]()
+    for module in made.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 2.0)
+            nn.init.normal_(module.bias)
+            nn.init.normal_(module.running_mean)  # type: ignore[arg-type]
+    return made.eval()
+
+
+def found(model: nn.Module, criterion: Any = "l1", sparsity: float = 0.5, **more: Any) -> MaskSet:
+    return prune_search.find_mask(model, criterion, sparsity, granularity="channel", example_input=INPUTS, **more)
+
+
+def cut(model: nn.Module, mask: MaskSet, last: str) -> nn.Module:
+    """The network without the channels that the mask removes, by Torch-Pruning's own surgery."""
+    small = copy.deepcopy(model)
+    graph = torch_pruning.DependencyGraph().build_dependency(small, INPUTS)
+    names = {module: name for name, module in small.named_modules()}
+    output = small.get_submodule(last)
+    for group in list(graph.get_all_groups([output], [nn.Conv2d, nn.ConvTranspose2d, nn.Linear])):
+        root = group[0].dep.target.module
+        rows = mask[f"{names[root]}.weight"]
+        rows = rows.transpose(0, 1) if isinstance(root, nn.ConvTranspose2d) else rows
+        gone = (~rows.flatten(1).any(1)).nonzero().flatten().tolist()
+        if gone and len(gone) < len(rows):
+            graph.get_pruning_group(root, group[0].dep.handler, gone).prune()
+    return small
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize(("kind", "last"), [("projection", "fc"), ("sigmoids", "out")])
+@pytest.mark.parametrize("control", [None, "shuffle", "invert", "random"])
+def test_cutting_out_the_removed_channels_changes_nothing(kind: str, last: str, mode: str, control: str | None) -> None:
+    model = network(kind)
+    mask = found(model, control=control)
+    mask.apply(model)
+    small = cut(model, mask, last)
+    weights = [sum(p.numel() for p in net.parameters()) for net in (small, model)]
+    assert weights[0] < 0.75 * weights[1]
+    model.train(mode == "train")
+    small.train(mode == "train")
+    with torch.no_grad():
+        assert torch.allclose(model(INPUTS), small(INPUTS), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["projection", "padding", "sigmoids"])
+def test_counts_are_exact_and_the_layers_that_share_channels_agree(kind: str) -> None:
+    model = network(kind)
+    mask = found(model)
+    receipt = mask.receipt()
+    units = sum(layer.units for layer in receipt.layers)
+    assert receipt.units_kept == receipt.units_asked == int(units * 0.5 + 0.5)
+    assert mask.held
+    last = list(mask)[-1]
+    assert bool(mask[last].any(1).all()), "every output of the last layer stays"
+    if kind == "projection":
+        # The first convolution, and those that add to the same stream.
+        rows = {name: mask[f"{name}.weight"].flatten(1).any(1) for name in ("conv", "stage1.0.conv2", "stage1.1.conv2")}
+        assert torch.equal(rows["conv"], rows["stage1.0.conv2"])
+        assert torch.equal(rows["conv"], rows["stage1.1.conv2"])
+        assert torch.equal(mask.held["bn.bias"], rows["conv"])
+
+
+def test_channels_padded_behind_a_narrower_stream_are_the_same_channels() -> None:
+    model = network("padding")
+    mask = found(model, sparsity=0.25)
+    mask.apply(model)
+    narrow = mask["conv.weight"].flatten(1).any(1)
+    wide = mask["stage3.0.conv2.weight"].flatten(1).any(1)
+    assert torch.equal(wide[: len(narrow)], narrow)
+    seen: list[Tensor] = []
+    handle = model.get_submodule("fc").register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        model(INPUTS)
+    handle.remove()
+    assert bool((seen[0][:, ~wide] == 0).all())
+
+
+def test_a_later_round_stays_within_an_earlier_one() -> None:
+    model = network("projection")
+    first = found(model)
+    second = prune_search.next_level(first, model, 0.4, granularity="channel", criterion="l1", example_input=INPUTS)
+    assert all(not bool((second[name] & ~first[name]).any()) for name in first)
+    left = first.receipt().units_kept
+    assert second.receipt().units_kept == int(0.6 * left + 0.5)
+
+
+class FrontPadding(nn.Module):
+    """A shortcut that pads in front of the channels: no coupling by index is right for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.narrow = nn.Conv2d(3, 4, 3, padding=1)
+        self.wide = nn.Conv2d(4, 8, 3, padding=1)
+        self.out = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.narrow(x)
+        x = self.wide(x) + nn.functional.pad(x, (0, 0, 0, 0, 2, 2))
+        return self.out(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def test_channels_that_cannot_be_followed_are_refused_and_not_guessed() -> None:
+    torch.manual_seed(0)
+    with pytest.raises(UserError, match="no set of channels of this network can be removed whole"):
+        found(FrontPadding())
+
+
+def test_without_an_example_channels_are_refused() -> None:
+    with pytest.raises(UserError, match="needs an example of the inputs"):
+        prune_search.find_mask(network("projection"), "l1", 0.5, granularity="channel")
+
+
+REFERENCES = {
+    "l1": lambda tp: tp.MagnitudeImportance(p=1),
+    "magnitude": lambda tp: tp.MagnitudeImportance(p=1),
+    "l2": lambda tp: tp.MagnitudeImportance(p=2),
+    "lamp": lambda tp: tp.LAMPImportance(),
+    "fpgm": lambda tp: tp.FPGMImportance(),
+    "batchnorm-scale": lambda tp: tp.BNScaleImportance(),
+    "taylor": lambda tp: tp.TaylorImportance(),
+}
+
+
+@pytest.mark.parametrize("criterion", REFERENCES)
+def test_group_scores_are_those_of_torch_pruning(criterion: str) -> None:
+    model = network("projection")
+    nn.functional.cross_entropy(model(INPUTS), LABELS).backward()  # type: ignore[no-untyped-call]
+    names = {module: name for name, module in model.named_modules()}
+    graph = torch_pruning.DependencyGraph().build_dependency(model, INPUTS)
+    groups = list(graph.get_all_groups([model.get_submodule("fc")]))
+    ours = prune_search.group_scores(model, criterion, INPUTS)
+    importance = REFERENCES[criterion](torch_pruning.importance)
+    for group in groups:
+        score = ours[f"{names[group[0].dep.target.module]}.weight"]
+        assert torch.allclose(score.double(), importance(group).double(), rtol=1e-5)
+    assert "fc.weight" not in ours
+    given = prune_search.group_scores(model, criterion, INPUTS, batches=[(INPUTS, LABELS)])
+    assert all(torch.allclose(given[name], score, rtol=1e-4) for name, score in ours.items())
+
+
+def test_a_filter_s_bias_and_batch_norm_go_with_it() -> None:
+    model = network("sigmoids")
+    mask = prune_search.find_mask(model, "l1", 0.5, scope="uniform", granularity="filter", example_input=INPUTS)
+    mask.apply(model)
+    for layer, values in (("first", "first.bias"), ("up", "norm.weight"), ("up", "norm.bias"), ("up", "up.bias")):
+        rows = mask[f"{layer}.weight"]
+        kept = (rows.transpose(0, 1) if layer == "up" else rows).flatten(1).any(1)
+        assert torch.equal(model.get_parameter(values) != 0, kept)

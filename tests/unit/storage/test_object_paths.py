@@ -1,0 +1,212 @@
+"""Places in an object store, against an S3 service over HTTP."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from object_store import KEY_ID, SECRET, ObjectStore
+
+from prune_search.recipe.problems import UserError
+from prune_search.storage import object_client, object_paths
+from prune_search.storage.files import StorageError, create_if_absent, open_regular, put_file, remove_tree
+from prune_search.storage.object_paths import ObjectPath
+from prune_search.storage.places import Place, names_in, place_of, side_folder
+
+ROOT = "s3://studies/team/store"
+
+
+@pytest.fixture(params=["folder", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A place of either kind."""
+    if request.param == "folder":
+        return tmp_path
+    request.getfixturevalue("object_store")
+    return place_of(ROOT)
+
+
+def test_a_place_behaves_like_a_path(root: Place) -> None:
+    (root / "a").mkdir(parents=True, exist_ok=True)
+    put_file(root / "a" / "one.json", b"1")
+    put_file(root / "a" / "two.json", b"2")
+    put_file(root / "a" / "one.json", b"11")
+    assert sorted(names_in(root / "a")) == ["one.json", "two.json"]
+    assert [path.name for path in root.iterdir() if path.is_dir()] == ["a"]
+    assert (root / "a").exists()
+    assert not (root / "a").is_file()
+    assert (root / "a" / "one.json").is_file()
+    assert not (root / "b").exists()
+    assert (root / "a" / "one.json").parent == root / "a"
+    with open_regular(root / "a" / "one.json") as file:
+        assert file.read() == b"11"
+    (root / "a" / "two.json").unlink()
+    (root / "a" / "two.json").unlink(missing_ok=True)
+    with pytest.raises(FileNotFoundError):
+        (root / "a" / "two.json").unlink()
+    with pytest.raises(FileNotFoundError), open_regular(root / "a" / "two.json"):
+        pass
+    remove_tree(root / "a", "one.json")
+    remove_tree(root / "a")
+    assert not (root / "a").exists()
+
+
+def test_of_eight_that_create_at_once_exactly_one_wins(root: Place) -> None:
+    for turn in range(5):
+        start = threading.Barrier(8)
+        won: list[int] = []
+
+        def create(number: int, turn: int = turn, start: threading.Barrier = start, won: list[int] = won) -> None:
+            start.wait()
+            if create_if_absent(root / f"lease-{turn}.json", f"holder {number}".encode()):
+                won.append(number)
+
+        threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with open_regular(root / f"lease-{turn}.json") as file:
+            assert file.read() == f"holder {won[0]}".encode()
+        assert len(won) == 1
+    assert all(not name.startswith(".tmp-") for name in names_in(root))
+
+
+def test_a_local_file_is_created_once_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_link(*names: object, **options: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", no_link)
+    assert [create_if_absent(tmp_path / "lease", b"mine"), create_if_absent(tmp_path / "lease", b"other")] == [1, 0]
+    assert (tmp_path / "lease").read_bytes() == b"mine"
+    assert names_in(tmp_path) == ["lease"]
+
+
+@pytest.mark.parametrize("conditions", ["ignored", "refused"])
+def test_a_service_without_conditional_writes_is_found_out_and_said_once(
+    object_store: ObjectStore, caplog: pytest.LogCaptureFixture, conditions: str
+) -> None:
+    object_store.conditions = conditions
+    root = place_of(ROOT)
+    with caplog.at_level(logging.WARNING):
+        assert create_if_absent(root / "one", b"1")
+        assert not create_if_absent(root / "one", b"2")
+        assert create_if_absent(root / "two", b"2")
+    assert [record.message for record in caplog.records if "no conditional writes" in record.message] == [
+        "the object store of s3://studies has no conditional writes (If-None-Match): where two begin the same thing at "
+        "once, both can do it; that is harmless, and costs time"
+    ]
+    assert sorted(names_in(root)) == ["one", "two"]
+
+
+def test_an_object_of_several_parts(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_client, "PART_BYTES", 2**20)
+    data = bytes(range(256)) * 2**15
+    put_file(place_of(ROOT) / "large", data)
+    with open_regular(place_of(ROOT) / "large") as file:
+        assert file.read() == data
+
+
+def test_many_objects_are_listed_and_removed_page_by_page(
+    object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = place_of(ROOT)
+    assert isinstance(root, ObjectPath)
+    monkeypatch.setattr(object_paths, "MOST_AT_ONCE", 10)
+    for number in range(25):
+        put_file(root / "many" / f"{number:04d}", b"")
+    object_store.requests.clear()
+    assert len(names_in(root / "many")) == 25
+    assert len(object_store.requests) == 3
+    remove_tree(root / "many")
+    assert names_in(root / "many") == []
+    assert sum(request.startswith("POST") for request in object_store.requests) == 3
+
+
+def test_a_record_that_is_known_is_not_fetched_again(object_store: ObjectStore) -> None:
+    root = place_of(ROOT)
+    put_file(root / "one.json", b"1")
+    for _ in range(3):
+        assert [path.read_bytes() for path in root.iterdir()] == [b"1"]
+    assert sum(request.endswith("one.json") and request.startswith("GET") for request in object_store.requests) == 1
+    put_file(root / "one.json", b"2")
+    assert [path.read_bytes() for path in root.iterdir()] == [b"2"]
+
+
+@pytest.fixture
+def new_client() -> Iterator[pytest.MonkeyPatch]:
+    """A client is made anew in the test; what it patches ends with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(object_client._Clients, "pid", 0)
+        patch.setattr(object_client._Clients, "client", None)
+        yield patch
+
+
+def test_away_is_not_absent_and_is_said_without_credentials(
+    object_store: ObjectStore, new_client: pytest.MonkeyPatch
+) -> None:
+    new_client.setattr(object_client, "ATTEMPTS", 1)
+    place = place_of(ROOT) / "one.json"
+    with object_store.away():
+        for call in (place.exists, place.touch, place.unlink, lambda: names_in(place), lambda: put_file(place, b"1")):
+            with pytest.raises(StorageError) as failure:
+                call()
+            assert str(failure.value).count("\n") == 0
+            assert "the object store cannot be reached" in str(failure.value)
+            assert not any(word in str(failure.value) for word in (KEY_ID, SECRET, "127.0.0.1"))
+    assert not place.exists()
+
+
+def test_a_bucket_that_is_not_there(object_store: ObjectStore) -> None:
+    with pytest.raises(StorageError, match="no such bucket"):
+        names_in(place_of("s3://other-bucket/store"))
+    with pytest.raises(StorageError, match="no such bucket"):
+        put_file(place_of("s3://other-bucket/store") / "one", b"1")
+
+
+def test_no_credentials(object_store: ObjectStore, new_client: pytest.MonkeyPatch) -> None:
+    new_client.delenv("AWS_ACCESS_KEY_ID")
+    new_client.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(StorageError, match="no credentials for the object store: set AWS_ACCESS_KEY_ID"):
+        names_in(place_of(ROOT))
+
+
+def test_without_boto3_the_extra_is_named(new_client: pytest.MonkeyPatch) -> None:
+    new_client.setitem(sys.modules, "boto3", None)
+    with pytest.raises(UserError, match=r"pip install 'prune-search\[cluster\]'"):
+        place_of(ROOT).exists()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s3://", "s3://B/x", "s3://bucket/../x", "s3://bucket/a/./b", "s3://bucket/a\nb", "s3://bucket/a?b", "gs://b/x"],
+)
+def test_what_is_no_place_is_refused(url: str) -> None:
+    with pytest.raises(UserError, match="--storage: must be"):
+        place_of(url)
+
+
+def test_credentials_in_a_name_are_refused_and_not_repeated() -> None:
+    with pytest.raises(UserError, match="AWS_ACCESS_KEY_ID") as failure:
+        place_of(f"s3://{KEY_ID}:{SECRET}@bucket/store")
+    assert SECRET not in str(failure.value)
+    assert KEY_ID not in str(failure.value)
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("name", ["..", "../x", "a/../../x", "", "/", "a//b", "."])
+def test_names_do_not_climb_out(name: str) -> None:
+    with pytest.raises(ValueError, match="leads out of"):
+        place_of(ROOT) / name
+
+
+def test_places_have_names(tmp_path: Path) -> None:
+    assert str(place_of("s3://bucket/a//b/")) == "s3://bucket/a/b"
+    assert str(place_of("s3://bucket")) == "s3://bucket"
+    assert place_of(str(tmp_path)) == tmp_path
+    assert side_folder(tmp_path) == tmp_path
+    sides = {side_folder(place_of(url)) for url in ("s3://bucket/a", "s3://bucket/b")}
+    assert len(sides) == 2
