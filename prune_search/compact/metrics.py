@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import METRICS
+from prune_search.recipe.facts import Metric
 from prune_search.tasks.metrics import Measured
 
 if TYPE_CHECKING:
@@ -131,14 +132,19 @@ def time_figures(measured: Measured, batch: int) -> Mapping[str, float]:
 
 
 @METRICS.register(
-    "model/parameters", summary="parameters of the compact network", source=OURS, best="minimize", always=False
+    "model/parameters",
+    summary="parameters of the compact network",
+    source=OURS,
+    facts=Metric(best="minimize", always=False),
 )
 def parameters(measured: Measured) -> float:
     """Parameters of the physically smaller network."""
     return size_figures(measured)["compact parameters"]
 
 
-@METRICS.register("model/nonzero", summary="parameters that are not masked", source=OURS, best="minimize", always=False)
+@METRICS.register(
+    "model/nonzero", summary="parameters that are not masked", source=OURS, facts=Metric(best="minimize", always=False)
+)
 def nonzero(measured: Measured) -> float:
     """Parameters that are not masked, biases and normalizations among them."""
     return size_figures(measured)["nonzero"]
@@ -148,8 +154,7 @@ def nonzero(measured: Measured) -> float:
     "model/bytes",
     summary="bytes of the compact network's file (safetensors)",
     source=OURS,
-    best="minimize",
-    always=False,
+    facts=Metric(best="minimize", always=False),
 )
 def file_bytes(measured: Measured) -> float:
     """Bytes on disk of the compact network, dense."""
@@ -160,8 +165,7 @@ def file_bytes(measured: Measured) -> float:
     "model/packed_bytes",
     summary="bytes of the network's file with masks as bits and kept values only",
     source=OURS,
-    best="minimize",
-    always=False,
+    facts=Metric(best="minimize", always=False),
 )
 def packed_bytes(measured: Measured) -> float:
     """Bytes on disk of the masked network, sparse-packed."""
@@ -172,8 +176,7 @@ def packed_bytes(measured: Measured) -> float:
     "model/flops",
     summary="operations of the compact network for one input, 2 per weight and place",
     source=OURS,
-    best="minimize",
-    always=False,
+    facts=Metric(best="minimize", always=False),
 )
 def dense_flops(measured: Measured) -> float:
     """Multiplications and additions that dense code takes for the compact network."""
@@ -184,8 +187,7 @@ def dense_flops(measured: Measured) -> float:
     "model/sparse_flops",
     summary="operations of kept weights for one input: a bound that only sparse code could reach",
     source="Blalock et al. 2020, What is the State of Neural Network Pruning?, 2003.03033",
-    best="minimize",
-    always=False,
+    facts=Metric(best="minimize", always=False),
 )
 def sparse_flops(measured: Measured) -> float:
     """Multiplications and additions of kept weights; a figure of theory, not of speed."""
@@ -196,8 +198,7 @@ def sparse_flops(measured: Measured) -> float:
     "latency/batch-1",
     summary="milliseconds of a forward pass of the compact network with one example, on the trial's device (median)",
     source=OURS,
-    best="minimize",
-    always=False,
+    facts=Metric(best="minimize", always=False),
 )
 def latency_1(measured: Measured) -> float:
     """Median latency at batch 1, warmed up, in milliseconds."""
@@ -208,8 +209,7 @@ def latency_1(measured: Measured) -> float:
     "latency/batch-64",
     summary="milliseconds of a forward pass of the compact network with 64 examples, on the trial's device (median)",
     source=OURS,
-    best="minimize",
-    always=False,
+    facts=Metric(best="minimize", always=False),
 )
 def latency_64(measured: Measured) -> float:
     """Median latency at batch 64, warmed up, in milliseconds."""
@@ -220,8 +220,7 @@ def latency_64(measured: Measured) -> float:
     "latency/masked-batch-1",
     summary="the same of the masked network, whose zeros dense code multiplies too, with one example",
     source=OURS,
-    best="minimize",
-    always=False,
+    facts=Metric(best="minimize", always=False),
 )
 def latency_masked(measured: Measured) -> float:
     """Median latency of the masked network at batch 1, in milliseconds."""

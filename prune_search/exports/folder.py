@@ -250,10 +250,7 @@ def reproducing_command(recipe: Recipe) -> str:
     own = [f"--{key} {task[key]}" for key in ("model", "data") if is_user_code(task[key])]
     # Own code was found in the folder where the search was launched; here there is none.
     words = [*(["PYTHONPATH=FOLDER_OF_YOUR_CODE"] if own else []), "prune-search run . --verify", *own]
-    if (
-        not is_user_code(task["data"])
-        and not Named.of(axes.DATASETS, task["data"]).entry(axes.DATASETS).facts["embedded"]
-    ):
+    if not is_user_code(task["data"]) and not Named.of(axes.DATASETS, task["data"]).entry(axes.DATASETS).facts.embedded:
         words.append("--data-root FOLDER_OF_THE_DATA_SETS")
     return " ".join(words)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import nn
 
 from prune_search.recipe import axes
+from prune_search.recipe.facts import DataSource
 from prune_search.recipe.recipe import Named, Recipe
 from prune_search.recipe.schema import is_user_code
 
@@ -74,22 +72,22 @@ def loading_code(recipe: Recipe) -> str:
     return "\n".join(lines)
 
 
-def _facts(recipe: Recipe) -> Mapping[str, Any]:
+def _facts(recipe: Recipe) -> DataSource:
     data = recipe.blocks["task"]["data"]
-    return {} if is_user_code(data) else Named.of(axes.DATASETS, data).entry(axes.DATASETS).facts
+    return DataSource() if is_user_code(data) else Named.of(axes.DATASETS, data).entry(axes.DATASETS).facts
 
 
 def _shape_of(recipe: Recipe) -> tuple[str, ...]:
     facts = _facts(recipe)
-    return (repr(tuple(facts["shape"])), repr(facts["classes"])) if facts.get("shape") else ("...",)
+    return (repr(tuple(facts.shape)), repr(facts.classes)) if facts.shape else ("...",)
 
 
 def _registered(recipe: Recipe) -> nn.Module | None:
     """The registered model; None for a user's own, and where the data set's shape is not known."""
     written, facts = recipe.blocks["task"]["model"], _facts(recipe)
-    if is_user_code(written) or not facts.get("shape"):
+    if is_user_code(written) or not facts.shape:
         return None
     named = Named.of(axes.MODELS, written)
     with torch.random.fork_rng(devices=[]):  # what a factory draws moves nobody's random numbers
-        model: nn.Module = named.entry(axes.MODELS).make(tuple(facts["shape"]), facts["classes"], **named.options)
+        model: nn.Module = named.entry(axes.MODELS).make(tuple(facts.shape), facts.classes, **named.options)
     return model

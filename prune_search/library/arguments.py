@@ -18,7 +18,7 @@ from prune_search.recipe import axes
 from prune_search.recipe.fields import BAD, Reading, Value
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.recipe import Named
-from prune_search.recipe.registry import Axis, Field
+from prune_search.recipe.registry import AnyAxis, Field
 from prune_search.recipe.schema import GranularityField
 from prune_search.tasks.network import output_layer, prunable_weights
 
@@ -34,7 +34,7 @@ ITERATIONS = 100
 ROUNDINGS = ("half-up", "floor-keep", "floor-drop")
 
 
-def value(axis: Axis, written: Given, path: str, options: Mapping[str, Any] | None = None) -> Named:
+def value(axis: AnyAxis, written: Given, path: str, options: Mapping[str, Any] | None = None) -> Named:
     """A registered value, with further options.
 
     Raises:
@@ -117,15 +117,15 @@ def rule_of(
     """
     unit = Named.of(axes.GRANULARITIES, canonical(GranularityField(), granularity, "granularity"))
     rule = MaskRule(criterion, value(axes.SCOPES, scope, "scope"), unit, score, None, rounding_of(rounding))
-    allowed = criterion.entry(axes.CRITERIA).facts["granularities"]
+    allowed = criterion.entry(axes.CRITERIA).facts.granularities
     if allowed is not None and unit.name not in allowed:
         text = f"{criterion.name} goes with granularity {', '.join(allowed)} only (got {unit.name!r})"
         raise UserError([Problem("criterion", text)])
     facts = unit.entry(axes.GRANULARITIES).facts
-    wrong = facts["check"](**unit.options) if facts["check"] is not None else ""
+    wrong = facts.check(**unit.options) if facts.check is not None else ""
     if wrong:
         raise UserError([Problem("granularity", wrong)])
-    if facts["fixed_sparsity"] is not None and not rule.scope.entry(axes.SCOPES).facts["even"]:
+    if facts.fixed_sparsity is not None and not rule.scope.entry(axes.SCOPES).facts.even:
         text = f"must be global or uniform: {unit.name} fixes every layer (got {rule.scope.name!r})"
         raise UserError([Problem("scope", text)])
     return rule
@@ -213,19 +213,19 @@ def needs_batches(criterion: Named, evidence: Evidence) -> None:
     Raises:
         UserError: so it is.
     """
-    if criterion.entry(axes.CRITERIA).facts["trains"]:
+    if criterion.entry(axes.CRITERIA).facts.trains:
         text = f"{criterion.name} trains its scores, for which a loop is needed: run it in a recipe (prune_search.run)"
         raise UserError([Problem("criterion", text)])
-    if criterion.entry(axes.CRITERIA).facts["needs_data"] and not evidence.batches(1):
+    if criterion.entry(axes.CRITERIA).facts.needs_data and not evidence.batches(1):
         raise UserError([Problem("batches", f"criterion {criterion.name} needs some: [(inputs, labels), …]")])
 
 
 def share_of(model: nn.Module, rule: MaskRule, sparsity: float | Decimal | None, evidence: Evidence) -> Decimal:
     """The kept share that a sparsity, a granularity or a scope means."""
-    fixed = rule.granularity.entry(axes.GRANULARITIES).facts["fixed_sparsity"]
+    fixed = rule.granularity.entry(axes.GRANULARITIES).facts.fixed_sparsity
     scope = rule.scope.entry(axes.SCOPES)
     written = {"by": "scope"} if sparsity is None else {"final": float(sparsity)}
-    wrong = scope.facts["check"](written, **rule.scope.options) if scope.facts["check"] is not None else ""
+    wrong = scope.facts.check(written, **rule.scope.options) if scope.facts.check is not None else ""
     if wrong:
         raise UserError([Problem("scope", f"{scope.name} {wrong}")])
     if fixed is not None:
@@ -234,10 +234,10 @@ def share_of(model: nn.Module, rule: MaskRule, sparsity: float | Decimal | None,
             raise UserError([Problem("sparsity", f"is {only:g} with this granularity (got {sparsity})")])
         return 1 - exact(only)
     if sparsity is None:
-        if "by" not in scope.facts["sparsity"]:
+        if "by" not in scope.facts.sparsity:
             raise UserError([Problem("sparsity", "is missing; it must be a number from 0 to 1")])
         return decided_share(model, rule, evidence)
-    if "final" not in scope.facts["sparsity"]:
+    if "final" not in scope.facts.sparsity:
         raise UserError([Problem("sparsity", f"is decided by scope {scope.name}; leave it out (got {sparsity})")])
     if not 0 <= sparsity <= 1:
         raise UserError([Problem("sparsity", f"must be a number from 0 to 1 (got {sparsity})")])

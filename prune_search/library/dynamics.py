@@ -25,7 +25,7 @@ from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.step import Step
 from prune_search.tasks.network import prunable_weights
-from prune_search.training.loop import Network
+from prune_search.training.loop import Hook, Network
 
 # Python keeps `from` for itself.
 SPOKEN = {"begin": "from", "end": "until"}
@@ -102,20 +102,20 @@ class Dynamics:
                 arguments.needs_batches(Named.of(axes.CRITERIA, named.options[key]), evidence)
         share = arguments.share_of(model, rule, sparsity, evidence)
         if mask is None:
-            whole = entry.facts["starts_from"] == "all"
+            whole = entry.facts.starts_from == "all"
             mask = keep_all(prunable_weights(model)) if whole else find_mask(model, rule, share, None, evidence)
         self.optimizer = optimizer
         self._keeper = MaskKeeper(model, mask, optimizer)
         total = _total(named, steps, epoch)
-        wrong = entry.facts["misplaced"](total, epoch, **named.options)
+        wrong = entry.facts.misplaced(total, epoch, **named.options)
         if problems := [Problem(f"dynamics.{key}", message) for key, message in wrong]:
             raise UserError(problems)
         shown_at = functools.partial(_evidence_at, evidence)
         moving = Moving(_network(model, rule.loss()), self._keeper, optimizer, rule, share, total, epoch, shown_at)
-        self._hooks = [entry.make(moving, **named.options), self._keeper.hook()]
+        self._hooks = [entry.build(Hook, moving, **named.options), self._keeper.hook()]
         self._next = 0
         self._handle = None
-        if entry.facts["kind"] == "sampled":
+        if entry.facts.kind == "sampled":
             # The forward pass sees the mask of its step.
             self._handle = model.register_forward_pre_hook(lambda module, inputs: self._before(module.training))
 
@@ -170,13 +170,13 @@ def _fits(named: Named, granularity: Given, scope: Given) -> None:
     facts, problems = named.entry(axes.DYNAMICS).facts, []
     unit = granularity if isinstance(granularity, str) else granularity.get("name", "")
     chosen = scope if isinstance(scope, str) else scope.get("name", "")
-    if facts["granularities"] is not None and unit not in facts["granularities"]:
-        allowed = ", ".join(facts["granularities"])
+    if facts.granularities is not None and unit not in facts.granularities:
+        allowed = ", ".join(facts.granularities)
         problems.append(Problem("granularity", f"must be {allowed} with dynamics {named.name} (got {unit!r})"))
-    elif facts["check"] is not None and (wrong := facts["check"](unit, **named.options)):
+    elif facts.check is not None and (wrong := facts.check(unit, **named.options)):
         problems.append(Problem("granularity", f"{named.name} {wrong}"))
-    if facts["scopes"] is not None and chosen not in facts["scopes"]:
-        allowed = ", ".join(facts["scopes"])
+    if facts.scopes is not None and chosen not in facts.scopes:
+        allowed = ", ".join(facts.scopes)
         problems.append(Problem("scope", f"must be {allowed} with dynamics {named.name} (got {chosen!r})"))
     if problems:
         raise UserError(problems)

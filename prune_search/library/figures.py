@@ -40,8 +40,8 @@ def layer_densities(
     plain = arguments.value(axes.CRITERIA, "magnitude", "criterion")
     rule = arguments.rule_of(plain, scope, granularity, {"loss": "cross-entropy", "mode": None})
     entry = rule.scope.entry(axes.SCOPES)
-    if entry.facts["densities"] is None:
-        known = ", ".join(name for name, one in axes.SCOPES.items() if one.facts["densities"] is not None)
+    if entry.facts.densities is None:
+        known = ", ".join(name for name, one in axes.SCOPES.items() if one.facts.densities is not None)
         raise UserError([Problem("scope", f"{entry.name} depends on scores; densities follow from {known}")])
     evidence = arguments.evidence_of(model, None, example_input, 0)
     share = arguments.share_of(model, rule, sparsity, evidence)
@@ -49,7 +49,7 @@ def layer_densities(
     layers = [LayerUnits(one.name, one.shape, one.size, one.size, one.owners) for one in sets]
     options = {key: item for key, item in rule.scope.options.items() if key not in ("exclude", "least")}
     found = dict.fromkeys(prunable_weights(model), 1.0)
-    for one, density in zip(sets, entry.facts["densities"](layers, share, **options), strict=True):
+    for one, density in zip(sets, entry.facts.densities(layers, share, **options), strict=True):
         found.update(dict.fromkeys(one.owners, density))
     return found
 

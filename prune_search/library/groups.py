@@ -98,7 +98,7 @@ def group_scores(
     sets = units_in(model, rule, evidence)
     with left_as_it_was(model, mode):
         found = _scored(model, rule, sets, evidence, batches is None)
-    how = joining(facts["scales"], reduction_name(facts, named.options), tables[convention])
+    how = joining(facts.scales, reduction_name(facts, named.options), tables[convention])
     scores = {}
     for one in sets:
         joined = coupled_scores(one, found, how, over, scale)
@@ -117,12 +117,12 @@ def _scored(
     weights = prunable_weights(model)
     owned = dict.fromkeys(part.parameter for one in sets for part in one.parts if part.parameter in weights)
     scales = dict.fromkeys(part.parameter for one in sets for part in one.parts if part.role == SCALE)
-    if entry.facts["scales"] == "only":
+    if entry.facts.scales == "only":
         return {name: named[name].detach() for name in scales}
-    chosen = [*(name for name in weights if name in owned), *(scales if entry.facts["scales"] == "scored" else ())]
+    chosen = [*(name for name in weights if name in owned), *(scales if entry.facts.scales == "scored" else ())]
     parameters = {name: named[name] for name in chosen}
     network, batches, loss = model, evidence.batches(1), rule.loss()
-    if stored and entry.facts["needs_data"]:
+    if stored and entry.facts.needs_data:
         if all(parameter.grad is None for parameter in parameters.values()):
             text = f"criterion {rule.criterion.name} needs batches, or gradients in .grad"
             raise UserError([Problem("batches", text)])

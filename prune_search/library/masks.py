@@ -69,7 +69,7 @@ def score(
     scaled = arguments.value(axes.NORMALIZATIONS, normalization, "normalization")
     evidence = arguments.evidence_of(model, batches, example_input, seed)
     arguments.needs_batches(named, evidence)
-    allowed = named.entry(axes.CRITERIA).facts["granularities"]
+    allowed = named.entry(axes.CRITERIA).facts.granularities
     filters = allowed is not None and "weight" not in allowed
     grouping = Grouping(arguments.value(axes.GRANULARITIES, "filter" if filters else "weight", "granularity"))
     weights = arguments.weights_of(model, parameters)

@@ -145,7 +145,7 @@ class GrowingPenalty:
         self._evidence = arguments.evidence_of(model, batches, example_input, seed)
         arguments.needs_batches(self._rule.criterion, self._evidence)
         self._share = arguments.share_of(model, self._rule, sparsity, self._evidence)
-        structured = bool(self._rule.granularity.entry(axes.GRANULARITIES).facts["structured"])
+        structured = bool(self._rule.granularity.entry(axes.GRANULARITIES).facts.structured)
         self._stop = {"kept": kept, "ratio": ratio if structured else None, "together": pick is None}
         self._growth, self._stabilise = (_positive("step", step), every, exact(ceiling)), stabilise
         self._penalty = Penalty(dict(model.named_parameters()))

@@ -159,7 +159,7 @@ def lasting(recipe: Recipe, line: Timeline, k1: int, relief: float) -> Lasting:
 def _dynamics(dynamics: Named, steps: int, epoch: int) -> list[Problem]:
     if steps == 0:
         return [Problem("retrain", "has no steps in which its dynamics could move the mask", form=False)]
-    misplaced = dynamics.entry(axes.DYNAMICS).facts["misplaced"](steps, epoch, **dynamics.options)
+    misplaced = dynamics.entry(axes.DYNAMICS).facts.misplaced(steps, epoch, **dynamics.options)
     return [Problem(child("retrain.dynamics", key), message, form=False) for key, message in misplaced]
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from prune_search.recipe.facts import Criterion, Transform
 from prune_search.recipe.problems import Problem, not_one_of, shown, suggestion
-from prune_search.recipe.registry import REQUIRED, Axis, Entry, Field, Option
+from prune_search.recipe.registry import REQUIRED, AnyAxis, AnyEntry, Field, Option
 from prune_search.recipe.step import MOST_ITERATIONS, Step
 
 
@@ -244,13 +245,32 @@ class Either:
         return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)}){meant}")
 
 
+def any_entry(entry: AnyEntry) -> bool:
+    """Every entry of an axis is allowed."""
+    return True
+
+
+def scores_weights(entry: AnyEntry) -> bool:
+    """Criteria by which single weights can be told apart: all but those that keep everything."""
+    return isinstance(entry.facts, Criterion) and not entry.facts.keeps_all
+
+
+def sees_the_mask(entry: AnyEntry) -> bool:
+    """Transforms for ``weights.transform``."""
+    return isinstance(entry.facts, Transform) and entry.facts.place in ("transform", "both")
+
+
+def comes_before_the_mask(entry: AnyEntry) -> bool:
+    """Transforms for ``mask.prepare``."""
+    return isinstance(entry.facts, Transform) and entry.facts.place in ("prepare", "both")
+
+
 @dataclass(frozen=True)
 class Value:
-    """A registered value of an axis: its name, or ``{name: …, options}``."""
+    """A registered value of an axis that `allows` lets through: its name, or ``{name: …, options}``."""
 
-    axis: Axis
-    fact: str = ""
-    among: tuple[Any, ...] = ()
+    axis: AnyAxis
+    allows: Callable[[AnyEntry], bool] = any_entry
 
     def describe(self) -> str:
         return f"a {self.axis.name}: {', '.join(sorted(self.axis))}"
@@ -264,13 +284,13 @@ class Value:
             return reading.wrong(path, f"lacks the key 'name' of a {self.axis.name} (got {shown(raw)})")
         name = given["name"]
         entry = self.axis.get(name) if isinstance(name, str) else None
-        if entry is None or (self.fact and entry.facts[self.fact] not in self.among):
-            known = [n for n, e in self.axis.items() if not self.fact or e.facts[self.fact] in self.among]
+        if entry is None or not self.allows(entry):
+            known = [name for name, entry in self.axis.items() if self.allows(entry)]
             return reading.wrong(path, not_one_of(name, known))
         return named(entry, {key: value for key, value in given.items() if key != "name"}, path, reading)
 
 
-def named(entry: Entry, given: Mapping[str, Any], path: str, reading: Reading) -> Any:
+def named(entry: AnyEntry, given: Mapping[str, Any], path: str, reading: Reading) -> Any:
     """The canonical form of a registered value: the bare name where no option is written, a mapping elsewhere."""
     options = read_block(entry.options, given, path, reading)
     if options is BAD:
@@ -318,7 +338,7 @@ def canonical_default(option: Option) -> Any:
 class Optimizer:
     """An optimizer. Given in part it is merged over the outer one: the default, or inside a phase train's."""
 
-    axis: Axis
+    axis: AnyAxis
 
     def describe(self) -> str:
         return f"an optimizer: {', '.join(sorted(self.axis))}"

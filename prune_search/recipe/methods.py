@@ -6,7 +6,7 @@ from typing import Any
 
 from prune_search.recipe import axes
 from prune_search.recipe.axes import AXES
-from prune_search.recipe.registry import REQUIRED, Entry
+from prune_search.recipe.registry import REQUIRED, AnyEntry
 
 
 def table() -> list[dict[str, Any]]:
@@ -39,7 +39,7 @@ def markdown() -> str:
     return "\n".join(lines)
 
 
-def _row(key: str, entry: Entry) -> dict[str, Any]:
+def _row(key: str, entry: AnyEntry) -> dict[str, Any]:
     options = [
         {
             "name": name,

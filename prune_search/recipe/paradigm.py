@@ -9,7 +9,7 @@ from typing import Any
 from prune_search.recipe import axes
 from prune_search.recipe.fields import Place, Value
 from prune_search.recipe.recipe import Recipe
-from prune_search.recipe.registry import Axis, Option
+from prune_search.recipe.registry import AnyAxis, Option
 from prune_search.recipe.step import Step
 
 # What decides how fast or how long, and not which paradigm: dropped like the numbers.
@@ -89,7 +89,7 @@ def _plain(value: Any) -> Any:
     return "number" if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-def _value(axis: Axis, written: Any, total: Step) -> Any:
+def _value(axis: AnyAxis, written: Any, total: Step) -> Any:
     if isinstance(written, str):
         return {"name": written}
     options = axis[written["name"]].options

@@ -13,7 +13,7 @@ from typing import Any
 from prune_search.recipe import axes
 from prune_search.recipe.fields import Reading, canonical_default, child
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
-from prune_search.recipe.registry import Axis, Entry
+from prune_search.recipe.registry import AnyAxis, Axis, Declared, Entry, Made
 from prune_search.recipe.rules import check_rules
 from prune_search.recipe.schema import BLOCKS, SCHEMA, read_blocks
 
@@ -33,14 +33,14 @@ class Named:
     written: Any
 
     @classmethod
-    def of(cls, axis: Axis, written: Any) -> Named:
+    def of(cls, axis: AnyAxis, written: Any) -> Named:
         given = {"name": written} if isinstance(written, str) else dict(written)
         name = given.pop("name")
         entry = axis[name]
         defaults = {k: canonical_default(o) for k, o in entry.options.items() if o.later and o.default is not None}
         return cls(name, MappingProxyType({**defaults, **given}), written)
 
-    def entry(self, axis: Axis) -> Entry:
+    def entry(self, axis: Axis[Declared, Made]) -> Entry[Declared, Made]:
         return axis[self.name]
 
 
@@ -97,7 +97,7 @@ class Recipe:
         """The canonical form, with its schema number."""
         return {"schema": SCHEMA, **self.blocks}
 
-    def named(self, axis: Axis, block: str, key: str) -> Named:
+    def named(self, axis: AnyAxis, block: str, key: str) -> Named:
         """The registered value at ``block.key``."""
         return Named.of(axis, self.blocks[block][key])
 
@@ -184,7 +184,7 @@ def _with_default_model(raw: Mapping[str, Any]) -> Mapping[str, Any]:
         return value.get("name") if isinstance(value, Mapping) else value
 
     granularity = axes.GRANULARITIES.get(str(name(mask.get("granularity", "weight"))))
-    structured = granularity is not None and granularity.facts["convolutional_default"]
+    structured = granularity is not None and granularity.facts.convolutional_default
     criterion = axes.CRITERIA.get(str(name(mask.get("criterion"))))
-    convolutional = structured or (criterion is not None and criterion.facts["convolutional_default"])
+    convolutional = structured or (criterion is not None and criterion.facts.convolutional_default)
     return {**raw, "task": {**task, "model": "small-conv"}} if convolutional else raw

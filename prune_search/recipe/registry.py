@@ -7,6 +7,7 @@ look: the modules of the packages that it names, those of installed distribution
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 import pkgutil
@@ -15,11 +16,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
-from prune_search.recipe.problems import UserError
+from prune_search.recipe.facts import Facts
+from prune_search.recipe.problems import Problem, UserError
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., object])
+Declared = TypeVar("Declared", bound=Facts, covariant=True)
+Made = TypeVar("Made", covariant=True)
+Kind = TypeVar("Kind")
 
 
 class Field(Protocol):
@@ -53,70 +58,98 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Generic[Declared, Made]):
     """One value of one axis.
 
     Attributes:
         axis: the axis that it stands on.
         name: how a recipe names it.
-        make: the function (or small frozen class) that does it.
+        make: the function (or small frozen class) that does it; `build` calls it.
+        facts: what it declares about itself (what it assumes, needs, goes with).
         summary: what it is, in one line.
         source: authors, year, arXiv id and equation; empty where it is common knowledge.
         options: the keys that it takes.
-        facts: what it declares about itself (what it assumes, needs, goes with).
     """
 
     axis: str
     name: str
-    make: Callable[..., Any]
+    make: Callable[..., Made]
+    facts: Declared
     summary: str
     source: str = ""
     options: Mapping[str, Option] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self, kind: type[Kind], *args: object, **options: object) -> Kind:
+        """What the entry makes of its arguments, which has to be a `kind`.
+
+        Raises:
+            UserError: it made something else.
+        """
+        made = self.make(*args, **options)
+        if not isinstance(made, kind):
+            text = f"{self.name!r} returned a {type(made).__name__} where a {kind.__name__} is needed"
+            raise UserError([Problem("", text, self.axis)])
+        return made
 
 
 _LOOKING = threading.RLock()
 
 
-class Axis(Mapping[str, Entry]):
+class Axis(Mapping[str, Entry[Declared, Made]]):
     """The registered values of one axis of a recipe.
 
+    The type says what an entry declares, and what its function makes.
+
     Args:
+        facts: the frozen dataclass of what an entry declares about itself.
         name: what one value is called ("criterion").
         key: where a recipe names it ("mask.criterion").
         homes: packages or modules whose import registers the entries.
-        facts: the facts that an entry of this axis may declare, with their defaults.
     """
 
-    def __init__(
-        self, name: str, key: str, homes: tuple[str, ...] = (), facts: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, facts: type[Declared], name: str, key: str, homes: tuple[str, ...] = ()) -> None:
+        self.facts = facts
         self.name = name
         self.key = key
         self.homes = homes
-        self.facts = MappingProxyType(dict(facts or {}))
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, Entry[Declared, Made]] = {}
         self._found = False
 
     def register(
-        self, name: str, *, summary: str, source: str = "", options: Mapping[str, Option] | None = None, **facts: Any
+        self,
+        name: str,
+        *,
+        summary: str,
+        source: str = "",
+        options: Mapping[str, Option] | None = None,
+        facts: Declared | None = None,
+        **declared: object,
     ) -> Callable[[F], F]:
         """A decorator that registers a function as the value `name` of this axis.
+
+        Args:
+            name: how a recipe names it.
+            summary: what it is, in one line.
+            source: authors, year, arXiv id and equation.
+            options: the keys that it takes.
+            facts: what it declares about itself; None: the axis's defaults.
+            declared: single facts by keyword, as plug-ins for version 0.1 have them; in place of `facts`.
 
         Raises:
             ValueError: the name is taken, or a fact is not one that this axis knows.
         """
         if name in self._entries:
             raise ValueError(f"{self.name} {name!r} is registered twice")
-        unknown = set(facts) - set(self.facts)
-        if unknown:
-            known = sorted(self.facts)
-            raise ValueError(f"{self.name} {name!r} declares unknown facts {sorted(unknown)}; known: {known}")
+        known = [one.name for one in dataclasses.fields(self.facts)]
+        unknown = set(declared) - set(known)
+        if unknown or (facts is not None and declared):
+            what = f"unknown facts {sorted(unknown)}" if unknown else "facts twice, as one value and by keyword"
+            raise ValueError(f"{self.name} {name!r} declares {what}; known: {sorted(known)}")
+        own = facts if facts is not None else self.facts(**declared)
 
         def remember(make: F) -> F:
-            declared = MappingProxyType({**self.facts, **facts})
             taken = MappingProxyType(dict(options or {}))
-            self._entries[name] = Entry(self.name, name, make, summary, source, taken, declared)
+            self._entries[name] = Entry(self.name, name, cast(Callable[..., Made], make), own, summary, source, taken)
             return make
 
         return remember
@@ -125,7 +158,7 @@ class Axis(Mapping[str, Entry]):
         """Take an entry out again (for tests and notebooks that register one at run time)."""
         del self._entries[name]
 
-    def _look(self) -> dict[str, Entry]:
+    def _look(self) -> dict[str, Entry[Declared, Made]]:
         # Within the lock an import that looks the axis up again sees what is there so far; other threads wait.
         with _LOOKING:
             if not self._found:
@@ -135,7 +168,7 @@ class Axis(Mapping[str, Entry]):
                 _import_plugins()
         return self._entries
 
-    def __getitem__(self, name: str) -> Entry:
+    def __getitem__(self, name: str) -> Entry[Declared, Made]:
         return self._look()[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -143,6 +176,11 @@ class Axis(Mapping[str, Entry]):
 
     def __len__(self) -> int:
         return len(self._look())
+
+
+# Any axis, whatever its entries declare.
+AnyAxis = Axis[Facts, object]
+AnyEntry = Entry[Facts, object]
 
 
 def _import_all(home: str) -> None:

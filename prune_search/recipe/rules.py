@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from prune_search.recipe import axes
+from prune_search.recipe.facts import Criterion, DynamicsFacts, Scope, Transform
 from prune_search.recipe.fields import BAD, UnreadableError, Value
 from prune_search.recipe.problems import Problem, shown
-from prune_search.recipe.registry import Axis, Entry
+from prune_search.recipe.registry import Axis, Declared, Entry, Made
 
 Blocks = Mapping[str, Any]
+GoesWithSome = Entry[Criterion | Scope | Transform | DynamicsFacts, object]
 
 
-def entry_of(axis: Axis, written: Any) -> Entry:
+def entry_of(axis: Axis[Declared, Made], written: Any) -> Entry[Declared, Made]:
     """The entry that a canonical value names."""
     return axis[written if isinstance(written, str) else written["name"]]
 
@@ -50,7 +52,7 @@ def _no(path: str, message: str) -> Problem:
 
 def _sparsity(blocks: dict[str, Any]) -> Iterator[Problem]:
     mask = blocks["mask"]
-    fixed = entry_of(axes.GRANULARITIES, mask["granularity"]).facts["fixed_sparsity"]
+    fixed = entry_of(axes.GRANULARITIES, mask["granularity"]).facts.fixed_sparsity
     if fixed is not None:
         only = fixed(**{k: v for k, v in _options(mask["granularity"]).items() if k != "name"})
         given = mask.setdefault("sparsity", {"final": only})
@@ -58,7 +60,7 @@ def _sparsity(blocks: dict[str, Any]) -> Iterator[Problem]:
             yield _no("mask.sparsity", f"is {only:g} with this granularity; leave it out (got {shown(given)})")
         else:
             mask["sparsity"] = {"final": only}
-    elif entry_of(axes.SCOPES, mask["scope"]).facts["decides"]:
+    elif entry_of(axes.SCOPES, mask["scope"]).facts.decides:
         given = mask.setdefault("sparsity", {"by": "scope"})
         if given != {"by": "scope"}:
             scope = entry_of(axes.SCOPES, mask["scope"]).name
@@ -73,14 +75,14 @@ def _shape(blocks: Blocks) -> Iterator[Problem]:
     mask = blocks["mask"]
     granularity, scope = entry_of(axes.GRANULARITIES, mask["granularity"]), entry_of(axes.SCOPES, mask["scope"])
     for path, entry, told in (("mask.granularity", granularity, ()), ("mask.scope", scope, (mask["sparsity"],))):
-        check = entry.facts["check"]
+        check = entry.facts.check
         options = {k: v for k, v in _options(mask[path.removeprefix("mask.")]).items() if k != "name"}
         wrong = check(*told, **options) if check is not None else ""
         if wrong:
             yield _no(path, wrong)
-    if granularity.facts["fixed_sparsity"] is not None and not scope.facts["even"]:
+    if granularity.facts.fixed_sparsity is not None and not scope.facts.even:
         yield _no("mask.scope", f"must be global or uniform: {granularity.name} fixes every layer (got {scope.name!r})")
-    if not scope.facts["once"]:
+    if not scope.facts.once:
         return
     if blocks["rounds"] > 1:
         yield _no("rounds", f"must be 1 with scope {scope.name}, which measures once (got {blocks['rounds']})")
@@ -106,7 +108,7 @@ def _criterion(blocks: Blocks) -> Iterator[Problem]:
     criterion = entry_of(axes.CRITERIA, mask["criterion"])
     dynamics = None if blocks["retrain"] == "none" else blocks["retrain"].get("dynamics")
     sparsity = mask["sparsity"]
-    if criterion.facts["keeps_all"]:
+    if criterion.facts.keeps_all:
         if dynamics is None and sparsity not in ({"final": 0.0}, {"per_round": 0.0}):
             yield _no(
                 "mask.sparsity",
@@ -118,7 +120,7 @@ def _criterion(blocks: Blocks) -> Iterator[Problem]:
     forms = ("learned",) if sparsity == "learned" else tuple(sparsity)
     scope = entry_of(axes.SCOPES, mask["scope"])
     for form in forms:
-        if form not in criterion.facts["sparsity"] and form not in scope.facts["sparsity"]:
+        if form not in criterion.facts.sparsity and form not in scope.facts.sparsity:
             yield _no("mask.sparsity", f"{form!r} goes with neither criterion {criterion.name} nor scope {scope.name}")
 
 
@@ -126,14 +128,14 @@ def _learned(blocks: Blocks) -> Iterator[Problem]:
     """What a criterion that trains its scores goes with, and who learns how much is kept."""
     mask = blocks["mask"]
     criterion, scope = entry_of(axes.CRITERIA, mask["criterion"]), entry_of(axes.SCOPES, mask["scope"])
-    learned, only = mask["sparsity"] == "learned", scope.facts["sparsity"] == ("learned",)
+    learned, only = mask["sparsity"] == "learned", scope.facts.sparsity == ("learned",)
     if only and not learned:
         yield _no("mask.sparsity", f"must be learned with scope {scope.name} (got {shown(mask['sparsity'])})")
-    if learned and only and "learned" not in criterion.facts["sparsity"]:
+    if learned and only and "learned" not in criterion.facts.sparsity:
         yield _no("mask.sparsity", f"'learned' goes with a criterion that learns it (got {criterion.name!r})")
-    if learned and not only and not scope.facts["even"]:
+    if learned and not only and not scope.facts.even:
         yield _no("mask.scope", f"must be learned or global with sparsity: learned (got {scope.name!r})")
-    if not criterion.facts["trains"]:
+    if not criterion.facts.trains:
         return
     if _options(mask["scope"]).get("order", "together") != "together":
         yield _no("mask.scope.order", f"must be together with criterion {criterion.name}, which learns all at once")
@@ -143,25 +145,25 @@ def _learned(blocks: Blocks) -> Iterator[Problem]:
         yield _no("mask.score.iterations", text)
     if score["mode"] != "train":
         yield _no("mask.score.mode", f"must be train with criterion {criterion.name}, which trains (got 'eval')")
-    if scope.facts["measured"] or scope.facts["decides"]:
+    if scope.facts.measured or scope.facts.decides:
         yield _no("mask.scope", f"{scope.name} measures scores that criterion {criterion.name} has yet to learn")
 
 
 def _granularity(blocks: Blocks) -> Iterator[Problem]:
     mask = blocks["mask"]
     granularity = entry_of(axes.GRANULARITIES, mask["granularity"]).name
-    parts = [("mask.criterion", axes.CRITERIA, mask["criterion"]), ("mask.scope", axes.SCOPES, mask["scope"])]
-    parts += [
-        (f"weights.transform.{index}", axes.TRANSFORMS, written)
-        for index, written in enumerate(blocks["weights"]["transform"])
+    parts: list[tuple[str, GoesWithSome]] = [
+        ("mask.criterion", entry_of(axes.CRITERIA, mask["criterion"])),
+        ("mask.scope", entry_of(axes.SCOPES, mask["scope"])),
     ]
+    for index, written in enumerate(blocks["weights"]["transform"]):
+        parts.append((f"weights.transform.{index}", entry_of(axes.TRANSFORMS, written)))
     if "prepare" in mask:
-        parts.append(("mask.prepare", axes.TRANSFORMS, mask["prepare"]))
+        parts.append(("mask.prepare", entry_of(axes.TRANSFORMS, mask["prepare"])))
     if blocks["retrain"] != "none" and "dynamics" in blocks["retrain"]:
-        parts.append(("retrain.dynamics", axes.DYNAMICS, blocks["retrain"]["dynamics"]))
-    for path, axis, written in parts:
-        entry = entry_of(axis, written)
-        allowed = entry.facts["granularities"]
+        parts.append(("retrain.dynamics", entry_of(axes.DYNAMICS, blocks["retrain"]["dynamics"])))
+    for path, entry in parts:
+        allowed = entry.facts.granularities
         if allowed is not None and granularity not in allowed:
             yield _no(path, f"{entry.name} goes with granularity {', '.join(allowed)} only (got {granularity!r})")
 
@@ -208,11 +210,11 @@ def _stable(blocks: Blocks) -> Iterator[Problem]:
     if "prepare" in mask:
         yield _no("mask.prepare", "does not go with mask.at: {stable: …}, which looks at masks before it")
     options = {key: value for key, value in _options(mask["criterion"]).items() if key != "name"}
-    if criterion.facts["trains"] or criterion.facts["steps"](mask["score"], **options):
+    if criterion.facts.trains or criterion.facts.steps(mask["score"], **options):
         yield _no("mask.criterion", f"{criterion.name} trains, too long for a look at the mask every epoch")
-    if criterion.facts["keeps_all"]:
+    if criterion.facts.keeps_all:
         yield _no("mask.criterion", f"{criterion.name} keeps everything: there is no mask to become stable")
-    if scope.facts["decides"]:
+    if scope.facts.decides:
         yield _no("mask.scope", f"{scope.name} decides the sparsity once, which is not known yet")
 
 
@@ -226,25 +228,25 @@ def _dynamics(blocks: Blocks) -> Iterator[Problem]:
         written = _options(retrain["dynamics"]).get(key)
         if written is not None and isinstance(option.field, Value) and option.field.axis is axes.CRITERIA:
             scored = entry_of(axes.CRITERIA, written)
-            if scored.facts["trains"]:
+            if scored.facts.trains:
                 text = f"{scored.name} trains its scores, which a moving mask leaves no time for"
                 yield _no(f"retrain.dynamics.{key}", text)
-    if (dynamics.facts["starts_from"] == "all") != bool(criterion.facts["keeps_all"]):
-        must = "must be all" if dynamics.facts["starts_from"] == "all" else "must not keep everything"
+    if (dynamics.facts.starts_from == "all") != bool(criterion.facts.keeps_all):
+        must = "must be all" if dynamics.facts.starts_from == "all" else "must not keep everything"
         yield _no("mask.criterion", f"{must} with dynamics {dynamics.name} (got {criterion.name!r})")
     if blocks["rounds"] > 1:
         yield _no("rounds", f"must be 1 with retrain.dynamics (got {blocks['rounds']})")
     if "per_round" in mask["sparsity"]:
         yield _no("mask.sparsity", f"must be final with retrain.dynamics (got {shown(mask['sparsity'])})")
-    scopes, scope = dynamics.facts["scopes"], entry_of(axes.SCOPES, mask["scope"]).name
+    scopes, scope = dynamics.facts.scopes, entry_of(axes.SCOPES, mask["scope"]).name
     if scopes is not None and scope not in scopes:
         yield _no("mask.scope", f"must be {', '.join(scopes)} with dynamics {dynamics.name} (got {scope!r})")
-    if dynamics.facts["check"] is not None:
+    if dynamics.facts.check is not None:
         options = {key: value for key, value in _options(retrain["dynamics"]).items() if key != "name"}
-        wrong = dynamics.facts["check"](entry_of(axes.GRANULARITIES, mask["granularity"]).name, **options)
+        wrong = dynamics.facts.check(entry_of(axes.GRANULARITIES, mask["granularity"]).name, **options)
         if wrong:
             yield _no("retrain.dynamics", f"{dynamics.name} {wrong}")
-    if "control" in mask and not entry_of(axes.CONTROLS, mask["control"]).facts["with_dynamics"]:
+    if "control" in mask and not entry_of(axes.CONTROLS, mask["control"]).facts.with_dynamics:
         name = entry_of(axes.CONTROLS, mask["control"]).name
         yield _no("mask.control", f"{name} needs scores, and a mask moved by retrain.dynamics has none at its end")
 
@@ -253,7 +255,7 @@ def _redraw(blocks: Blocks) -> Iterator[Problem]:
     init = entry_of(axes.INITS, blocks["train"]["init"])
     for index, written in enumerate(blocks["weights"]["transform"]):
         entry = entry_of(axes.TRANSFORMS, written)
-        if entry.facts["redraws"] and not init.facts["draws"]:
+        if entry.facts.redraws and not init.facts.draws:
             yield _no(f"weights.transform.{index}", f"{entry.name} needs a train.init that draws (got {init.name!r})")
 
 
@@ -266,7 +268,7 @@ def _optimizers(blocks: Blocks) -> Iterator[Problem]:
         (f"{path}.optimizer", phase["optimizer"]) for path, phase in phases if "optimizer" in _options(phase or "")
     ]
     for path, written in places:
-        check = entry_of(axes.OPTIMIZERS, written).facts["check"]
+        check = entry_of(axes.OPTIMIZERS, written).facts.check
         wrong = check(**{k: v for k, v in _options(written).items() if k != "name"}) if check is not None else ""
         if wrong:
             yield _no(path, wrong)

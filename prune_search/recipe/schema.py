@@ -29,7 +29,9 @@ from prune_search.recipe.fields import (
     Value,
     Word,
     child,
+    comes_before_the_mask,
     read_block,
+    sees_the_mask,
 )
 from prune_search.recipe.problems import not_one_of, shown
 from prune_search.recipe.registry import REQUIRED, Field, Option
@@ -179,7 +181,7 @@ TRAIN = {
 }
 MASK = {
     "at": Option(Either(((str, Place()), (dict, Block(STABLE)))), REQUIRED, "k1, where the mask is found"),
-    "prepare": Option(Value(axes.TRANSFORMS, "place", ("prepare", "both")), None, "applied to w(k1) before f1"),
+    "prepare": Option(Value(axes.TRANSFORMS, comes_before_the_mask), None, "applied to w(k1) before f1"),
     "criterion": Option(Value(axes.CRITERIA)),
     "score": Option(ScoreField(), {}),
     "sparsity": Option(SparsityField(), None),
@@ -190,7 +192,7 @@ MASK = {
 }
 WEIGHTS = {
     "at": Option(Place(("mask", "prepared")), REQUIRED, "k2, where the kept weights are taken"),
-    "transform": Option(ListOf(Value(axes.TRANSFORMS, "place", ("transform", "both"))), []),
+    "transform": Option(ListOf(Value(axes.TRANSFORMS, sees_the_mask)), []),
 }
 RETRAIN = {
     "steps": Option(Either(((str, Length()), (dict, Block(SAME_FLOPS)))), None),

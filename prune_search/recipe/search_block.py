@@ -24,7 +24,7 @@ _VALUE = re.compile(
 
 
 def _metric(metric: str, path: str, reading: Reading) -> Any:
-    searchable = [n for n, e in axes.METRICS.items() if not n.startswith("test/") and e.facts["split"] != "test"]
+    searchable = [n for n, e in axes.METRICS.items() if not n.startswith("test/") and e.facts.split != "test"]
     if metric.startswith("test/") or (metric in axes.METRICS and metric not in searchable):
         return reading.wrong(path, f"{shown(metric)} is measured on test data, which a search never sees")
     return metric if metric in searchable else reading.wrong(path, not_one_of(metric, searchable))
@@ -115,7 +115,7 @@ def metrics_asked(search: Mapping[str, Any]) -> tuple[str, ...]:
 
 def seldom_measured(search: Mapping[str, Any]) -> list[str]:
     """Of those, the ones that are taken only because they are named."""
-    return [name for name in metrics_asked(search) if not axes.METRICS[name].facts["always"]]
+    return [name for name in metrics_asked(search) if not axes.METRICS[name].facts.always]
 
 
 DEFAULT_OBJECTIVES = ["maximize val/accuracy", "maximize sparsity"]

@@ -306,7 +306,7 @@ def nominal_epoch(data: Any, batch: Any, examples: int = 0) -> int:
     batch = TRAIN["batch"].default if batch is None else batch
     name = data.get("name") if isinstance(data, Mapping) else data
     if not examples and isinstance(name, str) and name in axes.DATASETS:
-        examples = axes.DATASETS[name].facts["train_examples"]
+        examples = axes.DATASETS[name].facts.train_examples
     if not examples or isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         return NOMINAL_EPOCH
     return max(1, examples // batch)
@@ -321,7 +321,7 @@ def known_epoch(recipe: Recipe) -> int | None:
     data = recipe.blocks["task"]["data"]
     if is_user_code(data):
         return None
-    examples = axes.DATASETS[data if isinstance(data, str) else data["name"]].facts["train_examples"]
+    examples = axes.DATASETS[data if isinstance(data, str) else data["name"]].facts.train_examples
     return epoch_length(examples, recipe.train["batch"]) if examples else None
 
 

@@ -95,13 +95,13 @@ def _ranked_by(block: Mapping[str, Any], sort: str | None) -> tuple[str, str]:
 
 
 def _better_end(metric: str) -> str:
-    searchable = [name for name, entry in axes.METRICS.items() if entry.facts["split"] != "test"]
+    searchable = [name for name, entry in axes.METRICS.items() if entry.facts.split != "test"]
     if metric in axes.METRICS and metric not in searchable:
         text = f"{shown(metric)} is measured on test data, by which nothing is ranked; it is in an export"
         raise UserError([Problem("--sort", text)])
     if metric not in searchable:
         raise UserError([Problem("--sort", not_one_of(metric, searchable))])
-    return str(axes.METRICS[metric].facts["best"])
+    return str(axes.METRICS[metric].facts.best)
 
 
 def _check_same_data(searches: Sequence[SearchRecords]) -> None:

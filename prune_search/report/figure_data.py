@@ -17,7 +17,7 @@ from prune_search.recipe.space import epoch_length, known_epoch
 from prune_search.report.figure_style import RC, Format, drawn
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ def hang(exhibit: Exhibit, names: Sequence[str] | None = None, written: Format =
 
     chosen = [PICTURES[name] for name in names] if names is not None else list(PICTURES.values())
     found: dict[str, bytes] = {}
-    for entry in sorted(chosen, key=lambda entry: (entry.facts["place"], entry.name)):
+    for entry in sorted(chosen, key=lambda entry: (entry.facts.place, entry.name)):
         with matplotlib.rc_context(RC):
-            figure: Figure | None = entry.make(exhibit)
+            figure = entry.make(exhibit)
         if figure is not None:
             found[entry.name] = drawn(figure, written, f"{exhibit.title} {entry.name}")
     return found

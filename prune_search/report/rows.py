@@ -140,7 +140,7 @@ class Row:
 
 def seen_by_a_search(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The metrics that are finite numbers and not measured on test data."""
-    hidden = {name for name, entry in axes.METRICS.items() if entry.facts["split"] == "test"}
+    hidden = {name for name, entry in axes.METRICS.items() if entry.facts.split == "test"}
     return {
         name: float(value)
         for name, value in metrics.items()

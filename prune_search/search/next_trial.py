@@ -244,7 +244,7 @@ class Agenda:
         """Whether no proposal and no judgement depends on which trials have ended."""
         entry = Named.of(axes.SAMPLERS, self.search["sampler"]).entry(axes.SAMPLERS)
         judged = self.search["reproducible"] and self.search["scheduler"] != "none"
-        return bool(entry.facts["independent"]) and not judged and not self.search["stop_when_met"]
+        return bool(entry.facts.independent) and not judged and not self.search["stop_when_met"]
 
     def _far_ahead(self, proposed: int) -> bool:
         """Whether enough trials wait for a stretch; a sampler that learns is asked as late as possible."""

@@ -135,7 +135,7 @@ def make_plan(space: Space, epoch_of: EpochOf, examples: int = 0) -> Plan:
         UserError: not one valid trial could be drawn.
     """
     asked = space.search["trials"]
-    exact = bool(Named.of(axes.SAMPLERS, space.search["sampler"]).entry(axes.SAMPLERS).facts["independent"])
+    exact = bool(Named.of(axes.SAMPLERS, space.search["sampler"]).entry(axes.SAMPLERS).facts.independent)
     draw = _proposed if exact else _at_random
     items = list(draw(space, epoch_of, examples, min(asked, MOST_DRAWN)))
     if not items:
@@ -228,7 +228,7 @@ def _scheduler_share(space: Space, items: list[Planned], users: Mapping[str, int
     trained anyway, and chains are judged after a round among those of equal sparsity only, which share it.
     """
     scheduler = Named.of(axes.SCHEDULERS, space.search["scheduler"])
-    share = float(scheduler.entry(axes.SCHEDULERS).facts["keeps"](**scheduler.options))
+    share = float(scheduler.entry(axes.SCHEDULERS).facts.keeps(**scheduler.options))
     if share >= 1.0 or not shared:
         return 0.0
     saved = 0.0

@@ -234,7 +234,10 @@ def _never(draws: int, error: UserError) -> Problem:
 def make_sampler(space: Space, seed: int) -> BaseSampler | Grid:
     """The sampler of a space: one of Optuna's, or a `Grid`. The seed is in 0 … 2**32 - 1."""
     named = Named.of(axes.SAMPLERS, space.search["sampler"])
-    sampler: BaseSampler | Grid = named.entry(axes.SAMPLERS).make(seed, **named.options)
+    sampler = named.entry(axes.SAMPLERS).make(seed, **named.options)
+    if not isinstance(sampler, BaseSampler | Grid):
+        text = f"{named.name!r} returned a {type(sampler).__name__} where a sampler of Optuna's is needed"
+        raise UserError([Problem("search.sampler", text)])
     return sampler
 
 

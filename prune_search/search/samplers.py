@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import SAMPLERS
+from prune_search.recipe.facts import Sampler
 from prune_search.recipe.fields import Integer
 from prune_search.recipe.registry import Option
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     "random",
     summary="independent uniform draws",
     source="Bergstra & Bengio 2012, Random Search for Hyper-Parameter Optimization",
-    independent=True,
+    facts=Sampler(independent=True),
 )
 def random(seed: int) -> BaseSampler:
     """Uniform draws from every hole."""
@@ -71,7 +72,7 @@ def gp(seed: int, *, startup: int) -> BaseSampler:
     summary="every point in a fixed order; a continuous hole takes a few values; ends when there is none left",
     source="Bergstra & Bengio 2012, Random Search for Hyper-Parameter Optimization",
     options={"points": Option(Integer(1, 1000), 3, "values of a continuous hole")},
-    independent=True,
+    facts=Sampler(independent=True),
 )
 def grid(seed: int, *, points: int) -> Grid:
     """Every option of every choice, every whole number (of at most 100) and `points` values of every other range."""

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from prune_search.ledger.ranking import Dense, Goals
 from prune_search.ledger.records import Record
 from prune_search.recipe.axes import SCHEDULERS
+from prune_search.recipe.facts import Scheduler
 from prune_search.recipe.fields import Integer, Length
 from prune_search.recipe.problems import Problem
 from prune_search.recipe.recipe import Named
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from prune_search.recipe.space import Space
 
 
+@runtime_checkable
 class Judge(Protocol):
     """Decides whether a trial is stopped."""
 
@@ -175,7 +177,7 @@ class SuccessiveHalving:
         ),
         "eta": Option(Integer(2, 100), 3, "one of so many trials goes on from a rung"),
     },
-    keeps=lambda *, grace, eta: 1 / eta,
+    facts=Scheduler(keeps=lambda *, grace, eta: 1 / eta),
 )
 def asha(epoch: int, *, grace: str, eta: int) -> SuccessiveHalving:
     """Asynchronous successive halving; several objectives by non-dominated rank."""
@@ -259,8 +261,7 @@ def _kept(seen: Seen, goals: Goals, dense: Dense) -> set[int]:
         "grace": Option(Length(positive=True, absolute=True), "1ep", "length of retraining before anything is stopped"),
         "startup": Option(Integer(1, 100_000), 5, "other trials measured at a place before anything is stopped there"),
     },
-    several_objectives=False,
-    keeps=lambda **options: 0.5,
+    facts=Scheduler(several_objectives=False, keeps=lambda **options: 0.5),
 )
 def median(epoch: int, *, grace: str, startup: int) -> MedianRule:
     """The median stopping rule."""
@@ -275,8 +276,7 @@ def make_judge(scheduler: Any, epoch: int) -> Judge:
         epoch: iterations in an epoch of the trial that is judged.
     """
     named = Named.of(SCHEDULERS, scheduler)
-    judge: Judge = named.entry(SCHEDULERS).make(epoch, **named.options)
-    return judge
+    return named.entry(SCHEDULERS).build(Judge, epoch, **named.options)
 
 
 def check_scheduler(space: Space) -> list[Problem]:
@@ -287,8 +287,8 @@ def check_scheduler(space: Space) -> list[Problem]:
     if costly and named.name != "none":
         text = f"{named.name} compares trials in the middle of their training, where {costly[0]} is not measured"
         return [Problem("search.scheduler", f"{text}: use none, or another objective")]
-    if several == 1 or named.entry(SCHEDULERS).facts["several_objectives"]:
+    if several == 1 or named.entry(SCHEDULERS).facts.several_objectives:
         return []
-    able = " or ".join(name for name, entry in SCHEDULERS.items() if entry.facts["several_objectives"])
+    able = " or ".join(name for name, entry in SCHEDULERS.items() if entry.facts.several_objectives)
     text = f"{named.name} ranks by a single metric, and there are {several} objectives: use {able}"
     return [Problem("search.scheduler", text)]

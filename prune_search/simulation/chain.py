@@ -102,5 +102,5 @@ def _lap(recipe: Recipe, line: Timeline, item: RoundBranch, share: Decimal, left
     settled = 0
     if recipe.retrain is not None and "dynamics" in recipe.retrain and item.control is None:
         named = Named.of(axes.DYNAMICS, recipe.retrain["dynamics"])
-        settled = int(named.entry(axes.DYNAMICS).facts["settles"](line.retrain_steps, line.epoch, **named.options))
+        settled = int(named.entry(axes.DYNAMICS).facts.settles(line.retrain_steps, line.epoch, **named.options))
     return Lap(point, keep_count(UNITS, share), float(1 - share), tuple(before), last, settled)

@@ -273,7 +273,7 @@ def check_metrics(space: Space) -> None:
         UserError: one is measured on a network.
     """
     facts = {name: METRICS[name].facts for name in metrics_asked(space.search)}
-    if costly := [name for name, known in facts.items() if not (known["always"] and known["simulated"])]:
+    if costly := [name for name, known in facts.items() if not (known.always and known.simulated)]:
         text = f"{costly[0]} is measured on networks, and a simulated search has none"
         raise UserError([Problem("search", text)])
 

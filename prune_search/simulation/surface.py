@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from prune_search.recipe import axes
 from prune_search.recipe.clock import Timeline
@@ -77,6 +77,7 @@ class Outlook:
         return min(1.0, max(0.0, self.start + (self.accuracy - self.start) * regained + self.deviation * noise))
 
 
+@runtime_checkable
 class Surface(Protocol):
     """Says how accurate the networks of recipes are. A pure function, whose options are its own."""
 
@@ -129,8 +130,7 @@ class Simulation:
         if written is BAD or reading.problems:
             raise UserError(reading.problems)
         named = Named.of(axes.SURFACES, written)
-        surface: Surface = named.entry(axes.SURFACES).make(**named.options)
-        return cls(written, surface)
+        return cls(written, named.entry(axes.SURFACES).build(Surface, **named.options))
 
     @classmethod
     def again(cls, kept: Mapping[str, Any]) -> Simulation:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import METRICS
+from prune_search.recipe.facts import Metric
 
 if TYPE_CHECKING:
     import torch
@@ -96,7 +97,7 @@ def evaluate(
     "val/accuracy",
     summary="share of the validation examples that are classified correctly, 0…1",
     source="common practice",
-    split="validation",
+    facts=Metric(split="validation"),
 )
 def val_accuracy(measured: Measured) -> float:
     """Validation accuracy, 0 … 1."""
@@ -107,8 +108,7 @@ def val_accuracy(measured: Measured) -> float:
     "val/loss",
     summary="mean cross-entropy on the validation examples, in nats",
     source="common practice",
-    best="minimize",
-    split="validation",
+    facts=Metric(best="minimize", split="validation"),
 )
 def val_loss(measured: Measured) -> float:
     """Validation loss."""
@@ -119,7 +119,7 @@ def val_loss(measured: Measured) -> float:
     "test/accuracy",
     summary="share of the test examples that are classified correctly, 0…1",
     source="common practice",
-    split="test",
+    facts=Metric(split="test"),
 )
 def test_accuracy(measured: Measured) -> float:
     """Test accuracy, 0 … 1."""
@@ -130,8 +130,7 @@ def test_accuracy(measured: Measured) -> float:
     "test/loss",
     summary="mean cross-entropy on the test examples, in nats",
     source="common practice",
-    best="minimize",
-    split="test",
+    facts=Metric(best="minimize", split="test"),
 )
 def test_loss(measured: Measured) -> float:
     """Test loss."""
@@ -157,7 +156,7 @@ def sparsity(measured: Measured) -> float:
     "collapsed",
     summary="number of layers with nothing left",
     source="layer collapse: Tanaka et al. 2020, 2006.05467",
-    best="minimize",
+    facts=Metric(best="minimize"),
 )
 def collapsed(measured: Measured) -> float:
     """How many layers have no weight left."""
@@ -165,7 +164,10 @@ def collapsed(measured: Measured) -> float:
 
 
 @METRICS.register(
-    "steps_trained", summary="optimizer steps taken anywhere for this network", source="this project", best="minimize"
+    "steps_trained",
+    summary="optimizer steps taken anywhere for this network",
+    source="this project",
+    facts=Metric(best="minimize"),
 )
 def steps_trained(measured: Measured) -> float:
     """Every step trained, those of criteria and transforms included."""
@@ -186,6 +188,5 @@ for _pass in ("forward", "backward"):
             f"train/{_pass}_flops_{_kind}",
             summary=f"operations of the {_pass} passes of all training steps, {_said}",
             source="2 per weight and place, backward twice forward: Evci et al. 2020, 1911.11134, appendix H",
-            best="minimize",
-            simulated=False,
+            facts=Metric(best="minimize", simulated=False),
         )(_training_operations(f"{_pass}_{_kind}"))

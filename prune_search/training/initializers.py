@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import INITS
+from prune_search.recipe.facts import Initializer
 from prune_search.recipe.fields import Number, Word
 from prune_search.recipe.registry import Option
 from prune_search.training.edge_of_chaos import ACTIVATIONS, known_edge
@@ -133,7 +134,9 @@ def edge_of_chaos(
     _initialize(model, seed, stream, weight=lambda w, g: _normal(w, sigma_w / math.sqrt(_fans(w)[0]), g), bias=bias)
 
 
-@INITS.register("as-built", summary="what the model's own factory made", source="the model's own", draws=False)
+@INITS.register(
+    "as-built", summary="what the model's own factory made", source="the model's own", facts=Initializer(draws=False)
+)
 def as_built(model: nn.Module, seed: int, stream: str = "init") -> None:
     """Leave `model` as it is; the seed and the stream are for whoever made it."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import OPTIMIZERS
+from prune_search.recipe.facts import OptimizerFacts
 from prune_search.recipe.fields import Flag, Number
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.registry import Option
@@ -45,7 +46,7 @@ def _nesterov_needs_momentum(momentum: float, nesterov: bool, **others: float) -
         "weight_decay": Option(Number(0.0), 5e-4, "times the weight, added to the gradient"),
         "nesterov": Option(Flag(), False, "whether the momentum is Nesterov's; it needs a momentum"),
     },
-    check=_nesterov_needs_momentum,
+    facts=OptimizerFacts(check=_nesterov_needs_momentum),
 )
 def sgd(
     parameters: Iterable[nn.Parameter],

@@ -207,7 +207,7 @@ class _Grower:
             return None, Decimal(0)
         named = Named.of(axes.TRANSFORMS, self.recipe.mask["prepare"])
         address = digest_of({"kind": "prepare", "source": self.source.address, "at": self.k1, "entry": named.written})
-        left = Decimal(repr(named.options["until"])) if "until" in named.options else Decimal(0)
+        left = named.entry(axes.TRANSFORMS).facts.leaves_penalty(**named.options)
         return self._phase(f"prepare.{self.number}", address, named, Decimal(0)), left
 
     def _phase(self, place: str, address: str, named: Named, penalty: Decimal) -> Vertex:
@@ -219,17 +219,17 @@ class _Grower:
         mask = self.recipe.mask
         named = Named.of(axes.CRITERIA, mask["criterion"])
         facts = named.entry(axes.CRITERIA).facts
-        if not facts["trains"]:
+        if not facts.trains or facts.length is None:
             return None
         parts: dict[str, Any] = {"criterion": named.written, "granularity": mask["granularity"]}
         parts.update(loss=mask["score"]["loss"], exclude=Named.of(axes.SCOPES, mask["scope"]).options.get("exclude"))
-        if facts["of_share"](**named.options):
+        if facts.of_share(**named.options):
             parts.update({key: mask[key] for key in ("scope", "rounding") if key in mask})
             parts["share"] = mask["sparsity"] if share is None else str(share)
         source = {"source": self.source.address, "at": self.k1, "prepared": prepare.address if prepare else None}
         previous = self.before.mask if self.before else None
         address = digest_of({"kind": "learn", **source, "mask": parts, "previous": previous})
-        steps = facts["length"](self.timeline.epoch, **named.options)
+        steps = facts.length(self.timeline.epoch, **named.options)
         return Vertex(f"mask.{self.number}", address, steps, steps)
 
     @property
@@ -275,7 +275,7 @@ class _Grower:
             path = f"weights.transform.{index}"
             address = digest_of({**parts, "init": self.recipe.train["init"], "place": path})
             vertex = None
-            if named.entry(axes.TRANSFORMS).facts["trains"]:
+            if named.entry(axes.TRANSFORMS).facts.trains:
                 vertex = self._phase(f"transform.{self.number}.{index}", address, named, penalty)
             found.append(Adjustment(index, named, address, penalty, vertex))
         return address, tuple(found)
@@ -308,5 +308,5 @@ def phase_length(named: Named, epoch: int, penalty: Decimal) -> int:
         epoch: iterations in an epoch.
         penalty: what ``mask.prepare`` left on every weight.
     """
-    length: int = named.entry(axes.TRANSFORMS).facts["length"](epoch, penalty, **named.options)
-    return length
+    length = named.entry(axes.TRANSFORMS).facts.length
+    return 0 if length is None else length(epoch, penalty, **named.options)

@@ -52,7 +52,7 @@ def retrain_course(
 
         given = Moving(bench.network, keeper, optimizer, rule, share, lasts.steps, line.epoch, at)
         # The dynamics comes first: it sees the gradients of masked weights.
-        hooks.insert(0, dynamics.entry(axes.DYNAMICS).make(given, **dynamics.options))
+        hooks.insert(0, dynamics.entry(axes.DYNAMICS).build(Hook, given, **dynamics.options))
     if lasts.steps < line.retrain_steps:
         hooks.append(Hook("length", finished=lambda step: step >= lasts.steps))
     return Course(optimizer, bench.feed(), lasts.order_from, lasts.rate, hooks)
@@ -61,5 +61,5 @@ def retrain_course(
 def settles_at(bench: Bench, lasts: Lasting) -> int:
     """The step of a retraining that moves its mask from which the mask has the asked sparsity."""
     dynamics = Named.of(axes.DYNAMICS, (bench.recipe.retrain or {})["dynamics"])
-    settles = dynamics.entry(axes.DYNAMICS).facts["settles"]
+    settles = dynamics.entry(axes.DYNAMICS).facts.settles
     return int(settles(lasts.steps, bench.timeline.epoch, **dynamics.options))

@@ -177,8 +177,7 @@ class Round:
         return self._phase_stretch("prepare", self.branch.prepare, phase, begin, "mask.prepare")
 
     def _phase(self, named: Named, place: str, masks: MaskSet | None, penalty: Decimal) -> Phase:
-        phase: Phase = named.entry(axes.TRANSFORMS).make(self._setting(place, masks, penalty), **named.options)
-        return phase
+        return named.entry(axes.TRANSFORMS).build(Phase, self._setting(place, masks, penalty), **named.options)
 
     def _setting(self, place: str, masks: MaskSet | None, penalty: Decimal = Decimal(0)) -> Setting:
         words = (place, self.number)
@@ -246,7 +245,7 @@ class Round:
     def _scoring_steps(self) -> int:
         """Updates that the criterion trains while it scores."""
         facts = self.rule.criterion.entry(axes.CRITERIA).facts
-        return int(facts["steps"](self.bench.recipe.mask["score"], **self.rule.criterion.options))
+        return int(facts.steps(self.bench.recipe.mask["score"], **self.rule.criterion.options))
 
     # --- f2 -----------------------------------------------------------------------------------------------------
 

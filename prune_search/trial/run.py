@@ -203,7 +203,7 @@ def _metrics(bench: Bench, item: Round, split: str, spent: Spent, taking: _Takin
     return {
         name: entry.make(measured)
         for name, entry in METRICS.items()
-        if entry.facts["split"] in wanted and (entry.facts["always"] or name in taking.asked)
+        if entry.facts.split in wanted and (entry.facts.always or name in taking.asked)
     }
 
 

@@ -51,13 +51,13 @@ def learning(
     def begin() -> Tensors:
         found = {key: value for key, value in state().items() if key.startswith(MODEL)}
         load_model(bench.model, found)
-        if entry.facts["begin"] is None:
+        if entry.facts.begin is None:
             return found
-        entry.facts["begin"](given(), **criterion.options)
+        entry.facts.begin(given(), **criterion.options)
         return model_tensors(bench.model)
 
     def course() -> Course:
-        phase: Phase = entry.make(given(), **criterion.options)
+        phase = entry.build(Phase, given(), **criterion.options)
         optimizer = bench.optimizer(phase.optimizer, phase.learned.values())
         return Course(optimizer, bench.feed(PLACE, number), 0, phase.rate, phase.hooks(), phase.learned)
 

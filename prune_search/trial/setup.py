@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from prune_search.pruning.mask.selection import unknown_layers
 from prune_search.recipe import axes
 from prune_search.recipe.clock import Timeline, resolve
+from prune_search.recipe.facts import DataSource
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.schema import is_user_code
@@ -155,8 +156,7 @@ def read_data(recipe: Recipe, root: Path | None, code: Code) -> DataSet:
     if is_user_code(written):
         return build_user_data(code.factory("data", written), root)
     named = Named.of(axes.DATASETS, written)
-    data: DataSet = named.entry(axes.DATASETS).make(root, **named.options)
-    return data
+    return named.entry(axes.DATASETS).build(DataSet, root, **named.options)
 
 
 def _build_model(recipe: Recipe, shape: tuple[int, ...], classes: int, code: Code) -> tuple[nn.Module, str]:
@@ -169,8 +169,7 @@ def _build_model(recipe: Recipe, shape: tuple[int, ...], classes: int, code: Cod
             factory = code.factory("model", written)
             return build_user_model(factory, shape, classes), source_digest(factory)
         named = Named.of(axes.MODELS, written)
-        model: nn.Module = named.entry(axes.MODELS).make(shape, classes, **named.options)
-        return model, ""
+        return named.entry(axes.MODELS).make(shape, classes, **named.options), ""
 
 
 def prepare(
@@ -285,8 +284,8 @@ def build_model(recipe: Recipe, code: Code, root: Path | None) -> nn.Module:
         UserError: user code was not allowed or fails, or data files are missing.
     """
     written = recipe.blocks["task"]["data"]
-    facts = {} if is_user_code(written) else axes.DATASETS[Named.of(axes.DATASETS, written).name].facts
-    if facts.get("shape") and facts.get("classes"):
-        return _build_model(recipe, facts["shape"], facts["classes"], code)[0]
+    facts = DataSource() if is_user_code(written) else Named.of(axes.DATASETS, written).entry(axes.DATASETS).facts
+    if facts.shape and facts.classes:
+        return _build_model(recipe, facts.shape, facts.classes, code)[0]
     data = read_data(recipe, root, code)
     return _build_model(recipe, data.shape, data.classes, code)[0]

@@ -115,8 +115,8 @@ def _moving(item: Round, costs: Costs, steps: int) -> Operations:
     # Of the final mask, which is stored: what it was found on may be gone. A control keeps as many of every layer.
     masks = item.masks
     share = sum(masks.kept.values()) / sum(mask.numel() for mask in masks.values())
-    mean = float(facts["mean_kept"](share, steps, epoch, **dynamics.options))
-    full = int(facts["full_gradients"](steps, epoch, **dynamics.options))
+    mean = float(facts.mean_kept(share, steps, epoch, **dynamics.options))
+    full = int(facts.full_gradients(steps, epoch, **dynamics.options))
     final = costs.sparse(masks)
     thinned = (1.0 - mean) / (1.0 - share) if share < 1.0 else 0.0
     return costs.steps(steps, costs.dense - (costs.dense - final) * thinned, min(full, steps))

@@ -24,7 +24,7 @@ from prune_search.tasks.network import output_layer, prunable_weights
 
 CLASSES = 3
 # A criterion that trains needs a whole trial; it is run in one with every other.
-NAMES = [name for name, entry in CRITERIA.items() if not entry.facts["trains"]]
+NAMES = [name for name, entry in CRITERIA.items() if not entry.facts.trains]
 
 
 def perceptron() -> nn.Module:
@@ -52,9 +52,7 @@ MODELS = {"perceptron": perceptron, "convolutional": convolutional, "dropout": w
 
 def models_for(name: str, *models: str) -> list[str]:
     """The networks of those that a criterion can score."""
-    return [
-        model for model in models or MODELS if model == "convolutional" or not CRITERIA[name].facts["needs_batchnorm"]
-    ]
+    return [model for model in models or MODELS if model == "convolutional" or not CRITERIA[name].facts.needs_batchnorm]
 
 
 def variants(name: str) -> list[Any]:
@@ -107,7 +105,7 @@ def scoring(model: nn.Module, masked: bool, name: str) -> Scoring:
     if masked:
         source = torch.Generator().manual_seed(8)
         MaskSet({key: torch.rand(w.shape, generator=source) < 0.66 for key, w in weights.items()}).apply(model)
-    shown = batches if CRITERIA[name].facts["needs_data"] else no_batches
+    shown = batches if CRITERIA[name].facts.needs_data else no_batches
     split = Grouping(Named.of(GRANULARITIES, granularity(name))).split
     example = torch.zeros(1, 1, 4, 4)
     return Scoring(model, weights, dense, lambda: shown(), cross_entropy, 3, (2, 1), lambda: example, split=split)
@@ -115,7 +113,7 @@ def scoring(model: nn.Module, masked: bool, name: str) -> Scoring:
 
 def granularity(name: str) -> str:
     """Single weights, or the first that the criterion goes with."""
-    allowed = CRITERIA[name].facts["granularities"]
+    allowed = CRITERIA[name].facts.granularities
     return str(allowed[0]) if allowed else "weight"
 
 
@@ -141,7 +139,7 @@ def test_scores_are_finite_and_shaped_like_the_weights(name: str, model: str, ma
 @pytest.mark.parametrize(("written", "model"), [case for case in VARIANTS if case[1] != "dropout"])
 def test_scores_are_those_of_an_independent_slow_definition(written: Any, model: str, mode: str, masked: bool) -> None:
     asked = named(written)
-    oracle = CRITERIA[asked.name].facts["oracle"]
+    oracle = CRITERIA[asked.name].facts.oracle
     assert oracle is not None, "every criterion declares one"
     first, second = model_named(model).train(mode == "train"), model_named(model).train(mode == "train")
     given = scoring(first, masked, asked.name)
@@ -164,7 +162,7 @@ def test_scores_are_those_of_an_independent_slow_definition(written: Any, model:
 def test_the_group_s_score_is_one_of_the_known_reductions(name: str) -> None:
     for written in variants(name):
         assert reduction_name(CRITERIA[name].facts, named(written).options) in REDUCTIONS
-    assert CRITERIA[name].facts["kind"] in ("static", "scheduled", "sampled", "latent")
+    assert CRITERIA[name].facts.kind in ("static", "scheduled", "sampled", "latent")
 
 
 def score_block(mode: str) -> dict[str, Any]:
@@ -186,9 +184,9 @@ def masks(name: str, model: nn.Module, mode: str, seed: int = 3) -> MaskSet:
 def kept_of_half(name: str, found: MaskSet) -> int:
     """⌊N/2+½⌋ of all units together, or of each row where the criterion compares rows."""
     sizes = [units for units, _ in found.units.values()]
-    if CRITERIA[name].facts["keeps_all"]:
+    if CRITERIA[name].facts.keeps_all:
         return sum(sizes)
-    if CRITERIA[name].facts["compared"] == "row":
+    if CRITERIA[name].facts.compared == "row":
         return sum(mask.shape[0] * math.floor(mask[0].numel() / 2 + 0.5) for mask in found.values())
     return math.floor(sum(sizes) / 2 + 0.5)
 

@@ -19,15 +19,15 @@ from prune_search.pruning.mask.units import Grouping, LayerUnits
 from prune_search.recipe.axes import CONTROLS, CRITERIA, GRANULARITIES, PATHS, SCOPES
 from prune_search.recipe.fields import Reading, Value
 from prune_search.recipe.recipe import Named
-from prune_search.recipe.registry import Axis
+from prune_search.recipe.registry import AnyAxis
 
 SHAPES = [(8, 8), (16, 8), (8, 4, 3, 3), (16, 8, 1, 1), (8, 8, 5)]
 SHARES = [Decimal(share) / 1000 for share in (0, 1, 5, 10, 33, 100, 125, 250, 333, 500, 667, 900, 995, 1000)]
 # A scope that decides the sparsity itself takes none.
-GIVEN_SHARE = [name for name, entry in SCOPES.items() if "final" in entry.facts["sparsity"]]
+GIVEN_SHARE = [name for name, entry in SCOPES.items() if "final" in entry.facts.sparsity]
 
 
-def named(axis: Axis, name: str) -> Named:
+def named(axis: AnyAxis, name: str) -> Named:
     told = Reading()
     written = Value(axis).read(name, "x", told)
     assert told.problems == []
@@ -41,7 +41,7 @@ def test_units_are_a_partition_of_the_weights_and_a_mask_of_units_comes_back(nam
     places = grouping.split(torch.arange(math.prod(shape)).reshape(shape))
     assert places.dim() == 2
     assert sorted(places.flatten().tolist()) == list(range(math.prod(shape)))
-    assert GRANULARITIES[name].facts["structured"] or places.shape[1] == 1
+    assert GRANULARITIES[name].facts.structured or places.shape[1] == 1
     for draw in range(5):
         kept = torch.rand(len(places), generator=torch.Generator().manual_seed(draw)) < 0.4
         mask = grouping.join(kept, torch.Size(shape))
@@ -80,7 +80,7 @@ def test_a_granularity_is_structured_where_some_unit_is_more_than_a_weight() -> 
     for name, entry in GRANULARITIES.items():
         grouping = Grouping(named(GRANULARITIES, name))
         sizes = [grouping.split(torch.zeros(shape)).shape[1] for shape in SHAPES]
-        assert bool(entry.facts["structured"]) is (max(sizes) > 1)
+        assert bool(entry.facts.structured) is (max(sizes) > 1)
 
 
 @pytest.mark.parametrize("name", GIVEN_SHARE)

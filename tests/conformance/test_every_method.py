@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from prune_search.recipe import axes
+from prune_search.recipe.facts import DynamicsFacts
 from prune_search.recipe.fields import Length, Reading, Value
 from prune_search.recipe.recipe import Named
-from prune_search.recipe.registry import Axis, Entry
+from prune_search.recipe.registry import AnyEntry, Entry
+from prune_search.recipe.rules import entry_of
 from prune_search.recipe.step import Step
 from prune_search.training.segment import Steps, Stretch, Vault
 from prune_search.trial import rounds
@@ -41,11 +43,11 @@ def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
 PLAIN_GRANULARITY = next(
     name
     for name, entry in axes.GRANULARITIES.items()
-    if not entry.facts["structured"] and entry.facts["fixed_sparsity"] is None
+    if not entry.facts.structured and entry.facts.fixed_sparsity is None
 )
 
 # By name, since the order of registration is that in which files were first imported.
-PLAIN_SCOPE = min(name for name, entry in axes.SCOPES.items() if entry.facts["even"] and not entry.facts["decides"])
+PLAIN_SCOPE = min(name for name, entry in axes.SCOPES.items() if entry.facts.even and not entry.facts.decides)
 
 
 def plain_criterion(granularity: str, keeps_all: bool = False) -> str:
@@ -53,15 +55,15 @@ def plain_criterion(granularity: str, keeps_all: bool = False) -> str:
     return next(
         name
         for name, entry in axes.CRITERIA.items()
-        if entry.facts["keeps_all"] is keeps_all
-        and not entry.facts["trains"]
-        and not entry.facts["needs_data"]
-        and entry.facts["kind"] == "static"
-        and (entry.facts["granularities"] is None or granularity in entry.facts["granularities"])
+        if entry.facts.keeps_all is keeps_all
+        and not entry.facts.trains
+        and not entry.facts.needs_data
+        and entry.facts.kind == "static"
+        and (entry.facts.granularities is None or granularity in entry.facts.granularities)
     )
 
 
-def shortened(entry: Entry) -> Any:
+def shortened(entry: AnyEntry) -> Any:
     """The entry's value with its lengths cut to the trial's."""
     short = {
         key: "5it"
@@ -73,17 +75,17 @@ def shortened(entry: Entry) -> Any:
     return {"name": entry.name, **short} if short else entry.name
 
 
-def granularity_for(entry: Entry) -> str:
-    allowed = entry.facts.get("granularities")
+def granularity_for(entry: AnyEntry) -> str:
+    allowed = getattr(entry.facts, "granularities", None)
     return str(allowed[0]) if allowed else PLAIN_GRANULARITY
 
 
 def sparsity_for(mask: Blocks) -> Any:
     """A sparsity in a form that the mask's criterion or scope takes."""
     given = {"final": 0.5, "per_round": 0.5, "learned": "learned", "by": {"by": "scope"}, "layers": {"layers": 1}}
-    forms = (*_entry(axes.CRITERIA, mask["criterion"]).facts["sparsity"],)
-    scope = _entry(axes.SCOPES, mask["scope"]).facts["sparsity"]
-    if _entry(axes.SCOPES, mask["scope"]).facts["decides"]:
+    forms = (*entry_of(axes.CRITERIA, mask["criterion"]).facts.sparsity,)
+    scope = entry_of(axes.SCOPES, mask["scope"]).facts.sparsity
+    if entry_of(axes.SCOPES, mask["scope"]).facts.decides:
         return given["by"]
     return given[next((form for form in forms if form in scope), forms[0])]
 
@@ -93,14 +95,10 @@ def _written(name: str) -> Any:
     return Value(axes.GRANULARITIES).read(name, "", Reading())
 
 
-def _entry(axis: Axis, written: Any) -> Entry:
-    return axis[written if isinstance(written, str) else written["name"]]
-
-
 def blocks(granularity: str, **mask: Any) -> Blocks:
     whole: Blocks = {"at": "end", "criterion": plain_criterion(granularity), "granularity": granularity}
     whole = {**whole, "scope": PLAIN_SCOPE, **mask}
-    if axes.GRANULARITIES[granularity].facts["fixed_sparsity"] is None:
+    if axes.GRANULARITIES[granularity].facts.fixed_sparsity is None:
         whole["sparsity"] = sparsity_for(whole)
     return {
         "task": {"model": {"name": "small-conv", "channels": [4, 8]}, "seed": 2},
@@ -117,7 +115,7 @@ def checked(bench_of: BenchOf, raw: Blocks, storage: Path | None = None) -> Resu
     result = run_bench(bench, storage)
     receipt = result.receipt
     # Where rows compete for themselves, each is rounded for itself.
-    by_row = _entry(axes.CRITERIA, raw["mask"]["criterion"]).facts["compared"] == "row"
+    by_row = entry_of(axes.CRITERIA, raw["mask"]["criterion"]).facts.compared == "row"
     rows = sum(mask.shape[0] for mask in result.masks.values()) if by_row else 0
     assert abs(receipt.units_kept - receipt.units_asked) <= rows / 2
     for layer in receipt.layers:
@@ -133,10 +131,10 @@ def checked(bench_of: BenchOf, raw: Blocks, storage: Path | None = None) -> Resu
 def test_every_criterion(bench_of: BenchOf, name: str) -> None:
     entry = axes.CRITERIA[name]
     raw = blocks(granularity_for(entry), criterion=shortened(entry))
-    if entry.facts["keeps_all"]:
+    if entry.facts.keeps_all:
         raw["mask"]["sparsity"] = 0
     result = checked(bench_of, raw)
-    assert (result.receipt.reached > 0) is not entry.facts["keeps_all"]
+    assert (result.receipt.reached > 0) is not entry.facts.keeps_all
 
 
 @pytest.mark.parametrize("name", axes.GRANULARITIES)
@@ -145,20 +143,20 @@ def test_every_granularity(bench_of: BenchOf, name: str) -> None:
     assert result.receipt.reached > 0
     last = result.receipt.layers[-1]
     facts = axes.GRANULARITIES[name].facts
-    fits = facts["fits"](tuple(result.masks[last.name].shape), **Named.of(axes.GRANULARITIES, _written(name)).options)
-    assert (last.units > 0) is (facts["output_layer"] and fits)
+    fits = facts.fits(tuple(result.masks[last.name].shape), **Named.of(axes.GRANULARITIES, _written(name)).options)
+    assert (last.units > 0) is (facts.output_layer and fits)
 
 
 @pytest.mark.parametrize("name", axes.SCOPES)
 def test_every_scope(bench_of: BenchOf, name: str) -> None:
     entry = axes.SCOPES[name]
     criterion: Any = plain_criterion(granularity_for(entry))
-    if entry.facts["sparsity"] == ("learned",):
-        learns = (other for other in axes.CRITERIA.values() if "learned" in other.facts["sparsity"])
+    if entry.facts.sparsity == ("learned",):
+        learns = (other for other in axes.CRITERIA.values() if "learned" in other.facts.sparsity)
         criterion = shortened(next(learns))
     result = checked(bench_of, blocks(granularity_for(entry), scope=shortened(entry), criterion=criterion))
     # Without options a scope that decides the sparsity itself need not remove anything.
-    assert result.receipt.reached > 0 or entry.facts["decides"]
+    assert result.receipt.reached > 0 or entry.facts.decides
 
 
 @pytest.mark.parametrize("name", axes.PATHS)
@@ -173,7 +171,7 @@ def test_every_path(bench_of: BenchOf, name: str) -> None:
 @pytest.mark.parametrize("name", axes.CONTROLS)
 def test_every_control(bench_of: BenchOf, name: str, moved: bool) -> None:
     entry = axes.CONTROLS[name]
-    if moved and not entry.facts["with_dynamics"]:
+    if moved and not entry.facts.with_dynamics:
         pytest.skip("it declares that it does not go with dynamics")
     raw = blocks(PLAIN_GRANULARITY)
     if moved:
@@ -188,7 +186,7 @@ def test_every_control(bench_of: BenchOf, name: str, moved: bool) -> None:
 TRANSFORMS = [
     (name, place)
     for name, entry in axes.TRANSFORMS.items()
-    for place in (("transform", "prepare") if entry.facts["place"] == "both" else (entry.facts["place"],))
+    for place in (("transform", "prepare") if entry.facts.place == "both" else (entry.facts.place,))
 ]
 
 
@@ -205,18 +203,18 @@ def test_every_transform(bench_of: BenchOf, tmp_path: Path, name: str, place: st
         raw["weights"]["transform"] = [written]
     result = checked(bench_of, raw, tmp_path)
     assert result.weights_sha256 != without.weights_sha256
-    assert (result.steps[0] > without.steps[0]) is entry.facts["trains"]
+    assert (result.steps[0] > without.steps[0]) is entry.facts.trains
     again = checked(bench_of, raw, tmp_path)
     assert (again.weights_sha256, again.steps[0]) == (result.weights_sha256, 0)
 
 
-def with_dynamics(entry: Entry) -> Blocks:
+def with_dynamics(entry: Entry[DynamicsFacts, object]) -> Blocks:
     granularity = granularity_for(entry)
-    scopes = entry.facts["scopes"]
+    scopes = entry.facts.scopes
     raw = blocks(
         granularity,
         at="0it",
-        criterion=plain_criterion(granularity, keeps_all=entry.facts["starts_from"] == "all"),
+        criterion=plain_criterion(granularity, keeps_all=entry.facts.starts_from == "all"),
         scope=scopes[0] if scopes else PLAIN_SCOPE,
     )
     raw["weights"]["at"] = "0it"
@@ -231,7 +229,7 @@ def test_every_dynamics(bench_of: BenchOf, tmp_path: Path, name: str) -> None:
     result = checked(bench_of, raw, tmp_path)
     assert result.receipt.asked == 0.5
     static = {key: value for key, value in raw["retrain"].items() if key != "dynamics"}
-    mask = {**raw["mask"], "sparsity": 0 if entry.facts["starts_from"] == "all" else 0.5}
+    mask = {**raw["mask"], "sparsity": 0 if entry.facts.starts_from == "all" else 0.5}
     start = checked(bench_of, {**raw, "mask": mask, "retrain": static})
     assert result.masks.sha256 != start.masks.sha256
     again = checked(bench_of, raw, tmp_path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -22,15 +21,16 @@ from prune_search.recipe.axes import (
 )
 from prune_search.recipe.fields import Reading, Value
 from prune_search.recipe.recipe import Named
-from prune_search.recipe.registry import Axis
+from prune_search.recipe.registry import AnyAxis
+from prune_search.tasks.data import DataSet
 from prune_search.tasks.metrics import Measured, evaluate
 from prune_search.tasks.network import output_layer, prunable_weights
 from prune_search.training.optimizers import load_state_tensors, state_tensors
 
-EMBEDDED = [name for name, entry in DATASETS.items() if entry.facts["embedded"]]
+EMBEDDED = [name for name, entry in DATASETS.items() if entry.facts.embedded]
 
 
-def named(axis: Axis, name: str) -> Named:
+def named(axis: AnyAxis, name: str) -> Named:
     told = Reading()
     written = Value(axis).read(name, "x", told)
     assert told.problems == []
@@ -105,7 +105,7 @@ def test_an_initializer_depends_on_the_seed_and_the_stream_alone(name: str) -> N
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert all(bool(torch.isfinite(value).all()) for value in first.values())
     for other in (drawn(2, "init", 0), drawn(1, "elsewhere", 0)):
-        assert torch.equal(first["4.weight"], other["4.weight"]) is not entry.facts["draws"]
+        assert torch.equal(first["4.weight"], other["4.weight"]) is not entry.facts.draws
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -130,7 +130,7 @@ def test_an_augmentation_gives_pictures_of_the_same_shape_drawn_by_its_generator
 def test_a_loss_is_one_finite_number_with_a_gradient(name: str) -> None:
     logits = torch.randn(8, 5).requires_grad_()
     loss = LOSSES[name].make(logits, torch.arange(8) % 5, **named(LOSSES, name).options)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert loss.shape == ()
     assert logits.grad is not None
     assert bool(torch.isfinite(logits.grad).all() and torch.isfinite(loss))
@@ -140,14 +140,14 @@ def test_a_loss_is_one_finite_number_with_a_gradient(name: str) -> None:
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_a_data_set_that_needs_no_file_is_what_it_declares(name: str) -> None:
     facts = DATASETS[name].facts
-    data = DATASETS[name].make(None, **named(DATASETS, name).options)
-    assert (len(data.train), data.classes, data.shape) == (facts["train_examples"], facts["classes"], facts["shape"])
+    data = DATASETS[name].build(DataSet, None, **named(DATASETS, name).options)
+    assert (len(data.train), data.classes, data.shape) == (facts.train_examples, facts.classes, facts.shape)
     for split in (data.train, data.validation, data.test):
         assert len(split) > 0
         assert split.inputs.dtype == torch.float32
         assert bool(torch.isfinite(split.inputs).all())
         assert set(split.labels.tolist()) == set(range(data.classes))
-    assert data.digest == DATASETS[name].make(None, **named(DATASETS, name).options).digest
+    assert data.digest == DATASETS[name].build(DataSet, None, **named(DATASETS, name).options).digest
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])
@@ -168,16 +168,16 @@ def test_a_model_runs_and_has_gradients_in_all_weights_that_can_be_pruned(name: 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_is_a_finite_number_of_what_was_measured(name: str) -> None:
-    data = DATASETS[EMBEDDED[0]].make(None)
+    data = DATASETS[EMBEDDED[0]].build(DataSet, None)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, data.classes))
-    facts: dict[str, Any] = dict(METRICS[name].facts)
+    facts = METRICS[name].facts
     splits = {"validation": data.validation, "test": data.test}
-    scores = {key: evaluate(model, split) for key, split in splits.items() if facts["split"] in (key, "")}
+    scores = {key: evaluate(model, split) for key, split in splits.items() if facts.split in (key, "")}
     total = {key: weight.numel() for key, weight in prunable_weights(model).items()}
     kept = {key: count // 3 for key, count in total.items()}
     measured = Measured(scores, kept, total, 17, lambda: model, data)
     value = METRICS[name].make(measured)
     assert isinstance(value, float)
     assert math.isfinite(value)
-    assert facts["best"] in ("maximize", "minimize")
-    assert name.startswith("test/") is (facts["split"] == "test")
+    assert facts.best in ("maximize", "minimize")
+    assert name.startswith("test/") is (facts.split == "test")

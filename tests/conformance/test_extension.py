@@ -15,6 +15,7 @@ from torch import Tensor
 from prune_search.pruning.mask.scoring import Scoring
 from prune_search.pruning.weights.context import Setting
 from prune_search.recipe.axes import AXES, CRITERIA, TRANSFORMS
+from prune_search.recipe.facts import Criterion
 from prune_search.recipe.fields import Number
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.registry import Option
@@ -48,7 +49,7 @@ def registered() -> Iterator[None]:
         NAME,
         summary="|w - centre|",
         options={"centre": Option(Number(-1.0, 1.0), 0.25, "what the weights are compared with")},
-        reduce="sum",
+        facts=Criterion(reduce="sum"),
     )
     def farthest_from(scoring: Scoring, *, centre: float) -> dict[str, Tensor]:
         """The distance of each weight from a number."""

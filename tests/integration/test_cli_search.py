@@ -22,7 +22,7 @@ import prune_search
 from prune_search.api.search import Outcome
 from prune_search.ledger.records import read_search
 from prune_search.recipe.axes import DATASETS
-from prune_search.tasks.data import Split
+from prune_search.tasks.data import DataSet, Split
 from prune_search.tracking.store import default_uri
 from prune_search.trial import setup
 
@@ -203,7 +203,7 @@ def test_what_is_exported_is_as_accurate_in_torch_onnxruntime_and_mlflow(
     assert said.code == 0, said.err
     data = json.loads(said.out)
     assert data["onnx_apart"] < 1e-4
-    test = DATASETS["digits"].make(None).test
+    test = DATASETS["digits"].build(DataSet, None).test
     expected = pytest.approx(data["metrics"]["test/accuracy"], abs=1e-9)
     # Without the model's class: from config.json alone.
     monkeypatch.setattr(setup, "build_model", None)

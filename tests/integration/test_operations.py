@@ -67,7 +67,7 @@ def test_a_gradual_mask_is_counted_step_by_step(until: str) -> None:
         if step == end or (7 <= step < end and (step - 7) % 4 == 0):
             share = share_at("cubic", Decimal("0.1"), step, 7, end)
         kept.append(share)
-    assert facts["mean_kept"](0.1, 100, 10, **options) == pytest.approx(float(sum(kept)) / 100, rel=1e-12)
+    assert facts.mean_kept(0.1, 100, 10, **options) == pytest.approx(float(sum(kept)) / 100, rel=1e-12)
 
 
 def test_a_step_with_all_gradients_costs_a_dense_product_more() -> None:

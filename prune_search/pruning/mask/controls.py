@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import CONTROLS
+from prune_search.recipe.facts import Control
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +81,10 @@ def random(chosen: Chosen) -> dict[str, Tensor]:
 
 
 @CONTROLS.register(
-    "invert", summary="in each layer as many of the lowest-scored units", source=MISSING, with_dynamics=False
+    "invert",
+    summary="in each layer as many of the lowest-scored units",
+    source=MISSING,
+    facts=Control(with_dynamics=False),
 )
 def invert(chosen: Chosen) -> dict[str, Tensor]:
     """The same count in every layer, of the units that the criterion would remove first.

@@ -63,7 +63,7 @@ def find_mask(
         UserError: no layer takes part, or the network does not go with the granularity or scope.
     """
     finder = Finder(model, rule, evidence, previous[0] if previous else None)
-    if rule.criterion.entry(axes.CRITERIA).facts["keeps_all"]:
+    if rule.criterion.entry(axes.CRITERIA).facts.keeps_all:
         return finder.as_masks(finder.candidates, Decimal(1))
     before = previous[1] if previous else Decimal(1)
     chosen = finder.above_zero() if share is None else finder.search(share, before)
@@ -143,7 +143,7 @@ class Finder:
             for one in self.sets
         ]
         found = scope_pools(self.rule, layers, share, measuring)
-        if share is not None and self.rule.criterion.entry(axes.CRITERIA).facts["compared"] == "row":
+        if share is not None and self.rule.criterion.entry(axes.CRITERIA).facts.compared == "row":
             shapes = {layer.name: (layer.shape, layer.units) for layer in layers}
             found = by_row(found, shapes, share, self.rule.rounding)
         return found
@@ -195,10 +195,10 @@ class Finder:
 
     def decide(self, dense: Scores, iteration: int, allowed: UnitMasks, share: Decimal) -> Decided:
         """The scores of an iteration, and what is kept; rough scores decide where they can."""
-        measured = self.rule.scope.entry(axes.SCOPES).facts["measured"]
+        measured = self.rule.scope.entry(axes.SCOPES).facts.measured
         scaled = self.rule.score.get("normalization", "none") != "none"
         plain = not (measured or scaled or self.rule.control or self.grouping.coupled)
-        if plain and self.rule.criterion.entry(axes.CRITERIA).facts["rough"]:
+        if plain and self.rule.criterion.entry(axes.CRITERIA).facts.rough:
             scores = self.score(dense, iteration, rough=True)
             pools = self.pools(share, allowed, lambda: self.measuring(dense, scores, allowed))
             if all(pool.rows == 1 and pool.least == 0 for pool in pools):
@@ -251,7 +251,7 @@ class Finder:
     def weight_scores(self, dense: Scores, iteration: int, rough: bool = False) -> Scores:
         """The criterion's scores, shaped like the parameters."""
         criterion = self.rule.criterion.entry(axes.CRITERIA)
-        scales = criterion.facts["scales"]
+        scales = criterion.facts.scales
         if self.grouping.coupled and scales == "only":
             return {name: dense[name] for name in self.scored if name not in self.weights}
         names = [name for name in self.scored if name in self.weights or scales == "scored"]

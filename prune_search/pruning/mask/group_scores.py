@@ -112,11 +112,11 @@ def unit_scores(one: UnitSet, found: Mapping[str, Tensor], criterion: Named, gra
     """
     facts = criterion.entry(axes.CRITERIA).facts
     reduce = reduction_name(facts, criterion.options)
-    if not granularity.entry(axes.GRANULARITIES).facts["coupled"]:
+    if not granularity.entry(axes.GRANULARITIES).facts.coupled:
         (part,) = (part for part in one.parts if part.role == WEIGHT)
         return REDUCTIONS[reduce](part.split(found[part.parameter].detach()))
     over, scale = granularity.options["over"], granularity.options["scale"]
-    return coupled_scores(one, found, joining(facts["scales"], reduce, JOINED), over, scale)
+    return coupled_scores(one, found, joining(facts.scales, reduce, JOINED), over, scale)
 
 
 def joining(scales: str, reduce: str, table: Mapping[str, Joined]) -> Joined:

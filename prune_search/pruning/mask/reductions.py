@@ -10,6 +10,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from prune_search.recipe.facts import Criterion
     from prune_search.recipe.recipe import Named
 
 Reduction = Callable[["Tensor"], "Tensor"]
@@ -71,9 +72,9 @@ REDUCTIONS: dict[str, Reduction] = {
 PLAIN = frozenset(("sum", "mean", "readers"))
 
 
-def reduction_name(facts: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+def reduction_name(facts: Criterion, options: Mapping[str, Any]) -> str:
     """The name of a criterion's reduction; it may depend on the criterion's options."""
-    told = facts["reduce"]
+    told = facts.reduce
     return str(told(**options) if callable(told) else told)
 
 

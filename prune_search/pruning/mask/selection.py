@@ -115,10 +115,9 @@ def scope_pools(
     """The pools that a rule's scope makes."""
     scope = rule.scope.entry(axes.SCOPES)
     options = {key: value for key, value in rule.scope.options.items() if key != "exclude"}
-    if scope.facts["measured"]:
+    if scope.facts.measured:
         options["measuring"] = measuring()
-    found: list[Pool] = scope.make(layers, share, rule.rounding, **options)
-    return found
+    return scope.build(list, layers, share, rule.rounding, **options)
 
 
 def normalized(block: Mapping[str, Any], scores: Scores, allowed: UnitMasks) -> Scores:

@@ -120,17 +120,17 @@ class Grouping:
     @property
     def prunes_output_layer(self) -> bool:
         """Whether the output layer takes part."""
-        return bool(self.granularity.entry(axes.GRANULARITIES).facts["output_layer"])
+        return bool(self.granularity.entry(axes.GRANULARITIES).facts.output_layer)
 
     @property
     def coupled(self) -> bool:
         """Whether a unit spans the layers that share a channel."""
-        return bool(self.granularity.entry(axes.GRANULARITIES).facts["coupled"])
+        return bool(self.granularity.entry(axes.GRANULARITIES).facts.coupled)
 
     @property
     def looks_at_inputs(self) -> bool:
         """Whether a forward pass tells which parameters go together."""
-        return self.coupled or bool(self.granularity.entry(axes.GRANULARITIES).facts["removes_outputs"])
+        return self.coupled or bool(self.granularity.entry(axes.GRANULARITIES).facts.removes_outputs)
 
     def sets(self, model: nn.Module, left_out: Iterable[str], example: Tensor | None) -> list[UnitSet]:
         """The units of a network, in module order.
@@ -150,17 +150,17 @@ class Grouping:
             return coupled_sets(model, out, example)
         facts = self.granularity.entry(axes.GRANULARITIES).facts
         owners = {id(module._parameters.get("weight")): module for module in model.modules()}
-        norms = following_norms(model, example) if facts["removes_outputs"] and example is not None else {}
+        norms = following_norms(model, example) if facts.removes_outputs and example is not None else {}
         found = []
         for name, weight in weights.items():
-            view = by_channels(owners[id(weight)]) if facts["by_channels"] else _as_it_is
+            view = by_channels(owners[id(weight)]) if facts.by_channels else _as_it_is
             canonical = view(weight.detach())
-            if name in out or not facts["fits"](tuple(canonical.shape), **self.granularity.options):
+            if name in out or not facts.fits(tuple(canonical.shape), **self.granularity.options):
                 continue
             part = Part(name, WEIGHT, _Composed(view, self.split))
-            held = _held(model, name, norms.get(name, ())) if facts["removes_outputs"] else ()
+            held = _held(model, name, norms.get(name, ())) if facts.removes_outputs else ()
             size = int(part.split(weight.detach()).shape[0])
-            run = facts["run"](**self.granularity.options) if facts["run"] is not None else 0
+            run = facts.run(**self.granularity.options) if facts.run is not None else 0
             found.append(UnitSet(name, size, tuple(weight.shape), (part, *held), run))
         return found
 

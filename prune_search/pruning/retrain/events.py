@@ -10,7 +10,7 @@ from typing import Any
 
 from prune_search.pruning.mask.counts import PRECISION, exact
 from prune_search.recipe.axes import CRITERIA
-from prune_search.recipe.fields import Length, Number, Place, Value, Word
+from prune_search.recipe.fields import Length, Number, Place, Value, Word, scores_weights
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
@@ -31,7 +31,7 @@ def drop_options(drop: float, anneal: str, to: float, every: str, until: str) ->
         "drop": Option(Number(0.0, 1.0), drop, "share of a layer's kept weights that is dropped at the first event"),
         "anneal": Option(Word(tuple(ANNEALS)), anneal, "how that share falls from `drop` to `to`"),
         "to": Option(Number(0.0, 1.0), to, "the share at until"),
-        "criterion": Option(Value(CRITERIA, "keeps_all", (False,)), "magnitude", "the lowest scores are dropped"),
+        "criterion": Option(Value(CRITERIA, scores_weights), "magnitude", "the lowest scores are dropped"),
         "from": Option(Place(), "0it", "the events are counted from here, on the retraining's own clock"),
         "until": Option(Place(), until, "no event from here on"),
         "every": Option(Length(positive=True), every, "between two events"),
@@ -61,10 +61,10 @@ def unfit(total: int, epoch: int, **options: Any) -> Iterator[tuple[str, str]]:
     yield from misplaced(total, epoch, **options)
     criterion = Named.of(CRITERIA, options["criterion"])
     facts = criterion.entry(CRITERIA).facts
-    allowed = facts["granularities"]
+    allowed = facts.granularities
     if allowed is not None and "weight" not in allowed:
         yield "criterion", f"{criterion.name} goes with granularity {', '.join(allowed)} only; single weights move here"
-    if facts["trains"]:
+    if facts.trains:
         yield "criterion", f"{criterion.name} trains while it scores, for which a retraining has no steps"
 
 

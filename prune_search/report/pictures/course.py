@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.ledger.ranking import non_dominated_ranks
 from prune_search.recipe.axes import PICTURES, TRANSFORMS
+from prune_search.recipe.facts import Picture
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.step import Step
 from prune_search.report.figure_data import Exhibit
@@ -25,7 +26,7 @@ GROWING = "growing-penalty"
 
 
 @PICTURES.register(
-    "search-course", summary="what the trials reached one after the other, and the best so far", place=60
+    "search-course", summary="what the trials reached one after the other, and the best so far", facts=Picture(place=60)
 )
 def search_course(exhibit: Exhibit) -> Figure | None:
     """A panel per objective, and with two of them the area that the Pareto front dominates so far."""
@@ -112,7 +113,9 @@ def _dominated(points: Sequence[tuple[float, float]], worst: Sequence[float]) ->
     return area
 
 
-@PICTURES.register("penalty-traces", summary="how the penalty on what goes was grown, by the best recipes", place=70)
+@PICTURES.register(
+    "penalty-traces", summary="how the penalty on what goes was grown, by the best recipes", facts=Picture(place=70)
+)
 def penalty_traces(exhibit: Exhibit) -> Figure | None:
     """The growing penalty of the best trials by iteration of its phase, as their recipes say it, to the phase's end."""
     found: list[tuple[Mapping[str, Any], list[tuple[int, float]]]] = []

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import PICTURES
+from prune_search.recipe.facts import Picture
 from prune_search.report.figure_data import Exhibit
 from prune_search.report.figure_style import (
     DENSE_COLOUR,
@@ -53,7 +54,9 @@ class _Plane:
         return [1 - x for x in xs] if self.across == SPARSITY else xs, [found[self.up] for found in metrics]
 
 
-@PICTURES.register("pareto", summary="the Pareto front over the first two objectives, by paradigm", place=10)
+@PICTURES.register(
+    "pareto", summary="the Pareto front over the first two objectives, by paradigm", facts=Picture(place=10)
+)
 def pareto(exhibit: Exhibit) -> Figure | None:
     """Every network by the first two objectives; those that no other one dominates joined by a line."""
     goals = exhibit.objectives
@@ -112,7 +115,9 @@ def _dense_line(axes: Axes, exhibit: Exhibit, metric: str) -> None:
         axes.axhline(dense, color=DENSE_COLOUR, linewidth=1.2, linestyle=(0, (1, 1)), label="dense network", zorder=1)
 
 
-@PICTURES.register("accuracy-sparsity", summary="accuracy over the weights left, the dense network a line", place=20)
+@PICTURES.register(
+    "accuracy-sparsity", summary="accuracy over the weights left, the dense network a line", facts=Picture(place=20)
+)
 def accuracy_sparsity(exhibit: Exhibit) -> Figure | None:
     """The best network of each paradigm at each sparsity, rounds on the way among them, joined by a line."""
     paradigms = {row["key"]: row["paradigm"] for row in exhibit.rows}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import PICTURES
+from prune_search.recipe.facts import Picture
 from prune_search.report.figure_data import Exhibit
 from prune_search.report.figure_style import grid, legend, new_figure, styles
 from prune_search.report.labels import group_label
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 MOST_KNOBS, MOST_GROUPS = 8, 7
 
 
-@PICTURES.register("importance", summary="which knob mattered, by band of sparsity and by option", place=80)
+@PICTURES.register(
+    "importance", summary="which knob mattered, by band of sparsity and by option", facts=Picture(place=80)
+)
 def importance(exhibit: Exhibit) -> Figure | None:
     """A bar per hole and band of sparsity: its share of the variance of the first objective (fANOVA)."""
     entries = [entry for entry in exhibit.data.get("importance", ()) if len(entry["knobs"]) > 1][:MOST_GROUPS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import PICTURES
+from prune_search.recipe.facts import Picture
 from prune_search.report.figure_data import Exhibit
 from prune_search.report.figure_style import COLOURS, HEIGHT, WIDTH, grid, log_shares, new_figure
 
@@ -18,7 +19,7 @@ BEHIND: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}
 ROW_INCHES, MOST_INCHES = 0.2, 20.0
 
 
-@PICTURES.register("layer-density", summary="what each layer of the best network keeps", place=30)
+@PICTURES.register("layer-density", summary="what each layer of the best network keeps", facts=Picture(place=30))
 def layer_density(exhibit: Exhibit) -> Figure | None:
     """One bar per layer, in the order of the network: the share of its weights that is left, on a log scale."""
     best = next((row for row in exhibit.rows if row["key"] == exhibit.data["best"]), None)

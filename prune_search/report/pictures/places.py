@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import PICTURES
+from prune_search.recipe.facts import Picture
 from prune_search.report.figure_data import Exhibit
 from prune_search.report.figure_style import DENSE_COLOUR, SHADES, grid, kinds, legend, new_figure, styles
 from prune_search.report.rows import ACCURACY
@@ -22,7 +23,9 @@ MOST_PLACES = 9
 Cells = dict[tuple[float, float], list[float]]
 
 
-@PICTURES.register("k1-k2-plane", summary="accuracy over where the mask is found and the weights are taken", place=40)
+@PICTURES.register(
+    "k1-k2-plane", summary="accuracy over where the mask is found and the weights are taken", facts=Picture(place=40)
+)
 def plane(exhibit: Exhibit) -> Figure | None:
     """A heat map over k1 and k2 in shares of the training; a cell tells its best and how many trials it holds."""
     cells: Cells = {}
@@ -86,7 +89,9 @@ def _share(place: float) -> str:
     return {0.0: "0", 1.0: "end"}.get(place, f"{100 * place:.3g} %")
 
 
-@PICTURES.register("rewind-point", summary="accuracy against how far weights and clock are rewound", place=50)
+@PICTURES.register(
+    "rewind-point", summary="accuracy against how far weights and clock are rewound", facts=Picture(place=50)
+)
 def rewind_point(exhibit: Exhibit) -> Figure | None:
     """Trials whose mask is found at the end of training: by where their weights are taken, and their clock goes on."""
     ends = [

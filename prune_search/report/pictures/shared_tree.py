@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import PICTURES
+from prune_search.recipe.facts import Picture
 from prune_search.report.figure_data import Exhibit
 from prune_search.report.tree_picture import tree_figure
 
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@PICTURES.register("tree", summary="what was trained, each stretch once, as dark as it is shared", place=90)
+@PICTURES.register(
+    "tree", summary="what was trained, each stretch once, as dark as it is shared", facts=Picture(place=90)
+)
 def shared_tree(exhibit: Exhibit) -> Figure | None:
     """The shared tree of the first search."""
     return tree_figure(exhibit.searches[0])

@@ -95,10 +95,10 @@ def versions() -> dict[str, str]:
 def this_machine(folder: Place, here: str) -> Node:
     """This machine, asked without Ray."""
     reporter = Reporter()
-    facts = reporter.facts()
+    told = reporter.facts()
     found, wrote = reporter.storage(str(folder), here, "this-machine")
-    name, gpus = facts["host"], facts["gpus_seen"]
-    return Node(name, facts["versions"], gpus, gpus, facts["disk_free"], 0.0, 0.0, found, wrote)
+    name, gpus = told["host"], told["gpus_seen"]
+    return Node(name, told["versions"], gpus, gpus, told["disk_free"], 0.0, 0.0, found, wrote)
 
 
 @contextlib.contextmanager

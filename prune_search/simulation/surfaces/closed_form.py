@@ -138,7 +138,7 @@ def _sampled(steps: int) -> range:
 def _classes(recipe: Recipe) -> int:
     written = recipe.blocks["task"]["data"]
     name = written if isinstance(written, str) else written["name"]
-    known = axes.DATASETS[name].facts["classes"] if name in axes.DATASETS else 0
+    known = axes.DATASETS[name].facts.classes if name in axes.DATASETS else 0
     return int(known) or CLASSES
 
 
@@ -158,7 +158,7 @@ def _shift(point: Point, heat: float) -> float:
     """ln of the knee over that of the best recipe."""
     recipe, line = point.recipe, point.timeline
     found_at = line.k1 / line.total if line.total else 0.0
-    needs_data = recipe.named(axes.CRITERIA, "mask", "criterion").entry(axes.CRITERIA).facts["needs_data"]
+    needs_data = recipe.named(axes.CRITERIA, "mask", "criterion").entry(axes.CRITERIA).facts.needs_data
     mask = (EARLY_MASK_WITH_DATA if needs_data else EARLY_MASK) * (1 - found_at) ** 2
     if "dynamics" in (recipe.retrain or {}):
         mask *= MOVED
@@ -174,5 +174,5 @@ def _shift(point: Point, heat: float) -> float:
         + LOW_RATE * max(0.0, 1 - heat / USUAL_RATE) ** 2
         + SHORT * 2 ** (-_length(point) / SHORT_STEPS)
         + ONE_SHOT * point.removed**2
-        + (STRUCTURED if granularity.facts["structured"] else 0.0)
+        + (STRUCTURED if granularity.facts.structured else 0.0)
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import DATASETS
+from prune_search.recipe.facts import DataSource
 
 if TYPE_CHECKING:
     from prune_search.tasks.data import DataSet
@@ -28,9 +29,7 @@ FILES = {
     "cifar-10",
     summary="ten kinds of things, 45,000 / 5,000 / 10,000 colour pictures of 32x32",
     source="Krizhevsky 2009, Learning multiple layers of features from tiny images",
-    train_examples=50_000 - HELD_OUT,
-    classes=10,
-    shape=(3, 32, 32),
+    facts=DataSource(train_examples=50_000 - HELD_OUT, classes=10, shape=(3, 32, 32)),
 )
 def cifar_10(root: Path | None) -> DataSet:
     """CIFAR-10 from `root` or `root`/cifar-10: the folder cifar-10-batches-py, its files, or its archives.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import DATASETS
+from prune_search.recipe.facts import DataSource
 
 if TYPE_CHECKING:
     from prune_search.tasks.data import DataSet
@@ -19,10 +20,7 @@ EXAMPLES, HELD_OUT, TEST = 1_797, 180, 360
     "digits",
     summary="handwritten digits that come with scikit-learn, 1,257 / 180 / 360 grey pictures of 8x8; no file needed",
     source="Alpaydin, Kaynak 1998, UCI Optical Recognition of Handwritten Digits (its test part)",
-    train_examples=EXAMPLES - HELD_OUT - TEST,
-    classes=10,
-    shape=(1, 8, 8),
-    embedded=True,
+    facts=DataSource(train_examples=EXAMPLES - HELD_OUT - TEST, classes=10, shape=(1, 8, 8), embedded=True),
 )
 def digits(root: Path | None) -> DataSet:
     """The 1,797 pictures, stratified into 1,257 for training, 180 for validation and 360 for the test.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import DATASETS
+from prune_search.recipe.facts import DataSource
 
 if TYPE_CHECKING:
     from prune_search.tasks.data import DataSet
@@ -31,9 +32,7 @@ FASHION_MNIST_FILES = (
     "mnist",
     summary="handwritten digits, 55,000 / 5,000 / 10,000 grey pictures of 28x28",
     source="LeCun, Bottou, Bengio, Haffner 1998, Gradient-based learning applied to document recognition",
-    train_examples=60_000 - HELD_OUT,
-    classes=10,
-    shape=(1, 28, 28),
+    facts=DataSource(train_examples=60_000 - HELD_OUT, classes=10, shape=(1, 28, 28)),
 )
 def mnist(root: Path | None) -> DataSet:
     """MNIST from its four official files in `root`, `root`/mnist or `root`/MNIST/raw.
@@ -54,9 +53,7 @@ def mnist(root: Path | None) -> DataSet:
     "fashion-mnist",
     summary="clothes, 55,000 / 5,000 / 10,000 grey pictures of 28x28",
     source="Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747",
-    train_examples=60_000 - HELD_OUT,
-    classes=10,
-    shape=(1, 28, 28),
+    facts=DataSource(train_examples=60_000 - HELD_OUT, classes=10, shape=(1, 28, 28)),
 )
 def fashion_mnist(root: Path | None) -> DataSet:
     """Fashion-MNIST from its four official files in `root`, `root`/fashion-mnist or `root`/FashionMNIST/raw.

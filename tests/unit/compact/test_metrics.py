@@ -23,7 +23,7 @@ from prune_search.trial.run import run_bench
 from prune_search.trial.setup import Bench
 
 BenchOf = Callable[[Mapping[str, Any]], Bench]
-ASKED = [name for name, entry in METRICS.items() if not entry.facts["always"]]
+ASKED = [name for name, entry in METRICS.items() if not entry.facts.always]
 
 
 def pruned() -> tuple[nn.Module, MaskSet]:

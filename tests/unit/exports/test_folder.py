@@ -170,11 +170,11 @@ def test_the_code_for_every_model_builds_it(name: str) -> None:
     build = code.split("model.load_state_dict")[0]
     space: dict[str, Any] = {}
     exec(build, space)
-    model = MODELS[name].make(facts["shape"], facts["classes"], **options_of(name))
+    model = MODELS[name].make(facts.shape, facts.classes, **options_of(name))
     shapes = {key: tensor.shape for key, tensor in model.state_dict().items()}
     assert {key: tensor.shape for key, tensor in space["model"].state_dict().items()} == shapes
     if "prune_search" not in build:
-        inputs = torch.randn(2, *facts["shape"], generator=torch.Generator().manual_seed(0))
+        inputs = torch.randn(2, *facts.shape, generator=torch.Generator().manual_seed(0))
         space["model"].load_state_dict(model.state_dict())
         assert torch.equal(space["model"].eval()(inputs), model.eval()(inputs))
 

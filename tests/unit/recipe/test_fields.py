@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from prune_search.recipe import axes
+from prune_search.recipe.facts import Facts, Transform
 from prune_search.recipe.fields import (
     BAD,
     Either,
@@ -24,9 +25,10 @@ from prune_search.recipe.fields import (
     Value,
     Word,
     child,
+    comes_before_the_mask,
     read_block,
 )
-from prune_search.recipe.registry import Axis, Field, Option
+from prune_search.recipe.registry import AnyAxis, Axis, Field, Option
 
 STEPS = Either(((str, Place(("mask",))), (dict, Word(("never",)))))
 
@@ -142,10 +144,10 @@ def test_every_wrong_value_of_a_list_is_said_with_its_place() -> None:
 
 
 @pytest.fixture
-def axis() -> Axis:
-    axis = Axis("thing", "a.b", facts={"kind": "one"})
+def axis() -> AnyAxis:
+    axis: Axis[Transform, object] = Axis(Transform, "thing", "a.b")
     axis.register("plain", summary="takes no options")(lambda: None)
-    axis.register("other", summary="of another kind", kind="two")(lambda: None)
+    axis.register("other", summary="for another place", facts=Transform(place="prepare"))(lambda: None)
     options = {
         "share": Option(Number(0.0, 1.0), 0.5),
         "times": Option(Integer(0, 9)),
@@ -175,7 +177,7 @@ def axis() -> Axis:
     ],
 )
 def test_a_registered_value_is_its_name_or_a_mapping_where_options_are_written(
-    axis: Axis, raw: Any, canonical: Any
+    axis: AnyAxis, raw: Any, canonical: Any
 ) -> None:
     value = read(Value(axis), raw)
     assert value == canonical
@@ -195,20 +197,20 @@ def test_a_registered_value_is_its_name_or_a_mapping_where_options_are_written(
         (["plain"], "must be the name of a thing, or {name: …, options} (got ['plain'])"),
     ],
 )
-def test_what_is_not_registered_is_refused_with_what_is(axis: Axis, raw: Any, message: str) -> None:
+def test_what_is_not_registered_is_refused_with_what_is(axis: AnyAxis, raw: Any, message: str) -> None:
     assert refused(Value(axis), raw) == message
 
 
-def test_only_entries_of_the_asked_kind_are_allowed(axis: Axis) -> None:
-    assert read(Value(axis, "kind", ("two", "both")), "other") == "other"
-    assert refused(Value(axis, "kind", ("two", "both")), "plain") == "'plain' is not one of other"
+def test_only_entries_of_the_asked_kind_are_allowed(axis: AnyAxis) -> None:
+    assert read(Value(axis, comes_before_the_mask), "other") == "other"
+    assert refused(Value(axis, comes_before_the_mask), "plain") == "'plain' is not one of other"
 
 
 def test_an_axis_without_entries_says_so() -> None:
-    assert refused(Value(Axis("thing", "a.b")), "x") == "'x' is not one of (nothing registered yet)"
+    assert refused(Value(Axis(Facts, "thing", "a.b")), "x") == "'x' is not one of (nothing registered yet)"
 
 
-def test_every_wrong_option_is_said_with_its_path(axis: Axis) -> None:
+def test_every_wrong_option_is_said_with_its_path(axis: AnyAxis) -> None:
     reading = Reading()
     given = {"name": "rich", "share": 2, "note": None, "shares": 1, "a\nb": 1}
     assert Value(axis).read(given, "a", reading) is BAD
@@ -221,7 +223,7 @@ def test_every_wrong_option_is_said_with_its_path(axis: Axis) -> None:
     }
 
 
-def test_a_value_without_options_says_so(axis: Axis) -> None:
+def test_a_value_without_options_says_so(axis: AnyAxis) -> None:
     reading = Reading()
     assert Value(axis).read({"name": "plain", "x": 1}, "a", reading) is BAD
     assert [str(problem) for problem in reading.problems] == ["a.x: is no key of a; it takes no options"]

@@ -11,7 +11,7 @@ from prune_search.recipe import axes
 from prune_search.recipe.fields import Integer
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
-from prune_search.recipe.registry import Axis, Option
+from prune_search.recipe.registry import AnyAxis, Option
 from prune_search.recipe.strict_yaml import load
 
 TAIL = "weights: {at: 0it}, retrain: {until: end}"
@@ -232,9 +232,9 @@ def test_two_impossible_things_are_both_said() -> None:
 @pytest.fixture
 def entries() -> Iterator[None]:
     """Entries that declare what they go with, as later versions and plugins have them."""
-    made: list[tuple[Axis, str]] = []
+    made: list[tuple[AnyAxis, str]] = []
 
-    def add(axis: Axis, name: str, **declared: Any) -> None:
+    def add(axis: AnyAxis, name: str, **declared: Any) -> None:
         axis.register(name, summary="for this test", **declared)(lambda: None)
         made.append((axis, name))
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from prune_search.recipe import axes
+from prune_search.recipe.facts import Metric
 from prune_search.recipe.fields import Reading
 from prune_search.recipe.search_block import Bound, parse_constraint, parse_objective, read_search
 from prune_search.recipe.strict_yaml import load
@@ -187,9 +188,9 @@ def test_a_constraint_is_a_text(written: str) -> None:
 
 @pytest.fixture
 def held_out() -> Iterator[str]:
-    axes.METRICS.register("for-this-test", summary="measured on test data under another name", split="test")(
-        lambda m: 0.0
-    )
+    axes.METRICS.register(
+        "for-this-test", summary="measured on test data under another name", facts=Metric(split="test")
+    )(lambda m: 0.0)
     yield "for-this-test"
     axes.METRICS.withdraw("for-this-test")
 

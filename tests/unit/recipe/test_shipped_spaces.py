@@ -124,10 +124,10 @@ def test_every_criterion_is_in_the_space_of_all_and_those_that_fit_in_the_one_at
         written = [recipe.mask["criterion"] for recipe in draws(read(name), 600)]
         return {criterion if isinstance(criterion, str) else criterion["name"] for criterion in written}
 
-    can = {name for name, entry in CRITERIA.items() if not entry.facts["keeps_all"] and not entry.facts["trains"]}
+    can = {name for name, entry in CRITERIA.items() if not entry.facts.keeps_all and not entry.facts.trains}
     assert met("all_criteria") == can
     # A group's criterion has nothing to tell of single weights.
-    assert met("at_initialization") == {name for name in can if CRITERIA[name].facts["granularities"] is None}
+    assert met("at_initialization") == {name for name in can if CRITERIA[name].facts.granularities is None}
 
 
 @pytest.mark.parametrize("name", NAMES)

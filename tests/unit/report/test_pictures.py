@@ -13,6 +13,7 @@ from told_search import Told
 from prune_search.api.compare import comparison, draw, write_page, write_pictures
 from prune_search.ledger.records import read_search
 from prune_search.recipe.axes import PICTURES
+from prune_search.recipe.facts import Picture
 from prune_search.recipe.problems import UserError
 from prune_search.report.figure_data import Exhibit, hang
 from prune_search.report.figure_style import COLOURS, kinds, styles
@@ -59,7 +60,7 @@ def test_the_same_records_give_the_same_files(tmp_path: Path) -> None:
 
 
 def test_a_picture_is_one_registered_function(tmp_path: Path) -> None:
-    @PICTURES.register("counts", summary="how many rows there are", place=5)
+    @PICTURES.register("counts", summary="how many rows there are", facts=Picture(place=5))
     def counts(exhibit: Exhibit) -> Figure | None:
         """A bar."""
         figure = Figure()

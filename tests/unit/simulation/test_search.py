@@ -58,7 +58,7 @@ def test_the_records_have_the_keys_of_a_trained_trial(tmp_path: Path) -> None:
     assert set(trial.result) == set(trained)
     assert set(trial.result["rounds"][0]) == set(trained["rounds"][0])
     assert set(trial.result["layers"][0]) == set(trained["layers"][0])
-    known = {name for name in trained["metrics"] if not name.startswith("test/") and METRICS[name].facts["simulated"]}
+    known = {name for name in trained["metrics"] if not name.startswith("test/") and METRICS[name].facts.simulated}
     assert set(trial.result["metrics"]) == known
     # Never taken for the trained one.
     assert trial.result["key"] != trained["key"]

@@ -32,8 +32,8 @@ def md5(content: bytes) -> str:
 def check_as_declared(data: DataSet, sizes: tuple[int, int, int]) -> None:
     entry = DATASETS[data.name]
     assert tuple(len(split) for split in data.splits.values()) == sizes
-    assert entry.facts["train_examples"] == sizes[0]
-    assert (entry.facts["shape"], entry.facts["classes"]) == (data.shape, data.classes)
+    assert entry.facts.train_examples == sizes[0]
+    assert (entry.facts.shape, entry.facts.classes) == (data.shape, data.classes)
     for split in data.splits.values():
         assert (split.inputs.dtype, split.labels.dtype) == (torch.float32, torch.int64)
         assert tuple(split.inputs.shape) == (len(split), *data.shape)
@@ -48,15 +48,15 @@ def check_as_declared(data: DataSet, sizes: tuple[int, int, int]) -> None:
 
 
 def test_digits_need_no_folder_and_are_as_declared() -> None:
-    assert DATASETS["digits"].facts["embedded"]
-    data = DATASETS["digits"].make(None)
+    assert DATASETS["digits"].facts.embedded
+    data = DATASETS["digits"].build(DataSet, None)
     check_as_declared(data, (1257, 180, 360))
-    assert data.digest == DATASETS["digits"].make(Path("anywhere")).digest
+    assert data.digest == DATASETS["digits"].build(DataSet, Path("anywhere")).digest
 
 
 @pytest.mark.slow
 def test_digits_are_those_of_scikit_learn() -> None:
-    data = DATASETS["digits"].make(None)
+    data = DATASETS["digits"].build(DataSet, None)
     levels = torch.cat([split.inputs for split in data.splits.values()]).flatten(1) * 0.3760 + 0.3053
     labels = torch.cat([split.labels for split in data.splits.values()])
     ours = numpy.column_stack([(levels * 16).round().numpy(), labels.numpy()])
@@ -73,7 +73,7 @@ def test_the_official_idx_files_are_read(name: str, below: bool, data_root: Path
     root = data_root / name if below else data_root
     if not (data_root / name).is_dir():
         pytest.skip(f"{data_root} holds no {name}")
-    check_as_declared(DATASETS[name].make(root), (55_000, 5_000, 10_000))
+    check_as_declared(DATASETS[name].build(DataSet, root), (55_000, 5_000, 10_000))
 
 
 @pytest.mark.slow
@@ -81,12 +81,12 @@ def test_the_official_cifar_10_is_read_from_archives_and_from_the_folder_alike(d
     archives = sorted((data_root / "cifar-10").glob("cifar-10.part*.tar.xz"))
     if not archives:
         pytest.skip(f"{data_root} holds no archives of CIFAR-10")
-    data = DATASETS["cifar-10"].make(data_root)
+    data = DATASETS["cifar-10"].build(DataSet, data_root)
     check_as_declared(data, (45_000, 5_000, 10_000))
     for archive in archives:
         with tarfile.open(archive) as opened:
             opened.extractall(tmp_path, filter="data")
-    assert DATASETS["cifar-10"].make(tmp_path).digest == data.digest
+    assert DATASETS["cifar-10"].build(DataSet, tmp_path).digest == data.digest
 
 
 # --- idx files that are not as they should be
@@ -158,7 +158,7 @@ def test_files_in_two_places_are_all_asked_for(family: IdxFamily, tmp_path: Path
 def test_without_a_folder_the_message_says_how_to_name_one(name: str, tmp_path: Path) -> None:
     for root in (None, tmp_path, tmp_path / "is not there"):
         with pytest.raises(UserError) as caught:
-            DATASETS[name].make(root)
+            DATASETS[name].build(DataSet, root)
         assert name in str(caught.value)
         assert "--data-root" in str(caught.value)
         assert "PRUNE_SEARCH_DATA" in str(caught.value)
@@ -183,17 +183,17 @@ def test_a_damaged_file_is_named_with_both_sums(family: IdxFamily, tmp_path: Pat
     "content",
     [
         b"no gz at all",
-        gzip.compress(b"x" * 1000)[:-9],
-        gzip.compress(b"x" * 1000)[:12] + b"\xff" * 9,
-        gzip.compress(b""),
-        gzip.compress(b"\0\0\x08"),
-        gzip.compress(b"\0\0\x0d\x03" + bytes(12)),
-        gzip.compress(b"\0\0\x08\x03\0\0"),
-        gzip.compress(idx(numpy.zeros((20, 4, 4)))[:-1]),
-        gzip.compress(idx(numpy.zeros((20, 4, 4))) + b"\0"),
-        gzip.compress(b"\0\0\x08\x03" + b"\xff" * 12),
-        gzip.compress(idx(numpy.zeros((19, 4, 4)))),
-        gzip.compress(idx(numpy.zeros(20))),
+        gzip.compress(b"x" * 1000, mtime=0)[:-9],
+        gzip.compress(b"x" * 1000, mtime=0)[:12] + b"\xff" * 9,
+        gzip.compress(b"", mtime=0),
+        gzip.compress(b"\0\0\x08", mtime=0),
+        gzip.compress(b"\0\0\x0d\x03" + bytes(12), mtime=0),
+        gzip.compress(b"\0\0\x08\x03\0\0", mtime=0),
+        gzip.compress(idx(numpy.zeros((20, 4, 4)))[:-1], mtime=0),
+        gzip.compress(idx(numpy.zeros((20, 4, 4))) + b"\0", mtime=0),
+        gzip.compress(b"\0\0\x08\x03" + b"\xff" * 12, mtime=0),
+        gzip.compress(idx(numpy.zeros((19, 4, 4))), mtime=0),
+        gzip.compress(idx(numpy.zeros(20)), mtime=0),
     ],
 )
 def test_no_content_of_a_file_ends_in_a_traceback_even_where_the_md5_fits(

@@ -114,7 +114,7 @@ MEASURED = Measured(
 def test_every_metric_reads_its_figure(name: str, value: float, best: str, split: str) -> None:
     entry = METRICS[name]
     assert entry.make(MEASURED) == value
-    assert (entry.facts["best"], entry.facts["split"]) == (best, split)
+    assert (entry.facts.best, entry.facts.split) == (best, split)
 
 
 def test_a_dense_network_has_no_sparsity() -> None:

@@ -24,7 +24,7 @@ def test_cross_entropy_is_the_mean_surprise() -> None:
 def test_nll_logits_takes_the_logits_for_log_probabilities() -> None:
     logits = LOGITS.clone().requires_grad_()
     loss = LOSSES["nll-logits"].make(logits, LABELS)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == pytest.approx(-(2.0 - 1.0) / 2)
     assert logits.grad is not None
     assert logits.grad.tolist() == [[0.0, -0.5, 0.0], [-0.5, 0.0, 0.0]]

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import CRITERIA
+from prune_search.recipe.facts import Criterion
 
 if TYPE_CHECKING:
     import torch
@@ -93,11 +94,7 @@ def _seen(scoring: Scoring) -> dict[str, list[tuple[nn.Module, Tensor]]]:
     "wanda",
     summary="|w| · ‖x‖₂ of the layer's input; single weights compete within their output row only",
     source="Sun, Liu, Bair & Kolter 2024, A Simple and Effective Pruning Approach for LLMs, 2306.11695, eq. 1",
-    reduce="sum",
-    compared="row",
-    scales="left",
-    needs_data=True,
-    oracle=_each_input,
+    facts=Criterion(reduce="sum", compared="row", scales="left", needs_data=True, oracle=_each_input),
 )
 def wanda(scoring: Scoring) -> Scores:
     """|w| ⊙ ‖x‖₂, at least 0, float64, shaped like the weights; the inputs are those of the masked network.

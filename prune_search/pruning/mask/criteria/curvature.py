@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from prune_search.pruning.mask.criteria.expansion import EACH
 from prune_search.recipe.axes import CRITERIA
+from prune_search.recipe.facts import Criterion
 from prune_search.recipe.fields import Integer, Number
 from prune_search.recipe.registry import Option
 
@@ -100,9 +101,7 @@ def inverse_blocks(scoring: Scoring, block: int, damping: float, each: str) -> d
         "damping": Option(Number(0.0, 1e6, above=True), 1.0e-4, "added to the diagonal of H"),
         "each": EACH,
     },
-    reduce="sum",
-    needs_data=True,
-    oracle=_each_inverse,
+    facts=Criterion(reduce="sum", needs_data=True, oracle=_each_inverse),
 )
 def obs(scoring: Scoring, block: int, damping: float, each: str) -> Scores:
     """w_q² / (2 [H⁻¹]_qq) at the masked weights, at least 0, shaped like the weights; a group sums them."""
@@ -165,9 +164,7 @@ def _trace_by_differences(scoring: Scoring, draws: int) -> dict[str, list[float]
     summary="tr(H_g) / 2p · ‖w_g‖², the trace of the Hessian's block estimated by Hutchinson's draws",
     source="Yu et al. 2022, Hessian-Aware Pruning and Optimal Neural Implant, 2101.08940, eq. 7",
     options={"draws": Option(Integer(1, 100_000), 16, "vectors of random signs")},
-    reduce="sum",
-    needs_data=True,
-    oracle=_trace_by_differences,
+    facts=Criterion(reduce="sum", needs_data=True, oracle=_trace_by_differences),
 )
 def hessian_trace(scoring: Scoring, draws: int) -> Scores:
     """The group's score in equal parts on its weights, signed, at the masked weights, shaped like the weights.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import CRITERIA
+from prune_search.recipe.facts import Criterion
 from prune_search.recipe.fields import Number, Word
 from prune_search.recipe.registry import Option
 
@@ -86,9 +87,7 @@ def fisher_diagonal(scoring: Scoring, each: str) -> Scores:
         "group": Option(Word(("abs-sum", "sum-abs")), "abs-sum", "|Σ …| over a group's weights, or Σ |…|"),
         "each": EACH,
     },
-    reduce=lambda group, **options: group,
-    needs_data=True,
-    oracle=_each_change,
+    facts=Criterion(reduce=lambda group, **options: group, needs_data=True, oracle=_each_change),
 )
 def taylor(scoring: Scoring, order: str, group: str, each: str) -> Scores:
     """w·g, or w·g - h·w²/2, at the masked weights, g the mean over the batches; signed, shaped like the weights.
@@ -112,9 +111,7 @@ def taylor(scoring: Scoring, order: str, group: str, each: str) -> Scores:
     summary="optimal brain damage with the diagonal of the Fisher matrix: h·w²/2",
     source="LeCun, Denker & Solla 1989, Optimal Brain Damage; h = E[g²] as in Theis et al. 2018, 1801.05787",
     options={"each": EACH},
-    reduce="sum",
-    needs_data=True,
-    oracle=_each_obd,
+    facts=Criterion(reduce="sum", needs_data=True, oracle=_each_obd),
 )
 def fisher_obd(scoring: Scoring, each: str) -> Scores:
     """h·w²/2 at the masked weights, at least 0, shaped like the weights; a group sums them."""
@@ -153,10 +150,7 @@ def _as_many_as_batches(score: Mapping[str, Any], rate: float) -> int:
     summary="-Σ w·g over steps of training: weights that move away from zero are kept",
     source="Sanh, Wolf & Rush 2020, Movement Pruning, 2005.07683, eq. 4",
     options={"rate": Option(Number(0.0, 1e3), 0.01, "of the plain gradient step after each batch; 0: nothing moves")},
-    reduce="sum",
-    needs_data=True,
-    steps=_as_many_as_batches,
-    oracle=_each_movement,
+    facts=Criterion(reduce="sum", needs_data=True, steps=_as_many_as_batches, oracle=_each_movement),
 )
 def movement(scoring: Scoring, rate: float) -> Scores:
     """-Σ_t w_t ⊙ g_t, signed, shaped like the weights; one step of plain gradient descent per batch.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import CRITERIA
+from prune_search.recipe.facts import Criterion
 from prune_search.recipe.fields import Flag, Number
 from prune_search.recipe.registry import Option
 
@@ -68,9 +69,7 @@ def _there(weight: Tensor, dense: Tensor) -> Tensor:
         "temperature": Option(Number(0.0, 1e6, above=True), 200.0, "the logits are divided by it"),
         "halves": Option(Flag(), False, "every batch is cut in two, as in the released code", later=True),
     },
-    reduce="sum",
-    needs_data=True,
-    oracle=_differences,
+    facts=Criterion(reduce="sum", needs_data=True, oracle=_differences),
 )
 def grasp(scoring: Scoring, temperature: float, halves: bool = False) -> Scores:
     """w ⊙ Hg at the masked weights, with g = Σ_b g_b and H = Σ_b H_b over the batches, signed, shaped like the weights.

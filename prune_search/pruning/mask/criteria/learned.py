@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import CRITERIA, OPTIMIZERS, SCHEDULES
+from prune_search.recipe.facts import Criterion
 from prune_search.recipe.fields import Flag, Length, Number, Optimizer, Value
 from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
@@ -73,11 +74,7 @@ def _uniform(learning: Learning) -> Scores:
     summary="scores are trained while the weights stay: the largest |s| are kept at every step (hidden networks)",
     source="Ramanujan et al. 2020, What's Hidden in a Randomly Weighted Neural Network?, 1911.13299, section 3",
     options=_options("10ep", {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1.0e-4}, "cosine"),
-    kind="latent",
-    trains=True,
-    needs_data=True,
-    length=_length,
-    of_share=lambda **options: True,
+    facts=Criterion(kind="latent", trains=True, needs_data=True, length=_length, of_share=lambda **options: True),
 )
 def edge_popup(learning: Learning, **options: Any) -> Phase:
     """One score per unit; the forward pass has the weights of the largest |s|, at the asked share and in the scope.
@@ -138,13 +135,15 @@ def _sign_constants(learning: Learning, *, sign_constant: bool, **others: Any) -
         initial=Option(Number(-100.0, 100.0), 0.0, "score s that every unit begins with", later=True),
         sign_constant=Option(Flag(), False, "weights become sign(w) times their layer's root mean square before"),
     ),
-    reduce="sum",
-    kind="sampled",
-    sparsity=("final", "per_round", "learned"),
-    trains=True,
-    needs_data=True,
-    length=_length,
-    begin=_sign_constants,
+    facts=Criterion(
+        reduce="sum",
+        kind="sampled",
+        sparsity=("final", "per_round", "learned"),
+        trains=True,
+        needs_data=True,
+        length=_length,
+        begin=_sign_constants,
+    ),
 )
 def supermask(learning: Learning, *, initial: float, sign_constant: bool, **options: Any) -> Phase:
     """Bernoulli(σ(s)) masks, drawn per unit and step; the gradient goes through the draw as if the mask were σ(s).
@@ -181,13 +180,15 @@ def _prior_is_the_share(*, prior: float | None = None, **others: Any) -> bool:
         prior=Option(Number(0.0, 1.0, above=True, below=True), None, "probability; left out: the asked kept share"),
         initial=Option(Number(-100.0, 100.0), 0.0, "logit that every unit begins with", later=True),
     ),
-    reduce="sum",
-    kind="sampled",
-    sparsity=("final", "per_round", "learned"),
-    trains=True,
-    needs_data=True,
-    length=_length,
-    of_share=_prior_is_the_share,
+    facts=Criterion(
+        reduce="sum",
+        kind="sampled",
+        sparsity=("final", "per_round", "learned"),
+        trains=True,
+        needs_data=True,
+        length=_length,
+        of_share=_prior_is_the_share,
+    ),
 )
 def gumbel(
     learning: Learning,

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import CRITERIA
+from prune_search.recipe.facts import Criterion
 
 if TYPE_CHECKING:
     from prune_search.pruning.mask.scoring import Scores, Scoring
@@ -44,8 +45,7 @@ def _each_distance(scoring: Scoring) -> dict[str, list[float]]:
     "l2",
     summary="L2 norm of a group: √Σw²",
     source="He et al. 2018, Soft Filter Pruning, 1808.06866",
-    reduce="norm",
-    oracle=_each_norm,
+    facts=Criterion(reduce="norm", oracle=_each_norm),
 )
 def l2(scoring: Scoring) -> Scores:
     """The unmasked weights, shaped like them; the group takes their Euclidean norm."""
@@ -56,8 +56,7 @@ def l2(scoring: Scoring) -> Scores:
     "lamp",
     summary="w² over the sum of the squares of the layer's weights that are at least as large",
     source="Lee, Park, Mo, Ahn & Shin 2021, Layer-Adaptive Sparsity for Magnitude-Based Pruning, 2010.07611, eq. 3",
-    reduce="lamp",
-    oracle=_each_lamp,
+    facts=Criterion(reduce="lamp", oracle=_each_lamp),
 )
 def lamp(scoring: Scoring) -> Scores:
     """The unmasked weights, shaped like them; of groups, the squares are those of their norms."""
@@ -68,10 +67,9 @@ def lamp(scoring: Scoring) -> Scores:
     "fpgm",
     summary="distance to the geometric median: Σ_j ‖F_i - F_j‖₂ over the layer's filters",
     source="He, Liu, Wang, Hu & Yang 2019, Filter Pruning via Geometric Median, 1811.00250, eq. 4",
-    reduce="distances",
-    granularities=("filter", "channel"),
-    convolutional_default=True,
-    oracle=_each_distance,
+    facts=Criterion(
+        reduce="distances", granularities=("filter", "channel"), convolutional_default=True, oracle=_each_distance
+    ),
 )
 def fpgm(scoring: Scoring) -> Scores:
     """The unmasked weights, shaped like them; a filter's score is the sum of its distances to the others."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import CRITERIA
+from prune_search.recipe.facts import Criterion
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,10 @@ def _one_draw_at_a_time(scoring: Scoring) -> dict[str, list[float]]:
 
 
 @CRITERIA.register(
-    "all", summary="everything is kept", source="nothing is scored", keeps_all=True, reduce="sum", oracle=_ones
+    "all",
+    summary="everything is kept",
+    source="nothing is scored",
+    facts=Criterion(keeps_all=True, reduce="sum", oracle=_ones),
 )
 def all_(scoring: Scoring) -> Scores:
     """The same score for every weight."""
@@ -46,8 +50,7 @@ def all_(scoring: Scoring) -> Scores:
     "random",
     summary="uniform random scores",
     source="Liu et al. 2022, The Unreasonable Effectiveness of Random Pruning, 2202.02643",
-    reduce="sum",
-    oracle=_one_draw_at_a_time,
+    facts=Criterion(reduce="sum", oracle=_one_draw_at_a_time),
 )
 def random(scoring: Scoring) -> Scores:
     """Independent scores, uniform in [0, 1), drawn per layer from the trial's seed and the round."""
@@ -64,7 +67,7 @@ def random(scoring: Scoring) -> Scores:
     "magnitude",
     summary="|w|; of a group, the sum",
     source="Han et al. 2015, 1506.02626",
-    oracle=_each_absolute,
+    facts=Criterion(oracle=_each_absolute),
 )
 def magnitude(scoring: Scoring) -> Scores:
     """|w| of the unmasked weights, shaped like them."""
@@ -75,7 +78,7 @@ def magnitude(scoring: Scoring) -> Scores:
     "l1",
     summary="L1 norm of a group: Σ|w|",
     source="Li et al. 2017, Pruning Filters for Efficient ConvNets, 1608.08710",
-    oracle=_each_absolute,
+    facts=Criterion(oracle=_each_absolute),
 )
 def l1(scoring: Scoring) -> Scores:
     """|w| of the unmasked weights, shaped like them; the group sums them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import CRITERIA
+from prune_search.recipe.facts import Criterion
 from prune_search.recipe.fields import Integer
 from prune_search.recipe.registry import Option
 
@@ -117,11 +118,9 @@ def _greedily(scoring: Scoring, samples: int) -> dict[str, list[float]]:
     summary="ThiNet: when an input channel goes, greedily, by the least error of the next layer's output",
     source="Luo, Wu & Lin 2017, ThiNet, 1707.06342, eq. 6 and algorithm 1",
     options={"samples": Option(Integer(1, 10_000_000), 1000, "outputs that are looked at, ten of an example")},
-    reduce="readers",
-    scales="left",
-    granularities=("weight", "channel"),
-    needs_data=True,
-    oracle=_greedily,
+    facts=Criterion(
+        reduce="readers", scales="left", granularities=("weight", "channel"), needs_data=True, oracle=_greedily
+    ),
 )
 def output_reconstruction(scoring: Scoring, samples: int) -> Scores:
     """The place of an input channel in the order of removal, over their number: in (0, 1], shaped like the weights.

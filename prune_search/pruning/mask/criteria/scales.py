@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import CRITERIA
+from prune_search.recipe.facts import Criterion
 
 if TYPE_CHECKING:
     import torch
@@ -49,12 +50,14 @@ def scales_behind(scoring: Scoring) -> dict[str, Tensor]:
     "batchnorm-scale",
     summary="|γ| of the batch norm behind the layer; a layer without one ranks above all others",
     source="Liu et al. 2017, Learning Efficient Convolutional Networks through Network Slimming, 1708.06519",
-    reduce="mean",
-    granularities=("filter", "channel"),
-    convolutional_default=True,
-    needs_batchnorm=True,
-    scales="only",
-    oracle=_each_scale,
+    facts=Criterion(
+        reduce="mean",
+        granularities=("filter", "channel"),
+        convolutional_default=True,
+        needs_batchnorm=True,
+        scales="only",
+        oracle=_each_scale,
+    ),
 )
 def batchnorm_scale(scoring: Scoring) -> Scores:
     """|γ| of each output channel on all of its weights, shaped like the weights; the group takes their mean.

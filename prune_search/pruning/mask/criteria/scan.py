@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import CRITERIA
+from prune_search.recipe.facts import Criterion
 from prune_search.recipe.fields import Integer
 from prune_search.recipe.registry import Option
 
@@ -104,10 +105,7 @@ def _ascending(weight: Tensor) -> Tensor:
     summary="the rise of the loss at which a weight goes when its layer alone is pruned by magnitude",
     source="Han et al. 2015, 1506.02626, section 4; Li et al. 2017, 1608.08710, section 3.2 (scans layer by layer)",
     options={"levels": Option(Integer(1, 1000), 10, "shares of a layer that are tried")},
-    reduce="sum",
-    scales="left",
-    needs_data=True,
-    oracle=_each_level,
+    facts=Criterion(reduce="sum", scales="left", needs_data=True, oracle=_each_level),
 )
 def sensitivity_scan(scoring: Scoring, levels: int) -> Scores:
     """The rise of the loss once this weight and all smaller ones of its layer are removed; float64, at least 0.

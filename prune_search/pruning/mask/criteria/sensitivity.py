@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import CRITERIA
+from prune_search.recipe.facts import Criterion
 
 if TYPE_CHECKING:
     import torch
@@ -44,9 +45,7 @@ def _scaled_connections(scoring: Scoring) -> dict[str, list[float]]:
     "snip",
     summary="connection sensitivity |w · dL/dw|; iterated it is FORCE (not nested) or Iterative SNIP (nested)",
     source="Lee, Ajanthan & Torr 2019, 1810.02340, eq. 4-6; de Jorge et al. 2021, 2006.09081",
-    reduce="abs-sum",
-    needs_data=True,
-    oracle=_scaled_connections,
+    facts=Criterion(reduce="abs-sum", needs_data=True, oracle=_scaled_connections),
 )
 def snip(scoring: Scoring) -> Scores:
     """dL/dc = w ⊙ dL/dw of the unmasked weights at the masked ones, signed, shaped like the weights.

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import CRITERIA
+from prune_search.recipe.facts import Criterion
 from prune_search.recipe.fields import Word
 from prune_search.recipe.registry import Option
 
@@ -46,9 +47,7 @@ def _each_flow(scoring: Scoring, dtype: str) -> dict[str, list[float]]:
             Word(("float64", "float32")), "float64", "of the scores; float32 turns to it where it has no range left"
         )
     },
-    reduce="sum",
-    rough=True,
-    oracle=_each_flow,
+    facts=Criterion(reduce="sum", rough=True, oracle=_each_flow),
 )
 def synflow(scoring: Scoring, dtype: str) -> Scores:
     """|w| ⊙ dR/d|w| at the masked weights, shaped like the weights, at least 0, float64 where the pass is.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import GRANULARITIES
+from prune_search.recipe.facts import Granularity
 from prune_search.recipe.fields import Integer
 from prune_search.recipe.registry import Option
 
@@ -24,9 +25,7 @@ def _fits(shape: tuple[int, ...], *, rows: int, columns: int) -> bool:
         "rows": Option(Integer(1, 4096), 4, "outputs in a block"),
         "columns": Option(Integer(1, 4096), 4, "inputs in a block"),
     },
-    structured=True,
-    by_channels=True,
-    fits=_fits,
+    facts=Granularity(structured=True, by_channels=True, fits=_fits),
 )
 def block(tensor: Tensor, *, rows: int, columns: int) -> Tensor:
     """A weight [outputs, inputs, *kernel] as [blocks, rows · columns], in row-major order of (output, place, input).

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from prune_search.pruning.mask.granularities.filter import MULTIPLE
 from prune_search.recipe.axes import GRANULARITIES
+from prune_search.recipe.facts import Granularity
 from prune_search.recipe.fields import Word
 from prune_search.recipe.registry import Option
 
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
         "scale": Option(Word(("mean", "sum", "max", "none")), "mean", "what the scores of a set are divided by"),
         "multiple": MULTIPLE,
     },
-    output_layer=False,
-    convolutional_default=True,
-    structured=True,
-    coupled=True,
-    removes_outputs=True,
-    by_channels=True,
+    facts=Granularity(
+        output_layer=False,
+        convolutional_default=True,
+        structured=True,
+        coupled=True,
+        removes_outputs=True,
+        by_channels=True,
+    ),
 )
 def channel(tensor: Tensor, *, over: str = "mean", scale: str = "mean", multiple: int = 1) -> Tensor:
     """The rows of a weight as [channels, weights of a channel]; coupled layers are joined by `units.coupled_sets`.

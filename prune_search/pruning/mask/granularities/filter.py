@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import GRANULARITIES
+from prune_search.recipe.facts import Granularity
 from prune_search.recipe.fields import Integer
 from prune_search.recipe.registry import Option
 
@@ -20,11 +21,9 @@ MULTIPLE = Option(Integer(1, 1024), 1, "what is kept of a layer is rounded to a 
     summary="filters; of a linear layer, output units (rows); the output layer takes no part",
     source="Li et al. 2017, Pruning Filters for Efficient ConvNets, 1608.08710",
     options={"multiple": MULTIPLE},
-    output_layer=False,
-    convolutional_default=True,
-    structured=True,
-    by_channels=True,
-    removes_outputs=True,
+    facts=Granularity(
+        output_layer=False, convolutional_default=True, structured=True, by_channels=True, removes_outputs=True
+    ),
 )
 def filter_(tensor: Tensor, *, multiple: int = 1) -> Tensor:
     """A weight tensor as [units, weights of a unit]: all weights of one output unit are a unit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import GRANULARITIES
+from prune_search.recipe.facts import Granularity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     "kernel",
     summary="kernels, from one input to one output channel; of a linear layer, single weights",
     source="Mao et al. 2017, Exploring the Granularity of Sparsity, 1705.08922",
-    structured=True,
-    by_channels=True,
+    facts=Granularity(structured=True, by_channels=True),
 )
 def kernel(tensor: Tensor) -> Tensor:
     """A weight [outputs, inputs, *kernel] as [outputs · inputs, places of the kernel]."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import GRANULARITIES
+from prune_search.recipe.facts import Granularity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
 @GRANULARITIES.register(
     "layer",
     summary="whole layers; the output layer takes no part",
-    output_layer=False,
-    structured=True,
+    facts=Granularity(output_layer=False, structured=True),
 )
 def layer(tensor: Tensor) -> Tensor:
     """A weight as one unit, [1, weights]."""

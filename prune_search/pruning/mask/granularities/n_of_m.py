@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import GRANULARITIES
+from prune_search.recipe.facts import Granularity
 from prune_search.recipe.fields import Integer
 from prune_search.recipe.registry import Option
 
@@ -36,11 +37,7 @@ def _check(*, n: int, m: int) -> str:
         "n": Option(Integer(1, 4096), 2, "weights kept of a run"),
         "m": Option(Integer(2, 4096), 4, "weights in a run"),
     },
-    fixed_sparsity=_sparsity,
-    by_channels=True,
-    run=_run,
-    fits=_fits,
-    check=_check,
+    facts=Granularity(fixed_sparsity=_sparsity, by_channels=True, run=_run, fits=_fits, check=_check),
 )
 def n_of_m(tensor: Tensor, *, n: int, m: int) -> Tensor:
     """A weight [outputs, inputs, *kernel] as [weights, 1], runs of m along the inputs one after another."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prune_search.pruning.mask.counts import keep_count
 from prune_search.pruning.mask.scopes.shared import SHARED
 from prune_search.recipe.axes import SCOPES
+from prune_search.recipe.facts import Scope
 from prune_search.recipe.fields import Word
 from prune_search.recipe.registry import Option
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     summary="all units compete with each other; ⌊kN+½⌋ of N are kept",
     source="Lee, Ajanthan & Torr 2019, 1810.02340",
     options=SHARED,
-    even=True,
+    facts=Scope(even=True),
 )
 def global_(layers: list[LayerUnits], share: Decimal, rounding: str = "half-up", *, least: int = 0) -> list[Pool]:
     """One pool of all layers."""
@@ -48,8 +49,7 @@ def _same(layers: list[LayerUnits], share: Decimal, **others: object) -> list[fl
     summary="the same share in every layer; ⌊kn+½⌋ of a layer's n units are kept",
     source="Evci et al. 2020, 1911.11134",
     options={"order": ORDER, **SHARED},
-    even=True,
-    densities=_same,
+    facts=Scope(even=True, densities=_same),
 )
 def uniform(
     layers: list[LayerUnits], share: Decimal, rounding: str = "half-up", *, order: str = "together", least: int = 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prune_search.pruning.mask.counts import allocate, keep_count
 from prune_search.pruning.mask.scopes.shared import SHARED
 from prune_search.recipe.axes import SCOPES
+from prune_search.recipe.facts import Scope
 
 if TYPE_CHECKING:
     from prune_search.pruning.mask.mask_set import Pool
@@ -76,7 +77,7 @@ def _erk(shape: tuple[int, ...]) -> float:
     summary=f"density ∝ (n_in + n_out) / (n_in · n_out); {EXACT}",
     source="Mocanu et al. 2018, 1707.04780",
     options=SHARED,
-    densities=lambda layers, share: _wanted(layers, share, _er),
+    facts=Scope(densities=lambda layers, share: _wanted(layers, share, _er)),
 )
 def erdos_renyi(layers: list[LayerUnits], share: Decimal, rounding: str = "half-up", *, least: int = 0) -> list[Pool]:
     """Erdős–Rényi densities of a layer's input and output units."""
@@ -88,7 +89,7 @@ def erdos_renyi(layers: list[LayerUnits], share: Decimal, rounding: str = "half-
     summary=f"density ∝ sum(shape) / prod(shape), the kernel's size counted; {EXACT}",
     source="Evci et al. 2020, Rigging the Lottery, 1911.11134",
     options=SHARED,
-    densities=lambda layers, share: _wanted(layers, share, _erk),
+    facts=Scope(densities=lambda layers, share: _wanted(layers, share, _erk)),
 )
 def erdos_renyi_kernel(
     layers: list[LayerUnits], share: Decimal, rounding: str = "half-up", *, least: int = 0

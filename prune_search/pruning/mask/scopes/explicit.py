@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from prune_search.pruning.mask.counts import PRECISION, exact, keep_count
 from prune_search.pruning.mask.scopes.shared import SHARED
 from prune_search.recipe.axes import SCOPES
+from prune_search.recipe.facts import Scope
 from prune_search.recipe.fields import BAD, Number, Reading, child
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.registry import Option
@@ -99,9 +100,7 @@ def _densities(layers: list[LayerUnits], share: Decimal, /, **options: Any) -> l
         "default": Option(Number(0.0, 1.0), 0.0, "sparsity of the layers that are not named"),
         **SHARED,
     },
-    sparsity=("by",),
-    decides=True,
-    densities=_densities,
+    facts=Scope(sparsity=("by",), decides=True, densities=_densities),
 )
 def explicit(
     layers: list[LayerUnits], share: Decimal | None, rounding: str = "half-up", /, *, least: int = 0, **options: Any

@@ -11,6 +11,7 @@ from prune_search.pruning.mask.counts import allocate, exact, keep_count
 from prune_search.pruning.mask.scopes.explicit import PerLayer, overall, toward
 from prune_search.pruning.mask.scopes.shared import SHARED
 from prune_search.recipe.axes import SCOPES
+from prune_search.recipe.facts import Scope
 from prune_search.recipe.fields import BAD, Integer, Number, Reading, child
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.registry import Option
@@ -112,10 +113,7 @@ def choices(units: int, share: Decimal, levels: int, least: int) -> list[int]:
         "costs": Option(PerLayer(Number(0.0)), {}, "cost of each layer in place of the counted one, as for latency"),
         **SHARED,
     },
-    sparsity=("final", "by"),
-    measured=True,
-    once=True,
-    check=_check,
+    facts=Scope(sparsity=("final", "by"), measured=True, once=True, check=_check),
 )
 def knapsack(
     layers: list[LayerUnits],

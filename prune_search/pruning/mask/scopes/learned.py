@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from prune_search.pruning.mask.scopes.shared import SHARED
 from prune_search.recipe.axes import SCOPES
+from prune_search.recipe.facts import Scope
 
 if TYPE_CHECKING:
     from prune_search.pruning.mask.mask_set import Pool
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     summary="no unit competes with another: those whose learned score is above 0 are kept",
     source="Zhou, Lan, Liu & Yosinski 2019, Deconstructing Lottery Tickets, 1905.01067, section 5",
     options={"exclude": SHARED["exclude"]},
-    sparsity=("learned",),
+    facts=Scope(sparsity=("learned",)),
 )
 def learned(layers: list[LayerUnits], share: Decimal, rounding: str = "half-up") -> list[Pool]:
     """One pool per layer, which keeps all of it: the learned scores decide in its place."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prune_search.pruning.mask.scopes.erdos_renyi import EXACT, densities, pools_of
 from prune_search.pruning.mask.scopes.shared import SHARED
 from prune_search.recipe.axes import SCOPES
+from prune_search.recipe.facts import Scope
 from prune_search.recipe.fields import Number, Word
 from prune_search.recipe.registry import Option
 
@@ -54,7 +55,7 @@ def _wanted(
         "decay": Option(Word(("plain", "steep")), "plain", "steep: divided by l² besides, as the authors do for VGG"),
         **SHARED,
     },
-    densities=_wanted,
+    facts=Scope(densities=_wanted),
 )
 def smart_ratios(
     layers: list[LayerUnits],

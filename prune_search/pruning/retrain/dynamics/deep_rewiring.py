@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.pruning.retrain.events import misplaced
 from prune_search.recipe.axes import DYNAMICS
+from prune_search.recipe.facts import DynamicsFacts
 from prune_search.recipe.fields import Number, Place, Word
 from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
@@ -39,8 +40,7 @@ WITHIN: dict[str, Callable[[tuple[str, ...]], list[tuple[str, ...]]]] = {
         "until": Option(Place(), "end", "no noise, no decay and no rewiring from here on, on the retraining's clock"),
         "within": Option(Word(tuple(WITHIN)), "layer", "what keeps its number of connections: each layer, or all"),
     },
-    granularities=("weight",),
-    misplaced=misplaced,
+    facts=DynamicsFacts(granularities=("weight",), misplaced=misplaced),
 )
 def deepr(moving: Moving, **options: Any) -> Hook:
     """Every step: w = s·θ with θ ← θ - η ∂E/∂θ - η α + √(2 η T) ν for kept weights, η the learning rate of the step.

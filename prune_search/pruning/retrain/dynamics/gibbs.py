@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prune_search.pruning.mask.counts import exact
 from prune_search.pruning.retrain.dynamics.gradual import share_at
 from prune_search.recipe.axes import CRITERIA, DYNAMICS, PATHS
+from prune_search.recipe.facts import DynamicsFacts
 from prune_search.recipe.fields import Integer, Length, Number, Place, Reading, Value, Word, read_block
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named
@@ -74,15 +75,17 @@ def _check(granularity: str, **options: Any) -> str:
             Word(("deterministic",)), "deterministic", "the final mask: exactly the asked units of smallest Σw² go"
         ),
     },
-    kind="sampled",
-    starts_from="all",
-    granularities=KINDS,
-    scopes=("uniform",),
-    settles=lambda total, epoch, **options: total,
     # Another mask in every step, of weights that all stay.
-    mean_kept=lambda share, total, epoch, **options: 1.0,
-    misplaced=_misplaced,
-    check=_check,
+    facts=DynamicsFacts(
+        kind="sampled",
+        starts_from="all",
+        granularities=KINDS,
+        scopes=("uniform",),
+        settles=lambda total, epoch, **options: total,
+        mean_kept=lambda share, total, epoch, **options: 1.0,
+        misplaced=_misplaced,
+        check=_check,
+    ),
 )
 def gibbs(moving: Moving, **options: Any) -> Hook:
     """The forward pass of each step sees w ⊙ m with m drawn anew; the gradient of w is that of w ⊙ m times m.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.pruning.retrain.events import misplaced
 from prune_search.recipe.axes import CRITERIA, DYNAMICS, PATHS
-from prune_search.recipe.fields import Length, Place, Value
+from prune_search.recipe.facts import DynamicsFacts
+from prune_search.recipe.fields import Length, Place, Value, scores_weights
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
@@ -63,16 +64,13 @@ def _mean_kept(share: float, total: int, epoch: int, **options: Any) -> float:
     summary="the mask is tightened every so many steps along a path to the asked sparsity",
     source="Zhu & Gupta 2017, To Prune or Not to Prune, 1710.01878, eq. 1",
     options={
-        "criterion": Option(Value(CRITERIA, "keeps_all", (False,)), "magnitude", "scored at every event"),
+        "criterion": Option(Value(CRITERIA, scores_weights), "magnitude", "scored at every event"),
         "path": Option(Value(PATHS), "cubic", "how the kept share falls"),
         "from": Option(Place(), "5%", "first event, on the retraining's own clock"),
         "until": Option(Place(), "75%", "last event, where the asked sparsity is reached"),
         "every": Option(Length(positive=True), "100it", "between two events"),
     },
-    starts_from="all",
-    settles=_settles,
-    mean_kept=_mean_kept,
-    misplaced=misplaced,
+    facts=DynamicsFacts(starts_from="all", settles=_settles, mean_kept=_mean_kept, misplaced=misplaced),
 )
 def gradual(moving: Moving, **options: str) -> Hook:
     """Events at from, from + every, … and always at until. What is removed stays removed."""

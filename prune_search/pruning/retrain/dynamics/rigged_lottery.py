@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.pruning.retrain.events import Events, drop_options, events_in, unfit
 from prune_search.recipe.axes import CRITERIA, DYNAMICS
+from prune_search.recipe.facts import DynamicsFacts
 from prune_search.recipe.fields import Word
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
@@ -33,9 +34,7 @@ GROWTH: dict[str, Callable[[Rewiring, int, str], Tensor]] = {
         **drop_options(drop=0.3, anneal="cosine", to=0.0, every="100it", until="75%"),
         "growth": Option(Word(tuple(GROWTH)), "gradient", "what grows: the largest |gradient|, or random places"),
     },
-    granularities=("weight",),
-    misplaced=unfit,
-    full_gradients=events_in,
+    facts=DynamicsFacts(granularities=("weight",), misplaced=unfit, full_gradients=events_in),
 )
 def rigl(moving: Moving, **options: Any) -> Hook:
     """Events at from, from + every, … before until. Each layer keeps its count.

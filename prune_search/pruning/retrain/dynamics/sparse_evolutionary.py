@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.pruning.retrain.events import Events, drop_options, unfit
 from prune_search.recipe.axes import CRITERIA, DYNAMICS
+from prune_search.recipe.facts import DynamicsFacts
 from prune_search.recipe.fields import Word
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
             Word(("together", "apart")), "together", "apart: the share of the positive and of the negative weights each"
         ),
     },
-    granularities=("weight",),
-    misplaced=unfit,
+    facts=DynamicsFacts(granularities=("weight",), misplaced=unfit),
 )
 def set_(moving: Moving, **options: Any) -> Hook:
     """Events between two updates, at from + n·every, never before the first update. Each layer keeps its count.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.pruning.retrain.events import Events, drop_options, unfit
 from prune_search.recipe.axes import CRITERIA, DYNAMICS
+from prune_search.recipe.facts import DynamicsFacts
 from prune_search.recipe.fields import Number
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
@@ -30,10 +31,10 @@ else:
         **drop_options(drop=0.5, anneal="cosine", to=0.005, every="1ep", until="end"),
         "momentum": Option(Number(0.0, 1.0, below=True), 0.9, "decay of the smoothed gradient, per step"),
     },
-    granularities=("weight",),
-    misplaced=unfit,
     # The momentum of removed weights says where to grow.
-    full_gradients=lambda total, epoch, **options: total,
+    facts=DynamicsFacts(
+        granularities=("weight",), misplaced=unfit, full_gradients=lambda total, epoch, **options: total
+    ),
 )
 def snfs(moving: Moving, **options: Any) -> Hook:
     """Events between two updates, at from + n·every, never before the first update. The total stays exactly.

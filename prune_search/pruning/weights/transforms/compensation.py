@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from prune_search.pruning.mask.criteria.expansion import EACH
 from prune_search.recipe.axes import TRANSFORMS
+from prune_search.recipe.facts import Transform
 from prune_search.recipe.fields import Integer, Number
 from prune_search.recipe.registry import Option
 
@@ -55,7 +56,7 @@ def compensated(weight: Tensor, mask: Tensor, inverse: Tensor) -> Tensor:
         "each": EACH,
         "batches": Option(Integer(1, 1_000_000), 16, "training batches"),
     },
-    needs_data=True,
+    facts=Transform(needs_data=True),
 )
 def obs_compensation(setting: Setting, *, block: int, damping: float, each: str, batches: int) -> None:
     """H is the damped empirical Fisher matrix at w(k2) in blocks, as criterion `obs` has it.

@@ -12,6 +12,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import OPTIMIZERS, SCHEDULES, TRANSFORMS
+from prune_search.recipe.facts import Transform
 from prune_search.recipe.fields import Length, Number, Optimizer, Value
 from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
@@ -233,16 +234,14 @@ def _rise_length(epoch: int, penalty: Decimal, **options: Any) -> int:
         "optimizer": _SHARED["optimizer"],
         "schedule": _SHARED["schedule"],
     },
-    trains=True,
-    length=_growth_length,
-    needs_data=True,
+    facts=Transform(trains=True, length=_growth_length, needs_data=True),
 )
 def growing_penalty(setting: Setting, **options: Any) -> Phase:
     """The update and stabilise stages of GReg, after ``mask.prepare`` the second half of GReg-2."""
     epoch = setting.feed().epoch
     ramp = _growth(epoch, setting.penalty, options)
     stabilise = _iterations(options["stabilise"], epoch)
-    structured = setting.rule.granularity.entry(_granularities()).facts["structured"]
+    structured = setting.rule.granularity.entry(_granularities()).facts.structured
 
     def hooks() -> list[Hook]:
         parameters = dict(setting.network.model.named_parameters())
@@ -274,10 +273,13 @@ def _granularities() -> Any:
         "optimizer": _SHARED["optimizer"],
         "schedule": _SHARED["schedule"],
     },
-    place="prepare",
-    trains=True,
-    length=_rise_length,
-    needs_data=True,
+    facts=Transform(
+        place="prepare",
+        trains=True,
+        length=_rise_length,
+        leaves_penalty=lambda **options: Decimal(repr(options["until"])),
+        needs_data=True,
+    ),
 )
 def rising_penalty(setting: Setting, **options: Any) -> Phase:
     """The same penalty on every weight of the layers that take part."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import TRANSFORMS
+from prune_search.recipe.facts import Transform
 from prune_search.recipe.fields import Integer, Number
 from prune_search.recipe.registry import Option
 
@@ -157,7 +158,7 @@ class _Sampler:
         "places": Option(Integer(1, 1_000_000), 10, "of each example's output picture"),
         "ridge": Option(Number(0.0, 1e3), 1.0e-6, "penalty of the change, times the mean square of an input"),
     },
-    needs_data=True,
+    facts=Transform(needs_data=True),
 )
 def least_squares_reconstruction(setting: Setting, *, batches: int, places: int, ridge: float) -> None:
     """min ‖Y - X (w + Δ)ᵀ‖² over the kept weights of each layer: Y from the network as it was, X from the pruned one.

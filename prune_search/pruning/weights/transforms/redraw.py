@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import INITS, TRANSFORMS
+from prune_search.recipe.facts import Transform
 from prune_search.recipe.fields import Integer
 from prune_search.recipe.registry import Option
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     "reinit",
     summary="all weights and buffers drawn anew by train's initializer",
     source="Liu et al. 2019, 1810.05270; Frankle & Carbin 2019, 1803.03635 (control)",
-    redraws=True,
+    facts=Transform(redraws=True),
 )
 def reinit(setting: Setting) -> None:
     """Another draw than w(0), and another one in every round and at every place."""
@@ -29,7 +30,7 @@ def reinit(setting: Setting) -> None:
     summary="BatchNorm running statistics estimated anew on the masked weights",
     source="Li et al. 2020, EagleEye, 2007.02491, section 3.3",
     options={"batches": Option(Integer(1, 100_000), 16, "training batches")},
-    needs_data=True,
+    facts=Transform(needs_data=True),
 )
 def batchnorm_recalibrate(setting: Setting, *, batches: int) -> None:
     """The cumulative mean over the batches, with the mask applied first."""

@@ -17,7 +17,7 @@ from prune_search.pruning.mask.rule import Evidence, MaskRule
 from prune_search.pruning.mask.scoring import Batches, Scoring, sample_gradients
 from prune_search.recipe.axes import CRITERIA, GRANULARITIES, NORMALIZATIONS
 from prune_search.recipe.fields import Reading, Value
-from prune_search.recipe.registry import Axis
+from prune_search.recipe.registry import AnyAxis
 from prune_search.tasks.models.networks.resnet import ResNet
 from prune_search.tasks.network import prunable_weights
 
@@ -106,7 +106,7 @@ def masked(model: nn.Module, criterion: Any, sparsity: str, batches: Batches, **
     return find_mask(model, MaskRule.of(whole), 1 - Decimal(sparsity), None, evidence)
 
 
-def canonical(axis: Axis, written: Any) -> Any:
+def canonical(axis: AnyAxis, written: Any) -> Any:
     """A value as written, read with its defaults."""
     told = Reading()
     found = Value(axis).read(written, "x", told)

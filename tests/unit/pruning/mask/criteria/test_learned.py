@@ -49,7 +49,7 @@ def made(
     evidence = Evidence(lambda _: [(X, Y)], "6.weight", 3, 1)
     sets, candidates, select = selection(net.model, rule, kept, None, evidence)
     learning = Learning(net, sets, candidates, select, kept, 3, ("mask.criterion", 1), 9)
-    phase: Phase = named.entry(CRITERIA).make(learning, **named.options)
+    phase = named.entry(CRITERIA).build(Phase, learning, **named.options)
     (hook,) = phase.hooks()
     assert hook.at_start is not None
     hook.at_start()
@@ -82,7 +82,7 @@ WRITTEN: dict[str, Any] = {"edge-popup": "edge-popup", "supermask": "supermask",
 
 
 def test_these_are_all_criteria_that_train() -> None:
-    assert set(WRITTEN) == {name for name, entry in CRITERIA.items() if entry.facts["trains"]}
+    assert set(WRITTEN) == {name for name, entry in CRITERIA.items() if entry.facts.trains}
 
 
 @pytest.mark.parametrize("granularity", ["weight", "filter", "channel"])

@@ -32,7 +32,7 @@ def layers(shapes: Shapes) -> list[LayerUnits]:
 
 
 def pools(scope: str, shapes: Shapes, sparsity: str) -> list[Pool]:
-    found: list[Pool] = SCOPES[scope].make(layers(shapes), 1 - Decimal(sparsity))
+    found: list[Pool] = SCOPES[scope].build(list, layers(shapes), 1 - Decimal(sparsity))
     return found
 
 
@@ -101,4 +101,4 @@ def test_with_and_without_the_kernel_are_the_same_for_linear_layers_only() -> No
 @pytest.mark.parametrize("scope", ["er", "erk"])
 def test_what_is_no_longer_available_in_a_layer_is_kept_elsewhere(scope: str) -> None:
     given = [LayerUnits("a", (10, 10), 100, 3), LayerUnits("b", (10, 10), 100, 100)]
-    assert [pool.kept for pool in SCOPES[scope].make(given, Decimal("0.5"))] == [3, 97]
+    assert [pool.kept for pool in SCOPES[scope].build(list, given, Decimal("0.5"))] == [3, 97]

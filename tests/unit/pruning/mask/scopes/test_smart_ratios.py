@@ -21,7 +21,7 @@ def kept(shapes: Shapes, sparsity: str, **options: Any) -> list[float]:
     layers = [
         LayerUnits(f"layer{i}", shape, size, size) for i, (shape, size) in enumerate(zip(shapes, sizes, strict=True))
     ]
-    pools = SCOPES["smart-ratios"].make(layers, 1 - Decimal(sparsity), **options)
+    pools = SCOPES["smart-ratios"].build(list, layers, 1 - Decimal(sparsity), **options)
     counts = [pool.kept for pool in pools]
     assert sum(counts) == math.floor((1 - Decimal(sparsity)) * sum(sizes) + Decimal("0.5"))
     assert all(0 <= count <= size for count, size in zip(counts, sizes, strict=True))

@@ -1,0 +1,302 @@
+"""What an entry of each axis declares about itself: one frozen dataclass per axis, every field typed and defaulted.
+
+A registration names only what differs from the default: ``@CRITERIA.register("snip", facts=Criterion(needs_data=True),
+…)``. Functions among the facts take the entry's own options by keyword, written ``**options`` below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+
+def _no_steps(score: object, **options: object) -> int:
+    return 0
+
+
+def _no_share(**options: object) -> bool:
+    return False
+
+
+def _every_layer(shape: tuple[int, ...], **options: object) -> bool:
+    return True
+
+
+def _at_once(total: int, epoch: int, **options: object) -> int:
+    return 0
+
+
+def _well_placed(total: int, epoch: int, **options: object) -> Iterable[tuple[str, str]]:
+    return ()
+
+
+def _constant_share(share: float, total: int, epoch: int, **options: object) -> float:
+    return share
+
+
+def _no_penalty(**options: object) -> Decimal:
+    return Decimal(0)
+
+
+def _all_go_on(**options: object) -> float:
+    return 1.0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What every entry has: nothing. An axis whose entries declare something has a dataclass below."""
+
+
+@dataclass(frozen=True)
+class DataSource(Facts):
+    """A data set.
+
+    Attributes:
+        train_examples: how many, known before the data are read, so that `validate` can resolve epochs; 0: unknown.
+        classes: how many; 0: unknown.
+        shape: of one example; (): unknown.
+        embedded: whether it comes with the package and needs no file.
+    """
+
+    train_examples: int = 0
+    classes: int = 0
+    shape: tuple[int, ...] = ()
+    embedded: bool = False
+
+
+@dataclass(frozen=True)
+class Metric(Facts):
+    """A metric.
+
+    Attributes:
+        best: which way is better.
+        split: the part of the data it is measured on: ``validation``, ``test``, or empty where it needs no data.
+        always: whether every network is measured; else only where a search names it, and what is exported.
+        simulated: whether a simulated trial has it too, though it has no network.
+        mid_training: whether it is measured within a training too, so that a scheduler can stop a trial by it.
+    """
+
+    best: Literal["maximize", "minimize"] = "maximize"
+    split: str = ""
+    always: bool = True
+    simulated: bool = True
+    mid_training: bool = False
+
+
+@dataclass(frozen=True)
+class Initializer(Facts):
+    """An initializer.
+
+    Attributes:
+        draws: whether it draws random weights, so that a transform can draw anew.
+    """
+
+    draws: bool = True
+
+
+@dataclass(frozen=True)
+class OptimizerFacts(Facts):
+    """An optimizer.
+
+    Attributes:
+        check: from ``**options`` to what is wrong with them together, or an empty text.
+    """
+
+    check: Callable[..., str] | None = None
+
+
+@dataclass(frozen=True)
+class Criterion(Facts):
+    """A criterion.
+
+    Attributes:
+        kind: of the mask: ``static``, ``scheduled``, ``sampled`` or ``latent``.
+        reduce: how the scores of a group's weights become the group's score, or from ``**options`` to that.
+        scales: of coupled channels the scales of normalizations on the way are ``scored`` like weights, ``left`` out,
+            or the ``only`` thing that counts, by their size.
+        compared: ``scope``, or ``row`` where single weights compete within their output row only.
+        rough: whether it has cheaper scores of a known error (`Scoring.rough`).
+        keeps_all: the mask keeps everything; the sparsity is for the dynamics.
+        needs_data: whether scoring reads training data.
+        needs_batchnorm: whether the network must have BatchNorm.
+        trains: it learns the scores of units in steps of its own (made from a `Learning` to a `Phase`).
+        length: from ``(epoch, **options)`` to those steps.
+        of_share: from ``**options`` to whether the asked share plays a part in them.
+        begin: from ``(learning, **options)``: what it does to the weights before.
+        steps: from ``(score block, **options)`` to the updates that its scoring trains, to be counted.
+        granularities: those it goes with; None: all.
+        sparsity: the forms of sparsity that it takes.
+        oracle: an independent, slow definition that tests compare with.
+        convolutional_default: whether the default model is convolutional.
+    """
+
+    kind: str = "static"
+    reduce: str | Callable[..., str] = "sum-abs"
+    scales: Literal["scored", "left", "only"] = "scored"
+    compared: Literal["scope", "row"] = "scope"
+    rough: bool = False
+    keeps_all: bool = False
+    needs_data: bool = False
+    needs_batchnorm: bool = False
+    trains: bool = False
+    length: Callable[..., int] | None = None
+    of_share: Callable[..., bool] = _no_share
+    begin: Callable[..., None] | None = None
+    steps: Callable[..., int] = _no_steps
+    granularities: tuple[str, ...] | None = None
+    sparsity: tuple[str, ...] = ("final", "per_round")
+    oracle: Callable[..., Mapping[str, object]] | None = None
+    convolutional_default: bool = False
+
+
+@dataclass(frozen=True)
+class Granularity(Facts):
+    """A granularity.
+
+    Attributes:
+        output_layer: whether the output layer takes part.
+        fixed_sparsity: from ``**options`` to the only possible sparsity.
+        convolutional_default: whether the default model is convolutional.
+        structured: whether a unit can be more than one weight.
+        by_channels: a unit is made of [outputs, inputs, *kernel], however the layer stores it.
+        removes_outputs: a unit is an output, so that its bias and what normalizes it go with it.
+        coupled: whether units span the layers that share a channel.
+        run: from ``**options`` to the length of a run of units of which a fixed share is kept.
+        fits: from ``(the weight's shape, **options)`` to whether the layer takes part.
+        check: from ``**options`` to what is wrong with them together, or an empty text.
+    """
+
+    output_layer: bool = True
+    fixed_sparsity: Callable[..., float] | None = None
+    convolutional_default: bool = False
+    structured: bool = False
+    by_channels: bool = False
+    removes_outputs: bool = False
+    coupled: bool = False
+    run: Callable[..., int] | None = None
+    fits: Callable[..., bool] = _every_layer
+    check: Callable[..., str] | None = None
+
+
+@dataclass(frozen=True)
+class Scope(Facts):
+    """A scope.
+
+    Attributes:
+        granularities: those it goes with; None: all.
+        sparsity: the forms of sparsity that it takes.
+        decides: whether it always decides the sparsity itself.
+        even: whether every layer, or run, may get the same share.
+        measured: whether it asks for the loss and cost of layers.
+        once: it measures the dense network, so that it goes with a single round.
+        densities: from ``(layers, share, **options)`` to the layers' kept shares, where they follow from their shapes.
+        check: from ``(sparsity, **options)`` to what is wrong with them together, or an empty text.
+    """
+
+    granularities: tuple[str, ...] | None = None
+    sparsity: tuple[str, ...] = ("final", "per_round")
+    decides: bool = False
+    even: bool = False
+    measured: bool = False
+    once: bool = False
+    densities: Callable[..., Sequence[float]] | None = None
+    check: Callable[..., str] | None = None
+
+
+@dataclass(frozen=True)
+class Control(Facts):
+    """A control of a mask.
+
+    Attributes:
+        with_dynamics: whether it can be drawn of a mask that a dynamics has moved, which has no scores.
+    """
+
+    with_dynamics: bool = True
+
+
+@dataclass(frozen=True)
+class Transform(Facts):
+    """A transform.
+
+    Attributes:
+        place: ``transform`` (sees the mask), ``prepare`` (runs before there is one) or ``both``.
+        trains: whether it takes training steps.
+        length: from ``(epoch, penalty, **options)`` to its iterations, at most.
+        leaves_penalty: from ``**options`` to the L2 penalty that a `prepare` leaves on every weight.
+        needs_data: whether it reads training data.
+        granularities: those it goes with; None: all.
+        redraws: whether it needs an initializer that draws.
+    """
+
+    place: Literal["transform", "prepare", "both"] = "transform"
+    trains: bool = False
+    length: Callable[..., int] | None = None
+    leaves_penalty: Callable[..., Decimal] = _no_penalty
+    needs_data: bool = False
+    granularities: tuple[str, ...] | None = None
+    redraws: bool = False
+
+
+@dataclass(frozen=True)
+class DynamicsFacts(Facts):
+    """A dynamics.
+
+    Attributes:
+        kind: of the mask: ``static``, ``scheduled``, ``sampled`` or ``latent``.
+        starts_from: ``all`` where it needs a mask that keeps everything, ``mask`` where it moves a given one.
+        granularities: those it goes with; None: all.
+        scopes: those it goes with; None: all.
+        settles: from ``(total, epoch, **options)`` to the step from which the mask has the asked sparsity.
+        misplaced: from the same to what is wrong with its places in `total` steps: (option, message) each.
+        check: from ``(granularity's name, **options)`` to what is wrong with them together, or an empty text.
+        mean_kept: from ``(final share, total, epoch, **options)`` to the mean kept share over the steps.
+        full_gradients: from ``(total, epoch, **options)`` to the number of steps in which the gradients of removed
+            weights are needed.
+    """
+
+    kind: str = "scheduled"
+    starts_from: Literal["mask", "all"] = "mask"
+    granularities: tuple[str, ...] | None = None
+    scopes: tuple[str, ...] | None = None
+    settles: Callable[..., int] = _at_once
+    misplaced: Callable[..., Iterable[tuple[str, str]]] = _well_placed
+    check: Callable[..., str] | None = None
+    mean_kept: Callable[..., float] = _constant_share
+    full_gradients: Callable[..., int] = _at_once
+
+
+@dataclass(frozen=True)
+class Sampler(Facts):
+    """A sampler.
+
+    Attributes:
+        independent: a proposal depends on no result, so that it can be made long before its trial runs.
+    """
+
+    independent: bool = False
+
+
+@dataclass(frozen=True)
+class Scheduler(Facts):
+    """A scheduler.
+
+    Attributes:
+        several_objectives: whether it can rank by more than one metric.
+        keeps: from ``**options`` to the share of trials that goes on after each of its judgements.
+    """
+
+    several_objectives: bool = True
+    keeps: Callable[..., float] = _all_go_on
+
+
+@dataclass(frozen=True)
+class Picture(Facts):
+    """A picture of a comparison.
+
+    Attributes:
+        place: which comes first: smaller numbers do.
+    """
+
+    place: int = 100
