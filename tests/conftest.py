@@ -1,4 +1,4 @@
-"""What all tests share: one thread, so that a test does not depend on the machine's cores, and small benches."""
+"""What all tests share: one thread, so that a test does not depend on the machine's cores, and small setups."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from real_search import Searches
 
     from prune_search.api.search import Outcome
-    from prune_search.trial.setup import Bench
+    from prune_search.trial.setup import TrialSetup
 
-BenchOf = Callable[[Mapping[str, Any]], "Bench"]
+SetupOf = Callable[[Mapping[str, Any]], "TrialSetup"]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -40,8 +40,8 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def bench_of() -> BenchOf:
-    """From a recipe's plain data (`preset` allowed) to a bench on the CPU."""
+def setup_of() -> SetupOf:
+    """From a recipe's plain data (`preset` allowed) to a setup on the CPU."""
     import torch
 
     from prune_search.recipe.space import read_space

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from real_search import wait_for
 
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 from prune_search.tracking.delivery_thread import TrackingError, sync
 from prune_search.tracking.store import Serving, default_uri, ui_command, ui_environment
 
@@ -70,7 +70,7 @@ def kept_runs(client: Any, experiment: str, search: str) -> list[Kept]:
     ]
 
 
-def deliver_rest(folder: Place) -> None:
+def deliver_rest(folder: StoragePath) -> None:
     """Deliver what is left of a search: on a busy machine not all arrives within the half minute that it waits.
 
     Raises:

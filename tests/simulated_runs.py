@@ -14,7 +14,7 @@ from simulated_search import SPACE
 from prune_search.ledger.records import SearchRecords, read_search
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.space import Space, read_space
-from prune_search.search.next_trial import Agenda
+from prune_search.search.next_trial import NextTrial
 from prune_search.simulation.search import Listener, SimulatedRun, known_to
 from prune_search.simulation.surface import Simulation
 
@@ -52,7 +52,7 @@ class Simulated:
 
     def run(self, order: Callable[[int], int] = lambda count: 0, listener: Listener | None = None) -> SearchRecords:
         """Run it from its ledger to its end."""
-        agenda = Agenda.open(self.folder, self.space, known_to(self.simulation), lambda: self.asked)
+        next_trial = NextTrial.open(self.folder, self.space, known_to(self.simulation), lambda: self.asked)
         told = listener or (lambda records, trial: None)
-        SimulatedRun(agenda, self.simulation, lambda: self.asked, told, order).run()
+        SimulatedRun(next_trial, self.simulation, lambda: self.asked, told, order).run()
         return read_search(self.folder)

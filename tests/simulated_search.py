@@ -1,4 +1,4 @@
-"""Searches without Ray and training: the real agenda over the real ledger, and trials that only write records."""
+"""Searches without Ray and training: real proposals over the real ledger, and trials that only write records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from made_search import make_definition, result_of
 from prune_search.ledger.records import Recorder, SearchRecords, TrialRecords, read_search
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.space import Space, known_epoch, read_space
-from prune_search.search.next_trial import Agenda, Next
+from prune_search.search.next_trial import Next, NextTrial
 
 SPACE = """\
 task: {data: digits, model: {name: mlp, hidden: [16]}, seed: 0}
@@ -65,11 +65,11 @@ class Simulation:
 
     def run(self) -> SearchRecords:
         """Run it from its ledger to its end."""
-        agenda = Agenda.open(self.folder, self.space, known_epoch, lambda: self.asked)
+        next_trial = NextTrial.open(self.folder, self.space, known_epoch, lambda: self.asked)
         draw = random.Random(self.seed)
         work: dict[str, Iterator[None]] = {}
         while True:
-            following = agenda.next() if len(work) < self.space.search["concurrency"] else Next.WAIT
+            following = next_trial.next() if len(work) < self.space.search["concurrency"] else Next.WAIT
             if isinstance(following, TrialRecords):
                 work[following.id] = self._work(following)
                 self.started.append(following.id)
@@ -80,7 +80,7 @@ class Simulation:
             identity = draw.choice(sorted(work))
             if next(work[identity], "done") == "done":
                 del work[identity]
-                agenda.done(identity, None)
+                next_trial.done(identity, None)
 
     def _work(self, trial: TrialRecords) -> Iterator[None]:
         """What a worker writes, one record at a time."""

@@ -21,8 +21,8 @@ from made_search import SPACE, Maker, make_definition
 from real_mlflow import Kept, LocalServer, kept_runs
 
 from prune_search.ledger.records import Recorder, read_search
-from prune_search.storage.places import Place
-from prune_search.tracking.delivery_thread import Drain
+from prune_search.storage.places import StoragePath
+from prune_search.tracking.delivery_thread import DeliveryThread
 from prune_search.tracking.project import project, state_of
 from prune_search.tracking.server import MlflowServer, connect
 
@@ -124,14 +124,14 @@ def in_front_of(server: LocalServer) -> Iterator[Stub]:
         thread.join()
 
 
-def kept(server: LocalServer, folder: Place) -> list[Kept]:
+def kept(server: LocalServer, folder: StoragePath) -> list[Kept]:
     from mlflow import MlflowClient
 
     definition = read_search(folder).definition
     return kept_runs(MlflowClient(server.uri), definition["experiment"], definition["id"])
 
 
-def check(server: LocalServer, folder: Place) -> list[Kept]:
+def check(server: LocalServer, folder: StoragePath) -> list[Kept]:
     """No run, no value twice; none missing; nothing left RUNNING."""
     search = read_search(folder)
     views = {view.key: view for view in project(search, state_of(search))}
@@ -175,8 +175,8 @@ def measured_values(found: list[Kept]) -> list[tuple[str, str, int]]:
     return [(item.run.info.run_id, row[0], row[1]) for item in trials for row in item.rows if row[0] in names]
 
 
-def threads_calling(uri: str, folder: Path) -> tuple[Drain, set[str]]:
-    """A drain, and the names of the threads in which mlflow's client is called."""
+def threads_calling(uri: str, folder: Path) -> tuple[DeliveryThread, set[str]]:
+    """A delivery thread, and the names of the threads in which mlflow's client is called."""
     names: set[str] = set()
 
     class Counting:
@@ -193,4 +193,4 @@ def threads_calling(uri: str, folder: Path) -> tuple[Drain, set[str]]:
         server.client = Counting(server.client)  # type: ignore[assignment]
         return server
 
-    return Drain(folder, uri, read_search(folder).definition["experiment"], connector), names
+    return DeliveryThread(folder, uri, read_search(folder).definition["experiment"], connector), names

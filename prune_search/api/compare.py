@@ -15,7 +15,7 @@ from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.report.compare import Question, compare_data
 from prune_search.report.differences import Side, difference, names_in, side_in
 from prune_search.storage.files import StorageError, one_line, put_file
-from prune_search.storage.places import Place, local_folder
+from prune_search.storage.places import StoragePath, local_folder
 
 if TYPE_CHECKING:
     from prune_search.report.figure_style import Format
@@ -74,7 +74,9 @@ def comparison(searches: Sequence[SearchRecords], question: Question | None = No
     return {**data, "importance": importance_data(searches)}
 
 
-def differing(searches: Sequence[SearchRecords], sides: tuple[str, str], storage: str | Place | None) -> dict[str, Any]:
+def differing(
+    searches: Sequence[SearchRecords], sides: tuple[str, str], storage: str | StoragePath | None
+) -> dict[str, Any]:
     """Two recipes side by side (see `report.differences.difference`).
 
     Args:
@@ -98,7 +100,7 @@ def differing(searches: Sequence[SearchRecords], sides: tuple[str, str], storage
     return difference(*found)
 
 
-def _side(searches: Sequence[SearchRecords], text: str, root: Place) -> Side:
+def _side(searches: Sequence[SearchRecords], text: str, root: StoragePath) -> Side:
     found = side_in(searches, text)
     if found is not None:
         return found
@@ -119,13 +121,13 @@ def _side(searches: Sequence[SearchRecords], text: str, root: Place) -> Side:
 
 def draw(records: SearchRecords) -> None:
     """Put the pictures of a search beside its records, as far as it has come."""
-    from prune_search.report.figure_data import Exhibit, hang
+    from prune_search.report.figure_data import FigureData, hang
 
     try:
         data = comparison([records])
         folder = records.folder / PICTURES_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in hang(Exhibit((records,), data)).items():
+        for name, content in hang(FigureData((records,), data)).items():
             put_file(folder / f"{name}.svg", content)
     except (StorageError, OSError) as error:
         logger.warning("%s; going on without pictures", one_line(error))
@@ -145,10 +147,10 @@ def write_pictures(
     Raises:
         UserError: the folder cannot be written to.
     """
-    from prune_search.report.figure_data import Exhibit, hang
+    from prune_search.report.figure_data import FigureData, hang
 
     folder = local_folder(folder, "--pictures")
-    pictures = hang(Exhibit(tuple(searches), data), written=written)
+    pictures = hang(FigureData(tuple(searches), data), written=written)
     files = [folder / f"{name}.{written}" for name in pictures]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -172,10 +174,10 @@ def write_page(searches: Sequence[SearchRecords], data: dict[str, Any], file: Pa
     Raises:
         UserError: it cannot be written.
     """
-    from prune_search.report.figure_data import Exhibit, hang
+    from prune_search.report.figure_data import FigureData, hang
     from prune_search.report.page import page
 
-    text = page(data, hang(Exhibit(tuple(searches), data)))
+    text = page(data, hang(FigureData(tuple(searches), data)))
     try:
         put_file(file.absolute(), text.encode())
     except (StorageError, OSError) as error:

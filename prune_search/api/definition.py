@@ -12,7 +12,7 @@ from prune_search.recipe import strict_yaml
 from prune_search.recipe.merge import Written
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.space import Space
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 
 if TYPE_CHECKING:
     from prune_search.api.where import Where
@@ -67,7 +67,7 @@ def default_name(source: str) -> str:
     return stem.lstrip(".") or "search"
 
 
-def new_folder(storage: Place, name: str, typed: bool) -> Place:
+def new_folder(storage: StoragePath, name: str, typed: bool) -> StoragePath:
     """The folder of a new search. A name that was not typed gets a number where a finished search has it."""
     from prune_search.api.where import storage_option
     from prune_search.storage.lease import held, read_holder
@@ -86,7 +86,7 @@ def new_folder(storage: Place, name: str, typed: bool) -> Place:
     return search_folder(storage, free_name(storage, name))
 
 
-def free_name(storage: Place, name: str) -> str:
+def free_name(storage: StoragePath, name: str) -> str:
     """`name` with the first number from 2 on that no search has."""
     number = 2
     free = name
@@ -97,7 +97,7 @@ def free_name(storage: Place, name: str) -> str:
 
 def define(
     space: Space,
-    folder: Place,
+    folder: StoragePath,
     where: Where,
     uri: str | None,
     values: Mapping[str, Any],

@@ -13,14 +13,14 @@ from typing import Any
 from prune_search.api.where import named_storage
 from prune_search.recipe.problems import UserError
 from prune_search.search.ray import token
-from prune_search.search.ray.nodes import Node, cluster, this_machine
+from prune_search.search.ray.nodes import ClusterNode, cluster, this_machine
 from prune_search.storage.errors import one_line
 from prune_search.storage.files import StorageError, remove_tree
 from prune_search.storage.object_paths import ObjectPath
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 
-LEAST_DISK = 5 * 2**30
-MOST_CLOCK_S = 5.0
+MIN_DISK = 5 * 2**30
+MAX_CLOCK_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def examine(address: str | None, storage: str | None, tracking_uri: str | None) 
     """
     place = named_storage(storage)
     findings = [check_token(address)]
-    nodes: list[Node] = []
+    nodes: list[ClusterNode] = []
     with _probing(place) as (folder, here, wrong):
         if wrong is not None:
             findings.append(wrong)
@@ -71,7 +71,7 @@ def examine(address: str | None, storage: str | None, tracking_uri: str | None) 
     return [*findings, check_tracking_server(place, tracking_uri)]
 
 
-def _nodes(address: str | None, folder: Place, here: str) -> list[Node]:
+def _nodes(address: str | None, folder: StoragePath, here: str) -> list[ClusterNode]:
     if address is None:
         return [this_machine(folder, here)]
     with cluster(address) as ask:
@@ -79,7 +79,7 @@ def _nodes(address: str | None, folder: Place, here: str) -> list[Node]:
 
 
 @contextmanager
-def _probing(place: Place) -> Iterator[tuple[Place, str, Finding | None]]:
+def _probing(place: StoragePath) -> Iterator[tuple[StoragePath, str, Finding | None]]:
     """A folder in the storage with a file in it, and what is wrong with the storage; removed at the end."""
     from prune_search.storage.files import put_file
 
@@ -123,7 +123,7 @@ def check_token(address: str | None) -> Finding:
     return Finding("token", False, "none: whoever reaches the cluster can run anything there", advice)
 
 
-def check_nodes(nodes: Sequence[Node], address: str | None) -> list[Finding]:
+def check_nodes(nodes: Sequence[ClusterNode], address: str | None) -> list[Finding]:
     """Versions, GPUs, disk and clocks of the nodes."""
     if not nodes:
         return []
@@ -136,23 +136,23 @@ def check_nodes(nodes: Sequence[Node], address: str | None) -> list[Finding]:
         findings.append(Finding("GPUs", False, f"torch sees none on {', '.join(blind)}", advice))
     else:
         findings.append(Finding("GPUs", True, f"{counted:g}" if counted else "none; trials run on the CPUs"))
-    full = [f"{node.name} ({node.disk_free / 2**30:.1f} GiB)" for node in nodes if node.disk_free < LEAST_DISK]
+    full = [f"{node.name} ({node.disk_free / 2**30:.1f} GiB)" for node in nodes if node.disk_free < MIN_DISK]
     least = min(node.disk_free for node in nodes) / 2**30
     findings.append(
         Finding("disk", False, f"nearly full: {', '.join(full)}", "free some, or set TMPDIR to another disk there")
         if full
         else Finding("disk", True, f"at least {least:.0f} GiB free")
     )
-    off = [f"{n.name} ({n.clock:+.1f} s)" for n in nodes if abs(n.clock) - n.clock_within > MOST_CLOCK_S]
+    off = [f"{n.name} ({n.clock:+.1f} s)" for n in nodes if abs(n.clock) - n.clock_within > MAX_CLOCK_S]
     findings.append(
         Finding("clocks", False, f"differ: {', '.join(off)}", "run an NTP client there: leases go by the clock")
         if off
-        else Finding("clocks", True, f"within {MOST_CLOCK_S:g} s")
+        else Finding("clocks", True, f"within {MAX_CLOCK_S:g} s")
     )
     return findings
 
 
-def check_versions(nodes: Sequence[Node]) -> Finding:
+def check_versions(nodes: Sequence[ClusterNode]) -> Finding:
     """Whether Python and the packages are the same on every node, and as here."""
     from prune_search.search.ray.nodes import versions
 
@@ -169,7 +169,7 @@ def check_versions(nodes: Sequence[Node]) -> Finding:
     return Finding("versions", True, ", ".join(f"{name} {version}" for name, version in here.items()))
 
 
-def check_shared(nodes: Sequence[Node], place: Place, folder: Place) -> Finding:
+def check_shared(nodes: Sequence[ClusterNode], place: StoragePath, folder: StoragePath) -> Finding:
     """Whether every node sees the same storage, and can write there."""
     blind = [f"{node.name}: {node.wrote or 'sees another folder of that name'}" for node in nodes if not node.found]
     barred = [f"{node.name}: {node.wrote}" for node in nodes if node.found and node.wrote]
@@ -180,7 +180,7 @@ def check_shared(nodes: Sequence[Node], place: Place, folder: Place) -> Finding:
     return Finding("storage", True, f"{place}{count}")
 
 
-def check_conditions(folder: Place) -> Finding:
+def check_conditions(folder: StoragePath) -> Finding:
     """Whether of two that begin the same thing at once one is told; without, work is done twice and nothing is lost."""
     from prune_search.storage.files import create_if_absent
     from prune_search.storage.object_client import conditions_hold
@@ -198,7 +198,7 @@ def check_conditions(folder: Place) -> Finding:
     return Finding("conditional writes", True, "no: now and then a stretch is trained twice, which is harmless")
 
 
-def check_tracking_server(place: Place, tracking_uri: str | None) -> Finding:
+def check_tracking_server(place: StoragePath, tracking_uri: str | None) -> Finding:
     """Whether MLflow answers, and lets us in."""
     from prune_search.ledger.uris import masked
     from prune_search.tracking.reachable import reach

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from prune_search.trial.callbacks import Sink
     from prune_search.trial.result import Result
 
-MOST_SEEDS, MOST_MULTIPLE = 100, 1024
+MAX_SEEDS, MAX_MULTIPLE = 100, 1024
 # So many inputs the networks of a folder are compared on.
 EXAMPLES = 64
 
@@ -55,10 +55,10 @@ class ExportOptions:
             UserError: with everything that cannot.
         """
         problems = []
-        if not 1 <= self.seeds <= MOST_SEEDS:
-            problems.append(Problem("--seeds", f"must be from 1 to {MOST_SEEDS} (got {self.seeds})"))
-        if not 1 <= self.round_to <= MOST_MULTIPLE:
-            problems.append(Problem("--round-to", f"must be from 1 to {MOST_MULTIPLE} (got {self.round_to})"))
+        if not 1 <= self.seeds <= MAX_SEEDS:
+            problems.append(Problem("--seeds", f"must be from 1 to {MAX_SEEDS} (got {self.seeds})"))
+        if not 1 <= self.round_to <= MAX_MULTIPLE:
+            problems.append(Problem("--round-to", f"must be from 1 to {MAX_MULTIPLE} (got {self.round_to})"))
         if problems:
             raise UserError(problems)
         if self.onnx:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prune_search.search.plan import Plan, Planned
     from prune_search.trial.calibration import Calibration
 
-MOST_CALIBRATIONS = 4
+MAX_CALIBRATIONS = 4
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class PlannedSearch:
         return sum(share * self._seconds(item, steps) for item, share in self.calibration) / 3600
 
     def _seconds(self, item: Calibration, steps: int) -> float:
-        # Every stretch after trajectory 1 ends with a measurement.
+        # Every segment after trajectory 1 ends with a measurement.
         return steps * item.seconds_per_step + self.plan.vertices * item.seconds_per_evaluation
 
     @property
@@ -105,12 +105,12 @@ def _calibrations(made: Plan, where: Where) -> list[tuple[Calibration, float]]:
         train = item.recipe.train
         kind = repr((item.recipe.blocks["task"], train["batch"], train["precision"], train["threads"]))
         kinds.setdefault(kind, []).append(item)
-    largest = sorted(kinds.values(), key=lambda items: -sum(item.steps for item in items))[:MOST_CALIBRATIONS]
+    largest = sorted(kinds.values(), key=lambda items: -sum(item.steps for item in items))[:MAX_CALIBRATIONS]
     total = sum(item.steps for items in largest for item in items) or 1
     code, device = Code(where.model, where.data), pick_device(where.device)
     measured = []
     for items in largest:
-        bench = prepare(items[0].recipe, device, where.data_folder(), code)
+        setup = prepare(items[0].recipe, device, where.data_folder(), code)
         share = sum(item.steps for item in items) / total if total > 1 else 1 / len(largest)
-        measured.append((calibrate(bench), share))
+        measured.append((calibrate(setup), share))
     return measured

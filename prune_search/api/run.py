@@ -56,23 +56,23 @@ def run(
     recipe = space.only_recipe()
     from prune_search.training.environment import pick_device
     from prune_search.trial.folder import check_out, write_folder
-    from prune_search.trial.run import run_bench
+    from prune_search.trial.run import run_trial
     from prune_search.trial.setup import prepare
 
     try:
-        bench = prepare(recipe, pick_device(where.device), where.data_folder(), where.code(), folder)
+        setup = prepare(recipe, pick_device(where.device), where.data_folder(), where.code(), folder)
     except UserError as error:
         raise error.of(space.source) from None
     if out is not None:
-        check_out(local_folder(Path(out), "--out"), bench.key)
-    warden = None if fresh else where.warden()
-    result = run_bench(bench, None if warden is None else warden.storage, sink, space.preset)
-    if warden is not None:
-        warden.finish()
+        check_out(local_folder(Path(out), "--out"), setup.key)
+    cleaner = None if fresh else where.cleaner()
+    result = run_trial(setup, None if cleaner is None else cleaner.storage, sink, space.preset)
+    if cleaner is not None:
+        cleaner.finish()
     if out is not None:
         from prune_search.training.segment import MODEL
 
-        start = {key.removeprefix(MODEL): value for key, value in bench.start.items()}
+        start = {key.removeprefix(MODEL): value for key, value in setup.start.items()}
         write_folder(result, Path(out), start if "from" in recipe.train else None)
     return result
 
@@ -108,12 +108,12 @@ def verify(
         UserError: also where a folder's files contradict each other.
         TrialError: see `run`.
     """
-    from prune_search.trial.folder import read_claims
+    from prune_search.trial.folder import read_recorded
     from prune_search.trial.run import results_differ
 
     is_folder = not isinstance(target, Mapping) and Path(target).is_dir()
     if is_folder:
-        claims = read_claims(Path(str(target)))
+        claims = read_recorded(Path(str(target)))
         known: Mapping[str, object] = claims.as_data()
         environment = claims.environment
     else:

@@ -30,10 +30,10 @@ from prune_search.recipe.recipe import canonical_json
 from prune_search.recipe.space import Space
 from prune_search.simulation.surface import Simulation
 from prune_search.storage.files import put_file
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 
 if TYPE_CHECKING:
-    from prune_search.search.ray.driver import Asked, Listener
+    from prune_search.search.ray.driver import Listener, StopRequest
 
 FINISH_TRACKING_S = 30.0
 # Whoever sends SIGTERM waits for half a minute; what is not delivered by then, `sync` delivers.
@@ -281,24 +281,24 @@ def _check_trial(space: Space, where: Where) -> int:
     from prune_search.trial.setup import prepare
 
     try:
-        bench = prepare(dense_recipe(space), pick_device(where.device), where.data_folder(), where.code())
+        setup = prepare(dense_recipe(space), pick_device(where.device), where.data_folder(), where.code())
     except UserError as error:
         raise error.of(space.source) from None
-    return len(bench.data.train.labels)
+    return len(setup.data.train.labels)
 
 
 # Runs the trials of the search in a folder to their end, or until it is asked to end.
-Runner = Callable[["Place", "Asked", "Listener"], SearchRecords]
+Runner = Callable[["StoragePath", "StopRequest", "Listener"], SearchRecords]
 
 
-def _trained(space: Space, storage: Place, where: Where, options: Options, examples: int) -> Runner:
+def _trained(space: Space, storage: StoragePath, where: Where, options: Options, examples: int) -> Runner:
     """Trials are trained, by Ray Tune; `examples` is the size of the training set."""
-    from prune_search.search.ray.driver import Means, run_search
+    from prune_search.search.ray.driver import TrialResources, run_search
 
     code = where.code().named()
 
-    def run(folder: Place, asked: Asked, listener: Listener) -> SearchRecords:
-        means = Means(
+    def run(folder: StoragePath, asked: StopRequest, listener: Listener) -> SearchRecords:
+        means = TrialResources(
             folder=folder,
             storage=storage,
             data_root=where.data_folder(),
@@ -332,20 +332,20 @@ def _simulated(space: Space, simulation: Simulation) -> Runner:
     return lambda folder, asked, listener: simulate_search(space, folder, simulation, asked, listener)
 
 
-def _run(folder: Place, asked: Asked, runner: Runner, where: Where, listener: Listener | None) -> Outcome:
-    from prune_search.tracking.delivery_thread import Drain
+def _run(folder: StoragePath, asked: StopRequest, runner: Runner, where: Where, listener: Listener | None) -> Outcome:
+    from prune_search.tracking.delivery_thread import DeliveryThread
 
     begun = time.monotonic()
     definition = read_search(folder, trials=False).definition
-    drain = Drain(folder, definition["tracking_uri"], definition["experiment"])
+    delivery_thread = DeliveryThread(folder, definition["tracking_uri"], definition["experiment"])
     # It begins with the first trial: before, its import would only delay the start.
-    deliver = functools.cache(drain.start)
-    warden = where.warden()
+    deliver = functools.cache(delivery_thread.start)
+    cleaner = where.cleaner()
 
     def told(records: SearchRecords, trial: TrialRecords | None) -> None:
         deliver()
         if trial is not None:
-            warden.trial_ended()
+            cleaner.trial_ended()
         if listener is not None:
             listener(records, trial)
 
@@ -353,13 +353,13 @@ def _run(folder: Place, asked: Asked, runner: Runner, where: Where, listener: Li
         records = runner(folder, asked, told)
         if not asked():
             put_file(folder / ENDED_FILE, b"{}\n")
-            warden.finish()
+            cleaner.finish()
         # Whoever asked it to end does not wait for pictures.
         if not asked():
             draw(records)
         deliver()
     finally:
-        left = drain.finish(HURRIED_TRACKING_S if asked() else FINISH_TRACKING_S)
+        left = delivery_thread.finish(HURRIED_TRACKING_S if asked() else FINISH_TRACKING_S)
     waiting = int(getattr(left, "waiting", 0))
     parent = getattr(left, "parent_run_id", None)
     return Outcome(records, asked.signal, waiting, parent, time.monotonic() - begun)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.files import StorageError, put_file
-from prune_search.storage.places import Place, state_home
+from prune_search.storage.places import StoragePath, state_home
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +121,7 @@ def allowed_code(definition: Mapping[str, Any], where: Where, name: str) -> dict
     return allowed
 
 
-def check_tracking(definition: Mapping[str, Any], storage: Place, named: str | None, name: str) -> None:
+def check_tracking(definition: Mapping[str, Any], storage: StoragePath, named: str | None, name: str) -> None:
     """Find out whether what a search reports may be sent to the MLflow that it names.
 
     It may where that lies in the storage, where the user launched the search, and where ``--tracking-uri`` or

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.errors import StorageError, one_line
 from prune_search.storage.object_paths import ObjectPath
-from prune_search.storage.places import Place, place_of, side_folder
+from prune_search.storage.places import StoragePath, place_of, side_folder
 
 if TYPE_CHECKING:
-    from prune_search.storage.budget import Warden
+    from prune_search.storage.budget import StorageCleaner
     from prune_search.trial.setup import Code, Factory
 
 DATA_ROOT_VARIABLE = "PRUNE_SEARCH_DATA"
@@ -42,7 +42,7 @@ class Where:
     """
 
     data_root: str | Path | None = None
-    storage: str | Place | None = None
+    storage: str | StoragePath | None = None
     model: str | Factory | None = None
     data: str | Factory | None = None
     device: str = "auto"
@@ -53,7 +53,7 @@ class Where:
         named = self.data_root or os.environ.get(DATA_ROOT_VARIABLE)
         return Path(named) if named else None
 
-    def storage_folder(self) -> Place:
+    def storage_folder(self) -> StoragePath:
         """The folder of the stored states, or the place in an object store.
 
         Raises:
@@ -75,17 +75,17 @@ class Where:
             raise UserError([Problem("--storage", f"{shown(str(folder))} cannot be a folder: {reason}")]) from None
         return folder.absolute()
 
-    def warden(self) -> Warden:
+    def cleaner(self) -> StorageCleaner:
         """Who keeps the storage within its budget.
 
         Raises:
             UserError: the budget is no size, or the storage cannot be used.
         """
-        from prune_search.storage.budget import VARIABLE, Warden, read_size
+        from prune_search.storage.budget import VARIABLE, StorageCleaner, read_size
 
         named = self.storage_budget if self.storage_budget is not None else os.environ.get(VARIABLE) or None
         budget = read_size(named, "--storage-budget") if isinstance(named, str) else named
-        return Warden(self.storage_folder(), budget)
+        return StorageCleaner(self.storage_folder(), budget)
 
     def code(self) -> Code:
         """The user's own code that was named here and may run."""
@@ -101,7 +101,7 @@ class Where:
         return [(key, value if isinstance(value, str) else name_of(value)) for key, value in given if value is not None]
 
 
-def named_storage(storage: str | Place | None) -> Place:
+def named_storage(storage: str | StoragePath | None) -> StoragePath:
     """The storage that is named, in an option or the environment; looking at it does not make it.
 
     Raises:
@@ -110,7 +110,7 @@ def named_storage(storage: str | Place | None) -> Place:
     return place_of(storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE).absolute()
 
 
-def storage_option(storage: str | Place | None) -> str:
+def storage_option(storage: str | StoragePath | None) -> str:
     """`` --storage FOLDER`` for a command that is shown, where it would look elsewhere without; else nothing."""
     same = storage is None or named_storage(storage) == named_storage(None)
     return "" if same else f" --storage {shlex.quote(str(storage))}"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-MOST_ROWS = 40
-MOST_PARAMS = 6
-MOST_KNOBS = 5
+MAX_ROWS = 40
+MAX_PARAMS = 6
+MAX_KNOBS = 5
 WIDE = 110
 # From here on a figure is a count.
 LARGE = 100
@@ -32,8 +32,8 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
     rows = data["rows"]
     if rows:
         console.print(_leaderboard(data, console.width >= WIDE))
-    if len(rows) > MOST_ROWS:
-        console.print(f"… {len(rows) - MOST_ROWS} more: --json")
+    if len(rows) > MAX_ROWS:
+        console.print(f"… {len(rows) - MAX_ROWS} more: --json")
     if data["left_out"]:
         console.print(f"{data['left_out']} rows are left out by --where {escape(' and '.join(data['where']))}")
     if data["groups"]:
@@ -84,7 +84,7 @@ def _leaderboard(data: dict[str, Any], wide: bool) -> Table:
         table.add_column("steps", no_wrap=True)
     if wide:
         table.add_column("params")
-    for row in data["rows"][:MOST_ROWS]:
+    for row in data["rows"][:MAX_ROWS]:
         name = escape(row["name"]) + ("" if row["seeds"] == 1 else f" × {row['seeds']} seeds")
         cells = ["–" if row["rank"] is None else str(row["rank"]), *([escape(row["search"])] if several else [])]
         cells += [f"{name} *" if row["pareto"] else name, _figure(row, first), _delta(row["delta_dense"])]
@@ -115,7 +115,7 @@ def _params(params: dict[str, Any]) -> str:
     names = [short if last.count(short) == 1 else path for path, short in zip(drawn, last, strict=True)]
     texts = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in drawn.values()]
     parts = [f"{name}={text}" for name, text in zip(names, texts, strict=True)]
-    return "  ".join(parts[:MOST_PARAMS]) + ("  …" if len(parts) > MOST_PARAMS else "")
+    return "  ".join(parts[:MAX_PARAMS]) + ("  …" if len(parts) > MAX_PARAMS else "")
 
 
 def _front(data: dict[str, Any]) -> Table:
@@ -186,7 +186,7 @@ def _importance(entries: list[dict[str, Any]]) -> Table:
     several = len({tuple(entry["searches"]) for entry in entries}) > 1
     table = Table("trials", "share of the variance", title=f"what mattered for {entries[0]['metric']}", box=SIMPLE_HEAD)
     for entry in entries:
-        knobs = [f"{name} {share:.2f}" for name, share in list(entry["knobs"].items())[:MOST_KNOBS]]
+        knobs = [f"{name} {share:.2f}" for name, share in list(entry["knobs"].items())[:MAX_KNOBS]]
         text = "  ".join(knobs) or f"nothing can be said: {entry['why']}"
         table.add_row(escape(group_label(entry, several)), escape(text), style=None if knobs else "dim")
     return table

@@ -21,7 +21,7 @@ EPILOG = (
 # Above these a launch asks, unless it was told --yes.
 ASK_STEPS, ASK_TRIALS = 10_000_000, 10_000
 ASKED = f"Ask nothing; without it a search of over {ASK_STEPS:,} steps or {ASK_TRIALS:,} trials asks."
-MOST_PARAMS = 4
+MAX_PARAMS = 4
 
 
 def add_to(app: typer.Typer) -> None:
@@ -111,7 +111,7 @@ def _lines(planned: PlannedSearch) -> list[tuple[str, str]]:
     how = "as they will be proposed" if made.exact else "drawn at random; the sampler will choose others"
     lines = [
         ("trials", f"{made.trials:,}, {made.recipes:,} distinct ({how})"),
-        ("stretches", f"{made.vertices:,} distinct of {made.stretches:,} that the trials need"),
+        ("stretches", f"{made.vertices:,} distinct of {made.segments:,} that the trials need"),
         ("steps", f"{made.steps_shared:,} shared, {made.steps_unshared:,} without sharing"),
         ("ceiling", f"sharing trains {made.ceiling:.2f} times fewer steps, at best"),
         ("controls", f"{made.steps_controls:,} steps more, about"),
@@ -139,4 +139,4 @@ def _params(params: dict[str, Any]) -> str:
     from rich.markup import escape
 
     parts = [f"{path}={value:.4g}" if isinstance(value, float) else f"{path}={value}" for path, value in params.items()]
-    return escape(", ".join(parts[:MOST_PARAMS]) + (", …" if len(parts) > MOST_PARAMS else ""))
+    return escape(", ".join(parts[:MAX_PARAMS]) + (", …" if len(parts) > MAX_PARAMS else ""))

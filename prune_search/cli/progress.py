@@ -37,7 +37,7 @@ class Bar:
         self.progress.update(self.task, total=total)
 
     def stage(self, name: str, total: int) -> None:
-        """A stretch begins."""
+        """A segment begins."""
         self.before = int(self.progress.tasks[0].completed)
         self.first: int | None = None
         self.progress.update(self.task, description=name)

@@ -13,19 +13,19 @@ from prune_search.recipe.problems import Problem, UserError, not_one_of
 if TYPE_CHECKING:
     from prune_search.ledger.records import SearchRecords
     from prune_search.storage.lease import Holder
-    from prune_search.storage.places import Place
+    from prune_search.storage.places import StoragePath
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The search's name, see `prune-search list`.")]
 
 
-def storage_folder(storage: str | None) -> Place:
+def storage_folder(storage: str | None) -> StoragePath:
     """The storage; looking at it does not make it."""
     from prune_search.api.where import named_storage
 
     return named_storage(storage)
 
 
-def find_search(storage: str | None, name: str) -> Place:
+def find_search(storage: str | None, name: str) -> StoragePath:
     """The folder of a search.
 
     Raises:
@@ -46,7 +46,7 @@ def find_search(storage: str | None, name: str) -> Place:
     return folder
 
 
-def read(folder: Place) -> SearchRecords:
+def read(folder: StoragePath) -> SearchRecords:
     """The records of a search.
 
     Raises:
@@ -58,7 +58,7 @@ def read(folder: Place) -> SearchRecords:
 
 
 @contextlib.contextmanager
-def damaged(folder: Place) -> Iterator[None]:
+def damaged(folder: StoragePath) -> Iterator[None]:
     """Records that somebody edited lack keys or hold other types: said in one line, not as a traceback.
 
     Raises:
@@ -71,7 +71,7 @@ def damaged(folder: Place) -> Iterator[None]:
         raise UserError([Problem("", text, str(folder))]) from error
 
 
-def holder(folder: Place) -> Holder | None:
+def holder(folder: StoragePath) -> Holder | None:
     """The living process that holds a search, or None."""
     from prune_search.storage.lease import read_holder
 
@@ -79,6 +79,6 @@ def holder(folder: Place) -> Holder | None:
     return found if found is not None and found.alive() else None
 
 
-def held(folder: Place) -> bool:
+def held(folder: StoragePath) -> bool:
     """Whether a living process holds a search."""
     return holder(folder) is not None

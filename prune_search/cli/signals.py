@@ -10,7 +10,7 @@ from types import FrameType
 
 
 @dataclass
-class Asked:
+class StopRequest:
     """Whether the process was asked to end.
 
     Attributes:
@@ -29,9 +29,9 @@ class Asked:
 
 
 @contextlib.contextmanager
-def asked_to_end() -> Iterator[Asked]:
+def asked_to_end() -> Iterator[StopRequest]:
     """Watch for the two signals; a second Ctrl-C raises KeyboardInterrupt."""
-    asked = Asked()
+    asked = StopRequest()
 
     def note(number: int, frame: FrameType | None) -> None:
         if asked.signal is not None and number == signal.SIGINT:

@@ -18,11 +18,11 @@ from prune_search.report.labels import figure
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from prune_search.storage.places import Place
+    from prune_search.storage.places import StoragePath
 
 EPILOG = "Examples:  prune-search status quickstart --watch  ·  prune-search status quickstart --json"
 LOOK_EVERY_S, LOOK_SHARE = 2.0, 5.0
-MOST_FAILURES = 5
+MAX_FAILURES = 5
 
 
 def add_to(app: typer.Typer) -> None:
@@ -53,7 +53,7 @@ def status(
         Console(highlight=False).print(_shown(data, storage_option(storage)))
 
 
-def _look(folder: Place) -> dict[str, Any]:
+def _look(folder: StoragePath) -> dict[str, Any]:
     from prune_search.report.status import status_data
     from prune_search.tracking.delivery_thread import undelivered
 
@@ -62,7 +62,7 @@ def _look(folder: Place) -> dict[str, Any]:
         return {**status_data(records, running), "undelivered": undelivered(records, running)}
 
 
-def _watch(folder: Place, option: str) -> None:
+def _watch(folder: StoragePath, option: str) -> None:
     from rich.console import Console
     from rich.live import Live
 
@@ -124,10 +124,10 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
     lines += _cluster_lines(data)
     if data["seconds_left"] is not None:
         lines.append(("time left", f"about {duration(data['seconds_left'])}"))
-    for failure in data["failures"][:MOST_FAILURES]:
+    for failure in data["failures"][:MAX_FAILURES]:
         lines.append(("failed", f"{failure['name']}: {failure['kind']}: {' '.join(str(failure['message']).split())}"))
-    if len(data["failures"]) > MOST_FAILURES:
-        lines.append(("", f"… {len(data['failures']) - MOST_FAILURES} more: --json"))
+    if len(data["failures"]) > MAX_FAILURES:
+        lines.append(("", f"… {len(data['failures']) - MAX_FAILURES} more: --json"))
     follow = {"interrupted": "resume", "finished": "compare"}.get(data["state"])
     if follow is not None:
         lines.append(("next", f"prune-search {follow} {data['name']}{option}"))

@@ -12,8 +12,8 @@ from prune_search.cli.arguments import Json, Storage
 from prune_search.cli.searches import held, storage_folder
 
 if TYPE_CHECKING:
-    from prune_search.storage.inventory import Census
-    from prune_search.storage.places import Place
+    from prune_search.storage.inventory import Inventory
+    from prune_search.storage.places import StoragePath
 
 EPILOG = (
     "Examples:  prune-search storage  ·  prune-search storage --budget 20GB  (what would go)  ·  "
@@ -39,7 +39,7 @@ def storage(
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Show what lies in a storage: searches, stretches, states, bytes, and what they cost to train again.
+    """Show what lies in a storage: searches, segments, states, bytes, and what they cost to train again.
 
     With a budget, what is cheapest to rebuild per byte goes first, never what is in use. A state that is removed is
     trained again when it is needed, to the same bits; records of searches are never removed.
@@ -60,47 +60,47 @@ def storage(
         _show(data, clean)
 
 
-def _data(place: Place, census: Census, budget: int | None) -> dict[str, Any]:
+def _data(place: StoragePath, inventory: Inventory, budget: int | None) -> dict[str, Any]:
     """What ``storage --json`` prints; sizes in bytes, costs in seconds of training."""
     from prune_search.ledger.records import list_searches, search_folder
     from prune_search.storage.budget import to_remove
 
     searches = list_searches(place)
-    used = census.in_use()
-    going = to_remove(census, budget) if budget is not None else []
+    used = inventory.in_use()
+    going = to_remove(inventory, budget) if budget is not None else []
     lost = [state.key for state in going]
     return {
         "storage": str(place),
         "searches": len(searches),
         "running": sum(held(search_folder(place, name)) for name in searches),
-        "vertices": len({address for address, _ in census.states}),
-        "states": len(census.states),
-        "invalid": sum(not state.valid for state in census.states.values()),
-        "bytes": census.size,
-        "in_use": {"states": len(used), "bytes": sum(census.states[key].size for key in used)},
-        "rebuild_seconds": census.rebuilding(census.states, ()),
+        "vertices": len({address for address, _ in inventory.states}),
+        "states": len(inventory.states),
+        "invalid": sum(not state.valid for state in inventory.states.values()),
+        "bytes": inventory.size,
+        "in_use": {"states": len(used), "bytes": sum(inventory.states[key].size for key in used)},
+        "rebuild_seconds": inventory.rebuilding(inventory.states, ()),
         "budget": budget,
         "would_go": {
             "states": len(going),
             "bytes": sum(state.size for state in going),
-            "rebuild_seconds": census.rebuilding(lost, census.states.keys() - set(lost)),
+            "rebuild_seconds": inventory.rebuilding(lost, inventory.states.keys() - set(lost)),
         },
-        "rows": _rows(census, used),
+        "rows": _rows(inventory, used),
     }
 
 
-def _rows(census: Census, used: set[tuple[str, int]]) -> list[dict[str, Any]]:
-    """One row for each kind of stretch; what it costs to have all its states again where the others stay."""
+def _rows(inventory: Inventory, used: set[tuple[str, int]]) -> list[dict[str, Any]]:
+    """One row for each kind of segment; what it costs to have all its states again where the others stay."""
     kinds: dict[str, list[tuple[str, int]]] = {}
-    for key, state in sorted(census.states.items()):
+    for key, state in sorted(inventory.states.items()):
         kinds.setdefault(re.sub(r" \(round [0-9]+\)", "", state.name) or "unknown", []).append(key)
     return [
         {
             "stretch": kind,
             "vertices": len({address for address, _ in keys}),
             "states": len(keys),
-            "bytes": sum(census.states[key].size for key in keys),
-            "rebuild_seconds": census.rebuilding(keys, census.states.keys() - set(keys)),
+            "bytes": sum(inventory.states[key].size for key in keys),
+            "rebuild_seconds": inventory.rebuilding(keys, inventory.states.keys() - set(keys)),
             "in_use": len(used.intersection(keys)),
         }
         for kind, keys in sorted(kinds.items())

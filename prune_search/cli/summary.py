@@ -14,7 +14,7 @@ from prune_search.report.labels import figure
 if TYPE_CHECKING:
     from prune_search.trial.result import Result
 
-MOST_LAYERS = 30
+MAX_LAYERS = 30
 TRAINING = "train/"
 
 
@@ -70,8 +70,8 @@ def _rounds(result: Result) -> Table:
 def _layers(result: Result) -> Table:
     table = Table("layer", "weights", "kept", "density", title="receipt")
     layers = result.receipt.layers
-    for layer in layers[:MOST_LAYERS]:
+    for layer in layers[:MAX_LAYERS]:
         table.add_row(layer.name, f"{layer.total:,}", f"{layer.kept:,}", f"{layer.kept / layer.total:.4f}")
-    if len(layers) > MOST_LAYERS:
-        table.add_row(f"… {len(layers) - MOST_LAYERS} more: --json", "", "", "")
+    if len(layers) > MAX_LAYERS:
+        table.add_row(f"… {len(layers) - MAX_LAYERS} more: --json", "", "", "")
     return table

@@ -46,7 +46,7 @@ class Known:
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class NodeShapes:
     """A node and what is around it.
 
     Attributes:
@@ -77,8 +77,8 @@ class Rule:
         mixes: every output channel is made of several input channels, by weights.
     """
 
-    links: Callable[[Place], Links]
-    known: Callable[[Place, Sequence[Known]], Known]
+    links: Callable[[NodeShapes], Links]
+    known: Callable[[NodeShapes, Sequence[Known]], Known]
     mixes: bool = False
 
 
@@ -87,7 +87,7 @@ def has_channels(shape: tuple[int, ...]) -> bool:
     return len(shape) >= 2
 
 
-def _straight(place: Place) -> Links:
+def _straight(place: NodeShapes) -> Links:
     """Output channel c is input channel c, of every input."""
     channels = place.output[1]
     if any(not has_channels(shape) or shape[1] != channels for shape in place.inputs):
@@ -97,7 +97,7 @@ def _straight(place: Place) -> Links:
     return [torch.arange(channels) for _ in place.inputs]
 
 
-def _computed(place: Place, known: Sequence[Known]) -> Known:
+def _computed(place: NodeShapes, known: Sequence[Known]) -> Known:
     """A function of single values, or a normalization, on constants."""
     values = [item.values.reshape(1, -1, *[1] * (len(place.inputs[0]) - 2)) for item in known]
     run = FUNCTIONS[place.node.op].run if place.layer is None else None
@@ -112,37 +112,37 @@ def _computed(place: Place, known: Sequence[Known]) -> Known:
     return Known.of(all_known, result)
 
 
-def _unchanged(place: Place, known: Sequence[Known]) -> Known:
+def _unchanged(place: NodeShapes, known: Sequence[Known]) -> Known:
     return known[0]
 
 
-def _only_zeros(place: Place, known: Sequence[Known]) -> Known:
+def _only_zeros(place: NodeShapes, known: Sequence[Known]) -> Known:
     """Zeros come in at the borders."""
     return Known.of(known[0].zeros(), torch.zeros_like(known[0].values))
 
 
-def _nothing(place: Place, known: Sequence[Known]) -> Known:
+def _nothing(place: NodeShapes, known: Sequence[Known]) -> Known:
     return Known.nothing(place.output[1] if has_channels(place.output) else 1)
 
 
-def _unlinked(place: Place) -> Links:
+def _unlinked(place: NodeShapes) -> Links:
     return None
 
 
-def _normalization_links(place: Place) -> Links:
+def _normalization_links(place: NodeShapes) -> Links:
     """Per channel, where the statistics are stored and not the batch's."""
     return _straight(place) if place.node.options["track_running_stats"] else None
 
 
-def _normalized(place: Place, known: Sequence[Known]) -> Known:
+def _normalized(place: NodeShapes, known: Sequence[Known]) -> Known:
     return _computed(place, known) if place.node.options["track_running_stats"] else _nothing(place, known)
 
 
-def _average_links(place: Place) -> Links:
+def _average_links(place: NodeShapes) -> Links:
     return _straight(place)
 
 
-def _averaged(place: Place, known: Sequence[Known]) -> Known:
+def _averaged(place: NodeShapes, known: Sequence[Known]) -> Known:
     options = place.node.options
     plain = _all_zero(options["padding"]) and not options["ceil_mode"] and options["divisor_override"] is None
     return known[0] if plain or not options["count_include_pad"] else _only_zeros(place, known)
@@ -152,13 +152,13 @@ def _all_zero(value: Any) -> bool:
     return all(item == 0 for item in value) if isinstance(value, list) else value == 0
 
 
-def _mean_links(place: Place) -> Links:
+def _mean_links(place: NodeShapes) -> Links:
     rank = len(place.inputs[0])
     dims = {dim % rank for dim in place.node.options["dim"]}
     return _straight(place) if dims and min(dims) >= 2 and has_channels(place.output) else None
 
 
-def _flatten_links(place: Place) -> Links:
+def _flatten_links(place: NodeShapes) -> Links:
     """[N, C, …] to [N, C·…]: channel c becomes a run of features."""
     (shape,), output = place.inputs, place.output
     if len(shape) < 2 or len(output) != 2 or output[0] != shape[0] or output[1] != math.prod(shape[1:]):
@@ -166,21 +166,21 @@ def _flatten_links(place: Place) -> Links:
     return [torch.arange(shape[1]).repeat_interleave(math.prod(shape[2:]))]
 
 
-def _spread(place: Place, known: Sequence[Known]) -> Known:
+def _spread(place: NodeShapes, known: Sequence[Known]) -> Known:
     links = _flatten_links(place)
     if links is None:
         return _nothing(place, known)
     return Known(known[0].is_known[links[0]], known[0].values[links[0]])
 
 
-def _take_links(place: Place) -> Links:
+def _take_links(place: NodeShapes) -> Links:
     """Slices of the places of the picture; batch and channels whole."""
     places = place.node.options["places"]
     whole = all(item in ([None, None, None], [None, None, 1]) for item in places[:2])
     return _straight(place) if whole and all(isinstance(item, list) for item in places) else None
 
 
-def _joined_links(place: Place) -> Links:
+def _joined_links(place: NodeShapes) -> Links:
     if place.node.options["dim"] not in (1, 1 - len(place.output)):
         return None
     links, first = [], 0
@@ -192,7 +192,7 @@ def _joined_links(place: Place) -> Links:
     return links
 
 
-def _joined(place: Place, known: Sequence[Known]) -> Known:
+def _joined(place: NodeShapes, known: Sequence[Known]) -> Known:
     if _joined_links(place) is None:
         return _nothing(place, known)
     return Known(torch.cat([item.is_known for item in known]), torch.cat([item.values for item in known]))
@@ -205,7 +205,7 @@ def padded_channels(node: Node, rank: int) -> tuple[int, int]:
     return (pad[at], pad[at + 1]) if len(pad) > at + 1 else (0, 0)
 
 
-def _pad_links(place: Place) -> Links:
+def _pad_links(place: NodeShapes) -> Links:
     rank, node = len(place.inputs[0]), place.node
     before, behind = padded_channels(node, rank)
     batch = node.options["pad"][2 * (rank - 1) :]
@@ -215,7 +215,7 @@ def _pad_links(place: Place) -> Links:
     return [torch.cat([torch.full((before,), -1), inside, torch.full((behind,), -1)])]
 
 
-def _padded(place: Place, known: Sequence[Known]) -> Known:
+def _padded(place: NodeShapes, known: Sequence[Known]) -> Known:
     links, options = _pad_links(place), place.node.options
     if links is None:
         return _nothing(place, known)
@@ -252,7 +252,7 @@ def pads(node: Node) -> bool:
     return not _all_zero(options["padding"])
 
 
-def foldable(place: Place, known: Known) -> Tensor:
+def foldable(place: NodeShapes, known: Known) -> Tensor:
     """Inputs of a convolution or linear layer that its bias can stand for, bool [inputs]."""
     return known.zeros() if pads(place.node) else known.is_known
 
@@ -262,7 +262,7 @@ def groups_of(node: Node) -> int:
     return int(node.options.get("groups", 1))
 
 
-def _mixed(place: Place, known: Sequence[Known]) -> Known:
+def _mixed(place: NodeShapes, known: Sequence[Known]) -> Known:
     """Constant where every weight is 0, or reads a constant."""
     if place.layer is None or not mixes_channels(place):
         return _nothing(place, known)
@@ -278,18 +278,18 @@ def _mixed(place: Place, known: Sequence[Known]) -> Known:
     return Known.of(is_known, values.float())
 
 
-def mixes_channels(place: Place) -> bool:
+def mixes_channels(place: NodeShapes) -> bool:
     """Whether dimension 1 is what the layer mixes; of [N, T, C] a linear layer mixes the last."""
     return place.node.op != "Linear" or len(place.inputs[0]) == 2
 
 
-def is_depthwise(place: Place) -> bool:
+def is_depthwise(place: NodeShapes) -> bool:
     """One input channel per group."""
     groups = groups_of(place.node)
     return groups > 1 and groups == place.inputs[0][1]
 
 
-def _mixed_links(place: Place) -> Links:
+def _mixed_links(place: NodeShapes) -> Links:
     """Of a depthwise convolution each output stands for an input; others mix."""
     if not mixes_channels(place):
         return None

@@ -20,7 +20,7 @@ CONFIG_FILE, COMPACT_FILE = "config.json", "compact.safetensors"
 MASKED, COMPACT = "masked", "compact"
 FILES = {MASKED: MODEL_FILE, COMPACT: COMPACT_FILE}
 FORMAT = 1
-MOST_BYTES = 64 * 2**20
+MAX_BYTES = 64 * 2**20
 
 
 def config(networks: Mapping[str, Described]) -> bytes:
@@ -39,9 +39,9 @@ def read_config(folder: Path) -> dict[str, Description]:
     path = folder / CONFIG_FILE
     try:
         with open_regular(path) as file:
-            data = file.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise ValueError(f"is over {MOST_BYTES} bytes")
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"is over {MAX_BYTES} bytes")
         content = json.loads(data, parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError([Problem("", f"cannot be read: {one_line(error)}", str(path))]) from None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.compact.channel_rules import (
-    Place,
+    NodeShapes,
     bias_of,
     foldable,
     groups_of,
@@ -23,7 +23,7 @@ from prune_search.compact.needed_channels import Channels, Study, kept_channels,
 from prune_search.compact.tracing import described
 
 Tensors = dict[str, Tensor]
-MOST_MULTIPLE = 1024
+MAX_MULTIPLE = 1024
 # Beside the masked network's outputs, relative to the largest of them: sums are taken in another order.
 TOLERANCE = 1e-5
 
@@ -122,7 +122,7 @@ def _columns(weight: Tensor, outputs: Tensor, inputs: Tensor, groups: int) -> tu
     return torch.cat(parts), len(parts)
 
 
-def _added(found: Study, place: Place, inputs: Tensor) -> Tensor:
+def _added(found: Study, place: NodeShapes, inputs: Tensor) -> Tensor:
     """What the removed inputs that are constants add to every output, [outputs]."""
     name = place.node.inputs[0]
     known = found.known[name]
@@ -190,4 +190,4 @@ def _with_constant(found: Study, node: Node, kept: Channels, nodes: list[Node], 
     return replace(node, op="add", inputs=(other, f"{node.name}c"), options={"other": None})
 
 
-__all__ = ["MOST_MULTIPLE", "TOLERANCE", "compact", "cut"]
+__all__ = ["MAX_MULTIPLE", "TOLERANCE", "compact", "cut"]

@@ -15,7 +15,7 @@ from prune_search.compact.options import size
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 
 INPUT, CONSTANT = "input", "constant"
-MOST_NODES = 50_000
+MAX_NODES = 50_000
 # Of layers and nodes; no underscores in pairs, so that no attribute of Python's own can be meant.
 _NAME = re.compile(r"(?!.*__)[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*", re.ASCII)
 _CONSTANT_OPTIONS = {"shape": lambda value: isinstance(value, list) and all(map(size, value)) and len(value) <= 16}
@@ -145,8 +145,8 @@ def read(data: Any, source: str) -> Description:
     shape, raw = data["input"], data["nodes"]
     if not _CONSTANT_OPTIONS["shape"](shape) or not shape:
         problems.append(Problem("input", f"must be the shape of an example (got {shown(shape)})", source))
-    if not isinstance(raw, list) or not 1 <= len(raw) <= MOST_NODES:
-        problems.append(Problem("nodes", f"must be a list of 1 to {MOST_NODES} operations", source))
+    if not isinstance(raw, list) or not 1 <= len(raw) <= MAX_NODES:
+        problems.append(Problem("nodes", f"must be a list of 1 to {MAX_NODES} operations", source))
         raise UserError(problems)
     known = {INPUT}
     layers: dict[str, Node] = {}

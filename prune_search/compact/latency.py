@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from prune_search.tasks.network import evaluating
 
 WARM_UP = 5
-LEAST_PASSES, MOST_PASSES = 20, 500
-LEAST_S = 0.3
+MIN_PASSES, MAX_PASSES = 20, 500
+MIN_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,15 @@ def latencies(networks: Mapping[str, nn.Module], inputs: Tensor) -> dict[str, La
         inputs: a batch.
 
     Returns:
-        After some passes that do not count, over at least `LEAST_PASSES` passes and `LEAST_S` seconds each.
+        After some passes that do not count, over at least `MIN_PASSES` passes and `MIN_S` seconds each.
     """
     times: dict[str, list[float]] = {name: [] for name in networks}
     for network in networks.values():
         _times(network, inputs, WARM_UP)
-    while min(map(_lasts, times.values())) < LEAST_S or len(next(iter(times.values()))) < LEAST_PASSES:
+    while min(map(_lasts, times.values())) < MIN_S or len(next(iter(times.values()))) < MIN_PASSES:
         for name, network in networks.items():
             times[name] += _times(network, inputs, 5)
-        if len(next(iter(times.values()))) >= MOST_PASSES:
+        if len(next(iter(times.values()))) >= MAX_PASSES:
             break
     return {name: _summary(found) for name, found in times.items()}
 

@@ -18,7 +18,7 @@ from prune_search.compact.channel_rules import (
     UNKNOWN,
     Known,
     Links,
-    Place,
+    NodeShapes,
     Rule,
     foldable,
     groups_of,
@@ -45,7 +45,7 @@ class Study:
     """
 
     model: Described
-    places: Mapping[str, Place]
+    places: Mapping[str, NodeShapes]
     known: Mapping[str, Known]
     links: Mapping[str, Links]
     still: Mapping[str, int]
@@ -72,14 +72,14 @@ def study(model: Described) -> Study:
     """
     shapes = output_shapes(model)
     known = {INPUT: Known.nothing(shapes[INPUT][1])}
-    places: dict[str, Place] = {}
+    places: dict[str, NodeShapes] = {}
     links: dict[str, Links] = {}
     still: dict[str, int] = {}
     used = [node.layer for node in model.description.nodes if node.layer]
     for node in model.description.nodes:
         layer = model.get_submodule(node.layer) if node.layer and node.op != CONSTANT else None
         inputs = tuple(shapes[name] for name in node.inputs)
-        place = Place(node, layer, inputs, shapes[node.name])
+        place = NodeShapes(node, layer, inputs, shapes[node.name])
         # A layer that runs twice stays as it is.
         usual = used.count(node.layer) == 1 if node.layer else True
         rule = _rule(node) if usual and all(map(has_channels, (*inputs, place.output))) else UNKNOWN
@@ -204,7 +204,7 @@ def _rounded(found: Study, kept: Channels, multiple: int) -> bool:
     return grown
 
 
-def _mixing(found: Study) -> Iterator[Place]:
+def _mixing(found: Study) -> Iterator[NodeShapes]:
     for node in found.nodes:
         place = found.places[node.name]
         if _rule(node).mixes and mixes_channels(place) and found.links[node.name] is not None:

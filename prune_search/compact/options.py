@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 MOST = 2**24
-MOST_DIMENSIONS = 16
+MAX_DIMENSIONS = 16
 
 Kind = Callable[[Any], bool]
 Kinds = Mapping[str, Kind]
@@ -40,7 +40,7 @@ def number_or_none(value: Any) -> bool:
 
 def wholes(value: Any) -> bool:
     """A list of integers."""
-    return isinstance(value, list) and len(value) <= MOST_DIMENSIONS and all(whole(item) for item in value)
+    return isinstance(value, list) and len(value) <= MAX_DIMENSIONS and all(whole(item) for item in value)
 
 
 def whole_or_wholes(value: Any) -> bool:
@@ -56,7 +56,7 @@ def whole_or_none(value: Any) -> bool:
 def sides(value: Any) -> bool:
     """The sides of what an adaptive pooling makes: integers, None where a side stays."""
     return whole_or_none(value) or (
-        isinstance(value, list) and len(value) <= MOST_DIMENSIONS and all(whole_or_none(item) for item in value)
+        isinstance(value, list) and len(value) <= MAX_DIMENSIONS and all(whole_or_none(item) for item in value)
     )
 
 
@@ -74,7 +74,7 @@ def places(value: Any) -> bool:
     """Per dimension a slice as [begin, end, step], or a place."""
     return (
         isinstance(value, list)
-        and len(value) <= MOST_DIMENSIONS
+        and len(value) <= MAX_DIMENSIONS
         and all(
             whole(item) or (isinstance(item, list) and len(item) == 3 and all(whole_or_none(part) for part in item))
             for item in value

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from prune_search.pruning.mask.receipt import LayerReceipt
 
 ROW, BAR, LEFT, TOP = 18, 300, 220, 30
-MOST_LAYERS = 60
-MOST_NAME = 30
+MAX_LAYERS = 60
+MAX_NAME = 30
 
 
 def densities_svg(layers: Sequence[LayerReceipt]) -> str:
     """A bar chart of kept shares, in the order of the network.
 
     Args:
-        layers: of a receipt; of more than `MOST_LAYERS` the first ones are drawn, and it is said so.
+        layers: of a receipt; of more than `MAX_LAYERS` the first ones are drawn, and it is said so.
     """
-    shown = layers[:MOST_LAYERS]
+    shown = layers[:MAX_LAYERS]
     left_out = len(layers) - len(shown)
     height = TOP + ROW * (len(shown) + bool(left_out)) + 10
     width = LEFT + BAR + 90
@@ -31,7 +31,7 @@ def densities_svg(layers: Sequence[LayerReceipt]) -> str:
     for place, layer in enumerate(shown):
         density = layer.kept / layer.total if layer.total else 0.0
         y = TOP + ROW * place
-        name = layer.name if len(layer.name) <= MOST_NAME else f"…{layer.name[-MOST_NAME + 1 :]}"
+        name = layer.name if len(layer.name) <= MAX_NAME else f"…{layer.name[-MAX_NAME + 1 :]}"
         parts += [
             f'<text x="{LEFT - 6}" y="{y + 12}" text-anchor="end">{html.escape(name)}</text>',
             f'<rect x="{LEFT}" y="{y + 2}" width="{BAR}" height="{ROW - 6}" fill="#eeeeee"/>',

@@ -23,7 +23,7 @@ from prune_search.recipe.schema import is_user_code
 from prune_search.recipe.space import RECIPE_FILE, read_space
 from prune_search.storage.files import one_line, open_regular, put_file
 from prune_search.storage.tensors import load_tensors
-from prune_search.trial.folder import MASKS_FILE, read_claims, read_metrics
+from prune_search.trial.folder import MASKS_FILE, read_metrics, read_recorded
 from prune_search.trial.result import Result, finite
 
 CARD_FILE, SEEDS_FILE, PICTURE_FILE = "README.md", "seeds.json", "densities.svg"
@@ -60,7 +60,7 @@ def load(folder: str | Path) -> Exported:
     """
     folder = Path(folder)
     recipe = _read_recipe(folder / RECIPE_FILE)
-    read_claims(folder)
+    read_recorded(folder)
     return Exported(
         recipe.canonical, load_tensors(folder / MODEL_FILE), load_tensors(folder / MASKS_FILE), read_metrics(folder)
     )
@@ -70,7 +70,7 @@ def _read_recipe(path: Path) -> Recipe:
     """The recipe of a folder that may come from anywhere: a link in it is not followed."""
     try:
         with open_regular(path) as file:
-            text = file.read(strict_yaml.MOST_BYTES + 1)
+            text = file.read(strict_yaml.MAX_BYTES + 1)
         return read_space(strict_yaml.load(text, mapping=True), str(path)).only_recipe()
     except OSError as error:
         raise UserError([Problem("", f"cannot be read: {one_line(error)}", str(path))]) from None

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from prune_search.recipe.problems import UserError
 from prune_search.storage.files import put_file
 from prune_search.storage.json_files import read_json
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 
 CLUSTER_FILE = "cluster.json"
 FRESH_S = 60.0
@@ -40,7 +40,7 @@ class Machines:
     time: float
 
 
-def tell_machines(folder: Place, machines: Machines) -> None:
+def tell_machines(folder: StoragePath, machines: Machines) -> None:
     """Store it beside the records of the search in a folder.
 
     Raises:
@@ -49,7 +49,7 @@ def tell_machines(folder: Place, machines: Machines) -> None:
     put_file(folder / CLUSTER_FILE, json.dumps(asdict(machines)).encode(), lasting=False)
 
 
-def read_machines(folder: Place, now: float | None = None) -> Machines | None:
+def read_machines(folder: StoragePath, now: float | None = None) -> Machines | None:
     """What was told last; None where nothing was told in the last minute.
 
     Args:

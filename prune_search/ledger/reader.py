@@ -14,7 +14,7 @@ from prune_search.ledger.records import (
     read_search,
     trial_of,
 )
-from prune_search.storage.places import Place, names_in
+from prune_search.storage.places import StoragePath, names_in
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Follower:
         folder: of the search.
     """
 
-    folder: Place
+    folder: StoragePath
     _search: SearchRecords | None = None
     _names: dict[str, frozenset[str]] = field(default_factory=dict)
     _records: dict[str, dict[str, Record]] = field(default_factory=dict)

@@ -36,7 +36,7 @@ from prune_search.recipe.recipe import canonical_json
 from prune_search.storage.files import put_file
 from prune_search.storage.json_files import read_json
 from prune_search.storage.names import safe_child
-from prune_search.storage.places import Place, SomePlace, below
+from prune_search.storage.places import SomePlace, StoragePath, below
 
 Kind = Literal["proposed", "started", "measured", "ended"]
 Status = Literal["completed", "stopped", "failed"]
@@ -182,7 +182,7 @@ class SearchRecords:
     """
 
     name: str
-    folder: Place
+    folder: StoragePath
     definition: Mapping[str, Any]
     trials: dict[str, TrialRecords]
 
@@ -255,7 +255,7 @@ class Recorder:
         attempt: from 1.
     """
 
-    folder: Place
+    folder: StoragePath
     trial: str
     attempt: int = 1
     _numbers: dict[str, int] = field(default_factory=dict)
@@ -289,7 +289,7 @@ class Recorder:
         put_file(folder / f"progress-{self.attempt:03d}.json", canonical_json(content).encode(), lasting=False)
 
 
-def read_progress(path: Place) -> tuple[int, Progress] | None:
+def read_progress(path: StoragePath) -> tuple[int, Progress] | None:
     """The attempt and its progress, or None where the file is none."""
     match = _PROGRESS.fullmatch(path.name)
     if match is None:
@@ -300,7 +300,7 @@ def read_progress(path: Place) -> tuple[int, Progress] | None:
         return None
 
 
-def read_record(path: Place) -> Record | None:
+def read_record(path: StoragePath) -> Record | None:
     """One record, or None where the file is none (cut, foreign, of a newer format)."""
     parts = path.name.removesuffix(".json").split("-")
     if not path.name.endswith(".json") or len(parts) != 3 or parts[0] not in KINDS:
@@ -319,7 +319,7 @@ def read_record(path: Place) -> Record | None:
         return None
 
 
-def read_trial(folder: Place) -> TrialRecords:
+def read_trial(folder: StoragePath) -> TrialRecords:
     """What is known of the trial in a folder."""
     found: list[Record] = []
     progress: dict[int, Progress] = {}
@@ -347,7 +347,7 @@ def trial_of(identity: str, records: Iterable[Record], progress: Mapping[int, Pr
     return trial
 
 
-def read_search(folder: Place, trials: bool = True) -> SearchRecords:
+def read_search(folder: StoragePath, trials: bool = True) -> SearchRecords:
     """Read a search from its records. Nothing in it is run.
 
     Args:
@@ -368,14 +368,14 @@ def read_search(folder: Place, trials: bool = True) -> SearchRecords:
     return SearchRecords(folder.name, folder, definition, {trial.id: trial for trial in found})
 
 
-def _trial_folders(folder: Place) -> Iterator[Place]:
+def _trial_folders(folder: StoragePath) -> Iterator[StoragePath]:
     parent = folder / TRIALS
     if parent.is_dir():
         found = [path for path in parent.iterdir() if path.is_dir() and not path.is_symlink()]
         yield from sorted(found, key=lambda path: path.name)
 
 
-def list_searches(storage: Place) -> list[str]:
+def list_searches(storage: StoragePath) -> list[str]:
     """Names of the searches in a storage."""
     parent = storage / SEARCHES
     if not parent.is_dir():

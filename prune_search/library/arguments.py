@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.counts import exact
-from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Batches
 from prune_search.pruning.mask.selection import weight_named
 from prune_search.pruning.mask.variants import decided_share
@@ -174,7 +174,7 @@ def evidence_of(
     batches: AnyBatches | None,
     example: Tensor | None,
     seed: int,
-) -> Evidence:
+) -> ScoringData:
     """The data of a caller.
 
     Args:
@@ -197,7 +197,7 @@ def evidence_of(
     weights = list(prunable_weights(model))
     last = output_layer(model, shown_input) if shown_input is not None else (weights[-1] if weights else None)
     seen = shown_input
-    return Evidence(at, last, seed, 1, None if seen is None else lambda: seen)
+    return ScoringData(at, last, seed, 1, None if seen is None else lambda: seen)
 
 
 def _placed(batches: Iterable[tuple[Any, Any]], device: Any) -> Sequence[tuple[Any, Any]]:
@@ -207,7 +207,7 @@ def _placed(batches: Iterable[tuple[Any, Any]], device: Any) -> Sequence[tuple[A
     return [(put(inputs), put(labels)) for inputs, labels in batches]
 
 
-def needs_batches(criterion: Named, evidence: Evidence) -> None:
+def needs_batches(criterion: Named, scoring_data: ScoringData) -> None:
     """Refuse a criterion that needs data where there are none, or that trains, which takes a recipe.
 
     Raises:
@@ -216,11 +216,11 @@ def needs_batches(criterion: Named, evidence: Evidence) -> None:
     if criterion.entry(axes.CRITERIA).facts.trains:
         text = f"{criterion.name} trains its scores, for which a loop is needed: run it in a recipe (prune_search.run)"
         raise UserError([Problem("criterion", text)])
-    if criterion.entry(axes.CRITERIA).facts.needs_data and not evidence.batches(1):
+    if criterion.entry(axes.CRITERIA).facts.needs_data and not scoring_data.batches(1):
         raise UserError([Problem("batches", f"criterion {criterion.name} needs some: [(inputs, labels), …]")])
 
 
-def share_of(model: nn.Module, rule: MaskRule, sparsity: float | Decimal | None, evidence: Evidence) -> Decimal:
+def share_of(model: nn.Module, rule: MaskRule, sparsity: float | Decimal | None, scoring_data: ScoringData) -> Decimal:
     """The kept share that a sparsity, a granularity or a scope means."""
     fixed = rule.granularity.entry(axes.GRANULARITIES).facts.fixed_sparsity
     scope = rule.scope.entry(axes.SCOPES)
@@ -236,7 +236,7 @@ def share_of(model: nn.Module, rule: MaskRule, sparsity: float | Decimal | None,
     if sparsity is None:
         if "by" not in scope.facts.sparsity:
             raise UserError([Problem("sparsity", "is missing; it must be a number from 0 to 1")])
-        return decided_share(model, rule, evidence)
+        return decided_share(model, rule, scoring_data)
     if "final" not in scope.facts.sparsity:
         raise UserError([Problem("sparsity", f"is decided by scope {scope.name}; leave it out (got {sparsity})")])
     if not 0 <= sparsity <= 1:

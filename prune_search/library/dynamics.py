@@ -16,11 +16,11 @@ from prune_search.library.arguments import AnyBatches, Given, Loss
 from prune_search.library.penalties import plain_rule
 from prune_search.pruning.mask.finder import find_mask
 from prune_search.pruning.mask.mask_set import MaskSet, keep_all
-from prune_search.pruning.mask.rule import Evidence
-from prune_search.pruning.retrain.context import Moving
+from prune_search.pruning.mask.rule import ScoringData
+from prune_search.pruning.retrain.context import DynamicsContext
 from prune_search.pruning.retrain.mask_keeper import MaskKeeper
 from prune_search.recipe import axes
-from prune_search.recipe.fields import Length, Place, Value
+from prune_search.recipe.fields import ClockStep, Length, Value
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.step import Step
@@ -96,22 +96,24 @@ class Dynamics:
         named = arguments.value(axes.DYNAMICS, name, "dynamics", written)
         _fits(named, granularity, scope)
         rule = plain_rule("random", scope, granularity, loss, mode, rounding)
-        evidence = arguments.evidence_of(model, batches, example_input, seed)
+        scoring_data = arguments.evidence_of(model, batches, example_input, seed)
         for key, option in entry.options.items():
             if isinstance(option.field, Value) and option.field.axis is axes.CRITERIA:
-                arguments.needs_batches(Named.of(axes.CRITERIA, named.options[key]), evidence)
-        share = arguments.share_of(model, rule, sparsity, evidence)
+                arguments.needs_batches(Named.of(axes.CRITERIA, named.options[key]), scoring_data)
+        share = arguments.share_of(model, rule, sparsity, scoring_data)
         if mask is None:
             whole = entry.facts.starts_from == "all"
-            mask = keep_all(prunable_weights(model)) if whole else find_mask(model, rule, share, None, evidence)
+            mask = keep_all(prunable_weights(model)) if whole else find_mask(model, rule, share, None, scoring_data)
         self.optimizer = optimizer
         self._keeper = MaskKeeper(model, mask, optimizer)
         total = _total(named, steps, epoch)
         wrong = entry.facts.misplaced(total, epoch, **named.options)
         if problems := [Problem(f"dynamics.{key}", message) for key, message in wrong]:
             raise UserError(problems)
-        shown_at = functools.partial(_evidence_at, evidence)
-        moving = Moving(_network(model, rule.loss()), self._keeper, optimizer, rule, share, total, epoch, shown_at)
+        shown_at = functools.partial(_evidence_at, scoring_data)
+        moving = DynamicsContext(
+            _network(model, rule.loss()), self._keeper, optimizer, rule, share, total, epoch, shown_at
+        )
         self._hooks = [entry.build(Hook, moving, **named.options), self._keeper.hook()]
         self._next = 0
         self._handle = None
@@ -182,9 +184,13 @@ def _fits(named: Named, granularity: Given, scope: Given) -> None:
         raise UserError(problems)
 
 
-def _evidence_at(evidence: Evidence, step: int) -> Evidence:
-    return Evidence(
-        lambda iteration: evidence.batches(step), evidence.output_layer, evidence.seed, step + 1, evidence.example
+def _evidence_at(scoring_data: ScoringData, step: int) -> ScoringData:
+    return ScoringData(
+        lambda iteration: scoring_data.batches(step),
+        scoring_data.output_layer,
+        scoring_data.seed,
+        step + 1,
+        scoring_data.example,
     )
 
 
@@ -193,7 +199,7 @@ def _spoken(known: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, A
     written = {}
     for key, item in options.items():
         name = SPOKEN.get(key, key)
-        steps = name in known and isinstance(known[name].field, Length | Place)
+        steps = name in known and isinstance(known[name].field, Length | ClockStep)
         whole = isinstance(item, int) and not isinstance(item, bool)
         written[name] = f"{item}it" if steps and whole else item
     return written

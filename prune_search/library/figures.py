@@ -43,9 +43,9 @@ def layer_densities(
     if entry.facts.densities is None:
         known = ", ".join(name for name, one in axes.SCOPES.items() if one.facts.densities is not None)
         raise UserError([Problem("scope", f"{entry.name} depends on scores; densities follow from {known}")])
-    evidence = arguments.evidence_of(model, None, example_input, 0)
-    share = arguments.share_of(model, rule, sparsity, evidence)
-    sets = units_in(model, rule, evidence)
+    scoring_data = arguments.evidence_of(model, None, example_input, 0)
+    share = arguments.share_of(model, rule, sparsity, scoring_data)
+    sets = units_in(model, rule, scoring_data)
     layers = [LayerUnits(one.name, one.shape, one.size, one.size, one.owners) for one in sets]
     options = {key: item for key, item in rule.scope.options.items() if key not in ("exclude", "least")}
     found = dict.fromkeys(prunable_weights(model), 1.0)

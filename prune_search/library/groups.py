@@ -21,7 +21,7 @@ from prune_search.pruning.mask.group_scores import (
 )
 from prune_search.pruning.mask.reductions import reduction_name
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
-from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Scoring
 from prune_search.pruning.mask.units import SCALE, UnitSet
 from prune_search.recipe import axes
@@ -94,10 +94,10 @@ def group_scores(
     facts = named.entry(axes.CRITERIA).facts
     block = {"loss": arguments.loss_of(loss), "mode": mode}
     rule = arguments.rule_of(named, "global", "channel", block)
-    evidence = arguments.evidence_of(model, batches, example_input, seed)
-    sets = units_in(model, rule, evidence)
+    scoring_data = arguments.evidence_of(model, batches, example_input, seed)
+    sets = units_in(model, rule, scoring_data)
     with left_as_it_was(model, mode):
-        found = _scored(model, rule, sets, evidence, batches is None)
+        found = _scored(model, rule, sets, scoring_data, batches is None)
     how = joining(facts.scales, reduction_name(facts, named.options), tables[convention])
     scores = {}
     for one in sets:
@@ -109,7 +109,7 @@ def group_scores(
 
 
 def _scored(
-    model: nn.Module, rule: MaskRule, sets: list[UnitSet], evidence: Evidence, stored: bool
+    model: nn.Module, rule: MaskRule, sets: list[UnitSet], scoring_data: ScoringData, stored: bool
 ) -> dict[str, Tensor]:
     """A criterion's scores of every parameter that coupled channels own a part of."""
     entry = rule.criterion.entry(axes.CRITERIA)
@@ -121,7 +121,7 @@ def _scored(
         return {name: named[name].detach() for name in scales}
     chosen = [*(name for name in weights if name in owned), *(scales if entry.facts.scales == "scored" else ())]
     parameters = {name: named[name] for name in chosen}
-    network, batches, loss = model, evidence.batches(1), rule.loss()
+    network, batches, loss = model, scoring_data.batches(1), rule.loss()
     if stored and entry.facts.needs_data:
         if all(parameter.grad is None for parameter in parameters.values()):
             text = f"criterion {rule.criterion.name} needs batches, or gradients in .grad"
@@ -133,11 +133,11 @@ def _scored(
         dense={name: parameter.detach().clone() for name, parameter in parameters.items()},
         batches=lambda: batches,
         loss=loss,
-        seed=evidence.seed,
+        seed=scoring_data.seed,
         words=(1, 1),
-        example=evidence.example,
+        example=scoring_data.example,
     )
-    with layers_seeded(model, derive(evidence.seed, "score layers", *scoring.words)):
+    with layers_seeded(model, derive(scoring_data.seed, "score layers", *scoring.words)):
         found: dict[str, Tensor] = entry.make(scoring, **rule.criterion.options)
     return {name: tensor.detach() for name, tensor in found.items()}
 

@@ -18,7 +18,7 @@ from prune_search.pruning.mask.finder import find_mask as find_by_rule
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.reductions import reduction
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
-from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Scores, Scoring
 from prune_search.pruning.mask.units import Grouping
 from prune_search.pruning.mask.variants import next_mask
@@ -67,14 +67,14 @@ def score(
     """
     named = arguments.value(axes.CRITERIA, arguments.method(criterion)[0], "criterion", options)
     scaled = arguments.value(axes.NORMALIZATIONS, normalization, "normalization")
-    evidence = arguments.evidence_of(model, batches, example_input, seed)
-    arguments.needs_batches(named, evidence)
+    scoring_data = arguments.evidence_of(model, batches, example_input, seed)
+    arguments.needs_batches(named, scoring_data)
     allowed = named.entry(axes.CRITERIA).facts.granularities
     filters = allowed is not None and "weight" not in allowed
     grouping = Grouping(arguments.value(axes.GRANULARITIES, "filter" if filters else "weight", "granularity"))
     weights = arguments.weights_of(model, parameters)
     with left_as_it_was(model, mode):
-        found = _scores_at(model, named, weights, grouping, evidence, (mask, _loss(loss)))
+        found = _scores_at(model, named, weights, grouping, scoring_data, (mask, _loss(loss)))
     scores = {name: _units(found[name], grouping, named, scaled) for name in weights}
     return scores if filters else {name: scores[name].reshape(weight.shape) for name, weight in weights.items()}
 
@@ -84,7 +84,7 @@ def _scores_at(
     criterion: Named,
     weights: Mapping[str, nn.Parameter],
     grouping: Grouping,
-    evidence: Evidence,
+    scoring_data: ScoringData,
     at: tuple[MaskSet | None, Callable[[Tensor, Tensor], Tensor]],
 ) -> Scores:
     """What a criterion says of the weights under a mask, for a loss; the mask stays on them."""
@@ -96,14 +96,14 @@ def _scores_at(
         model=model,
         weights=weights,
         dense=dense,
-        batches=lambda: evidence.batches(1),
+        batches=lambda: scoring_data.batches(1),
         loss=loss,
-        seed=evidence.seed,
+        seed=scoring_data.seed,
         words=(1, 1),
-        example=evidence.example,
+        example=scoring_data.example,
         split=grouping.split,
     )
-    with layers_seeded(model, derive(evidence.seed, "score layers", *scoring.words)):
+    with layers_seeded(model, derive(scoring_data.seed, "score layers", *scoring.words)):
         found: Scores = criterion.entry(axes.CRITERIA).make(scoring, **criterion.options)
     return found
 
@@ -182,9 +182,9 @@ def find_mask(
     block["nested"] = stays if nested is None else nested
     rule = arguments.controlled(arguments.rule_of(named, scope, granularity, block, rounding), control)
     rule = arguments.only(rule, model, parameters)
-    evidence = arguments.evidence_of(model, batches, example_input, seed)
-    arguments.needs_batches(named, evidence)
-    return find_by_rule(model, rule, share_of(model, rule, sparsity, evidence), None, evidence)
+    scoring_data = arguments.evidence_of(model, batches, example_input, seed)
+    arguments.needs_batches(named, scoring_data)
+    return find_by_rule(model, rule, share_of(model, rule, sparsity, scoring_data), None, scoring_data)
 
 
 def next_level(
@@ -231,6 +231,6 @@ def next_level(
     named = arguments.value(axes.CRITERIA, criterion, "criterion")
     block = {"iterations": 1, "path": "one-shot", "nested": True, "loss": arguments.loss_of(loss), "mode": mode}
     rule = arguments.only(arguments.rule_of(named, scope, granularity, block, rounding), model, parameters)
-    evidence = arguments.evidence_of(model, batches, example_input, seed)
-    arguments.needs_batches(named, evidence)
-    return next_mask(model, rule, 1 - exact(fraction), mask, evidence)
+    scoring_data = arguments.evidence_of(model, batches, example_input, seed)
+    arguments.needs_batches(named, scoring_data)
+    return next_mask(model, rule, 1 - exact(fraction), mask, scoring_data)

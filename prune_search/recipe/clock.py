@@ -15,12 +15,12 @@ from prune_search.recipe import axes
 from prune_search.recipe.fields import child
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named, Recipe
-from prune_search.recipe.step import MOST_ITERATIONS, Step
+from prune_search.recipe.step import MAX_ITERATIONS, Step
 
 Rate = Callable[[int], float]
 
 SAMPLES = 400
-LEAST_SHARE_OF_PEAK = 1e-3
+MIN_SHARE_OF_PEAK = 1e-3
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def resolve(recipe: Recipe, epoch: int) -> Timeline:
     """
     problems: list[Problem] = []
     total = Step.parse(recipe.train["steps"]).resolve(0, epoch)
-    if total > MOST_ITERATIONS:
-        text = f"is {total} iterations; at most {MOST_ITERATIONS} are allowed"
+    if total > MAX_ITERATIONS:
+        text = f"is {total} iterations; at most {MAX_ITERATIONS} are allowed"
         problems.append(Problem("train.steps", text, form=False))
     at = recipe.mask["at"]
     stable = isinstance(at, Mapping)
@@ -232,8 +232,8 @@ class _Start:
         if clock is not None and clock + steps > self.total and not retrain["stretch"]:
             text = f"{retrain['steps']} from the clock's {clock}it goes past its end ({self.total}it)"
             self.problems.append(Problem("retrain.steps", text, form=False))
-        if steps > MOST_ITERATIONS:
-            text = f"is {steps} iterations; at most {MOST_ITERATIONS} are allowed"
+        if steps > MAX_ITERATIONS:
+            text = f"is {steps} iterations; at most {MAX_ITERATIONS} are allowed"
             self.problems.append(Problem("retrain.steps", text, form=False))
         return steps
 
@@ -267,7 +267,7 @@ def _check_rate(recipe: Recipe, rate: Rate, steps: int, total: int, epoch: int) 
     on_clock = train_rate(recipe, epoch)
     peak = max((on_clock(step) for step in _sampled(total)), default=0.0)
     rates = [rate(step) for step in _sampled(steps)]
-    small = sum(value < LEAST_SHARE_OF_PEAK * peak for value in rates)
+    small = sum(value < MIN_SHARE_OF_PEAK * peak for value in rates)
     if small * 2 > len(rates):
         path = "retrain.schedule" if "schedule" in (recipe.retrain or {}) else "retrain.clock"
         message = (

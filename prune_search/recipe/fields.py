@@ -11,7 +11,7 @@ from typing import Any
 from prune_search.recipe.facts import Criterion, Transform
 from prune_search.recipe.problems import Problem, not_one_of, shown, suggestion
 from prune_search.recipe.registry import REQUIRED, AnyAxis, AnyEntry, Field, Option
-from prune_search.recipe.step import MOST_ITERATIONS, Step
+from prune_search.recipe.step import MAX_ITERATIONS, Step
 
 
 class UnreadableError(Exception):
@@ -149,7 +149,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Place:
+class ClockStep:
     """A place on a training clock, or one of a few words that name one."""
 
     words: tuple[str, ...] = ()
@@ -203,7 +203,7 @@ def _step_near(raw: str) -> str:
 
 
 def _step_meant(raw: Any) -> str:
-    whole = isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw <= MOST_ITERATIONS
+    whole = isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw <= MAX_ITERATIONS
     return f" (did you mean '{raw}it'?)" if whole else ""
 
 
@@ -241,7 +241,7 @@ class Either:
             # To Python a truth value is a whole number; to a reader it is not.
             if isinstance(raw, types) and (not isinstance(raw, bool) or bool in named_types):
                 return kind.read(raw, path, reading)
-        meant = _step_meant(raw) if any(isinstance(kind, Place | Length) for _, kind in self.kinds) else ""
+        meant = _step_meant(raw) if any(isinstance(kind, ClockStep | Length) for _, kind in self.kinds) else ""
         return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)}){meant}")
 
 

@@ -22,7 +22,7 @@ KEYS = {
     "int": ("low", "high", "step", "log"),
     "choice": ("of",),
 }
-MOST_CHOICES = 1000
+MAX_CHOICES = 1000
 LARGEST = 1e12
 END = Step(back=True, unit="end")
 
@@ -108,8 +108,8 @@ def _check(hole: Mapping[str, Any], path: str, reading: Reading) -> None:
             reading.wrong(child(path, key), f"is no key of a hole of kind {kind}: {not_one_of(key, KEYS[kind])}")
     if kind == "choice":
         options = hole.get("of")
-        if not isinstance(options, list) or not 1 <= len(options) <= MOST_CHOICES:
-            reading.wrong(child(path, "of"), f"must be a list of 1 to {MOST_CHOICES} values (got {shown(options)})")
+        if not isinstance(options, list) or not 1 <= len(options) <= MAX_CHOICES:
+            reading.wrong(child(path, "of"), f"must be a list of 1 to {MAX_CHOICES} values (got {shown(options)})")
         return
     low, high = _bounds(hole, path, reading)
     if low is not BAD and high is not BAD:

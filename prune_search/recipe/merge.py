@@ -22,7 +22,7 @@ ALTERNATIVES: dict[str, tuple[tuple[str, ...], ...]] = {
 # Where a word is not the name of a registered value, and gives way to a mapping that --set begins.
 WORDS = ("retrain", "retrain.steps", "retrain.clock", "mask.at", "mask.sparsity")
 
-MOST_OPTIONS = 1000
+MAX_OPTIONS = 1000
 
 
 def _displaced(path: str, key: str) -> set[str]:
@@ -113,8 +113,8 @@ def _options(raw: Mapping[str, Any], reading: Reading) -> list[tuple[str, str, d
     if "any" not in raw:
         return [("", "", {})]
     given = raw["any"]
-    if not isinstance(given, list) or not 1 <= len(given) <= MOST_OPTIONS:
-        reading.wrong("any", f"must be a list of 1 to {MOST_OPTIONS} options (got {shown(given)})")
+    if not isinstance(given, list) or not 1 <= len(given) <= MAX_OPTIONS:
+        reading.wrong("any", f"must be a list of 1 to {MAX_OPTIONS} options (got {shown(given)})")
         return []
     options: list[tuple[str, str, dict[str, Any]]] = []
     labels: dict[str, int] = {}

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from prune_search.recipe import axes
-from prune_search.recipe.fields import Place, Value
+from prune_search.recipe.fields import ClockStep, Value
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.registry import AnyAxis, Option
 from prune_search.recipe.step import Step
@@ -102,7 +102,7 @@ def _value(axis: AnyAxis, written: Any, total: Step) -> Any:
 
 def _option(option: Option, value: Any, total: Step) -> Any:
     """What is left of an option; None for numbers and lengths."""
-    if isinstance(option.field, Place):
+    if isinstance(option.field, ClockStep):
         return _place(value, total)
     if isinstance(option.field, Value):
         return _value(option.field.axis, value, total)

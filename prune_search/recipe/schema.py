@@ -15,6 +15,7 @@ from typing import Any
 from prune_search.recipe import axes
 from prune_search.recipe.fields import (
     BAD,
+    ClockStep,
     Either,
     Flag,
     Integer,
@@ -22,7 +23,6 @@ from prune_search.recipe.fields import (
     ListOf,
     Number,
     Optimizer,
-    Place,
     Reading,
     Text,
     UnreadableError,
@@ -117,7 +117,7 @@ STABLE = {
     "stable": Option(Value(axes.STABILITIES)),
     "below": Option(Number(0.0, 1.0), 0.1),
     "window": Option(Length(positive=True), "5ep"),
-    "latest": Option(Place(), "50%"),
+    "latest": Option(ClockStep(), "50%"),
 }
 SAME_FLOPS = {"same_flops_as": Option(Word(("train",))), "at_most": Option(Number(0.0, above=True), 2.0)}
 HOLD = {"hold": Option(Either(((str, Word(("final",))), ((int, float), Number(0.0, 1e6, above=True)))))}
@@ -180,7 +180,7 @@ TRAIN = {
     "from": Option(Text(), None, "a .safetensors file whose weights are w(K)"),
 }
 MASK = {
-    "at": Option(Either(((str, Place()), (dict, Block(STABLE)))), REQUIRED, "k1, where the mask is found"),
+    "at": Option(Either(((str, ClockStep()), (dict, Block(STABLE)))), REQUIRED, "k1, where the mask is found"),
     "prepare": Option(Value(axes.TRANSFORMS, comes_before_the_mask), None, "applied to w(k1) before f1"),
     "criterion": Option(Value(axes.CRITERIA)),
     "score": Option(ScoreField(), {}),
@@ -191,13 +191,13 @@ MASK = {
     "rounding": Option(Word(("half-up", "floor-keep", "floor-drop")), "half-up", "of counts", later=True),
 }
 WEIGHTS = {
-    "at": Option(Place(("mask", "prepared")), REQUIRED, "k2, where the kept weights are taken"),
+    "at": Option(ClockStep(("mask", "prepared")), REQUIRED, "k2, where the kept weights are taken"),
     "transform": Option(ListOf(Value(axes.TRANSFORMS, sees_the_mask)), []),
 }
 RETRAIN = {
     "steps": Option(Either(((str, Length()), (dict, Block(SAME_FLOPS)))), None),
-    "until": Option(Place(), None),
-    "clock": Option(Either(((str, Place(("mask",))), (dict, Block(HOLD)))), None),
+    "until": Option(ClockStep(), None),
+    "clock": Option(Either(((str, ClockStep(("mask",))), (dict, Block(HOLD)))), None),
     "optimizer": Option(Optimizer(axes.OPTIMIZERS), {}),
     "schedule": Option(Value(axes.SCHEDULES), None),
     "dynamics": Option(Value(axes.DYNAMICS), None),

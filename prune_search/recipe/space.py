@@ -10,7 +10,6 @@ from typing import Any
 
 from prune_search.recipe import axes, strict_yaml
 from prune_search.recipe.clock import resolve
-from prune_search.recipe.corners import AtRandom, Corner, corners
 from prune_search.recipe.fields import Reading, child
 from prune_search.recipe.holes import Draw, Filler, check_holes, is_hole, without_broken_holes
 from prune_search.recipe.merge import Written, assign, expand
@@ -18,12 +17,13 @@ from prune_search.recipe.problems import Problem, UserError, not_one_of, shown, 
 from prune_search.recipe.recipe import Recipe, digest_of, newer_schema
 from prune_search.recipe.schema import SCHEMA, TASK, TRAIN, is_user_code
 from prune_search.recipe.search_block import read_search
+from prune_search.recipe.space_samples import AtRandom, Corner, space_samples
 from prune_search.recipe.step import Step
 
 NOMINAL_EPOCH = 100
 SAMPLED_DRAWS = 200
-MOST_PROBLEMS = 100
-MOST_NAMES = 12
+MAX_PROBLEMS = 100
+MAX_NAMES = 12
 RECIPE_FILE = "recipe.yaml"
 
 
@@ -120,7 +120,7 @@ class Space:
         if self.has_holes:
             draw = Corner({})
             self.fill(draw)
-            names = ", ".join([*draw.seen][:MOST_NAMES]) + (", …" if len(draw.seen) > MOST_NAMES else "")
+            names = ", ".join([*draw.seen][:MAX_NAMES]) + (", …" if len(draw.seen) > MAX_NAMES else "")
             message = f"it is a search space with holes ({names}): fill them with --set"
             raise UserError([Problem("", message, self.source)])
         try:
@@ -209,7 +209,7 @@ def _form_elsewhere(written: Written) -> list[Problem]:
 
 
 def _corners(space: Space) -> Iterator[Drawn]:
-    return corners(space.fill) if space.has_holes else iter([space.fill(Corner({}))])
+    return space_samples(space.fill) if space.has_holes else iter([space.fill(Corner({}))])
 
 
 @dataclass
@@ -247,7 +247,7 @@ class _Findings:
                     self.form[problem] = None
                 else:
                     self.combinations.setdefault(problem.path, problem)
-            if len(self.form) >= MOST_PROBLEMS:
+            if len(self.form) >= MAX_PROBLEMS:
                 return
 
 
@@ -279,7 +279,7 @@ def _drawn_problems(space: Space) -> list[Problem]:
 
 def _example(drawn: Drawn) -> str:
     parts = [f"{path}={value if str(value).isprintable() else shown(value)}" for path, value in drawn.params.items()]
-    return ", ".join(parts[:MOST_NAMES]) + (", …" if len(parts) > MOST_NAMES else "")
+    return ", ".join(parts[:MAX_NAMES]) + (", …" if len(parts) > MAX_NAMES else "")
 
 
 def _problems_of(space: Space, drawn: Drawn) -> list[Problem]:

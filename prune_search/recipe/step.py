@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal
 
-MOST_EPOCHS = 1_000_000
-MOST_ITERATIONS = 1_000_000_000
+MAX_EPOCHS = 1_000_000
+MAX_ITERATIONS = 1_000_000_000
 
 # Forty digits are read, so that an absurd length is called too long and not unreadable.
 _COUNT = re.compile(r"(?:(?P<epochs>[0-9]{1,40})ep)?(?:(?P<iterations>[0-9]{1,40})it)?", re.ASCII)
@@ -62,8 +62,8 @@ class Step:
         if not body or match is None:
             raise ValueError("is no step: write 3ep, 120it, 3ep20it, 5%, end or end-3ep")
         epochs, iterations = int(match["epochs"] or 0), int(match["iterations"] or 0)
-        if epochs > MOST_EPOCHS or iterations > MOST_ITERATIONS:
-            raise ValueError(f"is too long: at most {MOST_EPOCHS}ep and {MOST_ITERATIONS}it")
+        if epochs > MAX_EPOCHS or iterations > MAX_ITERATIONS:
+            raise ValueError(f"is too long: at most {MAX_EPOCHS}ep and {MAX_ITERATIONS}it")
         unit: Literal["it", "ep", "epit"] = (
             "epit" if match["epochs"] and match["iterations"] else "ep" if match["epochs"] else "it"
         )

@@ -21,10 +21,10 @@ import yaml
 
 from prune_search.recipe.problems import Problem, UserError, shown
 
-MOST_BYTES = 256 * 1024
-MOST_LEVELS = 20
-MOST_DIGITS = 30
-MOST_PROBLEMS = 100
+MAX_BYTES = 256 * 1024
+MAX_LEVELS = 20
+MAX_DIGITS = 30
+MAX_PROBLEMS = 100
 FLOW_COLUMNS = 100
 _LONG_KEY = 200  # PyYAML takes a key of over 1,024 characters only where a "?" announces it
 
@@ -46,13 +46,13 @@ class _Stop(Exception):
 
 
 def _decimal(text: str) -> int:
-    if len(text.lstrip("+-")) > MOST_DIGITS:
+    if len(text.lstrip("+-")) > MAX_DIGITS:
         raise _TooLong
     return int(text)
 
 
 def _prefixed(text: str) -> int:
-    if len(text) - 2 > MOST_DIGITS:
+    if len(text) - 2 > MAX_DIGITS:
         raise _TooLong
     return int(text, 0)
 
@@ -141,9 +141,9 @@ def _contents(path: Path) -> bytes:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise UserError("is not a regular file")
-            if status.st_size > MOST_BYTES:
+            if status.st_size > MAX_BYTES:
                 raise UserError(_too_large(status.st_size))
-            return file.read(MOST_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror or 'input or output error'}") from error
     except ValueError as error:  # a NUL in the name
@@ -151,13 +151,13 @@ def _contents(path: Path) -> bytes:
 
 
 def _too_large(size: int) -> str:
-    return f"is too large: {size} bytes, where at most {MOST_BYTES} are read"
+    return f"is too large: {size} bytes, where at most {MAX_BYTES} are read"
 
 
 def _checked(text: str | bytes) -> str:
     """The text, or a UserError for what no parser should see."""
     size = len(text) if isinstance(text, bytes) else len(text.encode("utf-8", "surrogatepass"))
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         raise UserError(_too_large(size))
     if isinstance(text, bytes):
         try:
@@ -170,7 +170,7 @@ def _checked(text: str | bytes) -> str:
     for found in _UNWELCOME.finditer(text):
         line = len(_LINE_BREAK.findall(text, 0, found.start())) + 1
         problems.append(Problem(f"line {line}", f"the character U+{ord(found[0]):04X} is not allowed"))
-        if len(problems) == MOST_PROBLEMS:
+        if len(problems) == MAX_PROBLEMS:
             break
     if problems:
         raise UserError(problems)
@@ -222,7 +222,7 @@ class _Document:
 
     def _wrong(self, event: Any, message: str) -> Any:
         self.problems.append(Problem(f"line {event.start_mark.line + 1}" if event else "", message))
-        if len(self.problems) == MOST_PROBLEMS:
+        if len(self.problems) == MAX_PROBLEMS:
             raise _Stop
         return _BAD
 
@@ -235,8 +235,8 @@ class _Document:
             self._wrong(event, f"the tag {shown(event.tag.replace('tag:yaml.org,2002:', '!!'))} is not allowed")
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
-        if level == MOST_LEVELS:
-            self._wrong(event, f"is nested too deep: at most {MOST_LEVELS} levels")
+        if level == MAX_LEVELS:
+            self._wrong(event, f"is nested too deep: at most {MAX_LEVELS} levels")
             raise _Stop
         return self._list(level + 1) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(level + 1)
 
@@ -245,7 +245,7 @@ class _Document:
             try:
                 return _resolved(event.value)
             except _TooLong:
-                return self._wrong(event, f"an integer has at most {MOST_DIGITS} digits (got {shown(event.value)})")
+                return self._wrong(event, f"an integer has at most {MAX_DIGITS} digits (got {shown(event.value)})")
         if found := _UNWRITABLE.search(event.value):
             return self._wrong(event, f"a text cannot hold the character U+{ord(found[0]):04X}")
         return event.value
@@ -297,7 +297,7 @@ def dump(data: Any) -> str:
     if problems:
         raise UserError(problems)
     text = "\n".join(_block(data, FLOW_COLUMNS) if _is_nonempty(data) else [_flow(data)]) + "\n"
-    if len(text.encode("utf-8")) > MOST_BYTES:
+    if len(text.encode("utf-8")) > MAX_BYTES:
         raise UserError(_too_large(len(text.encode("utf-8"))))
     return text
 
@@ -310,15 +310,15 @@ def _unwritable(value: Any, path: str, level: int) -> list[Problem]:
     if value is None or isinstance(value, bool | float):
         return []
     if isinstance(value, int):
-        long = abs(value) >= 10**MOST_DIGITS
-        return [Problem(path, f"an integer has at most {MOST_DIGITS} digits (got {shown(value)})")] if long else []
+        long = abs(value) >= 10**MAX_DIGITS
+        return [Problem(path, f"an integer has at most {MAX_DIGITS} digits (got {shown(value)})")] if long else []
     if isinstance(value, str):
         found = _UNWRITABLE.search(value)
         return [Problem(path, f"a text cannot hold the character U+{ord(found[0]):04X}")] if found else []
     if not isinstance(value, Mapping | list | tuple):
         return [Problem(path, f"a {type(value).__name__} cannot be written as YAML")]
-    if level == MOST_LEVELS:
-        return [Problem(path, f"is nested too deep: at most {MOST_LEVELS} levels")]
+    if level == MAX_LEVELS:
+        return [Problem(path, f"is nested too deep: at most {MAX_LEVELS} levels")]
     problems = []
     for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
         below = f"{path}.{key}" if path else str(key)
@@ -330,7 +330,7 @@ def _unwritable(value: Any, path: str, level: int) -> list[Problem]:
             )
             problems.extend(keyed)
         problems.extend(_unwritable(item, below, level + 1))
-        if len(problems) >= MOST_PROBLEMS:
+        if len(problems) >= MAX_PROBLEMS:
             break
     return problems
 

@@ -13,7 +13,7 @@ from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.search_block import parse_objective
-from prune_search.report.filters import Narrowing, grouped
+from prune_search.report.filters import Filters, grouped
 from prune_search.report.points import points_data
 from prune_search.report.rows import Row, Run, dense_of, place_of, rows_of
 
@@ -24,7 +24,7 @@ class Question:
 
     Attributes:
         sort: the metric that rows are ranked by, its better end first; None: the first objective.
-        only: conditions (see `narrow.Narrowing`) that rows and points must meet.
+        only: conditions (see `narrow.Filters`) that rows and points must meet.
         by: what the rows are put together by (see `narrow.grouped`); None: nothing.
     """
 
@@ -60,7 +60,7 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
     block = searches[0].definition["space"]["search"]
     direction, metric = _ranked_by(block, question.sort)
     goals, dense = Goals.of(block), dense_of(searches[0])
-    narrowing = Narrowing.read(question.only, dense)
+    narrowing = Filters.read(question.only, dense)
     found = rows_of(searches)
     kept = [row for row in found if narrowing.keeps(row.metrics)] if question.only else found
     rows = _ranked(kept, metric, direction, goals)

@@ -10,7 +10,7 @@ from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import SearchRecords, TrialRecords, trial_id
 from prune_search.report.rows import Metrics, Row, dense_of, rows_of, seen_by_a_search
 
-LEAST_DIGITS = 6
+MIN_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def side_in(searches: Sequence[SearchRecords], text: str) -> Side | None:
         searches: where it is looked for, in this order.
         text: what it is called; empty: the best of the first search.
     """
-    called = trial_id(int(text)) if text.isdecimal() and len(text) < LEAST_DIGITS else text
+    called = trial_id(int(text)) if text.isdecimal() and len(text) < MIN_DIGITS else text
     for search in searches:
         wanted = [trial for trial in search.trials.values() if trial.ended is not None and _called(trial, called)]
         if not text:
@@ -73,7 +73,7 @@ def side_in(searches: Sequence[SearchRecords], text: str) -> Side | None:
 
 def _called(trial: TrialRecords, text: str) -> bool:
     key = str(trial.result.get("key") or "")
-    return text in (trial.id, _name(trial)) or (len(text) >= LEAST_DIGITS and key.startswith(text))
+    return text in (trial.id, _name(trial)) or (len(text) >= MIN_DIGITS and key.startswith(text))
 
 
 def _name(trial: TrialRecords) -> str:

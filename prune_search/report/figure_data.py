@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class FigureData:
     """A comparison, as a picture sees it.
 
     Attributes:
@@ -78,11 +78,11 @@ def timeline_of(canonical: Mapping[str, Any], examples: int) -> tuple[Recipe, Ti
         return None
 
 
-def hang(exhibit: Exhibit, names: Sequence[str] | None = None, written: Format = "svg") -> dict[str, bytes]:
+def hang(figure_data: FigureData, names: Sequence[str] | None = None, written: Format = "svg") -> dict[str, bytes]:
     """Draw the pictures that have something to show.
 
     Args:
-        exhibit: what is to be seen.
+        figure_data: what is to be seen.
         names: of the pictures; None: all that are registered.
         written: the format.
 
@@ -95,7 +95,7 @@ def hang(exhibit: Exhibit, names: Sequence[str] | None = None, written: Format =
     found: dict[str, bytes] = {}
     for entry in sorted(chosen, key=lambda entry: (entry.facts.place, entry.name)):
         with matplotlib.rc_context(RC):
-            figure = entry.make(exhibit)
+            figure = entry.make(figure_data)
         if figure is not None:
-            found[entry.name] = drawn(figure, written, f"{exhibit.title} {entry.name}")
+            found[entry.name] = drawn(figure, written, f"{figure_data.title} {entry.name}")
     return found

@@ -43,18 +43,18 @@ RC: dict[Any, Any] = {
 
 
 # More kinds of marks cannot be told apart; the rest shares one.
-MOST_KINDS, OTHERS = 12, "others"
+MAX_KINDS, OTHERS = 12, "others"
 
 
 def kinds(names: Sequence[str]) -> list[str]:
     """The names, with ``others`` for those that come after the first dozen different ones."""
     first = list(dict.fromkeys(names))
-    told = first if len(first) <= MOST_KINDS else first[: MOST_KINDS - 1]
+    told = first if len(first) <= MAX_KINDS else first[: MAX_KINDS - 1]
     return [name if name in told else OTHERS for name in names]
 
 
 @dataclass(frozen=True)
-class Style:
+class FigureStyle:
     """How one thing of several is drawn.
 
     Attributes:
@@ -78,16 +78,16 @@ class Style:
         return {"marker": self.marker, "color": self.colour, "markerfacecolor": face, "markersize": 5.5}
 
 
-def styles(names: Iterable[str]) -> dict[str, Style]:
+def styles(names: Iterable[str]) -> dict[str, FigureStyle]:
     """A style for each name; the same names, in whatever order, get the same ones."""
-    found: dict[str, Style] = {}
+    found: dict[str, FigureStyle] = {}
     for place, name in enumerate(sorted(set(names), key=lambda name: (name == OTHERS, name))):
         if name == OTHERS:
-            found[name] = Style(QUIET, "o", LINES[0], "", filled=False)
+            found[name] = FigureStyle(QUIET, "o", LINES[0], "", filled=False)
             continue
         colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
         line, hatch = LINES[place % len(LINES)], HATCHES[place % len(HATCHES)]
-        found[name] = Style(colour, marker, line, hatch, filled=place // len(COLOURS) % 2 == 0)
+        found[name] = FigureStyle(colour, marker, line, hatch, filled=place // len(COLOURS) % 2 == 0)
     return found
 
 

@@ -19,11 +19,11 @@ FIXED: Mapping[str, Callable[[Row], str]] = {
     "search": lambda row: row.runs[0].search,
     "status": lambda row: row.status,
 }
-MOST_VALUE = 60
+MAX_VALUE = 60
 
 
 @dataclass(frozen=True)
-class Narrowing:
+class Filters:
     """What ``--where`` asks for, all of it at once.
 
     Attributes:
@@ -35,7 +35,7 @@ class Narrowing:
     dense: Metrics
 
     @classmethod
-    def read(cls, written: Sequence[str], dense: Metrics) -> Narrowing:
+    def read(cls, written: Sequence[str], dense: Metrics) -> Filters:
         """Conditions as they are typed.
 
         Args:
@@ -47,7 +47,7 @@ class Narrowing:
                 of a dense network that is not there.
 
         Example:
-            >>> Narrowing.read(["sparsity>=90%"], {}).keeps({"sparsity": 0.95})
+            >>> Filters.read(["sparsity>=90%"], {}).keeps({"sparsity": 0.95})
             True
         """
         reading = Reading()
@@ -122,7 +122,7 @@ def _value(row: Row, by: str) -> str | None:
     found = row.first.params.get(by, _walked(row.first.recipe, by))
     if isinstance(found, Mapping) and "name" in found:
         found = found["name"]
-    return None if found is None else str(found)[:MOST_VALUE]
+    return None if found is None else str(found)[:MAX_VALUE]
 
 
 def _walked(node: Any, path: str) -> Any:

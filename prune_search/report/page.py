@@ -12,7 +12,7 @@ from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.search_block import parse_objective
 from prune_search.report.labels import group_label, shown_metrics
 
-MOST_ROWS = 1000
+MAX_ROWS = 1000
 # Nothing is fetched and no script runs, whatever somebody wrote into a name.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """\
@@ -99,7 +99,7 @@ def _picture(name: str, content: bytes) -> str:
 def _leaderboard(data: Mapping[str, Any]) -> str:
     if not data["rows"]:
         return ""
-    rows = data["rows"][:MOST_ROWS]
+    rows = data["rows"][:MAX_ROWS]
     shown = shown_metrics(data)
     others = sorted({name for row in rows for name in row["metrics"]} - set(shown))
     # What nobody asked for comes last: the knobs are what the figures at the left are read with.
@@ -123,7 +123,7 @@ def _leaderboard(data: Mapping[str, Any]) -> str:
         cells += [_figure(row, name) for name in others]
         look = "pareto" if row["pareto"] else "" if row["status"] == "completed" else "quiet"
         lines.append((look, cells))
-    more = f"<p>{len(data['rows']) - MOST_ROWS} more rows.</p>" if len(data["rows"]) > MOST_ROWS else ""
+    more = f"<p>{len(data['rows']) - MAX_ROWS} more rows.</p>" if len(data["rows"]) > MAX_ROWS else ""
     legend = f"<p>Ranked by {escape(data['sort'])}; ★ on the Pareto front; ± one deviation over the seeds.</p>"
     return f"<h2>Leaderboard</h2>{legend}{_table(heads, lines)}{more}"
 

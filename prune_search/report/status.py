@@ -15,7 +15,7 @@ from prune_search.ledger.uris import masked
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.search_block import parse_objective
 from prune_search.report.rows import DENSE, seen_by_a_search
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 
 RUNNING, INTERRUPTED, FINISHED, UNREADABLE = "running", "interrupted", "finished", "unreadable"
 ENDED_FILE = "ended.json"
@@ -65,7 +65,7 @@ def status_data(search: SearchRecords, held: bool, now: float | None = None) -> 
     }
 
 
-def list_data(storage: Place, held: Callable[[Place], bool]) -> list[dict[str, Any]]:
+def list_data(storage: StoragePath, held: Callable[[StoragePath], bool]) -> list[dict[str, Any]]:
     """`status_data` of every search in a storage; one that cannot be read has the state unreadable and an ``error``.
 
     Args:

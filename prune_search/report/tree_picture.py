@@ -1,4 +1,4 @@
-"""The shared tree of a search as a picture: every stretch once, as long as its steps, as dark as it is shared."""
+"""The shared tree of a search as a picture: every segment once, as long as its steps, as dark as it is shared."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # With more trials than these the picture has no room for a name each.
-MOST_NAMES = 60
-MOST_TRIALS = 400
-ROW_INCHES, LEAST_INCHES, MOST_INCHES = 0.22, 3.0, 30.0
+MAX_NAMES = 60
+MAX_TRIALS = 400
+ROW_INCHES, MIN_INCHES, MAX_INCHES = 0.22, 3.0, 30.0
 
 
 @dataclass
-class Node:
-    """A stretch of the tree.
+class TreeNode:
+    """A segment of the tree.
 
     Attributes:
         steps: the furthest that a trial asks for it, in iterations.
         begin: steps on the way before it.
         users: names of the trials that need it.
         children: what follows.
-        ends: names of the trials whose last stretch it is.
+        ends: names of the trials whose last segment it is.
         row: where it is drawn.
     """
 
     steps: int = 0
     begin: int = 0
     users: list[str] = field(default_factory=list)
-    children: dict[str, Node] = field(default_factory=dict)
+    children: dict[str, TreeNode] = field(default_factory=dict)
     ends: list[str] = field(default_factory=list)
     row: float = 0.0
 
 
-def grow(search: SearchRecords) -> Node:
+def grow(search: SearchRecords) -> TreeNode:
     """The tree of the trials of a search that have been proposed; its root stands before all training."""
-    root = Node()
-    for trial in list(search.trials.values())[:MOST_TRIALS]:
+    root = TreeNode()
+    for trial in list(search.trials.values())[:MAX_TRIALS]:
         if trial.duplicate_of is None:
             _add(root, trial, int(search.definition.get("examples") or 0))
     return root
 
 
-def _add(root: Node, trial: TrialRecords, examples: int) -> None:
+def _add(root: TreeNode, trial: TrialRecords, examples: int) -> None:
     try:
         recipe = Recipe.read({key: trial.recipe[key] for key in BLOCKS})
         epoch = known_epoch(recipe) or (epoch_length(examples, recipe.train["batch"]) if examples else 1)
@@ -65,7 +65,7 @@ def _add(root: Node, trial: TrialRecords, examples: int) -> None:
     name = str(trial.proposed.data["name"]) if trial.proposed is not None else trial.id
     node = root
     for vertex in vertices:
-        node = node.children.setdefault(vertex.address, Node())
+        node = node.children.setdefault(vertex.address, TreeNode())
         node.steps = max(node.steps, vertex.needed)
         node.users.append(name)
     node.ends.append(name)
@@ -79,7 +79,7 @@ def tree_figure(search: SearchRecords) -> Figure | None:
     if not root.children:
         return None
     rows = _lay_out(root)
-    height = min(MOST_INCHES, max(LEAST_INCHES, 1.2 + ROW_INCHES * rows))
+    height = min(MAX_INCHES, max(MIN_INCHES, 1.2 + ROW_INCHES * rows))
     figure = Figure(figsize=(11, height), layout="constrained")
     axes = figure.add_subplot()
     _draw(axes, root, rows)
@@ -94,11 +94,11 @@ def _title(search: SearchRecords) -> str:
     return text + (f" ({asked / account.trained:.2f} times fewer)" if account.trained else "")
 
 
-def _lay_out(root: Node) -> int:
-    """Give every stretch its place; how many rows there are."""
+def _lay_out(root: TreeNode) -> int:
+    """Give every segment its place; how many rows there are."""
     count = 0
 
-    def place(node: Node, begin: int) -> None:
+    def place(node: TreeNode, begin: int) -> None:
         nonlocal count
         node.begin = begin
         following = list(node.children.values())
@@ -114,17 +114,17 @@ def _lay_out(root: Node) -> int:
     return max(1, count)
 
 
-def _nodes(root: Node) -> Iterator[Node]:
+def _nodes(root: TreeNode) -> Iterator[TreeNode]:
     for child in root.children.values():
         yield child
         yield from _nodes(child)
 
 
-def _draw(axes: Axes, root: Node, rows: int) -> None:
+def _draw(axes: Axes, root: TreeNode, rows: int) -> None:
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm
 
-    nodes: Sequence[Node] = list(_nodes(root))
+    nodes: Sequence[TreeNode] = list(_nodes(root))
     most = max((len(node.users) for node in nodes), default=1)
     shade, norm = colormaps["cividis_r"], LogNorm(1, max(2, most))
     for node in nodes:
@@ -142,12 +142,12 @@ def _draw(axes: Axes, root: Node, rows: int) -> None:
             dark = norm(users) > 0.5
             axes.text(middle, node.row, f"×{users}", ha="center", va="center", fontsize=7, zorder=3,
                       color="white" if dark else "black")  # fmt: skip
-        if node.ends and not node.children and rows <= MOST_NAMES:
+        if node.ends and not node.children and rows <= MAX_NAMES:
             names = node.ends[0] + (f" and {len(node.ends) - 1} more" if len(node.ends) > 1 else "")
             axes.text(node.begin + node.steps, node.row, f"  {names}", va="center", fontsize=7)
     axes.set_yticks([])
     axes.set_ylim(rows - 0.4, -0.6)
-    axes.margins(x=0.25 if rows <= MOST_NAMES else 0.02)
+    axes.margins(x=0.25 if rows <= MAX_NAMES else 0.02)
     axes.set_xlim(left=0)
     axes.set_xlabel("iterations on the way to a result; ×n: trained once for n trials")
     for side in ("top", "right", "left"):

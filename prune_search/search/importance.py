@@ -24,9 +24,9 @@ from prune_search.search.proposer import frozen_trial, no_news
 # Lower ends of the bands of reached sparsity: what matters at half the weights need not at one in a hundred.
 BANDS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 # Of fewer trials a forest says nothing.
-LEAST_TRIALS = 10
+MIN_TRIALS = 10
 # A forest over more of them takes long, and says the same.
-MOST_TRIALS = 500
+MAX_TRIALS = 500
 # Five times as fast as the 64 deep trees that are the default, with shares that differ in the second digit.
 TREES, DEPTH, SEED = 24, 8, 0
 _OPTION = re.compile(r"any\[(?P<label>[^\]]*)\]\..*")
@@ -67,7 +67,7 @@ def importance_data(searches: Sequence[SearchRecords]) -> list[dict[str, Any]]:
 def _weighed(searches: Sequence[SearchRecords]) -> Iterator[dict[str, Any]]:
     goals = Goals.of(searches[0].definition["space"]["search"])
     known = [one for search in searches for trial in search.numbered() if (one := _known(trial, goals)) is not None]
-    known = known[-MOST_TRIALS:]
+    known = known[-MAX_TRIALS:]
     told = {"searches": [search.name for search in searches], "metric": goals.objectives[0][1]}
     yield {**told, "sparsity": None, "option": None, **_shares(known)}
     bands = [(low, high, _within(known, low, high)) for low, high in zip(BANDS, (*BANDS[1:], None), strict=True)]
@@ -77,7 +77,7 @@ def _weighed(searches: Sequence[SearchRecords]) -> Iterator[dict[str, Any]]:
                 yield {**told, "sparsity": [low, 1.0 if high is None else high], "option": None, **_shares(inside)}
     for label in dict.fromkeys(one.option for one in known if one.option):
         mine = [one for one in known if one.option == label]
-        if len(mine) >= LEAST_TRIALS:
+        if len(mine) >= MIN_TRIALS:
             yield {**told, "sparsity": None, "option": label, **_shares(mine)}
 
 
@@ -100,8 +100,8 @@ def _within(known: Sequence[_Known], low: float, high: float | None) -> list[_Kn
 def _shares(known: Sequence[_Known]) -> dict[str, Any]:
     """The shares of the holes that all these trials have and that are not the same in all of them."""
     said: dict[str, Any] = {"trials": len(known), "knobs": {}}
-    if len(known) < LEAST_TRIALS:
-        return {**said, "why": f"{len(known)} trials have completed, and at least {LEAST_TRIALS} are needed"}
+    if len(known) < MIN_TRIALS:
+        return {**said, "why": f"{len(known)} trials have completed, and at least {MIN_TRIALS} are needed"}
     trials = [one.trial for one in known]
     common = [name for name in trials[0].params if all(name in trial.params for trial in trials)]
     # Two searches can give one hole other ranges.

@@ -30,7 +30,7 @@ from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.space import Space
 from prune_search.search.proposer import Proposer
 from prune_search.search.shared_tree import Tree
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 
 LONG, SHUFFLE = "control-dense-long", "control-shuffle"
 LOST_ATTEMPT = 999
@@ -77,7 +77,7 @@ def dense_recipe(space: Space) -> Recipe:
 
 
 @dataclass
-class Agenda:
+class NextTrial:
     """The course of a search.
 
     Attributes:
@@ -90,12 +90,12 @@ class Agenda:
         deadline: seconds since the epoch after which nothing is proposed, or None.
         stopping: asked before everything else; True ends the search.
         tree: the shared tree, as far as this search knows it.
-        free: whether nobody else holds the stretch of an address, which a trial was refused.
+        free: whether nobody else holds the segment of an address, which a trial was refused.
         alone: by id, how many attempts a running trial that needs a whole device had when it was sent there.
     """
 
     space: Space
-    folder: Place
+    folder: StoragePath
     records: SearchRecords
     proposer: Proposer
     goals: Goals
@@ -112,21 +112,21 @@ class Agenda:
     @classmethod
     def open(
         cls,
-        folder: Place,
+        folder: StoragePath,
         space: Space,
         epoch_of: Callable[[Recipe], int | None],
         stopping: Callable[[], bool],
         examples: int = 0,
-    ) -> Agenda:
+    ) -> NextTrial:
         """Read a search's ledger, and go on from there; `examples` is the size of the training set, 0 if unknown."""
         budget = space.search.get("time_budget")
         deadline = None if budget is None else time.time() + budget
         goals, records = Goals.of(space.search), read_search(folder)
         proposer = Proposer(space, epoch_of, examples)
-        agenda = cls(space, folder, records, proposer, goals, stopping, deadline, tree=Tree(epoch_of))
+        next_trial = cls(space, folder, records, proposer, goals, stopping, deadline, tree=Tree(epoch_of))
         for trial in records.trials.values():
-            agenda._learn(trial)
-        return agenda
+            next_trial._learn(trial)
+        return next_trial
 
     @property
     def search(self) -> Mapping[str, Any]:
@@ -247,7 +247,7 @@ class Agenda:
         return bool(entry.facts.independent) and not judged and not self.search["stop_when_met"]
 
     def _far_ahead(self, proposed: int) -> bool:
-        """Whether enough trials wait for a stretch; a sampler that learns is asked as late as possible."""
+        """Whether enough trials wait for a segment; a sampler that learns is asked as late as possible."""
         learns = not self._independent
         if proposed == 0 or (learns and self.search["reproducible"]):
             return False

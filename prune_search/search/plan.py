@@ -1,4 +1,4 @@
-"""What a search will cost, before it is launched: its trials as a tree, with every stretch counted once.
+"""What a search will cost, before it is launched: its trials as a tree, with every segment counted once.
 
 The trials of a sampler that does not learn are the very ones that will be run. Those of a sampler that learns are drawn
 at random from the same space: where it will go is not known, what its trials can share is.
@@ -15,14 +15,14 @@ from typing import Any
 
 from prune_search.recipe import axes
 from prune_search.recipe.clock import Timeline
-from prune_search.recipe.corners import AtRandom
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.space import Space
+from prune_search.recipe.space_samples import AtRandom
 from prune_search.search.next_trial import dense_recipe
 from prune_search.search.proposer import Proposer
-from prune_search.search.schedulers import make_judge
+from prune_search.search.schedulers import make_stopping_rule
 from prune_search.training.randomness import derive
 from prune_search.trial.addresses import Branch, nominal_branch
 
@@ -30,8 +30,8 @@ EpochOf = Callable[[Recipe], int | None]
 
 SHOWN_RECIPES = 20
 # More trials than these are not drawn: their figures are scaled up from those that are.
-MOST_DRAWN = 2000
-MOST_DRAWS_PER_TRIAL = 20
+MAX_DRAWN = 2000
+MAX_DRAWS_PER_TRIAL = 20
 FEW_SHARED = 1.1
 # The longest retraining over the shortest, from where a comparison at equal steps is warned of.
 UNEQUAL = 1.25
@@ -45,7 +45,7 @@ class Planned:
         recipe: canonical.
         params: what was drawn, by dotted path.
         timeline: its places in iterations.
-        branch: its stretches.
+        branch: its segments.
     """
 
     recipe: Recipe
@@ -69,13 +69,13 @@ class Plan:
         exact: whether these are the very trials that will be run.
         recipes: distinct ones among them.
         roots: distinct beginnings, which share nothing with each other.
-        vertices: distinct stretches of training.
-        stretches: the same, each counted for every trial that needs it.
+        vertices: distinct segments of training.
+        segments: the same, each counted for every trial that needs it.
         steps_unshared: what the trials ask for, one by one.
-        steps_shared: with every stretch trained once.
+        steps_shared: with every segment trained once.
         steps_controls: of the controls, besides: an estimate, since two of them follow the best trial.
         scheduler_share: the share of `steps_shared` that the scheduler can save.
-        states: stored states: ends of stretches, and places on trajectory 1.
+        states: stored states: ends of segments, and places on trajectory 1.
         first: the first twenty trials.
         warnings: what in the space costs more than it must.
     """
@@ -86,7 +86,7 @@ class Plan:
     recipes: int
     roots: int
     vertices: int
-    stretches: int
+    segments: int
     steps_unshared: int
     steps_shared: int
     steps_controls: int
@@ -137,10 +137,10 @@ def make_plan(space: Space, epoch_of: EpochOf, examples: int = 0) -> Plan:
     asked = space.search["trials"]
     exact = bool(Named.of(axes.SAMPLERS, space.search["sampler"]).entry(axes.SAMPLERS).facts.independent)
     draw = _proposed if exact else _at_random
-    items = list(draw(space, epoch_of, examples, min(asked, MOST_DRAWN)))
+    items = list(draw(space, epoch_of, examples, min(asked, MAX_DRAWN)))
     if not items:
         raise UserError("no valid trial could be drawn from this space")
-    trials = asked if len(items) == min(asked, MOST_DRAWN) else len(items)
+    trials = asked if len(items) == min(asked, MAX_DRAWN) else len(items)
     scale = trials / len(items)
     longest: dict[str, int] = {}
     users: Counter[str] = Counter()
@@ -156,7 +156,7 @@ def make_plan(space: Space, epoch_of: EpochOf, examples: int = 0) -> Plan:
         recipes=round(scale * len({digest_of(item.recipe.canonical) for item in items})),
         roots=len({item.branch.train.address for item in items}),
         vertices=round(scale * len(longest)),
-        stretches=round(scale * sum(users.values())),
+        segments=round(scale * sum(users.values())),
         steps_unshared=round(scale * unshared),
         steps_shared=round(scale * shared),
         steps_controls=_controls(space, epoch_of, items),
@@ -186,7 +186,7 @@ def _at_random(space: Space, epoch_of: EpochOf, examples: int, count: int) -> It
     """Trials drawn uniformly from the space; invalid draws are drawn again, as in a search."""
     draw = AtRandom(random.Random(derive(space.search["seed"], "plan")))
     found = 0
-    for _ in range(MOST_DRAWS_PER_TRIAL * count):
+    for _ in range(MAX_DRAWS_PER_TRIAL * count):
         if found == count:
             return
         drawn = space.fill(draw, examples=examples)
@@ -211,7 +211,7 @@ def _controls(space: Space, epoch_of: EpochOf, items: list[Planned]) -> int:
 
 
 def _states(items: Iterable[Planned], longest: Mapping[str, int]) -> int:
-    """The end of every stretch, and the places on trajectory 1 that are asked for."""
+    """The end of every segment, and the places on trajectory 1 that are asked for."""
     places = {
         (item.branch.train.address, place)
         for item in items
@@ -236,7 +236,7 @@ def _scheduler_share(space: Space, items: list[Planned], users: Mapping[str, int
         last = item.branch.rounds[-1].retrain
         if users.get(last.address, 0) != 1:
             continue
-        judge = make_judge(space.search["scheduler"], item.timeline.epoch)
+        judge = make_stopping_rule(space.search["scheduler"], item.timeline.epoch)
         stops = [*judge.measure_at(last.needed), last.needed]
         going_on = 1.0
         for begin, end in pairwise(stops):
@@ -272,7 +272,7 @@ def _unequal(space: Space, items: list[Planned]) -> Iterator[str]:
     compared = []
     for item in items:
         length = item.branch.rounds[-1].retrain.needed
-        marks = make_judge(space.search["scheduler"], item.timeline.epoch).measure_at(length).values()
+        marks = make_stopping_rule(space.search["scheduler"], item.timeline.epoch).measure_at(length).values()
         if any(isinstance(mark, int) for mark in marks):
             compared.append(length)
     if compared and max(compared) > UNEQUAL * min(compared):

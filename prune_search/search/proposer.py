@@ -23,24 +23,24 @@ from prune_search.ledger.ranking import Dense, Goals
 from prune_search.ledger.records import TrialRecords
 from prune_search.recipe import axes
 from prune_search.recipe.clock import resolve
-from prune_search.recipe.corners import Corner, corners
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.space import Drawn, Space
+from prune_search.recipe.space_samples import Corner, space_samples
 from prune_search.search.optuna_study import Generations, OneStudy, placed
 from prune_search.search.suggest import Grid, TrialDraw, distribution_from, remembered, walk
 from prune_search.training.randomness import derive
 
-MOST_DRAWS = 1000
+MAX_DRAWS = 1000
 # A sampler learns nothing from an invalid draw, and can be drawn to such a region for ever: then chance decides.
 DRAWS_OF_SAMPLER = 10
 # Optuna's random numbers take the lower 32 bits of a seed.
 SEEDS = 2**32
-MOST_INVALID_OF_GRID = 10_000
+MAX_INVALID_OF_GRID = 10_000
 # What these samplers of Optuna model is what every trial has: a hole that only some have is drawn at random.
 SHARED_HOLES_ONLY: tuple[type[BaseSampler], ...] = (GPSampler, CmaEsSampler)
-MOST_OBJECTIVES_OF_GP = 4
-MOST_NAMES = 3
+MAX_OBJECTIVES_OF_GP = 4
+MAX_NAMES = 3
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Proposer:
         study = self._study(sampler, known, dense)
         system: dict[str, Any] = {}
         wrong = UserError(())
-        for draw in range(MOST_DRAWS):
+        for draw in range(MAX_DRAWS):
             if draw == DRAWS_OF_SAMPLER:
                 study.sampler = RandomSampler(seed=self._seed(number, "uniform"))
             trial = study.ask()
@@ -120,7 +120,7 @@ class Proposer:
                 continue
             kept = remembered(trial.params, trial.distributions, system)
             return Proposal(number, drawn.raw, recipe, drawn.option, drawn.params, kept)
-        raise UserError([_never(MOST_DRAWS, wrong)])
+        raise UserError([_never(MAX_DRAWS, wrong)])
 
     def _seed(self, number: int, *words: str) -> int:
         return derive(self.space.search["seed"], "propose", number, *words) % SEEDS
@@ -205,7 +205,7 @@ class Proposer:
                 recipe = self._read(drawn)
             except UserError as error:
                 invalid += 1
-                if invalid >= MOST_INVALID_OF_GRID:
+                if invalid >= MAX_INVALID_OF_GRID:
                     raise UserError([_never(invalid, error)]) from None
                 continue
             invalid = 0
@@ -299,12 +299,12 @@ def check_sampler(space: Space) -> list[Problem]:
     path, name = "search.sampler", Named.of(axes.SAMPLERS, space.search["sampler"]).name
     problems = []
     if partial := _partial_holes(space):
-        names = ", ".join(partial[:MOST_NAMES]) + (", …" if len(partial) > MOST_NAMES else "")
+        names = ", ".join(partial[:MAX_NAMES]) + (", …" if len(partial) > MAX_NAMES else "")
         text = f"{name} learns only of holes that every trial has with the same range, and would draw {names} at random"
         problems.append(Problem(path, f"{text}: use tpe"))
     several = len(space.search["objectives"])
-    if isinstance(sampler, GPSampler) and several > MOST_OBJECTIVES_OF_GP:
-        text = f"{name} takes at most {MOST_OBJECTIVES_OF_GP} objectives (got {several}): use tpe or nsga2"
+    if isinstance(sampler, GPSampler) and several > MAX_OBJECTIVES_OF_GP:
+        text = f"{name} takes at most {MAX_OBJECTIVES_OF_GP} objectives (got {several}): use tpe or nsga2"
         problems.append(Problem(path, text))
     return problems
 
@@ -337,6 +337,6 @@ def _partial_holes(space: Space) -> list[str]:
         space.fill(draw)
         return draw.found
 
-    points = list(corners(ranges))
+    points = list(space_samples(ranges))
     names = dict.fromkeys(name for found in points for name in found)
     return [name for name in names if len({found.get(name) for found in points}) > 1]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @runtime_checkable
-class Judge(Protocol):
+class StoppingRule(Protocol):
     """Decides whether a trial is stopped."""
 
     def measure_at(self, total: int) -> Mapping[int, Mark]:
@@ -55,7 +55,7 @@ class Judge(Protocol):
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class Decisions:
     """Decides over the trials of one search, from its records.
 
     Attributes:
@@ -83,7 +83,7 @@ class Verdicts:
         # As for proposals: exactly trials 1 … n-c count, so that a resumed search decides alike.
         last = int(trial_id) - self.block["concurrency"] if self.block["reproducible"] else None
         compared = self.places.at(maturity).compared(trial_id, self.goals, dense, last)
-        return make_judge(self.block["scheduler"], epoch).stop(compared, self.goals, dense)
+        return make_stopping_rule(self.block["scheduler"], epoch).stop(compared, self.goals, dense)
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ def median(epoch: int, *, grace: str, startup: int) -> MedianRule:
     return MedianRule(Step.parse(grace).resolve(0, epoch), startup)
 
 
-def make_judge(scheduler: Any, epoch: int) -> Judge:
+def make_stopping_rule(scheduler: Any, epoch: int) -> StoppingRule:
     """The judge of a canonical ``search.scheduler``.
 
     Args:
@@ -276,7 +276,7 @@ def make_judge(scheduler: Any, epoch: int) -> Judge:
         epoch: iterations in an epoch of the trial that is judged.
     """
     named = Named.of(SCHEDULERS, scheduler)
-    return named.entry(SCHEDULERS).build(Judge, epoch, **named.options)
+    return named.entry(SCHEDULERS).build(StoppingRule, epoch, **named.options)
 
 
 def check_scheduler(space: Space) -> list[Problem]:

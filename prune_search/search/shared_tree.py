@@ -1,7 +1,7 @@
 """The shared tree as a search sees it: what is trained, what is being trained, and which trial can go on.
 
 Trials share just the beginnings of their branches, so that a trial must wait only while another one trains the very
-stretch that comes next on its own branch. Whoever goes first trains for all; who waits holds no resources.
+segment that comes next on its own branch. Whoever goes first trains for all; who waits holds no resources.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 from prune_search.ledger.records import TrialRecords
 from prune_search.recipe.clock import resolve
-from prune_search.recipe.corners import AtRandom, corners
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.space import Drawn, Space
+from prune_search.recipe.space_samples import AtRandom, space_samples
 from prune_search.trial.addresses import Vertex, nominal_branch, nominal_root
 
 SAMPLED_STOPS = 256
@@ -73,7 +73,7 @@ class Tree:
         self.done[address] = max(step, self.done.get(address, -1))
 
     def missing(self, trial: TrialRecords) -> Vertex | None:
-        """The first stretch of a trial's branch that is not there as far as it is needed; None: all is there."""
+        """The first segment of a trial's branch that is not there as far as it is needed; None: all is there."""
         for vertex in self.vertices(trial):
             if self.done.get(vertex.address, -1) < vertex.needed:
                 return vertex
@@ -107,7 +107,10 @@ def askable_stops(space: Space, epoch_of: EpochOf, examples: int = 0) -> dict[st
     """By nominal root, steps of trajectory 1 that a space can ask for: every choice, and many points of a range."""
     found: dict[str, set[int]] = {}
     draw = AtRandom(random.Random(0))
-    points: list[Drawn] = [*corners(space.fill), *(space.fill(draw, examples=examples) for _ in range(SAMPLED_STOPS))]
+    points: list[Drawn] = [
+        *space_samples(space.fill),
+        *(space.fill(draw, examples=examples) for _ in range(SAMPLED_STOPS)),
+    ]
     for drawn in points:
         try:
             recipe = drawn.recipe()

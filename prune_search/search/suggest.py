@@ -19,9 +19,9 @@ from optuna.distributions import (
 )
 
 # A range of whole numbers (or of steps) that holds more values is taken by a grid as if it were continuous.
-MOST_LISTED = 100
+MAX_LISTED = 100
 # Steps finer than floating point tells apart are none.
-MOST_STEPS = 10**15
+MAX_STEPS = 10**15
 
 
 def steps_in(low: float, high: float, step: float | None) -> int | None:
@@ -30,7 +30,7 @@ def steps_in(low: float, high: float, step: float | None) -> int | None:
     Optuna sees a range of real numbers with a step as the number of the step: its own kind of such a range warns where
     the range is no multiple of the step, and takes some of its own values for foreign ones.
     """
-    if step is None or (high - low) / step > MOST_STEPS:
+    if step is None or (high - low) / step > MAX_STEPS:
         return None
     return int((Decimal(str(high)) - Decimal(str(low))) // Decimal(str(step)))
 
@@ -147,12 +147,12 @@ class GridDraw:
         """One of the values of a range of whole numbers: all of them, or a few of a long range."""
         fits = whole_of(low, high, log, step)
         values = [low + step * place for place in self._places((fits.high - low) // step + 1)]
-        if log and fits.high - low >= MOST_LISTED:
+        if log and fits.high - low >= MAX_LISTED:
             values = list(dict.fromkeys(round(value) for value in spread(low, fits.high, True, self.points)))
         return int(self._next(name, values, fits))
 
     def _places(self, count: int) -> list[int]:
-        if count <= MOST_LISTED:
+        if count <= MAX_LISTED:
             return list(range(count))
         return list(dict.fromkeys(round(place) for place in spread(0.0, count - 1.0, False, self.points)))
 

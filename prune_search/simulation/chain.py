@@ -11,7 +11,7 @@ from prune_search.recipe.clock import Timeline, resolve
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named, Recipe
 from prune_search.recipe.space import nominal_epoch
-from prune_search.simulation.surface import Point
+from prune_search.simulation.surface import SurfacePoint
 from prune_search.trial.addresses import RoundBranch, Vertex, branch_of, nominal_root
 
 # Weights of a simulated network.
@@ -19,7 +19,7 @@ UNITS = 100_000
 
 
 @dataclass(frozen=True)
-class Lap:
+class SimulatedRound:
     """One round.
 
     Attributes:
@@ -31,7 +31,7 @@ class Lap:
         settled: step of it from which the mask has the asked sparsity.
     """
 
-    point: Point
+    point: SurfacePoint
     kept: int
     asked: float
     before: tuple[Vertex, ...]
@@ -46,17 +46,24 @@ class Chain:
     Attributes:
         timeline: the recipe's places in iterations.
         first: trajectory 1.
-        laps: the rounds.
+        rounds: the rounds.
     """
 
     timeline: Timeline
     first: Vertex
-    laps: tuple[Lap, ...]
+    rounds: tuple[SimulatedRound, ...]
 
     @property
     def needed(self) -> int:
         """Steps of the whole recipe, whoever trains them."""
-        vertices = [self.first, *(vertex for lap in self.laps for vertex in (*lap.before, lap.retraining))]
+        vertices = [
+            self.first,
+            *(
+                vertex
+                for simulated_round in self.rounds
+                for vertex in (*simulated_round.before, simulated_round.retraining)
+            ),
+        ]
         return sum(vertex.needed for vertex in vertices)
 
 
@@ -84,23 +91,23 @@ def chain_of(recipe: Recipe) -> Chain:
     check_sparsity(recipe)
     line = resolve(recipe, epoch_of(recipe))
     branch = branch_of(recipe, line, nominal_root(recipe, line))
-    laps: list[Lap] = []
+    rounds: list[SimulatedRound] = []
     left = 1.0
     for item in branch.rounds:
         share = item.share if item.share is not None else Decimal(1)
-        laps.append(_lap(recipe, line, item, share, left))
+        rounds.append(_simulated_round(recipe, line, item, share, left))
         left = float(share)
-    return Chain(line, branch.train, tuple(laps))
+    return Chain(line, branch.train, tuple(rounds))
 
 
-def _lap(recipe: Recipe, line: Timeline, item: RoundBranch, share: Decimal, left: float) -> Lap:
+def _simulated_round(recipe: Recipe, line: Timeline, item: RoundBranch, share: Decimal, left: float) -> SimulatedRound:
     """A round that began with a share `left` of the weights."""
     *before, last = item.vertices()
     density = float(share)
     removed = 1 - density / left if left > 0 else 0.0
-    point = Point(recipe, line, item.number, density, removed, last.address)
+    point = SurfacePoint(recipe, line, item.number, density, removed, last.address)
     settled = 0
     if recipe.retrain is not None and "dynamics" in recipe.retrain and item.control is None:
         named = Named.of(axes.DYNAMICS, recipe.retrain["dynamics"])
         settled = int(named.entry(axes.DYNAMICS).facts.settles(line.retrain_steps, line.epoch, **named.options))
-    return Lap(point, keep_count(UNITS, share), float(1 - share), tuple(before), last, settled)
+    return SimulatedRound(point, keep_count(UNITS, share), float(1 - share), tuple(before), last, settled)

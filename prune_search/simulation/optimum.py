@@ -26,7 +26,7 @@ def truth_of(recipe: Recipe, simulation: Simulation) -> float:
         UserError: the surface says nothing about it, or a place does not fit on the clock.
     """
     simulation.surface.check(recipe)
-    return simulation.surface.outlook(chain_of(recipe).laps[-1].point).truth
+    return simulation.surface.outlook(chain_of(recipe).rounds[-1].point).truth
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from prune_search.pruning.mask.receipt import LayerReceipt, Receipt
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.recipe import Recipe, digest_of
-from prune_search.simulation.chain import UNITS, Chain, Lap, chain_of
+from prune_search.simulation.chain import UNITS, Chain, SimulatedRound, chain_of
 from prune_search.simulation.surface import Outlook, Simulation, loss_at, normal, uniform
 from prune_search.simulation.trained import Trained
 from prune_search.trial.addresses import Vertex
@@ -73,18 +73,22 @@ class Trial:
         self.sink.started(key, chain.needed)
         yield from self._leg(chain.first)
         rounds = []
-        for lap in chain.laps:
-            outlook = surface.outlook(lap.point)
-            for vertex in lap.before:
+        for simulated_round in chain.rounds:
+            outlook = surface.outlook(simulated_round.point)
+            for vertex in simulated_round.before:
                 yield from self._leg(vertex)
-            yield from self._retrain(chain, lap, outlook)
-            metrics = _metrics(outlook.accuracy, lap, self.needed)
-            rounds.append(RoundResult(lap.point.number, _receipt(lap), _digest(lap, "mask"), metrics))
+            yield from self._retrain(chain, simulated_round, outlook)
+            metrics = _metrics(outlook.accuracy, simulated_round, self.needed)
+            rounds.append(
+                RoundResult(
+                    simulated_round.point.number, _receipt(simulated_round), _digest(simulated_round, "mask"), metrics
+                )
+            )
             self.sink.round_done(rounds[-1])
         return self._result(key, chain, rounds, (self._now - begun) * SECONDS_PER_STEP)
 
     def _leg(self, vertex: Vertex, begin: int = 0, end: int | None = None) -> Generator[float, float, None]:
-        """Train a stretch, or a piece of it."""
+        """Train a segment, or a piece of it."""
         end = vertex.needed if end is None else end
         if end <= begin:
             return
@@ -99,22 +103,24 @@ class Trial:
         if mark is not None:
             raise self._marks[mark]
 
-    def _retrain(self, chain: Chain, lap: Lap, outlook: Outlook) -> Generator[float, float, None]:
-        total, epoch = lap.retraining.needed, chain.timeline.epoch
-        wanted = sorted(set(self.sink.observe_at(total, epoch, lap.settled))) if total else []
+    def _retrain(
+        self, chain: Chain, simulated_round: SimulatedRound, outlook: Outlook
+    ) -> Generator[float, float, None]:
+        total, epoch = simulated_round.retraining.needed, chain.timeline.epoch
+        wanted = sorted(set(self.sink.observe_at(total, epoch, simulated_round.settled))) if total else []
         at = 0
         for step in [step for step in wanted if 0 < step < total]:
-            yield from self._leg(lap.retraining, at, step)
+            yield from self._leg(simulated_round.retraining, at, step)
             at = step
-            accuracy = outlook.during(step / total, normal(lap.point.address, step))
+            accuracy = outlook.during(step / total, normal(simulated_round.point.address, step))
             metrics = {"val/accuracy": accuracy, "val/loss": loss_at(accuracy)}
-            number, mature = lap.point.number, step - lap.settled
-            self.sink.observed(Observation(number, step, mature, self.needed, metrics, lap.asked))
-        yield from self._leg(lap.retraining, at, total)
+            number, mature = simulated_round.point.number, step - simulated_round.settled
+            self.sink.observed(Observation(number, step, mature, self.needed, metrics, simulated_round.asked))
+        yield from self._leg(simulated_round.retraining, at, total)
 
     def _result(self, key: str, chain: Chain, rounds: list[RoundResult], seconds: float) -> dict[str, Any]:
         """The data of `trial.result.Result.as_data`, and that it is simulated."""
-        last, receipt, digest = chain.laps[-1], rounds[-1].receipt, self.simulation.digest
+        last, receipt, digest = chain.rounds[-1], rounds[-1].receipt, self.simulation.digest
         return {
             "key": key,
             "preset": None,
@@ -156,21 +162,23 @@ def _troubles(key: str, chain: Chain, simulation: Simulation, attempt: int) -> d
     return found
 
 
-def _digest(lap: Lap, what: str) -> str:
-    return digest_of({"simulated": what, "of": lap.point.address})
+def _digest(simulated_round: SimulatedRound, what: str) -> str:
+    return digest_of({"simulated": what, "of": simulated_round.point.address})
 
 
-def _receipt(lap: Lap) -> Receipt:
-    layer = LayerReceipt(LAYER, UNITS, lap.kept, UNITS, lap.kept)
-    return Receipt(lap.asked, 1 - lap.kept / UNITS, lap.kept, lap.kept, (layer,))
+def _receipt(simulated_round: SimulatedRound) -> Receipt:
+    layer = LayerReceipt(LAYER, UNITS, simulated_round.kept, UNITS, simulated_round.kept)
+    return Receipt(
+        simulated_round.asked, 1 - simulated_round.kept / UNITS, simulated_round.kept, simulated_round.kept, (layer,)
+    )
 
 
-def _metrics(accuracy: float, lap: Lap, steps: int) -> Mapping[str, float]:
+def _metrics(accuracy: float, simulated_round: SimulatedRound, steps: int) -> Mapping[str, float]:
     """What is measured at the end of a round."""
     return {
         "val/accuracy": accuracy,
         "val/loss": loss_at(accuracy),
-        "sparsity": 1 - lap.kept / UNITS,
-        "collapsed": float(lap.kept == 0),
+        "sparsity": 1 - simulated_round.kept / UNITS,
+        "collapsed": float(simulated_round.kept == 0),
         "steps_trained": float(steps),
     }

@@ -1,4 +1,4 @@
-"""A search without Ray and training: simulated trials on virtual workers, under the same agenda, judge and ledger."""
+"""A search without Ray and training: simulated trials on virtual workers, with the same rules and ledger."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.search_block import metrics_asked
 from prune_search.recipe.space import Space
-from prune_search.search.next_trial import Agenda, Next
+from prune_search.search.next_trial import Next, NextTrial
 from prune_search.search.rungs import Mark, Maturity, mark_fields
-from prune_search.search.schedulers import Verdicts, make_judge
+from prune_search.search.schedulers import Decisions, make_stopping_rule
 from prune_search.simulation.chain import check_sparsity, epoch_of
 from prune_search.simulation.run import SECONDS_PER_STEP, DiedError, Running, Trial
 from prune_search.simulation.surface import Simulation
 from prune_search.simulation.trained import Trained
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 from prune_search.trial.callbacks import Observation
 from prune_search.trial.errors import TrialError
 from prune_search.trial.result import finite
@@ -31,7 +31,7 @@ from prune_search.trial.result import finite
 if TYPE_CHECKING:
     from prune_search.trial.result import RoundResult
 
-MOST_OBSERVATIONS = 25
+MAX_OBSERVATIONS = 25
 HOST = "simulated"
 
 Listener = Callable[[SearchRecords, TrialRecords | None], None]
@@ -48,13 +48,13 @@ class _Ledger:
     Attributes:
         trial: what is known of it; what is written is added.
         recorder: of this attempt.
-        verdicts: the judge; None where nothing stops the trial.
+        decisions: the judge; None where nothing stops the trial.
         records: of the search.
     """
 
     trial: TrialRecords
     recorder: Recorder
-    verdicts: Verdicts | None
+    decisions: Decisions | None
     records: SearchRecords
     epoch: int = 1
     wanted: Mapping[int, Mark] = field(default_factory=dict)
@@ -73,10 +73,10 @@ class _Ledger:
     def observe_at(self, total: int, epoch: int, settled: int) -> Collection[int]:
         """Once an epoch, at most so many times, and where the judge wants it."""
         self.epoch = epoch
-        every = epoch * max(1, -(-total // epoch // MOST_OBSERVATIONS))
+        every = epoch * max(1, -(-total // epoch // MAX_OBSERVATIONS))
         found = set(range(every, total, every))
-        if self.verdicts is not None:
-            judge = make_judge(self.verdicts.block["scheduler"], epoch)
+        if self.decisions is not None:
+            judge = make_stopping_rule(self.decisions.block["scheduler"], epoch)
             self.wanted = judge.measure_at(total - settled)
             found |= {settled + step for step in self.wanted}
         return found
@@ -97,10 +97,10 @@ class _Ledger:
             self._judge((reached, None))
 
     def reached(self, place: str, step: int) -> None:
-        """A stretch was trained so far."""
+        """A segment was trained so far."""
         if step > self.places.get(place, -1):
             self.places[place] = step
-            # The agenda reads it where another trial waits for the stretch.
+            # The next-trial rule reads it where another trial waits for the segment.
             trained = self.steps()
             told = Progress(trained, stored=trained, shared=trained, reached=dict(self.places))
             self.recorder.progress(told)
@@ -111,11 +111,11 @@ class _Ledger:
     ) -> None:
         data = {"round": number, **at, "steps_trained": steps, "metrics": finite(metrics), "sparsity": sparsity}
         self.trial.add_measured(self.recorder.write("measured", data))
-        if self.verdicts is not None:
-            self.verdicts.places.update(self.trial)
+        if self.decisions is not None:
+            self.decisions.places.update(self.trial)
 
     def _judge(self, maturity: Maturity) -> None:
-        if self.verdicts is not None and self.verdicts.stops(self.trial.id, maturity, self.epoch, self.records.dense):
+        if self.decisions is not None and self.decisions.stops(self.trial.id, maturity, self.epoch, self.records.dense):
             raise _Stopped
 
 
@@ -153,10 +153,10 @@ class _Worker:
 
 @dataclass
 class SimulatedRun:
-    """Runs what the agenda says on ``search.concurrency`` virtual workers, in this process.
+    """Runs what the next-trial rule says on ``search.concurrency`` virtual workers, in this process.
 
     Attributes:
-        agenda: of the search.
+        next_trial: of the search.
         simulation: the surface.
         asked: whether the search is to end.
         listener: told the records whenever a trial was started or ended.
@@ -164,14 +164,14 @@ class SimulatedRun:
             index of one of them. A test makes it another than the first.
     """
 
-    agenda: Agenda
+    next_trial: NextTrial
     simulation: Simulation
     asked: Callable[[], bool]
     listener: Listener
     order: Callable[[int], int] = lambda count: 0
     now: float = 0.0
     shared: Trained = field(default_factory=Trained)
-    verdicts: Verdicts | None = None
+    decisions: Decisions | None = None
     _work: list[tuple[float, int, _Worker]] = field(default_factory=list)
     _tickets: Iterator[int] = field(default_factory=itertools.count)
 
@@ -191,29 +191,29 @@ class SimulatedRun:
 
     def _take_up(self) -> None:
         """What an earlier process has measured and trained."""
-        if self.agenda.search["scheduler"] != "none":
-            self.verdicts = Verdicts(self.agenda.search)
-        for trial in self.agenda.records.trials.values():
-            if self.verdicts is not None:
-                self.verdicts.places.update(trial)
-        self.shared.reached = {address: (step, 0.0) for address, step in self.agenda.tree.done.items()}
+        if self.next_trial.search["scheduler"] != "none":
+            self.decisions = Decisions(self.next_trial.search)
+        for trial in self.next_trial.records.trials.values():
+            if self.decisions is not None:
+                self.decisions.places.update(trial)
+        self.shared.reached = {address: (step, 0.0) for address, step in self.next_trial.tree.done.items()}
 
     def _next(self) -> TrialRecords | Next:
-        return self.agenda.next() if len(self._work) < self.agenda.search["concurrency"] else Next.WAIT
+        return self.next_trial.next() if len(self._work) < self.next_trial.search["concurrency"] else Next.WAIT
 
     def _start(self, trial: TrialRecords) -> None:
         if trial.ended is not None:
             self._done(trial.id, None)
             return
-        recorder = Recorder(self.agenda.folder, trial.id, len(trial.attempts) + 1)
+        recorder = Recorder(self.next_trial.folder, trial.id, len(trial.attempts) + 1)
         started = recorder.write("started", {"host": HOST, "pid": 0, "node": ""})
         trial.attempts.append(started)
         # The controls are there to be compared with: nothing stops them.
-        ledger = _Ledger(trial, recorder, None if trial.control else self.verdicts, self.agenda.records)
+        ledger = _Ledger(trial, recorder, None if trial.control else self.decisions, self.next_trial.records)
         simulated = Trial(_recipe(trial), self.simulation, self.shared, ledger, recorder.attempt)
         ledger.steps = lambda: simulated.trained
         self._push(_Worker(trial.id, simulated, simulated.run(self.now), recorder, self.now), self.now)
-        self.listener(self.agenda.records, None)
+        self.listener(self.next_trial.records, None)
 
     def _push(self, worker: _Worker, at: float) -> None:
         heapq.heappush(self._work, (at, next(self._tickets), worker))
@@ -249,17 +249,17 @@ class SimulatedRun:
 
     def _died(self, worker: _Worker) -> None:
         """As Tune does it: the trial is started again, or given up."""
-        trial = self.agenda.records.trials[worker.identity]
-        if len(trial.attempts) > self.agenda.search["max_failures"]:
+        trial = self.next_trial.records.trials[worker.identity]
+        if len(trial.attempts) > self.next_trial.search["max_failures"]:
             self._done(worker.identity, "the trial's process died more often than max_failures allows")
         else:
             self._start(trial)
 
     def _done(self, identity: str, lost: str | None) -> None:
-        trial = self.agenda.done(identity, lost)
-        if self.verdicts is not None:
-            self.verdicts.places.update(trial)
-        self.listener(self.agenda.records, trial)
+        trial = self.next_trial.done(identity, lost)
+        if self.decisions is not None:
+            self.decisions.places.update(trial)
+        self.listener(self.next_trial.records, trial)
 
 
 def _recipe(trial: TrialRecords) -> Recipe:
@@ -279,7 +279,11 @@ def check_metrics(space: Space) -> None:
 
 
 def simulate_search(
-    space: Space, folder: Place, simulation: Simulation, asked: Callable[[], bool], listener: Listener | None = None
+    space: Space,
+    folder: StoragePath,
+    simulation: Simulation,
+    asked: Callable[[], bool],
+    listener: Listener | None = None,
 ) -> SearchRecords:
     """Run a simulated search from its ledger to its end, or until it is asked to end.
 
@@ -297,9 +301,9 @@ def simulate_search(
         UserError: a thousand draws in a row were invalid.
         StorageError: the ledger cannot be written.
     """
-    agenda = Agenda.open(folder, space, known_to(simulation), asked)
-    SimulatedRun(agenda, simulation, asked, listener or (lambda records, trial: None)).run()
-    return agenda.records
+    next_trial = NextTrial.open(folder, space, known_to(simulation), asked)
+    SimulatedRun(next_trial, simulation, asked, listener or (lambda records, trial: None)).run()
+    return next_trial.records
 
 
 def known_to(simulation: Simulation) -> Callable[[Recipe], int]:

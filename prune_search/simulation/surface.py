@@ -28,7 +28,7 @@ FAULTS = {
 
 
 @dataclass(frozen=True)
-class Point:
+class SurfacePoint:
     """One round of one recipe.
 
     Attributes:
@@ -100,7 +100,7 @@ class Surface(Protocol):
             UserError: with what it lacks; to a sampler such a recipe lies in an invalid region.
         """
 
-    def outlook(self, point: Point) -> Outlook:
+    def outlook(self, point: SurfacePoint) -> Outlook:
         """How a round goes; of a recipe that passed `check`."""
 
 

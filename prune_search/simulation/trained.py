@@ -10,13 +10,13 @@ class Trained:
     """What is trained, or being trained, on a virtual clock that counts steps of one worker as its unit of time.
 
     Attributes:
-        reached: address of a stretch to (steps of it that are trained or being trained, when the last of them is done).
+        reached: address of a segment to (steps of it that are trained or being trained, when the last of them is done).
     """
 
     reached: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def train(self, address: str, upto: int, now: float) -> tuple[int, float]:
-        """Train a stretch as far as `upto`, or wait for who is at it.
+        """Train a segment as far as `upto`, or wait for who is at it.
 
         Returns:
             Steps that are trained for this, and when step `upto` is there.

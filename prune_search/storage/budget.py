@@ -17,10 +17,10 @@ from pathlib import Path
 
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.files import StorageError, remove_stale
-from prune_search.storage.inventory import Census, StoredState, take_census
+from prune_search.storage.inventory import Inventory, StoredState, take_census
 from prune_search.storage.manifests import Key, remove_state
 from prune_search.storage.names import VERTICES
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 
 VARIABLE = "PRUNE_SEARCH_STORAGE_BUDGET"
 # Longer than any write takes, also on another machine.
@@ -57,26 +57,26 @@ def shown_size(size: float) -> str:
     raise AssertionError("unreachable")
 
 
-def to_remove(census: Census, budget: int) -> list[StoredState]:
+def to_remove(inventory: Inventory, budget: int) -> list[StoredState]:
     """The states that must go so that the others fit into a budget, in the order in which they go.
 
     Invalid ones are first. Then, one after another, the one that costs the fewest seconds of training per byte, given
     what is left; costs only rise while states go, so that a stale entry of the heap is simply priced anew.
 
     Args:
-        census: of the storage.
+        inventory: of the storage.
         budget: bytes that the states may take. Where those in use take more, they stay.
     """
-    used = census.in_use()
-    kept = dict(census.states)
-    free = [state for key, state in census.states.items() if key not in used]
-    heap = [(_price(census, state, kept), state.key) for state in free]
+    used = inventory.in_use()
+    kept = dict(inventory.states)
+    free = [state for key, state in inventory.states.items() if key not in used]
+    heap = [(_price(inventory, state, kept), state.key) for state in free]
     heapq.heapify(heap)
-    size, going = census.size, []
+    size, going = inventory.size, []
     while heap and (size > budget or heap[0][0] < 0):
         price, key = heapq.heappop(heap)
-        state = census.states[key]
-        now = _price(census, state, kept)
+        state = inventory.states[key]
+        now = _price(inventory, state, kept)
         if now > price and heap and (now, key) > heap[0]:
             heapq.heappush(heap, (now, key))
             continue
@@ -86,9 +86,9 @@ def to_remove(census: Census, budget: int) -> list[StoredState]:
     return going
 
 
-def _price(census: Census, state: StoredState, kept: dict[Key, StoredState]) -> float:
+def _price(inventory: Inventory, state: StoredState, kept: dict[Key, StoredState]) -> float:
     """Seconds of training per byte that its removal frees."""
-    return census.rebuilding([state.key], kept) / max(1, state.size) if state.valid else -1.0
+    return inventory.rebuilding([state.key], kept) / max(1, state.size) if state.valid else -1.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Freed:
     leftovers: int
 
 
-def clean(storage: Place, budget: int | None) -> Freed:
+def clean(storage: StoragePath, budget: int | None) -> Freed:
     """Remove what dead processes left, and states until the others fit into a budget.
 
     Args:
@@ -117,14 +117,14 @@ def clean(storage: Place, budget: int | None) -> Freed:
         StorageError: the object store is away, or something cannot be removed.
     """
     leftovers = sum(remove_stale(folder, LEFTOVER_S) for folder in _folders(storage))
-    census = take_census(storage)
-    going = to_remove(census, census.size if budget is None else budget)
+    inventory = take_census(storage)
+    going = to_remove(inventory, inventory.size if budget is None else budget)
     for state in going:
         remove_state(state.folder)
     return Freed(len(going), sum(state.size for state in going), leftovers)
 
 
-def _folders(storage: Place) -> Iterator[Path]:
+def _folders(storage: StoragePath) -> Iterator[Path]:
     """The folders of a file system in which something can be half-written."""
     if isinstance(storage, Path):
         with contextlib.suppress(OSError):
@@ -132,7 +132,7 @@ def _folders(storage: Place) -> Iterator[Path]:
                 yield from (path for path in storage.glob(pattern) if path.is_dir() and not path.is_symlink())
 
 
-class Warden:
+class StorageCleaner:
     """Keeps a storage within its budget while a search runs, in a thread of its own: nobody waits for it.
 
     Args:
@@ -140,7 +140,7 @@ class Warden:
         budget: bytes; None: nothing is ever removed.
     """
 
-    def __init__(self, storage: Place, budget: int | None) -> None:
+    def __init__(self, storage: StoragePath, budget: int | None) -> None:
         self.storage = storage
         self._budget = budget
         self._last = time.monotonic() - LOOK_EVERY_S

@@ -16,7 +16,7 @@ from torch import Tensor
 WORKER_BYTES = 64 * 2**20
 
 
-class Held:
+class TensorCache:
     """Tensors by the sha256 of the file that they were read from or written to; what was used longest ago goes first.
 
     Attributes:
@@ -60,4 +60,4 @@ def _copy(tensor: Tensor) -> Tensor:
 
 
 # Of this process.
-HELD = Held()
+HELD = TensorCache()

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from prune_search.storage.errors import StorageError, one_line
 from prune_search.storage.object_paths import ObjectPath
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 
 __all__ = [
     "StorageError",
@@ -91,7 +91,7 @@ def put_folder(folder: Path, files: Mapping[str, bytes], valid: Callable[[Path],
         _fsync(folder.parent)
 
 
-def put_file(path: Place, data: bytes, *, lasting: bool = True) -> None:
+def put_file(path: StoragePath, data: bytes, *, lasting: bool = True) -> None:
     """Store a file under its name, whole or not at all; one that stood there is replaced.
 
     Args:
@@ -114,7 +114,7 @@ def put_file(path: Place, data: bytes, *, lasting: bool = True) -> None:
             _fsync(path.parent)
 
 
-def create_if_absent(path: Place, data: bytes) -> bool:
+def create_if_absent(path: StoragePath, data: bytes) -> bool:
     """Store a file under its name, whole, unless something stands there; of several at once exactly one succeeds.
 
     An object store without conditional writes is found out, and said once: there two can succeed.
@@ -151,7 +151,7 @@ def create_if_absent(path: Place, data: bytes) -> bool:
     return True
 
 
-def remove_tree(folder: Place, first: str = "") -> None:
+def remove_tree(folder: StoragePath, first: str = "") -> None:
     """Remove a folder. It is gone at once: nobody finds it half removed.
 
     Args:
@@ -218,7 +218,7 @@ def _move_into_place(temporary: Path, folder: Path, valid: Callable[[Path], bool
 
 
 @contextlib.contextmanager
-def open_regular(path: Place | str, folder: int | None = None) -> Iterator[BinaryIO]:
+def open_regular(path: StoragePath | str, folder: int | None = None) -> Iterator[BinaryIO]:
     """Open a regular file to be read. A link is not followed; a pipe or a device is not opened.
 
     Args:
@@ -246,7 +246,7 @@ def open_regular(path: Place | str, folder: int | None = None) -> Iterator[Binar
         yield file
 
 
-def remove_stale(parent: Place, older_than_s: float) -> int:
+def remove_stale(parent: StoragePath, older_than_s: float) -> int:
     """Remove what dead processes left half-written in a folder.
 
     Args:

@@ -1,7 +1,7 @@
 """What lies in a storage: every state with its bytes, what it costs to rebuild it, and whether it is in use. No torch.
 
-A state is rebuilt from the nearest kept one before it on its stretch; where there is none, from the beginning of the
-stretch, for which what the stretch rests on must be there or be rebuilt as well.
+A state is rebuilt from the nearest kept one before it on its segment; where there is none, from the beginning of the
+segment, for which what the segment rests on must be there or be rebuilt as well.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from prune_search.recipe.problems import UserError
 from prune_search.storage.files import open_regular
 from prune_search.storage.json_files import LEASE_FILE, read_json
-from prune_search.storage.manifests import ADDRESS, MANIFEST, MOST_BYTES, Key, read_manifest, rests_on, step_of
+from prune_search.storage.manifests import ADDRESS, MANIFEST, MAX_BYTES, Key, read_manifest, rests_on, step_of
 from prune_search.storage.names import VERTICES, vertex_folder
 from prune_search.storage.object_paths import ObjectPath
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 
 # A state that was stored a moment ago is about to be asked for.
 YOUNG_S = 300.0
@@ -34,17 +34,17 @@ class StoredState:
 
     Attributes:
         folder: where it lies.
-        address: of its stretch.
-        step: of the stretch, in iterations.
+        address: of its segment.
+        step: of the segment, in iterations.
         size: bytes.
         changed: seconds since the epoch, when it was stored.
         valid: whether its manifest is unaltered; the tensors are not read.
         seconds_per_step: measured when it was trained; None where that is not known.
-        rests_on: states that its stretch begins from.
-        name: of the stretch, for people.
+        rests_on: states that its segment begins from.
+        name: of the segment, for people.
     """
 
-    folder: Place
+    folder: StoragePath
     address: str
     step: int
     size: int
@@ -60,12 +60,12 @@ class StoredState:
 
 
 @dataclass
-class Census:
+class Inventory:
     """The states of a storage.
 
     Attributes:
         states: by (address, step).
-        leased: addresses of stretches that a living worker holds.
+        leased: addresses of segments that a living worker holds.
         now: seconds since the epoch, when it was taken.
     """
 
@@ -87,7 +87,7 @@ class Census:
         return sum(state.size for state in self.states.values())
 
     def in_use(self) -> set[Key]:
-        """States that may be asked for right now: young ones, those of leased stretches, and what such ones rest on."""
+        """States that may be asked for right now: young ones, those of leased segments, and what such ones rest on."""
         used = {key for key, state in self.states.items() if self.now - state.changed < YOUNG_S}
         used |= {key for key in self.states if key[0] in self.leased}
         for key in list(used):
@@ -98,7 +98,7 @@ class Census:
         return used
 
     def seconds_per_step(self, address: str) -> float:
-        """How long a step of a stretch takes; where nobody measured it, as long as the median elsewhere."""
+        """How long a step of a segment takes; where nobody measured it, as long as the median elsewhere."""
         known = [self.states[address, step].seconds_per_step for step in self._steps.get(address, ())]
         measured = [seconds for seconds in known if seconds]
         return statistics.median(measured) if measured else self._pace
@@ -144,7 +144,7 @@ class Census:
         return None
 
 
-def take_census(storage: Place, now: float | None = None) -> Census:
+def take_census(storage: StoragePath, now: float | None = None) -> Inventory:
     """Look at every state of a storage. Links are not followed, and no tensors are read.
 
     Raises:
@@ -165,7 +165,7 @@ def take_census(storage: Place, now: float | None = None) -> Census:
         for folder, found in parts.items():
             state = _state(vertex, folder, found)
             states[state.key] = state
-    return Census(states, frozenset(leased), now)
+    return Inventory(states, frozenset(leased), now)
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ class _File:
     changed: float
 
 
-def _walk_objects(storage: ObjectPath) -> Iterator[tuple[Place, dict[str, _File]]]:
-    """Every stretch, with the files in it by name: one listing for all."""
+def _walk_objects(storage: ObjectPath) -> Iterator[tuple[StoragePath, dict[str, _File]]]:
+    """Every segment, with the files in it by name: one listing for all."""
     root = storage / VERTICES
     found: dict[str, dict[str, _File]] = {}
     for path in root.walk():
@@ -186,7 +186,7 @@ def _walk_objects(storage: ObjectPath) -> Iterator[tuple[Place, dict[str, _File]
         yield vertex_folder(storage, address), files
 
 
-def _walk_folders(storage: Path) -> Iterator[tuple[Place, dict[str, _File]]]:
+def _walk_folders(storage: Path) -> Iterator[tuple[StoragePath, dict[str, _File]]]:
     for shard in _folders(storage / VERTICES):
         for vertex in _folders(shard):
             if ADDRESS.fullmatch(vertex.name):
@@ -212,14 +212,14 @@ def _files(vertex: Path, folder: Path) -> Iterator[tuple[str, _File]]:
                 yield name, _File(status.st_size, status.st_mtime)
 
 
-def _state(vertex: Place, name: str, files: list[_File]) -> StoredState:
+def _state(vertex: StoragePath, name: str, files: list[_File]) -> StoredState:
     step = step_of(name)
     assert step is not None
     size, changed = sum(file.size for file in files), max(file.changed for file in files)
     folder = vertex / name
     try:
         with open_regular(folder / MANIFEST) as file:
-            meta = read_manifest(file.read(MOST_BYTES + 1))["meta"]
+            meta = read_manifest(file.read(MAX_BYTES + 1))["meta"]
     except (OSError, ValueError):
         return StoredState(folder, vertex.name, step, size, changed, valid=False)
     pace = meta.get("seconds_per_step")
@@ -228,7 +228,7 @@ def _state(vertex: Place, name: str, files: list[_File]) -> StoredState:
     return StoredState(folder, vertex.name, step, size, changed, True, measured, rests, str(meta.get("stretch", "")))
 
 
-def _is_renewed(lease: Place, now: float) -> bool:
+def _is_renewed(lease: StoragePath, now: float) -> bool:
     """Whether somebody holds a stretch: its lease was renewed within the last minute."""
     try:
         return now - float(read_json(lease)["time"]) < LEASE_STALE_S

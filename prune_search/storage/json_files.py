@@ -7,15 +7,15 @@ from typing import Any
 
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.storage.files import open_regular
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 
-MOST_BYTES = 16 * 2**20
+MAX_BYTES = 16 * 2**20
 
 
 LEASE_FILE = "lease.json"
 
 
-def read_json(path: Place) -> dict[str, Any]:
+def read_json(path: StoragePath) -> dict[str, Any]:
     """A JSON object from a regular file.
 
     Raises:
@@ -23,8 +23,8 @@ def read_json(path: Place) -> dict[str, Any]:
     """
     try:
         with open_regular(path) as file:
-            data = file.read(MOST_BYTES + 1)
-        content = json.loads(data) if len(data) <= MOST_BYTES else None
+            data = file.read(MAX_BYTES + 1)
+        content = json.loads(data) if len(data) <= MAX_BYTES else None
     except (OSError, ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):

@@ -17,7 +17,7 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.storage.files import StorageError, create_if_absent, put_file
 from prune_search.storage.json_files import LEASE_FILE, read_json
 from prune_search.storage.object_paths import ObjectPath
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 
 RENEW_EVERY_S = 5.0
 STALE_AFTER_S = 60.0
@@ -73,7 +73,7 @@ def _exists(pid: int) -> str:
     return "exists"
 
 
-def read_holder(folder: Place) -> Holder | None:
+def read_holder(folder: StoragePath) -> Holder | None:
     """The holder that a search's lease names, alive or not."""
     try:
         content = read_json(folder / LEASE_FILE)
@@ -91,7 +91,7 @@ class Lease:
         lost: called once, from the renewing thread, when somebody else holds the search.
     """
 
-    def __init__(self, folder: Place, lost: Callable[[], None]) -> None:
+    def __init__(self, folder: StoragePath, lost: Callable[[], None]) -> None:
         self.folder = folder
         self.lost = lost
         self.token = secrets.token_hex(16)
@@ -152,7 +152,7 @@ class Lease:
                 continue
 
 
-def held(folder: Place, holder: Holder | None) -> Problem:
+def held(folder: StoragePath, holder: Holder | None) -> Problem:
     """What is said where a search is held, with the holder's name."""
     who = f"process {holder.pid} on {holder.host}" if holder is not None else "another process"
     return Problem("", f"the search {folder.name!r} is held by {who}; it is running")

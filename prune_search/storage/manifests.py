@@ -12,18 +12,18 @@ from typing import Any
 from prune_search.recipe.problems import shown
 from prune_search.storage.errors import StorageError, one_line
 from prune_search.storage.files import open_regular, put_file, remove_tree
-from prune_search.storage.places import Place, SomePlace, below, names_in
+from prune_search.storage.places import SomePlace, StoragePath, below, names_in
 
 FORMAT = 1
-MOST_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024
 TENSORS = "state.safetensors"
 MANIFEST = "manifest.json"
 EARLY_END = "early-end.json"
-MOST_RESTS = 64
+MAX_RESTS = 64
 ADDRESS = re.compile(r"[0-9a-f]{64}")
 _STEP = re.compile(r"step-(?P<step>[0-9]{9}|[1-9][0-9]{9,17})")
 
-# A state: the address of its stretch, and the step.
+# A state: the address of its segment, and the step.
 Key = tuple[str, int]
 
 
@@ -52,23 +52,23 @@ def list_states(folder: SomePlace) -> list[tuple[int, SomePlace]]:
     return [(step, state_folder(folder, step)) for step in steps]
 
 
-def note_early_end(vertex: Place, step: int) -> None:
-    """Note that a stretch ends early, which stays known where its states are removed. Where it cannot be noted, not."""
+def note_early_end(vertex: StoragePath, step: int) -> None:
+    """Note that a segment ends early, which stays known where its states are removed. Where it cannot be noted, not."""
     with contextlib.suppress(StorageError, OSError):
         put_file(vertex / EARLY_END, rendered({"step": step}), lasting=False)
 
 
-def read_early_end(vertex: Place, total: int) -> int | None:
-    """The step before `total` at which a stretch ends, where that was noted."""
+def read_early_end(vertex: StoragePath, total: int) -> int | None:
+    """The step before `total` at which a segment ends, where that was noted."""
     try:
         with open_regular(vertex / EARLY_END) as file:
-            step = json.loads(file.read(MOST_BYTES))["step"]
+            step = json.loads(file.read(MAX_BYTES))["step"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError, StorageError):
         return None
     return step if type(step) is int and 0 < step < total else None
 
 
-def remove_state(folder: Place) -> None:
+def remove_state(folder: StoragePath) -> None:
     """Remove a state, as if it had never been there; whoever needs it trains it again.
 
     Raises:
@@ -78,9 +78,9 @@ def remove_state(folder: Place) -> None:
 
 
 def rests_on(meta: Mapping[str, Any]) -> set[Key]:
-    """What a state's stretch begins from, as its manifest says; nothing where it says nothing that could be so."""
+    """What a state's segment begins from, as its manifest says; nothing where it says nothing that could be so."""
     written = meta.get("rests_on")
-    if not isinstance(written, list) or len(written) > MOST_RESTS:
+    if not isinstance(written, list) or len(written) > MAX_RESTS:
         return set()
     places = [place for place in written if isinstance(place, list) and len(place) == 2]
     return {
@@ -109,7 +109,7 @@ def read_manifest(data: bytes) -> dict[str, Any]:
     Raises:
         ValueError: a byte was altered, or it is of another format.
     """
-    if len(data) > MOST_BYTES:
+    if len(data) > MAX_BYTES:
         raise ValueError(f"{MANIFEST} is too large")
     try:
         content = json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=no_constant)

@@ -17,7 +17,7 @@ from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import canonical_json, digest_of
 from prune_search.storage.files import StorageError, put_file
 from prune_search.storage.json_files import read_json
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 
 FOLDER = "measurements"
 FORMAT = 1
@@ -31,7 +31,7 @@ class Measurements:
         storage: of the states; None where nothing is stored.
     """
 
-    storage: Place | None
+    storage: StoragePath | None
 
     def of(self, what: Mapping[str, Any], measure: Callable[[], Mapping[str, float]]) -> dict[str, float]:
         """A measurement: the stored one, or taken now and stored.
@@ -52,7 +52,7 @@ class Measurements:
         return found
 
 
-def _read(path: Place) -> dict[str, float] | None:
+def _read(path: StoragePath) -> dict[str, float] | None:
     """The figures of a file; None where it is missing, altered, or of another format, or cannot be read now."""
     try:
         content = read_json(path)
@@ -64,7 +64,7 @@ def _read(path: Place) -> dict[str, float] | None:
     return figures if intact else None
 
 
-def _write(path: Place, figures: Mapping[str, float]) -> None:
+def _write(path: StoragePath, figures: Mapping[str, float]) -> None:
     # What is no finite number is written as text, which float() reads.
     written = {name: repr(value) for name, value in figures.items()}
     content = {"format": FORMAT, "figures": written, "sha256": _digest(figures)}

@@ -29,5 +29,5 @@ def safe_child(root: SomePlace, name: str) -> SomePlace:
 
 
 def vertex_folder(storage: SomePlace, address: str) -> SomePlace:
-    """Where the states of a stretch lie in a storage."""
+    """Where the states of a segment lie in a storage."""
     return below(storage, VERTICES, address[:2], address)

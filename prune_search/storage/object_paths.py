@@ -19,9 +19,9 @@ from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.errors import StorageError
 from prune_search.storage.object_client import SCHEME, call, create_object, read_object, write_object
 
-MOST_BYTES = 2**30
-CACHED_BYTES, MOST_CACHED_BYTES = 64 * 2**10, 64 * 2**20
-MOST_AT_ONCE = 1000
+MAX_BYTES = 2**30
+CACHED_BYTES, MAX_CACHED_BYTES = 64 * 2**10, 64 * 2**20
+MAX_AT_ONCE = 1000
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PART = re.compile(r"[A-Za-z0-9_.=+ -]{1,255}")
@@ -124,13 +124,13 @@ class ObjectPath:
     def _pages(self, **options: Any) -> Iterator[Mapping[str, Any]]:
         following: dict[str, Any] = {}
         while True:
-            page = call(self, "list_objects_v2", Prefix=self._prefix, MaxKeys=MOST_AT_ONCE, **options, **following)
+            page = call(self, "list_objects_v2", Prefix=self._prefix, MaxKeys=MAX_AT_ONCE, **options, **following)
             yield page
             if not page.get("IsTruncated"):
                 return
             following = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def read_bytes(self, at_most: int = MOST_BYTES) -> bytes:
+    def read_bytes(self, at_most: int = MAX_BYTES) -> bytes:
         """The content of an object.
 
         Raises:
@@ -197,8 +197,8 @@ class ObjectPath:
         if first:
             (self / first).unlink(missing_ok=True)
         keys = [{"Key": path.key} for path in self.walk()]
-        for begin in range(0, len(keys), MOST_AT_ONCE):
-            some = {"Objects": keys[begin : begin + MOST_AT_ONCE], "Quiet": True}
+        for begin in range(0, len(keys), MAX_AT_ONCE):
+            some = {"Objects": keys[begin : begin + MAX_AT_ONCE], "Quiet": True}
             errors = call(self, "delete_objects", Delete=some).get("Errors")
             if errors:
                 raise StorageError(f"{self.name} cannot be removed: {shown(errors[0].get('Code'))}")
@@ -277,7 +277,7 @@ class _Cache:
         with self._lock:
             if self._known.setdefault((place, place.listed.etag), data) is data:
                 self._bytes += len(data)
-            while self._bytes > MOST_CACHED_BYTES:
+            while self._bytes > MAX_CACHED_BYTES:
                 self._bytes -= len(self._known.popitem(last=False)[1])
 
 

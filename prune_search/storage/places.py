@@ -11,12 +11,12 @@ from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.object_client import SCHEME
 from prune_search.storage.object_paths import ObjectPath
 
-Place = Path | ObjectPath
-SomePlace = TypeVar("SomePlace", bound=Place)
+StoragePath = Path | ObjectPath
+SomePlace = TypeVar("SomePlace", bound=StoragePath)
 _SCHEMES = ("s3:", "gs:", "az:", "http:", "https:", "file:")
 
 
-def place_of(text: str | Place) -> Place:
+def place_of(text: str | StoragePath) -> StoragePath:
     """The place that a name means: ``s3://bucket/prefix``, or a folder.
 
     Raises:
@@ -39,7 +39,7 @@ def below(place: SomePlace, *names: str) -> SomePlace:
     return place
 
 
-def names_in(folder: Place) -> list[str]:
+def names_in(folder: StoragePath) -> list[str]:
     """The names in a folder.
 
     Raises:
@@ -60,7 +60,7 @@ def local_folder(folder: Path, option: str) -> Path:
     return folder
 
 
-def side_folder(storage: Place) -> Path:
+def side_folder(storage: StoragePath) -> Path:
     """Where lies what only a file system can hold: MLflow's SQLite file, and notes of what it has got.
 
     The storage itself where it is a folder; of an object store, a folder of the user's on this machine,

@@ -23,7 +23,7 @@ from prune_search.storage.files import StorageError, one_line, open_regular, put
 from prune_search.storage.manifests import (
     FORMAT,
     MANIFEST,
-    MOST_BYTES,
+    MAX_BYTES,
     TENSORS,
     digest_of,
     list_states,
@@ -33,7 +33,7 @@ from prune_search.storage.manifests import (
     state_folder,
 )
 from prune_search.storage.object_paths import ObjectPath, content_name, put_objects
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 from prune_search.storage.tensors import decode, encode, load_tensors, read_tensors_bytes, save_tensors
 
 __all__ = [
@@ -68,7 +68,7 @@ class State:
     meta: dict[str, Any]
 
 
-def write_state(folder: Place, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+def write_state(folder: StoragePath, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Store a state, whole or not at all. A valid one of that name is kept, a corrupt one replaced.
 
     Args:
@@ -95,7 +95,7 @@ def write_state(folder: Place, tensors: Mapping[str, Tensor], meta: Mapping[str,
     HELD.put(sha256, tensors)
 
 
-def read_state(folder: Place) -> State | None:
+def read_state(folder: StoragePath) -> State | None:
     """Read a state.
 
     Returns:
@@ -111,7 +111,7 @@ def read_state(folder: Place) -> State | None:
         return None
 
 
-def newest_state(parent: Place, at_most: int) -> tuple[int, State] | None:
+def newest_state(parent: StoragePath, at_most: int) -> tuple[int, State] | None:
     """The newest valid state at or below a step, with its step; None where there is none.
 
     A corrupt one is passed over, with a warning of one line in the log.
@@ -134,7 +134,7 @@ def newest_state(parent: Place, at_most: int) -> tuple[int, State] | None:
     return None
 
 
-def _is_valid(folder: Place) -> bool:
+def _is_valid(folder: StoragePath) -> bool:
     try:
         _read(folder, afresh=True)
     except (OSError, ValueError, StorageError):
@@ -142,11 +142,11 @@ def _is_valid(folder: Place) -> bool:
     return True
 
 
-def _may_be_there(folder: Place) -> bool:
+def _may_be_there(folder: StoragePath) -> bool:
     return isinstance(folder, ObjectPath) or os.path.lexists(folder)
 
 
-def _read(folder: Place, afresh: bool = False) -> State:
+def _read(folder: StoragePath, afresh: bool = False) -> State:
     """The state, or an OSError, ValueError or StorageError that says why there is none.
 
     Args:
@@ -154,14 +154,14 @@ def _read(folder: Place, afresh: bool = False) -> State:
         afresh: whether the file is read even where this process holds what it should contain.
     """
     if isinstance(folder, ObjectPath):
-        content = read_manifest((folder / MANIFEST).read_bytes(MOST_BYTES))
+        content = read_manifest((folder / MANIFEST).read_bytes(MAX_BYTES))
         if not afresh and (held := _held(content)) is not None:
             return held
         return _checked(_object_bytes(folder, content["files"][TENSORS]), content)
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         with open_regular(MANIFEST, handle) as file:
-            content = read_manifest(file.read(MOST_BYTES + 1))
+            content = read_manifest(file.read(MAX_BYTES + 1))
         entry = content["files"][TENSORS]
         if not afresh and (held := _held(content)) is not None:
             return held

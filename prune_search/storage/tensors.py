@@ -19,8 +19,8 @@ from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.files import one_line, open_regular, put_file
 from prune_search.storage.manifests import no_constant, unique
 
-MOST_HEADER_BYTES = 10_000_000
-_MOST_DIMENSIONS = 64
+MAX_HEADER_BYTES = 10_000_000
+_MAX_DIMENSIONS = 64
 _LONGEST_DIMENSION = 2**40
 _LENGTH = struct.Struct("<Q")
 _METADATA = "__metadata__"
@@ -69,7 +69,7 @@ def decode(data: bytes) -> dict[str, Tensor]:
     Raises:
         ValueError: what is wrong with the bytes, in one line.
     """
-    check_layout(data[: _LENGTH.size], data[_LENGTH.size : _LENGTH.size + MOST_HEADER_BYTES], len(data))
+    check_layout(data[: _LENGTH.size], data[_LENGTH.size : _LENGTH.size + MAX_HEADER_BYTES], len(data))
     try:
         found = safetensors.torch.load(data)
         odd = [name for name, tensor in found.items() if tensor.dtype == torch.bool and _has_other_bytes(tensor)]
@@ -101,7 +101,7 @@ def check_layout(length: bytes, header: bytes, size: int) -> None:
     if len(length) < _LENGTH.size:
         raise ValueError("is no valid safetensors: it is too short")
     (claimed,) = _LENGTH.unpack(length)
-    if claimed > MOST_HEADER_BYTES or claimed > size - _LENGTH.size:
+    if claimed > MAX_HEADER_BYTES or claimed > size - _LENGTH.size:
         raise ValueError(f"is no valid safetensors: a header of {claimed} bytes in a file of {size}")
     try:
         entries = json.loads(header[:claimed].decode("utf-8"), object_pairs_hook=unique, parse_constant=no_constant)
@@ -123,7 +123,7 @@ def check_layout(length: bytes, header: bytes, size: int) -> None:
 def _span(name: str, entry: Mapping[str, Any]) -> tuple[int, int]:
     shape, (begin, end) = entry["shape"], entry["data_offsets"]
     whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
-    if not whole or len(shape) > _MOST_DIMENSIONS or any(number > _LONGEST_DIMENSION for number in shape):
+    if not whole or len(shape) > _MAX_DIMENSIONS or any(number > _LONGEST_DIMENSION for number in shape):
         raise ValueError(f"{shown(name)} has an impossible shape")
     if entry["dtype"] not in _ITEM_BYTES:
         raise ValueError(f"{shown(name)} has the unknown type {shown(entry['dtype'])}")
@@ -142,7 +142,7 @@ def read_tensors_bytes(file: BinaryIO) -> bytes:
     size = os.fstat(file.fileno()).st_size
     length = file.read(_LENGTH.size)
     claimed = _LENGTH.unpack(length)[0] if len(length) == _LENGTH.size else 0
-    check_layout(length, file.read(min(claimed, MOST_HEADER_BYTES)), size)
+    check_layout(length, file.read(min(claimed, MAX_HEADER_BYTES)), size)
     file.seek(0)
     try:
         return file.read(size)

@@ -14,7 +14,7 @@ from prune_search.tasks.data import DataSet, Split, split_off
 
 KEYS = ("train", "validation", "test", "classes")
 HELD_OUT = 10  # one in ten of the training examples, where no validation split is given
-MOST_CLASSES = 100_000
+MAX_CLASSES = 100_000
 
 
 def read_data(name: str, returned: Any) -> tuple[DataSet | None, list[str]]:
@@ -51,8 +51,8 @@ def read_data(name: str, returned: Any) -> tuple[DataSet | None, list[str]]:
     if "train" in whole:
         _check_shapes(whole, wrong)
         classes = classes or max(1, int(whole["train"].labels.max()) + 1)
-        if classes > MOST_CLASSES:
-            wrong.append(f"{classes} classes are more than {MOST_CLASSES}: labels must be numbered from 0")
+        if classes > MAX_CLASSES:
+            wrong.append(f"{classes} classes are more than {MAX_CLASSES}: labels must be numbered from 0")
         else:
             _check_labels(whole, classes, wrong)
         if "validation" not in given and len(whole["train"]) < 2:

@@ -28,11 +28,11 @@ from prune_search.ledger.records import SEARCH_FILE
 from prune_search.ledger.uris import without_credentials
 from prune_search.storage.files import open_regular
 from prune_search.storage.json_files import read_json
-from prune_search.storage.places import Place, side_folder
+from prune_search.storage.places import StoragePath, side_folder
 from prune_search.tracking.run_content import Sent, digest
 
 FOLDER, LOCK = "tracking", "lock"
-MOST_BYTES = 2**30
+MAX_BYTES = 2**30
 _UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL)
 
 
@@ -40,7 +40,7 @@ class BusyError(Exception):
     """Another process delivers this search to the same MLflow now."""
 
 
-def memory_folder(search: Place, uri: str) -> Path:
+def memory_folder(search: StoragePath, uri: str) -> Path:
     """Where it is kept what of a search was delivered to `uri`; a changed password changes nothing."""
     name = digest(without_credentials(uri))
     if isinstance(search, Path):
@@ -71,7 +71,7 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 
 @dataclass
-class Memory:
+class DeliveredLog:
     """What is known to be in MLflow, by the key of the run.
 
     Attributes:
@@ -86,7 +86,7 @@ class Memory:
     _own: BinaryIO | None = None
 
     @classmethod
-    def read(cls, folder: Path) -> Memory:
+    def read(cls, folder: Path) -> DeliveredLog:
         """What all processes so far have noted. Lines that were cut or are foreign are left out."""
         memory = cls(folder)
         files = sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
@@ -146,6 +146,6 @@ class Memory:
 def _lines(path: Path) -> list[bytes]:
     try:
         with open_regular(path) as file:
-            return file.read(MOST_BYTES).split(b"\n")
+            return file.read(MAX_BYTES).split(b"\n")
     except OSError:
         return []

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from prune_search.tracking.delivered_log import Memory
+from prune_search.tracking.delivered_log import DeliveredLog
 from prune_search.tracking.run_content import PARENT, RUNNING, Content, Rest, RunView, batches, digests, remaining
 from prune_search.tracking.server import FilesError, FoundRun, RefusedError, Server, UnreachableError
 from prune_search.tracking.ui_views import EXPERIMENT, RUN
@@ -41,7 +41,7 @@ class Delivered:
 
 
 @dataclass
-class Place:
+class Destination:
     """Where a search goes in MLflow.
 
     Attributes:
@@ -71,8 +71,8 @@ class Delivery:
     """
 
     server: Server
-    place: Place
-    memory: Memory
+    place: Destination
+    memory: DeliveredLog
     given_up: Callable[[], bool] = lambda: False
     refused: dict[str, str] = field(default_factory=dict)
     sent: Delivered = field(default_factory=Delivered)
@@ -257,7 +257,7 @@ class Delivery:
             self.sent += Delivered(operations=len(files))
 
 
-def waiting(views: Iterable[RunView], memory: Memory) -> int:
+def waiting(views: Iterable[RunView], memory: DeliveredLog) -> int:
     """How many operations wait to be sent; none of a search whose run a user deleted."""
     if memory.of(PARENT).gone:
         return 0

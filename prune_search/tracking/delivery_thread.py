@@ -19,8 +19,8 @@ from prune_search.ledger.uris import masked
 from prune_search.recipe.problems import UserError
 from prune_search.storage import places
 from prune_search.storage.files import one_line
-from prune_search.tracking.delivered_log import BusyError, Memory, memory_folder, only_writer
-from prune_search.tracking.delivery import Delivered, Delivery, Place, waiting
+from prune_search.tracking.delivered_log import BusyError, DeliveredLog, memory_folder, only_writer
+from prune_search.tracking.delivery import Delivered, Delivery, Destination, waiting
 from prune_search.tracking.leaderboard import fronts, placed
 from prune_search.tracking.project import State, project, project_parent, project_trial, state_of
 from prune_search.tracking.run_content import PARENT, RunView, remaining
@@ -145,13 +145,13 @@ class _Course:
         self.parent_s = self.parent_at - now
         return [view]
 
-    def settle(self, views: list[RunView], memory: Memory) -> None:
+    def settle(self, views: list[RunView], memory: DeliveredLog) -> None:
         """Take those out that lack nothing."""
         done = {view.key for view in views if not remaining(view, memory.of(view.key)).operations}
         self.open -= done
 
 
-class Drain:
+class DeliveryThread:
     """Brings the records of a search to MLflow while it runs.
 
     Args:
@@ -161,7 +161,7 @@ class Drain:
         connector: from a URI to a server.
     """
 
-    def __init__(self, folder: places.Place, uri: str, experiment: str, connector: Connect = connect) -> None:
+    def __init__(self, folder: places.StoragePath, uri: str, experiment: str, connector: Connect = connect) -> None:
         self.folder = folder
         self.uri = uri
         self.experiment = experiment
@@ -192,7 +192,7 @@ class Drain:
         reason = self._reason or "there was no answer in time"
         parent = None
         try:
-            memory = Memory.read(memory_folder(self.folder, self.uri))
+            memory = DeliveredLog.read(memory_folder(self.folder, self.uri))
             parent = memory.of(PARENT).run_id
             search = read_search(self.folder)
             return Undelivered(waiting(project(search, state_of(search)), memory), parent, reason)
@@ -251,7 +251,7 @@ class Drain:
         folder = memory_folder(self.folder, self.uri)
         with contextlib.ExitStack() as stack:
             stack.enter_context(only_writer(folder))
-            memory = stack.enter_context(contextlib.closing(Memory.read(folder)))
+            memory = stack.enter_context(contextlib.closing(DeliveredLog.read(folder)))
             place = _place(search, self.uri, self.experiment)
             delivery = Delivery(self.connector(self.uri), place, memory, self._given_up.is_set)
             held.push(stack.pop_all())
@@ -278,18 +278,18 @@ def undelivered(search: SearchRecords, running: bool) -> int | None:
     folder = memory_folder(search.folder, str(search.definition["tracking_uri"]))
     if not folder.is_dir():
         return None
-    return waiting(project(search, "running" if running else state_of(search)), Memory.read(folder))
+    return waiting(project(search, "running" if running else state_of(search)), DeliveredLog.read(folder))
 
 
-def _place(search: SearchRecords, uri: str, experiment: str) -> Place:
+def _place(search: SearchRecords, uri: str, experiment: str) -> Destination:
     identity = str(search.definition["id"])
     if not identity.isalnum():
         raise UserError(f"the search {search.name!r} has no proper id")
     views = {**table_tag(search.definition), **searches_tag(search.definition)}
-    return Place(identity, experiment, artifact_root(search.folder.parent.parent, uri), views)
+    return Destination(identity, experiment, artifact_root(search.folder.parent.parent, uri), views)
 
 
-def sync(folder: places.Place, uri: str | None = None, connector: Connect = connect) -> Delivered:
+def sync(folder: places.StoragePath, uri: str | None = None, connector: Connect = connect) -> Delivered:
     """Deliver everything of a search that MLflow has not got, in the foreground.
 
     Args:
@@ -310,7 +310,7 @@ def sync(folder: places.Place, uri: str | None = None, connector: Connect = conn
     where = f"MLflow at {masked(uri)}"
     memory_at = memory_folder(folder, uri)
     try:
-        with settings(), only_writer(memory_at), contextlib.closing(Memory.read(memory_at)) as memory:
+        with settings(), only_writer(memory_at), contextlib.closing(DeliveredLog.read(memory_at)) as memory:
             delivery = Delivery(connector(uri), place, memory)
             _patiently(delivery, project(search, state_of(search)))
     except BusyError as error:

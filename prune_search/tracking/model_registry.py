@@ -19,7 +19,7 @@ from prune_search.recipe.problems import Problem, UserError, shown
 CHAMPION = "champion"
 EXPERIMENT, TRACKING = "MLFLOW_EXPERIMENT_ID", "MLFLOW_TRACKING_URI"
 SERVED = Path(__file__).with_name("served.py")
-MOST_NAME = 200
+MAX_NAME = 200
 
 
 def check_name(name: str) -> None:
@@ -28,8 +28,8 @@ def check_name(name: str) -> None:
     Raises:
         UserError: it cannot.
     """
-    if not name.strip() or len(name) > MOST_NAME or set(name) & set("/:\\") or not name.isprintable():
-        text = f"must be a name without slashes and colons, at most {MOST_NAME} characters (got {shown(name)})"
+    if not name.strip() or len(name) > MAX_NAME or set(name) & set("/:\\") or not name.isprintable():
+        text = f"must be a name without slashes and colons, at most {MAX_NAME} characters (got {shown(name)})"
         raise UserError([Problem("--register", text)])
 
 

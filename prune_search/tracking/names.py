@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-MOST_NAME, MOST_PARAM, MOST_TAG = 250, 6000, 8000
+MAX_NAME, MAX_PARAM, MAX_TAG = 250, 6000, 8000
 _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_./: -]")
 
 
@@ -19,7 +19,7 @@ def allowed(name: str) -> str:
     # An empty part, "." and ".." would make another path of it.
     if any(part in ("", ".", "..") for part in parts):
         cleaned = "_".join(part.replace("..", "_") for part in parts).strip(".") or "_"
-    return cleaned[:MOST_NAME]
+    return cleaned[:MAX_NAME]
 
 
 def allowed_params(params: Iterable[tuple[str, str]]) -> Mapping[str, str]:
@@ -29,9 +29,9 @@ def allowed_params(params: Iterable[tuple[str, str]]) -> Mapping[str, str]:
         base = unique = allowed(name)
         number = 2
         while unique in result:
-            unique = f"{base[: MOST_NAME - 5]}-{number}"
+            unique = f"{base[: MAX_NAME - 5]}-{number}"
             number += 1
-        result[unique] = cut(value, MOST_PARAM)
+        result[unique] = cut(value, MAX_PARAM)
     return result
 
 

@@ -20,7 +20,7 @@ from prune_search.recipe import strict_yaml
 from prune_search.recipe.step import Step
 from prune_search.storage.files import StorageError, open_regular
 from prune_search.tracking.leaderboard import Placed, directions, fronts, goals_of, placed
-from prune_search.tracking.names import MOST_TAG, allowed, allowed_params, cut, written
+from prune_search.tracking.names import MAX_TAG, allowed, allowed_params, cut, written
 from prune_search.tracking.run_content import (
     FAILED,
     FINISHED,
@@ -29,7 +29,7 @@ from prune_search.tracking.run_content import (
     RUNNING,
     Content,
     DataSet,
-    Point,
+    MetricValue,
     RunView,
     Times,
 )
@@ -38,14 +38,14 @@ from prune_search.tracking.ui_views import SEARCH, holes, is_logarithmic
 
 State = Literal["running", "finished", "interrupted"]
 NOTE, SOURCE = "mlflow.note.content", "mlflow.source.name"
-MOST_DIGEST = 36
+MAX_DIGEST = 36
 # From here on a figure is a count.
-MOST_ROUNDED = 1000
+MAX_ROUNDED = 1000
 # Written by the driver where a search is over before all its trials are proposed (a time budget, an exhausted grid).
 ENDED_FILE = "ended.json"
 # Drawn by whoever runs the search, and put beside its records.
 PICTURES = "pictures"
-MOST_PICTURES, MOST_PICTURE = 50, 4 * 2**20
+MAX_PICTURES, MAX_PICTURE = 50, 4 * 2**20
 _STATUS = {"completed": FINISHED, "stopped": FINISHED, "failed": FAILED}
 _PARENT_STATUS: dict[State, str] = {"running": RUNNING, "finished": FINISHED, "interrupted": KILLED}
 
@@ -75,12 +75,12 @@ def state_of(search: SearchRecords) -> State:
 class _Curve:
     """Points of which the first one at a (name, step) stays."""
 
-    points: dict[tuple[str, int], Point] = field(default_factory=dict)
+    points: dict[tuple[str, int], MetricValue] = field(default_factory=dict)
 
     def add(self, metrics: Mapping[str, Any], step: int, time: float) -> None:
         for name, value in metrics.items():
             if isinstance(value, int | float) and math.isfinite(value):
-                point = Point(allowed(name), step, float(value), milliseconds(time))
+                point = MetricValue(allowed(name), step, float(value), milliseconds(time))
                 self.points.setdefault((point.name, step), point)
 
 
@@ -176,7 +176,7 @@ def _trial_tags(search: SearchRecords, trial: TrialRecords, status: str, result:
         SOURCE: PurePath(search.definition["source"]).name,
         NOTE: trial_note(search, trial, status),
     }
-    return {name: cut(str(value), MOST_TAG) for name, value in tags.items() if value}
+    return {name: cut(str(value), MAX_TAG) for name, value in tags.items() if value}
 
 
 def _front(trial: TrialRecords, front: Mapping[str, str]) -> dict[str, str]:
@@ -206,10 +206,10 @@ def _trial_points(search: SearchRecords, trial: TrialRecords, result: Mapping[st
 
 def _shown(value: float) -> float:
     """The figure of a table's column, which MLflow shows to its last digit; the metric itself has them all."""
-    return float(f"{value:.5g}") if abs(value) < MOST_ROUNDED else value
+    return float(f"{value:.5g}") if abs(value) < MAX_ROUNDED else value
 
 
-def _in_order(search: SearchRecords, curve: _Curve) -> tuple[Point, ...]:
+def _in_order(search: SearchRecords, curve: _Curve) -> tuple[MetricValue, ...]:
     """What the search looks at first: MLflow's page that compares runs opens with the metric that came first."""
     places = {name: place for place, name in enumerate(directions(goals_of(search)))}
     return tuple(sorted(curve.points.values(), key=lambda point: places.get(point.name, len(places))))
@@ -256,7 +256,7 @@ def _data_sets(recipe: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[Da
     found = result.get("digests", {}).get("data")
     named = recipe.get("task", {}).get("data")
     name = named.get("name") if isinstance(named, Mapping) else named
-    return (DataSet(str(name), str(found)[:MOST_DIGEST]),) if found and name else ()
+    return (DataSet(str(name), str(found)[:MAX_DIGEST]),) if found and name else ()
 
 
 def project_parent(search: SearchRecords, state: State = "running", board: Sequence[Placed] | None = None) -> RunView:
@@ -282,7 +282,7 @@ def project_parent(search: SearchRecords, state: State = "running", board: Seque
             "status": state,
             **({"simulated": search.simulated} if search.simulated else {}),
             SOURCE: PurePath(definition["source"]).name,
-            NOTE: cut(parent_note(search, board, state, [*pictures]), MOST_TAG),
+            NOTE: cut(parent_note(search, board, state, [*pictures]), MAX_TAG),
         },
         points=tuple(_summary(search).points.values()),
         artifacts={
@@ -305,10 +305,10 @@ def _pictures(search: SearchRecords) -> dict[str, str]:
     except (OSError, StorageError):
         # None were drawn (yet).
         return {}
-    for path in files[:MOST_PICTURES]:
+    for path in files[:MAX_PICTURES]:
         try:
             with open_regular(path) as file:
-                found[f"{PICTURES}/{path.name}"] = file.read(MOST_PICTURE).decode("utf-8")
+                found[f"{PICTURES}/{path.name}"] = file.read(MAX_PICTURE).decode("utf-8")
         except (OSError, ValueError, StorageError):
             # It is no text.
             continue

@@ -11,7 +11,7 @@ RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 
 
 @dataclass(frozen=True)
-class Point:
+class MetricValue:
     """One value of a metric.
 
     Attributes:
@@ -62,7 +62,7 @@ class Content:
 
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    points: tuple[Point, ...] = ()
+    points: tuple[MetricValue, ...] = ()
     artifacts: Mapping[str, str] = field(default_factory=dict)
     data: tuple[DataSet, ...] = ()
 

@@ -10,10 +10,10 @@ from urllib.parse import quote
 from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe import strict_yaml
 from prune_search.tracking.leaderboard import Placed, directions, goals_of
-from prune_search.tracking.names import MOST_TAG
+from prune_search.tracking.names import MAX_TAG
 from prune_search.tracking.ui_views import RUN, searches_link, table_link
 
-MOST_ROWS = 10
+MAX_ROWS = 10
 FRONT = "pictures/pareto.svg"
 
 
@@ -30,7 +30,7 @@ def parent_note(search: SearchRecords, board: Sequence[Placed], state: str, pict
     parts = [_summary(search, board, state), _table(search, board), _picture(pictures), _plan(search)]
     head = "\n\n".join(part for part in (*parts, _next_commands(search, state)) if part)
     note = "\n\n".join(part for part in (head, _best_recipe(board)) if part)
-    return note if len(note) <= MOST_TAG else head
+    return note if len(note) <= MAX_TAG else head
 
 
 def trial_note(search: SearchRecords, trial: TrialRecords, status: str) -> str:
@@ -113,12 +113,12 @@ def _table(search: SearchRecords, board: Sequence[Placed]) -> str:
         return "No trial is completed yet."
     columns = ["", "trial", *map(_plain, metrics), "steps"]
     rows = [
-        [_place(rank, place), *_cells(place.trial, metrics)] for rank, place in enumerate(board[:MOST_ROWS], start=1)
+        [_place(rank, place), *_cells(place.trial, metrics)] for rank, place in enumerate(board[:MAX_ROWS], start=1)
     ]
     rows += [["", *_cells(trial, metrics)] for trial in controls]
     ruler = ["---"] * 2 + ["---:"] * (len(metrics) + 1)
     lines = ["| " + " | ".join(row) + " |" for row in (columns, ruler, *rows)]
-    more = [f"\n{len(board) - MOST_ROWS} more in leaderboard.json."] if len(board) > MOST_ROWS else []
+    more = [f"\n{len(board) - MAX_ROWS} more in leaderboard.json."] if len(board) > MAX_ROWS else []
     legend = ["\n★ Pareto: no other trial is better in one objective and no worse in the rest."] if len(board) else []
     return "\n".join([*lines, *more, *legend])
 

@@ -33,7 +33,7 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 MISSING = "RESOURCE_DOES_NOT_EXIST"
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", MISSING)
 PAGE = 200
-MOST_REASON = 200
+MAX_REASON = 200
 # Where each kind of database listens unless the URI says otherwise; sqlite listens nowhere.
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 KNOCK_S = 5.0
@@ -185,7 +185,7 @@ def _reason(error: Exception) -> str:
     """The reason on one line; requests puts it last, behind everything that it was asked for."""
     text = " ".join(str(error).split())
     cause = text.rpartition("(Caused by ")[2].rstrip("\"')") if "(Caused by " in text else ""
-    return cause[:MOST_REASON] or one_line(error)
+    return cause[:MAX_REASON] or one_line(error)
 
 
 class MlflowServer:

@@ -13,7 +13,7 @@ from pathlib import Path
 from prune_search.ledger.uris import has_password, masked
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.files import put_file
-from prune_search.storage.places import Place, side_folder
+from prune_search.storage.places import StoragePath, side_folder
 
 DATABASE, ARTIFACTS, USERS = "mlflow.db", "mlartifacts", "mlflow-users.db"
 SHORTEST_PASSWORD = 12
@@ -22,7 +22,7 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 SQLITE = "sqlite:///"
 
 
-def default_uri(storage: Place) -> str:
+def default_uri(storage: StoragePath) -> str:
     """The tracking URI of a storage: an SQLite file in it, or in its side folder on this machine."""
     return f"{SQLITE}{side_folder(storage) / DATABASE}"
 
@@ -32,12 +32,12 @@ def is_database(uri: str) -> bool:
     return uri.partition("://")[0].partition("+")[0] in DATABASES
 
 
-def artifact_root(storage: Place, uri: str) -> Path | None:
+def artifact_root(storage: StoragePath, uri: str) -> Path | None:
     """Where new experiments keep their files; None where the server decides."""
     return side_folder(storage) / ARTIFACTS if is_database(uri) else None
 
 
-def absolute_uri(text: str, storage: Place) -> str:
+def absolute_uri(text: str, storage: StoragePath) -> str:
     """A tracking URI as it is kept in a search, so that it means the same wherever the next command is typed.
 
     Args:
@@ -95,7 +95,7 @@ class Serving:
     artifacts: str | None = None
 
 
-def ui_command(storage: Place, uri: str, serving: Serving = Serving()) -> list[str]:
+def ui_command(storage: StoragePath, uri: str, serving: Serving = Serving()) -> list[str]:
     """The command that serves MLflow's pages of a database; run it with `ui_environment`.
 
     Args:
@@ -122,7 +122,7 @@ def ui_command(storage: Place, uri: str, serving: Serving = Serving()) -> list[s
     return [*command, "--default-artifact-root", files] if _loopback(host) and not serving.artifacts else command
 
 
-def ui_environment(storage: Place, uri: str, serving: Serving = Serving()) -> dict[str, str]:
+def ui_environment(storage: StoragePath, uri: str, serving: Serving = Serving()) -> dict[str, str]:
     """Environment of `ui_command`: the database, which may carry a password and so is no argument; no telemetry.
 
     Raises:

@@ -24,9 +24,9 @@ RUN = "{run}"
 SEARCH = "search"
 # The view of all searches of a task, beside one for each search.
 SEARCHES = "searches"
-MOST_PARAMS = 8
+MAX_PARAMS = 8
 # With more curves than that the page is slow.
-MOST_CURVES = 50
+MAX_CURVES = 50
 # In points; a name such as 012-learning-rate-rewinding-s0.90 is to be read whole.
 NAME_COLUMN, NAME_WIDTH, WIDTH = "attributes.`Run Name`", 290, 120
 TAG_WIDTHS = {"tags.`status`": 100, "tags.`front`": 100, "tags.`paradigm`": 180}
@@ -39,12 +39,12 @@ def table_tag(definition: Mapping[str, Any]) -> dict[str, str]:
     identity, space = definition["id"], definition["space"]
     goals = Goals.of(space["search"])
     metrics = [f"best/{name}" for name in directions(goals)]
-    params = [allowed(path) for path in hole_paths(space["options"])][:MOST_PARAMS]
+    params = [allowed(path) for path in hole_paths(space["options"])][:MAX_PARAMS]
     figures = _columns("metrics", [*metrics, "steps_trained", "steps_saved"])
     drawn, told = _columns("params", params), _columns("tags", ["status", "front", "paradigm"])
     view = {
         **_view(f"tags.`search.id` = '{identity}' and tags.`trial.id` != ''", goals, figures, told, drawn),
-        "runsHiddenMode": "SHOW_ALL" if space["search"]["trials"] <= MOST_CURVES else "FIRST_20_RUNS",
+        "runsHiddenMode": "SHOW_ALL" if space["search"]["trials"] <= MAX_CURVES else "FIRST_20_RUNS",
         "compareRunSections": [{"uuid": "search", "name": "Search", "display": True, "isReordered": True}],
         "compareRunCharts": [_scatter(goals), _parallel(goals, space["options"]), _curves(goals.objectives[0][1])],
     }

@@ -22,7 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from prune_search.storage.digests import tensors_digest
-from prune_search.training.loop import CrewLostError, Feed, Network, seed_layers
+from prune_search.training.loop import Feed, Network, WorkerLostError, seed_layers
 from prune_search.training.randomness import derive
 from prune_search.training.synced_norms import synced_norms
 
@@ -35,7 +35,7 @@ TRANSPORTS = ("gloo", "NCCL")
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerGroup:
     """The workers of a trial, after torch.distributed was initialised.
 
     Attributes:
@@ -49,8 +49,8 @@ class Crew:
     words: Any
 
     @classmethod
-    def joined(cls) -> Crew:
-        """The crew of this process's default process group."""
+    def joined(cls) -> WorkerGroup:
+        """The worker group of this process's default process group."""
         own = dist.get_backend() == "gloo"
         words = None if own else dist.new_group(backend="gloo", timeout=datetime.timedelta(seconds=WAIT_S))
         return cls(dist.get_rank(), dist.get_world_size(), words)
@@ -116,11 +116,11 @@ class Leader:
     """What the leader does with its followers.
 
     Attributes:
-        crew: all workers.
+        worker_group: all workers.
         broken: whether they no longer wait for a word: this one failed where the others did not.
     """
 
-    crew: Crew
+    worker_group: WorkerGroup
     broken: bool = False
     _asked: tuple[bool, ...] = field(default=())
 
@@ -129,7 +129,7 @@ class Leader:
         """What all workers do at the same time.
 
         Raises:
-            CrewLostError: the connection to one of them broke.
+            WorkerLostError: the connection to one of them broke.
         """
         self.broken = True
         try:
@@ -137,7 +137,7 @@ class Leader:
         except RuntimeError as error:
             if isinstance(error, dist.DistError) or any(word in str(error) for word in TRANSPORTS):
                 lines = str(error).splitlines() or [""]
-                raise CrewLostError(f"a worker that trained along is gone: {lines[0][:300]}") from error
+                raise WorkerLostError(f"a worker that trained along is gone: {lines[0][:300]}") from error
             raise
         self.broken = False
 
@@ -148,9 +148,9 @@ class Leader:
         told = None if asked == self._asked else asked
         self._asked = asked
         with self._together(), synced_norms(network.model):
-            self.crew.say(("pass", feed.words, number, told))
-            self.crew.share_state(network.model)
-            return self.crew.pass_over(network, feed, number)
+            self.worker_group.say(("pass", feed.words, number, told))
+            self.worker_group.share_state(network.model)
+            return self.worker_group.pass_over(network, feed, number)
 
     def check(self, model: nn.Module, expected: str) -> None:
         """Every worker is given the leader's weights and buffers, and says what it then holds.
@@ -160,47 +160,49 @@ class Leader:
             expected: the sha256 of that (`digests.tensors_digest`).
 
         Raises:
-            CrewLostError: a worker is gone.
+            WorkerLostError: a worker is gone.
             RuntimeError: some worker holds something else, and so another mask.
         """
-        found: list[Any] = [None] * self.crew.size
+        found: list[Any] = [None] * self.worker_group.size
         with self._together():
-            self.crew.say(("check",))
-            self.crew.share_state(model)
-            dist.gather_object(_digest(model), found, LEADER, group=self.crew.words)
+            self.worker_group.say(("check",))
+            self.worker_group.share_state(model)
+            dist.gather_object(_digest(model), found, LEADER, group=self.worker_group.words)
         if wrong := [rank for rank, digest in enumerate(found) if digest != expected]:
-            raise RuntimeError(f"workers {wrong} of {self.crew.size} hold other weights than the trial's result")
+            raise RuntimeError(
+                f"workers {wrong} of {self.worker_group.size} hold other weights than the trial's result"
+            )
 
     def end(self) -> None:
         """Let the followers go."""
         if not self.broken:
-            self.crew.say(("end",))
+            self.worker_group.say(("end",))
 
 
-def follow(crew: Crew, network: Network, feeds: Callable[..., Feed]) -> None:
+def follow(worker_group: WorkerGroup, network: Network, feeds: Callable[..., Feed]) -> None:
     """Take part in the passes of the leader until it ends.
 
     Args:
-        crew: all workers.
+        worker_group: all workers.
         network: the same as the leader's.
-        feeds: from the words of a stream to its batches (`bench.Bench.feed`).
+        feeds: from the words of a stream to its batches (`setup.TrialSetup.feed`).
     """
     model = network.model
     while True:
-        match crew.hear():
+        match worker_group.hear():
             case ("pass", words, number, asked):
                 if asked is not None:
                     for parameter, wanted in zip(model.parameters(), asked, strict=True):
                         parameter.requires_grad_(wanted)
                 model.train()
-                crew.share_state(model)
+                worker_group.share_state(model)
                 for parameter in model.parameters():
                     parameter.grad = None
                 with synced_norms(model):
-                    crew.pass_over(network, feeds(*words), number)
+                    worker_group.pass_over(network, feeds(*words), number)
             case ("check",):
-                crew.share_state(model)
-                dist.gather_object(_digest(model), None, LEADER, group=crew.words)
+                worker_group.share_state(model)
+                dist.gather_object(_digest(model), None, LEADER, group=worker_group.words)
             case _:
                 return
 

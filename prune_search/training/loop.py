@@ -36,7 +36,7 @@ class PreemptedError(Exception):
     """Somebody asked for the training to stop where it is: its state is stored, and it can go on from there."""
 
 
-class CrewLostError(Exception):
+class WorkerLostError(Exception):
     """A worker that trains along is gone: the trial is tried again with others."""
 
 
@@ -46,11 +46,11 @@ class Hook:
 
     Attributes:
         name: tells its state from that of others.
-        at_start: called once when network, optimizer and hooks hold the state that the stretch begins or goes on from.
+        at_start: called once when network, optimizer and hooks hold the state that the segment begins or goes on from.
         before_step: called with the step before its forward pass.
         after_backward: called with the step when the gradients are there, before the optimizer uses them.
-        finished: asked before each step; True ends the stretch there.
-        at_end: called once when the stretch has reached its end.
+        finished: asked before each step; True ends the segment there.
+        at_end: called once when the segment has reached its end.
         state, load: what it must remember to go on, as named tensors.
     """
 
@@ -134,13 +134,13 @@ class Network:
 
 @dataclass(frozen=True)
 class Course:
-    """How a stretch is trained.
+    """How a segment is trained.
 
     Attributes:
         optimizer: over the network's parameters.
         feed: batches by number.
-        first: the feed's number of the stretch's step 0.
-        rate: learning rate by step of the stretch.
+        first: the feed's number of the segment's step 0.
+        rate: learning rate by step of the segment.
         hooks: called in this order.
         further: parameters of the optimizer that are not the network's, by name; a hook stores their values.
     """
@@ -153,14 +153,14 @@ class Course:
     further: Mapping[str, nn.Parameter] = field(default_factory=dict)
 
     def finished(self, step: int) -> bool:
-        """Whether a hook ends the stretch at a step that is reached."""
+        """Whether a hook ends the segment at a step that is reached."""
         return any(hook.finished(step) for hook in self.hooks if hook.finished is not None)
 
 
 def train(
     network: Network, course: Course, start: int, stop: int, on_step: Callable[[int, Tensor], None] | None = None
 ) -> int:
-    """Train from step `start` to step `stop` of a stretch.
+    """Train from step `start` to step `stop` of a segment.
 
     Every random number that step t uses is a function of the seed and the number of its batch, so that training from
     t to u in one go or with stops gives the same bits.
@@ -168,7 +168,7 @@ def train(
     Args:
         network: trained in place.
         course: optimizer, data, rate and hooks.
-        start: step of the stretch to begin at.
+        start: step of the segment to begin at.
         stop: step to end at.
         on_step: told each finished step and its loss.
 

@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 from prune_search.recipe.axes import SCHEDULES
-from prune_search.recipe.fields import Length, ListOf, Number, Place
+from prune_search.recipe.fields import ClockStep, Length, ListOf, Number
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
@@ -48,7 +48,7 @@ def constant(base: float, total: int, epoch: int, *, warmup: str = "0it") -> Rat
     summary="drops at given places, by a factor or to given rates",
     source="common practice",
     options={
-        "at": Option(ListOf(Place(), least=1), ["50%", "75%"], "where the rate drops"),
+        "at": Option(ListOf(ClockStep(), least=1), ["50%", "75%"], "where the rate drops"),
         "factor": Option(
             Number(0.0, 1.0, above=True), 0.1, "what it is multiplied by there; ignored where rates is given"
         ),
@@ -134,7 +134,7 @@ def cosine(base: float, total: int, epoch: int, *, floor: float = 0.0, warmup: s
     summary="up to the base rate and down again, further than it began",
     source="Smith, Topin 2017, arXiv 1708.07120; with cosines in place of lines, as practice has it",
     options={
-        "peak": Option(Place(), "30%", "where the base rate is reached"),
+        "peak": Option(ClockStep(), "30%", "where the base rate is reached"),
         "start": Option(Number(0.0, 1.0), 0.04, "first rate, as a fraction of the base rate"),
         "final": Option(Number(0.0, 1.0), 1e-4, "last rate, as a fraction of the base rate"),
         "warmup": _WARMUP,

@@ -1,6 +1,6 @@
-"""A stretch of training with a content address: any of its states on demand, replayed from the nearest stored one.
+"""A segment of training with a content address: any of its states on demand, replayed from the nearest stored one.
 
-The first trajectory, a phase that trains (a growing penalty, say) and every retraining are stretches. A stretch knows
+The first trajectory, a phase that trains (a growing penalty, say) and every retraining are segments. A segment knows
 where it begins (lazily: nothing before it is computed while a state of its own is stored), how it is trained, and which
 of its steps will be asked for.
 """
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.storage.manifests import Key, note_early_end, read_early_end, rests_on
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 from prune_search.storage.states import (
     State,
     StorageError,
@@ -30,26 +30,14 @@ from prune_search.storage.states import (
 )
 from prune_search.training.loop import Course, Hook, Network, PreemptedError, train
 from prune_search.training.optimizers import load_state_tensors, state_tensors
-from prune_search.training.state_store import Claims, LackingError, Progress, Steps, Vault
-
-__all__ = [
-    "MODEL",
-    "Claims",
-    "LackingError",
-    "Progress",
-    "Steps",
-    "Stretch",
-    "Vault",
-    "load_model",
-    "model_tensors",
-]
+from prune_search.training.state_store import LackingError, StateStore
 
 logger = logging.getLogger("prune_search")
 
 MODEL, OPTIMIZER, HOOK = "model/", "optimizer/", "hook/"
 GRID = 10
 # What the states on the first trajectory may take together, where a space can ask for many of its steps.
-MOST_GRID_BYTES = 256 * 2**20
+MAX_GRID_BYTES = 256 * 2**20
 RECOVERY_EVERY_S = 20.0
 
 
@@ -73,8 +61,8 @@ def load_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 @dataclass
-class Stretch:
-    """One stretch of training.
+class Segment:
+    """One segment of training.
 
     Attributes:
         name: for people.
@@ -83,7 +71,7 @@ class Stretch:
         begin: gives the state at step 0.
         course: from the loaded network to how it is trained.
         network: the network it is trained in.
-        vault: where its states lie.
+        store: where its states lie.
         asked: steps that will be asked for, stored on the way.
         grid: whether states between are kept for later searches.
         place: where it stands in its recipe, for the ledger.
@@ -95,7 +83,7 @@ class Stretch:
     begin: Callable[[], Mapping[str, Tensor]]
     course: Callable[[], Course]
     network: Network
-    vault: Vault
+    store: StateStore
     asked: tuple[int, ...] = ()
     grid: bool = False
     place: str = ""
@@ -115,7 +103,7 @@ class Stretch:
         """
         state = self._at(min(step, self.length))
         # Only now an early end is known.
-        self.vault.asked_for(self.address, min(step, self.length))
+        self.store.asked_for(self.address, min(step, self.length))
         return state
 
     def _at(self, step: int) -> State:
@@ -124,11 +112,11 @@ class Stretch:
         start, state = self._nearest(step)
         if state is None:
             # What this rests on comes first, so that a claim is held for no longer than its own steps take.
-            with self.vault.noting(self._rests_on):
+            with self.store.noting(self._rests_on):
                 state = State(dict(self.begin()), {})
         if not self._leads_to(start, state, step):
             with self._claimed(step):
-                if self.vault.claims is not None and self.vault.folder is not None:
+                if self.store.claims is not None and self.store.folder is not None:
                     # Whoever had the claim before can have stored more in the meantime.
                     later, found = self._nearest(step)
                     start, state = (later, found) if found is not None and later > start else (start, state)
@@ -143,7 +131,7 @@ class Stretch:
 
     def _nearest(self, step: int) -> tuple[int, State | None]:
         """The nearest state at or before a step, known or stored; none at step 0 where there is none."""
-        folder = self.vault.vertex(self.address)
+        folder = self.store.vertex(self.address)
         found = newest_state(folder, step) if folder is not None else None
         near = max((known for known in self._known if known <= step), default=-1)
         if found is not None and found[0] > near:
@@ -152,8 +140,8 @@ class Stretch:
 
     @contextlib.contextmanager
     def _claimed(self, step: int) -> Iterator[None]:
-        """Hold the stretch while it is trained further than it is stored; a replay needs no claim."""
-        claims = self.vault.claims
+        """Hold the segment while it is trained further than it is stored; a replay needs no claim."""
+        claims = self.store.claims
         if claims is None or self._furthest() > step:
             yield
             return
@@ -171,7 +159,7 @@ class Stretch:
 
     def known_length(self) -> int:
         """Steps to its end, after a look at whether a stored end is an early one."""
-        folder = self.vault.vertex(self.address)
+        folder = self.store.vertex(self.address)
         if self._ended is None and folder is not None:
             found = newest_state(folder, self.total)
             if found is not None and found[1].meta.get("ended"):
@@ -186,13 +174,13 @@ class Stretch:
         self._known[step] = state
         if state.meta.get("ended"):
             self._ended = step
-        if self.vault.reached is not None:
-            # Nothing comes after an early end: whoever asks for the whole stretch has it.
-            self.vault.reached(self, self.total if state.meta.get("ended") else step)
+        if self.store.reached is not None:
+            # Nothing comes after an early end: whoever asks for the whole segment has it.
+            self.store.reached(self, self.total if state.meta.get("ended") else step)
 
     def _train(self, state: State, start: int, stop: int) -> State:
         # Making the course can find a mask or train what it rests on in this same network: the state comes after it.
-        with self.vault.noting(self._rests_on):
+        with self.store.noting(self._rests_on):
             course = self.course()
         self._rests_on |= rests_on(state.meta)
         load_model(self.network.model, state.tensors)
@@ -203,8 +191,8 @@ class Stretch:
         # this one trains the same steps makes no replay of them.)
         replay = self._furthest() > stop
         writer = _Writer(self, course, names, start, replay)
-        if self.vault.stage is not None:
-            self.vault.stage(self.name, self.total)
+        if self.store.stage is not None:
+            self.store.stage(self.name, self.total)
         reached = start
         for goal in sorted({stop, *(step for step in (*self.asked, *self.grid_steps()) if start < step < stop)}):
             reached = train(self.network, course, reached, goal, writer.on_step)
@@ -219,7 +207,7 @@ class Stretch:
                     hook.at_end()
         if not replay and self._furthest() >= reached:
             # Nobody had it when this began: it was trained elsewhere at the same time.
-            self.vault.steps.repeated += reached - start
+            self.store.steps.repeated += reached - start
         final = writer.write(reached, ended)
         writer.clean(reached)
         if ended and reached < self.total and writer.folder is not None:
@@ -230,28 +218,28 @@ class Stretch:
     def _remember_asked(self, step: int, state: State) -> None:
         if step in self.asked:
             self._remember(step, state)
-        elif self.vault.reached is not None:
-            self.vault.reached(self, step)
+        elif self.store.reached is not None:
+            self.store.reached(self, step)
 
     def _furthest(self) -> int:
         """The furthest step that some state is known of."""
-        folder = self.vault.vertex(self.address)
+        folder = self.store.vertex(self.address)
         stored = [step for step, _ in _stored(folder)]
         return max([*stored, *self._known, 0])
 
     def grid_steps(self) -> tuple[int, ...]:
         """The steps whose states are kept for others: a coarse grid, what others ask for, and what they may ask for.
 
-        Of very many of the last, evenly chosen ones as far as `MOST_GRID_BYTES` go: the others are replayed.
+        Of very many of the last, evenly chosen ones as far as `MAX_GRID_BYTES` go: the others are replayed.
         """
         if not self.grid:
             return ()
         coarse = {round(self.total * part / GRID) for part in range(1, GRID)}
-        grid = sorted({step for step in self.vault.grid if 0 < step < self.total})
-        affordable = max(GRID, MOST_GRID_BYTES // max(1, self._state_bytes()))
+        grid = sorted({step for step in self.store.grid if 0 < step < self.total})
+        affordable = max(GRID, MAX_GRID_BYTES // max(1, self._state_bytes()))
         if len(grid) > affordable:
             grid = [grid[(2 * index + 1) * len(grid) // (2 * affordable)] for index in range(affordable)]
-        stops = {step for step in self.vault.stops if 0 < step < self.total}
+        stops = {step for step in self.store.stops if 0 < step < self.total}
         return tuple(sorted({*coarse, *stops, *grid} - {0, self.total}))
 
     def _state_bytes(self) -> int:
@@ -283,16 +271,16 @@ def _hook_tensors(hooks: list[Hook]) -> dict[str, Tensor]:
 
 
 class _Writer:
-    """Stores states of a stretch while it is trained, and now and then one to recover from."""
+    """Stores states of a segment while it is trained, and now and then one to recover from."""
 
     def __init__(
-        self, stretch: Stretch, course: Course, names: Mapping[nn.Parameter, str], start: int, replay: bool
+        self, segment: Segment, course: Course, names: Mapping[nn.Parameter, str], start: int, replay: bool
     ) -> None:
         self.replay = replay
-        self.stretch = stretch
+        self.segment = segment
         self.course = course
         self.names = names
-        self.folder = stretch.vault.vertex(stretch.address)
+        self.folder = segment.store.vertex(segment.address)
         self.start = start
         self.begun = self.last_step = time.monotonic()
         self.last = time.monotonic()
@@ -302,40 +290,40 @@ class _Writer:
 
     def on_step(self, step: int, loss: Tensor) -> None:
         """Called after each finished step."""
-        vault = self.stretch.vault
+        store = self.segment.store
         self.last_step = time.monotonic()
-        vault.steps.trained += 1
-        vault.steps.replayed += self.replay
+        store.steps.trained += 1
+        store.steps.replayed += self.replay
         try:
             try:
-                if vault.progress is not None:
-                    vault.progress(step, self.stretch.total, loss)
+                if store.progress is not None:
+                    store.progress(step, self.segment.total, loss)
             finally:
                 # Also where the trial ends here: it goes on from the step after this one.
-                if vault.watch is not None:
-                    vault.watch(self.stretch, step)
+                if store.watch is not None:
+                    store.watch(self.segment, step)
         except PreemptedError:
-            if step < self.stretch.total:
+            if step < self.segment.total:
                 self.write(step, ended=False)
             raise
         due = self.folder is not None and time.monotonic() - self.last > RECOVERY_EVERY_S
-        # The state of an end is stored by whoever ends the stretch, as one.
-        if due and step < self.stretch.total and not self.course.finished(step):
+        # The state of an end is stored by whoever ends the segment, as one.
+        if due and step < self.segment.total and not self.course.finished(step):
             self.write(step, ended=False)
             self.clean(step)
             self.recovery = step
 
     def write(self, step: int, ended: bool) -> State:
         """Store the state at `step`; where the storage fails, go on with the one in memory."""
-        tensors = {**model_tensors(self.stretch.network.model), **_hook_tensors(list(self.course.hooks))}
+        tensors = {**model_tensors(self.segment.network.model), **_hook_tensors(list(self.course.hooks))}
         if not ended:
             # Nothing goes on from an end: what follows starts with optimizer buffers at zero.
             buffers = state_tensors(self.course.optimizer, self.names)
             tensors.update({OPTIMIZER + key: value.detach().clone() for key, value in buffers.items()})
-        meta: dict[str, Any] = {"step": step, "ended": ended, "stretch": self.stretch.name}
-        meta["rests_on"] = sorted([address, at] for address, at in self.stretch._rests_on)
+        meta: dict[str, Any] = {"step": step, "ended": ended, "stretch": self.segment.name}
+        meta["rests_on"] = sorted([address, at] for address, at in self.segment._rests_on)
         meta["seconds_per_step"] = round((self.last_step - self.begun) / max(1, step - self.start), 6)
-        meta["environment"] = dict(self.stretch.vault.environment)
+        meta["environment"] = dict(self.segment.store.environment)
         if self.folder is not None:
             self.stored = True
             if ended and step == self.start:
@@ -343,7 +331,7 @@ class _Writer:
                 _forget(state_folder(self.folder, step))
             try:
                 write_state(state_folder(self.folder, step), tensors, meta)
-                self.stretch.vault.steps.stored = self.stretch.vault.steps.trained
+                self.segment.store.steps.stored = self.segment.store.steps.trained
             except StorageError as error:
                 self.stored = False
                 logger.warning("%s; going on without it", error)
@@ -358,14 +346,14 @@ class _Writer:
         """
         if self.folder is None or not self.stored:
             return
-        kept = {*self.stretch.asked, *self.stretch.grid_steps(), newest}
+        kept = {*self.segment.asked, *self.segment.grid_steps(), newest}
         for step, folder in _stored(self.folder):
-            if step not in kept and (step == self.recovery or not self.stretch.grid):
+            if step not in kept and (step == self.recovery or not self.segment.grid):
                 _forget(folder)
 
 
-def _stored(folder: Place | None) -> list[tuple[int, Place]]:
-    """The stored states of a stretch; none where the storage is away."""
+def _stored(folder: StoragePath | None) -> list[tuple[int, StoragePath]]:
+    """The stored states of a segment; none where the storage is away."""
     try:
         return list_states(folder) if folder is not None else []
     except StorageError as error:
@@ -373,7 +361,7 @@ def _stored(folder: Place | None) -> list[tuple[int, Place]]:
         return []
 
 
-def _forget(folder: Place) -> None:
+def _forget(folder: StoragePath) -> None:
     """Remove a state that nobody needs any more; one that cannot be removed does no harm."""
     try:
         remove_state(folder)

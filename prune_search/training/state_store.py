@@ -1,4 +1,4 @@
-"""Where the states of a trial's stretches lie, who trains which, and the account of what was trained."""
+"""Where the states of a trial's segments lie, who trains which, and the account of what was trained."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 
 from prune_search.storage.manifests import Key
 from prune_search.storage.names import vertex_folder
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 
 if TYPE_CHECKING:
-    from prune_search.training.segment import Stretch
+    from prune_search.training.segment import Segment
 
 Progress = Callable[[int, int, Tensor], None]
 
 
 class LackingError(Exception):
-    """A stretch is being trained by somebody else: the trial comes again when the state exists.
+    """A segment is being trained by somebody else: the trial comes again when the state exists.
 
     Attributes:
-        address: of the stretch.
+        address: of the segment.
         step: that was asked for.
     """
 
@@ -33,11 +33,11 @@ class LackingError(Exception):
         self.step = step
 
 
-class Claims(Protocol):
-    """Who trains which stretch, so that no two train the same. Never waits."""
+class SegmentClaims(Protocol):
+    """Who trains which segment, so that no two train the same. Never waits."""
 
     def take(self, address: str) -> bool:
-        """Claim a stretch; False where somebody else who is alive has it."""
+        """Claim a segment; False where somebody else who is alive has it."""
 
     def give(self, address: str) -> None:
         """Give a claim back."""
@@ -68,37 +68,37 @@ class Steps:
 
 
 @dataclass
-class Vault:
-    """Where the states of stretches lie, and what is told while they are trained.
+class StateStore:
+    """Where the states of segments lie, and what is told while they are trained.
 
     Attributes:
         folder: the storage; None keeps everything in memory.
         steps: the account of the trial.
         environment: the environment class, recorded in every state.
         progress: told (step, total, loss) after each step. It can raise `PreemptedError`: the state is then stored.
-        stage: told the name of the stretch that begins to be trained.
-        watch: shown a stretch after each of its steps, with the step; it may look at the network, and must leave it.
-        claims: asked before a stretch is trained further than anybody has; None where nobody else trains.
+        stage: told the name of the segment that begins to be trained.
+        watch: shown a segment after each of its steps, with the step; it may look at the network, and must leave it.
+        claims: asked before a segment is trained further than anybody has; None where nobody else trains.
         stops: further steps of trajectory 1 whose states others ask for; all are stored.
         grid: steps of it whose states others may ask for later; as many are stored as are affordable.
-        reached: told a stretch and a step whose state is there now, trained or stored before.
+        reached: told a segment and a step whose state is there now, trained or stored before.
     """
 
-    folder: Place | None
+    folder: StoragePath | None
     steps: Steps
     environment: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress | None = None
     stage: Callable[[str, int], None] | None = None
-    watch: Callable[[Stretch, int], None] | None = None
-    claims: Claims | None = None
+    watch: Callable[[Segment, int], None] | None = None
+    claims: SegmentClaims | None = None
     stops: tuple[int, ...] = ()
     grid: tuple[int, ...] = ()
-    reached: Callable[[Stretch, int], None] | None = None
+    reached: Callable[[Segment, int], None] | None = None
     _asking: list[set[Key]] = field(default_factory=list)
 
     @contextlib.contextmanager
     def noting(self, rests_on: set[Key]) -> Iterator[None]:
-        """Note the states (address, step) that are asked for meanwhile: what a stretch rests on."""
+        """Note the states (address, step) that are asked for meanwhile: what a segment rests on."""
         self._asking.append(rests_on)
         try:
             yield
@@ -110,6 +110,6 @@ class Vault:
         if self._asking:
             self._asking[-1].add((address, step))
 
-    def vertex(self, address: str) -> Place | None:
-        """The folder of a stretch."""
+    def vertex(self, address: str) -> StoragePath | None:
+        """The folder of a segment."""
         return vertex_folder(self.folder, address) if self.folder is not None else None

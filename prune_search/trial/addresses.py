@@ -1,6 +1,6 @@
-"""A recipe's branch of the shared tree: every stretch of training that it needs, with its content address. No torch.
+"""A recipe's branch of the shared tree: every segment of training that it needs, with its content address. No torch.
 
-The tree has a vertex for each distinct stretch. Its root hashes what trajectory 1 rests on; a later vertex hashes what
+The tree has a vertex for each distinct segment. Its root hashes what trajectory 1 rests on; a later vertex hashes what
 it does and what it rests on, so that two recipes that share a beginning, or their first rounds, share the vertices.
 What a trial trains, what a plan counts and what the driver waits for are all read off this one branch.
 """
@@ -22,7 +22,7 @@ TRAIN = "train"
 
 @dataclass(frozen=True)
 class Vertex:
-    """One stretch of training.
+    """One segment of training.
 
     Attributes:
         place: where it stands on the branch: ``train``, ``prepare.R``, ``mask.R`` (a criterion that trains),
@@ -116,7 +116,7 @@ class Branch:
     rounds: tuple[RoundBranch, ...]
 
     def vertices(self) -> list[Vertex]:
-        """Every stretch with steps, in the order in which a trial trains them."""
+        """Every segment with steps, in the order in which a trial trains them."""
         everything = [self.train, *(vertex for item in self.rounds for vertex in item.vertices())]
         return [vertex for vertex in everything if vertex.needed > 0]
 
@@ -127,10 +127,10 @@ def branch_of(recipe: Recipe, timeline: Timeline, root: str) -> Branch:
     Args:
         recipe: canonical.
         timeline: its places in iterations.
-        root: the address of trajectory 1 (`bench.Bench.root`, or `nominal_root` before anything is read).
+        root: the address of trajectory 1 (`setup.TrialSetup.root`, or `nominal_root` before anything is read).
     """
     given = "from" in recipe.train
-    # With train.from the given weights are w(K): a stretch of no steps.
+    # With train.from the given weights are w(K): a segment of no steps.
     steps, needed = (0, 0) if given else (timeline.total, timeline.trained)
     train = Vertex(TRAIN, root, steps, needed, isinstance(recipe.mask["at"], Mapping))
     rounds: list[RoundBranch] = []

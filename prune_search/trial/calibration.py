@@ -11,7 +11,7 @@ from prune_search.recipe.clock import train_rate
 from prune_search.tasks.metrics import evaluate
 from prune_search.training.loop import Course, train
 from prune_search.training.segment import model_tensors
-from prune_search.trial.setup import Bench
+from prune_search.trial.setup import TrialSetup
 
 WARM_UP_STEPS = 3
 STEPS_AT_A_TIME = 5
@@ -35,42 +35,42 @@ class Calibration:
     device: str
 
 
-def calibrate(bench: Bench) -> Calibration:
+def calibrate(setup: TrialSetup) -> Calibration:
     """Train a few steps of a recipe's network, which is put back as it was.
 
     Args:
-        bench: from `bench.prepare`.
+        setup: from `setup.prepare`.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(bench.recipe.train["threads"])
+    torch.set_num_threads(setup.recipe.train["threads"])
     try:
-        with torch.random.fork_rng(devices=[bench.network.device] if bench.network.device.type == "cuda" else []):
-            per_step = _step_seconds(bench)
+        with torch.random.fork_rng(devices=[setup.network.device] if setup.network.device.type == "cuda" else []):
+            per_step = _step_seconds(setup)
             begun = time.perf_counter()
-            evaluate(bench.model, bench.data.validation, autocast=bench.network.autocast)
+            evaluate(setup.model, setup.data.validation, autocast=setup.network.autocast)
             per_evaluation = time.perf_counter() - begun
     finally:
         torch.set_num_threads(before)
-    tensors = model_tensors(bench.model)
+    tensors = model_tensors(setup.model)
     size = sum(int(tensor.nbytes) for tensor in tensors.values())
-    return Calibration(per_step, per_evaluation, size, bench.network.device.type)
+    return Calibration(per_step, per_evaluation, size, setup.network.device.type)
 
 
-def _step_seconds(bench: Bench) -> float:
-    optimizer = bench.optimizer(bench.recipe.optimizer)
-    course = Course(optimizer, bench.feed(), 0, train_rate(bench.recipe, bench.timeline.epoch), ())
-    train(bench.network, course, 0, WARM_UP_STEPS)
-    _wait(bench)
+def _step_seconds(setup: TrialSetup) -> float:
+    optimizer = setup.optimizer(setup.recipe.optimizer)
+    course = Course(optimizer, setup.feed(), 0, train_rate(setup.recipe, setup.timeline.epoch), ())
+    train(setup.network, course, 0, WARM_UP_STEPS)
+    _wait(setup)
     begun, steps = time.perf_counter(), 0
     while time.perf_counter() - begun < MEASURED_S:
         first = WARM_UP_STEPS + steps
-        train(bench.network, course, first, first + STEPS_AT_A_TIME)
-        _wait(bench)
+        train(setup.network, course, first, first + STEPS_AT_A_TIME)
+        _wait(setup)
         steps += STEPS_AT_A_TIME
     return (time.perf_counter() - begun) / steps
 
 
-def _wait(bench: Bench) -> None:
+def _wait(setup: TrialSetup) -> None:
     """A step on an accelerator is over when it says so."""
-    if bench.network.device.type == "cuda":
-        torch.cuda.synchronize(bench.network.device)
+    if setup.network.device.type == "cuda":
+        torch.cuda.synchronize(setup.network.device)

@@ -40,10 +40,10 @@ class Sink(Protocol):
         """The trial begins; `total` steps are asked for, at most."""
 
     def stage(self, name: str, total: int) -> None:
-        """A stretch of at most `total` steps begins to be trained."""
+        """A segment of at most `total` steps begins to be trained."""
 
     def step(self, step: int, total: int, loss: Tensor) -> None:
-        """A step of the stretch is done; `loss` is still on the device.
+        """A step of the segment is done; `loss` is still on the device.
 
         It can raise `training.loop.PreemptedError` to end the trial here, its state stored.
         """
@@ -64,11 +64,11 @@ class Sink(Protocol):
         """A round is done, retrained and measured."""
 
     def reached(self, place: str, step: int) -> None:
-        """A state of a stretch is there that others can ask for.
+        """A state of a segment is there that others can ask for.
 
         Args:
-            place: of the stretch on the recipe's branch (see `branch.Vertex`).
-            step: of the stretch.
+            place: of the segment on the recipe's branch (see `branch.Vertex`).
+            step: of the segment.
         """
 
 

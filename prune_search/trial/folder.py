@@ -18,7 +18,7 @@ from prune_search.storage.tensors import encode, load_tensors
 from prune_search.trial.result import Result
 
 MASKS_FILE, METRICS_FILE, START_FILE = "masks.safetensors", "metrics.json", "start.safetensors"
-MOST_METRICS_BYTES = 16 * 2**20
+MAX_METRICS_BYTES = 16 * 2**20
 
 
 def check_out(folder: Path, key: str) -> None:
@@ -84,8 +84,8 @@ def read_metrics(folder: Path, missing_ok: bool = False) -> dict[str, Any]:
         return {}
     try:
         with open_regular(path) as file:
-            data = file.read(MOST_METRICS_BYTES + 1)
-        metrics = json.loads(data[:MOST_METRICS_BYTES]) if len(data) <= MOST_METRICS_BYTES else None
+            data = file.read(MAX_METRICS_BYTES + 1)
+        metrics = json.loads(data[:MAX_METRICS_BYTES]) if len(data) <= MAX_METRICS_BYTES else None
     except (OSError, ValueError, RecursionError):
         metrics = None
     if not isinstance(metrics, dict):
@@ -94,7 +94,7 @@ def read_metrics(folder: Path, missing_ok: bool = False) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Claims:
+class RecordedResult:
     """What a folder says came out of its recipe, checked against the tensors in it.
 
     Attributes:
@@ -111,7 +111,7 @@ class Claims:
         return {"mask_sha256": self.mask_sha256, "weights_sha256": self.weights_sha256}
 
 
-def read_claims(folder: Path) -> Claims:
+def read_recorded(folder: Path) -> RecordedResult:
     """Read and check a folder's claims. Nothing in it is run.
 
     Raises:
@@ -136,4 +136,4 @@ def read_claims(folder: Path) -> Claims:
         raise UserError(problems)
     environment = metrics.get("environment")
     known = environment if isinstance(environment, dict) else {}
-    return Claims(found["mask_sha256"][1], found["weights_sha256"][1], known)
+    return RecordedResult(found["mask_sha256"][1], found["weights_sha256"][1], known)

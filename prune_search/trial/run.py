@@ -18,16 +18,17 @@ from prune_search.recipe.problems import UserError
 from prune_search.recipe.schema import is_user_code
 from prune_search.storage.digests import tensors_digest
 from prune_search.storage.measurements import Measurements
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 from prune_search.tasks.data import Split
 from prune_search.tasks.metrics import Measured, evaluate
-from prune_search.training.loop import CrewLostError, PreemptedError, TrainingError
-from prune_search.training.segment import MODEL, Claims, LackingError, Steps, Stretch, Vault, load_model
+from prune_search.training.loop import PreemptedError, TrainingError, WorkerLostError
+from prune_search.training.segment import MODEL, Segment, load_model
+from prune_search.training.state_store import LackingError, SegmentClaims, StateStore, Steps
 from prune_search.trial.callbacks import Observation, Silent, Sink
 from prune_search.trial.errors import TrialError
 from prune_search.trial.result import Result, RoundResult
 from prune_search.trial.rounds import Round, rounds_of
-from prune_search.trial.setup import Bench
+from prune_search.trial.setup import TrialSetup
 from prune_search.trial.training_flops import Costs, Operations, spent_in
 
 # What the trial has taken so far: steps, and operations.
@@ -39,21 +40,21 @@ class Sharing:
     """How a trial shares its training with others that run at the same time.
 
     Attributes:
-        claims: who trains which stretch.
+        claims: who trains which segment.
         stops: steps of trajectory 1 that others ask for.
         grid: steps of it that others may ask for later.
         steps: the account that the trial writes up.
     """
 
-    claims: Claims | None = None
+    claims: SegmentClaims | None = None
     stops: tuple[int, ...] = ()
     grid: tuple[int, ...] = ()
     steps: Steps = field(default_factory=Steps)
 
 
-def run_bench(
-    bench: Bench,
-    storage: Place | None,
+def run_trial(
+    setup: TrialSetup,
+    storage: StoragePath | None,
     sink: Sink | None = None,
     preset: str | None = None,
     test: bool = True,
@@ -63,7 +64,7 @@ def run_bench(
     """Run a prepared recipe to its end.
 
     Args:
-        bench: from `bench.prepare`; its network is trained in place, and has the final weights afterwards.
+        setup: from `setup.prepare`; its network is trained in place, and has the final weights afterwards.
         storage: in which states are found and stored; None keeps them in memory.
         sink: who is told how it goes.
         preset: the name that the user typed.
@@ -72,7 +73,7 @@ def run_bench(
         asked: metrics that are taken of every round, besides those that always are.
 
     Raises:
-        LackingError: a stretch that it needs is being trained by somebody else.
+        LackingError: a segment that it needs is being trained by somebody else.
         PreemptedError: the sink asked for the trial to end; what it reached is stored.
         TrialError: the loss or a score is not a number, or the device is out of memory.
     """
@@ -80,71 +81,71 @@ def run_bench(
     steps = sharing.steps
     begun = time.monotonic()
     measurements = Measurements(storage)
-    vault = _vault(bench, storage, sink, sharing)
-    with settings_of(bench), _as_trial_errors(is_user_code(bench.recipe.blocks["task"]["model"])):
-        first, rounds = rounds_of(bench, vault)
+    store = _vault(setup, storage, sink, sharing)
+    with settings_of(setup), _as_trial_errors(is_user_code(setup.recipe.blocks["task"]["model"])):
+        first, rounds = rounds_of(setup, store)
         # Where the mask's place shows while the network is trained, its round counts what comes before.
-        stable = isinstance(bench.recipe.mask["at"], Mapping)
-        needed_first = 0 if stable else min(first.total, bench.timeline.trained)
-        sink.started(bench.key, needed_first + sum(item.needed() for item in rounds))
+        stable = isinstance(setup.recipe.mask["at"], Mapping)
+        needed_first = 0 if stable else min(first.total, setup.timeline.trained)
+        sink.started(setup.key, needed_first + sum(item.needed() for item in rounds))
         results = []
         steps.needed = needed_first
-        costs = Costs.of(bench)
+        costs = Costs.of(setup)
         spent = costs.steps(needed_first)
         for item in rounds:
-            vault.watch = _watch(bench, item, steps, sink)
+            store.watch = _watch(setup, item, steps, sink)
             _ = item.masks
             spent += spent_in(item, costs)
-            results.append(_measured(bench, item, (steps, spent), sink, _Taking(measurements, frozenset(asked))))
+            results.append(_measured(setup, item, (steps, spent), sink, _Taking(measurements, frozenset(asked))))
         last = rounds[-1]
         metrics = dict(results[-1].metrics)
         if test:
-            metrics.update(_metrics(bench, last, "test", (steps, spent), _Taking(measurements)))
-        load_model(bench.model, last.result)
+            metrics.update(_metrics(setup, last, "test", (steps, spent), _Taking(measurements)))
+        load_model(setup.model, last.result)
         tensors = {key.removeprefix(MODEL): value.cpu() for key, value in last.result.items() if key.startswith(MODEL)}
     return Result(
-        recipe=bench.recipe,
-        key=bench.key,
-        paradigm=paradigm(bench.recipe),
+        recipe=setup.recipe,
+        key=setup.key,
+        paradigm=paradigm(setup.recipe),
         masks=last.masks,
         tensors=tensors,
         weights_sha256=tensors_digest(tensors),
         rounds=tuple(results),
         metrics=metrics,
-        environment=bench.environment,
+        environment=setup.environment,
         steps=(steps.trained, steps.reused, steps.replayed),
         steps_repeated=steps.repeated,
         seconds=time.monotonic() - begun,
         preset=preset,
-        digests=bench.digests,
+        digests=setup.digests,
     )
 
 
-def _vault(bench: Bench, storage: Place | None, sink: Sink, sharing: Sharing) -> Vault:
+def _vault(setup: TrialSetup, storage: StoragePath | None, sink: Sink, sharing: Sharing) -> StateStore:
     """Where the trial's states lie, and who is told of them."""
     told = sink.reached
-    return Vault(
+    return StateStore(
         storage,
         sharing.steps,
-        bench.environment,
+        setup.environment,
         sink.step,
         sink.stage,
         claims=sharing.claims,
         stops=sharing.stops,
         grid=sharing.grid,
-        reached=lambda stretch, step: told(stretch.place, step),
+        reached=lambda segment, step: told(segment.place, step),
     )
 
 
-def _watch(bench: Bench, item: Round, steps: Steps, sink: Sink) -> Callable[[Stretch, int], None]:
+def _watch(setup: TrialSetup, item: Round, steps: Steps, sink: Sink) -> Callable[[Segment, int], None]:
     """Measures the network in the middle of a round's last retraining, where the sink wants it."""
     target = item.end
     settled = item.settled()
-    wanted = frozenset(sink.observe_at(target.total, bench.timeline.epoch, settled))
+    wanted = frozenset(sink.observe_at(target.total, setup.timeline.epoch, settled))
 
-    def watch(stretch: Stretch, step: int) -> None:
-        if stretch is target and step in wanted and step < target.total:
-            scores = evaluate(bench.model, bench.data.validation, autocast=bench.network.autocast)
+    def watch(segment: Segment, step: int) -> None:
+        if segment is target and step in wanted and step < target.total:
+            scores = evaluate(setup.model, setup.data.validation, autocast=setup.network.autocast)
             metrics = {f"val/{name}": value for name, value in scores.items()}
             asked = float(1 - item.share)
             before = steps.needed + item.needed(done=True) - target.known_length()
@@ -161,40 +162,40 @@ class _Taking:
     asked: frozenset[str] = frozenset()
 
 
-def _measured(bench: Bench, item: Round, spent: Spent, sink: Sink, taking: _Taking) -> RoundResult:
+def _measured(setup: TrialSetup, item: Round, spent: Spent, sink: Sink, taking: _Taking) -> RoundResult:
     """Measure a round that was run: every round of a chain is a result of its own."""
     masks = item.masks
     spent[0].needed += item.needed(done=True)
-    metrics = _metrics(bench, item, "validation", spent, taking)
-    found_at = item.k1 if isinstance(bench.recipe.mask["at"], Mapping) else None
+    metrics = _metrics(setup, item, "validation", spent, taking)
+    found_at = item.k1 if isinstance(setup.recipe.mask["at"], Mapping) else None
     result = RoundResult(item.number, masks.receipt(), masks.sha256, metrics, found_at)
     sink.round_done(result)
     return result
 
 
-def _metrics(bench: Bench, item: Round, split: str, spent: Spent, taking: _Taking) -> dict[str, float]:
+def _metrics(setup: TrialSetup, item: Round, split: str, spent: Spent, taking: _Taking) -> dict[str, float]:
     """The registered metrics of a split, and on validation also those that need no data."""
     masks = item.masks
 
     @cache
     def loaded() -> nn.Module:
         # Not before something is measured: what is stored needs no network.
-        load_model(bench.model, item.result)
-        masks.apply(bench.model)
-        return bench.model
+        load_model(setup.model, item.result)
+        masks.apply(setup.model)
+        return setup.model
 
     def scores() -> dict[str, float]:
-        return evaluate(loaded(), _split(bench, split), autocast=bench.network.autocast)
+        return evaluate(loaded(), _split(setup, split), autocast=setup.network.autocast)
 
-    network = {"vertex": item.end.address, "mask": masks.sha256, "environment": dict(bench.environment)}
-    what = {"kind": "scores", "split": split, "data": bench.digests["data"], **network}
+    network = {"vertex": item.end.address, "mask": masks.sha256, "environment": dict(setup.environment)}
+    what = {"kind": "scores", "split": split, "data": setup.digests["data"], **network}
     measured = Measured(
         scores={split: taking.measurements.of(what, scores)},
         kept=masks.kept,
         total={name: mask.numel() for name, mask in masks.items()},
         steps_trained=spent[0].needed,
         load=loaded,
-        data=bench.data,
+        data=setup.data,
         operations=spent[1].as_data(),
         masks=masks,
         take=lambda asked, measure: taking.measurements.of({**asked, **network}, measure),
@@ -207,17 +208,17 @@ def _metrics(bench: Bench, item: Round, split: str, spent: Spent, taking: _Takin
     }
 
 
-def _split(bench: Bench, split: str) -> Split:
-    return {"validation": bench.data.validation, "test": bench.data.test}[split]
+def _split(setup: TrialSetup, split: str) -> Split:
+    return {"validation": setup.data.validation, "test": setup.data.test}[split]
 
 
 @contextlib.contextmanager
-def settings_of(bench: Bench) -> Iterator[None]:
+def settings_of(setup: TrialSetup) -> Iterator[None]:
     """The threads of the recipe; the caller's threads and random state are put back."""
     threads = torch.get_num_threads()
-    devices = [bench.network.device] if bench.network.device.type == "cuda" else []
+    devices = [setup.network.device] if setup.network.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.set_num_threads(bench.recipe.train["threads"])
+        torch.set_num_threads(setup.recipe.train["threads"])
         try:
             yield
         finally:
@@ -235,7 +236,7 @@ def _as_trial_errors(users_model: bool) -> Iterator[None]:
         raise TrialError("score", str(error)) from error
     except torch.OutOfMemoryError as error:
         raise TrialError("oom", f"the device is out of memory: {str(error).splitlines()[0]}") from error
-    except (CrewLostError, PreemptedError, LackingError, UserError):
+    except (WorkerLostError, PreemptedError, LackingError, UserError):
         raise
     except Exception as error:
         if not users_model:

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import torch
 
-from prune_search.pruning.mask.rule import Evidence
+from prune_search.pruning.mask.rule import ScoringData
 from prune_search.pruning.mask.scoring import Batches
 from prune_search.tasks.data import Split
 from prune_search.training.loop import Feed
 from prune_search.training.randomness import generator
-from prune_search.trial.setup import Bench
+from prune_search.trial.setup import TrialSetup
 
 
-def evidence(bench: Bench, round_number: int, *words: str | int) -> Evidence:
+def scoring_data(setup: TrialSetup, round_number: int, *words: str | int) -> ScoringData:
     """What a criterion is shown in a round; `words` tell the events of a dynamics from each other."""
-    score = bench.recipe.mask["score"]
+    score = setup.recipe.mask["score"]
     stream = ("score", round_number, *words)
-    split, seed = bench.data.train, bench.recipe.seed
-    plain = Feed(split, bench.recipe.train["batch"], seed, stream)
+    split, seed = setup.data.train, setup.recipe.seed
+    plain = Feed(split, setup.recipe.train["batch"], seed, stream)
 
     def batches(iteration: int) -> Batches:
         if "per_class" in score:
-            return [_per_class(split, bench.data.classes, score["per_class"], seed, (*stream, iteration))]
+            return [_per_class(split, setup.data.classes, score["per_class"], seed, (*stream, iteration))]
         count = score["batches"]
         return [plain((iteration - 1) * count + number) for number in range(count)]
 
-    return Evidence(batches, bench.output_layer, seed, round_number, lambda: split.inputs[:1])
+    return ScoringData(batches, setup.output_layer, seed, round_number, lambda: split.inputs[:1])
 
 
 def _per_class(

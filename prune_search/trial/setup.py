@@ -73,7 +73,7 @@ class Code:
 
 
 @dataclass
-class Bench:
+class TrialSetup:
     """A recipe with its data and its network. Build one with `prepare`.
 
     Attributes:
@@ -180,7 +180,7 @@ def prepare(
     folder: Path | None = None,
     data: DataSet | None = None,
     workers: int = 1,
-) -> Bench:
+) -> TrialSetup:
     """Read the data, build the network at w(0) and place the recipe's steps.
 
     Args:
@@ -222,7 +222,7 @@ def prepare(
     network = Network(model, device, autocast(device, precision), torch.nn.functional.cross_entropy)
     start = model_tensors(model)
     environment = environment_class(device, precision, threads, workers)
-    return Bench(recipe, data.to(device), network, start, timeline, digests, environment, forward)
+    return TrialSetup(recipe, data.to(device), network, start, timeline, digests, environment, forward)
 
 
 def _load_given(model: nn.Module, written: str, folder: Path | None) -> None:

@@ -13,12 +13,12 @@ from prune_search.pruning.mask.units import units_of_masks
 from prune_search.recipe import axes
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.step import Step
-from prune_search.training.segment import Stretch, load_model
-from prune_search.trial.scoring_data import evidence
-from prune_search.trial.setup import Bench
+from prune_search.training.segment import Segment, load_model
+from prune_search.trial.scoring_data import scoring_data
+from prune_search.trial.setup import TrialSetup
 
 
-def stable_place(bench: Bench, source: Stretch, rule: MaskRule, share: Decimal) -> int:
+def stable_place(setup: TrialSetup, source: Segment, rule: MaskRule, share: Decimal) -> int:
     """The first step at which the masks have changed little for long enough, or the latest that is allowed.
 
     Every epoch (every window, where that is shorter) the rule's mask is found, and compared with the one before. The
@@ -26,23 +26,23 @@ def stable_place(bench: Bench, source: Stretch, rule: MaskRule, share: Decimal) 
     algorithm 1).
 
     Args:
-        bench: of a recipe whose ``mask.at`` is ``{stable: …}``.
+        setup: of a recipe whose ``mask.at`` is ``{stable: …}``.
         source: trajectory 1, trained as far as is looked.
         rule: the mask block; its control plays no part.
         share: kept share of the units in scope.
     """
-    line, at = bench.timeline, bench.recipe.mask["at"]
+    line, at = setup.timeline, setup.recipe.mask["at"]
     distance = Named.of(axes.STABILITIES, at["stable"])
     window = Step.parse(at["window"]).resolve(line.total, line.epoch)
     every = max(1, min(line.epoch, window))
     count = max(1, window // every)
-    plain, shown = replace(rule, control=None), evidence(bench, 1)
+    plain, shown = replace(rule, control=None), scoring_data(setup, 1)
     distances: list[float] = []
     before: dict[str, Tensor] | None = None
     for step in range(every, line.k1 + 1, every):
-        load_model(bench.model, source.at(step).tensors)
-        found = find_mask(bench.model, plain, share, None, shown)
-        units = units_of_masks(units_in(bench.model, plain, shown), found.everything)
+        load_model(setup.model, source.at(step).tensors)
+        found = find_mask(setup.model, plain, share, None, shown)
+        units = units_of_masks(units_in(setup.model, plain, shown), found.everything)
         if before is not None:
             distances.append(distance.entry(axes.STABILITIES).make(before, units, **distance.options))
         before = units

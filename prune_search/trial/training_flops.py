@@ -19,7 +19,7 @@ from prune_search.recipe.recipe import Named
 
 if TYPE_CHECKING:
     from prune_search.trial.rounds import Round
-    from prune_search.trial.setup import Bench
+    from prune_search.trial.setup import TrialSetup
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class Costs:
     layers: Mapping[str, float]
 
     @classmethod
-    def of(cls, bench: Bench) -> Costs:
+    def of(cls, setup: TrialSetup) -> Costs:
         """Of a recipe's network and batch."""
-        costs = layer_costs(bench.model, bench.data.train.inputs[:1], "flops")
-        return cls({name: cost * int(bench.recipe.train["batch"]) for name, cost in costs.items()})
+        costs = layer_costs(setup.model, setup.data.train.inputs[:1], "flops")
+        return cls({name: cost * int(setup.recipe.train["batch"]) for name, cost in costs.items()})
 
     @property
     def dense(self) -> float:
@@ -91,7 +91,7 @@ class Costs:
 
 
 def spent_in(item: Round, costs: Costs) -> Operations:
-    """The operations of a round, up to its end; its stretches are known.
+    """The operations of a round, up to its end; its segments are known.
 
     What scores in steps of its own, prepares or adjusts trains under the mask of the round before. Where the mask
     moves, layers are taken to be thinned alike: the mean kept share places the cost between the dense network's and the
@@ -109,9 +109,9 @@ def spent_in(item: Round, costs: Costs) -> Operations:
 
 
 def _moving(item: Round, costs: Costs, steps: int) -> Operations:
-    retrain = item.bench.recipe.retrain or {}
+    retrain = item.setup.recipe.retrain or {}
     dynamics = Named.of(axes.DYNAMICS, retrain["dynamics"])
-    facts, epoch = dynamics.entry(axes.DYNAMICS).facts, item.bench.timeline.epoch
+    facts, epoch = dynamics.entry(axes.DYNAMICS).facts, item.setup.timeline.epoch
     # Of the final mask, which is stored: what it was found on may be gone. A control keeps as many of every layer.
     masks = item.masks
     share = sum(masks.kept.values()) / sum(mask.numel() for mask in masks.values())

@@ -54,11 +54,11 @@ def simulated_trainable(config: Mapping[str, Any]) -> None:
 
     from prune_search.ledger.records import Recorder
     from prune_search.search.ray.ledger_callbacks import LedgerSink
-    from prune_search.search.ray.worker import Job
+    from prune_search.search.ray.worker import TrialJob
     from prune_search.simulation.run import Trial
     from prune_search.simulation.trained import Trained
 
-    job = Job(**config["job"])
+    job = TrialJob(**config["job"])
     recorder, begun = Recorder(Path(job.search), job.trial), time.monotonic()
     recorder.write("started", {"host": "simulated", "pid": os.getpid(), "node": ""})
     steps: Any = SimpleNamespace(trained=0, replayed=0, repeated=0, stored=0)
@@ -88,9 +88,9 @@ def control_loop(trials: int, nodes: int) -> None:
     vars(driver).update(trainable=trainable)
     with tempfile.TemporaryDirectory() as storage, virtual_cluster(Nodes(nodes)):
         folder = begin(Path(storage), space, Simulation.of(SURFACE))
-        means = driver.Means(folder, Path(storage), examples=0)
+        means = driver.TrialResources(folder, Path(storage), examples=0)
         before, cpu, wall = _peak(), time.process_time(), time.monotonic()
-        records = driver.run_search(space, means, driver.Asked())
+        records = driver.run_search(space, means, driver.StopRequest())
         cpu, wall = time.process_time() - cpu, time.monotonic() - wall
     ended = [trial for trial in records.numbered() if trial.status == "completed"]
     results = sum(len(trial.measured) for trial in ended)

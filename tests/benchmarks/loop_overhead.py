@@ -18,17 +18,17 @@ from decimal import Decimal
 import torch
 
 from prune_search.pruning.mask.finder import find_mask
-from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.retrain.mask_keeper import MaskKeeper
 from prune_search.recipe.space import read_space
 from prune_search.training.environment import pick_device
 from prune_search.training.loop import Course, train
-from prune_search.trial.setup import Bench, prepare
+from prune_search.trial.setup import TrialSetup, prepare
 
 MODELS = ("lenet-300-100", "lenet-5", "resnet-20")
 
 
-def bench_of(model: str, data: str, batch: int, root: str | None, device: torch.device) -> Bench:
+def setup_of(model: str, data: str, batch: int, root: str | None, device: torch.device) -> TrialSetup:
     """A prepared dense recipe."""
     from pathlib import Path
 
@@ -37,9 +37,9 @@ def bench_of(model: str, data: str, batch: int, root: str | None, device: torch.
     return prepare(recipe, device, Path(root) if root else None)
 
 
-def bare(bench: Bench, steps: int) -> Callable[[], None]:
+def bare(setup: TrialSetup, steps: int) -> Callable[[], None]:
     """The loop that a user would write."""
-    model, split, batch = bench.model, bench.data.train, bench.recipe.train["batch"]
+    model, split, batch = setup.model, setup.data.train, setup.recipe.train["batch"]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
 
     def piece() -> None:
@@ -55,17 +55,17 @@ def bare(bench: Bench, steps: int) -> Callable[[], None]:
     return piece
 
 
-def ours(bench: Bench, steps: int, sparsity: float | None) -> Callable[[], None]:
+def ours(setup: TrialSetup, steps: int, sparsity: float | None) -> Callable[[], None]:
     """The project's loop, dense or under a global magnitude mask."""
-    optimizer = bench.optimizer(bench.recipe.optimizer)
+    optimizer = setup.optimizer(setup.recipe.optimizer)
     hooks = []
     if sparsity is not None:
-        mask = {**bench.recipe.mask, "criterion": "magnitude"}
-        evidence = Evidence(lambda iteration: [], None, 0, 1)
-        masks = find_mask(bench.model, MaskRule.of(mask), 1 - Decimal(str(sparsity)), None, evidence)
-        hooks = [MaskKeeper(bench.model, masks, optimizer).hook()]
-    course = Course(optimizer, bench.feed(), 0, lambda step: 0.01, hooks)
-    return lambda: void(train(bench.network, course, 0, steps))
+        mask = {**setup.recipe.mask, "criterion": "magnitude"}
+        scoring_data = ScoringData(lambda iteration: [], None, 0, 1)
+        masks = find_mask(setup.model, MaskRule.of(mask), 1 - Decimal(str(sparsity)), None, scoring_data)
+        hooks = [MaskKeeper(setup.model, masks, optimizer).hook()]
+    course = Course(optimizer, setup.feed(), 0, lambda step: 0.01, hooks)
+    return lambda: void(train(setup.network, course, 0, steps))
 
 
 def void(value: object) -> None:
@@ -100,8 +100,8 @@ def main() -> None:
     for model in MODELS:
         loops = []
         for make in (bare, lambda b, s: ours(b, s, None), lambda b, s: ours(b, s, 0.9)):
-            bench = bench_of(model, options.data, options.batch, options.data_root, device)
-            loops.append(make(bench, min(options.steps, bench.feed().epoch)))
+            setup = setup_of(model, options.data, options.batch, options.data_root, device)
+            loops.append(make(setup, min(options.steps, setup.feed().epoch)))
         for loop in loops:
             timed(loop, device)
         times = [[timed(loop, device) for loop in loops] for _ in range(options.pieces)]

@@ -56,7 +56,7 @@ search: {concurrency: 1, controls: false, objectives: [maximize val/accuracy]}
 """
 SAMPLERS = ("random", "tpe", "nsga2", "gp")
 CHECKED = (4, 8, 16)
-MOST_PROPOSALS = 16
+MAX_PROPOSALS = 16
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _measured(figures: tuple[float, float]) -> float:
 
 def unit_of(field: Field) -> float:
     """Mean steps of a recipe of the space, drawn at random."""
-    from prune_search.recipe.corners import AtRandom
+    from prune_search.recipe.space_samples import AtRandom
 
     space, draw = field.space("random", "none", 0, 1), AtRandom(random.Random(0))
     return statistics.fmean(chain_of(space.fill(draw).recipe()).needed for _ in range(200))
@@ -173,15 +173,15 @@ def unit_of(field: Field) -> float:
 
 def check(field: Field, seeds: int) -> None:
     """Random search on the cells alone."""
-    from prune_search.recipe.corners import corners
+    from prune_search.recipe.space_samples import space_samples
 
     space = field.space("gp", "none", 0, 1)
-    recipes = [drawn.recipe() for drawn in corners(space.fill)]
+    recipes = [drawn.recipe() for drawn in space_samples(space.fill)]
     surface, draw = field.simulation.surface, random.Random(0)
-    points = [chain_of(recipe).laps[-1].point for recipe in recipes]
+    points = [chain_of(recipe).rounds[-1].point for recipe in recipes]
     truths = [surface.outlook(point).truth for point in points]
     measured = [
-        [surface.outlook(chain_of(seeded(recipe, seed)).laps[-1].point).accuracy for seed in range(field.seeds)]
+        [surface.outlook(chain_of(seeded(recipe, seed)).rounds[-1].point).accuracy for seed in range(field.seeds)]
         for recipe in recipes
     ]
     figures = []
@@ -215,7 +215,7 @@ def compare(field: Field, options: argparse.Namespace) -> dict[str, list[tuple[f
     for sampler in options.samplers:
         for scheduler in ("none", *field.graces):
             # As many proposals as the budget can take; gp, which needs seconds for each, twice as many as whole trials.
-            most = int(budgets[-1] * (MOST_PROPOSALS if scheduler != "none" and sampler != "gp" else 2))
+            most = int(budgets[-1] * (MAX_PROPOSALS if scheduler != "none" and sampler != "gp" else 2))
             rows = []
             for seed in range(options.seeds):
                 rows.append(regrets(field, field.space(sampler, scheduler, seed, most), budgets, unit, best))
@@ -229,7 +229,7 @@ def compare(field: Field, options: argparse.Namespace) -> dict[str, list[tuple[f
 
 def count(field: Field, options: argparse.Namespace) -> None:
     """Print what became of the trials of random search under asha."""
-    unit, most = unit_of(field), int(options.budgets[-1] * MOST_PROPOSALS)
+    unit, most = unit_of(field), int(options.budgets[-1] * MAX_PROPOSALS)
     print(f"{field.name}: random + asha, budget {options.budgets[-1]:g}, by seed")
     for seed in range(options.seeds):
         records = searched(field, field.space("random", "asha", seed, most), options.budgets[-1] * unit)

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/simulated_trials.py | tee tests/benchmarks/records/simulated_trials.log
 
-Each search runs in a process of its own, with four virtual workers and nothing trained: agenda, proposals, judge and
+Each search runs in a process of its own, with four virtual workers and nothing trained: proposals, stopping rule and
 ledger. Processor seconds are those of that process; the disk's are apart, since each record is synced to it. The
 sampler's own time is that of Optuna's calls while a proposal is drawn, which grow with the trials that it models.
 """

@@ -18,7 +18,7 @@ import torch
 
 from prune_search.api.target import read_target
 from prune_search.storage.cache import HELD, WORKER_BYTES
-from prune_search.trial.run import run_bench
+from prune_search.trial.run import run_trial
 from prune_search.trial.setup import Code, prepare, read_data
 
 RECIPE = {
@@ -45,8 +45,8 @@ def main() -> None:
 
         def run() -> float:
             begun = time.perf_counter()
-            bench = prepare(recipe, device, given.data_root, code, data=data)
-            run_bench(bench, Path(storage), test=False)
+            setup = prepare(recipe, device, given.data_root, code, data=data)
+            run_trial(setup, Path(storage), test=False)
             return 1000 * (time.perf_counter() - begun)
 
         trained = run()

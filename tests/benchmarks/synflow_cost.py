@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from prune_search.pruning.mask.finder import find_mask
-from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.tasks.models.networks.resnet import ResNet
 
 ITERATIONS, KEEP = 100, 0.02
@@ -48,11 +48,11 @@ def ours(model: nn.Module, dtype: str) -> Callable[[], None]:
     score = {"iterations": ITERATIONS, "path": "exponential", "nested": True, "batches": 1, "loss": "cross-entropy"}
     criterion = {"name": "synflow", "dtype": dtype}
     mask = {"criterion": criterion, "scope": "global", "granularity": "weight", "score": {**score, "mode": "eval"}}
-    evidence = Evidence(lambda _: [], None, 0, 1, lambda: torch.zeros(1, *SHAPE))
+    scoring_data = ScoringData(lambda _: [], None, 0, 1, lambda: torch.zeros(1, *SHAPE))
     rule = MaskRule.of(mask)
 
     def search() -> None:
-        find_mask(model, rule, Decimal(str(KEEP)), None, evidence)
+        find_mask(model, rule, Decimal(str(KEEP)), None, scoring_data)
 
     return search
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from prune_search.pruning.mask.finder import find_mask
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.reductions import REDUCTIONS, reduction, reduction_name
-from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Batches, Scoring
 from prune_search.pruning.mask.units import Grouping
 from prune_search.recipe.axes import CRITERIA, GRANULARITIES
@@ -178,7 +178,7 @@ def masks(name: str, model: nn.Module, mode: str, seed: int = 3) -> MaskSet:
         "score": score_block(mode),
     }
     last = output_layer(model, batches()[0][0])
-    return find_mask(model, MaskRule.of(block), Decimal("0.5"), None, Evidence(batches, last, seed, 1))
+    return find_mask(model, MaskRule.of(block), Decimal("0.5"), None, ScoringData(batches, last, seed, 1))
 
 
 def kept_of_half(name: str, found: MaskSet) -> int:

@@ -16,15 +16,16 @@ from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import AnyEntry, Entry
 from prune_search.recipe.rules import entry_of
 from prune_search.recipe.step import Step
-from prune_search.training.segment import Steps, Stretch, Vault
+from prune_search.training.segment import Segment
+from prune_search.training.state_store import StateStore, Steps
 from prune_search.trial import rounds
 from prune_search.trial.result import Result
-from prune_search.trial.run import run_bench
-from prune_search.trial.setup import Bench
+from prune_search.trial.run import run_trial
+from prune_search.trial.setup import TrialSetup
 
 Blocks = dict[str, Any]
-BenchOf = Callable[[Mapping[str, Any]], Bench]
-MOST_STEPS = 25
+SetupOf = Callable[[Mapping[str, Any]], TrialSetup]
+MAX_STEPS = 25
 STEPS, EPOCH = 12, 9
 
 
@@ -32,12 +33,12 @@ STEPS, EPOCH = 12, 9
 def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A phase at its paper's length is cut off: what is asked is whether it runs, and what it leaves."""
 
-    def short(name: str, address: str, total: int, *rest: Any, place: str) -> Stretch:
-        stretch = Stretch(name, address, min(total, MOST_STEPS), *rest)
-        stretch.place = place
-        return stretch
+    def short(name: str, address: str, total: int, *rest: Any, place: str) -> Segment:
+        segment = Segment(name, address, min(total, MAX_STEPS), *rest)
+        segment.place = place
+        return segment
 
-    monkeypatch.setattr(rounds, "Stretch", short)
+    monkeypatch.setattr(rounds, "Segment", short)
 
 
 PLAIN_GRANULARITY = next(
@@ -109,10 +110,10 @@ def blocks(granularity: str, **mask: Any) -> Blocks:
     }
 
 
-def checked(bench_of: BenchOf, raw: Blocks, storage: Path | None = None) -> Result:
+def checked(setup_of: SetupOf, raw: Blocks, storage: Path | None = None) -> Result:
     """The result of a trial, its masked weights exactly 0 and its counts those of its receipt."""
-    bench = bench_of(raw)
-    result = run_bench(bench, storage)
+    setup = setup_of(raw)
+    result = run_trial(setup, storage)
     receipt = result.receipt
     # Where rows compete for themselves, each is rounded for itself.
     by_row = entry_of(axes.CRITERIA, raw["mask"]["criterion"]).facts.compared == "row"
@@ -128,18 +129,18 @@ def checked(bench_of: BenchOf, raw: Blocks, storage: Path | None = None) -> Resu
 
 
 @pytest.mark.parametrize("name", axes.CRITERIA)
-def test_every_criterion(bench_of: BenchOf, name: str) -> None:
+def test_every_criterion(setup_of: SetupOf, name: str) -> None:
     entry = axes.CRITERIA[name]
     raw = blocks(granularity_for(entry), criterion=shortened(entry))
     if entry.facts.keeps_all:
         raw["mask"]["sparsity"] = 0
-    result = checked(bench_of, raw)
+    result = checked(setup_of, raw)
     assert (result.receipt.reached > 0) is not entry.facts.keeps_all
 
 
 @pytest.mark.parametrize("name", axes.GRANULARITIES)
-def test_every_granularity(bench_of: BenchOf, name: str) -> None:
-    result = checked(bench_of, blocks(name))
+def test_every_granularity(setup_of: SetupOf, name: str) -> None:
+    result = checked(setup_of, blocks(name))
     assert result.receipt.reached > 0
     last = result.receipt.layers[-1]
     facts = axes.GRANULARITIES[name].facts
@@ -148,37 +149,37 @@ def test_every_granularity(bench_of: BenchOf, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", axes.SCOPES)
-def test_every_scope(bench_of: BenchOf, name: str) -> None:
+def test_every_scope(setup_of: SetupOf, name: str) -> None:
     entry = axes.SCOPES[name]
     criterion: Any = plain_criterion(granularity_for(entry))
     if entry.facts.sparsity == ("learned",):
         learns = (other for other in axes.CRITERIA.values() if "learned" in other.facts.sparsity)
         criterion = shortened(next(learns))
-    result = checked(bench_of, blocks(granularity_for(entry), scope=shortened(entry), criterion=criterion))
+    result = checked(setup_of, blocks(granularity_for(entry), scope=shortened(entry), criterion=criterion))
     # Without options a scope that decides the sparsity itself need not remove anything.
     assert result.receipt.reached > 0 or entry.facts.decides
 
 
 @pytest.mark.parametrize("name", axes.PATHS)
-def test_every_path(bench_of: BenchOf, name: str) -> None:
-    plain = checked(bench_of, blocks(PLAIN_GRANULARITY))
+def test_every_path(setup_of: SetupOf, name: str) -> None:
+    plain = checked(setup_of, blocks(PLAIN_GRANULARITY))
     score = {"iterations": 3, "path": name}
     # The criterion sees the unmasked weights, so that iterations lead where one step does.
-    assert checked(bench_of, blocks(PLAIN_GRANULARITY, score=score)).receipt.units_kept == plain.receipt.units_kept
+    assert checked(setup_of, blocks(PLAIN_GRANULARITY, score=score)).receipt.units_kept == plain.receipt.units_kept
 
 
 @pytest.mark.parametrize("moved", [False, True])
 @pytest.mark.parametrize("name", axes.CONTROLS)
-def test_every_control(bench_of: BenchOf, name: str, moved: bool) -> None:
+def test_every_control(setup_of: SetupOf, name: str, moved: bool) -> None:
     entry = axes.CONTROLS[name]
     if moved and not entry.facts.with_dynamics:
         pytest.skip("it declares that it does not go with dynamics")
     raw = blocks(PLAIN_GRANULARITY)
     if moved:
         raw = with_dynamics(axes.DYNAMICS[min(axes.DYNAMICS)])
-    plain = checked(bench_of, raw)
+    plain = checked(setup_of, raw)
     raw["mask"]["control"] = name
-    other = checked(bench_of, raw)
+    other = checked(setup_of, raw)
     assert other.receipt.units_kept == plain.receipt.units_kept
     assert other.masks.sha256 != plain.masks.sha256
 
@@ -191,20 +192,20 @@ TRANSFORMS = [
 
 
 @pytest.mark.parametrize(("name", "place"), TRANSFORMS)
-def test_every_transform(bench_of: BenchOf, tmp_path: Path, name: str, place: str) -> None:
+def test_every_transform(setup_of: SetupOf, tmp_path: Path, name: str, place: str) -> None:
     entry = axes.TRANSFORMS[name]
     raw = blocks(granularity_for(entry))
-    without = checked(bench_of, raw)
+    without = checked(setup_of, raw)
     written = shortened(entry)
     if place == "prepare":
         raw["mask"]["prepare"] = written
         raw["weights"]["at"] = "prepared"
     else:
         raw["weights"]["transform"] = [written]
-    result = checked(bench_of, raw, tmp_path)
+    result = checked(setup_of, raw, tmp_path)
     assert result.weights_sha256 != without.weights_sha256
     assert (result.steps[0] > without.steps[0]) is entry.facts.trains
-    again = checked(bench_of, raw, tmp_path)
+    again = checked(setup_of, raw, tmp_path)
     assert (again.weights_sha256, again.steps[0]) == (result.weights_sha256, 0)
 
 
@@ -223,22 +224,22 @@ def with_dynamics(entry: Entry[DynamicsFacts, object]) -> Blocks:
 
 
 @pytest.mark.parametrize("name", axes.DYNAMICS)
-def test_every_dynamics(bench_of: BenchOf, tmp_path: Path, name: str) -> None:
+def test_every_dynamics(setup_of: SetupOf, tmp_path: Path, name: str) -> None:
     entry = axes.DYNAMICS[name]
     raw = with_dynamics(entry)
-    result = checked(bench_of, raw, tmp_path)
+    result = checked(setup_of, raw, tmp_path)
     assert result.receipt.asked == 0.5
     static = {key: value for key, value in raw["retrain"].items() if key != "dynamics"}
     mask = {**raw["mask"], "sparsity": 0 if entry.facts.starts_from == "all" else 0.5}
-    start = checked(bench_of, {**raw, "mask": mask, "retrain": static})
+    start = checked(setup_of, {**raw, "mask": mask, "retrain": static})
     assert result.masks.sha256 != start.masks.sha256
-    again = checked(bench_of, raw, tmp_path)
+    again = checked(setup_of, raw, tmp_path)
     assert (again.weights_sha256, again.steps[0]) == (result.weights_sha256, 0)
 
 
 @pytest.mark.parametrize("name", axes.DYNAMICS)
-def test_every_dynamics_has_the_asked_sparsity_from_the_step_that_it_says(bench_of: BenchOf, name: str) -> None:
-    _, (item,) = rounds.rounds_of(bench_of(with_dynamics(axes.DYNAMICS[name])), Vault(None, Steps()))
+def test_every_dynamics_has_the_asked_sparsity_from_the_step_that_it_says(setup_of: SetupOf, name: str) -> None:
+    _, (item,) = rounds.rounds_of(setup_of(with_dynamics(axes.DYNAMICS[name])), StateStore(None, Steps()))
     settled, total = item.settled(), item.retraining.total
     assert 0 <= settled <= total
     kept = [item._stored_masks(item.retraining.at(step).tensors) for step in range(total + 1)]

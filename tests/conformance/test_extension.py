@@ -13,15 +13,15 @@ from command_line import Typed
 from torch import Tensor
 
 from prune_search.pruning.mask.scoring import Scoring
-from prune_search.pruning.weights.context import Setting
+from prune_search.pruning.weights.context import TransformContext
 from prune_search.recipe.axes import AXES, CRITERIA, TRANSFORMS
 from prune_search.recipe.facts import Criterion
 from prune_search.recipe.fields import Number
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.registry import Option
 from prune_search.recipe.space import Space, read_space
-from prune_search.trial.run import run_bench
-from prune_search.trial.setup import Bench
+from prune_search.trial.run import run_trial
+from prune_search.trial.setup import TrialSetup
 
 Blocks = dict[str, Any]
 NAME = "farthest-from"
@@ -56,7 +56,7 @@ def registered() -> Iterator[None]:
         return {name: (weight - centre).abs() for name, weight in scoring.dense.items()}
 
     @TRANSFORMS.register("halve", summary="half of every weight")
-    def halve(setting: Setting) -> None:
+    def halve(setting: TransformContext) -> None:
         """Half of every weight."""
         with torch.no_grad():
             for weight in setting.network.model.parameters():
@@ -130,9 +130,9 @@ def test_what_is_wrong_with_it_is_said_with_its_key_and_a_suggestion() -> None:
 
 
 @pytest.mark.usefixtures("registered")
-def test_it_decides_the_mask_of_a_trial(bench_of: Callable[[Mapping[str, Any]], Bench]) -> None:
-    result = run_bench(bench_of(recipe({"name": NAME, "centre": 0.1})), None)
-    dense = run_bench(bench_of(recipe("all", mask={"at": "end", "criterion": "all", "sparsity": 0})), None).tensors
+def test_it_decides_the_mask_of_a_trial(setup_of: Callable[[Mapping[str, Any]], TrialSetup]) -> None:
+    result = run_trial(setup_of(recipe({"name": NAME, "centre": 0.1})), None)
+    dense = run_trial(setup_of(recipe("all", mask={"at": "end", "criterion": "all", "sparsity": 0})), None).tensors
     mask = torch.cat([mask.flatten() for mask in result.masks.values()])
     far = torch.cat([(dense[name] - 0.1).abs().flatten() for name in result.masks])
     assert int(mask.sum()) == round(0.4 * mask.numel())
@@ -141,9 +141,9 @@ def test_it_decides_the_mask_of_a_trial(bench_of: Callable[[Mapping[str, Any]], 
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_transform_is_applied_to_the_weights_of_a_trial(bench_of: Callable[[Mapping[str, Any]], Bench]) -> None:
-    plain = run_bench(bench_of(recipe("magnitude")), None)
-    halved = run_bench(bench_of(recipe("magnitude", weights={"at": "end", "transform": ["halve"]})), None)
+def test_a_transform_is_applied_to_the_weights_of_a_trial(setup_of: Callable[[Mapping[str, Any]], TrialSetup]) -> None:
+    plain = run_trial(setup_of(recipe("magnitude")), None)
+    halved = run_trial(setup_of(recipe("magnitude", weights={"at": "end", "transform": ["halve"]})), None)
     assert halved.masks.sha256 == plain.masks.sha256
     assert all(torch.equal(halved.tensors[name], tensor * 0.5) for name, tensor in plain.tensors.items())
 

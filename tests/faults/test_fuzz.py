@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from prune_search.recipe import axes, space
 from prune_search.recipe.clock import resolve
-from prune_search.recipe.corners import AtRandom
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
+from prune_search.recipe.space_samples import AtRandom
 from prune_search.recipe.strict_yaml import dump, load, scalar
 
 pytestmark = pytest.mark.faults
@@ -239,7 +239,7 @@ fuzzed = settings(
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A space is looked at at its corners and few other points here, so that there is time for more spaces."""
+    """A space is looked at at its samples and few other points here, so that there is time for more spaces."""
     monkeypatch.setattr(space, "SAMPLED_DRAWS", 4)
 
 

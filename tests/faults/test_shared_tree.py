@@ -1,4 +1,4 @@
-"""Several workers need the same stretch of the shared tree at once: row 11 of the fault table."""
+"""Several workers need the same segment of the shared tree at once: row 11 of the fault table."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_builder_that_is_killed_is_taken_over(unbroken: Outcome, tmp_path: Pat
     assert killer.killed
     assert outcome.as_data()["trials"]["completed"] == ROUNDS
     assert found(outcome.records) == found(unbroken.records)
-    # A stretch that a killed process had not stored is trained again, and counted; nothing else is.
+    # A segment that a killed process had not stored is trained again, and counted; nothing else is.
     account = total(outcome.records.trials.values())
     lost = account.repeated + account.abandoned
     assert DISTINCT - kills * 9 * STEPS <= account.trained - lost <= DISTINCT

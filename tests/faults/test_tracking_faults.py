@@ -19,7 +19,7 @@ from made_search import make_search
 from real_mlflow import MLFLOW_WARNINGS, LocalServer, local_server
 from stubbed_mlflow import Act, Stub, check, in_front_of, measured_values, run_trials, search_of, threads_calling
 
-from prune_search.tracking.delivery_thread import Drain, TrackingError, sync
+from prune_search.tracking.delivery_thread import DeliveryThread, TrackingError, sync
 from prune_search.tracking.server import UnreachableError, connect
 
 pytestmark = [pytest.mark.faults, MLFLOW_WARNINGS]
@@ -50,10 +50,10 @@ def test_away_for_a_while_every_value_arrives_once(server: LocalServer, front: S
     folder, maker = search_of(server, "away")
     back = time.monotonic() + 1.0
     front.act = lambda number, path: Act(gone=time.monotonic() < back)
-    drain, threads = threads_calling(front.uri, folder)
-    drain.start()
+    delivery_thread, threads = threads_calling(front.uri, folder)
+    delivery_thread.start()
     run_trials(maker, 2.0)
-    left = drain.finish(60)
+    left = delivery_thread.finish(60)
     assert (left.waiting, left.reason) == (0, "")
     values = measured_values(check(server, folder))
     assert (len(values), len(set(values))) == (800, 800)
@@ -63,11 +63,11 @@ def test_away_for_a_while_every_value_arrives_once(server: LocalServer, front: S
 def test_away_for_ever_costs_the_search_no_time_and_sync_delivers_later(server: LocalServer, front: Stub) -> None:
     folder, maker = search_of(server, "for-ever")
     front.act = lambda number, path: Act(gone=True)
-    drain = Drain(folder, front.uri, "digits/mlp")
-    drain.start()
+    delivery_thread = DeliveryThread(folder, front.uri, "digits/mlp")
+    delivery_thread.start()
     run_trials(maker, 1.0)
     begun = time.monotonic()
-    left = drain.finish(1.0)
+    left = delivery_thread.finish(1.0)
     assert time.monotonic() - begun < 5.0
     assert left.waiting > 800
     assert front.seen
@@ -91,9 +91,9 @@ def test_a_run_whose_making_was_not_answered_is_not_made_again(server: LocalServ
         return Act()
 
     front.act = act
-    drain = Drain(folder, front.uri, "digits/mlp")
-    drain.start()
-    assert drain.finish(60).waiting == 0
+    delivery_thread = DeliveryThread(folder, front.uri, "digits/mlp")
+    delivery_thread.start()
+    assert delivery_thread.finish(60).waiting == 0
     assert len(lost) >= 2
     assert len(check(server, folder)) == 4
     assert front.seen.count(CREATE_RUN) == 4
@@ -104,9 +104,9 @@ def test_answers_lost_at_random_leave_nothing_twice(server: LocalServer, front: 
     folder = make_search(server.storage, "at-random", trials=3, points=3)
     rng = random.Random(5)
     front.act = lambda number, path: Act(deaf=rng.random() < 0.2, gone=rng.random() < 0.1)
-    drain = Drain(folder, front.uri, "digits/mlp")
-    drain.start()
-    assert drain.finish(120).waiting == 0
+    delivery_thread = DeliveryThread(folder, front.uri, "digits/mlp")
+    delivery_thread.start()
+    assert delivery_thread.finish(120).waiting == 0
     check(server, folder)
 
 
@@ -114,9 +114,9 @@ def test_answers_lost_at_random_leave_nothing_twice(server: LocalServer, front: 
 def test_an_overloaded_or_broken_server_loses_nothing(server: LocalServer, front: Stub, status: int) -> None:
     folder = make_search(server.storage, f"status-{status}", trials=2, points=2)
     front.act = lambda number, path: Act(status=status if number % 6 == 3 else None)
-    drain = Drain(folder, front.uri, "digits/mlp")
-    drain.start()
-    assert drain.finish(60).waiting == 0
+    delivery_thread = DeliveryThread(folder, front.uri, "digits/mlp")
+    delivery_thread.start()
+    assert delivery_thread.finish(60).waiting == 0
     check(server, folder)
 
 
@@ -148,9 +148,9 @@ def test_no_password_of_a_uri_is_ever_told(front: Stub, server: LocalServer, cap
     ]
     told = []
     for uri in uris:
-        drain = Drain(folder, uri, "digits/mlp")
-        drain.start()
-        told.append(repr(drain.finish(0.5)))
+        delivery_thread = DeliveryThread(folder, uri, "digits/mlp")
+        delivery_thread.start()
+        told.append(repr(delivery_thread.finish(0.5)))
         with pytest.raises(TrackingError) as caught:
             sync(folder, uri)
         told.append(str(caught.value))
@@ -192,11 +192,11 @@ def test_a_page_of_another_site_can_change_nothing(server: LocalServer) -> None:
 def test_a_database_that_is_away_is_found_at_once_and_keeps_no_other_search_waiting(server: LocalServer) -> None:
     """MLflow itself tries to open it for two minutes, and lets nobody else of the process in as long."""
     away, here = (make_search(server.storage, name, trials=1, points=1) for name in ("no-database", "beside-it"))
-    drain = Drain(away, "postgresql://me@127.0.0.1:1/mlflow", "digits/mlp")
-    drain.start()
-    assert drain.finish(2).waiting > 0
+    delivery_thread = DeliveryThread(away, "postgresql://me@127.0.0.1:1/mlflow", "digits/mlp")
+    delivery_thread.start()
+    assert delivery_thread.finish(2).waiting > 0
     with pytest.raises(UnreachableError, match="no database answers there"):
         connect("mysql://me@127.0.0.1:1/mlflow")
-    drain = Drain(here, server.uri, "digits/mlp")
-    drain.start()
-    assert drain.finish(60).waiting == 0
+    delivery_thread = DeliveryThread(here, server.uri, "digits/mlp")
+    delivery_thread.start()
+    assert delivery_thread.finish(60).waiting == 0

@@ -47,8 +47,8 @@ def test_a_server_that_was_killed_and_comes_back_gets_every_value_once(tmp_path:
     """Row 5: 4 trials x 200 values, written before, while and after the server is away."""
     with local_server(tmp_path) as own:
         folder, maker = search_of(own, "killed")
-        drain, threads = threads_calling(own.uri, folder)
-        drain.start()
+        delivery_thread, threads = threads_calling(own.uri, folder)
+        delivery_thread.start()
         with ThreadPoolExecutor(1) as pool:
             trials = pool.submit(run_trials, maker, 10.0 + away_s)
             time.sleep(3)
@@ -56,7 +56,7 @@ def test_a_server_that_was_killed_and_comes_back_gets_every_value_once(tmp_path:
             time.sleep(away_s)
             own.start()
             trials.result()
-        left = drain.finish(300)
+        left = delivery_thread.finish(300)
         assert (left.waiting, left.reason) == (0, "")
         values = measured_values(check(own, folder))
         assert (len(values), len(set(values))) == (800, 800)
@@ -107,10 +107,10 @@ def test_a_server_that_takes_5_seconds_for_a_call_loses_nothing(server: LocalSer
     with in_front_of(server) as front:
         folder, maker = search_of(server, "slow")
         front.act = lambda number, path: Act(wait_s=5.0)
-        drain, threads = threads_calling(front.uri, folder)
-        drain.start()
+        delivery_thread, threads = threads_calling(front.uri, folder)
+        delivery_thread.start()
         run_trials(maker, 60.0)
-        assert drain.finish(300).waiting == 0
+        assert delivery_thread.finish(300).waiting == 0
         values = measured_values(check(server, folder))
         assert (len(values), len(set(values))) == (800, 800)
         assert len(front.seen) < 100

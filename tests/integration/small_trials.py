@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from prune_search.tasks.network import prunable_weights
-from prune_search.training.segment import MODEL, Steps, Stretch, Vault
+from prune_search.training.segment import MODEL, Segment
+from prune_search.training.state_store import StateStore, Steps
 from prune_search.trial.result import Result
 from prune_search.trial.rounds import Round, rounds_of
-from prune_search.trial.setup import Bench
+from prune_search.trial.setup import TrialSetup
 
 Blocks = dict[str, Any]
-BenchOf = Callable[[Mapping[str, Any]], Bench]
+SetupOf = Callable[[Mapping[str, Any]], TrialSetup]
 
 EPOCH = 9  # 1,257 training examples in batches of 128
 SMALL: Blocks = {"task": {"model": {"name": "mlp", "hidden": [20, 12]}, "seed": 3}, "train": {"steps": "2ep"}}
@@ -31,8 +32,8 @@ def blocks(preset: str, **more: Any) -> Blocks:
     return {**merged, **more}
 
 
-def rounds(bench: Bench) -> tuple[Stretch, list[Round]]:
-    return rounds_of(bench, Vault(None, Steps()))
+def rounds(setup: TrialSetup) -> tuple[Segment, list[Round]]:
+    return rounds_of(setup, StateStore(None, Steps()))
 
 
 def model_part(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -52,8 +53,8 @@ def kept(masks: Mapping[str, Tensor]) -> int:
     return sum(int(mask.sum()) for mask in masks.values())
 
 
-def bench_total(bench: Bench) -> int:
-    return sum(weight.numel() for weight in prunable_weights(bench.model).values())
+def bench_total(setup: TrialSetup) -> int:
+    return sum(weight.numel() for weight in prunable_weights(setup.model).values())
 
 
 RENDA: dict[str, tuple[str, Blocks]] = {

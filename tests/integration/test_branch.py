@@ -1,4 +1,4 @@
-"""Which recipes share which stretches, and that a trial trains just the stretches that its branch names."""
+"""Which recipes share which segments, and that a trial trains just the segments that its branch names."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_trials import BenchOf, blocks, gradual, greg
+from small_trials import SetupOf, blocks, gradual, greg
 
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import read_space
-from prune_search.training.segment import Steps, Vault
+from prune_search.training.state_store import StateStore, Steps
 from prune_search.trial.addresses import Branch, branch_of, nominal_branch
 from prune_search.trial.rounds import rounds_of
-from prune_search.trial.run import run_bench
+from prune_search.trial.run import run_trial
 
 EPOCH = 9
 
@@ -24,7 +24,7 @@ def branch(raw: Any) -> Branch:
 
 
 def shared(first: Any, second: Any) -> list[str]:
-    """Places of the stretches that two recipes share."""
+    """Places of the segments that two recipes share."""
     others = {vertex.address for vertex in branch(second).vertices()}
     return [vertex.place for vertex in branch(first).vertices() if vertex.address in others]
 
@@ -70,17 +70,17 @@ def test_what_is_needed_of_trajectory_1_ends_where_mask_and_weights_are_taken() 
     [blocks("late-rewinding", rounds=3, weights={"at": "5it"}), greg("greg-2"), gradual()],
     ids=["late-rewinding", "greg-2", "gradual"],
 )
-def test_a_trial_stores_just_the_stretches_of_its_branch(bench_of: BenchOf, tmp_path: Path, raw: Any) -> None:
-    bench = bench_of(raw)
-    result = run_bench(bench, tmp_path)
-    vertices = branch_of(bench.recipe, bench.timeline, bench.root()).vertices()
+def test_a_trial_stores_just_the_stretches_of_its_branch(setup_of: SetupOf, tmp_path: Path, raw: Any) -> None:
+    setup = setup_of(raw)
+    result = run_trial(setup, tmp_path)
+    vertices = branch_of(setup.recipe, setup.timeline, setup.root()).vertices()
     assert {path.name for path in tmp_path.glob("vertices/*/*")} == {vertex.address for vertex in vertices}
     assert sum(vertex.needed for vertex in vertices) == result.metrics["steps_trained"]
 
 
-def test_stretches_say_where_they_stand(bench_of: BenchOf) -> None:
-    bench = bench_of(greg("greg-2"))
-    first, rounds = rounds_of(bench, Vault(None, Steps()))
+def test_stretches_say_where_they_stand(setup_of: SetupOf) -> None:
+    setup = setup_of(greg("greg-2"))
+    first, rounds = rounds_of(setup, StateStore(None, Steps()))
     assert first.place == "train"
     assert rounds[0].prepared is not None
     assert rounds[0].prepared.place == "prepare.1"

@@ -15,9 +15,9 @@ from protected_head import NEEDS_DASHBOARD, Head
 
 from prune_search.api import doctor
 from prune_search.api.doctor import Finding
-from prune_search.search.ray.nodes import Node, versions
+from prune_search.search.ray.nodes import ClusterNode, versions
 
-NODE = Node("first (10.0.0.1)", versions(), 0, 0, 100 * 2**30, 0.0, 0.01, True, "")
+NODE = ClusterNode("first (10.0.0.1)", versions(), 0, 0, 100 * 2**30, 0.0, 0.01, True, "")
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,12 @@ from decimal import Decimal
 
 import pytest
 import torch
-from small_trials import BenchOf, blocks, greg, growing, rounds
+from small_trials import SetupOf, blocks, greg, growing, rounds
 from torch import Tensor, nn
 
 from prune_search.pruning.weights.transforms.penalties import GrowingHook, Penalty, Ramp
 from prune_search.training.segment import MODEL, load_model
-from prune_search.trial.run import run_bench
+from prune_search.trial.run import run_trial
 
 
 @pytest.fixture
@@ -34,17 +34,17 @@ def as_float32(value: Decimal) -> float:
 
 
 def test_the_growing_penalty_is_exact_at_every_iteration(
-    bench_of: BenchOf, penalties: list[dict[str, list[float]]]
+    setup_of: SetupOf, penalties: list[dict[str, list[float]]]
 ) -> None:
-    run_bench(bench_of(greg("greg-1")), None)
+    run_trial(setup_of(greg("greg-1")), None)
     wanted = [min(Decimal("0.3") * (t // 3 + 1), Decimal(1)) for t in range(4 * 3 + 4)]
     assert penalties == [{name: [0.0, as_float32(v)] for name in ("conv1.weight", "conv2.weight")} for v in wanted]
 
 
 def test_greg_2_goes_on_from_the_penalty_of_its_pick_phase(
-    bench_of: BenchOf, penalties: list[dict[str, list[float]]]
+    setup_of: SetupOf, penalties: list[dict[str, list[float]]]
 ) -> None:
-    run_bench(bench_of(greg("greg-2")), None)
+    run_trial(setup_of(greg("greg-2")), None)
     rising = [min(Decimal("0.02") * (t // 2 + 1), Decimal("0.05")) for t in range(3 * 2)]
     grows = [min(Decimal("0.05") + Decimal("0.3") * (t // 3 + 1), Decimal(1)) for t in range(4 * 3 + 4)]
     names = ("conv1.weight", "conv2.weight")
@@ -53,30 +53,30 @@ def test_greg_2_goes_on_from_the_penalty_of_its_pick_phase(
     assert penalties == picks + pushes
 
 
-def test_the_penalty_shrinks_what_goes_so_that_removing_it_changes_little(bench_of: BenchOf) -> None:
+def test_the_penalty_shrinks_what_goes_so_that_removing_it_changes_little(setup_of: SetupOf) -> None:
     """GReg's promise (section 3.2), beside one-shot removal of the same filters."""
     options = {"step": 5.0, "every": "1it", "ceiling": 50.0, "stabilise": "60it", "optimizer": {"lr": 0.005}}
-    bench = bench_of({**blocks("greg-1", retrain="none"), "weights": {"at": "end", "transform": [growing(**options)]}})
-    first, (item,) = rounds(bench)
+    setup = setup_of({**blocks("greg-1", retrain="none"), "weights": {"at": "end", "transform": [growing(**options)]}})
+    first, (item,) = rounds(setup)
     weights = item._transformed
     grown, plain = weights(), first.end().tensors
     gone = {name: ~mask for name, mask in item.found.items() if not bool(mask.all())}
-    inputs = bench.data.validation.inputs
+    inputs = setup.data.validation.inputs
 
     def change(tensors: Mapping[str, Tensor]) -> float:
-        load_model(bench.model, tensors)
-        bench.model.eval()
+        load_model(setup.model, tensors)
+        setup.model.eval()
         with torch.no_grad():
-            before = bench.model(inputs)
-            item.found.apply(bench.model)
-            return float((bench.model(inputs) - before).abs().max())
+            before = setup.model(inputs)
+            item.found.apply(setup.model)
+            return float((setup.model(inputs) - before).abs().max())
 
     for name, mask in gone.items():
         assert float(grown[MODEL + name][mask].abs().max()) < 0.05 * float(plain[MODEL + name][mask].abs().max())
     assert change(grown) < 0.05 * change(plain)
 
 
-def test_a_phase_begins_with_optimizer_buffers_at_zero_wherever_its_weights_are_from(bench_of: BenchOf) -> None:
+def test_a_phase_begins_with_optimizer_buffers_at_zero_wherever_its_weights_are_from(setup_of: SetupOf) -> None:
     """w(4) on the way through a longer training, and as the end of one of four steps."""
     raw = greg("greg-1", retrain="none")
     raw["mask"] = {"at": "4it"}
@@ -84,21 +84,21 @@ def test_a_phase_begins_with_optimizer_buffers_at_zero_wherever_its_weights_are_
     for steps in ("4it", "9it"):
         raw["train"] = {"steps": steps, "schedule": "constant"}
         raw["weights"] = {"at": "4it", "transform": [growing()]}
-        found.add(run_bench(bench_of(raw), None).weights_sha256)
+        found.add(run_trial(setup_of(raw), None).weights_sha256)
     assert len(found) == 1
 
 
 @pytest.mark.parametrize("preset", ["greg-1", "greg-2"])
-def test_what_an_earlier_round_removed_stays_removed_while_a_phase_trains(bench_of: BenchOf, preset: str) -> None:
+def test_what_an_earlier_round_removed_stays_removed_while_a_phase_trains(setup_of: SetupOf, preset: str) -> None:
     raw = greg(preset, retrain={"steps": "3it", "schedule": "constant"})
     raw["rounds"] = 2
     if preset == "greg-1":
         raw["weights"]["at"] = "4it"
-    _, chain = rounds(bench_of(raw))
-    stretches = [chain[1].prepared] if chain[1].prepared else []
+    _, chain = rounds(setup_of(raw))
+    segments = [chain[1].prepared] if chain[1].prepared else []
     _ = chain[1].result
-    for stretch in (*stretches, *chain[1]._phases):
-        end = stretch.end().tensors
+    for segment in (*segments, *chain[1]._phases):
+        end = segment.end().tensors
         for name, mask in chain[0].masks.items():
             assert bool((end[MODEL + name][~mask] == 0).all())
     assert [layer.units_kept for layer in chain[1].masks.receipt().layers if layer.units] == [2, 3]

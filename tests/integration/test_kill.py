@@ -16,7 +16,7 @@ import pytest
 
 Blocks = dict[str, Any]
 Line = dict[str, Any]
-BenchOf = Callable[[Mapping[str, Any]], Any]
+SetupOf = Callable[[Mapping[str, Any]], Any]
 
 # Imports what a run needs, then forks a process for every run that it is told of: a run can be killed ten times in a
 # second. A run kills itself at the step that it is told, or a clock does.
@@ -183,11 +183,11 @@ def server() -> Iterator[Server]:
     server.close()
 
 
-def unbroken(bench_of: BenchOf, recipe: Blocks) -> Line:
+def unbroken(setup_of: SetupOf, recipe: Blocks) -> Line:
     """The same, in this process, in one go and without a storage."""
-    from prune_search.trial.run import run_bench
+    from prune_search.trial.run import run_trial
 
-    result = run_bench(bench_of(recipe), None)
+    result = run_trial(setup_of(recipe), None)
     return {
         "mask": result.masks.sha256,
         "weights": result.weights_sha256,
@@ -213,13 +213,13 @@ def instants(name: str, seed: int, times: int = 1) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 @pytest.mark.parametrize("name", [*STAGES, *MOVING])
 def test_a_trial_killed_twice_in_every_stage_ends_as_one_that_was_not(
-    server: Server, bench_of: BenchOf, tmp_path: Path, name: str, seed: int
+    server: Server, setup_of: SetupOf, tmp_path: Path, name: str, seed: int
 ) -> None:
     recipe, stages = {**STAGES, **MOVING}[name]
     kills = instants(name, seed, times=2)
     for instant in kills:
         assert server.run(recipe, tmp_path, kill=instant) is None
-    found, whole = server.run(recipe, tmp_path), unbroken(bench_of, recipe)
+    found, whole = server.run(recipe, tmp_path), unbroken(setup_of, recipe)
     assert same(found, whole)
     # A kill falls between a step and the state after it, so the last run went on from the state before that step.
     stage, step = kills[-1]
@@ -229,43 +229,43 @@ def test_a_trial_killed_twice_in_every_stage_ends_as_one_that_was_not(
 
 @pytest.mark.parametrize("name", STAGES)
 def test_without_states_to_recover_from_the_stage_begins_anew(
-    server: Server, bench_of: BenchOf, tmp_path: Path, name: str
+    server: Server, setup_of: SetupOf, tmp_path: Path, name: str
 ) -> None:
     recipe, stages = STAGES[name]
     kills = instants(name, 7)
     for instant in kills:
         assert server.run(recipe, tmp_path, kill=instant, recovery=1e9) is None
-    found, whole = server.run(recipe, tmp_path, recovery=1e9), unbroken(bench_of, recipe)
+    found, whole = server.run(recipe, tmp_path, recovery=1e9), unbroken(setup_of, recipe)
     assert same(found, whole)
     assert found is not None
     assert found["steps"][0] == stages[kills[-1][0]]
 
 
-def test_two_fresh_processes_find_the_same_bits_as_this_one(server: Server, bench_of: BenchOf) -> None:
+def test_two_fresh_processes_find_the_same_bits_as_this_one(server: Server, setup_of: SetupOf) -> None:
     other = Server()
     try:
-        assert server.run(GREG, None) == other.run(GREG, None) == unbroken(bench_of, GREG)
+        assert server.run(GREG, None) == other.run(GREG, None) == unbroken(setup_of, GREG)
     finally:
         other.close()
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_kills_at_any_moment_even_while_a_state_is_written(
-    server: Server, bench_of: BenchOf, tmp_path: Path, name: str
+    server: Server, setup_of: SetupOf, tmp_path: Path, name: str
 ) -> None:
     """The clock decides: also between two steps, in the middle of a write or a removal."""
-    kill_by_the_clock(server, bench_of, tmp_path, name, seed=0, times=4)
+    kill_by_the_clock(server, setup_of, tmp_path, name, seed=0, times=4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 11))
 @pytest.mark.parametrize("name", STAGES)
-def test_many_kills_at_any_moment(server: Server, bench_of: BenchOf, tmp_path: Path, name: str, seed: int) -> None:
-    kill_by_the_clock(server, bench_of, tmp_path, name, seed, times=15)
+def test_many_kills_at_any_moment(server: Server, setup_of: SetupOf, tmp_path: Path, name: str, seed: int) -> None:
+    kill_by_the_clock(server, setup_of, tmp_path, name, seed, times=15)
 
 
-def kill_by_the_clock(server: Server, bench_of: BenchOf, tmp_path: Path, name: str, seed: int, times: int) -> None:
+def kill_by_the_clock(server: Server, setup_of: SetupOf, tmp_path: Path, name: str, seed: int, times: int) -> None:
     recipe, draw = STAGES[name][0], random.Random(seed)
     for _ in range(times):
         server.run(recipe, tmp_path, kill_after=draw.uniform(0.0, 0.25))
-    assert same(server.run(recipe, tmp_path), unbroken(bench_of, recipe))
+    assert same(server.run(recipe, tmp_path), unbroken(setup_of, recipe))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_trials import EPOCH, SMALL, BenchOf, Blocks, blocks, model_part, rounds
+from small_trials import EPOCH, SMALL, Blocks, SetupOf, blocks, model_part, rounds
 
 from prune_search.library import masks
 from prune_search.pruning.mask.score_training import learned_scores
@@ -15,9 +15,10 @@ from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import read_space
 from prune_search.tasks.network import prunable_weights
 from prune_search.training.loop import PreemptedError
-from prune_search.training.segment import MODEL, Steps, Vault
+from prune_search.training.segment import MODEL
+from prune_search.training.state_store import StateStore, Steps
 from prune_search.trial.rounds import rounds_of
-from prune_search.trial.run import run_bench
+from prune_search.trial.run import run_trial
 
 OPTIMIZERS: dict[str, Blocks] = {"edge-popup": {"lr": 0.1}, "supermask": {"lr": 50.0}, "gumbel-mask": {"lr": 0.1}}
 
@@ -33,25 +34,25 @@ def learned(preset: str, steps: str = "7it", **more: Any) -> Blocks:
 
 
 @pytest.mark.parametrize("preset", OPTIMIZERS)
-def test_weights_are_bitwise_unchanged_in_every_state_while_the_mask_is_learned(bench_of: BenchOf, preset: str) -> None:
-    bench = bench_of(learned(preset))
-    _, (item,) = rounds(bench)
+def test_weights_are_bitwise_unchanged_in_every_state_while_the_mask_is_learned(setup_of: SetupOf, preset: str) -> None:
+    setup = setup_of(learned(preset))
+    _, (item,) = rounds(setup)
     assert item.learning is not None
     scores = []
     for step in range(1, item.learning.total + 1):
         tensors = item.learning.at(step).tensors
-        assert all(torch.equal(value, bench.start[MODEL + key]) for key, value in model_part(tensors).items())
+        assert all(torch.equal(value, setup.start[MODEL + key]) for key, value in model_part(tensors).items())
         scores.append(torch.cat([score.flatten() for score in learned_scores(tensors).values()]))
     assert len({tuple(score.tolist()) for score in scores}) == 7
     kept = {name: mask for name, mask in item.masks.items() if not bool(mask.all())}
     assert kept
     for name, mask in item.masks.items():
         weight = item.result[MODEL + name]
-        assert torch.equal(weight, torch.where(mask, bench.start[MODEL + name], torch.zeros(())))
+        assert torch.equal(weight, torch.where(mask, setup.start[MODEL + name], torch.zeros(())))
 
 
-def test_the_mask_is_that_of_the_last_scores(bench_of: BenchOf) -> None:
-    _, (item,) = rounds(bench_of(learned("edge-popup")))
+def test_the_mask_is_that_of_the_last_scores(setup_of: SetupOf) -> None:
+    _, (item,) = rounds(setup_of(learned("edge-popup")))
     assert item.learning is not None
     for name, score in learned_scores(item.learning.end().tensors).items():
         sizes = score.abs().tolist()
@@ -60,46 +61,46 @@ def test_the_mask_is_that_of_the_last_scores(bench_of: BenchOf) -> None:
         assert item.masks[name].flatten().nonzero().flatten().tolist() == wanted
 
 
-def test_how_much_a_supermask_keeps_is_learned(bench_of: BenchOf) -> None:
+def test_how_much_a_supermask_keeps_is_learned(setup_of: SetupOf) -> None:
     raw = learned("supermask")
     raw["mask"]["criterion"]["sign_constant"] = True
-    bench = bench_of(raw)
-    result = run_bench(bench, None)
-    _, (item,) = rounds(bench)
+    setup = setup_of(raw)
+    result = run_trial(setup, None)
+    _, (item,) = rounds(setup)
     assert item.learning is not None
     scores = learned_scores(item.learning.end().tensors)
     for name, mask in result.masks.items():
         assert torch.equal(mask.flatten(), scores[name] > 0)
         sizes = result.tensors[name][mask].abs()
-        start = bench.start[MODEL + name]
+        start = setup.start[MODEL + name]
         assert torch.allclose(sizes, start.square().mean().sqrt().expand_as(sizes))
         assert torch.equal(result.tensors[name][mask].sign(), start[mask].sign())
     assert result.receipt.units_asked == result.receipt.units_kept
     assert 0.0 < result.receipt.asked < 1.0
 
 
-def test_everything_kept_is_the_network_as_it_was_drawn(bench_of: BenchOf) -> None:
+def test_everything_kept_is_the_network_as_it_was_drawn(setup_of: SetupOf) -> None:
     raw = learned("edge-popup")
     raw["mask"]["sparsity"] = 0.0
-    bench = bench_of(raw)
-    result = run_bench(bench, None)
-    assert all(torch.equal(value, bench.start[MODEL + key]) for key, value in result.tensors.items())
+    setup = setup_of(raw)
+    result = run_trial(setup, None)
+    assert all(torch.equal(value, setup.start[MODEL + key]) for key, value in result.tensors.items())
 
 
 @pytest.mark.parametrize("preset", OPTIMIZERS)
-def test_steps_of_learning_count_and_are_not_trained_twice(bench_of: BenchOf, tmp_path: Path, preset: str) -> None:
-    first = run_bench(bench_of(learned(preset)), tmp_path)
+def test_steps_of_learning_count_and_are_not_trained_twice(setup_of: SetupOf, tmp_path: Path, preset: str) -> None:
+    first = run_trial(setup_of(learned(preset)), tmp_path)
     assert first.steps == (7, 0, 0)
     assert first.metrics["steps_trained"] == 7
-    again = run_bench(bench_of(learned(preset)), tmp_path)
+    again = run_trial(setup_of(learned(preset)), tmp_path)
     assert again.steps == (0, 7, 0)
     assert (again.masks.sha256, again.weights_sha256) == (first.masks.sha256, first.weights_sha256)
 
 
 @pytest.mark.parametrize("preset", OPTIMIZERS)
-def test_learning_that_was_cut_off_goes_on_to_the_same_bits(bench_of: BenchOf, tmp_path: Path, preset: str) -> None:
-    unbroken = run_bench(bench_of(learned(preset)), None)
-    bench = bench_of(learned(preset))
+def test_learning_that_was_cut_off_goes_on_to_the_same_bits(setup_of: SetupOf, tmp_path: Path, preset: str) -> None:
+    unbroken = run_trial(setup_of(learned(preset)), None)
+    setup = setup_of(learned(preset))
     seen = []
 
     def stop(step: int, total: int, loss: torch.Tensor) -> None:
@@ -107,17 +108,17 @@ def test_learning_that_was_cut_off_goes_on_to_the_same_bits(bench_of: BenchOf, t
         if step == 4:
             raise PreemptedError
 
-    _, (item,) = rounds_of(bench, Vault(tmp_path, Steps(), bench.environment, progress=stop))
+    _, (item,) = rounds_of(setup, StateStore(tmp_path, Steps(), setup.environment, progress=stop))
     with pytest.raises(PreemptedError):
         _ = item.result
     assert seen == [1, 2, 3, 4]
-    result = run_bench(bench_of(learned(preset)), tmp_path)
+    result = run_trial(setup_of(learned(preset)), tmp_path)
     assert result.steps[0] == 3
     assert (result.masks.sha256, result.weights_sha256) == (unbroken.masks.sha256, unbroken.weights_sha256)
 
 
 def test_learning_that_the_share_plays_no_part_in_is_shared_between_sparsities(
-    bench_of: BenchOf, tmp_path: Path
+    setup_of: SetupOf, tmp_path: Path
 ) -> None:
     trained = {}
     cases: list[tuple[str, Blocks]] = [("edge-popup", {}), ("gumbel-mask", {}), ("supermask", {})]
@@ -126,7 +127,7 @@ def test_learning_that_the_share_plays_no_part_in_is_shared_between_sparsities(
         for sparsity in (0.5, 0.8):
             raw = learned(preset, "7it", **more)
             raw["mask"].update(sparsity=sparsity, scope="global")
-            found.append(run_bench(bench_of(raw), tmp_path))
+            found.append(run_trial(setup_of(raw), tmp_path))
         assert found[0].masks.sparsity() < found[1].masks.sparsity()
         trained[preset, bool(more)] = found[1].steps[0]
     assert trained == {
@@ -137,49 +138,49 @@ def test_learning_that_the_share_plays_no_part_in_is_shared_between_sparsities(
     }
 
 
-def test_batch_norm_statistics_of_the_learning_stay_where_nothing_is_rewound(bench_of: BenchOf) -> None:
+def test_batch_norm_statistics_of_the_learning_stay_where_nothing_is_rewound(setup_of: SetupOf) -> None:
     raw = learned("edge-popup", steps="2ep")
     raw["task"] = {"model": {"name": "small-conv", "channels": [8, 8]}, "seed": 3}
-    bench = bench_of(raw)
-    _, (item,) = rounds(bench)
+    setup = setup_of(raw)
+    _, (item,) = rounds(setup)
     assert item.learning is not None
     mean = "model/bn1.running_mean"
     assert torch.equal(item.result[mean], item.learning.end().tensors[mean])
-    assert not torch.equal(item.result[mean], bench.start[mean])
+    assert not torch.equal(item.result[mean], setup.start[mean])
     # Learned on the trained weights, the weights rewound to w(0): its statistics come with them.
     raw["train"] = {"steps": "6it"}
     raw["mask"]["at"] = "end"
-    bench = bench_of(raw)
-    _, (item,) = rounds(bench)
-    assert torch.equal(item.result[mean], bench.start[mean])
+    setup = setup_of(raw)
+    _, (item,) = rounds(setup)
+    assert torch.equal(item.result[mean], setup.start[mean])
     kept = item.masks["fc.weight"]
-    assert torch.equal(item.result["model/fc.weight"][kept], bench.start["model/fc.weight"][kept])
+    assert torch.equal(item.result["model/fc.weight"][kept], setup.start["model/fc.weight"][kept])
 
 
-def test_controls_and_rounds_go_with_learned_scores(bench_of: BenchOf) -> None:
-    plain = run_bench(bench_of(learned("edge-popup")), None)
+def test_controls_and_rounds_go_with_learned_scores(setup_of: SetupOf) -> None:
+    plain = run_trial(setup_of(learned("edge-popup")), None)
     for control in ("shuffle", "invert"):
         raw = learned("edge-popup")
         raw["mask"]["control"] = control
-        other = run_bench(bench_of(raw), None)
+        other = run_trial(setup_of(raw), None)
         counts = [(layer.name, layer.kept) for layer in other.receipt.layers]
         assert counts == [(layer.name, layer.kept) for layer in plain.receipt.layers]
         assert other.masks.sha256 != plain.masks.sha256
     raw = learned("edge-popup")
     raw.update(rounds=2, train={"steps": "3it"}, retrain={"steps": "3it", "clock": "0it"})
     raw["mask"].update(at="end", sparsity={"per_round": 0.5})
-    _, (first, second) = rounds(bench_of(raw))
+    _, (first, second) = rounds(setup_of(raw))
     for name, mask in second.masks.items():
         assert not bool((mask & ~first.masks[name]).any())
         assert int(mask.sum()) == (mask.numel() + 2) // 4
 
 
-def test_a_learned_mask_finds_what_training_finds(bench_of: BenchOf) -> None:
+def test_a_learned_mask_finds_what_training_finds(setup_of: SetupOf) -> None:
     """Twelve epochs of scores alone on random weights: far above one tenth, the chance of ten digits."""
     for preset in ("edge-popup", "supermask"):
         raw = learned(preset, steps="12ep")
         raw["task"] = {"model": {"name": "mlp", "hidden": [60]}, "seed": 3}
-        assert run_bench(bench_of(raw), None).metrics["val/accuracy"] > 0.6
+        assert run_trial(setup_of(raw), None).metrics["val/accuracy"] > 0.6
     assert EPOCH == 9
     assert SMALL["train"]["steps"] == "2ep"
 
@@ -226,8 +227,8 @@ def test_a_dynamics_cannot_score_by_a_criterion_that_trains() -> None:
     assert [problem.path for problem in refused.value.problems] == ["retrain.dynamics.criterion"]
 
 
-def test_the_library_face_says_that_a_learned_mask_takes_a_loop(bench_of: BenchOf) -> None:
-    model = bench_of(learned("edge-popup")).model
+def test_the_library_face_says_that_a_learned_mask_takes_a_loop(setup_of: SetupOf) -> None:
+    model = setup_of(learned("edge-popup")).model
     with pytest.raises(UserError, match="trains its scores"):
         masks.find_mask(model, "edge-popup", 0.5)
     with pytest.raises(UserError, match="trains its scores"):

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from small_trials import BenchOf, Blocks, blocks, model_part, rounds, same_bits
+from small_trials import Blocks, SetupOf, blocks, model_part, rounds, same_bits
 
 from prune_search.recipe.clock import resolve
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.training.segment import OPTIMIZER
-from prune_search.trial.run import run_bench
+from prune_search.trial.run import run_trial
 
 FAST: dict[str, Blocks] = {
     "set": {"every": "4it"},
@@ -29,8 +29,8 @@ def moving(preset: str, mask: Blocks | None = None, **options: Any) -> Blocks:
     return blocks(preset, mask={"sparsity": 0.7, **(mask or {})}, retrain={"until": "end", "dynamics": dynamics})
 
 
-def test_rigl_moves_at_its_events_only_and_they_take_the_place_of_the_update(bench_of: BenchOf) -> None:
-    _, (item,) = rounds(bench_of(moving("rigl")))
+def test_rigl_moves_at_its_events_only_and_they_take_the_place_of_the_update(setup_of: SetupOf) -> None:
+    _, (item,) = rounds(setup_of(moving("rigl")))
     states = [item.retraining.at(step).tensors for step in range(19)]
     masks = [item._stored_masks(state) for state in states]
     moved = [step for step in range(18) if masks[step].sha256 != masks[step + 1].sha256]
@@ -54,22 +54,22 @@ def test_rigl_moves_at_its_events_only_and_they_take_the_place_of_the_update(ben
 
 
 @pytest.mark.parametrize("preset", ["rigl", "snfs", "gibbs"])
-def test_the_control_has_the_moved_mask_s_counts_per_layer(bench_of: BenchOf, preset: str) -> None:
-    moved = run_bench(bench_of(moving(preset)), None)
-    control = run_bench(bench_of(moving(preset, {"control": "shuffle"})), None)
+def test_the_control_has_the_moved_mask_s_counts_per_layer(setup_of: SetupOf, preset: str) -> None:
+    moved = run_trial(setup_of(moving(preset)), None)
+    control = run_trial(setup_of(moving(preset, {"control": "shuffle"})), None)
     assert control.receipt == moved.receipt
     assert control.masks.sha256 != moved.masks.sha256
     assert moved.receipt.units_kept == moved.receipt.units_asked
 
 
-def test_connections_can_be_dropped_by_a_score_of_the_loss(bench_of: BenchOf) -> None:
-    found = [run_bench(bench_of(moving("rigl", criterion=name)), None).masks for name in ("magnitude", "taylor")]
+def test_connections_can_be_dropped_by_a_score_of_the_loss(setup_of: SetupOf) -> None:
+    found = [run_trial(setup_of(moving("rigl", criterion=name)), None).masks for name in ("magnitude", "taylor")]
     assert found[0].sha256 != found[1].sha256
     assert found[0].sparsity() == found[1].sparsity()
 
 
-def test_gibbs_weights_are_whole_until_the_end(bench_of: BenchOf) -> None:
-    _, (item,) = rounds(bench_of(moving("gibbs")))
+def test_gibbs_weights_are_whole_until_the_end(setup_of: SetupOf) -> None:
+    _, (item,) = rounds(setup_of(moving("gibbs")))
     before = model_part(item.retraining.at(17).tensors)
     assert item._stored_masks(item.retraining.at(17).tensors).sparsity() == 0.0
     assert all(bool((value != 0).all()) for name, value in before.items() if name.endswith("weight"))
@@ -81,12 +81,12 @@ def test_gibbs_weights_are_whole_until_the_end(bench_of: BenchOf) -> None:
 
 
 @pytest.mark.parametrize("granularity", ["kernel", "filter"])
-def test_gibbs_ends_with_exactly_the_asked_kernels_and_filters(bench_of: BenchOf, granularity: str) -> None:
+def test_gibbs_ends_with_exactly_the_asked_kernels_and_filters(setup_of: SetupOf, granularity: str) -> None:
     dynamics = {"name": "gibbs", "hamiltonian": granularity, "coupling": 0.01, "sweeps": 5, **FAST["gibbs"]}
     mask = {"at": "0it", "criterion": "all", "sparsity": 0.5, "scope": "uniform", "granularity": granularity}
     raw = blocks("gibbs", conv=True, mask=mask, retrain={"until": "end", "dynamics": dynamics})
     raw["train"] = {**raw["train"], "steps": "18it"}
-    result = run_bench(bench_of(raw), None)
+    result = run_trial(setup_of(raw), None)
     assert result.receipt.units_kept == result.receipt.units_asked
     assert result.receipt.reached > 0.2
     for name, one in result.masks.everything.items():
@@ -113,12 +113,12 @@ def test_what_does_not_go_together_is_refused_with_its_path(raw: Blocks, path: s
     assert [(problem.path, said in problem.message) for problem in caught.value.problems] == [(path, True)]
 
 
-def test_dropout_and_other_draws_do_not_move_with_the_mask(bench_of: BenchOf) -> None:
+def test_dropout_and_other_draws_do_not_move_with_the_mask(setup_of: SetupOf) -> None:
     """With nothing dropped the trial is that of the static mask, bit for bit."""
-    still = run_bench(bench_of(moving("set", drop=0.0)), None)
+    still = run_trial(setup_of(moving("set", drop=0.0)), None)
     raw = moving("set")
     del raw["retrain"]["dynamics"]
-    static = run_bench(bench_of({key: value for key, value in raw.items() if key != "preset"} | whole()), None)
+    static = run_trial(setup_of({key: value for key, value in raw.items() if key != "preset"} | whole()), None)
     assert still.masks.sha256 == static.masks.sha256
     assert still.weights_sha256 == static.weights_sha256
     assert all(torch.equal(still.tensors[name], value) for name, value in static.tensors.items())

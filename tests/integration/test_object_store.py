@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 from object_store import BUCKET, ObjectStore
-from small_trials import BenchOf, blocks, greg, hashes
+from small_trials import SetupOf, blocks, greg, hashes
 
 from prune_search.storage import object_client
 from prune_search.storage.object_paths import ObjectPath
 from prune_search.storage.places import names_in, place_of
 from prune_search.storage.states import list_states, newest_state, read_state, write_state
-from prune_search.trial.run import run_bench
+from prune_search.trial.run import run_trial
 
 STORAGE = f"s3://{BUCKET}/store"
 
@@ -122,46 +122,46 @@ def test_nothing_counts_before_the_manifest_is_there(
 
 @pytest.mark.parametrize("trial", [blocks("late-rewinding", rounds=2, weights={"at": "5it"}), greg("greg-1")])
 def test_a_trial_is_the_same_as_without_and_is_reused(
-    bench_of: BenchOf, object_store: ObjectStore, trial: dict[str, object]
+    setup_of: SetupOf, object_store: ObjectStore, trial: dict[str, object]
 ) -> None:
-    nowhere = run_bench(bench_of(trial), None)
-    first = run_bench(bench_of(trial), place_of(STORAGE))
-    second = run_bench(bench_of(trial), place_of(STORAGE))
+    nowhere = run_trial(setup_of(trial), None)
+    first = run_trial(setup_of(trial), place_of(STORAGE))
+    second = run_trial(setup_of(trial), place_of(STORAGE))
     assert hashes(nowhere) == hashes(first) == hashes(second)
     assert second.steps == (0, first.steps[0], 0)
     # Damaged, every one: nothing of it is loaded.
     for home in states():
         alter(next(path for path in home.iterdir() if path.name != "manifest.json"))
-    third = run_bench(bench_of(trial), place_of(STORAGE))
+    third = run_trial(setup_of(trial), place_of(STORAGE))
     assert hashes(third) == hashes(nowhere)
     assert third.steps[0] == first.steps[0]
 
 
 def test_a_storage_that_was_copied_from_a_disk_is_taken_up(
-    bench_of: BenchOf, object_store: ObjectStore, tmp_path: Path
+    setup_of: SetupOf, object_store: ObjectStore, tmp_path: Path
 ) -> None:
     trial = blocks("lottery-ticket", rounds=2)
-    first = run_bench(bench_of(trial), tmp_path)
+    first = run_trial(setup_of(trial), tmp_path)
     for path in tmp_path.glob("vertices/**/*"):
         if path.is_file():
             target = place_of(STORAGE) / str(path.relative_to(tmp_path))
             assert isinstance(target, ObjectPath)
             target.write_bytes(path.read_bytes())
-    again = run_bench(bench_of(trial), place_of(STORAGE))
+    again = run_trial(setup_of(trial), place_of(STORAGE))
     assert hashes(again) == hashes(first)
     assert again.steps[0] == 0
 
 
 def test_a_trial_goes_on_in_memory_where_the_service_goes_away(
-    bench_of: BenchOf, object_store: ObjectStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    setup_of: SetupOf, object_store: ObjectStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial = blocks("lottery-ticket", rounds=2)
-    nowhere = run_bench(bench_of(trial), None)
+    nowhere = run_trial(setup_of(trial), None)
     with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.WARNING), object_store.away():
         patch.setattr(object_client, "ATTEMPTS", 1)
         patch.setattr(object_client._Clients, "pid", 0)
         patch.setattr(object_client._Clients, "client", None)
-        result = run_bench(bench_of(trial), place_of(STORAGE))
+        result = run_trial(setup_of(trial), place_of(STORAGE))
     assert hashes(result) == hashes(nowhere)
     assert any("cannot be reached" in record.message for record in caplog.records)
     assert all("\n" not in record.message for record in caplog.records)

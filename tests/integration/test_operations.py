@@ -6,12 +6,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from small_trials import EPOCH, BenchOf, blocks
+from small_trials import EPOCH, SetupOf, blocks
 
 from prune_search.pruning.retrain.dynamics.gradual import share_at
 from prune_search.recipe.axes import DYNAMICS
 from prune_search.trial.result import Result
-from prune_search.trial.run import run_bench
+from prune_search.trial.run import run_trial
 from prune_search.trial.training_flops import Costs
 
 # 64 inputs, 20 and 12 hidden units and 10 outputs; batches of 128.
@@ -29,16 +29,16 @@ def forward(result: Result) -> float:
     return 2 * 128 * sum(int(mask.sum()) for mask in result.masks.values())
 
 
-def test_a_static_mask_spares_what_it_removes_in_all_three_products(bench_of: BenchOf) -> None:
-    result = run_bench(bench_of(blocks("snip", mask={"sparsity": 0.9})), None)
+def test_a_static_mask_spares_what_it_removes_in_all_three_products(setup_of: SetupOf) -> None:
+    result = run_trial(setup_of(blocks("snip", mask={"sparsity": 0.9})), None)
     steps = 2 * EPOCH
     sparse = steps * forward(result)
     assert figures(result) == pytest.approx([steps * DENSE, 2 * steps * DENSE, sparse, 2 * sparse], rel=1e-12)
 
 
-def test_training_before_the_mask_is_dense_and_rounds_add_up(bench_of: BenchOf) -> None:
+def test_training_before_the_mask_is_dense_and_rounds_add_up(setup_of: SetupOf) -> None:
     more: dict[str, Any] = {"mask": {"sparsity": {"per_round": 0.5}}, "rounds": 2, "retrain": {"until": "end"}}
-    result = run_bench(bench_of(blocks("lottery-ticket", **more)), None)
+    result = run_trial(setup_of(blocks("lottery-ticket", **more)), None)
     first, second = (round_.metrics["train/forward_flops_sparse"] for round_ in result.rounds)
     steps = 2 * EPOCH
     assert figures(result)[:2] == [3 * steps * DENSE, 6 * steps * DENSE]
@@ -47,11 +47,11 @@ def test_training_before_the_mask_is_dense_and_rounds_add_up(bench_of: BenchOf) 
     assert figures(result)[3] == pytest.approx(2 * second, rel=1e-12)
 
 
-def test_what_a_dynamics_needs_of_removed_weights_is_counted(bench_of: BenchOf) -> None:
+def test_what_a_dynamics_needs_of_removed_weights_is_counted(setup_of: SetupOf) -> None:
     steps = 2 * EPOCH
     for name, full in (("set", 0), ("rigl", 4), ("snfs", steps)):
         moving = {"until": "end", "dynamics": {"name": name, "drop": 0.3, "every": "3it", "until": "12it"}}
-        result = run_bench(bench_of(blocks("rigl", mask={"sparsity": 0.8}, retrain=moving)), None)
+        result = run_trial(setup_of(blocks("rigl", mask={"sparsity": 0.8}, retrain=moving)), None)
         _, _, ahead, back = figures(result)
         assert ahead == pytest.approx(steps * forward(result), rel=1e-12), name
         assert back == pytest.approx(2 * ahead + full * (DENSE - forward(result)), rel=1e-12), name

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from small_trials import EPOCH, SMALL, BenchOf, Blocks, blocks, gradual, greg, growing, hashes, renda, scored
+from small_trials import EPOCH, SMALL, Blocks, SetupOf, blocks, gradual, greg, growing, hashes, renda, scored
 
 from prune_search.storage.tensors import save_tensors
 from prune_search.trial.errors import TrialError
 from prune_search.trial.result import Result
-from prune_search.trial.run import run_bench
+from prune_search.trial.run import run_trial
 
 TRIALS: dict[str, Blocks] = {
     "dense": blocks("dense"),
@@ -45,10 +45,10 @@ def figures(result: Result) -> Any:
 
 
 @pytest.mark.parametrize("trial", TRIALS)
-def test_a_result_does_not_depend_on_what_was_stored(bench_of: BenchOf, tmp_path: Path, trial: str) -> None:
+def test_a_result_does_not_depend_on_what_was_stored(setup_of: SetupOf, tmp_path: Path, trial: str) -> None:
     raw = TRIALS[trial]
-    nowhere = run_bench(bench_of(raw), None)
-    first, second = run_bench(bench_of(raw), tmp_path), run_bench(bench_of(raw), tmp_path)
+    nowhere = run_trial(setup_of(raw), None)
+    first, second = run_trial(setup_of(raw), tmp_path), run_trial(setup_of(raw), tmp_path)
     assert figures(nowhere) == figures(first) == figures(second)
     assert nowhere.steps == first.steps
     assert first.steps[1] == 0
@@ -57,44 +57,44 @@ def test_a_result_does_not_depend_on_what_was_stored(bench_of: BenchOf, tmp_path
     assert all(bool((first.tensors[name][~mask] == 0).all()) for name, mask in first.masks.items())
 
 
-def test_an_early_end_is_early(bench_of: BenchOf) -> None:
+def test_an_early_end_is_early(setup_of: SetupOf) -> None:
     """So that the trial above is what its name says."""
-    steps = [run_bench(bench_of(TRIALS[name]), None).steps[0] for name in ("greg-1", "greg-1, ended early")]
+    steps = [run_trial(setup_of(TRIALS[name]), None).steps[0] for name in ("greg-1", "greg-1, ended early")]
     assert steps[0] - steps[1] == 12
 
 
 @pytest.mark.parametrize("lost", range(6))
 def test_a_trial_that_lost_part_of_its_states_finds_the_same_result(
-    bench_of: BenchOf, tmp_path: Path, lost: int
+    setup_of: SetupOf, tmp_path: Path, lost: int
 ) -> None:
-    """Whichever stretches are gone, what is left is used and the rest is trained again."""
+    """Whichever segments are gone, what is left is used and the rest is trained again."""
     raw = TRIALS["two transforms in two rounds"]
-    whole = run_bench(bench_of(raw), tmp_path)
+    whole = run_trial(setup_of(raw), tmp_path)
     homes = sorted(path.parent for path in tmp_path.glob("vertices/*/*/step-*"))
     draw = torch.Generator().manual_seed(lost)
     for home in sorted(set(homes)):
         if float(torch.rand((), generator=draw)) < 0.5:
             home.rename(tmp_path / f"lost-{home.name}")
-    again = run_bench(bench_of(raw), tmp_path)
+    again = run_trial(setup_of(raw), tmp_path)
     assert hashes(again) == hashes(whole)
     assert again.steps[0] <= whole.steps[0]
 
 
-def test_trials_of_different_rounds_share_those_that_they_have_in_common(bench_of: BenchOf, tmp_path: Path) -> None:
-    two = run_bench(bench_of(blocks("lottery-ticket", rounds=2)), tmp_path)
-    three = run_bench(bench_of(blocks("lottery-ticket", rounds=3)), tmp_path)
+def test_trials_of_different_rounds_share_those_that_they_have_in_common(setup_of: SetupOf, tmp_path: Path) -> None:
+    two = run_trial(setup_of(blocks("lottery-ticket", rounds=2)), tmp_path)
+    three = run_trial(setup_of(blocks("lottery-ticket", rounds=3)), tmp_path)
     length = 2 * EPOCH
     assert (two.steps, three.steps) == ((3 * length, 0, 0), (length, 3 * length, 0))
     assert [item.mask_sha256 for item in three.rounds[:2]] == [item.mask_sha256 for item in two.rounds]
     assert three.metrics["steps_trained"] == 4 * length
-    assert hashes(three) == hashes(run_bench(bench_of(blocks("lottery-ticket", rounds=3)), None))
+    assert hashes(three) == hashes(run_trial(setup_of(blocks("lottery-ticket", rounds=3)), None))
 
 
-def test_trials_of_different_paradigms_share_their_first_training(bench_of: BenchOf, tmp_path: Path) -> None:
-    run_bench(bench_of(blocks("fine-tune", retrain={"steps": "4it"})), tmp_path)
-    late = run_bench(bench_of(renda("weight-rewinding", 5)), tmp_path)
+def test_trials_of_different_paradigms_share_their_first_training(setup_of: SetupOf, tmp_path: Path) -> None:
+    run_trial(setup_of(blocks("fine-tune", retrain={"steps": "4it"})), tmp_path)
+    late = run_trial(setup_of(renda("weight-rewinding", 5)), tmp_path)
     assert late.steps == (5, 18, 0)  # w(13) is one of the stored ones
-    assert hashes(late) == hashes(run_bench(bench_of(renda("weight-rewinding", 5)), None))
+    assert hashes(late) == hashes(run_trial(setup_of(renda("weight-rewinding", 5)), None))
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ def test_trials_of_different_paradigms_share_their_first_training(bench_of: Benc
         {"task": {"model": {"name": "mlp", "hidden": [20, 13]}, "seed": 3}},
     ],
 )
-def test_what_changes_the_first_training_shares_nothing(bench_of: BenchOf, tmp_path: Path, change: Blocks) -> None:
-    run_bench(bench_of(blocks("magnitude-after-training", retrain={"steps": "2it"})), tmp_path)
+def test_what_changes_the_first_training_shares_nothing(setup_of: SetupOf, tmp_path: Path, change: Blocks) -> None:
+    run_trial(setup_of(blocks("magnitude-after-training", retrain={"steps": "2it"})), tmp_path)
     other = blocks("magnitude-after-training", retrain={"steps": "2it"}, **change)
-    stored, nowhere = run_bench(bench_of(other), tmp_path), run_bench(bench_of(other), None)
+    stored, nowhere = run_trial(setup_of(other), tmp_path), run_trial(setup_of(other), None)
     assert stored.steps[1] == 0
     assert figures(stored) == figures(nowhere)
 
@@ -168,39 +168,39 @@ def changed(raw: Blocks, key: str, value: Any) -> Blocks:
 
 @pytest.mark.parametrize(("base", "key", "value"), CHANGES)
 def test_trials_that_differ_in_one_value_do_not_get_each_other_s_states(
-    bench_of: BenchOf, tmp_path: Path, base: str, key: str, value: Any
+    setup_of: SetupOf, tmp_path: Path, base: str, key: str, value: Any
 ) -> None:
     one, other = BASES[base], changed(BASES[base], key, value)
-    first, second = run_bench(bench_of(one), tmp_path), run_bench(bench_of(other), tmp_path)
-    assert hashes(second) == hashes(run_bench(bench_of(other), None))
+    first, second = run_trial(setup_of(one), tmp_path), run_trial(setup_of(other), tmp_path)
+    assert hashes(second) == hashes(run_trial(setup_of(other), None))
     assert hashes(first) != hashes(second)
 
 
-def test_trials_of_two_seeds_on_the_same_given_weights_do_not_share_either(bench_of: BenchOf, tmp_path: Path) -> None:
+def test_trials_of_two_seeds_on_the_same_given_weights_do_not_share_either(setup_of: SetupOf, tmp_path: Path) -> None:
     file = tmp_path / "given.safetensors"
-    save_tensors(file, dict(run_bench(bench_of(BASES["magnitude"]), None).tensors))
+    save_tensors(file, dict(run_trial(setup_of(BASES["magnitude"]), None).tensors))
     raw = changed(BASES["magnitude"], "train.from", str(file))
-    first, second = (run_bench(bench_of(changed(raw, "task.seed", seed)), tmp_path / "store") for seed in (1, 2))
+    first, second = (run_trial(setup_of(changed(raw, "task.seed", seed)), tmp_path / "store") for seed in (1, 2))
     assert second.steps == (4, 0, 0)
     assert first.weights_sha256 != second.weights_sha256
 
 
-def test_a_run_leaves_the_random_state_and_the_threads_of_its_caller_alone(bench_of: BenchOf) -> None:
+def test_a_run_leaves_the_random_state_and_the_threads_of_its_caller_alone(setup_of: SetupOf) -> None:
     raw = blocks("snip")
     raw["train"] = {"steps": "2it", "threads": 2}
     torch.manual_seed(5)
     wanted = torch.rand(3)
     torch.manual_seed(5)
-    run_bench(bench_of(raw), None)
+    run_trial(setup_of(raw), None)
     assert torch.equal(torch.rand(3), wanted)
     assert torch.get_num_threads() == 1
 
 
-def test_a_trial_that_diverges_says_so_and_stores_nothing_of_it(bench_of: BenchOf, tmp_path: Path) -> None:
+def test_a_trial_that_diverges_says_so_and_stores_nothing_of_it(setup_of: SetupOf, tmp_path: Path) -> None:
     raw = blocks("fine-tune", retrain={"steps": "4it"})
     raw["train"] = {"steps": "2ep", "optimizer": {"lr": 1e30}}
     for _ in range(2):
         with pytest.raises(TrialError, match="the loss is") as failed:
-            run_bench(bench_of(raw), tmp_path)
+            run_trial(setup_of(raw), tmp_path)
         assert failed.value.kind == "nan"
     assert list(tmp_path.glob("vertices/*/*/step-*")) == []

@@ -38,7 +38,7 @@ class NoDelivery:
 
 @pytest.fixture(autouse=True)
 def undelivered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prune_search.tracking.delivery_thread.Drain", NoDelivery)
+    monkeypatch.setattr("prune_search.tracking.delivery_thread.DeliveryThread", NoDelivery)
     monkeypatch.setattr("os.fsync", lambda fd: None)
 
 

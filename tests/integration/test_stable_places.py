@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_trials import BenchOf, Blocks, rounds
+from small_trials import Blocks, SetupOf, rounds
 
 from prune_search.compact.flops import flops
 from prune_search.pruning.mask.finder import find_mask
@@ -18,8 +18,8 @@ from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import read_space
 from prune_search.training.segment import load_model
 from prune_search.trial.addresses import nominal_branch
-from prune_search.trial.run import run_bench
-from prune_search.trial.scoring_data import evidence
+from prune_search.trial.run import run_trial
+from prune_search.trial.scoring_data import scoring_data
 
 CONV: Blocks = {"model": {"name": "small-conv", "channels": [8, 12]}, "seed": 3}
 
@@ -31,13 +31,13 @@ def early(**at: Any) -> Blocks:
 
 
 @pytest.mark.parametrize("below", [0.0, 0.04, 0.08, 0.3])
-def test_the_mask_is_found_where_the_last_distances_are_all_small(bench_of: BenchOf, below: float) -> None:
-    bench = bench_of(early(below=below))
-    first, (item,) = rounds(bench)
-    shown, masks = evidence(bench, 1), []
+def test_the_mask_is_found_where_the_last_distances_are_all_small(setup_of: SetupOf, below: float) -> None:
+    setup = setup_of(early(below=below))
+    first, (item,) = rounds(setup)
+    shown, masks = scoring_data(setup, 1), []
     for epoch in range(1, 7):
-        load_model(bench.model, first.at(9 * epoch).tensors)
-        found = find_mask(bench.model, item.rule, Decimal("0.5"), None, shown)
+        load_model(setup.model, first.at(9 * epoch).tensors)
+        found = find_mask(setup.model, item.rule, Decimal("0.5"), None, shown)
         kept = [mask.reshape(mask.shape[0], -1).any(1) for name, mask in found.items() if name.startswith("conv")]
         masks.append(torch.cat(kept))
     distances = [float((a != b).float().mean()) for a, b in pairwise(masks)]
@@ -49,28 +49,28 @@ def test_the_mask_is_found_where_the_last_distances_are_all_small(bench_of: Benc
         assert item.k1 == 54
 
 
-def test_an_early_bird_is_the_trial_with_the_place_written_down(bench_of: BenchOf, tmp_path: Path) -> None:
-    result = run_bench(bench_of(early(below=0.3)), tmp_path)
+def test_an_early_bird_is_the_trial_with_the_place_written_down(setup_of: SetupOf, tmp_path: Path) -> None:
+    result = run_trial(setup_of(early(below=0.3)), tmp_path)
     written = early()
     written["mask"] = {"at": "27it"}
-    plain = run_bench(bench_of(written), None)
+    plain = run_trial(setup_of(written), None)
     assert (result.masks.sha256, result.weights_sha256) == (plain.masks.sha256, plain.weights_sha256)
     assert result.metrics["steps_trained"] == plain.metrics["steps_trained"] == 108
     assert result.steps[0] == plain.steps[0] == 108
     # Where it was found is in what people read; of a written place there is nothing to say.
     assert [one.get("found_at") for one in result.as_data()["rounds"]] == [27]
     assert ["found_at" in one for one in plain.as_data()["rounds"]] == [False]
-    again = run_bench(bench_of(early(below=0.3)), tmp_path)
+    again = run_trial(setup_of(early(below=0.3)), tmp_path)
     assert again.steps == (0, 108, 0)
     assert again.metrics == result.metrics
     # What it trained is there for others.
-    other = run_bench(bench_of(written), tmp_path)
+    other = run_trial(setup_of(written), tmp_path)
     assert other.weights_sha256 == plain.weights_sha256
     assert other.steps[0] == 81
 
 
-def test_a_window_shorter_than_an_epoch_is_looked_at_as_often(bench_of: BenchOf) -> None:
-    _, (item,) = rounds(bench_of(early(below=1.0, window="4it")))
+def test_a_window_shorter_than_an_epoch_is_looked_at_as_often(setup_of: SetupOf) -> None:
+    _, (item,) = rounds(setup_of(early(below=1.0, window="4it")))
     assert item.k1 == 8
 
 
@@ -90,28 +90,28 @@ def scratch(**retrain: Any) -> Blocks:
     return {"preset": "scratch-b", "task": CONV, "train": {"steps": "2ep"}, "retrain": whole}
 
 
-def test_scratch_b_trains_for_the_operations_of_the_dense_network(bench_of: BenchOf, tmp_path: Path) -> None:
-    bench = bench_of(scratch())
-    _, (item,) = rounds(bench)
-    example = bench.data.train.inputs[:1]
-    relief = flops(bench.model, example) / flops(bench.model, example, item.found)
+def test_scratch_b_trains_for_the_operations_of_the_dense_network(setup_of: SetupOf, tmp_path: Path) -> None:
+    setup = setup_of(scratch())
+    _, (item,) = rounds(setup)
+    example = setup.data.train.inputs[:1]
+    relief = flops(setup.model, example) / flops(setup.model, example, item.found)
     # Half of the filters: a half of the first layer, a quarter of the second, a half of the last.
     first, second, last = 8 * 9 * 64, 12 * 8 * 9 * 16, 48 * 10
     assert relief == pytest.approx((first + second + last) / (first / 2 + second / 4 + last / 2))
     steps = int(relief * 18 + 0.5)
     assert item.lasting.steps == steps
-    result = run_bench(bench, tmp_path)
+    result = run_trial(setup, tmp_path)
     assert result.metrics["steps_trained"] == 18 + steps
-    again = run_bench(bench_of(scratch()), tmp_path)
+    again = run_trial(setup_of(scratch()), tmp_path)
     assert again.metrics == result.metrics
     assert again.steps[0] == 0
-    written = run_bench(bench_of(scratch(steps=f"{steps}it")), None)
+    written = run_trial(setup_of(scratch(steps=f"{steps}it")), None)
     assert written.weights_sha256 == result.weights_sha256
 
 
-def test_at_most_so_many_steps(bench_of: BenchOf) -> None:
+def test_at_most_so_many_steps(setup_of: SetupOf) -> None:
     raw = scratch(steps={"same_flops_as": "train", "at_most": 1.5})
-    assert run_bench(bench_of(raw), None).metrics["steps_trained"] == 18 + 27
+    assert run_trial(setup_of(raw), None).metrics["steps_trained"] == 18 + 27
 
 
 def test_a_stretched_clock_passes_through_the_whole_schedule() -> None:
@@ -127,7 +127,7 @@ def test_a_stretched_clock_passes_through_the_whole_schedule() -> None:
 @pytest.mark.parametrize(
     ("raw", "path", "message"),
     [
-        (scratch(stretch=False), "retrain.stretch", "must be true with same_flops_as"),
+        (scratch(segment=False), "retrain.stretch", "must be true with same_flops_as"),
         (scratch(clock={"hold": 0.1}), "retrain.stretch", "a rate that is held"),
         (early(latest="end-20ep"), "mask.at.latest", "before the beginning"),
         ({**early(), "rounds": 2}, "mask.at", "must be end with more than one round"),

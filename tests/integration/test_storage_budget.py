@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from command_line import Typed
 from object_store import BUCKET, ObjectStore
-from small_trials import BenchOf, Blocks, blocks, greg, hashes
+from small_trials import Blocks, SetupOf, blocks, greg, hashes
 
 import prune_search
 from prune_search import Where
 from prune_search.storage import inventory as census_module
-from prune_search.storage.inventory import Census, take_census
+from prune_search.storage.inventory import Inventory, take_census
 from prune_search.storage.manifests import Key, remove_state
-from prune_search.storage.places import Place, place_of
-from prune_search.trial.run import run_bench
+from prune_search.storage.places import StoragePath, place_of
+from prune_search.trial.run import run_trial
 
 TRIALS: dict[str, Blocks] = {
     "late-rewinding": blocks("late-rewinding", rounds=3, weights={"at": "5it"}),
@@ -29,7 +29,7 @@ TRIALS: dict[str, Blocks] = {
 
 
 @pytest.fixture(params=["folder", "s3"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> StoragePath:
     """A storage of either kind."""
     if request.param == "folder":
         return tmp_path
@@ -37,36 +37,36 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return place_of(f"s3://{BUCKET}/store")
 
 
-def in_steps(taken: Census) -> Census:
+def in_steps(taken: Inventory) -> Inventory:
     """The same storage, where each step takes a second."""
     states = {key: replace(state, seconds_per_step=1.0) for key, state in taken.states.items()}
-    return Census(states, taken.leased, taken.now)
+    return Inventory(states, taken.leased, taken.now)
 
 
-def drawn(taken: Census, draw: random.Random) -> set[Key]:
+def drawn(taken: Inventory, draw: random.Random) -> set[Key]:
     return {key for key in sorted(taken.states) if draw.random() < 0.5}
 
 
 @pytest.mark.parametrize("trial", TRIALS)
-def test_random_removals_change_nothing_but_the_steps(bench_of: BenchOf, storage: Place, trial: str) -> None:
+def test_random_removals_change_nothing_but_the_steps(setup_of: SetupOf, storage: StoragePath, trial: str) -> None:
     raw = TRIALS[trial]
-    whole = run_bench(bench_of(raw), storage)
+    whole = run_trial(setup_of(raw), storage)
     for seed in range(3):
         taken = take_census(storage)
         lost = drawn(taken, random.Random(seed))
         for key in lost:
             remove_state(taken.states[key].folder)
-        again = run_bench(bench_of(raw), storage)
+        again = run_trial(setup_of(raw), storage)
         assert hashes(again) == hashes(whole)
         assert again.metrics == whole.metrics
         assert again.steps[0] <= whole.steps[0]
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_cost_that_is_told_is_what_is_trained(bench_of: BenchOf, tmp_path: Path, seed: int) -> None:
+def test_the_cost_that_is_told_is_what_is_trained(setup_of: SetupOf, tmp_path: Path, seed: int) -> None:
     """The states that a run asks for are the ends of its retrainings; what else is lost counts where they need it."""
     raw = TRIALS["late-rewinding"]
-    run_bench(bench_of(raw), tmp_path)
+    run_trial(setup_of(raw), tmp_path)
     taken = in_steps(take_census(tmp_path))
     lost = drawn(taken, random.Random(seed))
     for key in lost:
@@ -74,11 +74,11 @@ def test_the_cost_that_is_told_is_what_is_trained(bench_of: BenchOf, tmp_path: P
     asked = [key for key in lost if taken.states[key].name.startswith("retrain")]
     assert len({state.address for state in taken.states.values()}) == 4
     told = taken.rebuilding(asked, taken.states.keys() - lost)
-    assert run_bench(bench_of(raw), tmp_path).steps[0] == told
+    assert run_trial(setup_of(raw), tmp_path).steps[0] == told
 
 
-def test_every_state_says_how_long_its_steps_took(bench_of: BenchOf, tmp_path: Path) -> None:
-    run_bench(bench_of(TRIALS["late-rewinding"]), tmp_path)
+def test_every_state_says_how_long_its_steps_took(setup_of: SetupOf, tmp_path: Path) -> None:
+    run_trial(setup_of(TRIALS["late-rewinding"]), tmp_path)
     states = take_census(tmp_path).states.values()
     assert all(state.seconds_per_step is not None and 0 < state.seconds_per_step < 60 for state in states)
     by_name = {state.name: state for state in states}
@@ -108,7 +108,7 @@ def test_a_run_within_a_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert take_census(bound).states == {}
 
 
-def test_the_verb(storage: Place, typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_verb(storage: StoragePath, typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("storage", "--storage", str(storage))
     empty = json.loads(typed(*words, "--json").out)
     assert (empty["states"], empty["bytes"], empty["rebuild_seconds"]) == (0, 0, 0)

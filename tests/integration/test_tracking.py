@@ -16,7 +16,7 @@ from made_search import make_search
 from real_mlflow import MLFLOW_WARNINGS, Kept, kept_runs
 
 from prune_search.ledger.records import SearchRecords, read_search
-from prune_search.tracking.delivery_thread import Drain, sync
+from prune_search.tracking.delivery_thread import DeliveryThread, sync
 from prune_search.tracking.project import project, state_of
 from prune_search.tracking.server import MlflowServer, connect, settings
 
@@ -194,9 +194,9 @@ def test_a_deleted_experiment_is_said_in_one_line(storage: Path) -> None:
 def test_the_thread_delivers_to_the_store(storage: Path) -> None:
     folder = make_search(storage, "thread", trials=2, points=2)
     definition = read_search(folder).definition
-    drain = Drain(folder, definition["tracking_uri"], definition["experiment"])
-    drain.start()
-    left = drain.finish(60)
+    delivery_thread = DeliveryThread(folder, definition["tracking_uri"], definition["experiment"])
+    delivery_thread.start()
+    left = delivery_thread.finish(60)
     assert (left.waiting, left.reason) == (0, "")
     found = check(folder)
     assert left.parent_run_id == next(item.run.info.run_id for item in found if item.key == "")

@@ -19,7 +19,7 @@ from prune_search.pruning.mask.layer_measurements import Measuring, layer_costs,
 from prune_search.pruning.mask.mask_set import MaskSet, Pool, UnclearError, UnitMasks, by_row, rounded, select
 from prune_search.pruning.mask.reductions import PLAIN, reduction, reduction_name
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
-from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import ERROR, Scores, Scoring
 from prune_search.pruning.mask.selection import choose, excluded, in_runs, normalized, scope_pools, weight_named
 from prune_search.pruning.mask.units import (
@@ -43,7 +43,7 @@ Previous = tuple[MaskSet, Decimal] | None
 
 
 def find_mask(
-    model: nn.Module, rule: MaskRule, share: Decimal | None, previous: Previous, evidence: Evidence
+    model: nn.Module, rule: MaskRule, share: Decimal | None, previous: Previous, scoring_data: ScoringData
 ) -> MaskSet:
     """The mask on the weights that `model` has.
 
@@ -53,7 +53,7 @@ def find_mask(
         share: kept share of the units in scope after this round, 0 to 1; None: the units whose learned score is
             above 0 are kept.
         previous: the mask of the round before and its kept share; only what it kept can be kept.
-        evidence: the data, and the draw.
+        scoring_data: the data, and the draw.
 
     Returns:
         Exactly as many units per pool as `share` says, ties by order (see `masks`).
@@ -62,7 +62,7 @@ def find_mask(
         ScoreError: a score is not a number.
         UserError: no layer takes part, or the network does not go with the granularity or scope.
     """
-    finder = Finder(model, rule, evidence, previous[0] if previous else None)
+    finder = Finder(model, rule, scoring_data, previous[0] if previous else None)
     if rule.criterion.entry(axes.CRITERIA).facts.keeps_all:
         return finder.as_masks(finder.candidates, Decimal(1))
     before = previous[1] if previous else Decimal(1)
@@ -71,7 +71,7 @@ def find_mask(
     return finder.as_masks(kept, share)
 
 
-def units_in(model: nn.Module, rule: MaskRule, evidence: Evidence) -> list[UnitSet]:
+def units_in(model: nn.Module, rule: MaskRule, scoring_data: ScoringData) -> list[UnitSet]:
     """The units of a network that a rule's mask is made of, in module order.
 
     Raises:
@@ -80,10 +80,10 @@ def units_in(model: nn.Module, rule: MaskRule, evidence: Evidence) -> list[UnitS
     grouping = Grouping(rule.granularity)
     names = rule.scope.options.get("exclude", ())
     weights = prunable_weights(model)
-    example = evidence.shown() if grouping.looks_at_inputs or names else None
+    example = scoring_data.shown() if grouping.looks_at_inputs or names else None
     left_out = excluded(names, model, weights, example)
-    if not grouping.prunes_output_layer and evidence.output_layer is not None:
-        left_out.add(evidence.output_layer)
+    if not grouping.prunes_output_layer and scoring_data.output_layer is not None:
+        left_out.add(scoring_data.output_layer)
     sets = grouping.sets(model, left_out, example)
     if not sets:
         text = f"{rule.granularity.name}: no layer of this network takes part"
@@ -98,18 +98,18 @@ class Finder:
         self,
         model: nn.Module,
         rule: MaskRule,
-        evidence: Evidence,
+        scoring_data: ScoringData,
         previous: MaskSet | None,
         of_what_is_left: bool = False,
     ) -> None:
         self.model = model
         self.rule = rule
-        self.evidence = evidence
+        self.scoring_data = scoring_data
         self.of_what_is_left = of_what_is_left
         self.grouping = Grouping(rule.granularity)
         self.weights = prunable_weights(model)
         self.parameters = dict(model.named_parameters())
-        self.sets = units_in(model, rule, evidence)
+        self.sets = units_in(model, rule, scoring_data)
         parts = [part for one in self.sets for part in one.parts]
         pruned = {part.parameter for part in parts if part.parameter in self.weights}
         scales = [part.parameter for part in parts if part.role == SCALE]
@@ -169,7 +169,7 @@ class Finder:
                 if iteration < iterations:
                     self._mask_weights(dense, current)
         runs = {one.name: one.run for one in self.sets}
-        return Chosen(current, self.candidates, dropped_at, last, self.evidence.seed, runs)
+        return Chosen(current, self.candidates, dropped_at, last, self.scoring_data.seed, runs)
 
     def above_zero(self) -> Chosen:
         """The units whose learned score is above 0."""
@@ -177,7 +177,7 @@ class Finder:
         kept = {name: (scores[name] > 0) & mask for name, mask in self.candidates.items()}
         order = {name: mask.int() + 1 for name, mask in kept.items()}
         runs = {one.name: one.run for one in self.sets}
-        return Chosen(kept, self.candidates, order, dict(scores), self.evidence.seed, runs)
+        return Chosen(kept, self.candidates, order, dict(scores), self.scoring_data.seed, runs)
 
     def decided(self) -> int:
         """How many units a scope keeps that decides it itself."""
@@ -212,7 +212,7 @@ class Finder:
 
     def _in_sequence(self, dense: Scores, iteration: int, allowed: UnitMasks, share: Decimal) -> Decided:
         """Layers are decided in running order, each scored with those before it pruned already."""
-        example = self.evidence.shown()
+        example = self.scoring_data.shown()
         order = (running_order(self.model, example) if example is not None else []) or list(self.weights)
         place = {name: index for index, name in enumerate([*order, *self.weights])}
         pools = self.pools(share, allowed, lambda: self.measuring(dense, {}, allowed))
@@ -237,7 +237,7 @@ class Finder:
 
     def score(self, dense: Scores, iteration: int, rough: bool = False) -> Scores:
         """Per set, the units' scores, on the CPU."""
-        if (learned := self.evidence.learned) is not None:
+        if (learned := self.scoring_data.learned) is not None:
             return {
                 one.name: reduction(self.rule.criterion)(learned[one.name].reshape(-1, 1)).cpu() for one in self.sets
             }
@@ -259,17 +259,17 @@ class Finder:
             model=self.model,
             weights={name: self.parameters[name] for name in names},
             dense={name: dense[name] for name in names},
-            batches=lambda: self.evidence.batches(iteration),
+            batches=lambda: self.scoring_data.batches(iteration),
             loss=self.rule.loss(),
-            seed=self.evidence.seed,
-            words=(self.evidence.round_number, iteration),
-            example=self.evidence.example,
+            seed=self.scoring_data.seed,
+            words=(self.scoring_data.round_number, iteration),
+            example=self.scoring_data.example,
             memory=self.memory,
             rough=rough,
             split=self.grouping.split,
         )
         words = ("score layers", *scoring.words)
-        with torch.enable_grad(), layers_seeded(self.model, derive(self.evidence.seed, *words)):
+        with torch.enable_grad(), layers_seeded(self.model, derive(self.scoring_data.seed, *words)):
             found: Scores = criterion.make(scoring, **self.rule.criterion.options)
         return found
 
@@ -285,7 +285,7 @@ class Finder:
             return self._losses[name, count]
 
         def cost(kind: str) -> Mapping[str, float]:
-            example = self.evidence.shown()
+            example = self.scoring_data.shown()
             if example is None:
                 raise UserError([Problem("mask.scope.budget", f"{kind} needs an example of the inputs: pass batches")])
             return shared_costs(self.sets, layer_costs(self.model, example, kind))
@@ -297,9 +297,9 @@ class Finder:
         return Measuring(loss, cost, shared)
 
     def _loss(self) -> float:
-        batches, loss = self.evidence.batches(1), self.rule.loss()
-        words = ("score layers", self.evidence.round_number, 1)
-        with torch.no_grad(), layers_seeded(self.model, derive(self.evidence.seed, *words)):
+        batches, loss = self.scoring_data.batches(1), self.rule.loss()
+        words = ("score layers", self.scoring_data.round_number, 1)
+        with torch.no_grad(), layers_seeded(self.model, derive(self.scoring_data.seed, *words)):
             found = [float(loss(self.model(inputs), labels)) for inputs, labels in batches]
         if not found:
             raise UserError([Problem("mask.scope", f"{self.rule.scope.name} measures a loss: it needs batches")])

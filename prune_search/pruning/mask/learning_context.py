@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Learning:
+class LearningContext:
     """What a criterion that learns its mask is given.
 
     Attributes:

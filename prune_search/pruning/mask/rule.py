@@ -56,7 +56,7 @@ class MaskRule:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ScoringData:
     """What the scores are taken from, besides the weights.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 Before a step's forward pass the weights of the network are those under the step's factors, w ⊙ f(s); when the gradients
 are there, the weights are put back and the gradient goes on to the scores s. So the training loop trains scores as it
-trains weights, and every state that is stored has the weights that the stretch began with.
+trains weights, and every state that is stored has the weights that the segment began with.
 """
 
 from __future__ import annotations

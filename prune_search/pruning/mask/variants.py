@@ -15,7 +15,7 @@ from prune_search.pruning.mask.finder import Finder, units_in
 from prune_search.pruning.mask.layer_measurements import Measuring
 from prune_search.pruning.mask.mask_set import MaskSet, UnitMasks
 from prune_search.pruning.mask.restoring import left_as_it_was
-from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Scores
 from prune_search.pruning.mask.selection import choose
 from prune_search.pruning.mask.units import UnitSet, as_mask_set, units_of_masks
@@ -24,7 +24,9 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.network import prunable_weights
 
 
-def next_mask(model: nn.Module, rule: MaskRule, share: Decimal, previous: MaskSet, evidence: Evidence) -> MaskSet:
+def next_mask(
+    model: nn.Module, rule: MaskRule, share: Decimal, previous: MaskSet, scoring_data: ScoringData
+) -> MaskSet:
     """The mask that keeps a share of what `previous` kept: pools count what is left, not what there was.
 
     Args:
@@ -32,9 +34,9 @@ def next_mask(model: nn.Module, rule: MaskRule, share: Decimal, previous: MaskSe
         rule: what is scored, and how it is selected.
         share: kept share of the units that `previous` kept, 0 to 1.
         previous: the mask before.
-        evidence: the data, and the draw.
+        scoring_data: the data, and the draw.
     """
-    finder = Finder(model, rule, evidence, previous, of_what_is_left=True)
+    finder = Finder(model, rule, scoring_data, previous, of_what_is_left=True)
     before = sum(int(mask.sum()) for mask in finder.candidates.values())
     chosen = finder.search(share, Decimal(1))
     total = sum(one.size for one in finder.sets)
@@ -42,9 +44,9 @@ def next_mask(model: nn.Module, rule: MaskRule, share: Decimal, previous: MaskSe
     return replace(finder.as_masks(chosen.kept, share), asked=(asked, 1 - asked / total))
 
 
-def decided_share(model: nn.Module, rule: MaskRule, evidence: Evidence) -> Decimal:
+def decided_share(model: nn.Module, rule: MaskRule, scoring_data: ScoringData) -> Decimal:
     """The kept share of all units that a scope comes to which decides it itself (sparsity ``{by: scope}``)."""
-    finder = Finder(model, rule, evidence, None)
+    finder = Finder(model, rule, scoring_data, None)
     kept = finder.decided()
     with localcontext() as context:
         context.prec = PRECISION
@@ -52,7 +54,7 @@ def decided_share(model: nn.Module, rule: MaskRule, evidence: Evidence) -> Decim
 
 
 def selection(
-    model: nn.Module, rule: MaskRule, share: Decimal | None, previous: MaskSet | None, evidence: Evidence
+    model: nn.Module, rule: MaskRule, share: Decimal | None, previous: MaskSet | None, scoring_data: ScoringData
 ) -> tuple[list[UnitSet], UnitMasks, Callable[[Mapping[str, Tensor]], UnitMasks]]:
     """The units, which of them may be kept, and how scores of them select: for whoever scores them again and again.
 
@@ -61,9 +63,9 @@ def selection(
         rule: its scope is one that measures nothing.
         share: kept share of the units in scope; None: those above 0 are kept.
         previous: the mask of the round before.
-        evidence: tells the output layer and the coupled channels.
+        scoring_data: tells the output layer and the coupled channels.
     """
-    finder = Finder(model, rule, evidence, previous)
+    finder = Finder(model, rule, scoring_data, previous)
     candidates = finder.candidates
     if share is None:
         return finder.sets, candidates, lambda scores: {n: (scores[n].cpu() > 0) & c for n, c in candidates.items()}
@@ -75,33 +77,33 @@ def selection(
     return finder.sets, candidates, lambda scores: choose(scores, candidates, pools)
 
 
-def with_control(model: nn.Module, masks: MaskSet, rule: MaskRule, evidence: Evidence) -> MaskSet:
+def with_control(model: nn.Module, masks: MaskSet, rule: MaskRule, scoring_data: ScoringData) -> MaskSet:
     """A static mask with the final counts of one that moved, drawn by the rule's control."""
     if rule.control is None:
         return masks
-    sets = units_in(model, rule, evidence)
+    sets = units_in(model, rule, scoring_data)
     kept = units_of_masks(sets, masks.everything)
     everything = {name: torch.ones_like(mask) for name, mask in kept.items()}
     none = {name: torch.zeros(mask.numel(), dtype=torch.int32) for name, mask in kept.items()}
     runs = {one.name: one.run for one in sets}
-    chosen = Chosen(kept, everything, none, dict(none), evidence.seed, runs)
+    chosen = Chosen(kept, everything, none, dict(none), scoring_data.seed, runs)
     drawn = rule.control.entry(axes.CONTROLS).make(chosen, **rule.control.options)
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     return replace(as_mask_set(sets, drawn, prunable_weights(model), shapes), asked=masks.asked)
 
 
-def scores_now(model: nn.Module, rule: MaskRule, masks: MaskSet, evidence: Evidence) -> Scores:
+def scores_now(model: nn.Module, rule: MaskRule, masks: MaskSet, scoring_data: ScoringData) -> Scores:
     """The scores of a rule's criterion on the weights that `model` has, without finding a mask.
 
     Args:
         model: the network; it is left as it was.
         rule: what is scored.
         masks: the mask that it is under.
-        evidence: the data, and the draw.
+        scoring_data: the data, and the draw.
 
     Returns:
         Per set of units, [units], on the CPU; larger is kept.
     """
-    finder = Finder(model, rule, evidence, masks)
+    finder = Finder(model, rule, scoring_data, masks)
     with left_as_it_was(model, rule.score["mode"]):
         return finder.score(finder.dense(), 1)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import optim
 
-    from prune_search.pruning.mask.rule import Evidence, MaskRule
+    from prune_search.pruning.mask.rule import MaskRule, ScoringData
     from prune_search.pruning.retrain.mask_keeper import MaskKeeper
     from prune_search.training.loop import Network
 
 
 @dataclass(frozen=True)
-class Moving:
+class DynamicsContext:
     """What a dynamics is given.
 
     Attributes:
@@ -27,7 +27,7 @@ class Moving:
         share: kept share at the end.
         total: steps of the retraining.
         epoch: iterations in an epoch.
-        evidence: the scoring data at a step.
+        scoring_data: the scoring data at a step.
     """
 
     network: Network
@@ -37,4 +37,4 @@ class Moving:
     share: Decimal
     total: int
     epoch: int
-    evidence: Callable[[int], Evidence]
+    scoring_data: Callable[[int], ScoringData]

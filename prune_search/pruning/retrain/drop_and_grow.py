@@ -1,4 +1,4 @@
-"""Moving a mask of constant size: weights are dropped, and as many are grown.
+"""DynamicsContext a mask of constant size: weights are dropped, and as many are grown.
 
 Ties: of equal scores the weight that comes first, in row-major order, is kept, and of those that could grow the first
 one grows.
@@ -21,7 +21,7 @@ from prune_search.pruning.mask.variants import scores_now
 from prune_search.training.randomness import generator
 
 if TYPE_CHECKING:
-    from prune_search.pruning.retrain.context import Moving
+    from prune_search.pruning.retrain.context import DynamicsContext
     from prune_search.recipe.recipe import Named
 
 # From (the layer's kept weights, a standard normal and a uniform draw in [0, 1), both [n]) to the values of weights
@@ -51,7 +51,7 @@ class Rewiring:
         init: what weights that grow start with.
     """
 
-    def __init__(self, moving: Moving, criterion: Named | None = None, init: str = "zeros") -> None:
+    def __init__(self, moving: DynamicsContext, criterion: Named | None = None, init: str = "zeros") -> None:
         self.moving = moving
         self.keeper = moving.keeper
         self.init = init
@@ -61,12 +61,12 @@ class Rewiring:
     @cached_property
     def seed(self) -> int:
         """Of the trial."""
-        return self.moving.evidence(0).seed
+        return self.moving.scoring_data(0).seed
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
         """The weights that take part, in module order."""
-        return tuple(one.name for one in units_in(self.moving.network.model, self.rule, self.moving.evidence(0)))
+        return tuple(one.name for one in units_in(self.moving.network.model, self.rule, self.moving.scoring_data(0)))
 
     def kept(self, name: str) -> Tensor:
         """The layer's mask, bool [n]."""
@@ -97,7 +97,7 @@ class Rewiring:
 
     def scores(self, step: int) -> Mapping[str, Tensor]:
         """The criterion's scores of all places, [n] per layer."""
-        found = scores_now(self.moving.network.model, self.rule, self.keeper.masks, self.moving.evidence(step))
+        found = scores_now(self.moving.network.model, self.rule, self.keeper.masks, self.moving.scoring_data(step))
         return {name: self.flat(found[name]) for name in self.layers}
 
     def set(self, kept: Mapping[str, Tensor]) -> None:

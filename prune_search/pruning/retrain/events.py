@@ -10,7 +10,7 @@ from typing import Any
 
 from prune_search.pruning.mask.counts import PRECISION, exact
 from prune_search.recipe.axes import CRITERIA
-from prune_search.recipe.fields import Length, Number, Place, Value, Word, scores_weights
+from prune_search.recipe.fields import ClockStep, Length, Number, Value, Word, scores_weights
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
@@ -32,8 +32,8 @@ def drop_options(drop: float, anneal: str, to: float, every: str, until: str) ->
         "anneal": Option(Word(tuple(ANNEALS)), anneal, "how that share falls from `drop` to `to`"),
         "to": Option(Number(0.0, 1.0), to, "the share at until"),
         "criterion": Option(Value(CRITERIA, scores_weights), "magnitude", "the lowest scores are dropped"),
-        "from": Option(Place(), "0it", "the events are counted from here, on the retraining's own clock"),
-        "until": Option(Place(), until, "no event from here on"),
+        "from": Option(ClockStep(), "0it", "the events are counted from here, on the retraining's own clock"),
+        "until": Option(ClockStep(), until, "no event from here on"),
         "every": Option(Length(positive=True), every, "between two events"),
         "init": Option(Word(INITS), "zeros", "what weights that grow start with"),
     }

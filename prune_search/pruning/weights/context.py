@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Setting:
+class TransformContext:
     """What a transform is given.
 
     Attributes:

@@ -11,7 +11,7 @@ from prune_search.recipe.axes import PICTURES, TRANSFORMS
 from prune_search.recipe.facts import Picture
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.step import Step
-from prune_search.report.figure_data import Exhibit
+from prune_search.report.figure_data import FigureData
 from prune_search.report.figure_style import COLOURS, LINES, QUIET, grid, legend, new_figure, short_number
 from prune_search.report.rows import ACCURACY
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
     from prune_search.ledger.records import SearchRecords
 
-MOST_TRACES = 6
+MAX_TRACES = 6
 GROWING = "growing-penalty"
 
 
 @PICTURES.register(
     "search-course", summary="what the trials reached one after the other, and the best so far", facts=Picture(place=60)
 )
-def search_course(exhibit: Exhibit) -> Figure | None:
+def search_course(figure_data: FigureData) -> Figure | None:
     """A panel per objective, and with two of them the area that the Pareto front dominates so far."""
-    told = [(search, _ends(search, exhibit)) for search in exhibit.searches]
+    told = [(search, _ends(search, figure_data)) for search in figure_data.searches]
     if max((len(values) for _, values in told), default=0) < 3:
         return None
-    goals = exhibit.objectives[:2]
+    goals = figure_data.objectives[:2]
     figure, panels = new_figure(
-        f"{exhibit.title}: course of the search", len(goals) + (len(goals) == 2), width=9.6, height=3.4
+        f"{figure_data.title}: course of the search", len(goals) + (len(goals) == 2), width=9.6, height=3.4
     )
     for place, (direction, metric) in enumerate(goals):
         for number, (search, values) in enumerate(told):
@@ -59,9 +59,9 @@ def search_course(exhibit: Exhibit) -> Figure | None:
     return figure
 
 
-def _ends(search: SearchRecords, exhibit: Exhibit) -> list[tuple[float, ...]]:
+def _ends(search: SearchRecords, figure_data: FigureData) -> list[tuple[float, ...]]:
     """The objectives' figures of the completed trials in the order in which they ended; repeated ones are left out."""
-    names = [metric for _, metric in exhibit.objectives[:2]]
+    names = [metric for _, metric in figure_data.objectives[:2]]
     done = [t for t in search.numbered() if t.status == "completed" and t.ended is not None]
     done.sort(key=lambda trial: (trial.ended.time if trial.ended else 0.0, trial.id))
     found = [[trial.metrics.get(name) for name in names] for trial in done]
@@ -116,17 +116,17 @@ def _dominated(points: Sequence[tuple[float, float]], worst: Sequence[float]) ->
 @PICTURES.register(
     "penalty-traces", summary="how the penalty on what goes was grown, by the best recipes", facts=Picture(place=70)
 )
-def penalty_traces(exhibit: Exhibit) -> Figure | None:
+def penalty_traces(figure_data: FigureData) -> Figure | None:
     """The growing penalty of the best trials by iteration of its phase, as their recipes say it, to the phase's end."""
     found: list[tuple[Mapping[str, Any], list[tuple[int, float]]]] = []
-    for row, recipe, line in exhibit.placed():
+    for row, recipe, line in figure_data.placed():
         for written in recipe.weights["transform"]:
             named = Named.of(TRANSFORMS, written)
-            if named.name == GROWING and len(found) < MOST_TRACES:
+            if named.name == GROWING and len(found) < MAX_TRACES:
                 found.append((row, trace(named.options, line.epoch)))
     if not found:
         return None
-    figure, (axes,) = new_figure(f"{exhibit.title}: penalties of the best recipes")
+    figure, (axes,) = new_figure(f"{figure_data.title}: penalties of the best recipes")
     for place, (row, steps) in enumerate(found):
         accuracy = row["metrics"].get(ACCURACY)
         label = row["name"] + ("" if accuracy is None else f": {short_number(accuracy)}")
@@ -146,7 +146,7 @@ def trace(options: Mapping[str, Any], epoch: int) -> list[tuple[int, float]]:
     every = max(1, Step.parse(str(options["every"])).resolve(0, epoch))
     step, ceiling = float(options["step"]), float(options["ceiling"])
     count = math.ceil(round(ceiling / step, 9))
-    # A thousand corners are more than can be seen.
+    # A thousand samples are more than can be seen.
     stride = max(1, count // 1000)
     found = [(place * every, min(ceiling, (place + 1) * step)) for place in range(0, count, stride)]
     held = max(0, count - 1) * every + Step.parse(str(options["stabilise"])).resolve(0, epoch)

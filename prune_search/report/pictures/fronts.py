@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.facts import Picture
-from prune_search.report.figure_data import Exhibit
+from prune_search.report.figure_data import FigureData
 from prune_search.report.figure_style import (
     DENSE_COLOUR,
     OTHERS,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SPARSITY = "sparsity"
 # With more error bars a picture is a thicket.
-MOST_BARS = 60
+MAX_BARS = 60
 
 
 @dataclass(frozen=True)
@@ -57,20 +57,20 @@ class _Plane:
 @PICTURES.register(
     "pareto", summary="the Pareto front over the first two objectives, by paradigm", facts=Picture(place=10)
 )
-def pareto(exhibit: Exhibit) -> Figure | None:
+def pareto(figure_data: FigureData) -> Figure | None:
     """Every network by the first two objectives; those that no other one dominates joined by a line."""
-    goals = exhibit.objectives
+    goals = figure_data.objectives
     plane = _Plane(goals[1][1] if len(goals) > 1 else "steps_trained", goals[0][1])
-    rows = [row for row in exhibit.rows if plane.holds(row)]
+    rows = [row for row in figure_data.rows if plane.holds(row)]
     if len(rows) < 2 or plane.across == plane.up:
         return None
-    figure, (axes,) = new_figure(f"{exhibit.title}: Pareto front")
+    figure, (axes,) = new_figure(f"{figure_data.title}: Pareto front")
     _by_paradigm(axes, rows, plane)
-    points = [point for point in exhibit.data["points"] if plane.holds(point)]
+    points = [point for point in figure_data.data["points"] if plane.holds(point)]
     if points:
         axes.plot(*plane.at(points), ".", color=QUIET, markersize=4, label="rounds on the way", zorder=1)
     _front(axes, [*(r for r in rows if r["pareto"]), *(p for p in points if p["pareto"])], plane)
-    _dense_line(axes, exhibit, plane.up)
+    _dense_line(axes, figure_data, plane.up)
     directions = {metric: direction for direction, metric in goals}
     if plane.across == SPARSITY:
         weights_left(axes, [network["metrics"][SPARSITY] for network in (*rows, *points)])
@@ -94,7 +94,7 @@ def _by_paradigm(axes: Axes, rows: Sequence[Mapping[str, Any]], plane: _Plane) -
         mine = [row for row, kind in zip(rows, called, strict=True) if kind == name]
         axes.plot(*plane.at(mine), linestyle="", label=name, zorder=3, **look.marks)
         spread = [row for row in mine if row["deviation"].get(plane.up)]
-        if spread and len(rows) <= MOST_BARS:
+        if spread and len(rows) <= MAX_BARS:
             deviations = [row["deviation"][plane.up] for row in spread]
             bars: dict[str, Any] = {"ecolor": look.colour, "elinewidth": 0.8, "capsize": 2, "zorder": 2}
             axes.errorbar(*plane.at(spread), deviations, fmt="none", **bars)
@@ -109,8 +109,8 @@ def _front(axes: Axes, members: Sequence[Mapping[str, Any]], plane: _Plane) -> N
     axes.plot(xs, ys, "o", markersize=11, markerfacecolor="none", markeredgecolor="black", label="Pareto", zorder=4)
 
 
-def _dense_line(axes: Axes, exhibit: Exhibit, metric: str) -> None:
-    dense = exhibit.dense(metric)
+def _dense_line(axes: Axes, figure_data: FigureData, metric: str) -> None:
+    dense = figure_data.dense(metric)
     if dense is not None:
         axes.axhline(dense, color=DENSE_COLOUR, linewidth=1.2, linestyle=(0, (1, 1)), label="dense network", zorder=1)
 
@@ -118,10 +118,12 @@ def _dense_line(axes: Axes, exhibit: Exhibit, metric: str) -> None:
 @PICTURES.register(
     "accuracy-sparsity", summary="accuracy over the weights left, the dense network a line", facts=Picture(place=20)
 )
-def accuracy_sparsity(exhibit: Exhibit) -> Figure | None:
+def accuracy_sparsity(figure_data: FigureData) -> Figure | None:
     """The best network of each paradigm at each sparsity, rounds on the way among them, joined by a line."""
-    paradigms = {row["key"]: row["paradigm"] for row in exhibit.rows}
-    networks = [one for one in (*exhibit.rows, *exhibit.data["points"]) if _Plane(SPARSITY, ACCURACY).holds(one)]
+    paradigms = {row["key"]: row["paradigm"] for row in figure_data.rows}
+    networks = [
+        one for one in (*figure_data.rows, *figure_data.data["points"]) if _Plane(SPARSITY, ACCURACY).holds(one)
+    ]
     called = kinds([one.get("paradigm") or paradigms.get(one["key"], "") for one in networks])
     curves: dict[str, dict[float, Mapping[str, Any]]] = {}
     for network, name in zip(networks, called, strict=True):
@@ -131,7 +133,7 @@ def accuracy_sparsity(exhibit: Exhibit) -> Figure | None:
     sparsities = {place for curve in curves.values() for place in curve}
     if len(sparsities) < 2:
         return None
-    figure, (axes,) = new_figure(f"{exhibit.title}: accuracy against sparsity")
+    figure, (axes,) = new_figure(f"{figure_data.title}: accuracy against sparsity")
     for name, look in styles(curves).items():
         found = sorted(curves[name].items())
         xs, ys = [1 - place for place, _ in found], [network["metrics"][ACCURACY] for _, network in found]
@@ -140,7 +142,7 @@ def accuracy_sparsity(exhibit: Exhibit) -> Figure | None:
         deviations = [network.get("deviation", {}).get(ACCURACY, 0.0) for _, network in found]
         bars = deviations if any(deviations) else None
         axes.errorbar(xs, ys, bars, linestyle=look.line, linewidth=1.1, capsize=2, label=name, **look.marks)
-    _dense_line(axes, exhibit, ACCURACY)
+    _dense_line(axes, figure_data, ACCURACY)
     weights_left(axes, sparsities)
     focus(axes, [network["metrics"][ACCURACY] for curve in curves.values() for network in curve.values()])
     axes.set_ylabel(f"{ACCURACY}, best of the paradigm")

@@ -6,33 +6,33 @@ from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.facts import Picture
-from prune_search.report.figure_data import Exhibit
+from prune_search.report.figure_data import FigureData
 from prune_search.report.figure_style import grid, legend, new_figure, styles
 from prune_search.report.labels import group_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_KNOBS, MOST_GROUPS = 8, 7
+MAX_KNOBS, MAX_GROUPS = 8, 7
 
 
 @PICTURES.register(
     "importance", summary="which knob mattered, by band of sparsity and by option", facts=Picture(place=80)
 )
-def importance(exhibit: Exhibit) -> Figure | None:
+def importance(figure_data: FigureData) -> Figure | None:
     """A bar per hole and band of sparsity: its share of the variance of the first objective (fANOVA)."""
-    entries = [entry for entry in exhibit.data.get("importance", ()) if len(entry["knobs"]) > 1][:MOST_GROUPS]
+    entries = [entry for entry in figure_data.data.get("importance", ()) if len(entry["knobs"]) > 1][:MAX_GROUPS]
     if not entries:
         return None
     totals: dict[str, float] = {}
     for entry in entries:
         for name, share in entry["knobs"].items():
             totals[name] = max(totals.get(name, 0.0), share)
-    names = sorted(totals, key=lambda name: -totals[name])[:MOST_KNOBS]
-    labels = [group_label(entry, len(exhibit.searches) > 1) for entry in entries]
+    names = sorted(totals, key=lambda name: -totals[name])[:MAX_KNOBS]
+    labels = [group_label(entry, len(figure_data.searches) > 1) for entry in entries]
     rows = sum(sum(name in entry["knobs"] for entry in entries) for name in names)
     height = max(2.4, 1.1 + 0.2 * rows + 0.2 * len(names))
-    figure, (axes,) = new_figure(f"{exhibit.title}: which knob mattered for {entries[0]['metric']}", height=height)
+    figure, (axes,) = new_figure(f"{figure_data.title}: which knob mattered for {entries[0]['metric']}", height=height)
     looks = styles(labels)
     ticks, place = [], 0.0
     for name in names:

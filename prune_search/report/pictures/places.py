@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.facts import Picture
-from prune_search.report.figure_data import Exhibit
+from prune_search.report.figure_data import FigureData
 from prune_search.report.figure_style import DENSE_COLOUR, SHADES, grid, kinds, legend, new_figure, styles
 from prune_search.report.rows import ACCURACY
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from prune_search.recipe.clock import Timeline
-    from prune_search.report.figure_style import Style
+    from prune_search.report.figure_style import FigureStyle
 
 # Where more places were drawn, those in one of so many parts of the clock share a cell.
-MOST_PLACES = 9
+MAX_PLACES = 9
 Cells = dict[tuple[float, float], list[float]]
 
 
 @PICTURES.register(
     "k1-k2-plane", summary="accuracy over where the mask is found and the weights are taken", facts=Picture(place=40)
 )
-def plane(exhibit: Exhibit) -> Figure | None:
+def plane(figure_data: FigureData) -> Figure | None:
     """A heat map over k1 and k2 in shares of the training; a cell tells its best and how many trials it holds."""
     cells: Cells = {}
-    for row, _, line in exhibit.placed():
+    for row, _, line in figure_data.placed():
         accuracy = row["metrics"].get(ACCURACY)
         if accuracy is not None and line.total:
             cells.setdefault((line.k1 / line.total, _k2(line) / line.total), []).append(accuracy)
@@ -37,7 +37,7 @@ def plane(exhibit: Exhibit) -> Figure | None:
     across, up = sorted({k1 for k1, _ in cells}), sorted({k2 for _, k2 in cells})
     if len(across) < 2 or len(up) < 2:
         return None
-    figure, (axes,) = new_figure(f"{exhibit.title}: the plane of k1 and k2", width=1.8 + 0.85 * max(5, len(across)))
+    figure, (axes,) = new_figure(f"{figure_data.title}: the plane of k1 and k2", width=1.8 + 0.85 * max(5, len(across)))
     _heat(figure, axes, cells, across, up)
     axes.set_xlabel("k1: the mask is found at (share of training)")
     axes.set_ylabel("k2: the weights are taken from (share of training)")
@@ -54,7 +54,7 @@ def _binned(cells: Cells) -> Cells:
     places = [sorted({place[axis] for place in cells}) for axis in (0, 1)]
     for place, values in cells.items():
         where = [
-            share if len(places[axis]) <= MOST_PLACES else round(share * (MOST_PLACES - 1)) / (MOST_PLACES - 1)
+            share if len(places[axis]) <= MAX_PLACES else round(share * (MAX_PLACES - 1)) / (MAX_PLACES - 1)
             for axis, share in enumerate(place)
         ]
         found.setdefault((where[0], where[1]), []).extend(values)
@@ -92,11 +92,11 @@ def _share(place: float) -> str:
 @PICTURES.register(
     "rewind-point", summary="accuracy against how far weights and clock are rewound", facts=Picture(place=50)
 )
-def rewind_point(exhibit: Exhibit) -> Figure | None:
+def rewind_point(figure_data: FigureData) -> Figure | None:
     """Trials whose mask is found at the end of training: by where their weights are taken, and their clock goes on."""
     ends = [
         (row, line)
-        for row, recipe, line in exhibit.placed()
+        for row, recipe, line in figure_data.placed()
         if line.k1 == line.total and recipe.retrain and ACCURACY in row["metrics"]
     ]
     taken = [(_k2(line) / line.total, row) for row, line in ends if line.total]
@@ -108,7 +108,7 @@ def rewind_point(exhibit: Exhibit) -> Figure | None:
     ]
     if not panels:
         return None
-    figure, drawn = new_figure(f"{exhibit.title}: accuracy against the rewind point", len(panels))
+    figure, drawn = new_figure(f"{figure_data.title}: accuracy against the rewind point", len(panels))
     everything = [(place, row) for _, found in panels for place, row in found]
     names = [row["paradigm"] for _, row in everything]
     kind_of = dict(zip(names, kinds(names), strict=True))
@@ -116,7 +116,7 @@ def rewind_point(exhibit: Exhibit) -> Figure | None:
     for axes, (title, found) in zip(drawn, panels, strict=True):
         _against(axes, [(place, row["metrics"][ACCURACY], kind_of[row["paradigm"]]) for place, row in found], looks)
         axes.set_xlabel(f"{title} (share of training)")
-        dense = exhibit.dense(ACCURACY)
+        dense = figure_data.dense(ACCURACY)
         if dense is not None:
             axes.axhline(dense, color=DENSE_COLOUR, linewidth=1.2, linestyle=(0, (1, 1)), label="dense network")
         grid(axes)
@@ -127,7 +127,7 @@ def rewind_point(exhibit: Exhibit) -> Figure | None:
     return figure
 
 
-def _against(axes: Axes, found: Sequence[tuple[float, float, str]], looks: Mapping[str, Style]) -> None:
+def _against(axes: Axes, found: Sequence[tuple[float, float, str]], looks: Mapping[str, FigureStyle]) -> None:
     """Every trial by place, accuracy and kind, and a line over the best at each place."""
     for name, look in looks.items():
         mine = [(place, accuracy) for place, accuracy, kind in found if kind == name]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.facts import Picture
-from prune_search.report.figure_data import Exhibit
+from prune_search.report.figure_data import FigureData
 from prune_search.report.tree_picture import tree_figure
 
 if TYPE_CHECKING:
@@ -16,6 +16,6 @@ if TYPE_CHECKING:
 @PICTURES.register(
     "tree", summary="what was trained, each stretch once, as dark as it is shared", facts=Picture(place=90)
 )
-def shared_tree(exhibit: Exhibit) -> Figure | None:
+def shared_tree(figure_data: FigureData) -> Figure | None:
     """The shared tree of the first search."""
-    return tree_figure(exhibit.searches[0])
+    return tree_figure(figure_data.searches[0])

@@ -1,8 +1,8 @@
-"""Who trains which stretch of the shared tree: one named actor per Ray cluster, and a lease beside the states.
+"""Who trains which segment of the shared tree: one named actor per Ray cluster, and a lease beside the states.
 
 The actor answers in a millisecond and knows every search of its cluster. The lease, created only where there is none,
 holds across clusters on one storage. Where a storage cannot create a file conditionally, two clusters can train the
-same stretch, which is counted (`steps_repeated`) and harmless: the first state stored stays.
+same segment, which is counted (`steps_repeated`) and harmless: the first state stored stays.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from prune_search.recipe.problems import UserError
 from prune_search.storage.files import StorageError
 from prune_search.storage.lease import RENEW_EVERY_S, Holder, Lease, read_holder, started
 from prune_search.storage.names import vertex_folder
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 
 ACTOR, NAMESPACE = "prune-search-claims", "prune-search"
 ANSWER_S = 30.0
@@ -32,7 +32,7 @@ class Register:
         self._claims: dict[tuple[str, str], Holder] = {}
 
     def take(self, storage: str, address: str, holder: Holder) -> bool:
-        """Claim a stretch for a holder; False where another one that is alive has it."""
+        """Claim a segment for a holder; False where another one that is alive has it."""
         present = self._claims.get((storage, address))
         if present is not None and present.token != holder.token and present.alive():
             return False
@@ -72,11 +72,11 @@ class StorageClaims:
         storage: of the states.
     """
 
-    storage: Place
+    storage: StoragePath
     _leases: dict[str, Lease] = field(default_factory=dict)
 
     def take(self, address: str) -> bool:
-        """Claim a stretch; True also where no lease can be stored, since nothing else can be stored there then."""
+        """Claim a segment; True also where no lease can be stored, since nothing else can be stored there then."""
         folder = vertex_folder(self.storage, address)
         lease = Lease(folder, lost=lambda: None)
         try:
@@ -103,7 +103,7 @@ class ClusterClaims:
         storage: of the states.
     """
 
-    def __init__(self, storage: Place) -> None:
+    def __init__(self, storage: StoragePath) -> None:
         self._storage = StorageClaims(storage)
         self._name = str(storage)
         self._register = cluster_register()
@@ -116,7 +116,7 @@ class ClusterClaims:
         threading.Thread(target=self._renew, name="claims", daemon=True).start()
 
     def take(self, address: str) -> bool:
-        """Claim a stretch; False where somebody else who is alive has it."""
+        """Claim a segment; False where somebody else who is alive has it."""
         if not self._ask("take", self._name, address, self._holder, otherwise=True):
             return False
         if self._storage.take(address):
@@ -152,7 +152,7 @@ class ClusterClaims:
                 self._register.renew.remote(self._holder.token)
 
 
-def is_free(storage: Place, address: str) -> bool:
-    """Whether nobody who is alive holds a stretch on the storage."""
+def is_free(storage: StoragePath, address: str) -> bool:
+    """Whether nobody who is alive holds a segment on the storage."""
     holder = read_holder(vertex_folder(storage, address))
     return holder is None or not holder.alive()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from prune_search.ledger.cluster_status import Machines, tell_machines
 from prune_search.storage.files import StorageError
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 
 TELL_EVERY_S = 5.0
 
@@ -37,7 +37,7 @@ def machines_now() -> Machines:
 
 
 @contextlib.contextmanager
-def telling(folder: Place) -> Iterator[None]:
+def telling(folder: StoragePath) -> Iterator[None]:
     """Tell how the cluster stands while the block runs."""
     over = threading.Event()
 

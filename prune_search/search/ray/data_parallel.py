@@ -10,17 +10,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from prune_search.ledger.records import TRIALS, read_trial
-from prune_search.search.ray.worker import Job, attempt, bench_of
+from prune_search.search.ray.worker import TrialJob, attempt, setup_of
 from prune_search.storage.places import place_of
 
 if TYPE_CHECKING:
-    from prune_search.training.data_parallel import Crew
+    from prune_search.training.data_parallel import WorkerGroup
 
 # A worker that fails waits so long before it says so, in seconds: what the leader meets as well, it writes down first.
 GRACE_S = 5.0
 
 
-def attempt_together(job: Job) -> str:
+def attempt_data_parallel(job: TrialJob) -> str:
     """One attempt of a trial by `job.workers` workers.
 
     Args:
@@ -62,7 +62,7 @@ def attempt_together(job: Job) -> str:
     return word if word is not None else "preempted"
 
 
-def _word_of(job: Job, before: int) -> str | None:
+def _word_of(job: TrialJob, before: int) -> str | None:
     """What the records say of how an attempt ended; None where they say nothing.
 
     Args:
@@ -82,32 +82,32 @@ def _word_of(job: Job, before: int) -> str | None:
 
 def _work(config: Mapping[str, Any]) -> None:
     """What every worker runs."""
-    from prune_search.training.data_parallel import Crew, Leader
+    from prune_search.training.data_parallel import Leader, WorkerGroup
 
-    job = Job(**config["job"])
+    job = TrialJob(**config["job"])
     if job.each[1]:
         from ray.train.torch import get_device
 
         # The workers of a node see all its devices, and each has its own.
         job = replace(job, device=str(get_device()))
-    crew = Crew.joined()
-    if crew.rank == 0:
-        leader = Leader(crew)
+    worker_group = WorkerGroup.joined()
+    if worker_group.rank == 0:
+        leader = Leader(worker_group)
         attempt(job, leader)
         leader.end()
         return
     try:
-        _follow(job, crew)
+        _follow(job, worker_group)
     except Exception:
         time.sleep(GRACE_S)
         raise
 
 
-def _follow(job: Job, crew: Crew) -> None:
+def _follow(job: TrialJob, worker_group: WorkerGroup) -> None:
     from prune_search.training.data_parallel import follow
     from prune_search.training.environment import pick_device
     from prune_search.trial.run import settings_of
 
-    bench = bench_of(job, pick_device(job.device))
-    with settings_of(bench):
-        follow(crew, bench.network, bench.feed)
+    setup = setup_of(job, pick_device(job.device))
+    with settings_of(setup):
+        follow(worker_group, setup.network, setup.feed)

@@ -1,4 +1,4 @@
-"""Ray Tune runs what the agenda says. Tune's own state is never read back: the ledger is."""
+"""Ray Tune runs what the next-trial rule says. Tune's own state is never read back: the ledger is."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.search_block import metrics_asked, workers_of
 from prune_search.recipe.space import Space
 from prune_search.search.epochs import EpochLengths
-from prune_search.search.next_trial import Agenda
+from prune_search.search.next_trial import NextTrial
 from prune_search.search.ray.address import check_address
 from prune_search.search.ray.claims import cluster_register, is_free
 from prune_search.search.ray.cluster_reporter import telling
 from prune_search.search.ray.connection import connect, disconnect
 from prune_search.search.ray.stop_signal import STOP_FILE, ask_to_stop
 from prune_search.search.ray.trainable import trainable
-from prune_search.search.ray.worker import Job
+from prune_search.search.ray.worker import TrialJob
 from prune_search.search.shared_tree import Tree, askable_stops
 from prune_search.storage.lease import Lease, held, read_holder
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 
 if TYPE_CHECKING:
     from ray.tune import PlacementGroupFactory
@@ -58,7 +58,7 @@ SETTINGS = {
 
 
 @dataclass(frozen=True)
-class Means:
+class TrialResources:
     """What the trials of a search are run with.
 
     Attributes:
@@ -74,8 +74,8 @@ class Means:
         system_metrics: whether trials write down the memory that they take.
     """
 
-    folder: Place
-    storage: Place
+    folder: StoragePath
+    storage: StoragePath
     data_root: Path | None = None
     code: Mapping[str, str | None] = field(default_factory=dict)
     device: str = "auto"
@@ -87,7 +87,7 @@ class Means:
 
 
 @dataclass
-class Asked:
+class StopRequest:
     """Whether the search was asked to end, and by which signal.
 
     Attributes:
@@ -107,7 +107,7 @@ Listener = Callable[[SearchRecords, TrialRecords | None], None]
 
 
 @contextlib.contextmanager
-def holding(folder: Place) -> Iterator[Asked]:
+def holding(folder: StoragePath) -> Iterator[StopRequest]:
     """Hold a search, so that no other process runs it, and watch for the signals that ask it to end.
 
     Args:
@@ -116,7 +116,7 @@ def holding(folder: Place) -> Iterator[Asked]:
     Raises:
         UserError: somebody else holds it, or has taken it over in the meantime.
     """
-    asked = Asked()
+    asked = StopRequest()
     with Lease(folder, lost=lambda: setattr(asked, "lost", True)):
         (folder / STOP_FILE).unlink(missing_ok=True)
         with _signals(asked, folder):
@@ -125,7 +125,9 @@ def holding(folder: Place) -> Iterator[Asked]:
         raise UserError([held(folder, read_holder(folder))])
 
 
-def run_search(space: Space, means: Means, asked: Asked, listener: Listener | None = None) -> SearchRecords:
+def run_search(
+    space: Space, means: TrialResources, asked: StopRequest, listener: Listener | None = None
+) -> SearchRecords:
     """Run a search from its ledger to its end, or until it is asked to stop.
 
     Args:
@@ -142,23 +144,23 @@ def run_search(space: Space, means: Means, asked: Asked, listener: Listener | No
         StorageError: the ledger cannot be written.
     """
     epoch_of = EpochLengths(means.data_root, means.code)
-    agenda = Agenda.open(means.folder, space, epoch_of, asked, means.examples)
+    next_trial = NextTrial.open(means.folder, space, epoch_of, asked, means.examples)
     if means.sharing:
-        agenda.free = functools.partial(is_free, means.storage)
+        next_trial.free = functools.partial(is_free, means.storage)
     else:
         # What nobody shares is waited for by nobody.
-        agenda.tree = Tree(lambda recipe: None)
+        next_trial.tree = Tree(lambda recipe: None)
     with _ray(means, space.search), _signals(asked, means.folder):
         if means.sharing:
             # It starts beside the first workers, which need it.
             cluster_register()
         with telling(means.folder):
-            _tune(agenda, space, means, listener or (lambda records, trial: None))
-    return agenda.records
+            _tune(next_trial, space, means, listener or (lambda records, trial: None))
+    return next_trial.records
 
 
 @contextlib.contextmanager
-def _ray(means: Means, search: Mapping[str, Any]) -> Iterator[None]:
+def _ray(means: TrialResources, search: Mapping[str, Any]) -> Iterator[None]:
     """Ray, started on this machine where this process has none, and then shut down."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -193,7 +195,7 @@ def _check_resources(has: Mapping[str, float], search: Mapping[str, Any]) -> Non
 
 
 @contextlib.contextmanager
-def _signals(asked: Asked, folder: Place) -> Iterator[None]:
+def _signals(asked: StopRequest, folder: StoragePath) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask the search to end: workers store their state. A second Ctrl-C ends at once.
 
     Entered again once Ray has started, which puts a handler of its own in place.
@@ -216,16 +218,16 @@ def _signals(asked: Asked, folder: Place) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _tune(agenda: Agenda, space: Space, means: Means, listener: Listener) -> None:
+def _tune(next_trial: NextTrial, space: Space, means: TrialResources, listener: Listener) -> None:
     from ray import tune
 
-    from prune_search.search.ray.tune_searcher import AgendaSearcher, Impatience
+    from prune_search.search.ray.tune_searcher import Impatience, LedgerSearcher
 
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     search = space.search
     scratch = tempfile.mkdtemp(prefix="prune-search-tune-")
-    grids = askable_stops(space, agenda.tree.epoch_of, means.examples) if means.sharing else {}
-    searcher = AgendaSearcher(agenda, lambda trial: _job(trial, space, means, agenda.tree, grids), listener)
+    grids = askable_stops(space, next_trial.tree.epoch_of, means.examples) if means.sharing else {}
+    searcher = LedgerSearcher(next_trial, lambda trial: _job(trial, space, means, next_trial.tree, grids), listener)
     try:
         tuner = tune.Tuner(
             tune.with_resources(trainable, functools.partial(_resources, search, _largest_node())),
@@ -240,7 +242,7 @@ def _tune(agenda: Agenda, space: Space, means: Means, listener: Listener) -> Non
                 name="trials",
                 storage_path=scratch,
                 failure_config=tune.FailureConfig(max_failures=search["max_failures"]),
-                stop=Impatience(searcher, agenda.stopping),
+                stop=Impatience(searcher, next_trial.stopping),
                 verbose=0,
             ),
         )
@@ -272,8 +274,8 @@ def _resources(search: Mapping[str, Any], most_cpus: float, config: Mapping[str,
     return PlacementGroupFactory([{"CPU": cpus, **({"GPU": gpus} if gpus else {})}])
 
 
-def _job(trial: TrialRecords, space: Space, means: Means, tree: Tree, grids: Grids) -> Job:
-    return Job(
+def _job(trial: TrialRecords, space: Space, means: TrialResources, tree: Tree, grids: Grids) -> TrialJob:
+    return TrialJob(
         search=str(means.folder),
         storage=str(means.storage),
         trial=trial.id,

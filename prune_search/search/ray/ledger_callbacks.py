@@ -18,17 +18,17 @@ from prune_search.ledger.reader import Follower
 from prune_search.ledger.records import Recorder
 from prune_search.search.ray.memory_metrics import Figures, none
 from prune_search.search.rungs import Mark, Maturity, mark_fields
-from prune_search.search.schedulers import Verdicts, make_judge
-from prune_search.storage.places import Place
+from prune_search.search.schedulers import Decisions, make_stopping_rule
+from prune_search.storage.places import StoragePath
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from prune_search.training.segment import Steps
+    from prune_search.training.state_store import Steps
     from prune_search.trial.callbacks import Observation
     from prune_search.trial.result import Result, RoundResult
 
-MOST_OBSERVATIONS = 25
+MAX_OBSERVATIONS = 25
 PROGRESS_EVERY_S = 1.0
 # A data set can be large, and user code slow to import.
 START_S = 300.0
@@ -39,7 +39,7 @@ class StoppedError(Exception):
 
 
 @dataclass
-class Court:
+class EarlyStopping:
     """The scheduler's judge over one trial: it reads the records of all trials from the storage.
 
     Attributes:
@@ -50,7 +50,7 @@ class Court:
         epoch: iterations in an epoch, once known.
     """
 
-    search: Place
+    search: StoragePath
     trial: str
     scheduler: Any
     block: Mapping[str, Any]
@@ -60,26 +60,26 @@ class Court:
     def measure_at(self, total: int, epoch: int) -> Collection[int]:
         """Where the judge wants the network measured, in steps since the asked sparsity was reached."""
         self.epoch = epoch
-        self.wanted = make_judge(self.scheduler, epoch).measure_at(total)
+        self.wanted = make_stopping_rule(self.scheduler, epoch).measure_at(total)
         return self.wanted.keys()
 
     def stops(self, maturity: Maturity) -> bool:
         """Whether the trial is stopped at a measurement that it has just written."""
-        follower, verdicts = _verdicts(self.search, self.block)
+        follower, decisions = _verdicts(self.search, self.block)
         records, changed = follower.read()
         for identity in changed & set(records.trials):
-            verdicts.places.update(records.trials[identity])
-        return verdicts.stops(self.trial, maturity, self.epoch, records.dense)
+            decisions.places.update(records.trials[identity])
+        return decisions.stops(self.trial, maturity, self.epoch, records.dense)
 
 
-_VERDICTS: dict[Place, tuple[Follower, Verdicts]] = {}
+_VERDICTS: dict[StoragePath, tuple[Follower, Decisions]] = {}
 
 
-def _verdicts(search: Place, block: Mapping[str, Any]) -> tuple[Follower, Verdicts]:
+def _verdicts(search: StoragePath, block: Mapping[str, Any]) -> tuple[Follower, Decisions]:
     """What this process has read of a search: it runs one trial after the other, and reads no record twice."""
     if search not in _VERDICTS or _VERDICTS[search][1].block != block:
         _VERDICTS.clear()
-        _VERDICTS[search] = (Follower(search), Verdicts(block))
+        _VERDICTS[search] = (Follower(search), Decisions(block))
     return _VERDICTS[search]
 
 
@@ -88,7 +88,7 @@ class LedgerSink:
 
     Args:
         recorder: of this attempt.
-        court: says where to measure, and whether the trial is stopped there; None where nothing is stopped.
+        early_stopping: says where to measure, and whether the trial is stopped there; None where nothing is stopped.
         heartbeat_s: see `Job`.
         rounds: of the trial; nothing is stopped after the last.
         steps: the trial's account, which training writes up.
@@ -97,7 +97,9 @@ class LedgerSink:
         system: looks at the memory of the process and its device, where that was asked for.
     """
 
-    def __init__(self, recorder: Recorder, court: Court | None, heartbeat_s: float, rounds: int, steps: Steps) -> None:
+    def __init__(
+        self, recorder: Recorder, early_stopping: EarlyStopping | None, heartbeat_s: float, rounds: int, steps: Steps
+    ) -> None:
         self.rounds = rounds
         self.recorder = recorder
         self.account = steps
@@ -108,7 +110,7 @@ class LedgerSink:
         self.system: Figures = none
         self.training_s = 0.0
         self._mark = time.monotonic()
-        self.court = court
+        self.early_stopping = early_stopping
         self.heartbeat_s = heartbeat_s
         self.beaten = self.told = 0.0
         self._wait(max(heartbeat_s, START_S))
@@ -129,7 +131,7 @@ class LedgerSink:
         self.beat()
 
     def stage(self, name: str, total: int) -> None:
-        """A stretch begins."""
+        """A segment begins."""
         self.beat()
         self._mark = time.monotonic()
 
@@ -177,26 +179,30 @@ class LedgerSink:
 
     def observe_at(self, total: int, epoch: int, settled: int) -> Collection[int]:
         """Once an epoch, at most so many times, and where the judge wants it."""
-        every = epoch * max(1, -(-total // epoch // MOST_OBSERVATIONS))
+        every = epoch * max(1, -(-total // epoch // MAX_OBSERVATIONS))
         wanted = set(range(every, total, every))
-        if self.court is not None:
-            wanted |= {settled + step for step in self.court.measure_at(total - settled, epoch)}
+        if self.early_stopping is not None:
+            wanted |= {settled + step for step in self.early_stopping.measure_at(total - settled, epoch)}
         return wanted
 
     def observed(self, seen: Observation) -> None:
         """A measurement in the middle of a retraining."""
-        mark = None if self.court is None else self.court.wanted.get(seen.mature)
+        mark = None if self.early_stopping is None else self.early_stopping.wanted.get(seen.mature)
         at = mark_fields(seen.mature, mark)
         self._measured(seen.round_number, at, seen.steps_trained, seen.metrics, seen.sparsity)
         # The ledger is read where the judge has something to say, and nowhere else.
-        if self.court is not None and mark is not None and self.court.stops((None, mark)):
+        if self.early_stopping is not None and mark is not None and self.early_stopping.stops((None, mark)):
             raise StoppedError
 
     def round_done(self, result: RoundResult) -> None:
         """A measurement at the end of a round."""
         reached = result.receipt.reached
         self._measured(result.number, mark_fields(None), int(result.metrics["steps_trained"]), result.metrics, reached)
-        if self.court is not None and result.number < self.rounds and self.court.stops((reached, None)):
+        if (
+            self.early_stopping is not None
+            and result.number < self.rounds
+            and self.early_stopping.stops((reached, None))
+        ):
             raise StoppedError
 
     def _measured(

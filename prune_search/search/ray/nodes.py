@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prune_search.storage.places import Place, place_of
+from prune_search.storage.places import StoragePath, place_of
 
 PACKAGES = ("ray", "torch", "numpy", "optuna", "mlflow", "safetensors")
 ANSWER_S = 120.0
 
 
 @dataclass(frozen=True)
-class Node:
+class ClusterNode:
     """What a node tells of itself.
 
     Attributes:
@@ -92,17 +92,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def this_machine(folder: Place, here: str) -> Node:
+def this_machine(folder: StoragePath, here: str) -> ClusterNode:
     """This machine, asked without Ray."""
     reporter = Reporter()
     told = reporter.facts()
     found, wrote = reporter.storage(str(folder), here, "this-machine")
     name, gpus = told["host"], told["gpus_seen"]
-    return Node(name, told["versions"], gpus, gpus, told["disk_free"], 0.0, 0.0, found, wrote)
+    return ClusterNode(name, told["versions"], gpus, gpus, told["disk_free"], 0.0, 0.0, found, wrote)
 
 
 @contextlib.contextmanager
-def cluster(address: str) -> Iterator[Callable[[Place, str], list[Node]]]:
+def cluster(address: str) -> Iterator[Callable[[StoragePath, str], list[ClusterNode]]]:
     """A connection to a cluster; what is yielded asks every node that lives.
 
     Raises:
@@ -119,7 +119,7 @@ def cluster(address: str) -> Iterator[Callable[[Place, str], list[Node]]]:
         disconnect()
 
 
-def _ask(folder: Place, here: str) -> list[Node]:
+def _ask(folder: StoragePath, here: str) -> list[ClusterNode]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -136,7 +136,7 @@ def _ask(folder: Place, here: str) -> list[Node]:
     for actor in actors:
         ray.kill(actor)
     return [
-        Node(
+        ClusterNode(
             f"{fact['host']} ({node['NodeManagerAddress']})",
             fact["versions"],
             float(node["Resources"].get("GPU", 0.0)),

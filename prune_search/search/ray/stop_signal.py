@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from prune_search.storage.errors import StorageError
 from prune_search.storage.object_paths import ObjectPath
-from prune_search.storage.places import Place
+from prune_search.storage.places import StoragePath
 
 STOP_FILE = "stop"
 LOOK_EVERY_S, LOOK_AT_OBJECT_EVERY_S = 0.5, 2.0
@@ -17,7 +17,7 @@ LOOK_EVERY_S, LOOK_AT_OBJECT_EVERY_S = 0.5, 2.0
 _log = logging.getLogger("prune_search")
 
 
-def ask_to_stop(folder: Place) -> None:
+def ask_to_stop(folder: StoragePath) -> None:
     """Leave the sign. Fit for a signal handler: a service is asked by a thread, since it may be in use right now."""
     sign = folder / STOP_FILE
     if isinstance(sign, ObjectPath):
@@ -33,7 +33,7 @@ def _leave(sign: ObjectPath) -> None:
         _log.warning("the workers cannot be told to end: %s", error)
 
 
-def watch_for_stop(folder: Place) -> Callable[[], bool]:
+def watch_for_stop(folder: StoragePath) -> Callable[[], bool]:
     """Whether the sign is there, to be asked after every step; looked up now and then."""
     sign = folder / STOP_FILE
     if isinstance(sign, ObjectPath):

@@ -9,15 +9,15 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from prune_search.ledger.records import SearchRecords, TrialRecords
-from prune_search.search.next_trial import Agenda, Next
-from prune_search.search.ray.worker import Job
+from prune_search.search.next_trial import Next, NextTrial
+from prune_search.search.ray.worker import TrialJob
 
 
-class AgendaSearcher(Searcher):
+class LedgerSearcher(Searcher):
     """A searcher whose state is the ledger: it is never saved or restored by Tune.
 
     Args:
-        agenda: what comes next.
+        next_trial: what comes next.
         job: from a trial to what its worker needs.
         listener: told the records whenever a trial was started or ended.
 
@@ -28,12 +28,12 @@ class AgendaSearcher(Searcher):
 
     def __init__(
         self,
-        agenda: Agenda,
-        job: Callable[[TrialRecords], Job],
+        next_trial: NextTrial,
+        job: Callable[[TrialRecords], TrialJob],
         listener: Callable[[SearchRecords, TrialRecords | None], None],
     ) -> None:
         super().__init__(metric=None, mode=None)
-        self._agenda = agenda
+        self._agenda = next_trial
         self._job = job
         self._listener = listener
         self._ids: dict[str, str] = {}
@@ -102,7 +102,7 @@ class Impatience(Stopper):
         asked: whether the search is to end.
     """
 
-    def __init__(self, searcher: AgendaSearcher, asked: Callable[[], bool]) -> None:
+    def __init__(self, searcher: LedgerSearcher, asked: Callable[[], bool]) -> None:
         self._searcher = searcher
         self._asked = asked
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from prune_search.ledger.records import TRIALS, Recorder, read_trial
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
-from prune_search.search.ray.ledger_callbacks import Court, LedgerSink, StoppedError
+from prune_search.search.ray.ledger_callbacks import EarlyStopping, LedgerSink, StoppedError
 from prune_search.search.ray.memory_metrics import system_figures
 from prune_search.search.ray.stop_signal import watch_for_stop
 from prune_search.storage.files import StorageError
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from prune_search.tasks.data import DataSet
     from prune_search.training.data_parallel import Leader
-    from prune_search.training.segment import Claims
+    from prune_search.training.state_store import SegmentClaims
     from prune_search.trial.result import Result
-    from prune_search.trial.setup import Bench, Code
+    from prune_search.trial.setup import Code, TrialSetup
 
 # Where the states of trials lie that share nothing.
 UNSHARED = "unshared"
@@ -39,7 +39,7 @@ OOM = "oom"
 
 
 @dataclass(frozen=True)
-class Job:
+class TrialJob:
     """What a worker needs to run a trial; plain data, so that it travels in Tune's config.
 
     Attributes:
@@ -85,7 +85,7 @@ class Job:
         return {"job": dict(vars(self))}
 
 
-def run_job(job: Job, claims: Claims | None = None, node: str = "", leader: Leader | None = None) -> str:
+def run_job(job: TrialJob, claims: SegmentClaims | None = None, node: str = "", leader: Leader | None = None) -> str:
     """Run a trial to its end, and write how it ended.
 
     What a retry cannot cure (a NaN loss, a wrong shape, an error in the user's code) ends the trial as failed; where
@@ -93,7 +93,7 @@ def run_job(job: Job, claims: Claims | None = None, node: str = "", leader: Lead
 
     Args:
         job: the trial.
-        claims: who trains which stretch; None where nobody else trains on the storage.
+        claims: who trains which segment; None where nobody else trains on the storage.
         node: Ray's id of the node that this is, for the record.
         leader: of the workers that train it together; None where this process trains it alone.
 
@@ -103,7 +103,7 @@ def run_job(job: Job, claims: Claims | None = None, node: str = "", leader: Lead
 
     Raises:
         StorageError: a record could not be written.
-        CrewLostError: a worker that trained along is gone.
+        WorkerLostError: a worker that trained along is gone.
     """
     folder = place_of(job.search)
     before = read_trial(folder / TRIALS / job.trial)
@@ -112,7 +112,7 @@ def run_job(job: Job, claims: Claims | None = None, node: str = "", leader: Lead
         return str(before.ended.data["status"])
     # Seconds in a new process, and no sign of one that hangs: the heartbeat begins after it.
     importlib.import_module("prune_search.search.ray.warm_up")
-    from prune_search.training.segment import Steps
+    from prune_search.training.state_store import Steps
 
     recorder = Recorder(folder, job.trial, len(before.attempts) + 1)
     recorder.write("started", {"host": socket.gethostname(), "pid": os.getpid(), "node": node})
@@ -153,9 +153,9 @@ class _End:
     comes_again: bool = False
 
 
-def _attempted(job: Job, sink: LedgerSink, claims: Claims | None, leader: Leader | None) -> _End:
-    from prune_search.training.loop import CrewLostError, PreemptedError
-    from prune_search.training.segment import LackingError
+def _attempted(job: TrialJob, sink: LedgerSink, claims: SegmentClaims | None, leader: Leader | None) -> _End:
+    from prune_search.training.loop import PreemptedError, WorkerLostError
+    from prune_search.training.state_store import LackingError
 
     try:
         with _watchdog(), _memory():
@@ -166,7 +166,7 @@ def _attempted(job: Job, sink: LedgerSink, claims: Claims | None, leader: Leader
     except LackingError as lack:
         sink.lacking(lack.address, lack.step)
         return _End("lacking", comes_again=True)
-    except (StorageError, CrewLostError):
+    except (StorageError, WorkerLostError):
         raise
     except StoppedError:
         return _End("stopped")
@@ -207,7 +207,7 @@ def _memory() -> Iterator[None]:
             torch.cuda.empty_cache()
 
 
-def bench_of(job: Job, device: device) -> Bench:
+def setup_of(job: TrialJob, device: device) -> TrialSetup:
     """A trial's recipe with its data and its network.
 
     Raises:
@@ -224,23 +224,23 @@ def bench_of(job: Job, device: device) -> Bench:
     return prepare(recipe, device, root, code, data=_data(recipe, root, code, device), workers=job.workers)
 
 
-def _run(job: Job, sink: LedgerSink, claims: Claims | None, leader: Leader | None) -> Result:
+def _run(job: TrialJob, sink: LedgerSink, claims: SegmentClaims | None, leader: Leader | None) -> Result:
     from prune_search.training.environment import pick_device
     from prune_search.trial.callbacks import Guarded
-    from prune_search.trial.run import Sharing, run_bench
+    from prune_search.trial.run import Sharing, run_trial
 
     device = pick_device(job.device)
     if job.system_metrics:
         sink.system = system_figures(device)
-    bench = bench_of(job, device)
+    setup = setup_of(job, device)
     if leader is not None:
-        bench.network = replace(bench.network, gradients=leader.gradients)
+        setup.network = replace(setup.network, gradients=leader.gradients)
     sharing = Sharing(claims, tuple(job.stops), tuple(job.grid), sink.account)
     storage = place_of(job.storage) if job.sharing else place_of(job.search) / UNSHARED / job.trial
     guarded = Guarded(sink, watch_for_stop(place_of(job.search)))
-    result = run_bench(bench, storage, guarded, test=False, sharing=sharing, asked=job.asked)
+    result = run_trial(setup, storage, guarded, test=False, sharing=sharing, asked=job.asked)
     if leader is not None:
-        leader.check(bench.model, result.weights_sha256)
+        leader.check(setup.model, result.weights_sha256)
     return result
 
 
@@ -264,13 +264,13 @@ def _data(recipe: Recipe, root: Path | None, code: Code, device: device) -> Data
     return _LastData.data
 
 
-def _court(job: Job) -> Court | None:
+def _court(job: TrialJob) -> EarlyStopping | None:
     if job.block is None or job.block["scheduler"] == "none":
         return None
-    return Court(place_of(job.search), job.trial, job.block["scheduler"], job.block)
+    return EarlyStopping(place_of(job.search), job.trial, job.block["scheduler"], job.block)
 
 
-def attempt(job: Job, leader: Leader | None = None) -> str:
+def attempt(job: TrialJob, leader: Leader | None = None) -> str:
     """One attempt of a trial in this process of Ray's; see `run_job`."""
     import ray
 

@@ -11,7 +11,7 @@ from prune_search.recipe.clock import base_rate, train_rate
 from prune_search.recipe.fields import Number
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.registry import REQUIRED, Option
-from prune_search.simulation.surface import FAULTS, Outlook, Point, normal
+from prune_search.simulation.surface import FAULTS, Outlook, SurfacePoint, normal
 
 CLASSES = 10
 SAMPLES = 50
@@ -81,7 +81,7 @@ class ClosedForm:
     def check(self, recipe: Recipe) -> None:
         """It says something about every recipe."""
 
-    def outlook(self, point: Point) -> Outlook:
+    def outlook(self, point: SurfacePoint) -> Outlook:
         """How a round goes."""
         heat = mean_rate(point)
         top = 1 - 1 / _classes(point.recipe)
@@ -96,7 +96,7 @@ class ClosedForm:
         start = accuracy - (accuracy - (1 - top)) * (1 - kept)
         return Outlook(truth, accuracy, min(accuracy, start), 0.05 + 0.25 * heat, deviation)
 
-    def _dense_error(self, point: Point) -> float:
+    def _dense_error(self, point: SurfacePoint) -> float:
         line, recipe = point.timeline, point.recipe
         usual = recipe.optimizer.entry(axes.OPTIMIZERS).options["lr"].default
         rate = base_rate(recipe.optimizer)
@@ -122,7 +122,7 @@ def error_at(density: float, dense: float, top: float, knee: float) -> float:
     return float(dense * ((density**2 + (low * high) ** 2) / (density**2 + low**2)) ** (GAMMA / 2))
 
 
-def mean_rate(point: Point) -> float:
+def mean_rate(point: SurfacePoint) -> float:
     """Mean learning rate of the retraining over the peak of the training; 0 without a retraining."""
     line = point.timeline
     rate = train_rate(point.recipe, line.epoch)
@@ -142,19 +142,19 @@ def _classes(recipe: Recipe) -> int:
     return int(known) or CLASSES
 
 
-def _taken_at(point: Point) -> float:
+def _taken_at(point: SurfacePoint) -> float:
     """u2."""
     line = point.timeline
     return 1.0 if line.k2 is None else line.k2 / line.total if line.total else 0.0
 
 
-def _length(point: Point) -> float:
+def _length(point: SurfacePoint) -> float:
     """L."""
     line = point.timeline
     return line.retrain_steps / line.total if line.total else float(line.retrain_steps > 0)
 
 
-def _shift(point: Point, heat: float) -> float:
+def _shift(point: SurfacePoint, heat: float) -> float:
     """ln of the knee over that of the best recipe."""
     recipe, line = point.recipe, point.timeline
     found_at = line.k1 / line.total if line.total else 0.0

@@ -17,7 +17,7 @@ from prune_search.recipe.fields import Text
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.registry import Option
-from prune_search.simulation.surface import FAULTS, Outlook, Point
+from prune_search.simulation.surface import FAULTS, Outlook, SurfacePoint
 
 COLUMNS = (
     "density",
@@ -30,8 +30,8 @@ COLUMNS = (
     "retrain_method",
     "trial",
 )
-MOST_BYTES = 64 * 2**20
-MOST_PROBLEMS = 10
+MAX_BYTES = 64 * 2**20
+MAX_PROBLEMS = 10
 STRUCTURED = "Structured"
 REDRAWN, FINE_TUNE = "reinit", "finetune"
 # (weights rewound, rate rewound) to the table's name.
@@ -151,13 +151,13 @@ class MeasuredTable:
         if problems:
             raise UserError(problems)
 
-    def outlook(self, point: Point) -> Outlook:
+    def outlook(self, point: SurfacePoint) -> Outlook:
         """The nearest cell."""
         cell = self.cell(point)
         accuracy = cell.measured(point.recipe.seed)
         return Outlook(cell.truth, accuracy, accuracy / 2, 0.2, 0.0)
 
-    def cell(self, point: Point) -> Cell:
+    def cell(self, point: SurfacePoint) -> Cell:
         """The nearest cell of a round."""
         network = network_of(point.recipe)
         if _removes_nothing(point.recipe):
@@ -222,13 +222,13 @@ def measured_table(*, file: str, failing: float, dying: float) -> MeasuredTable:
     """
     try:
         with open(file, "rb") as opened:
-            data = opened.read(MOST_BYTES + 1)
+            data = opened.read(MAX_BYTES + 1)
         text = data.decode("utf-8-sig")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
         raise UserError([Problem("", f"cannot be read: {reason}", file)]) from None
-    if len(data) > MOST_BYTES:
-        raise UserError([Problem("", f"is larger than {MOST_BYTES >> 20} MiB", file)])
+    if len(data) > MAX_BYTES:
+        raise UserError([Problem("", f"is larger than {MAX_BYTES >> 20} MiB", file)])
     cells = _cells(text, file)
     return MeasuredTable(cells, hashlib.sha256(data).hexdigest(), failing, dying)
 
@@ -246,7 +246,7 @@ def _cells(text: str, file: str) -> dict[Kind, tuple[Cell, ...]]:
             kind, place, seed, accuracies = _row(row)
         except (ValueError, csv.Error) as error:
             problems.append(Problem(f"line {reader.line_num}", str(error), file))
-            if len(problems) >= MOST_PROBLEMS:
+            if len(problems) >= MAX_PROBLEMS:
                 break
             continue
         found.setdefault(kind, {}).setdefault(place, {}).setdefault(seed, accuracies)

@@ -121,7 +121,7 @@ def run(studies: Sequence[Study], data_root: Path) -> tuple[Total, Total]:
 
 
 def distinct_steps(trials: Sequence[TrialRecords]) -> int:
-    """Steps of the recipes with every stretch counted once, as `plan` counts them."""
+    """Steps of the recipes with every segment counted once, as `plan` counts them."""
     longest: dict[str, int] = {}
     for trial in trials:
         recipe = Recipe.read({key: trial.recipe[key] for key in BLOCKS})

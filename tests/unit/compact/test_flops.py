@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from prune_search.compact.flops import flops
 from prune_search.pruning.mask.finder import find_mask
 from prune_search.pruning.mask.mask_set import MaskSet
-from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.stabilities.distance import mask_distance
 from prune_search.recipe.recipe import Named
 
@@ -45,7 +45,7 @@ def masked(model: nn.Module, granularity: str, share: str = "0.5", scope: str = 
     options = {"over": "mean", "scale": "mean"} if granularity == "channel" else {}
     whole = Named("magnitude", {}, "x"), Named(scope, {}, "x"), Named(granularity, options, "x")
     return find_mask(
-        model, MaskRule(*whole, SCORE), Decimal(share), None, Evidence(lambda _: [], "8.weight", 0, 1, lambda: X)
+        model, MaskRule(*whole, SCORE), Decimal(share), None, ScoringData(lambda _: [], "8.weight", 0, 1, lambda: X)
     )
 
 

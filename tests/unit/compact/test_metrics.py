@@ -19,10 +19,10 @@ from prune_search.recipe.axes import METRICS
 from prune_search.recipe.space import read_space
 from prune_search.search.schedulers import check_scheduler
 from prune_search.storage.tensors import encode
-from prune_search.trial.run import run_bench
-from prune_search.trial.setup import Bench
+from prune_search.trial.run import run_trial
+from prune_search.trial.setup import TrialSetup
 
-BenchOf = Callable[[Mapping[str, Any]], Bench]
+SetupOf = Callable[[Mapping[str, Any]], TrialSetup]
 ASKED = [name for name, entry in METRICS.items() if not entry.facts.always]
 
 
@@ -106,14 +106,14 @@ def recipe(**mask: Any) -> dict[str, Any]:
     }
 
 
-def test_they_are_taken_where_they_are_asked_for_and_only_there(bench_of: BenchOf) -> None:
-    metrics = run_bench(bench_of(recipe()), None, asked=("model/parameters",)).metrics
+def test_they_are_taken_where_they_are_asked_for_and_only_there(setup_of: SetupOf) -> None:
+    metrics = run_trial(setup_of(recipe()), None, asked=("model/parameters",)).metrics
     assert metrics["model/parameters"] == 64 * 8 + 8 + 8 * 10 + 10
     assert set(metrics) & set(ASKED) == {"model/parameters"}
-    assert not set(run_bench(bench_of(recipe()), None).metrics) & set(ASKED)
+    assert not set(run_trial(setup_of(recipe()), None).metrics) & set(ASKED)
 
 
-def test_a_network_is_measured_once(bench_of: BenchOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_is_measured_once(setup_of: SetupOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[str] = []
 
     def counted(name: str, function: Any) -> Any:
@@ -126,17 +126,17 @@ def test_a_network_is_measured_once(bench_of: BenchOf, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(metrics, "sizes", counted("sizes", sizes))
     monkeypatch.setattr(metrics, "timed", counted("timed", timed))
-    first = run_bench(bench_of(recipe()), tmp_path, asked=ASKED).metrics
+    first = run_trial(setup_of(recipe()), tmp_path, asked=ASKED).metrics
     assert sorted(taken) == ["sizes", "timed", "timed"]
     assert all(first[name] > 0 for name in ASKED)
     # The very figures, the noisy ones too.
-    assert run_bench(bench_of(recipe()), tmp_path, asked=ASKED).metrics == first
-    run_bench(bench_of(recipe(sparsity=0.25)), tmp_path, asked=["model/bytes"])
+    assert run_trial(setup_of(recipe()), tmp_path, asked=ASKED).metrics == first
+    run_trial(setup_of(recipe(sparsity=0.25)), tmp_path, asked=["model/bytes"])
     assert sorted(taken) == ["sizes", "sizes", "timed", "timed"]
 
 
 def test_a_metric_that_is_asked_for_later_sees_the_network_of_its_own_round(
-    bench_of: BenchOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    setup_of: SetupOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chain = {**recipe(), "mask": {"at": "end", "criterion": "magnitude", "sparsity": {"per_round": 0.5}}}
     chain |= {"retrain": {"steps": "2it"}, "rounds": 3}
@@ -148,16 +148,16 @@ def test_a_metric_that_is_asked_for_later_sees_the_network_of_its_own_round(
         return sizes(model, masks, example)
 
     monkeypatch.setattr(metrics, "sizes", counted)
-    first = run_bench(bench_of(chain), tmp_path)
+    first = run_trial(setup_of(chain), tmp_path)
     assert not seen
     # Everything else is stored, so that nothing but this metric looks at the network.
-    bench = bench_of(chain)
-    later = run_bench(bench, tmp_path, asked=["model/nonzero"])
+    setup = setup_of(chain)
+    later = run_trial(setup, tmp_path, asked=["model/nonzero"])
     assert seen == [one.receipt.units_kept for one in later.rounds]
     assert [one.metrics["val/accuracy"] for one in later.rounds] == [
         one.metrics["val/accuracy"] for one in first.rounds
     ]
-    assert all(torch.equal(value, later.tensors[name]) for name, value in bench.model.state_dict().items())
+    assert all(torch.equal(value, later.tensors[name]) for name, value in setup.model.state_dict().items())
 
 
 def space(**search: Any) -> Any:

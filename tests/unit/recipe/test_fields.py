@@ -12,6 +12,7 @@ from prune_search.recipe import axes
 from prune_search.recipe.facts import Facts, Transform
 from prune_search.recipe.fields import (
     BAD,
+    ClockStep,
     Either,
     Flag,
     Integer,
@@ -19,7 +20,6 @@ from prune_search.recipe.fields import (
     ListOf,
     Number,
     Optimizer,
-    Place,
     Reading,
     Text,
     Value,
@@ -30,7 +30,7 @@ from prune_search.recipe.fields import (
 )
 from prune_search.recipe.registry import AnyAxis, Axis, Field, Option
 
-STEPS = Either(((str, Place(("mask",))), (dict, Word(("never",)))))
+STEPS = Either(((str, ClockStep(("mask",))), (dict, Word(("never",)))))
 
 
 def read(field: Field, raw: Any, outer: Mapping[str, Any] | None = None) -> Any:
@@ -63,8 +63,8 @@ def refused(field: Field, raw: Any, outer: Mapping[str, Any] | None = None) -> s
         (Flag(), False, False),
         (Word(("train", "eval")), "eval", "eval"),
         (Text(5), "a b:ü", "a b:ü"),
-        (Place(), "007ep", "7ep"),
-        (Place(("mask",)), "mask", "mask"),
+        (ClockStep(), "007ep", "7ep"),
+        (ClockStep(("mask",)), "mask", "mask"),
         (Length(), "5%", "5%"),
         (Length(), "0it", "0it"),
         (Length(absolute=True), "3ep20it", "3ep20it"),
@@ -105,13 +105,13 @@ def test_what_is_no_finite_number_is_refused(raw: Any) -> None:
         (Text(5), "", "must be a text of at most 5 characters (got '')"),
         (Text(5), "abcdef", "must be a text of at most 5 characters (got 'abcdef')"),
         (Text(5), "a\nb", "must be a text of at most 5 characters (got 'a\\nb')"),
-        (Place(), 5, "must be a step (3ep, 120it, 5%, end, end-3ep) (got 5) (did you mean '5it'?)"),
-        (Place(), 0, "must be a step (3ep, 120it, 5%, end, end-3ep) (got 0) (did you mean '0it'?)"),
-        (Place(), -5, "must be a step (3ep, 120it, 5%, end, end-3ep) (got -5)"),
-        (Place(), 10**12, "must be a step (3ep, 120it, 5%, end, end-3ep) (got 1000000000000)"),
-        (Place(), True, "must be a step (3ep, 120it, 5%, end, end-3ep) (got True)"),
-        (Place(), "5", "'5' is no step: write 3ep, 120it, 3ep20it, 5%, end or end-3ep"),
-        (Place(), "mask", "'mask' is no step: write 3ep, 120it, 3ep20it, 5%, end or end-3ep"),
+        (ClockStep(), 5, "must be a step (3ep, 120it, 5%, end, end-3ep) (got 5) (did you mean '5it'?)"),
+        (ClockStep(), 0, "must be a step (3ep, 120it, 5%, end, end-3ep) (got 0) (did you mean '0it'?)"),
+        (ClockStep(), -5, "must be a step (3ep, 120it, 5%, end, end-3ep) (got -5)"),
+        (ClockStep(), 10**12, "must be a step (3ep, 120it, 5%, end, end-3ep) (got 1000000000000)"),
+        (ClockStep(), True, "must be a step (3ep, 120it, 5%, end, end-3ep) (got True)"),
+        (ClockStep(), "5", "'5' is no step: write 3ep, 120it, 3ep20it, 5%, end or end-3ep"),
+        (ClockStep(), "mask", "'mask' is no step: write 3ep, 120it, 3ep20it, 5%, end or end-3ep"),
         (Length(), "end-3ep", "must be a length (3ep, 120it, 3ep20it, 5%) (got 'end-3ep')"),
         (Length(), "end", "must be a length (3ep, 120it, 3ep20it, 5%) (got 'end')"),
         (Length(absolute=True), "5%", "must be a length (3ep, 120it, 3ep20it) (got '5%')"),
@@ -285,5 +285,5 @@ def test_a_key_of_another_optimizer_is_refused() -> None:
 @pytest.mark.parametrize(("raw", "meant"), [("3 ep", "3ep"), ("5EP", "5ep"), ("ende", "end"), ("End - 3ep", "end-3ep")])
 def test_a_step_that_is_nearly_one_is_suggested(raw: str, meant: str) -> None:
     reading = Reading()
-    assert Place().read(raw, "mask.at", reading) is BAD
+    assert ClockStep().read(raw, "mask.at", reading) is BAD
     assert reading.problems[0].message.endswith(f"(did you mean '{meant}'?)")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prune_search.recipe.space_samples import AtRandom
 
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.axes import CRITERIA
 from prune_search.recipe.clock import resolve
-from prune_search.recipe.corners import AtRandom
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.shipped import shipped_names, shipped_space

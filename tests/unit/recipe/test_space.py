@@ -1,4 +1,4 @@
-"""A space: its blocks, its corners, what is said of one that is wrong in part, and that everything is said at once."""
+"""A space: its blocks, its samples, what is said of one that is wrong in part, and that everything is said at once."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from prune_search.recipe import axes
-from prune_search.recipe.corners import AtRandom, Corner, corners
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.space import Drawn, Space, find, inspect, read_space
+from prune_search.recipe.space_samples import AtRandom, Corner, space_samples
 from prune_search.recipe.step import Step
 from prune_search.recipe.strict_yaml import load
 
@@ -161,7 +161,7 @@ def test_corners_hold_every_option_and_both_ends_of_every_range_conditional_ones
         "weights: {transform: {hole: choice, of: [[], [reinit]]}}"
     )
     text = text.replace("task: {data: fashion-mnist}\n", "", 1)
-    points = [drawn.params for drawn in corners(space(text).fill)]
+    points = [drawn.params for drawn in space_samples(space(text).fill)]
     seen: dict[str, set[Any]] = {}
     for params in points:
         for path, value in params.items():
@@ -317,9 +317,9 @@ def test_a_recipe_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_space_of_a_great_many_corners_is_checked_at_the_first_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    from prune_search.recipe import corners as module
+    from prune_search.recipe import space_samples as module
 
-    monkeypatch.setattr(module, "MOST_CORNERS", 50)
+    monkeypatch.setattr(module, "MAX_CORNERS", 50)
     holes = ", ".join(f"{key}: {{hole: choice, of: {list(range(1, 100))}}}" for key in ("batch", "threads"))
     assert calls(monkeypatch, SNIP + f"train: {{{holes}}}") == 200 + 50
 

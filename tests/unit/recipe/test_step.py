@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prune_search.recipe.step import MOST_EPOCHS, MOST_ITERATIONS, Step, as_iterations
+from prune_search.recipe.step import MAX_EPOCHS, MAX_ITERATIONS, Step, as_iterations
 
 TOTAL, EPOCH = 1000, 100
 
@@ -80,9 +80,9 @@ def test_each_step_has_one_written_form(written: str, kept: str) -> None:
 
 @given(
     st.one_of(
-        st.integers(0, MOST_EPOCHS).map("{}ep".format),
-        st.integers(0, MOST_ITERATIONS).map("{}it".format),
-        st.tuples(st.integers(0, MOST_EPOCHS), st.integers(0, MOST_ITERATIONS)).map("{0[0]}ep{0[1]}it".format),
+        st.integers(0, MAX_EPOCHS).map("{}ep".format),
+        st.integers(0, MAX_ITERATIONS).map("{}it".format),
+        st.tuples(st.integers(0, MAX_EPOCHS), st.integers(0, MAX_ITERATIONS)).map("{0[0]}ep{0[1]}it".format),
         st.decimals(0, 100, places=9).map("{:f}%".format),
         st.just("end"),
     ),
@@ -139,7 +139,7 @@ def test_anything_else_is_no_step(text: str) -> None:
     "text", ["1000001ep", "1000000000001it", "1000000000000ep", "end-1000001ep", "1ep2000000000it"]
 )
 def test_an_absurd_length_is_too_long(text: str) -> None:
-    with pytest.raises(ValueError, match=f"is too long: at most {MOST_EPOCHS}ep and {MOST_ITERATIONS}it"):
+    with pytest.raises(ValueError, match=f"is too long: at most {MAX_EPOCHS}ep and {MAX_ITERATIONS}it"):
         Step.parse(text)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune_search.recipe.problems import UserError
-from prune_search.recipe.strict_yaml import MOST_BYTES, MOST_LEVELS, MOST_PROBLEMS, dump, load, load_file, scalar
+from prune_search.recipe.strict_yaml import MAX_BYTES, MAX_LEVELS, MAX_PROBLEMS, dump, load, load_file, scalar
 
 
 def problems_of(text: str | bytes, mapping: bool = False) -> list[tuple[str, str]]:
@@ -162,23 +162,23 @@ def test_the_root_can_be_asked_to_be_a_mapping(text: str) -> None:
 
 
 def test_twenty_levels_are_read_and_one_more_is_not() -> None:
-    deep = "[" * MOST_LEVELS + "]" * MOST_LEVELS
+    deep = "[" * MAX_LEVELS + "]" * MAX_LEVELS
     assert load(f"{deep}\n") is not None
     assert problems_of(f"\n[{deep}]\n") == [("line 2", "is nested too deep: at most 20 levels")]
-    assert places_of("- " * (MOST_LEVELS + 1)) == ["line 1"]
-    assert places_of("".join(" " * i + "a:\n" for i in range(MOST_LEVELS + 1)) + " " * 30 + "b: 1") == ["line 21"]
+    assert places_of("- " * (MAX_LEVELS + 1)) == ["line 1"]
+    assert places_of("".join(" " * i + "a:\n" for i in range(MAX_LEVELS + 1)) + " " * 30 + "b: 1") == ["line 21"]
 
 
 def test_the_size_is_limited() -> None:
-    fits = "a: " + "x" * (MOST_BYTES - 3)
-    assert len(load(fits)["a"]) == MOST_BYTES - 3
-    for text in (fits + "x", (fits + "x").encode(), "a: " + "é" * (MOST_BYTES // 2)):
+    fits = "a: " + "x" * (MAX_BYTES - 3)
+    assert len(load(fits)["a"]) == MAX_BYTES - 3
+    for text in (fits + "x", (fits + "x").encode(), "a: " + "é" * (MAX_BYTES // 2)):
         assert "is too large" in problems_of(text)[0][1]
 
 
 def test_a_flood_of_problems_is_cut() -> None:
-    assert len(problems_of("- &a 1\n" * 10_000)) == MOST_PROBLEMS
-    assert len(problems_of("\x01" * 10_000)) == MOST_PROBLEMS
+    assert len(problems_of("- &a 1\n" * 10_000)) == MAX_PROBLEMS
+    assert len(problems_of("\x01" * 10_000)) == MAX_PROBLEMS
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
@@ -308,10 +308,10 @@ def test_an_object_that_stands_twice_is_written_twice() -> None:
 def test_what_could_not_be_read_back_is_not_written() -> None:
     circle: list[Any] = []
     circle.append(circle)
-    data = {"a": {1: 2}, "b": [object()], "c": "\x00", "d": 10**30, "e": circle, "f": "x" * MOST_BYTES}
+    data = {"a": {1: 2}, "b": [object()], "c": "\x00", "d": 10**30, "e": circle, "f": "x" * MAX_BYTES}
     with pytest.raises(UserError) as caught:
         dump(data)
     paths = [problem.path for problem in caught.value.problems]
-    assert paths == ["a", "b.0", "c", "d", "e" + ".0" * (MOST_LEVELS - 1)]
+    assert paths == ["a", "b.0", "c", "d", "e" + ".0" * (MAX_LEVELS - 1)]
     with pytest.raises(UserError, match="is too large"):
         dump({"f": data["f"]})

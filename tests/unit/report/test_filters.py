@@ -9,7 +9,7 @@ from told_search import Told
 
 from prune_search.recipe.problems import UserError
 from prune_search.report.compare import Question, compare_data
-from prune_search.report.filters import Narrowing
+from prune_search.report.filters import Filters
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_only_rows_that_meet_every_condition_are_ranked(told: Told) -> None:
 def test_a_bound_can_be_relative_to_the_dense_network(told: Told) -> None:
     assert names(told, "val/accuracy >= dense - 5%") == ["005-random", "001-snip"]
     with pytest.raises(UserError, match="--where: steps_trained of the dense network is not known"):
-        Narrowing.read(["steps_trained <= 2 * dense"], {"val/accuracy": 0.98})
+        Filters.read(["steps_trained <= 2 * dense"], {"val/accuracy": 0.98})
 
 
 def test_front_and_best_are_those_of_what_is_left(told: Told) -> None:
@@ -54,7 +54,7 @@ def test_front_and_best_are_those_of_what_is_left(told: Told) -> None:
 
 def test_everything_that_is_wrong_with_conditions_is_said_at_once() -> None:
     with pytest.raises(UserError) as raised:
-        Narrowing.read(["sparsty >= 0.9", "sparsity > 0.9", "test/accuracy >= 0.5"], {})
+        Filters.read(["sparsty >= 0.9", "sparsity > 0.9", "test/accuracy >= 0.5"], {})
     unknown, no_condition, hidden = raised.value.problems
     assert "'sparsty' is not one of" in unknown.message
     assert "did you mean 'sparsity'" in unknown.message

@@ -15,14 +15,14 @@ from prune_search.ledger.records import read_search
 from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.facts import Picture
 from prune_search.recipe.problems import UserError
-from prune_search.report.figure_data import Exhibit, hang
+from prune_search.report.figure_data import FigureData, hang
 from prune_search.report.figure_style import COLOURS, kinds, styles
 from prune_search.report.pictures.course import areas, trace
 
 
-def exhibit_of(folder: Path) -> Exhibit:
+def exhibit_of(folder: Path) -> FigureData:
     records = read_search(folder)
-    return Exhibit((records,), comparison([records]))
+    return FigureData((records,), comparison([records]))
 
 
 def test_only_what_has_something_to_show_is_drawn(tmp_path: Path) -> None:
@@ -61,10 +61,10 @@ def test_the_same_records_give_the_same_files(tmp_path: Path) -> None:
 
 def test_a_picture_is_one_registered_function(tmp_path: Path) -> None:
     @PICTURES.register("counts", summary="how many rows there are", facts=Picture(place=5))
-    def counts(exhibit: Exhibit) -> Figure | None:
+    def counts(figure_data: FigureData) -> Figure | None:
         """A bar."""
         figure = Figure()
-        figure.subplots().bar(["rows"], [len(exhibit.rows)])
+        figure.subplots().bar(["rows"], [len(figure_data.rows)])
         return figure
 
     try:

@@ -99,7 +99,7 @@ def test_invalid_points_are_left_out() -> None:
 
 
 def test_a_grid_that_never_meets_a_valid_point_says_so_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_INVALID_OF_GRID", 3)
+    monkeypatch.setattr(module, "MAX_INVALID_OF_GRID", 3)
 
     def never(recipe: Recipe) -> int:
         raise UserError("there is no such epoch")

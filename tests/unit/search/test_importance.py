@@ -11,7 +11,7 @@ import pytest
 from simulated_search import Simulation
 
 from prune_search.ledger.records import SearchRecords, TrialRecords
-from prune_search.search.importance import LEAST_TRIALS, importance_data
+from prune_search.search.importance import MIN_TRIALS, importance_data
 
 SPACE = """\
 task: {data: digits, model: {name: mlp, hidden: [16]}, seed: 0}
@@ -97,7 +97,7 @@ def _changed(records: SearchRecords) -> dict[str, Any]:
 
 
 def test_of_few_trials_nothing_is_said(records: SearchRecords) -> None:
-    (entry, *_) = importance_data([_first(records, LEAST_TRIALS - 1)])
+    (entry, *_) = importance_data([_first(records, MIN_TRIALS - 1)])
     assert entry["knobs"] == {}
     assert entry["why"] == "9 trials have completed, and at least 10 are needed"
 

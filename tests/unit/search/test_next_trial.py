@@ -12,7 +12,7 @@ from simulated_search import SPACE, Simulation, figures_of
 
 from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe.space import known_epoch, read_space
-from prune_search.search.next_trial import Agenda, Next, dense_recipe
+from prune_search.search.next_trial import Next, NextTrial, dense_recipe
 
 SMALL = SPACE.replace("trials: 12", "trials: 5")
 MET = SMALL.replace("seed: 5", "seed: 5, constraints: [val/accuracy >= dense - BOUND]")
@@ -124,20 +124,20 @@ def test_a_grid_ends_where_it_has_no_further_point(tmp_path: Path) -> None:
 
 def test_nothing_is_proposed_after_the_time_budget(tmp_path: Path) -> None:
     simulation = Simulation.begin(tmp_path, SMALL.replace("seed: 5", "seed: 5, time_budget: 0.000001"))
-    agenda = Agenda.open(simulation.folder, simulation.space, known_epoch, lambda: False)
-    first = agenda.next()
+    next_trial = NextTrial.open(simulation.folder, simulation.space, known_epoch, lambda: False)
+    first = next_trial.next()
     assert isinstance(first, TrialRecords)
     assert first.id == "control-dense"
-    assert agenda.next() is Next.WAIT
+    assert next_trial.next() is Next.WAIT
 
 
 def test_a_trial_whose_process_is_lost_for_good_has_failed(tmp_path: Path) -> None:
     simulation = Simulation.begin(tmp_path, SMALL)
-    agenda = Agenda.open(simulation.folder, simulation.space, known_epoch, lambda: False)
-    agenda.next()
-    trial = agenda.next()
+    next_trial = NextTrial.open(simulation.folder, simulation.space, known_epoch, lambda: False)
+    next_trial.next()
+    trial = next_trial.next()
     assert isinstance(trial, TrialRecords)
-    ended = agenda.done(trial.id, "the process died\nfor the fourth time")
+    ended = next_trial.done(trial.id, "the process died\nfor the fourth time")
     assert ended.status == "failed"
     assert ended.ended is not None
     assert ended.ended.data["error"] == {"kind": "lost", "message": "the process died for the fourth time"}

@@ -396,7 +396,7 @@ def test_where_the_length_of_an_epoch_is_not_known_nothing_is_drawn_again_for_it
 
 
 def test_a_space_without_a_valid_point_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_DRAWS", 20)
+    monkeypatch.setattr(module, "MAX_DRAWS", 20)
 
     def never(recipe: Recipe) -> int:
         raise UserError("there is no such epoch")

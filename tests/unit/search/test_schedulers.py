@@ -16,7 +16,7 @@ from prune_search.recipe.axes import SCHEDULERS
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import read_space
 from prune_search.search.rungs import Rung, maturity_of
-from prune_search.search.schedulers import Judge, check_scheduler, make_judge
+from prune_search.search.schedulers import StoppingRule, check_scheduler, make_stopping_rule
 
 EPOCH = 10
 ACCURACY = "maximize val/accuracy"
@@ -26,9 +26,9 @@ def goals(objectives: Sequence[str] = (ACCURACY,), constraints: Sequence[str] = 
     return Goals.of({"objectives": list(objectives), "constraints": list(constraints)})
 
 
-def judge(name: str, **options: Any) -> Judge:
+def judge(name: str, **options: Any) -> StoppingRule:
     search = {"scheduler": {"name": name, **options}, "objectives": [ACCURACY]}
-    return make_judge(read_space({"preset": "snip", "search": search}, "a test").search["scheduler"], EPOCH)
+    return make_stopping_rule(read_space({"preset": "snip", "search": search}, "a test").search["scheduler"], EPOCH)
 
 
 def proposed(identity: str, rounds: int = 1, duplicate_of: str | None = None) -> Record:
@@ -57,7 +57,7 @@ def chain(identity: str, values: Sequence[tuple[float, float]], rounds: int = 9)
 
 
 def stops(
-    judge: Judge,
+    judge: StoppingRule,
     identity: str,
     maturity: Any,
     trials: Sequence[TrialRecords],
@@ -68,7 +68,9 @@ def stops(
     return judge.stop(Rung.of(maturity, trials).compared(identity, wanted, dense), wanted, dense)
 
 
-def survivors(judge: Judge, maturity: Any, trials: Sequence[TrialRecords], wanted: Goals | None = None) -> list[str]:
+def survivors(
+    judge: StoppingRule, maturity: Any, trials: Sequence[TrialRecords], wanted: Goals | None = None
+) -> list[str]:
     return [trial.id for trial in trials if not stops(judge, trial.id, maturity, trials, wanted)]
 
 

@@ -14,7 +14,7 @@ from prune_search.ledger.progress import Progress
 from prune_search.ledger.records import Recorder, TrialRecords, read_trial
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.space import known_epoch, read_space
-from prune_search.search.next_trial import Agenda, Next
+from prune_search.search.next_trial import Next, NextTrial
 from prune_search.search.shared_tree import Tree, askable_stops
 
 CHAINS = """\
@@ -27,98 +27,98 @@ search: {sampler: SAMPLER, trials: 6, concurrency: 8, controls: false}
 """
 
 
-def begun(tmp_path: Path, sampler: str = "grid", **search: Any) -> Agenda:
+def begun(tmp_path: Path, sampler: str = "grid", **search: Any) -> NextTrial:
     text = CHAINS.replace("SAMPLER", sampler)
     for key, value in search.items():
         text = text.replace("trials: 6", f"trials: 6, {key}: {value}")
     folder = make_definition(tmp_path, "chains", text)
-    return Agenda.open(folder, read_space(strict_yaml.load(text), "chains"), known_epoch, lambda: False)
+    return NextTrial.open(folder, read_space(strict_yaml.load(text), "chains"), known_epoch, lambda: False)
 
 
-def started(agenda: Agenda) -> TrialRecords:
-    found = agenda.next()
+def started(next_trial: NextTrial) -> TrialRecords:
+    found = next_trial.next()
     assert isinstance(found, TrialRecords)
-    Recorder(agenda.folder, found.id).write("started", {"host": "here", "pid": 1})
+    Recorder(next_trial.folder, found.id).write("started", {"host": "here", "pid": 1})
     return found
 
 
-def reach(agenda: Agenda, trial: TrialRecords, **places: int) -> None:
+def reach(next_trial: NextTrial, trial: TrialRecords, **places: int) -> None:
     """What a worker tells of the states that it stored."""
     reached = {place.replace("_", "."): step for place, step in places.items()}
-    Recorder(agenda.folder, trial.id).progress(Progress(trained=27, stored=27, shared=27, reached=reached))
+    Recorder(next_trial.folder, trial.id).progress(Progress(trained=27, stored=27, shared=27, reached=reached))
 
 
 def test_who_comes_first_trains_for_all_and_the_others_hold_nothing(tmp_path: Path) -> None:
-    agenda = begun(tmp_path)
-    first = started(agenda)
-    assert agenda.next() is Next.WAIT
+    next_trial = begun(tmp_path)
+    first = started(next_trial)
+    assert next_trial.next() is Next.WAIT
     # All six were proposed, to see what they share; one runs.
-    assert len(agenda.records.trials) == 6
-    assert agenda.running == {first.id}
+    assert len(next_trial.records.trials) == 6
+    assert next_trial.running == {first.id}
 
 
 def test_a_trial_comes_as_soon_as_what_it_lacks_is_there(tmp_path: Path) -> None:
-    agenda = begun(tmp_path)
-    first = started(agenda)
-    assert agenda.next() is Next.WAIT
-    reach(agenda, first, train=27)
+    next_trial = begun(tmp_path)
+    first = started(next_trial)
+    assert next_trial.next() is Next.WAIT
+    reach(next_trial, first, train=27)
     # Of the other rewind point, the longest chain: what it trains is there for the shorter ones.
-    second = started(agenda)
+    second = started(next_trial)
     assert (second.params["weights.at"], second.params["rounds"]) == ("5it", 3)
-    assert agenda.next() is Next.WAIT
-    reach(agenda, first, train=27, retrain_1=27)
+    assert next_trial.next() is Next.WAIT
+    reach(next_trial, first, train=27, retrain_1=27)
     # Whoever needs round 2 of the first chain, with three rounds before two.
-    assert started(agenda).params == {"weights.at": "0it", "rounds": 3}
-    assert agenda.next() is Next.WAIT
-    reach(agenda, second, train=27, retrain_1=22)
-    assert started(agenda).params == {"weights.at": "5it", "rounds": 1}
+    assert started(next_trial).params == {"weights.at": "0it", "rounds": 3}
+    assert next_trial.next() is Next.WAIT
+    reach(next_trial, second, train=27, retrain_1=22)
+    assert started(next_trial).params == {"weights.at": "5it", "rounds": 1}
 
 
 def test_a_trial_that_died_is_taken_up_before_those_that_waited_for_it(tmp_path: Path) -> None:
-    agenda = begun(tmp_path)
-    first = started(agenda)
-    assert agenda.next() is Next.WAIT
-    agenda.done(first.id, None)
-    following = started(agenda)
-    # The longest chain goes on where the dead one was: all need the same stretch.
+    next_trial = begun(tmp_path)
+    first = started(next_trial)
+    assert next_trial.next() is Next.WAIT
+    next_trial.done(first.id, None)
+    following = started(next_trial)
+    # The longest chain goes on where the dead one was: all need the same segment.
     assert following.params["rounds"] == 3
-    assert agenda.next() is Next.WAIT
+    assert next_trial.next() is Next.WAIT
 
 
 def test_a_sampler_that_learns_looks_no_further_ahead_than_it_has_workers(tmp_path: Path) -> None:
-    agenda = begun(tmp_path, "tpe", seed=3)
-    agenda.space = read_space(
+    next_trial = begun(tmp_path, "tpe", seed=3)
+    next_trial.space = read_space(
         strict_yaml.load(CHAINS.replace("SAMPLER", "tpe").replace("concurrency: 8", "concurrency: 2")), "chains"
     )
-    started(agenda)
-    assert agenda.next() is Next.WAIT
-    unique = [trial for trial in agenda.records.numbered() if trial.duplicate_of is None]
+    started(next_trial)
+    assert next_trial.next() is Next.WAIT
+    unique = [trial for trial in next_trial.records.numbered() if trial.duplicate_of is None]
     assert len(unique) <= 3
 
 
 def test_a_trial_that_was_refused_comes_again_when_nobody_holds_the_stretch(tmp_path: Path) -> None:
-    agenda = begun(tmp_path)
+    next_trial = begun(tmp_path)
     held = {"an address"}
-    agenda.free = lambda address: address not in held
-    first = started(agenda)
-    Recorder(agenda.folder, first.id).progress(Progress(lacking=("an address", 27)))
-    agenda.done(first.id, None)
-    assert agenda.records.trials[first.id].status == "waiting"
-    others = {started(agenda).id}
+    next_trial.free = lambda address: address not in held
+    first = started(next_trial)
+    Recorder(next_trial.folder, first.id).progress(Progress(lacking=("an address", 27)))
+    next_trial.done(first.id, None)
+    assert next_trial.records.trials[first.id].status == "waiting"
+    others = {started(next_trial).id}
     assert first.id not in others
-    other = agenda.records.trials[others.pop()]
-    reach(agenda, other, train=27, retrain_1=27, retrain_2=27)
-    assert first.id not in {started(agenda).id, started(agenda).id}
+    other = next_trial.records.trials[others.pop()]
+    reach(next_trial, other, train=27, retrain_1=27, retrain_2=27)
+    assert first.id not in {started(next_trial).id, started(next_trial).id}
     held.clear()
-    ids = [found.id for found in iter(agenda.next, Next.WAIT) if isinstance(found, TrialRecords)]
+    ids = [found.id for found in iter(next_trial.next, Next.WAIT) if isinstance(found, TrialRecords)]
     assert first.id in ids
 
 
 def test_steps_of_lost_attempts_are_counted(tmp_path: Path) -> None:
-    agenda = begun(tmp_path)
-    trial = started(agenda)
-    Recorder(agenda.folder, trial.id).progress(Progress(trained=20, replayed=2, stored=15, shared=9))
-    again = Recorder(agenda.folder, trial.id, 2)
+    next_trial = begun(tmp_path)
+    trial = started(next_trial)
+    Recorder(next_trial.folder, trial.id).progress(Progress(trained=20, replayed=2, stored=15, shared=9))
+    again = Recorder(next_trial.folder, trial.id, 2)
     again.write("started", {"host": "here", "pid": 2})
     again.progress(Progress(trained=39, stored=39, shared=39))
     ended: dict[str, Any] = {
@@ -129,7 +129,7 @@ def test_steps_of_lost_attempts_are_counted(tmp_path: Path) -> None:
         "steps_saved": 15,
     }
     again.write("ended", {**ended, "seconds": 1.0})
-    account = account_of(read_trial(agenda.folder / "trials" / trial.id))
+    account = account_of(read_trial(next_trial.folder / "trials" / trial.id))
     # 13 of the 15 steps that were "saved" this trial had trained itself.
     assert account.as_data() == {
         "steps_trained": 59,
@@ -141,12 +141,12 @@ def test_steps_of_lost_attempts_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_stopped_trial_abandons_what_it_trained_after_its_last_state(tmp_path: Path) -> None:
-    agenda = begun(tmp_path)
-    trial = started(agenda)
-    recorder = Recorder(agenda.folder, trial.id)
+    next_trial = begun(tmp_path)
+    trial = started(next_trial)
+    recorder = Recorder(next_trial.folder, trial.id)
     recorder.progress(Progress(trained=40, stored=36, shared=27))
     recorder.write("ended", {"status": "stopped", "result": None, "error": None, "steps_trained": 40, "steps_saved": 0})
-    assert account_of(read_trial(agenda.folder / "trials" / trial.id)).abandoned == 13
+    assert account_of(read_trial(next_trial.folder / "trials" / trial.id)).abandoned == 13
 
 
 @pytest.mark.parametrize(
@@ -170,9 +170,9 @@ def test_a_range_of_rewind_points_is_covered_densely() -> None:
 
 
 def test_a_trial_that_cannot_be_placed_waits_for_nobody(tmp_path: Path) -> None:
-    agenda = begun(tmp_path)
-    first = started(agenda)
-    assert agenda.next() is Next.WAIT
-    waiting = [trial for trial in agenda.records.numbered() if trial.id != first.id]
+    next_trial = begun(tmp_path)
+    first = started(next_trial)
+    assert next_trial.next() is Next.WAIT
+    waiting = [trial for trial in next_trial.records.numbered() if trial.id != first.id]
     assert Tree(known_epoch).ready(waiting, [first]) == []
     assert len(Tree(lambda recipe: None).ready(waiting, [first])) == 5

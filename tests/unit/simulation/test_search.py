@@ -1,4 +1,4 @@
-"""Simulated searches write what trained ones write, and obey the judge, the agenda and the faults asked for."""
+"""Simulated searches write what trained ones write, and obey the stopping rule and the faults asked for."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ import torch
 
 from prune_search.recipe.problems import UserError
 from prune_search.storage import budget as budget_module
-from prune_search.storage.budget import Warden, clean, read_size, shown_size, to_remove
-from prune_search.storage.inventory import YOUNG_S, Census, StoredState, take_census
+from prune_search.storage.budget import StorageCleaner, clean, read_size, shown_size, to_remove
+from prune_search.storage.inventory import YOUNG_S, Inventory, StoredState, take_census
 from prune_search.storage.manifests import Key, rests_on, state_folder
 from prune_search.storage.names import vertex_folder
 from prune_search.storage.states import read_state, write_state
@@ -34,11 +34,11 @@ def stored(number: int, step: int, size: int = 10, rests: Collection[Key] = (), 
     return StoredState(Path("x"), address(number), step, size, rests_on=frozenset(rests), **values)
 
 
-def census(*states: StoredState, leased: Collection[str] = ()) -> Census:
-    return Census({state.key: state for state in states}, frozenset(leased), NOW)
+def inventory(*states: StoredState, leased: Collection[str] = ()) -> Inventory:
+    return Inventory({state.key: state for state in states}, frozenset(leased), NOW)
 
 
-def forest(draw: random.Random) -> Census:
+def forest(draw: random.Random) -> Inventory:
     """Stretches that rest on earlier ones, each with states at some steps."""
     states: list[StoredState] = []
     for number in range(draw.randint(1, 7)):
@@ -50,10 +50,10 @@ def forest(draw: random.Random) -> Census:
         for step in draw.sample(range(1, 9), draw.randint(1, 4)):
             more = {"seconds_per_step": pace, "valid": draw.random() > 0.1}
             states.append(stored(number, step, draw.randint(1, 50), rests, **more))
-    return census(*states)
+    return inventory(*states)
 
 
-def unit_steps(taken: Census, key: Key, kept: Collection[Key]) -> set[Key]:
+def unit_steps(taken: Inventory, key: Key, kept: Collection[Key]) -> set[Key]:
     """The steps that lead to a state, one by one: each is (address, the step after it)."""
     if key in kept and taken.states[key].valid:
         return set()
@@ -64,7 +64,7 @@ def unit_steps(taken: Census, key: Key, kept: Collection[Key]) -> set[Key]:
     return {one for place in rests for one in unit_steps(taken, place, kept)}
 
 
-def by_hand(taken: Census, keys: Collection[Key], kept: Collection[Key]) -> float:
+def by_hand(taken: Inventory, keys: Collection[Key], kept: Collection[Key]) -> float:
     kept = set(kept) - set(keys)
     steps = {one for key in keys for one in unit_steps(taken, key, kept)}
     return sum(taken.seconds_per_step(where) for where, _ in steps)
@@ -102,7 +102,7 @@ def test_each_that_goes_is_the_cheapest_per_byte_of_what_is_left(seed: int) -> N
 
 def test_a_state_that_rests_on_a_removed_one_becomes_dearer() -> None:
     first, second = stored(1, 100, size=100), stored(2, 10, size=10, rests=[(address(1), 100)])
-    taken = census(first, second)
+    taken = inventory(first, second)
     both = set(taken.states)
     assert taken.rebuilding([second.key], both) == 10
     assert taken.rebuilding([second.key], {second.key}) == 110
@@ -112,7 +112,7 @@ def test_a_state_that_rests_on_a_removed_one_becomes_dearer() -> None:
 
 def test_a_cycle_that_somebody_wrote_ends() -> None:
     one, other = stored(1, 5, rests=[(address(2), 5)]), stored(2, 5, rests=[(address(1), 5)])
-    assert census(one, other).rebuilding([one.key, other.key], ()) == 10
+    assert inventory(one, other).rebuilding([one.key, other.key], ()) == 10
 
 
 def test_what_is_in_use_never_goes() -> None:
@@ -121,13 +121,13 @@ def test_what_is_in_use_never_goes() -> None:
     below = stored(3, 4)
     rests = stored(4, 5, changed=NOW, rests=[(address(3), 5)])
     free = stored(5, 5)
-    taken = census(young, leased, below, rests, free, leased=[address(2)])
+    taken = inventory(young, leased, below, rests, free, leased=[address(2)])
     assert taken.in_use() == {young.key, leased.key, below.key, rests.key}
     assert to_remove(taken, 0) == [free]
 
 
 def test_an_unmeasured_pace_is_the_median_of_the_others() -> None:
-    taken = census(stored(1, 5, seconds_per_step=3.0), stored(2, 5, seconds_per_step=None))
+    taken = inventory(stored(1, 5, seconds_per_step=3.0), stored(2, 5, seconds_per_step=None))
     assert taken.rebuilding([(address(2), 5)], ()) == 15
 
 
@@ -230,24 +230,24 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 
 def test_a_warden_holds_a_budget_and_looks_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = put(tmp_path, 1, 5)
-    Warden(tmp_path, None).trial_ended()
-    Warden(tmp_path, None).finish()
+    StorageCleaner(tmp_path, None).trial_ended()
+    StorageCleaner(tmp_path, None).finish()
     assert read_state(folder) is not None
-    warden = Warden(tmp_path, 0)
-    warden.trial_ended()
-    assert warden._thread is not None
-    warden._thread.join()
+    cleaner = StorageCleaner(tmp_path, 0)
+    cleaner.trial_ended()
+    assert cleaner._thread is not None
+    cleaner._thread.join()
     assert not folder.exists()
     again = put(tmp_path, 1, 5)
-    warden.trial_ended()
-    warden._thread.join()
+    cleaner.trial_ended()
+    cleaner._thread.join()
     assert read_state(again) is not None
-    warden.finish()
+    cleaner.finish()
     assert not again.exists()
 
 
 def test_states_carry_what_is_needed(tmp_path: Path) -> None:
-    put(tmp_path, 1, 5, rests_on=[[address(7), 3]], stretch="retrain")
+    put(tmp_path, 1, 5, rests_on=[[address(7), 3]], segment="retrain")
     (state,) = take_census(tmp_path).states.values()
     assert replace(state, folder=Path("x"), changed=0.0) == stored(
         1, 5, state.size, [(address(7), 3)], name="retrain", changed=0.0

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from prune_search.storage.cache import HELD, Held
+from prune_search.storage.cache import HELD, TensorCache
 from prune_search.storage.states import read_state, state_folder, write_state
 
 
 @pytest.fixture
-def held() -> Iterator[Held]:
+def held() -> Iterator[TensorCache]:
     """The process's own, with room, and empty again afterwards."""
     HELD.allow(1000)
     yield HELD
@@ -31,7 +31,7 @@ def data_file(folder: Path) -> Path:
     return folder / "state.safetensors"
 
 
-def test_a_state_that_was_written_is_not_read_again(tmp_path: Path, held: Held) -> None:
+def test_a_state_that_was_written_is_not_read_again(tmp_path: Path, held: TensorCache) -> None:
     folder = state_folder(tmp_path, 1)
     write_state(folder, tensors(1.0), {"step": 1})
     os.truncate(data_file(folder), 0)
@@ -43,7 +43,7 @@ def test_a_state_that_was_written_is_not_read_again(tmp_path: Path, held: Held) 
     assert read_state(folder) is None
 
 
-def test_a_state_that_was_read_is_not_read_again(tmp_path: Path, held: Held) -> None:
+def test_a_state_that_was_read_is_not_read_again(tmp_path: Path, held: TensorCache) -> None:
     folder = state_folder(tmp_path, 1)
     held.allow(0)
     write_state(folder, tensors(2.0), {})
@@ -55,7 +55,7 @@ def test_a_state_that_was_read_is_not_read_again(tmp_path: Path, held: Held) -> 
     assert torch.equal(found.tensors["w"], torch.full((50,), 2.0))
 
 
-def test_what_is_handed_out_can_be_trained_in_place(tmp_path: Path, held: Held) -> None:
+def test_what_is_handed_out_can_be_trained_in_place(tmp_path: Path, held: TensorCache) -> None:
     folder, own = state_folder(tmp_path, 1), tensors(3.0)
     write_state(folder, own, {})
     own["w"].zero_()
@@ -66,14 +66,14 @@ def test_what_is_handed_out_can_be_trained_in_place(tmp_path: Path, held: Held) 
         found.tensors["w"].zero_()
 
 
-def test_a_removed_state_is_gone(tmp_path: Path, held: Held) -> None:
+def test_a_removed_state_is_gone(tmp_path: Path, held: TensorCache) -> None:
     folder = state_folder(tmp_path, 1)
     write_state(folder, tensors(4.0), {})
     (folder / "manifest.json").unlink()
     assert read_state(folder) is None
 
 
-def test_a_damaged_file_is_replaced_though_its_content_is_held(tmp_path: Path, held: Held) -> None:
+def test_a_damaged_file_is_replaced_though_its_content_is_held(tmp_path: Path, held: TensorCache) -> None:
     folder = state_folder(tmp_path, 1)
     write_state(folder, tensors(5.0), {})
     os.truncate(data_file(folder), 0)
@@ -85,7 +85,7 @@ def test_a_damaged_file_is_replaced_though_its_content_is_held(tmp_path: Path, h
 
 
 def test_what_was_used_longest_ago_goes_first() -> None:
-    few = Held(500)
+    few = TensorCache(500)
     few.put("a", tensors(1.0))
     few.put("b", tensors(2.0))
     assert few.get("a") is not None
@@ -96,7 +96,7 @@ def test_what_was_used_longest_ago_goes_first() -> None:
 
 
 def test_what_is_larger_than_the_room_is_not_held_and_drives_nothing_out() -> None:
-    few = Held(500)
+    few = TensorCache(500)
     few.put("a", tensors(1.0))
     few.put("b", tensors(2.0, 200))
     assert few.get("b") is None
@@ -104,7 +104,7 @@ def test_what_is_larger_than_the_room_is_not_held_and_drives_nothing_out() -> No
 
 
 def test_less_room_empties_it() -> None:
-    few = Held(500)
+    few = TensorCache(500)
     few.put("a", tensors(1.0))
     few.allow(100)
     assert few.get("a") is None

@@ -15,13 +15,13 @@ from prune_search.recipe.problems import UserError
 from prune_search.storage import object_client, object_paths
 from prune_search.storage.files import StorageError, create_if_absent, open_regular, put_file, remove_tree
 from prune_search.storage.object_paths import ObjectPath
-from prune_search.storage.places import Place, names_in, place_of, side_folder
+from prune_search.storage.places import StoragePath, names_in, place_of, side_folder
 
 ROOT = "s3://studies/team/store"
 
 
 @pytest.fixture(params=["folder", "s3"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> StoragePath:
     """A place of either kind."""
     if request.param == "folder":
         return tmp_path
@@ -29,7 +29,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return place_of(ROOT)
 
 
-def test_a_place_behaves_like_a_path(root: Place) -> None:
+def test_a_place_behaves_like_a_path(root: StoragePath) -> None:
     (root / "a").mkdir(parents=True, exist_ok=True)
     put_file(root / "a" / "one.json", b"1")
     put_file(root / "a" / "two.json", b"2")
@@ -54,7 +54,7 @@ def test_a_place_behaves_like_a_path(root: Place) -> None:
     assert not (root / "a").exists()
 
 
-def test_of_eight_that_create_at_once_exactly_one_wins(root: Place) -> None:
+def test_of_eight_that_create_at_once_exactly_one_wins(root: StoragePath) -> None:
     for turn in range(5):
         start = threading.Barrier(8)
         won: list[int] = []
@@ -115,7 +115,7 @@ def test_many_objects_are_listed_and_removed_page_by_page(
 ) -> None:
     root = place_of(ROOT)
     assert isinstance(root, ObjectPath)
-    monkeypatch.setattr(object_paths, "MOST_AT_ONCE", 10)
+    monkeypatch.setattr(object_paths, "MAX_AT_ONCE", 10)
     for number in range(25):
         put_file(root / "many" / f"{number:04d}", b"")
     object_store.requests.clear()

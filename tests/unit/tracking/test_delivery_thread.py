@@ -16,7 +16,7 @@ from made_search import SPACE, Maker, make_definition, make_search
 
 from prune_search.ledger.records import TRIALS, Recorder, SearchRecords
 from prune_search.tracking.delivered_log import memory_folder, only_writer
-from prune_search.tracking.delivery_thread import Drain, sync
+from prune_search.tracking.delivery_thread import DeliveryThread, sync
 from prune_search.tracking.leaderboard import Placed
 from prune_search.tracking.project import State, project_parent
 from prune_search.tracking.run_content import RunView
@@ -43,16 +43,16 @@ def begin(tmp_path: Path) -> tuple[Path, Maker]:
     return folder, Maker(folder, SPACE, random.Random(1), points=3)
 
 
-def drained(folder: Path, store: Store, uri: str = URI) -> Drain:
-    drain = Drain(folder, uri, "digits/mlp", store.connect)
-    drain.start()
-    return drain
+def drained(folder: Path, store: Store, uri: str = URI) -> DeliveryThread:
+    delivery_thread = DeliveryThread(folder, uri, "digits/mlp", store.connect)
+    delivery_thread.start()
+    return delivery_thread
 
 
 def test_records_arrive_while_the_search_runs_and_the_end_is_told_at_the_end(tmp_path: Path) -> None:
     folder, maker = begin(tmp_path)
     store = Store()
-    drain = drained(folder, store)
+    delivery_thread = drained(folder, store)
     recorder, proposed = maker.propose(1)
     metrics = maker.measure(recorder, 0, 0.9)
     assert until(lambda: "000001" in store.by_key() and ("val/accuracy", 20) in store.by_key()["000001"].values())
@@ -60,7 +60,7 @@ def test_records_arrive_while_the_search_runs_and_the_end_is_told_at_the_end(tmp
     maker.end(recorder, proposed, "completed", metrics, 0.9)
     assert until(lambda: store.by_key()["000001"].status == "FINISHED")
     maker.trial(2)
-    left = drain.finish(10)
+    left = delivery_thread.finish(10)
     assert left.waiting == 0
     assert store.runs[str(left.parent_run_id)].status == "FINISHED"
     assert {run.status for run in store.active()} == {"FINISHED"}
@@ -81,11 +81,11 @@ def test_the_parent_is_summed_up_now_and_then_and_at_the_end(tmp_path: Path, mon
     text = SPACE.replace("trials: 24", "trials: 9")
     folder = make_definition(tmp_path, "live", text)
     maker, store = Maker(folder, text, random.Random(1), points=3), Store()
-    drain = drained(folder, store)
+    delivery_thread = drained(folder, store)
     for number in range(1, 10):
         maker.trial(number)
         assert until(functools.partial(arrived, store, f"{number:06d}"))
-    assert drain.finish(10).waiting == 0
+    assert delivery_thread.finish(10).waiting == 0
     # The first time, and after the end: five seconds lie between two others.
     assert summed[-1] == 9
     assert len(summed) <= 4
@@ -108,11 +108,11 @@ def test_an_interrupted_search_leaves_nothing_running_and_goes_on_when_it_is_res
     metrics = maker.measure(recorder, 0, 0.9)
     drained(folder, store).finish(10)
     assert {run.status for run in store.active()} == {"KILLED"}
-    drain = drained(folder, store)
+    delivery_thread = drained(folder, store)
     assert until(lambda: {run.status for run in store.active()} == {"RUNNING"})
     maker.end(recorder, proposed, "completed", metrics, 0.9)
     maker.trial(2)
-    assert drain.finish(10).waiting == 0
+    assert delivery_thread.finish(10).waiting == 0
     assert {run.status for run in store.active()} == {"FINISHED"}
     assert len(store.runs) == 3
 
@@ -120,10 +120,10 @@ def test_an_interrupted_search_leaves_nothing_running_and_goes_on_when_it_is_res
 def test_a_server_that_never_answers_takes_no_longer_than_was_granted(tmp_path: Path) -> None:
     folder = make_search(tmp_path, trials=2, points=2)
     store = Store(before=hanging(1.0))
-    drain = drained(folder, store)
+    delivery_thread = drained(folder, store)
     assert until(lambda: bool(store.calls))
     begun = time.monotonic()
-    left = drain.finish(0.2)
+    left = delivery_thread.finish(0.2)
     assert time.monotonic() - begun < 0.9
     assert left.waiting > 50
     assert left.parent_run_id is None
@@ -143,12 +143,12 @@ def test_a_server_that_is_away_for_ever_leaves_everything_for_a_later_sync(tmp_p
 def test_a_server_that_comes_back_gets_everything_once(tmp_path: Path) -> None:
     folder, maker = begin(tmp_path)
     store = Store(before=away)
-    drain = drained(folder, store)
+    delivery_thread = drained(folder, store)
     for number in range(3):
         maker.trial(number)
     assert until(lambda: len(store.calls) > 3)
     store.before = lambda number: None
-    assert drain.finish(10).waiting == 0
+    assert delivery_thread.finish(10).waiting == 0
     assert set(store.by_key()) == {"", "000001", "000002", "control-dense"}
     assert all(run.values() for run in store.active())
 
@@ -157,9 +157,9 @@ def test_trouble_is_one_line_a_minute_without_passwords(tmp_path: Path, caplog: 
     folder = make_search(tmp_path, trials=1, points=1)
     store = Store(before=away)
     with caplog.at_level(logging.DEBUG):
-        drain = drained(folder, store)
+        delivery_thread = drained(folder, store)
         assert until(lambda: len(store.calls) > 4)
-        drain.finish(0.1)
+        delivery_thread.finish(0.1)
     (record,) = caplog.records
     assert record.name == "prune_search"
     assert record.levelno == logging.WARNING
@@ -191,9 +191,9 @@ def test_a_connection_that_cannot_be_made_is_tried_again(tmp_path: Path) -> None
             raise UnreachableError("no such database")
         return store.connect(uri)
 
-    drain = Drain(folder, URI, "digits/mlp", connect)
-    drain.start()
-    assert drain.finish(10).waiting == 0
+    delivery_thread = DeliveryThread(folder, URI, "digits/mlp", connect)
+    delivery_thread.start()
+    assert delivery_thread.finish(10).waiting == 0
     assert tries == [URI] * 3
 
 
@@ -201,21 +201,21 @@ def test_it_waits_while_another_process_delivers(tmp_path: Path) -> None:
     folder = make_search(tmp_path, trials=1, points=1)
     store = Store()
     with only_writer(memory_folder(folder, URI)):
-        drain = drained(folder, store)
+        delivery_thread = drained(folder, store)
         time.sleep(0.1)
         assert store.calls == []
-    assert drain.finish(10).waiting == 0
+    assert delivery_thread.finish(10).waiting == 0
     assert len(store.by_key()) == 3
 
 
 def test_without_a_start_the_end_says_what_waits(tmp_path: Path) -> None:
     folder = make_search(tmp_path, trials=1, points=1)
-    assert Drain(folder, URI, "digits/mlp").finish(0.1).waiting > 10
+    assert DeliveryThread(folder, URI, "digits/mlp").finish(0.1).waiting > 10
 
 
 def test_a_folder_that_is_gone_is_no_error_at_the_end(tmp_path: Path) -> None:
-    drain = drained(tmp_path / "nowhere", Store())
-    assert drain.finish(0.1).waiting == 1
+    delivery_thread = drained(tmp_path / "nowhere", Store())
+    assert delivery_thread.finish(0.1).waiting == 1
 
 
 def test_a_full_disk_keeps_nothing_from_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-WORKER = Path(__file__).parents[2] / "crew_worker.py"
+WORKER = Path(__file__).parents[2] / "data_parallel_worker.py"
 
 
 def run_workers(folder: Path, size: int, *more: str) -> tuple[list[int], dict[str, Any], list[str]]:

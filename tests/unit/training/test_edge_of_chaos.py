@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from prune_search.pruning.mask.finder import find_mask
 from prune_search.pruning.mask.mask_set import MaskSet
-from prune_search.pruning.mask.rule import Evidence, MaskRule
-from prune_search.pruning.weights.context import Setting
+from prune_search.pruning.mask.rule import MaskRule, ScoringData
+from prune_search.pruning.weights.context import TransformContext
 from prune_search.pruning.weights.transforms.rescale import edge_of_chaos_rescale
 from prune_search.recipe.axes import INITS
 from prune_search.recipe.problems import UserError
@@ -128,7 +128,7 @@ def rescaled(model: nn.Module, masks: MaskSet, init: Named, **options: Any) -> N
     network = Network(model, DEVICE, autocast(DEVICE, "fp32"), nn.functional.cross_entropy)
     whole: Any = None
     layers = tuple(prunable_weights(model))
-    edge_of_chaos_rescale(Setting(network, masks, whole, layers, init, 1, ("t", 1), whole), **options)
+    edge_of_chaos_rescale(TransformContext(network, masks, whole, layers, init, 1, ("t", 1), whole), **options)
     masks.apply(model)
 
 
@@ -143,7 +143,7 @@ def magnitude_mask(model: nn.Module, share: str) -> MaskSet:
     }
     magnitude, uniform, weight = (Named(name, {}, name) for name in ("magnitude", "uniform", "weight"))
     rule = MaskRule(magnitude, uniform, weight, score)
-    return find_mask(model, rule, Decimal(share), None, Evidence(lambda _: [], None, 1, 1))
+    return find_mask(model, rule, Decimal(share), None, ScoringData(lambda _: [], None, 1, 1))
 
 
 def second_moment(model: nn.Module) -> float:

@@ -20,7 +20,8 @@ from prune_search.storage.states import StorageError, list_states, read_state, s
 from prune_search.tasks.data import Split
 from prune_search.training import segment as stretch_module
 from prune_search.training.loop import Course, Feed, Hook, Network, PreemptedError, TrainingError
-from prune_search.training.segment import Steps, Stretch, Vault, model_tensors
+from prune_search.training.segment import Segment, model_tensors
+from prune_search.training.state_store import StateStore, Steps
 
 TOTAL = 30
 KINDS: list[tuple[str, dict[str, Any]]] = [("sgd", {"momentum": 0.9, "weight_decay": 0.01}), ("adam", {})]
@@ -40,8 +41,8 @@ def split() -> Split:
     return Split(torch.randn(50, 1, 8, 8, generator=source), torch.randint(5, (50,), generator=source))
 
 
-def stretch(folder: Path | None, kind: int = 0, hooks: Hooks | None = None, **more: Any) -> Stretch:
-    """A stretch in a network of its own, as another process would have it."""
+def segment(folder: Path | None, kind: int = 0, hooks: Hooks | None = None, **more: Any) -> Segment:
+    """A segment in a network of its own, as another process would have it."""
     net = network()
     start = model_tensors(net.model)
     name, options = KINDS[kind]
@@ -52,8 +53,8 @@ def stretch(folder: Path | None, kind: int = 0, hooks: Hooks | None = None, **mo
         made = hooks(net.model, optimizer) if hooks else ()
         return Course(optimizer, feed, 0, lambda step: 0.05 if step < 20 else 0.01, made)
 
-    vault = Vault(folder, more.pop("steps", None) or Steps())
-    return Stretch("a stretch", f"ab{kind:062d}", more.pop("total", TOTAL), lambda: start, course, net, vault, **more)
+    store = StateStore(folder, more.pop("steps", None) or Steps())
+    return Segment("a stretch", f"ab{kind:062d}", more.pop("total", TOTAL), lambda: start, course, net, store, **more)
 
 
 def differing(one: dict[str, Tensor], other: dict[str, Tensor], prefix: str = "") -> list[str]:
@@ -62,7 +63,7 @@ def differing(one: dict[str, Tensor], other: dict[str, Tensor], prefix: str = ""
 
 
 def vertex(folder: Path) -> Path:
-    home = Vault(folder, Steps()).vertex(f"ab{0:062d}")
+    home = StateStore(folder, Steps()).vertex(f"ab{0:062d}")
     assert isinstance(home, Path)
     return home
 
@@ -87,11 +88,11 @@ def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kind", range(len(KINDS)))
 def test_a_run_that_another_process_goes_on_with_at_every_step_is_one_run(tmp_path: Path, kind: int) -> None:
-    whole = stretch(None, kind).end().tensors
+    whole = segment(None, kind).end().tensors
     for step in range(1, TOTAL + 1):
         torch.manual_seed(step)
         steps = Steps()
-        reached = stretch(tmp_path, kind, steps=steps).at(step)
+        reached = segment(tmp_path, kind, steps=steps).at(step)
         assert steps.trained == 1
     assert differing(whole, reached.tensors) == []
 
@@ -100,31 +101,31 @@ def test_a_run_that_another_process_goes_on_with_at_every_step_is_one_run(tmp_pa
 @pytest.mark.parametrize("inside", [True, False])
 def test_any_state_is_the_same_wherever_it_is_replayed_from(tmp_path: Path, kind: int, inside: bool) -> None:
     """Asked in any order, from memory or from the nearest stored state, with buffers and all."""
-    reference = {step: stretch(None, kind).at(step).tensors for step in (7, 12, 13, 25, TOTAL)}
-    one = stretch(None if inside else tmp_path, kind, asked=(12,), grid=True)
+    reference = {step: segment(None, kind).at(step).tensors for step in (7, 12, 13, 25, TOTAL)}
+    one = segment(None if inside else tmp_path, kind, asked=(12,), grid=True)
     for step in (25, 7, TOTAL, 13, 12, 7):
         found = one.at(step).tensors
         assert differing(found, reference[step]) == []
         if not inside:
-            assert differing(stretch(tmp_path, kind).at(step).tensors, reference[step]) == []
+            assert differing(segment(tmp_path, kind).at(step).tensors, reference[step]) == []
 
 
 def test_only_the_steps_from_the_nearest_state_are_trained(tmp_path: Path) -> None:
     first = Steps()
-    stretch(tmp_path, steps=first, grid=True).end()
+    segment(tmp_path, steps=first, grid=True).end()
     assert (first.trained, first.replayed) == (TOTAL, 0)
     assert stored(tmp_path) == [3, 6, 9, 12, 15, 18, 21, 24, 27, 30]
     second = Steps(needed=14)
-    stretch(tmp_path, steps=second, grid=True).at(14)
+    segment(tmp_path, steps=second, grid=True).at(14)
     assert (second.trained, second.replayed, second.reused) == (2, 2, 14)
     third = Steps(needed=TOTAL)
-    stretch(tmp_path, steps=third).end()
+    segment(tmp_path, steps=third).end()
     assert (third.trained, third.reused) == (0, TOTAL)
 
 
 def test_nothing_is_begun_where_a_state_is_stored(tmp_path: Path) -> None:
-    stretch(tmp_path).end()
-    second = stretch(tmp_path)
+    segment(tmp_path).end()
+    second = segment(tmp_path)
 
     def begin() -> dict[str, Tensor]:
         raise AssertionError("the beginning was computed")
@@ -134,10 +135,10 @@ def test_nothing_is_begun_where_a_state_is_stored(tmp_path: Path) -> None:
 
 
 def test_what_is_asked_is_stored_on_the_way_and_an_end_needs_no_buffers(tmp_path: Path) -> None:
-    stretch(tmp_path, asked=(4, 11, TOTAL)).end()
+    segment(tmp_path, asked=(4, 11, TOTAL)).end()
     assert stored(tmp_path) == [4, 11, TOTAL]
     steps = Steps()
-    again = stretch(tmp_path, steps=steps)
+    again = segment(tmp_path, steps=steps)
     assert any(key.startswith("optimizer/") for key in again.at(4).tensors)
     assert not any(key.startswith("optimizer/") for key in again.end().tensors)
     assert steps.trained == 0
@@ -147,23 +148,23 @@ def test_what_is_asked_is_stored_on_the_way_and_an_end_needs_no_buffers(tmp_path
 def test_a_damaged_state_is_passed_over_and_replaced(
     tmp_path: Path, broken: list[int], trained: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = stretch(tmp_path, asked=(10, 20)).end().tensors
+    whole = segment(tmp_path, asked=(10, 20)).end().tensors
     for step in broken:
         damage(tmp_path, step)
     steps = Steps()
     with caplog.at_level(logging.WARNING, "prune_search"):
-        assert differing(stretch(tmp_path, asked=(10, 20), steps=steps).end().tensors, whole) == []
+        assert differing(segment(tmp_path, asked=(10, 20), steps=steps).end().tensors, whole) == []
     assert steps.trained == trained
     assert ("is not used" in caplog.text) is (trained > 0)
     after = Steps()
-    assert differing(stretch(tmp_path, steps=after).end().tensors, whole) == []
+    assert differing(segment(tmp_path, steps=after).end().tensors, whole) == []
     assert after.trained == 0
 
 
 @pytest.mark.usefixtures("every_step")
 @pytest.mark.parametrize("stop", [1, 8, 17, 29])
 def test_an_interrupted_stretch_goes_on_where_it_was_and_leaves_no_scraps(tmp_path: Path, stop: int) -> None:
-    whole = stretch(None).end().tensors
+    whole = segment(None).end().tensors
 
     def interrupt(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Hook]:
         def before_step(step: int) -> None:
@@ -173,19 +174,19 @@ def test_an_interrupted_stretch_goes_on_where_it_was_and_leaves_no_scraps(tmp_pa
         return [Hook("interrupt", before_step=before_step)]
 
     with pytest.raises(KeyboardInterrupt):
-        stretch(tmp_path, hooks=interrupt).end()
+        segment(tmp_path, hooks=interrupt).end()
     assert stored(tmp_path) == [stop]
     steps = Steps()
-    assert differing(stretch(tmp_path, steps=steps).end().tensors, whole) == []
+    assert differing(segment(tmp_path, steps=steps).end().tensors, whole) == []
     assert steps.trained == TOTAL - stop
     assert stored(tmp_path) == [TOTAL]
 
 
 @pytest.mark.usefixtures("every_step")
 def test_states_to_recover_from_do_not_pile_up_between_those_that_are_kept(tmp_path: Path) -> None:
-    one = stretch(tmp_path, asked=(7,), grid=True)
+    one = segment(tmp_path, asked=(7,), grid=True)
     seen: set[int] = set()
-    one.vault.progress = lambda step, total, loss: seen.add(len(stored(tmp_path)))
+    one.store.progress = lambda step, total, loss: seen.add(len(stored(tmp_path)))
     one.end()
     assert stored(tmp_path) == [3, 6, 7, 9, 12, 15, 18, 21, 24, 27, 30]
     assert max(seen) <= 11  # never more than one beside those that are kept
@@ -203,9 +204,9 @@ def test_the_last_state_is_not_removed_for_one_that_could_not_be_stored(
         real(folder, tensors, meta)
 
     monkeypatch.setattr(stretch_module, "write_state", full)
-    whole = stretch(None).end().tensors
+    whole = segment(None).end().tensors
     with caplog.at_level(logging.WARNING, "prune_search"):
-        assert differing(stretch(tmp_path).end().tensors, whole) == []
+        assert differing(segment(tmp_path).end().tensors, whole) == []
     assert "going on without it" in caplog.text
     assert stored(tmp_path) == [12]
 
@@ -215,18 +216,18 @@ def early(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Hook]:
 
 
 def test_a_hook_can_end_a_stretch_early_and_the_end_is_known_from_the_storage(tmp_path: Path) -> None:
-    one = stretch(tmp_path, hooks=early, asked=(TOTAL,))
+    one = segment(tmp_path, hooks=early, asked=(TOTAL,))
     end = one.end()
     assert (end.meta["step"], end.meta["ended"], one.length) == (11, True, 11)
     assert one.end() is end
-    assert differing(stretch(None).at(11).tensors, end.tensors, "model/") == []
+    assert differing(segment(None).at(11).tensors, end.tensors, "model/") == []
     steps = Steps()
-    other = stretch(tmp_path, hooks=early, steps=steps)
+    other = segment(tmp_path, hooks=early, steps=steps)
     assert other.length == TOTAL
     assert other.known_length() == 11
     assert differing(other.end().tensors, end.tensors) == []
     assert (steps.trained, other.length) == (0, 11)
-    assert stretch(tmp_path / "nothing", hooks=early).known_length() == TOTAL
+    assert segment(tmp_path / "nothing", hooks=early).known_length() == TOTAL
 
 
 @pytest.mark.usefixtures("every_step")
@@ -234,39 +235,39 @@ def test_a_hook_can_end_a_stretch_early_and_the_end_is_known_from_the_storage(tm
 def test_an_early_end_is_stored_as_an_end_where_another_state_would_stand_too(
     tmp_path: Path, asked: tuple[int, ...]
 ) -> None:
-    stretch(tmp_path, hooks=early, asked=asked).end()
+    segment(tmp_path, hooks=early, asked=asked).end()
     steps = Steps()
-    other = stretch(tmp_path, hooks=early, asked=asked, steps=steps)
+    other = segment(tmp_path, hooks=early, asked=asked, steps=steps)
     assert other.known_length() == 11
     assert other.end().meta["ended"] is True
     assert steps.trained == 0
 
 
-def preempted(one: Stretch, stop: int) -> None:
+def preempted(one: Segment, stop: int) -> None:
     def preempt(step: int, total: int, loss: Tensor) -> None:
         if step == stop:
             raise PreemptedError
 
-    one.vault.progress = preempt
+    one.store.progress = preempt
     with pytest.raises(PreemptedError):
         one.end()
 
 
 def test_a_trial_preempted_at_an_early_end_finds_it_an_end_when_it_goes_on(tmp_path: Path) -> None:
-    preempted(stretch(tmp_path, hooks=early), 11)
+    preempted(segment(tmp_path, hooks=early), 11)
     assert stored(tmp_path) == [11]
     steps = Steps()
-    assert stretch(tmp_path, hooks=early, steps=steps).end().meta["ended"] is True
+    assert segment(tmp_path, hooks=early, steps=steps).end().meta["ended"] is True
     assert steps.trained == 0
-    assert stretch(tmp_path, hooks=early).known_length() == 11
+    assert segment(tmp_path, hooks=early).known_length() == 11
 
 
 @pytest.mark.parametrize("stop", [1, 13, TOTAL - 1])
 def test_a_preempted_trial_goes_on_where_it_was(tmp_path: Path, stop: int) -> None:
-    preempted(stretch(tmp_path), stop)
+    preempted(segment(tmp_path), stop)
     assert stored(tmp_path) == [stop]
     steps = Steps()
-    assert differing(stretch(tmp_path, steps=steps).end().tensors, stretch(None).end().tensors) == []
+    assert differing(segment(tmp_path, steps=steps).end().tensors, segment(None).end().tensors) == []
     assert steps.trained == TOTAL - stop
     assert stored(tmp_path) == [TOTAL]
 
@@ -279,12 +280,12 @@ def test_what_a_hook_does_at_the_end_is_in_the_last_state_once(tmp_path: Path) -
 
         return [Hook("doubling", at_end=at_end)]
 
-    plain = stretch(None).end().tensors["model/5.bias"]
-    parts = stretch(tmp_path, hooks=doubling)
+    plain = segment(None).end().tensors["model/5.bias"]
+    parts = segment(tmp_path, hooks=doubling)
     parts.at(10)
     parts.at(20)
     assert torch.equal(parts.end().tensors["model/5.bias"], plain * 2)
-    assert torch.equal(stretch(tmp_path, hooks=doubling).end().tensors["model/5.bias"], plain * 2)
+    assert torch.equal(segment(tmp_path, hooks=doubling).end().tensors["model/5.bias"], plain * 2)
 
 
 def test_making_a_course_may_use_the_network(tmp_path: Path) -> None:
@@ -296,9 +297,9 @@ def test_making_a_course_may_use_the_network(tmp_path: Path) -> None:
                 tensor.fill_(7)
         return []
 
-    whole = stretch(None).end().tensors
-    stretch(tmp_path, hooks=careless).at(13)
-    assert differing(stretch(tmp_path, hooks=careless).end().tensors, whole) == []
+    whole = segment(None).end().tensors
+    segment(tmp_path, hooks=careless).at(13)
+    assert differing(segment(tmp_path, hooks=careless).end().tensors, whole) == []
 
 
 def test_a_hook_remembers_what_it_says_and_starts_with_the_state_in_place(tmp_path: Path) -> None:
@@ -329,10 +330,10 @@ def test_a_hook_remembers_what_it_says_and_starts_with_the_state_in_place(tmp_pa
         return hooks
 
     whole: list[tuple[str, int, float]] = []
-    stretch(None, hooks=counting(whole)).end()
+    segment(None, hooks=counting(whole)).end()
     parts: list[tuple[str, int, float]] = []
     for step in (9, 10, 22, TOTAL):
-        stretch(tmp_path, hooks=counting(parts)).at(step)
+        segment(tmp_path, hooks=counting(parts)).at(step)
     assert [entry for entry in parts if entry[0] == "step"] == [entry for entry in whole if entry[0] == "step"]
     starts = [entry[1:] for entry in parts if entry[0] == "start"]
     firsts = {count: total for word, count, total in whole if word == "step"}
@@ -350,7 +351,7 @@ def half_masked(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Hook
 def test_a_masked_network_has_no_masked_weight_and_no_momentum_there_at_any_step(tmp_path: Path, kind: int) -> None:
     """From a start that was not masked, with weight decay and momentum, over stops and goes."""
     for step in range(1, TOTAL + 1):
-        tensors = stretch(tmp_path, kind, half_masked).at(step).tensors
+        tensors = segment(tmp_path, kind, half_masked).at(step).tensors
         for name in ("0.weight", "5.weight"):
             mask = tensors[f"hook/mask/mask/{name}"]
             assert 0.3 < float(mask.float().mean()) < 0.7
@@ -359,7 +360,7 @@ def test_a_masked_network_has_no_masked_weight_and_no_momentum_there_at_any_step
             for key in (f"model/{name}", *buffers):
                 assert bool((tensors[key][mask] != 0).any())
                 assert bool((tensors[key][~mask] == 0).all())
-    assert differing(tensors, stretch(None, kind, half_masked).end().tensors) == []
+    assert differing(tensors, segment(None, kind, half_masked).end().tensors) == []
     own = {key.removeprefix("hook/mask/"): value for key, value in tensors.items() if key.startswith("hook/mask/")}
     assert len(masks_of(own, ["0.weight", "5.weight"])) == 2
 
@@ -375,7 +376,7 @@ def test_a_loss_that_is_no_number_is_raised_and_its_state_not_stored(tmp_path: P
         return [Hook("poison", before_step=before_step)]
 
     with pytest.raises(TrainingError):
-        stretch(tmp_path, hooks=poison).end()
+        segment(tmp_path, hooks=poison).end()
     assert stored(tmp_path) == [5]
     state = read_state(state_folder(vertex(tmp_path), 5))
     assert state is not None
@@ -383,16 +384,16 @@ def test_a_loss_that_is_no_number_is_raised_and_its_state_not_stored(tmp_path: P
 
 
 def test_a_stretch_of_no_steps_is_its_beginning(tmp_path: Path) -> None:
-    one = stretch(tmp_path, total=0)
+    one = segment(tmp_path, total=0)
     assert differing(one.end().tensors, dict(one.begin())) == []
-    assert one.vault.steps.trained == 0
+    assert one.store.steps.trained == 0
 
 
 def test_progress_and_stage_are_told(tmp_path: Path) -> None:
     told: list[Any] = []
-    one = stretch(tmp_path, asked=(10,))
-    one.vault.stage = lambda name, total: told.append((name, total))
-    one.vault.progress = lambda step, total, loss: told.append(step)
+    one = segment(tmp_path, asked=(10,))
+    one.store.stage = lambda name, total: told.append((name, total))
+    one.store.progress = lambda step, total, loss: told.append(step)
     one.end()
     one.end()
     assert told == [("a stretch", TOTAL), *range(1, TOTAL + 1)]

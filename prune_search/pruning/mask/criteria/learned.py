@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from prune_search.pruning.mask.learning_context import Learning
+    from prune_search.pruning.mask.learning_context import LearningContext
     from prune_search.pruning.mask.score_training import Factors, Scores
     from prune_search.training.phase import Phase
 else:
@@ -37,7 +37,7 @@ def _length(epoch: int, *, steps: str, **others: Any) -> int:
 
 
 def _phase(
-    learning: Learning,
+    learning: LearningContext,
     options: Mapping[str, Any],
     scores: Scores,
     factors: Callable[[int], Factors],
@@ -56,7 +56,7 @@ def _phase(
     return Phase(total, optimizer, rate, lambda: [learner.hook()], scores)
 
 
-def _uniform(learning: Learning) -> Scores:
+def _uniform(learning: LearningContext) -> Scores:
     """U(-b, b) with b = 1/√fan-in: torch's kaiming_uniform_(a=√5), drawn from seed, place and name."""
     from prune_search.pruning.mask.score_training import score_parameters
     from prune_search.training.randomness import generator
@@ -76,7 +76,7 @@ def _uniform(learning: Learning) -> Scores:
     options=_options("10ep", {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1.0e-4}, "cosine"),
     facts=Criterion(kind="latent", trains=True, needs_data=True, length=_length, of_share=lambda **options: True),
 )
-def edge_popup(learning: Learning, **options: Any) -> Phase:
+def edge_popup(learning: LearningContext, **options: Any) -> Phase:
     """One score per unit; the forward pass has the weights of the largest |s|, at the asked share and in the scope.
 
     The gradient goes straight through the choice: ds = sign(s) · Σ w · dL/d(w ⊙ m) over the unit's weights, for units
@@ -92,19 +92,19 @@ def edge_popup(learning: Learning, **options: Any) -> Phase:
     return _phase(learning, options, scores, factors)
 
 
-def _constant(learning: Learning, value: float) -> Scores:
+def _constant(learning: LearningContext, value: float) -> Scores:
     from prune_search.pruning.mask.score_training import score_parameters
 
     return score_parameters(learning.sets, learning.network.device, lambda one: torch.full((one.size,), value))
 
 
-def _allowed(learning: Learning) -> dict[str, Tensor]:
+def _allowed(learning: LearningContext) -> dict[str, Tensor]:
     """1 for units that may be kept, 0 elsewhere."""
     device = learning.network.device
     return {name: mask.to(device=device, dtype=torch.float32) for name, mask in learning.candidates.items()}
 
 
-def _draws(learning: Learning, step: int, name: str, count: int) -> Tensor:
+def _draws(learning: LearningContext, step: int, name: str, count: int) -> Tensor:
     """Uniform numbers in [0, 1) for the units of a set at a step."""
     from prune_search.training.randomness import generator
 
@@ -112,7 +112,7 @@ def _draws(learning: Learning, step: int, name: str, count: int) -> Tensor:
     return torch.rand(count, generator=source).to(learning.network.device)
 
 
-def _sign_constants(learning: Learning, *, sign_constant: bool, **others: Any) -> None:
+def _sign_constants(learning: LearningContext, *, sign_constant: bool, **others: Any) -> None:
     """The weights of every layer that takes part become sign(w) times their root mean square, in place."""
     if not sign_constant:
         return
@@ -145,7 +145,7 @@ def _sign_constants(learning: Learning, *, sign_constant: bool, **others: Any) -
         begin=_sign_constants,
     ),
 )
-def supermask(learning: Learning, *, initial: float, sign_constant: bool, **options: Any) -> Phase:
+def supermask(learning: LearningContext, *, initial: float, sign_constant: bool, **options: Any) -> Phase:
     """Bernoulli(σ(s)) masks, drawn per unit and step; the gradient goes through the draw as if the mask were σ(s).
 
     The largest s are kept in the end; with ``sparsity: learned`` those above 0, which are more likely kept than not.
@@ -191,7 +191,7 @@ def _prior_is_the_share(*, prior: float | None = None, **others: Any) -> bool:
     ),
 )
 def gumbel(
-    learning: Learning,
+    learning: LearningContext,
     *,
     temperature: float,
     kl: float,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prune_search.pruning.mask.mask_set import Pool
     from prune_search.pruning.mask.units import LayerUnits
 
-MOST_LAYERS = 10_000
+MAX_LAYERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PerLayer:
         return f"a mapping from a layer's name to {self.value.describe()}"
 
     def read(self, raw: Any, path: str, reading: Reading) -> Any:
-        if not isinstance(raw, Mapping) or len(raw) > MOST_LAYERS or not all(isinstance(key, str) for key in raw):
+        if not isinstance(raw, Mapping) or len(raw) > MAX_LAYERS or not all(isinstance(key, str) for key in raw):
             return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)})")
         read = {key: self.value.read(number, child(path, key), reading) for key, number in raw.items()}
         return BAD if any(number is BAD for number in read.values()) else dict(sorted(read.items()))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prune_search.pruning.retrain.events import misplaced
 from prune_search.recipe.axes import DYNAMICS
 from prune_search.recipe.facts import DynamicsFacts
-from prune_search.recipe.fields import Number, Place, Word
+from prune_search.recipe.fields import ClockStep, Number, Word
 from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from prune_search.pruning.retrain.context import Moving
+    from prune_search.pruning.retrain.context import DynamicsContext
     from prune_search.pruning.retrain.drop_and_grow import Rewiring
     from prune_search.training.loop import Hook
 else:
@@ -37,12 +37,14 @@ WITHIN: dict[str, Callable[[tuple[str, ...]], list[tuple[str, ...]]]] = {
     options={
         "alpha": Option(Number(0.0), 1.0e-4, "L1 coefficient: η·α is taken off the magnitude of kept weights per step"),
         "temperature": Option(Number(0.0), 1.0e-5, "T: kept weights move by √(2·η·T) times a normal draw per step"),
-        "until": Option(Place(), "end", "no noise, no decay and no rewiring from here on, on the retraining's clock"),
+        "until": Option(
+            ClockStep(), "end", "no noise, no decay and no rewiring from here on, on the retraining's clock"
+        ),
         "within": Option(Word(tuple(WITHIN)), "layer", "what keeps its number of connections: each layer, or all"),
     },
     facts=DynamicsFacts(granularities=("weight",), misplaced=misplaced),
 )
-def deepr(moving: Moving, **options: Any) -> Hook:
+def deepr(moving: DynamicsContext, **options: Any) -> Hook:
     """Every step: w = s·θ with θ ← θ - η ∂E/∂θ - η α + √(2 η T) ν for kept weights, η the learning rate of the step.
 
     The sign s of a place is that of the weight that begins there, and drawn where none does. After the step's update a
@@ -80,7 +82,7 @@ def deepr(moving: Moving, **options: Any) -> Hook:
 class _Signed:
     """A network whose connections have a sign each."""
 
-    def __init__(self, moving: Moving, groups: Callable[[tuple[str, ...]], list[tuple[str, ...]]]) -> None:
+    def __init__(self, moving: DynamicsContext, groups: Callable[[tuple[str, ...]], list[tuple[str, ...]]]) -> None:
         from prune_search.pruning.retrain.drop_and_grow import Rewiring
 
         self.rewiring: Rewiring = Rewiring(moving)

@@ -12,7 +12,7 @@ from prune_search.pruning.mask.counts import exact
 from prune_search.pruning.retrain.dynamics.gradual import share_at
 from prune_search.recipe.axes import CRITERIA, DYNAMICS, PATHS
 from prune_search.recipe.facts import DynamicsFacts
-from prune_search.recipe.fields import Integer, Length, Number, Place, Reading, Value, Word, read_block
+from prune_search.recipe.fields import ClockStep, Integer, Length, Number, Reading, Value, Word, read_block
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from prune_search.pruning.retrain.context import Moving
+    from prune_search.pruning.retrain.context import DynamicsContext
     from prune_search.training.loop import Hook
 else:
     from prune_search.lazy import torch
@@ -32,7 +32,7 @@ BETA: dict[str, Option] = {
     "path": Option(Value(PATHS), "exponential", "how β goes from its beginning to its end"),
     "from": Option(Number(0.0, above=True), 1.0, "β at the beginning, in units of 1 / w²"),
     "to": Option(Number(0.0, above=True), 1.0e4, "β at the end"),
-    "until": Option(Place(), "64%", "where the end is reached, on the retraining's own clock"),
+    "until": Option(ClockStep(), "64%", "where the end is reached, on the retraining's own clock"),
     "every": Option(Length(positive=True), "1ep", "β is held for so long"),
 }
 
@@ -87,7 +87,7 @@ def _check(granularity: str, **options: Any) -> str:
         check=_check,
     ),
 )
-def gibbs(moving: Moving, **options: Any) -> Hook:
+def gibbs(moving: DynamicsContext, **options: Any) -> Hook:
     """The forward pass of each step sees w ⊙ m with m drawn anew; the gradient of w is that of w ⊙ m times m.
 
     No weight is lost before the end: all go on being trained, and what optimizers do besides the gradient (momentum,
@@ -108,7 +108,7 @@ def gibbs(moving: Moving, **options: Any) -> Hook:
         sampler.restore()
         given = moving.rule
         rule = MaskRule(Named.of(CRITERIA, "l2"), given.scope, given.granularity, given.score, None, given.rounding)
-        found = find_mask(moving.network.model, rule, moving.share, None, moving.evidence(moving.total))
+        found = find_mask(moving.network.model, rule, moving.share, None, moving.scoring_data(moving.total))
         moving.keeper.set(found)
 
     return Hook("gibbs", before_step=sampler.mask, after_backward=sampler.after_backward, at_end=at_end)
@@ -134,7 +134,7 @@ class _Layer:
 class _Sampler:
     """Puts random masks on the weights for a forward and a backward pass, and takes them off."""
 
-    def __init__(self, moving: Moving, options: Mapping[str, Any]) -> None:
+    def __init__(self, moving: DynamicsContext, options: Mapping[str, Any]) -> None:
         beta = options["beta"]
         self.moving = moving
         self.options = options
@@ -150,7 +150,7 @@ class _Sampler:
         from prune_search.pruning.mask.finder import units_in
 
         found = []
-        for one in units_in(self.moving.network.model, self.moving.rule, self.moving.evidence(0)):
+        for one in units_in(self.moving.network.model, self.moving.rule, self.moving.scoring_data(0)):
             split = one.parts[0].split
             shape = self.parameters[one.name].shape
             places = split(torch.arange(shape.numel()).reshape(shape))
@@ -160,7 +160,7 @@ class _Sampler:
 
     @cached_property
     def seed(self) -> int:
-        return self.moving.evidence(0).seed
+        return self.moving.scoring_data(0).seed
 
     def beta(self, step: int) -> float:
         """β at a step: held for `every` steps, and at its end from `until` on."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from prune_search.pruning.retrain.events import misplaced
 from prune_search.recipe.axes import CRITERIA, DYNAMICS, PATHS
 from prune_search.recipe.facts import DynamicsFacts
-from prune_search.recipe.fields import Length, Place, Value, scores_weights
+from prune_search.recipe.fields import ClockStep, Length, Value, scores_weights
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
 
 if TYPE_CHECKING:
-    from prune_search.pruning.retrain.context import Moving
+    from prune_search.pruning.retrain.context import DynamicsContext
     from prune_search.training.loop import Hook
 
 
@@ -66,13 +66,13 @@ def _mean_kept(share: float, total: int, epoch: int, **options: Any) -> float:
     options={
         "criterion": Option(Value(CRITERIA, scores_weights), "magnitude", "scored at every event"),
         "path": Option(Value(PATHS), "cubic", "how the kept share falls"),
-        "from": Option(Place(), "5%", "first event, on the retraining's own clock"),
-        "until": Option(Place(), "75%", "last event, where the asked sparsity is reached"),
+        "from": Option(ClockStep(), "5%", "first event, on the retraining's own clock"),
+        "until": Option(ClockStep(), "75%", "last event, where the asked sparsity is reached"),
         "every": Option(Length(positive=True), "100it", "between two events"),
     },
     facts=DynamicsFacts(starts_from="all", settles=_settles, mean_kept=_mean_kept, misplaced=misplaced),
 )
-def gradual(moving: Moving, **options: str) -> Hook:
+def gradual(moving: DynamicsContext, **options: str) -> Hook:
     """Events at from, from + every, … and always at until. What is removed stays removed."""
     from prune_search.pruning.mask.finder import find_mask
     from prune_search.pruning.mask.rule import MaskRule
@@ -94,7 +94,7 @@ def gradual(moving: Moving, **options: str) -> Hook:
         event = last_event(step - 1)
         before = share_at(path, moving.share, event, begin, end) if event >= 0 else Decimal(1)
         share = share_at(path, moving.share, step, begin, end)
-        found = find_mask(moving.network.model, rule, share, (moving.keeper.masks, before), moving.evidence(step))
+        found = find_mask(moving.network.model, rule, share, (moving.keeper.masks, before), moving.scoring_data(step))
         moving.keeper.set(found)
 
     def before_step(step: int) -> None:

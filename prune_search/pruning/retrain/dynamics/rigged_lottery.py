@@ -15,7 +15,7 @@ from prune_search.recipe.registry import Option
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from prune_search.pruning.retrain.context import Moving
+    from prune_search.pruning.retrain.context import DynamicsContext
     from prune_search.pruning.retrain.drop_and_grow import Rewiring
     from prune_search.training.loop import Hook
 
@@ -36,7 +36,7 @@ GROWTH: dict[str, Callable[[Rewiring, int, str], Tensor]] = {
     },
     facts=DynamicsFacts(granularities=("weight",), misplaced=unfit, full_gradients=events_in),
 )
-def rigl(moving: Moving, **options: Any) -> Hook:
+def rigl(moving: DynamicsContext, **options: Any) -> Hook:
     """Events at from, from + every, … before until. Each layer keeps its count.
 
     As in the released code: of n kept weights ⌊ζ·n⌋ are dropped; those that grow have the largest gradient of this

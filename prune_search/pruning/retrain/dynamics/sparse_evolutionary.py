@@ -12,7 +12,7 @@ from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
 
 if TYPE_CHECKING:
-    from prune_search.pruning.retrain.context import Moving
+    from prune_search.pruning.retrain.context import DynamicsContext
     from prune_search.training.loop import Hook
 
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     },
     facts=DynamicsFacts(granularities=("weight",), misplaced=unfit),
 )
-def set_(moving: Moving, **options: Any) -> Hook:
+def set_(moving: DynamicsContext, **options: Any) -> Hook:
     """Events between two updates, at from + n·every, never before the first update. Each layer keeps its count.
 
     The smallest magnitudes go, of all the layer's kept weights as in the experiments of RigL, or, ``signs: apart``, of

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from prune_search.pruning.retrain.context import Moving
+    from prune_search.pruning.retrain.context import DynamicsContext
     from prune_search.pruning.retrain.drop_and_grow import Rewiring
     from prune_search.training.loop import Hook
 else:
@@ -36,7 +36,7 @@ else:
         granularities=("weight",), misplaced=unfit, full_gradients=lambda total, epoch, **options: total
     ),
 )
-def snfs(moving: Moving, **options: Any) -> Hook:
+def snfs(moving: DynamicsContext, **options: Any) -> Hook:
     """Events between two updates, at from + n·every, never before the first update. The total stays exactly.
 
     Of n kept weights of a layer ⌈ζ·n⌉ are dropped. What all layers dropped is shared out by the mean magnitude of the

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from prune_search.pruning.weights.context import Setting
+    from prune_search.pruning.weights.context import TransformContext
 else:
     from prune_search.lazy import torch
 
@@ -58,7 +58,7 @@ def compensated(weight: Tensor, mask: Tensor, inverse: Tensor) -> Tensor:
     },
     facts=Transform(needs_data=True),
 )
-def obs_compensation(setting: Setting, *, block: int, damping: float, each: str, batches: int) -> None:
+def obs_compensation(setting: TransformContext, *, block: int, damping: float, each: str, batches: int) -> None:
     """H is the damped empirical Fisher matrix at w(k2) in blocks, as criterion `obs` has it.
 
     All removed weights of a block go at once: with a single one per block it is the optimal brain surgeon's own step.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from prune_search.pruning.weights.context import Setting
+    from prune_search.pruning.weights.context import TransformContext
     from prune_search.training.loop import Hook
     from prune_search.training.phase import Phase
 else:
@@ -186,7 +186,7 @@ class GrowingHook:
         )
 
 
-def _phase(setting: Setting, total: int, options: Mapping[str, Any], hooks: Any) -> Phase:
+def _phase(setting: TransformContext, total: int, options: Mapping[str, Any], hooks: Any) -> Phase:
     from prune_search.recipe.clock import base_rate, rate_of
     from prune_search.recipe.recipe import Named
     from prune_search.training.phase import Phase
@@ -236,7 +236,7 @@ def _rise_length(epoch: int, penalty: Decimal, **options: Any) -> int:
     },
     facts=Transform(trains=True, length=_growth_length, needs_data=True),
 )
-def growing_penalty(setting: Setting, **options: Any) -> Phase:
+def growing_penalty(setting: TransformContext, **options: Any) -> Phase:
     """The update and stabilise stages of GReg, after ``mask.prepare`` the second half of GReg-2."""
     epoch = setting.feed().epoch
     ramp = _growth(epoch, setting.penalty, options)
@@ -281,7 +281,7 @@ def _granularities() -> Any:
         needs_data=True,
     ),
 )
-def rising_penalty(setting: Setting, **options: Any) -> Phase:
+def rising_penalty(setting: TransformContext, **options: Any) -> Phase:
     """The same penalty on every weight of the layers that take part."""
     ramp = _rise(setting.feed().epoch, options)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from prune_search.pruning.weights.context import Setting
+    from prune_search.pruning.weights.context import TransformContext
 else:
     from prune_search.lazy import torch
 
@@ -115,7 +115,7 @@ def _noted(model: nn.Module, names: Mapping[int, str], note: Note) -> Iterator[N
 class _Sampler:
     """Looks at a few places of every example: of each batch, layer and run the same ones, whoever asks."""
 
-    def __init__(self, setting: Setting, batches: int, places: int) -> None:
+    def __init__(self, setting: TransformContext, batches: int, places: int) -> None:
         feed = setting.feed()
         self.inputs = [feed(number)[0] for number in range(batches)]
         self.places = places
@@ -160,7 +160,7 @@ class _Sampler:
     },
     facts=Transform(needs_data=True),
 )
-def least_squares_reconstruction(setting: Setting, *, batches: int, places: int, ridge: float) -> None:
+def least_squares_reconstruction(setting: TransformContext, *, batches: int, places: int, ridge: float) -> None:
     """min ‖Y - X (w + Δ)ᵀ‖² over the kept weights of each layer: Y from the network as it was, X from the pruned one.
 
     X is what the layers before, pruned and fitted already, hand on, so that errors do not add up. Biases and

@@ -10,7 +10,7 @@ from prune_search.recipe.fields import Integer
 from prune_search.recipe.registry import Option
 
 if TYPE_CHECKING:
-    from prune_search.pruning.weights.context import Setting
+    from prune_search.pruning.weights.context import TransformContext
 
 
 @TRANSFORMS.register(
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     source="Liu et al. 2019, 1810.05270; Frankle & Carbin 2019, 1803.03635 (control)",
     facts=Transform(redraws=True),
 )
-def reinit(setting: Setting) -> None:
+def reinit(setting: TransformContext) -> None:
     """Another draw than w(0), and another one in every round and at every place."""
     stream = "/".join(map(str, ("reinit", *setting.words)))
     setting.init.entry(INITS).make(setting.network.model, setting.seed, stream=stream, **setting.init.options)
@@ -32,7 +32,7 @@ def reinit(setting: Setting) -> None:
     options={"batches": Option(Integer(1, 100_000), 16, "training batches")},
     facts=Transform(needs_data=True),
 )
-def batchnorm_recalibrate(setting: Setting, *, batches: int) -> None:
+def batchnorm_recalibrate(setting: TransformContext, *, batches: int) -> None:
     """The cumulative mean over the batches, with the mask applied first."""
     from prune_search.training.batchnorm import recalibrate
 

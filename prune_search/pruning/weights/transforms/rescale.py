@@ -13,7 +13,7 @@ from prune_search.training.edge_of_chaos import ACTIVATIONS, known_edge
 if TYPE_CHECKING:
     import torch
 
-    from prune_search.pruning.weights.context import Setting
+    from prune_search.pruning.weights.context import TransformContext
 else:
     from prune_search.lazy import torch
 
@@ -29,7 +29,9 @@ else:
         "sigma_b": Option(Number(0.0, 100.0), None, "deviation of biases; left out: that of train.init, or 0"),
     },
 )
-def edge_of_chaos_rescale(setting: Setting, *, activation: str | None = None, sigma_b: float | None = None) -> None:
+def edge_of_chaos_rescale(
+    setting: TransformContext, *, activation: str | None = None, sigma_b: float | None = None
+) -> None:
     """w_l becomes ρ_l w_l with ρ_l = √(σ_w² / (fan-in · mean(m w²))), the mean over all entries, removed ones too.
 
     So the squares of a unit's weights add up to σ_w² on average, as they do in a dense network on the edge. A layer

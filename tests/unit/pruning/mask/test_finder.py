@@ -15,7 +15,7 @@ from torch import nn
 from prune_search.pruning.mask.counts import keep_count, keep_share
 from prune_search.pruning.mask.finder import find_mask
 from prune_search.pruning.mask.mask_set import MaskSet, ScoreError
-from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Batches
 from prune_search.pruning.mask.variants import with_control
 from prune_search.tasks.network import prunable_weights
@@ -50,7 +50,7 @@ def batches(iteration: int) -> Batches:
 
 
 def found(model: nn.Module, asked: MaskRule, sparsity: str, previous: tuple[MaskSet, Decimal] | None = None) -> MaskSet:
-    return find_mask(model, asked, 1 - Decimal(sparsity), previous, Evidence(batches, OUTPUT, 5, 1))
+    return find_mask(model, asked, 1 - Decimal(sparsity), previous, ScoringData(batches, OUTPUT, 5, 1))
 
 
 def kept(masks: MaskSet) -> int:
@@ -112,7 +112,7 @@ def test_what_an_earlier_round_removed_stays_removed_though_its_weight_has_grown
     model, previous = network(), None
     for number in range(1, 5):
         share = keep_share({"per_round": 0.4}, number, 4)
-        masks = find_mask(model, rule(scope=scope), share, previous, Evidence(batches, OUTPUT, 5, number))
+        masks = find_mask(model, rule(scope=scope), share, previous, ScoringData(batches, OUTPUT, 5, number))
         if previous is not None:
             assert all(not bool((masks[name] & ~previous[0][name]).any()) for name in masks)
         if scope != "uniform":
@@ -176,7 +176,7 @@ def test_nested_iterations_only_remove_and_others_bring_back() -> None:
     for nested in (True, False):
         seen.clear()
         asked = rule("snip", {**score, "nested": nested})
-        last = find_mask(model, asked, Decimal("0.05"), None, Evidence(watched, OUTPUT, 5, 1))
+        last = find_mask(model, asked, Decimal("0.05"), None, ScoringData(watched, OUTPUT, 5, 1))
         seen.append(last)
         assert [kept(masks) for masks in seen[1:]] == [int(step * total(model) + 0.5) for step in steps]
         back = sum(int((b[n] & ~a[n]).sum()) for a, b in pairwise(seen[1:]) for n in a)
@@ -193,7 +193,7 @@ def test_iterations_of_a_later_round_go_on_from_what_the_round_before_kept() -> 
         return batches(iteration)
 
     asked = rule("snip", {"iterations": 4})
-    last = find_mask(model, asked, Decimal("0.03125"), (first, Decimal("0.5")), Evidence(watched, OUTPUT, 5, 2))
+    last = find_mask(model, asked, Decimal("0.03125"), (first, Decimal("0.5")), ScoringData(watched, OUTPUT, 5, 2))
     # From 1/2 to 1/32 in four equal factors.
     wanted = [keep_count(total(model), Decimal(1) / Decimal(part)) for part in (4, 8, 16, 32)]
     assert [*seen[1:], kept(last)] == wanted
@@ -212,19 +212,19 @@ def test_a_moved_mask_gets_its_control_in_units_of_the_granularity() -> None:
     model = network()
     asked = rule("l1", granularity="filter", scope="uniform", control="shuffle")
     moved = found(model, rule("l1", granularity="filter", scope="uniform"), "0.5")
-    evidence = Evidence(batches, OUTPUT, 4, 1)
-    drawn = with_control(model, moved, asked, evidence)
+    scoring_data = ScoringData(batches, OUTPUT, 4, 1)
+    drawn = with_control(model, moved, asked, scoring_data)
     assert drawn.receipt() == moved.receipt()
     assert drawn.sha256 != moved.sha256
     assert bool(drawn[OUTPUT].all())
     assert all(torch.equal(m.flatten(1).any(1), m.flatten(1).all(1)) for m in drawn.values())
-    assert with_control(model, moved, rule("l1"), evidence) is moved
+    assert with_control(model, moved, rule("l1"), scoring_data) is moved
 
 
 def test_a_random_mask_depends_on_the_seed_and_the_round() -> None:
     model = network()
     drawn = {
-        find_mask(model, rule("random"), Decimal("0.5"), None, Evidence(batches, OUTPUT, seed, number)).sha256
+        find_mask(model, rule("random"), Decimal("0.5"), None, ScoringData(batches, OUTPUT, seed, number)).sha256
         for seed, number in ((0, 1), (0, 2), (1, 1), (0, 1))
     }
     assert len(drawn) == 3

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from prune_search.pruning.mask.finder import find_mask
-from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import prunable_weights
 
@@ -19,7 +19,7 @@ SCORE = {"iterations": 1, "path": "exponential", "nested": True, "batches": 1, "
 def masks(order: str, criterion: str, model: nn.Module, batches: Any) -> dict[str, torch.Tensor]:
     scope = Named("uniform", {"order": order}, {"name": "uniform", "order": order})
     rule = MaskRule(Named(criterion, {}, criterion), scope, Named("weight", {}, "weight"), SCORE)
-    return dict(find_mask(model, rule, Decimal("0.3"), None, Evidence(lambda _: batches, None, 1, 1)))
+    return dict(find_mask(model, rule, Decimal("0.3"), None, ScoringData(lambda _: batches, None, 1, 1)))
 
 
 def test_each_layer_is_scored_with_those_before_it_pruned() -> None:

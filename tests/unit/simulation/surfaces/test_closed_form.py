@@ -11,7 +11,7 @@ import pytest
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import read_space
 from prune_search.simulation.chain import chain_of
-from prune_search.simulation.surface import Outlook, Point, Simulation
+from prune_search.simulation.surface import Outlook, Simulation, SurfacePoint
 from prune_search.simulation.surfaces.closed_form import error_at
 
 
@@ -25,8 +25,8 @@ def outlook(given: Recipe, **options: Any) -> Outlook:
     return surface.outlook(last(given))
 
 
-def last(given: Recipe) -> Point:
-    return chain_of(given).laps[-1].point
+def last(given: Recipe) -> SurfacePoint:
+    return chain_of(given).rounds[-1].point
 
 
 def test_the_error_is_flat_above_the_knee_a_power_law_below_it_and_chance_at_the_end() -> None:
@@ -88,10 +88,12 @@ def test_noise_is_of_the_seed_grows_with_sparsity_and_can_be_turned_off() -> Non
 
 
 def test_a_round_is_the_same_in_a_chain_of_another_length() -> None:
-    short, long = (chain_of(recipe("lottery-ticket", rounds=rounds)).laps for rounds in (3, 7))
+    short, long = (chain_of(recipe("lottery-ticket", rounds=rounds)).rounds for rounds in (3, 7))
     surface = Simulation.of("closed-form").surface
-    assert [surface.outlook(lap.point) for lap in short] == [surface.outlook(lap.point) for lap in long[:3]]
-    assert len({lap.point.address for lap in long}) == 7
+    assert [surface.outlook(simulated_round.point) for simulated_round in short] == [
+        surface.outlook(simulated_round.point) for simulated_round in long[:3]
+    ]
+    assert len({simulated_round.point.address for simulated_round in long}) == 7
 
 
 def test_a_curve_goes_from_the_start_to_what_is_measured_at_the_end() -> None:

@@ -75,7 +75,7 @@ def recipe(**given: Any) -> Recipe:
 def outlook(table: str, given: Recipe, number: int = -1) -> Outlook:
     surface = Simulation.of(table).surface
     surface.check(given)
-    return surface.outlook(chain_of(given).laps[number].point)
+    return surface.outlook(chain_of(given).rounds[number].point)
 
 
 CELLS = [
@@ -127,7 +127,7 @@ def test_the_dense_network_is_the_best_of_the_largest_density(table: str) -> Non
     dense = recipe(mask={"at": "end", "criterion": "all", "sparsity": 0}, retrain="none")
     surface = Simulation.of(table).surface
     surface.check(dense)
-    assert surface.outlook(chain_of(dense).laps[-1].point).truth == pytest.approx(0.6)
+    assert surface.outlook(chain_of(dense).rounds[-1].point).truth == pytest.approx(0.6)
 
 
 def test_a_table_that_lacks_columns_is_refused_with_their_names(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from prune_search.pruning.mask.finder import find_mask
 from prune_search.pruning.mask.mask_set import MaskSet, Pool, ScoreError, by_row
 from prune_search.pruning.mask.reductions import REDUCTIONS
-from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Batches, Scoring, sample_gradients
 from prune_search.recipe.axes import CRITERIA, GRANULARITIES, NORMALIZATIONS
 from prune_search.recipe.fields import Reading, Value
@@ -102,8 +102,8 @@ def masked(model: nn.Module, criterion: Any, sparsity: str, batches: Batches, **
     whole = {"scope": "global", "granularity": "weight", **block, "criterion": canonical(CRITERIA, criterion)}
     whole["granularity"] = canonical(GRANULARITIES, whole["granularity"])
     whole["score"] = {**plain, "mode": "train", **block.get("score", {})}
-    evidence = Evidence(lambda _: batches, None, 3, 1)
-    return find_mask(model, MaskRule.of(whole), 1 - Decimal(sparsity), None, evidence)
+    scoring_data = ScoringData(lambda _: batches, None, 3, 1)
+    return find_mask(model, MaskRule.of(whole), 1 - Decimal(sparsity), None, scoring_data)
 
 
 def canonical(axis: AnyAxis, written: Any) -> Any:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.criteria.learned import bernoulli_divergence
-from prune_search.pruning.mask.learning_context import Learning
-from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.learning_context import LearningContext
+from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.variants import selection
 from prune_search.recipe.axes import CRITERIA
 from prune_search.recipe.fields import Reading, Value
@@ -38,7 +38,7 @@ def network() -> Network:
 
 def made(
     written: Any, share: str | None = "0.5", scope: str = "global", granularity: str = "weight"
-) -> tuple[Network, Learning, Phase, Hook]:
+) -> tuple[Network, LearningContext, Phase, Hook]:
     """A criterion that learns, ready to train a small network's scores."""
     told = Reading(outer_optimizer={"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0})
     named = Named.of(CRITERIA, Value(CRITERIA).read(written, "mask.criterion", told))
@@ -46,9 +46,9 @@ def made(
     net = network()
     rule = MaskRule(named, Named(scope, {}, scope), Named(granularity, {}, granularity), SCORE)
     kept = None if share is None else Decimal(share)
-    evidence = Evidence(lambda _: [(X, Y)], "6.weight", 3, 1)
-    sets, candidates, select = selection(net.model, rule, kept, None, evidence)
-    learning = Learning(net, sets, candidates, select, kept, 3, ("mask.criterion", 1), 9)
+    scoring_data = ScoringData(lambda _: [(X, Y)], "6.weight", 3, 1)
+    sets, candidates, select = selection(net.model, rule, kept, None, scoring_data)
+    learning = LearningContext(net, sets, candidates, select, kept, 3, ("mask.criterion", 1), 9)
     phase = named.entry(CRITERIA).build(Phase, learning, **named.options)
     (hook,) = phase.hooks()
     assert hook.at_start is not None

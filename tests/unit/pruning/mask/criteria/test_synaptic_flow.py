@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from prune_search.pruning.mask.finder import find_mask
 from prune_search.pruning.mask.mask_set import MaskSet
-from prune_search.pruning.mask.rule import Evidence, MaskRule
+from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Scoring
 from prune_search.recipe.axes import CRITERIA
 from prune_search.tasks.network import prunable_weights
@@ -119,7 +119,7 @@ def rule(iterations: int, dtype: str = "float64", **more: Any) -> MaskRule:
 
 
 def found(model: nn.Module, inputs: Tensor, share: str, asked: MaskRule) -> MaskSet:
-    return find_mask(model, asked, Decimal(share), None, Evidence(lambda _: [], None, 0, 1, lambda: inputs))
+    return find_mask(model, asked, Decimal(share), None, ScoringData(lambda _: [], None, 0, 1, lambda: inputs))
 
 
 def test_one_shot_collapses_where_a_hundred_iterations_do_not() -> None:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.pruning.weights.transforms.compensation import compensated
-from prune_search.training.segment import MODEL, Steps, Vault
+from prune_search.training.segment import MODEL
+from prune_search.training.state_store import StateStore, Steps
 from prune_search.trial.rounds import rounds_of
 
 
@@ -57,7 +58,7 @@ def test_removing_a_set_gives_the_least_loss_among_the_weights_with_its_zeros(re
     assert not bool(torch.signbit(found[~mask]).any())
 
 
-def test_in_a_trial_the_weights_are_the_minimiser_for_the_empirical_fisher_matrix(bench_of: object) -> None:
+def test_in_a_trial_the_weights_are_the_minimiser_for_the_empirical_fisher_matrix(setup_of: object) -> None:
     raw = {
         "preset": "obs",
         "task": {"model": {"name": "mlp", "hidden": [3]}, "seed": 1},
@@ -69,14 +70,14 @@ def test_in_a_trial_the_weights_are_the_minimiser_for_the_empirical_fisher_matri
         },
         "retrain": "none",
     }
-    bench = bench_of(raw)  # type: ignore[operator]
-    first, (item,) = rounds_of(bench, Vault(None, Steps()))
+    setup = setup_of(raw)  # type: ignore[operator]
+    first, (item,) = rounds_of(setup, StateStore(None, Steps()))
     after, before = item.result, first.end().tensors
     name = next(key for key, mask in item.masks.items() if mask.shape[0] == 10)
-    model = bench.model
+    model = setup.model
     model.load_state_dict({key.removeprefix(MODEL): value for key, value in before.items() if key.startswith(MODEL)})
     weight = dict(model.named_parameters())[name]
-    feed = bench.feed("weights.transform.0", 1)
+    feed = setup.feed("weights.transform.0", 1)
     rows = []
     for number in range(2):
         inputs, labels = feed(number)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from prune_search.pruning.weights.transforms.reconstruction import _outputs, least_squares, patches
 from prune_search.tasks.network import prunable_weights
-from prune_search.training.segment import MODEL, Steps, Vault, load_model
+from prune_search.training.segment import MODEL, load_model
+from prune_search.training.state_store import StateStore, Steps
 from prune_search.trial.rounds import rounds_of
 
 
@@ -80,19 +81,19 @@ def test_a_transposed_convolution_is_left_alone() -> None:
     assert patches(nn.ConvTranspose2d(2, 3, 2), torch.zeros(1, 2, 4, 4)) is None
 
 
-def change(bench: Any, before: dict[str, Tensor], after: dict[str, Tensor]) -> float:
+def change(setup: Any, before: dict[str, Tensor], after: dict[str, Tensor]) -> float:
     """Mean square difference of the logits on validation data, over the mean square of the logits."""
     logits = []
     for tensors in (before, after):
-        load_model(bench.model, tensors)
-        bench.model.eval()
+        load_model(setup.model, tensors)
+        setup.model.eval()
         with torch.no_grad():
-            logits.append(bench.model(bench.data.validation.inputs))
+            logits.append(setup.model(setup.data.validation.inputs))
     return float((logits[1] - logits[0]).square().mean() / logits[0].square().mean())
 
 
 @pytest.mark.parametrize("granularity", ["weight", "filter", "channel"])
-def test_a_trial_s_fitted_layers_are_nearer_to_the_network_that_was(bench_of: Any, granularity: str) -> None:
+def test_a_trial_s_fitted_layers_are_nearer_to_the_network_that_was(setup_of: Any, granularity: str) -> None:
     raw = {
         "task": {"model": {"name": "small-conv", "channels": [8, 8]}, "seed": 1},
         "train": {"steps": "3ep"},
@@ -102,15 +103,15 @@ def test_a_trial_s_fitted_layers_are_nearer_to_the_network_that_was(bench_of: An
     }
     found = []
     for transform in ([], [{"name": "least-squares-reconstruction", "batches": 4}]):
-        bench = bench_of({**raw, "weights": {"at": "end", "transform": transform}})
-        first, (item,) = rounds_of(bench, Vault(None, Steps()))
+        setup = setup_of({**raw, "weights": {"at": "end", "transform": transform}})
+        first, (item,) = rounds_of(setup, StateStore(None, Steps()))
         after = dict(item.result)
-        found.append(change(bench, dict(first.end().tensors), after))
+        found.append(change(setup, dict(first.end().tensors), after))
         assert all(bool((after[MODEL + name][~mask] == 0).all()) for name, mask in item.masks.items())
     assert found[1] < 0.8 * found[0]
 
 
-def test_the_first_layer_of_a_trial_is_numpy_s_least_squares_solution(bench_of: Any) -> None:
+def test_the_first_layer_of_a_trial_is_numpy_s_least_squares_solution(setup_of: Any) -> None:
     """Half of the weights of a perceptron's layers; every row over what its mask keeps, on the very same examples."""
     raw = {
         "task": {"model": {"name": "mlp", "hidden": [12]}, "seed": 1},
@@ -119,12 +120,12 @@ def test_the_first_layer_of_a_trial_is_numpy_s_least_squares_solution(bench_of: 
         "weights": {"at": "end", "transform": [{"name": "least-squares-reconstruction", "batches": 8, "ridge": 0.0}]},
         "retrain": "none",
     }
-    bench = bench_of(raw)
-    first, (item,) = rounds_of(bench, Vault(None, Steps()))
+    setup = setup_of(raw)
+    first, (item,) = rounds_of(setup, StateStore(None, Steps()))
     after, before = item.result, first.end().tensors
-    feed = bench.feed("weights.transform.0", 1)
+    feed = setup.feed("weights.transform.0", 1)
     inputs = torch.cat([feed(number)[0] for number in range(8)])
-    (one, two) = list(prunable_weights(bench.model))
+    (one, two) = list(prunable_weights(setup.model))
     x = inputs.flatten(1).double().numpy()
     biases = {name: before[MODEL + name.replace("weight", "bias")].double().numpy() for name in (one, two)}
 

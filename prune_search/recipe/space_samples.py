@@ -1,4 +1,4 @@
-"""The points of a space at which it is checked: its corners, and some at random."""
+"""The points of a space at which it is checked: its samples, and some at random."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# A space of more corners than this is checked at the first of them only; what lies beyond is found when it is drawn.
-MOST_CORNERS = 5000
+# A space of more samples than this is checked at the first of them only; what lies beyond is found when it is drawn.
+MAX_CORNERS = 5000
 
 
 @dataclass
@@ -70,7 +70,7 @@ class AtRandom:
         return low + step * self.rng.randint(0, (high - low) // step)
 
 
-def corners(fill: Callable[[Any], T]) -> Iterator[T]:
+def space_samples(fill: Callable[[Any], T]) -> Iterator[T]:
     """Points at which every option of every choice, and both ends of every range, stand once, conditional ones too.
 
     Args:
@@ -78,7 +78,7 @@ def corners(fill: Callable[[Any], T]) -> Iterator[T]:
     """
     waiting: deque[dict[str, int]] = deque([{}])
     known: set[str] = set()
-    for _ in range(MOST_CORNERS):
+    for _ in range(MAX_CORNERS):
         if not waiting:
             return
         draw = Corner(waiting.popleft())

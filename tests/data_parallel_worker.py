@@ -1,4 +1,4 @@
-"""A worker of a crew, a process of its own: ``crew_worker.py RANK SIZE FILE [lost]``. The leader prints what it found.
+"""One worker, a process of its own: ``data_parallel_worker.py RANK SIZE FILE [lost]``; the leader prints what it found.
 
 With ``lost`` the second worker dies in the middle of a step.
 """
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from prune_search.recipe.axes import AUGMENTATIONS
 from prune_search.storage.digests import tensors_digest
 from prune_search.tasks.data import Split
-from prune_search.training.data_parallel import Crew, Leader, follow
-from prune_search.training.loop import CrewLostError, Feed, Network, pass_over
+from prune_search.training.data_parallel import Leader, WorkerGroup, follow
+from prune_search.training.loop import Feed, Network, WorkerLostError, pass_over
 
 
 class Small(nn.Module):
@@ -52,9 +52,9 @@ def feed(*words: str | int) -> Feed:
     return Feed(split, 13, 3, words, lambda inputs, draw: AUGMENTATIONS["crop-flip"].make(inputs, draw, pad=1))
 
 
-def lead(crew: Crew) -> dict[str, Any]:
+def lead(worker_group: WorkerGroup) -> dict[str, Any]:
     """Three steps of gradient descent by all workers, and by this one alone in float64 and in float32."""
-    leader, together = Leader(crew), network()
+    leader, together = Leader(worker_group), network()
     alone, exact = network(), network()
     exact.model.double()
     errors: dict[str, float] = {}
@@ -92,12 +92,12 @@ def lead(crew: Crew) -> dict[str, Any]:
     return {"errors": errors, "own": own, "unused": unused.grad is None, "broken": leader.broken}
 
 
-def lose(crew: Crew) -> dict[str, Any]:
+def lose(worker_group: WorkerGroup) -> dict[str, Any]:
     """A step with a worker that dies in the middle of it."""
-    leader = Leader(crew)
+    leader = Leader(worker_group)
     try:
         leader.gradients(network(), feed("here"), 0)
-    except CrewLostError as error:
+    except WorkerLostError as error:
         return {"said": str(error), "broken": leader.broken}
     return {}
 
@@ -129,7 +129,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     rank, size = int(sys.argv[1]), int(sys.argv[2])
     dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=size)
-    joined = Crew.joined()
+    joined = WorkerGroup.joined()
     if sys.argv[4:]:
         if rank == 1:
             joined.hear()
