@@ -15,6 +15,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from prune_search.version import __version__
+
 if TYPE_CHECKING:
     from prune_search.api.compare import compare
     from prune_search.api.export import Export, ExportOptions, Loaded, export, export_pareto, load
@@ -48,7 +50,6 @@ _NAMES = {
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 
-__version__ = "0.1.0"
 __all__ = [
     "Dynamics",
     "Export",

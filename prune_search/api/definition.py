@@ -115,9 +115,9 @@ def define(
     """
     import secrets
 
-    from prune_search import __version__
     from prune_search.search.next_trial import dense_recipe
     from prune_search.tracking.store import absolute_uri, default_uri
+    from prune_search.version import __version__
 
     path = Path(space.source)
     task = dense_recipe(space).blocks["task"]

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from prune_search import __version__
 from prune_search.cli import (
     compare,
     cp,
@@ -27,6 +26,7 @@ from prune_search.cli import (
 from prune_search.cli import list as list_searches
 from prune_search.cli.exits import FAILED, INTERRUPTED, USER, complain
 from prune_search.recipe.problems import UserError
+from prune_search.version import __version__
 
 EPILOG = (
     "Examples:  prune-search run lottery-ticket  ·  prune-search run snip --set mask.sparsity=0.9  ·  "

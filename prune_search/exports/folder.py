@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import Tensor
 
-from prune_search import __version__
 from prune_search.compact.file_names import MODEL_FILE
 from prune_search.exports.card_costs import size_and_speed
 from prune_search.exports.densities_picture import densities_svg
@@ -25,6 +24,7 @@ from prune_search.storage.files import one_line, open_regular, put_file
 from prune_search.storage.tensors import load_tensors
 from prune_search.trial.folder import MASKS_FILE, read_metrics, read_recorded
 from prune_search.trial.result import Result, finite
+from prune_search.version import __version__
 
 CARD_FILE, SEEDS_FILE, PICTURE_FILE = "README.md", "seeds.json", "densities.svg"
 HERE = "."

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from prune_search import __version__
 from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.search_block import parse_objective
 from prune_search.report.labels import group_label, shown_metrics
+from prune_search.version import __version__
 
 MAX_ROWS = 1000
 # Nothing is fetched and no script runs, whatever somebody wrote into a name.
