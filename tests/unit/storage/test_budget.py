@@ -247,7 +247,7 @@ def test_a_warden_holds_a_budget_and_looks_now_and_then(tmp_path: Path, monkeypa
 
 
 def test_states_carry_what_is_needed(tmp_path: Path) -> None:
-    put(tmp_path, 1, 5, rests_on=[[address(7), 3]], segment="retrain")
+    put(tmp_path, 1, 5, rests_on=[[address(7), 3]], stretch="retrain")
     (state,) = take_census(tmp_path).states.values()
     assert replace(state, folder=Path("x"), changed=0.0) == stored(
         1, 5, state.size, [(address(7), 3)], name="retrain", changed=0.0

@@ -230,7 +230,7 @@ def test_a_full_disk_keeps_nothing_from_mlflow(tmp_path: Path, monkeypatch: pyte
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("prune_search.tracking.delivered_log.Memory._file", lambda self: Full())
+        patch.setattr("prune_search.tracking.delivered_log.DeliveredLog._file", lambda self: Full())
         assert drained(folder, store).finish(10).waiting == 0
     assert sync(folder, URI, store.connect).runs == 0
     assert all(run.values() for run in store.active())
