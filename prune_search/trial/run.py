@@ -97,9 +97,7 @@ def run_trial(
             results.append(RoundResult(item.number, masks.receipt(), masks.sha256, metrics, found_at))
             sink.round_done(results[-1])
         last = rounds[-1]
-        metrics = dict(results[-1].metrics)
-        if test:
-            metrics.update(end_metrics(setup, last, "test", spent, measurements))
+        test_metrics = end_metrics(setup, last, "test", spent, measurements) if test else {}
         load_model(setup.model, last.result)
         tensors = {key.removeprefix(MODEL): value.cpu() for key, value in last.result.items() if key.startswith(MODEL)}
     return Result(
@@ -110,7 +108,7 @@ def run_trial(
         tensors=tensors,
         weights_sha256=tensors_digest(tensors),
         rounds=tuple(results),
-        metrics=metrics,
+        test_metrics=test_metrics,
         environment=setup.environment,
         steps=(steps.trained, steps.reused, steps.replayed),
         steps_repeated=steps.repeated,
