@@ -163,7 +163,11 @@ class TrialRecords:
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """The metrics of the final network; of a stopped trial, the last ones measured."""
+        """The metrics of the final network; of a stopped trial, the last ones measured.
+
+        Of a trial with a result they are the result's, which is stored for good; what the record of its last round and
+        the last of the result's rounds say of the same network are copies.
+        """
         if self.result:
             metrics: Mapping[str, float] = self.result["metrics"]
             return metrics

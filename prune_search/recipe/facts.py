@@ -74,15 +74,21 @@ class Metric(Facts):
         best: which way is better.
         split: the part of the data it is measured on: ``validation``, ``test``, or empty where it needs no data.
         always: whether every network is measured; else only where a search names it, and what is exported.
-        simulated: whether a simulated trial has it too, though it has no network.
-        mid_training: whether it is measured within a training too, so that a scheduler can stop a trial by it.
+        simulated: whether a simulated trial has it too, which has scores, counts of weights and steps, but no network.
+        mid_training: whether it can be taken in the middle of a retraining too, so that a scheduler can stop a trial by
+            it; None: where it is measured on validation data.
     """
 
     best: Literal["maximize", "minimize"] = "maximize"
     split: str = ""
     always: bool = True
-    simulated: bool = True
-    mid_training: bool = False
+    simulated: bool = False
+    mid_training: bool | None = None
+
+    @property
+    def in_training(self) -> bool:
+        """Whether it can be taken in the middle of a retraining."""
+        return self.split == "validation" if self.mid_training is None else self.mid_training
 
 
 @dataclass(frozen=True)
@@ -284,10 +290,12 @@ class Scheduler(Facts):
 
     Attributes:
         several_objectives: whether it can rank by more than one metric.
+        mid_training: whether it compares trials by what is measured in the middle of their last retraining.
         keeps: from ``**options`` to the share of trials that goes on after each of its judgements.
     """
 
     several_objectives: bool = True
+    mid_training: bool = True
     keeps: Callable[..., float] = _all_go_on
 
 

@@ -113,9 +113,9 @@ def metrics_asked(search: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*objectives, *constraints)))
 
 
-def seldom_measured(search: Mapping[str, Any]) -> list[str]:
-    """Of those, the ones that are taken only because they are named."""
-    return [name for name in metrics_asked(search) if not axes.METRICS[name].facts.always]
+def measured_at_the_end_only(search: Mapping[str, Any]) -> list[str]:
+    """Of those, the ones that cannot be taken in the middle of a retraining."""
+    return [name for name in metrics_asked(search) if not axes.METRICS[name].facts.in_training]
 
 
 DEFAULT_OBJECTIVES = ["maximize val/accuracy", "maximize sparsity"]

@@ -22,7 +22,7 @@ from prune_search.recipe.fields import Integer, Length
 from prune_search.recipe.problems import Problem
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
-from prune_search.recipe.search_block import seldom_measured
+from prune_search.recipe.search_block import measured_at_the_end_only
 from prune_search.recipe.step import Step
 from prune_search.search.rungs import Compared, Mark, Maturity, Places, Seen, mark_of, maturity_of
 
@@ -99,7 +99,12 @@ class Never:
         return False
 
 
-@SCHEDULERS.register("none", summary="every trial runs to its end", source="nothing is stopped")
+@SCHEDULERS.register(
+    "none",
+    summary="every trial runs to its end",
+    source="nothing is stopped",
+    facts=Scheduler(mid_training=False),
+)
 def none(epoch: int) -> Never:
     """Nothing is stopped."""
     return Never()
@@ -282,12 +287,15 @@ def make_stopping_rule(scheduler: Any, epoch: int) -> StoppingRule:
 def check_scheduler(space: Space) -> list[Problem]:
     """What is wrong with the scheduler of a space, for `launch` to refuse."""
     named = Named.of(SCHEDULERS, space.search["scheduler"])
+    facts = named.entry(SCHEDULERS).facts
     several = len(space.search["objectives"])
-    costly = seldom_measured(space.search)
-    if costly and named.name != "none":
-        text = f"{named.name} compares trials in the middle of their training, where {costly[0]} is not measured"
-        return [Problem("search.scheduler", f"{text}: use none, or another objective")]
-    if several == 1 or named.entry(SCHEDULERS).facts.several_objectives:
+    late = measured_at_the_end_only(space.search)
+    if late and facts.mid_training:
+        able = " or ".join(name for name, entry in SCHEDULERS.items() if not entry.facts.mid_training)
+        text = f"{named.name} compares trials in the middle of their training, where {late[0]} is not measured"
+        advice = f"use {able}, or leave {late[0]} out of the objectives and constraints"
+        return [Problem("search.scheduler", f"{text}: {advice}")]
+    if several == 1 or facts.several_objectives:
         return []
     able = " or ".join(name for name, entry in SCHEDULERS.items() if entry.facts.several_objectives)
     text = f"{named.name} ranks by a single metric, and there are {several} objectives: use {able}"

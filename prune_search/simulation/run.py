@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
 from prune_search.pruning.mask.receipt import LayerReceipt, Receipt
+from prune_search.recipe.axes import METRICS
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.recipe import Recipe, digest_of
 from prune_search.simulation.chain import UNITS, Chain, SimulatedRound, chain_of
 from prune_search.simulation.surface import Outlook, Simulation, loss_at, normal, uniform
 from prune_search.simulation.trained import Trained
+from prune_search.tasks.metrics import Measured, at_the_end, figures, in_training
 from prune_search.trial.addresses import Vertex
 from prune_search.trial.callbacks import Observation, Sink
 from prune_search.trial.errors import TrialError
@@ -39,6 +41,7 @@ class Trial:
         shared: what the search has trained.
         sink: who is told how it goes.
         attempt: from 1.
+        asked: metrics that the search names.
         trained: steps that were trained for it.
         needed: steps of the recipe so far, whoever trained them.
     """
@@ -48,6 +51,7 @@ class Trial:
     shared: Trained
     sink: Sink
     attempt: int = 1
+    asked: Collection[str] = ()
     trained: int = 0
     needed: int = 0
     _now: float = 0.0
@@ -78,7 +82,7 @@ class Trial:
             for vertex in simulated_round.before:
                 yield from self._leg(vertex)
             yield from self._retrain(chain, simulated_round, outlook)
-            metrics = _metrics(outlook.accuracy, simulated_round, self.needed)
+            metrics = self._metrics(at_the_end("validation", self.asked), outlook.accuracy, simulated_round)
             rounds.append(
                 RoundResult(
                     simulated_round.point.number, _receipt(simulated_round), _digest(simulated_round, "mask"), metrics
@@ -113,10 +117,20 @@ class Trial:
             yield from self._leg(simulated_round.retraining, at, step)
             at = step
             accuracy = outlook.during(step / total, normal(simulated_round.point.address, step))
-            metrics = {"val/accuracy": accuracy, "val/loss": loss_at(accuracy)}
+            metrics = self._metrics(in_training(self.asked), accuracy, simulated_round)
             number, mature = simulated_round.point.number, step - simulated_round.settled
             self.sink.observed(Observation(number, step, mature, self.needed, metrics, simulated_round.asked))
         yield from self._leg(simulated_round.retraining, at, total)
+
+    def _metrics(self, names: list[str], accuracy: float, simulated_round: SimulatedRound) -> dict[str, float]:
+        """Of some metrics, those that a simulation has, as they are taken of a trained network."""
+        measured = Measured(
+            scores={"validation": {"accuracy": accuracy, "loss": loss_at(accuracy)}},
+            kept={LAYER: simulated_round.kept},
+            total={LAYER: UNITS},
+            steps_trained=self.needed,
+        )
+        return figures(measured, (name for name in names if METRICS[name].facts.simulated))
 
     def _result(self, key: str, chain: Chain, rounds: list[RoundResult], seconds: float) -> dict[str, Any]:
         """The data of `trial.result.Result.as_data`, and that it is simulated."""
@@ -171,14 +185,3 @@ def _receipt(simulated_round: SimulatedRound) -> Receipt:
     return Receipt(
         simulated_round.asked, 1 - simulated_round.kept / UNITS, simulated_round.kept, simulated_round.kept, (layer,)
     )
-
-
-def _metrics(accuracy: float, simulated_round: SimulatedRound, steps: int) -> Mapping[str, float]:
-    """What is measured at the end of a round."""
-    return {
-        "val/accuracy": accuracy,
-        "val/loss": loss_at(accuracy),
-        "sparsity": 1 - simulated_round.kept / UNITS,
-        "collapsed": float(simulated_round.kept == 0),
-        "steps_trained": float(steps),
-    }

@@ -210,7 +210,8 @@ class SimulatedRun:
         trial.attempts.append(started)
         # The controls are there to be compared with: nothing stops them.
         ledger = _Ledger(trial, recorder, None if trial.control else self.decisions, self.next_trial.records)
-        simulated = Trial(_recipe(trial), self.simulation, self.shared, ledger, recorder.attempt)
+        asked = metrics_asked(self.next_trial.search)
+        simulated = Trial(_recipe(trial), self.simulation, self.shared, ledger, recorder.attempt, asked)
         ledger.steps = lambda: simulated.trained
         self._push(_Worker(trial.id, simulated, simulated.run(self.now), recorder, self.now), self.now)
         self.listener(self.next_trial.records, None)
@@ -272,8 +273,7 @@ def check_metrics(space: Space) -> None:
     Raises:
         UserError: one is measured on a network.
     """
-    facts = {name: METRICS[name].facts for name in metrics_asked(space.search)}
-    if costly := [name for name, known in facts.items() if not (known.always and known.simulated)]:
+    if costly := [name for name in metrics_asked(space.search) if not METRICS[name].facts.simulated]:
         text = f"{costly[0]} is measured on networks, and a simulated search has none"
         raise UserError([Problem("search", text)])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -60,6 +60,36 @@ class Measured:
         return self.load() if self.load is not None else None
 
 
+def at_the_end(split: str, asked: Collection[str] = ()) -> list[str]:
+    """The metrics that are taken of a finished network.
+
+    Args:
+        split: of the data; on ``validation`` those that need no data are among them.
+        asked: those that are taken besides the ones that always are.
+    """
+    wanted = (split,) if split == "test" else (split, "")
+    facts = {name: entry.facts for name, entry in METRICS.items()}
+    return [name for name, own in facts.items() if own.split in wanted and (own.always or name in asked)]
+
+
+def in_training(asked: Collection[str] = ()) -> list[str]:
+    """The metrics that are taken in the middle of a retraining.
+
+    Those of validation data that always are, and what is asked for; what is known without data stays out else, so that
+    a search stores little.
+
+    Args:
+        asked: what a search names in its objectives and constraints; what cannot be taken there is left out.
+    """
+    facts = {name: entry.facts for name, entry in METRICS.items() if entry.facts.in_training}
+    return [n for n, own in facts.items() if n in asked or (own.always and own.split == "validation")]
+
+
+def figures(measured: Measured, names: Iterable[str]) -> dict[str, float]:
+    """Some registered metrics of what was measured."""
+    return {name: METRICS[name].make(measured) for name in names}
+
+
 def evaluate(
     model: nn.Module,
     split: Split,
@@ -97,7 +127,7 @@ def evaluate(
     "val/accuracy",
     summary="share of the validation examples that are classified correctly, 0…1",
     source="common practice",
-    facts=Metric(split="validation"),
+    facts=Metric(split="validation", simulated=True),
 )
 def val_accuracy(measured: Measured) -> float:
     """Validation accuracy, 0 … 1."""
@@ -108,7 +138,7 @@ def val_accuracy(measured: Measured) -> float:
     "val/loss",
     summary="mean cross-entropy on the validation examples, in nats",
     source="common practice",
-    facts=Metric(best="minimize", split="validation"),
+    facts=Metric(best="minimize", split="validation", simulated=True),
 )
 def val_loss(measured: Measured) -> float:
     """Validation loss."""
@@ -141,6 +171,7 @@ def test_loss(measured: Measured) -> float:
     "sparsity",
     summary="1 - kept/total over all convolution and linear weights, 0…1",
     source="Blalock et al. 2020, What is the State of Neural Network Pruning?, 2003.03033",
+    facts=Metric(simulated=True, mid_training=True),
 )
 def sparsity(measured: Measured) -> float:
     """The reported sparsity: excluded layers count as kept, biases and normalisation do not count at all.
@@ -156,7 +187,7 @@ def sparsity(measured: Measured) -> float:
     "collapsed",
     summary="number of layers with nothing left",
     source="layer collapse: Tanaka et al. 2020, 2006.05467",
-    facts=Metric(best="minimize"),
+    facts=Metric(best="minimize", simulated=True, mid_training=True),
 )
 def collapsed(measured: Measured) -> float:
     """How many layers have no weight left."""
@@ -167,7 +198,7 @@ def collapsed(measured: Measured) -> float:
     "steps_trained",
     summary="optimizer steps taken anywhere for this network",
     source="this project",
-    facts=Metric(best="minimize"),
+    facts=Metric(best="minimize", simulated=True, mid_training=True),
 )
 def steps_trained(measured: Measured) -> float:
     """Every step trained, those of criteria and transforms included."""
@@ -188,5 +219,5 @@ for _pass in ("forward", "backward"):
             f"train/{_pass}_flops_{_kind}",
             summary=f"operations of the {_pass} passes of all training steps, {_said}",
             source="2 per weight and place, backward twice forward: Evci et al. 2020, 1911.11134, appendix H",
-            facts=Metric(best="minimize", simulated=False),
+            facts=Metric(best="minimize", mid_training=True),
         )(_training_operations(f"{_pass}_{_kind}"))

@@ -17,6 +17,7 @@ from prune_search.ledger.account import Account, account_of
 from prune_search.ledger.ranking import Goals, total_violation
 from prune_search.ledger.records import Record, SearchRecords, TrialRecords
 from prune_search.recipe import strict_yaml
+from prune_search.recipe.axes import METRICS
 from prune_search.recipe.step import Step
 from prune_search.storage.files import StorageError, open_regular
 from prune_search.tracking.leaderboard import Placed, directions, fronts, goals_of, placed
@@ -228,13 +229,15 @@ def _mature(record: Record) -> bool:
 def _best(looked_at: Mapping[str, str], trial: TrialRecords, metrics: Mapping[str, Any]) -> dict[str, float]:
     """The best value of each metric that the search looks at, among the measurements of the last round.
 
-    Earlier rounds, and masks that still grow sparser, say nothing about the network that the trial is about.
+    Earlier rounds, and masks that still grow sparser, say nothing about the network that the trial is about; and what
+    needs no data, like the steps so far, is no better for being measured early.
     """
     last = max((record.data["round"] for record in trial.measured), default=None)
     measured = [r.data["metrics"] for r in trial.measured if r.data["round"] == last and _mature(r)]
     best = {}
     for name, direction in looked_at.items():
-        values = [found[name] for found in (metrics, *measured) if found.get(name) is not None]
+        early = measured if name not in METRICS or METRICS[name].facts.split else []
+        values = [found[name] for found in (metrics, *early) if found.get(name) is not None]
         if values:
             best[name] = max(values) if direction == "maximize" else min(values)
     return best

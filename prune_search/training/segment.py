@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -261,7 +261,7 @@ def _load_course(course: Course, names: Mapping[nn.Parameter, str], tensors: Map
             hook.at_start()
 
 
-def _hook_tensors(hooks: list[Hook]) -> dict[str, Tensor]:
+def _hook_tensors(hooks: Sequence[Hook]) -> dict[str, Tensor]:
     return {
         f"{HOOK}{hook.name}/{key}": value.detach().clone()
         for hook in hooks
@@ -301,7 +301,7 @@ class _Writer:
             finally:
                 # Also where the trial ends here: it goes on from the step after this one.
                 if store.watch is not None:
-                    store.watch(self.segment, step)
+                    store.watch(self.segment, step, lambda: _hook_tensors(self.course.hooks))
         except PreemptedError:
             if step < self.segment.total:
                 self.write(step, ended=False)
@@ -315,7 +315,7 @@ class _Writer:
 
     def write(self, step: int, ended: bool) -> State:
         """Store the state at `step`; where the storage fails, go on with the one in memory."""
-        tensors = {**model_tensors(self.segment.network.model), **_hook_tensors(list(self.course.hooks))}
+        tensors = {**model_tensors(self.segment.network.model), **_hook_tensors(self.course.hooks)}
         if not ended:
             # Nothing goes on from an end: what follows starts with optimizer buffers at zero.
             buffers = state_tensors(self.course.optimizer, self.names)

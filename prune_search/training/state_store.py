@@ -77,7 +77,8 @@ class StateStore:
         environment: the environment class, recorded in every state.
         progress: told (step, total, loss) after each step. It can raise `PreemptedError`: the state is then stored.
         stage: told the name of the segment that begins to be trained.
-        watch: shown a segment after each of its steps, with the step; it may look at the network, and must leave it.
+        watch: shown a segment after each of its steps, with the step and what gives its hooks' tensors, named as in a
+            state; it may look at the network, and must leave it.
         claims: asked before a segment is trained further than anybody has; None where nobody else trains.
         stops: further steps of trajectory 1 whose states others ask for; all are stored.
         grid: steps of it whose states others may ask for later; as many are stored as are affordable.
@@ -89,7 +90,7 @@ class StateStore:
     environment: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress | None = None
     stage: Callable[[str, int], None] | None = None
-    watch: Callable[[Segment, int], None] | None = None
+    watch: Callable[[Segment, int, Callable[[], Mapping[str, Tensor]]], None] | None = None
     claims: SegmentClaims | None = None
     stops: tuple[int, ...] = ()
     grid: tuple[int, ...] = ()

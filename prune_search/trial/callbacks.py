@@ -21,7 +21,7 @@ class Observation:
         step: of the retraining.
         mature: steps since the asked sparsity was reached; negative before.
         steps_trained: steps of the whole recipe up to here, whoever trained them.
-        metrics: on validation data.
+        metrics: those that are taken in the middle of a retraining (`tasks.metrics.in_training`).
         sparsity: the asked sparsity of the round.
     """
 
@@ -49,7 +49,7 @@ class Sink(Protocol):
         """
 
     def observe_at(self, total: int, epoch: int, settled: int) -> Collection[int]:
-        """The steps of a retraining at which the network is measured on validation data.
+        """The steps of a retraining at which the network is measured.
 
         Args:
             total: steps of the retraining.

@@ -23,7 +23,7 @@ class RoundResult:
         number: r, from 1.
         receipt: asked and reached.
         mask_sha256: digest of the mask.
-        metrics: measured after the round's retraining; validation data only but for the last round.
+        metrics: measured after the round's retraining, never on test data.
         found_at: k1 in iterations, where the recipe leaves it to be found; else None.
     """
 
@@ -46,7 +46,7 @@ class Result:
         tensors: the final weights and buffers by name, on the CPU.
         weights_sha256: digest of them.
         rounds: every round's receipt and metrics.
-        metrics: of the final network.
+        test_metrics: of the final network on test data; empty where it is not measured on them.
         environment: the environment class.
         steps: trained (replayed ones too), reused, replayed: trained + reused = asked for + replayed.
         steps_repeated: of the trained ones, those that another run trained at the same time.
@@ -61,13 +61,18 @@ class Result:
     tensors: Mapping[str, Tensor]
     weights_sha256: str
     rounds: tuple[RoundResult, ...]
-    metrics: Mapping[str, float]
+    test_metrics: Mapping[str, float]
     environment: Mapping[str, Any]
     steps: tuple[int, int, int]
     seconds: float
     preset: str | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     steps_repeated: int = 0
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Of the final network: what was measured after the last round, and on test data."""
+        return {**self.rounds[-1].metrics, **self.test_metrics}
 
     @property
     def receipt(self) -> Receipt:

@@ -344,14 +344,15 @@ class Round:
     @cached_property
     def moved(self) -> MaskSet:
         """The mask at the end of a retraining that moves it."""
-        return self._stored_masks(self.retraining.end().tensors)
+        return self.masks_in(self.retraining.end().tensors)
 
     @cached_property
     def masks(self) -> MaskSet:
         """The mask at the end of the round."""
-        return self._stored_masks(self.result)
+        return self.masks_in(self.result)
 
-    def _stored_masks(self, tensors: Tensors) -> MaskSet:
+    def masks_in(self, tensors: Tensors) -> MaskSet:
+        """The mask that holds in a state of the retraining."""
         own = {k.removeprefix("hook/mask/"): value for k, value in tensors.items() if k.startswith("hook/mask/")}
         return masks_of(own, list(prunable_weights(self.setup.model))) if own else self.found
 

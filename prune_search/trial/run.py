@@ -6,33 +6,27 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from prune_search.pruning.mask.mask_set import ScoreError
-from prune_search.recipe.axes import METRICS
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.schema import is_user_code
 from prune_search.storage.digests import tensors_digest
 from prune_search.storage.measurements import Measurements
 from prune_search.storage.places import StoragePath
-from prune_search.tasks.data import Split
-from prune_search.tasks.metrics import Measured, evaluate
 from prune_search.training.loop import PreemptedError, TrainingError, WorkerLostError
 from prune_search.training.segment import MODEL, Segment, load_model
 from prune_search.training.state_store import LackingError, SegmentClaims, StateStore, Steps
 from prune_search.trial.callbacks import Observation, Silent, Sink
 from prune_search.trial.errors import TrialError
+from prune_search.trial.metrics import Spent, end_metrics, training_metrics
 from prune_search.trial.result import Result, RoundResult
 from prune_search.trial.rounds import Round, rounds_of
 from prune_search.trial.setup import TrialSetup
-from prune_search.trial.training_flops import Costs, Operations, spent_in
-
-# What the trial has taken so far: steps, and operations.
-Spent = tuple[Steps, Operations]
+from prune_search.trial.training_flops import Costs, spent_in, spent_until
 
 
 @dataclass(frozen=True)
@@ -70,7 +64,8 @@ def run_trial(
         preset: the name that the user typed.
         test: whether the final network is measured on test data too, which a search never does.
         sharing: with whom training is shared while it runs; None: what is stored is taken up, and nobody is asked.
-        asked: metrics that are taken of every round, besides those that always are.
+        asked: metrics that are taken besides those that always are: of every round, and where the sink wants a network
+            measured in the middle of a retraining.
 
     Raises:
         LackingError: a segment that it needs is being trained by somebody else.
@@ -91,16 +86,18 @@ def run_trial(
         results = []
         steps.needed = needed_first
         costs = Costs.of(setup)
-        spent = costs.steps(needed_first)
+        spent = Spent(needed_first, costs.steps(needed_first))
         for item in rounds:
-            store.watch = _watch(setup, item, steps, sink)
-            _ = item.masks
-            spent += spent_in(item, costs)
-            results.append(_measured(setup, item, (steps, spent), sink, _Taking(measurements, frozenset(asked))))
+            store.watch = _watch(setup, item, (spent, costs), sink, asked)
+            masks = item.masks
+            spent = Spent(spent.steps + item.needed(done=True), spent.operations + spent_in(item, costs))
+            steps.needed = spent.steps
+            metrics = end_metrics(setup, item, "validation", spent, measurements, asked)
+            found_at = item.k1 if stable else None
+            results.append(RoundResult(item.number, masks.receipt(), masks.sha256, metrics, found_at))
+            sink.round_done(results[-1])
         last = rounds[-1]
-        metrics = dict(results[-1].metrics)
-        if test:
-            metrics.update(_metrics(setup, last, "test", (steps, spent), _Taking(measurements)))
+        test_metrics = end_metrics(setup, last, "test", spent, measurements) if test else {}
         load_model(setup.model, last.result)
         tensors = {key.removeprefix(MODEL): value.cpu() for key, value in last.result.items() if key.startswith(MODEL)}
     return Result(
@@ -111,7 +108,7 @@ def run_trial(
         tensors=tensors,
         weights_sha256=tensors_digest(tensors),
         rounds=tuple(results),
-        metrics=metrics,
+        test_metrics=test_metrics,
         environment=setup.environment,
         steps=(steps.trained, steps.reused, steps.replayed),
         steps_repeated=steps.repeated,
@@ -137,79 +134,33 @@ def _vault(setup: TrialSetup, storage: StoragePath | None, sink: Sink, sharing: 
     )
 
 
-def _watch(setup: TrialSetup, item: Round, steps: Steps, sink: Sink) -> Callable[[Segment, int], None]:
-    """Measures the network in the middle of a round's last retraining, where the sink wants it."""
+def _watch(
+    setup: TrialSetup, item: Round, before: tuple[Spent, Costs], sink: Sink, asked: Collection[str]
+) -> Callable[[Segment, int, Callable[[], Mapping[str, Tensor]]], None]:
+    """Measures the network in the middle of a round's last retraining, where the sink wants it.
+
+    Args:
+        setup: of the trial.
+        item: the round.
+        before: what was spent before the round, and what a step costs.
+        sink: who is told.
+        asked: metrics that are taken besides those of validation data that always are.
+    """
     target = item.end
     settled = item.settled()
     wanted = frozenset(sink.observe_at(target.total, setup.timeline.epoch, settled))
+    spent, costs = before
 
-    def watch(segment: Segment, step: int) -> None:
+    def watch(segment: Segment, step: int, hooks: Callable[[], Mapping[str, Tensor]]) -> None:
         if segment is target and step in wanted and step < target.total:
-            scores = evaluate(setup.model, setup.data.validation, autocast=setup.network.autocast)
-            metrics = {f"val/{name}": value for name, value in scores.items()}
-            asked = float(1 - item.share)
-            before = steps.needed + item.needed(done=True) - target.known_length()
-            sink.observed(Observation(item.number, step, step - settled, before + step, metrics, asked))
+            steps = spent.steps + item.needed(done=True) - target.known_length() + step
+            tensors = hooks()
+            operations = spent.operations + spent_until(item, costs, item.masks_in(tensors), step)
+            metrics = training_metrics(setup, item, tensors, Spent(steps, operations), asked)
+            asked_sparsity = float(1 - item.share)
+            sink.observed(Observation(item.number, step, step - settled, steps, metrics, asked_sparsity))
 
     return watch
-
-
-@dataclass(frozen=True)
-class _Taking:
-    """How metrics are taken: from the stored measurements, and which besides those that always are."""
-
-    measurements: Measurements
-    asked: frozenset[str] = frozenset()
-
-
-def _measured(setup: TrialSetup, item: Round, spent: Spent, sink: Sink, taking: _Taking) -> RoundResult:
-    """Measure a round that was run: every round of a chain is a result of its own."""
-    masks = item.masks
-    spent[0].needed += item.needed(done=True)
-    metrics = _metrics(setup, item, "validation", spent, taking)
-    found_at = item.k1 if isinstance(setup.recipe.mask["at"], Mapping) else None
-    result = RoundResult(item.number, masks.receipt(), masks.sha256, metrics, found_at)
-    sink.round_done(result)
-    return result
-
-
-def _metrics(setup: TrialSetup, item: Round, split: str, spent: Spent, taking: _Taking) -> dict[str, float]:
-    """The registered metrics of a split, and on validation also those that need no data."""
-    masks = item.masks
-
-    @cache
-    def loaded() -> nn.Module:
-        # Not before something is measured: what is stored needs no network.
-        load_model(setup.model, item.result)
-        masks.apply(setup.model)
-        return setup.model
-
-    def scores() -> dict[str, float]:
-        return evaluate(loaded(), _split(setup, split), autocast=setup.network.autocast)
-
-    network = {"vertex": item.end.address, "mask": masks.sha256, "environment": dict(setup.environment)}
-    what = {"kind": "scores", "split": split, "data": setup.digests["data"], **network}
-    measured = Measured(
-        scores={split: taking.measurements.of(what, scores)},
-        kept=masks.kept,
-        total={name: mask.numel() for name, mask in masks.items()},
-        steps_trained=spent[0].needed,
-        load=loaded,
-        data=setup.data,
-        operations=spent[1].as_data(),
-        masks=masks,
-        take=lambda asked, measure: taking.measurements.of({**asked, **network}, measure),
-    )
-    wanted = (split,) if split == "test" else (split, "")
-    return {
-        name: entry.make(measured)
-        for name, entry in METRICS.items()
-        if entry.facts.split in wanted and (entry.facts.always or name in taking.asked)
-    }
-
-
-def _split(setup: TrialSetup, split: str) -> Split:
-    return {"validation": setup.data.validation, "test": setup.data.test}[split]
 
 
 @contextlib.contextmanager

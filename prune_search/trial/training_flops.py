@@ -91,32 +91,50 @@ class Costs:
 
 
 def spent_in(item: Round, costs: Costs) -> Operations:
-    """The operations of a round, up to its end; its segments are known.
+    """The operations of a round, up to its end; its segments are known."""
+    return spent_until(item, costs, item.masks, item.end.known_length())
+
+
+def spent_until(item: Round, costs: Costs, masks: MaskSet, step: int) -> Operations:
+    """The operations of a round, up to a step of the segment that it ends with.
 
     What scores in steps of its own, prepares or adjusts trains under the mask of the round before. Where the mask
     moves, layers are taken to be thinned alike: the mean kept share places the cost between the dense network's and the
-    final one's. Nothing is looked at but the final masks, so that no state is trained again for these figures.
+    final one's. Nothing is looked at but the masks, so that no state is trained again for these figures.
+
+    Args:
+        item: the round; its segments before the last are known.
+        costs: of a step.
+        masks: those that hold at the step.
+        step: of `item.end`, from 1.
     """
     retrained = item.retraining.known_length()
     controlled = item.controlled.known_length() if item.controlled else 0
     apart = item.needed(done=True) - retrained - controlled
     found = costs.steps(apart, costs.sparse(item.before.masks if item.before else None))
+    done = retrained if item.controlled else step
     if item.moves:
-        found += _moving(item, costs, retrained)
+        found += _moving(item, costs, masks, (done, retrained))
     else:
-        found += costs.steps(retrained, costs.sparse(item.masks))
-    return found + costs.steps(controlled, costs.sparse(item.masks))
+        found += costs.steps(done, costs.sparse(masks))
+    return found + costs.steps(step if item.controlled else 0, costs.sparse(masks))
 
 
-def _moving(item: Round, costs: Costs, steps: int) -> Operations:
+def _moving(item: Round, costs: Costs, masks: MaskSet, part: tuple[int, int]) -> Operations:
+    """Of a retraining that moves its mask, the first steps of all (`part`), which led to these masks."""
+    done, total = part
     retrain = item.setup.recipe.retrain or {}
     dynamics = Named.of(axes.DYNAMICS, retrain["dynamics"])
     facts, epoch = dynamics.entry(axes.DYNAMICS).facts, item.setup.timeline.epoch
-    # Of the final mask, which is stored: what it was found on may be gone. A control keeps as many of every layer.
-    masks = item.masks
+    # The mask is known or stored: what it was found on may be gone. A control keeps as many of every layer.
     share = sum(masks.kept.values()) / sum(mask.numel() for mask in masks.values())
-    mean = float(facts.mean_kept(share, steps, epoch, **dynamics.options))
-    full = int(facts.full_gradients(steps, epoch, **dynamics.options))
-    final = costs.sparse(masks)
+    mean = float(facts.mean_kept(share, total, epoch, **dynamics.options))
+    full = min(int(facts.full_gradients(total, epoch, **dynamics.options)), total)
+    if done < total:
+        settled = int(facts.settles(total, epoch, **dynamics.options)) <= done
+        # From there on the asked share holds for the rest; before, it is taken to have fallen evenly from all.
+        mean = (mean * total - share * (total - done)) / done if settled else (1.0 + share) / 2.0
+        full = full * done // total
+    now = costs.sparse(masks)
     thinned = (1.0 - mean) / (1.0 - share) if share < 1.0 else 0.0
-    return costs.steps(steps, costs.dense - (costs.dense - final) * thinned, min(full, steps))
+    return costs.steps(done, costs.dense - (costs.dense - now) * thinned, full)

@@ -242,7 +242,7 @@ def test_every_dynamics_has_the_asked_sparsity_from_the_step_that_it_says(setup_
     _, (item,) = rounds.rounds_of(setup_of(with_dynamics(axes.DYNAMICS[name])), StateStore(None, Steps()))
     settled, total = item.settled(), item.retraining.total
     assert 0 <= settled <= total
-    kept = [item._stored_masks(item.retraining.at(step).tensors) for step in range(total + 1)]
+    kept = [item.masks_in(item.retraining.at(step).tensors) for step in range(total + 1)]
     asked = [masks.receipt().asked if masks.sparsity() else 0.0 for masks in kept]
     assert set(asked[settled:]) == {0.5}
     assert settled == 0 or asked[settled - 1] < 0.5

@@ -32,7 +32,7 @@ def moving(preset: str, mask: Blocks | None = None, **options: Any) -> Blocks:
 def test_rigl_moves_at_its_events_only_and_they_take_the_place_of_the_update(setup_of: SetupOf) -> None:
     _, (item,) = rounds(setup_of(moving("rigl")))
     states = [item.retraining.at(step).tensors for step in range(19)]
-    masks = [item._stored_masks(state) for state in states]
+    masks = [item.masks_in(state) for state in states]
     moved = [step for step in range(18) if masks[step].sha256 != masks[step + 1].sha256]
     assert moved == [0, 4, 8, 12]
     for step in range(18):
@@ -71,10 +71,10 @@ def test_connections_can_be_dropped_by_a_score_of_the_loss(setup_of: SetupOf) ->
 def test_gibbs_weights_are_whole_until_the_end(setup_of: SetupOf) -> None:
     _, (item,) = rounds(setup_of(moving("gibbs")))
     before = model_part(item.retraining.at(17).tensors)
-    assert item._stored_masks(item.retraining.at(17).tensors).sparsity() == 0.0
+    assert item.masks_in(item.retraining.at(17).tensors).sparsity() == 0.0
     assert all(bool((value != 0).all()) for name, value in before.items() if name.endswith("weight"))
     end = item.retraining.end().tensors
-    for name, mask in item._stored_masks(end).items():
+    for name, mask in item.masks_in(end).items():
         kept = model_part(end)[name]
         assert bool((kept[~mask] == 0).all())
         assert bool((kept[mask] != 0).all())

@@ -333,6 +333,14 @@ def test_median_with_several_objectives_is_refused_in_one_sentence() -> None:
     assert check_scheduler(space_of({"name": "asha", "eta": 2}, [ACCURACY, "maximize sparsity"])) == []
 
 
+@pytest.mark.parametrize("name", sorted(SCHEDULERS))
+def test_only_a_scheduler_that_looks_at_the_middle_of_trainings_refuses_what_is_measured_at_the_end(name: str) -> None:
+    for objective in (ACCURACY, "minimize train/forward_flops_sparse", "maximize sparsity", "minimize steps_trained"):
+        assert check_scheduler(space_of(name, [objective])) == []
+    problems = check_scheduler(space_of(name, ["minimize model/bytes"]))
+    assert [problem.path for problem in problems] == (["search.scheduler"] if name in ("asha", "median") else [])
+
+
 @pytest.mark.parametrize(
     ("name", "grace"), [("asha", "0it"), ("asha", "0%"), ("asha", "end-1ep"), ("median", "0it"), ("median", "5%")]
 )

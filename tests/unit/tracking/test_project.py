@@ -141,6 +141,17 @@ def test_best_looks_at_the_last_round_only_where_the_sparsity_is_the_final_one(f
     assert [value for _, value, _ in curve(view(folder, "000001"), "best/val/accuracy")] == [0.8]
 
 
+def test_a_cost_so_far_is_no_best_value(tmp_path: Path) -> None:
+    folder = make_definition(tmp_path, "short", TEXT.replace("maximize sparsity", "minimize steps_trained"))
+    recorder = propose(folder, "000001")
+    early = {"metrics": {"val/accuracy": 0.8, "steps_trained": 50.0}, "sparsity": 0.9}
+    recorder.write("measured", {"round": 1, "step": 20, "steps_trained": 50, **early})
+    end(recorder, metrics={"val/accuracy": 0.7, "sparsity": 0.9, "steps_trained": 100.0})
+    run = view(folder, "000001")
+    assert [value for _, value, _ in curve(run, "best/steps_trained")] == [100.0]
+    assert [value for _, value, _ in curve(run, "best/val/accuracy")] == [0.8]
+
+
 def test_a_mask_that_still_grows_sparser_counts_neither_as_best_nor_as_sparse(folder: Path) -> None:
     recorder = propose(folder, "000001")
     for step, trained, accuracy in [(-60, 40, 0.99), (0, 100, 0.8), (None, 200, 0.7)]:

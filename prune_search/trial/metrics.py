@@ -1,0 +1,134 @@
+"""The metrics of a trial's network: at the end of a round, and in the middle of its retraining, in one way."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING
+
+from prune_search.storage.measurements import Measurements
+from prune_search.tasks.metrics import Measured, Take, at_the_end, evaluate, figures, in_training
+from prune_search.training.segment import load_model
+from prune_search.trial.training_flops import Operations
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from prune_search.pruning.mask.mask_set import MaskSet
+    from prune_search.tasks.data import Split
+    from prune_search.trial.rounds import Round
+    from prune_search.trial.setup import TrialSetup
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the training of a network has taken.
+
+    Attributes:
+        steps: of the whole recipe, whoever trained them.
+        operations: of these steps.
+    """
+
+    steps: int = 0
+    operations: Operations = field(default_factory=Operations)
+
+
+@dataclass(frozen=True, eq=False)
+class _Network:
+    """A network where it is measured.
+
+    Attributes:
+        masks: those that hold there.
+        spent: for it.
+        trained: gives the network itself, for the pass over the data.
+        shown: gives it to metrics that run it.
+        take: a measurement of it, where that takes time.
+    """
+
+    masks: MaskSet
+    spent: Spent
+    trained: Callable[[], nn.Module]
+    shown: Callable[[], nn.Module]
+    take: Take
+
+
+def end_metrics(
+    setup: TrialSetup,
+    item: Round,
+    split: str,
+    spent: Spent,
+    measurements: Measurements,
+    asked: Collection[str] = (),
+) -> dict[str, float]:
+    """What is measured of a round that was run.
+
+    Args:
+        setup: of the trial; its network gets the weights of the round's end, where something has to run it.
+        item: the round.
+        split: ``validation``, with what needs no data, or ``test``.
+        spent: up to the end of the round.
+        measurements: stored ones are not taken again.
+        asked: metrics that are taken besides those that always are.
+    """
+    masks = item.masks
+
+    @cache
+    def loaded() -> nn.Module:
+        # Not before something is measured: what is stored needs no network.
+        load_model(setup.model, item.result)
+        masks.apply(setup.model)
+        return setup.model
+
+    identity = {"vertex": item.end.address, "mask": masks.sha256, "environment": dict(setup.environment)}
+
+    def take(what: Mapping[str, object], measure: Callable[[], Mapping[str, float]]) -> Mapping[str, float]:
+        return measurements.of({**what, **identity}, measure)
+
+    return _measure(setup, _Network(masks, spent, loaded, loaded, take), split, at_the_end(split, asked))
+
+
+def training_metrics(
+    setup: TrialSetup, item: Round, tensors: Mapping[str, Tensor], spent: Spent, asked: Collection[str] = ()
+) -> dict[str, float]:
+    """What is measured of the network in the middle of a round's retraining; its training is not changed.
+
+    Args:
+        setup: of the trial; its network is being trained.
+        item: the round.
+        tensors: of the hooks that train it, named as in a state.
+        spent: so far.
+        asked: metrics that are taken besides those of validation data that always are.
+    """
+
+    @cache
+    def copied() -> nn.Module:
+        return copy.deepcopy(setup.model)
+
+    def take(what: Mapping[str, object], measure: Callable[[], Mapping[str, float]]) -> Mapping[str, float]:
+        return measure()
+
+    network = _Network(item.masks_in(tensors), spent, lambda: setup.model, copied, take)
+    return _measure(setup, network, "validation", in_training(asked))
+
+
+def _measure(setup: TrialSetup, network: _Network, split: str, names: Iterable[str]) -> dict[str, float]:
+    data: Split = {"validation": setup.data.validation, "test": setup.data.test}[split]
+
+    def scores() -> dict[str, float]:
+        return evaluate(network.trained(), data, autocast=setup.network.autocast)
+
+    masks = network.masks
+    measured = Measured(
+        scores={split: network.take({"kind": "scores", "split": split, "data": setup.digests["data"]}, scores)},
+        kept=masks.kept,
+        total={name: mask.numel() for name, mask in masks.items()},
+        steps_trained=network.spent.steps,
+        load=network.shown,
+        data=setup.data,
+        operations=network.spent.operations.as_data(),
+        masks=masks,
+        take=network.take,
+    )
+    return figures(measured, names)
