@@ -95,7 +95,9 @@ def with_sampler(raw: Mapping[str, Any], sampler: str, **more: Any) -> dict[str,
     return {**raw, "search": {**raw.get("search", {}), "sampler": sampler, **more}}
 
 
-@pytest.mark.parametrize("name", shipped_names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n == "quickstart" else [pytest.mark.slow]) for n in shipped_names()]
+)
 def test_every_shipped_space_is_the_same_search_from_its_file_and_from_what_was_stored(name: str) -> None:
     path = shipped_space(name)
     assert path is not None
@@ -114,6 +116,7 @@ def test_every_shipped_space_is_the_same_search_from_its_file_and_from_what_was_
     assert compared >= 3
 
 
+@pytest.mark.slow
 def test_200_grown_spaces_are_each_one_search_in_any_order_of_keys() -> None:
     rng = random.Random(0)
     compared = dict.fromkeys(SAMPLERS, 0)
