@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from prune_search.ledger.records import FORMAT, SEARCH_FILE, search_folder
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.merge import Written
 from prune_search.recipe.problems import Problem, UserError, shown
-from prune_search.recipe.space import Space
+from prune_search.recipe.space import Space, read_space
 from prune_search.storage.places import StoragePath
 
 if TYPE_CHECKING:
@@ -21,8 +22,14 @@ if TYPE_CHECKING:
 ENDED_FILE = "ended.json"
 
 
+# How the holes of a search are ordered; a search that says nothing was launched by version 0.1, in its file's order.
+BY_NAME = "by name"
+
+
 def space_of(definition: Mapping[str, Any]) -> Space:
-    """The space that a search was launched with."""
+    """The space that a search was launched with, its holes drawn in the order that the search began with."""
+    if definition.get("hole_order") != BY_NAME and (began := _as_it_began(definition)) is not None:
+        return began
     written, search = definition["space"]["options"], definition["space"]["search"]
     options = tuple(
         (option["label"], {key: value for key, value in option.items() if key not in ("label", "own")})
@@ -31,6 +38,22 @@ def space_of(definition: Mapping[str, Any]) -> Space:
     # What an option wrote itself is in the names of its holes, by which a sampler knows them.
     own = {option["label"]: frozenset(option["own"]) for option in written}
     return Space(Written(options, search, own=own), search, definition["source"])
+
+
+def _as_it_began(definition: Mapping[str, Any]) -> Space | None:
+    """The space of a search of version 0.1 with its file's order of keys, which search.json has lost.
+
+    Returns:
+        None where it cannot be had: the space was no file, or reads otherwise by now.
+    """
+    if not definition["text"]:
+        return None
+    try:
+        raw = strict_yaml.load(definition["text"])
+        space = read_space(raw, definition["source"], list(definition["set"].items()))
+    except UserError:
+        return None
+    return replace(space, as_written=True, labels={}) if space.digest() == definition["space_sha256"] else None
 
 
 def edited(definition: Mapping[str, Any]) -> list[str]:
@@ -131,6 +154,7 @@ def define(
         "id": secrets.token_hex(8),
         "space": space.canonical(),
         "space_sha256": space.digest(),
+        "hole_order": BY_NAME,
         "text": path.read_text(encoding="utf-8") if path.is_file() else "",
         "source": str(path.absolute()) if path.is_file() else space.source,
         "set": dict(values),

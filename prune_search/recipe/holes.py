@@ -200,6 +200,7 @@ class Filler:
         params: what was drawn, by dotted path (without the options that it lies in).
         labels: the labels of every choice met so far, by the sampler's name; kept from one point to the next.
         settled: those two, once they are drawn.
+        as_written: draw the holes in the order in which their keys were written, and not in the order of their names.
     """
 
     draw: Draw
@@ -208,6 +209,7 @@ class Filler:
     params: dict[str, Any]
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     settled: dict[str, Any] = field(default_factory=dict)
+    as_written: bool = False
 
     @property
     def epoch(self) -> int:
@@ -227,7 +229,7 @@ class Filler:
             return self._drawn(node, path, self.place(path) if name is None else name)
         if isinstance(node, Mapping):
             filled = {}
-            for key in _settling_first(node, path):
+            for key in _drawing_order(node, path, self.as_written):
                 below = child(path, key)
                 filled[key] = self.fill(node[key], below, None if name is None else child(name, key))
                 if below in EPOCH_PATHS:
@@ -240,7 +242,7 @@ class Filler:
     def _drawn(self, hole: Mapping[str, Any], path: str, name: str) -> Any:
         if hole["hole"] == "choice":
             if name not in self.labels:
-                self.labels[name] = choice_labels(hole["of"])
+                self.labels[name] = choice_labels(hole["of"], self.as_written)
             labels = self.labels[name]
             index = self.draw.choice(name, labels)
             option = hole["of"][index]
@@ -268,10 +270,15 @@ class Filler:
         return str(_step(amount, _unit(low), low.back, epoch))
 
 
-def _settling_first(node: Mapping[str, Any], path: str) -> list[str]:
-    """The keys of a mapping, those first that settle the length of an epoch."""
+def _drawing_order(node: Mapping[str, Any], path: str, as_written: bool) -> list[str]:
+    """The keys of a mapping in the order in which their holes are drawn.
+
+    The keys that settle the length of an epoch come first. The others follow by name, so that the order in which a file
+    writes its keys, and whether they were stored and read in between, make no difference to what is proposed.
+    """
     first = [key for key in FIRST.get(path, ()) if key in node]
-    return first + [key for key in node if key not in first]
+    rest = [key for key in node if key not in first]
+    return first + (rest if as_written else sorted(rest, key=str))
 
 
 def _step(amount: float, unit: str, back: bool, epoch: int) -> Step:
@@ -288,14 +295,20 @@ def _step(amount: float, unit: str, back: bool, epoch: int) -> Step:
     return Step(epochs=epochs, iterations=rest, back=back, unit="epit" if epochs and rest else "it" if rest else "ep")
 
 
-def choice_labels(options: list[Any]) -> tuple[str, ...]:
-    """One distinct label on one line per option: its value, a registered value's name, or its number and keys."""
+def choice_labels(options: list[Any], as_written: bool = False) -> tuple[str, ...]:
+    """One distinct label on one line per option: its value, a registered value's name, or its number and keys.
+
+    Args:
+        options: of a choice.
+        as_written: name the keys of an option in the order in which they were written, and not by name.
+    """
     labels: dict[str, None] = {}
     for index, option in enumerate(options):
         label = str(option)
         if isinstance(option, Mapping):
             name = option.get("name")
-            label = name if isinstance(name, str) else f"{index}-{'-'.join(map(str, option))}"
+            keys = map(str, option) if as_written else sorted(map(str, option))
+            label = name if isinstance(name, str) else f"{index}-{'-'.join(keys)}"
         if isinstance(option, list) or not label or not label.isprintable():
             label = str(index)
         if label in labels or len(label) > 60:

@@ -58,12 +58,14 @@ class Space:
         written: the options with their blocks.
         search: the canonical search block.
         source: the file or preset that it was read from.
+        as_written: draw the holes in the order in which the file writes them, as version 0.1 did, and not by name.
         labels: the labels of its choices, as they are met.
     """
 
     written: Written
     search: Mapping[str, Any]
     source: str
+    as_written: bool = False
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -108,7 +110,14 @@ class Space:
             return epoch or nominal_epoch(data, batch, examples)
 
         params = {"any": label} if len(options) > 1 else {}
-        filler = Filler(draw, lambda path: self.written.place(label, path), epoch_of, params, self.labels)
+        filler = Filler(
+            draw,
+            lambda path: self.written.place(label, path),
+            epoch_of,
+            params,
+            self.labels,
+            as_written=self.as_written,
+        )
         return Drawn(filler.fill(blocks, ""), label, params)
 
     def only_recipe(self) -> Recipe:

@@ -217,7 +217,7 @@ any:
         ("[0it, end, 5%]", ("0it", "end", "5%")),
         ("[1, 1.5, true, none]", ("1", "1.5", "True", "none")),
         ("[{name: sgd}, {name: sgd, lr: 1}, sgd]", ("sgd", "1-sgd", "2-sgd")),
-        ("[{steps: 1ep}, {until: end, clock: 0it}]", ("0-steps", "1-until-clock")),
+        ("[{steps: 1ep}, {until: end, clock: 0it}]", ("0-steps", "1-clock-until")),
         ("[[1, 2], [3]]", ("0", "1")),
         ('["a\\nb", "", 2-x, x, x]', ("0", "1", "2-x", "x", "4-x")),
         ("[1-a, a, a, 2-a]", ("1-a", "a", "2-a", "3-2-a")),
@@ -240,8 +240,8 @@ def test_a_choice_of_whole_blocks_with_holes_in_them() -> None:
     text = SNIP + "retrain: {hole: choice, of: [none, {steps: {hole: int, low: 1ep, high: 3ep}, clock: {hold: 0.1}}]}"
     assert drawn(text, retrain=0)[0].recipe().retrain is None
     point, asked = drawn(text, retrain=1, share=1.0)
-    assert asked["retrain[1-steps-clock].steps"] == ("integer", 1, 3, False, 1)
-    assert point.params == {"retrain": "1-steps-clock", "retrain.steps": "3ep"}
+    assert asked["retrain[1-clock-steps].steps"] == ("integer", 1, 3, False, 1)
+    assert point.params == {"retrain": "1-clock-steps", "retrain.steps": "3ep"}
     assert point.recipe().canonical["retrain"]["steps"] == "3ep"
 
 
