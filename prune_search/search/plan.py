@@ -102,11 +102,19 @@ class Plan:
 
     def as_data(self) -> dict[str, Any]:
         """What ``plan --json`` prints, but for what a calibration adds."""
-        names = ("trials", "drawn", "exact", "recipes", "roots", "vertices", "stretches", "states")
-        steps = ("steps_unshared", "steps_shared", "steps_controls")
         return {
-            **{name: getattr(self, name) for name in names},
-            **{name: getattr(self, name) for name in steps},
+            "trials": self.trials,
+            "drawn": self.drawn,
+            "exact": self.exact,
+            "recipes": self.recipes,
+            "roots": self.roots,
+            "vertices": self.vertices,
+            # The name that version 0.1 gave segments.
+            "stretches": self.segments,
+            "states": self.states,
+            "steps_unshared": self.steps_unshared,
+            "steps_shared": self.steps_shared,
+            "steps_controls": self.steps_controls,
             "ceiling": round(self.ceiling, 4),
             "scheduler_share": round(self.scheduler_share, 4),
             "first": [_shown(item) for item in self.first],
