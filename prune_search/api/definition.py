@@ -70,14 +70,14 @@ def default_name(source: str) -> str:
 def new_folder(storage: StoragePath, name: str, typed: bool) -> StoragePath:
     """The folder of a new search. A name that was not typed gets a number where a finished search has it."""
     from prune_search.api.where import storage_option
-    from prune_search.storage.lease import held, read_holder
+    from prune_search.storage.lease import LeaseHeldError, read_holder
 
     folder = search_folder(storage, name)
     if not (folder / SEARCH_FILE).exists():
         return folder
     holder = read_holder(folder)
     if holder is not None and holder.alive():
-        raise UserError([held(folder, holder)])
+        raise LeaseHeldError(folder, holder)
     finished = (folder / ENDED_FILE).exists()
     if typed or not finished:
         option = storage_option(storage)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prune_search.cli.arguments import Json, Storage
-from prune_search.cli.searches import held, storage_folder
+from prune_search.cli.searches import is_running, storage_folder
 
 if TYPE_CHECKING:
     from prune_search.storage.inventory import Inventory
@@ -72,7 +72,7 @@ def _data(place: StoragePath, inventory: Inventory, budget: int | None) -> dict[
     return {
         "storage": str(place),
         "searches": len(searches),
-        "running": sum(held(search_folder(place, name)) for name in searches),
+        "running": sum(is_running(search_folder(place, name)) for name in searches),
         "vertices": len({address for address, _ in inventory.states}),
         "states": len(inventory.states),
         "invalid": sum(not state.valid for state in inventory.states.values()),

@@ -5,15 +5,12 @@ Removing a state is harmless, whenever it is done: whoever needs it trains it ag
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import logging
 import re
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.files import StorageError, remove_stale
@@ -27,6 +24,8 @@ VARIABLE = "PRUNE_SEARCH_STORAGE_BUDGET"
 LEFTOVER_S = 3600.0
 LOOK_EVERY_S = 60.0
 FINISH_S = 30.0
+# The folders in which something can be half-written, or half removed.
+_WRITTEN = (f"{VERTICES}/*/*", "searches", "searches/*", "searches/*/trials/*")
 _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("KMGTP", 1)}
 _UNITS |= {f"{letter}IB": 1024**power for power, letter in enumerate("KMGTP", 1)}
@@ -116,20 +115,12 @@ def clean(storage: StoragePath, budget: int | None) -> Freed:
     Raises:
         StorageError: the object store is away, or something cannot be removed.
     """
-    leftovers = sum(remove_stale(folder, LEFTOVER_S) for folder in _folders(storage))
+    leftovers = remove_stale(storage, _WRITTEN, LEFTOVER_S)
     inventory = take_census(storage)
     going = to_remove(inventory, inventory.size if budget is None else budget)
     for state in going:
         remove_state(state.folder)
     return Freed(len(going), sum(state.size for state in going), leftovers)
-
-
-def _folders(storage: StoragePath) -> Iterator[Path]:
-    """The folders of a file system in which something can be half-written."""
-    if isinstance(storage, Path):
-        with contextlib.suppress(OSError):
-            for pattern in (f"{VERTICES}/*/*", "searches/*", "searches/*/trials/*"):
-                yield from (path for path in storage.glob(pattern) if path.is_dir() and not path.is_symlink())
 
 
 class StorageCleaner:

@@ -203,11 +203,11 @@ def test_what_is_broken_or_left_behind_goes_without_a_budget(tmp_path: Path) -> 
 
 
 def test_a_leased_stretch_is_left_alone(tmp_path: Path) -> None:
-    held, stale = put(tmp_path, 1, 5), put(tmp_path, 2, 5)
-    for folder, age in ((held, 5.0), (stale, 120.0)):
+    leased, stale = put(tmp_path, 1, 5), put(tmp_path, 2, 5)
+    for folder, age in ((leased, 5.0), (stale, 120.0)):
         (folder.parent / "lease.json").write_text(json.dumps({"holder": "x", "time": time.time() - age}))
     assert clean(tmp_path, 0).states == 1
-    assert read_state(held) is not None
+    assert read_state(leased) is not None
     assert not stale.exists()
 
 
@@ -247,7 +247,7 @@ def test_a_warden_holds_a_budget_and_looks_now_and_then(tmp_path: Path, monkeypa
 
 
 def test_states_carry_what_is_needed(tmp_path: Path) -> None:
-    put(tmp_path, 1, 5, rests_on=[[address(7), 3]], segment="retrain")
+    put(tmp_path, 1, 5, rests_on=[[address(7), 3]], stretch="retrain")
     (state,) = take_census(tmp_path).states.values()
     assert replace(state, folder=Path("x"), changed=0.0) == stored(
         1, 5, state.size, [(address(7), 3)], name="retrain", changed=0.0

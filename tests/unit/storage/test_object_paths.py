@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,76 +12,11 @@ from object_store import KEY_ID, SECRET, ObjectStore
 
 from prune_search.recipe.problems import UserError
 from prune_search.storage import object_client, object_paths
-from prune_search.storage.files import StorageError, create_if_absent, open_regular, put_file, remove_tree
+from prune_search.storage.files import StorageError, create_if_absent, open_regular, put_file, remove_tree, side_folder
 from prune_search.storage.object_paths import ObjectPath
-from prune_search.storage.places import StoragePath, names_in, place_of, side_folder
+from prune_search.storage.places import names_in, place_of
 
 ROOT = "s3://studies/team/store"
-
-
-@pytest.fixture(params=["folder", "s3"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> StoragePath:
-    """A place of either kind."""
-    if request.param == "folder":
-        return tmp_path
-    request.getfixturevalue("object_store")
-    return place_of(ROOT)
-
-
-def test_a_place_behaves_like_a_path(root: StoragePath) -> None:
-    (root / "a").mkdir(parents=True, exist_ok=True)
-    put_file(root / "a" / "one.json", b"1")
-    put_file(root / "a" / "two.json", b"2")
-    put_file(root / "a" / "one.json", b"11")
-    assert sorted(names_in(root / "a")) == ["one.json", "two.json"]
-    assert [path.name for path in root.iterdir() if path.is_dir()] == ["a"]
-    assert (root / "a").exists()
-    assert not (root / "a").is_file()
-    assert (root / "a" / "one.json").is_file()
-    assert not (root / "b").exists()
-    assert (root / "a" / "one.json").parent == root / "a"
-    with open_regular(root / "a" / "one.json") as file:
-        assert file.read() == b"11"
-    (root / "a" / "two.json").unlink()
-    (root / "a" / "two.json").unlink(missing_ok=True)
-    with pytest.raises(FileNotFoundError):
-        (root / "a" / "two.json").unlink()
-    with pytest.raises(FileNotFoundError), open_regular(root / "a" / "two.json"):
-        pass
-    remove_tree(root / "a", "one.json")
-    remove_tree(root / "a")
-    assert not (root / "a").exists()
-
-
-def test_of_eight_that_create_at_once_exactly_one_wins(root: StoragePath) -> None:
-    for turn in range(5):
-        start = threading.Barrier(8)
-        won: list[int] = []
-
-        def create(number: int, turn: int = turn, start: threading.Barrier = start, won: list[int] = won) -> None:
-            start.wait()
-            if create_if_absent(root / f"lease-{turn}.json", f"holder {number}".encode()):
-                won.append(number)
-
-        threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        with open_regular(root / f"lease-{turn}.json") as file:
-            assert file.read() == f"holder {won[0]}".encode()
-        assert len(won) == 1
-    assert all(not name.startswith(".tmp-") for name in names_in(root))
-
-
-def test_a_local_file_is_created_once_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_link(*names: object, **options: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr("os.link", no_link)
-    assert [create_if_absent(tmp_path / "lease", b"mine"), create_if_absent(tmp_path / "lease", b"other")] == [1, 0]
-    assert (tmp_path / "lease").read_bytes() == b"mine"
-    assert names_in(tmp_path) == ["lease"]
 
 
 @pytest.mark.parametrize("conditions", ["ignored", "refused"])

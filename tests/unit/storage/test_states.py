@@ -7,8 +7,6 @@ import json
 import logging
 import os
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,6 @@ from prune_search.storage.states import (
     load_tensors,
     newest_state,
     read_state,
-    remove_stale,
     save_tensors,
     state_folder,
     write_state,
@@ -200,31 +197,6 @@ def test_a_corrupt_state_is_passed_over_with_one_line(tmp_path: Path, caplog: py
     assert "step-000000300" in messages[0]
     assert "step-000000200" in messages[1]
     assert not any("\n" in message for message in messages)
-
-
-def test_what_dead_processes_left_is_removed(tmp_path: Path) -> None:
-    gone = subprocess.Popen([sys.executable, "-S", "-c", ""])
-    gone.wait()
-    names = {
-        "abandoned": f".tmp-{gone.pid}-0123456789abcdef",
-        "young": f".tmp-{gone.pid}-0123456789abcde0",
-        "alive": f".tmp-{os.getpid()}-0123456789abcdef",
-        "other": f".tmp-{gone.pid}-mine",
-        "state": "step-000000001",
-    }
-    for name in names.values():
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "state.safetensors").touch()
-        os.utime(tmp_path / name / "state.safetensors", (1000, 1000))
-        os.utime(tmp_path / name, (1000, 1000))
-    os.utime(tmp_path / names["young"] / "state.safetensors")
-    link = tmp_path / f".tmp-{gone.pid}-1123456789abcdef"
-    link.symlink_to(tmp_path / names["state"])
-    os.utime(link, (1000, 1000), follow_symlinks=False)
-    assert remove_stale(tmp_path, older_than_s=3600) == 2
-    assert sorted(os.listdir(tmp_path)) == sorted(names[kept] for kept in ("young", "alive", "other", "state"))
-    assert os.listdir(tmp_path / names["state"]) == ["state.safetensors"]
-    assert remove_stale(tmp_path / "absent", 0) == 0
 
 
 def test_a_tensor_file_is_read_back(tmp_path: Path) -> None:
