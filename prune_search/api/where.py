@@ -65,7 +65,8 @@ class Where:
         Raises:
             UserError: the budget is no size, or the storage cannot be used.
         """
-        from prune_search.storage.budget import VARIABLE, StorageCleaner, read_size
+        from prune_search.storage.budget import VARIABLE, StorageCleaner
+        from prune_search.storage.sizes import read_size
 
         named = self.storage_budget if self.storage_budget is not None else os.environ.get(VARIABLE) or None
         budget = read_size(named, "--storage-budget") if isinstance(named, str) else named

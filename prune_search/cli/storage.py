@@ -45,8 +45,8 @@ def storage(
     trained again when it is needed, to the same bits; records of searches are never removed.
     """
     from prune_search.storage.budget import clean as clean_storage
-    from prune_search.storage.budget import read_size
     from prune_search.storage.inventory import take_census
+    from prune_search.storage.sizes import read_size
 
     place = storage_folder(storage)
     size = None if budget is None else read_size(budget)
@@ -113,7 +113,7 @@ def _show(data: dict[str, Any], cleaned: bool) -> None:
     from rich.table import Table
 
     from prune_search.cli.status import duration
-    from prune_search.storage.budget import shown_size
+    from prune_search.storage.sizes import shown_size
 
     title = f"{data['storage']}: {data['searches']} searches, {data['running']} running"
     table = Table("stretch", "vertices", "states", "size", "to rebuild", "in use", title=escape(title))

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from prune_search.recipe.problems import UserError
 from prune_search.storage.files import FoundFile, open_regular, walk_files
 from prune_search.storage.json_files import LEASE_FILE, read_json
+from prune_search.storage.lease import STALE_AFTER_S
 from prune_search.storage.manifests import ADDRESS, MANIFEST, MAX_BYTES, Key, read_manifest, rests_on, step_of
 from prune_search.storage.names import VERTICES
 from prune_search.storage.places import StoragePath
 
 # A state that was stored a moment ago is about to be asked for.
 YOUNG_S = 300.0
-LEASE_STALE_S = 60.0
 GUESSED_S = 0.01
 
 
@@ -189,6 +189,6 @@ def _state(vertex: StoragePath, name: str, files: list[FoundFile]) -> StoredStat
 def _is_renewed(lease: StoragePath, now: float) -> bool:
     """Whether somebody holds a stretch: its lease was renewed within the last minute."""
     try:
-        return now - float(read_json(lease)["time"]) < LEASE_STALE_S
+        return now - float(read_json(lease)["time"]) < STALE_AFTER_S
     except (UserError, KeyError, TypeError, ValueError):
         return False

@@ -16,7 +16,7 @@ from prune_search.recipe.axes import METRICS
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.schema import is_user_code
-from prune_search.storage.digests import tensors_digest
+from prune_search.storage.digests import weights_digest
 from prune_search.storage.measurements import Measurements
 from prune_search.storage.places import StoragePath
 from prune_search.tasks.data import Split
@@ -109,7 +109,7 @@ def run_trial(
         paradigm=paradigm(setup.recipe),
         masks=last.masks,
         tensors=tensors,
-        weights_sha256=tensors_digest(tensors),
+        weights_sha256=weights_digest(tensors),
         rounds=tuple(results),
         metrics=metrics,
         environment=setup.environment,
