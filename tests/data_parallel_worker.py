@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from prune_search.recipe.axes import AUGMENTATIONS
-from prune_search.storage.digests import tensors_digest
+from prune_search.storage.digests import weights_digest
 from prune_search.tasks.data import Split
 from prune_search.training.data_parallel import Leader, WorkerGroup, follow
 from prune_search.training.loop import Feed, Network, WorkerLostError, pass_over
@@ -82,7 +82,7 @@ def lead(worker_group: WorkerGroup) -> dict[str, Any]:
     ):
         note(errors, name, mine, true)
         note(own, name, theirs, true)
-    state = tensors_digest(together.model.state_dict())
+    state = weights_digest(together.model.state_dict())
     leader.check(together.model, state)
     with contextlib.suppress(RuntimeError):
         leader.check(together.model, "another")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prune_search.ledger.records import FORMAT, SEARCH_FILE, search_folder
+from prune_search.ledger.records import ENDED_FILE, FORMAT, SEARCH_FILE, search_folder
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.merge import Written
 from prune_search.recipe.problems import Problem, UserError, shown
@@ -18,8 +18,6 @@ from prune_search.storage.places import StoragePath
 if TYPE_CHECKING:
     from prune_search.api.where import Where
     from prune_search.simulation.surface import Simulation
-
-ENDED_FILE = "ended.json"
 
 
 # How the holes of a search are ordered; a search that says nothing was launched by version 0.1, in its file's order.
@@ -93,14 +91,14 @@ def default_name(source: str) -> str:
 def new_folder(storage: StoragePath, name: str, typed: bool) -> StoragePath:
     """The folder of a new search. A name that was not typed gets a number where a finished search has it."""
     from prune_search.api.where import storage_option
-    from prune_search.storage.lease import held, read_holder
+    from prune_search.storage.lease import LeaseHeldError, read_holder
 
     folder = search_folder(storage, name)
     if not (folder / SEARCH_FILE).exists():
         return folder
     holder = read_holder(folder)
     if holder is not None and holder.alive():
-        raise UserError([held(folder, holder)])
+        raise LeaseHeldError(folder, holder)
     finished = (folder / ENDED_FILE).exists()
     if typed or not finished:
         option = storage_option(storage)

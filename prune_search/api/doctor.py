@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from prune_search.api.where import named_storage
@@ -15,8 +14,7 @@ from prune_search.recipe.problems import UserError
 from prune_search.search.ray import token
 from prune_search.search.ray.nodes import ClusterNode, cluster, this_machine
 from prune_search.storage.errors import one_line
-from prune_search.storage.files import StorageError, remove_tree
-from prune_search.storage.object_paths import ObjectPath
+from prune_search.storage.files import StorageError, creates_exclusively, put_file, remove_tree
 from prune_search.storage.places import StoragePath
 
 MIN_DISK = 5 * 2**30
@@ -81,13 +79,11 @@ def _nodes(address: str | None, folder: StoragePath, here: str) -> list[ClusterN
 @contextmanager
 def _probing(place: StoragePath) -> Iterator[tuple[StoragePath, str, Finding | None]]:
     """A folder in the storage with a file in it, and what is wrong with the storage; removed at the end."""
-    from prune_search.storage.files import put_file
-
     folder, wrong = place / f".doctor-{secrets.token_hex(8)}", None
-    made = not isinstance(place, ObjectPath) and not place.exists()
+    made = False
     try:
-        if isinstance(folder, Path):
-            folder.mkdir(parents=True)
+        made = not place.exists()
+        folder.mkdir(parents=True)
         put_file(folder / "here", b"{}")
     except (OSError, StorageError, UserError) as error:
         advice = "name one that can be written with --storage, or see its credentials (guide/storage.md)"
@@ -96,11 +92,8 @@ def _probing(place: StoragePath) -> Iterator[tuple[StoragePath, str, Finding | N
         yield folder, "here", wrong
     finally:
         if wrong is None:
-            if isinstance(folder, ObjectPath):
-                folder.remove_tree()
-            else:
-                remove_tree(folder)
-        if made and isinstance(place, Path) and place.is_dir() and not any(place.iterdir()):
+            remove_tree(folder)
+        if made and place.is_dir() and not any(place.iterdir()):
             place.rmdir()
 
 
@@ -182,18 +175,11 @@ def check_shared(nodes: Sequence[ClusterNode], place: StoragePath, folder: Stora
 
 def check_conditions(folder: StoragePath) -> Finding:
     """Whether of two that begin the same thing at once one is told; without, work is done twice and nothing is lost."""
-    from prune_search.storage.files import create_if_absent
-    from prune_search.storage.object_client import conditions_hold
-
     try:
-        if isinstance(folder, ObjectPath):
-            held = conditions_hold(folder)
-        else:
-            create_if_absent(folder / "once", b"1")
-            held = not create_if_absent(folder / "once", b"2")
+        exclusive = creates_exclusively(folder)
     except StorageError as error:
         return Finding("conditional writes", False, one_line(error), "see guide/storage.md")
-    if held:
+    if exclusive:
         return Finding("conditional writes", True, "yes")
     return Finding("conditional writes", True, "no: now and then a stretch is trained twice, which is harmless")
 

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prune_search.recipe.problems import Problem, UserError, shown
-from prune_search.storage.errors import StorageError, one_line
-from prune_search.storage.object_paths import ObjectPath
-from prune_search.storage.places import StoragePath, place_of, side_folder
+from prune_search.storage.files import prepare_storage
+from prune_search.storage.places import StoragePath, place_of
 
 if TYPE_CHECKING:
     from prune_search.storage.budget import StorageCleaner
@@ -59,21 +57,7 @@ class Where:
         Raises:
             UserError: it is a file, or cannot be made; or the object store is away or refuses it.
         """
-        folder = named_storage(self.storage)
-        if isinstance(folder, ObjectPath):
-            try:
-                folder.is_dir()
-                side_folder(folder).mkdir(parents=True, exist_ok=True)
-            except (StorageError, OSError) as error:
-                text = f"{shown(str(folder))} cannot be used: {one_line(error)}"
-                raise UserError([Problem("--storage", text)]) from None
-            return folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise UserError([Problem("--storage", f"{shown(str(folder))} cannot be a folder: {reason}")]) from None
-        return folder.absolute()
+        return prepare_storage(named_storage(self.storage))
 
     def cleaner(self) -> StorageCleaner:
         """Who keeps the storage within its budget.
@@ -81,7 +65,8 @@ class Where:
         Raises:
             UserError: the budget is no size, or the storage cannot be used.
         """
-        from prune_search.storage.budget import VARIABLE, StorageCleaner, read_size
+        from prune_search.storage.budget import VARIABLE, StorageCleaner
+        from prune_search.storage.sizes import read_size
 
         named = self.storage_budget if self.storage_budget is not None else os.environ.get(VARIABLE) or None
         budget = read_size(named, "--storage-budget") if isinstance(named, str) else named

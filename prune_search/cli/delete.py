@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from prune_search.cli.arguments import Storage
 from prune_search.cli.searches import Name, find_search, holder
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EPILOG = "Example:  prune-search delete quickstart --yes"
 
@@ -34,7 +29,7 @@ def delete(
     """
     from prune_search.ledger.records import SEARCH_FILE
     from prune_search.recipe.problems import Problem, UserError
-    from prune_search.storage.object_paths import ObjectPath
+    from prune_search.storage.files import remove_tree
 
     folder = find_search(storage, name)
     if folder.is_symlink():
@@ -49,22 +44,6 @@ def delete(
         if not typer.confirm(f"Delete the records of the search {name!r} in {folder}?"):
             typer.echo(f"{name}: left as it is")
             return
-    if isinstance(folder, ObjectPath):
-        folder.remove_tree(SEARCH_FILE)
-    else:
-        _delete(folder, name)
+    # Without that file it is no search any more, and its name is free.
+    remove_tree(folder, SEARCH_FILE)
     typer.echo(f"{name}: deleted; stored training states and MLflow's runs stay")
-
-
-def _delete(folder: Path, name: str) -> None:
-    from prune_search.ledger.records import SEARCH_FILE
-    from prune_search.storage.files import StorageError, one_line
-
-    aside = folder.with_name(f".deleted-{name}-{secrets.token_hex(4)}")
-    try:
-        # Moved away first: what is half deleted is no search any more, and its name is free.
-        folder.rename(aside)
-        (aside / SEARCH_FILE).unlink()
-        shutil.rmtree(aside)
-    except OSError as error:
-        raise StorageError(f"{name} cannot be deleted: {one_line(error)}") from error

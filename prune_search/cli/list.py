@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from prune_search.cli.arguments import Json, Storage
-from prune_search.cli.searches import held, storage_folder
+from prune_search.cli.searches import is_running, storage_folder
 
 EPILOG = "Examples:  prune-search list  ·  prune-search list --storage /shared/store --json"
 
@@ -24,7 +24,7 @@ def list_searches(storage: Storage = None, as_json: Json = False) -> None:
     from prune_search.report.status import list_data
 
     root = storage_folder(storage)
-    rows = list_data(root, held)
+    rows = list_data(root, is_running)
     if as_json:
         typer.echo(json.dumps({"storage": str(root), "searches": rows}, allow_nan=False))
     elif not rows:

@@ -106,6 +106,7 @@ def _show(planned: PlannedSearch) -> None:
 
 def _lines(planned: PlannedSearch) -> list[tuple[str, str]]:
     from prune_search.cli.status import duration
+    from prune_search.storage.sizes import shown_size
 
     made = planned.plan
     how = "as they will be proposed" if made.exact else "drawn at random; the sampler will choose others"
@@ -121,18 +122,8 @@ def _lines(planned: PlannedSearch) -> list[tuple[str, str]]:
     if planned.device_hours is not None and planned.storage_bytes is not None:
         device = planned.calibration[0][0].device
         lines.append(("time", f"about {duration(3600 * planned.device_hours)} on one {device} like this"))
-        lines.append(("storage", f"about {size(planned.storage_bytes)} in {made.states:,} states"))
+        lines.append(("storage", f"about {shown_size(planned.storage_bytes)} in {made.states:,} states"))
     return lines
-
-
-def size(count: int) -> str:
-    """Bytes as people say them: ``12 MB``."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 def _params(params: dict[str, Any]) -> str:

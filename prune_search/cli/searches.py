@@ -79,6 +79,6 @@ def holder(folder: StoragePath) -> Holder | None:
     return found if found is not None and found.alive() else None
 
 
-def held(folder: StoragePath) -> bool:
-    """Whether a living process holds a search."""
+def is_running(folder: StoragePath) -> bool:
+    """Whether a living process runs a search."""
     return holder(folder) is not None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prune_search.cli.arguments import Json, Storage
-from prune_search.cli.searches import Name, damaged, find_search, held, read
+from prune_search.cli.searches import Name, damaged, find_search, is_running, read
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.report.labels import figure
 
@@ -58,7 +58,7 @@ def _look(folder: StoragePath) -> dict[str, Any]:
     from prune_search.tracking.delivery_thread import undelivered
 
     with damaged(folder):
-        records, running = read(folder), held(folder)
+        records, running = read(folder), is_running(folder)
         return {**status_data(records, running), "undelivered": undelivered(records, running)}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prune_search.cli.arguments import Json, Storage
-from prune_search.cli.searches import held, storage_folder
+from prune_search.cli.searches import is_running, storage_folder
 
 if TYPE_CHECKING:
     from prune_search.storage.inventory import Inventory
@@ -45,8 +45,8 @@ def storage(
     trained again when it is needed, to the same bits; records of searches are never removed.
     """
     from prune_search.storage.budget import clean as clean_storage
-    from prune_search.storage.budget import read_size
     from prune_search.storage.inventory import take_census
+    from prune_search.storage.sizes import read_size
 
     place = storage_folder(storage)
     size = None if budget is None else read_size(budget)
@@ -72,7 +72,7 @@ def _data(place: StoragePath, inventory: Inventory, budget: int | None) -> dict[
     return {
         "storage": str(place),
         "searches": len(searches),
-        "running": sum(held(search_folder(place, name)) for name in searches),
+        "running": sum(is_running(search_folder(place, name)) for name in searches),
         "vertices": len({address for address, _ in inventory.states}),
         "states": len(inventory.states),
         "invalid": sum(not state.valid for state in inventory.states.values()),
@@ -113,7 +113,7 @@ def _show(data: dict[str, Any], cleaned: bool) -> None:
     from rich.table import Table
 
     from prune_search.cli.status import duration
-    from prune_search.storage.budget import shown_size
+    from prune_search.storage.sizes import shown_size
 
     title = f"{data['storage']}: {data['searches']} searches, {data['running']} running"
     table = Table("stretch", "vertices", "states", "size", "to rebuild", "in use", title=escape(title))

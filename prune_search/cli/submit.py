@@ -114,7 +114,7 @@ def _check_storage(storage: str) -> None:
     from prune_search.storage.places import place_of
 
     place = place_of(storage)
-    if isinstance(place, Path) and not place.is_absolute():
+    if not place.is_absolute():
         text = f"must be s3://BUCKET/PREFIX, or a folder that every node sees, from its root (got {shown(storage)})"
         raise UserError([Problem("--storage", text)])
 

@@ -44,7 +44,7 @@ KINDS: tuple[Kind, ...] = ("proposed", "started", "measured", "ended")
 FORMAT = 1
 DENSE = "control-dense"
 _PROGRESS = re.compile(r"progress-(?P<attempt>[0-9]{3})\.json")
-SEARCHES, SEARCH_FILE, TRIALS = "searches", "search.json", "trials"
+SEARCHES, SEARCH_FILE, ENDED_FILE, TRIALS = "searches", "search.json", "ended.json", "trials"
 
 
 @dataclass(frozen=True)

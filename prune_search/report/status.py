@@ -10,7 +10,14 @@ from typing import Any
 from prune_search.ledger.account import total
 from prune_search.ledger.cluster_status import read_machines
 from prune_search.ledger.ranking import Goals
-from prune_search.ledger.records import SearchRecords, TrialRecords, list_searches, read_search, search_folder
+from prune_search.ledger.records import (
+    ENDED_FILE,
+    SearchRecords,
+    TrialRecords,
+    list_searches,
+    read_search,
+    search_folder,
+)
 from prune_search.ledger.uris import masked
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.search_block import parse_objective
@@ -18,15 +25,14 @@ from prune_search.report.rows import DENSE, seen_by_a_search
 from prune_search.storage.places import StoragePath
 
 RUNNING, INTERRUPTED, FINISHED, UNREADABLE = "running", "interrupted", "finished", "unreadable"
-ENDED_FILE = "ended.json"
 
 
-def status_data(search: SearchRecords, held: bool, now: float | None = None) -> dict[str, Any]:
+def status_data(search: SearchRecords, is_running: bool, now: float | None = None) -> dict[str, Any]:
     """What ``status --json`` prints.
 
     Args:
         search: its records.
-        held: whether a living process holds the search's lease.
+        is_running: whether a living process holds the search's lease.
         now: seconds since the epoch; None: the clock's.
 
     Returns:
@@ -41,7 +47,7 @@ def status_data(search: SearchRecords, held: bool, now: float | None = None) -> 
         ``objectives``, their metrics; ``tracking_uri``, its MLflow's, without passwords.
     """
     block = search.definition["space"]["search"]
-    state = _state(search, held, block["trials"])
+    state = _state(search, is_running, block["trials"])
     trials = [trial for trial in search.trials.values() if trial.ended is not None]
     failed = [trial for trial in trials if trial.status == "failed"]
     return {
@@ -65,25 +71,25 @@ def status_data(search: SearchRecords, held: bool, now: float | None = None) -> 
     }
 
 
-def list_data(storage: StoragePath, held: Callable[[StoragePath], bool]) -> list[dict[str, Any]]:
+def list_data(storage: StoragePath, is_running: Callable[[StoragePath], bool]) -> list[dict[str, Any]]:
     """`status_data` of every search in a storage; one that cannot be read has the state unreadable and an ``error``.
 
     Args:
         storage: need not exist.
-        held: whether a living process holds the search in a folder.
+        is_running: whether a living process runs the search in a folder.
     """
     rows = []
     for name in list_searches(storage):
         try:
             folder = search_folder(storage, name)
-            rows.append(status_data(read_search(folder), held(folder)))
+            rows.append(status_data(read_search(folder), is_running(folder)))
         except (UserError, LookupError, TypeError, ValueError) as error:
             rows.append({"name": name, "state": UNREADABLE, "error": " ".join(str(error).split())})
     return rows
 
 
-def _state(search: SearchRecords, held: bool, planned: int) -> str:
-    if held:
+def _state(search: SearchRecords, is_running: bool, planned: int) -> str:
+    if is_running:
         return RUNNING
     ended = sum(trial.ended is not None for trial in search.numbered())
     return FINISHED if ended >= planned or (search.folder / ENDED_FILE).is_file() else INTERRUPTED

@@ -5,56 +5,28 @@ Removing a state is harmless, whenever it is done: whoever needs it trains it ag
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import logging
-import re
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.files import StorageError, remove_stale
 from prune_search.storage.inventory import Inventory, StoredState, take_census
 from prune_search.storage.manifests import Key, remove_state
 from prune_search.storage.names import VERTICES
 from prune_search.storage.places import StoragePath
+from prune_search.storage.sizes import shown_size
 
 VARIABLE = "PRUNE_SEARCH_STORAGE_BUDGET"
 # Longer than any write takes, also on another machine.
 LEFTOVER_S = 3600.0
 LOOK_EVERY_S = 60.0
 FINISH_S = 30.0
-_UNITS = {"": 1, "B": 1}
-_UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("KMGTP", 1)}
-_UNITS |= {f"{letter}IB": 1024**power for power, letter in enumerate("KMGTP", 1)}
-_SIZE = re.compile(r"(?P<number>[0-9]{1,15}(\.[0-9]{1,6})?) ?(?P<unit>[A-Za-z]{0,3})")
+# The folders in which something can be half-written, or half removed.
+_WRITTEN = (f"{VERTICES}/*/*", "searches", "searches/*", "searches/*/trials/*")
 
 _log = logging.getLogger("prune_search")
-
-
-def read_size(text: str, option: str = "--budget") -> int:
-    """Bytes from ``20GB``, ``500 MB``, ``1.5TiB`` or a plain number.
-
-    Raises:
-        UserError: it is no size.
-    """
-    match = _SIZE.fullmatch(text.strip())
-    unit = _UNITS.get(match["unit"].upper()) if match else None
-    if match is None or unit is None:
-        raise UserError([Problem(option, f"must be a size such as 20GB, 500MB or 1.5TiB (got {shown(text)})")])
-    return int(float(match["number"]) * unit)
-
-
-def shown_size(size: float) -> str:
-    """Bytes as people say them: ``1.5 GB``."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError("unreachable")
 
 
 def to_remove(inventory: Inventory, budget: int) -> list[StoredState]:
@@ -116,20 +88,12 @@ def clean(storage: StoragePath, budget: int | None) -> Freed:
     Raises:
         StorageError: the object store is away, or something cannot be removed.
     """
-    leftovers = sum(remove_stale(folder, LEFTOVER_S) for folder in _folders(storage))
+    leftovers = remove_stale(storage, _WRITTEN, LEFTOVER_S)
     inventory = take_census(storage)
     going = to_remove(inventory, inventory.size if budget is None else budget)
     for state in going:
         remove_state(state.folder)
     return Freed(len(going), sum(state.size for state in going), leftovers)
-
-
-def _folders(storage: StoragePath) -> Iterator[Path]:
-    """The folders of a file system in which something can be half-written."""
-    if isinstance(storage, Path):
-        with contextlib.suppress(OSError):
-            for pattern in (f"{VERTICES}/*/*", "searches/*", "searches/*/trials/*"):
-                yield from (path for path in storage.glob(pattern) if path.is_dir() and not path.is_symlink())
 
 
 class StorageCleaner:

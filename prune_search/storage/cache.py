@@ -1,7 +1,7 @@
 """Stored states that this process met last, kept in memory: a search's trials read the same ones again and again.
 
 A state is looked up by the sha256 that its manifest gives, so that what is handed out are the bytes that the manifest
-speaks of, whatever became of the file. Nothing is held until `allow` is called, as a search's workers do.
+speaks of, whatever became of the file. Nothing is kept until `allow` is called, as a search's workers do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-# What a worker holds: some fifty states of a small network, none of a large one, which takes long to train anyway.
+# What a worker keeps: some fifty states of a small network, none of a large one, which takes long to train anyway.
 WORKER_BYTES = 64 * 2**20
 
 
@@ -20,7 +20,7 @@ class TensorCache:
     """Tensors by the sha256 of the file that they were read from or written to; what was used longest ago goes first.
 
     Attributes:
-        most_bytes: that the tensors may take together; 0 holds nothing.
+        most_bytes: that the tensors may take together; 0 keeps nothing.
     """
 
     def __init__(self, most_bytes: int = 0) -> None:
@@ -29,14 +29,14 @@ class TensorCache:
         self._bytes = 0
 
     def get(self, sha256: str) -> dict[str, Tensor] | None:
-        """Copies of the tensors, sorted by name, in memory of their own; None where they are not held."""
+        """Copies of the tensors, sorted by name, in memory of their own; None where they are not there."""
         if (state := self._states.get(sha256)) is None:
             return None
         self._states.move_to_end(sha256)
         return {name: tensor.clone() for name, tensor in state.items()}
 
     def put(self, sha256: str, tensors: Mapping[str, Tensor]) -> None:
-        """Hold copies of tensors of any device, laid out as a file's are, where there is room for them."""
+        """Keep copies of tensors of any device, laid out as a file's are, where there is room for them."""
         size = sum(tensor.nbytes for tensor in tensors.values())
         if sha256 in self._states or not 0 < size <= self.most_bytes:
             return
@@ -45,7 +45,7 @@ class TensorCache:
         self._shrink()
 
     def allow(self, most_bytes: int) -> None:
-        """Hold so many bytes from now on."""
+        """Keep so many bytes from now on."""
         self.most_bytes = most_bytes
         self._shrink()
 
@@ -60,4 +60,4 @@ def _copy(tensor: Tensor) -> Tensor:
 
 
 # Of this process.
-HELD = TensorCache()
+CACHE = TensorCache()

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 
-def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """The sha256 of named tensors.
+def weights_digest(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of a network's weights and buffers, or of other named tensors.
 
     Args:
         tensors: dense, real tensors of any device, layout and type, bfloat16 included.

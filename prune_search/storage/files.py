@@ -1,94 +1,105 @@
-"""Files and folders that are there whole or not at all: written beside their place, synced, then renamed into it."""
+"""What is done with the files of a storage, whatever it lies on: each is there whole or not at all.
+
+`Store` is what a kind of storage can do. There are two: `local_files`, for a folder of any file system, and
+`object_files`, for a prefix in an object store. Each function here asks the store of the path that it is given; this is
+the one place that tells them apart.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import io
-import os
-import re
-import secrets
-import shutil
-import stat
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, cast
 
+from prune_search.storage import local_files, object_files
 from prune_search.storage.errors import StorageError, one_line
 from prune_search.storage.object_paths import ObjectPath
-from prune_search.storage.places import StoragePath
+from prune_search.storage.places import SomePlace, StoragePath
 
 __all__ = [
+    "OpenFolder",
     "StorageError",
+    "Store",
     "create_if_absent",
+    "creates_exclusively",
+    "is_service",
     "one_line",
+    "open_folder",
     "open_regular",
+    "prepare_storage",
     "put_file",
     "put_folder",
     "remove_stale",
     "remove_tree",
+    "settle_s",
+    "side_folder",
+    "walk_files",
 ]
 
-_TEMPORARY = re.compile(r"\.tmp-(?P<pid>[1-9][0-9]{0,8})-[0-9a-f]{16}")
-_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
-_ATTEMPTS = 5
+
+class OpenFolder(Protocol):
+    """A folder that `put_folder` stored, while it is read."""
+
+    def open(self, name: str, at_most: int, sha256: str = "") -> AbstractContextManager[BinaryIO]: ...
 
 
-# Every call that changes the disk is one of these five, so that a test can make any of them fail.
-def _make_folder(path: Path) -> None:
-    path.mkdir(parents=True)
+class Store(Protocol[SomePlace]):
+    """What a kind of storage can do with its paths; the functions of the same names say what each promises.
+
+    Attributes:
+        SETTLE_S: seconds after which every process sees what was written; longer than a write takes.
+        IS_SERVICE: whether every look is a request to a service, which takes a while and can fail.
+    """
+
+    @property
+    def SETTLE_S(self) -> float: ...
+    @property
+    def IS_SERVICE(self) -> bool: ...
+    def prepare_storage(self, storage: SomePlace, /) -> SomePlace: ...
+    def side_folder(self, storage: SomePlace, /) -> Path: ...
+    def put_file(self, path: SomePlace, data: bytes, /, *, lasting: bool = True) -> None: ...
+    def create_if_absent(self, path: SomePlace, data: bytes, /) -> bool: ...
+    def creates_exclusively(self, folder: SomePlace, /) -> bool: ...
+    def open_regular(self, path: SomePlace, /) -> AbstractContextManager[BinaryIO]: ...
+    def put_folder(
+        self, folder: SomePlace, files: Mapping[str, bytes], valid: Callable[[SomePlace], bool], /
+    ) -> None: ...
+    def open_folder(self, folder: SomePlace, /) -> AbstractContextManager[OpenFolder]: ...
+    def remove_tree(self, folder: SomePlace, first: str = "", /) -> None: ...
+    def remove_stale(self, storage: SomePlace, folders: Sequence[str], older_than_s: float, /) -> int: ...
+    def walk_files(self, folder: SomePlace, /) -> Iterator[tuple[str, int, float]]: ...
 
 
-def _write_bytes(path: Path, data: bytes, lasting: bool = True) -> None:
-    with open(path, "xb") as file:
-        file.write(data)
-        if lasting:
-            file.flush()
-            os.fsync(file.fileno())
+_LOCAL: Store[Path] = local_files
+_OBJECTS: Store[ObjectPath] = object_files
 
 
-def _fsync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def store_of(path: SomePlace) -> Store[SomePlace]:
+    """The store that a path leads into."""
+    return cast("Store[SomePlace]", _OBJECTS if isinstance(path, ObjectPath) else _LOCAL)
 
 
-def _rename(source: Path, target: Path) -> None:
-    os.rename(source, target)
+def prepare_storage(storage: SomePlace) -> SomePlace:
+    """Make a storage where there is none, and see that it can be used.
 
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-
-
-def put_folder(folder: Path, files: Mapping[str, bytes], valid: Callable[[Path], bool]) -> None:
-    """Store a folder of files under its name, whole or not at all.
-
-    The first valid one stays: where `folder` exists and is valid it is kept, where it is corrupt it is replaced.
-
-    Args:
-        folder: where it stands afterwards. Its parents are made.
-        files: name to content.
-        valid: whether a folder is complete and unaltered.
+    Returns:
+        Its absolute path.
 
     Raises:
-        StorageError: it could not be stored; what stood there before still does, and nothing partial is left.
+        UserError: it is a file, or cannot be made; or the object store is away or refuses it.
     """
-    temporary = _temporary_in(folder.parent)
-    with _storing(temporary, folder):
-        _make_folder(temporary)
-        for name, data in files.items():
-            _write_bytes(temporary / name, data)
-        _fsync(temporary)
-        _move_into_place(temporary, folder, valid)
-        _fsync(folder.parent)
+    return store_of(storage).prepare_storage(storage)
+
+
+def side_folder(storage: StoragePath) -> Path:
+    """Where lies what only a file system can hold: MLflow's SQLite file, and notes of what it has got.
+
+    The storage itself where it is a folder; of an object store, a folder of the user's on this machine,
+    ``$XDG_STATE_HOME/prune-search/<bucket>-<digest of the storage's name>`` (by default ``~/.local/state``).
+    """
+    return store_of(storage).side_folder(storage)
 
 
 def put_file(path: StoragePath, data: bytes, *, lasting: bool = True) -> None:
@@ -97,21 +108,13 @@ def put_file(path: StoragePath, data: bytes, *, lasting: bool = True) -> None:
     Args:
         path: where it stands afterwards. Its folder must exist, where it is no object store.
         data: its content.
-        lasting: whether it is to outlast a power failure too, which costs milliseconds. Without, one of the last half
-            minute can then be lost, or cut.
+        lasting: whether it is to outlast a power failure too, which costs milliseconds on a disk. Without, one of the
+            last half minute can then be lost, or cut.
 
     Raises:
         StorageError: it could not be stored; what stood there before still does, and nothing partial is left.
     """
-    if isinstance(path, ObjectPath):
-        path.write_bytes(data)
-        return
-    temporary = _temporary_in(path.parent)
-    with _storing(temporary, path):
-        _write_bytes(temporary, data, lasting)
-        _rename(temporary, path)
-        if lasting:
-            _fsync(path.parent)
+    store_of(path).put_file(path, data, lasting=lasting)
 
 
 def create_if_absent(path: StoragePath, data: bytes) -> bool:
@@ -129,26 +132,56 @@ def create_if_absent(path: StoragePath, data: bytes) -> bool:
     Raises:
         StorageError: it could not be stored.
     """
-    if isinstance(path, ObjectPath):
-        return path.create(data)
-    temporary = _temporary_in(path.parent)
-    with _storing(temporary, path):
-        _write_bytes(temporary, data)
-        try:
-            # Unlike a rename, a link never replaces; unlike an exclusive opening, what it makes is whole.
-            os.link(temporary, path, follow_symlinks=False)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            # A file system without links: for a moment the file is there and empty.
-            try:
-                _write_bytes(path, data)
-            except FileExistsError:
-                return False
-        _fsync(path.parent)
-    return True
+    return store_of(path).create_if_absent(path, data)
+
+
+def creates_exclusively(folder: StoragePath) -> bool:
+    """Whether `create_if_absent` keeps its word in a folder, tried out on a file there.
+
+    Raises:
+        StorageError: it could not be tried.
+    """
+    return store_of(folder).creates_exclusively(folder)
+
+
+def open_regular(path: StoragePath) -> AbstractContextManager[BinaryIO]:
+    """Open a regular file to be read. A link is not followed; a pipe or a device is not opened.
+
+    Raises:
+        OSError: it is not there, no regular file, or may not be read.
+        ValueError: no file can have that name, or an object is over 1 GiB.
+        StorageError: an object store is away.
+    """
+    return store_of(path).open_regular(path)
+
+
+def put_folder(folder: SomePlace, files: Mapping[str, bytes], valid: Callable[[SomePlace], bool]) -> None:
+    """Store a folder of files under its name, whole or not at all.
+
+    The first valid one stays: where `folder` exists and is valid it is kept, where it is corrupt it is replaced.
+
+    Args:
+        folder: where it stands afterwards. Its parents are made.
+        files: name to content; the last one is the manifest, which names the sha256 of the others.
+        valid: whether a folder is complete and unaltered.
+
+    Raises:
+        StorageError: it could not be stored; what stood there before still does, and nothing partial counts.
+    """
+    store_of(folder).put_folder(folder, files, valid)
+
+
+def open_folder(folder: StoragePath) -> AbstractContextManager[OpenFolder]:
+    """Open a folder that `put_folder` stored, to read from it what was stored together.
+
+    Its ``open(name, at_most, sha256)`` opens one of its files, as `open_regular` does: `at_most` is the bytes that it
+    can have, `sha256` what the manifest says of its content, empty for the manifest itself.
+
+    Raises:
+        OSError: it is not there, or is a link.
+        StorageError: an object store is away.
+    """
+    return store_of(folder).open_folder(folder)
 
 
 def remove_tree(folder: StoragePath, first: str = "") -> None:
@@ -156,135 +189,58 @@ def remove_tree(folder: StoragePath, first: str = "") -> None:
 
     Args:
         folder: it need not exist. A link is removed, and not followed.
-        first: in an object store, the name of the file without which the others count for nothing.
+        first: name of the file without which the others count for nothing: it goes before them.
 
     Raises:
         StorageError: it could not be removed.
     """
-    if isinstance(folder, ObjectPath):
-        folder.remove_tree(first)
-        return
-    aside = _temporary_in(folder.parent)
-    try:
-        _rename(folder, aside)
-        _remove(aside)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StorageError(f"{folder.name} cannot be removed: {one_line(error)}") from error
+    store_of(folder).remove_tree(folder, first)
 
 
-def _temporary_in(parent: Path) -> Path:
-    return parent / f".tmp-{os.getpid()}-{secrets.token_hex(8)}"
-
-
-@contextlib.contextmanager
-def _storing(temporary: Path, target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"{target.name} cannot be stored: {one_line(error)}") from error
-    finally:
-        _discard(temporary)
-
-
-def _discard(path: Path) -> bool:
-    """Remove what is there. What cannot be removed now has a name that nobody reads, and `remove_stale` finds it."""
-    with contextlib.suppress(OSError):
-        if os.path.lexists(path):
-            _remove(path)
-            return True
-    return False
-
-
-def _move_into_place(temporary: Path, folder: Path, valid: Callable[[Path], bool]) -> None:
-    for _ in range(_ATTEMPTS):
-        try:
-            _rename(temporary, folder)
-            return
-        except OSError as error:
-            if error.errno not in _TAKEN:
-                raise
-        if valid(folder):
-            return
-        aside = _temporary_in(folder.parent)
-        with contextlib.suppress(FileNotFoundError):  # another process was faster
-            _rename(folder, aside)
-        if valid(aside):  # another process has just put it there: it was first, so it goes back in place of ours
-            _remove(temporary)
-            _rename(aside, temporary)
-        _discard(aside)
-    raise OSError(errno.EBUSY, "others keep writing to the same place")
-
-
-@contextlib.contextmanager
-def open_regular(path: StoragePath | str, folder: int | None = None) -> Iterator[BinaryIO]:
-    """Open a regular file to be read. A link is not followed; a pipe or a device is not opened.
+def remove_stale(storage: StoragePath, folders: Sequence[str], older_than_s: float) -> int:
+    """Remove what dead processes left half-written; in an object store nothing ever is.
 
     Args:
-        path: the file or object, or its name in `folder`.
-        folder: the handle of an open folder.
-
-    Raises:
-        OSError: it is not there, no regular file, or may not be read.
-        ValueError: no file can have that name, or an object is over 1 GiB.
-        StorageError: an object store is away.
-    """
-    if isinstance(path, ObjectPath):
-        yield io.BytesIO(path.read_bytes())
-        return
-    mode = os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode
-    if stat.S_ISLNK(mode):
-        raise OSError(errno.ELOOP, "is a symbolic link, which is not followed")
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "is not a regular file")
-    # It can have become something else since; then opening it neither follows nor waits.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with open(os.open(path, flags, dir_fd=folder), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "is not a regular file")
-        yield file
-
-
-def remove_stale(parent: StoragePath, older_than_s: float) -> int:
-    """Remove what dead processes left half-written in a folder.
-
-    Args:
-        parent: the folder. It need not exist. (In an object store nothing is ever half-written.)
+        storage: it need not exist.
+        folders: patterns of the folders in it that are looked into, such as ``searches/*``.
         older_than_s: seconds since something in it last changed. Where several machines share the storage, a process
             of another machine looks dead from here, so that this must be longer than any write takes.
 
     Returns:
         How many were removed.
     """
-    if isinstance(parent, ObjectPath):
-        return 0
-    try:
-        names = os.listdir(parent)
-    except OSError:
-        return 0
-    removed = 0
-    for name in names:
-        match = _TEMPORARY.fullmatch(name)
-        if match and not _is_alive(int(match["pid"])) and time.time() - _changed(parent / name) > older_than_s:
-            removed += _discard(parent / name)
-    return removed
+    return store_of(storage).remove_stale(storage, folders, older_than_s)
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is another user's
-        return True
-    return True
+@dataclass(frozen=True)
+class FoundFile:
+    """A file that was found below a folder.
+
+    Attributes:
+        name: its path in that folder, with slashes.
+        size: bytes.
+        changed: seconds since the epoch, when it was written.
+    """
+
+    name: str
+    size: int
+    changed: float
 
 
-def _changed(path: Path) -> float:
-    """When a folder or a file in it last changed, in seconds since 1970; now where that cannot be seen."""
-    try:
-        inside = [path / name for name in os.listdir(path)] if path.is_dir() and not path.is_symlink() else []
-        return max(part.lstat().st_mtime for part in [path, *inside])
-    except OSError:
-        return time.time()
+def walk_files(folder: StoragePath) -> Iterator[FoundFile]:
+    """Every regular file below a folder, at any depth. Links are not followed; what cannot be read is passed over.
+
+    Raises:
+        StorageError: the object store is away.
+    """
+    return (FoundFile(*found) for found in store_of(folder).walk_files(folder))
+
+
+def settle_s(path: StoragePath) -> float:
+    """Seconds after which every process sees what was written there; longer than a write takes."""
+    return store_of(path).SETTLE_S
+
+
+def is_service(path: StoragePath) -> bool:
+    """Whether every look there is a request to a service, which takes a while and can fail."""
+    return store_of(path).IS_SERVICE

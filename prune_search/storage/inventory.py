@@ -6,25 +6,21 @@ segment, for which what the segment rests on must be there or be rebuilt as well
 
 from __future__ import annotations
 
-import contextlib
-import os
 import statistics
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from prune_search.recipe.problems import UserError
-from prune_search.storage.files import open_regular
+from prune_search.storage.files import FoundFile, open_regular, walk_files
 from prune_search.storage.json_files import LEASE_FILE, read_json
+from prune_search.storage.lease import STALE_AFTER_S
 from prune_search.storage.manifests import ADDRESS, MANIFEST, MAX_BYTES, Key, read_manifest, rests_on, step_of
-from prune_search.storage.names import VERTICES, vertex_folder
-from prune_search.storage.object_paths import ObjectPath
+from prune_search.storage.names import VERTICES
 from prune_search.storage.places import StoragePath
 
 # A state that was stored a moment ago is about to be asked for.
 YOUNG_S = 300.0
-LEASE_STALE_S = 60.0
 GUESSED_S = 0.01
 
 
@@ -151,13 +147,19 @@ def take_census(storage: StoragePath, now: float | None = None) -> Inventory:
         StorageError: the object store is away.
     """
     now = time.time() if now is None else now
+    root = storage / VERTICES
+    vertices: dict[tuple[str, str], dict[str, FoundFile]] = {}
+    for file in walk_files(root):
+        shard, address, name = [*file.name.split("/", 2), "", ""][:3]
+        if ADDRESS.fullmatch(address):
+            vertices.setdefault((shard, address), {})[name] = file
     states: dict[Key, StoredState] = {}
     leased: set[str] = set()
-    walk = _walk_objects(storage) if isinstance(storage, ObjectPath) else _walk_folders(storage)
-    for vertex, files in walk:
+    for (shard, address), files in sorted(vertices.items()):
+        vertex = root / shard / address
         if LEASE_FILE in files and _is_renewed(vertex / LEASE_FILE, now):
-            leased.add(vertex.name)
-        parts: dict[str, list[_File]] = {}
+            leased.add(address)
+        parts: dict[str, list[FoundFile]] = {}
         for name, file in files.items():
             folder, slash, _ = name.partition("/")
             if slash and step_of(folder) is not None:
@@ -168,51 +170,7 @@ def take_census(storage: StoragePath, now: float | None = None) -> Inventory:
     return Inventory(states, frozenset(leased), now)
 
 
-@dataclass(frozen=True)
-class _File:
-    size: int
-    changed: float
-
-
-def _walk_objects(storage: ObjectPath) -> Iterator[tuple[StoragePath, dict[str, _File]]]:
-    """Every segment, with the files in it by name: one listing for all."""
-    root = storage / VERTICES
-    found: dict[str, dict[str, _File]] = {}
-    for path in root.walk():
-        _, address, name = [*path.key.removeprefix(f"{root.key}/").split("/", 2), "", ""][:3]
-        if path.listed is not None and ADDRESS.fullmatch(address):
-            found.setdefault(address, {})[name] = _File(path.listed.size, path.listed.changed)
-    for address, files in found.items():
-        yield vertex_folder(storage, address), files
-
-
-def _walk_folders(storage: Path) -> Iterator[tuple[StoragePath, dict[str, _File]]]:
-    for shard in _folders(storage / VERTICES):
-        for vertex in _folders(shard):
-            if ADDRESS.fullmatch(vertex.name):
-                inside = [vertex, *_folders(vertex)]
-                files = {name: file for folder in inside for name, file in _files(vertex, folder)}
-                yield vertex, files
-
-
-def _folders(parent: Path) -> list[Path]:
-    try:
-        return sorted(path for path in parent.iterdir() if path.is_dir() and not path.is_symlink())
-    except OSError:
-        return []
-
-
-def _files(vertex: Path, folder: Path) -> Iterator[tuple[str, _File]]:
-    # A state can be removed, or moved into its place, at any moment.
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_file(follow_symlinks=False):
-                status = entry.stat(follow_symlinks=False)
-                name = entry.name if folder == vertex else f"{folder.name}/{entry.name}"
-                yield name, _File(status.st_size, status.st_mtime)
-
-
-def _state(vertex: StoragePath, name: str, files: list[_File]) -> StoredState:
+def _state(vertex: StoragePath, name: str, files: list[FoundFile]) -> StoredState:
     step = step_of(name)
     assert step is not None
     size, changed = sum(file.size for file in files), max(file.changed for file in files)
@@ -231,6 +189,6 @@ def _state(vertex: StoragePath, name: str, files: list[_File]) -> StoredState:
 def _is_renewed(lease: StoragePath, now: float) -> bool:
     """Whether somebody holds a stretch: its lease was renewed within the last minute."""
     try:
-        return now - float(read_json(lease)["time"]) < LEASE_STALE_S
+        return now - float(read_json(lease)["time"]) < STALE_AFTER_S
     except (UserError, KeyError, TypeError, ValueError):
         return False

@@ -14,15 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.storage.files import StorageError, create_if_absent, put_file
+from prune_search.storage.files import StorageError, create_if_absent, put_file, settle_s
 from prune_search.storage.json_files import LEASE_FILE, read_json
-from prune_search.storage.object_paths import ObjectPath
 from prune_search.storage.places import StoragePath
 
 RENEW_EVERY_S = 5.0
 STALE_AFTER_S = 60.0
-# Longer than a write takes.
-SETTLE_S, OBJECT_SETTLE_S = 0.2, 2.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +80,14 @@ def read_holder(folder: StoragePath) -> Holder | None:
         return None
 
 
+class LeaseHeldError(UserError):
+    """Somebody else holds a search; it says who."""
+
+    def __init__(self, folder: StoragePath, holder: Holder | None) -> None:
+        who = f"process {holder.pid} on {holder.host}" if holder is not None else "another process"
+        super().__init__([Problem("", f"the search {folder.name!r} is held by {who}; it is running")])
+
+
 class Lease:
     """Holds a search while it is open; a context manager.
 
@@ -102,11 +107,11 @@ class Lease:
         """Take the lease.
 
         Raises:
-            UserError: somebody else holds the search, with the holder's name.
+            LeaseHeldError: somebody else holds the search.
         """
         before = read_holder(self.folder)
         if before is not None and before.alive():
-            raise UserError([held(self.folder, before)])
+            raise LeaseHeldError(self.folder, before)
         if before is not None or not create_if_absent(self.folder / LEASE_FILE, self._content()):
             self._take_over()
         self._thread.start()
@@ -116,12 +121,12 @@ class Lease:
         """Take what is nobody's any more, or no lease at all. Of two at once the last one to write holds it."""
         now = read_holder(self.folder)
         if now is not None and now.alive():
-            raise UserError([held(self.folder, now)])
+            raise LeaseHeldError(self.folder, now)
         self._write()
-        time.sleep(OBJECT_SETTLE_S if isinstance(self.folder, ObjectPath) else SETTLE_S)
+        time.sleep(settle_s(self.folder))
         now = read_holder(self.folder)
         if now is None or now.token != self.token:
-            raise UserError([held(self.folder, now)])
+            raise LeaseHeldError(self.folder, now)
 
     def __exit__(self, *error: object) -> None:
         """Give the lease back. Where the storage is away, it is a stale one soon."""
@@ -150,9 +155,3 @@ class Lease:
             except StorageError:
                 # A full disk or a service away for a moment: the lease holds on for a minute without renewal.
                 continue
-
-
-def held(folder: StoragePath, holder: Holder | None) -> Problem:
-    """What is said where a search is held, with the holder's name."""
-    who = f"process {holder.pid} on {holder.host}" if holder is not None else "another process"
-    return Problem("", f"the search {folder.name!r} is held by {who}; it is running")

@@ -16,15 +16,13 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.errors import StorageError
 
-if TYPE_CHECKING:
-    from prune_search.storage.object_paths import ObjectPath
-
 SCHEME = "s3://"
+MAX_BYTES = 2**30
 # A call is tried so often, and waits so long for a connection and for each answer: in all under two minutes.
 ATTEMPTS, CONNECT_S, READ_S = 4, 3.0, 20.0
 # Above, a put is one request per part.
@@ -85,26 +83,42 @@ def client() -> Any:
         return _Clients.client
 
 
-def call(place: ObjectPath, operation: str, **arguments: Any) -> Mapping[str, Any]:
-    """One call of the service on the bucket of a place."""
+def call(bucket: str, key: str, operation: str, **arguments: Any) -> Mapping[str, Any]:
+    """One call of the service.
+
+    Args:
+        bucket: name of the bucket.
+        key: of the object or the prefix that it is about, which an error names.
+        operation: boto3's name for it.
+        arguments: its own, but for the bucket.
+    """
     service = client()
-    with Translated(place):
-        answer: Mapping[str, Any] = getattr(service, operation)(Bucket=place.bucket, **arguments)
+    with Translated(bucket, key):
+        answer: Mapping[str, Any] = getattr(service, operation)(Bucket=bucket, **arguments)
         return answer
 
 
-def read_object(place: ObjectPath, at_most: int) -> bytes:
-    """See `ObjectPath.read_bytes`."""
+def is_object(bucket: str, key: str) -> bool:
+    """Whether there is an object."""
+    try:
+        call(bucket, key, "head_object", Key=key)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def read_object(bucket: str, key: str, at_most: int = MAX_BYTES) -> bytes:
+    """The content of an object (see `ObjectPath.read_bytes`)."""
     service = client()
     from botocore.exceptions import BotoCoreError
 
     for attempt in range(ATTEMPTS):
-        with Translated(place):
-            answer = service.get_object(Bucket=place.bucket, Key=place.key)
+        with Translated(bucket, key):
+            answer = service.get_object(Bucket=bucket, Key=key)
             size = int(answer["ContentLength"])
             if size > at_most:
                 answer["Body"].close()
-                raise ValueError(f"{place.name} is too large")
+                raise ValueError(f"{_name(key)} is too large")
             try:
                 data: bytes = answer["Body"].read()
                 return data
@@ -118,8 +132,9 @@ def read_object(place: ObjectPath, at_most: int) -> bytes:
 class Translated:
     """Whatever a call ends in, as `FileNotFoundError` or `StorageError` in one line."""
 
-    def __init__(self, place: ObjectPath) -> None:
-        self.place = place
+    def __init__(self, bucket: str, key: str) -> None:
+        self.place = f"{SCHEME}{bucket}/{key}"
+        self.name = _name(key) or f"{SCHEME}{bucket}"
 
     def __enter__(self) -> None:
         return None
@@ -131,9 +146,13 @@ class Translated:
 
         code = error_code(error)
         if code in _ABSENT:
-            raise FileNotFoundError(str(self.place)) from None
+            raise FileNotFoundError(self.place) from None
         if isinstance(error, (BotoCoreError, ClientError)) or type(error).__module__.startswith(_CLIENT_MODULES):
-            raise StorageError(f"{self.place.name or self.place}: {_reason(error, code)}") from None
+            raise StorageError(f"{self.name}: {_reason(error, code)}") from None
+
+
+def _name(key: str) -> str:
+    return key.rpartition("/")[2]
 
 
 def error_code(error: BaseException | None) -> str:
@@ -154,32 +173,32 @@ def _reason(error: BaseException, code: str) -> str:
     return f"the object store cannot be reached ({name})"
 
 
-def write_object(place: ObjectPath, data: bytes) -> None:
-    """See `ObjectPath.write_bytes`; a large one is sent in parts, and there once all are."""
+def write_object(bucket: str, key: str, data: bytes) -> None:
+    """Put an object there, whole; a large one is sent in parts, and there once all are."""
     if len(data) <= PART_BYTES:
-        call(place, "put_object", Key=place.key, Body=data)
+        call(bucket, key, "put_object", Key=key, Body=data)
         return
     service = client()
-    with Translated(place):
-        service.upload_fileobj(io.BytesIO(data), place.bucket, place.key)
+    with Translated(bucket, key):
+        service.upload_fileobj(io.BytesIO(data), bucket, key)
 
 
-def create_object(place: ObjectPath, data: bytes) -> bool:
-    """See `ObjectPath.create`."""
-    if not conditions_hold(place.parent):
-        if place.is_file():
+def create_object(bucket: str, key: str, data: bytes) -> bool:
+    """Put an object there unless there is one (see `ObjectPath.create`)."""
+    if not conditions_hold(bucket, key.rpartition("/")[0]):
+        if is_object(bucket, key):
             return False
-        write_object(place, data)
+        write_object(bucket, key, data)
         return True
     for attempt in range(CONFLICTS):
         try:
-            return _created(place, data)
+            return _created(bucket, key, data)
         except ConflictError:
             time.sleep(0.05 * 2**attempt)
-    raise StorageError(f"{place.name} cannot be stored: others keep writing to the same place")
+    raise StorageError(f"{_name(key)} cannot be stored: others keep writing to the same place")
 
 
-def _created(place: ObjectPath, data: bytes) -> bool:
+def _created(bucket: str, key: str, data: bytes) -> bool:
     """One conditional put.
 
     Raises:
@@ -188,9 +207,9 @@ def _created(place: ObjectPath, data: bytes) -> bool:
     from botocore.exceptions import ClientError
 
     service = client()
-    with Translated(place):
+    with Translated(bucket, key):
         try:
-            service.put_object(Bucket=place.bucket, Key=place.key, Body=data, IfNoneMatch="*")
+            service.put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
         except ClientError as error:
             if error_code(error) in _CONFLICT:
                 raise ConflictError from None
@@ -198,7 +217,7 @@ def _created(place: ObjectPath, data: bytes) -> bool:
                 raise
             again = error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)
             # The answer to an earlier try may have been lost: then what stands there is ours.
-            return bool(again) and place.read_bytes() == data
+            return bool(again) and read_object(bucket, key) == data
         return True
 
 
@@ -209,33 +228,34 @@ class _Conditions:
     known: dict[str, bool] = {}  # noqa: RUF012 - of the whole process
 
 
-def conditions_hold(folder: ObjectPath) -> bool:
-    """Whether a second conditional put of one object is refused; tried out on an object of its own."""
+def conditions_hold(bucket: str, prefix: str) -> bool:
+    """Whether a second conditional put of one object is refused; tried out on an object of its own below a prefix."""
     with _Conditions.lock:
-        if folder.bucket not in _Conditions.known:
-            _Conditions.known[folder.bucket] = known = _probe(folder / f".tmp-{os.getpid()}-{secrets.token_hex(8)}")
+        if bucket not in _Conditions.known:
+            name = f".tmp-{os.getpid()}-{secrets.token_hex(8)}"
+            _Conditions.known[bucket] = known = _probe(bucket, f"{prefix}/{name}" if prefix else name)
             if not known:
                 _log.warning(
                     "the object store of %s%s has no conditional writes (If-None-Match): where two begin the same "
                     "thing at once, both can do it; that is harmless, and costs time",
                     SCHEME,
-                    folder.bucket,
+                    bucket,
                 )
-        return _Conditions.known[folder.bucket]
+        return _Conditions.known[bucket]
 
 
-def _probe(place: ObjectPath) -> bool:
+def _probe(bucket: str, key: str) -> bool:
     from botocore.exceptions import ClientError
 
     service, codes = client(), []
-    with Translated(place):
+    with Translated(bucket, key):
         for _ in range(2):
             try:
-                service.put_object(Bucket=place.bucket, Key=place.key, Body=b"", IfNoneMatch="*")
+                service.put_object(Bucket=bucket, Key=key, Body=b"", IfNoneMatch="*")
                 codes.append("")
             except ClientError as error:
                 codes.append(error_code(error))
                 if codes[-1] not in (*_TAKEN, *_UNKNOWN_CONDITION):
                     raise
-    place.unlink(missing_ok=True)
+    call(bucket, key, "delete_object", Key=key)
     return codes[1] in _TAKEN

@@ -7,19 +7,25 @@ is a `FileNotFoundError`, as on a disk; what cannot be found out is a `StorageEr
 
 from __future__ import annotations
 
-import hashlib
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.errors import StorageError
-from prune_search.storage.object_client import SCHEME, call, create_object, read_object, write_object
+from prune_search.storage.object_client import (
+    MAX_BYTES,
+    SCHEME,
+    call,
+    create_object,
+    is_object,
+    read_object,
+    write_object,
+)
 
-MAX_BYTES = 2**30
 CACHED_BYTES, MAX_CACHED_BYTES = 64 * 2**10, 64 * 2**20
 MAX_AT_ONCE = 1000
 
@@ -79,11 +85,17 @@ class ObjectPath:
     def absolute(self) -> ObjectPath:
         return self
 
+    def is_absolute(self) -> bool:
+        return True
+
     def is_symlink(self) -> bool:
         return False
 
     def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
         """Nothing: a prefix is there once it holds something."""
+
+    def rmdir(self) -> None:
+        """Nothing: a prefix that holds nothing is not there."""
 
     def exists(self) -> bool:
         return self.is_file() or self.is_dir()
@@ -91,16 +103,12 @@ class ObjectPath:
     def is_file(self) -> bool:
         if self.listed is not None:
             return not self.listed.prefix
-        try:
-            call(self, "head_object", Key=self.key)
-        except FileNotFoundError:
-            return False
-        return True
+        return is_object(self.bucket, self.key)
 
     def is_dir(self) -> bool:
         if self.listed is not None:
             return self.listed.prefix
-        return bool(call(self, "list_objects_v2", Prefix=self._prefix, MaxKeys=1).get("KeyCount"))
+        return bool(call(self.bucket, self.key, "list_objects_v2", Prefix=self._prefix, MaxKeys=1).get("KeyCount"))
 
     @property
     def _prefix(self) -> str:
@@ -122,13 +130,13 @@ class ObjectPath:
                 yield ObjectPath(self.bucket, entry["Key"], Listed.of(entry))
 
     def _pages(self, **options: Any) -> Iterator[Mapping[str, Any]]:
-        following: dict[str, Any] = {}
+        options |= {"Prefix": self._prefix, "MaxKeys": MAX_AT_ONCE}
         while True:
-            page = call(self, "list_objects_v2", Prefix=self._prefix, MaxKeys=MAX_AT_ONCE, **options, **following)
+            page = call(self.bucket, self.key, "list_objects_v2", **options)
             yield page
             if not page.get("IsTruncated"):
                 return
-            following = {"ContinuationToken": page["NextContinuationToken"]}
+            options["ContinuationToken"] = page["NextContinuationToken"]
 
     def read_bytes(self, at_most: int = MAX_BYTES) -> bytes:
         """The content of an object.
@@ -140,7 +148,7 @@ class ObjectPath:
         """
         known = _cache.get(self)
         if known is None:
-            known = read_object(self, at_most)
+            known = read_object(self.bucket, self.key, at_most)
             _cache.put(self, known)
         if len(known) > at_most:
             raise ValueError(f"{self.name} is too large")
@@ -152,7 +160,7 @@ class ObjectPath:
         Raises:
             StorageError: it could not be stored.
         """
-        write_object(self, data)
+        write_object(self.bucket, self.key, data)
 
     def create(self, data: bytes) -> bool:
         """Put an object there unless there is one; of several that try at once, exactly one succeeds.
@@ -168,7 +176,7 @@ class ObjectPath:
         Raises:
             StorageError: it could not be stored.
         """
-        return create_object(self, data)
+        return create_object(self.bucket, self.key, data)
 
     def touch(self) -> None:
         """Put an empty object there."""
@@ -183,7 +191,7 @@ class ObjectPath:
         """
         if not missing_ok and not self.is_file():
             raise FileNotFoundError(str(self))
-        call(self, "delete_object", Key=self.key)
+        call(self.bucket, self.key, "delete_object", Key=self.key)
 
     def remove_tree(self, first: str = "") -> None:
         """Remove all objects below a prefix.
@@ -199,7 +207,7 @@ class ObjectPath:
         keys = [{"Key": path.key} for path in self.walk()]
         for begin in range(0, len(keys), MAX_AT_ONCE):
             some = {"Objects": keys[begin : begin + MAX_AT_ONCE], "Quiet": True}
-            errors = call(self, "delete_objects", Delete=some).get("Errors")
+            errors = call(self.bucket, self.key, "delete_objects", Delete=some).get("Errors")
             if errors:
                 raise StorageError(f"{self.name} cannot be removed: {shown(errors[0].get('Code'))}")
 
@@ -224,35 +232,6 @@ class Listed:
     def of(cls, entry: Mapping[str, Any]) -> Listed:
         """From the service's own words."""
         return cls(False, int(entry["Size"]), entry["LastModified"].timestamp(), str(entry.get("ETag", "")))
-
-
-def content_name(name: str, sha256: str) -> str:
-    """Where a file of a committed folder lies: ``state.safetensors`` of a digest is ``state.<sha256>.safetensors``.
-
-    So no writer changes a file under the manifest of another.
-    """
-    stem, dot, ending = name.rpartition(".")
-    return f"{stem}.{sha256}.{ending}" if dot else f"{name}.{sha256}"
-
-
-def put_objects(folder: ObjectPath, files: Mapping[str, bytes], valid: Callable[[ObjectPath], bool]) -> None:
-    """Store a folder that counts from the moment on at which its last file, the manifest, is there.
-
-    The first valid one stays.
-
-    Args:
-        folder: where.
-        files: name to content, the manifest last; it names the digests of the others, under which they lie.
-        valid: whether what stands there is complete and unaltered.
-
-    Raises:
-        StorageError: it could not be stored; what stood there before still does, and nothing partial counts.
-    """
-    *others, manifest = files
-    for name in others:
-        (folder / content_name(name, hashlib.sha256(files[name]).hexdigest())).write_bytes(files[name])
-    if not (folder / manifest).create(files[manifest]) and not valid(folder):
-        (folder / manifest).write_bytes(files[manifest])
 
 
 class _Cache:

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Protocol, Self, TypeVar
 
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.object_client import SCHEME
 from prune_search.storage.object_paths import ObjectPath
 
-StoragePath = Path | ObjectPath
+
+class StoragePath(Protocol):
+    """A place in a storage: `pathlib.Path` for a folder, `ObjectPath` for an object store.
+
+    These are the methods of `pathlib.Path` that the library uses, with the same meaning. What is written whole, created
+    exclusively or removed at once goes through `files`.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def parent(self) -> Self: ...
+    def __truediv__(self, name: str, /) -> Self: ...
+    def __hash__(self) -> int: ...
+    def absolute(self) -> Self: ...
+    def is_absolute(self) -> bool: ...
+    def exists(self) -> bool: ...
+    def is_file(self) -> bool: ...
+    def is_dir(self) -> bool: ...
+    def is_symlink(self) -> bool: ...
+    def iterdir(self) -> Iterator[Self]: ...
+    def read_bytes(self) -> bytes: ...
+    def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None: ...
+    def rmdir(self) -> None: ...
+    def touch(self) -> None: ...
+    def unlink(self, missing_ok: bool = False) -> None: ...
+
+
 SomePlace = TypeVar("SomePlace", bound=StoragePath)
 _SCHEMES = ("s3:", "gs:", "az:", "http:", "https:", "file:")
 
@@ -35,7 +62,7 @@ def place_of(text: str | StoragePath) -> StoragePath:
 def below(place: SomePlace, *names: str) -> SomePlace:
     """A place below another one, of its kind."""
     for name in names:
-        place = cast(SomePlace, place / name)
+        place = place / name
     return place
 
 
@@ -46,7 +73,7 @@ def names_in(folder: StoragePath) -> list[str]:
         OSError: it cannot be read.
         StorageError: the object store is away.
     """
-    return [path.name for path in folder.iterdir()] if isinstance(folder, ObjectPath) else os.listdir(folder)
+    return [path.name for path in folder.iterdir()]
 
 
 def local_folder(folder: Path, option: str) -> Path:
@@ -58,17 +85,6 @@ def local_folder(folder: Path, option: str) -> Path:
     if folder.parts[:1] and folder.parts[0] in _SCHEMES:
         raise UserError([Problem(option, f"must be a folder of this machine (got {shown(str(folder))})")])
     return folder
-
-
-def side_folder(storage: StoragePath) -> Path:
-    """Where lies what only a file system can hold: MLflow's SQLite file, and notes of what it has got.
-
-    The storage itself where it is a folder; of an object store, a folder of the user's on this machine,
-    ``$XDG_STATE_HOME/prune-search/<bucket>-<digest of the storage's name>`` (by default ``~/.local/state``).
-    """
-    if isinstance(storage, Path):
-        return storage.absolute()
-    return state_home() / f"{storage.bucket}-{hashlib.sha256(str(storage).encode()).hexdigest()[:12]}"
 
 
 def state_home() -> Path:

@@ -18,8 +18,8 @@ from typing import Any
 from torch import Tensor
 
 from prune_search.recipe.problems import shown
-from prune_search.storage.cache import HELD
-from prune_search.storage.files import StorageError, one_line, open_regular, put_folder, remove_stale
+from prune_search.storage.cache import CACHE
+from prune_search.storage.files import StorageError, one_line, open_folder, put_folder
 from prune_search.storage.manifests import (
     FORMAT,
     MANIFEST,
@@ -32,7 +32,6 @@ from prune_search.storage.manifests import (
     rendered,
     state_folder,
 )
-from prune_search.storage.object_paths import ObjectPath, content_name, put_objects
 from prune_search.storage.places import StoragePath
 from prune_search.storage.tensors import decode, encode, load_tensors, read_tensors_bytes, save_tensors
 
@@ -43,7 +42,6 @@ __all__ = [
     "load_tensors",
     "newest_state",
     "read_state",
-    "remove_stale",
     "remove_state",
     "save_tensors",
     "state_folder",
@@ -80,7 +78,7 @@ def write_state(folder: StoragePath, tensors: Mapping[str, Tensor], meta: Mappin
         StorageError: it could not be stored (a full disk, no permission); no partial state is left.
         TypeError, ValueError: `meta` is no JSON data or over 16 MiB, or a tensor cannot be stored.
     """
-    if _may_be_there(folder) and _is_valid(folder):
+    if _is_valid(folder):
         return
     data = encode(tensors)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -88,11 +86,8 @@ def write_state(folder: StoragePath, tensors: Mapping[str, Tensor], meta: Mappin
     manifest = rendered({**content, "sha256": digest_of(content)})
     read_manifest(manifest)  # what could not be read back is not written
     files = {TENSORS: data, MANIFEST: manifest}
-    if isinstance(folder, ObjectPath):
-        put_objects(folder, files, _is_valid)
-    else:
-        put_folder(folder, files, _is_valid)
-    HELD.put(sha256, tensors)
+    put_folder(folder, files, _is_valid)
+    CACHE.put(sha256, tensors)
 
 
 def read_state(folder: StoragePath) -> State | None:
@@ -142,52 +137,32 @@ def _is_valid(folder: StoragePath) -> bool:
     return True
 
 
-def _may_be_there(folder: StoragePath) -> bool:
-    return isinstance(folder, ObjectPath) or os.path.lexists(folder)
-
-
 def _read(folder: StoragePath, afresh: bool = False) -> State:
     """The state, or an OSError, ValueError or StorageError that says why there is none.
 
     Args:
         folder: of the state.
-        afresh: whether the file is read even where this process holds what it should contain.
+        afresh: whether the file is read even where this process knows what it should contain.
     """
-    if isinstance(folder, ObjectPath):
-        content = read_manifest((folder / MANIFEST).read_bytes(MAX_BYTES))
-        if not afresh and (held := _held(content)) is not None:
-            return held
-        return _checked(_object_bytes(folder, content["files"][TENSORS]), content)
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        with open_regular(MANIFEST, handle) as file:
+    with open_folder(folder) as opened:
+        with opened.open(MANIFEST, MAX_BYTES) as file:
             content = read_manifest(file.read(MAX_BYTES + 1))
-        entry = content["files"][TENSORS]
-        if not afresh and (held := _held(content)) is not None:
-            return held
-        with open_regular(TENSORS, handle) as file:
-            if os.fstat(file.fileno()).st_size != entry["bytes"]:
+        size, sha256 = _written(content)
+        if not afresh and (tensors := CACHE.get(sha256)) is not None:
+            return State(tensors, content["meta"])
+        with opened.open(TENSORS, size, sha256) as file:
+            if file.seek(0, os.SEEK_END) != size:
                 raise ValueError(f"{TENSORS} has not the size that was written")
             data = read_tensors_bytes(file)
-    finally:
-        os.close(handle)
     return _checked(data, content)
 
 
-def _object_bytes(folder: ObjectPath, entry: Mapping[str, Any]) -> bytes:
-    size, sha256 = entry["bytes"], entry["sha256"]
+def _written(content: Mapping[str, Any]) -> tuple[int, str]:
+    """The size and the sha256 that a manifest gives of the tensors."""
+    size, sha256 = content["files"][TENSORS]["bytes"], content["files"][TENSORS]["sha256"]
     if type(size) is not int or not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
         raise ValueError(f"{MANIFEST} was altered")
-    try:
-        return (folder / content_name(TENSORS, sha256)).read_bytes(size)
-    except FileNotFoundError:
-        # A storage that was copied here from a disk.
-        return (folder / TENSORS).read_bytes(size)
-
-
-def _held(content: Mapping[str, Any]) -> State | None:
-    tensors = HELD.get(str(content["files"][TENSORS]["sha256"]))
-    return None if tensors is None else State(tensors, content["meta"])
+    return size, sha256
 
 
 def _checked(data: bytes, content: Mapping[str, Any]) -> State:
@@ -196,5 +171,5 @@ def _checked(data: bytes, content: Mapping[str, Any]) -> State:
     if sha256 != content["files"][TENSORS]["sha256"]:
         raise ValueError(f"{TENSORS} was altered")
     tensors = decode(data)
-    HELD.put(sha256, tensors)
+    CACHE.put(sha256, tensors)
     return State(tensors, content["meta"])

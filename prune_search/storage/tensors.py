@@ -139,7 +139,8 @@ def read_tensors_bytes(file: BinaryIO) -> bytes:
         ValueError: the layout is wrong, or the file is too large for the memory.
         OSError: it cannot be read.
     """
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     length = file.read(_LENGTH.size)
     claimed = _LENGTH.unpack(length)[0] if len(length) == _LENGTH.size else 0
     check_layout(length, file.read(min(claimed, MAX_HEADER_BYTES)), size)

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from prune_search.tasks.digest import tensors_digest
+from prune_search.tasks.digest import ordered_tensors_digest
 
 # One for all trials: trials of different seeds are compared on the same split.
 SPLIT_SEED = 20210306
@@ -65,7 +65,7 @@ class DataSet:
     @cached_property
     def digest(self) -> str:
         """The sha256 (hex) of all six arrays and so of the split; the data set's name does not count."""
-        return tensors_digest(
+        return ordered_tensors_digest(
             (f"{name}.{part}", tensor)
             for name, split in self.splits.items()
             for part, tensor in (("inputs", split.inputs), ("labels", split.labels))

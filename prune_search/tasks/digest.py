@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def tensors_digest(named: Iterable[tuple[str, Tensor]]) -> str:
+def ordered_tensors_digest(named: Iterable[tuple[str, Tensor]]) -> str:
     """The sha256 (hex) of the names, shapes, dtypes and bytes of tensors, in the order given.
 
     Strides, device and memory format do not count; -0.0 and 0.0 differ, as their bytes do.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from prune_search.tasks.digest import tensors_digest
+from prune_search.tasks.digest import ordered_tensors_digest
 from prune_search.tasks.sources import described, enclosed, source
 
 PRUNABLE = (
@@ -45,7 +45,7 @@ def network_digest(model: nn.Module) -> str:
 
     The order is that of `state_dict`; buffers that are not stored there count too.
     """
-    return tensors_digest(_tensors(model))
+    return ordered_tensors_digest(_tensors(model))
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

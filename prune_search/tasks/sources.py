@@ -21,7 +21,7 @@ from typing import Any
 import numpy
 import torch
 
-from prune_search.tasks.digest import tensors_digest
+from prune_search.tasks.digest import ordered_tensors_digest
 
 DEEPEST = 6
 PLAIN = (bool, int, float, complex, str, bytes, Enum, type(None), range, torch.dtype, torch.device, numpy.generic)
@@ -115,7 +115,7 @@ def described(value: Any, depth: int = 0) -> str:
     if isinstance(value, set | frozenset):
         return f"set{sorted(told(item) for item in value)}"
     if isinstance(value, torch.Tensor):
-        return tensors_digest([("", value)])
+        return ordered_tensors_digest([("", value)])
     if isinstance(value, numpy.ndarray) and value.dtype.kind in "biufc":
         return f"{value.dtype.str} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
     if isinstance(value, FunctionType | MethodType | functools.partial):

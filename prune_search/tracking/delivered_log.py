@@ -26,9 +26,9 @@ from typing import Any, BinaryIO
 
 from prune_search.ledger.records import SEARCH_FILE
 from prune_search.ledger.uris import without_credentials
-from prune_search.storage.files import open_regular
+from prune_search.storage.files import is_service, open_regular, side_folder
 from prune_search.storage.json_files import read_json
-from prune_search.storage.places import StoragePath, side_folder
+from prune_search.storage.places import StoragePath
 from prune_search.tracking.run_content import Sent, digest
 
 FOLDER, LOCK = "tracking", "lock"
@@ -43,8 +43,8 @@ class BusyError(Exception):
 def memory_folder(search: StoragePath, uri: str) -> Path:
     """Where it is kept what of a search was delivered to `uri`; a changed password changes nothing."""
     name = digest(without_credentials(uri))
-    if isinstance(search, Path):
-        return search / FOLDER / name
+    if not is_service(search):
+        return side_folder(search) / FOLDER / name
     # Not by its name alone: a search of that name can have been deleted.
     identity = digest(f"{search} {read_json(search / SEARCH_FILE).get('id')}")
     return side_folder(search.parent.parent) / FOLDER / identity / name

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from prune_search.ledger.uris import has_password, masked
 from prune_search.recipe.problems import Problem, UserError, shown
-from prune_search.storage.files import put_file
-from prune_search.storage.places import StoragePath, side_folder
+from prune_search.storage.files import put_file, side_folder
+from prune_search.storage.places import StoragePath
 
 DATABASE, ARTIFACTS, USERS = "mlflow.db", "mlartifacts", "mlflow-users.db"
 SHORTEST_PASSWORD = 12

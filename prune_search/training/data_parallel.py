@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from prune_search.storage.digests import tensors_digest
+from prune_search.storage.digests import weights_digest
 from prune_search.training.loop import Feed, Network, WorkerLostError, seed_layers
 from prune_search.training.randomness import derive
 from prune_search.training.synced_norms import synced_norms
@@ -157,7 +157,7 @@ class Leader:
 
         Args:
             model: in its last state.
-            expected: the sha256 of that (`digests.tensors_digest`).
+            expected: the sha256 of that (`digests.weights_digest`).
 
         Raises:
             WorkerLostError: a worker is gone.
@@ -209,4 +209,4 @@ def follow(worker_group: WorkerGroup, network: Network, feeds: Callable[..., Fee
 
 def _digest(model: nn.Module) -> str:
     state: Mapping[str, Tensor] = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-    return tensors_digest(state)
+    return weights_digest(state)

@@ -12,7 +12,7 @@ from prune_search.compact.file_names import MODEL_FILE
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.space import RECIPE_FILE
-from prune_search.storage.digests import masks_digest, tensors_digest
+from prune_search.storage.digests import masks_digest, weights_digest
 from prune_search.storage.files import open_regular, put_folder
 from prune_search.storage.tensors import encode, load_tensors
 from prune_search.trial.result import Result
@@ -124,7 +124,7 @@ def read_recorded(folder: Path) -> RecordedResult:
     try:
         found = {
             "mask_sha256": (MASKS_FILE, masks_digest(masks)),
-            "weights_sha256": (MODEL_FILE, tensors_digest(weights)),
+            "weights_sha256": (MODEL_FILE, weights_digest(weights)),
         }
     except (TypeError, ValueError) as error:
         raise UserError([Problem("", str(error), str(folder / MASKS_FILE))]) from None

@@ -14,7 +14,7 @@ from prune_search.pruning.mask.mask_set import ScoreError
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.schema import is_user_code
-from prune_search.storage.digests import tensors_digest
+from prune_search.storage.digests import weights_digest
 from prune_search.storage.measurements import Measurements
 from prune_search.storage.places import StoragePath
 from prune_search.training.loop import PreemptedError, TrainingError, WorkerLostError
@@ -106,7 +106,7 @@ def run_trial(
         paradigm=paradigm(setup.recipe),
         masks=last.masks,
         tensors=tensors,
-        weights_sha256=tensors_digest(tensors),
+        weights_sha256=weights_digest(tensors),
         rounds=tuple(results),
         test_metrics=test_metrics,
         environment=setup.environment,

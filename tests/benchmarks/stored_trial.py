@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from prune_search.api.target import read_target
-from prune_search.storage.cache import HELD, WORKER_BYTES
+from prune_search.storage.cache import CACHE, WORKER_BYTES
 from prune_search.trial.run import run_trial
 from prune_search.trial.setup import Code, prepare, read_data
 
@@ -52,7 +52,7 @@ def main() -> None:
         trained = run()
         print(f"a trial of 12 rounds, {recipe.train['steps']} each: {trained:,.0f} ms where all is trained")
         for name, most in (("states read from files", 0), ("states held in memory", WORKER_BYTES)):
-            HELD.allow(most)
+            CACHE.allow(most)
             run()
             print(f"  all stored, {name:25} {statistics.median(run() for _ in range(RUNS)):6.1f} ms")
 

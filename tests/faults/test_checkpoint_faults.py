@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from prune_search.storage import files
+from prune_search.storage import local_files
 from prune_search.storage.states import (
     StorageError,
     list_states,
@@ -106,7 +106,7 @@ class Disk:
         self.calls: list[str] = []
         self.first_failure, self.lasting = 0, False
         for name in OPERATIONS:
-            monkeypatch.setattr(files, name, self._watched(name, getattr(files, name)))
+            monkeypatch.setattr(local_files, name, self._watched(name, getattr(local_files, name)))
 
     def _watched(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:

@@ -23,10 +23,11 @@ from prune_search import Options, Where
 from prune_search.api.search import Outcome
 from prune_search.ledger.records import SearchRecords, read_search, search_folder
 from prune_search.recipe.problems import UserError
+from prune_search.storage.files import side_folder
 from prune_search.storage.inventory import take_census
 from prune_search.storage.lease import Holder, Lease, read_holder
 from prune_search.storage.object_paths import ObjectPath
-from prune_search.storage.places import place_of, side_folder
+from prune_search.storage.places import place_of
 
 pytestmark = [MLFLOW_WARNINGS]
 
@@ -100,7 +101,7 @@ def test_a_search_whose_states_are_removed_while_it_runs_finds_the_same(
 
 
 def test_of_two_leases_one_holds(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prune_search.storage.lease.OBJECT_SETTLE_S", 0.05)
+    monkeypatch.setattr("prune_search.storage.object_files.SETTLE_S", 0.05)
     folder = search_folder(place_of(STORAGE), "one")
     with Lease(folder, lost=lambda: None):
         with pytest.raises(UserError, match="is held by process"), Lease(folder, lost=lambda: None):

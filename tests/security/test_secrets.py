@@ -11,8 +11,8 @@ from object_store import BUCKET, KEY_ID, SECRET, ObjectStore
 from real_mlflow import MLFLOW_WARNINGS
 from real_search import SMALL, troubles
 
+from prune_search.storage.files import side_folder
 from prune_search.storage.object_paths import ObjectPath
-from prune_search.storage.places import side_folder
 
 pytestmark = [pytest.mark.security, MLFLOW_WARNINGS]
 

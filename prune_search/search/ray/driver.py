@@ -31,7 +31,7 @@ from prune_search.search.ray.stop_signal import STOP_FILE, ask_to_stop
 from prune_search.search.ray.trainable import trainable
 from prune_search.search.ray.worker import TrialJob
 from prune_search.search.shared_tree import Tree, askable_stops
-from prune_search.storage.lease import Lease, held, read_holder
+from prune_search.storage.lease import Lease, LeaseHeldError, read_holder
 from prune_search.storage.places import StoragePath
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def holding(folder: StoragePath) -> Iterator[StopRequest]:
         folder: of the search.
 
     Raises:
-        UserError: somebody else holds it, or has taken it over in the meantime.
+        LeaseHeldError: somebody else holds it, or has taken it over in the meantime.
     """
     asked = StopRequest()
     with Lease(folder, lost=lambda: setattr(asked, "lost", True)):
@@ -122,7 +122,7 @@ def holding(folder: StoragePath) -> Iterator[StopRequest]:
         with _signals(asked, folder):
             yield asked
     if asked.lost:
-        raise UserError([held(folder, read_holder(folder))])
+        raise LeaseHeldError(folder, read_holder(folder))
 
 
 def run_search(

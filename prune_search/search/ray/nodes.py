@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from prune_search.storage.places import StoragePath, place_of
@@ -73,7 +72,7 @@ class Reporter:
         place = place_of(folder)
         try:
             found = (place / here).is_file()
-            if isinstance(place, Path) and not place.is_dir():
+            if not found and not place.is_dir():
                 return found, f"there is no {folder}"
             put_file(place / mine, b"{}")
         except (OSError, StorageError) as error:

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 
 from prune_search.storage.errors import StorageError
-from prune_search.storage.object_paths import ObjectPath
+from prune_search.storage.files import is_service
 from prune_search.storage.places import StoragePath
 
 STOP_FILE = "stop"
-LOOK_EVERY_S, LOOK_AT_OBJECT_EVERY_S = 0.5, 2.0
+LOOK_EVERY_S, ASK_SERVICE_EVERY_S = 0.5, 2.0
 
 _log = logging.getLogger("prune_search")
 
@@ -20,13 +20,13 @@ _log = logging.getLogger("prune_search")
 def ask_to_stop(folder: StoragePath) -> None:
     """Leave the sign. Fit for a signal handler: a service is asked by a thread, since it may be in use right now."""
     sign = folder / STOP_FILE
-    if isinstance(sign, ObjectPath):
+    if is_service(sign):
         threading.Thread(target=_leave, args=(sign,), name="stop", daemon=True).start()
     else:
         sign.touch()
 
 
-def _leave(sign: ObjectPath) -> None:
+def _leave(sign: StoragePath) -> None:
     try:
         sign.touch()
     except StorageError as error:
@@ -36,7 +36,7 @@ def _leave(sign: ObjectPath) -> None:
 def watch_for_stop(folder: StoragePath) -> Callable[[], bool]:
     """Whether the sign is there, to be asked after every step; looked up now and then."""
     sign = folder / STOP_FILE
-    if isinstance(sign, ObjectPath):
+    if is_service(sign):
         return _Watch(sign).asked
     last, found = time.monotonic(), sign.exists()
 
@@ -50,12 +50,12 @@ def watch_for_stop(folder: StoragePath) -> Callable[[], bool]:
 
 
 class _Watch:
-    """Looks for an object's existence in a thread of its own, so that no step waits for a service.
+    """Asks a service for the sign in a thread of its own, so that no step waits for a service.
 
     The thread ends with the first sign, and where nobody has asked for a while.
     """
 
-    def __init__(self, sign: ObjectPath) -> None:
+    def __init__(self, sign: StoragePath) -> None:
         self._sign = sign
         self._found = False
         self._asked = time.monotonic()
@@ -70,10 +70,10 @@ class _Watch:
         return self._found
 
     def _look(self) -> None:
-        while not self._found and time.monotonic() - self._asked < 5 * LOOK_AT_OBJECT_EVERY_S:
+        while not self._found and time.monotonic() - self._asked < 5 * ASK_SERVICE_EVERY_S:
             try:
                 self._found = self._sign.is_file()
             except StorageError:
                 # It is away: then nobody could have asked either.
                 self._found = False
-            time.sleep(LOOK_AT_OBJECT_EVERY_S)
+            time.sleep(ASK_SERVICE_EVERY_S)

@@ -275,10 +275,10 @@ def attempt(job: TrialJob, leader: Leader | None = None) -> str:
     import ray
 
     from prune_search.search.ray.claims import ClusterClaims
-    from prune_search.storage.cache import HELD, WORKER_BYTES
+    from prune_search.storage.cache import CACHE, WORKER_BYTES
 
     # Trial after trial in this process reads the states of the same chains.
-    HELD.allow(WORKER_BYTES)
+    CACHE.allow(WORKER_BYTES)
     claims = ClusterClaims(place_of(job.storage)) if job.sharing else None
     try:
         return run_job(job, claims, ray.get_runtime_context().get_node_id(), leader)

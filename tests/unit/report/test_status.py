@@ -25,7 +25,7 @@ def told(tmp_path: Path) -> Told:
 
 
 def test_a_held_search_runs(told: Told) -> None:
-    data = status_data(told.records, held=True)
+    data = status_data(told.records, is_running=True)
     assert (data["name"], data["state"], data["planned"]) == ("told", "running", 6)
     expected = {"completed": 2, "stopped": 1, "failed": 1, "duplicates": 0, "running": 1, "waiting": 1}
     assert data["trials"] == expected
@@ -33,7 +33,7 @@ def test_a_held_search_runs(told: Told) -> None:
 
 
 def test_without_a_holder_what_ran_waits_to_be_resumed(told: Told) -> None:
-    data = status_data(told.records, held=False)
+    data = status_data(told.records, is_running=False)
     assert data["state"] == "interrupted"
     assert (data["trials"]["running"], data["trials"]["waiting"]) == (0, 2)
     assert data["seconds_left"] is None
@@ -41,22 +41,22 @@ def test_without_a_holder_what_ran_waits_to_be_resumed(told: Told) -> None:
 
 def test_a_search_is_finished_when_all_its_trials_have_ended(told: Told) -> None:
     told.trial("snip", 0.5, 0.9)
-    assert status_data(told.records, held=False)["state"] == "interrupted"
+    assert status_data(told.records, is_running=False)["state"] == "interrupted"
     told.trial("snip", 0.4, 0.9)
-    data = status_data(told.records, held=False)
+    data = status_data(told.records, is_running=False)
     assert data["state"] == "finished"
     assert data["trials"]["waiting"] == 0
 
 
 def test_a_search_that_ended_before_its_trials_were_done_is_finished_too(told: Told) -> None:
     (told.folder / "ended.json").write_text("{}")
-    data = status_data(told.records, held=False)
+    data = status_data(told.records, is_running=False)
     assert data["state"] == "finished"
     assert data["trials"]["waiting"] == 0
 
 
 def test_the_best_so_far_and_the_steps_are_told(told: Told) -> None:
-    data = status_data(told.records, held=True)
+    data = status_data(told.records, is_running=True)
     assert data["best"]["name"] == "001-snip"
     assert data["best"]["metrics"]["val/accuracy"] == 0.95
     assert "test/accuracy" not in data["best"]["metrics"]
@@ -66,7 +66,7 @@ def test_the_best_so_far_and_the_steps_are_told(told: Told) -> None:
 
 
 def test_failures_are_told_with_their_error(told: Told) -> None:
-    data = status_data(told.records, held=True)
+    data = status_data(told.records, is_running=True)
     failure = {"id": "000004", "name": "004-snip", "kind": "nan", "message": "the loss is not a number at step 40"}
     assert data["failures"] == [failure]
 
@@ -74,14 +74,14 @@ def test_failures_are_told_with_their_error(told: Told) -> None:
 def test_the_time_left_is_that_of_the_trials_to_come(told: Told) -> None:
     begun = told.records.trials["000005"].attempts[0].time
     # Two trials at two seconds each, two at once; half of the running one is done.
-    assert status_data(told.records, held=True, now=begun + 1.0)["seconds_left"] == pytest.approx(1.5)
-    assert status_data(told.records, held=True, now=begun + 1e6)["seconds_left"] == pytest.approx(1.0)
+    assert status_data(told.records, is_running=True, now=begun + 1.0)["seconds_left"] == pytest.approx(1.5)
+    assert status_data(told.records, is_running=True, now=begun + 1e6)["seconds_left"] == pytest.approx(1.0)
 
 
 def test_before_anything_has_ended_no_time_is_promised(tmp_path: Path) -> None:
     told = Told.begin(tmp_path)
     told.running("snip", 0.9)
-    data = status_data(told.records, held=True)
+    data = status_data(told.records, is_running=True)
     assert (data["seconds_left"], data["best"]) == (None, None)
 
 
@@ -89,7 +89,7 @@ def test_duplicates_are_counted_apart_and_take_no_time(tmp_path: Path) -> None:
     told = Told.begin(tmp_path, trials=4)
     first = told.trial("snip", 0.9, 0.95)
     told.trial("snip", 0.9, 0.95, twin=first, steps_trained=0, steps_saved=100, seconds=0.0)
-    data = status_data(told.records, held=True)
+    data = status_data(told.records, is_running=True)
     assert (data["trials"]["completed"], data["trials"]["duplicates"]) == (1, 1)
     assert data["seconds_left"] == pytest.approx(2.0)
 

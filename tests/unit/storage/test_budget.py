@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from prune_search.recipe.problems import UserError
 from prune_search.storage import budget as budget_module
-from prune_search.storage.budget import StorageCleaner, clean, read_size, shown_size, to_remove
+from prune_search.storage.budget import StorageCleaner, clean, to_remove
 from prune_search.storage.inventory import YOUNG_S, Inventory, StoredState, take_census
 from prune_search.storage.manifests import Key, rests_on, state_folder
 from prune_search.storage.names import vertex_folder
@@ -139,30 +138,6 @@ def test_what_a_manifest_cannot_mean_is_nothing(written: Any) -> None:
     assert rests_on({"rests_on": written}) == set()
 
 
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("20GB", 20 * 10**9), ("1.5 TiB", 3 * 2**39), ("500mb", 5 * 10**8), ("7", 7), ("0", 0), (" 1kB ", 1000)],
-)
-def test_sizes(text: str, size: int) -> None:
-    assert read_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "GB", "-1GB", "1e9", "20 G B", "20XB", "nan", "1.2.3GB", "9" * 99])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(UserError, match="--budget: must be a size such as 20GB"):
-        read_size(text)
-
-
-def test_sizes_are_shown() -> None:
-    assert [shown_size(size) for size in (0, 999, 1500, 2.5e9, 3e15)] == [
-        "0 B",
-        "999 B",
-        "1.5 kB",
-        "2.5 GB",
-        "3000.0 TB",
-    ]
-
-
 def put(storage: Path, number: int, step: int, age: float = 2 * YOUNG_S, **meta: Any) -> Path:
     """A state on disk that was stored a while ago."""
     folder = state_folder(vertex_folder(storage, address(number)), step)
@@ -203,11 +178,11 @@ def test_what_is_broken_or_left_behind_goes_without_a_budget(tmp_path: Path) -> 
 
 
 def test_a_leased_stretch_is_left_alone(tmp_path: Path) -> None:
-    held, stale = put(tmp_path, 1, 5), put(tmp_path, 2, 5)
-    for folder, age in ((held, 5.0), (stale, 120.0)):
+    leased, stale = put(tmp_path, 1, 5), put(tmp_path, 2, 5)
+    for folder, age in ((leased, 5.0), (stale, 120.0)):
         (folder.parent / "lease.json").write_text(json.dumps({"holder": "x", "time": time.time() - age}))
     assert clean(tmp_path, 0).states == 1
-    assert read_state(held) is not None
+    assert read_state(leased) is not None
     assert not stale.exists()
 
 

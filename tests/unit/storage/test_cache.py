@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from prune_search.storage.cache import HELD, TensorCache
+from prune_search.storage.cache import CACHE, TensorCache
 from prune_search.storage.states import read_state, state_folder, write_state
 
 
 @pytest.fixture
-def held() -> Iterator[TensorCache]:
+def cache() -> Iterator[TensorCache]:
     """The process's own, with room, and empty again afterwards."""
-    HELD.allow(1000)
-    yield HELD
-    HELD.allow(0)
+    CACHE.allow(1000)
+    yield CACHE
+    CACHE.allow(0)
 
 
 def tensors(value: float, count: int = 50) -> dict[str, torch.Tensor]:
@@ -31,7 +31,7 @@ def data_file(folder: Path) -> Path:
     return folder / "state.safetensors"
 
 
-def test_a_state_that_was_written_is_not_read_again(tmp_path: Path, held: TensorCache) -> None:
+def test_a_state_that_was_written_is_not_read_again(tmp_path: Path, cache: TensorCache) -> None:
     folder = state_folder(tmp_path, 1)
     write_state(folder, tensors(1.0), {"step": 1})
     os.truncate(data_file(folder), 0)
@@ -39,15 +39,15 @@ def test_a_state_that_was_written_is_not_read_again(tmp_path: Path, held: Tensor
     assert found is not None
     assert torch.equal(found.tensors["w"], torch.ones(50))
     assert found.meta == {"step": 1}
-    held.allow(0)
+    cache.allow(0)
     assert read_state(folder) is None
 
 
-def test_a_state_that_was_read_is_not_read_again(tmp_path: Path, held: TensorCache) -> None:
+def test_a_state_that_was_read_is_not_read_again(tmp_path: Path, cache: TensorCache) -> None:
     folder = state_folder(tmp_path, 1)
-    held.allow(0)
+    cache.allow(0)
     write_state(folder, tensors(2.0), {})
-    held.allow(1000)
+    cache.allow(1000)
     assert read_state(folder) is not None
     os.truncate(data_file(folder), 0)
     found = read_state(folder)
@@ -55,7 +55,7 @@ def test_a_state_that_was_read_is_not_read_again(tmp_path: Path, held: TensorCac
     assert torch.equal(found.tensors["w"], torch.full((50,), 2.0))
 
 
-def test_what_is_handed_out_can_be_trained_in_place(tmp_path: Path, held: TensorCache) -> None:
+def test_what_is_handed_out_can_be_trained_in_place(tmp_path: Path, cache: TensorCache) -> None:
     folder, own = state_folder(tmp_path, 1), tensors(3.0)
     write_state(folder, own, {})
     own["w"].zero_()
@@ -66,19 +66,19 @@ def test_what_is_handed_out_can_be_trained_in_place(tmp_path: Path, held: Tensor
         found.tensors["w"].zero_()
 
 
-def test_a_removed_state_is_gone(tmp_path: Path, held: TensorCache) -> None:
+def test_a_removed_state_is_gone(tmp_path: Path, cache: TensorCache) -> None:
     folder = state_folder(tmp_path, 1)
     write_state(folder, tensors(4.0), {})
     (folder / "manifest.json").unlink()
     assert read_state(folder) is None
 
 
-def test_a_damaged_file_is_replaced_though_its_content_is_held(tmp_path: Path, held: TensorCache) -> None:
+def test_a_damaged_file_is_replaced_though_its_content_is_known(tmp_path: Path, cache: TensorCache) -> None:
     folder = state_folder(tmp_path, 1)
     write_state(folder, tensors(5.0), {})
     os.truncate(data_file(folder), 0)
     write_state(folder, tensors(5.0), {})
-    held.allow(0)
+    cache.allow(0)
     found = read_state(folder)
     assert found is not None
     assert torch.equal(found.tensors["w"], torch.full((50,), 5.0))
@@ -95,7 +95,7 @@ def test_what_was_used_longest_ago_goes_first() -> None:
     assert few.get("c") is not None
 
 
-def test_what_is_larger_than_the_room_is_not_held_and_drives_nothing_out() -> None:
+def test_what_is_larger_than_the_room_is_not_kept_and_drives_nothing_out() -> None:
     few = TensorCache(500)
     few.put("a", tensors(1.0))
     few.put("b", tensors(2.0, 200))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from object_store import KEY_ID, SECRET, ObjectStore
@@ -15,74 +13,9 @@ from prune_search.recipe.problems import UserError
 from prune_search.storage import object_client, object_paths
 from prune_search.storage.files import StorageError, create_if_absent, open_regular, put_file, remove_tree
 from prune_search.storage.object_paths import ObjectPath
-from prune_search.storage.places import StoragePath, names_in, place_of, side_folder
+from prune_search.storage.places import names_in, place_of
 
 ROOT = "s3://studies/team/store"
-
-
-@pytest.fixture(params=["folder", "s3"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> StoragePath:
-    """A place of either kind."""
-    if request.param == "folder":
-        return tmp_path
-    request.getfixturevalue("object_store")
-    return place_of(ROOT)
-
-
-def test_a_place_behaves_like_a_path(root: StoragePath) -> None:
-    (root / "a").mkdir(parents=True, exist_ok=True)
-    put_file(root / "a" / "one.json", b"1")
-    put_file(root / "a" / "two.json", b"2")
-    put_file(root / "a" / "one.json", b"11")
-    assert sorted(names_in(root / "a")) == ["one.json", "two.json"]
-    assert [path.name for path in root.iterdir() if path.is_dir()] == ["a"]
-    assert (root / "a").exists()
-    assert not (root / "a").is_file()
-    assert (root / "a" / "one.json").is_file()
-    assert not (root / "b").exists()
-    assert (root / "a" / "one.json").parent == root / "a"
-    with open_regular(root / "a" / "one.json") as file:
-        assert file.read() == b"11"
-    (root / "a" / "two.json").unlink()
-    (root / "a" / "two.json").unlink(missing_ok=True)
-    with pytest.raises(FileNotFoundError):
-        (root / "a" / "two.json").unlink()
-    with pytest.raises(FileNotFoundError), open_regular(root / "a" / "two.json"):
-        pass
-    remove_tree(root / "a", "one.json")
-    remove_tree(root / "a")
-    assert not (root / "a").exists()
-
-
-def test_of_eight_that_create_at_once_exactly_one_wins(root: StoragePath) -> None:
-    for turn in range(5):
-        start = threading.Barrier(8)
-        won: list[int] = []
-
-        def create(number: int, turn: int = turn, start: threading.Barrier = start, won: list[int] = won) -> None:
-            start.wait()
-            if create_if_absent(root / f"lease-{turn}.json", f"holder {number}".encode()):
-                won.append(number)
-
-        threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        with open_regular(root / f"lease-{turn}.json") as file:
-            assert file.read() == f"holder {won[0]}".encode()
-        assert len(won) == 1
-    assert all(not name.startswith(".tmp-") for name in names_in(root))
-
-
-def test_a_local_file_is_created_once_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_link(*names: object, **options: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr("os.link", no_link)
-    assert [create_if_absent(tmp_path / "lease", b"mine"), create_if_absent(tmp_path / "lease", b"other")] == [1, 0]
-    assert (tmp_path / "lease").read_bytes() == b"mine"
-    assert names_in(tmp_path) == ["lease"]
 
 
 @pytest.mark.parametrize("conditions", ["ignored", "refused"])
@@ -180,22 +113,6 @@ def test_without_boto3_the_extra_is_named(new_client: pytest.MonkeyPatch) -> Non
         place_of(ROOT).exists()
 
 
-@pytest.mark.parametrize(
-    "url",
-    ["s3://", "s3://B/x", "s3://bucket/../x", "s3://bucket/a/./b", "s3://bucket/a\nb", "s3://bucket/a?b", "gs://b/x"],
-)
-def test_what_is_no_place_is_refused(url: str) -> None:
-    with pytest.raises(UserError, match="--storage: must be"):
-        place_of(url)
-
-
-def test_credentials_in_a_name_are_refused_and_not_repeated() -> None:
-    with pytest.raises(UserError, match="AWS_ACCESS_KEY_ID") as failure:
-        place_of(f"s3://{KEY_ID}:{SECRET}@bucket/store")
-    assert SECRET not in str(failure.value)
-    assert KEY_ID not in str(failure.value)
-
-
 @pytest.mark.security
 @pytest.mark.parametrize("name", ["..", "../x", "a/../../x", "", "/", "a//b", "."])
 def test_names_do_not_climb_out(name: str) -> None:
@@ -203,10 +120,9 @@ def test_names_do_not_climb_out(name: str) -> None:
         place_of(ROOT) / name
 
 
-def test_places_have_names(tmp_path: Path) -> None:
-    assert str(place_of("s3://bucket/a//b/")) == "s3://bucket/a/b"
-    assert str(place_of("s3://bucket")) == "s3://bucket"
-    assert place_of(str(tmp_path)) == tmp_path
-    assert side_folder(tmp_path) == tmp_path
-    sides = {side_folder(place_of(url)) for url in ("s3://bucket/a", "s3://bucket/b")}
-    assert len(sides) == 2
+def test_a_forked_process_makes_a_client_of_its_own(object_store: ObjectStore, new_client: pytest.MonkeyPatch) -> None:
+    before = object_client.client()
+    assert object_client.client() is before
+    new_client.setattr(object_client._Clients, "pid", object_client._Clients.pid + 1)
+    assert object_client.client() is not before
+    assert not place_of(ROOT).exists()

@@ -6,30 +6,18 @@ import hashlib
 import json
 import logging
 import os
-import struct
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from prune_search.recipe.problems import UserError
-from prune_search.storage.digests import masks_digest, tensors_digest
-from prune_search.storage.names import safe_child
 from prune_search.storage.states import (
-    StorageError,
     list_states,
-    load_tensors,
     newest_state,
     read_state,
-    remove_stale,
-    save_tensors,
     state_folder,
     write_state,
 )
@@ -200,128 +188,3 @@ def test_a_corrupt_state_is_passed_over_with_one_line(tmp_path: Path, caplog: py
     assert "step-000000300" in messages[0]
     assert "step-000000200" in messages[1]
     assert not any("\n" in message for message in messages)
-
-
-def test_what_dead_processes_left_is_removed(tmp_path: Path) -> None:
-    gone = subprocess.Popen([sys.executable, "-S", "-c", ""])
-    gone.wait()
-    names = {
-        "abandoned": f".tmp-{gone.pid}-0123456789abcdef",
-        "young": f".tmp-{gone.pid}-0123456789abcde0",
-        "alive": f".tmp-{os.getpid()}-0123456789abcdef",
-        "other": f".tmp-{gone.pid}-mine",
-        "state": "step-000000001",
-    }
-    for name in names.values():
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "state.safetensors").touch()
-        os.utime(tmp_path / name / "state.safetensors", (1000, 1000))
-        os.utime(tmp_path / name, (1000, 1000))
-    os.utime(tmp_path / names["young"] / "state.safetensors")
-    link = tmp_path / f".tmp-{gone.pid}-1123456789abcdef"
-    link.symlink_to(tmp_path / names["state"])
-    os.utime(link, (1000, 1000), follow_symlinks=False)
-    assert remove_stale(tmp_path, older_than_s=3600) == 2
-    assert sorted(os.listdir(tmp_path)) == sorted(names[kept] for kept in ("young", "alive", "other", "state"))
-    assert os.listdir(tmp_path / names["state"]) == ["state.safetensors"]
-    assert remove_stale(tmp_path / "absent", 0) == 0
-
-
-def test_a_tensor_file_is_read_back(tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    save_tensors(path, some_tensors(1))
-    save_tensors(path, some_tensors(0), {"z": "1", "key": "é", "a": "2"})
-    assert_equal(load_tensors(path), some_tensors(0))
-    with safetensors.safe_open(path, "pt") as file:
-        assert file.metadata() == {"z": "1", "key": "é", "a": "2"}
-        assert torch.equal(file.get_tensor("half"), some_tensors(0)["half"])
-    assert os.listdir(tmp_path) == [path.name]
-
-
-def test_the_metadata_of_a_tensor_file_are_written_in_order(tmp_path: Path) -> None:
-    texts = {f"key {number}": "text" for number in range(20)}
-    save_tensors(tmp_path / "a", some_tensors(), texts)
-    save_tensors(tmp_path / "b", some_tensors(), dict(reversed(texts.items())))
-    written = (tmp_path / "a").read_bytes()
-    assert written == (tmp_path / "b").read_bytes()
-    (length,) = struct.unpack_from("<Q", written)
-    assert length % 8 == 0
-    assert list(json.loads(written[8 : 8 + length])["__metadata__"]) == sorted(texts)
-
-
-def test_a_file_of_another_program_is_read(tmp_path: Path) -> None:
-    tensors = {"weight": torch.randn(3, 5), "bias": torch.zeros(5, dtype=torch.float16)}
-    safetensors.torch.save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
-    assert_equal(load_tensors(tmp_path / "model.safetensors"), tensors)
-
-
-def test_a_file_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "masks.safetensors"
-    with pytest.raises(UserError) as caught:
-        load_tensors(path)
-    assert str(caught.value) == f"{path}: cannot be read: No such file or directory"
-
-
-def test_a_folder_that_is_not_there_takes_no_file(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"^model\.safetensors cannot be stored: No such file or directory$"):
-        save_tensors(tmp_path / "absent" / "model.safetensors", {})
-
-
-def test_the_name_of_the_metadata_is_no_name_of_a_tensor(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="__metadata__"):
-        save_tensors(tmp_path / "a", {"__metadata__": torch.zeros(1)})
-
-
-def test_the_digest_of_tensors_is_over_little_endian_bytes() -> None:
-    tensors = {"b": torch.tensor([1.0, -2.5]), "a": torch.tensor([[1], [2]], dtype=torch.int16), "c": torch.tensor(1.0)}
-    tensors["c"] = tensors["c"].to(torch.bfloat16)
-    expected = hashlib.sha256(b"tensors 1\n")
-    expected.update(b"1 a int16 [2x1]\n" + struct.pack("<2h", 1, 2))
-    expected.update(b"1 b float32 [2]\n" + struct.pack("<2f", 1.0, -2.5))
-    expected.update(b"1 c bfloat16 []\n" + b"\x80\x3f")
-    assert tensors_digest(tensors) == expected.hexdigest()
-
-
-def test_the_digest_is_of_the_values_and_not_of_how_they_lie() -> None:
-    weight = torch.randn(3, 4)
-    same = tensors_digest({"w": weight, "v": weight})
-    assert tensors_digest({"v": weight.clone(), "w": weight.t().contiguous().t().requires_grad_()}) == same
-
-
-def test_the_digest_tells_any_difference() -> None:
-    zeros = torch.zeros(4)
-    others: list[dict[str, Tensor]] = [
-        {},
-        {"w": zeros},
-        {"v": zeros},
-        {"w": -zeros},
-        {"w": zeros.reshape(2, 2)},
-        {"w": zeros.to(torch.bfloat16)},
-        {"w": zeros.to(torch.int32)},
-        {"w": zeros[:3]},
-        {"w": torch.empty(0)},
-        {"w": torch.empty(0, 2)},
-        {"w": zeros[:2], "x": zeros[:2]},
-    ]
-    assert len({tensors_digest(tensors) for tensors in others}) == len(others)
-
-
-def test_the_digest_of_masks_is_over_their_bits() -> None:
-    mask = torch.tensor([[True, False, False], [True, True, False], [False, False, True]])
-    expected = hashlib.sha256(b"masks 1\n1 m bits [3x3]\n" + bytes([0b00011001, 0b00000001])).hexdigest()
-    assert masks_digest({"m": mask}) == expected
-    assert masks_digest({"m": mask.t().contiguous().t()}) == expected
-    assert masks_digest({"m": ~mask}) != expected
-    assert masks_digest({"m": mask.reshape(9)}) != expected
-    assert masks_digest({}) != masks_digest({"m": torch.empty(0, dtype=torch.bool)})
-
-
-def test_only_boolean_masks_have_a_digest() -> None:
-    with pytest.raises(ValueError, match=r"'m' is torch\.float32"):
-        masks_digest({"m": torch.ones(2)})
-
-
-@pytest.mark.parametrize("name", ["a", "012-lottery-ticket-s0.90", "step-000000001", "A_b.C", "x" * 128, "a..b"])
-def test_a_plain_name_is_a_child(name: str, tmp_path: Path) -> None:
-    assert safe_child(tmp_path, name) == tmp_path / name
-    assert safe_child(tmp_path, name).resolve().parent == tmp_path.resolve()
