@@ -13,9 +13,9 @@ from torch import nn
 
 from prune_search.pruning.mask.mask_set import ScoreError
 from prune_search.recipe.axes import METRICS
+from prune_search.recipe.blocks import UserCode
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
-from prune_search.recipe.schema import is_user_code
 from prune_search.storage.digests import tensors_digest
 from prune_search.storage.measurements import Measurements
 from prune_search.storage.places import StoragePath
@@ -82,10 +82,10 @@ def run_trial(
     begun = time.monotonic()
     measurements = Measurements(storage)
     store = _vault(setup, storage, sink, sharing)
-    with settings_of(setup), _as_trial_errors(is_user_code(setup.recipe.blocks["task"]["model"])):
+    with settings_of(setup), _as_trial_errors(isinstance(setup.recipe.task.model, UserCode)):
         first, rounds = rounds_of(setup, store)
         # Where the mask's place shows while the network is trained, its round counts what comes before.
-        stable = isinstance(setup.recipe.mask["at"], Mapping)
+        stable = setup.recipe.mask.stable is not None
         needed_first = 0 if stable else min(first.total, setup.timeline.trained)
         sink.started(setup.key, needed_first + sum(item.needed() for item in rounds))
         results = []
@@ -167,7 +167,7 @@ def _measured(setup: TrialSetup, item: Round, spent: Spent, sink: Sink, taking: 
     masks = item.masks
     spent[0].needed += item.needed(done=True)
     metrics = _metrics(setup, item, "validation", spent, taking)
-    found_at = item.k1 if isinstance(setup.recipe.mask["at"], Mapping) else None
+    found_at = item.k1 if setup.recipe.mask.stable is not None else None
     result = RoundResult(item.number, masks.receipt(), masks.sha256, metrics, found_at)
     sink.round_done(result)
     return result
@@ -218,7 +218,7 @@ def settings_of(setup: TrialSetup) -> Iterator[None]:
     threads = torch.get_num_threads()
     devices = [setup.network.device] if setup.network.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.set_num_threads(setup.recipe.train["threads"])
+        torch.set_num_threads(setup.recipe.train.threads)
         try:
             yield
         finally:

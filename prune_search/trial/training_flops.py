@@ -60,7 +60,7 @@ class Costs:
     def of(cls, setup: TrialSetup) -> Costs:
         """Of a recipe's network and batch."""
         costs = layer_costs(setup.model, setup.data.train.inputs[:1], "flops")
-        return cls({name: cost * int(setup.recipe.train["batch"]) for name, cost in costs.items()})
+        return cls({name: cost * setup.recipe.train.batch for name, cost in costs.items()})
 
     @property
     def dense(self) -> float:
@@ -101,16 +101,15 @@ def spent_in(item: Round, costs: Costs) -> Operations:
     controlled = item.controlled.known_length() if item.controlled else 0
     apart = item.needed(done=True) - retrained - controlled
     found = costs.steps(apart, costs.sparse(item.before.masks if item.before else None))
-    if item.moves:
-        found += _moving(item, costs, retrained)
+    retrain = item.setup.recipe.retrain
+    if retrain is not None and retrain.dynamics is not None:
+        found += _moving(item, costs, retrained, retrain.dynamics)
     else:
         found += costs.steps(retrained, costs.sparse(item.masks))
     return found + costs.steps(controlled, costs.sparse(item.masks))
 
 
-def _moving(item: Round, costs: Costs, steps: int) -> Operations:
-    retrain = item.setup.recipe.retrain or {}
-    dynamics = Named.of(axes.DYNAMICS, retrain["dynamics"])
+def _moving(item: Round, costs: Costs, steps: int, dynamics: Named) -> Operations:
     facts, epoch = dynamics.entry(axes.DYNAMICS).facts, item.setup.timeline.epoch
     # Of the final mask, which is stored: what it was found on may be gone. A control keeps as many of every layer.
     masks = item.masks
