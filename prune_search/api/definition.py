@@ -141,8 +141,8 @@ def define(
     from prune_search.version import __version__
 
     path = Path(space.source)
-    task = dense_recipe(space).blocks["task"]
-    names = {key: value if isinstance(value, str) else value["name"] for key, value in task.items() if key != "seed"}
+    task = dense_recipe(space).task
+    names = {"data": task.data.name, "model": task.model.name}
     root = where.data_folder()
     storage = folder.parent.parent
     simulated = {} if simulation is None else {"simulated": simulation.as_data()}

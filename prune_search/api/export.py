@@ -231,7 +231,7 @@ def _finished(result: Result, where: Where) -> Finished:
     model = finished_model(result.recipe, data, where.code(), result.tensors)
     identity = {"weights": result.weights_sha256, "mask": result.masks.sha256, "torch": result.environment["torch"]}
     inputs = data.validation.inputs[:EXAMPLES]
-    return Finished(model, result.masks, inputs, identity, result.recipe.train["threads"])
+    return Finished(model, result.masks, inputs, identity, result.recipe.train.threads)
 
 
 def _described(networks: Networks, option: str) -> nn.Module:
@@ -299,7 +299,7 @@ def load(folder: str | Path, *, where: Where | None = None) -> Loaded:
 
     folder, where = Path(folder), where or Where()
     exported = read_folder(folder)
-    recipe = Recipe.read({block: exported.recipe[block] for block in BLOCKS})
+    recipe = Recipe.from_canonical(exported.recipe)
     if (folder / CONFIG_FILE).exists():
         masked, small = load_network(folder, MASKED), load_network(folder, COMPACT)
         return Loaded(masked, recipe, exported.masks, exported.metrics, small)

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prune_search.api.target import Target, read_target
+from prune_search.api.target import Target, read_search_space
 from prune_search.api.where import Where
-from prune_search.recipe.problems import Problem, UserError
-from prune_search.recipe.space import known_epoch
+from prune_search.recipe.space import Space, known_epoch
 
 if TYPE_CHECKING:
     from prune_search.search.plan import Plan, Planned
@@ -60,7 +59,7 @@ class PlannedSearch:
 
 
 def plan(
-    target: Target,
+    target: Target | Space,
     *,
     set: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the option
     where: Where | None = None,
@@ -69,7 +68,7 @@ def plan(
     """Say what a search will cost, without running it.
 
     Args:
-        target: a space file, the name of a shipped space, or plain data.
+        target: a space file, the name of a shipped space, plain data, or a space that was read before.
         set: dotted keys and their values.
         where: places, and the user's own model and data.
         calibrated: whether a few steps are trained, so that hours and bytes are known.
@@ -77,16 +76,12 @@ def plan(
     Raises:
         UserError: something that the user wrote is wrong, or there is nothing to search over.
     """
-    from prune_search.api.target import found
     from prune_search.search.epochs import EpochLengths
     from prune_search.search.next_trial import dense_recipe
     from prune_search.search.plan import make_plan
 
     where = where or Where()
-    space, _ = read_target(found(target), [*(set or {}).items(), *where.assignments()])
-    if not space.has_holes:
-        text = "has no holes, so that there is nothing to search over: prune-search run does it, or write a hole"
-        raise UserError([Problem("", text, space.source)])
+    space = read_search_space(target, [*(set or {}).items(), *where.assignments()])
     epochs = EpochLengths(where.data_folder(), {"model": where.model, "data": where.data})
     dense = dense_recipe(space)
     # A draw between two epochs needs the size of a data set that is not known before it is read.
@@ -103,7 +98,7 @@ def _calibrations(made: Plan, where: Where) -> list[tuple[Calibration, float]]:
     kinds: dict[str, list[Planned]] = {}
     for item in made.first:
         train = item.recipe.train
-        kind = repr((item.recipe.blocks["task"], train["batch"], train["precision"], train["threads"]))
+        kind = repr((item.recipe.task.written, train.batch, train.precision, train.threads))
         kinds.setdefault(kind, []).append(item)
     largest = sorted(kinds.values(), key=lambda items: -sum(item.steps for item in items))[:MAX_CALIBRATIONS]
     total = sum(item.steps for items in largest for item in items) or 1

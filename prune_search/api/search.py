@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.api.compare import draw
 from prune_search.api.definition import default_name, define, edited, free_name, new_folder, space_of
-from prune_search.api.target import Target, found, read_target
+from prune_search.api.target import Target, read_search_space
 from prune_search.api.trust import allowed_code, check_tracking, checked, remember
 from prune_search.api.where import Where
 from prune_search.ledger.account import total
@@ -138,7 +138,7 @@ def check_options(options: Options, where: Where) -> None:
 
 
 def launch(
-    target: Target,
+    target: Target | Space,
     *,
     set: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the option
     where: Where | None = None,
@@ -148,7 +148,7 @@ def launch(
     """Search a space.
 
     Args:
-        target: a space file, the name of a shipped space, or plain data.
+        target: a space file, the name of a shipped space, plain data, or a space that was read before.
         set: dotted keys and their values, e.g. ``{"search.trials": 8}``.
         where: places, and the user's own model and data.
         options: name, MLflow, cluster.
@@ -166,10 +166,7 @@ def launch(
         >>> outcome.as_data()["best"]["paradigm"]
     """
     where, options = where or Where(), options or Options()
-    space, _ = read_target(found(target), [*(set or {}).items(), *where.assignments()])
-    if not space.has_holes:
-        text = "has no holes, so that there is nothing to search over: prune-search run does it, or write a hole"
-        raise UserError([Problem("", text, space.source)])
+    space = read_search_space(target, [*(set or {}).items(), *where.assignments()])
     _check_search(space)
     simulation = None if options.simulate is None else Simulation.of(options.simulate)
     storage = where.storage_folder()

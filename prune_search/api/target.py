@@ -32,6 +32,23 @@ def read_target(target: Target, sets: Sequence[tuple[str, Any]] = ()) -> tuple[S
     return read_space(raw, source, sets), folder
 
 
+def read_search_space(target: Target | Space, sets: Sequence[tuple[str, Any]] = ()) -> Space:
+    """A space that is to be searched.
+
+    Args:
+        target: a file, the name of a shipped space, or plain data; or a space that was read before, its values set.
+        sets: keys and values, as ``--set`` has them; of no account for a space that was read before.
+
+    Raises:
+        UserError: with everything that is wrong with it, or there is nothing to search over.
+    """
+    space = target if isinstance(target, Space) else read_target(found(target), sets)[0]
+    if not space.has_holes:
+        text = "has no holes, so that there is nothing to search over: prune-search run does it, or write a hole"
+        raise UserError([Problem("", text, space.source)])
+    return space
+
+
 def found(target: Target) -> Target:
     """The file of a shipped space; everything else as it is.
 

@@ -16,6 +16,7 @@ from prune_search.recipe.problems import Problem, UserError
 if TYPE_CHECKING:
     from prune_search.api.search import Options, Outcome
     from prune_search.api.where import Where
+    from prune_search.recipe.space import Space
 
 LAUNCH_EPILOG = (
     "Examples:  prune-search launch quickstart  ·  "
@@ -93,6 +94,7 @@ def launch(
     values = read_sets(sets) | {f"search.{key}": value for key, value in flags.items() if value is not None}
     from prune_search.api.search import Options, check_options
     from prune_search.api.search import launch as launch_space
+    from prune_search.api.target import read_search_space
     from prune_search.api.where import Where
     from prune_search.cli.watch import watching_search
     from prune_search.simulation.surface import DEFAULT
@@ -101,14 +103,15 @@ def launch(
     simulated = surface_written(surface) if surface is not None else DEFAULT if simulate else None
     options = Options(name, tracking_uri, address, heartbeat, share, simulated, system_metrics)
     check_options(options, where)
+    searched = read_search_space(space, [*values.items(), *where.assignments()])
     if simulated is None:
-        _tell_plan(space, values, where, yes, quiet=as_json)
+        _tell_plan(space, searched, where, yes, quiet=as_json)
     with watching_search(quiet=as_json and not sys.stderr.isatty()) as listener:
-        outcome = launch_space(space, set=values, where=where, options=options, listener=listener)
+        outcome = launch_space(searched, set=values, where=where, options=options, listener=listener)
     return finish(outcome, storage, as_json)
 
 
-def _tell_plan(space: str, values: dict[str, Any], where: Where, yes: bool, quiet: bool) -> None:
+def _tell_plan(name: str, space: Space, where: Where, yes: bool, quiet: bool) -> None:
     """Say what the search will train; a very large one is asked for.
 
     Raises:
@@ -116,14 +119,14 @@ def _tell_plan(space: str, values: dict[str, Any], where: Where, yes: bool, quie
     """
     from prune_search.api.plan import plan
 
-    planned = plan(space, set=values, where=where, calibrated=False)
+    planned = plan(space, where=where, calibrated=False)
     if not quiet:
         complain(f"{summary(planned)}; prune-search plan says more")
         for warning in planned.plan.warnings:
             complain(f"warning: {warning}")
     if must_ask(planned) and not yes and not agreed(planned):
         text = f"{summary(planned)}: a search as large as this one starts with --yes (prune-search plan says more)"
-        raise UserError([Problem("", text, space)])
+        raise UserError([Problem("", text, name)])
 
 
 def surface_written(text: str) -> Any:

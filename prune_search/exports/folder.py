@@ -16,9 +16,9 @@ from prune_search.exports.card_costs import size_and_speed
 from prune_search.exports.densities_picture import densities_svg
 from prune_search.exports.model_code import loading_code
 from prune_search.recipe import axes, strict_yaml
+from prune_search.recipe.blocks import UserCode
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.recipe.recipe import Named, Recipe
-from prune_search.recipe.schema import is_user_code
+from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import RECIPE_FILE, read_space
 from prune_search.storage.files import one_line, open_regular, put_file
 from prune_search.storage.tensors import load_tensors
@@ -161,7 +161,7 @@ def _loading(result: Result, about: CardOf) -> str:
 
 def _title(result: Result, search_name: str | None, trial: str | None) -> str:
     receipt, recipe = result.receipt, result.recipe
-    data, model = (_name(recipe.blocks["task"][key]) for key in ("data", "model"))
+    data, model = recipe.task.data.name, recipe.task.model.name
     lines = [
         f"# {result.paradigm}: {model} on {data}, sparsity {receipt.reached:.4f}",
         "",
@@ -176,10 +176,6 @@ def _title(result: Result, search_name: str | None, trial: str | None) -> str:
         named = f", trial `{trial}`" if trial else ""
         lines.append(f"It was found by the search `{search_name}`{named}, on validation data.")
     return "\n".join([*lines, "", f"Key `{result.key}`"])
-
-
-def _name(written: Any) -> str:
-    return written if isinstance(written, str) else str(written["name"])
 
 
 def _total(result: Result) -> int:
@@ -237,20 +233,20 @@ def _moments(measured: Sequence[Metrics]) -> tuple[dict[str, float], dict[str, f
 
 
 def _inputs(recipe: Recipe) -> str:
-    data = recipe.blocks["task"]["data"]
-    if is_user_code(data):
-        return f"Inputs as your own data set `{data}` makes them."
-    name = _name(data)
-    return f"Inputs as the data set `{name}` of prune_search prepares them (`prune-search methods` describes it)."
+    data = recipe.task.data
+    if isinstance(data, UserCode):
+        return f"Inputs as your own data set `{data.name}` makes them."
+    return f"Inputs as the data set `{data.name}` of prune_search prepares them (`prune-search methods` describes it)."
 
 
 def reproducing_command(recipe: Recipe) -> str:
     """What is typed in the exported folder to train the network anew, and to compare it with what lies there."""
-    task = recipe.blocks["task"]
-    own = [f"--{key} {task[key]}" for key in ("model", "data") if is_user_code(task[key])]
+    task = recipe.task
+    named = {"model": task.model, "data": task.data}
+    own = [f"--{key} {value.name}" for key, value in named.items() if isinstance(value, UserCode)]
     # Own code was found in the folder where the search was launched; here there is none.
     words = [*(["PYTHONPATH=FOLDER_OF_YOUR_CODE"] if own else []), "prune-search run . --verify", *own]
-    if not is_user_code(task["data"]) and not Named.of(axes.DATASETS, task["data"]).entry(axes.DATASETS).facts.embedded:
+    if not isinstance(task.data, UserCode) and not task.source.embedded:
         words.append("--data-root FOLDER_OF_THE_DATA_SETS")
     return " ".join(words)
 

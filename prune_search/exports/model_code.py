@@ -6,9 +6,8 @@ import torch
 from torch import nn
 
 from prune_search.recipe import axes
-from prune_search.recipe.facts import DataSource
-from prune_search.recipe.recipe import Named, Recipe
-from prune_search.recipe.schema import is_user_code
+from prune_search.recipe.blocks import UserCode
+from prune_search.recipe.recipe import Recipe
 
 # Layers whose repr is the call that makes them.
 SPEAKING = (
@@ -50,17 +49,16 @@ def plain_torch(model: nn.Module) -> str | None:
 def loading_code(recipe: Recipe) -> str:
     """Python that loads an exported network from the current folder: in plain torch wherever that can be said."""
     head = ["from safetensors.torch import load_file"]
-    written = recipe.blocks["task"]["model"]
+    named = recipe.task.model
     model = _registered(recipe)
     expression = None if model is None else plain_torch(model)
     if expression is not None:
         lines = ["from collections import OrderedDict", "", *head, "from torch import nn", "", f"model = {expression}"]
-    elif is_user_code(written):
-        module, _, factory = written.partition(":")
+    elif isinstance(named, UserCode):
+        module, _, factory = named.name.partition(":")
         first = factory.split(".")[0]
         lines = [*head, "", f"from {module} import {first}", "", f"model = {factory}(...)  # as you make it yourself"]
     else:
-        named = Named.of(axes.MODELS, written)
         given = ", ".join([*_shape_of(recipe), *(f"{key}={value!r}" for key, value in named.options.items())])
         own = "from prune_search.recipe.axes import MODELS  # its layers are defined there"
         lines = [own, *head, "", f"model = MODELS[{named.name!r}].make({given})"]
@@ -72,22 +70,16 @@ def loading_code(recipe: Recipe) -> str:
     return "\n".join(lines)
 
 
-def _facts(recipe: Recipe) -> DataSource:
-    data = recipe.blocks["task"]["data"]
-    return DataSource() if is_user_code(data) else Named.of(axes.DATASETS, data).entry(axes.DATASETS).facts
-
-
 def _shape_of(recipe: Recipe) -> tuple[str, ...]:
-    facts = _facts(recipe)
+    facts = recipe.task.source
     return (repr(tuple(facts.shape)), repr(facts.classes)) if facts.shape else ("...",)
 
 
 def _registered(recipe: Recipe) -> nn.Module | None:
     """The registered model; None for a user's own, and where the data set's shape is not known."""
-    written, facts = recipe.blocks["task"]["model"], _facts(recipe)
-    if is_user_code(written) or not facts.shape:
+    named, facts = recipe.task.model, recipe.task.source
+    if isinstance(named, UserCode) or not facts.shape:
         return None
-    named = Named.of(axes.MODELS, written)
     with torch.random.fork_rng(devices=[]):  # what a factory draws moves nobody's random numbers
         model: nn.Module = named.entry(axes.MODELS).make(tuple(facts.shape), facts.classes, **named.options)
     return model

@@ -15,6 +15,7 @@ from prune_search.pruning.mask.scoring import Batches
 from prune_search.pruning.mask.selection import weight_named
 from prune_search.pruning.mask.variants import decided_share
 from prune_search.recipe import axes
+from prune_search.recipe.blocks import Score
 from prune_search.recipe.fields import BAD, Reading, Value
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.recipe import Named
@@ -107,7 +108,7 @@ def rule_of(
     criterion: Named,
     scope: Given,
     granularity: Given,
-    score: Mapping[str, Any],
+    score: Mapping[str, object],
     rounding: str = "half-up",
 ) -> MaskRule:
     """A rule, its parts checked for themselves and together.
@@ -116,7 +117,7 @@ def rule_of(
         UserError: something is wrong, or does not go together.
     """
     unit = Named.of(axes.GRANULARITIES, canonical(GranularityField(), granularity, "granularity"))
-    rule = MaskRule(criterion, value(axes.SCOPES, scope, "scope"), unit, score, None, rounding_of(rounding))
+    rule = MaskRule(criterion, value(axes.SCOPES, scope, "scope"), unit, Score.of(score), None, rounding_of(rounding))
     allowed = criterion.entry(axes.CRITERIA).facts.granularities
     if allowed is not None and unit.name not in allowed:
         text = f"{criterion.name} goes with granularity {', '.join(allowed)} only (got {unit.name!r})"

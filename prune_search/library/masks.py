@@ -23,6 +23,7 @@ from prune_search.pruning.mask.scoring import Scores, Scoring
 from prune_search.pruning.mask.units import Grouping
 from prune_search.pruning.mask.variants import next_mask
 from prune_search.recipe import axes
+from prune_search.recipe.blocks import Score
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named
 from prune_search.training.randomness import derive
@@ -120,7 +121,7 @@ def _units(found: Tensor, grouping: Grouping, criterion: Named, scaled: Named) -
 def _loss(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
     plain = arguments.value(axes.CRITERIA, "magnitude", "criterion")
     whole, weight = Named("global", {}, "global"), Named("weight", {}, "weight")
-    return MaskRule(plain, whole, weight, {"loss": arguments.loss_of(loss)}).loss()
+    return MaskRule(plain, whole, weight, Score.of({"loss": arguments.loss_of(loss)})).loss()
 
 
 def find_mask(

@@ -7,15 +7,15 @@ its place; one whose rate is held, or that has a schedule of its own, takes the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from prune_search.recipe import axes
+from prune_search.recipe.blocks import Hold, Retrain, SameFlops, Weights
 from prune_search.recipe.fields import child
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named, Recipe
-from prune_search.recipe.step import MAX_ITERATIONS, Step
+from prune_search.recipe.step import END, MAX_ITERATIONS, Step
 
 Rate = Callable[[int], float]
 
@@ -77,10 +77,8 @@ def base_rate(optimizer: Named) -> float:
 
 def train_rate(recipe: Recipe, epoch: int) -> Rate:
     """Learning rate of trajectory 1 by step."""
-    total = Step.parse(recipe.train["steps"]).resolve(0, epoch)
-    return rate_of(
-        recipe.named(axes.SCHEDULES, "train", "schedule"), base_rate(recipe.optimizer), total, epoch, "train.schedule"
-    )
+    total = recipe.train.steps.resolve(0, epoch)
+    return rate_of(recipe.train.schedule, base_rate(recipe.optimizer), total, epoch, "train.schedule")
 
 
 def resolve(recipe: Recipe, epoch: int) -> Timeline:
@@ -94,25 +92,25 @@ def resolve(recipe: Recipe, epoch: int) -> Timeline:
         UserError: a place past the end or before the beginning, or a retraining whose rate is next to nothing.
     """
     problems: list[Problem] = []
-    total = Step.parse(recipe.train["steps"]).resolve(0, epoch)
+    train, mask, weights, retrain = recipe.train, recipe.mask, recipe.weights, recipe.retrain
+    total = train.steps.resolve(0, epoch)
     if total > MAX_ITERATIONS:
         text = f"is {total} iterations; at most {MAX_ITERATIONS} are allowed"
         problems.append(Problem("train.steps", text, form=False))
-    at = recipe.mask["at"]
-    stable = isinstance(at, Mapping)
     # A place that is found while the network is trained counts as the latest that it can be.
-    k1 = _place("mask.at.latest" if stable else "mask.at", at["latest"] if stable else at, total, epoch, problems)
-    k2 = _k2(recipe, k1, total, epoch, problems)
-    trained = max(k1, k2 if k2 is not None else (total if recipe.weights["at"] == "end" else k1))
+    k1 = _place("mask.at.latest" if mask.stable else "mask.at", mask.latest, total, epoch, problems)
+    k2 = _k2(weights, k1, total, epoch, problems)
+    trained = max(k1, k2 if k2 is not None else (total if weights.at == END else k1))
     start = _Start(recipe, epoch, total, k1, problems)
-    steps = start.steps() if recipe.retrain is not None else 0
+    steps = start.steps(retrain) if retrain is not None else 0
     least = steps
-    if stable and not problems and (recipe.retrain or {}).get("clock") == "mask":
-        steps = replace(start, k1=0).steps()
-    if recipe.retrain is not None and isinstance(recipe.retrain.get("steps"), Mapping):
-        least = min(steps, total)
-    if recipe.retrain is not None and "dynamics" in recipe.retrain:
-        problems += _dynamics(Named.of(axes.DYNAMICS, recipe.retrain["dynamics"]), steps, epoch)
+    if retrain is not None:
+        if mask.stable and not problems and retrain.clock == "mask":
+            steps = replace(start, k1=0).steps(retrain)
+        if isinstance(retrain.steps, SameFlops):
+            least = min(steps, total)
+        if retrain.dynamics is not None:
+            problems += _dynamics(retrain.dynamics, steps, epoch)
     rate: Rate = _at_rest
     try:
         train_rate(recipe, epoch)
@@ -121,8 +119,8 @@ def resolve(recipe: Recipe, epoch: int) -> Timeline:
         problems += error.problems
     if problems:
         raise UserError(problems)
-    if recipe.retrain is not None:
-        _check_rate(recipe, rate, least if stable else steps, total, epoch)
+    if retrain is not None:
+        _check_rate(recipe, rate, least if mask.stable else steps, total, epoch)
     order_from = total if start.clock is None else start.clock
     return Timeline(epoch, total, k1, k2, trained, steps, order_from, rate, start.clock, least)
 
@@ -152,7 +150,7 @@ def lasting(recipe: Recipe, line: Timeline, k1: int, relief: float) -> Lasting:
         relief: operations of the dense network over those of the pruned one, at least 1.
     """
     start = _Start(recipe, line.epoch, line.total, k1, [], relief)
-    steps = min(start.steps(), line.retrain_steps)
+    steps = 0 if recipe.retrain is None else min(start.steps(recipe.retrain), line.retrain_steps)
     return Lasting(steps, start.rate(steps), line.total if start.clock is None else start.clock)
 
 
@@ -167,8 +165,8 @@ def _at_rest(step: int) -> float:
     return 0.0
 
 
-def _place(path: str, written: str, total: int, epoch: int, problems: list[Problem]) -> int:
-    step = Step.parse(written).resolve(total, epoch)
+def _place(path: str, written: Step, total: int, epoch: int, problems: list[Problem]) -> int:
+    step = written.resolve(total, epoch)
     if not 0 <= step <= total:
         where = "past the end" if step > total else "before the beginning"
         message = f"{written} is {where} of the training clock (train.steps is {total}it, an epoch {epoch}it)"
@@ -177,13 +175,12 @@ def _place(path: str, written: str, total: int, epoch: int, problems: list[Probl
     return step
 
 
-def _k2(recipe: Recipe, k1: int, total: int, epoch: int, problems: list[Problem]) -> int | None:
-    at = recipe.weights["at"]
-    if at == "mask":
+def _k2(weights: Weights, k1: int, total: int, epoch: int, problems: list[Problem]) -> int | None:
+    if weights.at == "mask":
         return k1
-    if at in ("end", "prepared"):
+    if weights.at == "prepared" or weights.at == END:
         return None
-    return _place("weights.at", at, total, epoch, problems)
+    return _place("weights.at", weights.at, total, epoch, problems)
 
 
 @dataclass
@@ -198,39 +195,32 @@ class _Start:
     relief: float = math.inf
 
     @property
-    def written(self) -> Any:
-        """The clock as written; None with a schedule of its own."""
-        return (self.recipe.retrain or {}).get("clock")
-
-    @property
     def clock(self) -> int | None:
-        written = self.written
-        if written is None or isinstance(written, Mapping):
+        """The step of the clock that it begins at; None where it is not on the clock."""
+        clock = self.recipe.retrain.clock if self.recipe.retrain is not None else None
+        if clock is None or isinstance(clock, Hold):
             return None
-        if written == "mask":
+        if clock == "mask":
             return self.k1
-        return min(max(Step.parse(written).resolve(self.total, self.epoch), 0), self.total)
+        return min(max(clock.resolve(self.total, self.epoch), 0), self.total)
 
-    def steps(self) -> int:
-        retrain = self.recipe.retrain or {}
-        placed = self.written
+    def steps(self, retrain: Retrain) -> int:
         # A clock that follows the weights is wrong where they are, which is said there.
-        if isinstance(placed, str) and placed not in ("mask", self.recipe.weights["at"]):
-            _place("retrain.clock", placed, self.total, self.epoch, self.problems)
+        if isinstance(retrain.clock, Step) and retrain.clock != self.recipe.weights.at:
+            _place("retrain.clock", retrain.clock, self.total, self.epoch, self.problems)
         clock = self.clock
-        if "until" in retrain:
-            until = _place("retrain.until", retrain["until"], self.total, self.epoch, self.problems)
+        if retrain.until is not None:
+            until = _place("retrain.until", retrain.until, self.total, self.epoch, self.problems)
             if until < (clock or 0):
-                text = f"{retrain['until']} lies before the retraining's clock ({clock}it of {self.total}it)"
+                text = f"{retrain.until} lies before the retraining's clock ({clock}it of {self.total}it)"
                 self.problems.append(Problem("retrain.until", text, form=False))
             return max(until - (clock or 0), 0)
-        written = retrain["steps"]
-        if isinstance(written, Mapping):
-            steps = int(min(self.relief, written["at_most"]) * self.total + 0.5)
+        if isinstance(retrain.steps, SameFlops):
+            steps = int(min(self.relief, retrain.steps.at_most) * self.total + 0.5)
         else:
-            steps = Step.parse(written).resolve(self.total, self.epoch)
-        if clock is not None and clock + steps > self.total and not retrain["stretch"]:
-            text = f"{retrain['steps']} from the clock's {clock}it goes past its end ({self.total}it)"
+            steps = 0 if retrain.steps is None else retrain.steps.resolve(self.total, self.epoch)
+        if clock is not None and clock + steps > self.total and not retrain.stretch:
+            text = f"{retrain.steps} from the clock's {clock}it goes past its end ({self.total}it)"
             self.problems.append(Problem("retrain.steps", text, form=False))
         if steps > MAX_ITERATIONS:
             text = f"is {steps} iterations; at most {MAX_ITERATIONS} are allowed"
@@ -238,20 +228,17 @@ class _Start:
         return steps
 
     def rate(self, steps: int) -> Rate:
-        recipe, retrain = self.recipe, self.recipe.retrain or {}
-        optimizer = Named.of(axes.OPTIMIZERS, retrain["optimizer"]) if retrain else recipe.optimizer
-        base = base_rate(optimizer)
-        if "schedule" in retrain:
-            schedule = Named.of(axes.SCHEDULES, retrain["schedule"])
-            return rate_of(schedule, base, steps, self.epoch, "retrain.schedule")
-        schedule = recipe.named(axes.SCHEDULES, "train", "schedule")
-        on_clock = rate_of(schedule, base, self.total, self.epoch, "train.schedule")
-        if isinstance(self.written, Mapping):
-            held = self.written["hold"]
-            rate = on_clock(max(self.total - 1, 0)) if held == "final" else float(held)
+        train, retrain = self.recipe.train, self.recipe.retrain
+        base = base_rate(retrain.optimizer if retrain is not None else train.optimizer)
+        if retrain is not None and retrain.schedule is not None:
+            return rate_of(retrain.schedule, base, steps, self.epoch, "retrain.schedule")
+        on_clock = rate_of(train.schedule, base, self.total, self.epoch, "train.schedule")
+        if retrain is not None and isinstance(retrain.clock, Hold):
+            held = retrain.clock.rate
+            rate = on_clock(max(self.total - 1, 0)) if held == "final" else held
             return lambda step: rate
         clock = self.clock or 0
-        if retrain and retrain["stretch"] and steps > 0:
+        if retrain is not None and retrain.stretch and steps > 0:
             # The rest of the clock is passed through in so many steps.
             left = self.total - clock
             return lambda step: on_clock(clock + step * left // steps)
@@ -269,7 +256,8 @@ def _check_rate(recipe: Recipe, rate: Rate, steps: int, total: int, epoch: int) 
     rates = [rate(step) for step in _sampled(steps)]
     small = sum(value < MIN_SHARE_OF_PEAK * peak for value in rates)
     if small * 2 > len(rates):
-        path = "retrain.schedule" if "schedule" in (recipe.retrain or {}) else "retrain.clock"
+        own = recipe.retrain is not None and recipe.retrain.schedule is not None
+        path = "retrain.schedule" if own else "retrain.clock"
         message = (
             f"the learning rate is under a thousandth of the peak ({peak:g}) for over half of the {steps} steps of the "
             f"retraining (it ends at {rates[-1]:.3g}): hold a rate, or set the clock back"

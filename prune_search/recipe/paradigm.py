@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from prune_search.recipe import axes
+from prune_search.recipe.blocks import Hold, Score, Sparsity
 from prune_search.recipe.fields import ClockStep, Value
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.registry import AnyAxis, Option
@@ -30,15 +31,15 @@ def skeleton(recipe: Recipe) -> dict[str, Any]:
     A step counts as start, between or end; rounds and scoring iterations as one or more. The asked sparsity is a
     number in any of its forms, unless it is learned or decided by another entry.
     """
-    total = Step.parse(recipe.train["steps"])
-    mask = {key: value for key, value in recipe.mask.items() if key not in ("sparsity", "score", "at")}
+    total, written = recipe.train.steps, recipe.mask.written
+    mask = {key: value for key, value in written.items() if key not in ("sparsity", "score", "at")}
     bones: dict[str, Any] = {
-        "at": _place(recipe.mask["at"], total),
+        "at": _place(written["at"], total),
         "mask": {key: _value(_AXES_OF[("mask", key)], value, total) for key, value in mask.items()},
-        "sparsity": _sparsity(recipe.mask["sparsity"]),
-        "score": _score(recipe.mask["score"]),
-        "weights": _place(recipe.weights["at"], total),
-        "transform": [_value(axes.TRANSFORMS, item, total) for item in recipe.weights["transform"]],
+        "sparsity": _sparsity(recipe.mask.sparsity),
+        "score": _score(recipe.mask.score),
+        "weights": _place(recipe.weights.written["at"], total),
+        "transform": [_value(axes.TRANSFORMS, item.written, total) for item in recipe.transforms],
         "rounds": _count(recipe.rounds),
     }
     bones["retrain"] = _retrain(recipe, total)
@@ -55,33 +56,33 @@ def _count(number: int) -> str:
     return "one" if number == 1 else "more"
 
 
-def _sparsity(written: Any) -> Any:
-    if isinstance(written, Mapping):
-        return "number" if set(written) & {"final", "per_round"} else sorted(written)
-    return written
+def _sparsity(sparsity: Sparsity) -> Any:
+    if sparsity.learned:
+        return "learned"
+    return "number" if sparsity.known else [sparsity.form]
 
 
-def _score(score: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("loss", "mode") if score["iterations"] == 1 else ("loss", "mode", "path", "nested")
-    later = {key: score[key] for key in ("normalization",) if key in score}
-    return {"iterations": _count(score["iterations"]), **{key: score[key] for key in kept}, **later}
+def _score(score: Score) -> dict[str, Any]:
+    kept = ("loss", "mode") if score.iterations == 1 else ("loss", "mode", "path", "nested")
+    left = {key: score.written[key] for key in (*kept, "normalization") if key in score.written}
+    return {"iterations": _count(score.iterations), **left}
 
 
 def _retrain(recipe: Recipe, total: Step) -> Any:
     retrain = recipe.retrain
     if retrain is None:
         return "none"
-    schedule = retrain.get("schedule")
-    if schedule is not None:
-        clock: Any = {"schedule": schedule if isinstance(schedule, str) else schedule["name"]}
+    if retrain.schedule is not None:
+        clock: Any = {"schedule": retrain.schedule.name}
+    elif isinstance(retrain.clock, Hold):
+        clock = {"hold": _plain(retrain.clock.rate)}
     else:
-        clock = retrain["clock"]
-        clock = {"hold": _plain(clock["hold"])} if isinstance(clock, Mapping) else _place(clock, total)
-    bones = {"clock": clock, "stretch": retrain["stretch"]}
-    if "until" in retrain:
-        bones["until"] = _place(retrain["until"], total)
-    if "dynamics" in retrain:
-        bones["dynamics"] = _value(axes.DYNAMICS, retrain["dynamics"], total)
+        clock = _place(retrain.written["clock"], total)
+    bones = {"clock": clock, "stretch": retrain.stretch}
+    if retrain.until is not None:
+        bones["until"] = retrain.until.place(total)
+    if retrain.dynamics is not None:
+        bones["dynamics"] = _value(axes.DYNAMICS, retrain.dynamics.written, total)
     return bones
 
 
@@ -128,5 +129,5 @@ def paradigm(recipe: Recipe) -> str:
     for name, known in _known(tuple(axes.PRESETS)):
         if bones == known:
             return name
-    at = recipe.mask["at"]
-    return f"custom {at if isinstance(at, str) else 'stable'}→{recipe.weights['at']}"
+    at = "stable" if recipe.mask.stable else recipe.mask.at
+    return f"custom {at}→{recipe.weights.at}"

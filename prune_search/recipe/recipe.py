@@ -11,45 +11,21 @@ from types import MappingProxyType
 from typing import Any
 
 from prune_search.recipe import axes
-from prune_search.recipe.fields import Reading, canonical_default, child
+from prune_search.recipe.blocks import Mask, Retrain, Task, Train, Weights
+from prune_search.recipe.fields import Reading, child
+from prune_search.recipe.named import Named
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
-from prune_search.recipe.registry import AnyAxis, Axis, Declared, Entry, Made
+from prune_search.recipe.registry import AnyAxis
 from prune_search.recipe.rules import check_rules
 from prune_search.recipe.schema import BLOCKS, SCHEMA, read_blocks
 
 
-@dataclass(frozen=True)
-class Named:
-    """A registered value with all its options.
-
-    Attributes:
-        name: the value's name.
-        options: every option, canonical; those that can be absent are left out where they are.
-        written: the canonical form that a file has.
-    """
-
-    name: str
-    options: Mapping[str, Any]
-    written: Any
-
-    @classmethod
-    def of(cls, axis: AnyAxis, written: Any) -> Named:
-        given = {"name": written} if isinstance(written, str) else dict(written)
-        name = given.pop("name")
-        entry = axis[name]
-        defaults = {k: canonical_default(o) for k, o in entry.options.items() if o.later and o.default is not None}
-        return cls(name, MappingProxyType({**defaults, **given}), written)
-
-    def entry(self, axis: Axis[Declared, Made]) -> Entry[Declared, Made]:
-        return axis[self.name]
-
-
-def canonical_json(data: Any) -> str:
+def canonical_json(data: object) -> str:
     """The one JSON text of plain data: sorted keys, no spaces, no NaN, only ASCII."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def digest_of(data: Any) -> str:
+def digest_of(data: object) -> str:
     """sha256 of the canonical JSON of plain data, in hex."""
     return hashlib.sha256(canonical_json(data).encode()).hexdigest()
 
@@ -58,13 +34,14 @@ def digest_of(data: Any) -> str:
 class Recipe:
     """One trial as data, canonical: every default is written out, and presets and holes are gone.
 
-    Build one with `Recipe.read`; `blocks` holds plain data and must not be changed.
+    Build one with `Recipe.read`, or `Recipe.from_canonical` where this program wrote it. `blocks` holds plain data and
+    must not be changed; `task`, `train`, `mask`, `weights` and `retrain` are the same, read once.
     """
 
     blocks: Mapping[str, Any]
 
     @classmethod
-    def read(cls, raw: Mapping[str, Any]) -> Recipe:
+    def read(cls, raw: Mapping[str, object]) -> Recipe:
         """Read whole blocks (see `merge.expand`) without holes.
 
         Raises:
@@ -76,7 +53,28 @@ class Recipe:
         return recipe
 
     @classmethod
-    def examine(cls, raw: Mapping[str, Any]) -> tuple[Recipe | None, list[Problem]]:
+    def from_canonical(cls, canonical: Mapping[str, object]) -> Recipe:
+        """Read what `canonical` gave, in this process or in a ledger: it was checked then, and is not checked anew.
+
+        Args:
+            canonical: the blocks; keys that are no block are passed over.
+
+        Raises:
+            UserError: this version has not written it, or a plug-in that it names is missing here.
+        """
+        if newer := newer_schema(canonical):
+            raise UserError([newer])
+        try:
+            recipe = cls(MappingProxyType({block: canonical[block] for block in BLOCKS}))
+            # Whatever is missing shows here, and not in the middle of a trial.
+            _ = recipe.task, recipe.train, recipe.mask, recipe.weights, recipe.retrain
+        except (KeyError, TypeError, ValueError) as error:
+            text = f"is not as prune-search writes a recipe ({type(error).__name__}: {error})"
+            raise UserError([Problem("", text)]) from None
+        return recipe
+
+    @classmethod
+    def examine(cls, raw: Mapping[str, object]) -> tuple[Recipe | None, list[Problem]]:
         """A recipe and everything that is wrong with it.
 
         Returns:
@@ -103,42 +101,47 @@ class Recipe:
 
     @property
     def seed(self) -> int:
-        seed: int = self.blocks["task"]["seed"]
-        return seed
+        return self.task.seed
 
     @property
     def rounds(self) -> int:
         rounds: int = self.blocks["rounds"]
         return rounds
 
-    @property
-    def train(self) -> Mapping[str, Any]:
-        train: Mapping[str, Any] = self.blocks["train"]
-        return train
-
-    @property
-    def mask(self) -> Mapping[str, Any]:
-        mask: Mapping[str, Any] = self.blocks["mask"]
-        return mask
-
-    @property
-    def weights(self) -> Mapping[str, Any]:
-        weights: Mapping[str, Any] = self.blocks["weights"]
-        return weights
-
-    @property
-    def retrain(self) -> Mapping[str, Any] | None:
-        """The retraining, or None where the recipe says ``none``."""
-        retrain: Any = self.blocks["retrain"]
-        return None if retrain == "none" else retrain
+    @cached_property
+    def task(self) -> Task:
+        """What is trained, on what."""
+        return Task.of(self.blocks["task"])
 
     @cached_property
+    def train(self) -> Train:
+        """The training clock, and how trajectory 1 is trained."""
+        return Train.of(self.blocks["train"])
+
+    @cached_property
+    def mask(self) -> Mask:
+        """f1."""
+        return Mask.of(self.blocks["mask"])
+
+    @cached_property
+    def weights(self) -> Weights:
+        """f2."""
+        return Weights.of(self.blocks["weights"])
+
+    @cached_property
+    def retrain(self) -> Retrain | None:
+        """f3, or None where the recipe says ``none``."""
+        return None if self.blocks["retrain"] == "none" else Retrain.of(self.blocks["retrain"])
+
+    @property
     def optimizer(self) -> Named:
-        return self.named(axes.OPTIMIZERS, "train", "optimizer")
+        """Of trajectory 1."""
+        return self.train.optimizer
 
-    @cached_property
+    @property
     def transforms(self) -> tuple[Named, ...]:
-        return tuple(Named.of(axes.TRANSFORMS, written) for written in self.weights["transform"])
+        """What the kept weights go through."""
+        return self.weights.transforms
 
     def key(self, digests: Mapping[str, str]) -> str:
         """The recipe's content address: 64 hex digits.
@@ -148,13 +151,13 @@ class Recipe:
                 for ``train.from``, and the source of a user's factory) and ``data`` (arrays and split).
         """
         canonical = self.canonical
-        if "from" in self.train:
+        if "from" in canonical["train"]:
             # The bytes count, not where they lie; they are in the digest of the network.
-            canonical["train"] = {**self.train, "from": True}
+            canonical["train"] = {**canonical["train"], "from": True}
         return digest_of({"recipe": canonical, "digests": dict(digests)})
 
 
-def newer_schema(raw: Mapping[str, Any]) -> Problem | None:
+def newer_schema(raw: Mapping[str, object]) -> Problem | None:
     """The one thing to say of a file of a newer version, whose other keys this version cannot judge."""
     schema = raw.get("schema", SCHEMA)
     if isinstance(schema, bool) or not isinstance(schema, int) or schema <= SCHEMA:
@@ -163,7 +166,7 @@ def newer_schema(raw: Mapping[str, Any]) -> Problem | None:
     return Problem("schema", text)
 
 
-def check_top_level(raw: Mapping[str, Any], reading: Reading) -> None:
+def check_top_level(raw: Mapping[str, object], reading: Reading) -> None:
     """Unknown blocks, and a schema that is no number of one."""
     known = ("schema", *BLOCKS)
     for key in raw:
@@ -174,13 +177,13 @@ def check_top_level(raw: Mapping[str, Any], reading: Reading) -> None:
         reading.wrong("schema", f"must be {SCHEMA} (got {shown(schema)})")
 
 
-def _with_default_model(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_default_model(raw: Mapping[str, object]) -> Mapping[str, object]:
     """The default model is convolutional where the mask needs filters, channels or BatchNorm."""
     task, mask = raw.get("task", {}), raw.get("mask", {})
     if not isinstance(task, Mapping) or "model" in task or not isinstance(mask, Mapping):
         return raw
 
-    def name(value: Any) -> Any:
+    def name(value: object) -> object:
         return value.get("name") if isinstance(value, Mapping) else value
 
     granularity = axes.GRANULARITIES.get(str(name(mask.get("granularity", "weight"))))
@@ -188,3 +191,6 @@ def _with_default_model(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     criterion = axes.CRITERIA.get(str(name(mask.get("criterion"))))
     convolutional = structured or (criterion is not None and criterion.facts.convolutional_default)
     return {**raw, "task": {**task, "model": "small-conv"}} if convolutional else raw
+
+
+__all__ = ["Named", "Recipe", "canonical_json", "check_top_level", "digest_of", "newer_schema"]

@@ -16,10 +16,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from prune_search.recipe.facts import Facts
 from prune_search.recipe.problems import Problem, UserError
+
+if TYPE_CHECKING:
+    from prune_search.recipe.fields import Reading
 
 F = TypeVar("F", bound=Callable[..., object])
 Declared = TypeVar("Declared", bound=Facts, covariant=True)
@@ -30,7 +33,7 @@ Kind = TypeVar("Kind")
 class Field(Protocol):
     """How one key is read: from what stands in the file to its canonical form."""
 
-    def read(self, raw: Any, path: str, reading: Any) -> Any:
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
         """The canonical form of `raw`; what is wrong goes to `reading`."""
 
     def describe(self) -> str:

@@ -63,7 +63,7 @@ class Registered:
         return self.value.read(raw, path, reading)
 
 
-def is_user_code(canonical: Any) -> bool:
+def is_user_code(canonical: object) -> bool:
     """Whether a canonical ``task.model`` or ``task.data`` names a user's own factory."""
     return isinstance(canonical, str) and ":" in canonical
 
@@ -206,7 +206,7 @@ RETRAIN = {
 ROUNDS = Integer(1, 1000)
 
 
-def read_blocks(raw: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
+def read_blocks(raw: Mapping[str, object], reading: Reading) -> dict[str, Any]:
     """The canonical blocks of a recipe without holes, presets merged; BAD stands where something is wrong."""
     reading.outer_optimizer = DEFAULT_OPTIMIZER
     blocks: dict[str, Any] = {"task": read_block(TASK, raw.get("task", {}), "task", reading)}
@@ -227,7 +227,7 @@ def read_blocks(raw: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
     return blocks
 
 
-def _outer_optimizer(train: Any) -> Mapping[str, Any] | None:
+def _outer_optimizer(train: object) -> Mapping[str, Any] | None:
     """Train's optimizer, which phases merge theirs over, whatever else is wrong with train; None where it is wrong."""
     written = train.get("optimizer", DEFAULT_OPTIMIZER) if isinstance(train, Mapping) else DEFAULT_OPTIMIZER
     optimizer = Optimizer(axes.OPTIMIZERS).read(written, "", Reading(outer_optimizer=DEFAULT_OPTIMIZER))
@@ -236,14 +236,14 @@ def _outer_optimizer(train: Any) -> Mapping[str, Any] | None:
     return {"name": optimizer} if isinstance(optimizer, str) else dict(optimizer)
 
 
-def _default_clock(at: str, steps: str) -> Any:
+def _default_clock(at: str, steps: str) -> object:
     """Rewinding: the clock follows the weights, unless they are those of the end."""
     words = at in ("prepared", "mask")
     last = at == "prepared" or (not words and Step.parse(at).place(Step.parse(steps)) == "end")
     return {"hold": "final"} if last else at
 
 
-def _read_retrain(raw: Any, reading: Reading) -> Any:
+def _read_retrain(raw: object, reading: Reading) -> Any:
     if raw is REQUIRED:
         return reading.wrong("retrain", "is missing; it must be none, or have steps or until")
     if isinstance(raw, str):

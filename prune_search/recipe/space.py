@@ -15,10 +15,9 @@ from prune_search.recipe.holes import Draw, Filler, check_holes, is_hole, withou
 from prune_search.recipe.merge import Written, assign, expand
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown, suggestion
 from prune_search.recipe.recipe import Recipe, digest_of, newer_schema
-from prune_search.recipe.schema import SCHEMA, TASK, TRAIN, is_user_code
+from prune_search.recipe.schema import SCHEMA, TASK, TRAIN
 from prune_search.recipe.search_block import read_search
 from prune_search.recipe.space_samples import AtRandom, Corner, space_samples
-from prune_search.recipe.step import Step
 
 NOMINAL_EPOCH = 100
 SAMPLED_DRAWS = 200
@@ -327,11 +326,8 @@ def known_epoch(recipe: Recipe) -> int | None:
     Raises:
         UserError: the batch is larger than the training set.
     """
-    data = recipe.blocks["task"]["data"]
-    if is_user_code(data):
-        return None
-    examples = axes.DATASETS[data if isinstance(data, str) else data["name"]].facts.train_examples
-    return epoch_length(examples, recipe.train["batch"]) if examples else None
+    examples = recipe.task.source.train_examples
+    return epoch_length(examples, recipe.train.batch) if examples else None
 
 
 def epoch_length(examples: int, batch: int) -> int:
@@ -374,4 +370,4 @@ def find(target: str) -> tuple[Mapping[str, Any], str]:
 
 def whole_train_steps(recipe: Recipe, epoch: int) -> int:
     """K in iterations."""
-    return Step.parse(recipe.train["steps"]).resolve(0, epoch)
+    return recipe.train.steps.resolve(0, epoch)

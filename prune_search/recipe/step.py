@@ -114,6 +114,10 @@ class Step:
         return "between"
 
 
+# The end of the clock.
+END = Step.parse("end")
+
+
 def as_iterations(iterations: int) -> Step:
     """A step of so many iterations."""
     return Step(iterations=iterations)

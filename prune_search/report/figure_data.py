@@ -11,7 +11,6 @@ from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.clock import Timeline, resolve
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
-from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.search_block import parse_objective
 from prune_search.recipe.space import epoch_length, known_epoch
 from prune_search.report.figure_style import RC, Format, drawn
@@ -71,10 +70,10 @@ class FigureData:
 def timeline_of(canonical: Mapping[str, Any], examples: int) -> tuple[Recipe, Timeline] | None:
     """A canonical recipe placed on its clock; None where this version cannot read it."""
     try:
-        recipe = Recipe.read({key: canonical[key] for key in BLOCKS})
-        epoch = known_epoch(recipe) or (epoch_length(examples, recipe.train["batch"]) if examples else 1)
+        recipe = Recipe.from_canonical(canonical)
+        epoch = known_epoch(recipe) or (epoch_length(examples, recipe.train.batch) if examples else 1)
         return recipe, resolve(recipe, epoch)
-    except (UserError, KeyError):
+    except UserError:
         return None
 
 

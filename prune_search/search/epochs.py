@@ -31,11 +31,11 @@ class EpochLengths:
             UserError: the data are not there, or the batch is larger than the training set.
         """
         known = known_epoch(recipe)
-        return known if known is not None else epoch_length(self.examples(recipe), recipe.train["batch"])
+        return known if known is not None else epoch_length(self.examples(recipe), recipe.train.batch)
 
     def examples(self, recipe: Recipe) -> int:
         """Size of the training set of a recipe's data, which are read."""
-        written = repr(recipe.blocks["task"]["data"])
+        written = repr(recipe.task.data)
         if written not in self._examples:
             from prune_search.trial.setup import Code, read_data
 

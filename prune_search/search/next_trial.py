@@ -71,8 +71,7 @@ def dense_recipe(space: Space) -> Recipe:
     task = drawn.get("task", {})
     if "model" not in task:
         # The same default model as the pruned recipes have.
-        model = Recipe.read(drawn).blocks["task"]["model"]
-        blocks["task"] = {**task, "model": model}
+        blocks["task"] = {**task, "model": Recipe.read(drawn).task.written["model"]}
     return Recipe.read(blocks)
 
 
@@ -291,20 +290,20 @@ class NextTrial:
         best, _ = self.goals.best(self.records.numbered(), self.records.dense)
         if best is None:
             return None
-        blocks = {key: best.recipe[key] for key in BLOCKS}
-        dense = self.records.trials[DENSE].recipe if DENSE in self.records.trials else blocks
+        winner = Recipe.from_canonical(best.recipe)
+        dense = self.records.trials[DENSE].recipe if DENSE in self.records.trials else best.recipe
         steps = int(best.metrics["steps_trained"])
-        train = {key: value for key, value in best.recipe["train"].items() if key != "from"}
+        train = {key: value for key, value in winner.train.written.items() if key != "from"}
         long = {
             **{key: dense[key] for key in BLOCKS},
-            "task": blocks["task"],
+            "task": winner.task.written,
             "train": {**train, "steps": f"{steps}it"},
         }
         if LONG not in self.records.trials and DENSE in self.records.trials:
             return self._propose_control(LONG, Recipe.read(long))
-        if SHUFFLE not in self.records.trials and "control" not in blocks["mask"]:
+        if SHUFFLE not in self.records.trials and winner.mask.control is None:
             try:
-                recipe = Recipe.read({**blocks, "mask": {**blocks["mask"], "control": "shuffle"}})
+                recipe = Recipe.read({**winner.blocks, "mask": {**winner.mask.written, "control": "shuffle"}})
             except UserError:
                 # Nothing is pruned, so that there is nothing to shuffle.
                 return None
@@ -341,10 +340,7 @@ class NextTrial:
 
 def run_name(number: int, recipe: Recipe) -> str:
     """A trial's name for people: ``012-lottery-ticket-s0.90``."""
-    sparsity = recipe.mask["sparsity"]
-    if isinstance(sparsity, Mapping) and "per_round" in sparsity:
-        reached = 1 - (1 - sparsity["per_round"]) ** recipe.rounds
-    else:
-        reached = sparsity.get("final", 0.0) if isinstance(sparsity, Mapping) else 0.0
+    fraction, final = recipe.mask.sparsity.per_round, recipe.mask.sparsity.final
+    reached = (final or 0.0) if fraction is None else 1 - (1 - fraction) ** recipe.rounds
     words = paradigm(recipe).replace(" ", "-").replace("→", "-to-")
     return f"{number:03d}-{words}-s{reached:.2f}"

@@ -256,7 +256,8 @@ def _scheduler_share(space: Space, items: list[Planned], users: Mapping[str, int
 def _warnings(space: Space, items: list[Planned], ceiling: float) -> Iterator[str]:
     """What keeps the trials of a space from sharing more."""
     chains = [item for item in items if item.recipe.rounds > 1]
-    finals = {(item.recipe.mask["sparsity"]["final"], item.recipe.rounds) for item in chains if _final(item)}
+    asked = {(item.recipe.mask.sparsity.final, item.recipe.rounds) for item in chains}
+    finals = {(final, rounds) for final, rounds in asked if final is not None}
     if len(finals) > 1 and len({rounds for _, rounds in finals}) > 1:
         yield (
             "a searched final sparsity with searched rounds shares the first stretch only: every pair removes another "
@@ -289,7 +290,3 @@ def _unequal(space: Space, items: list[Planned]) -> Iterator[str]:
             f"{name} compares retrainings of {min(compared):,} to {max(compared):,} steps at equal steps, where a "
             "longer one is behind, however it ends; {name: asha, grace: 10%} compares them at equal shares of each"
         )
-
-
-def _final(item: Planned) -> bool:
-    return isinstance(item.recipe.mask["sparsity"], Mapping) and "final" in item.recipe.mask["sparsity"]

@@ -14,7 +14,6 @@ from prune_search.ledger.records import TrialRecords
 from prune_search.recipe.clock import resolve
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
-from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.space import Drawn, Space
 from prune_search.recipe.space_samples import AtRandom, space_samples
 from prune_search.trial.addresses import Vertex, nominal_branch, nominal_root
@@ -46,7 +45,7 @@ class Tree:
 
     def _grow(self, trial: TrialRecords) -> list[Vertex]:
         try:
-            recipe = Recipe.read({key: trial.recipe[key] for key in BLOCKS})
+            recipe = Recipe.from_canonical(trial.recipe)
             epoch = self.epoch_of(recipe)
             if epoch is None:
                 return []

@@ -9,7 +9,7 @@ from prune_search.pruning.mask.counts import keep_count
 from prune_search.recipe import axes
 from prune_search.recipe.clock import Timeline, resolve
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.recipe.recipe import Named, Recipe
+from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import nominal_epoch
 from prune_search.simulation.surface import SurfacePoint
 from prune_search.trial.addresses import RoundBranch, Vertex, branch_of, nominal_root
@@ -73,13 +73,13 @@ def check_sparsity(recipe: Recipe) -> None:
     Raises:
         UserError: it is no number.
     """
-    if not set(recipe.mask["sparsity"]) & {"final", "per_round"}:
+    if not recipe.mask.sparsity.known:
         raise UserError([Problem("mask.sparsity", "is no number before training, which a simulation does not do")])
 
 
 def epoch_of(recipe: Recipe) -> int:
     """Iterations in an epoch; of a data set whose size is not known before it is read, a nominal one."""
-    return nominal_epoch(recipe.blocks["task"]["data"], recipe.train["batch"])
+    return nominal_epoch(recipe.task.data.name, recipe.train.batch)
 
 
 def chain_of(recipe: Recipe) -> Chain:
@@ -107,7 +107,7 @@ def _simulated_round(recipe: Recipe, line: Timeline, item: RoundBranch, share: D
     removed = 1 - density / left if left > 0 else 0.0
     point = SurfacePoint(recipe, line, item.number, density, removed, last.address)
     settled = 0
-    if recipe.retrain is not None and "dynamics" in recipe.retrain and item.control is None:
-        named = Named.of(axes.DYNAMICS, recipe.retrain["dynamics"])
+    named = None if recipe.retrain is None else recipe.retrain.dynamics
+    if named is not None and item.control is None:
         settled = int(named.entry(axes.DYNAMICS).facts.settles(line.retrain_steps, line.epoch, **named.options))
     return SimulatedRound(point, keep_count(UNITS, share), float(1 - share), tuple(before), last, settled)

@@ -13,7 +13,6 @@ from prune_search.ledger.records import Recorder, SearchRecords, TrialRecords
 from prune_search.recipe.axes import METRICS
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
-from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.search_block import metrics_asked
 from prune_search.recipe.space import Space
 from prune_search.search.next_trial import Next, NextTrial
@@ -264,7 +263,7 @@ class SimulatedRun:
 
 
 def _recipe(trial: TrialRecords) -> Recipe:
-    return Recipe.read({key: trial.recipe[key] for key in BLOCKS})
+    return Recipe.from_canonical(trial.recipe)
 
 
 def check_metrics(space: Space) -> None:

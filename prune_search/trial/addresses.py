@@ -7,15 +7,16 @@ What a trial trains, what a plan counts and what the driver waits for are all re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from prune_search.pruning.mask.counts import keep_share
 from prune_search.recipe import axes
+from prune_search.recipe.blocks import Mask
 from prune_search.recipe.clock import Timeline, resolve
 from prune_search.recipe.recipe import Named, Recipe, digest_of
+from prune_search.recipe.step import END
 
 TRAIN = "train"
 
@@ -129,10 +130,9 @@ def branch_of(recipe: Recipe, timeline: Timeline, root: str) -> Branch:
         timeline: its places in iterations.
         root: the address of trajectory 1 (`setup.TrialSetup.root`, or `nominal_root` before anything is read).
     """
-    given = "from" in recipe.train
     # With train.from the given weights are w(K): a segment of no steps.
-    steps, needed = (0, 0) if given else (timeline.total, timeline.trained)
-    train = Vertex(TRAIN, root, steps, needed, isinstance(recipe.mask["at"], Mapping))
+    steps, needed = (timeline.total, timeline.trained) if recipe.train.start is None else (0, 0)
+    train = Vertex(TRAIN, root, steps, needed, recipe.mask.stable is not None)
     rounds: list[RoundBranch] = []
     for number in range(1, recipe.rounds + 1):
         rounds.append(_Grower(recipe, timeline, train, rounds[-1] if rounds else None, number).round())
@@ -144,8 +144,8 @@ def nominal_root(recipe: Recipe, timeline: Timeline) -> str:
 
     Within one search, on machines of one kind, two recipes share it just where they share trajectory 1.
     """
-    train = {key: value for key, value in recipe.train.items() if key != "steps"}
-    return digest_of({"kind": "nominal", "task": recipe.blocks["task"], "train": train, "steps": timeline.total})
+    train = {key: value for key, value in recipe.train.written.items() if key != "steps"}
+    return digest_of({"kind": "nominal", "task": recipe.task.written, "train": train, "steps": timeline.total})
 
 
 def nominal_branch(recipe: Recipe, epoch: int) -> tuple[Timeline, Branch]:
@@ -184,11 +184,11 @@ class _Grower:
     @property
     def moves(self) -> bool:
         """Whether the retraining moves the mask."""
-        return "dynamics" in (self.recipe.retrain or {})
+        return self.recipe.retrain is not None and self.recipe.retrain.dynamics is not None
 
     def round(self) -> RoundBranch:
-        sparsity = self.recipe.mask["sparsity"]
-        told = sparsity != "learned" and "by" not in sparsity
+        sparsity, control_by = self.recipe.mask.sparsity, self.recipe.mask.control
+        told = not (sparsity.learned or sparsity.by_scope)
         share = keep_share(sparsity, self.number, self.recipe.rounds) if told else None
         prepare, penalty = self._prepare()
         learn = self._learn(share, prepare)
@@ -197,15 +197,15 @@ class _Grower:
         weights, adjustments = self._adjustments(mask, goes_on or prepare, penalty, goes_on is not None)
         retrain = self._retrain("retrain", weights, share, self.moves)
         control = None
-        if self.moves and self.last and "control" in self.recipe.mask:
-            parts = {"kind": "control", "moved": retrain.address, "control": self.recipe.mask["control"]}
+        if self.moves and self.last and control_by is not None:
+            parts = {"kind": "control", "moved": retrain.address, "control": control_by.written}
             control = self._retrain("control", digest_of(parts), share, False)
         return RoundBranch(self.number, share, prepare, learn, mask, adjustments, retrain, control, goes_on is not None)
 
     def _prepare(self) -> tuple[Vertex | None, Decimal]:
-        if "prepare" not in self.recipe.mask:
+        named = self.recipe.mask.prepare
+        if named is None:
             return None, Decimal(0)
-        named = Named.of(axes.TRANSFORMS, self.recipe.mask["prepare"])
         address = digest_of({"kind": "prepare", "source": self.source.address, "at": self.k1, "entry": named.written})
         left = named.entry(axes.TRANSFORMS).facts.leaves_penalty(**named.options)
         return self._phase(f"prepare.{self.number}", address, named, Decimal(0)), left
@@ -216,16 +216,15 @@ class _Grower:
 
     def _learn(self, share: Decimal | None, prepare: Vertex | None) -> Vertex | None:
         """The training of the criterion's scores; of other shares and scopes the same, where they play no part."""
-        mask = self.recipe.mask
-        named = Named.of(axes.CRITERIA, mask["criterion"])
+        mask, named = self.recipe.mask, self.recipe.mask.criterion
         facts = named.entry(axes.CRITERIA).facts
         if not facts.trains or facts.length is None:
             return None
-        parts: dict[str, Any] = {"criterion": named.written, "granularity": mask["granularity"]}
-        parts.update(loss=mask["score"]["loss"], exclude=Named.of(axes.SCOPES, mask["scope"]).options.get("exclude"))
+        parts = _written(mask, "criterion", "granularity")
+        parts.update(loss=mask.score.written["loss"], exclude=mask.scope.options.get("exclude"))
         if facts.of_share(**named.options):
-            parts.update({key: mask[key] for key in ("scope", "rounding") if key in mask})
-            parts["share"] = mask["sparsity"] if share is None else str(share)
+            parts.update(_written(mask, "scope", "rounding"))
+            parts["share"] = mask.written.get("sparsity") if share is None else str(share)
         source = {"source": self.source.address, "at": self.k1, "prepared": prepare.address if prepare else None}
         previous = self.before.mask if self.before else None
         address = digest_of({"kind": "learn", **source, "mask": parts, "previous": previous})
@@ -235,24 +234,22 @@ class _Grower:
     @property
     def stays(self) -> bool:
         """Whether the weights are taken where the mask is found, so that nothing is rewound."""
-        at, line = self.recipe.weights["at"], self.timeline
+        at, mask, line = self.recipe.weights.at, self.recipe.mask, self.timeline
         if at == "prepared":
             return True
-        if "prepare" in self.recipe.mask:
+        if mask.prepare is not None:
             return False
-        if at == "end":
-            return self.recipe.mask["at"] == "end" or self.k1 == self.source.steps
+        if at == END:
+            return mask.at == END or self.k1 == self.source.steps
         return self.before is None and line.k2 == line.k1
 
     def _mask(self, share: Decimal | None, prepare: Vertex | None) -> str:
         mask = self.recipe.mask
-        parts: dict[str, Any] = {key: mask[key] for key in ("criterion", "score", "scope", "granularity")}
-        parts.update({key: mask[key] for key in ("rounding",) if key in mask})
-        parts["control"] = mask.get("control") if self.last and not self.moves else None
+        parts = _written(mask, "criterion", "score", "scope", "granularity", "rounding")
+        parts["control"] = mask.control.written if mask.control and self.last and not self.moves else None
         prepared = prepare.address if prepare else None
         previous = self.before.mask if self.before else None
-        at = self.recipe.mask["at"]
-        found = at if isinstance(at, Mapping) else self.k1
+        found = mask.stable.written if mask.stable is not None else self.k1
         source = {"kind": "mask", "source": self.source.address, "at": found, "prepared": prepared}
         return digest_of({**source, "mask": parts, "share": _asked(share), "previous": previous})
 
@@ -260,10 +257,10 @@ class _Grower:
         self, mask: str, before: Vertex | None, left: Decimal, goes_on: bool
     ) -> tuple[str, tuple[Adjustment, ...]]:
         """The address of f2(w(k2), m), and what leads there; `before` is where the mask was prepared or learned."""
-        at = self.recipe.weights["at"]
-        wherever = at == "mask" and isinstance(self.recipe.mask["at"], Mapping)
+        at = self.recipe.weights.at
+        wherever = at == "mask" and self.recipe.mask.stable is not None
         k2 = "mask" if wherever else self.timeline.k2
-        place = self.source.address if at == "end" else f"{self.train.address}@{k2}"
+        place = self.source.address if at == END else f"{self.train.address}@{k2}"
         penalty = Decimal(0)
         if (at == "prepared" or goes_on) and before is not None:
             place = before.address
@@ -273,7 +270,7 @@ class _Grower:
         for index, named in enumerate(self.recipe.transforms):
             parts = {"kind": "transform", "from": address, "entry": named.written, "round": self.number}
             path = f"weights.transform.{index}"
-            address = digest_of({**parts, "init": self.recipe.train["init"], "place": path})
+            address = digest_of({**parts, "init": self.recipe.train.init.written, "place": path})
             vertex = None
             if named.entry(axes.TRANSFORMS).facts.trains:
                 vertex = self._phase(f"transform.{self.number}.{index}", address, named, penalty)
@@ -281,18 +278,23 @@ class _Grower:
         return address, tuple(found)
 
     def _retrain(self, name: str, address: str, share: Decimal | None, moves: bool) -> Vertex:
-        line = self.timeline
-        retrain: Mapping[str, Any] = self.recipe.retrain or {}
-        parts = {key: value for key, value in retrain.items() if key not in ("steps", "until", "dynamics")}
-        if moves:
-            parts["dynamics"] = retrain["dynamics"]
-            parts["share"] = _asked(share)
+        line, retrain = self.timeline, self.recipe.retrain
+        written = {} if retrain is None else retrain.written
+        parts = {key: value for key, value in written.items() if key not in ("steps", "until", "dynamics")}
+        if moves and retrain is not None and retrain.dynamics is not None:
+            parts.update(dynamics=retrain.dynamics.written, share=_asked(share))
         # The clock's schedule is in the root's address; places on it are resolved.
         parts.update(steps=line.retrain_steps, clock=line.clock if line.clock is not None else parts.get("clock"))
-        if line.open:
-            parts.update(clock=parts["clock"] if retrain.get("clock") != "mask" else "mask", lasts=retrain.get("steps"))
+        if line.open and retrain is not None:
+            clock = "mask" if retrain.clock == "mask" else parts["clock"]
+            parts.update(clock=clock, lasts=written.get("steps"))
         whole = digest_of({"kind": "retrain", "from": address, "retrain": parts, "first": self.train.address})
         return Vertex(f"{name}.{self.number}", whole, line.retrain_steps, line.least_steps)
+
+
+def _written(mask: Mask, *keys: str) -> dict[str, object]:
+    """Some options of the mask as they are written; one that is left out is no part of an address."""
+    return {key: mask.written[key] for key in keys if key in mask.written}
 
 
 def _asked(share: Decimal | None) -> str:

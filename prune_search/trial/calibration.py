@@ -42,7 +42,7 @@ def calibrate(setup: TrialSetup) -> Calibration:
         setup: from `setup.prepare`.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(setup.recipe.train["threads"])
+    torch.set_num_threads(setup.recipe.train.threads)
     try:
         with torch.random.fork_rng(devices=[setup.network.device] if setup.network.device.type == "cuda" else []):
             per_step = _step_seconds(setup)

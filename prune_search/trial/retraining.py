@@ -13,7 +13,6 @@ from prune_search.pruning.retrain.context import DynamicsContext
 from prune_search.pruning.retrain.mask_keeper import MaskKeeper
 from prune_search.recipe import axes
 from prune_search.recipe.clock import Lasting, lasting
-from prune_search.recipe.recipe import Named
 from prune_search.training.loop import Course, Hook
 from prune_search.trial.scoring_data import scoring_data
 from prune_search.trial.setup import TrialSetup
@@ -39,12 +38,11 @@ def retrain_course(
         moving: the rule, the kept share at the end and the round of one that moves the mask; None: the mask stays.
     """
     line, retrain = setup.timeline, setup.recipe.retrain
-    named = Named.of(axes.OPTIMIZERS, retrain["optimizer"]) if retrain else setup.recipe.optimizer
-    optimizer = setup.optimizer(named)
+    optimizer = setup.optimizer(setup.recipe.optimizer if retrain is None else retrain.optimizer)
     keeper = MaskKeeper(setup.model, masks, optimizer)
     hooks = [keeper.hook()]
-    if moving is not None and retrain is not None:
-        dynamics = Named.of(axes.DYNAMICS, retrain["dynamics"])
+    dynamics = None if retrain is None else retrain.dynamics
+    if moving is not None and dynamics is not None:
         rule, share, number = moving
 
         def at(step: int) -> Any:
@@ -59,7 +57,10 @@ def retrain_course(
 
 
 def settles_at(setup: TrialSetup, lasts: Lasting) -> int:
-    """The step of a retraining that moves its mask from which the mask has the asked sparsity."""
-    dynamics = Named.of(axes.DYNAMICS, (setup.recipe.retrain or {})["dynamics"])
+    """The step of a retraining from which its mask has the asked sparsity."""
+    retrain = setup.recipe.retrain
+    if retrain is None or retrain.dynamics is None:
+        return 0
+    dynamics = retrain.dynamics
     settles = dynamics.entry(axes.DYNAMICS).facts.settles
     return int(settles(lasts.steps, setup.timeline.epoch, **dynamics.options))

@@ -24,6 +24,7 @@ from prune_search.pruning.weights.context import TransformContext
 from prune_search.recipe import axes
 from prune_search.recipe.clock import Lasting, train_rate
 from prune_search.recipe.recipe import Named
+from prune_search.recipe.step import END
 from prune_search.tasks.network import prunable_weights
 from prune_search.training.loop import Course, Network
 from prune_search.training.phase import Phase
@@ -106,7 +107,7 @@ class Round:
     @property
     def learned_share(self) -> bool:
         """Whether how much is kept is learned."""
-        return bool(self.setup.recipe.mask["sparsity"] == "learned")
+        return self.setup.recipe.mask.sparsity.learned
 
     @cached_property
     def _decided(self) -> Decimal:
@@ -123,15 +124,14 @@ class Round:
     @cached_property
     def rule(self) -> MaskRule:
         """The mask block; its control acts in the last round only."""
-        mask = dict(self.setup.recipe.mask)
-        if not self.last or self.moves:
-            mask.pop("control", None)
-        return MaskRule.of(mask)
+        whole = MaskRule.of(self.setup.recipe.mask)
+        return whole if self.last and not self.moves else replace(whole, control=None)
 
     @property
     def moves(self) -> bool:
         """Whether the retraining moves the mask."""
-        return "dynamics" in (self.setup.recipe.retrain or {})
+        retrain = self.setup.recipe.retrain
+        return retrain is not None and retrain.dynamics is not None
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
@@ -141,16 +141,17 @@ class Round:
         return tuple(name for name in prunable_weights(self.setup.model) if name in owned)
 
     def _source_state(self) -> Tensors:
-        if self.setup.recipe.mask["at"] == "end" or self.number > 1:
+        if self.setup.recipe.mask.at == END or self.number > 1:
             return self.source.end().tensors
         return self.source.at(self.k1).tensors
 
     @cached_property
     def k1(self) -> int:
         """Where the mask of round 1 is found on trajectory 1: a place, or where it was stable first."""
-        if not isinstance(self.setup.recipe.mask["at"], Mapping):
+        stable = self.setup.recipe.mask.stable
+        if stable is None:
             return self.setup.timeline.k1
-        return stable_place(self.setup, self.source, self.rule, self.share)
+        return stable_place(self.setup, stable, self.source, self.rule, self.share)
 
     @cached_property
     def lasting(self) -> Lasting:
@@ -165,9 +166,9 @@ class Round:
     @cached_property
     def prepared(self) -> Segment | None:
         """The segment of ``mask.prepare``."""
-        if self.branch.prepare is None:
+        named = self.setup.recipe.mask.prepare
+        if self.branch.prepare is None or named is None:
             return None
-        named = Named.of(axes.TRANSFORMS, self.setup.recipe.mask["prepare"])
 
         def phase() -> Phase:
             return self._phase(named, "mask.prepare", None, Decimal(0))
@@ -187,7 +188,7 @@ class Round:
             masks=masks,
             rule=self.rule,
             layers=self.layers,
-            init=self.setup.recipe.named(axes.INITS, "train", "init"),
+            init=self.setup.recipe.train.init,
             seed=self.setup.recipe.seed,
             words=words,
             feed=lambda: self.setup.feed(*words),
@@ -246,7 +247,7 @@ class Round:
     def _scoring_steps(self) -> int:
         """Updates that the criterion trains while it scores."""
         facts = self.rule.criterion.entry(axes.CRITERIA).facts
-        return int(facts.steps(self.setup.recipe.mask["score"], **self.rule.criterion.options))
+        return int(facts.steps(self.setup.recipe.mask.score.written, **self.rule.criterion.options))
 
     # --- f2 -----------------------------------------------------------------------------------------------------
 
@@ -254,10 +255,10 @@ class Round:
         """w(k2), or the network that the mask was learned on where nothing is rewound."""
         if self.branch.goes_on and self.learning is not None:
             return _model_only(self.learning.end().tensors)
-        at = self.setup.recipe.weights["at"]
+        at = self.setup.recipe.weights.at
         if at == "prepared" and self.prepared is not None:
             return self.prepared.end().tensors
-        if at == "end":
+        if at == END:
             return self.source.end().tensors
         line = self.setup.timeline
         return self.first.at(self.k1 if at == "mask" or line.k2 is None else line.k2).tensors
@@ -366,7 +367,7 @@ class Round:
 
     def _first_needed(self, k1: int) -> int:
         """How far trajectory 1 is asked for where the mask is found at `k1`."""
-        line, at = self.setup.timeline, self.setup.recipe.weights["at"]
+        line, at = self.setup.timeline, self.setup.recipe.weights.at
         return max(k1, k1 if at == "mask" else self.first.total if line.k2 is None else line.k2)
 
     def needed(self, done: bool = False) -> int:
@@ -377,7 +378,7 @@ class Round:
         _ = self._transformed
         steps = self._scoring_steps + self.retraining.known_length()
         steps += self.controlled.known_length() if self.controlled else 0
-        if isinstance(self.setup.recipe.mask["at"], Mapping):
+        if self.setup.recipe.mask.stable is not None:
             steps += self._first_needed(self.k1 if done else self.setup.timeline.k1)
         steps += sum(segment.known_length() for segment in (self.prepared, self.learning) if segment is not None)
         return steps + sum(segment.known_length() for segment in self._phases)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from prune_search.pruning.mask.mask_set import ScoreError
+from prune_search.recipe.blocks import UserCode
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
-from prune_search.recipe.schema import is_user_code
 from prune_search.storage.digests import weights_digest
 from prune_search.storage.measurements import Measurements
 from prune_search.storage.places import StoragePath
@@ -77,10 +77,10 @@ def run_trial(
     begun = time.monotonic()
     measurements = Measurements(storage)
     store = _vault(setup, storage, sink, sharing)
-    with settings_of(setup), _as_trial_errors(is_user_code(setup.recipe.blocks["task"]["model"])):
+    with settings_of(setup), _as_trial_errors(isinstance(setup.recipe.task.model, UserCode)):
         first, rounds = rounds_of(setup, store)
         # Where the mask's place shows while the network is trained, its round counts what comes before.
-        stable = isinstance(setup.recipe.mask["at"], Mapping)
+        stable = setup.recipe.mask.stable is not None
         needed_first = 0 if stable else min(first.total, setup.timeline.trained)
         sink.started(setup.key, needed_first + sum(item.needed() for item in rounds))
         results = []
@@ -169,7 +169,7 @@ def settings_of(setup: TrialSetup) -> Iterator[None]:
     threads = torch.get_num_threads()
     devices = [setup.network.device] if setup.network.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.set_num_threads(setup.recipe.train["threads"])
+        torch.set_num_threads(setup.recipe.train.threads)
         try:
             yield
         finally:

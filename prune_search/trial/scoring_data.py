@@ -14,15 +14,15 @@ from prune_search.trial.setup import TrialSetup
 
 def scoring_data(setup: TrialSetup, round_number: int, *words: str | int) -> ScoringData:
     """What a criterion is shown in a round; `words` tell the events of a dynamics from each other."""
-    score = setup.recipe.mask["score"]
+    score = setup.recipe.mask.score
     stream = ("score", round_number, *words)
     split, seed = setup.data.train, setup.recipe.seed
-    plain = Feed(split, setup.recipe.train["batch"], seed, stream)
+    plain = Feed(split, setup.recipe.train.batch, seed, stream)
 
     def batches(iteration: int) -> Batches:
-        if "per_class" in score:
-            return [_per_class(split, setup.data.classes, score["per_class"], seed, (*stream, iteration))]
-        count = score["batches"]
+        if score.per_class is not None:
+            return [_per_class(split, setup.data.classes, score.per_class, seed, (*stream, iteration))]
+        count = score.batches
         return [plain((iteration - 1) * count + number) for number in range(count)]
 
     return ScoringData(batches, setup.output_layer, seed, round_number, lambda: split.inputs[:1])

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 
 from prune_search.pruning.mask.selection import unknown_layers
 from prune_search.recipe import axes
+from prune_search.recipe.blocks import UserCode
 from prune_search.recipe.clock import Timeline, resolve
-from prune_search.recipe.facts import DataSource
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import Named, Recipe, digest_of
-from prune_search.recipe.schema import is_user_code
 from prune_search.recipe.space import epoch_length
 from prune_search.storage.tensors import load_tensors
 from prune_search.tasks.data import DataSet
@@ -114,8 +113,8 @@ class TrialSetup:
     def feed(self, *words: str | int) -> Feed:
         """The data stream of a place; no words: the training clock's."""
         if words not in self._feeds:
-            augment = augmentation(Named.of(axes.AUGMENTATIONS, self.recipe.train["augment"]))
-            self._feeds[words] = Feed(self.data.train, self.recipe.train["batch"], self.recipe.seed, words, augment)
+            augment = augmentation(self.recipe.train.augment)
+            self._feeds[words] = Feed(self.data.train, self.recipe.train.batch, self.recipe.seed, words, augment)
         return self._feeds[words]
 
     def optimizer(self, named: Named, parameters: Iterable[nn.Parameter] = ()) -> torch.optim.Optimizer:
@@ -128,9 +127,8 @@ class TrialSetup:
 
     def root(self) -> str:
         """The content address of trajectory 1 (design: data, w(0), forward code and how it is trained)."""
-        train = {
-            key: value for key, value in self.recipe.train.items() if key not in ("init", "from", "steps", "threads")
-        }
+        written = self.recipe.train.written
+        train = {key: value for key, value in written.items() if key not in ("init", "from", "steps", "threads")}
         return digest_of(
             {
                 "kind": "train",
@@ -138,7 +136,7 @@ class TrialSetup:
                 "forward": self.forward,
                 "data": self.digests["data"],
                 "train": train,
-                "given": "from" in self.recipe.train,
+                "given": self.recipe.train.start is not None,
                 "steps": self.timeline.total,
                 "seed": self.recipe.seed,
                 "environment": dict(self.environment),
@@ -152,24 +150,22 @@ def read_data(recipe: Recipe, root: Path | None, code: Code) -> DataSet:
     Raises:
         UserError: files are missing or wrong, or user code was not allowed or fails.
     """
-    written = recipe.blocks["task"]["data"]
-    if is_user_code(written):
-        return build_user_data(code.factory("data", written), root)
-    named = Named.of(axes.DATASETS, written)
-    return named.entry(axes.DATASETS).build(DataSet, root, **named.options)
+    data = recipe.task.data
+    if isinstance(data, UserCode):
+        return build_user_data(code.factory("data", data.name), root)
+    return data.entry(axes.DATASETS).build(DataSet, root, **data.options)
 
 
 def _build_model(recipe: Recipe, shape: tuple[int, ...], classes: int, code: Code) -> tuple[nn.Module, str]:
     """The model as its factory makes it, and the digest of a user's factory."""
-    written = recipe.blocks["task"]["model"]
+    model = recipe.task.model
     # What a factory draws depends on the seed only, and the caller's draws are not moved.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(recipe.seed)
-        if is_user_code(written):
-            factory = code.factory("model", written)
+        if isinstance(model, UserCode):
+            factory = code.factory("model", model.name)
             return build_user_model(factory, shape, classes), source_digest(factory)
-        named = Named.of(axes.MODELS, written)
-        return named.entry(axes.MODELS).make(shape, classes, **named.options), ""
+        return model.entry(axes.MODELS).make(shape, classes, **model.options), ""
 
 
 def prepare(
@@ -197,11 +193,11 @@ def prepare(
     """
     code = code or Code()
     data = data or read_data(recipe, data_root, code)
-    timeline = resolve(recipe, epoch_length(len(data.train.labels), recipe.train["batch"]))
+    timeline = resolve(recipe, epoch_length(len(data.train.labels), recipe.train.batch))
     model, source = _build_model(recipe, data.shape, data.classes, code)
-    init = recipe.named(axes.INITS, "train", "init")
-    if "from" in recipe.train:
-        _load_given(model, recipe.train["from"], folder)
+    init = recipe.train.init
+    if recipe.train.start is not None:
+        _load_given(model, recipe.train.start, folder)
     else:
         init.entry(axes.INITS).make(model, recipe.seed, **init.options)
     if computed := parametrized_weights(model):
@@ -209,13 +205,13 @@ def prepare(
         raise UserError([Problem("task.model", text)])
     if not (weights := prunable_weights(model)):
         raise UserError([Problem("task.model", "has no convolution or linear weight that could be pruned")])
-    if unknown := unknown_layers(recipe.named(axes.SCOPES, "mask", "scope"), weights):
+    if unknown := unknown_layers(recipe.mask.scope, weights):
         raise UserError(unknown)
     digests = {"network": network_digest(model), "data": data.digest}
     if source:
         digests["source"] = source
     forward = forward_digest(model)
-    threads, precision = recipe.train["threads"], recipe.train["precision"]
+    threads, precision = recipe.train.threads, recipe.train.precision
     model = model.to(device)
     if device.type == "cuda":
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -283,8 +279,7 @@ def build_model(recipe: Recipe, code: Code, root: Path | None) -> nn.Module:
     Raises:
         UserError: user code was not allowed or fails, or data files are missing.
     """
-    written = recipe.blocks["task"]["data"]
-    facts = DataSource() if is_user_code(written) else Named.of(axes.DATASETS, written).entry(axes.DATASETS).facts
+    facts = recipe.task.source
     if facts.shape and facts.classes:
         return _build_model(recipe, facts.shape, facts.classes, code)[0]
     data = read_data(recipe, root, code)

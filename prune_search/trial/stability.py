@@ -11,14 +11,13 @@ from prune_search.pruning.mask.finder import find_mask, units_in
 from prune_search.pruning.mask.rule import MaskRule
 from prune_search.pruning.mask.units import units_of_masks
 from prune_search.recipe import axes
-from prune_search.recipe.recipe import Named
-from prune_search.recipe.step import Step
+from prune_search.recipe.blocks import Stable
 from prune_search.training.segment import Segment, load_model
 from prune_search.trial.scoring_data import scoring_data
 from prune_search.trial.setup import TrialSetup
 
 
-def stable_place(setup: TrialSetup, source: Segment, rule: MaskRule, share: Decimal) -> int:
+def stable_place(setup: TrialSetup, stable: Stable, source: Segment, rule: MaskRule, share: Decimal) -> int:
     """The first step at which the masks have changed little for long enough, or the latest that is allowed.
 
     Every epoch (every window, where that is shorter) the rule's mask is found, and compared with the one before. The
@@ -26,14 +25,14 @@ def stable_place(setup: TrialSetup, source: Segment, rule: MaskRule, share: Deci
     algorithm 1).
 
     Args:
-        setup: of a recipe whose ``mask.at`` is ``{stable: …}``.
+        setup: the recipe, the data and the network.
+        stable: what its ``mask.at`` asks for.
         source: trajectory 1, trained as far as is looked.
         rule: the mask block; its control plays no part.
         share: kept share of the units in scope.
     """
-    line, at = setup.timeline, setup.recipe.mask["at"]
-    distance = Named.of(axes.STABILITIES, at["stable"])
-    window = Step.parse(at["window"]).resolve(line.total, line.epoch)
+    line = setup.timeline
+    distance, window = stable.metric, stable.window.resolve(line.total, line.epoch)
     every = max(1, min(line.epoch, window))
     count = max(1, window // every)
     plain, shown = replace(rule, control=None), scoring_data(setup, 1)
@@ -46,6 +45,6 @@ def stable_place(setup: TrialSetup, source: Segment, rule: MaskRule, share: Deci
         if before is not None:
             distances.append(distance.entry(axes.STABILITIES).make(before, units, **distance.options))
         before = units
-        if len(distances) >= count and max(distances[-count:]) < at["below"]:
+        if len(distances) >= count and max(distances[-count:]) < stable.below:
             return step
     return line.k1

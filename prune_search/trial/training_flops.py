@@ -60,7 +60,7 @@ class Costs:
     def of(cls, setup: TrialSetup) -> Costs:
         """Of a recipe's network and batch."""
         costs = layer_costs(setup.model, setup.data.train.inputs[:1], "flops")
-        return cls({name: cost * int(setup.recipe.train["batch"]) for name, cost in costs.items()})
+        return cls({name: cost * setup.recipe.train.batch for name, cost in costs.items()})
 
     @property
     def dense(self) -> float:
@@ -113,18 +113,17 @@ def spent_until(item: Round, costs: Costs, masks: MaskSet, step: int) -> Operati
     apart = item.needed(done=True) - retrained - controlled
     found = costs.steps(apart, costs.sparse(item.before.masks if item.before else None))
     done = retrained if item.controlled else step
-    if item.moves:
-        found += _moving(item, costs, masks, (done, retrained))
+    retrain = item.setup.recipe.retrain
+    if retrain is not None and retrain.dynamics is not None:
+        found += _moving(item, costs, masks, (done, retrained), retrain.dynamics)
     else:
         found += costs.steps(done, costs.sparse(masks))
     return found + costs.steps(step if item.controlled else 0, costs.sparse(masks))
 
 
-def _moving(item: Round, costs: Costs, masks: MaskSet, part: tuple[int, int]) -> Operations:
+def _moving(item: Round, costs: Costs, masks: MaskSet, part: tuple[int, int], dynamics: Named) -> Operations:
     """Of a retraining that moves its mask, the first steps of all (`part`), which led to these masks."""
     done, total = part
-    retrain = item.setup.recipe.retrain or {}
-    dynamics = Named.of(axes.DYNAMICS, retrain["dynamics"])
     facts, epoch = dynamics.entry(axes.DYNAMICS).facts, item.setup.timeline.epoch
     # The mask is known or stored: what it was found on may be gone. A control keeps as many of every layer.
     share = sum(masks.kept.values()) / sum(mask.numel() for mask in masks.values())

@@ -20,6 +20,7 @@ import torch
 from prune_search.pruning.mask.finder import find_mask
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.retrain.mask_keeper import MaskKeeper
+from prune_search.recipe.blocks import Mask
 from prune_search.recipe.space import read_space
 from prune_search.training.environment import pick_device
 from prune_search.training.loop import Course, train
@@ -39,7 +40,7 @@ def setup_of(model: str, data: str, batch: int, root: str | None, device: torch.
 
 def bare(setup: TrialSetup, steps: int) -> Callable[[], None]:
     """The loop that a user would write."""
-    model, split, batch = setup.model, setup.data.train, setup.recipe.train["batch"]
+    model, split, batch = setup.model, setup.data.train, setup.recipe.train.batch
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
 
     def piece() -> None:
@@ -60,7 +61,7 @@ def ours(setup: TrialSetup, steps: int, sparsity: float | None) -> Callable[[], 
     optimizer = setup.optimizer(setup.recipe.optimizer)
     hooks = []
     if sparsity is not None:
-        mask = {**setup.recipe.mask, "criterion": "magnitude"}
+        mask = Mask.of({**setup.recipe.mask.written, "criterion": "magnitude"})
         scoring_data = ScoringData(lambda iteration: [], None, 0, 1)
         masks = find_mask(setup.model, MaskRule.of(mask), 1 - Decimal(str(sparsity)), None, scoring_data)
         hooks = [MaskKeeper(setup.model, masks, optimizer).hook()]

@@ -50,7 +50,7 @@ def main() -> None:
             return 1000 * (time.perf_counter() - begun)
 
         trained = run()
-        print(f"a trial of 12 rounds, {recipe.train['steps']} each: {trained:,.0f} ms where all is trained")
+        print(f"a trial of 12 rounds, {recipe.train.steps} each: {trained:,.0f} ms where all is trained")
         for name, most in (("states read from files", 0), ("states held in memory", WORKER_BYTES)):
             CACHE.allow(most)
             run()

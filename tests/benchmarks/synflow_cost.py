@@ -21,6 +21,7 @@ from torch import nn
 
 from prune_search.pruning.mask.finder import find_mask
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
+from prune_search.recipe.blocks import Mask
 from prune_search.tasks.models.networks.resnet import ResNet
 
 ITERATIONS, KEEP = 100, 0.02
@@ -47,7 +48,8 @@ def ours(model: nn.Module, dtype: str) -> Callable[[], None]:
     """The project's search for the mask."""
     score = {"iterations": ITERATIONS, "path": "exponential", "nested": True, "batches": 1, "loss": "cross-entropy"}
     criterion = {"name": "synflow", "dtype": dtype}
-    mask = {"criterion": criterion, "scope": "global", "granularity": "weight", "score": {**score, "mode": "eval"}}
+    named = {"criterion": criterion, "scope": "global", "granularity": "weight"}
+    mask = Mask.of({"at": "end", **named, "score": {**score, "mode": "eval"}})
     scoring_data = ScoringData(lambda _: [], None, 0, 1, lambda: torch.zeros(1, *SHAPE))
     rule = MaskRule.of(mask)
 

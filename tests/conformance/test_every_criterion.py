@@ -18,6 +18,7 @@ from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Batches, Scoring
 from prune_search.pruning.mask.units import Grouping
 from prune_search.recipe.axes import CRITERIA, GRANULARITIES
+from prune_search.recipe.blocks import Mask
 from prune_search.recipe.fields import Flag, Reading, Value, Word
 from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import output_layer, prunable_weights
@@ -172,13 +173,14 @@ def score_block(mode: str) -> dict[str, Any]:
 
 def masks(name: str, model: nn.Module, mode: str, seed: int = 3) -> MaskSet:
     block = {
+        "at": "end",
         "criterion": named(name).written,
         "scope": "global",
         "granularity": granularity(name),
         "score": score_block(mode),
     }
     last = output_layer(model, batches()[0][0])
-    return find_mask(model, MaskRule.of(block), Decimal("0.5"), None, ScoringData(batches, last, seed, 1))
+    return find_mask(model, MaskRule.of(Mask.of(block)), Decimal("0.5"), None, ScoringData(batches, last, seed, 1))
 
 
 def kept_of_half(name: str, found: MaskSet) -> int:

@@ -17,6 +17,7 @@ from prune_search.pruning.mask.rule import MaskRule
 from prune_search.pruning.mask.selection import scope_pools
 from prune_search.pruning.mask.units import Grouping, LayerUnits
 from prune_search.recipe.axes import CONTROLS, CRITERIA, GRANULARITIES, PATHS, SCOPES
+from prune_search.recipe.blocks import Score
 from prune_search.recipe.fields import Reading, Value
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import AnyAxis
@@ -73,7 +74,7 @@ def pools(name: str, given: list[LayerUnits], share: Decimal) -> list[Pool]:
 
 
 def rule(scope: str) -> MaskRule:
-    return MaskRule(named(CRITERIA, "magnitude"), named(SCOPES, scope), named(GRANULARITIES, "weight"), {})
+    return MaskRule(named(CRITERIA, "magnitude"), named(SCOPES, scope), named(GRANULARITIES, "weight"), Score.of({}))
 
 
 def test_a_granularity_is_structured_where_some_unit_is_more_than_a_weight() -> None:

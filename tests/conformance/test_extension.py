@@ -88,15 +88,15 @@ def test_it_is_found_in_the_registry_and_in_recipes() -> None:
     assert axis is CRITERIA
     assert axis[NAME].summary == "|w - centre|"
     read = space(NAME).only_recipe()
-    assert read.mask["criterion"] == {"name": NAME, "centre": 0.25}
-    assert space({"name": NAME, "centre": -1}).only_recipe().mask["criterion"] == {"name": NAME, "centre": -1.0}
+    assert read.canonical["mask"]["criterion"] == {"name": NAME, "centre": 0.25}
+    assert space({"name": NAME, "centre": -1}).only_recipe().mask.criterion.written == {"name": NAME, "centre": -1.0}
 
 
 @pytest.mark.usefixtures("registered")
 def test_it_can_be_searched_over_with_its_options() -> None:
     drawn = space({"hole": "choice", "of": ["magnitude", {"name": NAME, "centre": 0.5}]})
     assert drawn.has_holes
-    found = {label: drawn.fill(Fixed(label)).recipe().mask["criterion"] for label in ("magnitude", NAME)}
+    found = {label: drawn.fill(Fixed(label)).recipe().mask.criterion.written for label in ("magnitude", NAME)}
     assert found == {"magnitude": "magnitude", NAME: {"name": NAME, "centre": 0.5}}
 
 

@@ -35,6 +35,7 @@ from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Batches, Scoring
 from prune_search.pruning.retrain.mask_keeper import MaskKeeper
 from prune_search.recipe.axes import CRITERIA
+from prune_search.recipe.blocks import Sparsity
 from prune_search.storage.tensors import save_tensors
 from prune_search.tasks.network import prunable_weights
 from prune_search.trial.run import run_trial
@@ -174,7 +175,7 @@ def slow_force(setup: TrialSetup, sparsity: str, iterations: int, nested: bool) 
         sensitivity = torch.cat([g.abs().flatten() for g in gradient_of_c(setup, dense, c, batch).values()]).double()
         if nested:
             sensitivity = sensitivity.masked_fill(~mask, -1.0)
-        count = keep_count(len(mask), keep_share({"final": float(sparsity)}, t, iterations))
+        count = keep_count(len(mask), keep_share(Sparsity.of({"final": float(sparsity)}), t, iterations))
         mask = torch.zeros_like(mask)
         mask[sensitivity.sort(descending=True, stable=True).indices[:count]] = True
         found.append(mask)

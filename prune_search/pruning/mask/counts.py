@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
+
+from prune_search.recipe.blocks import Sparsity
 
 PRECISION = 50
 HALF = Decimal("0.5")
@@ -14,23 +16,26 @@ def exact(number: float | Decimal) -> Decimal:
     return number if isinstance(number, Decimal) else Decimal(repr(float(number)))
 
 
-def keep_share(sparsity: Mapping[str, float], round_number: int, rounds: int) -> Decimal:
+def keep_share(sparsity: Sparsity, round_number: int, rounds: int) -> Decimal:
     """Kept share after a round.
 
     Args:
-        sparsity: ``{final: s}``: 1 - (1-s)^(r/R) is pruned after round r of R; ``{per_round: p}``: 1 - (1-p)^r.
+        sparsity: a share: ``{final: s}``: 1 - (1-s)^(r/R) is pruned after round r of R; ``{per_round: p}``: 1 -
+            (1-p)^r.
         round_number: r, from 1.
         rounds: R.
 
     Example:
-        >>> keep_share({"per_round": 0.2}, 2, 11)
+        >>> keep_share(Sparsity.of({"per_round": 0.2}), 2, 11)
         Decimal('0.64')
     """
     with localcontext() as context:
         context.prec = PRECISION
-        if "per_round" in sparsity:
-            return (1 - exact(sparsity["per_round"])) ** round_number
-        return share_after(1 - exact(sparsity["final"]), round_number, rounds)
+        if sparsity.per_round is not None:
+            return (1 - exact(sparsity.per_round)) ** round_number
+        if sparsity.final is None:
+            raise ValueError(f"a sparsity of the form {sparsity.form} is no share")
+        return share_after(1 - exact(sparsity.final), round_number, rounds)
 
 
 def share_after(final: Decimal, round_number: int, rounds: int) -> Decimal:

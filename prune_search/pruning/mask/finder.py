@@ -34,7 +34,6 @@ from prune_search.pruning.mask.units import (
 )
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import prunable_weights, running_order
 from prune_search.training.randomness import derive
 
@@ -150,11 +149,11 @@ class Finder:
 
     def search(self, share: Decimal, before: Decimal) -> Chosen:
         """The iterations of scoring, the mask tightened after each."""
-        iterations, nested = self.rule.score["iterations"], self.rule.score["nested"]
+        iterations, nested = self.rule.score.iterations, self.rule.score.nested
         current = self.candidates
         dropped_at = {name: torch.zeros(mask.numel(), dtype=torch.int32) for name, mask in current.items()}
         last: Scores = {}
-        with left_as_it_was(self.model, self.rule.score["mode"]):
+        with left_as_it_was(self.model, self.rule.score.mode):
             dense = self.dense()
             for iteration in range(1, iterations + 1):
                 allowed = current if nested else self.candidates
@@ -181,7 +180,7 @@ class Finder:
 
     def decided(self) -> int:
         """How many units a scope keeps that decides it itself."""
-        with left_as_it_was(self.model, self.rule.score["mode"]):
+        with left_as_it_was(self.model, self.rule.score.mode):
             dense = self.dense()
 
             def measuring() -> Measuring:
@@ -196,7 +195,7 @@ class Finder:
     def decide(self, dense: Scores, iteration: int, allowed: UnitMasks, share: Decimal) -> Decided:
         """The scores of an iteration, and what is kept; rough scores decide where they can."""
         measured = self.rule.scope.entry(axes.SCOPES).facts.measured
-        scaled = self.rule.score.get("normalization", "none") != "none"
+        scaled = self.rule.score.normalization.name != "none"
         plain = not (measured or scaled or self.rule.control or self.grouping.coupled)
         if plain and self.rule.criterion.entry(axes.CRITERIA).facts.rough:
             scores = self.score(dense, iteration, rough=True)
@@ -206,7 +205,7 @@ class Finder:
                     return scores, select(scores, allowed, pools, self.memory[ERROR])
         if self.rule.scope.options.get("order") == "sequential":
             return self._in_sequence(dense, iteration, allowed, share)
-        scores = normalized(self.rule.score, self.score(dense, iteration), allowed)
+        scores = normalized(self.rule.score.normalization, self.score(dense, iteration), allowed)
         pools = self.pools(share, allowed, lambda: self.measuring(dense, scores, allowed))
         return scores, choose(scores, allowed, pools)
 
@@ -219,7 +218,7 @@ class Finder:
         current, scores = dict(allowed), {}
         for one in sorted(self.sets, key=lambda one: place[one.name]):
             self._mask_weights(dense, current)
-            found = normalized(self.rule.score, self.score(dense, iteration), allowed)
+            found = normalized(self.rule.score.normalization, self.score(dense, iteration), allowed)
             scores[one.name] = found[one.name]
             current.update(choose(found, allowed, [pool for pool in pools if one.name in pool.names]))
         return scores, current
@@ -229,7 +228,7 @@ class Finder:
             return share
         with localcontext() as context:
             context.prec = PRECISION
-            path = Named.of(axes.PATHS, self.rule.score["path"])
+            path = self.rule.score.path
             relative = share / before if before else Decimal(0)
             t = Decimal(iteration) / Decimal(iterations)
             at: Decimal = before * path.entry(axes.PATHS).make(relative, t, **path.options)

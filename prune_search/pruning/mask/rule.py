@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 from torch import Tensor
 
 from prune_search.pruning.mask.scoring import Batches
 from prune_search.recipe import axes
+from prune_search.recipe.blocks import Mask, Score
 from prune_search.recipe.recipe import Named
 
 
@@ -18,9 +19,8 @@ class MaskRule:
     """The values of a recipe's mask block that f1 uses.
 
     Attributes:
-        criterion, scope, granularity, path, loss: registered values.
-        iterations, nested: how often is scored, and whether what was removed stays removed.
-        mode: ``train`` or ``eval``, the network's mode while it is scored.
+        criterion, scope, granularity: registered values.
+        score: how scores are taken.
         control: a registered control, or None.
         rounding: of counts, see `counts.keep_count`.
     """
@@ -28,31 +28,22 @@ class MaskRule:
     criterion: Named
     scope: Named
     granularity: Named
-    score: Mapping[str, Any]
+    score: Score
     control: Named | None = None
     rounding: str = "half-up"
 
     def loss(self) -> Callable[[Tensor, Tensor], Tensor]:
         """The loss that is scored, from (outputs, labels) to a scalar: registered, or a caller's own function."""
-        written = self.score["loss"]
-        if callable(written):
-            return written  # type: ignore[no-any-return]
-        named = Named.of(axes.LOSSES, written)
+        named = self.score.loss
+        if not isinstance(named, Named):
+            return cast(Callable[[Tensor, Tensor], Tensor], named)
         make, options = named.entry(axes.LOSSES).make, dict(named.options)
         return lambda outputs, labels: make(outputs, labels, **options)
 
     @classmethod
-    def of(cls, mask: Mapping[str, Any], criterion: Named | None = None) -> MaskRule:
-        """From a canonical mask block; `criterion` replaces the block's own."""
-        control = Named.of(axes.CONTROLS, mask["control"]) if "control" in mask else None
-        return cls(
-            criterion or Named.of(axes.CRITERIA, mask["criterion"]),
-            Named.of(axes.SCOPES, mask["scope"]),
-            Named.of(axes.GRANULARITIES, mask["granularity"]),
-            mask["score"],
-            control,
-            mask.get("rounding", "half-up"),
-        )
+    def of(cls, mask: Mask) -> MaskRule:
+        """From a recipe's mask block."""
+        return cls(mask.criterion, mask.scope, mask.granularity, mask.score, mask.control, mask.rounding)
 
 
 @dataclass(frozen=True)

@@ -120,15 +120,14 @@ def scope_pools(
     return scope.build(list, layers, share, rule.rounding, **options)
 
 
-def normalized(block: Mapping[str, Any], scores: Scores, allowed: UnitMasks) -> Scores:
+def normalized(named: Named, scores: Scores, allowed: UnitMasks) -> Scores:
     """Each layer's scores, scaled among the units that may be kept.
 
     Args:
-        block: the score block, which names the normalization.
+        named: the registered normalization.
         scores: per layer, [units].
         allowed: per layer, bool [units].
     """
-    named = Named.of(axes.NORMALIZATIONS, block.get("normalization", "none"))
     if named.name == "none":
         return scores
     scaled = {}

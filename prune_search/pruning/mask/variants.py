@@ -105,5 +105,5 @@ def scores_now(model: nn.Module, rule: MaskRule, masks: MaskSet, scoring_data: S
         Per set of units, [units], on the CPU; larger is kept.
     """
     finder = Finder(model, rule, scoring_data, masks)
-    with left_as_it_was(model, rule.score["mode"]):
+    with left_as_it_was(model, rule.score.mode):
         return finder.score(finder.dense(), 1)

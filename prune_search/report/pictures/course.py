@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from prune_search.ledger.ranking import non_dominated_ranks
-from prune_search.recipe.axes import PICTURES, TRANSFORMS
+from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.facts import Picture
-from prune_search.recipe.recipe import Named
 from prune_search.recipe.step import Step
 from prune_search.report.figure_data import FigureData
 from prune_search.report.figure_style import COLOURS, LINES, QUIET, grid, legend, new_figure, short_number
@@ -120,8 +119,7 @@ def penalty_traces(figure_data: FigureData) -> Figure | None:
     """The growing penalty of the best trials by iteration of its phase, as their recipes say it, to the phase's end."""
     found: list[tuple[Mapping[str, Any], list[tuple[int, float]]]] = []
     for row, recipe, line in figure_data.placed():
-        for written in recipe.weights["transform"]:
-            named = Named.of(TRANSFORMS, written)
+        for named in recipe.transforms:
             if named.name == GROWING and len(found) < MAX_TRACES:
                 found.append((row, trace(named.options, line.epoch)))
     if not found:

@@ -213,11 +213,10 @@ def setup_of(job: TrialJob, device: device) -> TrialSetup:
     Raises:
         UserError: something does not fit.
     """
-    from prune_search.recipe.schema import BLOCKS
     from prune_search.trial.setup import Code, prepare
 
-    recipe = Recipe.read({key: job.recipe[key] for key in BLOCKS})
-    if (batch := recipe.train["batch"]) < job.workers:
+    recipe = Recipe.from_canonical(job.recipe)
+    if (batch := recipe.train.batch) < job.workers:
         raise UserError([Problem("train.batch", f"{batch} examples cannot be split among {job.workers} workers")])
     root = Path(job.data_root) if job.data_root else None
     code = Code(job.code.get("model"), job.code.get("data"))
@@ -254,7 +253,7 @@ class _LastData:
 def _data(recipe: Recipe, root: Path | None, code: Code, device: device) -> DataSet:
     from prune_search.trial.setup import read_data
 
-    key = (repr(recipe.blocks["task"]["data"]), root, code.data, device)
+    key = (repr(recipe.task.data), root, code.data, device)
     if _LastData.key != key or _LastData.data is None:
         data = read_data(recipe, root, code)
         # Its bytes are gone through here, where they are read, and not by every trial.

@@ -136,10 +136,7 @@ def _sampled(steps: int) -> range:
 
 
 def _classes(recipe: Recipe) -> int:
-    written = recipe.blocks["task"]["data"]
-    name = written if isinstance(written, str) else written["name"]
-    known = axes.DATASETS[name].facts.classes if name in axes.DATASETS else 0
-    return int(known) or CLASSES
+    return recipe.task.source.classes or CLASSES
 
 
 def _taken_at(point: SurfacePoint) -> float:
@@ -158,15 +155,15 @@ def _shift(point: SurfacePoint, heat: float) -> float:
     """ln of the knee over that of the best recipe."""
     recipe, line = point.recipe, point.timeline
     found_at = line.k1 / line.total if line.total else 0.0
-    needs_data = recipe.named(axes.CRITERIA, "mask", "criterion").entry(axes.CRITERIA).facts.needs_data
+    needs_data = recipe.mask.criterion.entry(axes.CRITERIA).facts.needs_data
     mask = (EARLY_MASK_WITH_DATA if needs_data else EARLY_MASK) * (1 - found_at) ** 2
-    if "dynamics" in (recipe.retrain or {}):
+    if recipe.retrain is not None and recipe.retrain.dynamics is not None:
         mask *= MOVED
-    if "control" in recipe.mask and point.number == recipe.rounds:
+    if recipe.mask.control is not None and point.number == recipe.rounds:
         mask += CONTROL * found_at
     taken = _taken_at(point)
     clock = 1.0 if line.clock is None else line.clock / line.total if line.total else 0.0
-    granularity = recipe.named(axes.GRANULARITIES, "mask", "granularity").entry(axes.GRANULARITIES)
+    granularity = recipe.mask.granularity.entry(axes.GRANULARITIES)
     return (
         mask
         + EARLY_WEIGHTS * found_at * (max(0.0, STABLE_AT - taken) / STABLE_AT) ** 2

@@ -13,10 +13,12 @@ from functools import cached_property
 from typing import Any
 
 from prune_search.recipe.axes import SURFACES
+from prune_search.recipe.blocks import Hold
 from prune_search.recipe.fields import Text
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.registry import Option
+from prune_search.recipe.step import END
 from prune_search.simulation.surface import FAULTS, Outlook, SurfacePoint
 
 COLUMNS = (
@@ -140,9 +142,10 @@ class MeasuredTable:
         if _removes_nothing(recipe):
             return
         problems = []
-        if recipe.mask["at"] != "end":
-            problems.append(Problem("mask.at", f"the table has masks found at end only (got {recipe.mask['at']})"))
-        if "control" in recipe.mask:
+        if recipe.mask.at != END:
+            got = recipe.mask.stable.written if recipe.mask.stable is not None else recipe.mask.at
+            problems.append(Problem("mask.at", f"the table has masks found at end only (got {got})"))
+        if recipe.mask.control is not None:
             problems.append(Problem("mask.control", "the table has no networks with a control mask"))
         kind = kind_of(recipe)
         if not problems and kind not in self.cells:
@@ -187,22 +190,21 @@ def nearest(cells: Iterable[Cell], density: float, time: float) -> Cell:
 
 def network_of(recipe: Recipe) -> str:
     """The recipe's model as the table calls it."""
-    written = recipe.blocks["task"]["model"]
-    return str(written if isinstance(written, str) else written["name"]).replace("-", "")
+    return recipe.task.model.name.replace("-", "")
 
 
 def kind_of(recipe: Recipe) -> Kind:
     """Which curve of the table a recipe lies on."""
-    granularity = recipe.blocks["mask"]["granularity"]
-    structured = (granularity if isinstance(granularity, str) else granularity["name"]) != "weight"
-    clock = (recipe.retrain or {}).get("clock")
-    rewound = (recipe.weights["at"] != "end", isinstance(clock, str) and clock != "end")
+    structured = recipe.mask.granularity.name != "weight"
+    clock = None if recipe.retrain is None else recipe.retrain.clock
+    on_clock = clock is not None and not isinstance(clock, Hold)
+    rewound = (recipe.weights.at != END, on_clock and clock != END)
     redrawn = any(transform.name == REDRAWN for transform in recipe.transforms)
     return Kind(network_of(recipe), recipe.rounds > 1, structured, REDRAWN if redrawn else METHODS[rewound])
 
 
 def _removes_nothing(recipe: Recipe) -> bool:
-    return float(recipe.mask["sparsity"].get("final", 1.0)) == 0.0
+    return recipe.mask.sparsity.final == 0.0
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------

@@ -14,9 +14,12 @@ from prune_search.pruning.mask.finder import find_mask
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.stabilities.distance import mask_distance
+from prune_search.recipe.blocks import Score
 from prune_search.recipe.recipe import Named
 
-SCORE = {"iterations": 1, "path": "exponential", "nested": True, "batches": 1, "loss": "cross-entropy", "mode": "train"}
+SCORE = Score.of(
+    {"iterations": 1, "path": "exponential", "nested": True, "batches": 1, "loss": "cross-entropy", "mode": "train"}
+)
 X = torch.zeros(1, 3, 8, 8)
 
 

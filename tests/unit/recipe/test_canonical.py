@@ -155,13 +155,13 @@ def test_the_clock_follows_the_weights_unless_they_are_those_of_the_end(at: str,
     raw["mask"] |= {"at": "end", "prepare": "rising-penalty"}
     retrain = Recipe.read({**raw, "weights": {"at": at}, "retrain": {"steps": "1ep"}}).retrain
     assert retrain is not None
-    assert retrain["clock"] == clock
+    assert retrain.written["clock"] == clock
 
 
 def test_a_retraining_with_a_schedule_of_its_own_has_no_clock() -> None:
     retrain = recipe(PLAIN, retrain={"steps": "1ep", "schedule": "cosine"}).retrain
     assert retrain is not None
-    assert "clock" not in retrain
+    assert "clock" not in retrain.written
 
 
 def test_retraining_has_no_canonical_form_but_none_where_there_is_none() -> None:
@@ -185,8 +185,8 @@ def test_retraining_has_no_canonical_form_but_none_where_there_is_none() -> None
 def test_an_optimizer_inside_a_phase_is_merged_over_train_s(train: Any, retrain: Any, merged: dict[str, Any]) -> None:
     transform = {"name": "growing-penalty", "optimizer": retrain}
     read = with_block(train={"optimizer": train}, retrain={"optimizer": retrain}, weights={"transform": [transform]})
-    assert read.retrain is not None
-    for optimizer in (read.retrain["optimizer"], read.weights["transform"][0]["optimizer"]):
+    blocks = read.canonical
+    for optimizer in (blocks["retrain"]["optimizer"], blocks["weights"]["transform"][0]["optimizer"]):
         assert optimizer.items() >= merged.items()
 
 
@@ -229,11 +229,11 @@ def later_criterion() -> Iterator[str]:
 
 def test_an_option_of_a_later_version_does_not_change_old_keys(later_criterion: str) -> None:
     old = with_block(mask={"criterion": later_criterion})
-    assert old.mask["criterion"] == {"name": later_criterion, "first": 0.5}
+    assert old.canonical["mask"]["criterion"] == {"name": later_criterion, "first": 0.5}
     same = with_block(mask={"criterion": {"name": later_criterion, "flag": False, "share": 1.0}})
     assert same.key(DIGESTS) == old.key(DIGESTS)
     new = with_block(mask={"criterion": {"name": later_criterion, "flag": True}})
-    assert new.mask["criterion"] == {"name": later_criterion, "first": 0.5, "flag": True}
+    assert new.canonical["mask"]["criterion"] == {"name": later_criterion, "first": 0.5, "flag": True}
     assert new.key(DIGESTS) != old.key(DIGESTS)
 
 

@@ -224,7 +224,7 @@ def test_a_name_becomes_a_mapping_when_an_option_of_it_is_set() -> None:
     assert model == {"name": "mlp", "hidden": [20, 10]}
     pairs = [("weights.transform.0", "batchnorm-recalibrate"), ("weights.transform.0.batches", 3)]
     recipe = read_space({"preset": "scratch-e"}, "recipe", pairs).only_recipe()
-    assert recipe.weights["transform"] == [{"name": "batchnorm-recalibrate", "batches": 3}]
+    assert recipe.canonical["weights"]["transform"] == [{"name": "batchnorm-recalibrate", "batches": 3}]
 
 
 def test_a_key_of_a_list_item_is_set() -> None:

@@ -256,8 +256,8 @@ def entries() -> Iterator[None]:
 @pytest.mark.usefixtures("entries")
 def test_two_of_four_fixes_the_sparsity(granularity: str, sparsity: str) -> None:
     mask = read(f"mask: {{at: 0it, criterion: magnitude, {sparsity}granularity: {granularity}}}, {TAIL}").mask
-    assert mask["granularity"] == {"name": "n-of-m", "n": 2, "m": 4}
-    assert mask["sparsity"] == {"final": 0.5}
+    assert mask.granularity.written == {"name": "n-of-m", "n": 2, "m": 4}
+    assert mask.sparsity.final == 0.5
 
 
 @pytest.mark.usefixtures("entries")
@@ -329,9 +329,9 @@ def test_an_entry_goes_with_what_it_declares_only(text: str, path: str, message:
 @pytest.mark.usefixtures("entries")
 def test_a_form_of_sparsity_goes_with_an_entry_that_declares_it() -> None:
     learned = read(f"mask: {{at: 0it, criterion: learns, sparsity: learned}}, {TAIL}")
-    assert learned.mask["sparsity"] == "learned"
+    assert learned.mask.sparsity.learned
     mask = "{at: 0it, criterion: l1, sparsity: {by: scope}, scope: filters-scope, granularity: filter}"
-    assert read(f"mask: {mask}, {TAIL}").mask["sparsity"] == {"by": "scope"}
+    assert read(f"mask: {mask}, {TAIL}").mask.sparsity.by_scope
 
 
 @pytest.mark.parametrize(

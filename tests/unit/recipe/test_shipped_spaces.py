@@ -91,7 +91,7 @@ def test_quickstart_meets_at_least_five_paradigms_at_equal_sparsities() -> None:
     assert {"random", "snip", "magnitude-after-training", "lottery-ticket", "gradual-magnitude"} <= met
     assert not any(name.startswith("custom") for name in met)
     assert (space.search["trials"], space.search["concurrency"]) == (24, 2)
-    assert {recipe.mask["sparsity"]["final"] for recipe in draws(space, 200)} == {0.94, 0.96, 0.98}
+    assert {recipe.mask.sparsity.final for recipe in draws(space, 200)} == {0.94, 0.96, 0.98}
 
 
 @pytest.mark.slow
@@ -104,7 +104,7 @@ def test_at_quickstarts_length_magnitude_is_above_random_and_paradigms_differ(sp
     accuracy: dict[str, list[float]] = {"random": [], "magnitude-after-training": [], "gradual-magnitude": []}
     for recipe in draws(space, 200):
         found = accuracy.get(paradigm(recipe), [])
-        if recipe.mask["sparsity"]["final"] == sparsity and len(found) < 2:
+        if recipe.mask.sparsity.final == sparsity and len(found) < 2:
             found.append(run(recipe.canonical, where=where).metrics["val/accuracy"])
     assert min(accuracy["magnitude-after-training"]) > max(accuracy["random"])
     assert min(accuracy["gradual-magnitude"]) - max(accuracy["random"]) >= 0.05
@@ -115,13 +115,14 @@ def test_the_lottery_ticket_asks_for_ninety_percent_and_the_dense_networks_accur
     assert space.search["trials"] >= 16
     assert space.search["constraints"] == ["sparsity >= 90%", "val/accuracy >= dense - 1%"]
     for recipe in draws(space, DRAWS):
-        share = recipe.mask["sparsity"]["per_round"]
+        share = recipe.mask.sparsity.per_round
+        assert share is not None
         assert 1 - (1 - share) ** recipe.rounds >= 0.9
 
 
 def test_every_criterion_is_in_the_space_of_all_and_those_that_fit_in_the_one_at_initialization() -> None:
     def met(name: str) -> set[str]:
-        written = [recipe.mask["criterion"] for recipe in draws(read(name), 600)]
+        written = [recipe.mask.criterion.written for recipe in draws(read(name), 600)]
         return {criterion if isinstance(criterion, str) else criterion["name"] for criterion in written}
 
     can = {name for name, entry in CRITERIA.items() if not entry.facts.keeps_all and not entry.facts.trains}

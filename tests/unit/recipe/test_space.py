@@ -62,7 +62,7 @@ def test_a_space_is_no_recipe() -> None:
     with pytest.raises(UserError, match=r"file: it is a search space with holes \(mask\.sparsity, rounds\): fill them"):
         read_space(load(text, mapping=True), "file").only_recipe()
     pairs = [("rounds", 1), ("mask.sparsity", 0.5)]
-    assert read_space(load(text, mapping=True), "file", pairs).only_recipe().mask["sparsity"] == {"final": 0.5}
+    assert read_space(load(text, mapping=True), "file", pairs).only_recipe().mask.sparsity.final == 0.5
 
 
 def test_the_digest_of_a_space_changes_with_what_is_in_it_and_not_with_how_it_is_ordered() -> None:

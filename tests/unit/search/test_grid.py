@@ -85,7 +85,7 @@ def test_points_that_are_one_recipe_are_proposed_once() -> None:
     blocks = {"preset": "fine-tune", "mask": {"sparsity": {"hole": "choice", "of": [0.5, {"final": 0.5}, 0.6]}}}
     found = every(proposer({**blocks, "retrain": {"steps": steps}}, points=30))
     lengths = ("0ep", *(f"{iterations}it" for iterations in range(1, 9)), "1ep")
-    assert [(p.recipe.mask["sparsity"]["final"], p.params["retrain.steps"]) for p in found] == list(
+    assert [(p.recipe.mask.sparsity.final, p.params["retrain.steps"]) for p in found] == list(
         product((0.5, 0.6), lengths)
     )
 

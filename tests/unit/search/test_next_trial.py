@@ -177,6 +177,6 @@ def test_the_dense_network_has_the_first_or_middle_value_of_every_hole() -> None
     )
     recipe = dense_recipe(space)
     assert recipe.blocks["task"]["model"] == "lenet-300-100"
-    assert recipe.train["steps"] == "5ep"
+    assert str(recipe.train.steps) == "5ep"
     assert recipe.optimizer.options["lr"] == pytest.approx(0.1)
-    assert recipe.mask["sparsity"] == {"final": 0.0}
+    assert recipe.mask.sparsity.final == 0.0

@@ -160,8 +160,8 @@ def test_the_optimum_is_no_worse_than_any_draw_and_exact_in_a_continuous_hole() 
     simulation = Simulation.of("closed-form")
     recipe, best = optimum(read_space(raw, "a test"), simulation, points=4)
     # The rate of the dense network is best at the optimizer's default.
-    assert recipe.train["optimizer"]["lr"] == pytest.approx(0.1, rel=1e-3)
-    assert recipe.weights["at"] == "1ep"
+    assert recipe.optimizer.options["lr"] == pytest.approx(0.1, rel=1e-3)
+    assert str(recipe.weights.at) == "1ep"
     for rate in (0.02, 0.09, 0.11, 0.5):
         for at in ("0it", "1ep", "10ep"):
             sets = [("train.optimizer.lr", rate), ("weights.at", at)]

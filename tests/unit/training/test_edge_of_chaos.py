@@ -18,6 +18,7 @@ from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.weights.context import TransformContext
 from prune_search.pruning.weights.transforms.rescale import edge_of_chaos_rescale
 from prune_search.recipe.axes import INITS
+from prune_search.recipe.blocks import Score
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import prunable_weights
@@ -142,7 +143,7 @@ def magnitude_mask(model: nn.Module, share: str) -> MaskSet:
         "mode": "train",
     }
     magnitude, uniform, weight = (Named(name, {}, name) for name in ("magnitude", "uniform", "weight"))
-    rule = MaskRule(magnitude, uniform, weight, score)
+    rule = MaskRule(magnitude, uniform, weight, Score.of(score))
     return find_mask(model, rule, Decimal(share), None, ScoringData(lambda _: [], None, 1, 1))
 
 

@@ -84,7 +84,7 @@ def obs_compensation(setting: TransformContext, *, block: int, damping: float, e
         words=setting.words,
     )
     seed = derive(setting.seed, "transform layers", *setting.words)
-    with left_as_it_was(model, setting.rule.score["mode"]), layers_seeded(model, seed):
+    with left_as_it_was(model, setting.rule.score.mode), layers_seeded(model, seed):
         inverses = inverse_blocks(scoring, block, damping, each)
     with torch.no_grad():
         for name, weight in weights.items():

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_search.pruning.mask.counts import ROUNDINGS, allocate, exact, keep_count, keep_share
+from prune_search.recipe.blocks import Sparsity
 
 SHARES = [Fraction(part, 1000) for part in (0, 1, 5, 10, 36, 50, 99, 100, 125, 200, 333, 500, 501, 640, 900, 999, 1000)]
 TOTALS = [*range(31), 99, 100, 101, 999, 1000, 12345, 266_200, 10**9 + 7]
@@ -33,14 +34,14 @@ def test_a_count_is_the_rational_number_s_rounded_as_asked(
     rounding: str, definition: Callable[[int, Fraction], int]
 ) -> None:
     for sparsity in SHARES:
-        share = keep_share({"final": written(sparsity)}, 1, 1)
+        share = keep_share(Sparsity.of({"final": written(sparsity)}), 1, 1)
         for total in TOTALS:
             assert keep_count(total, share, rounding) == definition(total, 1 - sparsity), (total, sparsity)
 
 
 @pytest.mark.parametrize(("total", "kept"), [(5, 1), (10, 1), (15, 2), (25, 3), (35, 4), (45, 5)])
 def test_a_half_is_rounded_up_where_floats_and_bankers_would_not(total: int, kept: int) -> None:
-    share = keep_share({"final": 0.9}, 1, 1)
+    share = keep_share(Sparsity.of({"final": 0.9}), 1, 1)
     assert keep_count(total, share) == kept
     # The trap: in floats a tenth of ten is less than one.
     assert int((1 - 0.9) * 10) == 0
@@ -57,13 +58,13 @@ def test_every_rounding_keeps_all_of_share_one_and_nothing_of_share_zero() -> No
 def test_per_round_is_an_exact_power_whatever_the_number_of_rounds(sparsity: float) -> None:
     kept = 1 - Fraction(str(sparsity))
     for number in range(1, 13):
-        share = keep_share({"per_round": sparsity}, number, 12)
+        share = keep_share(Sparsity.of({"per_round": sparsity}), number, 12)
         assert Fraction(share) == kept**number
-        assert share == keep_share({"per_round": sparsity}, number, 40)
+        assert share == keep_share(Sparsity.of({"per_round": sparsity}), number, 40)
 
 
 def test_eleven_rounds_of_a_fifth_leave_what_the_paper_says() -> None:
-    shares = [keep_share({"per_round": 0.2}, number, 11) for number in range(1, 12)]
+    shares = [keep_share(Sparsity.of({"per_round": 0.2}), number, 11) for number in range(1, 12)]
     assert [str(share) for share in shares[:4]] == ["0.8", "0.64", "0.512", "0.4096"]
     assert [keep_count(1000, share) for share in shares] == [800, 640, 512, 410, 328, 262, 210, 168, 134, 107, 86]
 
@@ -71,7 +72,7 @@ def test_eleven_rounds_of_a_fifth_leave_what_the_paper_says() -> None:
 @pytest.mark.parametrize("sparsity", [0.9, 0.5, 0.98, 0.36])
 def test_final_is_reached_exactly_by_equal_factors(sparsity: float) -> None:
     rounds = 7
-    shares = [keep_share({"final": sparsity}, number, rounds) for number in range(1, rounds + 1)]
+    shares = [keep_share(Sparsity.of({"final": sparsity}), number, rounds) for number in range(1, rounds + 1)]
     assert shares[-1] == 1 - Decimal(str(sparsity))
     for number, share in enumerate(shares, start=1):
         wanted = (1 - Fraction(str(sparsity))) ** number
@@ -79,13 +80,15 @@ def test_final_is_reached_exactly_by_equal_factors(sparsity: float) -> None:
 
 
 def test_of_one_round_both_forms_are_the_same_share() -> None:
-    assert keep_share({"final": 0.36}, 1, 1) == keep_share({"per_round": 0.36}, 1, 1) == Decimal("0.64")
+    shares = {keep_share(Sparsity.of({form: 0.36}), 1, 1) for form in ("final", "per_round")}
+    assert shares == {Decimal("0.64")}
     assert exact(0.1) == Decimal("0.1")
     assert exact(Decimal("0.3")) == Decimal("0.3")
 
 
 def test_no_sparsity_keeps_everything_in_every_round() -> None:
-    assert {keep_share({form: 0.0}, number, 3) for form in ("final", "per_round") for number in (1, 2, 3)} == {1}
+    for form in ("final", "per_round"):
+        assert {keep_share(Sparsity.of({form: 0.0}), number, 3) for number in (1, 2, 3)} == {1}
 
 
 CASES = st.integers(1, 8).flatmap(

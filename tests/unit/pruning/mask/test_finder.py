@@ -18,6 +18,7 @@ from prune_search.pruning.mask.mask_set import MaskSet, ScoreError
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Batches
 from prune_search.pruning.mask.variants import with_control
+from prune_search.recipe.blocks import Mask, Sparsity
 from prune_search.tasks.network import prunable_weights
 
 SCORE = {"iterations": 1, "path": "exponential", "nested": True, "batches": 1, "loss": "cross-entropy", "mode": "train"}
@@ -40,8 +41,8 @@ def network(dropout: float = 0.0) -> nn.Module:
 
 
 def rule(criterion: Any = "magnitude", score: Mapping[str, Any] | None = None, **block: Any) -> MaskRule:
-    whole = {"criterion": criterion, "scope": "global", "granularity": "weight", **block}
-    return MaskRule.of({**whole, "score": {**SCORE, **(score or {})}})
+    whole = {"at": "end", "criterion": criterion, "scope": "global", "granularity": "weight", **block}
+    return MaskRule.of(Mask.of({**whole, "score": {**SCORE, **(score or {})}}))
 
 
 def batches(iteration: int) -> Batches:
@@ -111,7 +112,7 @@ def test_a_criterion_that_keeps_everything_says_so() -> None:
 def test_what_an_earlier_round_removed_stays_removed_though_its_weight_has_grown(scope: str) -> None:
     model, previous = network(), None
     for number in range(1, 5):
-        share = keep_share({"per_round": 0.4}, number, 4)
+        share = keep_share(Sparsity.of({"per_round": 0.4}), number, 4)
         masks = find_mask(model, rule(scope=scope), share, previous, ScoringData(batches, OUTPUT, 5, number))
         if previous is not None:
             assert all(not bool((masks[name] & ~previous[0][name]).any()) for name in masks)
@@ -164,7 +165,7 @@ def test_layers_that_draw_depend_on_the_seed_alone_and_move_no_draw_outside() ->
 def test_nested_iterations_only_remove_and_others_bring_back() -> None:
     model = network()
     score = {"iterations": 5, "nested": True}
-    steps = [float(keep_share({"final": 0.95}, number, 5)) for number in range(1, 6)]
+    steps = [float(keep_share(Sparsity.of({"final": 0.95}), number, 5)) for number in range(1, 6)]
     seen: list[MaskSet] = []
 
     def watched(iteration: int) -> Batches:

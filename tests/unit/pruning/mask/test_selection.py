@@ -10,10 +10,13 @@ from torch import nn
 
 from prune_search.pruning.mask.finder import find_mask
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
+from prune_search.recipe.blocks import Score
 from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import prunable_weights
 
-SCORE = {"iterations": 1, "path": "exponential", "nested": True, "batches": 1, "loss": "cross-entropy", "mode": "train"}
+SCORE = Score.of(
+    {"iterations": 1, "path": "exponential", "nested": True, "batches": 1, "loss": "cross-entropy", "mode": "train"}
+)
 
 
 def masks(order: str, criterion: str, model: nn.Module, batches: Any) -> dict[str, torch.Tensor]:

@@ -16,6 +16,7 @@ from prune_search.pruning.mask.reductions import REDUCTIONS
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Batches, Scoring, sample_gradients
 from prune_search.recipe.axes import CRITERIA, GRANULARITIES, NORMALIZATIONS
+from prune_search.recipe.blocks import Mask
 from prune_search.recipe.fields import Reading, Value
 from prune_search.recipe.registry import AnyAxis
 from prune_search.tasks.models.networks.resnet import ResNet
@@ -99,11 +100,17 @@ def test_grasp_keeps_what_the_paper_keeps() -> None:
 
 def masked(model: nn.Module, criterion: Any, sparsity: str, batches: Batches, **block: Any) -> MaskSet:
     plain = {"iterations": 1, "path": "exponential", "nested": True, "batches": 1, "loss": "cross-entropy"}
-    whole = {"scope": "global", "granularity": "weight", **block, "criterion": canonical(CRITERIA, criterion)}
+    whole = {
+        "at": "end",
+        "scope": "global",
+        "granularity": "weight",
+        **block,
+        "criterion": canonical(CRITERIA, criterion),
+    }
     whole["granularity"] = canonical(GRANULARITIES, whole["granularity"])
     whole["score"] = {**plain, "mode": "train", **block.get("score", {})}
     scoring_data = ScoringData(lambda _: batches, None, 3, 1)
-    return find_mask(model, MaskRule.of(whole), 1 - Decimal(sparsity), None, scoring_data)
+    return find_mask(model, MaskRule.of(Mask.of(whole)), 1 - Decimal(sparsity), None, scoring_data)
 
 
 def canonical(axis: AnyAxis, written: Any) -> Any:

@@ -15,6 +15,7 @@ from prune_search.pruning.mask.learning_context import LearningContext
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.variants import selection
 from prune_search.recipe.axes import CRITERIA
+from prune_search.recipe.blocks import Score
 from prune_search.recipe.fields import Reading, Value
 from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import prunable_weights
@@ -23,7 +24,9 @@ from prune_search.training.loop import Hook, Network
 from prune_search.training.phase import Phase
 
 DEVICE = torch.device("cpu")
-SCORE = {"iterations": 1, "path": "exponential", "nested": True, "batches": 1, "loss": "cross-entropy", "mode": "train"}
+SCORE = Score.of(
+    {"iterations": 1, "path": "exponential", "nested": True, "batches": 1, "loss": "cross-entropy", "mode": "train"}
+)
 X = torch.randn(12, 1, 6, 6, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(12) % 3
 

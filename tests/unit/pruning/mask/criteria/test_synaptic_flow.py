@@ -18,6 +18,7 @@ from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Scoring
 from prune_search.recipe.axes import CRITERIA
+from prune_search.recipe.blocks import Mask
 from prune_search.tasks.network import prunable_weights
 
 
@@ -115,7 +116,8 @@ def rule(iterations: int, dtype: str = "float64", **more: Any) -> MaskRule:
     score = {"iterations": iterations, "path": "exponential", "nested": True, "batches": 1}
     score |= {"loss": "cross-entropy", "mode": "eval"}
     criterion = {"name": "synflow", "dtype": dtype}
-    return MaskRule.of({"criterion": criterion, "scope": "global", "granularity": "weight", "score": score, **more})
+    block = {"at": "end", "criterion": criterion, "scope": "global", "granularity": "weight", "score": score}
+    return MaskRule.of(Mask.of({**block, **more}))
 
 
 def found(model: nn.Module, inputs: Tensor, share: str, asked: MaskRule) -> MaskSet:

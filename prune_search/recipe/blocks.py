@@ -1,0 +1,422 @@
+"""The blocks of a recipe, typed: every place a `Step`, every registered value a `Named`, every option an attribute.
+
+They are read from the canonical form, which has been checked before, and keep it as `written`: what is hashed, stored
+and shown is that form, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from prune_search.recipe import axes
+from prune_search.recipe.facts import DataSource
+from prune_search.recipe.fields import canonical_default
+from prune_search.recipe.named import Named
+from prune_search.recipe.registry import AnyAxis
+from prune_search.recipe.schema import SCORE, is_user_code
+from prune_search.recipe.step import Step
+
+# Plain data of the canonical form.
+Plain = Mapping[str, object]
+LossFunction = Callable[..., object]
+Value = TypeVar("Value")
+Forms = Literal["final", "per_round", "learned", "by", "layers"]
+
+
+def _of(kind: type[Value], block: Plain, key: str) -> Value:
+    """What stands at a key.
+
+    Raises:
+        TypeError: it is of another kind.
+    """
+    return _as(kind, block[key], key)
+
+
+def _as(kind: type[Value], value: object, what: str) -> Value:
+    if not isinstance(value, kind):
+        raise TypeError(f"{what} is {value!r}, no {kind.__name__}")
+    return value
+
+
+def _named(axis: AnyAxis, block: Plain, key: str) -> Named | None:
+    return Named.of(axis, block[key]) if key in block else None
+
+
+def _step(block: Plain, key: str) -> Step | None:
+    return Step.parse(_of(str, block, key)) if key in block else None
+
+
+@dataclass(frozen=True)
+class UserCode:
+    """A user's own factory of a model or a data set.
+
+    Attributes:
+        name: ``package.module:factory``.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what.
+
+    Attributes:
+        data: the data set.
+        model: the network.
+        seed: of everything that is drawn.
+        written: the canonical block.
+    """
+
+    data: Named | UserCode
+    model: Named | UserCode
+    seed: int
+    written: Plain = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, written: Plain) -> Task:
+        """From the canonical block."""
+        data = _code_or_named(axes.DATASETS, written["data"])
+        model = _code_or_named(axes.MODELS, written["model"])
+        return cls(data, model, _of(int, written, "seed"), written)
+
+    @property
+    def source(self) -> DataSource:
+        """What is known of the data before they are read; of a user's own nothing."""
+        return DataSource() if isinstance(self.data, UserCode) else self.data.entry(axes.DATASETS).facts
+
+
+def _code_or_named(axis: AnyAxis, written: object) -> Named | UserCode:
+    return UserCode(_as(str, written, axis.key)) if is_user_code(written) else Named.of(axis, written)
+
+
+@dataclass(frozen=True)
+class Train:
+    """The training clock, and how trajectory 1 is trained on it.
+
+    Attributes:
+        steps: K, the length of the clock.
+        batch: examples per iteration.
+        init: the initializer.
+        optimizer, schedule, augment: registered values.
+        precision: ``fp32`` or ``bf16``.
+        threads: CPU threads.
+        start: the file of ``train.from``, whose weights are w(K); None where w(0) is drawn.
+        written: the canonical block.
+    """
+
+    steps: Step
+    batch: int
+    init: Named
+    optimizer: Named
+    schedule: Named
+    precision: str
+    threads: int
+    augment: Named
+    start: str | None
+    written: Plain = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, written: Plain) -> Train:
+        """From the canonical block."""
+        return cls(
+            steps=Step.parse(_of(str, written, "steps")),
+            batch=_of(int, written, "batch"),
+            init=Named.of(axes.INITS, written["init"]),
+            optimizer=Named.of(axes.OPTIMIZERS, written["optimizer"]),
+            schedule=Named.of(axes.SCHEDULES, written["schedule"]),
+            precision=_of(str, written, "precision"),
+            threads=_of(int, written, "threads"),
+            augment=Named.of(axes.AUGMENTATIONS, written["augment"]),
+            start=_of(str, written, "from") if "from" in written else None,
+            written=written,
+        )
+
+
+@dataclass(frozen=True)
+class Stable:
+    """``mask.at: {stable: …}``: the mask is found where the masks on the way have become stable.
+
+    Attributes:
+        metric: the registered distance of two masks.
+        below: the limit of the distances.
+        window: for how long they stay below it.
+        latest: where the mask is found where it never becomes stable.
+        written: the canonical form.
+    """
+
+    metric: Named
+    below: float
+    window: Step
+    latest: Step
+    written: Plain = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, written: Plain) -> Stable:
+        """From the canonical form."""
+        return cls(
+            metric=Named.of(axes.STABILITIES, written["stable"]),
+            below=_of(float, written, "below"),
+            window=Step.parse(_of(str, written, "window")),
+            latest=Step.parse(_of(str, written, "latest")),
+            written=written,
+        )
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """How much is removed: exactly one of its forms.
+
+    Attributes:
+        form: which one.
+        amount: what is written for it: a share for ``final`` and ``per_round``, a count for ``layers``.
+
+    Example:
+        >>> Sparsity.of({"final": 0.9}).final
+        0.9
+    """
+
+    form: Forms
+    amount: float | None = None
+
+    @classmethod
+    def of(cls, written: object) -> Sparsity:
+        """From the canonical form."""
+        if written == "learned":
+            return cls("learned")
+        ((form, amount),) = _as(Mapping, written, "mask.sparsity").items()
+        known: dict[object, Forms] = {"final": "final", "per_round": "per_round", "by": "by", "layers": "layers"}
+        return cls(known[form], None if form == "by" else _as((int if form == "layers" else float), amount, str(form)))
+
+    @property
+    def final(self) -> float | None:
+        """The share that is removed after the last round; None in another form."""
+        return self.amount if self.form == "final" else None
+
+    @property
+    def per_round(self) -> float | None:
+        """The share of what is left that each round removes; None in another form."""
+        return self.amount if self.form == "per_round" else None
+
+    @property
+    def layers(self) -> int | None:
+        """How many whole layers are removed; None in another form."""
+        return int(self.amount) if self.form == "layers" and self.amount is not None else None
+
+    @property
+    def learned(self) -> bool:
+        """Whether it is learned."""
+        return self.form == "learned"
+
+    @property
+    def by_scope(self) -> bool:
+        """Whether the scope decides it."""
+        return self.form == "by"
+
+    @property
+    def known(self) -> bool:
+        """Whether it is a number before anything is trained."""
+        return self.form in ("final", "per_round")
+
+
+@dataclass(frozen=True)
+class Score:
+    """How scores are taken.
+
+    Attributes:
+        iterations: scoring passes, the mask tightened after each.
+        path: how the kept share falls over them.
+        nested: whether what one iteration removed stays removed in the next.
+        batches: training batches that a pass sees; of no account with `per_class`.
+        per_class: training examples per class instead; None: `batches`.
+        loss: whose gradient is scored: registered, or a caller's own function of (outputs, labels).
+        mode: ``train`` or ``eval``, of the network while it is scored; None: as its modules are.
+        normalization: of each layer's scores.
+        written: the canonical block.
+    """
+
+    iterations: int
+    path: Named
+    nested: bool
+    batches: int
+    per_class: int | None
+    loss: Named | LossFunction
+    mode: str | None
+    normalization: Named
+    written: Plain = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, written: Plain) -> Score:
+        """From the canonical block; what is left out has its default."""
+        block = {**{key: canonical_default(option) for key, option in SCORE.items() if key not in written}, **written}
+        loss = block["loss"]
+        return cls(
+            iterations=_of(int, block, "iterations"),
+            path=Named.of(axes.PATHS, block["path"]),
+            nested=_of(bool, block, "nested"),
+            batches=_of(int, block, "batches"),
+            per_class=_of(int, written, "per_class") if "per_class" in written else None,
+            loss=loss if callable(loss) else Named.of(axes.LOSSES, loss),
+            mode=None if block["mode"] is None else _of(str, block, "mode"),
+            normalization=Named.of(axes.NORMALIZATIONS, block["normalization"]),
+            written=written,
+        )
+
+
+@dataclass(frozen=True)
+class Mask:
+    """f1: where the mask is found, and which.
+
+    Attributes:
+        at: k1, or how the place is found on the way.
+        criterion, scope, granularity: registered values.
+        score: how scores are taken.
+        sparsity: how much is removed.
+        prepare: the transform that w(k1) goes through before, or None.
+        control: what becomes of the mask instead, for comparison, or None.
+        rounding: of counts.
+        written: the canonical block.
+    """
+
+    at: Step | Stable
+    criterion: Named
+    score: Score
+    sparsity: Sparsity
+    scope: Named
+    granularity: Named
+    prepare: Named | None
+    control: Named | None
+    rounding: str
+    written: Plain = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, written: Plain) -> Mask:
+        """From the canonical block."""
+        at = written["at"]
+        return cls(
+            at=Stable.of(at) if isinstance(at, Mapping) else Step.parse(_as(str, at, "mask.at")),
+            criterion=Named.of(axes.CRITERIA, written["criterion"]),
+            score=Score.of(_of(Mapping, written, "score")),
+            # A recipe that lacks it is wrong; it is placed on its clock even so, to say what else is.
+            sparsity=Sparsity.of(written.get("sparsity", {"final": 0.0})),
+            scope=Named.of(axes.SCOPES, written["scope"]),
+            granularity=Named.of(axes.GRANULARITIES, written["granularity"]),
+            prepare=_named(axes.TRANSFORMS, written, "prepare"),
+            control=_named(axes.CONTROLS, written, "control"),
+            rounding=_as(str, written.get("rounding", "half-up"), "mask.rounding"),
+            written=written,
+        )
+
+    @property
+    def stable(self) -> Stable | None:
+        """How the place is found on the way; None where the recipe names it."""
+        return self.at if isinstance(self.at, Stable) else None
+
+    @property
+    def latest(self) -> Step:
+        """k1, at the latest."""
+        return self.at.latest if isinstance(self.at, Stable) else self.at
+
+
+@dataclass(frozen=True)
+class Weights:
+    """f2: which weights are kept, and what is done to them.
+
+    Attributes:
+        at: k2; ``mask``: where the mask was found; ``prepared``: what ``mask.prepare`` left.
+        transforms: what they go through, in this order.
+        written: the canonical block.
+    """
+
+    at: Step | Literal["mask", "prepared"]
+    transforms: tuple[Named, ...]
+    written: Plain = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, written: Plain) -> Weights:
+        """From the canonical block."""
+        words: dict[str, Literal["mask", "prepared"]] = {"mask": "mask", "prepared": "prepared"}
+        at = _of(str, written, "at")
+        transforms = tuple(Named.of(axes.TRANSFORMS, item) for item in _of(list, written, "transform"))
+        return cls(words[at] if at in words else Step.parse(at), transforms, written)
+
+
+@dataclass(frozen=True)
+class SameFlops:
+    """``retrain.steps: {same_flops_as: train}``: as many operations as the training took, sparse ones counted.
+
+    Attributes:
+        at_most: times the training's steps.
+    """
+
+    at_most: float
+
+
+@dataclass(frozen=True)
+class Hold:
+    """``retrain.clock: {hold: …}``: one learning rate for the whole retraining.
+
+    Attributes:
+        rate: a number; ``final``: the clock's last.
+    """
+
+    rate: float | Literal["final"]
+
+    @classmethod
+    def of(cls, written: Plain) -> Hold:
+        """From the canonical form."""
+        return cls("final" if written["hold"] == "final" else _of(float, written, "hold"))
+
+
+@dataclass(frozen=True)
+class Retrain:
+    """f3: how the pruned network is trained.
+
+    Attributes:
+        steps: how long; None where `until` says it.
+        until: where on the clock it ends; None where `steps` says how long it lasts.
+        clock: where on the clock it begins, ``mask`` (where the mask was found), or a rate that is held; None with a
+            schedule of its own.
+        optimizer: registered.
+        schedule: of its own, or None.
+        dynamics: what moves the mask, or None.
+        stretch: whether the rest of the clock is passed through in `steps`.
+        written: the canonical block.
+    """
+
+    steps: Step | SameFlops | None
+    until: Step | None
+    clock: Step | Hold | Literal["mask"] | None
+    optimizer: Named
+    schedule: Named | None
+    dynamics: Named | None
+    stretch: bool
+    written: Plain = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, written: Plain) -> Retrain:
+        """From the canonical block."""
+        return cls(
+            steps=_length(written),
+            until=_step(written, "until"),
+            clock=_clock(written),
+            optimizer=Named.of(axes.OPTIMIZERS, written["optimizer"]),
+            schedule=_named(axes.SCHEDULES, written, "schedule"),
+            dynamics=_named(axes.DYNAMICS, written, "dynamics"),
+            stretch=_of(bool, written, "stretch"),
+            written=written,
+        )
+
+
+def _length(retrain: Plain) -> Step | SameFlops | None:
+    steps = retrain.get("steps")
+    return SameFlops(_of(float, steps, "at_most")) if isinstance(steps, Mapping) else _step(retrain, "steps")
+
+
+def _clock(retrain: Plain) -> Step | Hold | Literal["mask"] | None:
+    clock = retrain.get("clock")
+    if isinstance(clock, Mapping):
+        return Hold.of(clock)
+    return "mask" if clock == "mask" else _step(retrain, "clock")
