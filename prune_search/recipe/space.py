@@ -18,7 +18,6 @@ from prune_search.recipe.recipe import Recipe, digest_of, newer_schema
 from prune_search.recipe.schema import SCHEMA, TASK, TRAIN, is_user_code
 from prune_search.recipe.search_block import read_search
 from prune_search.recipe.space_samples import AtRandom, Corner, space_samples
-from prune_search.recipe.step import Step
 
 NOMINAL_EPOCH = 100
 SAMPLED_DRAWS = 200
@@ -361,8 +360,3 @@ def find(target: str) -> tuple[Mapping[str, Any], str]:
         return {"preset": target}, target
     message = f"is no file, and no preset{suggestion(target, axes.PRESETS)}: {not_one_of(target, axes.PRESETS)}"
     raise UserError([Problem("", message, target)])
-
-
-def whole_train_steps(recipe: Recipe, epoch: int) -> int:
-    """K in iterations."""
-    return Step.parse(recipe.train["steps"]).resolve(0, epoch)

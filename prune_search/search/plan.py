@@ -102,10 +102,11 @@ class Plan:
 
     def as_data(self) -> dict[str, Any]:
         """What ``plan --json`` prints, but for what a calibration adds."""
-        names = ("trials", "drawn", "exact", "recipes", "roots", "vertices", "stretches", "states")
+        names = ("trials", "drawn", "exact", "recipes", "roots", "vertices", "states")
         steps = ("steps_unshared", "steps_shared", "steps_controls")
         return {
             **{name: getattr(self, name) for name in names},
+            "stretches": self.segments,
             **{name: getattr(self, name) for name in steps},
             "ceiling": round(self.ceiling, 4),
             "scheduler_share": round(self.scheduler_share, 4),

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import prune_search
-
 # No secret is among them: a job's environment is shown to everyone who sees the cluster's pages.
 PASSED = ("PRUNE_SEARCH_PLUGINS", "PRUNE_SEARCH_STORAGE_BUDGET", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
 # The last two Ray reads on the workers, which do not know the environment of the job's own process.
@@ -50,7 +48,7 @@ def runtime_env(folder: Path | None, environment: Mapping[str, str]) -> dict[str
         environment: variables.
     """
     shipped = {} if folder is None else {"working_dir": str(folder), "excludes": list(NOT_SHIPPED)}
-    return {"py_modules": [str(Path(prune_search.__file__).parent)], "env_vars": dict(environment), **shipped}
+    return {"py_modules": [str(Path(__file__).parents[2])], "env_vars": dict(environment), **shipped}
 
 
 def job_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
