@@ -33,8 +33,6 @@ from prune_search.storage.places import StoragePath
 if TYPE_CHECKING:
     from ray.tune import PlacementGroupFactory
 
-logger = logging.getLogger("prune_search")
-
 # Tune must not install handlers, write its own logs, or take snapshots that nobody reads; Ray must not tell its makers.
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
