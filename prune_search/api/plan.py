@@ -91,9 +91,7 @@ def plan(
 
 def _calibrations(made: Plan, where: Where) -> list[tuple[Calibration, float]]:
     """The kinds of networks among the first trials, by the steps that they stand for, and a measurement of each."""
-    from prune_search.training.environment import pick_device
     from prune_search.trial.calibration import calibrate
-    from prune_search.trial.setup import Code, prepare
 
     kinds: dict[str, list[Planned]] = {}
     for item in made.first:
@@ -102,10 +100,8 @@ def _calibrations(made: Plan, where: Where) -> list[tuple[Calibration, float]]:
         kinds.setdefault(kind, []).append(item)
     largest = sorted(kinds.values(), key=lambda items: -sum(item.steps for item in items))[:MAX_CALIBRATIONS]
     total = sum(item.steps for items in largest for item in items) or 1
-    code, device = Code(where.model, where.data), pick_device(where.device)
     measured = []
     for items in largest:
-        setup = prepare(items[0].recipe, device, where.data_folder(), code)
         share = sum(item.steps for item in items) / total if total > 1 else 1 / len(largest)
-        measured.append((calibrate(setup), share))
+        measured.append((calibrate(where.trial_setup(items[0].recipe)), share))
     return measured

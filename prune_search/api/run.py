@@ -54,13 +54,11 @@ def run(
     where = where or Where()
     space, folder = read_target(target, [*(set or {}).items(), *where.assignments()])
     recipe = space.only_recipe()
-    from prune_search.training.environment import pick_device
     from prune_search.trial.folder import check_out, write_folder
     from prune_search.trial.run import run_trial
-    from prune_search.trial.setup import prepare
 
     try:
-        setup = prepare(recipe, pick_device(where.device), where.data_folder(), where.code(), folder)
+        setup = where.trial_setup(recipe, folder)
     except UserError as error:
         raise error.of(space.source) from None
     if out is not None:

@@ -34,7 +34,9 @@ from prune_search.storage.files import put_file
 from prune_search.storage.places import StoragePath
 
 if TYPE_CHECKING:
-    from prune_search.search.ray.driver import Listener, StopRequest
+    from prune_search.search.launch_options import LaunchOptions
+    from prune_search.search.next_trial import Listener
+    from prune_search.search.stop_request import StopRequest
 
 FINISH_TRACKING_S = 30.0
 # Whoever sends SIGTERM waits for half a minute; what is not delivered by then, `sync` delivers.
@@ -122,6 +124,27 @@ class Options:
     system_metrics: bool = False
 
 
+def launch_options(options: Options, where: Where) -> LaunchOptions:
+    """What the two say of how trials are trained, as the one object that travels to the workers.
+
+    Raises:
+        UserError: the storage cannot be used.
+    """
+    from prune_search.search.launch_options import LaunchOptions
+
+    data_root = where.data_folder()
+    return LaunchOptions(
+        storage=str(where.storage_folder()),
+        data_root=None if data_root is None else str(data_root.absolute()),
+        code=where.code().named(),
+        device=where.device,
+        address=options.address,
+        heartbeat_s=options.heartbeat_s,
+        sharing=options.sharing,
+        system_metrics=options.system_metrics,
+    )
+
+
 def check_options(options: Options, where: Where) -> None:
     """Find out whether a search can be launched under its name and with its MLflow, before anything is computed for it.
 
@@ -172,14 +195,14 @@ def launch(
     storage = where.storage_folder()
     if simulation is None:
         examples = _check_trial(space, where)
-        runner = _trained(space, storage, where, options, examples)
+        runner = _trained(space, launch_options(options, where), examples)
     else:
         examples, runner = 0, _simulated(space, simulation)
     folder = new_folder(storage, options.name or default_name(space.source), options.name is not None)
     values = {**(set or {}), **dict(where.assignments())}
     definition = define(space, folder, where, options.tracking_uri, values, simulation)
     definition |= {"examples": examples, "system_metrics": options.system_metrics}
-    from prune_search.search.ray.driver import holding
+    from prune_search.search.stop_request import holding
 
     folder.mkdir(parents=True, exist_ok=True)
     # Held before it is there to be seen, so that of two that are launched at once one is told who runs it.
@@ -250,7 +273,7 @@ def resume(
         text = f"was edited since the search was launched ({'; '.join(changes[:5])}): undo that, or resume with --fork"
         raise UserError([Problem("", text, definition["source"])])
     space = space_of(definition)
-    from prune_search.search.ray.driver import holding
+    from prune_search.search.stop_request import holding
 
     with holding(folder) as asked:
         simulated = definition.get("simulated")
@@ -259,7 +282,7 @@ def resume(
         else:
             # As it was launched.
             options = replace(options, system_metrics=definition.get("system_metrics", False))
-            runner = _trained(space, storage, given, options, _check_trial(space, given))
+            runner = _trained(space, launch_options(options, given), _check_trial(space, given))
         return _run(folder, asked, runner, given, listener)
 
 
@@ -275,11 +298,9 @@ def _check_search(space: Space) -> None:
 def _check_trial(space: Space, where: Where) -> int:
     """Find out before Ray is started whether data and model are there and fit; the size of the training set."""
     from prune_search.search.next_trial import dense_recipe
-    from prune_search.training.environment import pick_device
-    from prune_search.trial.setup import prepare
 
     try:
-        setup = prepare(dense_recipe(space), pick_device(where.device), where.data_folder(), where.code())
+        setup = where.trial_setup(dense_recipe(space))
     except UserError as error:
         raise error.of(space.source) from None
     return len(setup.data.train.labels)
@@ -289,28 +310,11 @@ def _check_trial(space: Space, where: Where) -> int:
 Runner = Callable[["StoragePath", "StopRequest", "Listener"], SearchRecords]
 
 
-def _trained(space: Space, storage: StoragePath, where: Where, options: Options, examples: int) -> Runner:
+def _trained(space: Space, options: LaunchOptions, examples: int) -> Runner:
     """Trials are trained, by Ray Tune; `examples` is the size of the training set."""
-    from prune_search.search.ray.driver import TrialResources, run_search
+    from prune_search.search.ray.driver import Launched, run_search
 
-    code = where.code().named()
-
-    def run(folder: StoragePath, asked: StopRequest, listener: Listener) -> SearchRecords:
-        means = TrialResources(
-            folder=folder,
-            storage=storage,
-            data_root=where.data_folder(),
-            code={"model": code.get("model"), "data": code.get("data")},
-            device=where.device,
-            address=options.address,
-            heartbeat_s=options.heartbeat_s,
-            examples=examples,
-            sharing=options.sharing,
-            system_metrics=options.system_metrics,
-        )
-        return run_search(space, means, asked, listener)
-
-    return run
+    return lambda folder, asked, listener: run_search(Launched(folder, space, options, examples), asked, listener)
 
 
 def _simulated(space: Space, simulation: Simulation) -> Runner:

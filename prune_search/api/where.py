@@ -12,8 +12,9 @@ from prune_search.storage.files import prepare_storage
 from prune_search.storage.places import StoragePath, place_of
 
 if TYPE_CHECKING:
+    from prune_search.recipe.recipe import Recipe
     from prune_search.storage.budget import StorageCleaner
-    from prune_search.trial.setup import Code, Factory
+    from prune_search.trial.setup import Code, Factory, TrialSetup
 
 DATA_ROOT_VARIABLE = "PRUNE_SEARCH_DATA"
 
@@ -77,6 +78,21 @@ class Where:
         from prune_search.trial.setup import Code
 
         return Code(*(value if _is_code(value) else None for value in (self.model, self.data)))
+
+    def trial_setup(self, recipe: Recipe, folder: Path | None = None) -> TrialSetup:
+        """A recipe with its data and its network at w(0), on the device, with the code that was named here.
+
+        Args:
+            recipe: what is to be run.
+            folder: of the recipe file, which ``train.from`` can be relative to.
+
+        Raises:
+            UserError: with everything that does not fit.
+        """
+        from prune_search.training.environment import pick_device
+        from prune_search.trial.setup import prepare
+
+        return prepare(recipe, pick_device(self.device), self.data_folder(), self.code(), folder)
 
     def assignments(self) -> list[tuple[str, Any]]:
         """What ``--model`` and ``--data`` set in the recipe."""

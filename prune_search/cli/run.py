@@ -57,14 +57,15 @@ def run(
     from prune_search.api.run import verify as verify_recipe
     from prune_search.api.where import Where
     from prune_search.cli.progress import watching
-    from prune_search.cli.signals import asked_to_end
+    from prune_search.search.stop_request import StopRequest, watch_signals
     from prune_search.training.loop import PreemptedError
     from prune_search.trial.callbacks import Guarded
 
     where = Where(data_root, storage, model, data, device, storage_budget)
     verdict: str | None = None
     compared: dict[str, Any] = {}
-    with asked_to_end() as asked, watching(quiet=as_json and not sys.stderr.isatty()) as bar:
+    asked = StopRequest()
+    with watch_signals(asked), watching(quiet=as_json and not sys.stderr.isatty()) as bar:
         sink = Guarded(bar, asked)
         try:
             if verify:

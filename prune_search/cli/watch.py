@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from prune_search.cli.drawing import drawing
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from prune_search.ledger.records import SearchRecords, TrialRecords
-
-Listener = Callable[["SearchRecords", "TrialRecords | None"], None]
-
+    from prune_search.search.next_trial import Listener
 
 LOOK_EVERY_S = 0.2
 

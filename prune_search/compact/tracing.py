@@ -14,7 +14,6 @@ from torch.nn import functional
 from prune_search.compact.graph import CONSTANT, INPUT, Described, Description, Node
 from prune_search.compact.operations import FUNCTIONS, LAYERS, REQUIRED
 from prune_search.compact.options import number
-from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.network import evaluating
 
 _CLASSES = {entry.make: name for name, entry in LAYERS.items()}
@@ -100,18 +99,6 @@ def described(model: nn.Module, shape: tuple[int, ...]) -> Described:
         raise UndescribedError(f"{unknown[0]} plays no part in its output")
     made.load_state_dict({name: tensor.detach().clone() for name, tensor in state.items()}, assign=True)
     return made.requires_grad_(False)
-
-
-def described_or_refused(model: nn.Module, shape: tuple[int, ...]) -> Described:
-    """`described` where a user asked for it.
-
-    Raises:
-        UserError: the network cannot be described.
-    """
-    try:
-        return described(model, shape)
-    except UndescribedError as error:
-        raise UserError([Problem("task.model", f"cannot be described as data: {error}")]) from error
 
 
 @dataclass

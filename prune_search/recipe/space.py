@@ -366,8 +366,3 @@ def find(target: str) -> tuple[Mapping[str, Any], str]:
         return {"preset": target}, target
     message = f"is no file, and no preset{suggestion(target, axes.PRESETS)}: {not_one_of(target, axes.PRESETS)}"
     raise UserError([Problem("", message, target)])
-
-
-def whole_train_steps(recipe: Recipe, epoch: int) -> int:
-    """K in iterations."""
-    return recipe.train.steps.resolve(0, epoch)

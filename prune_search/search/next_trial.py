@@ -75,6 +75,10 @@ def dense_recipe(space: Space) -> Recipe:
     return Recipe.read(blocks)
 
 
+# Told the records whenever a trial was started (then None) or ended.
+Listener = Callable[[SearchRecords, TrialRecords | None], None]
+
+
 @dataclass
 class NextTrial:
     """The course of a search.

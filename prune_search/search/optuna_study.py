@@ -6,14 +6,13 @@ import copy
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseGASampler, BaseSampler
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 STUDY, NAME = 0, "proposals"
@@ -64,9 +63,9 @@ class OneStudy(BaseStorage):
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         return self._attributes["system"]
 
-    def get_all_studies(self) -> list[FrozenStudy]:
-        user, system = self._attributes["user"], self._attributes["system"]
-        return [FrozenStudy(NAME, None, user, system, STUDY, directions=self._directions)]
+    def get_all_studies(self) -> NoReturn:
+        """Nothing that a sampler calls lists studies, and what would be listed is of a class private to Optuna."""
+        raise NotImplementedError("there is one study, and who proposes has it")
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         number = len(self._trials)
@@ -124,9 +123,21 @@ class OneStudy(BaseStorage):
 
 
 def placed(trial: FrozenTrial, number: int) -> FrozenTrial:
-    """The trial with its place in the study as number and id; changed in place."""
-    trial.number = trial._trial_id = number
-    return trial
+    """The trial with its place in the study as number and id. It shares all else with the trial that was given."""
+    return FrozenTrial(
+        number=number,
+        trial_id=number,
+        state=trial.state,
+        value=None,
+        values=trial.values,
+        datetime_start=trial.datetime_start,
+        datetime_complete=trial.datetime_complete,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=trial.user_attrs,
+        system_attrs=trial.system_attrs,
+        intermediate_values=trial.intermediate_values,
+    )
 
 
 @dataclass

@@ -7,7 +7,6 @@ is kept between proposals is computed from immutable records, and only used agai
 from __future__ import annotations
 
 import contextlib
-import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -177,11 +176,11 @@ class Proposer:
         """The trial as Optuna knows it; computed once for the same records."""
         kept = trial.computed.get("frozen")
         if kept is not None and kept[0] is self and kept[1] is trial.ended and kept[2] == reference:
-            same: FrozenTrial = copy.copy(kept[3])
+            same: FrozenTrial = kept[3]
             return same
         frozen = frozen_trial(trial, self.goals, dense)
         trial.computed["frozen"] = (self, trial.ended, reference, frozen)
-        return copy.copy(frozen)
+        return frozen
 
     # --- the grid ---------------------------------------------------------------------------------------------------
 

@@ -114,6 +114,39 @@ def spread(low: float, high: float, log: bool, points: int) -> list[float]:
     return list(dict.fromkeys(values))
 
 
+@dataclass(frozen=True)
+class Range:
+    """A continuous range of real numbers, both ends included."""
+
+    low: float
+    high: float
+    log: bool
+
+
+@dataclass(frozen=True)
+class PinnedDraw:
+    """Draws given values.
+
+    Attributes:
+        params: by the sampler's names, as `GridDraw.params` has them.
+    """
+
+    params: Mapping[str, Any]
+
+    def choice(self, name: str, labels: tuple[str, ...]) -> int:
+        """The index of one of `labels`."""
+        return labels.index(self.params[name])
+
+    def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
+        """A real number, or the one at a given step."""
+        value = self.params[name]
+        return float(value) if steps_in(low, high, step) is None else at_step(low, step, value)
+
+    def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
+        """A whole number."""
+        return int(self.params[name])
+
+
 @dataclass
 class GridDraw:
     """Draws one point of a grid.
@@ -163,6 +196,11 @@ class GridDraw:
         self.params[name] = value
         self.distributions[name] = distribution
         return value
+
+    def ranges(self) -> dict[str, Range]:
+        """The continuous holes that were drawn, by name."""
+        found = self.distributions.items()
+        return {name: Range(d.low, d.high, d.log) for name, d in found if isinstance(d, FloatDistribution)}
 
     def following(self) -> tuple[int, ...] | None:
         """The digits of the point after this one, like an odometer: the hole drawn last turns first."""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
-
-from optuna.distributions import FloatDistribution
 
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import Drawn, Space
-from prune_search.search.suggest import at_step, steps_in, walk
+from prune_search.search.suggest import PinnedDraw, Range, walk
 from prune_search.simulation.chain import chain_of
 from prune_search.simulation.surface import Simulation
 
@@ -27,23 +24,6 @@ def truth_of(recipe: Recipe, simulation: Simulation) -> float:
     """
     simulation.surface.check(recipe)
     return simulation.surface.outlook(chain_of(recipe).rounds[-1].point).truth
-
-
-@dataclass(frozen=True)
-class _Pinned:
-    """Draws given values."""
-
-    params: Mapping[str, Any]
-
-    def choice(self, name: str, labels: tuple[str, ...]) -> int:
-        return labels.index(self.params[name])
-
-    def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
-        value = self.params[name]
-        return float(value) if steps_in(low, high, step) is None else at_step(low, step, value)
-
-    def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
-        return int(self.params[name])
 
 
 def optimum(space: Space, simulation: Simulation, points: int = 9, sweeps: int = 3) -> tuple[Recipe, float]:
@@ -63,7 +43,7 @@ def optimum(space: Space, simulation: Simulation, points: int = 9, sweeps: int =
     """
 
     def value(params: Mapping[str, Any]) -> tuple[float, Recipe | None]:
-        return _value(space.fill(_Pinned(params)), simulation)
+        return _value(space.fill(PinnedDraw(params)), simulation)
 
     best, found = -math.inf, None
     for drawn, draw in walk(points, space.fill):
@@ -74,9 +54,8 @@ def optimum(space: Space, simulation: Simulation, points: int = 9, sweeps: int =
         raise UserError([Problem("", "no point of the space's grid is valid", space.source)])
     params = dict(found.params)
     for _ in range(sweeps):
-        for name, distribution in found.distributions.items():
-            if isinstance(distribution, FloatDistribution):
-                params[name] = _set(params, name, distribution, points, value)
+        for name, range_ in found.ranges().items():
+            params[name] = _set(params, name, range_, points, value)
     reached, recipe = value(params)
     if recipe is None:
         raise UserError([Problem("", "the best point of the grid has no valid neighbours", space.source)])
@@ -94,7 +73,7 @@ def _value(drawn: Drawn, simulation: Simulation) -> tuple[float, Recipe | None]:
 def _set(
     params: Mapping[str, Any],
     name: str,
-    range_: FloatDistribution,
+    range_: Range,
     points: int,
     value: Callable[[Mapping[str, Any]], tuple[float, Any]],
 ) -> float:

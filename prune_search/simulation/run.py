@@ -32,6 +32,26 @@ class DiedError(Exception):
 
 
 @dataclass
+class SimulatedSteps:
+    """The account of a simulated trial: a step is stored as it is trained, and none is trained twice.
+
+    Attributes:
+        trained: steps that were trained for it.
+        needed: steps of the recipe so far, whoever trained them.
+    """
+
+    trained: int = 0
+    needed: int = 0
+    replayed: int = 0
+    repeated: int = 0
+
+    @property
+    def stored(self) -> int:
+        """As many as were trained."""
+        return self.trained
+
+
+@dataclass
 class Trial:
     """A trial on a simulated worker.
 
@@ -40,20 +60,18 @@ class Trial:
         simulation: the surface.
         shared: what the search has trained.
         sink: who is told how it goes.
+        steps: its account.
         attempt: from 1.
         asked: metrics that the search names.
-        trained: steps that were trained for it.
-        needed: steps of the recipe so far, whoever trained them.
     """
 
     recipe: Recipe
     simulation: Simulation
     shared: Trained
     sink: Sink
+    steps: SimulatedSteps = field(default_factory=SimulatedSteps)
     attempt: int = 1
     asked: Collection[str] = ()
-    trained: int = 0
-    needed: int = 0
     _now: float = 0.0
     _marks: dict[int, Exception] = field(default_factory=dict)
 
@@ -96,11 +114,14 @@ class Trial:
         end = vertex.needed if end is None else end
         if end <= begin:
             return
-        mark = min((place for place in self._marks if self.needed < place <= self.needed + end - begin), default=None)
-        stop = end if mark is None else begin + mark - self.needed
+        mark = min(
+            (place for place in self._marks if self.steps.needed < place <= self.steps.needed + end - begin),
+            default=None,
+        )
+        stop = end if mark is None else begin + mark - self.steps.needed
         trained, ready = self.shared.train(vertex.address, stop, self._now)
-        self.trained += trained
-        self.needed += stop - begin
+        self.steps.trained += trained
+        self.steps.needed += stop - begin
         if ready > self._now:
             self._now = yield ready
         self.sink.reached(vertex.place, stop)
@@ -119,7 +140,7 @@ class Trial:
             accuracy = outlook.during(step / total, normal(simulated_round.point.address, step))
             metrics = self._metrics(in_training(self.asked), accuracy, simulated_round)
             number, mature = simulated_round.point.number, step - simulated_round.settled
-            self.sink.observed(Observation(number, step, mature, self.needed, metrics, simulated_round.asked))
+            self.sink.observed(Observation(number, step, mature, self.steps.needed, metrics, simulated_round.asked))
         yield from self._leg(simulated_round.retraining, at, total)
 
     def _metrics(self, names: list[str], accuracy: float, simulated_round: SimulatedRound) -> dict[str, float]:
@@ -128,7 +149,7 @@ class Trial:
             scores={"validation": {"accuracy": accuracy, "loss": loss_at(accuracy)}},
             kept={LAYER: simulated_round.kept},
             total={LAYER: UNITS},
-            steps_trained=self.needed,
+            steps_trained=self.steps.needed,
         )
         return figures(measured, (name for name in names if METRICS[name].facts.simulated))
 
@@ -156,8 +177,8 @@ class Trial:
                 }
                 for item in rounds
             ],
-            "steps_trained": self.trained,
-            "steps_reused": self.needed - self.trained,
+            "steps_trained": self.steps.trained,
+            "steps_reused": self.steps.needed - self.steps.trained,
             "steps_replayed": 0,
             "steps_repeated": 0,
             "digests": {"network": digest, "data": digest},

@@ -4,118 +4,56 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prune_search.ledger.progress import Progress
-from prune_search.ledger.records import Recorder, SearchRecords, TrialRecords
+from prune_search.ledger.records import Kind, Record, Recorder, SearchRecords, TrialRecords
 from prune_search.recipe.axes import METRICS
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.search_block import metrics_asked
 from prune_search.recipe.space import Space
-from prune_search.search.next_trial import Next, NextTrial
-from prune_search.search.rungs import Mark, Maturity, mark_fields
-from prune_search.search.schedulers import Decisions, make_stopping_rule
+from prune_search.search.ledger_callbacks import EarlyStopping, LedgerSink, StoppedError
+from prune_search.search.next_trial import Listener, Next, NextTrial
+from prune_search.search.schedulers import Decisions
 from prune_search.simulation.chain import check_sparsity, epoch_of
-from prune_search.simulation.run import SECONDS_PER_STEP, DiedError, Running, Trial
+from prune_search.simulation.run import SECONDS_PER_STEP, DiedError, Running, SimulatedSteps, Trial
 from prune_search.simulation.surface import Simulation
 from prune_search.simulation.trained import Trained
 from prune_search.storage.places import StoragePath
-from prune_search.trial.callbacks import Observation
 from prune_search.trial.errors import TrialError
-from prune_search.trial.result import finite
 
-if TYPE_CHECKING:
-    from prune_search.trial.result import RoundResult
-
-MAX_OBSERVATIONS = 25
 HOST = "simulated"
 
-Listener = Callable[[SearchRecords, TrialRecords | None], None]
 
-
-class _Stopped(Exception):
-    """The judge stopped the trial."""
-
-
-@dataclass
-class _Ledger:
-    """A simulated trial's sink: the records that a worker writes, and the judge.
+@dataclass(frozen=True)
+class _Recording:
+    """Writes the records of an attempt, and adds them to what is known of its trial: nobody reads them anew.
 
     Attributes:
-        trial: what is known of it; what is written is added.
-        recorder: of this attempt.
-        decisions: the judge; None where nothing stops the trial.
-        records: of the search.
+        recorder: of the attempt.
+        trial: what is known of it.
+        decisions: over the search, which look at what was measured; None where nothing is stopped.
     """
 
-    trial: TrialRecords
     recorder: Recorder
+    trial: TrialRecords
     decisions: Decisions | None
-    records: SearchRecords
-    epoch: int = 1
-    wanted: Mapping[int, Mark] = field(default_factory=dict)
-    places: dict[str, int] = field(default_factory=dict)
-    steps: Callable[[], int] = lambda: 0
 
-    def started(self, key: str, total: int) -> None:
-        """Nothing: that it was started is written before."""
-
-    def stage(self, name: str, total: int) -> None:
-        """Nothing."""
-
-    def step(self, step: int, total: int, loss: Any) -> None:
-        """Nothing: no step is trained."""
-
-    def observe_at(self, total: int, epoch: int, settled: int) -> Collection[int]:
-        """Once an epoch, at most so many times, and where the judge wants it."""
-        self.epoch = epoch
-        every = epoch * max(1, -(-total // epoch // MAX_OBSERVATIONS))
-        found = set(range(every, total, every))
-        if self.decisions is not None:
-            judge = make_stopping_rule(self.decisions.block["scheduler"], epoch)
-            self.wanted = judge.measure_at(total - settled)
-            found |= {settled + step for step in self.wanted}
-        return found
-
-    def observed(self, seen: Observation) -> None:
-        """A measurement in the middle of a retraining."""
-        mark = self.wanted.get(seen.mature)
-        at = mark_fields(seen.mature, mark)
-        self._measured(seen.round_number, at, seen.steps_trained, seen.metrics, seen.sparsity)
-        if mark is not None:
-            self._judge((None, mark))
-
-    def round_done(self, result: RoundResult) -> None:
-        """A measurement at the end of a round."""
-        reached = result.receipt.reached
-        self._measured(result.number, mark_fields(None), int(result.metrics["steps_trained"]), result.metrics, reached)
-        if result.number < self.trial.recipe["rounds"]:
-            self._judge((reached, None))
-
-    def reached(self, place: str, step: int) -> None:
-        """A segment was trained so far."""
-        if step > self.places.get(place, -1):
-            self.places[place] = step
-            # The next-trial rule reads it where another trial waits for the segment.
-            trained = self.steps()
-            told = Progress(trained, stored=trained, shared=trained, reached=dict(self.places))
-            self.recorder.progress(told)
-            self.trial.progress[self.recorder.attempt] = told
-
-    def _measured(
-        self, number: int, at: Mapping[str, Any], steps: int, metrics: Mapping[str, Any], sparsity: float
-    ) -> None:
-        data = {"round": number, **at, "steps_trained": steps, "metrics": finite(metrics), "sparsity": sparsity}
-        self.trial.add_measured(self.recorder.write("measured", data))
+    def write(self, kind: Kind, data: Mapping[str, Any]) -> Record:
+        """A measurement."""
+        record = self.recorder.write(kind, data)
+        self.trial.add_measured(record)
         if self.decisions is not None:
             self.decisions.places.update(self.trial)
+        return record
 
-    def _judge(self, maturity: Maturity) -> None:
-        if self.decisions is not None and self.decisions.stops(self.trial.id, maturity, self.epoch, self.records.dense):
-            raise _Stopped
+    def progress(self, progress: Progress) -> None:
+        """The next-trial rule reads it where another trial waits for a segment."""
+        self.recorder.progress(progress)
+        self.trial.progress[self.recorder.attempt] = progress
 
 
 @dataclass
@@ -142,7 +80,7 @@ class _Worker:
 
         Raises:
             StopIteration: the trial is done; its result is the value.
-            TrialError, UserError, _Stopped, DiedError: see `Trial.run`.
+            TrialError, UserError, StoppedError, DiedError: see `Trial.run`.
         """
         if self.fresh:
             self.fresh = False
@@ -208,12 +146,19 @@ class SimulatedRun:
         started = recorder.write("started", {"host": HOST, "pid": 0, "node": ""})
         trial.attempts.append(started)
         # The controls are there to be compared with: nothing stops them.
-        ledger = _Ledger(trial, recorder, None if trial.control else self.decisions, self.next_trial.records)
+        decisions = None if trial.control else self.decisions
+        early_stopping = None if decisions is None else self._early_stopping(trial, decisions)
+        recipe, steps = _recipe(trial), SimulatedSteps()
+        sink = LedgerSink(_Recording(recorder, trial, decisions), early_stopping, recipe.rounds, steps)
         asked = metrics_asked(self.next_trial.search)
-        simulated = Trial(_recipe(trial), self.simulation, self.shared, ledger, recorder.attempt, asked)
-        ledger.steps = lambda: simulated.trained
+        simulated = Trial(recipe, self.simulation, self.shared, sink, steps, recorder.attempt, asked)
         self._push(_Worker(trial.id, simulated, simulated.run(self.now), recorder, self.now), self.now)
         self.listener(self.next_trial.records, None)
+
+    def _early_stopping(self, trial: TrialRecords, decisions: Decisions) -> EarlyStopping:
+        """All that was measured is known to the decisions already."""
+        records, scheduler = self.next_trial.records, self.next_trial.search["scheduler"]
+        return EarlyStopping(trial.id, scheduler, lambda: (decisions, records.dense))
 
     def _push(self, worker: _Worker, at: float) -> None:
         heapq.heappush(self._work, (at, next(self._tickets), worker))
@@ -230,7 +175,7 @@ class SimulatedRun:
             return
         except StopIteration as done:
             status, result = "completed", done.value
-        except _Stopped:
+        except StoppedError:
             status = "stopped"
         except DiedError:
             self._died(worker)
@@ -241,7 +186,7 @@ class SimulatedRun:
             message = "; ".join(str(problem) for problem in failure.problems)
             status, error = "failed", {"kind": "user", "message": message}
         seconds = (self.now - worker.begun) * SECONDS_PER_STEP
-        trained, needed = worker.trial.trained, worker.trial.needed
+        trained, needed = worker.trial.steps.trained, worker.trial.steps.needed
         spent = {"steps_trained": trained, "steps_saved": needed - trained}
         times = {"seconds": seconds, "training_seconds": trained * SECONDS_PER_STEP}
         worker.recorder.write("ended", {"status": status, "result": result, "error": error, **spent, **times})

@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 TESTS = Path(__file__).parents[1]
@@ -47,24 +46,22 @@ def space_of(trials: int, concurrency: int) -> Space:
 
 
 def simulated_trainable(config: Mapping[str, Any]) -> None:
-    """In place of `worker.trainable`: writes the records of a trial without training it."""
-    import faulthandler
-
+    """In place of `data_parallel.trainable`: writes the records of a trial without training it."""
     from ray import tune
 
     from prune_search.ledger.records import Recorder
-    from prune_search.search.ray.ledger_callbacks import LedgerSink
+    from prune_search.search.ledger_callbacks import LedgerSink
     from prune_search.search.ray.worker import TrialJob
-    from prune_search.simulation.run import Trial
+    from prune_search.simulation.run import SimulatedSteps, Trial
     from prune_search.simulation.trained import Trained
 
-    job = TrialJob(**config["job"])
-    recorder, begun = Recorder(Path(job.search), job.trial), time.monotonic()
+    job = TrialJob.of_config(config)
+    recorder, begun = Recorder(Path(job.folder), job.trial), time.monotonic()
     recorder.write("started", {"host": "simulated", "pid": os.getpid(), "node": ""})
-    steps: Any = SimpleNamespace(trained=0, replayed=0, repeated=0, stored=0)
-    sink = LedgerSink(recorder, None, job.heartbeat_s, job.recipe["rounds"], steps)
+    steps = SimulatedSteps()
+    sink = LedgerSink(recorder, None, job.recipe["rounds"], steps)
     recipe = Recipe.read({key: job.recipe[key] for key in BLOCKS})
-    trial = Trial(recipe, Simulation.of(SURFACE), Trained(), sink)
+    trial = Trial(recipe, Simulation.of(SURFACE), Trained(), sink, steps)
     running = trial.run(0.0)
     try:
         now = next(running)
@@ -72,8 +69,7 @@ def simulated_trainable(config: Mapping[str, Any]) -> None:
             now = running.send(now)
     except StopIteration as done:
         result = done.value
-    faulthandler.cancel_dump_traceback_later()
-    spent = {"steps_trained": trial.trained, "steps_saved": 0, "seconds": time.monotonic() - begun}
+    spent = {"steps_trained": steps.trained, "steps_saved": 0, "seconds": time.monotonic() - begun}
     recorder.write("ended", {"status": "completed", "result": result, "error": None, **spent})
     tune.report({"status": "completed"})
 
@@ -82,15 +78,17 @@ def control_loop(trials: int, nodes: int) -> None:
     """Run a search on a cluster, and print what it costs the driver."""
     from cluster_trials import simulated_trainable as trainable
 
+    from prune_search.search.launch_options import LaunchOptions
     from prune_search.search.ray import driver
+    from prune_search.search.stop_request import StopRequest
 
     space = space_of(trials, nodes)
     vars(driver).update(trainable=trainable)
     with tempfile.TemporaryDirectory() as storage, virtual_cluster(Nodes(nodes)):
         folder = begin(Path(storage), space, Simulation.of(SURFACE))
-        means = driver.TrialResources(folder, Path(storage), examples=0)
+        launched = driver.Launched(folder, space, LaunchOptions(storage))
         before, cpu, wall = _peak(), time.process_time(), time.monotonic()
-        records = driver.run_search(space, means, driver.StopRequest())
+        records = driver.run_search(launched, StopRequest())
         cpu, wall = time.process_time() - cpu, time.monotonic() - wall
     ended = [trial for trial in records.numbered() if trial.status == "completed"]
     results = sum(len(trial.measured) for trial in ended)

@@ -16,8 +16,8 @@ from simulated_search import SPACE
 from prune_search.ledger.records import Recorder, read_trial, trial_id
 from prune_search.recipe.facts import Metric
 from prune_search.recipe.recipe import digest_of
-from prune_search.recipe.search_block import metrics_asked
 from prune_search.recipe.space import read_space
+from prune_search.search.launch_options import LaunchOptions
 from prune_search.search.ray.worker import TrialJob, run_job
 from prune_search.tasks.metrics import Measured
 from prune_search.tasks.network import evaluating
@@ -58,16 +58,7 @@ def run_one_after_the_other(storage: Path, search: Mapping[str, Any], sparsities
         proposed = {"number": number, "recipe": recipe.canonical, "params": {}, "digest": digest_of(recipe.canonical)}
         Recorder(folder, trial_id(number)).write("proposed", proposed)
         job = TrialJob(
-            search=str(folder),
-            storage=str(storage),
-            trial=trial_id(number),
-            recipe=recipe.canonical,
-            data_root=None,
-            code={"model": None, "data": None},
-            device="cpu",
-            block=block,
-            heartbeat_s=300.0,
-            asked=metrics_asked(block),
+            str(folder), trial_id(number), recipe.canonical, block, LaunchOptions(str(storage), device="cpu")
         )
         ended.append(run_job(job))
     return ended

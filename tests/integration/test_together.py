@@ -19,6 +19,7 @@ from prune_search.recipe import strict_yaml
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.space import read_space
+from prune_search.search.launch_options import LaunchOptions
 from prune_search.search.ray.worker import TrialJob, setup_of
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.usefixtures("known")]
@@ -95,6 +96,6 @@ def test_more_workers_than_there_is_room_for_are_refused(searches: Searches) -> 
 def test_a_batch_that_is_too_small_for_its_workers_is_refused() -> None:
     space = strict_yaml.load(HALTING.replace("batch: 128", "batch: 1"))
     recipe = read_space({**space, "mask": {"sparsity": 0.8}}, "small").only_recipe()
-    job = TrialJob("", "", "000001", recipe.blocks, None, {}, "cpu", None, 300.0, workers=2)
+    job = TrialJob("", "000001", recipe.blocks, {"workers_per_trial": 2}, LaunchOptions("", device="cpu"))
     with pytest.raises(UserError, match=r"^train\.batch: 1 examples cannot be split among 2 workers$"):
         setup_of(job, torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""A trial that several workers train together: Ray Train starts them, and joins them with torch's process groups."""
+"""The function that Ray Tune runs for a trial: one worker trains it, or several together, which Ray Train starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from prune_search.ledger.records import TRIALS, read_trial
-from prune_search.search.ray.worker import TrialJob, attempt, setup_of
+from prune_search.search.ray.worker import TrialJob, attempt_here, setup_of
 from prune_search.storage.places import place_of
 
 if TYPE_CHECKING:
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 # A worker that fails waits so long before it says so, in seconds: what the leader meets as well, it writes down first.
 GRACE_S = 5.0
+
+
+def trainable(config: Mapping[str, Any]) -> None:
+    """The function that Ray Tune runs on a worker; one call is one attempt of one trial."""
+    from ray import tune
+
+    job = TrialJob.of_config(config)
+    tune.report({"status": attempt_here(job) if job.workers == 1 else attempt_data_parallel(job)})
 
 
 def attempt_data_parallel(job: TrialJob) -> str:
@@ -37,9 +45,9 @@ def attempt_data_parallel(job: TrialJob) -> str:
 
     from prune_search.training.data_parallel import WAIT_S
 
-    cpus, gpus = job.each
+    cpus, gpus = (job.search[key] for key in ("cpus_per_trial", "gpus_per_trial"))
     scratch = tempfile.mkdtemp(prefix="prune-search-train-")
-    before = len(read_trial(place_of(job.search) / TRIALS / job.trial).attempts)
+    before = len(read_trial(place_of(job.folder) / TRIALS / job.trial).attempts)
     try:
         TorchTrainer(
             _work,
@@ -69,7 +77,7 @@ def _word_of(job: TrialJob, before: int) -> str | None:
         job: the trial.
         before: how many attempts there were before this one.
     """
-    trial = read_trial(place_of(job.search) / TRIALS / job.trial)
+    trial = read_trial(place_of(job.folder) / TRIALS / job.trial)
     if trial.ended is not None:
         return str(trial.ended.data["status"])
     if len(trial.attempts) <= before:
@@ -84,16 +92,16 @@ def _work(config: Mapping[str, Any]) -> None:
     """What every worker runs."""
     from prune_search.training.data_parallel import Leader, WorkerGroup
 
-    job = TrialJob(**config["job"])
-    if job.each[1]:
+    job = TrialJob.of_config(config)
+    if job.search["gpus_per_trial"]:
         from ray.train.torch import get_device
 
         # The workers of a node see all its devices, and each has its own.
-        job = replace(job, device=str(get_device()))
+        job = replace(job, options=replace(job.options, device=str(get_device())))
     worker_group = WorkerGroup.joined()
     if worker_group.rank == 0:
         leader = Leader(worker_group)
-        attempt(job, leader)
+        attempt_here(job, leader)
         leader.end()
         return
     try:
@@ -108,6 +116,6 @@ def _follow(job: TrialJob, worker_group: WorkerGroup) -> None:
     from prune_search.training.environment import pick_device
     from prune_search.trial.run import settings_of
 
-    setup = setup_of(job, pick_device(job.device))
+    setup = setup_of(job, pick_device(job.options.device))
     with settings_of(setup):
         follow(worker_group, setup.network, setup.feed)

@@ -43,8 +43,3 @@ def system_figures(where: device) -> Figures:
 
 def _process() -> Mapping[str, float]:
     return {"memory_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_UNIT / MIB}
-
-
-def none() -> Mapping[str, float]:
-    """Nothing was asked for."""
-    return {}

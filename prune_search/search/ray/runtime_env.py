@@ -48,7 +48,7 @@ def runtime_env(folder: Path | None, environment: Mapping[str, str]) -> dict[str
         environment: variables.
     """
     shipped = {} if folder is None else {"working_dir": str(folder), "excludes": list(NOT_SHIPPED)}
-    return {"py_modules": [str(Path(__file__).parents[1])], "env_vars": dict(environment), **shipped}
+    return {"py_modules": [str(Path(__file__).parents[2])], "env_vars": dict(environment), **shipped}
 
 
 def job_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

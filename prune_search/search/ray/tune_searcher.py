@@ -1,4 +1,4 @@
-"""Between Ray Tune and the agenda: Tune asks for the next trial, and tells what became of it."""
+"""Between Ray Tune and the next-trial rule: Tune asks for the next trial, and tells what became of it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from prune_search.ledger.records import SearchRecords, TrialRecords
-from prune_search.search.next_trial import Next, NextTrial
+from prune_search.ledger.records import TrialRecords
+from prune_search.search.next_trial import Listener, Next, NextTrial
 from prune_search.search.ray.worker import TrialJob
 
 
@@ -30,10 +30,10 @@ class LedgerSearcher(Searcher):
         self,
         next_trial: NextTrial,
         job: Callable[[TrialRecords], TrialJob],
-        listener: Callable[[SearchRecords, TrialRecords | None], None],
+        listener: Listener,
     ) -> None:
         super().__init__(metric=None, mode=None)
-        self._agenda = next_trial
+        self._next_trial = next_trial
         self._job = job
         self._listener = listener
         self._ids: dict[str, str] = {}
@@ -59,14 +59,14 @@ class LedgerSearcher(Searcher):
             return Searcher.FINISHED
 
     def _next(self, trial_id: str) -> Any:
-        following = self._agenda.next()
+        following = self._next_trial.next()
         if following is Next.WAIT:
             return None
         if following is Next.FINISHED:
             return Searcher.FINISHED
         self._ids[trial_id] = following.id
         self._attempts[following.id] = len(following.attempts)
-        self._listener(self._agenda.records, None)
+        self._listener(self._next_trial.records, None)
         return self._job(following).as_config()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -76,14 +76,14 @@ class LedgerSearcher(Searcher):
             return
         lost = "the trial's process died more often than max_failures allows" if error else None
         try:
-            trial = self._agenda.done(identity, lost)
-            self._listener(self._agenda.records, trial)
+            trial = self._next_trial.done(identity, lost)
+            self._listener(self._next_trial.records, trial)
         except Exception as failure:  # noqa: BLE001 - raised again by the driver
             self.error = self.error or failure
 
     def none_begun(self) -> bool:
         """Whether all trials that Tune has still wait for a place to run."""
-        return all(len(self._agenda.refresh(key).attempts) <= self._attempts[key] for key in self._ids.values())
+        return all(len(self._next_trial.refresh(key).attempts) <= self._attempts[key] for key in self._ids.values())
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""

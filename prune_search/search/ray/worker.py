@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import importlib
 import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_search.ledger.records import TRIALS, Recorder, read_trial
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
-from prune_search.search.ray.ledger_callbacks import EarlyStopping, LedgerSink, StoppedError
+from prune_search.recipe.search_block import metrics_asked, workers_of
+from prune_search.search.launch_options import LaunchOptions
+from prune_search.search.ledger_callbacks import EarlyStopping, LedgerSink, OnStorage, StoppedError
+from prune_search.search.ray.heartbeat import Heartbeat
 from prune_search.search.ray.memory_metrics import system_figures
-from prune_search.search.ray.stop_signal import watch_for_stop
+from prune_search.search.stop_request import watch_for_stop
 from prune_search.storage.files import StorageError
 from prune_search.storage.places import place_of
 from prune_search.trial.errors import TrialError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import device
 
     from prune_search.tasks.data import DataSet
     from prune_search.training.data_parallel import Leader
-    from prune_search.training.state_store import SegmentClaims
+    from prune_search.training.state_store import SegmentClaims, Steps
     from prune_search.trial.result import Result
     from prune_search.trial.setup import Code, TrialSetup
 
@@ -43,46 +46,41 @@ class TrialJob:
     """What a worker needs to run a trial; plain data, so that it travels in Tune's config.
 
     Attributes:
-        search: folder of the search.
-        storage: folder of the stored states.
+        folder: of the search.
         trial: the trial's id.
         recipe: canonical.
-        data_root: folder of the data sets' files, or None.
-        code: the user's own model and data by name.
-        device: ``auto``, ``cpu`` …
-        block: the search block, with its scheduler; None where nothing may stop the trial.
-        heartbeat_s: a worker that makes no step for so long ends itself, and is started again.
+        search: the search block.
+        options: as the search was launched.
         stops: steps of trajectory 1 that proposed trials ask for; all are stored.
         grid: steps of it that trials to come can ask for; as many are stored as are affordable.
-        sharing: whether what is trained is shared with other trials.
         alone: whether it has a whole device, after its share of one had too little memory.
-        system_metrics: whether the memory that it takes is written down beside what is measured.
-        asked: metrics that the search names.
-        workers: that train it together.
-        each: CPUs and GPUs of each of them, where there are several.
+        control: whether it is there to be compared with, so that nothing may stop it.
     """
 
-    search: str
-    storage: str
+    folder: str
     trial: str
     recipe: Mapping[str, Any]
-    data_root: str | None
-    code: Mapping[str, str | None]
-    device: str
-    block: Mapping[str, Any] | None
-    heartbeat_s: float
+    search: Mapping[str, Any]
+    options: LaunchOptions
     stops: tuple[int, ...] = ()
     grid: tuple[int, ...] = ()
-    sharing: bool = True
     alone: bool = False
-    system_metrics: bool = False
-    asked: tuple[str, ...] = ()
-    workers: int = 1
-    each: tuple[float, ...] = (1.0, 0.0)
+    control: bool = False
 
     def as_config(self) -> dict[str, Any]:
         """As Tune's config."""
-        return {"job": dict(vars(self))}
+        return {"job": {**vars(self), "options": dict(vars(self.options))}}
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any]) -> TrialJob:
+        """From Tune's config."""
+        job = config["job"]
+        return cls(**{**job, "options": LaunchOptions(**job["options"])})
+
+    @property
+    def workers(self) -> int:
+        """That train the trial together."""
+        return workers_of(self.search)
 
 
 def run_job(job: TrialJob, claims: SegmentClaims | None = None, node: str = "", leader: Leader | None = None) -> str:
@@ -105,7 +103,7 @@ def run_job(job: TrialJob, claims: SegmentClaims | None = None, node: str = "", 
         StorageError: a record could not be written.
         WorkerLostError: a worker that trained along is gone.
     """
-    folder = place_of(job.search)
+    folder = place_of(job.folder)
     before = read_trial(folder / TRIALS / job.trial)
     if before.ended is not None:
         # By a worker that outlived its driver, after the new one had read the ledger.
@@ -117,8 +115,9 @@ def run_job(job: TrialJob, claims: SegmentClaims | None = None, node: str = "", 
     recorder = Recorder(folder, job.trial, len(before.attempts) + 1)
     recorder.write("started", {"host": socket.gethostname(), "pid": os.getpid(), "node": node})
     begun = time.monotonic()
-    sink = LedgerSink(recorder, _court(job), job.heartbeat_s, job.recipe["rounds"], Steps())
-    end = _attempted(job, sink, claims, leader)
+    steps, heartbeat = Steps(), Heartbeat(job.options.heartbeat_s)
+    sink = LedgerSink(recorder, _early_stopping(job), job.recipe["rounds"], steps, heartbeat)
+    end = _ended(_Attempt(job, sink, steps, heartbeat, claims, leader))
     if end.comes_again:
         return end.status
     sink.tell()
@@ -153,26 +152,48 @@ class _End:
     comes_again: bool = False
 
 
-def _attempted(job: TrialJob, sink: LedgerSink, claims: SegmentClaims | None, leader: Leader | None) -> _End:
+@dataclass(frozen=True)
+class _Attempt:
+    """An attempt of a trial.
+
+    Attributes:
+        job: the trial.
+        sink: who is told how it goes.
+        steps: its account.
+        heartbeat: beats until the trial is over.
+        claims: as `run_job` takes them.
+        leader: the same.
+    """
+
+    job: TrialJob
+    sink: LedgerSink
+    steps: Steps
+    heartbeat: Heartbeat
+    claims: SegmentClaims | None
+    leader: Leader | None
+
+
+def _ended(attempt: _Attempt) -> _End:
+    """Make an attempt, and tell how it ended."""
     from prune_search.training.loop import PreemptedError, WorkerLostError
     from prune_search.training.state_store import LackingError
 
     try:
-        with _watchdog(), _memory():
-            return _End("completed", _run(job, sink, claims, leader))
+        with contextlib.closing(attempt.heartbeat), _memory():
+            return _End("completed", _run(attempt))
     except PreemptedError:
-        sink.tell()
+        attempt.sink.tell()
         return _End("preempted", comes_again=True)
     except LackingError as lack:
-        sink.lacking(lack.address, lack.step)
+        attempt.sink.lacking(lack.address, lack.step)
         return _End("lacking", comes_again=True)
     except (StorageError, WorkerLostError):
         raise
     except StoppedError:
         return _End("stopped")
     except TrialError as failure:
-        if failure.kind == OOM and not job.alone:
-            sink.out_of_memory()
+        if failure.kind == OOM and not attempt.job.alone:
+            attempt.sink.out_of_memory()
             return _End(OOM, comes_again=True)
         return _failed(failure.kind, str(failure))
     except UserError as failure:
@@ -183,14 +204,6 @@ def _attempted(job: TrialJob, sink: LedgerSink, claims: SegmentClaims | None, le
 
 def _failed(kind: str, message: str) -> _End:
     return _End("failed", error={"kind": kind, "message": message})
-
-
-@contextlib.contextmanager
-def _watchdog() -> Iterator[None]:
-    try:
-        yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
 
 
 @contextlib.contextmanager
@@ -218,26 +231,27 @@ def setup_of(job: TrialJob, device: device) -> TrialSetup:
     recipe = Recipe.from_canonical(job.recipe)
     if (batch := recipe.train.batch) < job.workers:
         raise UserError([Problem("train.batch", f"{batch} examples cannot be split among {job.workers} workers")])
-    root = Path(job.data_root) if job.data_root else None
-    code = Code(job.code.get("model"), job.code.get("data"))
+    root, code = job.options.data_folder, Code(**job.options.code)
     return prepare(recipe, device, root, code, data=_data(recipe, root, code, device), workers=job.workers)
 
 
-def _run(job: TrialJob, sink: LedgerSink, claims: SegmentClaims | None, leader: Leader | None) -> Result:
+def _run(attempt: _Attempt) -> Result:
     from prune_search.training.environment import pick_device
     from prune_search.trial.callbacks import Guarded
     from prune_search.trial.run import Sharing, run_trial
 
-    device = pick_device(job.device)
-    if job.system_metrics:
+    job, sink, leader = attempt.job, attempt.sink, attempt.leader
+    options, folder = job.options, place_of(job.folder)
+    device = pick_device(options.device)
+    if options.system_metrics:
         sink.system = system_figures(device)
     setup = setup_of(job, device)
     if leader is not None:
         setup.network = replace(setup.network, gradients=leader.gradients)
-    sharing = Sharing(claims, tuple(job.stops), tuple(job.grid), sink.account)
-    storage = place_of(job.storage) if job.sharing else place_of(job.search) / UNSHARED / job.trial
-    guarded = Guarded(sink, watch_for_stop(place_of(job.search)))
-    result = run_trial(setup, storage, guarded, test=False, sharing=sharing, asked=job.asked)
+    sharing = Sharing(attempt.claims, tuple(job.stops), tuple(job.grid), attempt.steps)
+    storage = options.storage_folder if options.sharing else folder / UNSHARED / job.trial
+    guarded = Guarded(sink, watch_for_stop(folder))
+    result = run_trial(setup, storage, guarded, test=False, sharing=sharing, asked=metrics_asked(job.search))
     if leader is not None:
         leader.check(setup.model, result.weights_sha256)
     return result
@@ -263,13 +277,14 @@ def _data(recipe: Recipe, root: Path | None, code: Code, device: device) -> Data
     return _LastData.data
 
 
-def _court(job: TrialJob) -> EarlyStopping | None:
-    if job.block is None or job.block["scheduler"] == "none":
+def _early_stopping(job: TrialJob) -> EarlyStopping | None:
+    # The controls are there to be compared with: nothing stops them.
+    if job.control or job.search["scheduler"] == "none":
         return None
-    return EarlyStopping(place_of(job.search), job.trial, job.block["scheduler"], job.block)
+    return EarlyStopping(job.trial, job.search["scheduler"], OnStorage(place_of(job.folder), job.search))
 
 
-def attempt(job: TrialJob, leader: Leader | None = None) -> str:
+def attempt_here(job: TrialJob, leader: Leader | None = None) -> str:
     """One attempt of a trial in this process of Ray's; see `run_job`."""
     import ray
 
@@ -278,7 +293,7 @@ def attempt(job: TrialJob, leader: Leader | None = None) -> str:
 
     # Trial after trial in this process reads the states of the same chains.
     CACHE.allow(WORKER_BYTES)
-    claims = ClusterClaims(place_of(job.storage)) if job.sharing else None
+    claims = ClusterClaims(job.options.storage_folder) if job.options.sharing else None
     try:
         return run_job(job, claims, ray.get_runtime_context().get_node_id(), leader)
     finally:

@@ -35,6 +35,8 @@ def test_two_rewind_points_times_twenty_rounds() -> None:
     assert plan.exact
     assert len(plan.first) == 20
     assert plan.warnings == ()
+    # Trajectory 1 and its rounds, for each of the forty.
+    assert plan.as_data()["stretches"] == 40 + 2 * 210
 
 
 def test_one_shot_pruning_shares_one_plus_k_over_r_at_most() -> None:

@@ -1,20 +1,93 @@
-"""The sign by which a search that is asked to end tells its workers."""
+"""A command is asked to end: by a signal to its process, which tells its workers by a file in the search's folder."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
 
 from prune_search.storage.errors import StorageError
 from prune_search.storage.files import is_service
+from prune_search.storage.lease import Lease, LeaseHeldError, read_holder
 from prune_search.storage.places import StoragePath
 
 STOP_FILE = "stop"
 LOOK_EVERY_S, ASK_SERVICE_EVERY_S = 0.5, 2.0
 
 _log = logging.getLogger("prune_search")
+
+
+@dataclass
+class StopRequest:
+    """Whether a command was asked to end, and by which signal.
+
+    Attributes:
+        signal: SIGINT or SIGTERM once one has come.
+        lost: whether another process has taken the search over.
+    """
+
+    signal: int | None = None
+    lost: bool = False
+
+    def __call__(self) -> bool:
+        return self.signal is not None or self.lost
+
+    @property
+    def exit_code(self) -> int:
+        """130 after Ctrl-C, 143 after SIGTERM."""
+        return 128 + (self.signal or signal.SIGINT)
+
+
+@contextlib.contextmanager
+def watch_signals(asked: StopRequest, told: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask the command to end, so that states are stored. A second Ctrl-C ends it at once.
+
+    Only the main thread of a process can watch; in any other nothing is watched.
+
+    Args:
+        asked: notes the signal.
+        told: called at a signal, in the signal handler.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.signal = number
+        told()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def holding(folder: StoragePath) -> Iterator[StopRequest]:
+    """Hold a search, so that no other process runs it, and watch for the signals that ask it to end.
+
+    Args:
+        folder: of the search.
+
+    Raises:
+        LeaseHeldError: somebody else holds it, or has taken it over in the meantime.
+    """
+    asked = StopRequest()
+    with Lease(folder, lost=lambda: setattr(asked, "lost", True)):
+        (folder / STOP_FILE).unlink(missing_ok=True)
+        with watch_signals(asked, lambda: ask_to_stop(folder)):
+            yield asked
+    if asked.lost:
+        raise LeaseHeldError(folder, read_holder(folder))
 
 
 def ask_to_stop(folder: StoragePath) -> None:
