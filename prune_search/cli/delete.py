@@ -11,6 +11,7 @@ import typer
 
 from prune_search.cli.arguments import Storage
 from prune_search.cli.searches import Name, find_search, holder
+from prune_search.cli.verbs import VERBS, Verb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
 EPILOG = "Example:  prune-search delete quickstart --yes"
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command("delete", epilog=EPILOG)(delete)
-
-
+@VERBS.register("delete", facts=Verb(epilog=EPILOG))
 def delete(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
