@@ -134,5 +134,5 @@ def normalized(block: Mapping[str, Any], scores: Scores, allowed: UnitMasks) -> 
     scaled = {}
     for name, score in scores.items():
         part = named.entry(axes.NORMALIZATIONS).make(score[allowed[name]].double(), **named.options)
-        scaled[name] = score.double().masked_scatter(allowed[name], part)
+        scaled[name] = score.double().masked_scatter(allowed[name], part.double())
     return scaled
