@@ -115,10 +115,10 @@ def _import_nodes(node: ast.AST, typing_only: bool) -> Iterator[tuple[ast.Import
     if isinstance(node, ast.Import | ast.ImportFrom):
         yield node, typing_only
     elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-        for child in node.body:
-            yield from _import_nodes(child, True)
-        for child in node.orelse:
-            yield from _import_nodes(child, typing_only)
+        for statement in node.body:
+            yield from _import_nodes(statement, True)
+        for statement in node.orelse:
+            yield from _import_nodes(statement, typing_only)
     else:
         for child in ast.iter_child_nodes(node):
             yield from _import_nodes(child, typing_only)

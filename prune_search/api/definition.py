@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prune_search.ledger.records import FORMAT, SEARCH_FILE, search_folder
+from prune_search.ledger.records import ENDED_FILE, FORMAT, SEARCH_FILE, search_folder
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.merge import Written
 from prune_search.recipe.problems import Problem, UserError, shown
@@ -17,8 +17,6 @@ from prune_search.storage.places import StoragePath
 if TYPE_CHECKING:
     from prune_search.api.where import Where
     from prune_search.simulation.surface import Simulation
-
-ENDED_FILE = "ended.json"
 
 
 def space_of(definition: Mapping[str, Any]) -> Space:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_search.api.compare import draw
-from prune_search.api.definition import ENDED_FILE, default_name, define, edited, free_name, new_folder, space_of
+from prune_search.api.definition import default_name, define, edited, free_name, new_folder, space_of
 from prune_search.api.target import Target, found, read_target
 from prune_search.api.trust import allowed_code, check_tracking, checked, remember
 from prune_search.api.where import Where
 from prune_search.ledger.account import total
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import (
+    ENDED_FILE,
     SEARCH_FILE,
     TRIALS,
     SearchRecords,

@@ -10,7 +10,14 @@ from typing import Any
 from prune_search.ledger.account import total
 from prune_search.ledger.cluster_status import read_machines
 from prune_search.ledger.ranking import Goals
-from prune_search.ledger.records import SearchRecords, TrialRecords, list_searches, read_search, search_folder
+from prune_search.ledger.records import (
+    ENDED_FILE,
+    SearchRecords,
+    TrialRecords,
+    list_searches,
+    read_search,
+    search_folder,
+)
 from prune_search.ledger.uris import masked
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.search_block import parse_objective
@@ -18,7 +25,6 @@ from prune_search.report.rows import DENSE, seen_by_a_search
 from prune_search.storage.places import StoragePath
 
 RUNNING, INTERRUPTED, FINISHED, UNREADABLE = "running", "interrupted", "finished", "unreadable"
-ENDED_FILE = "ended.json"
 
 
 def status_data(search: SearchRecords, held: bool, now: float | None = None) -> dict[str, Any]:

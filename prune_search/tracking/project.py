@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from prune_search.ledger.account import Account, account_of
 from prune_search.ledger.ranking import Goals, total_violation
-from prune_search.ledger.records import Record, SearchRecords, TrialRecords
+from prune_search.ledger.records import ENDED_FILE, Record, SearchRecords, TrialRecords
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.step import Step
 from prune_search.storage.files import StorageError, open_regular
@@ -41,8 +41,6 @@ NOTE, SOURCE = "mlflow.note.content", "mlflow.source.name"
 MAX_DIGEST = 36
 # From here on a figure is a count.
 MAX_ROUNDED = 1000
-# Written by the driver where a search is over before all its trials are proposed (a time budget, an exhausted grid).
-ENDED_FILE = "ended.json"
 # Drawn by whoever runs the search, and put beside its records.
 PICTURES = "pictures"
 MAX_PICTURES, MAX_PICTURE = 50, 4 * 2**20

@@ -53,7 +53,7 @@ def stripes(root: object) -> DataSet:
     draw = torch.Generator().manual_seed(0)
     inputs = torch.randn(192, 16, generator=draw)
     labels = (inputs[:, :8].sum(dim=1) > 0).long()
-    train, validation, test = (Split(inputs[part], labels[part]) for part in torch.arange(192).split([128, 32, 32]))
+    train, validation, test = (Split(inputs[part], labels[part]) for part in torch.arange(192).tensor_split((128, 160)))
     return DataSet("my-stripes", train, validation, test, 2)
 
 
