@@ -10,6 +10,7 @@ import typer
 
 from prune_search.cli.arguments import Json, Storage
 from prune_search.cli.searches import damaged, find_search, read
+from prune_search.cli.verbs import VERBS, Verb
 from prune_search.recipe.problems import UserError
 
 if TYPE_CHECKING:
@@ -43,11 +44,7 @@ Diff = Annotated[
 ]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command("compare", epilog=EPILOG)(compare)
-
-
+@VERBS.register("compare", facts=Verb(epilog=EPILOG))
 def compare(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME …", help="Searches on the same data set.", show_default=False)

@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
+from prune_search.cli.verbs import VERBS, Verb
+
 EPILOG = "Example:  prune-search cp lottery-ticket mine.yaml  &&  prune-search run mine.yaml"
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command("cp", epilog=EPILOG)(cp)
-
-
+@VERBS.register("cp", facts=Verb(epilog=EPILOG))
 def cp(
     preset: Annotated[str, typer.Argument(metavar="PRESET", help="The preset's name, see `methods preset`.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; it must not exist.")],

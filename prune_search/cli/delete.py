@@ -9,15 +9,12 @@ import typer
 
 from prune_search.cli.arguments import Storage
 from prune_search.cli.searches import Name, find_search, holder
+from prune_search.cli.verbs import VERBS, Verb
 
 EPILOG = "Example:  prune-search delete quickstart --yes"
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command("delete", epilog=EPILOG)(delete)
-
-
+@VERBS.register("delete", facts=Verb(epilog=EPILOG))
 def delete(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,

@@ -9,6 +9,7 @@ import typer
 
 from prune_search.cli.arguments import Json, Storage
 from prune_search.cli.exits import MEND
+from prune_search.cli.verbs import VERBS, Verb
 
 EPILOG = (
     "Examples:  prune-search doctor  ·  "
@@ -16,11 +17,7 @@ EPILOG = (
 )
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command("doctor", epilog=EPILOG)(doctor)
-
-
+@VERBS.register("doctor", facts=Verb(epilog=EPILOG))
 def doctor(
     address: Annotated[
         str | None, typer.Option("--address", help="A Ray cluster, HOST:6379. Default: this machine.")

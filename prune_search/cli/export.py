@@ -11,6 +11,7 @@ import typer
 
 from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Storage
 from prune_search.cli.searches import Name
+from prune_search.cli.verbs import VERBS, Verb
 
 if TYPE_CHECKING:
     from prune_search.api.export import Export
@@ -24,11 +25,7 @@ EPILOG = (
 )
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command("export", epilog=EPILOG)(export)
-
-
+@VERBS.register("export", facts=Verb(epilog=EPILOG))
 def export(
     name: Name,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder to write.")],

@@ -11,6 +11,7 @@ import typer
 from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets, Storage, StorageBudget, read_sets
 from prune_search.cli.exits import FAILED, complain
 from prune_search.cli.plan import ASKED, agreed, must_ask, summary
+from prune_search.cli.verbs import VERBS, Verb
 from prune_search.recipe.problems import Problem, UserError
 
 if TYPE_CHECKING:
@@ -34,12 +35,7 @@ Heartbeat = Annotated[
 ]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verbs to the command line."""
-    app.command("launch", epilog=LAUNCH_EPILOG)(launch)
-    app.command("resume", epilog=RESUME_EPILOG)(resume)
-
-
+@VERBS.register("launch", facts=Verb(epilog=LAUNCH_EPILOG))
 def launch(
     space: Annotated[str, typer.Argument(metavar="SPACE", help="A space file, or the name of a shipped space.")],
     name: Name = None,
@@ -146,6 +142,7 @@ def surface_written(text: str) -> Any:
         raise UserError(Problem("--surface", f"{p.message} (got {shown(text)})") for p in error.problems) from None
 
 
+@VERBS.register("resume", facts=Verb(epilog=RESUME_EPILOG))
 def resume(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the search, see `list`.")],
     fork: Annotated[

@@ -10,15 +10,12 @@ import typer
 
 from prune_search.cli.arguments import Json, Storage
 from prune_search.cli.searches import is_running, storage_folder
+from prune_search.cli.verbs import VERBS, Verb
 
 EPILOG = "Examples:  prune-search list  ·  prune-search list --storage /shared/store --json"
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command("list", epilog=EPILOG)(list_searches)
-
-
+@VERBS.register("list", facts=Verb(epilog=EPILOG))
 def list_searches(storage: Storage = None, as_json: Json = False) -> None:
     """List the searches of a storage: state, trials done, the best so far."""
     from prune_search.report.status import list_data

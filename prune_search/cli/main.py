@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from prune_search.cli import (
-    compare,
-    cp,
-    delete,
-    doctor,
-    export,
-    launch,
-    methods,
-    plan,
-    run,
-    status,
-    storage,
-    submit,
-    sync,
-    validate,
-)
-from prune_search.cli import list as list_searches
 from prune_search.cli.exits import FAILED, INTERRUPTED, USER, complain
+from prune_search.cli.verbs import VERBS, command_of
 from prune_search.recipe.problems import UserError
 from prune_search.version import __version__
 
@@ -36,16 +20,6 @@ EPILOG = (
 # What is wrong with the command line itself; typer exports its subclasses only.
 UsageProblem: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
-app = typer.Typer(
-    name="prune-search",
-    help="Search over pruning paradigms: a paper is a recipe, a recipe is data, and anyone can run it again.",
-    epilog=EPILOG,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
 
 def _show_version(wanted: bool) -> None:
     if wanted:
@@ -53,7 +27,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
@@ -62,24 +35,23 @@ def _options(
     """The options that every verb shares."""
 
 
-for verb in (
-    run,
-    plan,
-    launch,
-    submit,
-    status,
-    list_searches,
-    compare,
-    export,
-    sync,
-    delete,
-    storage,
-    doctor,
-    validate,
-    methods,
-    cp,
-):
-    verb.add_to(app)
+def command_line() -> Any:
+    """All verbs as one command, as click runs it.
+
+    Raises:
+        UserError: a plug-in cannot be loaded, or its verb is no command line.
+    """
+    app = typer.Typer(
+        name="prune-search",
+        help="Search over pruning paradigms: a paper is a recipe, a recipe is data, and anyone can run it again.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    return command_of(app, VERBS.values())
 
 
 def main() -> None:
@@ -96,7 +68,7 @@ def _code() -> int:
     from prune_search.trial.errors import TrialError
 
     try:
-        result = app(standalone_mode=False)
+        result = command_line()(standalone_mode=False)
         return result if isinstance(result, int) else 0
     except UsageProblem as error:
         getattr(error, "show")()  # noqa: B009 - of a class that typer does not export

@@ -8,15 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from prune_search.cli.arguments import Json
+from prune_search.cli.verbs import VERBS, Verb
 
 EPILOG = "Examples:  prune-search methods  ·  prune-search methods criterion  ·  prune-search methods --json"
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command("methods", epilog=EPILOG)(methods)
-
-
+@VERBS.register("methods", facts=Verb(epilog=EPILOG))
 def methods(
     axis: Annotated[str | None, typer.Argument(help="Show one axis only, e.g. criterion.")] = None,
     as_json: Json = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets, Storage, read_sets
+from prune_search.cli.verbs import VERBS, Verb
 
 if TYPE_CHECKING:
     from prune_search.api.plan import PlannedSearch
@@ -24,11 +25,7 @@ ASKED = f"Ask nothing; without it a search of over {ASK_STEPS:,} steps or {ASK_T
 MAX_PARAMS = 4
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command("plan", epilog=EPILOG)(plan)
-
-
+@VERBS.register("plan", facts=Verb(epilog=EPILOG))
 def plan(
     space: Annotated[str, typer.Argument(metavar="SPACE", help="A space file, or the name of a shipped space.")],
     sets: Sets = None,

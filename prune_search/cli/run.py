@@ -11,6 +11,7 @@ import typer
 
 from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets, Storage, StorageBudget, read_sets
 from prune_search.cli.exits import FAILED, complain
+from prune_search.cli.verbs import VERBS, Verb
 
 if TYPE_CHECKING:
     from prune_search.trial.result import Result
@@ -24,11 +25,7 @@ EPILOG = (
 )
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command("run", epilog=EPILOG)(run)
-
-
+@VERBS.register("run", facts=Verb(epilog=EPILOG))
 def run(
     recipe: Annotated[
         str, typer.Argument(metavar="RECIPE_OR_PRESET", help="A recipe file, the folder of a run, or a preset.")

@@ -12,6 +12,7 @@ import typer
 
 from prune_search.cli.arguments import Json, Storage
 from prune_search.cli.searches import Name, damaged, find_search, is_running, read
+from prune_search.cli.verbs import VERBS, Verb
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.report.labels import figure
 
@@ -25,11 +26,7 @@ LOOK_EVERY_S, LOOK_SHARE = 2.0, 5.0
 MAX_FAILURES = 5
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command("status", epilog=EPILOG)(status)
-
-
+@VERBS.register("status", facts=Verb(epilog=EPILOG))
 def status(
     name: Name,
     watch: Annotated[bool, typer.Option("--watch", help="Look again until the search runs no more.")] = False,

@@ -10,6 +10,7 @@ import typer
 
 from prune_search.cli.arguments import Json, Storage
 from prune_search.cli.searches import is_running, storage_folder
+from prune_search.cli.verbs import VERBS, Verb
 
 if TYPE_CHECKING:
     from prune_search.storage.inventory import Inventory
@@ -21,11 +22,7 @@ EPILOG = (
 )
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command("storage", epilog=EPILOG)(storage)
-
-
+@VERBS.register("storage", facts=Verb(epilog=EPILOG))
 def storage(
     budget: Annotated[
         str | None,

@@ -9,6 +9,7 @@ import typer
 
 from prune_search.cli.arguments import read_sets
 from prune_search.cli.exits import FAILED, complain
+from prune_search.cli.verbs import VERBS, Verb, parsed
 from prune_search.recipe.problems import Problem, UserError, shown
 
 if TYPE_CHECKING:
@@ -22,12 +23,7 @@ EPILOG = (
 )
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    settings = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command("submit", epilog=EPILOG, context_settings=settings)(submit)
-
-
+@VERBS.register("submit", facts=Verb(epilog=EPILOG, passes_on=True))
 def submit(
     context: typer.Context,
     space: Annotated[str, typer.Argument(metavar="SPACE", help="As for launch; with --resume a search's name.")],
@@ -121,12 +117,9 @@ def _check_storage(storage: str) -> None:
 
 def _parsed(verb: str, words: list[str]) -> dict[str, Any]:
     """Options that follow are those of another verb, and are wrong here if they are wrong there."""
-    from prune_search.cli.main import app
-
     if any(word.split("=")[0] in ("--address", "--storage") for word in words):
         raise UserError([Problem("submit", "--address and --storage are given once")])
-    command: Any = typer.main.get_command(app)
-    return dict(command.commands[verb].make_context(verb, list(words)).params)
+    return parsed(verb, words)
 
 
 def _check_space(space: str, parsed: dict[str, Any]) -> None:

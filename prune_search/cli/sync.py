@@ -11,14 +11,10 @@ import typer
 from prune_search.cli.arguments import Json, Storage
 from prune_search.cli.exits import FAILED, complain
 from prune_search.cli.searches import Name, find_search, storage_folder
+from prune_search.cli.verbs import VERBS, Verb
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verbs to the command line."""
-    app.command("sync", epilog="Example:  prune-search sync quickstart")(sync)
-    app.command("ui", epilog="Example:  prune-search ui --port 5001")(ui)
-
-
+@VERBS.register("sync", facts=Verb(epilog="Example:  prune-search sync quickstart"))
 def sync(
     name: Name,
     tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="Default: the search's own.")] = None,
@@ -51,6 +47,7 @@ def sync(
     return 0
 
 
+@VERBS.register("ui", facts=Verb(epilog="Example:  prune-search ui --port 5001"))
 def ui(
     tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="Default: the storage's.")] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",

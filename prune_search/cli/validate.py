@@ -9,15 +9,12 @@ import typer
 
 from prune_search.cli.arguments import Json, Sets, read_sets
 from prune_search.cli.exits import USER, complain
+from prune_search.cli.verbs import VERBS, Verb
 
 EPILOG = "Examples:  prune-search validate my.yaml  ·  prune-search validate search_spaces/*.yaml --json"
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command("validate", epilog=EPILOG)(validate)
-
-
+@VERBS.register("validate", facts=Verb(epilog=EPILOG))
 def validate(
     files: Annotated[
         list[str], typer.Argument(metavar="FILE …", help="Recipe or space files, folders of runs, or presets.")

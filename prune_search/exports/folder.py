@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from typing import Any
 
 from torch import Tensor
 
-from prune_search.compact.file_names import MODEL_FILE
 from prune_search.exports.card_costs import size_and_speed
 from prune_search.exports.densities_picture import densities_svg
 from prune_search.exports.model_code import loading_code
@@ -21,8 +19,8 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import RECIPE_FILE, read_space
 from prune_search.storage.files import one_line, open_regular, put_file
-from prune_search.storage.tensors import load_tensors
-from prune_search.trial.folder import MASKS_FILE, read_metrics, read_recorded
+from prune_search.storage.json_files import json_bytes
+from prune_search.trial.folder import read_folder
 from prune_search.trial.result import Result, finite
 from prune_search.version import __version__
 
@@ -60,10 +58,8 @@ def load(folder: str | Path) -> Exported:
     """
     folder = Path(folder)
     recipe = _read_recipe(folder / RECIPE_FILE)
-    read_recorded(folder)
-    return Exported(
-        recipe.canonical, load_tensors(folder / MODEL_FILE), load_tensors(folder / MASKS_FILE), read_metrics(folder)
-    )
+    found = read_folder(folder)
+    return Exported(recipe.canonical, found.weights, found.masks, found.metrics)
 
 
 def _read_recipe(path: Path) -> Recipe:
@@ -123,7 +119,7 @@ def export_folder(result: Result, folder: Path, about: CardOf | None = None) -> 
             "mean": finite(means),
             "deviation": finite(deviations),
         }
-        put_file(folder / SEEDS_FILE, (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
+        put_file(folder / SEEDS_FILE, json_bytes(content))
 
 
 def card(result: Result, about: CardOf | None = None) -> str:

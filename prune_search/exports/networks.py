@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from prune_search.compact.tracing import UndescribedError, described
 from prune_search.exports.onnx_file import relative_difference
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.storage.files import put_file
+from prune_search.storage.json_files import json_bytes
 from prune_search.storage.measurements import Measurements
 from prune_search.storage.tensors import encode
 from prune_search.trial.folder import METRICS_FILE, read_metrics
@@ -142,4 +142,4 @@ def add_costs(folder: Path, costs: Mapping[str, Any]) -> None:
         StorageError: it could not be written.
     """
     data = {**read_metrics(folder), "costs": costs}
-    put_file(folder / METRICS_FILE, (json.dumps(data, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
+    put_file(folder / METRICS_FILE, json_bytes(data))

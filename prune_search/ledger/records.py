@@ -44,7 +44,9 @@ KINDS: tuple[Kind, ...] = ("proposed", "started", "measured", "ended")
 FORMAT = 1
 DENSE = "control-dense"
 _PROGRESS = re.compile(r"progress-(?P<attempt>[0-9]{3})\.json")
-SEARCHES, SEARCH_FILE, ENDED_FILE, TRIALS = "searches", "search.json", "ended.json", "trials"
+SEARCHES, SEARCH_FILE, TRIALS = "searches", "search.json", "trials"
+# Written where a search is over before all its trials are proposed (a time budget, an exhausted grid).
+ENDED_FILE = "ended.json"
 
 
 @dataclass(frozen=True)

@@ -20,17 +20,15 @@ from prune_search.recipe.fields import BAD, Reading, Value
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import AnyAxis, Field
+from prune_search.recipe.rules import check_rules
 from prune_search.recipe.schema import GranularityField
 from prune_search.tasks.network import output_layer, prunable_weights
 
 AnyBatches = Iterable[tuple[Any, Any]] | Callable[[int], Iterable[tuple[Any, Any]]]
 Loss = str | Callable[[Any, Any], Tensor]
 Given = str | Mapping[str, Any]
-# Names of whole methods: a criterion, and how often it is scored.
-ALIASES: dict[str, tuple[str, dict[str, Any], bool]] = {
-    "force": ("snip", {"name": "exponential", "iterations": 60}, False),
-    "iterative-snip": ("snip", {"name": "exponential", "iterations": 60}, True),
-}
+# Presets that a criterion's name can stand for: a criterion, and how often it is scored.
+METHODS = ("force", "iterative-snip")
 ITERATIONS = 100
 ROUNDINGS = ("half-up", "floor-keep", "floor-drop")
 
@@ -64,11 +62,13 @@ def _merged(written: Given, options: Mapping[str, Any]) -> Any:
 
 
 def method(criterion: Given) -> tuple[Given, dict[str, Any] | None, bool]:
-    """The criterion that a name means, the schedule that an alias brings, and whether removed units stay removed."""
+    """The criterion that a name means, the schedule of such a preset, and whether removed units stay removed."""
     name = criterion if isinstance(criterion, str) else criterion.get("name", "")
-    if name not in ALIASES:
+    if name not in METHODS:
         return criterion, None, True
-    known, schedule, nested = ALIASES[name]
+    mask = axes.PRESETS[name].make()["mask"]
+    known, score = mask["criterion"], mask["score"]
+    schedule, nested = {"name": score["path"], "iterations": score["iterations"]}, score["nested"]
     rest = {} if isinstance(criterion, str) else {key: item for key, item in criterion.items() if key != "name"}
     return ({"name": known, **rest} if rest else known), schedule, nested
 
@@ -111,25 +111,51 @@ def rule_of(
     score: Mapping[str, object],
     rounding: str = "half-up",
 ) -> MaskRule:
-    """A rule, its parts checked for themselves and together.
+    """A rule, its parts checked for themselves and together; of the sparsity nothing is known yet.
 
     Raises:
         UserError: something is wrong, or does not go together.
     """
     unit = Named.of(axes.GRANULARITIES, canonical(GranularityField(), granularity, "granularity"))
     rule = MaskRule(criterion, value(axes.SCOPES, scope, "scope"), unit, Score.of(score), None, rounding_of(rounding))
-    allowed = criterion.entry(axes.CRITERIA).facts.granularities
-    if allowed is not None and unit.name not in allowed:
-        text = f"{criterion.name} goes with granularity {', '.join(allowed)} only (got {unit.name!r})"
-        raise UserError([Problem("criterion", text)])
-    facts = unit.entry(axes.GRANULARITIES).facts
-    wrong = facts.check(**unit.options) if facts.check is not None else ""
-    if wrong:
-        raise UserError([Problem("granularity", wrong)])
-    if facts.fixed_sparsity is not None and not rule.scope.entry(axes.SCOPES).facts.even:
-        text = f"must be global or uniform: {unit.name} fixes every layer (got {rule.scope.name!r})"
-        raise UserError([Problem("scope", text)])
+    together(rule, None if _fixed_sparsity(unit) is not None else BAD)
     return rule
+
+
+def _fixed_sparsity(granularity: Named) -> float | None:
+    """The only possible sparsity of a granularity; None where it fixes none."""
+    fixed = granularity.entry(axes.GRANULARITIES).facts.fixed_sparsity
+    return None if fixed is None else fixed(**granularity.options)
+
+
+def together(rule: MaskRule, sparsity: Any, dynamics: Named | None = None) -> None:
+    """Ask a recipe's rules whether the parts of a mask go together, as if they stood in a recipe.
+
+    Args:
+        rule: the mask block.
+        sparsity: as in a recipe; None where it is left out, BAD where it is not known.
+        dynamics: that moves the mask.
+
+    Raises:
+        UserError: with everything that does not, said of the arguments.
+    """
+    criterion = rule.criterion.written
+    if dynamics is not None and dynamics.entry(axes.DYNAMICS).facts.starts_from == "all":
+        criterion = "all"
+    mask = {
+        "at": "end",
+        "criterion": criterion,
+        "scope": rule.scope.written,
+        "granularity": rule.granularity.written,
+        "score": {"iterations": rule.score.iterations, "mode": rule.score.mode},
+        **({} if sparsity is None else {"sparsity": sparsity}),
+    }
+    # The library has no training of its own, of which nothing can be said then.
+    blocks = {"train": BAD, "mask": mask, "weights": {"at": "end", "transform": []}, "rounds": 1}
+    blocks["retrain"] = "none" if dynamics is None else {"dynamics": dynamics.written}
+    wrong = check_rules(blocks)
+    if wrong:
+        raise UserError(replace(one, path=one.path.removeprefix("mask.").removeprefix("retrain.")) for one in wrong)
 
 
 def score_block(schedule: Given, loss: Loss, mode: str | None, normalization: Given) -> dict[str, Any]:
@@ -222,24 +248,19 @@ def needs_batches(criterion: Named, scoring_data: ScoringData) -> None:
 
 
 def share_of(model: nn.Module, rule: MaskRule, sparsity: float | Decimal | None, scoring_data: ScoringData) -> Decimal:
-    """The kept share that a sparsity, a granularity or a scope means."""
-    fixed = rule.granularity.entry(axes.GRANULARITIES).facts.fixed_sparsity
-    scope = rule.scope.entry(axes.SCOPES)
-    written = {"by": "scope"} if sparsity is None else {"final": float(sparsity)}
-    wrong = scope.facts.check(written, **rule.scope.options) if scope.facts.check is not None else ""
-    if wrong:
-        raise UserError([Problem("scope", f"{scope.name} {wrong}")])
-    if fixed is not None:
-        only = fixed(**rule.granularity.options)
-        if sparsity is not None and abs(float(sparsity) - only) > 1e-9:
-            raise UserError([Problem("sparsity", f"is {only:g} with this granularity (got {sparsity})")])
-        return 1 - exact(only)
-    if sparsity is None:
-        if "by" not in scope.facts.sparsity:
-            raise UserError([Problem("sparsity", "is missing; it must be a number from 0 to 1")])
-        return decided_share(model, rule, scoring_data)
-    if "final" not in scope.facts.sparsity:
-        raise UserError([Problem("sparsity", f"is decided by scope {scope.name}; leave it out (got {sparsity})")])
-    if not 0 <= sparsity <= 1:
+    """The kept share that a sparsity, a granularity or a scope means.
+
+    Raises:
+        UserError: the sparsity is missing, wrong, or does not go with the rule.
+    """
+    fixed = _fixed_sparsity(rule.granularity)
+    by_scope = "by" in rule.scope.entry(axes.SCOPES).facts.sparsity
+    if sparsity is not None and not 0 <= sparsity <= 1:
         raise UserError([Problem("sparsity", f"must be a number from 0 to 1 (got {sparsity})")])
-    return 1 - exact(sparsity)
+    if sparsity is None and fixed is None and not by_scope:
+        raise UserError([Problem("sparsity", "is missing; it must be a number from 0 to 1")])
+    left_out = None if fixed is not None else {"by": "scope"}
+    together(rule, left_out if sparsity is None else {"final": float(sparsity)})
+    if fixed is not None:
+        return 1 - exact(fixed)
+    return decided_share(model, rule, scoring_data) if sparsity is None else 1 - exact(sparsity)

@@ -20,7 +20,7 @@ from prune_search.pruning.mask.rule import ScoringData
 from prune_search.pruning.retrain.context import DynamicsContext
 from prune_search.pruning.retrain.mask_keeper import MaskKeeper
 from prune_search.recipe import axes
-from prune_search.recipe.fields import ClockStep, Length, Value
+from prune_search.recipe.fields import BAD, ClockStep, Length, Value
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.step import Step
@@ -94,8 +94,8 @@ class Dynamics:
         entry = axes.DYNAMICS[name]
         written = _spoken(entry.options, options)
         named = arguments.value(axes.DYNAMICS, name, "dynamics", written)
-        _fits(named, granularity, scope)
         rule = plain_rule("random", scope, granularity, loss, mode, rounding)
+        arguments.together(rule, BAD, named)
         scoring_data = arguments.evidence_of(model, batches, example_input, seed)
         for key, option in entry.options.items():
             if isinstance(option.field, Value) and option.field.axis is axes.CRITERIA:
@@ -161,27 +161,6 @@ class Dynamics:
             if hook.at_end is not None:
                 hook.at_end()
         return self.mask
-
-
-def _fits(named: Named, granularity: Given, scope: Given) -> None:
-    """Refuse a granularity or scope that a dynamics does not go with.
-
-    Raises:
-        UserError: so it is.
-    """
-    facts, problems = named.entry(axes.DYNAMICS).facts, []
-    unit = granularity if isinstance(granularity, str) else granularity.get("name", "")
-    chosen = scope if isinstance(scope, str) else scope.get("name", "")
-    if facts.granularities is not None and unit not in facts.granularities:
-        allowed = ", ".join(facts.granularities)
-        problems.append(Problem("granularity", f"must be {allowed} with dynamics {named.name} (got {unit!r})"))
-    elif facts.check is not None and (wrong := facts.check(unit, **named.options)):
-        problems.append(Problem("granularity", f"{named.name} {wrong}"))
-    if facts.scopes is not None and chosen not in facts.scopes:
-        allowed = ", ".join(facts.scopes)
-        problems.append(Problem("scope", f"must be {allowed} with dynamics {named.name} (got {chosen!r})"))
-    if problems:
-        raise UserError(problems)
 
 
 def _evidence_at(scoring_data: ScoringData, step: int) -> ScoringData:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe import facts
-from prune_search.recipe.registry import AnyAxis, Axis
+from prune_search.recipe.registry import AnyAxis, Axis, Call
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,65 +20,121 @@ Scores = dict[str, "Tensor"]
 
 
 DATASETS: Axis[facts.DataSource, object] = Axis(
-    facts.DataSource, "data set", "task.data", ("prune_search.tasks.datasets",)
+    facts.DataSource, "data set", "task.data", ("prune_search.tasks.datasets",), call=Call(("root",))
 )
-MODELS: Axis[facts.Facts, nn.Module] = Axis(facts.Facts, "model", "task.model", ("prune_search.tasks.models",))
+MODELS: Axis[facts.Facts, nn.Module] = Axis(
+    facts.Facts, "model", "task.model", ("prune_search.tasks.models",), call=Call(("shape", "classes"))
+)
 METRICS: Axis[facts.Metric, float] = Axis(
-    facts.Metric, "metric", "search.objectives", ("prune_search.tasks.metrics", "prune_search.compact.metrics")
+    facts.Metric,
+    "metric",
+    "search.objectives",
+    ("prune_search.tasks.metrics", "prune_search.compact.metrics"),
+    call=Call(("measured",)),
 )
 INITS: Axis[facts.Initializer, None] = Axis(
-    facts.Initializer, "initializer", "train.init", ("prune_search.training.initializers",)
+    facts.Initializer,
+    "initializer",
+    "train.init",
+    ("prune_search.training.initializers",),
+    call=Call(("model", "seed"), named=("stream",)),
 )
 OPTIMIZERS: Axis[facts.OptimizerFacts, optim.Optimizer] = Axis(
-    facts.OptimizerFacts, "optimizer", "train.optimizer", ("prune_search.training.optimizers",)
+    facts.OptimizerFacts,
+    "optimizer",
+    "train.optimizer",
+    ("prune_search.training.optimizers",),
+    call=Call(("parameters", "rate"), apart=("lr",)),
 )
 SCHEDULES: Axis[facts.Facts, Rate] = Axis(
-    facts.Facts, "learning-rate schedule", "train.schedule", ("prune_search.training.schedules",)
+    facts.Facts,
+    "learning-rate schedule",
+    "train.schedule",
+    ("prune_search.training.schedules",),
+    call=Call(("base", "total", "epoch")),
 )
 AUGMENTATIONS: Axis[facts.Facts, Tensor] = Axis(
-    facts.Facts, "augmentation", "train.augment", ("prune_search.training.augmentations",)
+    facts.Facts,
+    "augmentation",
+    "train.augment",
+    ("prune_search.training.augmentations",),
+    call=Call(("inputs", "generator")),
 )
-LOSSES: Axis[facts.Facts, Tensor] = Axis(facts.Facts, "loss", "mask.score.loss", ("prune_search.training.losses",))
+LOSSES: Axis[facts.Facts, Tensor] = Axis(
+    facts.Facts, "loss", "mask.score.loss", ("prune_search.training.losses",), call=Call(("outputs", "labels"))
+)
 CRITERIA: Axis[facts.Criterion, Scores] = Axis(
-    facts.Criterion, "criterion", "mask.criterion", ("prune_search.pruning.mask.criteria",)
+    facts.Criterion, "criterion", "mask.criterion", ("prune_search.pruning.mask.criteria",), call=Call(("scoring",))
 )
 NORMALIZATIONS: Axis[facts.Facts, Tensor] = Axis(
-    facts.Facts, "normalization", "mask.score.normalization", ("prune_search.pruning.mask.normalizations",)
+    facts.Facts,
+    "normalization",
+    "mask.score.normalization",
+    ("prune_search.pruning.mask.normalizations",),
+    call=Call(("scores",)),
 )
 PATHS: Axis[facts.Facts, Decimal] = Axis(
-    facts.Facts, "sparsity path", "mask.score.path", ("prune_search.pruning.mask.sparsity_paths",)
+    facts.Facts,
+    "sparsity path",
+    "mask.score.path",
+    ("prune_search.pruning.mask.sparsity_paths",),
+    call=Call(("keep", "t")),
 )
 GRANULARITIES: Axis[facts.Granularity, Tensor] = Axis(
-    facts.Granularity, "granularity", "mask.granularity", ("prune_search.pruning.mask.granularities",)
+    facts.Granularity,
+    "granularity",
+    "mask.granularity",
+    ("prune_search.pruning.mask.granularities",),
+    call=Call(("tensor",)),
 )
-SCOPES: Axis[facts.Scope, object] = Axis(facts.Scope, "scope", "mask.scope", ("prune_search.pruning.mask.scopes",))
+SCOPES: Axis[facts.Scope, object] = Axis(
+    facts.Scope,
+    "scope",
+    "mask.scope",
+    ("prune_search.pruning.mask.scopes",),
+    call=Call(("layers", "share", "rounding"), declared={"measured": "measuring"}, apart=("exclude",)),
+)
 CONTROLS: Axis[facts.Control, Scores] = Axis(
-    facts.Control, "control", "mask.control", ("prune_search.pruning.mask.controls",)
+    facts.Control, "control", "mask.control", ("prune_search.pruning.mask.controls",), call=Call(("chosen",))
 )
 STABILITIES: Axis[facts.Facts, float] = Axis(
-    facts.Facts, "stability", "mask.at.stable", ("prune_search.pruning.mask.stabilities",)
+    facts.Facts,
+    "stability",
+    "mask.at.stable",
+    ("prune_search.pruning.mask.stabilities",),
+    call=Call(("before", "after")),
 )
 TRANSFORMS: Axis[facts.Transform, object] = Axis(
-    facts.Transform, "transform", "weights.transform", ("prune_search.pruning.weights.transforms",)
+    facts.Transform,
+    "transform",
+    "weights.transform",
+    ("prune_search.pruning.weights.transforms",),
+    call=Call(("context",)),
 )
 DYNAMICS: Axis[facts.DynamicsFacts, object] = Axis(
-    facts.DynamicsFacts, "dynamics", "retrain.dynamics", ("prune_search.pruning.retrain.dynamics",)
+    facts.DynamicsFacts,
+    "dynamics",
+    "retrain.dynamics",
+    ("prune_search.pruning.retrain.dynamics",),
+    call=Call(("context",)),
 )
 SAMPLERS: Axis[facts.Sampler, object] = Axis(
-    facts.Sampler, "sampler", "search.sampler", ("prune_search.search.samplers",)
+    facts.Sampler, "sampler", "search.sampler", ("prune_search.search.samplers",), call=Call(("seed",))
 )
 SCHEDULERS: Axis[facts.Scheduler, object] = Axis(
-    facts.Scheduler, "scheduler", "search.scheduler", ("prune_search.search.schedulers",)
+    facts.Scheduler, "scheduler", "search.scheduler", ("prune_search.search.schedulers",), call=Call(("epoch",))
 )
 # How accurate a simulated trial is: the surface over recipes that `launch --simulate` searches.
 SURFACES: Axis[facts.Facts, object] = Axis(
-    facts.Facts, "surface", "launch --surface", ("prune_search.simulation.surfaces",)
+    facts.Facts, "surface", "launch --surface", ("prune_search.simulation.surfaces",), call=Call()
 )
 # What is drawn of a comparison: from its figure data to a figure, or None where there is nothing to be seen.
 PICTURES: Axis[facts.Picture, Figure | None] = Axis(
-    facts.Picture, "picture", "compare --pictures", ("prune_search.report.pictures",)
+    facts.Picture, "picture", "compare --pictures", ("prune_search.report.pictures",), call=Call(("figure_data",))
 )
-PRESETS: Axis[facts.Facts, dict[str, Any]] = Axis(facts.Facts, "preset", "preset", ("prune_search.pruning.presets",))
+PRESETS: Axis[facts.Facts, dict[str, Any]] = Axis(
+    facts.Facts, "preset", "preset", ("prune_search.pruning.presets",), call=Call()
+)
 
 AXES: tuple[AnyAxis, ...] = (
     DATASETS,

@@ -1,24 +1,24 @@
 """The axes: every value that a recipe can name is registered here, each in exactly one place.
 
 An axis is a mapping from name to `Entry`. The files that register entries are found by the axis itself, at the first
-look: the modules of the packages that it names, those of installed distributions with an entry point in the group
-``prune_search``, and those named in ``PRUNE_SEARCH_PLUGINS`` (comma-separated module names). They import no torch.
+look: the modules of the packages that it names, and the plug-ins (see `prune_search.recipe.plugins`). They import no
+torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
+import inspect
 import pkgutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from prune_search.recipe.facts import Facts
+from prune_search.recipe.plugins import import_plugins
 from prune_search.recipe.problems import Problem, UserError
 
 if TYPE_CHECKING:
@@ -95,6 +95,44 @@ class Entry(Generic[Declared, Made]):
         return made
 
 
+@dataclass(frozen=True)
+class Call:
+    """How the functions of an axis are called: ``make(*takes, **options)``.
+
+    Attributes:
+        takes: the arguments by position.
+        named: keywords besides the options.
+        declared: from the name of a fact to the keyword that is given to those that declare it.
+        apart: options that are not passed on by keyword, since the caller reads them itself.
+    """
+
+    takes: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+    declared: Mapping[str, str] = field(default_factory=dict)
+    apart: tuple[str, ...] = ()
+
+
+def wrong_signature(make: Callable[..., object], call: Call | None, options: Iterable[str], declared: Facts) -> str:
+    """What is wrong with a function that is to be called so, with every option by keyword; empty where nothing is."""
+    how = call or Call()
+    keywords = [key for key in options if key not in how.apart]
+    keywords += [*how.named, *(key for fact, key in how.declared.items() if getattr(declared, fact))]
+    given = dict.fromkeys(keywords)
+    try:
+        signature = inspect.signature(make)
+    except ValueError:  # a builtin that does not tell
+        return ""
+    try:
+        if call is None:
+            signature.bind_partial(**given)
+        else:
+            signature.bind(*how.takes, **given)
+    except TypeError as error:
+        called = ", ".join([*how.takes, *(f"{key}=…" for key in given)])
+        return f"is called as {getattr(make, '__name__', 'its function')}({called}), which does not fit: {error}"
+    return ""
+
+
 _LOOKING = threading.RLock()
 
 
@@ -108,13 +146,22 @@ class Axis(Mapping[str, Entry[Declared, Made]]):
         name: what one value is called ("criterion").
         key: where a recipe names it ("mask.criterion").
         homes: packages or modules whose import registers the entries.
+        call: how functions of this axis are called; None: any way, so that only their options are checked.
     """
 
-    def __init__(self, facts: type[Declared], name: str, key: str, homes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        facts: type[Declared],
+        name: str,
+        key: str,
+        homes: tuple[str, ...] = (),
+        call: Call | None = None,
+    ) -> None:
         self.facts = facts
         self.name = name
         self.key = key
         self.homes = homes
+        self.call = call
         self._entries: dict[str, Entry[Declared, Made]] = {}
         self._found = False
 
@@ -122,7 +169,7 @@ class Axis(Mapping[str, Entry[Declared, Made]]):
         self,
         name: str,
         *,
-        summary: str,
+        summary: str = "",
         source: str = "",
         options: Mapping[str, Option] | None = None,
         facts: Declared | None = None,
@@ -132,17 +179,17 @@ class Axis(Mapping[str, Entry[Declared, Made]]):
 
         Args:
             name: how a recipe names it.
-            summary: what it is, in one line.
+            summary: what it is, in one line; by default the first line of the function's docstring.
             source: authors, year, arXiv id and equation.
             options: the keys that it takes.
             facts: what it declares about itself; None: the axis's defaults.
             declared: single facts by keyword, as plug-ins for version 0.1 have them; in place of `facts`.
 
         Raises:
-            ValueError: the name is taken, or a fact is not one that this axis knows.
+            ValueError: the name is taken, nothing says what it is, a fact is not one that this axis knows, or the
+                function cannot be called with the axis's arguments and the options.
         """
-        if name in self._entries:
-            raise ValueError(f"{self.name} {name!r} is registered twice")
+        self._refuse_taken(name)
         known = [one.name for one in dataclasses.fields(self.facts)]
         unknown = set(declared) - set(known)
         if unknown or (facts is not None and declared):
@@ -151,25 +198,42 @@ class Axis(Mapping[str, Entry[Declared, Made]]):
         own = facts if facts is not None else self.facts(**declared)
 
         def remember(make: F) -> F:
+            if not self._found and not getattr(make, "__module__", "").startswith(self.homes):
+                # A plug-in that comes before the first look must not take a name of this package's own.
+                self._import_homes()
+            self._refuse_taken(name)
             taken = MappingProxyType(dict(options or {}))
-            self._entries[name] = Entry(self.name, name, cast(Callable[..., Made], make), own, summary, source, taken)
+            told = summary or (inspect.getdoc(make) or "").partition("\n")[0]
+            if not told:
+                raise ValueError(f"{self.name} {name!r} says nowhere what it is: give a summary or a docstring")
+            if wrong := wrong_signature(make, self.call, taken, own):
+                raise ValueError(f"{getattr(make, '__module__', '?')}: {self.name} {name!r} {wrong}")
+            self._entries[name] = Entry(self.name, name, cast(Callable[..., Made], make), own, told, source, taken)
             return make
 
         return remember
+
+    def _refuse_taken(self, name: str) -> None:
+        if name in self._entries:
+            raise ValueError(f"{self.name} {name!r} is registered twice")
 
     def withdraw(self, name: str) -> None:
         """Take an entry out again (for tests and notebooks that register one at run time)."""
         del self._entries[name]
 
     def _look(self) -> dict[str, Entry[Declared, Made]]:
+        with _LOOKING:
+            self._import_homes()
+            import_plugins()
+        return self._entries
+
+    def _import_homes(self) -> None:
         # Within the lock an import that looks the axis up again sees what is there so far; other threads wait.
         with _LOOKING:
             if not self._found:
                 self._found = True
                 for home in self.homes:
                     _import_all(home)
-                _import_plugins()
-        return self._entries
 
     def __getitem__(self, name: str) -> Entry[Declared, Made]:
         return self._look()[name]
@@ -190,20 +254,3 @@ def _import_all(home: str) -> None:
     module = importlib.import_module(home)
     for found in pkgutil.iter_modules(getattr(module, "__path__", ())):
         importlib.import_module(f"{home}.{found.name}")
-
-
-_plugins_imported = False
-
-
-def _import_plugins() -> None:
-    global _plugins_imported
-    if _plugins_imported:
-        return
-    _plugins_imported = True
-    for point in entry_points(group="prune_search"):
-        point.load()
-    for name in filter(None, (part.strip() for part in os.environ.get("PRUNE_SEARCH_PLUGINS", "").split(","))):
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise UserError(f"PRUNE_SEARCH_PLUGINS names {name!r}, which cannot be imported: {error}") from error

@@ -77,7 +77,8 @@ def _shape(blocks: Blocks) -> Iterator[Problem]:
     for path, entry, told in (("mask.granularity", granularity, ()), ("mask.scope", scope, (mask["sparsity"],))):
         check = entry.facts.check
         options = {k: v for k, v in _options(mask[path.removeprefix("mask.")]).items() if k != "name"}
-        wrong = check(*told, **options) if check is not None else ""
+        unread = any(part is BAD for part in told)
+        wrong = check(*told, **options) if check is not None and not unread else ""
         if wrong:
             yield _no(path, wrong)
     if granularity.facts.fixed_sparsity is not None and not scope.facts.even:

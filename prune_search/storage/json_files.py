@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from prune_search.recipe.problems import Problem, UserError
@@ -13,6 +14,11 @@ MAX_BYTES = 16 * 2**20
 
 
 LEASE_FILE = "lease.json"
+
+
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    """A JSON object for people to read: indented, keys in order, no NaN, a line break at the end."""
+    return (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: StoragePath) -> dict[str, Any]:

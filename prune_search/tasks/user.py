@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from prune_search.recipe.plugins import find_own_modules
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.tasks.data import DataSet
 from prune_search.tasks.network import evaluating
@@ -39,9 +39,7 @@ def factory_named(text: str, key: str) -> Callable[..., Any]:
     module_name, colon, attribute = text.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *attribute.split("."))):
         raise _wrong(key, f"{shown(text)} is not of the form package.module:factory")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    find_own_modules()
     found: Any = _module_named(module_name, text, key)
     for name in attribute.split("."):
         if not hasattr(found, name):

@@ -42,7 +42,6 @@ NOTE, SOURCE = "mlflow.note.content", "mlflow.source.name"
 MAX_DIGEST = 36
 # From here on a figure is a count.
 MAX_ROUNDED = 1000
-# Written by the driver where a search is over before all its trials are proposed (a time budget, an exhausted grid).
 # Drawn by whoever runs the search, and put beside its records.
 PICTURES = "pictures"
 MAX_PICTURES, MAX_PICTURE = 50, 4 * 2**20

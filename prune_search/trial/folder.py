@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from prune_search.compact.file_names import MODEL_FILE
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.space import RECIPE_FILE
 from prune_search.storage.digests import masks_digest, weights_digest
-from prune_search.storage.files import open_regular, put_folder
+from prune_search.storage.files import put_folder
+from prune_search.storage.json_files import json_bytes, read_json
 from prune_search.storage.tensors import encode, load_tensors
 from prune_search.trial.result import Result
 
 MASKS_FILE, METRICS_FILE, START_FILE = "masks.safetensors", "metrics.json", "start.safetensors"
-MAX_METRICS_BYTES = 16 * 2**20
 
 
 def check_out(folder: Path, key: str) -> None:
@@ -62,12 +63,11 @@ def write_folder(result: Result, folder: Path, start: Mapping[str, Any] | None =
     Raises:
         StorageError: it could not be written.
     """
-    metrics = json.dumps(result.as_data(), indent=2, sort_keys=True, allow_nan=False)
     files = {
         RECIPE_FILE: recipe_text(result).encode(),
         MODEL_FILE: encode(result.tensors),
         MASKS_FILE: encode(result.masks.masks),
-        METRICS_FILE: (metrics + "\n").encode(),
+        METRICS_FILE: json_bytes(result.as_data()),
     }
     if start is not None:
         files[START_FILE] = encode(start)
@@ -81,17 +81,7 @@ def read_metrics(folder: Path, missing_ok: bool = False) -> dict[str, Any]:
         UserError: it is missing, too large, no regular file or no JSON object.
     """
     path = folder / METRICS_FILE
-    if missing_ok and not path.exists():
-        return {}
-    try:
-        with open_regular(path) as file:
-            data = file.read(MAX_METRICS_BYTES + 1)
-        metrics = json.loads(data[:MAX_METRICS_BYTES]) if len(data) <= MAX_METRICS_BYTES else None
-    except (OSError, ValueError, RecursionError):
-        metrics = None
-    if not isinstance(metrics, dict):
-        raise UserError([Problem("", "is missing or holds no JSON object", str(path))])
-    return metrics
+    return {} if missing_ok and not path.exists() else read_json(path)
 
 
 @dataclass(frozen=True)
@@ -116,6 +106,33 @@ def read_recorded(folder: Path) -> RecordedResult:
     """Read and check a folder's claims. Nothing in it is run.
 
     Raises:
+        UserError: as `read_folder` does.
+    """
+    metrics = read_folder(folder).metrics
+    environment = metrics.get("environment")
+    known = environment if isinstance(environment, dict) else {}
+    return RecordedResult(metrics["mask_sha256"], metrics["weights_sha256"], known)
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """What lies in the folder of a finished run, besides its recipe.
+
+    Attributes:
+        weights: parameters and buffers by name.
+        masks: parameter name to bool tensor, True where the weight is kept.
+        metrics: metrics.json.
+    """
+
+    weights: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor]
+    metrics: Mapping[str, Any]
+
+
+def read_folder(folder: Path) -> Written:
+    """Read and check what `write_folder` wrote. Nothing in it is run.
+
+    Raises:
         UserError: a file is missing or corrupt, or the tensors are not those that metrics.json speaks of.
     """
     metrics = read_metrics(folder)
@@ -135,6 +152,4 @@ def read_recorded(folder: Path) -> RecordedResult:
             problems.append(Problem("", text, str(folder / name)))
     if problems:
         raise UserError(problems)
-    environment = metrics.get("environment")
-    known = environment if isinstance(environment, dict) else {}
-    return RecordedResult(found["mask_sha256"][1], found["weights_sha256"][1], known)
+    return Written(weights, masks, metrics)

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 from real_search import TESTS
 
-from prune_search.cli.main import app
+from prune_search.cli.main import command_line
 
 CLUSTER = TESTS.parent / "cluster"
 LAUNCHER = ("aws.yaml", "gcp.yaml", "on-premise.yaml")
@@ -64,7 +63,7 @@ def test_each_file_begins_with_commands_that_are_there(path: str) -> None:
 def parse(words: list[str]) -> None:
     """The command line takes a command, with its options."""
     verb, *rest = [word.replace("…", "x") for word in words]
-    command: Any = typer.main.get_command(app)
+    command: Any = command_line()
     context = command.commands[verb].make_context(verb, rest)
     if verb == "submit":
         own = {"address", "storage"}

@@ -35,6 +35,7 @@ ORDER = (
     "recipes",
     "own_code",
     "criterion",
+    "contributing",
     "storage",
     "simulation",
 )

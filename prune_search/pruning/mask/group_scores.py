@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prune_search.pruning.mask.reductions import REDUCTIONS, reduction_name
+from prune_search.pruning.mask.reductions import REDUCTIONS, over_not_smaller, reduction_name
 from prune_search.pruning.mask.units import READER, SCALE, WEIGHT, UnitSet
 from prune_search.recipe import axes
 from prune_search.recipe.recipe import Named
@@ -57,15 +57,6 @@ def _first(values: Tensor) -> Tensor:
 OVER: dict[str, Callable[[Tensor], Tensor]] = {"mean": _mean, "sum": _sum, "max": _max, "first": _first}
 
 
-def _lamp(scores: Tensor) -> Tensor:
-    """Each score over the sum of those that are not smaller (Lee et al. 2021, 2010.07611, of groups)."""
-    ascending = torch.sort(scores, stable=True)
-    rest = ascending.values.flip(0).cumsum(0).flip(0)
-    found = torch.empty_like(scores)
-    found[ascending.indices] = ascending.values / rest.clamp_min(torch.finfo(scores.dtype).tiny)
-    return found
-
-
 def _over(total: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     def divided(scores: Tensor) -> Tensor:
         size = total(scores)
@@ -80,7 +71,7 @@ SCALES: dict[str, Callable[[Tensor], Tensor]] = {
     "sum": _over(torch.sum),
     "max": _over(torch.max),
     "none": lambda scores: scores,
-    "lamp": _lamp,
+    "lamp": over_not_smaller,
 }
 
 

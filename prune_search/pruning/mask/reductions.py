@@ -16,6 +16,22 @@ if TYPE_CHECKING:
 Reduction = Callable[["Tensor"], "Tensor"]
 
 
+def over_not_smaller(sizes: Tensor) -> Tensor:
+    """Each size over the sum of all that are not smaller, its equals and itself among them; 0 where it is 0.
+
+    Args:
+        sizes: [units], at least 0.
+
+    Example:
+        >>> over_not_smaller(torch.tensor([1.0, 4.0, 4.0])).tolist()
+        [0.1111111119389534, 0.5, 0.5]
+    """
+    ordered = torch.sort(sizes).values
+    above = ordered.flip(0).cumsum(0).flip(0)
+    sums = above[torch.searchsorted(ordered, sizes)]
+    return torch.where(sizes > 0, sizes / sums.clamp(min=torch.finfo(sizes.dtype).tiny), 0.0)
+
+
 def lamp(weights: Tensor) -> Tensor:
     """‖u‖² over the sum of ‖v‖² of all units v of the layer with ‖v‖ ≥ ‖u‖; u and its equals are among them.
 
@@ -32,11 +48,7 @@ def lamp(weights: Tensor) -> Tensor:
         >>> lamp(torch.tensor([[1.0], [-2.0], [3.0]])).tolist()
         [0.07142857142857142, 0.3076923076923077, 1.0]
     """
-    squares = weights.double().square().sum(1)
-    ordered = torch.sort(squares).values
-    above = ordered.flip(0).cumsum(0).flip(0)
-    sums = above[torch.searchsorted(ordered, squares)]
-    return torch.where(squares > 0, squares / sums.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
+    return over_not_smaller(weights.double().square().sum(1))
 
 
 def distances(weights: Tensor) -> Tensor:

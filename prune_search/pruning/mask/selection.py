@@ -133,5 +133,5 @@ def normalized(named: Named, scores: Scores, allowed: UnitMasks) -> Scores:
     scaled = {}
     for name, score in scores.items():
         part = named.entry(axes.NORMALIZATIONS).make(score[allowed[name]].double(), **named.options)
-        scaled[name] = score.double().masked_scatter(allowed[name], part)
+        scaled[name] = score.double().masked_scatter(allowed[name], part.double())
     return scaled

@@ -236,6 +236,9 @@ def test_a_knapsack_keeps_exactly_the_asked_units_or_stays_within_its_budget() -
         ({"sparsity": 0.5, "schedule": "linar"}, "did you mean 'linear'"),
         ({"sparsity": 0.5, "parameters": ["7"]}, "parameters"),
         ({"criterion": "synflow", "sparsity": 0.5}, "pass batches or example_input"),
+        ({"criterion": "all", "sparsity": 0.5}, "sparsity: must be 0 with criterion all, which keeps everything"),
+        ({"criterion": "fpgm", "sparsity": 0.5}, "criterion: fpgm goes with granularity"),
+        ({"sparsity": 0.5, "scope": {"name": "knapsack", "budget": {"flops": 0.5}}}, "scope: needs either a budget"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(asked: dict[str, Any], match: str) -> None:

@@ -222,7 +222,7 @@ def later_criterion() -> Iterator[str]:
         "flag": Option(Flag(), False, later=True),
         "share": Option(Number(0.0, 9.0), 1, later=True),
     }
-    axes.CRITERIA.register("for-this-test", summary="a criterion that got options later", options=options)(lambda: None)
+    axes.CRITERIA.register("for-this-test", summary="got options later", options=options)(lambda *_, **__: None)
     yield "for-this-test"
     axes.CRITERIA.withdraw("for-this-test")
 

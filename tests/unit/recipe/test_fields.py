@@ -146,8 +146,8 @@ def test_every_wrong_value_of_a_list_is_said_with_its_place() -> None:
 @pytest.fixture
 def axis() -> AnyAxis:
     axis: Axis[Transform, object] = Axis(Transform, "thing", "a.b")
-    axis.register("plain", summary="takes no options")(lambda: None)
-    axis.register("other", summary="for another place", facts=Transform(place="prepare"))(lambda: None)
+    axis.register("plain", summary="takes no options")(lambda *_, **__: None)
+    axis.register("other", summary="for another place", facts=Transform(place="prepare"))(lambda *_, **__: None)
     options = {
         "share": Option(Number(0.0, 1.0), 0.5),
         "times": Option(Integer(0, 9)),

@@ -105,9 +105,9 @@ def test_the_name_that_was_typed_does_not_matter() -> None:
 @pytest.fixture
 def nested() -> Iterator[None]:
     share = {"share": Option(Number(0.0, 1.0), 0.5)}
-    axes.CRITERIA.register("for-this-test", summary="has an option", options=share)(lambda: None)
+    axes.CRITERIA.register("for-this-test", summary="has an option", options=share)(lambda *_, **__: None)
     options = {"criterion": Option(Value(axes.CRITERIA), "magnitude")}
-    axes.DYNAMICS.register("nested-for-this-test", summary="has a criterion", options=options)(lambda: None)
+    axes.DYNAMICS.register("nested-for-this-test", summary="has a criterion", options=options)(lambda *_, **__: None)
     yield
     axes.CRITERIA.withdraw("for-this-test")
     axes.DYNAMICS.withdraw("nested-for-this-test")

@@ -235,7 +235,7 @@ def entries() -> Iterator[None]:
     made: list[tuple[AnyAxis, str]] = []
 
     def add(axis: AnyAxis, name: str, **declared: Any) -> None:
-        axis.register(name, summary="for this test", **declared)(lambda: None)
+        axis.register(name, summary="for this test", **declared)(lambda *_, **__: None)
         made.append((axis, name))
 
     if "n-of-m" not in axes.GRANULARITIES:

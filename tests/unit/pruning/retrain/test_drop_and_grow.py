@@ -391,7 +391,7 @@ def test_deepr_within_the_network_moves_connections_between_layers() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("rigl", {"granularity": "filter"}, "granularity: must be weight with dynamics rigl"),
+        ("rigl", {"granularity": "filter"}, "dynamics: rigl goes with granularity weight only"),
         ("rigl", {"until": 31}, "dynamics.until: 31it is past the end"),
         ("set", {"from": 9, "until": 3}, "dynamics.until: 3it comes before from"),
         ("snfs", {"criterion": "fpgm"}, "single weights move here"),
