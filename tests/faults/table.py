@@ -174,7 +174,7 @@ ROWS: dict[str, Row] = {
         "200 of 200 refused, nothing written",
         (
             "security/test_hostile_checkpoints.py::test_two_hundred_names_that_climb_out_are_refused_and_nothing_is_written",
-            "unit/training/test_objects.py::test_names_do_not_climb_out",
+            "unit/storage/test_object_paths.py::test_names_do_not_climb_out",
         ),
     ),
     "A4": Row(

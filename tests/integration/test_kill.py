@@ -25,9 +25,9 @@ import json, os, signal, sys, threading, traceback
 from pathlib import Path
 import torch
 from prune_search.recipe.space import read_space
-from prune_search.training import stretch
+from prune_search.training import segment
 from prune_search.trial.setup import prepare
-from prune_search.trial.run import run_bench
+from prune_search.trial.run import run_trial
 from prune_search.trial.callbacks import Silent
 
 class Killer(Silent):
@@ -40,12 +40,12 @@ class Killer(Silent):
             os.kill(os.getpid(), signal.SIGKILL)
 
 def run(told):
-    stretch.RECOVERY_EVERY_S = told["recovery"]
-    bench = prepare(read_space(told["recipe"], "a test").only_recipe(), torch.device("cpu"))
+    segment.RECOVERY_EVERY_S = told["recovery"]
+    setup = prepare(read_space(told["recipe"], "a test").only_recipe(), torch.device("cpu"))
     folder = Path(told["folder"]) if told["folder"] else None
     if told["kill_after"] is not None:
         threading.Timer(told["kill_after"], lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
-    result = run_bench(bench, folder, Killer(told["kill"]))
+    result = run_trial(setup, folder, Killer(told["kill"]))
     return {
         "mask": result.masks.sha256,
         "weights": result.weights_sha256,
