@@ -125,6 +125,13 @@ MOVING = {
 }
 
 
+SEEDS = [
+    0,
+    pytest.param(1, marks=pytest.mark.slow),
+    *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 6)),
+]
+
+
 class Server:
     """A process that forks one process per run."""
 
@@ -210,7 +217,10 @@ def instants(name: str, seed: int, times: int = 1) -> list[tuple[str, int]]:
     ]
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
+@pytest.mark.parametrize(
+    "seed",
+    [0, pytest.param(1, marks=pytest.mark.slow), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 6))],
+)
 @pytest.mark.parametrize("name", [*STAGES, *MOVING])
 def test_a_trial_killed_twice_in_every_stage_ends_as_one_that_was_not(
     server: Server, setup_of: SetupOf, tmp_path: Path, name: str, seed: int
@@ -249,6 +259,7 @@ def test_two_fresh_processes_find_the_same_bits_as_this_one(server: Server, setu
         other.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STAGES)
 def test_kills_at_any_moment_even_while_a_state_is_written(
     server: Server, setup_of: SetupOf, tmp_path: Path, name: str
@@ -257,7 +268,7 @@ def test_kills_at_any_moment_even_while_a_state_is_written(
     kill_by_the_clock(server, setup_of, tmp_path, name, seed=0, times=4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(1, 11))
 @pytest.mark.parametrize("name", STAGES)
 def test_many_kills_at_any_moment(server: Server, setup_of: SetupOf, tmp_path: Path, name: str, seed: int) -> None:
