@@ -49,7 +49,7 @@ def check_criterion(name: str, thoroughly: bool = False, **options: object) -> N
     one.require(facts.kind in KINDS, f"its kind {facts.kind!r} is none of {', '.join(KINDS)}")
     # One that trains needs a whole trial.
     if not facts.trains:
-        for written in variants(name):
+        for written in variants(one):
             found = reduction_name(facts, read(CRITERIA, written).options)
             one.require(found in REDUCTIONS, f"its reduction {found!r} is none of {', '.join(REDUCTIONS)}")
         for network in networks_for(name):
@@ -68,13 +68,14 @@ def networks_for(name: str) -> list[str]:
     return [network for network in NETWORKS if network == "convolutional" or not CRITERIA[name].facts.needs_batchnorm]
 
 
-def variants(name: str) -> list[Any]:
-    """The criterion by its bare name, and with every other word or flag of its options."""
-    others: list[Any] = [name]
-    for key, option in CRITERIA[name].options.items():
+def variants(one: Checked) -> list[Any]:
+    """The criterion as it is checked, and with every other word or flag of its options."""
+    others: list[Any] = [one.named.written]
+    given = one.named.options
+    for key, option in CRITERIA[one.name].options.items():
         words = option.field.words if isinstance(option.field, Word) else ()
         values = (*words, *((not option.default,) if isinstance(option.field, Flag) else ()))
-        others += [{"name": name, key: value} for value in values if value != option.default]
+        others += [{"name": one.name, **given, key: value} for value in values if value != given.get(key)]
     return others
 
 
@@ -85,7 +86,7 @@ def _compared(one: Checked, thoroughly: bool) -> Iterator[tuple[Named, str, str,
     if not thoroughly:
         yield one.named, "convolutional", "train", True
         return
-    for written in (one.named.written, *variants(one.name)[1:]):
+    for written in variants(one):
         for network in (network for network in networks_for(one.name) if network != "dropout"):
             for mode in ("train", "eval"):
                 for masked in (False, True):
@@ -123,7 +124,10 @@ def scores(asked: Named, given: Scoring) -> dict[str, Tensor]:
 
 def _check_scores(one: Checked, network: str, masked: bool) -> None:
     given = scoring(network_named(network), masked, one.name)
+    before = {key: weight.detach().clone() for key, weight in given.weights.items()}
     found = scores(one.named, given)
+    left = all(torch.equal(before[key], weight) for key, weight in given.weights.items())
+    one.require(left, f"scoring the network {network!r} changes its weights")
     names = list(given.weights)
     one.require(list(found) == names, f"it scores {list(found)} of a network whose weights are {names}")
     for key, score in found.items():
@@ -140,8 +144,8 @@ def _check_definition(one: Checked, asked: Named, network: str, mode: str, maske
     given = scoring(first, masked, asked.name)
     before = {key: weight.detach().clone() for key, weight in given.weights.items()}
     fast = scores(asked, given)
-    same = all(torch.equal(before[key], given.weights[key]) for key in before)
-    one.require(same, f"scoring the network {network!r} changes its weights")
+    left = all(torch.equal(before[key], weight) for key, weight in given.weights.items())
+    one.require(left, f"scoring the network {network!r} as {asked.written!r} changes its weights")
     slow = facts.oracle(scoring(second, masked, asked.name), **asked.options)
     # What a definition tells of signed terms, the score takes the size of.
     sizes = reduction_name(facts, asked.options) in ("sum-abs", "abs-sum")
