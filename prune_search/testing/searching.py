@@ -44,15 +44,17 @@ SEVERAL: Mapping[str, Any] = {
     ],
 }
 ACCURACY, SPARSITY = "maximize val/accuracy", "maximize sparsity"
+PARTS = ("whole", "empty")
 
 
-def simulated(raw: Mapping[str, Any], surface: Any, folder: Path) -> SearchRecords:
+def simulated(raw: Mapping[str, Any], surface: Any, folder: Path, run: bool = True) -> SearchRecords:
     """The records of a simulated search.
 
     Args:
         raw: its space, with a search block.
         surface: that says how accurate its networks are.
         folder: a storage of its own.
+        run: whether it is run to its end; else no trial has begun yet.
     """
     space = read_space(copy.deepcopy(dict(raw)), "a check")
     simulation = Simulation.of(surface)
@@ -60,8 +62,9 @@ def simulated(raw: Mapping[str, Any], surface: Any, folder: Path) -> SearchRecor
     home.mkdir(parents=True)
     definition = define(space, home, Where(storage=folder), None, {}, simulation)
     put_file(home / SEARCH_FILE, (canonical_json(definition) + "\n").encode())
-    next_trial = NextTrial.open(home, space, known_to(simulation), lambda: False)
-    SimulatedRun(next_trial, simulation, lambda: False, lambda records, trial: None).run()
+    if run:
+        next_trial = NextTrial.open(home, space, known_to(simulation), lambda: False)
+        SimulatedRun(next_trial, simulation, lambda: False, lambda records, trial: None).run()
     return read_search(home)
 
 
@@ -155,18 +158,22 @@ def check_picture(name: str, **options: object) -> None:
         AssertionError: something does not hold.
     """
     one = check_entry(PICTURES, name, options)
+    raw = _searched(SEVERAL, trials=8, objectives=[ACCURACY, SPARSITY])
     with tempfile.TemporaryDirectory(prefix="prune-search-") as folder:
-        records = simulated(_searched(SEVERAL, trials=8, objectives=[ACCURACY, SPARSITY]), DEFAULT, Path(folder))
-        data = FigureData((records,), comparison([records]))
-        before = json.dumps(data.data, sort_keys=True, default=str)
-        first = hang(data, [name])
-        one.require(hang(data, [name]) == first, "drawn twice, it is another file")
-        left = json.dumps(data.data, sort_keys=True, default=str) == before
+        whole, empty = (_shown(simulated(raw, DEFAULT, Path(folder, part), part == "whole")) for part in PARTS)
+        before = json.dumps(whole.data, sort_keys=True, default=str)
+        first = hang(whole, [name])
+        one.require(hang(whole, [name]) == first, "drawn twice, it is another file")
+        left = json.dumps(whole.data, sort_keys=True, default=str) == before
         one.require(left, "it changes the comparison that it is given")
-        for image in first.values():
-            one.require(image.startswith(b"<?xml"), "what is drawn is no SVG file")
-        empty = FigureData((records,), {**data.data, "rows": [], "controls": [], "pareto": []})
-        one.require(not hang(empty, [name]), "of a comparison without rows it draws something: return None there")
+        drawn = all(image.startswith(b"<?xml") for image in first.values())
+        one.require(drawn, "what is drawn is no SVG file")
+        nothing = not hang(empty, [name])
+        one.require(nothing, "of a search without trials it draws something: return None there")
+
+
+def _shown(records: SearchRecords) -> FigureData:
+    return FigureData((records,), comparison([records]))
 
 
 def check_preset(name: str, **options: object) -> None:

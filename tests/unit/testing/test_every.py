@@ -168,7 +168,7 @@ def test_a_picture_of_nothing_is_refused() -> None:
         """An empty figure."""
         return Figure()
 
-    with pytest.raises(AssertionError, match=r"of a comparison without rows it draws something"):
+    with pytest.raises(AssertionError, match=r"of a search without trials it draws something"):
         check_picture(NAME)
 
 
