@@ -1,4 +1,9 @@
-"""What all tests share: one thread, so that a test does not depend on the machine's cores, and small setups."""
+"""What all tests share: one thread, so that a test does not depend on the machine's cores, small setups, and services.
+
+A test that asks for a Ray or an object store is marked `services` here, by the fixtures that it names. One that starts
+something itself is marked in its file. With `-n`, the tests of a file stay on one worker, so that what a file sets up
+is set up once, and so do all tests that share a Ray.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +24,31 @@ if TYPE_CHECKING:
     from prune_search.trial.setup import TrialSetup
 
 SetupOf = Callable[[Mapping[str, Any]], "TrialSetup"]
+# Fixtures that start a service for the whole session.
+SERVICES = frozenset({"trouble", "head", "one_object_store"})
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need a service, and keep those that share one on one worker."""
+    for item in items:
+        if SERVICES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.services)
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadgroup`, tests of no group stay with their file."""
+    from xdist.scheduler import LoadGroupScheduling
+
+    class ByGroupOrFile(LoadGroupScheduling):  # type: ignore[misc]  # xdist has no types
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, rest = nodeid.partition("::")
+            group = rest.rpartition("]")[2].rpartition("@")
+            return group[2] if group[1] else file
+
+    return ByGroupOrFile(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 @pytest.fixture(autouse=True, scope="session")

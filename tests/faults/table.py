@@ -2,7 +2,7 @@
 
     python tests/faults/table.py | tee tests/benchmarks/records/faults.log
     python tests/faults/table.py --rows 2 17 A1       these only
-    python tests/faults/table.py --fast               without what is marked slow
+    python tests/faults/table.py --fast               without what is marked slow or long
 
 Each row names the tests that show it. What they count is printed beside them: how many passed of how many, and what a
 test itself has counted (`record_property("figure", …)`).
@@ -174,7 +174,7 @@ ROWS: dict[str, Row] = {
         "200 of 200 refused, nothing written",
         (
             "security/test_hostile_checkpoints.py::test_two_hundred_names_that_climb_out_are_refused_and_nothing_is_written",
-            "unit/training/test_objects.py::test_names_do_not_climb_out",
+            "unit/storage/test_object_paths.py::test_names_do_not_climb_out",
         ),
     ),
     "A4": Row(
@@ -258,7 +258,7 @@ def one(name: str, fast: bool) -> int:
     # What pytest writes on its way is not the table.
     out, sys.stdout = sys.stdout, sys.stderr
     try:
-        code = pytest.main([*words, *tests, "-m", "not slow" if fast else ""], plugins=[counted])
+        code = pytest.main([*words, *tests, "-m", "not slow and not long" if fast else ""], plugins=[counted])
     finally:
         sys.stdout = out
     lines, sums = counted.of(row)
@@ -270,7 +270,7 @@ def main() -> int:
     """Run the tests of the rows, and print the table; 1 where one has failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
-    parser.add_argument("--fast", action="store_true", help="without what is marked slow")
+    parser.add_argument("--fast", action="store_true", help="without what is marked slow or long")
     options = parser.parse_args()
     if len(options.rows) == 1:
         return int(one(options.rows[0], options.fast) != 0)

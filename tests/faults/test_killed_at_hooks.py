@@ -17,7 +17,7 @@ from prune_search import Options, Where
 from prune_search.ledger.records import SearchRecords
 from prune_search.tracking.store import default_uri
 
-pytestmark = [MLFLOW_WARNINGS, pytest.mark.faults, pytest.mark.slow]
+pytestmark = [MLFLOW_WARNINGS, pytest.mark.faults, pytest.mark.long]
 
 SPACE = f"""\
 # prune-search launch five.yaml

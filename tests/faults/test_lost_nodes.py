@@ -51,7 +51,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> SearchRecords:
 
 
 @pytest.mark.parametrize(
-    ("kills", "seed"), [(1, 0), pytest.param(10, 1, marks=pytest.mark.slow)], ids=["1 kill", "10 kills"]
+    ("kills", "seed"), [(1, 0), pytest.param(10, 1, marks=pytest.mark.long)], ids=["1 kill", "10 kills"]
 )
 def test_a_trial_whose_node_is_killed_ends_with_the_same_weights(
     unbroken: SearchRecords,
@@ -102,7 +102,7 @@ search: {{trials: 60, concurrency: 3, reproducible: true, seed: 7}}
 AWAY_S = 20.0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sixty_trials_take_the_same_course_without_a_node_and_without_mlflow(
     trouble: Path, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -55,7 +55,7 @@ any:
 search: {trials: 50, concurrency: 2, reproducible: true, seed: 1}
 """
 # On a busy machine the moment of a kill drifts: the simulated kills are exact, and run always.
-KILLS = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(6)]
+KILLS = [pytest.param(seed, marks=pytest.mark.long) for seed in range(6)]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -106,7 +106,7 @@ class Killer(threading.Thread):
 
 
 @pytest.mark.parametrize(
-    ("kills", "seed"), [(3, 0), pytest.param(10, 1, marks=pytest.mark.slow)], ids=["3 kills", "10 kills"]
+    ("kills", "seed"), [(3, 0), pytest.param(10, 1, marks=pytest.mark.long)], ids=["3 kills", "10 kills"]
 )
 def test_a_builder_that_is_killed_is_taken_over(unbroken: Outcome, tmp_path: Path, kills: int, seed: int) -> None:
     name = f"killed-{kills}"

@@ -22,7 +22,7 @@ from stubbed_mlflow import Act, Stub, check, in_front_of, measured_values, run_t
 from prune_search.tracking.delivery_thread import DeliveryThread, TrackingError, sync
 from prune_search.tracking.server import UnreachableError, connect
 
-pytestmark = [pytest.mark.faults, MLFLOW_WARNINGS]
+pytestmark = [pytest.mark.faults, pytest.mark.services, MLFLOW_WARNINGS]
 
 CREATE_RUN = "/api/2.0/mlflow/runs/create"
 

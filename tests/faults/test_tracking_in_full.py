@@ -25,7 +25,7 @@ from prune_search import Options, Where
 from prune_search.ledger.records import SearchRecords, read_search, search_folder
 from prune_search.tracking.delivery_thread import sync
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, MLFLOW_WARNINGS]
+pytestmark = [pytest.mark.faults, pytest.mark.long, pytest.mark.services, MLFLOW_WARNINGS]
 
 SPACE = f"""\
 # prune-search launch four.yaml

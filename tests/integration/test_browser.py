@@ -26,7 +26,7 @@ from prune_search.tracking.delivery_thread import sync
 from prune_search.tracking.store import default_uri
 from prune_search.tracking.ui_views import searches_link, table_link
 
-pytestmark = [MLFLOW_WARNINGS, pytest.mark.browser]
+pytestmark = [MLFLOW_WARNINGS, pytest.mark.browser, pytest.mark.services]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 # A thread collects garbage for half a second, and Ray ends in the middle of it; Tune leaves references in cycles.
 PROGRAM = """
 import gc, threading, time
@@ -29,6 +31,8 @@ print("over", gc.isenabled())
 """
 
 
+@pytest.mark.services
+@pytest.mark.xdist_group("ray")
 def test_a_thread_that_collects_garbage_meanwhile_does_not_end_the_process() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "over False\n"), done.stderr

@@ -25,9 +25,9 @@ import json, os, signal, sys, threading, traceback
 from pathlib import Path
 import torch
 from prune_search.recipe.space import read_space
-from prune_search.training import stretch
+from prune_search.training import segment
 from prune_search.trial.setup import prepare
-from prune_search.trial.run import run_bench
+from prune_search.trial.run import run_trial
 from prune_search.trial.callbacks import Silent
 
 class Killer(Silent):
@@ -40,12 +40,12 @@ class Killer(Silent):
             os.kill(os.getpid(), signal.SIGKILL)
 
 def run(told):
-    stretch.RECOVERY_EVERY_S = told["recovery"]
-    bench = prepare(read_space(told["recipe"], "a test").only_recipe(), torch.device("cpu"))
+    segment.RECOVERY_EVERY_S = told["recovery"]
+    setup = prepare(read_space(told["recipe"], "a test").only_recipe(), torch.device("cpu"))
     folder = Path(told["folder"]) if told["folder"] else None
     if told["kill_after"] is not None:
         threading.Timer(told["kill_after"], lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
-    result = run_bench(bench, folder, Killer(told["kill"]))
+    result = run_trial(setup, folder, Killer(told["kill"]))
     return {
         "mask": result.masks.sha256,
         "weights": result.weights_sha256,
@@ -123,6 +123,13 @@ MOVING = {
     "deepr": (moving("deepr", temperature=1.0e-4), {"retrain": 30}),
     "gibbs": (moving("gibbs", beta={"until": "20it", "every": "2it"}), {"retrain": 30}),
 }
+
+
+SEEDS = [
+    0,
+    pytest.param(1, marks=pytest.mark.slow),
+    *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 6)),
+]
 
 
 class Server:
@@ -210,7 +217,10 @@ def instants(name: str, seed: int, times: int = 1) -> list[tuple[str, int]]:
     ]
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
+@pytest.mark.parametrize(
+    "seed",
+    [0, pytest.param(1, marks=pytest.mark.slow), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 6))],
+)
 @pytest.mark.parametrize("name", [*STAGES, *MOVING])
 def test_a_trial_killed_twice_in_every_stage_ends_as_one_that_was_not(
     server: Server, setup_of: SetupOf, tmp_path: Path, name: str, seed: int
@@ -249,6 +259,7 @@ def test_two_fresh_processes_find_the_same_bits_as_this_one(server: Server, setu
         other.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STAGES)
 def test_kills_at_any_moment_even_while_a_state_is_written(
     server: Server, setup_of: SetupOf, tmp_path: Path, name: str
@@ -257,7 +268,7 @@ def test_kills_at_any_moment_even_while_a_state_is_written(
     kill_by_the_clock(server, setup_of, tmp_path, name, seed=0, times=4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(1, 11))
 @pytest.mark.parametrize("name", STAGES)
 def test_many_kills_at_any_moment(server: Server, setup_of: SetupOf, tmp_path: Path, name: str, seed: int) -> None:

@@ -45,12 +45,14 @@ def answer(server: LocalServer, password: str | None, **headers: str) -> int:
         return error.code
 
 
+@pytest.mark.services
 def test_without_or_with_a_wrong_password_nothing_is_told(server: LocalServer) -> None:
     assert answer(server, None) == 401
     assert answer(server, "another-password") == 401
     assert answer(server, ADMIN[1]) == 200
 
 
+@pytest.mark.services
 def test_foreign_names_and_pages_are_refused_even_with_the_password(server: LocalServer) -> None:
     assert answer(server, ADMIN[1], Host="attacker.example") == 403
     assert answer(server, ADMIN[1], Origin="http://attacker.example") == 403

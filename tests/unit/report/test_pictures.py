@@ -103,6 +103,7 @@ def test_the_trace_of_a_penalty_is_what_the_recipe_says() -> None:
     assert trace(options, 20) == [(0, 0.25), (10, 0.5), (20, 0.75), (30, 1.0), (30, 1.0), (70, 1.0)]
 
 
+@pytest.mark.slow
 def test_pictures_and_page_are_written_where_they_are_asked_for(tmp_path: Path) -> None:
     records = read_search(make_search(tmp_path, trials=8))
     data = comparison([records])

@@ -1,0 +1,61 @@
+"""Small networks, and data for them, that entries are checked on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.pruning.mask.scoring import Batches
+
+CLASSES = 3
+
+
+def perceptron() -> nn.Module:
+    """Two hidden layers, for inputs [examples, 1, 4, 4]."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 7), nn.ReLU(), nn.Linear(7, 5), nn.ReLU(), nn.Linear(5, CLASSES))
+
+
+def convolutional() -> nn.Module:
+    """Two convolutions and a BatchNorm, for inputs [examples, 1, 4, 4]."""
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 3, 2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(27, CLASSES),
+    )
+
+
+def with_dropout() -> nn.Module:
+    """A hidden layer and dropout, for inputs [examples, 1, 4, 4]."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, CLASSES))
+
+
+NETWORKS = {"perceptron": perceptron, "convolutional": convolutional, "dropout": with_dropout}
+
+
+def network_named(name: str) -> nn.Module:
+    """The same weights each time; at most 200 that can be pruned."""
+    torch.manual_seed(4)
+    return NETWORKS[name]()
+
+
+def batches(iteration: int = 1) -> Batches:
+    """Two batches of six examples, [6, 1, 4, 4]; others in each iteration."""
+    source = torch.Generator().manual_seed(iteration)
+    return [
+        (torch.randn(6, 1, 4, 4, generator=source), torch.randint(CLASSES, (6,), generator=source)) for _ in range(2)
+    ]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The mean over the examples of logits [examples, classes], a scalar."""
+    return nn.functional.cross_entropy(logits, labels)
+
+
+def trained_network() -> nn.Module:
+    """A convolution, a BatchNorm and a linear layer, for inputs [examples, 1, 8, 8] of five classes."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5))

@@ -1,0 +1,241 @@
+"""Checks of what trains: data sets, models, losses, metrics, optimizers, schedules, initializers and augmentations."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.recipe.axes import (
+    AUGMENTATIONS,
+    DATASETS,
+    INITS,
+    LOSSES,
+    METRICS,
+    MODELS,
+    OPTIMIZERS,
+    SCHEDULES,
+)
+from prune_search.tasks.data import DataSet
+from prune_search.tasks.metrics import Measured, evaluate
+from prune_search.tasks.network import output_layer, prunable_weights
+from prune_search.testing.checked import Checked
+from prune_search.testing.entries import check_entry
+from prune_search.testing.networks import trained_network
+from prune_search.training.optimizers import load_state_tensors, state_tensors
+
+STEPS = 8
+
+
+def check_optimizer(name: str, **options: object) -> None:
+    """An optimizer that is stored and restored after every step trains on bit for bit.
+
+    Raises:
+        AssertionError: something does not hold.
+    """
+    one = check_entry(OPTIMIZERS, name, options)
+    whole, part = trained_network(), trained_network()
+    optimizer = _optimizer_of(one, whole)
+    _train(whole, optimizer, range(STEPS))
+    restored = _optimizer_of(one, part)
+    for step in range(STEPS):
+        _train(part, restored, range(step, step + 1))
+        stored = state_tensors(restored, _names(part))
+        part = copy.deepcopy(part)
+        restored = _optimizer_of(one, part)
+        load_state_tensors(restored, _names(part), stored)
+    same = all(torch.equal(part.state_dict()[key], value) for key, value in whole.state_dict().items())
+    one.require(same, "stored and restored after every step, it trains to other weights")
+    buffers, others = state_tensors(optimizer, _names(whole)), state_tensors(restored, _names(part))
+    kept = buffers.keys() == others.keys() and all(torch.equal(buffers[key], others[key]) for key in buffers)
+    one.require(kept, "stored and restored after every step, its own state is another one")
+    moved = not torch.equal(whole.get_parameter("4.weight"), trained_network().get_parameter("4.weight"))
+    one.require(moved, f"in {STEPS} steps it changes no weight")
+
+
+def _optimizer_of(one: Checked, model: nn.Module) -> torch.optim.Optimizer:
+    options = dict(one.named.options)
+    return OPTIMIZERS[one.name].make(list(model.parameters()), options.pop("lr"), **options)
+
+
+def _names(model: nn.Module) -> dict[nn.Parameter, str]:
+    return {parameter: name for name, parameter in model.named_parameters()}
+
+
+def _train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
+    for step in steps:
+        source = torch.Generator().manual_seed(step)
+        inputs, labels = torch.randn(6, 1, 8, 8, generator=source), torch.randint(5, (6,), generator=source)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs), labels).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def check_schedule(name: str, **options: object) -> None:
+    """A schedule's rates are finite and not negative, past the end too, and depend on the step alone.
+
+    Raises:
+        AssertionError: something does not hold.
+    """
+    one = check_entry(SCHEDULES, name, options)
+    for total in (1, 7, 100):
+        rate = SCHEDULES[name].make(0.3, total, 10, **one.named.options)
+        rates = [rate(step) for step in range(total + 20)]
+        finite = all(isinstance(value, float) and math.isfinite(value) and value >= 0 for value in rates)
+        one.require(finite, f"over {total} steps a rate is negative, not finite or not a float: {rates}")
+        one.require(max(rates[:total]) > 0, f"over {total} steps every rate is 0")
+        backwards = [rate(step) for step in reversed(range(total + 20))]
+        one.require(backwards == rates[::-1], f"over {total} steps a rate depends on the steps that were asked before")
+
+
+def check_initializer(name: str, **options: object) -> None:
+    """An initializer's weights are finite, and depend on the seed and the stream alone.
+
+    Raises:
+        AssertionError: something does not hold.
+    """
+    one = check_entry(INITS, name, options)
+    entry = INITS[name]
+
+    def drawn(seed: int, stream: str, disturbance: int) -> dict[str, Tensor]:
+        model = trained_network()
+        torch.manual_seed(disturbance)
+        entry.make(model, seed, stream=stream, **one.named.options)
+        return {key: value.clone() for key, value in model.state_dict().items()}
+
+    first, again = drawn(1, "init", 0), drawn(1, "init", 5)
+    same = all(torch.equal(first[key], again[key]) for key in first)
+    one.require(same, "with the same seed and stream it makes other weights, after other random draws")
+    one.require(all(bool(torch.isfinite(value).all()) for value in first.values()), "a weight of it is not finite")
+    for what, other in (("seed", drawn(2, "init", 0)), ("stream", drawn(1, "elsewhere", 0))):
+        equal = torch.equal(first["4.weight"], other["4.weight"])
+        weights = "the same weights" if equal else "other weights"
+        text = f"it declares draws={entry.facts.draws}, and another {what} gives {weights}"
+        one.require(equal is not entry.facts.draws, text)
+
+
+def check_augmentation(name: str, **options: object) -> None:
+    """An augmentation gives pictures of the same shape and levels, drawn by its generator, and leaves the given ones.
+
+    Raises:
+        AssertionError: something does not hold.
+    """
+    one = check_entry(AUGMENTATIONS, name, options)
+    inputs = torch.randn(12, 3, 9, 7, generator=torch.Generator().manual_seed(0))
+    before = inputs.clone()
+
+    def drawn(seed: int) -> Tensor:
+        return AUGMENTATIONS[name].make(inputs, torch.Generator().manual_seed(seed), **one.named.options)
+
+    torch.manual_seed(0)
+    first = drawn(1)
+    torch.manual_seed(1)
+    one.require(torch.equal(first, drawn(1)), "its pictures depend on more than its generator")
+    form = f"of pictures {list(inputs.shape)} in {inputs.dtype} it makes {list(first.shape)} in {first.dtype}"
+    one.require((first.shape, first.dtype) == (inputs.shape, inputs.dtype), form)
+    one.require(torch.equal(inputs, before), "it changes the pictures that it is given")
+    known = set(first.flatten().tolist()) <= {0.0, *inputs.flatten().tolist()}
+    one.require(known, "its pictures have levels that are neither 0 nor in the given ones")
+
+
+def check_loss(name: str, **options: object) -> None:
+    """A loss is one finite number with a gradient.
+
+    Raises:
+        AssertionError: something does not hold.
+    """
+    one = check_entry(LOSSES, name, options)
+    logits = torch.randn(8, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss = LOSSES[name].make(logits, torch.arange(8) % 5, **one.named.options)
+    one.require(loss.shape == (), f"it is a tensor {list(loss.shape)}, and not one number")
+    loss.backward()  # type: ignore[no-untyped-call]
+    grad = logits.grad
+    one.require(torch.isfinite(loss), "it is not finite")
+    one.require(grad is not None and torch.isfinite(grad).all(), "its gradient is not finite, or there is none")
+    one.require(grad is not None and (grad != 0).any(), "its gradient is 0 everywhere")
+
+
+def check_data_set(name: str, data_root: Path | None = None, **options: object) -> None:
+    """A data set is what it declares: examples, classes, shape; every part has every class, and finite inputs.
+
+    Args:
+        name: of the data set.
+        data_root: where its files are; None for one that needs no file.
+        options: that it is checked with.
+
+    Raises:
+        AssertionError: something does not hold.
+    """
+    one = check_entry(DATASETS, name, options)
+    facts = DATASETS[name].facts
+    data = DATASETS[name].build(DataSet, data_root, **one.named.options)
+    for what, found, declared in (
+        ("training examples", len(data.train), facts.train_examples),
+        ("classes", data.classes, facts.classes),
+        ("shape", data.shape, facts.shape),
+    ):
+        one.require(not declared or found == declared, f"it declares {what} {declared}, and has {found}")
+    for part, split in data.splits.items():
+        one.require(len(split) > 0, f"it has no {part} examples")
+        one.require(split.inputs.dtype == torch.float32, f"its {part} inputs are {split.inputs.dtype}, and not float32")
+        one.require(torch.isfinite(split.inputs).all(), f"some of its {part} inputs are not finite")
+        labels = set(split.labels.tolist())
+        one.require(labels == set(range(data.classes)), f"its {part} labels are {sorted(labels)}")
+    again = DATASETS[name].build(DataSet, data_root, **one.named.options)
+    one.require(data.digest == again.digest, "read twice, it has another digest")
+
+
+def check_model(name: str, shapes: tuple[tuple[int, ...], ...] = ((1, 8, 8), (3, 32, 32)), **options: object) -> None:
+    """A model gives a logit per class, and every weight that can be pruned has a gradient.
+
+    Args:
+        name: of the model.
+        shapes: of an input, that it is checked with.
+        options: that it is checked with.
+
+    Raises:
+        AssertionError: something does not hold.
+    """
+    one = check_entry(MODELS, name, options)
+    for shape in shapes:
+        torch.manual_seed(0)
+        model = MODELS[name].make(shape, 7, **one.named.options)
+        inputs = torch.randn(4, *shape)
+        logits = model(inputs)
+        of = f"of 4 inputs {list(shape)} and 7 classes"
+        one.require(logits.shape == (4, 7), f"{of} it makes logits {list(logits.shape)}")
+        one.require(torch.isfinite(logits).all(), f"{of} some logits are not finite")
+        nn.functional.cross_entropy(logits, torch.arange(4)).backward()  # type: ignore[no-untyped-call]
+        weights = prunable_weights(model)
+        one.require(len(weights) >= 2, f"it has {len(weights)} weights that can be pruned, and two are needed")
+        for key, weight in weights.items():
+            has = weight.grad is not None and bool(torch.isfinite(weight.grad).all())
+            one.require(has, f"the gradient of {key} is not finite, or there is none")
+        found, last = output_layer(model, inputs), list(weights)[-1]
+        one.require(found == last, f"its output layer is {found}, and its last weight {last}")
+
+
+def check_metric(name: str, **options: object) -> None:
+    """A metric is a finite number of what was measured on the part of the data that it declares.
+
+    Raises:
+        AssertionError: something does not hold.
+    """
+    one = check_entry(METRICS, name, options)
+    embedded = min(key for key, entry in DATASETS.items() if entry.facts.embedded)
+    data = DATASETS[embedded].build(DataSet, None)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(data.shape), 4), nn.ReLU(), nn.Linear(4, data.classes))
+    facts = METRICS[name].facts
+    splits = {"validation": data.validation, "test": data.test}
+    scores = {key: evaluate(model, split) for key, split in splits.items() if facts.split in (key, "")}
+    total = {key: weight.numel() for key, weight in prunable_weights(model).items()}
+    kept = {key: count // 3 for key, count in total.items()}
+    value = METRICS[name].make(Measured(scores, kept, total, 17, lambda: model, data), **one.named.options)
+    one.require(isinstance(value, float) and math.isfinite(value), f"it is {value!r}, and not a finite float")
+    one.require(facts.best in ("maximize", "minimize"), f"it declares best={facts.best!r}: maximize or minimize")
+    named = name.startswith("test/") is (facts.split == "test")
+    one.require(named, f"it is measured on split={facts.split!r}: what is measured on test data begins with test/")
