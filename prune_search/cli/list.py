@@ -1,4 +1,4 @@
-"""``prune-search list``: the searches of a storage."""
+"""``prune-search list``: list the searches in a storage."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import typer
 
-from prune_search.cli.arguments import Json, Storage
+from prune_search.cli.arguments import Json, Storage, examples
 from prune_search.cli.searches import held, storage_folder
 
-EPILOG = "Examples:  prune-search list  ·  prune-search list --storage /shared/store --json"
+EPILOG = examples("prune-search list", "prune-search list --storage /shared/store --json")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def list_searches(storage: Storage = None, as_json: Json = False) -> None:
-    """List the searches of a storage: state, trials done, the best so far."""
+    """List the searches in a storage with their state, finished trials and best result."""
     from prune_search.report.status import list_data
 
     root = storage_folder(storage)
@@ -28,7 +28,7 @@ def list_searches(storage: Storage = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps({"storage": str(root), "searches": rows}, allow_nan=False))
     elif not rows:
-        typer.echo(f"no search in {root}; begin one:  prune-search launch quickstart")
+        typer.echo(f"no searches in {root}. Start one with: prune-search launch quickstart")
     else:
         _show(rows)
 
@@ -38,7 +38,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("search", "state", "task", "done", "best", "val/accuracy", "sparsity", "begun")
+    table = Table("search", "state", "task", "done", "best", "val/accuracy", "sparsity", "started")
     for row in rows:
         if "error" in row:
             table.add_row(escape(row["name"]), row["state"], escape(row["error"]))

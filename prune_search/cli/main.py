@@ -1,4 +1,7 @@
-"""``prune-search``: one file per verb. Nothing here imports torch, ray or mlflow before a verb needs it."""
+"""The ``prune-search`` program: registers the commands and maps errors to exit codes.
+
+Nothing here imports torch, ray or mlflow before a command needs it.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +27,25 @@ from prune_search.cli import (
     validate,
 )
 from prune_search.cli import list as list_searches
+from prune_search.cli.arguments import examples, reflowed
 from prune_search.cli.exits import FAILED, INTERRUPTED, USER, complain
 from prune_search.recipe.problems import UserError
 from prune_search.version import __version__
 
-EPILOG = (
-    "Examples:  prune-search run lottery-ticket  ·  prune-search run snip --set mask.sparsity=0.9  ·  "
-    "prune-search methods  ·  prune-search validate my.yaml"
+EPILOG = examples(
+    "prune-search run lottery-ticket",
+    "prune-search run snip --set mask.sparsity=0.9",
+    "prune-search launch quickstart",
+    "prune-search methods",
+    "prune-search validate my.yaml",
 )
 
-# What is wrong with the command line itself; typer exports its subclasses only.
+# Errors in the command line itself; typer exports only subclasses of this type.
 UsageProblem: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(
     name="prune-search",
-    help="Search over pruning paradigms: a paper is a recipe, a recipe is data, and anyone can run it again.",
+    help="Search over ways to prune neural networks. A paper is a recipe, and a recipe is data that anyone can run.",
     epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -59,7 +66,7 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """The options that every verb shares."""
+    """Options of the program itself."""
 
 
 for verb in (
@@ -80,13 +87,14 @@ for verb in (
     cp,
 ):
     verb.add_to(app)
+for command in app.registered_commands:
+    command.help = reflowed(command.callback)
 
 
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 0; 1 where `doctor` finds what must be mended; 2 for what the user wrote; 3 for a trial that failed; 130
-    for Ctrl-C.
+    Exit codes: 0 success; 1 `doctor` found something to fix; 2 user error; 3 a trial failed; 130 Ctrl-C.
     """
     sys.exit(_code())
 
@@ -102,7 +110,7 @@ def _code() -> int:
         getattr(error, "show")()  # noqa: B009 - of a class that typer does not export
         return USER
     except (KeyboardInterrupt, typer.Abort):
-        complain("interrupted; what was stored is kept, and the same command goes on from there")
+        complain("Interrupted. Stored states are kept; run the same command again to continue.")
         return INTERRUPTED
     except UserError as error:
         for problem in error.problems:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one stores the state and ends, the second one ends at once."""
+"""Handles Ctrl-C and SIGTERM: the first one stores the state and stops, the second Ctrl-C stops immediately."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from types import FrameType
 
 @dataclass
 class StopRequest:
-    """Whether the process was asked to end.
+    """Whether the process was asked to stop.
 
     Attributes:
-        signal: SIGINT or SIGTERM once one has come.
+        signal: SIGINT or SIGTERM, once one has arrived.
     """
 
     signal: int | None = None
@@ -30,7 +30,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def asked_to_end() -> Iterator[StopRequest]:
-    """Watch for the two signals; a second Ctrl-C raises KeyboardInterrupt."""
+    """Watch for both signals; a second Ctrl-C raises KeyboardInterrupt."""
     asked = StopRequest()
 
     def note(number: int, frame: FrameType | None) -> None:

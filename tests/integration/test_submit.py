@@ -76,8 +76,8 @@ def test_with_the_token_the_search_runs_with_the_users_code(head: Head, home: Pa
     records = read_search(store / "searches" / "sent")
     assert records.definition["code"]["model"] == "mynet:net"
     # The plain command that does the same is printed, and carries no token.
-    line = next(line for line in said.err.splitlines() if "the same as: " in line)
-    typed = shlex.split(line.partition("the same as: ")[2])
+    line = next(line for line in said.err.splitlines() if "equivalent to: " in line)
+    typed = shlex.split(line.partition("equivalent to: ")[2])
     assert typed[:2] == ["RAY_AUTH_MODE=token", f"RAY_AUTH_TOKEN_PATH={head.token}"]
     assert typed[2:5] == ["ray", "job", "submit"]
     environment = json.loads(typed[typed.index("--runtime-env-json") + 1])
@@ -123,7 +123,7 @@ def test_what_is_wrong_is_found_before_anything_is_sent(
     for words, reason in (
         (
             ["tiny.yaml", *address, "--storage", "store"],
-            "--storage: must be s3://BUCKET/PREFIX, or a folder that every",
+            "--storage: must be s3://BUCKET/PREFIX, or the absolute path of a folder that every",
         ),
         (
             ["tiny.yaml", "--address", "ray://head:10001", *storage],
@@ -132,7 +132,7 @@ def test_what_is_wrong_is_found_before_anything_is_sent(
         (["tiny.yaml", "--address", "http://user:secret@head:8265", *storage], "a token goes into a file"),
         (["bad.yaml", *address, *storage], "did you mean 'snip'?"),
         (["tiny.yaml", *address, *storage, "--trails", "3"], "No such option"),
-        (["tiny.yaml", *address, *storage, "--working-dir", "nowhere"], "--working-dir: is no folder"),
+        (["tiny.yaml", *address, *storage, "--working-dir", "nowhere"], "--working-dir: is not a folder"),
         (["tiny.yaml", *address, *storage], "there is no Ray dashboard at http://127.0.0.1:1"),
     ):
         said = typed("submit", *words)
