@@ -110,12 +110,12 @@ def _side(searches: Sequence[SearchRecords], text: str, root: StoragePath) -> Si
         records = read_search(search_folder(root, search))
         if (found := side_in([records], trial)) is not None:
             return found
-        missing = f"no trial that has ended has the name or key {shown(trial)}" if trial else "no trial has completed"
+        missing = f"no finished trial has the name or key {shown(trial)}" if trial else "no trial has completed"
         raise UserError([Problem("", f"search {search}: {missing}{suggestion(trial, names_in(records))}")])
     if text in PRESETS or Path(text).exists():
         return Side(text, None, None, read_target(text)[0].only_recipe().canonical)
     near = suggestion(text, [*(name for one in searches for name in names_in(one)), *names, *PRESETS])
-    problem = "is no trial of these searches, no SEARCH/TRIAL, search, preset or recipe file" + near
+    problem = "is not a trial of these searches, SEARCH/TRIAL, a search, a preset or a recipe file" + near
     raise UserError([Problem("", f"{shown(text)} {problem}")])
 
 
@@ -130,7 +130,7 @@ def draw(records: SearchRecords) -> None:
         for name, content in hang(FigureData((records,), data)).items():
             put_file(folder / f"{name}.svg", content)
     except (StorageError, OSError) as error:
-        logger.warning("%s; going on without pictures", one_line(error))
+        logger.warning("%s; continuing without figures", one_line(error))
 
 
 def write_pictures(
@@ -157,9 +157,7 @@ def write_pictures(
         for file, content in zip(files, pictures.values(), strict=True):
             put_file(file, content)
     except (StorageError, OSError) as error:
-        raise UserError(
-            [Problem("--pictures", f"{shown(str(folder))} cannot be written to: {one_line(error)}")]
-        ) from None
+        raise UserError([Problem("--pictures", f"{shown(str(folder))} is not writable: {one_line(error)}")]) from None
     return files
 
 

@@ -167,7 +167,7 @@ def export_pareto(
     options, where = options or ExportOptions(), where or Where()
     if options.trial is not None or options.register is not None:
         given = "--trial" if options.trial is not None else "--register"
-        raise UserError([Problem(given, "is of one trial, and --pareto exports many")])
+        raise UserError([Problem(given, "applies to a single trial and cannot be combined with --pareto")])
     options.check()
     to = local_folder(Path(to), "--to")
     records = _records(name, where)
@@ -184,7 +184,7 @@ def _name(trial: TrialRecords) -> str:
 def _records(name: str, where: Where) -> SearchRecords:
     records = read_search(search_folder(where.storage_folder(), name))
     if records.simulated is not None:
-        text = f"is simulated ({records.simulated}): there is no network to export; launch it without --simulate"
+        text = f"is simulated ({records.simulated}): there is no network to export. Launch it without --simulate"
         raise UserError([Problem("", text, name)])
     return records
 
@@ -236,7 +236,7 @@ def _finished(result: Result, where: Where) -> Finished:
 
 def _described(networks: Networks, option: str) -> nn.Module:
     if networks.compact is None:
-        text = f"needs the network as data, and it cannot be described: {networks.reason}"
+        text = f"needs a network that can be described as data; this one cannot: {networks.reason}"
         raise UserError([Problem(option, text)])
     return networks.compact
 

@@ -85,7 +85,7 @@ def plan(
     where = where or Where()
     space, _ = read_target(found(target), [*(set or {}).items(), *where.assignments()])
     if not space.has_holes:
-        text = "has no holes, so that there is nothing to search over: prune-search run does it, or write a hole"
+        text = "has no holes, so there is nothing to search: use prune-search run, or add a hole"
         raise UserError([Problem("", text, space.source)])
     epochs = EpochLengths(where.data_folder(), {"model": where.model, "data": where.data})
     dense = dense_recipe(space)

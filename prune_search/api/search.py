@@ -167,7 +167,7 @@ def launch(
     where, options = where or Where(), options or Options()
     space, _ = read_target(found(target), [*(set or {}).items(), *where.assignments()])
     if not space.has_holes:
-        text = "has no holes, so that there is nothing to search over: prune-search run does it, or write a hole"
+        text = "has no holes, so there is nothing to search: use prune-search run, or add a hole"
         raise UserError([Problem("", text, space.source)])
     _check_search(space)
     simulation = None if options.simulate is None else Simulation.of(options.simulate)
@@ -187,7 +187,7 @@ def launch(
     # Held before it is there to be seen, so that of two that are launched at once one is told who runs it.
     with holding(folder) as asked:
         if (folder / SEARCH_FILE).exists():
-            raise UserError([Problem("--name", f"a search {shown(folder.name)} exists already")])
+            raise UserError([Problem("--name", f"a search {shown(folder.name)} already exists")])
         put_file(folder / SEARCH_FILE, (canonical_json(definition) + "\n").encode())
         remember(definition)
         try:
@@ -238,7 +238,9 @@ def resume(
     if fork:
         source = Path(definition["source"])
         if not definition["text"]:
-            raise UserError([Problem("--fork", "it was launched from data, not from a file: launch it anew", name)])
+            raise UserError(
+                [Problem("--fork", "the search was not launched from a file: launch a new search instead", name)]
+            )
         target: Target = str(source) if source.exists() else strict_yaml.load(definition["text"])
         forked = replace(
             options,
@@ -249,7 +251,9 @@ def resume(
         )
         return launch(target, set=definition.get("set"), where=given, options=forked, listener=listener)
     if changes:
-        text = f"was edited since the search was launched ({'; '.join(changes[:5])}): undo that, or resume with --fork"
+        text = (
+            f"was edited since the search was launched ({'; '.join(changes[:5])}): undo the edit, or resume with --fork"
+        )
         raise UserError([Problem("", text, definition["source"])])
     space = space_of(definition)
     from prune_search.search.ray.driver import holding

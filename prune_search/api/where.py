@@ -72,7 +72,9 @@ class Where:
             folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise UserError([Problem("--storage", f"{shown(str(folder))} cannot be a folder: {reason}")]) from None
+            raise UserError(
+                [Problem("--storage", f"{shown(str(folder))} cannot be used as a folder: {reason}")]
+            ) from None
         return folder.absolute()
 
     def cleaner(self) -> StorageCleaner:

@@ -106,13 +106,13 @@ def masks_of(measured: Measured) -> MaskSet:
 def _model(measured: Measured) -> nn.Module:
     model = measured.model
     if model is None:
-        raise ValueError("this metric runs the network, and is given none")
+        raise ValueError("this metric needs the network, which was not given")
     return model
 
 
 def _example(measured: Measured) -> Tensor:
     if measured.data is None:
-        raise ValueError("this metric looks at the shape of an example, and is given no data")
+        raise ValueError("this metric needs the shape of an example, but no data was given")
     return measured.data.validation.inputs
 
 

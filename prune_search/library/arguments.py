@@ -119,7 +119,7 @@ def rule_of(
     rule = MaskRule(criterion, value(axes.SCOPES, scope, "scope"), unit, score, None, rounding_of(rounding))
     allowed = criterion.entry(axes.CRITERIA).facts.granularities
     if allowed is not None and unit.name not in allowed:
-        text = f"{criterion.name} goes with granularity {', '.join(allowed)} only (got {unit.name!r})"
+        text = f"{criterion.name} works only with granularity {', '.join(allowed)} (got {unit.name!r})"
         raise UserError([Problem("criterion", text)])
     facts = unit.entry(axes.GRANULARITIES).facts
     wrong = facts.check(**unit.options) if facts.check is not None else ""
@@ -214,10 +214,10 @@ def needs_batches(criterion: Named, scoring_data: ScoringData) -> None:
         UserError: so it is.
     """
     if criterion.entry(axes.CRITERIA).facts.trains:
-        text = f"{criterion.name} trains its scores, for which a loop is needed: run it in a recipe (prune_search.run)"
+        text = f"{criterion.name} trains its scores, which needs a training loop: run it in a recipe (prune_search.run)"
         raise UserError([Problem("criterion", text)])
     if criterion.entry(axes.CRITERIA).facts.needs_data and not scoring_data.batches(1):
-        raise UserError([Problem("batches", f"criterion {criterion.name} needs some: [(inputs, labels), …]")])
+        raise UserError([Problem("batches", f"are required by criterion {criterion.name}: [(inputs, labels), …]")])
 
 
 def share_of(model: nn.Module, rule: MaskRule, sparsity: float | Decimal | None, scoring_data: ScoringData) -> Decimal:
@@ -231,7 +231,7 @@ def share_of(model: nn.Module, rule: MaskRule, sparsity: float | Decimal | None,
     if fixed is not None:
         only = fixed(**rule.granularity.options)
         if sparsity is not None and abs(float(sparsity) - only) > 1e-9:
-            raise UserError([Problem("sparsity", f"is {only:g} with this granularity (got {sparsity})")])
+            raise UserError([Problem("sparsity", f"is always {only:g} with this granularity (got {sparsity})")])
         return 1 - exact(only)
     if sparsity is None:
         if "by" not in scope.facts.sparsity:

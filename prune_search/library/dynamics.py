@@ -213,7 +213,9 @@ def _total(named: Named, steps: int | None, epoch: int) -> int:
     places = [Step.parse(item) for item in named.options.values() if isinstance(item, str) and _is_step(item)]
     if until is None or any(place.relative or place.back for place in places):
         told = shown({key: str(item) for key, item in named.options.items()})
-        raise UserError([Problem("steps", f"is needed: some options are parts of the whole training (got {told})")])
+        raise UserError(
+            [Problem("steps", f"is required: some options are fractions of the whole training (got {told})")]
+        )
     return Step.parse(until).resolve(0, epoch)
 
 

@@ -209,7 +209,7 @@ class GrowingPenalty:
             UserError: nothing has been picked yet.
         """
         if self.mask is None:
-            raise UserError([Problem("pick", "is not over: the units that go are not chosen yet")])
+            raise UserError([Problem("pick", "is not finished: the units to remove have not been chosen yet")])
         MaskKeeper(self.model, self.mask, self.optimizer)
         return self.mask
 

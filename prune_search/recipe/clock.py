@@ -158,7 +158,7 @@ def lasting(recipe: Recipe, line: Timeline, k1: int, relief: float) -> Lasting:
 
 def _dynamics(dynamics: Named, steps: int, epoch: int) -> list[Problem]:
     if steps == 0:
-        return [Problem("retrain", "has no steps in which its dynamics could move the mask", form=False)]
+        return [Problem("retrain", "has no steps in which retrain.dynamics could move the mask", form=False)]
     misplaced = dynamics.entry(axes.DYNAMICS).facts.misplaced(steps, epoch, **dynamics.options)
     return [Problem(child("retrain.dynamics", key), message, form=False) for key, message in misplaced]
 
@@ -221,7 +221,7 @@ class _Start:
         if "until" in retrain:
             until = _place("retrain.until", retrain["until"], self.total, self.epoch, self.problems)
             if until < (clock or 0):
-                text = f"{retrain['until']} lies before the retraining's clock ({clock}it of {self.total}it)"
+                text = f"{retrain['until']} is before the start of the retraining ({clock}it of {self.total}it)"
                 self.problems.append(Problem("retrain.until", text, form=False))
             return max(until - (clock or 0), 0)
         written = retrain["steps"]
@@ -230,7 +230,7 @@ class _Start:
         else:
             steps = Step.parse(written).resolve(self.total, self.epoch)
         if clock is not None and clock + steps > self.total and not retrain["stretch"]:
-            text = f"{retrain['steps']} from the clock's {clock}it goes past its end ({self.total}it)"
+            text = f"{retrain['steps']} from the clock's {clock}it runs past its end ({self.total}it)"
             self.problems.append(Problem("retrain.steps", text, form=False))
         if steps > MAX_ITERATIONS:
             text = f"is {steps} iterations; at most {MAX_ITERATIONS} are allowed"
@@ -272,6 +272,6 @@ def _check_rate(recipe: Recipe, rate: Rate, steps: int, total: int, epoch: int) 
         path = "retrain.schedule" if "schedule" in (recipe.retrain or {}) else "retrain.clock"
         message = (
             f"the learning rate is under a thousandth of the peak ({peak:g}) for over half of the {steps} steps of the "
-            f"retraining (it ends at {rates[-1]:.3g}): hold a rate, or set the clock back"
+            f"retraining (it ends at {rates[-1]:.3g}): hold a rate or rewind the clock"
         )
         raise UserError([Problem(path, message, form=False)])

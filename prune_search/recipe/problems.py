@@ -67,4 +67,4 @@ def suggestion(word: Any, known: Iterable[str]) -> str:
 def not_one_of(word: Any, known: Iterable[str]) -> str:
     """The message for a word that is not in a list of words."""
     names = sorted(known)
-    return f"{shown(word)} is not one of {', '.join(names) or '(nothing registered yet)'}{suggestion(word, names)}"
+    return f"{shown(word)} is not one of {', '.join(names) or '(nothing is registered yet)'}{suggestion(word, names)}"

@@ -56,7 +56,7 @@ class Filters:
         if not problems:
             found = tuple(parse_constraint(text) for text in canonical)
             problems = [
-                Problem("--where", f"{metric} of the dense network is not known, which {text!r} is relative to")
+                Problem("--where", f"{metric} of the dense network is not known, but {text!r} is relative to it")
                 for (metric, _, bound), text in zip(found, canonical, strict=True)
                 if bound.factor and metric not in dense
             ]

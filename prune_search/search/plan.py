@@ -139,7 +139,7 @@ def make_plan(space: Space, epoch_of: EpochOf, examples: int = 0) -> Plan:
     draw = _proposed if exact else _at_random
     items = list(draw(space, epoch_of, examples, min(asked, MAX_DRAWN)))
     if not items:
-        raise UserError("no valid trial could be drawn from this space")
+        raise UserError("no valid trial could be sampled from this space")
     trials = asked if len(items) == min(asked, MAX_DRAWN) else len(items)
     scale = trials / len(items)
     longest: dict[str, int] = {}

@@ -228,7 +228,7 @@ def _number(trial: TrialRecords) -> int:
 
 def _never(draws: int, error: UserError) -> Problem:
     reason = "; ".join(": ".join(filter(None, (p.path, p.message))) for p in error.problems[:2])
-    return Problem("", f"{draws} draws in a row lay in an invalid region of the space; of the last one: {reason}")
+    return Problem("", f"{draws} draws in a row fell in an invalid region of the space. The last one: {reason}")
 
 
 def make_sampler(space: Space, seed: int) -> BaseSampler | Grid:
@@ -236,7 +236,7 @@ def make_sampler(space: Space, seed: int) -> BaseSampler | Grid:
     named = Named.of(axes.SAMPLERS, space.search["sampler"])
     sampler = named.entry(axes.SAMPLERS).make(seed, **named.options)
     if not isinstance(sampler, BaseSampler | Grid):
-        text = f"{named.name!r} returned a {type(sampler).__name__} where a sampler of Optuna's is needed"
+        text = f"{named.name!r} returned a {type(sampler).__name__} where an Optuna sampler is needed"
         raise UserError([Problem("search.sampler", text)])
     return sampler
 

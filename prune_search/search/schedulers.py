@@ -285,10 +285,10 @@ def check_scheduler(space: Space) -> list[Problem]:
     several = len(space.search["objectives"])
     costly = seldom_measured(space.search)
     if costly and named.name != "none":
-        text = f"{named.name} compares trials in the middle of their training, where {costly[0]} is not measured"
+        text = f"{named.name} compares trials during their training, when {costly[0]} is not measured"
         return [Problem("search.scheduler", f"{text}: use none, or another objective")]
     if several == 1 or named.entry(SCHEDULERS).facts.several_objectives:
         return []
     able = " or ".join(name for name, entry in SCHEDULERS.items() if entry.facts.several_objectives)
-    text = f"{named.name} ranks by a single metric, and there are {several} objectives: use {able}"
+    text = f"{named.name} ranks by a single metric, but there are {several} objectives: use {able}"
     return [Problem("search.scheduler", text)]

@@ -74,7 +74,7 @@ def check_sparsity(recipe: Recipe) -> None:
         UserError: it is no number.
     """
     if not set(recipe.mask["sparsity"]) & {"final", "per_round"}:
-        raise UserError([Problem("mask.sparsity", "is no number before training, which a simulation does not do")])
+        raise UserError([Problem("mask.sparsity", "is only known after training, which a simulation does not do")])
 
 
 def epoch_of(recipe: Recipe) -> int:

@@ -187,7 +187,7 @@ class SimulatedRun:
             elif following is Next.FINISHED:
                 return
             else:
-                raise RuntimeError("the search waits, and nothing runs that it could wait for")
+                raise RuntimeError("the search is waiting, but nothing is running")
 
     def _take_up(self) -> None:
         """What an earlier process has measured and trained."""
@@ -274,7 +274,7 @@ def check_metrics(space: Space) -> None:
     """
     facts = {name: METRICS[name].facts for name in metrics_asked(space.search)}
     if costly := [name for name, known in facts.items() if not (known.always and known.simulated)]:
-        text = f"{costly[0]} is measured on networks, and a simulated search has none"
+        text = f"{costly[0]} is measured on networks, which a simulated search does not have"
         raise UserError([Problem("search", text)])
 
 

@@ -141,7 +141,7 @@ class Simulation:
         """
         simulation = cls.of(kept["surface"])
         if simulation.surface.content != kept["content"]:
-            text = "is not what it was when the search was launched: put the old one back, or launch the search anew"
+            text = "has changed since the search was launched: restore it, or launch a new search"
             named = Named.of(axes.SURFACES, simulation.written)
             raise UserError([Problem("", text, str(named.options.get("file", named.name)))])
         return simulation

@@ -166,7 +166,7 @@ class StorageCleaner:
         try:
             freed = clean(self.storage, budget)
         except StorageError as error:
-            _log.warning("the storage's budget is not held: %s", error)
+            _log.warning("cannot keep the storage within its budget: %s", error)
             return
         if freed.states:
-            _log.info("%d stored states of %s removed, to hold the budget", freed.states, shown_size(freed.size))
+            _log.info("removed %d stored states (%s) to stay within the budget", freed.states, shown_size(freed.size))

@@ -28,5 +28,5 @@ def read_json(path: StoragePath) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise UserError([Problem("", "is missing or holds no JSON object", str(path))])
+        raise UserError([Problem("", "is missing or does not contain a JSON object", str(path))])
     return content

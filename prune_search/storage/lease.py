@@ -155,4 +155,4 @@ class Lease:
 def held(folder: StoragePath, holder: Holder | None) -> Problem:
     """What is said where a search is held, with the holder's name."""
     who = f"process {holder.pid} on {holder.host}" if holder is not None else "another process"
-    return Problem("", f"the search {folder.name!r} is held by {who}; it is running")
+    return Problem("", f"the search {folder.name!r} is already running: {who} has it")

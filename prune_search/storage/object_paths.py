@@ -50,7 +50,7 @@ class ObjectPath:
         """
         rest = url.removeprefix(SCHEME)
         if "@" in rest:
-            text = "credentials do not belong into a name: put them into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            text = "do not put credentials into the name: use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             raise UserError([Problem("--storage", f"{SCHEME}…@{shown(rest.rpartition('@')[2])}: {text}")])
         bucket, _, key = rest.partition("/")
         parts = [part for part in key.split("/") if part]
@@ -65,7 +65,7 @@ class ObjectPath:
 
     def __truediv__(self, name: str) -> ObjectPath:
         if not name or any(part in ("", ".", "..") for part in name.split("/")):
-            raise ValueError(f"{shown(name)} leads out of {self}")
+            raise ValueError(f"{shown(name)} is outside {self}")
         return ObjectPath(self.bucket, f"{self.key}/{name}".lstrip("/"))
 
     @property

@@ -56,7 +56,7 @@ def local_folder(folder: Path, option: str) -> Path:
         UserError: it is the address of an object store or of another service.
     """
     if folder.parts[:1] and folder.parts[0] in _SCHEMES:
-        raise UserError([Problem(option, f"must be a folder of this machine (got {shown(str(folder))})")])
+        raise UserError([Problem(option, f"must be a folder on this machine (got {shown(str(folder))})")])
     return folder
 
 

@@ -107,7 +107,7 @@ def read_state(folder: StoragePath) -> State | None:
     except (OSError, ValueError):
         return None
     except StorageError as error:
-        _log.warning("the state %s is not used: %s", folder.name, error)
+        _log.warning("ignoring the stored state %s: %s", folder.name, error)
         return None
 
 
@@ -119,7 +119,7 @@ def newest_state(parent: StoragePath, at_most: int) -> tuple[int, State] | None:
     try:
         states = list_states(parent)
     except StorageError as error:
-        _log.warning("no stored state of %s is used: %s", shown(str(parent), 200), error)
+        _log.warning("ignoring the stored states of %s: %s", shown(str(parent), 200), error)
         return None
     for step, folder in reversed(states):
         if step > at_most:
@@ -127,9 +127,11 @@ def newest_state(parent: StoragePath, at_most: int) -> tuple[int, State] | None:
         try:
             return step, _read(folder)
         except (OSError, ValueError) as error:
-            _log.warning("the state %s of %s is not used: %s", folder.name, shown(str(parent), 200), one_line(error))
+            _log.warning(
+                "ignoring the stored state %s of %s: %s", folder.name, shown(str(parent), 200), one_line(error)
+            )
         except StorageError as error:
-            _log.warning("no stored state of %s is used: %s", shown(str(parent), 200), error)
+            _log.warning("ignoring the stored states of %s: %s", shown(str(parent), 200), error)
             break
     return None
 
@@ -167,7 +169,7 @@ def _read(folder: StoragePath, afresh: bool = False) -> State:
             return held
         with open_regular(TENSORS, handle) as file:
             if os.fstat(file.fileno()).st_size != entry["bytes"]:
-                raise ValueError(f"{TENSORS} has not the size that was written")
+                raise ValueError(f"{TENSORS} does not have the size that was written")
             data = read_tensors_bytes(file)
     finally:
         os.close(handle)
@@ -177,7 +179,7 @@ def _read(folder: StoragePath, afresh: bool = False) -> State:
 def _object_bytes(folder: ObjectPath, entry: Mapping[str, Any]) -> bytes:
     size, sha256 = entry["bytes"], entry["sha256"]
     if type(size) is not int or not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
-        raise ValueError(f"{MANIFEST} was altered")
+        raise ValueError(f"{MANIFEST} was modified")
     try:
         return (folder / content_name(TENSORS, sha256)).read_bytes(size)
     except FileNotFoundError:
@@ -194,7 +196,7 @@ def _checked(data: bytes, content: Mapping[str, Any]) -> State:
     # These bytes, and no others, are the ones that are parsed.
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != content["files"][TENSORS]["sha256"]:
-        raise ValueError(f"{TENSORS} was altered")
+        raise ValueError(f"{TENSORS} was modified")
     tensors = decode(data)
     HELD.put(sha256, tensors)
     return State(tensors, content["meta"])

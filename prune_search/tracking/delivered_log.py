@@ -66,7 +66,7 @@ def only_writer(folder: Path) -> Iterator[None]:
             if (
                 error.errno not in _UNSUPPORTED
             ):  # some network file systems have no locks; the search's lease holds there
-                raise BusyError("another process delivers to it now") from error
+                raise BusyError("another process is delivering to it") from error
         yield
 
 

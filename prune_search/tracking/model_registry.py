@@ -74,7 +74,7 @@ def register(folder: Path, name: str, uri: str, experiment: str, inputs: Array, 
             mlflow.MlflowClient().set_registered_model_alias(name, CHAMPION, version)
     except (mlflow.exceptions.MlflowException, OSError) as error:
         lines = str(error).splitlines() or [""]
-        text = f"MLflow at {masked(uri)} does not take the model: {lines[0][:300]}"
+        text = f"MLflow at {masked(uri)} refused the model: {lines[0][:300]}"
         raise UserError([Problem("--register", text)]) from error
     return version
 

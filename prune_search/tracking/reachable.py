@@ -19,7 +19,7 @@ def reach(uri: str) -> str:
         RefusedError: it does not let us in.
     """
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
-        return "a search will make it"
+        return "will be created by a search"
     knock(uri)
     with settings(), answers(uri):
         from mlflow import MlflowClient

@@ -96,7 +96,7 @@ def _require_pictures(name: str, inputs: Tensor) -> None:
         raise UserError(
             [
                 Problem(
-                    "train.augment", f"'{name}' needs pictures [B, C, H, W] (got inputs of shape [{shape}])", form=False
+                    "train.augment", f"'{name}' needs images [B, C, H, W] (got inputs of shape [{shape}])", form=False
                 )
             ]
         )

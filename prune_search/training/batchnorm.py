@@ -34,7 +34,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     supply = iter(batches)
     first = next(supply, None)
     if first is None:
-        raise ValueError("running statistics cannot be estimated from no batch")
+        raise ValueError("running statistics cannot be estimated without a batch")
     flags = [(module, module.training) for module in model.modules()]
     momenta = [norm.momentum for norm in norms]
     try:

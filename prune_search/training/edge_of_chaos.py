@@ -125,7 +125,7 @@ def edge_of_chaos(activation: Callable[[Tensor], Tensor], sigma_b: float) -> Edg
     value, slope = mean_squares(activation, 0.0)
     if sigma_b == 0.0 and value == 0.0 and slope > 0.0 and gaps[0] <= 0.0:
         return Edge(1 / math.sqrt(slope), 0.0, 0.0)
-    text = f"this activation has no edge of chaos with sigma_b {sigma_b:g}: no variance of weights keeps both signals"
+    text = f"this activation has no edge of chaos with sigma_b {sigma_b:g}: no weight variance preserves both signals"
     raise UserError([Problem("sigma_b", text, form=False)])
 
 

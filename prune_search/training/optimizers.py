@@ -194,7 +194,7 @@ def load_state_tensors(
     for key, tensor in tensors.items():
         name, _, buffer = key.rpartition("/")
         if name not in owned:
-            raise ValueError(f"{key} belongs to no parameter of this optimizer")
+            raise ValueError(f"{key} does not belong to a parameter of this optimizer")
         restored.setdefault(owned[name], {})[buffer] = _laid_out(owned[name], key, tensor, fused)
     for parameter in owned.values():
         optimizer.state.pop(parameter, None)
@@ -207,7 +207,7 @@ def _laid_out(parameter: nn.Parameter, key: str, tensor: Tensor, fused: bool) ->
         # torch keeps the count of steps on the CPU, except for fused kernels.
         return tensor.detach().clone().to(parameter.device if fused else "cpu")
     if tensor.shape != parameter.shape:
-        raise ValueError(f"{key} has shape {tuple(tensor.shape)}, its parameter {tuple(parameter.shape)}")
+        raise ValueError(f"{key} has shape {tuple(tensor.shape)}, but its parameter has {tuple(parameter.shape)}")
     return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor.detach())
 
 

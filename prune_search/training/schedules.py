@@ -94,10 +94,10 @@ def step_decay(
     for index in range(1, len(places)):
         if places[index] < places[index - 1]:
             raise _refused(
-                f"at.{index}", f"{shown(at[index])} comes before {shown(at[index - 1])}; places stand in order"
+                f"at.{index}", f"{shown(at[index])} comes before {shown(at[index - 1])}; they must be in order"
             )
     if rates is not None and len(rates) != len(places) + 1:
-        raise _refused("rates", f"must hold {len(places) + 1} rates, one more than there are places (got {len(rates)})")
+        raise _refused("rates", f"must hold {len(places) + 1} rates, one more than places (got {len(rates)})")
     levels = list(rates) if rates is not None else [base * factor**drops for drops in range(len(places) + 1)]
     return _warmed(lambda step: levels[bisect_right(places, step)], warmup, total, epoch)
 

@@ -334,7 +334,7 @@ class _Writer:
                 self.segment.store.steps.stored = self.segment.store.steps.trained
             except StorageError as error:
                 self.stored = False
-                logger.warning("%s; going on without it", error)
+                logger.warning("%s; continuing without it", error)
         self.last = time.monotonic()
         return State(tensors, meta)
 
@@ -357,7 +357,7 @@ def _stored(folder: StoragePath | None) -> list[tuple[int, StoragePath]]:
     try:
         return list_states(folder) if folder is not None else []
     except StorageError as error:
-        logger.warning("%s; going on without it", error)
+        logger.warning("%s; continuing without it", error)
         return []
 
 
@@ -366,4 +366,4 @@ def _forget(folder: StoragePath) -> None:
     try:
         remove_state(folder)
     except StorageError as error:
-        logger.warning("%s; going on without it", error)
+        logger.warning("%s; continuing without it", error)

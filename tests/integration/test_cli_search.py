@@ -238,7 +238,7 @@ def test_the_whole_front_is_exported_each_in_a_folder_of_its_own(store: Path, ty
         assert prune_search.load(folder).compact is not None
         assert "| compact |" in (folder / "README.md").read_text()
     said = typed("export", "tiny", "--to", str(store / "front"), "--pareto", "--register", "x")
-    assert (said.code, "--pareto exports many" in said.err) == (2, True)
+    assert (said.code, "cannot be combined with --pareto" in said.err) == (2, True)
 
 
 def test_sync_finds_all_delivered(launched: tuple[Path, Said], typed: Typed) -> None:

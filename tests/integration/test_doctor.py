@@ -97,7 +97,7 @@ def test_nodes_that_differ() -> None:
     assert (shared.ok, shared.said) == (False, "/shared/store: second: there is no /shared/store/x")
 
 
-@pytest.mark.parametrize(("conditions", "answer"), [("kept", "yes"), ("ignored", "no: now and then")])
+@pytest.mark.parametrize(("conditions", "answer"), [("kept", "yes"), ("ignored", "not supported: a segment")])
 def test_an_object_store_with_and_without_conditional_writes(
     conditions: str, answer: str, object_store: ObjectStore, typed: Typed
 ) -> None:

@@ -57,7 +57,7 @@ def test_without_or_with_a_wrong_token_nothing_is_sent(head: Head, home: Path, t
     words = ["submit", "tiny.yaml", "--address", head.dashboard, "--storage", str(tmp_path / "store")]
     without = type_it(head, home, None, *words)
     assert (without.code, without.err.count("\n")) == (2, 1), without.err
-    assert f"--address: {head.dashboard} asks for a token: put the cluster's token into a file" in without.err
+    assert f"--address: {head.dashboard} requires a token: put the cluster's token into a file" in without.err
     wrong = type_it(head, home, "a-wrong-token-0123456789", *words)
     assert (wrong.code, wrong.err.count("\n")) == (2, 1), wrong.err
     assert f"--address: {head.dashboard} refuses the token that $RAY_AUTH_TOKEN holds" in wrong.err
@@ -105,7 +105,7 @@ def test_launch_at_an_address_ships_package_and_code_as_well(head: Head, home: P
     words = ["launch", "tiny.yaml", "--address", head.address, "--storage", str(tmp_path / "store")]
     without = type_it(head, home, None, *words)
     assert without.code == 2
-    assert "does not let us in, or is none" in without.err
+    assert "refuses the connection, or is not a Ray cluster" in without.err
     assert "put the cluster's token into a file" in without.err.splitlines()[-1]
     said = type_it(head, home, "right", *words, "--model", "mynet:net")
     assert said.code == 0, said.err + said.out
@@ -129,7 +129,7 @@ def test_what_is_wrong_is_found_before_anything_is_sent(
             ["tiny.yaml", "--address", "ray://head:10001", *storage],
             "(ray:// is for prune-search launch",
         ),
-        (["tiny.yaml", "--address", "http://user:secret@head:8265", *storage], "a token goes into a file"),
+        (["tiny.yaml", "--address", "http://user:secret@head:8265", *storage], "put a token into a file"),
         (["bad.yaml", *address, *storage], "did you mean 'snip'?"),
         (["tiny.yaml", *address, *storage, "--trails", "3"], "No such option"),
         (["tiny.yaml", *address, *storage, "--working-dir", "nowhere"], "--working-dir: is not a folder"),
@@ -142,4 +142,4 @@ def test_what_is_wrong_is_found_before_anything_is_sent(
     monkeypatch.setattr(job, "_lacks_client", lambda: True)
     said = typed("submit", "tiny.yaml", *address, *storage)
     assert (said.code, said.err.count("\n")) == (2, 1)
-    assert "submit needs ray[default]: pip install 'prune-search[cluster]' installs it" in said.err
+    assert "submit needs ray[default]: install it with pip install 'prune-search[cluster]'" in said.err

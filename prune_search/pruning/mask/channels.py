@@ -99,7 +99,7 @@ def coupled_channels(model: nn.Module, left_out: frozenset[str], example: Tensor
         UserError: there is no example, or Torch-Pruning cannot follow the network.
     """
     if example is None:
-        raise UserError([Problem("mask.granularity", "channel needs an example of the inputs: pass batches too")])
+        raise UserError([Problem("mask.granularity", "channel needs an example input: pass batches")])
     shapes = tuple((name, tuple(parameter.shape)) for name, parameter in model.named_parameters())
     known = _FOUND.setdefault(model, {})
     if (left_out, shapes) not in known:
@@ -117,7 +117,7 @@ def _found(model: nn.Module, left_out: frozenset[str], example: Tensor) -> list[
             found.append(channels)
     if not found:
         raise UserError(
-            [Problem("mask.granularity", "channel: no set of channels of this network can be removed whole")]
+            [Problem("mask.granularity", "channel: this network has no set of channels that can be removed as a whole")]
         )
     return found
 
@@ -135,7 +135,7 @@ def _groups(model: nn.Module, outputs: list[nn.Parameter], example: Tensor) -> l
             return list(graph.get_all_groups(ignored_layers=ignored, root_module_types=list(PRUNABLE)))
         except Exception as error:
             lines = str(error).splitlines() or [""]
-            text = f"channel: Torch-Pruning cannot follow this network ({type(error).__name__}: {lines[0][:200]})"
+            text = f"channel: Torch-Pruning cannot trace this network ({type(error).__name__}: {lines[0][:200]})"
             raise UserError([Problem("mask.granularity", text)]) from error
 
 

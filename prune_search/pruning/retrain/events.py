@@ -63,9 +63,12 @@ def unfit(total: int, epoch: int, **options: Any) -> Iterator[tuple[str, str]]:
     facts = criterion.entry(CRITERIA).facts
     allowed = facts.granularities
     if allowed is not None and "weight" not in allowed:
-        yield "criterion", f"{criterion.name} goes with granularity {', '.join(allowed)} only; single weights move here"
+        yield (
+            "criterion",
+            f"{criterion.name} works only with granularity {', '.join(allowed)}; here single weights move",
+        )
     if facts.trains:
-        yield "criterion", f"{criterion.name} trains while it scores, for which a retraining has no steps"
+        yield "criterion", f"{criterion.name} trains its scores, which is not possible during a retraining"
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,7 @@ def _check_resources(has: Mapping[str, float], search: Mapping[str, Any]) -> Non
         if search[key] * workers > has.get(kind, 0.0):
             each = f"{search[key]:g} {kind}s" + (f" for each of its {workers} workers" if workers > 1 else "")
             problems.append(
-                Problem(f"search.{key}", f"a trial needs {each}, and this machine has {has.get(kind, 0.0):g}")
+                Problem(f"search.{key}", f"a trial needs {each}, but this machine has {has.get(kind, 0.0):g}")
             )
     if problems:
         raise UserError(problems)

@@ -30,7 +30,7 @@ def _leave(sign: ObjectPath) -> None:
     try:
         sign.touch()
     except StorageError as error:
-        _log.warning("the workers cannot be told to end: %s", error)
+        _log.warning("cannot tell the workers to stop: %s", error)
 
 
 def watch_for_stop(folder: StoragePath) -> Callable[[], bool]:

@@ -16,7 +16,7 @@ from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.errors import one_line
 
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
-HOW = f"put the cluster's token into a file of mode 0600, then: export {MODE}=token {TOKEN_PATH}=FILE"
+HOW = f"put the cluster's token into a file with mode 0600, then: export {MODE}=token {TOKEN_PATH}=FILE"
 
 
 def default_file() -> Path:

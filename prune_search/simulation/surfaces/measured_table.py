@@ -141,7 +141,7 @@ class MeasuredTable:
             return
         problems = []
         if recipe.mask["at"] != "end":
-            problems.append(Problem("mask.at", f"the table has masks found at end only (got {recipe.mask['at']})"))
+            problems.append(Problem("mask.at", f"the table only has masks found at end (got {recipe.mask['at']})"))
         if "control" in recipe.mask:
             problems.append(Problem("mask.control", "the table has no networks with a control mask"))
         kind = kind_of(recipe)
@@ -225,7 +225,7 @@ def measured_table(*, file: str, failing: float, dying: float) -> MeasuredTable:
             data = opened.read(MAX_BYTES + 1)
         text = data.decode("utf-8-sig")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError([Problem("", f"cannot be read: {reason}", file)]) from None
     if len(data) > MAX_BYTES:
         raise UserError([Problem("", f"is larger than {MAX_BYTES >> 20} MiB", file)])
@@ -238,7 +238,9 @@ def _cells(text: str, file: str) -> dict[Kind, tuple[Cell, ...]]:
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         many = "columns" if len(missing) > 1 else "column"
-        raise UserError([Problem("", f"lacks the {many} {', '.join(missing)} (has {_list(reader.fieldnames)})", file)])
+        raise UserError(
+            [Problem("", f"is missing the {many} {', '.join(missing)} (has {_list(reader.fieldnames)})", file)]
+        )
     problems: list[Problem] = []
     found: dict[Kind, dict[tuple[float, float, str], dict[str, tuple[float, float]]]] = {}
     for row in reader:

@@ -53,7 +53,7 @@ def _table() -> Any:
 
     installed = find_spec("sklearn")
     if installed is None or installed.origin is None:
-        raise bad_data("digits come with scikit-learn, which is not installed")
+        raise bad_data("digits needs scikit-learn, which is not installed")
     # Its own loader reads this file too, after two seconds of imports that every worker would pay for.
     packed = Path(installed.origin).parent / "datasets" / "data" / "digits.csv.gz"
     if packed.is_file():

@@ -82,7 +82,7 @@ def test_a_residual_network_has_as_many_layers_as_its_name_says(name: str, depth
 @pytest.mark.parametrize("name", PICTURES_ONLY)
 @pytest.mark.parametrize("shape", [(16,), (8, 8), (2, 3, 8, 8), ()])
 def test_a_model_for_pictures_refuses_other_shapes(name: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(UserError, match=f"{name} needs pictures") as caught:
+    with pytest.raises(UserError, match=f"{name} needs images") as caught:
         built(name, shape)
     assert caught.value.problems[0].path == "task.model"
     assert str(shape) in str(caught.value)

@@ -69,7 +69,7 @@ def batchnorm_scale(scoring: Scoring) -> Scores:
 
     scales = scales_behind(scoring)
     if not scales:
-        raise ScoreError("no convolution or linear layer has a batch norm with a scale behind it")
+        raise ScoreError("no convolution or linear layer is followed by a batch norm with a scale")
     above = max(float(scale.max()) for scale in scales.values()) + 1.0
     scores = {}
     for name, weight in scoring.weights.items():

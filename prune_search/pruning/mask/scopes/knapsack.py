@@ -91,7 +91,7 @@ def solve(losses: list[list[float]], costs: list[list[float]], budget: float) ->
         options={"mip_rel_gap": 0.0, "time_limit": SECONDS},
     )
     if found.x is None:
-        raise UserError([Problem("mask.scope.budget", "is less than the least that the layers can cost")])
+        raise UserError([Problem("mask.scope.budget", "is below the minimum cost of the layers")])
     return [int(numpy.argmax(found.x[ends[index] : ends[index + 1]])) for index in range(len(sizes))]
 
 

@@ -57,7 +57,7 @@ def _misplaced(total: int, epoch: int, **options: Any) -> Iterator[tuple[str, st
 
 def _check(granularity: str, **options: Any) -> str:
     kind = options["hamiltonian"]
-    return "" if kind == granularity else f"couples the weights of a {kind}: mask.granularity must be {kind}"
+    return "" if kind == granularity else f"couples the weights of a {kind}, so mask.granularity must be {kind}"
 
 
 @DYNAMICS.register(
