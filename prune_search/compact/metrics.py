@@ -163,7 +163,7 @@ def file_bytes(measured: Measured) -> float:
 
 @METRICS.register(
     "model/packed_bytes",
-    summary="bytes of the network's file with masks as bits and kept values only",
+    summary="bytes of the network's file if stored as mask bits and kept values",
     source=OURS,
     facts=Metric(best="minimize", always=False),
 )
@@ -174,7 +174,7 @@ def packed_bytes(measured: Measured) -> float:
 
 @METRICS.register(
     "model/flops",
-    summary="operations of the compact network for one input, 2 per weight and place",
+    summary="operations of the compact network for one input, 2 per weight and position",
     source=OURS,
     facts=Metric(best="minimize", always=False),
 )
@@ -185,7 +185,7 @@ def dense_flops(measured: Measured) -> float:
 
 @METRICS.register(
     "model/sparse_flops",
-    summary="operations of kept weights for one input: a bound that only sparse code could reach",
+    summary="operations of kept weights for one input: a bound that only sparse kernels could reach",
     source="Blalock et al. 2020, What is the State of Neural Network Pruning?, 2003.03033",
     facts=Metric(best="minimize", always=False),
 )
@@ -218,7 +218,7 @@ def latency_64(measured: Measured) -> float:
 
 @METRICS.register(
     "latency/masked-batch-1",
-    summary="the same of the masked network, whose zeros dense code multiplies too, with one example",
+    summary="the same for the masked network with one example; dense kernels multiply its zeros too",
     source=OURS,
     facts=Metric(best="minimize", always=False),
 )

@@ -167,7 +167,7 @@ class SuccessiveHalving:
 
 @SCHEDULERS.register(
     "asha",
-    summary="at grace, grace·eta, grace·eta² … of the last retraining, in steps or percent, the best 1/eta go on",
+    summary="the best 1/eta continue at grace, grace·eta, grace·eta² … of the last retraining, in steps or percent",
     source="Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning, 1810.05934, algorithm 2",
     options={
         "grace": Option(
@@ -175,7 +175,7 @@ class SuccessiveHalving:
             "1ep",
             "length of retraining before the first rung; 10%: rungs at shares of each trial's own retraining",
         ),
-        "eta": Option(Integer(2, 100), 3, "one of so many trials goes on from a rung"),
+        "eta": Option(Integer(2, 100), 3, "one in this many trials continues from a rung"),
     },
     facts=Scheduler(keeps=lambda *, grace, eta: 1 / eta),
 )
@@ -255,11 +255,15 @@ def _kept(seen: Seen, goals: Goals, dense: Dense) -> set[int]:
 
 @SCHEDULERS.register(
     "median",
-    summary="stops what is worse than the median of the others' running averages; one objective",
+    summary="stops trials that are worse than the median of the others' running averages; one objective only",
     source="Golovin et al. 2017, Google Vizier: A Service for Black-Box Optimization",
     options={
         "grace": Option(Length(positive=True, absolute=True), "1ep", "length of retraining before anything is stopped"),
-        "startup": Option(Integer(1, 100_000), 5, "other trials measured at a place before anything is stopped there"),
+        "startup": Option(
+            Integer(1, 100_000),
+            5,
+            "number of other trials that must be measured at a point before any trial is stopped there",
+        ),
     },
     facts=Scheduler(several_objectives=False, keeps=lambda **options: 0.5),
 )

@@ -23,7 +23,9 @@ DEFAULT, TABLE = "closed-form", "measured-table"
 # Options that every surface can have: what goes wrong in a simulated search.
 FAULTS = {
     "failing": Option(Number(0.0, 1.0), 0.0, "share of the trials whose loss becomes NaN"),
-    "dying": Option(Number(0.0, 1.0), 0.0, "share of the attempts whose process dies, so that the trial is retried"),
+    "dying": Option(
+        Number(0.0, 1.0), 0.0, "share of the attempts whose process dies, after which the trial is retried"
+    ),
 }
 
 

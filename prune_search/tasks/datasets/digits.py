@@ -18,7 +18,7 @@ EXAMPLES, HELD_OUT, TEST = 1_797, 180, 360
 
 @DATASETS.register(
     "digits",
-    summary="handwritten digits that come with scikit-learn, 1,257 / 180 / 360 grey pictures of 8x8; no file needed",
+    summary="handwritten digits from scikit-learn, 1,257 / 180 / 360 grey images of 8x8; no file needed",
     source="Alpaydin, Kaynak 1998, UCI Optical Recognition of Handwritten Digits (its test part)",
     facts=DataSource(train_examples=EXAMPLES - HELD_OUT - TEST, classes=10, shape=(1, 8, 8), embedded=True),
 )

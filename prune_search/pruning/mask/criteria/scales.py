@@ -48,7 +48,7 @@ def scales_behind(scoring: Scoring) -> dict[str, Tensor]:
 
 @CRITERIA.register(
     "batchnorm-scale",
-    summary="|γ| of the batch norm behind the layer; a layer without one ranks above all others",
+    summary="|γ| of the batch norm after the layer; layers without one rank above all others",
     source="Liu et al. 2017, Learning Efficient Convolutional Networks through Network Slimming, 1708.06519",
     facts=Criterion(
         reduce="mean",

@@ -105,12 +105,12 @@ def choices(units: int, share: Decimal, levels: int, least: int) -> list[int]:
 
 @SCOPES.register(
     "knapsack",
-    summary="densities per layer that raise the loss least within a budget of units, parameters, FLOPs or latency",
+    summary="layer densities that increase the loss least within a budget of units, parameters, FLOPs or latency",
     source="multiple-choice knapsack over measured losses, as in Aflalo et al. 2020, Knapsack Pruning, 2002.08258",
     options={
-        "budget": Option(Budget(), None, "share of the dense cost that may be kept, with sparsity {by: scope}"),
-        "levels": Option(Integer(2, 64), 12, "densities that are tried of each layer"),
-        "costs": Option(PerLayer(Number(0.0)), {}, "cost of each layer in place of the counted one, as for latency"),
+        "budget": Option(Budget(), None, "share of the dense cost to keep at most, with sparsity {by: scope}"),
+        "levels": Option(Integer(2, 64), 12, "densities to try for each layer"),
+        "costs": Option(PerLayer(Number(0.0)), {}, "cost of each layer instead of the counted one, e.g. its latency"),
         **SHARED,
     },
     facts=Scope(sparsity=("final", "by"), measured=True, once=True, check=_check),

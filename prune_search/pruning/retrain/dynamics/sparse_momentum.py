@@ -25,7 +25,9 @@ else:
 
 @DYNAMICS.register(
     "snfs",
-    summary="the smallest weights are dropped every so many steps, and grow by momentum, where layers have most of it",
+    summary=(
+        "at regular intervals, drops the smallest weights and grows others by momentum, in the layers with most of it"
+    ),
     source="Dettmers & Zettlemoyer 2019, Sparse Networks from Scratch, 1907.04840, algorithm 1",
     options={
         **drop_options(drop=0.5, anneal="cosine", to=0.005, every="1ep", until="end"),

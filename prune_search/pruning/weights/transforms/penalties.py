@@ -32,7 +32,7 @@ SMOOTHING = 0.9
 
 _SHARED = {
     "every": Option(Length(positive=True), "10it", "between two increments"),
-    "optimizer": Option(Optimizer(OPTIMIZERS), {"lr": 1.0e-3}, "of the phase, merged over train's"),
+    "optimizer": Option(Optimizer(OPTIMIZERS), {"lr": 1.0e-3}, "optimizer of the phase, merged over train's"),
     "schedule": Option(Value(SCHEDULES), "constant", "of the phase"),
 }
 
@@ -222,15 +222,17 @@ def _rise_length(epoch: int, penalty: Decimal, **options: Any) -> int:
 
 @TRANSFORMS.register(
     "growing-penalty",
-    summary="GReg: an L2 penalty on the removed weights grows to a ceiling, then is held",
+    summary="GReg: the L2 penalty on the weights to remove grows to a ceiling and is then held",
     source=SOURCE,
     options={
         "step": Option(Number(0.0, 1e6, above=True), 1.0e-4, "increment of the penalty (δλ)"),
         "every": _SHARED["every"],
-        "ceiling": Option(Number(0.0, 1e6, above=True), 1.0, "where the penalty ends (τ)"),
-        "kept": Option(Number(-1e3, 1e3), 0.0, "constant penalty on the kept weights; GReg-2: -1e-4, less decay"),
+        "ceiling": Option(Number(0.0, 1e6, above=True), 1.0, "ceiling of the penalty (τ)"),
+        "kept": Option(
+            Number(-1e3, 1e3), 0.0, "constant penalty on the kept weights; GReg-2 uses -1e-4, i.e. less decay"
+        ),
         "ratio": Option(Number(1.0), 1000.0, "structured: stop growing at this ratio of kept to removed magnitude"),
-        "stabilise": Option(Length(absolute=True), "10000it", "iterations with the penalty held"),
+        "stabilise": Option(Length(absolute=True), "10000it", "iterations for which the penalty is held"),
         "optimizer": _SHARED["optimizer"],
         "schedule": _SHARED["schedule"],
     },
@@ -264,12 +266,12 @@ def _granularities() -> Any:
 
 @TRANSFORMS.register(
     "rising-penalty",
-    summary="GReg-2's pick phase: an L2 penalty rises on all weights, so that they respond by their curvature",
+    summary="GReg-2's pick phase: an L2 penalty rises on all weights, which respond according to their curvature",
     source=SOURCE,
     options={
         "step": Option(Number(0.0, 1e6, above=True), 1.0e-5, "increment of the penalty"),
         "every": _SHARED["every"],
-        "until": Option(Number(0.0, 1e6, above=True), 1.0e-2, "where the penalty ends (τ')"),
+        "until": Option(Number(0.0, 1e6, above=True), 1.0e-2, "ceiling of the penalty (τ')"),
         "optimizer": _SHARED["optimizer"],
         "schedule": _SHARED["schedule"],
     },
