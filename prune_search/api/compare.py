@@ -1,4 +1,4 @@
-"""Comparisons, put together: what the records say, which knob mattered (by optuna), the pictures and the page."""
+"""Compares searches: reads their records, estimates which parameters mattered, writes figures and the HTML page."""
 
 from __future__ import annotations
 

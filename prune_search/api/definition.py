@@ -1,4 +1,4 @@
-"""What a search is, as search.json keeps it, and where it lies: names, folders, and whether its file was edited."""
+"""The definition of a search in search.json: its names and folders, and whether its space file was edited since."""
 
 from __future__ import annotations
 

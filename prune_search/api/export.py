@@ -1,4 +1,4 @@
-"""Export and load: the best recipe of a search as a folder, and a folder as a network."""
+"""Exports the best recipe of a search as a folder, and loads such a folder as a network."""
 
 from __future__ import annotations
 

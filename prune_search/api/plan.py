@@ -1,4 +1,4 @@
-"""Plans of searches, put together: the tree of a space, and what a step of it costs on this machine."""
+"""Plans a search: builds the tree of a space and measures the cost of a step on this machine."""
 
 from __future__ import annotations
 

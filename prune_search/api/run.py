@@ -1,4 +1,4 @@
-"""What the command line and notebooks call: it puts the parts together."""
+"""Runs or verifies a single recipe, for the command line and notebooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searches, put together: launch and resume. `search`, `tracking` and `report` meet only beside this file."""
+"""Launches and resumes searches. Only this file combines `search`, `tracking` and `report`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command is pointed at: a recipe, a space, a preset, or a search that exists."""
+"""Finds what a command refers to: a recipe, a space, a preset, or an existing search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search names beyond its own folder is used only where this user has said so: code, and an MLflow.
+"""Decides whether a search may run the code and use the MLflow server it names: only if this user has allowed it.
 
 A search can come from anywhere: a shared storage, a colleague's archive. Its records are data. But code that it names
 would run as the user who resumes it, and the MLflow that it names would be sent that user's credentials. So either this

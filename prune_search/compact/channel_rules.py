@@ -1,4 +1,4 @@
-"""What every operation does to channels: which of its outputs are constants, and which inputs they stand for.
+"""How each operation treats channels: which outputs are constant, and which inputs they depend on.
 
 A rule is asked about a *place*, a node with the shapes around it. Channels are dimension 1 of [N, C, …].
 """

@@ -1,4 +1,4 @@
-"""The networks of an exported folder as data: config.json, and the files of their tensors. No class, no pickle.
+"""Reads and writes the networks of an exported folder: config.json and tensor files. No classes, no pickle.
 
 config.json holds ``{"format": 1, "networks": {NAME: {"weights": FILE, "input": SHAPE, "nodes": […]}}}``.
 """

@@ -1,4 +1,4 @@
-"""A described network: its operations as plain data, the module that runs them, and the strict reader."""
+"""A described network: its operations as plain data, the module that runs them, and a strict reader."""
 
 from __future__ import annotations
 

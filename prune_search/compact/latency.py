@@ -1,4 +1,4 @@
-"""How long a forward pass takes on this machine, with a noise bar."""
+"""Measures how long a forward pass takes on this machine, with quartiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pruned network costs to store and to run: metrics that need no data, taken where a search asks for them.
+"""Metrics of the cost of storing and running a pruned network. They need no data and are measured only on request.
 
 They are figures of the *compact* network (`compact.cutting`), which has the same outputs; where a network cannot be
 described as data, or nothing can go, that is the masked network itself.

@@ -1,4 +1,4 @@
-"""Sparse-packed networks: of each masked weight one bit per place and the values that are kept."""
+"""Sparse packing: stores each masked weight as one bit per position plus the kept values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a network to its description: torch.fx follows the forward pass, and every operation must be on the list."""
+"""Traces a network with torch.fx into a description made of allowed operations only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people carry away: a folder of data files with a card, and how it is read again. No pickle on either way."""
+"""Writes and reads the exported folder: data files and a model card, without pickle."""
 
 from __future__ import annotations
 

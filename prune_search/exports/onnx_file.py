@@ -1,4 +1,4 @@
-"""A network as an ONNX file, checked against torch through onnxruntime."""
+"""Writes a network as an ONNX file and checks it against PyTorch with onnxruntime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger of a search: append-only records, each an immutable file written whole. No torch.
+"""The ledger of a search: append-only records, each written as one immutable file. No torch.
 
     <storage>/searches/<name>/
         search.json                      what is searched: the space, how trials are run; written once

@@ -1,4 +1,4 @@
-"""What callers of the library face write, as the values that a recipe would have: read and checked in one place."""
+"""Reads and checks the arguments of the library functions, as values of a recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The library face for masks that move in a user's own training loop."""
+"""Library functions for masks that move in your own training loop."""
 
 from __future__ import annotations
 

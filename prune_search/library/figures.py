@@ -1,4 +1,4 @@
-"""The library face: figures that need no scores. Densities per layer, sparsities along a path, costs of layers."""
+"""Library functions that need no scores: densities per layer, sparsities along a path, costs of layers."""
 
 from __future__ import annotations
 

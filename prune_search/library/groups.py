@@ -1,4 +1,4 @@
-"""The library face: scores of channels that layers share."""
+"""Library function for the scores of channels shared between layers."""
 
 from __future__ import annotations
 

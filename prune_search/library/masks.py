@@ -1,4 +1,4 @@
-"""The library face: scores and masks for users with a loop of their own.
+"""Library functions for scores and masks in your own training loop.
 
 Every function leaves the network as it was: weights, buffers, gradients, modes, and what asks for gradients.
 """

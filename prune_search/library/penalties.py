@@ -1,4 +1,4 @@
-"""The library face for users with a training loop of their own: masks that hold, growing penalties."""
+"""Library classes that maintain a mask or grow a penalty in your own training loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a recipe's steps lie, in iterations: needs the length of an epoch, and nothing else.
+"""Converts a recipe's steps to iterations. It needs only the length of an epoch.
 
 There is one training clock, from 0 to K. A retraining that goes on on it takes the learning rate and the data order of
 its place; one whose rate is held, or that has a schedule of its own, takes the data order from K on.

@@ -1,4 +1,4 @@
-"""How each kind of key is read: a small frozen value per kind, from what stands in a file to its canonical form."""
+"""Reads each kind of key from a file into its canonical form: one small frozen class per kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Holes: the places of a space that a sampler fills.
+"""Holes: the values of a space that a sampler fills in.
 
 ``{hole: uniform|loguniform|int|choice, low, high, of, step, log}``; bounds are numbers, or steps of one unit.
 """

@@ -1,4 +1,4 @@
-"""Presets, options and ``--set``: from what was written to whole blocks."""
+"""Merges presets, options and ``--set`` into complete blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with something that a user wrote: all of it at once, each with its place."""
+"""Errors in something a user wrote: all of them together, each with its location."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which combinations make no sense: refused in one sentence each, before anything is trained."""
+"""Rules for which values can be combined; invalid combinations are refused in one sentence, before training."""
 
 from __future__ import annotations
 

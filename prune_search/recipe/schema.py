@@ -1,4 +1,4 @@
-"""Schema 1: the blocks of a recipe and their keys. Frozen; a change is a new number with a reader for the old one.
+"""Schema 1: the blocks of a recipe and their keys. Frozen; a change gets a new number and a reader for the old one.
 
 Every default that stands here is written out in the canonical form. A key that is added later is declared with
 ``later=True`` and left out while it has its default, so that the keys of old recipes stand.

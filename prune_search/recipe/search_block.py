@@ -1,4 +1,4 @@
-"""The search block: what is not part of a recipe, but of the search over recipes."""
+"""The search block: settings of the search, which are not part of a recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strict YAML: plain data in and out, and everything that is wrong with a file at once, each with its line.
+"""Strict YAML: plain data in and out, and all errors of a file together, each with its line.
 
 The scalars are those of the YAML 1.2 core schema: ``2:4`` and ``yes`` are strings, ``1e-3`` is a number, and only
 ``true`` and ``false`` are booleans. What can surprise or harm is refused: duplicate keys, anchors, aliases, tags, keys

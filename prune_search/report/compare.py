@@ -1,4 +1,4 @@
-"""Searches compared: rows with ranks, the Pareto front, controls, as plain data. No torch."""
+"""Compares searches: rows with ranks, the Pareto front and controls, as plain data. No torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows of a comparison are looked at, and how they are put together: ``--where`` and ``--by``."""
+"""Filters and groups the rows of a comparison: ``--where`` and ``--by``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison as one HTML page: tables and pictures in one file that asks for nothing else and runs nothing."""
+"""Writes a comparison as one HTML page: self-contained tables and figures, without scripts."""
 
 from __future__ import annotations
 

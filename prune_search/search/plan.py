@@ -1,4 +1,4 @@
-"""What a search will cost, before it is launched: its trials as a tree, with every segment counted once.
+"""Estimates the cost of a search before its launch: its trials as a tree, each segment counted once.
 
 The trials of a sampler that does not learn are the very ones that will be run. Those of a sampler that learns are drawn
 at random from the same space: where it will go is not known, what its trials can share is.

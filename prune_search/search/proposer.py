@@ -1,4 +1,4 @@
-"""Proposals as a pure function of the records: the same records give the same proposal, in any process.
+"""Proposals as a pure function of the records: the same records give the same proposal in any process.
 
 The Optuna study is built anew for every proposal and lives in memory only: no state of a sampler is ever stored. What
 is kept between proposals is computed from immutable records, and only used again for the same records.

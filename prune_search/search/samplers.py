@@ -1,4 +1,4 @@
-"""Who proposes: samplers of Optuna, by name. Optuna is imported when one is made."""
+"""Samplers of Optuna by name. Optuna is imported only when one is created."""
 
 from __future__ import annotations
 

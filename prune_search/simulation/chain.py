@@ -1,4 +1,4 @@
-"""The rounds of a recipe as a simulation sees them: where they lie on a surface, and what they train."""
+"""The rounds of a simulated recipe: their points on a surface, and the steps they would train."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One trial, simulated: it tells its sink what a trained one tells, and trains nothing."""
+"""Simulates one trial: it reports like a trained one, but trains nothing."""
 
 from __future__ import annotations
 

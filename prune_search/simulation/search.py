@@ -1,4 +1,4 @@
-"""A search without Ray and training: simulated trials on virtual workers, with the same rules and ledger."""
+"""Runs a search without Ray or training: simulated trials on virtual workers, with the same rules and ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a surface is: from a round of a recipe to how accurate its network is."""
+"""Surfaces: functions from a round of a recipe to the accuracy of its network."""
 
 from __future__ import annotations
 

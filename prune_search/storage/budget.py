@@ -1,4 +1,4 @@
-"""A storage that stays within its budget: what is cheapest to rebuild per byte goes first, never what is in use.
+"""Keeps a storage within its budget: removes the states cheapest to retrain per byte first, never those in use.
 
 Removing a state is harmless, whenever it is done: whoever needs it trains it again, and gets the same bits.
 """

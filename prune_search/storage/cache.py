@@ -1,4 +1,4 @@
-"""Stored states that this process met last, kept in memory: a search's trials read the same ones again and again.
+"""Caches recently used states in memory, because a search's trials read the same ones repeatedly.
 
 A state is looked up by the sha256 that its manifest gives, so that what is handed out are the bytes that the manifest
 speaks of, whatever became of the file. Nothing is held until `allow` is called, as a search's workers do.

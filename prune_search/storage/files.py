@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all: written beside their place, synced, then renamed into it."""
+"""Writes files and folders atomically: next to their target, synced, then renamed into place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small JSON files of a storage, read with a limit."""
+"""Reads small JSON files of a storage, with a size limit."""
 
 from __future__ import annotations
 

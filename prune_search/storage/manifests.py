@@ -1,4 +1,4 @@
-"""The manifest of a stored state, by which any altered bit is found, and the names that states have. No torch."""
+"""The manifest of a stored state, which reveals any modified bit, and the names of states. No torch."""
 
 from __future__ import annotations
 

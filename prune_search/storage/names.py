@@ -1,4 +1,4 @@
-"""Names that stay where they belong."""
+"""Checks names, so that no path leaves its folder."""
 
 from __future__ import annotations
 

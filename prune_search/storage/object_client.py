@@ -1,4 +1,4 @@
-"""The client of an S3 service: one per process, bounded in tries and time, and errors of ours for all that it raises.
+"""The client of an S3 service: one per process, with limited retries and time, and our own errors.
 
 boto3 is imported where the first object is asked for. Credentials, region and endpoint are its own business (``AWS_…``
 variables or ``~/.aws``), and are never in a name, a record or a message.

@@ -1,4 +1,4 @@
-"""Places in an S3 object store, with the part of `pathlib.Path` that the library uses.
+"""Paths in an S3 object store, with the part of `pathlib.Path` that the library uses.
 
 An object is there whole or not at all, and whoever reads it after it was written sees it. There are no folders: what
 stands here for one is a prefix, so that it needs not be made and is there while it holds something. What is not there

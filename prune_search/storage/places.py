@@ -1,4 +1,4 @@
-"""Where a storage lies: a folder of any file system, or a prefix in an object store."""
+"""Resolves where a storage is: a folder of any file system, or a prefix in an object store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""States of a training in a storage: a folder of tensors each, with a manifest by which any altered bit is found.
+"""Training states in a storage: a folder of tensors each, with a manifest that reveals any modified bit.
 
 A state is ``step-000001234/`` with ``state.safetensors`` and ``manifest.json``. On a file system it becomes current by
 one rename, in an object store by its manifest, which is written last: so it is there whole or not at all, and it is

@@ -1,4 +1,4 @@
-"""Tensors as safetensors: the one format in which weights and masks are kept. It holds numbers and can run nothing."""
+"""Reads and writes tensors as safetensors, the only format for weights and masks. It cannot execute anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CIFAR-10's batches: found in a folder or in archives, checked, and read without running what they say.
+"""Reads CIFAR-10's batches from a folder or archives, checked and without executing any of their content.
 
 A batch is a Python 2 pickle of a mapping with b"data" (uint8 [10000, 3072]) and b"labels" (10,000 integers). A pickle
 is a program. It is never run here: its instructions are only listed, and the two values are taken from the list.

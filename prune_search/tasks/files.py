@@ -1,4 +1,4 @@
-"""Data files in a folder of the user: found, and checked against their official md5 before anything reads them."""
+"""Finds data files in a user's folder and checks their official md5 before anything reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The idx format of MNIST: a magic number, the sizes in big-endian, then the bytes.
+"""Reads the idx format of MNIST: a magic number, big-endian sizes, then the bytes.
 
 Source: http://yann.lecun.com/exdb/mnist (LeCun, Cortes, Burges), "File formats for the MNIST database".
 """

@@ -1,4 +1,4 @@
-"""What is measured on a network: the axis of metrics, and the pass over a split that most of them read."""
+"""The axis of metrics, and the pass over a split that most of them use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's own model and data set: a function, given as ``package.module:factory`` or as a Python callable."""
+"""Loads a user's own model and data set from a function, ``package.module:factory`` or a Python callable."""
 
 from __future__ import annotations
 

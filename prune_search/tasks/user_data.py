@@ -1,4 +1,4 @@
-"""What a user's data factory returned: checked, and made a data set."""
+"""Checks what a user's data factory returned and turns it into a data set."""
 
 from __future__ import annotations
 

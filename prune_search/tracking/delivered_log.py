@@ -1,4 +1,4 @@
-"""What is known to be in MLflow, kept beside the search's records so that nothing is sent twice.
+"""Logs what has reached MLflow, next to the search's records, so that nothing is sent twice.
 
     <search>/tracking/<digest of the URI>/<milliseconds>-<token>.jsonl    one file per process that delivers
     <search>/tracking/<digest of the URI>/lock                            held by the one process that delivers now

@@ -1,4 +1,4 @@
-"""The thread that brings a search's records to MLflow, and ``sync``, which does so in the foreground.
+"""The thread that delivers a search's records to MLflow, and ``sync``, which does so in the foreground.
 
 No trial and no control loop waits for MLflow: what they leave is records, and this thread is the only one that reads
 them for MLflow and calls it. Where MLflow is away, slow or gone for ever, the search does not notice.

@@ -1,4 +1,4 @@
-"""An exported network as a registered MLflow model: served by `mlflow.pyfunc`, without pickle."""
+"""Registers an exported network as an MLflow model, served by `mlflow.pyfunc` without pickle."""
 
 from __future__ import annotations
 

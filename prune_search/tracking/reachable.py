@@ -1,4 +1,4 @@
-"""Whether an MLflow answers, and lets us in."""
+"""Checks whether an MLflow server answers and accepts our credentials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The notes that MLflow shows on a run's page, as Markdown."""
+"""The Markdown notes that MLflow shows on a run's page."""
 
 from __future__ import annotations
 

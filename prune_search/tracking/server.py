@@ -1,4 +1,4 @@
-"""MLflow, as the few calls that delivery needs. The only file that imports mlflow, and only when it connects."""
+"""The few MLflow calls that delivery needs. Only this file imports mlflow, and only when it connects."""
 
 from __future__ import annotations
 

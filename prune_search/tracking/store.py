@@ -1,4 +1,4 @@
-"""Where MLflow is: by default an SQLite file in the storage, and the command that shows it."""
+"""Resolves where MLflow is (by default an SQLite file in the storage) and builds the command that serves its UI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Augmentations of pictures, a whole batch at a time.
+"""Augmentations of images, for a whole batch at a time.
 
 What is drawn is drawn on the CPU and moved, so that a CPU and a CUDA device see the same pictures.
 """

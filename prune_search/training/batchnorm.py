@@ -1,4 +1,4 @@
-"""Estimating BatchNorm's running statistics anew, for weights other than those they were gathered with."""
+"""Re-estimates BatchNorm running statistics for changed weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One trial trained by several workers: a leader runs it, and followers take their part of every batch.
+"""Trains one trial on several workers: a leader runs it, and followers process their part of every batch.
 
 The leader alone runs the trial: it finds masks, steps the optimizer, measures, stores states and writes records. For a
 step it sends its weights to the followers; every worker passes over its part of the batch, and the gradients are summed

@@ -1,4 +1,4 @@
-"""The edge of chaos: the variance of weights at which signals neither die out nor blow up with depth, by mean field.
+"""The edge of chaos: the weight variance at which signals neither vanish nor explode with depth, by mean field.
 
 In a wide network with weights N(0, σ_w² / fan-in) and biases N(0, σ_b²) the mean square of a layer's inputs tends to a
 fixed point q = σ_b² + σ_w² E[φ(√q Z)²], and the gradient's mean square changes by χ = σ_w² E[φ'(√q Z)²] per layer. On

@@ -1,4 +1,4 @@
-"""Where a trial is computed: the device, the precision, and the class within which results are equal bit for bit."""
+"""The device and precision of a trial, and the environment class within which results are identical bit for bit."""
 
 from __future__ import annotations
 

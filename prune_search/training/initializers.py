@@ -1,4 +1,4 @@
-"""Initializers: what w(0) is.
+"""Initializers: how w(0) is drawn.
 
 Every parameter is drawn by itself from a generator that its own name seeds, on the CPU in float32, and then copied in.
 So a weight depends on the seed, its name and its shape, and not on the order of the modules, the device or what else

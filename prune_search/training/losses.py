@@ -1,4 +1,4 @@
-"""Losses: what is minimised, and what a criterion differentiates for its scores."""
+"""Losses: what training minimises and criteria differentiate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optimizers, and their buffers as named tensors that can be stored, restored and masked."""
+"""Optimizers, with buffers as named tensors that can be stored, restored and masked."""
 
 from __future__ import annotations
 

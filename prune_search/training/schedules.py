@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the step. No torch, no state, so any step can be asked at any time.
+"""Learning-rate schedules as pure functions of the step. No torch, no state.
 
 An entry makes, from the base rate and the clock, the function ``rate(t)``: the rate of the update from w(t) to w(t+1),
 t = 0 … total - 1. Past the end it stays where it is. The options arrive as the canonical recipe writes them, places and

@@ -1,4 +1,4 @@
-"""A segment of training with a content address: any of its states on demand, replayed from the nearest stored one.
+"""A segment of training with a content address: provides any of its states, replayed from the nearest stored one.
 
 The first trajectory, a phase that trains (a growing penalty, say) and every retraining are segments. A segment knows
 where it begins (lazily: nothing before it is computed while a state of its own is stored), how it is trained, and which

@@ -1,4 +1,4 @@
-"""Whom a trial tells how it goes: a record keeper, a progress bar, or nobody. It never waits for an answer."""
+"""Callbacks through which a trial reports its progress. It never waits for an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a trial fails."""
+"""The error with which a trial fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One recipe, run: every round of w(k) → f1 → f2 → f3, measured."""
+"""Runs one recipe: every round of w(k) → f1 → f2 → f3, with its metrics."""
 
 from __future__ import annotations
 

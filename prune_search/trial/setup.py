@@ -1,4 +1,4 @@
-"""Everything a trial stands on: the recipe, the data on their device, the network at w(0), and their digests."""
+"""Prepares a trial: the recipe, the data on their device, the network at w(0), and their digests."""
 
 from __future__ import annotations
 

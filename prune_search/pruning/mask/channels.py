@@ -1,4 +1,4 @@
-"""Channels that layers share: found by Torch-Pruning's dependency graph, and checked by a forward pass."""
+"""Finds channels shared between layers with Torch-Pruning's dependency graph, and checks them with a forward pass."""
 
 from __future__ import annotations
 

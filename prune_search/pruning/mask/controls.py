@@ -1,4 +1,4 @@
-"""Controls: other masks of the same counts. They act after f1 of the last round."""
+"""Control masks with the same counts as the found mask. They replace the mask of the last round."""
 
 from __future__ import annotations
 

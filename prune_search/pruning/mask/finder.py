@@ -1,4 +1,4 @@
-"""f1: find a mask on the weights of step k1."""
+"""f1: finds a mask on the weights of step k1."""
 
 from __future__ import annotations
 

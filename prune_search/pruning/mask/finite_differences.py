@@ -1,4 +1,4 @@
-"""Finite differences in float64: what the slow definitions of criteria are made of.
+"""Finite differences in float64, for the slow reference definitions of criteria.
 
 They share no code with the criteria: nothing is differentiated, every weight is moved in turn.
 """

@@ -1,4 +1,4 @@
-"""Masks: exact selection with a stated tie order, application, receipt and digest.
+"""Masks: exact selection with a fixed tie order, application, receipt and digest.
 
 Ties: of equal scores the unit that comes first is kept; layers are in the network's module order, and units within a
 layer in row-major order.

@@ -1,4 +1,4 @@
-"""Normalizations: how the units' scores of each layer are scaled before layers are compared with each other.
+"""Normalizations: how scores are scaled within each layer before layers are compared.
 
 They change nothing within a layer. Where layers do not compete (scope uniform, er, erk) they change nothing at all.
 """

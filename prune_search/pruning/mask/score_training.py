@@ -1,4 +1,4 @@
-"""Learned masks: the scores of units are trained, and the weights stay what they are, bit for bit.
+"""Trains the scores of a learned mask while the weights stay bit-identical.
 
 Before a step's forward pass the weights of the network are those under the step's factors, w ⊙ f(s); when the gradients
 are there, the weights are put back and the gradient goes on to the scores s. So the training loop trains scores as it

@@ -1,4 +1,4 @@
-"""What a criterion sees: the network at the masked weights, the unmasked weights, and the data it scores on."""
+"""The input of a criterion: the network with masked weights, the unmasked weights, and the data to score on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who takes part, and who is kept: layers left out by a scope, floors per layer, runs of n of m."""
+"""Selects units: layers excluded by a scope, minimum counts per layer, runs of n of m."""
 
 from __future__ import annotations
 

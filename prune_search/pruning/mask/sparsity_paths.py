@@ -1,4 +1,4 @@
-"""Sparsity paths: how the kept share falls from 1 to its end."""
+"""Sparsity paths: how the kept share falls from 1 to its final value."""
 
 from __future__ import annotations
 

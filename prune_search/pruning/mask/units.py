@@ -1,4 +1,4 @@
-"""Units: what a granularity keeps or removes together, in one layer or across coupled layers."""
+"""Units: what a granularity keeps or removes as a whole, in one layer or across coupled layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks on other terms: of what a mask left, of a share that a scope decides, of scores again and again, of counts."""
+"""Variants of find_mask: next level, scope-decided share, repeated scoring, controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks found once per round, after training or at initialization, and the controls."""
+"""Presets with one mask per round, found after training or at initialization, and the controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks that are trained, at weights that stay as they were drawn."""
+"""Presets that train a mask while the weights keep their initial values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks that move while the network is trained."""
+"""Presets whose mask moves during training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DynamicsContext a mask of constant size: weights are dropped, and as many are grown.
+"""Moves a mask of constant size: drops weights and grows as many.
 
 Ties: of equal scores the weight that comes first, in row-major order, is kept, and of those that could grow the first
 one grows.

@@ -1,4 +1,4 @@
-"""When a dynamics acts, and how much it moves: events on the retraining's own clock, and the share that is dropped."""
+"""When a dynamics acts and what share it drops: events counted from the start of the retraining."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps masked weights at exactly zero while the network is trained."""
+"""Keeps masked weights at exactly zero during training."""
 
 from __future__ import annotations
 

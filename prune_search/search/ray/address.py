@@ -1,4 +1,4 @@
-"""The address of a Ray cluster, tried before Ray is: it would wait for minutes for one that is not there."""
+"""Checks the address of a Ray cluster before Ray does, which would wait for minutes if nothing is there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who trains which segment of the shared tree: one named actor per Ray cluster, and a lease beside the states.
+"""Decides which worker trains which segment: one named actor per Ray cluster, and a lease next to the states.
 
 The actor answers in a millisecond and knows every search of its cluster. The lease, created only where there is none,
 holds across clusters on one storage. Where a storage cannot create a file conditionally, two clusters can train the

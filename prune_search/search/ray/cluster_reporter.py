@@ -1,4 +1,4 @@
-"""A thread of the driver that tells how the cluster stands, for `status`."""
+"""A thread of the driver that records the status of the cluster, for `status`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trial that several workers train together: Ray Train starts them, and joins them with torch's process groups."""
+"""Trains a trial on several workers: Ray Train starts them and connects them with torch's process groups."""
 
 from __future__ import annotations
 

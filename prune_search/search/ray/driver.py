@@ -1,4 +1,4 @@
-"""Ray Tune runs what the next-trial rule says. Tune's own state is never read back: the ledger is."""
+"""Runs the next trials with Ray Tune. Tune's own state is never read back; the ledger is."""
 
 from __future__ import annotations
 

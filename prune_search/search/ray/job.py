@@ -1,4 +1,4 @@
-"""A search as a job of a Ray cluster: it runs on the head, and goes on when the terminal that sent it is gone."""
+"""Submits a search as a job to a Ray cluster, where it continues without the terminal."""
 
 from __future__ import annotations
 

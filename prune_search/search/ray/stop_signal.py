@@ -1,4 +1,4 @@
-"""The sign by which a search that is asked to end tells its workers."""
+"""Signals the workers of a search that it was asked to stop."""
 
 from __future__ import annotations
 

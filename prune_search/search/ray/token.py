@@ -1,4 +1,4 @@
-"""Ray's token: where it is looked for, and the file that keeps it, which nobody else may read.
+"""Ray's token: where it is found, and the file that stores it, readable only by its owner.
 
 A Ray cluster without a token runs whatever anyone sends to it. Ray itself writes the file of a new token so that all
 users of a machine can read it (2.60 does); here it is made before Ray does, for its owner alone.

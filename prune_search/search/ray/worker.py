@@ -1,4 +1,4 @@
-"""What runs on a worker: one trial, its records written to the ledger."""
+"""Runs one trial on a worker and writes its records to the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A surface in closed form: what is published of pruning, as one smooth formula."""
+"""A surface in closed form: published findings about pruning as one smooth formula."""
 
 from __future__ import annotations
 

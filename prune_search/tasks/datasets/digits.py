@@ -1,4 +1,4 @@
-"""scikit-learn's digits: the data set that needs no file."""
+"""scikit-learn's digits, the data set that needs no file."""
 
 from __future__ import annotations
 

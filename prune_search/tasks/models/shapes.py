@@ -1,4 +1,4 @@
-"""What a model asks of one example's shape."""
+"""Checks what a model requires of the shape of an example."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Criteria of curvature: blocks of the inverse Fisher matrix (OBS), and the trace of the Hessian."""
+"""Criteria from curvature: blocks of the inverse Fisher matrix (OBS), and the trace of the Hessian."""
 
 from __future__ import annotations
 

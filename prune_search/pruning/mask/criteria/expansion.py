@@ -1,4 +1,4 @@
-"""Criteria that expand the loss about the weights: what would removing a weight, or a group, change?"""
+"""Criteria from a Taylor expansion: the change in loss if a weight or a group were removed."""
 
 from __future__ import annotations
 

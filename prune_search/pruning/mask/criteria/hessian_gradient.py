@@ -1,4 +1,4 @@
-"""GraSP: the weights whose removal would weaken the gradient flow are kept."""
+"""GraSP: keeps the weights whose removal would weaken the gradient flow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Criteria that learn a mask at weights that stay what they are: edge-popup, supermasks, Gumbel masks."""
+"""Criteria that learn a mask while the weights stay fixed: edge-popup, supermasks, Gumbel masks."""
 
 from __future__ import annotations
 

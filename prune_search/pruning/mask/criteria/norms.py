@@ -1,4 +1,4 @@
-"""Criteria of a layer's weights alone: their norms, within the layer or against the layer's other units."""
+"""Criteria from the weights of one layer: norms, alone or relative to the layer's other units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ThiNet: input channels go in the order in which a layer's output misses them least."""
+"""ThiNet: ranks input channels by how little the layer's output changes without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Network slimming: the scale of the batch norm behind a layer."""
+"""Network slimming: the scale of the batch norm after a layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sensitivity scan: every layer is pruned by itself, more and more, and the loss is watched."""
+"""A sensitivity scan: prunes each layer alone in growing shares and measures the loss."""
 
 from __future__ import annotations
 

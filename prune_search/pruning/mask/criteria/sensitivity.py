@@ -1,4 +1,4 @@
-"""Connection sensitivity: what the loss would do if a connection were scaled."""
+"""Connection sensitivity (SNIP): the change in loss if a connection were scaled."""
 
 from __future__ import annotations
 

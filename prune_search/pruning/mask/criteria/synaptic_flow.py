@@ -1,4 +1,4 @@
-"""SynFlow: the flow through a network of absolute weights, without data."""
+"""SynFlow: the flow through the network of absolute weights, without data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks of r × c weights: r outputs by c inputs, at one place of the kernel."""
+"""Blocks of r outputs by c inputs at one kernel position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Channels: an output unit of every layer that shares it, with what reads it."""
+"""Channels: an output unit of every layer that shares it, with the weights that read it."""
 
 from __future__ import annotations
 

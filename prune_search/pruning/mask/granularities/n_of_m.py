@@ -1,4 +1,4 @@
-"""n of every m weights along the input channels, as sparse tensor cores take them."""
+"""n of every m weights along the input channels, as sparse tensor cores expect them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who competes with whom: all layers together, or each for itself."""
+"""Scopes global and uniform: all layers compete with each other, or each layer keeps the same share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Erdős–Rényi densities: small layers are kept denser. With and without the kernel's size."""
+"""Erdős–Rényi densities: small layers are kept denser, with or without the kernel size."""
 
 from __future__ import annotations
 

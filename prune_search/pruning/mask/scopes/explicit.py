@@ -1,4 +1,4 @@
-"""Densities per layer, as they are written."""
+"""Explicit densities per layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Densities that lose the least within a budget: a choice per layer, solved as a multiple-choice knapsack."""
+"""Layer densities that lose least within a budget, solved as a multiple-choice knapsack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scope of a mask that decides unit by unit what it keeps."""
+"""The scope of a learned mask that decides about each unit separately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every scope takes besides its own options."""
+"""Options that every scope accepts besides its own."""
 
 from __future__ import annotations
 

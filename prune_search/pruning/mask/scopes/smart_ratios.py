@@ -1,4 +1,4 @@
-"""Smart ratios: densities by a layer's place alone, with which random tickets do as well as found ones."""
+"""Smart ratios: densities from a layer's position alone, with which random tickets match found ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a mask has settled while the network is still trained."""
+"""Stability by mask distance: decides when a mask has settled during training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DeepR: a connection whose weight would change its sign goes, and another one comes at random."""
+"""DeepR: drops connections whose weight changes sign and grows random ones."""
 
 from __future__ import annotations
 

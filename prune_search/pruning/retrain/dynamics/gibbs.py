@@ -1,4 +1,4 @@
-"""Gibbs pruning: every forward pass sees a random mask, and the randomness is annealed away."""
+"""Gibbs pruning: each forward pass uses a random mask, and the randomness is annealed away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradual pruning: the mask tightens along a path while the network is trained."""
+"""Gradual pruning: tightens the mask along a path during training."""
 
 from __future__ import annotations
 

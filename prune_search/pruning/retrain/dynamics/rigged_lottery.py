@@ -1,4 +1,4 @@
-"""RigL: the smallest weights are dropped every so often, and as many grow where the gradient is largest."""
+"""RigL: drops the smallest weights at intervals and grows as many where the gradient is largest."""
 
 from __future__ import annotations
 

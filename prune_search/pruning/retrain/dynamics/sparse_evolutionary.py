@@ -1,4 +1,4 @@
-"""SET: the smallest weights are dropped every so often, and as many grow at random places."""
+"""SET: drops the smallest weights at intervals and grows as many at random positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SNFS: dropped weights grow again where the smoothed gradient is largest, in the layers where it is large."""
+"""SNFS: regrows dropped weights where the smoothed gradient is largest, and in the layers with most of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optimal brain surgeon's other half: the weights that stay make up for those that go."""
+"""Optimal brain surgeon's update: kept weights compensate for removed ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Growing regularization: an L2 penalty that grows on the weights that go (Wang et al. 2021, 2012.09243).
+"""Growing regularization: a growing L2 penalty on the weights to remove (Wang et al. 2021, 2012.09243).
 
 The objective is L + ½ Σ λ_i w_i², so every step adds λ_i w_i to the gradient of w_i; the optimizer's own weight decay
 stays on. With the penalty held long enough a quadratic loss ends at (H + λI)⁻¹ H w*.

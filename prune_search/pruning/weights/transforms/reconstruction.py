@@ -1,4 +1,4 @@
-"""Least-squares reconstruction: layer by layer the kept weights restore the outputs that the network had."""
+"""Least-squares reconstruction: layer by layer, fits the kept weights to the network's original outputs."""
 
 from __future__ import annotations
 

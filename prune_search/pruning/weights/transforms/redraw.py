@@ -1,4 +1,4 @@
-"""Transforms that train nothing: fresh weights, fresh BatchNorm statistics."""
+"""Transforms without training: reinitialized weights, re-estimated BatchNorm statistics."""
 
 from __future__ import annotations
 

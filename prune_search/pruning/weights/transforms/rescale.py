@@ -1,4 +1,4 @@
-"""Rescaling: what pruning took from a layer's variance is given back to the weights that stay."""
+"""Rescaling: gives the kept weights the variance that pruning took from a layer."""
 
 from __future__ import annotations
 
