@@ -34,23 +34,23 @@ def compare(
     by: str | None = None,
     diff: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The leaderboard of one or several searches, as ``compare --json`` prints it.
+    """Compare one or more searches; returns the data of ``compare --json``.
 
     Args:
-        names: of searches of one storage, on the same data set.
+        names: searches in one storage, on the same data set.
         where: storage.
         sort: a metric to rank by instead of the first objective.
-        only: conditions that rows must meet, such as ``sparsity >= 0.9``.
-        by: ``paradigm`` or a key of the recipe to put the rows together by.
-        diff: two recipes to set side by side: names or keys of trials, ``SEARCH/TRIAL``, searches (their best), presets
-            or recipe files.
+        only: conditions that rows must meet, e.g. ``sparsity >= 0.9``.
+        by: ``paradigm`` or a recipe key to group the rows by.
+        diff: two recipes to show side by side: names or keys of trials, ``SEARCH/TRIAL``, searches (their best),
+            presets or recipe files.
 
     Returns:
-        ``rows`` (trials that differ only in the seed are one), ``pareto``, ``controls``, ``best``, ``importance`` …;
-        and ``difference`` where `diff` is given.
+        ``rows`` (trials that differ only in their seed share one), ``pareto``, ``controls``, ``best``, ``importance`` …;
+        and ``difference`` if `diff` is given.
 
     Raises:
-        UserError: there is no such search, they are not comparable, or a condition, key or side is none.
+        UserError: a search does not exist, searches are not comparable, or a condition, key or side is invalid.
 
     Example:
         >>> data = prune_search.compare("quickstart", only=["sparsity >= 95%"], by="paradigm")
@@ -77,15 +77,15 @@ def comparison(searches: Sequence[SearchRecords], question: Question | None = No
 def differing(
     searches: Sequence[SearchRecords], sides: tuple[str, str], storage: str | StoragePath | None
 ) -> dict[str, Any]:
-    """Two recipes side by side (see `report.differences.difference`).
+    """Compare two recipes side by side (see `report.differences.difference`).
 
     Args:
-        searches: whose trials can be named without their search.
-        sides: the two.
-        storage: of the other searches.
+        searches: searches whose trials can be named without the search.
+        sides: the two recipes, as for `compare`.
+        storage: where other searches are stored.
 
     Raises:
-        UserError: a side is no trial, search, preset or recipe file; both of them where both are none.
+        UserError: a side is not a trial, search, preset or recipe file; names both sides if both are invalid.
     """
     root = named_storage(storage)
     found: list[Side] = []
@@ -120,7 +120,7 @@ def _side(searches: Sequence[SearchRecords], text: str, root: StoragePath) -> Si
 
 
 def draw(records: SearchRecords) -> None:
-    """Put the pictures of a search beside its records, as far as it has come."""
+    """Draw the figures of a search next to its records, with the results so far."""
     from prune_search.report.figure_data import FigureData, hang
 
     try:
@@ -136,16 +136,16 @@ def draw(records: SearchRecords) -> None:
 def write_pictures(
     searches: Sequence[SearchRecords], data: dict[str, Any], folder: Path, written: Format = "svg"
 ) -> list[Path]:
-    """Write the pictures that have something to show as files NAME.svg or NAME.png.
+    """Write all figures that have something to show, as NAME.svg or NAME.png.
 
     Args:
-        searches: that were compared.
-        data: what `comparison` says of them.
-        folder: made where it is not there.
-        written: the format.
+        searches: the compared searches.
+        data: from `comparison`.
+        folder: target folder; created if needed.
+        written: the file format.
 
     Raises:
-        UserError: the folder cannot be written to.
+        UserError: the folder is not writable.
     """
     from prune_search.report.figure_data import FigureData, hang
 
@@ -162,12 +162,12 @@ def write_pictures(
 
 
 def write_page(searches: Sequence[SearchRecords], data: dict[str, Any], file: Path) -> None:
-    """Write the comparison as one HTML file that asks for nothing else.
+    """Write the comparison as one self-contained HTML file.
 
     Args:
-        searches: that were compared.
-        data: what `comparison` says of them.
-        file: to be written; replaced where it is there.
+        searches: the compared searches.
+        data: from `comparison`.
+        file: file to write; replaced if it exists.
 
     Raises:
         UserError: it cannot be written.

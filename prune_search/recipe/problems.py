@@ -10,12 +10,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One error in user input.
 
     Attributes:
-        path: dotted path of the key, or ``line N`` for what is wrong with the YAML itself; empty for the whole file.
-        message: what is wrong, with the value and a suggestion where there is one.
-        source: the file, preset or option that it stands in; empty until known.
+        path: dotted path of the key, or ``line N`` for an error in the YAML itself; empty for the whole file.
+        message: what is wrong, with the value and a suggestion if there is one.
+        source: the file, preset or option that contains it; empty until known.
         form: True for what no draw of a space can cure (an unknown key, a wrong type); False for a combination of
             values, each of which is allowed.
     """
@@ -30,7 +30,7 @@ class Problem:
 
 
 class UserError(Exception):
-    """Bad input, exit code 2. Carries every problem that was found."""
+    """Invalid input (exit code 2). Carries every problem that was found."""
 
     def __init__(self, problems: Iterable[Problem] | str) -> None:
         if isinstance(problems, str):
