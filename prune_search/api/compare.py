@@ -46,7 +46,7 @@ def compare(
             presets or recipe files.
 
     Returns:
-        ``rows`` (trials that differ only in their seed share one), ``pareto``, ``controls``, ``best``, ``importance`` …;
+        ``rows`` (trials differing only in seed share one), ``pareto``, ``controls``, ``best``, ``importance`` …;
         and ``difference`` if `diff` is given.
 
     Raises:

@@ -43,7 +43,7 @@ class Bar:
         self.progress.update(self.task, description=name)
 
     def step(self, step: int, total: int, loss: Tensor) -> None:
-        """Count a step. The loss is read only now and then, because reading it waits for the device."""
+        """Count a step. The loss [] is read only now and then, because reading it waits for the device."""
         self.first = step - 1 if self.first is None else self.first
         now = time.monotonic()
         if now - self.shown >= LOSS_EVERY_S or step == total:

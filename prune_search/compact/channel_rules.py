@@ -36,7 +36,7 @@ class Known:
 
     @classmethod
     def of(cls, is_known: Tensor, values: Tensor) -> Known:
-        """Some constants; what is no finite number is none."""
+        """Constants `values` [channels] where `is_known` [channels] is True; non-finite values count as unknown."""
         fine = is_known & values.isfinite()
         return cls(fine, torch.where(fine, values, torch.zeros_like(values)))
 

@@ -105,7 +105,7 @@ class Described(nn.Module):
             owner.add_module(last, LAYERS[node.op].make(**node.options))
 
     def run(self, x: Tensor, seen: Callable[[Node, Tensor], None] | None = None) -> Tensor:
-        """The output; `seen` is told what comes out of every node."""
+        """The output [B, …] for inputs `x` [B, …]; `seen` is called with every node and its output."""
         values: dict[str, Tensor] = {INPUT: x}
         out = x
         for place, (node, layer) in enumerate(zip(self.description.nodes, self._layers, strict=True)):
@@ -216,12 +216,12 @@ def _wrong(item: Mapping[str, Any], known: set[str], layers: Mapping[str, Node])
 
 
 def build(description: Description, tensors: Mapping[str, Tensor], source: str) -> Described:
-    """The network of a description with its tensors. Nothing is allocated before they are known to fit.
+    """Build the network of a description. Nothing is allocated before the tensors are known to fit.
 
     Args:
         description: from `describe` or `read`.
-        tensors: its state dict; taken as they are.
-        source: where they come from, for messages.
+        tensors: its state dict, each with the shape [...] in the description; used without copying.
+        source: where they come from, for error messages.
 
     Raises:
         UserError: a layer cannot be made so, the tensors are not those of the description, or its operations do not

@@ -59,7 +59,7 @@ def sizes(model: nn.Module, masks: MaskSet, example: Tensor, small: nn.Module | 
 
 
 def compact_or_masked(model: nn.Module, example: Tensor) -> nn.Module:
-    """The compact network on the device of the example; the masked one where it cannot be described."""
+    """The compact network on the device of the example [1, …]; the masked one if it cannot be described."""
     from prune_search.compact.cutting import compact
     from prune_search.compact.tracing import UndescribedError
 

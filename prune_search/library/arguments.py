@@ -175,13 +175,13 @@ def evidence_of(
     example: Tensor | None,
     seed: int,
 ) -> ScoringData:
-    """The data of a caller.
+    """The scoring data from a caller's arguments.
 
     Args:
-        model: the network. Where there is no input to run it on, its last layer in module order is the output layer.
-        batches: (inputs, labels), or from the scoring iteration to them; moved to the network's device.
-        example: inputs.
-        seed: of what is drawn.
+        model: the network. Without an input, its last layer in module order counts as the output layer.
+        batches: (inputs [B, …], labels [B]), or a function from the iteration to them; moved to the network's device.
+        example: inputs [B, …].
+        seed: seed of random draws.
     """
     device = next(model.parameters()).device
     fixed = None if batches is None or callable(batches) else _placed(batches, device)

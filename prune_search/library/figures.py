@@ -95,8 +95,15 @@ def sparsity_at(
 def layer_costs(model: nn.Module, example_input: Tensor, kind: str = "flops") -> dict[str, float]:
     """The cost of each layer: ``parameters``, ``flops`` for one input, or ``latency`` in milliseconds on this machine.
 
-    The latencies are what scope knapsack takes as ``costs``: with a measured table in it a recipe gives the same mask
-    everywhere.
+    Pass the latencies to scope knapsack as ``costs``: a recipe with a measured table gives the same mask everywhere.
+
+    Args:
+        model: the network.
+        example_input: inputs [B, …].
+        kind: ``parameters``, ``flops`` or ``latency``.
+
+    Returns:
+        The cost of each layer, by the name of its weight.
 
     Raises:
         UserError: the kind is unknown.

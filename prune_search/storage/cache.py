@@ -36,7 +36,7 @@ class TensorCache:
         return {name: tensor.clone() for name, tensor in state.items()}
 
     def put(self, sha256: str, tensors: Mapping[str, Tensor]) -> None:
-        """Hold copies of tensors of any device, laid out as a file's are, where there is room for them."""
+        """Cache copies of tensors of any shape [...] and device, laid out as in a file, if there is room."""
         size = sum(tensor.nbytes for tensor in tensors.values())
         if sha256 in self._states or not 0 < size <= self.most_bytes:
             return

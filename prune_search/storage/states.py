@@ -73,7 +73,7 @@ def write_state(folder: StoragePath, tensors: Mapping[str, Tensor], meta: Mappin
 
     Args:
         folder: where it stands afterwards, as from `state_folder`. Its parents are made.
-        tensors: dense tensors of any device.
+        tensors: dense tensors of any shape [...] and device.
         meta: plain JSON data; its numbers are finite.
 
     Raises:

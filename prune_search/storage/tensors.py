@@ -36,7 +36,7 @@ def encode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = N
     """The bytes of a safetensors file: equal tensors and metadata give equal bytes.
 
     Args:
-        tensors: dense tensors of any device and layout; views of one memory are written out each.
+        tensors: dense tensors of any shape [...], device and layout; each view of shared memory is written in full.
         metadata: texts for the header.
 
     Raises:
@@ -153,7 +153,7 @@ def read_tensors_bytes(file: BinaryIO) -> bytes:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file, whole or not at all; one that stood there is replaced.
+    """Write tensors of any shape [...] to a safetensors file atomically, replacing an existing one.
 
     Raises:
         StorageError: it could not be written.

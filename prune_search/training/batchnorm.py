@@ -14,7 +14,7 @@ else:
 
 
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Estimate the running statistics of every BatchNorm module of `model` as the plain mean over the batches.
+    """Re-estimate the running statistics of every BatchNorm module as the plain mean over batches of inputs [B, …].
 
     Only BatchNorm runs in training mode meanwhile: dropout is off and draws nothing. Every batch has the same weight,
     whatever its size. Parameters, other buffers, momenta and training flags are what they were before. A network

@@ -200,7 +200,7 @@ def _fans(weight: Tensor) -> tuple[int, int]:
 
 
 def fan_in(weight: Tensor) -> int:
-    """Inputs of one output unit, as torch counts them."""
+    """Number of inputs per output unit of a weight [out, in, …], as torch counts them."""
     return _fans(weight)[0]
 
 

@@ -47,7 +47,7 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy named weights and buffers into a model.
+    """Copy named weights and buffers, shaped like the model's [...], into a model.
 
     They are copied into the memory that the model has, so that its alignment, on which the last bits of a matrix
     product can depend, is always torch's own.

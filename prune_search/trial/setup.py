@@ -267,7 +267,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
 
 
 def finished_model(recipe: Recipe, data: DataSet, code: Code, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """The recipe's network with the tensors of a result, in evaluation mode on the CPU.
+    """The recipe's network with the tensors of a result (shapes [...] as in its state dict), in eval mode on the CPU.
 
     Raises:
         UserError: user code was not allowed or fails, or the tensors are another network's.

@@ -54,7 +54,7 @@ class Channels:
 
 
 def following_norms(model: nn.Module, example: Tensor) -> dict[str, tuple[str, ...]]:
-    """Per weight, the BatchNorm (or InstanceNorm) modules that take its layer's output as it is."""
+    """Per weight, the BatchNorm or InstanceNorm modules that read its layer's output, found with inputs [B, …]."""
     names = {id(weight): name for name, weight in prunable_weights(model).items()}
     module_names = {module: name for name, module in model.named_modules()}
     made: list[tuple[Tensor, str]] = []
@@ -84,7 +84,7 @@ def following_norms(model: nn.Module, example: Tensor) -> dict[str, tuple[str, .
 
 
 def coupled_channels(model: nn.Module, left_out: frozenset[str], example: Tensor | None) -> list[Channels]:
-    """The sets of channels that can be removed whole.
+    """The sets of channels that can be removed as a whole, found with example inputs [B, …].
 
     A set takes no part where it is an output of a layer in `left_out`, where it runs through a module whose parameters
     have no place per channel, and where zeroing it does not make it constant for whatever reads it (a layer norm, a

@@ -27,7 +27,7 @@ def in_doubles(scoring: Scoring) -> tuple[nn.Module, Batches]:
 
 @contextmanager
 def moved(weight: Tensor, index: int, by: float) -> Iterator[None]:
-    """One number of a weight, `by` larger."""
+    """Temporarily increase entry `index` of the flattened weight [...] by `by`."""
     flat = weight.detach().view(-1)
     before = flat[index].clone()
     flat[index] = before + by

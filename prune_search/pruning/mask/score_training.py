@@ -130,7 +130,7 @@ class MaskLearner:
         return {name: score.detach() for name, score in self.scores.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on with stored scores."""
+        """Continue from stored scores, one tensor [units] per unit set."""
         with torch.no_grad():
             for name, score in self.scores.items():
                 score.copy_(state[name])
@@ -148,5 +148,5 @@ class MaskLearner:
 
 
 def score_parameters(sets: Sequence[UnitSet], device: torch.device, draw: Callable[[UnitSet], Tensor]) -> Scores:
-    """One score per unit, as parameters on a device."""
+    """One score per unit, as parameters [units] on a device."""
     return {one.name: nn.Parameter(draw(one).to(device=device, dtype=torch.float32)) for one in sets}

@@ -233,7 +233,7 @@ def bernoulli_divergence(logits: Tensor, prior: float) -> Tensor:
     """Σ KL(Bernoulli(σ(s)) ‖ Bernoulli(prior)) in nats, a scalar at least 0.
 
     Args:
-        logits: s.
+        logits: s, of any shape [...].
         prior: above 0 and below 1.
     """
     p = torch.sigmoid(logits)

@@ -85,7 +85,7 @@ class Penalty:
         self.values: dict[str, Tensor] = {}
 
     def set(self, name: str, pruned: Tensor, growing: float, kept: float) -> None:
-        """λ of one layer: `growing` where `pruned` is True, `kept` elsewhere."""
+        """Set λ of one layer: `growing` where `pruned` (bool, shaped like the weight [...]), else `kept`."""
         weight = self.parameters[name]
         value = torch.full_like(weight, kept, requires_grad=False)
         self.values[name] = value.masked_fill_(pruned.to(weight.device), growing)
@@ -169,7 +169,7 @@ class GrowingHook:
         return {"smoothed": self.smoothed, "stopped": self.stopped}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state`."""
+        """Continue from `state`: λ per weight, shaped like the weights [...]."""
         self.smoothed, self.stopped = state["smoothed"].clone(), state["stopped"].clone()
 
     def hook(self) -> Hook:
