@@ -32,7 +32,7 @@ from prune_search.search.suggest import Grid, TrialDraw, distribution_from, reme
 from prune_search.training.randomness import derive
 
 MAX_DRAWS = 1000
-# A sampler learns nothing from an invalid draw, and can be drawn to such a region for ever: then chance decides.
+# A sampler learns nothing from an invalid draw and may return to that region forever: then draw at random.
 DRAWS_OF_SAMPLER = 10
 # Optuna's random numbers take the lower 32 bits of a seed.
 SEEDS = 2**32

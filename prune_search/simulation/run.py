@@ -37,7 +37,7 @@ class Trial:
         recipe: canonical.
         simulation: the surface.
         shared: what the search has trained.
-        sink: who is told how it goes.
+        sink: callbacks that receive the progress.
         attempt: from 1.
         trained: steps that were trained for it.
         needed: steps of the recipe so far, whoever trained them.

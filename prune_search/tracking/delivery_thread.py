@@ -1,7 +1,7 @@
 """The thread that delivers a search's records to MLflow, and ``sync``, which does so in the foreground.
 
 No trial and no control loop waits for MLflow: what they leave is records, and this thread is the only one that reads
-them for MLflow and calls it. Where MLflow is away, slow or gone for ever, the search does not notice.
+them for MLflow and calls it. If MLflow is down, slow or gone forever, the search is not affected.
 """
 
 from __future__ import annotations

@@ -299,7 +299,7 @@ class _Writer:
                 if store.progress is not None:
                     store.progress(step, self.segment.total, loss)
             finally:
-                # Also where the trial ends here: it goes on from the step after this one.
+                # Also where the trial ends here: it continues from the step after this one.
                 if store.watch is not None:
                     store.watch(self.segment, step)
         except PreemptedError:
@@ -317,7 +317,7 @@ class _Writer:
         """Store the state at `step`; where the storage fails, go on with the one in memory."""
         tensors = {**model_tensors(self.segment.network.model), **_hook_tensors(list(self.course.hooks))}
         if not ended:
-            # Nothing goes on from an end: what follows starts with optimizer buffers at zero.
+            # Nothing continues from an end: the next segment starts with optimizer buffers at zero.
             buffers = state_tensors(self.course.optimizer, self.names)
             tensors.update({OPTIMIZER + key: value.detach().clone() for key, value in buffers.items()})
         meta: dict[str, Any] = {"step": step, "ended": ended, "stretch": self.segment.name}

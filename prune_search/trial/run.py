@@ -66,7 +66,7 @@ def run_trial(
     Args:
         setup: from `setup.prepare`; its network is trained in place, and has the final weights afterwards.
         storage: in which states are found and stored; None keeps them in memory.
-        sink: who is told how it goes.
+        sink: callbacks that receive the progress.
         preset: the name that the user typed.
         test: whether the final network is measured on test data too, which a search never does.
         sharing: with whom training is shared while it runs; None: what is stored is taken up, and nobody is asked.

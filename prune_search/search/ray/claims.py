@@ -58,7 +58,7 @@ def cluster_register() -> Any:
     import ray
 
     # It needs no CPU of its own, so that it takes none from a trial. Without a strategy an actor that a trial makes
-    # lies in the placement group of that trial, and ends with it for ever.
+    # lies in the placement group of that trial, and ends with it for good.
     options = {"name": ACTOR, "namespace": NAMESPACE, "get_if_exists": True, "lifetime": "detached", "num_cpus": 0}
     options["scheduling_strategy"] = "DEFAULT"
     return ray.remote(Register).options(max_restarts=-1, **options).remote()

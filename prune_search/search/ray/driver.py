@@ -182,7 +182,7 @@ def _ray(means: TrialResources, search: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _check_resources(has: Mapping[str, float], search: Mapping[str, Any]) -> None:
-    """Without this Tune would wait for ever for what a machine does not have."""
+    """Refuse resources that this machine does not have; Tune would wait for them forever."""
     problems, workers = [], workers_of(search)
     for kind, key in (("CPU", "cpus_per_trial"), ("GPU", "gpus_per_trial")):
         if search[key] * workers > has.get(kind, 0.0):
