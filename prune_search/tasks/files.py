@@ -55,7 +55,7 @@ def missing(data_set: str, root: Path | None, names: Sequence[str], below: Seque
         )
     looked = " or ".join(str(folder) for folder in folders(root, *below))
     return bad_data(
-        f"{data_set} needs {wanted}: put the official files into {looked}, "
+        f"{data_set} lacks {wanted}: put the official files into {looked}, "
         "or choose another folder with --data-root or the environment variable PRUNE_SEARCH_DATA"
     )
 

@@ -238,9 +238,7 @@ def _cells(text: str, file: str) -> dict[Kind, tuple[Cell, ...]]:
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         many = "columns" if len(missing) > 1 else "column"
-        raise UserError(
-            [Problem("", f"is missing the {many} {', '.join(missing)} (has {_list(reader.fieldnames)})", file)]
-        )
+        raise UserError([Problem("", f"lacks the {many} {', '.join(missing)} (has {_list(reader.fieldnames)})", file)])
     problems: list[Problem] = []
     found: dict[Kind, dict[tuple[float, float, str], dict[str, tuple[float, float]]]] = {}
     for row in reader:

@@ -210,7 +210,7 @@ def test_a_description_of_a_network_larger_than_its_file_allocates_nothing() -> 
 def test_operations_that_do_not_go_together_are_refused() -> None:
     odd = {"name": "n1", "op": "max_pool2d", "inputs": ["n0"]}
     odd["options"] = {"kernel_size": 9, "stride": 1, "padding": 0, "dilation": 1, "ceil_mode": False}  # type: ignore[assignment]
-    with pytest.raises(UserError, match="the operations do not go together"):
+    with pytest.raises(UserError, match="the operations do not fit together"):
         build(read(config(LINEAR, odd), "x"), WEIGHTS, "x")
 
 

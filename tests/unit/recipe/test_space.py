@@ -90,7 +90,7 @@ def test_a_corner_that_is_invalid_is_found_however_small() -> None:
         SNIP + "retrain: {steps: {hole: int, low: 1it, high: 4290it}, clock: {hole: int, low: 1it, high: 2it}}"
     )
     assert said.startswith(
-        "file: a region is invalid (a corner of it), for example retrain.steps=4290it, retrain.clock=1it: "
+        "file: a region is invalid (at a corner), for example retrain.steps=4290it, retrain.clock=1it: "
     )
     assert said.endswith("retrain.steps: 4290it from the clock's 1it runs past its end (4290it)")
 
@@ -222,7 +222,7 @@ def test_what_is_not_found_is_said(target: str, message: str) -> None:
 def test_a_newer_schema_is_the_only_thing_that_is_said() -> None:
     text = "schema: 2\npreset: quantum\nnew-block: {hole: magic}\nmask: 3\nsearch: {x: 1}\nany: 5\n"
     (problem,) = errors(text)
-    said = "file: schema: 2 was written by a newer prune-search; this one reads up to 1: upgrade it"
+    said = "file: schema: 2 was written by a newer prune-search; this one reads up to 1: upgrade prune-search"
     assert str(problem) == said
 
 
