@@ -274,7 +274,7 @@ def test_a_fixed_sparsity_has_one_form_whatever_was_rounded() -> None:
 def test_another_sparsity_than_the_fixed_one_is_refused(sparsity: str) -> None:
     (problem,) = problems(f"mask: {{at: 0it, criterion: magnitude, sparsity: {sparsity}, granularity: '2:4'}}, {TAIL}")
     assert problem.path == "mask.sparsity"
-    assert problem.message.startswith("is 0.5 with this granularity; leave it out (got ")
+    assert problem.message.startswith("is always 0.5 with this granularity; leave it out (got ")
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_a_model_for_pictures_refuses_other_shapes(name: str, shape: tuple[int, 
 
 @pytest.mark.parametrize("name", ["small-conv", "conv-4"])
 def test_pictures_that_are_too_small_are_refused(name: str) -> None:
-    with pytest.raises(UserError, match="at least 4x4; they are 3x8"):
+    with pytest.raises(UserError, match="at least 4x4, but they are 3x8"):
         built(name, (1, 3, 8))
 
 
