@@ -3,11 +3,11 @@
     >>> import prune_search
     >>> result = prune_search.run("lottery-ticket", set={"rounds": 3})
 
-or, with a training loop of your own, find masks and hold them:
+To find and apply masks in your own training loop:
 
     >>> mask = prune_search.find_mask(model, criterion="snip", sparsity=0.9, batches=[(x, y)])
 
-Everything here is imported when it is first used, so that ``import prune_search`` costs nothing.
+Everything here is imported on first use, so ``import prune_search`` is fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one place where torch and numpy are taken lazily.
+"""Imports torch and numpy lazily, in one place.
 
 Files that register values of an axis are imported by ``--help``, ``methods`` and ``validate``, which must not pay for
 them. They write::

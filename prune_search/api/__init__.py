@@ -1,1 +1,1 @@
-"""What the command line and notebooks call: run, launch, compare, export, load."""
+"""The functions that the command line and notebooks call: run, launch, compare, export, load."""

@@ -1,4 +1,4 @@
-"""Comparisons, put together: what the records say, which knob mattered (by optuna), the pictures and the page."""
+"""Compares searches: reads their records, estimates which parameters mattered, writes figures and the HTML page."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def compare(
     by: str | None = None,
     diff: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The leaderboard of one or several searches, as ``compare --json`` prints it.
+    """Compare one or more searches; returns the data of ``compare --json``.
 
     Args:
-        names: of searches of one storage, on the same data set.
+        names: searches in one storage, on the same data set.
         where: storage.
         sort: a metric to rank by instead of the first objective.
-        only: conditions that rows must meet, such as ``sparsity >= 0.9``.
-        by: ``paradigm`` or a key of the recipe to put the rows together by.
-        diff: two recipes to set side by side: names or keys of trials, ``SEARCH/TRIAL``, searches (their best), presets
-            or recipe files.
+        only: conditions that rows must meet, e.g. ``sparsity >= 0.9``.
+        by: ``paradigm`` or a recipe key to group the rows by.
+        diff: two recipes to show side by side: names or keys of trials, ``SEARCH/TRIAL``, searches (their best),
+            presets or recipe files.
 
     Returns:
-        ``rows`` (trials that differ only in the seed are one), ``pareto``, ``controls``, ``best``, ``importance`` …;
-        and ``difference`` where `diff` is given.
+        ``rows`` (trials differing only in seed share one), ``pareto``, ``controls``, ``best``, ``importance`` …;
+        and ``difference`` if `diff` is given.
 
     Raises:
-        UserError: there is no such search, they are not comparable, or a condition, key or side is none.
+        UserError: a search does not exist, searches are not comparable, or a condition, key or side is invalid.
 
     Example:
         >>> data = prune_search.compare("quickstart", only=["sparsity >= 95%"], by="paradigm")
@@ -77,15 +77,15 @@ def comparison(searches: Sequence[SearchRecords], question: Question | None = No
 def differing(
     searches: Sequence[SearchRecords], sides: tuple[str, str], storage: str | StoragePath | None
 ) -> dict[str, Any]:
-    """Two recipes side by side (see `report.differences.difference`).
+    """Compare two recipes side by side (see `report.differences.difference`).
 
     Args:
-        searches: whose trials can be named without their search.
-        sides: the two.
-        storage: of the other searches.
+        searches: searches whose trials can be named without the search.
+        sides: the two recipes, as for `compare`.
+        storage: where other searches are stored.
 
     Raises:
-        UserError: a side is no trial, search, preset or recipe file; both of them where both are none.
+        UserError: a side is not a trial, search, preset or recipe file; names both sides if both are invalid.
     """
     root = named_storage(storage)
     found: list[Side] = []
@@ -110,17 +110,17 @@ def _side(searches: Sequence[SearchRecords], text: str, root: StoragePath) -> Si
         records = read_search(search_folder(root, search))
         if (found := side_in([records], trial)) is not None:
             return found
-        missing = f"no trial that has ended has the name or key {shown(trial)}" if trial else "no trial has completed"
+        missing = f"no finished trial has the name or key {shown(trial)}" if trial else "no trial has completed"
         raise UserError([Problem("", f"search {search}: {missing}{suggestion(trial, names_in(records))}")])
     if text in PRESETS or Path(text).exists():
         return Side(text, None, None, read_target(text)[0].only_recipe().canonical)
     near = suggestion(text, [*(name for one in searches for name in names_in(one)), *names, *PRESETS])
-    problem = "is no trial of these searches, no SEARCH/TRIAL, search, preset or recipe file" + near
+    problem = "is not a trial of these searches, SEARCH/TRIAL, a search, a preset or a recipe file" + near
     raise UserError([Problem("", f"{shown(text)} {problem}")])
 
 
 def draw(records: SearchRecords) -> None:
-    """Put the pictures of a search beside its records, as far as it has come."""
+    """Draw the figures of a search next to its records, with the results so far."""
     from prune_search.report.figure_data import FigureData, hang
 
     try:
@@ -130,22 +130,22 @@ def draw(records: SearchRecords) -> None:
         for name, content in hang(FigureData((records,), data)).items():
             put_file(folder / f"{name}.svg", content)
     except (StorageError, OSError) as error:
-        logger.warning("%s; going on without pictures", one_line(error))
+        logger.warning("%s; continuing without figures", one_line(error))
 
 
 def write_pictures(
     searches: Sequence[SearchRecords], data: dict[str, Any], folder: Path, written: Format = "svg"
 ) -> list[Path]:
-    """Write the pictures that have something to show as files NAME.svg or NAME.png.
+    """Write all figures that have something to show, as NAME.svg or NAME.png.
 
     Args:
-        searches: that were compared.
-        data: what `comparison` says of them.
-        folder: made where it is not there.
-        written: the format.
+        searches: the compared searches.
+        data: from `comparison`.
+        folder: target folder; created if needed.
+        written: the file format.
 
     Raises:
-        UserError: the folder cannot be written to.
+        UserError: the folder is not writable.
     """
     from prune_search.report.figure_data import FigureData, hang
 
@@ -157,19 +157,17 @@ def write_pictures(
         for file, content in zip(files, pictures.values(), strict=True):
             put_file(file, content)
     except (StorageError, OSError) as error:
-        raise UserError(
-            [Problem("--pictures", f"{shown(str(folder))} cannot be written to: {one_line(error)}")]
-        ) from None
+        raise UserError([Problem("--pictures", f"{shown(str(folder))} is not writable: {one_line(error)}")]) from None
     return files
 
 
 def write_page(searches: Sequence[SearchRecords], data: dict[str, Any], file: Path) -> None:
-    """Write the comparison as one HTML file that asks for nothing else.
+    """Write the comparison as one self-contained HTML file.
 
     Args:
-        searches: that were compared.
-        data: what `comparison` says of them.
-        file: to be written; replaced where it is there.
+        searches: the compared searches.
+        data: from `comparison`.
+        file: file to write; replaced if it exists.
 
     Raises:
         UserError: it cannot be written.

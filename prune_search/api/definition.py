@@ -1,4 +1,4 @@
-"""What a search is, as search.json keeps it, and where it lies: names, folders, and whether its file was edited."""
+"""The definition of a search in search.json: its names and folders, and whether its space file was edited since."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ def new_folder(storage: StoragePath, name: str, typed: bool) -> StoragePath:
     finished = (folder / ENDED_FILE).exists()
     if typed or not finished:
         option = storage_option(storage)
-        advice = f"name another one with --name, or go on with it: prune-search resume {name}{option}"
-        raise UserError([Problem("--name", f"a search {shown(name)} exists already: {advice}")])
+        advice = f"choose another --name, or continue it with: prune-search resume {name}{option}"
+        raise UserError([Problem("--name", f"a search {shown(name)} already exists: {advice}")])
     return search_folder(storage, free_name(storage, name))
 
 

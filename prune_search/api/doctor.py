@@ -1,4 +1,4 @@
-"""``doctor``: whether this machine, a cluster, the storage and MLflow are fit for a search; what to do where not."""
+"""Checks for ``doctor``: whether this machine, a cluster, the storage and MLflow are ready for a search."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ MAX_CLOCK_S = 5.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of what was found.
+    """The result of one check.
 
     Attributes:
-        what: was looked at.
-        ok: whether nothing has to be mended.
-        said: what was found, in a few words.
-        mend: what to do; empty where it is ok.
+        what: the thing that was checked.
+        ok: whether it needs no fixing.
+        said: the result, in a few words.
+        mend: how to fix it; empty if it is ok.
     """
 
     what: str
@@ -43,15 +43,15 @@ class Finding:
 
 
 def examine(address: str | None, storage: str | None, tracking_uri: str | None) -> list[Finding]:
-    """Look at everything that a search needs.
+    """Check everything that a search needs.
 
     Args:
-        address: of a Ray cluster; None for this machine.
-        storage: as in ``--storage``.
-        tracking_uri: of MLflow; None: SQLite in the storage.
+        address: address of a Ray cluster; None for this machine.
+        storage: as for ``--storage``.
+        tracking_uri: MLflow's tracking URI; None: SQLite in the storage.
 
     Raises:
-        UserError: a name that can be no storage or tracking URI.
+        UserError: the storage or the tracking URI is malformed.
     """
     place = named_storage(storage)
     findings = [check_token(address)]
@@ -78,7 +78,7 @@ def _nodes(address: str | None, folder: StoragePath, here: str) -> list[ClusterN
 
 @contextmanager
 def _probing(place: StoragePath) -> Iterator[tuple[StoragePath, str, Finding | None]]:
-    """A folder in the storage with a file in it, and what is wrong with the storage; removed at the end."""
+    """Make a folder with a file in the storage, report what is wrong with the storage, and remove the folder."""
     folder, wrong = place / f".doctor-{secrets.token_hex(8)}", None
     made = False
     try:
@@ -86,7 +86,7 @@ def _probing(place: StoragePath) -> Iterator[tuple[StoragePath, str, Finding | N
         folder.mkdir(parents=True)
         put_file(folder / "here", b"{}")
     except (OSError, StorageError, UserError) as error:
-        advice = "name one that can be written with --storage, or see its credentials (guide/storage.md)"
+        advice = "pass a writable --storage, or check its credentials (guide/storage.md)"
         wrong = Finding("storage", False, f"{place}: {one_line(error)}", advice)
     try:
         yield folder, "here", wrong
@@ -98,22 +98,22 @@ def _probing(place: StoragePath) -> Iterator[tuple[StoragePath, str, Finding | N
 
 
 def check_token(address: str | None) -> Finding:
-    """Whether a token is set, and its file is its owner's alone."""
+    """Whether a token is set and only its owner can read its file."""
     try:
         known, file = token.read_token(), token.token_file()
     except UserError as error:
         return Finding("token", False, str(error), token.HOW)
     if file is not None and token.open_to_others(file):
-        return Finding("token", False, f"{file} can be read by others", f"chmod 600 {file}")
+        return Finding("token", False, f"{file} is readable by other users", f"chmod 600 {file}")
     if known is not None:
-        # Ray sends it only in this mode, or where its own file is there.
+        # Ray sends the token only in this mode, or if Ray's own token file exists.
         if os.environ.get(token.MODE, "").lower() == "token":
             return Finding("token", True, "set" if file is None else f"in {file}")
-        return Finding("token", False, "set, and not used", f"export {token.MODE}=token")
+        return Finding("token", False, "set, but not used", f"export {token.MODE}=token")
     if address is None:
-        return Finding("token", True, "none; Ray on this machine makes one of its own")
-    advice = f"start its nodes with one (cluster/start-ray.sh), and {token.HOW}"
-    return Finding("token", False, "none: whoever reaches the cluster can run anything there", advice)
+        return Finding("token", True, "none; Ray on this machine creates its own")
+    advice = f"start its nodes with one (cluster/start-ray.sh) and {token.HOW}"
+    return Finding("token", False, "none: anyone who can reach the cluster can run code on it", advice)
 
 
 def check_nodes(nodes: Sequence[ClusterNode], address: str | None) -> list[Finding]:
@@ -125,20 +125,24 @@ def check_nodes(nodes: Sequence[ClusterNode], address: str | None) -> list[Findi
     blind = [node.name for node in nodes if node.gpus_seen < node.gpus and address is None]
     counted = sum(node.gpus for node in nodes)
     if blind:
-        advice = "install the CUDA build of torch, and the driver, there"
-        findings.append(Finding("GPUs", False, f"torch sees none on {', '.join(blind)}", advice))
+        advice = "install the driver and the CUDA build of torch on these nodes"
+        findings.append(Finding("GPUs", False, f"not visible to torch on {', '.join(blind)}", advice))
     else:
         findings.append(Finding("GPUs", True, f"{counted:g}" if counted else "none; trials run on the CPUs"))
     full = [f"{node.name} ({node.disk_free / 2**30:.1f} GiB)" for node in nodes if node.disk_free < MIN_DISK]
     least = min(node.disk_free for node in nodes) / 2**30
     findings.append(
-        Finding("disk", False, f"nearly full: {', '.join(full)}", "free some, or set TMPDIR to another disk there")
+        Finding(
+            "disk", False, f"nearly full: {', '.join(full)}", "free space on these nodes, or set TMPDIR to another disk"
+        )
         if full
         else Finding("disk", True, f"at least {least:.0f} GiB free")
     )
     off = [f"{n.name} ({n.clock:+.1f} s)" for n in nodes if abs(n.clock) - n.clock_within > MAX_CLOCK_S]
     findings.append(
-        Finding("clocks", False, f"differ: {', '.join(off)}", "run an NTP client there: leases go by the clock")
+        Finding(
+            "clocks", False, f"differ: {', '.join(off)}", "run an NTP client on these nodes: leases depend on the clock"
+        )
         if off
         else Finding("clocks", True, f"within {MAX_CLOCK_S:g} s")
     )
@@ -154,38 +158,42 @@ def check_versions(nodes: Sequence[ClusterNode]) -> Finding:
         f"{node.name} has {name} {version} instead of {here[name]}"
         for node in nodes
         for name, version in node.versions.items()
-        # CUDA and CPU builds of one torch are told apart behind the plus.
+        # The suffix after the plus distinguishes CUDA and CPU builds of the same torch version.
         if version.partition("+")[0] != here[name].partition("+")[0]
     ]
     if differing:
-        return Finding("versions", False, "; ".join(differing), "install the same on every node (cluster/Dockerfile)")
+        return Finding(
+            "versions", False, "; ".join(differing), "install the same versions on every node (cluster/Dockerfile)"
+        )
     return Finding("versions", True, ", ".join(f"{name} {version}" for name, version in here.items()))
 
 
 def check_shared(nodes: Sequence[ClusterNode], place: StoragePath, folder: StoragePath) -> Finding:
-    """Whether every node sees the same storage, and can write there."""
+    """Whether every node sees the same storage and can write to it."""
     blind = [f"{node.name}: {node.wrote or 'sees another folder of that name'}" for node in nodes if not node.found]
     barred = [f"{node.name}: {node.wrote}" for node in nodes if node.found and node.wrote]
     if blind or barred:
-        advice = "name a folder that all nodes share, or s3://BUCKET/PREFIX, whose credentials every node needs"
+        advice = "use a folder shared by all nodes, or s3://BUCKET/PREFIX with credentials on every node"
         return Finding("storage", False, f"{place}: " + "; ".join(blind + barred), advice)
     count = "" if len(nodes) < 2 else f", seen by all {len(nodes)} nodes"
     return Finding("storage", True, f"{place}{count}")
 
 
 def check_conditions(folder: StoragePath) -> Finding:
-    """Whether of two that begin the same thing at once one is told; without, work is done twice and nothing is lost."""
+    """Whether only one of two concurrent conditional writes succeeds. If not, work may be repeated; nothing is lost."""
     try:
         exclusive = creates_exclusively(folder)
     except StorageError as error:
         return Finding("conditional writes", False, one_line(error), "see guide/storage.md")
     if exclusive:
         return Finding("conditional writes", True, "yes")
-    return Finding("conditional writes", True, "no: now and then a stretch is trained twice, which is harmless")
+    return Finding(
+        "conditional writes", True, "not supported: a segment may occasionally be trained twice, which is harmless"
+    )
 
 
 def check_tracking_server(place: StoragePath, tracking_uri: str | None) -> Finding:
-    """Whether MLflow answers, and lets us in."""
+    """Whether MLflow answers and accepts our credentials."""
     from prune_search.ledger.uris import masked
     from prune_search.tracking.reachable import reach
     from prune_search.tracking.server import RefusedError, UnreachableError

@@ -1,4 +1,4 @@
-"""Export and load: the best recipe of a search as a folder, and a folder as a network."""
+"""Exports the best recipe of a search as a folder, and loads such a folder as a network."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ EXAMPLES = 64
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What is exported besides recipe, weights, masks, metrics and card.
+    """What to export, and what to add to the recipe, weights, masks, metrics and model card.
 
     Attributes:
-        trial: name or key of another trial than the best.
-        seeds: how many seeds the figures are the mean of; the further ones are retrained.
-        onnx: write model.onnx too, checked against torch through onnxruntime.
-        register: the name of a registered MLflow model, of which this becomes the champion.
-        round_to: widths of the compact network are rounded up to a multiple of it.
+        trial: name or key of the trial to export; None: the best.
+        seeds: number of seeds that the metrics are averaged over; additional ones are retrained.
+        onnx: also write model.onnx, checked against PyTorch with onnxruntime.
+        register: name of a registered MLflow model whose champion this becomes.
+        round_to: round the widths of the compact network up to a multiple of this.
     """
 
     trial: str | None = None
@@ -49,10 +49,10 @@ class ExportOptions:
     round_to: int = 1
 
     def check(self) -> None:
-        """Find out before anything is run whether it can be done.
+        """Check the options before anything is run.
 
         Raises:
-            UserError: with everything that cannot.
+            UserError: lists every option that cannot be met.
         """
         problems = []
         if not 1 <= self.seeds <= MAX_SEEDS:
@@ -76,12 +76,12 @@ class Export:
     """An exported folder.
 
     Attributes:
-        folder: where it lies.
-        result: the run that it holds.
+        folder: path of the folder.
+        result: the exported run.
         costs: sizes and latencies, as in metrics.json.
         onnx_apart: the largest difference of onnxruntime's outputs from torch's, relative to the largest; None without.
-        version: of the registered model; None without.
-        tracking_uri: of the MLflow where it is registered, without passwords.
+        version: version of the registered model, or None.
+        tracking_uri: tracking URI where it is registered, without passwords.
     """
 
     folder: Path
@@ -92,7 +92,7 @@ class Export:
     tracking_uri: str | None = None
 
     def as_data(self) -> dict[str, Any]:
-        """What ``export --json`` prints of it."""
+        """The data of ``export --json``."""
         more = {"onnx_apart": self.onnx_apart, "registered_version": self.version, "tracking_uri": self.tracking_uri}
         return {"folder": str(self.folder.absolute()), **self.result.as_data(), "costs": dict(self.costs), **more}
 
@@ -123,20 +123,20 @@ def export(
     where: Where | None = None,
     sink: Sink | None = None,
 ) -> Export:
-    """Write the best recipe of a search as a folder that anyone can run again, and load without the model's class.
+    """Export the best recipe of a search as a folder that anyone can run again and load without the model's class.
 
-    The recipe is run once more (what is stored is taken up), now measured on test data too, and written with weights,
-    masks, metrics, the masked and the compact network as data, and a card.
+    The recipe is run once more, reusing stored states, and is now measured on test data too. The folder contains the
+    recipe, weights, masks, metrics, the masked and the compact network as data, and a model card.
 
     Args:
         name: of the search.
-        to: the folder; made, or replaced where it holds the same recipe.
-        options: another trial, more seeds, ONNX, MLflow's registry.
-        where: storage; the data folder, where it has moved; model and data of a search that somebody else launched.
-        sink: told how it goes.
+        to: target folder; created, or replaced if it contains the same recipe.
+        options: another trial, more seeds, ONNX, MLflow's model registry.
+        where: storage; the data folder if it has moved; model and data of a search that somebody else launched.
+        sink: callbacks that receive the progress.
 
     Raises:
-        UserError: there is no such search or trial, the folder holds something else, an option cannot be met, or the
+        UserError: there is no such search or trial, the folder has other content, an option cannot be met, or the
             search is somebody else's and names code that is not named here.
         TrialError: a run failed.
 
@@ -158,16 +158,16 @@ def export_pareto(
     where: Where | None = None,
     sink: Sink | None = None,
 ) -> list[Export]:
-    """Write every trial of a search's Pareto front as a folder below `to`, each named as its trial.
+    """Export every trial on a search's Pareto front to a folder under `to`, named after the trial.
 
     Raises:
-        UserError: see `export`; also where the options name a single trial or a registered model.
+        UserError: as for `export`, or the options name a single trial or a registered model.
         TrialError: a run failed.
     """
     options, where = options or ExportOptions(), where or Where()
     if options.trial is not None or options.register is not None:
         given = "--trial" if options.trial is not None else "--register"
-        raise UserError([Problem(given, "is of one trial, and --pareto exports many")])
+        raise UserError([Problem(given, "applies to a single trial and cannot be combined with --pareto")])
     options.check()
     to = local_folder(Path(to), "--to")
     records = _records(name, where)
@@ -184,7 +184,7 @@ def _name(trial: TrialRecords) -> str:
 def _records(name: str, where: Where) -> SearchRecords:
     records = read_search(search_folder(where.storage_folder(), name))
     if records.simulated is not None:
-        text = f"is simulated ({records.simulated}): there is no network to export; launch it without --simulate"
+        text = f"is simulated ({records.simulated}): there is no network to export. Launch it without --simulate"
         raise UserError([Problem("", text, name)])
     return records
 
@@ -236,7 +236,7 @@ def _finished(result: Result, where: Where) -> Finished:
 
 def _described(networks: Networks, option: str) -> nn.Module:
     if networks.compact is None:
-        text = f"needs the network as data, and it cannot be described: {networks.reason}"
+        text = f"needs a network that can be described as data; this one cannot: {networks.reason}"
         raise UserError([Problem(option, text)])
     return networks.compact
 
@@ -263,11 +263,11 @@ class Loaded:
     """An exported network.
 
     Attributes:
-        model: with the pruned weights at 0, in evaluation mode, on the CPU.
-        recipe: that it came from.
+        model: the masked network, with pruned weights at 0, in evaluation mode, on the CPU.
+        recipe: the recipe that produced it.
         masks: one bool tensor per convolution or linear weight.
-        metrics: metrics.json.
-        compact: the physically smaller network with the same outputs; None where the folder has none (``run --out``).
+        metrics: the content of metrics.json.
+        compact: the physically smaller network with the same outputs; None if the folder has none (``run --out``).
     """
 
     model: nn.Module
@@ -277,18 +277,18 @@ class Loaded:
     compact: nn.Module | None = None
 
     def network(self) -> nn.Module:
-        """What is deployed: the compact network, or the masked one where there is no other."""
+        """The network to deploy: the compact one if there is one, else the masked one."""
         return self.model if self.compact is None else self.compact
 
 
 def load(folder: str | Path, *, where: Where | None = None) -> Loaded:
-    """An exported folder as a network. Nothing in it is run, and it needs no code of yours.
+    """Load an exported folder as a network. This executes nothing in the folder and needs none of your code.
 
-    A folder without config.json (of ``run --out``) is built from its recipe: a user's own model must be named in
-    `where` then.
+    A folder without config.json (from ``run --out``) is built from its recipe; a user's own model must then be named in
+    `where`.
 
     Raises:
-        UserError: a file is missing or altered, or the recipe's model or data are not there.
+        UserError: a file is missing or modified, or the recipe's model or data is unavailable.
 
     Example:
         >>> network = prune_search.load("best").network()

@@ -1,4 +1,4 @@
-"""Plans of searches, put together: the tree of a space, and what a step of it costs on this machine."""
+"""Plans a search: builds the tree of a space and measures the cost of a step on this machine."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MAX_CALIBRATIONS = 4
 
 @dataclass(frozen=True)
 class PlannedSearch:
-    """A plan, and what it costs here.
+    """A plan of a search, and its cost on this machine.
 
     Attributes:
-        plan: trials and steps.
+        plan: the trials and their steps.
         calibration: of each kind of network that was looked at, with the share of the steps that it stands for; empty
             where nothing was measured.
     """
@@ -32,7 +32,7 @@ class PlannedSearch:
 
     @property
     def device_hours(self) -> float | None:
-        """Of training and measuring everything once, controls too, on the device that was measured."""
+        """Hours to train and measure everything once, including controls, on the measured device."""
         if not self.calibration:
             return None
         steps = self.plan.steps_shared + self.plan.steps_controls
@@ -50,7 +50,7 @@ class PlannedSearch:
         return round(sum(share * self.plan.states * 2 * item.model_bytes for item, share in self.calibration))
 
     def as_data(self) -> dict[str, Any]:
-        """What ``plan --json`` prints."""
+        """The data of ``plan --json``."""
         data = self.plan.as_data()
         data["device_hours"] = None if self.device_hours is None else round(self.device_hours, 6)
         data["storage_bytes"] = self.storage_bytes
@@ -65,16 +65,16 @@ def plan(
     where: Where | None = None,
     calibrated: bool = True,
 ) -> PlannedSearch:
-    """Say what a search will cost, without running it.
+    """Estimate the cost of a search without running it.
 
     Args:
         target: a space file, the name of a shipped space, plain data, or a space that was read before.
         set: dotted keys and their values.
-        where: places, and the user's own model and data.
-        calibrated: whether a few steps are trained, so that hours and bytes are known.
+        where: storage, data folder, device, and the user's own model and data.
+        calibrated: whether to train a few steps to estimate hours and bytes.
 
     Raises:
-        UserError: something that the user wrote is wrong, or there is nothing to search over.
+        UserError: the space or an argument is invalid, or there is nothing to search.
     """
     from prune_search.search.epochs import EpochLengths
     from prune_search.search.next_trial import dense_recipe

@@ -1,4 +1,4 @@
-"""What the command line and notebooks call: it puts the parts together."""
+"""Runs or verifies a single recipe, for the command line and notebooks."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ def run(
     sink: Sink | None = None,
     fresh: bool = False,
 ) -> Result:
-    """Run one recipe to its end.
+    """Run one recipe and measure the result.
 
     Args:
         target: a recipe file, an exported folder, the name of a preset, or plain data.
         set: dotted keys and their values, e.g. ``{"mask.sparsity": 0.95}``.
-        where: places, and the user's own model and data.
-        out: a folder to write recipe.yaml, model.safetensors, masks.safetensors and metrics.json to.
-        sink: told how it goes.
-        fresh: train everything anew, and store nothing.
+        where: storage, data folder, device, and the user's own model and data.
+        out: folder to write recipe.yaml, model.safetensors, masks.safetensors and metrics.json to.
+        sink: callbacks that receive the progress.
+        fresh: train everything from scratch and store nothing.
 
     Returns:
         The masks, the final weights, the receipt of every round and the metrics.
 
     Raises:
-        UserError: something that the user wrote is wrong; all of it at once.
-        TrialError: the loss is no number, or the device is out of memory.
-        StorageError: `out` could not be written.
+        UserError: the recipe or an argument is invalid; lists every problem.
+        TrialError: the loss is NaN, or the device ran out of memory.
+        StorageError: `out` cannot be written.
 
     Example:
         >>> import prune_search
@@ -77,12 +77,12 @@ def run(
 
 @dataclass(frozen=True)
 class Verified:
-    """Whether a recipe gives the same network again.
+    """Whether a recipe reproduces the same network.
 
     Attributes:
         verdict: ``exact`` (mask and weights), ``mask-equal`` or ``different``.
-        result: of the new run.
-        environment: the environment class that it is compared with.
+        result: the result of the new run.
+        environment: the environment class of the run that it is compared with.
     """
 
     verdict: str
@@ -98,12 +98,12 @@ def verify(
     out: str | Path | None = None,
     sink: Sink | None = None,
 ) -> Verified:
-    """Run a recipe anew, with nothing stored taken up, and compare.
+    """Run a recipe from scratch, ignoring stored states, and compare the results.
 
-    A folder of a finished run is compared with what lies in it; anything else is run twice.
+    The folder of a finished run is compared with its content; anything else is run twice.
 
     Raises:
-        UserError: also where a folder's files contradict each other.
+        UserError: as for `run`, or the files of a folder contradict each other.
         TrialError: see `run`.
     """
     from prune_search.trial.folder import read_recorded
@@ -122,7 +122,7 @@ def verify(
 
 
 def preset_text(name: str) -> str:
-    """A preset as a recipe file, under a comment that says how to run it.
+    """The text of a preset as a recipe file, with a comment that says how to run it.
 
     Raises:
         UserError: there is no such preset.

@@ -1,4 +1,4 @@
-"""Searches, put together: launch and resume. `search`, `tracking` and `report` meet only beside this file."""
+"""Launches and resumes searches. Only this file combines `search`, `tracking` and `report`."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class Outcome:
     """How a search ended.
 
     Attributes:
-        records: everything that is known of it.
+        records: all records of the search.
         signal: the signal that ended it early, or None.
-        undelivered: records that MLflow has not got yet; `sync` delivers them.
-        parent_run_id: of the search's run in MLflow, or None.
-        wall_s: seconds.
+        undelivered: number of records that have not reached MLflow yet; `sync` delivers them.
+        parent_run_id: id of the search's run in MLflow, or None.
+        wall_s: wall-clock duration in seconds.
     """
 
     records: SearchRecords
@@ -62,7 +62,7 @@ class Outcome:
     wall_s: float
 
     def as_data(self) -> dict[str, Any]:
-        """What ``launch --json`` and ``resume --json`` print."""
+        """The data of ``launch --json`` and ``resume --json``."""
         definition, counts = self.records.definition, self.records.counts()
         goals = Goals.of(definition["space"]["search"])
         figures = self.records.dense
@@ -102,17 +102,17 @@ def _shortly(trial: TrialRecords) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Options:
-    """How a search is launched, besides its space.
+    """Settings with which a search is launched, besides its space.
 
     Attributes:
-        name: of the search; None: after the space.
-        tracking_uri: of MLflow; None: SQLite in the storage.
-        address: of a Ray cluster; None: this machine.
-        heartbeat_s: a worker that makes no step for so long is started again.
-        sharing: whether trials share what they train; without, each trains everything, for comparisons.
+        name: name of the search; None: the name of the space.
+        tracking_uri: MLflow's tracking URI; None: SQLite in the storage.
+        address: address of a Ray cluster; None: this machine.
+        heartbeat_s: restart a worker after this many seconds without a step.
+        sharing: whether trials share training; if False each trains everything, for comparisons.
         simulate: a surface: its name, a mapping with its name and options, or the path of a table of measured networks.
-            Nothing is trained then, and no data are read. None: trials are trained.
-        system_metrics: whether the memory of trials, and of their devices, goes to MLflow too.
+            Nothing is trained then, and no data is read. None: train the trials.
+        system_metrics: whether to log the memory of trials and of their devices to MLflow too.
     """
 
     name: str | None = None
@@ -146,10 +146,10 @@ def launch_options(options: Options, where: Where) -> LaunchOptions:
 
 
 def check_options(options: Options, where: Where) -> None:
-    """Find out whether a search can be launched under its name and with its MLflow, before anything is computed for it.
+    """Check the name and the tracking URI of a search before anything is computed for it.
 
     Raises:
-        UserError: the name is taken or none, or MLflow takes no such URI.
+        UserError: the name is taken or invalid, or the tracking URI is invalid.
     """
     from prune_search.tracking.store import absolute_uri
 
@@ -173,15 +173,15 @@ def launch(
     Args:
         target: a space file, the name of a shipped space, plain data, or a space that was read before.
         set: dotted keys and their values, e.g. ``{"search.trials": 8}``.
-        where: places, and the user's own model and data.
+        where: storage, data folder, device, and the user's own model and data.
         options: name, MLflow, cluster.
-        listener: told the records whenever a trial was started or ended.
+        listener: called with the records whenever a trial starts or ends.
 
     Returns:
-        The records of all trials, and what became of them.
+        The records of all trials and how the search ended.
 
     Raises:
-        UserError: something that the user wrote is wrong, or the search exists.
+        UserError: the space or an argument is invalid, or the search already exists.
 
     Example:
         >>> import prune_search
@@ -208,7 +208,7 @@ def launch(
     # Held before it is there to be seen, so that of two that are launched at once one is told who runs it.
     with holding(folder) as asked:
         if (folder / SEARCH_FILE).exists():
-            raise UserError([Problem("--name", f"a search {shown(folder.name)} exists already")])
+            raise UserError([Problem("--name", f"a search {shown(folder.name)} already exists")])
         put_file(folder / SEARCH_FILE, (canonical_json(definition) + "\n").encode())
         remember(definition)
         try:
@@ -228,14 +228,14 @@ def resume(
     listener: Listener | None = None,
     fork: bool = False,
 ) -> Outcome:
-    """Go on with a search from its ledger, each trial from its last state.
+    """Continue a search from its ledger, each trial from its last stored state.
 
     Args:
         name: of the search.
-        where: storage; the data folder, where it has moved; model and data of a search that somebody else launched.
+        where: storage; the data folder if it has moved; model and data of a search that somebody else launched.
         options: cluster, heartbeat; MLflow of a search that somebody else launched.
-        listener: told the records whenever a trial was started or ended.
-        fork: start anew from the edited space file, under a new name; everything trained is taken up.
+        listener: called with the records whenever a trial starts or ends.
+        fork: start a new search from the edited space file, reusing everything trained so far.
 
     Raises:
         UserError: there is no such search, it is running, its space file was edited, or it is somebody else's and
@@ -259,7 +259,9 @@ def resume(
     if fork:
         source = Path(definition["source"])
         if not definition["text"]:
-            raise UserError([Problem("--fork", "it was launched from data, not from a file: launch it anew", name)])
+            raise UserError(
+                [Problem("--fork", "the search was not launched from a file: launch a new search instead", name)]
+            )
         target: Target = str(source) if source.exists() else strict_yaml.load(definition["text"])
         forked = replace(
             options,
@@ -270,7 +272,9 @@ def resume(
         )
         return launch(target, set=definition.get("set"), where=given, options=forked, listener=listener)
     if changes:
-        text = f"was edited since the search was launched ({'; '.join(changes[:5])}): undo that, or resume with --fork"
+        text = (
+            f"was edited since the search was launched ({'; '.join(changes[:5])}): undo the edit, or resume with --fork"
+        )
         raise UserError([Problem("", text, definition["source"])])
     space = space_of(definition)
     from prune_search.search.stop_request import holding

@@ -1,4 +1,4 @@
-"""What a command is pointed at: a recipe, a space, a preset, or a search that exists."""
+"""Finds what a command refers to: a recipe, a space, a preset, or an existing search."""
 
 from __future__ import annotations
 
@@ -61,6 +61,6 @@ def found(target: Target) -> Target:
     # What looks like a file is one that is missing.
     is_name = path.name == target and path.suffix not in (".yaml", ".yml")
     if shipped is None and is_name and target not in PRESETS and not path.exists():
-        text = f"is no file, and no space that comes with the package: {not_one_of(target, shipped_names())}"
+        text = f"is neither a file nor a space that ships with the package: {not_one_of(target, shipped_names())}"
         raise UserError([Problem("", text, target)])
     return shipped or target

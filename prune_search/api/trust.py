@@ -1,4 +1,4 @@
-"""What a search names beyond its own folder is used only where this user has said so: code, and an MLflow.
+"""Decides whether a search may run the code and use the MLflow server it names: only if this user has allowed it.
 
 A search can come from anywhere: a shared storage, a colleague's archive. Its records are data. But code that it names
 would run as the user who resumes it, and the MLflow that it names would be sent that user's credentials. So either this
@@ -50,9 +50,7 @@ def checked(definition: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         UserError: it lacks keys, or they hold other things; all of them at once.
     """
     problems = [
-        Problem(
-            key, f"is missing from the search's records or holds another kind of value ({shown(definition.get(key))})"
-        )
+        Problem(key, f"is missing from the search's records or has the wrong type ({shown(definition.get(key))})")
         for key, kinds in _KINDS.items()
         if key not in definition or not isinstance(definition[key], kinds)
     ]
@@ -75,7 +73,7 @@ def remember(definition: Mapping[str, Any]) -> None:
         note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         put_file(note, f"{definition['name']}\n".encode())
     except (OSError, StorageError) as error:
-        logger.warning("that you launched this search cannot be noted (%s): resume will ask for its code", error)
+        logger.warning("cannot record that you launched this search (%s): resume will ask for its code", error)
 
 
 def launched_here(definition: Mapping[str, Any]) -> bool:
@@ -108,14 +106,14 @@ def allowed_code(definition: Mapping[str, Any], where: Where, name: str) -> dict
         given, known = getattr(where, key), definition["code"].get(key)
         if given is not None and (given if isinstance(given, str) else name_of(given)) != known:
             # A registered model is no code: the recipes name it.
-            text = f"the search was launched with {shown(known)}" if known else "the search has no code of its own"
+            text = f"the search was launched with {shown(known)}" if known else "the search uses no custom code"
             problems.append(Problem(f"--{key}", f"{text} (got {shown(given)})", name))
         elif given is None and known is not None and not ours:
             missing.append(f"--{key} {shlex.quote(known)}")
         allowed[key] = known if given is None else given
     if missing:
-        text = "it names code of its own, and you did not launch it on this machine: look at that code, and to let it"
-        problems.append(Problem("", f"{text} run add {' '.join(missing)}", name))
+        text = "this search uses custom code and was not launched by you on this machine. Review the code, then pass"
+        problems.append(Problem("", f"{text} {' '.join(missing)}", name))
     if problems:
         raise UserError(problems)
     return allowed
@@ -136,12 +134,12 @@ def check_tracking(definition: Mapping[str, Any], storage: StoragePath, named: s
     uri = definition["tracking_uri"]
     if named is not None:
         if absolute_uri(named, storage) != uri:
-            text = f"the search was launched with {masked(uri)}; prune-search sync delivers to others"
+            text = f"the search was launched with {masked(uri)}; use prune-search sync to deliver to another server"
             raise UserError([Problem("--tracking-uri", text, name)])
         return
     around = os.environ.get("MLFLOW_TRACKING_URI", "")
     if uri == default_uri(storage) or (around and around.rstrip("/") == uri) or launched_here(definition):
         return
     shown_uri = masked(uri)
-    text = f"it reports to {shown_uri}, with your credentials, and you did not launch it on this machine: to let it"
-    raise UserError([Problem("", f"{text} add --tracking-uri {shlex.quote(shown_uri)}", name)])
+    text = f"this search would report to {shown_uri} with your credentials and was not launched by you on this machine."
+    raise UserError([Problem("", f"{text} To allow it, pass --tracking-uri {shlex.quote(shown_uri)}", name)])

@@ -1,4 +1,4 @@
-"""Where a run reads its data, keeps its states, and which code of the user's it may run."""
+"""Where a run reads its data and keeps its states, and which of the user's code it may run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Arguments and options that several verbs share."""
+"""Options shared by several commands, and helpers for the help texts."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +14,11 @@ from prune_search.recipe.problems import Problem, UserError, shown
 
 Sets = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Set a key of the recipe, e.g. mask.sparsity=0.95. Can be repeated."
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key, e.g. mask.sparsity=0.95. Repeatable."),
 ]
 DataRoot = Annotated[
     Path | None,
-    typer.Option("--data-root", envvar="PRUNE_SEARCH_DATA", help="Folder of the data sets' official files."),
+    typer.Option("--data-root", envvar="PRUNE_SEARCH_DATA", help="Folder with the data sets' original files."),
 ]
 Storage = Annotated[
     str | None,
@@ -26,7 +26,7 @@ Storage = Annotated[
         "--storage",
         envvar="PRUNE_SEARCH_STORAGE",
         metavar="PLACE",
-        help="Folder of stored training states, or s3://BUCKET/PREFIX, shared by all runs. "
+        help="Where training states and searches are stored: a folder or s3://BUCKET/PREFIX. Share it between runs. "
         "Default: ./prune-search-store",
     ),
 ]
@@ -36,21 +36,31 @@ StorageBudget = Annotated[
         "--storage-budget",
         metavar="SIZE",
         envvar="PRUNE_SEARCH_STORAGE_BUDGET",
-        help="What stored states may take, e.g. 20GB; what is cheapest to train again per byte goes first. "
+        help="Maximum size of the stored states, e.g. 20GB. The states cheapest to retrain per byte are removed first. "
         "Default: no limit.",
     ),
 ]
-Model = Annotated[str | None, typer.Option("--model", help="A registered model, or your own: package.module:factory.")]
-Data = Annotated[str | None, typer.Option("--data", help="A registered data set, or your own: package.module:factory.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 …")]
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
+Model = Annotated[str | None, typer.Option("--model", help="Registered model, or your own as package.module:factory.")]
+Data = Annotated[str | None, typer.Option("--data", help="Registered data set, or your own as package.module:factory.")]
+Device = Annotated[str, typer.Option("--device", help="Device to train on: auto, cpu, cuda, cuda:1, …")]
+Json = Annotated[bool, typer.Option("--json", help="Print a single JSON object to standard output.")]
+
+
+def examples(*commands: str) -> str:
+    """The end of a help page: example commands, one per line."""
+    return "\n".join(["Examples:", *(f"  {command}" for command in commands)])
+
+
+def reflowed(command: Callable[..., object] | None) -> str:
+    """The docstring of a command, one line per paragraph, so that the terminal's width wraps it."""
+    return "\n\n".join(" ".join(part.split()) for part in (inspect.getdoc(command) or "").split("\n\n"))
 
 
 def read_sets(sets: list[str] | None) -> dict[str, Any]:
-    """``--set`` options as keys and values.
+    """Parse the ``--set`` options into keys and values.
 
     Raises:
-        UserError: every one that is not KEY=VALUE, or whose value is no YAML.
+        UserError: lists every option that is not KEY=VALUE or whose value is not valid YAML.
     """
     values: dict[str, Any] = {}
     problems: list[Problem] = []

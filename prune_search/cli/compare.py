@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from prune_search.cli.arguments import Json, Storage
+from prune_search.cli.arguments import Json, Storage, examples
 from prune_search.cli.searches import damaged, find_search, read
 from prune_search.cli.verbs import VERBS, Verb
 from prune_search.recipe.problems import UserError
@@ -16,10 +16,11 @@ from prune_search.recipe.problems import UserError
 if TYPE_CHECKING:
     from prune_search.ledger.records import SearchRecords
 
-EPILOG = (
-    "Examples:  prune-search compare quickstart --where 'sparsity>=95%' --by paradigm  ·  "
-    "prune-search compare monday tuesday --sort sparsity  ·  prune-search compare quickstart --diff 3 12  ·  "
-    "prune-search compare quickstart --html report.html --pictures pictures"
+EPILOG = examples(
+    "prune-search compare quickstart --where 'sparsity>=95%' --by paradigm",
+    "prune-search compare monday tuesday --sort sparsity",
+    "prune-search compare quickstart --diff 3 12",
+    "prune-search compare quickstart --html report.html --pictures pictures",
 )
 
 Where = Annotated[
@@ -27,19 +28,21 @@ Where = Annotated[
     typer.Option(
         "--where",
         metavar="CONDITION",
-        help="Only what meets it, e.g. 'sparsity>=0.9' or 'val/accuracy >= dense - 1%'. Can be repeated.",
+        help="Show only trials that meet CONDITION, e.g. 'sparsity>=0.9' or 'val/accuracy >= dense - 1%'. Repeatable.",
     ),
 ]
 By = Annotated[
     str | None,
-    typer.Option("--by", metavar="KEY", help="Group by paradigm, search, or a key of the recipe (mask.criterion)."),
+    typer.Option(
+        "--by", metavar="KEY", help="Group by paradigm, by search, or by a recipe key such as mask.criterion."
+    ),
 ]
 Diff = Annotated[
     tuple[str, str] | None,
     typer.Option(
         "--diff",
         metavar="A B",
-        help="Two recipes side by side: trials (name, number or key), SEARCH/TRIAL, searches, presets or files.",
+        help="Show two recipes side by side: trials (name, number, key or SEARCH/TRIAL), searches, presets or files.",
     ),
 ]
 
@@ -47,34 +50,38 @@ Diff = Annotated[
 @VERBS.register("compare", facts=Verb(epilog=EPILOG))
 def compare(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME …", help="Searches on the same data set.", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="NAME …", help="Searches to compare, all on the same data set.", show_default=False),
     ] = None,
     sort: Annotated[
-        str | None, typer.Option("--sort", metavar="METRIC", help="Rank by this metric instead of the first objective.")
+        str | None, typer.Option("--sort", metavar="METRIC", help="Rank by METRIC instead of the first objective.")
     ] = None,
     where: Where = None,
     by: By = None,
     diff: Diff = None,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write all of it as one page, pictures included.")
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write the whole report to one HTML page, figures included."),
     ] = None,
     pictures: Annotated[
-        Path | None, typer.Option("--pictures", metavar="DIR", help="Write the pictures, one file each.")
+        Path | None, typer.Option("--pictures", metavar="DIR", help="Write the figures to this folder, one file each.")
     ] = None,
-    picture_format: Annotated[Literal["svg", "png"], typer.Option("--format", help="Of the pictures' files.")] = "svg",
+    picture_format: Annotated[
+        Literal["svg", "png"], typer.Option("--format", help="File format of the figures.")
+    ] = "svg",
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Rank the trials of searches: those that differ only in the seed are one row.
+    """Rank the trials of one or more searches.
 
-    Rows whose intervals over seeds (mean ± deviation) overlap share a rank. Test metrics are not shown: they are
-    measured when a trial is exported.
+    Trials that differ only in their seed share a row, and rows whose intervals over seeds (mean ± standard deviation)
+    overlap share a rank. Test metrics are not shown: they are measured when a trial is exported.
     """
     from prune_search.api.compare import comparison, differing, write_page, write_pictures
     from prune_search.report.compare import Question
 
     if not names and (diff is None or any((sort, where, by, html, pictures))):
-        raise UserError("name at least one search to compare, or two recipes with --diff A B")
+        raise UserError("name at least one search, or pass two recipes with --diff A B")
     folders = [find_search(storage, name) for name in names or ()]
     data: dict[str, Any] = {}
     searches: list[SearchRecords] = []

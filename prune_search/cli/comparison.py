@@ -1,4 +1,4 @@
-"""What ``compare`` prints: leaderboard, groups, Pareto front, what mattered, controls; and two recipes side by side."""
+"""Prints the results of ``compare``: leaderboard, groups, Pareto front, controls; and two recipes side by side."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
     """Print the leaderboard, the Pareto front, what mattered and the controls.
 
     Args:
-        data: what `comparing.comparison` or `report.compare.compare_data` gave.
-        storage: as it was typed, for the command to type next.
+        data: from `api.compare.comparison` or `report.compare.compare_data`.
+        storage: as the user typed it, for the suggested next command.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -35,7 +35,7 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
     if len(rows) > MAX_ROWS:
         console.print(f"… {len(rows) - MAX_ROWS} more: --json")
     if data["left_out"]:
-        console.print(f"{data['left_out']} rows are left out by --where {escape(' and '.join(data['where']))}")
+        console.print(f"{data['left_out']} rows hidden by --where {escape(' and '.join(data['where']))}")
     if data["groups"]:
         console.print(_groups(data))
     if data["pareto"]:
@@ -53,11 +53,11 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
     met = (
         ""
         if data["constraints_met"]
-        else f"; no trial meets {' and '.join(data['constraints'])}: it violates them least"
+        else f"; no trial meets {' and '.join(data['constraints'])}: this one comes closest"
     )
     console.print(f"best  [bold]{escape(best['name'])}[/bold]  key {best['key'][:16]}{escape(met)}", soft_wrap=True)
     if data["simulated"]:
-        console.print("simulated: nothing was trained, and there is nothing to export")
+        console.print("simulated: nothing was trained, so there is nothing to export")
         return
     option = storage_option(storage)
     chosen = f" --trial {best['name']}" if data["where"] else ""
@@ -109,7 +109,7 @@ def _delta(delta: float | None) -> str:
 
 
 def _params(params: dict[str, Any]) -> str:
-    """What was drawn, each under the last two parts of its path, without the option of ``any``, which the name says."""
+    """The sampled values, each under the last two parts of its path; ``any`` is left out, as the name shows it."""
     drawn = {path: value for path, value in params.items() if path != "any"}
     last = [".".join(path.split(".")[-2:]) for path in drawn]
     names = [short if last.count(short) == 1 else path for path, short in zip(drawn, last, strict=True)]
@@ -119,7 +119,7 @@ def _params(params: dict[str, Any]) -> str:
 
 
 def _front(data: dict[str, Any]) -> Table:
-    """The Pareto front of the trials; the rounds on their way that lie on it too stand between them."""
+    """The Pareto front of the trials, with those of their intermediate rounds that lie on it too."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
@@ -176,7 +176,7 @@ def _groups(data: dict[str, Any]) -> Table:
 
 
 def _importance(entries: list[dict[str, Any]]) -> Table:
-    """Which knob mattered, over all trials, by band of sparsity and by option."""
+    """Which parameters mattered: over all trials, per sparsity band and per option."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
@@ -187,7 +187,7 @@ def _importance(entries: list[dict[str, Any]]) -> Table:
     table = Table("trials", "share of the variance", title=f"what mattered for {entries[0]['metric']}", box=SIMPLE_HEAD)
     for entry in entries:
         knobs = [f"{name} {share:.2f}" for name, share in list(entry["knobs"].items())[:MAX_KNOBS]]
-        text = "  ".join(knobs) or f"nothing can be said: {entry['why']}"
+        text = "  ".join(knobs) or f"no estimate: {entry['why']}"
         table.add_row(escape(group_label(entry, several)), escape(text), style=None if knobs else "dim")
     return table
 
@@ -196,7 +196,7 @@ def show_difference(data: dict[str, Any]) -> None:
     """Print two recipes side by side: the keys in which they differ, and their figures.
 
     Args:
-        data: what `report.differences.difference` gave.
+        data: from `report.differences.difference`.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -216,7 +216,7 @@ def show_difference(data: dict[str, Any]) -> None:
             )
         console.print(table)
     else:
-        console.print(f"{names[0]} and {names[1]} are one recipe")
+        console.print(f"{names[0]} and {names[1]} are the same recipe")
     if data["metrics"]:
         table = Table("metric", *names, "difference", box=SIMPLE_HEAD)
         for line in data["metrics"]:

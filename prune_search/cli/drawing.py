@@ -1,4 +1,4 @@
-"""Where progress is drawn: on standard error, with warnings of the package as single lines above it."""
+"""Draws progress on standard error, with the package's warnings as single lines above it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BAR_WIDTH = 24
 
 @contextlib.contextmanager
 def drawing(quiet: bool) -> Iterator[Progress | None]:
-    """A progress display, whose tasks have a field `note`; None where nothing is to be drawn."""
+    """A progress display whose tasks have a `note` field, or None if nothing should be drawn."""
     console = Console(stderr=True)
     logger = logging.getLogger("prune_search")
     handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)

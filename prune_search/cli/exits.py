@@ -1,4 +1,4 @@
-"""Exit codes, and how an error is said."""
+"""Exit codes of the command line, and how it prints errors."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ INTERRUPTED = 130
 
 
 def complain(message: str) -> None:
-    """One line on standard error."""
+    """Print a message to standard error as one line."""
     sys.stderr.write(f"prune-search: {' '.join(message.splitlines())}\n")

@@ -1,4 +1,4 @@
-"""``prune-search export``: the best recipe of a search as a folder that anyone can run again."""
+"""``prune-search export``: write the best network of a search to a folder that anyone can run again."""
 
 from __future__ import annotations
 
@@ -9,44 +9,57 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Storage
+from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Storage, examples
 from prune_search.cli.searches import Name
 from prune_search.cli.verbs import VERBS, Verb
 
 if TYPE_CHECKING:
     from prune_search.api.export import Export
 
-EPILOG = (
-    "Examples:  prune-search export quickstart --to best  ·  "
-    "prune-search export quickstart --to ticket --trial 012-lottery-ticket-s0.90 --seeds 3  ·  "
-    "prune-search export quickstart --to best --onnx --register digits  ·  "
-    "prune-search export quickstart --to front --pareto  ·  "
-    "prune-search run best --verify"
+EPILOG = examples(
+    "prune-search export quickstart --to best",
+    "prune-search export quickstart --to ticket --trial 012-lottery-ticket-s0.90 --seeds 3",
+    "prune-search export quickstart --to best --onnx --register digits",
+    "prune-search export quickstart --to front --pareto",
+    "prune-search run best --verify",
 )
 
 
 @VERBS.register("export", facts=Verb(epilog=EPILOG))
 def export(
     name: Name,
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder to write.")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to write.")],
     trial: Annotated[
-        str | None, typer.Option("--trial", metavar="KEY", help="Name or key of a trial. Default: the best.")
+        str | None, typer.Option("--trial", metavar="KEY", help="Trial to export, by name or key. Default: the best.")
     ] = None,
     pareto: Annotated[
-        bool, typer.Option("--pareto", help="Every trial of the Pareto front, each in a folder of its own below DIR.")
+        bool, typer.Option("--pareto", help="Export every trial on the Pareto front, each to its own folder under DIR.")
     ] = False,
     seeds: Annotated[
-        int, typer.Option("--seeds", help="Retrain with further seeds; the card shows mean ± deviation.")
+        int,
+        typer.Option(
+            "--seeds", help="Number of seeds to retrain with; the model card then shows mean ± standard deviation."
+        ),
     ] = 1,
     onnx: Annotated[
-        bool, typer.Option("--onnx", help="Write model.onnx too (any batch), checked against torch by onnxruntime.")
+        bool,
+        typer.Option(
+            "--onnx", help="Also write model.onnx (any batch size), checked against PyTorch with onnxruntime."
+        ),
     ] = False,
     register: Annotated[
         str | None,
-        typer.Option("--register", metavar="NAME", help="Register it in MLflow as the champion of this model."),
+        typer.Option(
+            "--register",
+            metavar="NAME",
+            help="Register the network in MLflow under this model name, with the alias `champion`.",
+        ),
     ] = None,
     round_to: Annotated[
-        int, typer.Option("--round-to", help="Round the compact network's widths up to a multiple, 8 or 16 say.")
+        int,
+        typer.Option(
+            "--round-to", help="Round the compact network's layer widths up to a multiple of this, e.g. 8 or 16."
+        ),
     ] = 1,
     storage: Storage = None,
     data_root: DataRoot = None,
@@ -55,10 +68,10 @@ def export(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Write the best network of a search as on a model hub: recipe, weights, masks, the network as data, a card.
+    """Export the best network of a search as a model-hub folder: recipe, weights, masks, config.json and model card.
 
-    config.json describes the masked and the compact network, so that both load without the model's class. A search of
-    your own finds its code by itself; one that somebody else launched needs --model and --data again.
+    config.json describes the masked and the compact network, so both load without the model's class. If you launched
+    the search yourself, its model and data code is found automatically; otherwise pass --model and --data again.
     """
     from prune_search.api.export import ExportOptions, export_pareto
     from prune_search.api.export import export as export_search

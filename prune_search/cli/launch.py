@@ -1,4 +1,4 @@
-"""``prune-search launch`` and ``resume``: a search, watched."""
+"""``prune-search launch`` and ``resume``: run a search and show its progress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets, Storage, StorageBudget, read_sets
+from prune_search.cli.arguments import (
+    Data,
+    DataRoot,
+    Device,
+    Json,
+    Model,
+    Sets,
+    Storage,
+    StorageBudget,
+    examples,
+    read_sets,
+)
 from prune_search.cli.exits import FAILED, complain
 from prune_search.cli.plan import ASKED, agreed, must_ask, summary
 from prune_search.cli.verbs import VERBS, Verb
@@ -19,39 +30,56 @@ if TYPE_CHECKING:
     from prune_search.api.where import Where
     from prune_search.recipe.space import Space
 
-LAUNCH_EPILOG = (
-    "Examples:  prune-search launch quickstart  ·  "
-    "prune-search launch search_spaces/lottery_ticket.yaml --data-root ~/data --trials 32 --concurrency 4  ·  "
-    "prune-search launch quickstart --simulate --trials 1000  ·  "
-    "prune-search launch my.yaml --name first --set search.sampler=random --tracking-uri http://localhost:5000"
+LAUNCH_EPILOG = examples(
+    "prune-search launch quickstart",
+    "prune-search launch search_spaces/lottery_ticket.yaml --data-root ~/data --trials 32 --concurrency 4",
+    "prune-search launch quickstart --simulate --trials 1000",
+    "prune-search launch my.yaml --name first --set search.sampler=random --tracking-uri http://localhost:5000",
 )
-RESUME_EPILOG = "Examples:  prune-search resume quickstart  ·  prune-search resume quickstart --fork"
+RESUME_EPILOG = examples("prune-search resume quickstart", "prune-search resume quickstart --fork")
 
-Name = Annotated[str | None, typer.Option("--name", help="Name of the search. Default: the file's name.")]
-Address = Annotated[str | None, typer.Option("--address", help="A Ray cluster. Default: Ray is started here.")]
-TrackingUri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow. Default: SQLite in the storage.")]
+Name = Annotated[str | None, typer.Option("--name", help="Name of the search. Default: the name of the space file.")]
+Address = Annotated[
+    str | None, typer.Option("--address", help="Address of a Ray cluster. Default: start Ray on this machine.")
+]
+TrackingUri = Annotated[
+    str | None, typer.Option("--tracking-uri", help="MLflow tracking URI. Default: an SQLite database in the storage.")
+]
 Heartbeat = Annotated[
-    float, typer.Option("--heartbeat", min=1.0, help="Seconds without a step after which a worker is started again.")
+    float,
+    typer.Option("--heartbeat", min=1.0, help="Restart a worker after this many seconds without a training step."),
 ]
 
 
 @VERBS.register("launch", facts=Verb(epilog=LAUNCH_EPILOG))
 def launch(
-    space: Annotated[str, typer.Argument(metavar="SPACE", help="A space file, or the name of a shipped space.")],
+    space: Annotated[
+        str, typer.Argument(metavar="SPACE", help="Space file, or the name of a space that ships with the package.")
+    ],
     name: Name = None,
     sets: Sets = None,
     storage: Storage = None,
     storage_budget: StorageBudget = None,
-    trials: Annotated[int | None, typer.Option("--trials", help="How many trials.")] = None,
-    concurrency: Annotated[int | None, typer.Option("--concurrency", help="How many at once.")] = None,
-    cpus_per_trial: Annotated[float | None, typer.Option("--cpus-per-trial", help="Can be a fraction.")] = None,
-    gpus_per_trial: Annotated[float | None, typer.Option("--gpus-per-trial", help="Can be a fraction.")] = None,
-    workers_per_trial: Annotated[
-        int | None, typer.Option("--workers-per-trial", help="That train a trial together (data-parallel).")
+    trials: Annotated[int | None, typer.Option("--trials", help="Number of trials.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", help="Number of trials that run at the same time.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of the sampler.")] = None,
-    time_budget: Annotated[float | None, typer.Option("--time-budget", help="Seconds to propose in.")] = None,
-    max_failures: Annotated[int | None, typer.Option("--max-failures", help="Retries of a dead trial.")] = None,
+    cpus_per_trial: Annotated[
+        float | None, typer.Option("--cpus-per-trial", help="CPUs per trial; fractions are allowed.")
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option("--gpus-per-trial", help="GPUs per trial; fractions are allowed.")
+    ] = None,
+    workers_per_trial: Annotated[
+        int | None, typer.Option("--workers-per-trial", help="Workers per trial (data-parallel training).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Random seed of the sampler.")] = None,
+    time_budget: Annotated[
+        float | None, typer.Option("--time-budget", help="Stop proposing trials after this many seconds.")
+    ] = None,
+    max_failures: Annotated[
+        int | None, typer.Option("--max-failures", help="Number of retries after a trial dies.")
+    ] = None,
     address: Address = None,
     tracking_uri: TrackingUri = None,
     data_root: DataRoot = None,
@@ -60,22 +88,31 @@ def launch(
     device: Device = "auto",
     heartbeat: Heartbeat = 300.0,
     share: Annotated[
-        bool, typer.Option("--share/--no-share", help="Share what trials train; without, for comparisons only.")
+        bool,
+        typer.Option(
+            "--share/--no-share",
+            help="Share training that several trials have in common. Use --no-share only for comparisons.",
+        ),
     ] = True,
-    simulate: Annotated[bool, typer.Option("--simulate", help="Train nothing: a surface says how trials go.")] = False,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Train nothing; a response surface supplies the results of the trials.")
+    ] = False,
     surface: Annotated[
         str | None,
-        typer.Option("--surface", help="Simulate with this surface (see `methods`), or with the networks of FILE.csv."),
+        typer.Option(
+            "--surface",
+            help="Simulate with this surface (`prune-search methods` lists them) or with the networks in FILE.csv.",
+        ),
     ] = None,
     system_metrics: Annotated[
-        bool, typer.Option("--system-metrics", help="The memory of trials and of their GPUs goes to MLflow too.")
+        bool, typer.Option("--system-metrics", help="Also log the memory of trials and of their GPUs to MLflow.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help=ASKED)] = False,
     as_json: Json = False,
 ) -> int:
     """Search a space of recipes on Ray, and log every trial to MLflow.
 
-    Ctrl-C stores what was trained and ends; `prune-search resume NAME` goes on from there.
+    Ctrl-C stores the training state and stops; `prune-search resume NAME` continues from there.
     """
     flags = {
         "trials": trials,
@@ -108,28 +145,28 @@ def launch(
 
 
 def _tell_plan(name: str, space: Space, where: Where, yes: bool, quiet: bool) -> None:
-    """Say what the search will train; a very large one is asked for.
+    """Print what the search will train, and ask for confirmation if it is very large.
 
     Raises:
-        UserError: it was not agreed to.
+        UserError: the user did not confirm.
     """
     from prune_search.api.plan import plan
 
     planned = plan(space, where=where, calibrated=False)
     if not quiet:
-        complain(f"{summary(planned)}; prune-search plan says more")
+        complain(f"{summary(planned)}. For details: prune-search plan")
         for warning in planned.plan.warnings:
             complain(f"warning: {warning}")
     if must_ask(planned) and not yes and not agreed(planned):
-        text = f"{summary(planned)}: a search as large as this one starts with --yes (prune-search plan says more)"
+        text = f"{summary(planned)}. Confirm a search of this size with --yes (for details: prune-search plan)"
         raise UserError([Problem("", text, name)])
 
 
 def surface_written(text: str) -> Any:
-    """The value of ``--surface``: a name or a path as it is, a mapping as YAML.
+    """Parse the value of ``--surface``: a name, a path, or a YAML mapping.
 
     Raises:
-        UserError: it is no YAML.
+        UserError: the mapping is not valid YAML.
     """
     from prune_search.recipe import strict_yaml
     from prune_search.recipe.problems import shown
@@ -144,11 +181,12 @@ def surface_written(text: str) -> Any:
 
 @VERBS.register("resume", facts=Verb(epilog=RESUME_EPILOG))
 def resume(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the search, see `list`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the search; `prune-search list` shows them.")],
     fork: Annotated[
-        bool, typer.Option("--fork", help="Start anew from the edited space, reusing what is trained.")
+        bool,
+        typer.Option("--fork", help="Start a new search from the edited space, reusing everything trained so far."),
     ] = False,
-    new_name: Annotated[str | None, typer.Option("--name", help="Name of the fork.")] = None,
+    new_name: Annotated[str | None, typer.Option("--name", help="Name of the new search that --fork starts.")] = None,
     storage: Storage = None,
     storage_budget: StorageBudget = None,
     data_root: DataRoot = None,
@@ -160,10 +198,10 @@ def resume(
     heartbeat: Heartbeat = 300.0,
     as_json: Json = False,
 ) -> int:
-    """Go on with a search from its ledger, each trial from its last stored state.
+    """Continue a search from its ledger, each trial from its last stored state.
 
-    A search of your own finds its code and its MLflow by itself; one that somebody else launched needs --model, --data
-    and --tracking-uri again.
+    If you launched the search yourself, its code and its MLflow server are found automatically; otherwise pass --model,
+    --data and --tracking-uri again.
     """
     from prune_search.api.search import Options
     from prune_search.api.search import resume as resume_search
@@ -178,7 +216,7 @@ def resume(
 
 
 def finish(outcome: Outcome, storage: str | None, as_json: bool) -> int:
-    """Say how a search ended, and what can be typed next; the exit code."""
+    """Print how a search ended and what to run next; return the exit code."""
     from prune_search.api.where import storage_option
 
     data = outcome.as_data()
@@ -188,9 +226,11 @@ def finish(outcome: Outcome, storage: str | None, as_json: bool) -> int:
     else:
         _show(outcome, data, storage)
     if data["undelivered"]:
-        complain(f"MLflow has not got everything yet ({data['undelivered']} records): prune-search sync {typed}")
+        complain(
+            f"{data['undelivered']} records have not reached MLflow yet. Deliver them with: prune-search sync {typed}"
+        )
     if outcome.signal is not None:
-        complain(f"stopped; the states are stored. Go on with: prune-search resume {typed}")
+        complain(f"Stopped; training states are stored. Continue with: prune-search resume {typed}")
         return 128 + outcome.signal
     return 0 if data["trials"]["completed"] else FAILED
 
@@ -203,6 +243,6 @@ def _show(outcome: Outcome, data: dict[str, Any], storage: str | None) -> None:
 
     if outcome.signal is None:
         show_comparison(compare_data([outcome.records]), storage)
-        typer.echo(f"next  prune-search ui{storage_option(storage)}  (every trial, in MLflow's pages)")
+        typer.echo(f"next  prune-search ui{storage_option(storage)}  (all trials in the MLflow UI)")
     counts = ", ".join(f"{count} {name}" for name, count in data["trials"].items() if count)
     typer.echo(f"{data['name']}: {counts or 'no trials'} in {duration(data['wall_s'])}; steps: {steps_line(data)}")

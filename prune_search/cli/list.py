@@ -1,4 +1,4 @@
-"""``prune-search list``: the searches of a storage."""
+"""``prune-search list``: list the searches in a storage."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 import typer
 
-from prune_search.cli.arguments import Json, Storage
+from prune_search.cli.arguments import Json, Storage, examples
 from prune_search.cli.searches import is_running, storage_folder
 from prune_search.cli.verbs import VERBS, Verb
 
-EPILOG = "Examples:  prune-search list  ·  prune-search list --storage /shared/store --json"
+EPILOG = examples("prune-search list", "prune-search list --storage /shared/store --json")
 
 
 @VERBS.register("list", facts=Verb(epilog=EPILOG))
 def list_searches(storage: Storage = None, as_json: Json = False) -> None:
-    """List the searches of a storage: state, trials done, the best so far."""
+    """List the searches in a storage with their state, finished trials and best result."""
     from prune_search.report.status import list_data
 
     root = storage_folder(storage)
@@ -25,7 +25,7 @@ def list_searches(storage: Storage = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps({"storage": str(root), "searches": rows}, allow_nan=False))
     elif not rows:
-        typer.echo(f"no search in {root}; begin one:  prune-search launch quickstart")
+        typer.echo(f"no searches in {root}. Start one with: prune-search launch quickstart")
     else:
         _show(rows)
 
@@ -35,7 +35,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("search", "state", "task", "done", "best", "val/accuracy", "sparsity", "begun")
+    table = Table("search", "state", "task", "done", "best", "val/accuracy", "sparsity", "started")
     for row in rows:
         if "error" in row:
             table.add_row(escape(row["name"]), row["state"], escape(row["error"]))

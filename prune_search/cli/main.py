@@ -1,4 +1,7 @@
-"""``prune-search``: one file per verb. Nothing here imports torch, ray or mlflow before a verb needs it."""
+"""The ``prune-search`` program: registers the commands and maps errors to exit codes.
+
+Nothing here imports torch, ray or mlflow before a command needs it.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,21 @@ from typing import Annotated, Any
 
 import typer
 
+from prune_search.cli.arguments import examples
 from prune_search.cli.exits import FAILED, INTERRUPTED, USER, complain
 from prune_search.cli.verbs import VERBS, command_of
 from prune_search.recipe.problems import UserError
 from prune_search.version import __version__
 
-EPILOG = (
-    "Examples:  prune-search run lottery-ticket  ·  prune-search run snip --set mask.sparsity=0.9  ·  "
-    "prune-search methods  ·  prune-search validate my.yaml"
+EPILOG = examples(
+    "prune-search run lottery-ticket",
+    "prune-search run snip --set mask.sparsity=0.9",
+    "prune-search launch quickstart",
+    "prune-search methods",
+    "prune-search validate my.yaml",
 )
 
-# What is wrong with the command line itself; typer exports its subclasses only.
+# Errors in the command line itself; typer exports only subclasses of this type.
 UsageProblem: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
@@ -32,7 +39,7 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """The options that every verb shares."""
+    """Options of the program itself."""
 
 
 def command_line() -> Any:
@@ -57,8 +64,7 @@ def command_line() -> Any:
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 0; 1 where `doctor` finds what must be mended; 2 for what the user wrote; 3 for a trial that failed; 130
-    for Ctrl-C.
+    Exit codes: 0 success; 1 `doctor` found something to fix; 2 user error; 3 a trial failed; 130 Ctrl-C.
     """
     sys.exit(_code())
 
@@ -74,7 +80,7 @@ def _code() -> int:
         getattr(error, "show")()  # noqa: B009 - of a class that typer does not export
         return USER
     except (KeyboardInterrupt, typer.Abort):
-        complain("interrupted; what was stored is kept, and the same command goes on from there")
+        complain("Interrupted. Stored states are kept; run the same command again to continue.")
         return INTERRUPTED
     except UserError as error:
         for problem in error.problems:

@@ -1,4 +1,4 @@
-"""``prune-search methods``: every value of every axis, with its source."""
+"""``prune-search methods``: list everything a recipe can name, with its source."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from prune_search.cli.arguments import Json
+from prune_search.cli.arguments import Json, examples
 from prune_search.cli.verbs import VERBS, Verb
 
-EPILOG = "Examples:  prune-search methods  ·  prune-search methods criterion  ·  prune-search methods --json"
+EPILOG = examples("prune-search methods", "prune-search methods criterion", "prune-search methods --json")
 
 
 @VERBS.register("methods", facts=Verb(epilog=EPILOG))
 def methods(
-    axis: Annotated[str | None, typer.Argument(help="Show one axis only, e.g. criterion.")] = None,
+    axis: Annotated[str | None, typer.Argument(help="Show only this axis, e.g. criterion.")] = None,
     as_json: Json = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="The pruning axes as the guide's table.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the pruning axes as a Markdown table, as in the guide.")
+    ] = False,
 ) -> None:
-    """List every value of every axis of a recipe: what it is, its options and its source."""
+    """List the values of every recipe axis: what each one does, its options and its source."""
     from prune_search.recipe.methods import markdown, table
     from prune_search.recipe.problems import Problem, UserError, not_one_of
 

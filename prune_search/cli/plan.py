@@ -1,4 +1,4 @@
-"""``prune-search plan``: what a search will cost, before it is launched."""
+"""``prune-search plan``: estimate the cost of a search before launching it."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets, Storage, read_sets
+from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets, Storage, examples, read_sets
 from prune_search.cli.verbs import VERBS, Verb
 
 if TYPE_CHECKING:
     from prune_search.api.plan import PlannedSearch
 
-EPILOG = (
-    "Examples:  prune-search plan quickstart  ·  "
-    "prune-search plan search_spaces/lottery_ticket.yaml --data-root ~/data --trials 64  ·  "
-    "prune-search plan my.yaml --no-calibrate --json"
+EPILOG = examples(
+    "prune-search plan quickstart",
+    "prune-search plan search_spaces/lottery_ticket.yaml --data-root ~/data --trials 64",
+    "prune-search plan my.yaml --no-calibrate --json",
 )
-# Above these a launch asks, unless it was told --yes.
+# Above these limits `launch` asks for confirmation unless --yes is given.
 ASK_STEPS, ASK_TRIALS = 10_000_000, 10_000
-ASKED = f"Ask nothing; without it a search of over {ASK_STEPS:,} steps or {ASK_TRIALS:,} trials asks."
+ASKED = f"Do not ask before a search of more than {ASK_STEPS:,} steps or {ASK_TRIALS:,} trials."
 MAX_PARAMS = 4
 
 
 @VERBS.register("plan", facts=Verb(epilog=EPILOG))
 def plan(
-    space: Annotated[str, typer.Argument(metavar="SPACE", help="A space file, or the name of a shipped space.")],
+    space: Annotated[
+        str, typer.Argument(metavar="SPACE", help="Space file, or the name of a space that ships with the package.")
+    ],
     sets: Sets = None,
-    trials: Annotated[int | None, typer.Option("--trials", help="How many trials.")] = None,
+    trials: Annotated[int | None, typer.Option("--trials", help="Number of trials.")] = None,
     calibrated: Annotated[
-        bool, typer.Option("--calibrate/--no-calibrate", help="Train a few steps, so that hours are known.")
+        bool, typer.Option("--calibrate/--no-calibrate", help="Train a few steps to estimate the time.")
     ] = True,
     storage: Storage = None,
     data_root: DataRoot = None,
@@ -40,9 +42,10 @@ def plan(
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
-    """Say what a search will cost: trials, steps with and without sharing, hours, storage. Nothing is run.
+    """Estimate the cost of a search without running it: trials, training steps, hours and storage.
 
-    Training that trials share is counted once. What lies in the storage already makes it cheaper still.
+    Training shared by several trials is counted once. States that are already stored make the search cheaper still;
+    the estimate does not count them.
     """
     values = read_sets(sets) | ({} if trials is None else {"search.trials": trials})
     from prune_search.api.plan import plan as plan_search
@@ -59,25 +62,25 @@ def plan(
 
 
 def summary(planned: PlannedSearch) -> str:
-    """The plan on one line."""
+    """The plan as one line."""
     made = planned.plan
     text = f"{made.trials:,} trials, {made.steps_shared + made.steps_controls:,} steps to train"
     if made.steps_unshared > made.steps_shared:
-        text += f" ({made.steps_unshared:,} without sharing, {made.ceiling:.2f} times the shared ones)"
+        text += f" ({made.steps_unshared:,} without sharing, {made.ceiling:.2f} times as many)"
     return text
 
 
 def must_ask(planned: PlannedSearch) -> bool:
-    """Whether a search is so large that it is asked for."""
+    """Whether a search is large enough to need confirmation."""
     made = planned.plan
     return made.steps_shared + made.steps_controls > ASK_STEPS or made.trials > ASK_TRIALS
 
 
 def agreed(planned: PlannedSearch) -> bool:
-    """Ask whether a large search is meant; a terminal is asked, anything else has to say --yes."""
+    """Ask at the terminal whether to launch a large search; False if standard input is not a terminal."""
     if not sys.stdin.isatty():
         return False
-    return typer.confirm(f"{summary(planned)}: launch it?", err=True)
+    return typer.confirm(f"{summary(planned)}. Launch it?", err=True)
 
 
 def _show(planned: PlannedSearch) -> None:
@@ -93,7 +96,7 @@ def _show(planned: PlannedSearch) -> None:
     table = Table(title=f"first {len(made.first)} trials", box=None, header_style="bold")
     table.add_column("paradigm")
     table.add_column("steps", justify="right")
-    table.add_column("drawn")
+    table.add_column("sampled values")
     for row in made.as_data()["first"]:
         table.add_row(row["paradigm"], f"{row['steps']:,}", _params(row["params"]))
     console.print(table, highlight=False)
@@ -106,19 +109,21 @@ def _lines(planned: PlannedSearch) -> list[tuple[str, str]]:
     from prune_search.storage.sizes import shown_size
 
     made = planned.plan
-    how = "as they will be proposed" if made.exact else "drawn at random; the sampler will choose others"
+    how = (
+        "exactly as the search will propose them" if made.exact else "sampled at random; the search will choose others"
+    )
     lines = [
         ("trials", f"{made.trials:,}, {made.recipes:,} distinct ({how})"),
-        ("stretches", f"{made.vertices:,} distinct of {made.segments:,} that the trials need"),
+        ("segments", f"{made.vertices:,} distinct of the {made.segments:,} that the trials need"),
         ("steps", f"{made.steps_shared:,} shared, {made.steps_unshared:,} without sharing"),
-        ("ceiling", f"sharing trains {made.ceiling:.2f} times fewer steps, at best"),
-        ("controls", f"{made.steps_controls:,} steps more, about"),
+        ("ceiling", f"sharing saves at most a factor of {made.ceiling:.2f}"),
+        ("controls", f"about {made.steps_controls:,} more steps"),
     ]
     if made.scheduler_share:
         lines.append(("scheduler", f"can save up to {made.scheduler_share:.0%} of the shared steps"))
     if planned.device_hours is not None and planned.storage_bytes is not None:
         device = planned.calibration[0][0].device
-        lines.append(("time", f"about {duration(3600 * planned.device_hours)} on one {device} like this"))
+        lines.append(("time", f"about {duration(3600 * planned.device_hours)} on one {device} like this one"))
         lines.append(("storage", f"about {shown_size(planned.storage_bytes)} in {made.states:,} states"))
     return lines
 

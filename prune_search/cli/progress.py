@@ -20,7 +20,7 @@ LOSS_EVERY_S = 0.2
 
 
 class Bar:
-    """Draws what a trial reports; on anything but a terminal it writes a line per round."""
+    """Draws what a trial reports; without a terminal it prints a line per round."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -32,18 +32,18 @@ class Bar:
         self.note = ""
 
     def started(self, key: str, total: int) -> None:
-        """Show the steps that are asked for."""
+        """Show the total number of steps."""
         self.total = total
         self.progress.update(self.task, total=total)
 
     def stage(self, name: str, total: int) -> None:
-        """A segment begins."""
+        """Show the segment that begins."""
         self.before = int(self.progress.tasks[0].completed)
         self.first: int | None = None
         self.progress.update(self.task, description=name)
 
     def step(self, step: int, total: int, loss: Tensor) -> None:
-        """A step is done; the loss is read now and then only, since that waits for the device."""
+        """Count a step. The loss [] is read only now and then, because reading it waits for the device."""
         self.first = step - 1 if self.first is None else self.first
         now = time.monotonic()
         if now - self.shown >= LOSS_EVERY_S or step == total:
@@ -52,15 +52,15 @@ class Bar:
             self.progress.update(self.task, completed=done, note=f"loss {float(loss.detach()):.3f}{self.note}")
 
     def observe_at(self, total: int, epoch: int, settled: int) -> Collection[int]:
-        """Once an epoch, and at most twenty times."""
+        """Once per epoch, and at most twenty times."""
         return range(0, total, epoch * max(1, total // epoch // 20))
 
     def observed(self, seen: Observation) -> None:
-        """Show how the retraining goes."""
+        """Show the progress of the retraining."""
         self.note = f"  val/accuracy {seen.metrics['val/accuracy']:.4f}  sparsity {seen.sparsity:.4f}"
 
     def round_done(self, result: RoundResult) -> None:
-        """Show what a round reached."""
+        """Show the result of a round."""
         accuracy = result.metrics.get("val/accuracy", float("nan"))
         self.note = f"  val/accuracy {accuracy:.4f}  sparsity {result.receipt.reached:.4f}"
         trained = int(result.metrics.get("steps_trained", 0))
@@ -69,11 +69,11 @@ class Bar:
             self.console.print(f"round {result.number}: {self.note.strip()}", highlight=False)
 
     def reached(self, place: str, step: int) -> None:
-        """Nothing is drawn."""
+        """Draw nothing."""
 
 
 @contextlib.contextmanager
 def watching(quiet: bool) -> Iterator[Sink]:
-    """A sink that draws on standard error, or a silent one; warnings go to standard error as single lines."""
+    """A sink that draws on standard error, or a silent one. Warnings go to standard error as single lines."""
     with drawing(quiet) as progress:
         yield Silent() if progress is None else Bar(progress)

@@ -1,4 +1,4 @@
-"""``prune-search run``: one recipe, to its end."""
+"""``prune-search run``: run one recipe."""
 
 from __future__ import annotations
 
@@ -9,26 +9,37 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets, Storage, StorageBudget, read_sets
+from prune_search.cli.arguments import (
+    Data,
+    DataRoot,
+    Device,
+    Json,
+    Model,
+    Sets,
+    Storage,
+    StorageBudget,
+    examples,
+    read_sets,
+)
 from prune_search.cli.exits import FAILED, complain
 from prune_search.cli.verbs import VERBS, Verb
 
 if TYPE_CHECKING:
     from prune_search.trial.result import Result
 
-EPILOG = (
-    "Examples:  prune-search run lottery-ticket  ·  "
-    "prune-search run snip --set mask.sparsity=0.9 --set task.seed=1 --out ticket  ·  "
-    "prune-search run ticket --verify  ·  "
-    "prune-search run fine-tune --data fashion-mnist --model lenet-5 --data-root ~/data  ·  "
-    "prune-search run recipe.yaml --model my.module:net --data my.module:data"
+EPILOG = examples(
+    "prune-search run lottery-ticket",
+    "prune-search run snip --set mask.sparsity=0.9 --set task.seed=1 --out ticket",
+    "prune-search run ticket --verify",
+    "prune-search run fine-tune --data fashion-mnist --model lenet-5 --data-root ~/data",
+    "prune-search run recipe.yaml --model my.module:net --data my.module:data",
 )
 
 
 @VERBS.register("run", facts=Verb(epilog=EPILOG))
 def run(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE_OR_PRESET", help="A recipe file, the folder of a run, or a preset.")
+        str, typer.Argument(metavar="RECIPE_OR_PRESET", help="Recipe file, folder of an earlier run, or preset.")
     ],
     sets: Sets = None,
     data_root: DataRoot = None,
@@ -37,17 +48,21 @@ def run(
     storage: Storage = None,
     storage_budget: StorageBudget = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write recipe, weights, masks and metrics to this folder.")
+        Path | None, typer.Option("--out", help="Write the recipe, weights, masks and metrics to this folder.")
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Train everything anew and compare: with the folder, or with a second run.")
+        bool,
+        typer.Option(
+            "--verify",
+            help="Retrain from scratch and compare bit for bit: with the given folder, or else with a second run.",
+        ),
     ] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
-    """Run one recipe or preset to its end, and measure it.
+    """Run one recipe or preset and measure the result.
 
-    What was trained before is found in the storage and not trained again.
+    Training states that are already stored are reused.
     """
     values = read_sets(sets)
     from prune_search.api.run import run as run_recipe
@@ -71,7 +86,7 @@ def run(
             else:
                 result = run_recipe(recipe, set=values, where=where, out=out, sink=sink)
         except PreemptedError:
-            complain("stopped; the state is stored, and the same command goes on from there")
+            complain("Stopped; the training state is stored. Run the same command again to continue.")
             return asked.exit_code
     _show(result, verdict, compared, out, as_json)
     return FAILED if verdict == "different" else 0

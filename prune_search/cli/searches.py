@@ -1,4 +1,4 @@
-"""Searches by name: what the verbs that look at the ledger share. Imports none of torch, ray, mlflow and optuna."""
+"""Finds searches by name, for the commands that read the ledger. Imports none of torch, ray, mlflow and optuna."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from prune_search.storage.lease import Holder
     from prune_search.storage.places import StoragePath
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The search's name, see `prune-search list`.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the search; `prune-search list` shows them.")]
 
 
 def storage_folder(storage: str | None) -> StoragePath:
-    """The storage; looking at it does not make it."""
+    """The storage. It is not created."""
     from prune_search.api.where import named_storage
 
     return named_storage(storage)
@@ -29,7 +29,7 @@ def find_search(storage: str | None, name: str) -> StoragePath:
     """The folder of a search.
 
     Raises:
-        UserError: there is no such search; with the nearest name.
+        UserError: there is no such search; suggests the nearest name.
     """
     from prune_search.ledger.records import list_searches, search_folder
 
@@ -38,9 +38,9 @@ def find_search(storage: str | None, name: str) -> StoragePath:
     names = list_searches(root)
     if name not in names:
         text = (
-            f"is no search of this storage: {not_one_of(name, names)}"
+            f"is not a search in this storage: {not_one_of(name, names)}"
             if names
-            else "there is no search in this storage yet"
+            else "this storage has no searches yet"
         )
         raise UserError([Problem(name, text, str(root))])
     return folder
@@ -50,7 +50,7 @@ def read(folder: StoragePath) -> SearchRecords:
     """The records of a search.
 
     Raises:
-        UserError: they are those of another version, or none.
+        UserError: there are none, or another version wrote them.
     """
     from prune_search.ledger.records import read_search
 
@@ -59,10 +59,10 @@ def read(folder: StoragePath) -> SearchRecords:
 
 @contextlib.contextmanager
 def damaged(folder: StoragePath) -> Iterator[None]:
-    """Records that somebody edited lack keys or hold other types: said in one line, not as a traceback.
+    """Report damaged records, such as edited ones with missing keys, as one line instead of a traceback.
 
     Raises:
-        UserError: instead of what such records end in.
+        UserError: in place of the errors that such records cause.
     """
     try:
         yield
@@ -72,7 +72,7 @@ def damaged(folder: StoragePath) -> Iterator[None]:
 
 
 def holder(folder: StoragePath) -> Holder | None:
-    """The living process that holds a search, or None."""
+    """The live process that runs a search, or None."""
     from prune_search.storage.lease import read_holder
 
     found = read_holder(folder)
@@ -80,5 +80,5 @@ def holder(folder: StoragePath) -> Holder | None:
 
 
 def is_running(folder: StoragePath) -> bool:
-    """Whether a living process runs a search."""
+    """Whether a live process runs a search."""
     return holder(folder) is not None

@@ -1,4 +1,4 @@
-"""``prune-search status``: how far a search is."""
+"""``prune-search status``: show the progress of a search."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prune_search.cli.arguments import Json, Storage
+from prune_search.cli.arguments import Json, Storage, examples
 from prune_search.cli.searches import Name, damaged, find_search, is_running, read
 from prune_search.cli.verbs import VERBS, Verb
 from prune_search.recipe.problems import Problem, UserError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from prune_search.storage.places import StoragePath
 
-EPILOG = "Examples:  prune-search status quickstart --watch  ·  prune-search status quickstart --json"
+EPILOG = examples("prune-search status quickstart --watch", "prune-search status quickstart --json")
 LOOK_EVERY_S, LOOK_SHARE = 2.0, 5.0
 MAX_FAILURES = 5
 
@@ -29,13 +29,13 @@ MAX_FAILURES = 5
 @VERBS.register("status", facts=Verb(epilog=EPILOG))
 def status(
     name: Name,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again until the search runs no more.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until the search ends.")] = False,
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Show how far a search is: trials, the best so far, steps saved, time left."""
+    """Show the progress of a search: trials, best result, steps saved and time left."""
     if watch and as_json:
-        raise UserError([Problem("--watch", "cannot stand beside --json, which prints one object")])
+        raise UserError([Problem("--watch", "cannot be combined with --json, which prints a single object")])
     from prune_search.api.where import storage_option
 
     folder = find_search(storage, name)
@@ -65,14 +65,14 @@ def _watch(folder: StoragePath, option: str) -> None:
 
     console = Console(highlight=False)
     data = _look(folder)
-    # Ctrl-C ends the looking, not the search.
+    # Ctrl-C stops watching, not the search.
     with (
         contextlib.suppress(KeyboardInterrupt),
         Live(_shown(data, option), console=console, auto_refresh=False) as live,
     ):
         spent = 0.0
         while data["state"] == "running":
-            # A long search takes a while to be read, which must not keep a core busy.
+            # Reading a long search takes a while; do not keep a core busy with it.
             time.sleep(max(LOOK_EVERY_S, LOOK_SHARE * spent))
             begun = time.monotonic()
             data = _look(folder)
@@ -102,7 +102,7 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
         ("trials", f"{ended} of {data['planned']}:  " + "  ".join(f"{count} {kind}" for kind, count in trials.items())),
     ]
     if data["simulated"]:
-        lines.append(("simulated", f"by the surface {data['simulated']}; nothing is trained"))
+        lines.append(("simulated", f"with the surface {data['simulated']}; nothing is trained"))
     if data["controls"]:
         lines.append(
             ("controls", "  ".join(f"{name.removeprefix('control-')} {how}" for name, how in data["controls"].items()))
@@ -132,7 +132,7 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
 
 
 def _cluster_lines(data: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The nodes and devices; what was retried, what waits, and what MLflow has not got: each where there is any."""
+    """Nodes and devices, waiting and retried trials, records not yet in MLflow; a line for each that exists."""
     lines: list[tuple[str, str]] = []
     machines, waits = data["machines"], data["waits"]
     if machines is not None:
@@ -143,26 +143,26 @@ def _cluster_lines(data: Mapping[str, Any]) -> list[tuple[str, str]]:
             if machines[f"{kind}s"]
         ]
         lines.append(("cluster", "  ".join([f"{machines['nodes']} node{'s' * (machines['nodes'] != 1)}{lost}", *used])))
-    waiting = {"for what another trains": waits["for_training"], "for a whole device": waits["for_device"]}
+    waiting = {"for training in another trial": waits["for_training"], "for a whole device": waits["for_device"]}
     told = [f"{count} {what}" for what, count in waiting.items() if count]
     if told:
         lines.append(("waiting", "  ".join(told)))
     if data["retried"]:
         lines.append(("retried", f"{data['retried']} attempts"))
     if data["undelivered"]:
-        lines.append(("MLflow", f"{data['undelivered']} records are on their way"))
+        lines.append(("MLflow", f"{data['undelivered']} records not delivered yet"))
     return lines
 
 
 def steps_line(data: Mapping[str, Any]) -> str:
-    """What was trained and what was not: ``trained 1,200  saved 5,400  replayed 12``; what is 0 is left out."""
+    """Step counts on one line: ``trained 1,200  saved 5,400  replayed 12``; zeros after the first two are left out."""
     names = ("trained", "saved", "replayed", "repeated", "abandoned")
     counts = {name: int(data[f"steps_{name}"]) for name in names}
     return "  ".join(f"{name} {count:,}" for name, count in counts.items() if count or name in names[:2])
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: ``45 s``, ``12 min``, ``3.5 h``."""
+    """A duration in seconds for people: ``45 s``, ``12 min``, ``3.5 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

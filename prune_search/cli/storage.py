@@ -1,4 +1,4 @@
-"""``prune-search storage``: what lies in a storage, and a budget for it."""
+"""``prune-search storage``: show what a storage contains, and clean it down to a budget."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prune_search.cli.arguments import Json, Storage
+from prune_search.cli.arguments import Json, Storage, examples
 from prune_search.cli.searches import is_running, storage_folder
 from prune_search.cli.verbs import VERBS, Verb
 
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from prune_search.storage.inventory import Inventory
     from prune_search.storage.places import StoragePath
 
-EPILOG = (
-    "Examples:  prune-search storage  ·  prune-search storage --budget 20GB  (what would go)  ·  "
-    "prune-search storage --budget 20GB --clean  ·  prune-search storage --storage s3://bucket/team --clean --json"
+EPILOG = examples(
+    "prune-search storage",
+    "prune-search storage --budget 20GB            # show what would be removed",
+    "prune-search storage --budget 20GB --clean",
+    "prune-search storage --storage s3://bucket/team --clean --json",
 )
 
 
@@ -27,19 +29,22 @@ def storage(
     budget: Annotated[
         str | None,
         typer.Option(
-            "--budget", metavar="SIZE", envvar="PRUNE_SEARCH_STORAGE_BUDGET", help="What the states may take: 20GB …"
+            "--budget",
+            metavar="SIZE",
+            envvar="PRUNE_SEARCH_STORAGE_BUDGET",
+            help="Maximum size of the stored states, e.g. 20GB.",
         ),
     ] = None,
     clean: Annotated[
-        bool, typer.Option("--clean", help="Remove states down to the budget, and what dead processes left.")
+        bool, typer.Option("--clean", help="Remove states down to the budget, and leftovers of dead processes.")
     ] = False,
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Show what lies in a storage: searches, segments, states, bytes, and what they cost to train again.
+    """Show what a storage contains: searches, training segments, states, their size and the time to retrain them.
 
-    With a budget, what is cheapest to rebuild per byte goes first, never what is in use. A state that is removed is
-    trained again when it is needed, to the same bits; records of searches are never removed.
+    With a budget, the states that are cheapest to retrain per byte are removed first, and never those in use. A removed
+    state is retrained bit for bit when it is needed again. Search records are never removed.
     """
     from prune_search.storage.budget import clean as clean_storage
     from prune_search.storage.inventory import take_census
@@ -58,7 +63,7 @@ def storage(
 
 
 def _data(place: StoragePath, inventory: Inventory, budget: int | None) -> dict[str, Any]:
-    """What ``storage --json`` prints; sizes in bytes, costs in seconds of training."""
+    """The data of ``storage --json``: sizes in bytes, costs in seconds of training."""
     from prune_search.ledger.records import list_searches, search_folder
     from prune_search.storage.budget import to_remove
 
@@ -87,7 +92,7 @@ def _data(place: StoragePath, inventory: Inventory, budget: int | None) -> dict[
 
 
 def _rows(inventory: Inventory, used: set[tuple[str, int]]) -> list[dict[str, Any]]:
-    """One row for each kind of segment; what it costs to have all its states again where the others stay."""
+    """One row per kind of segment, with the cost of retraining all its states while the others are kept."""
     kinds: dict[str, list[tuple[str, int]]] = {}
     for key, state in sorted(inventory.states.items()):
         kinds.setdefault(re.sub(r" \(round [0-9]+\)", "", state.name) or "unknown", []).append(key)
@@ -113,7 +118,7 @@ def _show(data: dict[str, Any], cleaned: bool) -> None:
     from prune_search.storage.sizes import shown_size
 
     title = f"{data['storage']}: {data['searches']} searches, {data['running']} running"
-    table = Table("stretch", "vertices", "states", "size", "to rebuild", "in use", title=escape(title))
+    table = Table("kind", "segments", "states", "size", "to retrain", "in use", title=escape(title))
     for row in data["rows"]:
         cost = duration(row["rebuild_seconds"])
         counts = [str(row[key]) for key in ("vertices", "states")]
@@ -135,7 +140,7 @@ def _show(data: dict[str, Any], cleaned: bool) -> None:
     if going["states"]:
         cost = duration(going["rebuild_seconds"])
         size = shown_size(going["bytes"])
-        typer.echo(f"--clean removes {going['states']} states ({size}, {cost} of training)")
+        typer.echo(f"--clean would remove {going['states']} states ({size}, {cost} of training)")
     if data["bytes"] - going["bytes"] > data["budget"]:
         over = shown_size(data["bytes"] - going["bytes"] - data["budget"])
-        typer.echo(f"what is in use stays: {over} over the budget of {shown_size(data['budget'])}")
+        typer.echo(f"states in use are kept: {over} over the budget of {shown_size(data['budget'])}")

@@ -1,4 +1,4 @@
-"""``prune-search submit``: a search as a job of a Ray cluster."""
+"""``prune-search submit``: run a search as a job on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prune_search.cli.arguments import read_sets
+from prune_search.cli.arguments import examples, read_sets
 from prune_search.cli.exits import FAILED, complain
 from prune_search.cli.verbs import VERBS, Verb, parsed
 from prune_search.recipe.problems import Problem, UserError, shown
@@ -15,40 +15,53 @@ from prune_search.recipe.problems import Problem, UserError, shown
 if TYPE_CHECKING:
     from prune_search.search.ray.job import JobToSend
 
-EPILOG = (
-    "Examples:  prune-search submit quickstart --address http://head:8265 --storage s3://studies/first  ·  "
+EPILOG = examples(
+    "prune-search submit quickstart --address http://head:8265 --storage s3://studies/first",
     "prune-search submit my.yaml --address http://head:8265 --storage /shared/store --model net:build "
-    "--tracking-uri http://mlflow:5000 --gpus-per-trial 1 --no-wait  ·  "
-    "prune-search submit my --resume --address http://head:8265 --storage /shared/store"
+    "--tracking-uri http://mlflow:5000 --gpus-per-trial 1 --no-wait",
+    "prune-search submit my --resume --address http://head:8265 --storage /shared/store",
 )
 
 
 @VERBS.register("submit", facts=Verb(epilog=EPILOG, passes_on=True))
 def submit(
     context: typer.Context,
-    space: Annotated[str, typer.Argument(metavar="SPACE", help="As for launch; with --resume a search's name.")],
+    space: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPACE", help="Space file or shipped space, as for launch; with --resume, the name of a search."
+        ),
+    ],
     address: Annotated[
-        str, typer.Option("--address", metavar="URL", envvar="RAY_API_SERVER_ADDRESS", help="Of the head's dashboard.")
+        str,
+        typer.Option(
+            "--address", metavar="URL", envvar="RAY_API_SERVER_ADDRESS", help="URL of the head node's dashboard."
+        ),
     ],
     storage: Annotated[
-        str, typer.Option("--storage", envvar="PRUNE_SEARCH_STORAGE", metavar="PLACE", help="That every node sees.")
+        str,
+        typer.Option(
+            "--storage", envvar="PRUNE_SEARCH_STORAGE", metavar="PLACE", help="Storage that every node can reach."
+        ),
     ],
     working_dir: Annotated[
         Path | None,
         typer.Option(
             "--working-dir",
             metavar="DIR",
-            help="Shipped to every node. Default: the space file alone; with code of your own, the current directory.",
+            help="Folder to ship to every node. Default: the space file, or the current folder for code of your own.",
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a search instead.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a search instead of launching one.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the log until the search ends.")] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the equivalent `ray job submit`.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print the equivalent `ray job submit` command.")
+    ] = False,
 ) -> int:
-    """Send a search to a Ray cluster: it runs on the head, and goes on when this terminal is gone.
+    """Submit a search to a Ray cluster. It runs on the head node and continues after this terminal closes.
 
-    This package and your code travel with it. All options of launch (or resume) can follow. The cluster's token comes
-    from RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN.
+    This package and your code are shipped with it. All options of launch (or resume) are accepted too. The cluster's
+    token is read from RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN.
     """
     from prune_search.search.ray.job import SUCCEEDED, Cluster, sent
 
@@ -59,7 +72,7 @@ def submit(
         return 0
     cluster = Cluster(job.address)
     identity = cluster.send(job)
-    complain(f"the same as: {job.command()}")
+    complain(f"equivalent to: {job.command()}")
     for line in sent(job, identity):
         complain(line)
     if not wait:
@@ -68,14 +81,14 @@ def submit(
     try:
         status, code = cluster.follow(identity, lambda text: typer.echo(text, nl=False))
     except KeyboardInterrupt:
-        complain("left; the search goes on")
+        complain("No longer following the log; the search continues.")
         return 0
     complain(f"{identity}: {status}")
     return 0 if status == SUCCEEDED else code or FAILED
 
 
 def _job(space: str, address: str, storage: str, working_dir: Path | None, extra: list[str], verb: str) -> JobToSend:
-    """What is sent, with all that is wrong found out here and now.
+    """The job to send, with every mistake found before anything is sent.
 
     Raises:
         UserError: the address, the storage, an option or the space is wrong.
@@ -94,12 +107,12 @@ def _job(space: str, address: str, storage: str, working_dir: Path | None, extra
     if folder is None and names_code(parsed):
         folder = Path()
     if folder is not None and not folder.is_dir():
-        raise UserError([Problem("--working-dir", f"is no folder (got {shown(str(folder))})")])
+        raise UserError([Problem("--working-dir", f"is not a folder (got {shown(str(folder))})")])
     if folder is None and is_file:
         folder, written = staged(file), file.name
     elif is_file and folder is not None:
         if not file.resolve().is_relative_to(folder.resolve()):
-            text = f"{shown(space)} lies outside of what is shipped, {shown(str(folder.resolve()))}"
+            text = f"{shown(space)} is outside the shipped folder {shown(str(folder.resolve()))}"
             raise UserError([Problem("--working-dir", text)])
         written = str(file.resolve().relative_to(folder.resolve()))
     words = (verb, written, "--address", "auto", "--storage", storage, *extra)
@@ -111,22 +124,24 @@ def _check_storage(storage: str) -> None:
 
     place = place_of(storage)
     if not place.is_absolute():
-        text = f"must be s3://BUCKET/PREFIX, or a folder that every node sees, from its root (got {shown(storage)})"
+        text = (
+            f"must be s3://BUCKET/PREFIX or the absolute path of a folder that every node sees (got {shown(storage)})"
+        )
         raise UserError([Problem("--storage", text)])
 
 
 def _parsed(verb: str, words: list[str]) -> dict[str, Any]:
-    """Options that follow are those of another verb, and are wrong here if they are wrong there."""
+    """Parse the extra options as options of launch or resume, so that mistakes are reported here."""
     if any(word.split("=")[0] in ("--address", "--storage") for word in words):
-        raise UserError([Problem("submit", "--address and --storage are given once")])
+        raise UserError([Problem("submit", "pass --address and --storage only once")])
     return parsed(verb, words)
 
 
 def _check_space(space: str, parsed: dict[str, Any]) -> None:
-    """Find out what is wrong with the space before anything is sent; code of the user's own is run there only.
+    """Check the space before anything is sent. The user's own code runs only on the cluster.
 
     Raises:
-        UserError: with all of it.
+        UserError: lists every problem.
     """
     from prune_search.api.target import found, read_target
 

@@ -1,4 +1,4 @@
-"""What a finished run looks like in the terminal."""
+"""Prints a finished run in the terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRAINING = "train/"
 
 
 def show_result(result: Result, out: Path | None) -> None:
-    """Print a run: rounds, layers, totals, and what to type next."""
+    """Print a run: rounds, layers, totals, and the command to run next."""
     console = Console(highlight=False)
     if len(result.rounds) > 1:
         console.print(_rounds(result))
@@ -27,10 +27,10 @@ def show_result(result: Result, out: Path | None) -> None:
     receipt = result.receipt
     console.print(f"[bold]{result.paradigm}[/bold]  key {result.key[:16]}")
     console.print(
-        f"sparsity  asked {receipt.asked:.4f}  reached {receipt.reached:.4f}  collapsed layers {receipt.collapsed}"
+        f"sparsity  requested {receipt.asked:.4f}  reached {receipt.reached:.4f}  collapsed layers {receipt.collapsed}"
     )
     if receipt.collapsed:
-        console.print(f"[bold]nothing is left of {receipt.collapsed} layers[/bold]: no signal passes them")
+        console.print(f"[bold]{receipt.collapsed} layers have no weights left[/bold]: no signal passes through them")
     scores = {name: value for name, value in result.metrics.items() if "/" in name and not name.startswith(TRAINING)}
     console.print("metrics   " + "  ".join(f"{name} {figure(value)}" for name, value in scores.items()), soft_wrap=True)
     if line := _operations(result.metrics):
@@ -44,7 +44,7 @@ def show_result(result: Result, out: Path | None) -> None:
 
 
 def _operations(metrics: Mapping[str, float]) -> str:
-    """What training took, in one line: dense, and where what is pruned is not counted."""
+    """The FLOPs of training on one line: dense, and without the pruned weights."""
     found = []
     for kind in ("dense", "sparse"):
         forward, backward = (metrics.get(f"{TRAINING}{way}_flops_{kind}") for way in ("forward", "backward"))

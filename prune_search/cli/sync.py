@@ -1,4 +1,4 @@
-"""``prune-search sync`` and ``ui``: MLflow, delivered to and looked at."""
+"""``prune-search sync`` and ``ui``: deliver records to MLflow, and serve its UI."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from typing import Annotated
 
 import typer
 
-from prune_search.cli.arguments import Json, Storage
+from prune_search.cli.arguments import Json, Storage, examples
 from prune_search.cli.exits import FAILED, complain
 from prune_search.cli.searches import Name, find_search, storage_folder
 from prune_search.cli.verbs import VERBS, Verb
 
 
-@VERBS.register("sync", facts=Verb(epilog="Example:  prune-search sync quickstart"))
+@VERBS.register("sync", facts=Verb(epilog=examples("prune-search sync quickstart")))
 def sync(
     name: Name,
-    tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="Default: the search's own.")] = None,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option("--tracking-uri", help="MLflow tracking URI. Default: the one the search was launched with."),
+    ] = None,
     storage: Storage = None,
     as_json: Json = False,
 ) -> int:
-    """Deliver to MLflow what it has not got yet. Delivering twice changes nothing."""
+    """Deliver a search's outstanding records to MLflow. Running it twice changes nothing."""
     folder = find_search(storage, name)
     from prune_search.tracking.delivery_thread import TrackingError
     from prune_search.tracking.delivery_thread import sync as deliver
@@ -42,36 +45,48 @@ def sync(
         typer.echo(json.dumps({"name": name, **counts}))
     else:
         typer.echo(
-            f"{name}: " + (", ".join(f"{value} {key}" for key, value in counts.items() if value) or "all is there")
+            f"{name}: " + (", ".join(f"{value} {key}" for key, value in counts.items() if value) or "up to date")
         )
     return 0
 
 
-@VERBS.register("ui", facts=Verb(epilog="Example:  prune-search ui --port 5001"))
+@VERBS.register("ui", facts=Verb(epilog=examples("prune-search ui", "prune-search ui --port 5001")))
 def ui(
-    tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="Default: the storage's.")] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option("--tracking-uri", help="MLflow tracking URI. Default: the one of the storage.")
+    ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 5000,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 5000,
     allowed_hosts: Annotated[
-        str | None, typer.Option("--allowed-hosts", help="Names by which browsers may call it; for other hosts.")
+        str | None,
+        typer.Option(
+            "--allowed-hosts",
+            help="Host names that browsers may use to reach the server; needed when it serves other machines.",
+        ),
     ] = None,
     auth: Annotated[
         bool,
         typer.Option(
-            "--auth", help="Ask for name and password; the first user's are MLFLOW_AUTH_ADMIN_USERNAME and _PASSWORD."
+            "--auth",
+            help="Require a login. MLFLOW_AUTH_ADMIN_USERNAME and MLFLOW_AUTH_ADMIN_PASSWORD set the first user.",
         ),
     ] = False,
     artifacts: Annotated[
-        str | None, typer.Option("--artifacts", metavar="PLACE", help="Files, s3://… too. Default: in the storage.")
+        str | None,
+        typer.Option(
+            "--artifacts",
+            metavar="PLACE",
+            help="Where MLflow keeps files; s3://… works too. Default: inside the storage.",
+        ),
     ] = None,
     storage: Storage = None,
 ) -> int:
-    """Serve MLflow's pages on the storage's runs, on this machine only. Ctrl-C ends it."""
+    """Serve the MLflow UI for the runs in the storage, on this machine only. Stop it with Ctrl-C."""
     from prune_search.tracking.store import Serving, absolute_uri, default_uri, ui_command, ui_environment
 
     folder = storage_folder(storage)
     uri = default_uri(folder) if tracking_uri is None else absolute_uri(tracking_uri, folder)
     serving = Serving(host, port, allowed_hosts, auth, artifacts)
     command, environment = ui_command(folder, uri, serving), ui_environment(folder, uri, serving)
-    typer.echo(f"MLflow on http://{host}:{port} (it takes some ten seconds to answer; Ctrl-C ends it)")
+    typer.echo(f"MLflow on http://{host}:{port} (it needs about ten seconds to start; stop it with Ctrl-C)")
     return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - our own command

@@ -1,4 +1,4 @@
-"""``prune-search validate``: everything that is wrong with recipe files, at once."""
+"""``prune-search validate``: check recipe and space files and report every error in one go."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from prune_search.cli.arguments import Json, Sets, read_sets
+from prune_search.cli.arguments import Json, Sets, examples, read_sets
 from prune_search.cli.exits import USER, complain
 from prune_search.cli.verbs import VERBS, Verb
 
-EPILOG = "Examples:  prune-search validate my.yaml  ·  prune-search validate search_spaces/*.yaml --json"
+EPILOG = examples("prune-search validate my.yaml", "prune-search validate search_spaces/*.yaml --json")
 
 
 @VERBS.register("validate", facts=Verb(epilog=EPILOG))
@@ -22,9 +22,10 @@ def validate(
     sets: Sets = None,
     as_json: Json = False,
 ) -> int:
-    """Check recipe and space files: every error of every file, and a warning where a region of a space is invalid.
+    """Check recipe and space files. Reports every error, and warns about invalid regions of a space.
 
-    Places are checked against the data set's size where that is known without reading it. Exit code 2 on errors.
+    Training times such as `2ep` are checked against the size of the data set if it is known without reading the data.
+    The exit code is 2 if there are errors.
     """
     from prune_search.recipe.problems import UserError
     from prune_search.recipe.space import find, inspect

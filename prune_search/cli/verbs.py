@@ -17,6 +17,7 @@ from typing import Any
 
 import typer
 
+from prune_search.cli.arguments import reflowed
 from prune_search.recipe.facts import Facts
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.registry import Axis, Entry
@@ -67,7 +68,8 @@ def command_of(app: typer.Typer, verbs: Iterable[Entry[Verb, int | None]]) -> An
     chosen = list(verbs)
     for verb in chosen:
         settings = {"allow_extra_args": True, "ignore_unknown_options": True} if verb.facts.passes_on else None
-        app.command(verb.name, epilog=verb.facts.epilog or None, context_settings=settings)(verb.make)
+        about = {"help": reflowed(verb.make), "epilog": verb.facts.epilog or None}
+        app.command(verb.name, context_settings=settings, **about)(verb.make)
     try:
         return typer.main.get_command(app)
     except Exception as error:

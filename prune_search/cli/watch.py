@@ -1,4 +1,4 @@
-"""The progress of a search in the terminal: trials done, running, failed, best so far, steps saved, time left."""
+"""Draws the progress of a search: trials done, running and failed, best so far, steps saved, time left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOOK_EVERY_S = 0.2
 
 
 class SearchBar:
-    """Draws the course of a search; on anything but a terminal it writes a line per ended trial."""
+    """Draws the progress of a search; without a terminal it prints a line per finished trial."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -29,20 +29,20 @@ class SearchBar:
         self.shown = 0.0
 
     def __call__(self, records: SearchRecords, ended: TrialRecords | None) -> None:
-        """Show the records as they are now."""
+        """Show the current records."""
         counts = records.counts()
         done = sum(counts[name] for name in ("completed", "stopped", "failed", "duplicate"))
         total = records.definition["space"]["search"]["trials"]
         if ended is not None and not self.console.is_terminal:
             self.console.print(f"{done}/{total}  {_line(ended)}", highlight=False, soft_wrap=True)
-        # A search of a thousand simulated trials would spend its time with the best so far of each moment.
+        # With thousands of simulated trials, finding the best one on every update would take most of the time.
         now = time.monotonic()
         if now - self.shown < LOOK_EVERY_S and done < total:
             return
         self.shown = now
         saved = sum(account_of(trial).saved for trial in records.trials.values())
         unfinished = [trial for trial in records.trials.values() if trial.ended is None]
-        # One that waits for what another trains has no worker.
+        # A trial that waits for training in another one has no worker.
         running = sum(trial.status == "running" for trial in unfinished)
         note = f"running {running}  waiting {len(unfinished) - running}  stopped {counts['stopped']}"
         note += f"  failed {counts['failed']}  saved {saved:,} steps"
@@ -71,6 +71,6 @@ def _line(trial: TrialRecords) -> str:
 
 @contextlib.contextmanager
 def watching_search(quiet: bool) -> Iterator[Listener | None]:
-    """A listener that draws on standard error, or None; warnings go to standard error as single lines."""
+    """A listener that draws on standard error, or None. Warnings go to standard error as single lines."""
     with drawing(quiet) as progress:
         yield None if progress is None else SearchBar(progress)

@@ -1,1 +1,1 @@
-"""Networks as data: what they compute as a list of operations from a list of allowed ones, without code."""
+"""Networks as data: lists of allowed operations, without code."""

@@ -1,4 +1,4 @@
-"""What every operation does to channels: which of its outputs are constants, and which inputs they stand for.
+"""How each operation treats channels: which outputs are constant, and which inputs they depend on.
 
 A rule is asked about a *place*, a node with the shapes around it. Channels are dimension 1 of [N, C, …].
 """
@@ -36,7 +36,7 @@ class Known:
 
     @classmethod
     def of(cls, is_known: Tensor, values: Tensor) -> Known:
-        """Some constants; what is no finite number is none."""
+        """Constants `values` [channels] where `is_known` [channels] is True; non-finite values count as unknown."""
         fine = is_known & values.isfinite()
         return cls(fine, torch.where(fine, values, torch.zeros_like(values)))
 

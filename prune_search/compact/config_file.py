@@ -1,4 +1,4 @@
-"""The networks of an exported folder as data: config.json, and the files of their tensors. No class, no pickle.
+"""Reads and writes the networks of an exported folder: config.json and tensor files. No classes, no pickle.
 
 config.json holds ``{"format": 1, "networks": {NAME: {"weights": FILE, "input": SHAPE, "nodes": […]}}}``.
 """
@@ -41,27 +41,27 @@ def read_config(folder: Path) -> dict[str, Description]:
         with open_regular(path) as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
-            raise ValueError(f"is over {MAX_BYTES} bytes")
+            raise ValueError(f"is larger than {MAX_BYTES} bytes")
         content = json.loads(data, parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError([Problem("", f"cannot be read: {one_line(error)}", str(path))]) from None
     if not isinstance(content, dict) or not isinstance(content.get("networks"), dict):
-        raise UserError([Problem("", "holds no networks", str(path))])
+        raise UserError([Problem("", "contains no networks", str(path))])
     if content.get("format") != FORMAT:
-        text = f"is of format {shown(content.get('format'))}; this prune-search reads {FORMAT}"
+        text = f"has format {shown(content.get('format'))}; this prune-search reads format {FORMAT}"
         raise UserError([Problem("", text, str(path))])
     return {name: _described(name, raw, path) for name, raw in content["networks"].items()}
 
 
 def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 def _described(name: str, raw: Any, path: Path) -> Description:
     if name not in FILES:
         raise UserError([Problem("networks", not_one_of(name, FILES), str(path))])
     if not isinstance(raw, dict) or raw.get("weights") != FILES[name]:
-        raise UserError([Problem(f"networks.{name}", f"must have its weights in {FILES[name]}", str(path))])
+        raise UserError([Problem(f"networks.{name}", f"must keep its weights in {FILES[name]}", str(path))])
     return read({key: value for key, value in raw.items() if key != "weights"}, f"{path}: networks.{name}")
 
 

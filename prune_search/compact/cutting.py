@@ -1,4 +1,4 @@
-"""The smaller network: every operation with the channels that stay."""
+"""Builds the smaller network: every operation with only the channels that are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of the files that an exported network consists of."""
+"""Names of the files of an exported network."""
 
 from __future__ import annotations
 

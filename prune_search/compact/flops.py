@@ -1,4 +1,4 @@
-"""How many fewer operations a pruned network takes: the theoretical figure, from its masks."""
+"""Counts the theoretical operations of a pruned network from its masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A described network: its operations as plain data, the module that runs them, and the strict reader."""
+"""A described network: its operations as plain data, the module that runs them, and a strict reader."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Described(nn.Module):
             owner.add_module(last, LAYERS[node.op].make(**node.options))
 
     def run(self, x: Tensor, seen: Callable[[Node, Tensor], None] | None = None) -> Tensor:
-        """The output; `seen` is told what comes out of every node."""
+        """The output [B, …] for inputs `x` [B, …]; `seen` is called with every node and its output."""
         values: dict[str, Tensor] = {INPUT: x}
         out = x
         for place, (node, layer) in enumerate(zip(self.description.nodes, self._layers, strict=True)):
@@ -144,7 +144,7 @@ def read(data: Any, source: str) -> Description:
         raise UserError([Problem("", "must have the keys input and nodes", source)])
     shape, raw = data["input"], data["nodes"]
     if not _CONSTANT_OPTIONS["shape"](shape) or not shape:
-        problems.append(Problem("input", f"must be the shape of an example (got {shown(shape)})", source))
+        problems.append(Problem("input", f"must be the shape of one example (got {shown(shape)})", source))
     if not isinstance(raw, list) or not 1 <= len(raw) <= MAX_NODES:
         problems.append(Problem("nodes", f"must be a list of 1 to {MAX_NODES} operations", source))
         raise UserError(problems)
@@ -165,7 +165,7 @@ def read(data: Any, source: str) -> Description:
         raise UserError(problems)
     inside = [name for name in layers if any(name.startswith(f"{other}.") for other in _prefixes(name) & set(layers))]
     if inside:
-        raise UserError([Problem("nodes", f"the layer {shown(inside[0])} lies inside another", source)])
+        raise UserError([Problem("nodes", f"the layer {shown(inside[0])} is nested inside another layer", source)])
     return Description(tuple(shape), tuple(nodes))
 
 
@@ -176,7 +176,7 @@ def _prefixes(name: str) -> set[str]:
 
 def _wrong_form(item: Any) -> str:
     if not isinstance(item, dict) or not {"name", "op"} <= set(item) <= set(_KEYS):
-        return f"must have name and op, and of inputs, options and layer what it needs (got {shown(item)})"
+        return f"must have name and op, plus the inputs, options and layer that op needs (got {shown(item)})"
     for key, kind in _KEYS.items():
         if key in item and not isinstance(item[key], kind):
             return f"{key} must be a {kind.__name__} (got {shown(item[key])})"
@@ -190,16 +190,16 @@ def _wrong(item: Mapping[str, Any], known: set[str], layers: Mapping[str, Node])
     name, op, layer = item["name"], item["op"], item.get("layer", "")
     inputs, options = item.get("inputs", []), item.get("options", {})
     if not _NAME.fullmatch(name) or name in known:
-        return f"the name {shown(name)} is none, or taken"
+        return f"the name {shown(name)} is invalid or already used"
     if missing := [given for given in inputs if given not in known]:
-        return f"the input {shown(missing[0])} is no earlier node"
+        return f"the input {shown(missing[0])} is not an earlier node"
     if op == CONSTANT or op in LAYERS:
         least, most, kinds = (0, 0, _CONSTANT_OPTIONS) if op == CONSTANT else (1, 1, LAYERS[op].options)
         if not _NAME.fullmatch(layer) or hasattr(nn.Module, layer.split(".")[0]):
-            return f"the layer {shown(layer)} is no name"
+            return f"the layer {shown(layer)} is not a valid name"
         before = layers.get(layer)
         if before is not None and (before.op, dict(before.options)) != (op, options):
-            return f"the layer {shown(layer)} is described twice, and differently"
+            return f"the layer {shown(layer)} is described twice in different ways"
     elif op in FUNCTIONS:
         (least, most), kinds = FUNCTIONS[op].inputs, FUNCTIONS[op].options
         if layer:
@@ -216,12 +216,12 @@ def _wrong(item: Mapping[str, Any], known: set[str], layers: Mapping[str, Node])
 
 
 def build(description: Description, tensors: Mapping[str, Tensor], source: str) -> Described:
-    """The network of a description with its tensors. Nothing is allocated before they are known to fit.
+    """Build the network of a description. Nothing is allocated before the tensors are known to fit.
 
     Args:
         description: from `describe` or `read`.
-        tensors: its state dict; taken as they are.
-        source: where they come from, for messages.
+        tensors: its state dict, each with the shape [...] in the description; used without copying.
+        source: where they come from, for error messages.
 
     Raises:
         UserError: a layer cannot be made so, the tensors are not those of the description, or its operations do not
@@ -241,7 +241,7 @@ def build(description: Description, tensors: Mapping[str, Tensor], source: str) 
         raise
     except Exception as error:
         lines = str(error).splitlines() or [""]
-        text = f"the operations do not go together ({type(error).__name__}: {lines[0][:200]})"
+        text = f"the operations do not fit together ({type(error).__name__}: {lines[0][:200]})"
         raise UserError([Problem("", text, source)]) from error
     return model
 

@@ -1,4 +1,4 @@
-"""How long a forward pass takes on this machine, with a noise bar."""
+"""Measures how long a forward pass takes on this machine, with quartiles."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Latency:
 
 
 def latencies(networks: Mapping[str, nn.Module], inputs: Tensor) -> dict[str, Latency]:
-    """Time forward passes of some networks in turn, so that what else the machine does meets all alike.
+    """Time forward passes of several networks in turn, so that other load on the machine affects all alike.
 
     Args:
-        networks: by name, on the device of the inputs; left as they were.
-        inputs: a batch.
+        networks: by name, on the device of the inputs; left unchanged.
+        inputs: a batch [B, …].
 
     Returns:
         After some passes that do not count, over at least `MIN_PASSES` passes and `MIN_S` seconds each.

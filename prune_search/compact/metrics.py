@@ -1,4 +1,4 @@
-"""What a pruned network costs to store and to run: metrics that need no data, taken where a search asks for them.
+"""Metrics of the cost of storing and running a pruned network. They need no data and are measured only on request.
 
 They are figures of the *compact* network (`compact.cutting`), which has the same outputs; where a network cannot be
 described as data, or nothing can go, that is the masked network itself.
@@ -59,7 +59,7 @@ def sizes(model: nn.Module, masks: MaskSet, example: Tensor, small: nn.Module | 
 
 
 def compact_or_masked(model: nn.Module, example: Tensor) -> nn.Module:
-    """The compact network on the device of the example; the masked one where it cannot be described."""
+    """The compact network on the device of the example [1, …]; the masked one if it cannot be described."""
     from prune_search.compact.cutting import compact
     from prune_search.compact.tracing import UndescribedError
 
@@ -106,13 +106,13 @@ def masks_of(measured: Measured) -> MaskSet:
 def _model(measured: Measured) -> nn.Module:
     model = measured.model
     if model is None:
-        raise ValueError("this metric runs the network, and is given none")
+        raise ValueError("this metric needs the network, which was not given")
     return model
 
 
 def _example(measured: Measured) -> Tensor:
     if measured.data is None:
-        raise ValueError("this metric looks at the shape of an example, and is given no data")
+        raise ValueError("this metric needs the shape of an example, but no data was given")
     return measured.data.validation.inputs
 
 
@@ -163,7 +163,7 @@ def file_bytes(measured: Measured) -> float:
 
 @METRICS.register(
     "model/packed_bytes",
-    summary="bytes of the network's file with masks as bits and kept values only",
+    summary="bytes of the network's file if stored as mask bits and kept values",
     source=OURS,
     facts=Metric(best="minimize", always=False),
 )
@@ -174,7 +174,7 @@ def packed_bytes(measured: Measured) -> float:
 
 @METRICS.register(
     "model/flops",
-    summary="operations of the compact network for one input, 2 per weight and place",
+    summary="operations of the compact network for one input, 2 per weight and position",
     source=OURS,
     facts=Metric(best="minimize", always=False),
 )
@@ -185,7 +185,7 @@ def dense_flops(measured: Measured) -> float:
 
 @METRICS.register(
     "model/sparse_flops",
-    summary="operations of kept weights for one input: a bound that only sparse code could reach",
+    summary="operations of kept weights for one input: a bound that only sparse kernels could reach",
     source="Blalock et al. 2020, What is the State of Neural Network Pruning?, 2003.03033",
     facts=Metric(best="minimize", always=False),
 )
@@ -218,7 +218,7 @@ def latency_64(measured: Measured) -> float:
 
 @METRICS.register(
     "latency/masked-batch-1",
-    summary="the same of the masked network, whose zeros dense code multiplies too, with one example",
+    summary="the same for the masked network with one example; dense kernels multiply its zeros too",
     source=OURS,
     facts=Metric(best="minimize", always=False),
 )

@@ -1,4 +1,4 @@
-"""Which channels of a described network can go, such that its outputs stay what they are.
+"""Finds the channels of a described network that can be removed without changing its outputs.
 
 A channel is *needed* where something needed is computed from it by a weight that is not 0, and no bias can stand for
 it. Layers that share channels by additions keep what any of them needs, a grouped convolution equally many in every

@@ -1,4 +1,4 @@
-"""The operations that a described network can be made of: an allow-list. Nothing else is ever run.
+"""The operations that a described network may contain. Nothing outside this allow-list is ever run.
 
 An operation is a layer with tensors of its own (a class of torch.nn with the options of its constructor), or a function
 of tensors. Dropout and Identity are none: a described network is in evaluation mode.

@@ -1,4 +1,4 @@
-"""The options of operations as plain data: each kind says which values it allows."""
+"""The options of operations as plain data, with the values that each kind allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sparse-packed networks: of each masked weight one bit per place and the values that are kept."""
+"""Sparse packing: stores each masked weight as one bit per position plus the kept values."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pack(tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str
 
 
 def unpack(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `pack` was given, to the last bit (but for the sign of masked zeros)."""
+    """The tensors given to `pack` in their original shapes [...], bit for bit except the sign of masked zeros."""
     tensors: dict[str, Tensor] = {}
     for name, tensor in packed.items():
         own = name.removesuffix(BITS)

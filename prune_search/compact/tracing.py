@@ -1,4 +1,4 @@
-"""From a network to its description: torch.fx follows the forward pass, and every operation must be on the list."""
+"""Traces a network with torch.fx into a description made of allowed operations only."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _DROPOUTS = {functional.dropout, functional.dropout1d, functional.dropout2d, fun
 
 
 class UndescribedError(Exception):
-    """A network does something that is not on the list."""
+    """A network does something that is not supported."""
 
 
 class _Tracer(fx.Tracer):
@@ -79,7 +79,7 @@ def describe(model: nn.Module, shape: tuple[int, ...]) -> Description:
         tracing.add(node)
     description = Description(tuple(shape), tuple(tracing.nodes)).needed()
     if not description.nodes or description.nodes[-1].name != tracing.output:
-        raise UndescribedError("its output is no operation's")
+        raise UndescribedError("its output does not come from an operation")
     return description
 
 
@@ -94,9 +94,9 @@ def described(model: nn.Module, shape: tuple[int, ...]) -> Described:
     state = model.state_dict()
     wanted = made.state_dict()
     if missing := sorted(set(wanted) - set(state)):
-        raise UndescribedError(f"{missing[0]} is no part of its state dict")
+        raise UndescribedError(f"{missing[0]} is not in its state dict")
     if unknown := sorted(set(state) - set(wanted)):
-        raise UndescribedError(f"{unknown[0]} plays no part in its output")
+        raise UndescribedError(f"{unknown[0]} is not used by its output")
     made.load_state_dict({name: tensor.detach().clone() for name, tensor in state.items()}, assign=True)
     return made.requires_grad_(False)
 
@@ -133,26 +133,26 @@ class _Tracing:
         kinds = LAYERS[op].options if op in LAYERS else FUNCTIONS[op].options if op in FUNCTIONS else {}
         for key, allowed in kinds.items():
             if not allowed(options[key]):
-                raise UndescribedError(f"{op} with {key} {options[key]!r} is not on the list")
+                raise UndescribedError(f"{op} with {key} {options[key]!r} is not supported")
         name = f"n{len(self.nodes)}"
         self.nodes.append(Node(name, op, inputs, options, layer))
         self.names[node] = name
 
     def tensor(self, node: Any) -> str:
         if not isinstance(node, fx.Node) or node not in self.names:
-            raise UndescribedError(f"{node!r} is taken for a tensor, and is none that can be described")
+            raise UndescribedError(f"{node!r} is used as a tensor but cannot be described")
         return self.names[node]
 
     def placeholder(self, node: fx.Node) -> None:
         if INPUT in self.names.values():
-            raise UndescribedError("it has several inputs")
+            raise UndescribedError("it has more than one input")
         self.names[node] = INPUT
 
     def module(self, node: fx.Node) -> None:
         layer = str(node.target)
         module = self.modules[layer]
         if node.kwargs or len(node.args) != 1:
-            raise UndescribedError(f"{layer} is called with more than a tensor")
+            raise UndescribedError(f"{layer} is called with more than one tensor")
         given = self.tensor(node.args[0])
         if isinstance(module, _NOTHING_DONE):
             self.names[node] = given
@@ -172,7 +172,7 @@ class _Tracing:
         for part in layer.split("."):
             value = getattr(value, part)
         if not isinstance(value, Tensor) or value.dim() == 0:
-            raise UndescribedError(f"{layer} is no tensor with dimensions")
+            raise UndescribedError(f"{layer} is not a tensor with dimensions")
         self.emit(node, CONSTANT, (), {"shape": list(value.shape)}, layer)
 
     def called(self, node: fx.Node) -> None:
@@ -185,7 +185,7 @@ class _Tracing:
             return
         target = _OPERATORS.get(target, target)
         if target not in _TARGETS:
-            raise UndescribedError(f"it calls {getattr(target, '__name__', target)}, which is not on the list")
+            raise UndescribedError(f"it calls {getattr(target, '__name__', target)}, which is not supported")
         op = _TARGETS[target]
         if "other" in FUNCTIONS[op].options:
             self._two(node, op)
@@ -296,17 +296,17 @@ def _listed(value: Any) -> Any:
 def _bound(op: str, arguments: Mapping[str, Any], given: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a call by name, with the defaults of those that are left out."""
     if len(given) > len(arguments):
-        raise UndescribedError(f"{op} is called with more than is on the list")
+        raise UndescribedError(f"{op} is called with unsupported arguments")
     bound = {**arguments, **dict(zip(arguments, given, strict=False))}
     for key, value in named.items():
         if key == "input" or (key in ("dtype", "_stacklevel") and (value is None or key == "_stacklevel")):
             continue
         if key not in arguments:
-            raise UndescribedError(f"{op} is called with {key}, which is not on the list")
+            raise UndescribedError(f"{op} is called with {key}, which is not supported")
         bound[key] = value
     options = FUNCTIONS[op].options
     if left := [key for key in arguments if key not in options and key != "inplace" and bound[key] != arguments[key]]:
-        raise UndescribedError(f"{op} with {left[0]} is not on the list")
+        raise UndescribedError(f"{op} with {left[0]} is not supported")
     if missing := [key for key, value in bound.items() if value is REQUIRED]:
         raise UndescribedError(f"{op} is called without {missing[0]}")
     if "stride" in bound and bound["stride"] is None:

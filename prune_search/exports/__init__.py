@@ -1,1 +1,1 @@
-"""Exports: the folder that leaves the house, its card, its ONNX file and its plain-torch code."""
+"""Writes exported folders: the model card, the ONNX file and plain PyTorch code."""

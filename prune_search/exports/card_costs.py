@@ -1,4 +1,4 @@
-"""What the card says of size and speed: faster is only what was measured faster."""
+"""The size and speed section of the model card. It claims "faster" only for measured speed-ups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The density of every layer as a picture for the card: one bar per layer, black on white."""
+"""Draws the density of every layer as a bar chart for the model card."""
 
 from __future__ import annotations
 

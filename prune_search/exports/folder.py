@@ -1,4 +1,4 @@
-"""What people carry away: a folder of data files with a card, and how it is read again. No pickle on either way."""
+"""Writes and reads the exported folder: data files and a model card, without pickle."""
 
 from __future__ import annotations
 
@@ -200,9 +200,7 @@ def _figures(result: Result, dense: Metrics | None, repeats: Mapping[int, Metric
         if dense is not None:
             cells.append(_figure(name, dense.get(name)))
         rows.append([name, *cells])
-    notes = (
-        "Accuracies are shares from 0 to 1. Test data were looked at for this card only; nothing was ranked by them."
-    )
+    notes = "Accuracies are shares from 0 to 1. Test data was used for this card only; nothing was ranked by it."
     return _table(["metric", *columns], rows) + "\n\n" + notes
 
 
@@ -269,8 +267,8 @@ def _layers(result: Result) -> str:
         for layer in result.receipt.layers
     ]
     receipt = result.receipt
-    reached = f"Sparsity asked {receipt.asked:.4f}, reached {receipt.reached:.4f}"
-    total = f"{reached}; layers with nothing left: {receipt.collapsed}."
+    reached = f"Sparsity requested {receipt.asked:.4f}, reached {receipt.reached:.4f}"
+    total = f"{reached}; layers with no weights left: {receipt.collapsed}."
     return _table(["layer", "weights", "kept", "density"], rows) + "\n\n" + total
 
 

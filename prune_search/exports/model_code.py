@@ -1,4 +1,4 @@
-"""A network as the source text that builds it, for the card of an export."""
+"""Generates the source code that builds a network, for the model card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes an exported folder one as on a model hub: the networks as data, what they cost, and how far they agree."""
+"""Describes the exported networks as data, and measures their costs and how closely their outputs agree."""
 
 from __future__ import annotations
 

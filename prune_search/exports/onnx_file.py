@@ -1,4 +1,4 @@
-"""A network as an ONNX file, checked against torch through onnxruntime."""
+"""Writes a network as an ONNX file and checks it against PyTorch with onnxruntime."""
 
 from __future__ import annotations
 
@@ -126,6 +126,6 @@ def _apart(model: nn.Module, run: Callable[[Tensor], Tensor], inputs: Tensor) ->
 
 
 def relative_difference(got: Tensor, expected: Tensor) -> float:
-    """The largest difference, relative to the largest of the expected."""
+    """The largest absolute difference of two tensors [B, …], relative to the largest expected magnitude."""
     scale = float(expected.abs().max())
     return float((got - expected).abs().max()) / (scale or 1.0)

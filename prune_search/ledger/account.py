@@ -1,4 +1,4 @@
-"""What a search trained, step by step: every step that was executed is in here once. No torch."""
+"""Counts what a search trained: every executed step appears exactly once. No torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search's driver tells of its cluster, for whoever looks at the search. No torch, no ray.
+"""The status of the cluster that a search's driver publishes for `status`. No torch, no ray.
 
 It lies in ``cluster.json`` beside the records, is written again and again while the search runs, and decides nothing.
 """

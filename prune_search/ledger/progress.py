@@ -1,4 +1,4 @@
-"""How far an attempt of a trial is: the one record that is written again and again. No torch."""
+"""The progress of a trial's current attempt: the only record that is overwritten. No torch."""
 
 from __future__ import annotations
 

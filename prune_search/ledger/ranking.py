@@ -1,4 +1,4 @@
-"""What a search wants, and which trials come first: computed from plain metrics. No torch, optuna or ray."""
+"""Ranks trials by a search's objectives and constraints, from plain metrics. No torch, optuna or ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A search's records, read again and again at the cost of what is new. No torch."""
+"""Reads a search's records repeatedly, at the cost of only the new ones. No torch."""
 
 from __future__ import annotations
 

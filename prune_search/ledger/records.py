@@ -1,4 +1,4 @@
-"""The ledger of a search: append-only records, each an immutable file written whole. No torch.
+"""The ledger of a search: append-only records, each written as one immutable file. No torch.
 
     <storage>/searches/<name>/
         search.json                      what is searched: the space, how trials are run; written once
@@ -367,7 +367,9 @@ def read_search(folder: StoragePath, trials: bool = True) -> SearchRecords:
         raise UserError([Problem("", f"there is no search {shown(folder.name)} in this storage", str(folder.parent))])
     definition = read_json(folder / SEARCH_FILE)
     if definition.get("format") != FORMAT:
-        text = f"format {shown(definition.get('format'))} was written by another version; this one reads {FORMAT}"
+        text = (
+            f"format {shown(definition.get('format'))} was written by another version; this one reads format {FORMAT}"
+        )
         raise UserError([Problem("", text, str(folder / SEARCH_FILE))])
     found = [read_trial(path) for path in _trial_folders(folder)] if trials else []
     found = sorted((t for t in found if t.proposed is not None), key=lambda trial: (trial.control, trial.id))

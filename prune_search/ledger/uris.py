@@ -1,4 +1,4 @@
-"""Tracking URIs as they may be shown: without passwords."""
+"""Tracking URIs for display, with passwords masked."""
 
 from __future__ import annotations
 

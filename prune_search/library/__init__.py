@@ -1,1 +1,1 @@
-"""The library: masks, dynamics and penalties in a training loop of your own."""
+"""The library: masks, dynamics and penalties for your own training loop."""

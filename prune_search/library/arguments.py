@@ -1,4 +1,4 @@
-"""What callers of the library face write, as the values that a recipe would have: read and checked in one place."""
+"""Reads and checks the arguments of the library functions, as values of a recipe."""
 
 from __future__ import annotations
 
@@ -202,13 +202,13 @@ def evidence_of(
     example: Tensor | None,
     seed: int,
 ) -> ScoringData:
-    """The data of a caller.
+    """The scoring data from a caller's arguments.
 
     Args:
-        model: the network. Where there is no input to run it on, its last layer in module order is the output layer.
-        batches: (inputs, labels), or from the scoring iteration to them; moved to the network's device.
-        example: inputs.
-        seed: of what is drawn.
+        model: the network. Without an input, its last layer in module order counts as the output layer.
+        batches: (inputs [B, …], labels [B]), or a function from the iteration to them; moved to the network's device.
+        example: inputs [B, …].
+        seed: seed of random draws.
     """
     device = next(model.parameters()).device
     fixed = None if batches is None or callable(batches) else _placed(batches, device)
@@ -241,17 +241,17 @@ def needs_batches(criterion: Named, scoring_data: ScoringData) -> None:
         UserError: so it is.
     """
     if criterion.entry(axes.CRITERIA).facts.trains:
-        text = f"{criterion.name} trains its scores, for which a loop is needed: run it in a recipe (prune_search.run)"
+        text = f"{criterion.name} trains its scores, which needs a training loop: run it in a recipe (prune_search.run)"
         raise UserError([Problem("criterion", text)])
     if criterion.entry(axes.CRITERIA).facts.needs_data and not scoring_data.batches(1):
-        raise UserError([Problem("batches", f"criterion {criterion.name} needs some: [(inputs, labels), …]")])
+        raise UserError([Problem("batches", f"are required by criterion {criterion.name}: [(inputs, labels), …]")])
 
 
 def share_of(model: nn.Module, rule: MaskRule, sparsity: float | Decimal | None, scoring_data: ScoringData) -> Decimal:
     """The kept share that a sparsity, a granularity or a scope means.
 
     Raises:
-        UserError: the sparsity is missing, wrong, or does not go with the rule.
+        UserError: the sparsity is missing, invalid, or does not go with the rule.
     """
     fixed = _fixed_sparsity(rule.granularity)
     by_scope = "by" in rule.scope.entry(axes.SCOPES).facts.sparsity

@@ -1,4 +1,4 @@
-"""The library face for masks that move in a user's own training loop."""
+"""Library functions for masks that move in your own training loop."""
 
 from __future__ import annotations
 
@@ -38,28 +38,28 @@ def _network(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> Netw
 class Dynamics:
     """A mask that moves while you train.
 
-    Call `step` after ``loss.backward()``, in place of ``optimizer.step()``: it moves the mask where an event is due,
+    Call `step` after ``loss.backward()``, in place of ``optimizer.step()``: it moves the mask when an event is due,
     holds the masked weights, their gradients and their momentum at zero, and steps the optimizer.
 
     Args:
         name: a registered dynamics, such as ``gradual``.
         model: the network.
-        optimizer: over its parameters.
-        sparsity: share of the units in scope that is removed at the end, 0 to 1.
+        optimizer: an optimizer of its parameters.
+        sparsity: share of the units in scope removed at the end, 0 to 1.
         scope, granularity: as in `find_mask`.
-        steps: length of the training, which options in percent count from; None: the option ``end``.
-        epoch: steps of an epoch, for options such as ``3ep``.
+        steps: length of the training in steps, for options in percent; None: the option ``end``.
+        epoch: steps per epoch, for options such as ``3ep``.
         mask: where the mask begins; None: everything is kept, or for a dynamics that moves a mask of constant size a
             random one of the asked sparsity.
         batches, loss, mode: for criteria that need data, as in `find_mask`; batches may be a function from the step.
         rounding: of counts, as in `find_mask`.
         example_input: inputs, as in `find_mask`.
-        seed: of what is drawn.
+        seed: seed of random draws.
         options: of the dynamics. Steps are whole numbers or as in a recipe (``5%``, ``3ep``); ``begin`` and ``end``
             stand for ``from`` and ``until``.
 
     Raises:
-        UserError: something that was asked is wrong.
+        UserError: an argument is invalid.
 
     Example:
         >>> dynamics = Dynamics("gradual", model, optimizer, sparsity=0.9, begin=0, end=1000, every=100)
@@ -123,11 +123,11 @@ class Dynamics:
 
     @property
     def mask(self) -> MaskSet:
-        """The mask that holds now."""
+        """The current mask."""
         return self._keeper.masks
 
     def step(self, i: int, closure: Callable[[], Any] | None = None) -> None:
-        """One step of training, in place of the optimizer's.
+        """Take one training step, in place of the optimizer's.
 
         Args:
             i: the step, from 0.
@@ -150,7 +150,7 @@ class Dynamics:
                 hook.before_step(self._next)
 
     def finish(self) -> MaskSet:
-        """What is left to do after the last step: the final mask of a dynamics that reaches it there.
+        """Finish after the last step, where some dynamics reach their final mask.
 
         Returns:
             The final mask.
@@ -192,7 +192,9 @@ def _total(named: Named, steps: int | None, epoch: int) -> int:
     places = [Step.parse(item) for item in named.options.values() if isinstance(item, str) and _is_step(item)]
     if until is None or any(place.relative or place.back for place in places):
         told = shown({key: str(item) for key, item in named.options.items()})
-        raise UserError([Problem("steps", f"is needed: some options are parts of the whole training (got {told})")])
+        raise UserError(
+            [Problem("steps", f"is required: some options are fractions of the whole training (got {told})")]
+        )
     return Step.parse(until).resolve(0, epoch)
 
 

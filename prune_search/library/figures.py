@@ -1,4 +1,4 @@
-"""The library face: figures that need no scores. Densities per layer, sparsities along a path, costs of layers."""
+"""Library functions that need no scores: densities per layer, sparsities along a path, costs of layers."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def layer_densities(
     granularity: Given = "weight",
     example_input: Tensor | None = None,
 ) -> dict[str, float]:
-    """The kept share of every layer that a scope asks for, before it is rounded to whole units.
+    """The kept share of every layer under a scope, before rounding to whole units.
 
     Args:
         model: the network.
         scope: ``uniform``, ``er``, ``erk`` or ``explicit``, whose densities follow from shapes.
-        sparsity: of the units in scope; None with ``explicit``.
-        granularity: in whose units; of layers that take no part everything is kept.
-        example_input: inputs, for granularities and exclusions that need a forward pass.
+        sparsity: share of the units in scope to remove, 0 to 1; None with ``explicit``.
+        granularity: which weights form a unit; layers it does not prune are kept whole.
+        example_input: inputs [B, …], for granularities and exclusions that need a forward pass.
 
     Raises:
         UserError: the scope's densities depend on scores.
@@ -64,8 +64,8 @@ def sparsity_at(
         t: the step, or time.
         initial: sparsity until `begin`, 0 to below 1.
         final: sparsity from `end` on, `initial` to 1.
-        begin: where the path begins.
-        end: where it ends.
+        begin: step at which the path starts.
+        end: step at which it ends.
 
     Example:
         Zhu & Gupta 2017 (1710.01878, eq. 1), s_f + (s_i - s_f)(1 - t)³ half-way to 0.9:
@@ -74,7 +74,7 @@ def sparsity_at(
         0.7875
 
     Raises:
-        UserError: the path is not known, or the sparsities do not rise.
+        UserError: the path is unknown, or the sparsities do not increase.
     """
     if path not in axes.PATHS:
         raise UserError([Problem("path", not_one_of(path, axes.PATHS))])
@@ -93,13 +93,20 @@ def sparsity_at(
 
 
 def layer_costs(model: nn.Module, example_input: Tensor, kind: str = "flops") -> dict[str, float]:
-    """What each layer costs: ``parameters``, ``flops`` for one input, or ``latency`` in milliseconds on this machine.
+    """The cost of each layer: ``parameters``, ``flops`` for one input, or ``latency`` in milliseconds on this machine.
 
-    The latencies are what scope knapsack takes as ``costs``: with a measured table in it a recipe gives the same mask
-    everywhere.
+    Pass the latencies to scope knapsack as ``costs``: a recipe with a measured table gives the same mask everywhere.
+
+    Args:
+        model: the network.
+        example_input: inputs [B, …].
+        kind: ``parameters``, ``flops`` or ``latency``.
+
+    Returns:
+        The cost of each layer, by the name of its weight.
 
     Raises:
-        UserError: the kind is not known.
+        UserError: the kind is unknown.
     """
     kinds = ("parameters", "flops", "latency")
     if kind not in kinds:

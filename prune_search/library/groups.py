@@ -1,4 +1,4 @@
-"""The library face: scores of channels that layers share."""
+"""Library function for the scores of channels shared between layers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def group_scores(
     seed: int = 0,
     **options: Any,
 ) -> dict[str, Tensor]:
-    """The scores of channels that are coupled across layers, as in a residual network; larger is kept.
+    """Score channels that are coupled across layers, as in a residual network; larger scores are kept.
 
     Torch-Pruning's dependency graph says which layers share channels. In each of them the rows that make a channel, the
     columns that read it and the scale of a normalization on the way are scored; the scores are joined over these parts
@@ -66,25 +66,25 @@ def group_scores(
     Args:
         model: the network.
         criterion: a registered criterion.
-        example_input: a batch of inputs.
+        example_input: a batch of inputs [B, …].
         batches: (inputs, labels) for criteria that need data. None: the gradients that the parameters hold (`.grad`)
             are taken for those of the loss, which is right for criteria of the first order (snip, taylor).
-        loss: a registered loss, or a function from (outputs, labels) to a scalar.
+        loss: a registered loss, or a function from (outputs [B, C], labels [B]) to a scalar.
         over: ``mean``, ``sum``, ``max`` or ``first`` over the coupled parts.
-        scale: what a set's scores are divided by: their ``mean``, ``sum`` or ``max``, or ``none``.
+        scale: divisor of a set's scores: their ``mean``, ``sum`` or ``max``, or ``none``.
         convention: ``torch-pruning`` (its version 1.6): of sensitivities Σ|…| within a part and none of normalizations,
             and fpgm's distances between squared weights; ``papers``: |Σ …|, and distances between weights, as
             granularity channel has them.
-        mode: ``train`` or ``eval`` while it is scored; None: as the modules are.
-        seed: of criteria that draw, and of dropout.
-        options: of the criterion.
+        mode: ``train`` or ``eval`` during scoring; None: the modules' current mode.
+        seed: seed for criteria that draw random numbers, and for dropout.
+        options: options of the criterion.
 
     Returns:
-        For every layer whose outputs can be removed, by the name of its weight: the scores of its output channels.
+        The scores [output channels] of every layer whose outputs can be removed, by the name of its weight.
         Layers that share channels have the same scores; a layer of fewer channels than it shares has as many scores.
 
     Raises:
-        UserError: something that was asked is wrong, or Torch-Pruning cannot follow the network.
+        UserError: an argument is invalid, or Torch-Pruning cannot trace the network.
     """
     tables = {"torch-pruning": JOINED_AS_TORCH_PRUNING, "papers": JOINED}
     for path, word, known in (("over", over, OVER), ("scale", scale, SCALES), ("convention", convention, tables)):

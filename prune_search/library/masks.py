@@ -1,4 +1,4 @@
-"""The library face: scores and masks for users with a loop of their own.
+"""Library functions for scores and masks in your own training loop.
 
 Every function leaves the network as it was: weights, buffers, gradients, modes, and what asks for gradients.
 """
@@ -43,27 +43,27 @@ def score(
     seed: int = 0,
     **options: Any,
 ) -> dict[str, Tensor]:
-    """The scores of a criterion; larger is kept.
+    """Score the weights of a network with a criterion; larger scores are kept.
 
     Args:
         criterion: a registered criterion, as a name or ``{name: …, options}``, or ``force`` or ``iterative-snip``.
         model: the network, on any device and of any floating type.
-        batches: (inputs, labels) that are scored on; the mean over batches counts.
-        loss: a registered loss, or a function from (outputs, labels) to a scalar.
-        mode: ``train`` or ``eval`` while it is scored; None: as the modules are.
-        parameters: weights or layers that are scored; None: all convolution and linear weights.
-        mask: the scores are taken at the weights under this mask; None: at all of them.
+        batches: (inputs [B, …], labels [B]) to score on; scores use the mean over batches.
+        loss: a registered loss, or a function from (outputs [B, C], labels [B]) to a scalar.
+        mode: ``train`` or ``eval`` during scoring; None: the modules' current mode.
+        parameters: weights or layers to score; None: all convolution and linear weights.
+        mask: score the weights under this mask; None: score the unmasked weights.
         normalization: a registered normalization of each layer's scores.
-        example_input: inputs, for criteria that look at their shape without looking at data.
-        seed: of criteria that draw, and of dropout.
-        options: of the criterion.
+        example_input: inputs [B, …], for criteria that need only their shape.
+        seed: seed for criteria that draw random numbers, and for dropout.
+        options: options of the criterion.
 
     Returns:
-        Parameter name to scores shaped like the weight; of a criterion that scores filters only, [filters]. On the
+        Scores by parameter name, shaped like the weight, or [filters] for a criterion that scores only filters; on the
         network's device.
 
     Raises:
-        UserError: something that was asked is wrong.
+        UserError: an argument is invalid.
         ScoreError: the criterion cannot score this network.
     """
     named = arguments.value(axes.CRITERIA, arguments.method(criterion)[0], "criterion", options)
@@ -144,32 +144,32 @@ def find_mask(
     seed: int = 0,
     **options: Any,
 ) -> MaskSet:
-    """A mask of the asked sparsity.
+    """Find a mask of the requested sparsity.
 
     Args:
         model: the network.
         criterion: as in `score`; ``force`` and ``iterative-snip`` are snip, iterated 60 times on an exponential path.
-        sparsity: share of the units in scope that is removed, 0 to 1; None where granularity or scope fixes it.
+        sparsity: share of the units in scope to remove, 0 to 1; None if granularity or scope determines it.
         scope: registered: ``global``, ``uniform``, ``er``, ``erk``, ``{name: explicit, layers: {…}}`` …
         granularity: a registered granularity, or ``2:4``.
         schedule: ``one-shot`` (the default), a sparsity path's name (100 iterations) or ``{name, iterations}``.
         batches: as in `score`, the same in every iteration, or a function from the iteration (from 1) to them.
         loss: as in `score`.
         rounding: in each iteration: ``half-up`` ⌊kN+½⌋ kept; ``floor-keep`` ⌊kN⌋ kept; ``floor-drop`` ⌊(1-k)N⌋ removed.
-        nested: whether what an iteration removed stays removed; None: as the method has it (not with ``force``).
+        nested: whether removed units stay removed in later iterations; None: the method's default.
         mode: as in `score`.
-        parameters: weights or layers that may be pruned; None: all convolution and linear weights.
+        parameters: weights or layers to prune; None: all convolution and linear weights.
         normalization: as in `score`.
         control: a registered control.
-        example_input: inputs, where no batches are given; without either the last module is the output layer.
+        example_input: inputs [B, …] if no batches are given; without either, the last module is the output layer.
         seed: as in `score`.
-        options: of the criterion.
+        options: options of the criterion.
 
     Returns:
         The mask, with its receipt. Ties are broken by index.
 
     Raises:
-        UserError: something that was asked is wrong.
+        UserError: an argument is invalid.
         ScoreError: a score is not a number.
 
     Example:
@@ -204,28 +204,28 @@ def next_level(
     example_input: Tensor | None = None,
     seed: int = 0,
 ) -> MaskSet:
-    """The next level of iterative pruning: a fraction of what is left is removed (Frankle & Carbin 2019, 1803.03635).
+    """Prune a fraction of what a mask still keeps: iterative pruning (Frankle & Carbin 2019, 1803.03635).
 
     Args:
-        mask: the level before.
+        mask: the current mask.
         model: the network, trained under that mask.
-        fraction: p, of the units that `mask` keeps (with scope uniform, in each layer), 0 to 1.
-        rounding: of the kept count (1-p)·n, as in `find_mask`.
-        criterion: as in `find_mask`, like what follows.
-        scope: who competes with whom.
-        granularity: what goes together.
-        batches: (inputs, labels).
-        loss: from (outputs, labels) to a scalar.
-        mode: while it is scored.
-        parameters: that may be pruned.
-        example_input: inputs.
-        seed: of what is drawn.
+        fraction: share p of the units that `mask` keeps (with scope uniform, in each layer) to remove, 0 to 1.
+        rounding: rounding of the kept count (1-p)·n, as in `find_mask`.
+        criterion: this and all further arguments are as in `find_mask`.
+        scope: which units compete.
+        granularity: which weights form a unit.
+        batches: (inputs [B, …], labels [B]).
+        loss: function from (outputs [B, C], labels [B]) to a scalar.
+        mode: mode of the network during scoring.
+        parameters: weights or layers to prune.
+        example_input: inputs [B, …].
+        seed: seed of random draws.
 
     Returns:
-        A mask within `mask`.
+        A mask that keeps a subset of `mask`.
 
     Raises:
-        UserError: something that was asked is wrong.
+        UserError: an argument is invalid.
     """
     if not 0 <= fraction <= 1:
         raise UserError([Problem("fraction", f"must be a number from 0 to 1 (got {fraction})")])

@@ -1,4 +1,4 @@
-"""The library face for users with a training loop of their own: masks that hold, growing penalties."""
+"""Library classes that maintain a mask or grow a penalty in your own training loop."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from prune_search.training.optimizers import zero_masked
 
 
 class MaskHook:
-    """Keeps masked weights and their optimizer buffers at exactly zero, with any optimizer of torch.
+    """Keeps masked weights and their optimizer buffers at exactly zero, with any PyTorch optimizer.
 
     Before every step of the optimizer the gradients of masked weights are set to 0, and after it the weights and their
     buffers (momentum), whatever the optimizer does.
 
     Args:
-        optimizer: over the network's parameters.
+        optimizer: an optimizer of the network's parameters.
         model: the network.
-        mask: what is kept.
+        mask: the mask to maintain.
 
     Example:
-        >>> hook = MaskHook(optimizer, model, mask)  # then train as ever
+        >>> hook = MaskHook(optimizer, model, mask)  # then train as usual
         >>> hook.remove()
     """
 
@@ -50,7 +50,7 @@ class MaskHook:
         ]
 
     def set(self, mask: MaskSet) -> None:
-        """Hold another mask from now on.
+        """Maintain another mask from now on.
 
         Raises:
             KeyError: a parameter is missing in the network.
@@ -75,7 +75,7 @@ class MaskHook:
                 zero_masked(self.optimizer, weight, kept)
 
     def remove(self) -> None:
-        """Let go: the mask is held no more."""
+        """Stop maintaining the mask."""
         for handle in self._handles:
             handle.remove()
 
@@ -90,30 +90,30 @@ def plain_rule(
 
 
 class GrowingPenalty:
-    """Growing regularization (GReg; Wang et al. 2021, 2012.09243): an L2 penalty grows on the weights that go.
+    """Growing regularization (GReg; Wang et al. 2021, 2012.09243): a growing L2 penalty on the weights to remove.
 
     Call `step` after ``loss.backward()``, in place of ``optimizer.step()``: it adds λ ⊙ w to the gradients, with λ of
     this step, and steps the optimizer. When `finished`, call `prune`.
 
     Args:
         model: the network.
-        optimizer: over its parameters; its own weight decay stays on.
-        sparsity: share of the units that goes, 0 to 1.
+        optimizer: an optimizer of its parameters; its own weight decay stays active.
+        sparsity: share of the units to remove, 0 to 1.
         granularity, scope, criterion: as in `find_mask`: which units go. GReg-1 removes the filters of the smallest L1
             norm of every layer.
         step: δλ, added to the penalty every so many steps.
         every: steps between two increments; the first comes at step 0.
-        ceiling: τ, where the penalty ends.
-        kept: constant penalty on the weights that stay; GReg-2: -1e-4.
+        ceiling: τ, the largest penalty.
+        kept: constant penalty on the kept weights; GReg-2: -1e-4.
         ratio: structured units stop growing at this smoothed ratio of mean kept to mean removed magnitude; None: never.
-        stabilise: steps with the penalty held, after which it is finished.
+        stabilise: steps for which the final penalty is held.
         pick: GReg-2: ``{step, until}`` of a penalty that first rises on all weights; the units that go are those
             of the smallest score after it. None: GReg-1, they are chosen now.
         rounding, batches, loss, mode, example_input, seed: as in `find_mask`. The released code rounds like
             ``floor-keep``.
 
     Raises:
-        UserError: something that was asked is wrong.
+        UserError: an argument is invalid.
     """
 
     def __init__(
@@ -166,11 +166,11 @@ class GrowingPenalty:
 
     @property
     def penalty(self) -> Mapping[str, Tensor]:
-        """λ of each weight, by parameter name."""
+        """λ of each weight, by parameter name; each tensor has the shape of its weight."""
         return dict(self._penalty.values)
 
     def step(self, i: int, closure: Callable[[], Any] | None = None) -> None:
-        """One step of training, in place of the optimizer's.
+        """Take one training step, in place of the optimizer's.
 
         Args:
             i: the step, from 0.
@@ -200,7 +200,7 @@ class GrowingPenalty:
         return self._growing is not None and self._growing.finished(i - picking)
 
     def prune(self) -> MaskSet:
-        """Set the units that go, and their momentum, to zero.
+        """Set the units to remove, and their momentum, to zero.
 
         Returns:
             The mask.
@@ -209,7 +209,7 @@ class GrowingPenalty:
             UserError: nothing has been picked yet.
         """
         if self.mask is None:
-            raise UserError([Problem("pick", "is not over: the units that go are not chosen yet")])
+            raise UserError([Problem("pick", "is not finished: the units to remove have not been chosen yet")])
         MaskKeeper(self.model, self.mask, self.optimizer)
         return self.mask
 

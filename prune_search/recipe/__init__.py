@@ -1,1 +1,1 @@
-"""A trial as data: recipes, spaces, and the registry of axes. Imports no torch."""
+"""A trial as data: recipes, search spaces, and the registry of axes. Imports no torch."""

@@ -1,4 +1,4 @@
-"""Every axis of a recipe. A new value of one is a function in one file of the packages named here, and nothing else."""
+"""Every axis of a recipe. To add a value, add a function in one file of the packages named here."""
 
 from __future__ import annotations
 

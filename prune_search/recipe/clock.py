@@ -1,4 +1,4 @@
-"""Where a recipe's steps lie, in iterations: needs the length of an epoch, and nothing else.
+"""Converts a recipe's steps to iterations. It needs only the length of an epoch.
 
 There is one training clock, from 0 to K. A retraining that goes on on it takes the learning rate and the data order of
 its place; one whose rate is held, or that has a schedule of its own, takes the data order from K on.
@@ -156,7 +156,7 @@ def lasting(recipe: Recipe, line: Timeline, k1: int, relief: float) -> Lasting:
 
 def _dynamics(dynamics: Named, steps: int, epoch: int) -> list[Problem]:
     if steps == 0:
-        return [Problem("retrain", "has no steps in which its dynamics could move the mask", form=False)]
+        return [Problem("retrain", "has no steps in which retrain.dynamics could move the mask", form=False)]
     misplaced = dynamics.entry(axes.DYNAMICS).facts.misplaced(steps, epoch, **dynamics.options)
     return [Problem(child("retrain.dynamics", key), message, form=False) for key, message in misplaced]
 
@@ -212,7 +212,7 @@ class _Start:
         if retrain.until is not None:
             until = _place("retrain.until", retrain.until, self.total, self.epoch, self.problems)
             if until < (clock or 0):
-                text = f"{retrain.until} lies before the retraining's clock ({clock}it of {self.total}it)"
+                text = f"{retrain.until} is before the start of the retraining ({clock}it of {self.total}it)"
                 self.problems.append(Problem("retrain.until", text, form=False))
             return max(until - (clock or 0), 0)
         if isinstance(retrain.steps, SameFlops):
@@ -220,7 +220,7 @@ class _Start:
         else:
             steps = 0 if retrain.steps is None else retrain.steps.resolve(self.total, self.epoch)
         if clock is not None and clock + steps > self.total and not retrain.stretch:
-            text = f"{retrain.steps} from the clock's {clock}it goes past its end ({self.total}it)"
+            text = f"{retrain.steps} from the clock's {clock}it runs past its end ({self.total}it)"
             self.problems.append(Problem("retrain.steps", text, form=False))
         if steps > MAX_ITERATIONS:
             text = f"is {steps} iterations; at most {MAX_ITERATIONS} are allowed"
@@ -260,6 +260,6 @@ def _check_rate(recipe: Recipe, rate: Rate, steps: int, total: int, epoch: int) 
         path = "retrain.schedule" if own else "retrain.clock"
         message = (
             f"the learning rate is under a thousandth of the peak ({peak:g}) for over half of the {steps} steps of the "
-            f"retraining (it ends at {rates[-1]:.3g}): hold a rate, or set the clock back"
+            f"retraining (it ends at {rates[-1]:.3g}): hold a rate or rewind the clock"
         )
         raise UserError([Problem(path, message, form=False)])

@@ -1,4 +1,4 @@
-"""What an entry of each axis declares about itself: one frozen dataclass per axis, every field typed and defaulted.
+"""What an entry of each axis declares about itself: one frozen dataclass per axis, typed with defaults.
 
 A registration names only what differs from the default: ``@CRITERIA.register("snip", facts=Criterion(needs_data=True),
 …)``. Functions among the facts take the entry's own options by keyword, written ``**options`` below.

@@ -1,4 +1,4 @@
-"""How each kind of key is read: a small frozen value per kind, from what stands in a file to its canonical form."""
+"""Reads each kind of key from a file into its canonical form: one small frozen class per kind."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Text:
     limit: int = 400
 
     def describe(self) -> str:
-        return f"a text of at most {self.limit} characters"
+        return f"a string of at most {self.limit} characters"
 
     def read(self, raw: Any, path: str, reading: Reading) -> Any:
         if isinstance(raw, str) and 0 < len(raw) <= self.limit and raw.isprintable():
@@ -281,7 +281,7 @@ class Value:
             expected = f"the name of a {self.axis.name}, or {{name: …, options}}"
             return reading.wrong(path, f"must be {expected} (got {shown(raw)})")
         if "name" not in given:
-            return reading.wrong(path, f"lacks the key 'name' of a {self.axis.name} (got {shown(raw)})")
+            return reading.wrong(path, f"needs the key 'name' of a {self.axis.name} (got {shown(raw)})")
         name = given["name"]
         entry = self.axis.get(name) if isinstance(name, str) else None
         if entry is None or not self.allows(entry):
@@ -306,8 +306,8 @@ def read_block(options: Mapping[str, Option], given: Any, path: str, reading: Re
     for key in given:
         if key not in options:
             good = False
-            known = f"; the keys here are {', '.join(options)}" if options else "; it takes no options"
-            reading.wrong(child(path, key), f"is no key of {path or 'a recipe'}{suggestion(key, options)}{known}")
+            known = f"; valid keys: {', '.join(options)}" if options else "; it takes no options"
+            reading.wrong(child(path, key), f"is not a key of {path or 'a recipe'}{suggestion(key, options)}{known}")
     values: dict[str, Any] = {}
     for key, option in options.items():
         raw = given.get(key, option.default)

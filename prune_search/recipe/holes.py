@@ -1,4 +1,4 @@
-"""Holes: the places of a space that a sampler fills.
+"""Holes: the values of a space that a sampler fills in.
 
 ``{hole: uniform|loguniform|int|choice, low, high, of, step, log}``; bounds are numbers, or steps of one unit.
 """
@@ -105,7 +105,7 @@ def _check(hole: Mapping[str, Any], path: str, reading: Reading) -> None:
         return
     for key in hole:
         if key != "hole" and key not in KEYS[kind]:
-            reading.wrong(child(path, key), f"is no key of a hole of kind {kind}: {not_one_of(key, KEYS[kind])}")
+            reading.wrong(child(path, key), f"is not a key of a hole of kind {kind}: {not_one_of(key, KEYS[kind])}")
     if kind == "choice":
         options = hole.get("of")
         if not isinstance(options, list) or not 1 <= len(options) <= MAX_CHOICES:
@@ -121,7 +121,7 @@ def _check(hole: Mapping[str, Any], path: str, reading: Reading) -> None:
         kind_of_step = Integer(1, 10**9) if whole else Number(0.0, LARGEST, above=True)
         kind_of_step.read(hole["step"], child(path, "step"), reading)
         if hole.get("log") is True:
-            reading.wrong(child(path, "step"), "cannot stand beside log")
+            reading.wrong(child(path, "step"), "cannot be combined with log")
 
 
 def _check_bounds(hole: Mapping[str, Any], low: Any, high: Any, path: str, reading: Reading) -> None:
@@ -129,7 +129,7 @@ def _check_bounds(hole: Mapping[str, Any], low: Any, high: Any, path: str, readi
     if isinstance(low, Step) != isinstance(high, Step) or (
         isinstance(low, Step) and (_unit(low), low.back) != (_unit(high), high.back)
     ):
-        reading.wrong(path, f"needs bounds of one unit {got}")
+        reading.wrong(path, f"needs bounds in the same unit {got}")
         return
     if isinstance(low, Step) and (high.epochs - low.epochs) * (high.iterations - low.iterations) < 0:
         reading.wrong(path, f"needs bounds whose order does not depend on the length of an epoch {got}")
@@ -140,7 +140,7 @@ def _check_bounds(hole: Mapping[str, Any], low: Any, high: Any, path: str, readi
     if least > most:
         reading.wrong(path, f"low is above high {got}")
     elif hole["hole"] == "int" and math.ceil(least) > math.floor(most):
-        reading.wrong(path, f"holds no whole number {got}")
+        reading.wrong(path, f"contains no whole number {got}")
     if (hole["hole"] == "loguniform" or hole.get("log") is True) and min(least, most) <= 0:
         reading.wrong(child(path, "low"), f"must be above 0 on a log scale {got}")
 
@@ -161,7 +161,7 @@ def _end_in_unit_of(other: Step, bound: Step) -> Step:
 
 def _bound(hole: Mapping[str, Any], kind: str, key: str, path: str, reading: Reading) -> Any:
     if key not in hole:
-        return reading.wrong(child(path, key), f"is missing; a hole of kind {kind} has low and high")
+        return reading.wrong(child(path, key), f"is missing; holes of kind {kind} need low and high")
     raw = hole[key]
     if isinstance(raw, str):
         try:

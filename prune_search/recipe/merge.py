@@ -1,4 +1,4 @@
-"""Presets, options and ``--set``: from what was written to whole blocks."""
+"""Merges presets, options and ``--set`` into complete blocks."""
 
 from __future__ import annotations
 
@@ -144,9 +144,9 @@ def assign(written: Written, key: str, value: Any) -> Written:
     """
     parts = key.split(".")
     if not all(parts) or len(parts) > 12:
-        raise UserError([Problem("--set", f"{shown(key)} is no dotted path of a key")])
+        raise UserError([Problem("--set", f"{shown(key)} is not a dotted path to a key")])
     if parts[0] in ("preset", "any"):
-        raise UserError([Problem("--set", f"{shown(key)}: {parts[0]} is written in the file, and cannot be set")])
+        raise UserError([Problem("--set", f"{shown(key)}: {parts[0]} can only be written in the file, not set")])
     if parts[0] == "search":
         tree = {"search": copy.deepcopy(written.search)}
         _put(tree, parts, copy.deepcopy(value), key)
@@ -168,7 +168,7 @@ def _put(tree: dict[str, Any], parts: list[str], value: Any, key: str) -> None:
         place: Any = part
         if isinstance(node, list):
             if not part.isdecimal() or len(part) > 6 or int(part) >= len(node):
-                text = f"{shown(key)}: {shown(part)} is no index of a list of {len(node)}"
+                text = f"{shown(key)}: {shown(part)} is not an index into a list of {len(node)}"
                 raise UserError([Problem("--set", text)])
             place = int(part)
         else:

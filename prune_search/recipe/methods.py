@@ -1,4 +1,4 @@
-"""Every value of every axis as plain data: what the command line, the guide and tests show."""
+"""Every value of every axis as plain data, for the command line, the guide and tests."""
 
 from __future__ import annotations
 

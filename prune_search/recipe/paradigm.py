@@ -1,4 +1,4 @@
-"""The paradigm of a recipe: the name of the preset that it equals but for task, train, numbers and lengths."""
+"""Names the paradigm of a recipe: the preset it equals apart from task, train, numbers and lengths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with something that a user wrote: all of it at once, each with its place."""
+"""Errors in something a user wrote: all of them together, each with its location."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One error in user input.
 
     Attributes:
-        path: dotted path of the key, or ``line N`` for what is wrong with the YAML itself; empty for the whole file.
-        message: what is wrong, with the value and a suggestion where there is one.
-        source: the file, preset or option that it stands in; empty until known.
+        path: dotted path of the key, or ``line N`` for an error in the YAML itself; empty for the whole file.
+        message: what is wrong, with the value and a suggestion if there is one.
+        source: the file, preset or option that contains it; empty until known.
         form: True for what no draw of a space can cure (an unknown key, a wrong type); False for a combination of
             values, each of which is allowed.
     """
@@ -30,7 +30,7 @@ class Problem:
 
 
 class UserError(Exception):
-    """Bad input, exit code 2. Carries every problem that was found."""
+    """Invalid input (exit code 2). Carries every problem that was found."""
 
     def __init__(self, problems: Iterable[Problem] | str) -> None:
         if isinstance(problems, str):
@@ -67,4 +67,4 @@ def suggestion(word: Any, known: Iterable[str]) -> str:
 def not_one_of(word: Any, known: Iterable[str]) -> str:
     """The message for a word that is not in a list of words."""
     names = sorted(known)
-    return f"{shown(word)} is not one of {', '.join(names) or '(nothing registered yet)'}{suggestion(word, names)}"
+    return f"{shown(word)} is not one of {', '.join(names) or '(nothing is registered yet)'}{suggestion(word, names)}"

@@ -162,7 +162,7 @@ def newer_schema(raw: Mapping[str, object]) -> Problem | None:
     schema = raw.get("schema", SCHEMA)
     if isinstance(schema, bool) or not isinstance(schema, int) or schema <= SCHEMA:
         return None
-    text = f"{shown(schema)} was written by a newer prune-search; this one reads up to {SCHEMA}: upgrade it"
+    text = f"{shown(schema)} was written by a newer prune-search; this one reads up to {SCHEMA}: upgrade prune-search"
     return Problem("schema", text)
 
 

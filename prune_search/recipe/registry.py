@@ -1,4 +1,4 @@
-"""The axes: every value that a recipe can name is registered here, each in exactly one place.
+"""The registry of axes: every value that a recipe can name is registered in exactly one place.
 
 An axis is a mapping from name to `Entry`. The files that register entries are found by the axis itself, at the first
 look: the modules of the packages that it names, and the plug-ins (see `prune_search.recipe.plugins`). They import no

@@ -1,4 +1,4 @@
-"""Which combinations make no sense: refused in one sentence each, before anything is trained."""
+"""Rules for which values can be combined; invalid combinations are refused in one sentence, before training."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def _sparsity(blocks: dict[str, Any]) -> Iterator[Problem]:
         only = fixed(**{k: v for k, v in _options(mask["granularity"]).items() if k != "name"})
         given = mask.setdefault("sparsity", {"final": only})
         if not isinstance(given, dict) or abs(given.get("final", -1.0) - only) > 1e-9:
-            yield _no("mask.sparsity", f"is {only:g} with this granularity; leave it out (got {shown(given)})")
+            yield _no("mask.sparsity", f"is always {only:g} with this granularity; leave it out (got {shown(given)})")
         else:
             mask["sparsity"] = {"final": only}
     elif entry_of(axes.SCOPES, mask["scope"]).facts.decides:
         given = mask.setdefault("sparsity", {"by": "scope"})
         if given != {"by": "scope"}:
             scope = entry_of(axes.SCOPES, mask["scope"]).name
-            yield _no("mask.sparsity", f"is decided by scope {scope}; leave it out (got {shown(given)})")
+            yield _no("mask.sparsity", f"is determined by scope {scope}; leave it out (got {shown(given)})")
     elif "sparsity" not in mask:
         text = "is missing; it must be a number from 0 to below 1, {final: …} or {per_round: …}"
         yield Problem("mask.sparsity", text)
@@ -86,9 +86,9 @@ def _shape(blocks: Blocks) -> Iterator[Problem]:
     if not scope.facts.once:
         return
     if blocks["rounds"] > 1:
-        yield _no("rounds", f"must be 1 with scope {scope.name}, which measures once (got {blocks['rounds']})")
+        yield _no("rounds", f"must be 1 with scope {scope.name}, which measures only once (got {blocks['rounds']})")
     if blocks["retrain"] != "none" and "dynamics" in blocks["retrain"]:
-        yield _no("mask.scope", f"{scope.name} measures once and does not go with retrain.dynamics")
+        yield _no("mask.scope", f"{scope.name} measures only once and cannot be combined with retrain.dynamics")
 
 
 def _rounds(blocks: Blocks) -> Iterator[Problem]:
@@ -100,7 +100,7 @@ def _rounds(blocks: Blocks) -> Iterator[Problem]:
 
 def _retrained(blocks: Blocks) -> Iterator[Problem]:
     if blocks["rounds"] > 1 and blocks["retrain"] == "none":
-        text = "cannot be none with more than one round: the next round's mask is found on the retrained weights"
+        text = "cannot be none with more than one round: each round finds its mask on the retrained weights"
         yield _no("retrain", text)
 
 
@@ -122,7 +122,7 @@ def _criterion(blocks: Blocks) -> Iterator[Problem]:
     scope = entry_of(axes.SCOPES, mask["scope"])
     for form in forms:
         if form not in criterion.facts.sparsity and form not in scope.facts.sparsity:
-            yield _no("mask.sparsity", f"{form!r} goes with neither criterion {criterion.name} nor scope {scope.name}")
+            yield _no("mask.sparsity", f"{form!r} works with neither criterion {criterion.name} nor scope {scope.name}")
 
 
 def _learned(blocks: Blocks) -> Iterator[Problem]:
@@ -133,21 +133,26 @@ def _learned(blocks: Blocks) -> Iterator[Problem]:
     if only and not learned:
         yield _no("mask.sparsity", f"must be learned with scope {scope.name} (got {shown(mask['sparsity'])})")
     if learned and only and "learned" not in criterion.facts.sparsity:
-        yield _no("mask.sparsity", f"'learned' goes with a criterion that learns it (got {criterion.name!r})")
+        yield _no("mask.sparsity", f"'learned' needs a criterion that learns the mask (got {criterion.name!r})")
     if learned and not only and not scope.facts.even:
         yield _no("mask.scope", f"must be learned or global with sparsity: learned (got {scope.name!r})")
     if not criterion.facts.trains:
         return
     if _options(mask["scope"]).get("order", "together") != "together":
-        yield _no("mask.scope.order", f"must be together with criterion {criterion.name}, which learns all at once")
+        yield _no(
+            "mask.scope.order", f"must be 'together' with criterion {criterion.name}, which learns all layers at once"
+        )
     score = mask["score"]
     if score["iterations"] > 1:
         text = f"must be 1 with criterion {criterion.name}, which trains (got {score['iterations']})"
         yield _no("mask.score.iterations", text)
     if score["mode"] != "train":
-        yield _no("mask.score.mode", f"must be train with criterion {criterion.name}, which trains (got 'eval')")
+        yield _no("mask.score.mode", f"must be 'train' with criterion {criterion.name}, which trains (got 'eval')")
     if scope.facts.measured or scope.facts.decides:
-        yield _no("mask.scope", f"{scope.name} measures scores that criterion {criterion.name} has yet to learn")
+        yield _no(
+            "mask.scope",
+            f"{scope.name} measures scores, which criterion {criterion.name} has not learned at that point",
+        )
 
 
 def _granularity(blocks: Blocks) -> Iterator[Problem]:
@@ -166,17 +171,19 @@ def _granularity(blocks: Blocks) -> Iterator[Problem]:
     for path, entry in parts:
         allowed = entry.facts.granularities
         if allowed is not None and granularity not in allowed:
-            yield _no(path, f"{entry.name} goes with granularity {', '.join(allowed)} only (got {granularity!r})")
+            yield _no(path, f"{entry.name} works only with granularity {', '.join(allowed)} (got {granularity!r})")
 
 
 def _places(blocks: Blocks) -> Iterator[Problem]:
     weights, mask, retrain = blocks["weights"], blocks["mask"], blocks["retrain"]
     if weights["at"] == "prepared" and "prepare" not in mask:
-        yield _no("weights.at", "is prepared, but mask.prepare is not given")
+        yield _no("weights.at", "is 'prepared', but mask.prepare is not given")
     if "from" in blocks["train"]:
         for path, place in (("mask.at", mask["at"]), ("weights.at", weights["at"])):
             if place not in ("end", "prepared", "mask"):
-                text = f"must be end with train.from, which gives w(K) and no earlier weights (got {shown(place)})"
+                text = (
+                    f"must be end with train.from, which provides only w(K), not earlier weights (got {shown(place)})"
+                )
                 yield _no(path, text)
     if retrain == "none":
         return
@@ -185,21 +192,21 @@ def _places(blocks: Blocks) -> Iterator[Problem]:
         both = "has both steps and until: they are alternatives"
         yield _no("retrain", both if "steps" in retrain else "needs steps, or until: end")
     if "schedule" in retrain and clock is not None:
-        yield _no("retrain.clock", f"goes with train's schedule, not with a schedule of its own (got {shown(clock)})")
+        yield _no("retrain.clock", f"works only with train's schedule, not with retrain.schedule (got {shown(clock)})")
     held = isinstance(clock, Mapping)
     if "steps" not in retrain and "until" in retrain:
         if "schedule" in retrain:
-            yield _no("retrain.steps", "is required with a schedule of its own; until counts on train's clock")
+            yield _no("retrain.steps", "is required with retrain.schedule; until counts on train's clock")
         elif held:
-            yield _no("retrain.steps", "is required while the rate is held; until counts on train's clock")
+            yield _no("retrain.steps", "is required if the rate is held; until counts on train's clock")
     on_clock = clock is not None and not held
     if isinstance(retrain.get("steps"), Mapping) and on_clock and not retrain["stretch"]:
         yield _no(
             "retrain.stretch", "must be true with same_flops_as on train's clock, which can end before the steps do"
         )
     if retrain["stretch"] and not on_clock:
-        what = "a schedule of its own, which has its own steps" if clock is None else "a rate that is held"
-        yield _no("retrain.stretch", f"does not go with {what}")
+        what = "retrain.schedule, which has its own steps" if clock is None else "a held rate"
+        yield _no("retrain.stretch", f"cannot be combined with {what}")
 
 
 def _stable(blocks: Blocks) -> Iterator[Problem]:
@@ -209,14 +216,16 @@ def _stable(blocks: Blocks) -> Iterator[Problem]:
         return
     criterion, scope = entry_of(axes.CRITERIA, mask["criterion"]), entry_of(axes.SCOPES, mask["scope"])
     if "prepare" in mask:
-        yield _no("mask.prepare", "does not go with mask.at: {stable: …}, which looks at masks before it")
+        yield _no("mask.prepare", "cannot be combined with mask.at: {stable: …}, which looks at earlier masks")
     options = {key: value for key, value in _options(mask["criterion"]).items() if key != "name"}
     if criterion.facts.trains or criterion.facts.steps(mask["score"], **options):
-        yield _no("mask.criterion", f"{criterion.name} trains, too long for a look at the mask every epoch")
+        yield _no(
+            "mask.criterion", f"{criterion.name} trains its scores, which takes too long to check the mask every epoch"
+        )
     if criterion.facts.keeps_all:
         yield _no("mask.criterion", f"{criterion.name} keeps everything: there is no mask to become stable")
     if scope.facts.decides:
-        yield _no("mask.scope", f"{scope.name} decides the sparsity once, which is not known yet")
+        yield _no("mask.scope", f"{scope.name} determines the sparsity, which is not known yet at that point")
 
 
 def _dynamics(blocks: Blocks) -> Iterator[Problem]:
@@ -230,7 +239,7 @@ def _dynamics(blocks: Blocks) -> Iterator[Problem]:
         if written is not None and isinstance(option.field, Value) and option.field.axis is axes.CRITERIA:
             scored = entry_of(axes.CRITERIA, written)
             if scored.facts.trains:
-                text = f"{scored.name} trains its scores, which a moving mask leaves no time for"
+                text = f"{scored.name} trains its scores, which is not possible while the mask moves"
                 yield _no(f"retrain.dynamics.{key}", text)
     if (dynamics.facts.starts_from == "all") != bool(criterion.facts.keeps_all):
         must = "must be all" if dynamics.facts.starts_from == "all" else "must not keep everything"
@@ -249,7 +258,7 @@ def _dynamics(blocks: Blocks) -> Iterator[Problem]:
             yield _no("retrain.dynamics", f"{dynamics.name} {wrong}")
     if "control" in mask and not entry_of(axes.CONTROLS, mask["control"]).facts.with_dynamics:
         name = entry_of(axes.CONTROLS, mask["control"]).name
-        yield _no("mask.control", f"{name} needs scores, and a mask moved by retrain.dynamics has none at its end")
+        yield _no("mask.control", f"{name} needs scores, and a mask moved by retrain.dynamics ends without any")
 
 
 def _redraw(blocks: Blocks) -> Iterator[Problem]:
@@ -257,7 +266,10 @@ def _redraw(blocks: Blocks) -> Iterator[Problem]:
     for index, written in enumerate(blocks["weights"]["transform"]):
         entry = entry_of(axes.TRANSFORMS, written)
         if entry.facts.redraws and not init.facts.draws:
-            yield _no(f"weights.transform.{index}", f"{entry.name} needs a train.init that draws (got {init.name!r})")
+            yield _no(
+                f"weights.transform.{index}",
+                f"{entry.name} needs a train.init that draws random weights (got {init.name!r})",
+            )
 
 
 def _optimizers(blocks: Blocks) -> Iterator[Problem]:

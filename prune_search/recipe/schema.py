@@ -1,4 +1,4 @@
-"""Schema 1: the blocks of a recipe and their keys. Frozen; a change is a new number with a reader for the old one.
+"""Schema 1: the blocks of a recipe and their keys. Frozen; a change gets a new number and a reader for the old one.
 
 Every default that stands here is written out in the canonical form. A key that is added later is declared with
 ``later=True`` and left out while it has its default, so that the keys of old recipes stand.
@@ -122,14 +122,14 @@ STABLE = {
 SAME_FLOPS = {"same_flops_as": Option(Word(("train",))), "at_most": Option(Number(0.0, above=True), 2.0)}
 HOLD = {"hold": Option(Either(((str, Word(("final",))), ((int, float), Number(0.0, 1e6, above=True)))))}
 SCORE = {
-    "iterations": Option(Integer(1, 10_000), 1, "scoring passes, the mask tightened after each"),
+    "iterations": Option(Integer(1, 10_000), 1, "number of scoring passes; the mask is tightened after each"),
     "path": Option(Value(axes.PATHS), "exponential", "how the kept share falls over the iterations"),
-    "nested": Option(Flag(), True, "what one iteration removed stays removed in the next"),
-    "batches": Option(Integer(1, 1_000_000), 1, "training batches that the score sees"),
-    "per_class": Option(Integer(1, 100_000), None, "training examples per class, instead of batches"),
-    "loss": Option(Value(axes.LOSSES), "cross-entropy", "the loss whose gradient is scored"),
-    "mode": Option(Word(("train", "eval")), "train", "mode of the network while it is scored"),
-    "normalization": Option(Value(axes.NORMALIZATIONS), "none", "of each layer's scores", later=True),
+    "nested": Option(Flag(), True, "keep what one iteration removed removed in the next"),
+    "batches": Option(Integer(1, 1_000_000), 1, "number of training batches used for the scores"),
+    "per_class": Option(Integer(1, 100_000), None, "number of training examples per class, instead of batches"),
+    "loss": Option(Value(axes.LOSSES), "cross-entropy", "loss that the scores differentiate"),
+    "mode": Option(Word(("train", "eval")), "train", "mode of the network during scoring"),
+    "normalization": Option(Value(axes.NORMALIZATIONS), "none", "how each layer's scores are normalized", later=True),
 }
 
 
@@ -155,7 +155,7 @@ class ScoreField:
 
     def read(self, raw: Any, path: str, reading: Reading) -> Any:
         if isinstance(raw, Mapping) and "per_class" in raw and "batches" in raw:
-            reading.wrong(child(path, "per_class"), "cannot stand beside batches: they are alternatives")
+            reading.wrong(child(path, "per_class"), "cannot be combined with batches; choose one")
         value = read_block(SCORE, raw, path, reading)
         if value is not BAD and "per_class" in value:
             del value["batches"]
@@ -177,11 +177,13 @@ TRAIN = {
     "precision": Option(Word(("fp32", "bf16")), "fp32"),
     "threads": Option(Integer(1, 1024), 1, "CPU threads"),
     "augment": Option(Value(axes.AUGMENTATIONS), "none"),
-    "from": Option(Text(), None, "a .safetensors file whose weights are w(K)"),
+    "from": Option(Text(), None, "a .safetensors file with the trained weights w(K)"),
 }
 MASK = {
-    "at": Option(Either(((str, ClockStep()), (dict, Block(STABLE)))), REQUIRED, "k1, where the mask is found"),
-    "prepare": Option(Value(axes.TRANSFORMS, comes_before_the_mask), None, "applied to w(k1) before f1"),
+    "at": Option(
+        Either(((str, ClockStep()), (dict, Block(STABLE)))), REQUIRED, "k1, the step whose weights the mask is found on"
+    ),
+    "prepare": Option(Value(axes.TRANSFORMS, comes_before_the_mask), None, "transforms applied to w(k1) before f1"),
     "criterion": Option(Value(axes.CRITERIA)),
     "score": Option(ScoreField(), {}),
     "sparsity": Option(SparsityField(), None),
@@ -191,7 +193,7 @@ MASK = {
     "rounding": Option(Word(("half-up", "floor-keep", "floor-drop")), "half-up", "of counts", later=True),
 }
 WEIGHTS = {
-    "at": Option(ClockStep(("mask", "prepared")), REQUIRED, "k2, where the kept weights are taken"),
+    "at": Option(ClockStep(("mask", "prepared")), REQUIRED, "k2, the step whose weights are kept"),
     "transform": Option(ListOf(Value(axes.TRANSFORMS, sees_the_mask)), []),
 }
 RETRAIN = {

@@ -1,4 +1,4 @@
-"""The search block: what is not part of a recipe, but of the search over recipes."""
+"""The search block: settings of the search, which are not part of a recipe."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ SEARCH = {
     "sampler": Option(Value(axes.SAMPLERS), "tpe"),
     "scheduler": Option(Value(axes.SCHEDULERS), "none"),
     "trials": Option(Integer(1, 100_000), 24),
-    "concurrency": Option(Integer(1, 100_000), 2, "trials that run at once"),
+    "concurrency": Option(Integer(1, 100_000), 2, "number of trials that run at the same time"),
     "objectives": Option(ListOf(Objective(), 1, 10), DEFAULT_OBJECTIVES),
     "constraints": Option(ListOf(Constraint(), 0, 20), []),
     "stop_when_met": Option(Flag(), False, "end the search at the first trial that meets all constraints"),
@@ -131,10 +131,10 @@ SEARCH = {
     "reproducible": Option(Flag(), False),
     "controls": Option(Flag(), True),
     "time_budget": Option(Number(0.0, 1e9, above=True), None, "seconds"),
-    "max_failures": Option(Integer(0, 100_000), 3, "retries of a trial whose process died"),
-    "cpus_per_trial": Option(Number(0.0, 10_000.0, above=True), 1.0, "of each of its workers"),
-    "gpus_per_trial": Option(Number(0.0, 1000.0), 0.0, "of each of its workers"),
-    "workers_per_trial": Option(Integer(1, 10_000), None, "that train one trial together, each a part of every batch"),
+    "max_failures": Option(Integer(0, 100_000), 3, "number of retries of a trial whose process died"),
+    "cpus_per_trial": Option(Number(0.0, 10_000.0, above=True), 1.0, "per worker of a trial"),
+    "gpus_per_trial": Option(Number(0.0, 1000.0), 0.0, "per worker of a trial"),
+    "workers_per_trial": Option(Integer(1, 10_000), None, "workers per trial (data-parallel training)"),
 }
 
 
@@ -146,7 +146,7 @@ def read_search(raw: Any, reading: Reading) -> Mapping[str, Any] | None:
     result: Mapping[str, Any] = search
     gpus = result["gpus_per_trial"]
     if workers_of(result) > 1 and gpus != int(gpus):
-        text = f"must be a whole number where workers_per_trial is above 1: every worker has its own (got {gpus:g})"
+        text = f"must be a whole number if workers_per_trial is above 1: each worker needs its own (got {gpus:g})"
         reading.wrong("search.gpus_per_trial", text)
         return None
     return result

@@ -1,4 +1,4 @@
-"""The search spaces that come with the package: in a checkout the folder search_spaces, else a part of the wheel."""
+"""The search spaces that ship with the package: the folder search_spaces of a checkout, or a part of the wheel."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class Space:
             draw = Corner({})
             self.fill(draw)
             names = ", ".join([*draw.seen][:MAX_NAMES]) + (", …" if len(draw.seen) > MAX_NAMES else "")
-            message = f"it is a search space with holes ({names}): fill them with --set"
+            message = f"is a search space with holes ({names}): fill them with --set"
             raise UserError([Problem("", message, self.source)])
         try:
             return Recipe.read(self.written.options[0][1])
@@ -280,7 +280,7 @@ def _drawn_problems(space: Space) -> list[Problem]:
         return sampled.as_errors()
     drawn, problems = example
     reason = "; ".join(": ".join(filter(None, (p.path, p.message))) for p in problems[:2])
-    rate = f"{sampled.invalid} of {SAMPLED_DRAWS} sampled draws" if sampled.invalid else "a corner of it"
+    rate = f"{sampled.invalid} of {SAMPLED_DRAWS} sampled draws" if sampled.invalid else "at a corner"
     text = f"a region is invalid ({rate}), for example {_example(drawn)}: {reason}"
     return [Problem("", text, form=False)]
 
@@ -364,5 +364,5 @@ def find(target: str) -> tuple[Mapping[str, Any], str]:
             raise error.of(str(path)) from None
     if target in axes.PRESETS:
         return {"preset": target}, target
-    message = f"is no file, and no preset{suggestion(target, axes.PRESETS)}: {not_one_of(target, axes.PRESETS)}"
+    message = f"is neither a file nor a preset{suggestion(target, axes.PRESETS)}: {not_one_of(target, axes.PRESETS)}"
     raise UserError([Problem("", message, target)])

@@ -1,4 +1,4 @@
-"""The points of a space at which it is checked: its samples, and some at random."""
+"""The points at which a space is checked: its corners and some random ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places and lengths on the training clock, as written in a recipe.
+"""Steps and lengths on the training clock, as written in a recipe.
 
 ``3ep``, ``120it``, ``3ep20it`` and ``5%`` (of the clock's total) count from its beginning, ``end`` is its end, and
 ``end-3ep`` counts back from there. An epoch is ⌊training examples / batch⌋ iterations.

@@ -1,4 +1,4 @@
-"""Strict YAML: plain data in and out, and everything that is wrong with a file at once, each with its line.
+"""Strict YAML: plain data in and out, and all errors of a file together, each with its line.
 
 The scalars are those of the YAML 1.2 core schema: ``2:4`` and ``yes`` are strings, ``1e-3`` is a number, and only
 ``true`` and ``false`` are booleans. What can surprise or harm is refused: duplicate keys, anchors, aliases, tags, keys
@@ -151,7 +151,7 @@ def _contents(path: Path) -> bytes:
 
 
 def _too_large(size: int) -> str:
-    return f"is too large: {size} bytes, where at most {MAX_BYTES} are read"
+    return f"is too large: {size} bytes; at most {MAX_BYTES} are read"
 
 
 def _checked(text: str | bytes) -> str:
@@ -164,7 +164,9 @@ def _checked(text: str | bytes) -> str:
             text = text.decode("utf-8")
         except UnicodeDecodeError as error:
             line = len(_LINE_BREAK.findall(error.object[: error.start].decode("utf-8"))) + 1
-            raise UserError([Problem(f"line {line}", f"byte {shown(error.object[error.start])} is no UTF-8")]) from None
+            raise UserError(
+                [Problem(f"line {line}", f"byte {shown(error.object[error.start])} is not valid UTF-8")]
+            ) from None
     text = text.removeprefix("\ufeff")
     problems: list[Problem] = []
     for found in _UNWELCOME.finditer(text):
@@ -193,7 +195,7 @@ class _Document:
         except yaml.MarkedYAMLError as error:
             self._unparsed(error)
         except (ValueError, OverflowError):  # PyYAML lets these through for an impossible \U escape or %YAML version
-            self.problems.append(Problem(f"line {self.parser.line + 1}", "holds a number that is out of range"))
+            self.problems.append(Problem(f"line {self.parser.line + 1}", "contains a number that is out of range"))
         if self.problems:
             raise UserError(self.problems)
         return value
@@ -217,7 +219,7 @@ class _Document:
             self._wrong(event, f"must be a mapping, written key: value (got {shown(value)})")
         self.parser.get_event()
         if not self.parser.check_event(yaml.StreamEndEvent):
-            self._wrong(self.parser.get_event(), "a second document begins; a file holds one")
+            self._wrong(self.parser.get_event(), "a second document begins; a file may contain only one")
         return value
 
     def _wrong(self, event: Any, message: str) -> Any:
@@ -236,7 +238,7 @@ class _Document:
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
         if level == MAX_LEVELS:
-            self._wrong(event, f"is nested too deep: at most {MAX_LEVELS} levels")
+            self._wrong(event, f"is nested too deeply: at most {MAX_LEVELS} levels are allowed")
             raise _Stop
         return self._list(level + 1) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(level + 1)
 
@@ -247,7 +249,7 @@ class _Document:
             except _TooLong:
                 return self._wrong(event, f"an integer has at most {MAX_DIGITS} digits (got {shown(event.value)})")
         if found := _UNWRITABLE.search(event.value):
-            return self._wrong(event, f"a text cannot hold the character U+{ord(found[0]):04X}")
+            return self._wrong(event, f"a string cannot contain the character U+{ord(found[0]):04X}")
         return event.value
 
     def _list(self, level: int) -> list[Any]:
@@ -262,9 +264,9 @@ class _Document:
         while not isinstance(event := self.parser.get_event(), yaml.MappingEndEvent):
             key = self._value(event, level)
             if key is not _BAD and not isinstance(key, str):
-                key = self._wrong(event, f"a key must be a text; quote it if it is meant so (got {shown(key)})")
+                key = self._wrong(event, f"a key must be a string; quote it if that is intended (got {shown(key)})")
             elif key in lines:
-                self._wrong(event, f"the key {shown(key)} stands twice here, first in line {lines[key]}")
+                self._wrong(event, f"duplicate key {shown(key)}, first used in line {lines[key]}")
             value = self._value(self.parser.get_event(), level)
             if key is not _BAD and key not in lines:
                 lines[key] = event.start_mark.line + 1
@@ -314,11 +316,11 @@ def _unwritable(value: Any, path: str, level: int) -> list[Problem]:
         return [Problem(path, f"an integer has at most {MAX_DIGITS} digits (got {shown(value)})")] if long else []
     if isinstance(value, str):
         found = _UNWRITABLE.search(value)
-        return [Problem(path, f"a text cannot hold the character U+{ord(found[0]):04X}")] if found else []
+        return [Problem(path, f"a string cannot contain the character U+{ord(found[0]):04X}")] if found else []
     if not isinstance(value, Mapping | list | tuple):
         return [Problem(path, f"a {type(value).__name__} cannot be written as YAML")]
     if level == MAX_LEVELS:
-        return [Problem(path, f"is nested too deep: at most {MAX_LEVELS} levels")]
+        return [Problem(path, f"is nested too deeply: at most {MAX_LEVELS} levels are allowed")]
     problems = []
     for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
         below = f"{path}.{key}" if path else str(key)
@@ -326,7 +328,7 @@ def _unwritable(value: Any, path: str, level: int) -> list[Problem]:
             keyed = (
                 _unwritable(key, path, 0)
                 if isinstance(key, str)
-                else [Problem(path, f"has the key {shown(key)}, which is no text")]
+                else [Problem(path, f"has the key {shown(key)}, which is not a string")]
             )
             problems.extend(keyed)
         problems.extend(_unwritable(item, below, level + 1))

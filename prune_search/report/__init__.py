@@ -1,1 +1,1 @@
-"""Reports: tables, pictures and the page that compare trials."""
+"""Reports that compare trials: tables, figures and the HTML page."""

@@ -1,4 +1,4 @@
-"""Searches compared: rows with ranks, the Pareto front, controls, as plain data. No torch."""
+"""Compares searches: rows with ranks, the Pareto front and controls, as plain data. No torch."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _ranked_by(block: Mapping[str, Any], sort: str | None) -> tuple[str, str]:
 def _better_end(metric: str) -> str:
     searchable = [name for name, entry in axes.METRICS.items() if entry.facts.split != "test"]
     if metric in axes.METRICS and metric not in searchable:
-        text = f"{shown(metric)} is measured on test data, by which nothing is ranked; it is in an export"
+        text = f"{shown(metric)} is measured on test data, which is never used for ranking; it is part of an export"
         raise UserError([Problem("--sort", text)])
     if metric not in searchable:
         raise UserError([Problem("--sort", not_one_of(metric, searchable))])
@@ -109,7 +109,10 @@ def _check_same_data(searches: Sequence[SearchRecords]) -> None:
     problems = [
         Problem(
             "",
-            f"is on {_data(other)}, and {first.name} on {_data(first)}: figures of one data set only can be compared",
+            (
+                f"is on {_data(other)}, and {first.name} on {_data(first)}: only searches on the same data set can "
+                "be compared"
+            ),
             other.name,
         )
         for other in searches[1:]
@@ -118,7 +121,7 @@ def _check_same_data(searches: Sequence[SearchRecords]) -> None:
     problems += [
         Problem(
             "",
-            f"is {_kind(other)}, and {first.name} {_kind(first)}: only figures of one kind can be compared",
+            f"is {_kind(other)}, and {first.name} {_kind(first)}: trained and simulated searches cannot be compared",
             other.name,
         )
         for other in searches[1:]

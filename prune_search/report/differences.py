@@ -1,4 +1,4 @@
-"""Two recipes side by side: where they differ, and by how much their figures do."""
+"""Compares two recipes: the keys in which they differ, and the difference of their metrics."""
 
 from __future__ import annotations
 

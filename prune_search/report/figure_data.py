@@ -1,4 +1,4 @@
-"""What pictures are drawn from: the records of searches, and what `compare` found out about them. No torch."""
+"""The input of figures: the records of searches, and the comparison computed from them. No torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How pictures look: told apart by marker and line style first, and by colours that colour-blind people tell apart.
+"""The style of figures: distinct markers and line styles first, then colours safe for colour-blind readers.
 
 Colours are those of Okabe & Ito 2008, Color Universal Design, without the yellow, which is not seen on white.
 """

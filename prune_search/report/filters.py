@@ -1,4 +1,4 @@
-"""Which rows of a comparison are looked at, and how they are put together: ``--where`` and ``--by``."""
+"""Filters and groups the rows of a comparison: ``--where`` and ``--by``."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Filters:
         if not problems:
             found = tuple(parse_constraint(text) for text in canonical)
             problems = [
-                Problem("--where", f"{metric} of the dense network is not known, which {text!r} is relative to")
+                Problem("--where", f"{metric} of the dense network is not known, but {text!r} is relative to it")
                 for (metric, _, bound), text in zip(found, canonical, strict=True)
                 if bound.factor and metric not in dense
             ]

@@ -1,4 +1,4 @@
-"""How parts of a comparison are called, in the terminal, on pictures and on the page."""
+"""Labels for the parts of a comparison, in the terminal, in figures and on the page."""
 
 from __future__ import annotations
 

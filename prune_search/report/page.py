@@ -1,4 +1,4 @@
-"""A comparison as one HTML page: tables and pictures in one file that asks for nothing else and runs nothing."""
+"""Writes a comparison as one HTML page: self-contained tables and figures, without scripts."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _summary(data: Mapping[str, Any]) -> str:
         lines.append("No trial has completed.")
     else:
         figures = ", ".join(f"{name} {_figure(best, name)}" for _, name in map(parse_objective, data["objectives"]))
-        missed = "" if data["constraints_met"] else " (no trial meets the constraints; this one misses them least)"
+        missed = "" if data["constraints_met"] else " (no trial meets the constraints; this one comes closest)"
         lines.append(f"Best: <strong>{escape(best['name'])}</strong>, {escape(figures)}{missed}.")
         if not data["simulated"]:
             lines.append(f"Take it along: <code>prune-search export {escape(best['search'])} --to DIR</code>")
@@ -124,7 +124,7 @@ def _leaderboard(data: Mapping[str, Any]) -> str:
         look = "pareto" if row["pareto"] else "" if row["status"] == "completed" else "quiet"
         lines.append((look, cells))
     more = f"<p>{len(data['rows']) - MAX_ROWS} more rows.</p>" if len(data["rows"]) > MAX_ROWS else ""
-    legend = f"<p>Ranked by {escape(data['sort'])}; ★ on the Pareto front; ± one deviation over the seeds.</p>"
+    legend = f"<p>Ranked by {escape(data['sort'])}; ★ on the Pareto front; ± one standard deviation over the seeds.</p>"
     return f"<h2>Leaderboard</h2>{legend}{_table(heads, lines)}{more}"
 
 
@@ -150,8 +150,8 @@ def _importance(entries: Sequence[Row]) -> str:
         ("", [group_label(entry, several), ", ".join(f"{name} {share:.2f}" for name, share in entry["knobs"].items())])
         for entry in said
     ]
-    text = f"<p>Share of the variance of {escape(said[0]['metric'])} that each knob explains (fANOVA).</p>"
-    return f"<h2>Which knob mattered</h2>{text}{_table(['trials', 'knobs'], lines)}"
+    text = f"<p>Share of the variance of {escape(said[0]['metric'])} explained by each parameter (fANOVA).</p>"
+    return f"<h2>Which parameters mattered</h2>{text}{_table(['trials', 'parameters'], lines)}"
 
 
 def _difference(data: Mapping[str, Any] | None) -> str:

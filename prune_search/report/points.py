@@ -1,4 +1,4 @@
-"""Every round of a chain as a result of its own: a chain of twelve rounds is twelve points, and eleven cost nothing."""
+"""Every round of a chain as a result of its own: a chain of twelve rounds gives twelve points for the cost of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of a comparison: trials of searches that differ only in the seed, taken together. No torch.
+"""The rows of a comparison: trials that differ only in their seed share a row. No torch.
 
 What a search never sees is not compared either: metrics of test data are left out of every row.
 """

@@ -1,4 +1,4 @@
-"""How far a search is, from its records alone. No torch."""
+"""The progress of a search, computed from its records alone. No torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shared tree of a search as a picture: every segment once, as long as its steps, as dark as it is shared."""
+"""Draws the shared tree of a search: every segment once, as long as its steps, darker the more it is shared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Iterations in an epoch of a recipe: known from the registry, or from a data set that is read once."""
+"""The number of iterations per epoch of a recipe, from the registry or from a data set that is read once."""
 
 from __future__ import annotations
 

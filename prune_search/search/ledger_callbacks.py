@@ -1,4 +1,4 @@
-"""What a trial reports goes to the ledger, and a stopping rule that reads the ledger says whether the trial goes on.
+"""Callbacks that record a trial's reports in the ledger, and ask a stopping rule whether it continues.
 
 Trained and simulated trials report alike. A worker decides for itself whether to stop (a stopping rule is a function of
 the records that lie on the storage), so that no decision waits for the driver, and a resumed search decides alike.

@@ -1,4 +1,4 @@
-"""What a search does next, computed from its ledger: unfinished trials, controls and proposals.
+"""Decides what a search does next, from its ledger: unfinished trials, controls and proposals.
 
 Nothing here knows Ray. The state is the records; what the driver keeps besides is only which trials run now.
 """

@@ -1,4 +1,4 @@
-"""The Optuna study that a proposal is drawn from: finished trials by reference, so that making one copies nothing."""
+"""The Optuna study that proposals are drawn from. It refers to finished trials without copying them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search will cost, before it is launched: its trials as a tree, with every segment counted once.
+"""Estimates the cost of a search before its launch: its trials as a tree, each segment counted once.
 
 The trials of a sampler that does not learn are the very ones that will be run. Those of a sampler that learns are drawn
 at random from the same space: where it will go is not known, what its trials can share is.
@@ -147,7 +147,7 @@ def make_plan(space: Space, epoch_of: EpochOf, examples: int = 0) -> Plan:
     draw = _proposed if exact else _at_random
     items = list(draw(space, epoch_of, examples, min(asked, MAX_DRAWN)))
     if not items:
-        raise UserError("no valid trial could be drawn from this space")
+        raise UserError("no valid trial could be sampled from this space")
     trials = asked if len(items) == min(asked, MAX_DRAWN) else len(items)
     scale = trials / len(items)
     longest: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Proposals as a pure function of the records: the same records give the same proposal, in any process.
+"""Proposals as a pure function of the records: the same records give the same proposal in any process.
 
 The Optuna study is built anew for every proposal and lives in memory only: no state of a sampler is ever stored. What
 is kept between proposals is computed from immutable records, and only used again for the same records.
@@ -31,7 +31,7 @@ from prune_search.search.suggest import Grid, TrialDraw, distribution_from, reme
 from prune_search.training.randomness import derive
 
 MAX_DRAWS = 1000
-# A sampler learns nothing from an invalid draw, and can be drawn to such a region for ever: then chance decides.
+# A sampler learns nothing from an invalid draw and may return to that region forever: then draw at random.
 DRAWS_OF_SAMPLER = 10
 # Optuna's random numbers take the lower 32 bits of a seed.
 SEEDS = 2**32
@@ -227,7 +227,7 @@ def _number(trial: TrialRecords) -> int:
 
 def _never(draws: int, error: UserError) -> Problem:
     reason = "; ".join(": ".join(filter(None, (p.path, p.message))) for p in error.problems[:2])
-    return Problem("", f"{draws} draws in a row lay in an invalid region of the space; of the last one: {reason}")
+    return Problem("", f"{draws} draws in a row fell in an invalid region of the space. The last one: {reason}")
 
 
 def make_sampler(space: Space, seed: int) -> BaseSampler | Grid:
@@ -235,7 +235,7 @@ def make_sampler(space: Space, seed: int) -> BaseSampler | Grid:
     named = Named.of(axes.SAMPLERS, space.search["sampler"])
     sampler = named.entry(axes.SAMPLERS).make(seed, **named.options)
     if not isinstance(sampler, BaseSampler | Grid):
-        text = f"{named.name!r} returned a {type(sampler).__name__} where a sampler of Optuna's is needed"
+        text = f"{named.name!r} returned a {type(sampler).__name__} where an Optuna sampler is needed"
         raise UserError([Problem("search.sampler", text)])
     return sampler
 

@@ -1,4 +1,4 @@
-"""What a judge compares: the trials of a search that were measured at one maturity, at the cost of what is new."""
+"""Collects the trials measured at the same maturity, for stopping rules to compare."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who proposes: samplers of Optuna, by name. Optuna is imported when one is made."""
+"""Samplers of Optuna by name. Optuna is imported only when one is created."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def random(seed: int) -> BaseSampler:
     "tpe",
     summary="tree-structured Parzen estimator, multivariate",
     source="Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization; Watanabe 2023, 2304.11127",
-    options={"startup": Option(Integer(1, 100_000), 10, "random proposals at the beginning")},
+    options={"startup": Option(Integer(1, 100_000), 10, "number of random proposals at the start")},
 )
 def tpe(seed: int, *, startup: int) -> BaseSampler:
     """Proposes where good trials lie dense and bad ones do not; pending trials count as bad."""
@@ -45,7 +45,7 @@ def tpe(seed: int, *, startup: int) -> BaseSampler:
     "nsga2",
     summary="a genetic algorithm for several objectives",
     source="Deb et al. 2002, A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II",
-    options={"population": Option(Integer(2, 10_000), 20, "trials in a generation")},
+    options={"population": Option(Integer(2, 10_000), 20, "number of trials per generation")},
 )
 def nsga2(seed: int, *, population: int) -> BaseSampler:
     """Selection by non-dominated rank and crowding distance."""
@@ -56,9 +56,9 @@ def nsga2(seed: int, *, population: int) -> BaseSampler:
 
 @SAMPLERS.register(
     "gp",
-    summary="a Gaussian process; seconds per proposal, for few and costly trials",
+    summary="a Gaussian process; takes seconds per proposal, for few and costly trials",
     source="Rasmussen & Williams 2006, Gaussian Processes for Machine Learning",
-    options={"startup": Option(Integer(1, 100_000), 10, "random proposals at the beginning")},
+    options={"startup": Option(Integer(1, 100_000), 10, "number of random proposals at the start")},
 )
 def gp(seed: int, *, startup: int) -> BaseSampler:
     """Expected improvement under a Gaussian process."""
@@ -69,9 +69,9 @@ def gp(seed: int, *, startup: int) -> BaseSampler:
 
 @SAMPLERS.register(
     "grid",
-    summary="every point in a fixed order; a continuous hole takes a few values; ends when there is none left",
+    summary="every point in a fixed order, with a few values per continuous hole; ends when none is left",
     source="Bergstra & Bengio 2012, Random Search for Hyper-Parameter Optimization",
-    options={"points": Option(Integer(1, 1000), 3, "values of a continuous hole")},
+    options={"points": Option(Integer(1, 1000), 3, "number of values per continuous hole")},
     facts=Sampler(independent=True),
 )
 def grid(seed: int, *, points: int) -> Grid:

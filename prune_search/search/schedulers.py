@@ -1,4 +1,4 @@
-"""Who stops trials early: judges that are pure functions of the records, so that a resume loses nothing.
+"""Stops trials early, by pure functions of the records, so a resume loses nothing.
 
 Trials are compared at equal maturity only: in the last retraining at the same number of steps since the asked sparsity
 was reached, or at the same share of all that there are from there, and after each round among trials of equal reached
@@ -172,7 +172,7 @@ class SuccessiveHalving:
 
 @SCHEDULERS.register(
     "asha",
-    summary="at grace, grace·eta, grace·eta² … of the last retraining, in steps or percent, the best 1/eta go on",
+    summary="the best 1/eta continue at grace, grace·eta, grace·eta² … of the last retraining, in steps or percent",
     source="Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning, 1810.05934, algorithm 2",
     options={
         "grace": Option(
@@ -180,7 +180,7 @@ class SuccessiveHalving:
             "1ep",
             "length of retraining before the first rung; 10%: rungs at shares of each trial's own retraining",
         ),
-        "eta": Option(Integer(2, 100), 3, "one of so many trials goes on from a rung"),
+        "eta": Option(Integer(2, 100), 3, "one in this many trials continues from a rung"),
     },
     facts=Scheduler(keeps=lambda *, grace, eta: 1 / eta),
 )
@@ -260,11 +260,15 @@ def _kept(seen: Seen, goals: Goals, dense: Dense) -> set[int]:
 
 @SCHEDULERS.register(
     "median",
-    summary="stops what is worse than the median of the others' running averages; one objective",
+    summary="stops trials that are worse than the median of the others' running averages; one objective only",
     source="Golovin et al. 2017, Google Vizier: A Service for Black-Box Optimization",
     options={
         "grace": Option(Length(positive=True, absolute=True), "1ep", "length of retraining before anything is stopped"),
-        "startup": Option(Integer(1, 100_000), 5, "other trials measured at a place before anything is stopped there"),
+        "startup": Option(
+            Integer(1, 100_000),
+            5,
+            "number of other trials that must be measured at a point before any trial is stopped there",
+        ),
     },
     facts=Scheduler(several_objectives=False, keeps=lambda **options: 0.5),
 )
@@ -292,11 +296,11 @@ def check_scheduler(space: Space) -> list[Problem]:
     late = measured_at_the_end_only(space.search)
     if late and facts.mid_training:
         able = " or ".join(name for name, entry in SCHEDULERS.items() if not entry.facts.mid_training)
-        text = f"{named.name} compares trials in the middle of their training, where {late[0]} is not measured"
+        text = f"{named.name} compares trials during their training, when {late[0]} is not measured"
         advice = f"use {able}, or leave {late[0]} out of the objectives and constraints"
         return [Problem("search.scheduler", f"{text}: {advice}")]
     if several == 1 or facts.several_objectives:
         return []
     able = " or ".join(name for name, entry in SCHEDULERS.items() if entry.facts.several_objectives)
-    text = f"{named.name} ranks by a single metric, and there are {several} objectives: use {able}"
+    text = f"{named.name} ranks by a single metric, but there are {several} objectives: use {able}"
     return [Problem("search.scheduler", text)]

@@ -1,4 +1,4 @@
-"""The shared tree as a search sees it: what is trained, what is being trained, and which trial can go on.
+"""The shared tree of a search: what is trained, what is being trained, and which trials can continue.
 
 Trials share just the beginnings of their branches, so that a trial must wait only while another one trains the very
 segment that comes next on its own branch. Whoever goes first trains for all; who waits holds no resources.

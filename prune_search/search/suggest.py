@@ -1,4 +1,4 @@
-"""Who fills the holes of a space for a search: an Optuna trial, or a walk over a grid."""
+"""Fills the holes of a space: from an Optuna trial, or by walking a grid."""
 
 from __future__ import annotations
 

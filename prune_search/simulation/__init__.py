@@ -1,1 +1,1 @@
-"""Trials that are not trained: a surface says how accurate they are. No torch, no data."""
+"""Trials without training: a surface supplies the accuracy of each network. No torch, no data."""

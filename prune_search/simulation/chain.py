@@ -1,4 +1,4 @@
-"""The rounds of a recipe as a simulation sees them: where they lie on a surface, and what they train."""
+"""The rounds of a simulated recipe: their points on a surface, and the steps they would train."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def check_sparsity(recipe: Recipe) -> None:
         UserError: it is no number.
     """
     if not recipe.mask.sparsity.known:
-        raise UserError([Problem("mask.sparsity", "is no number before training, which a simulation does not do")])
+        raise UserError([Problem("mask.sparsity", "is only known after training, which a simulation does not do")])
 
 
 def epoch_of(recipe: Recipe) -> int:

@@ -1,4 +1,4 @@
-"""The best recipe of a space on a surface, by which searches on it are judged."""
+"""Finds the best recipe of a space on a surface, to judge searches by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One trial, simulated: it tells its sink what a trained one tells, and trains nothing."""
+"""Simulates one trial: it reports like a trained one, but trains nothing."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Trial:
         recipe: canonical.
         simulation: the surface.
         shared: what the search has trained.
-        sink: who is told how it goes.
+        sink: callbacks that receive the progress.
         steps: its account.
         attempt: from 1.
         asked: metrics that the search names.

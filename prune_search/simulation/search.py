@@ -1,4 +1,4 @@
-"""A search without Ray and training: simulated trials on virtual workers, with the same rules and ledger."""
+"""Runs a search without Ray or training: simulated trials on virtual workers, with the same rules and ledger."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class SimulatedRun:
             elif following is Next.FINISHED:
                 return
             else:
-                raise RuntimeError("the search waits, and nothing runs that it could wait for")
+                raise RuntimeError("the search is waiting, but nothing is running")
 
     def _take_up(self) -> None:
         """What an earlier process has measured and trained."""
@@ -218,7 +218,7 @@ def check_metrics(space: Space) -> None:
         UserError: one is measured on a network.
     """
     if costly := [name for name in metrics_asked(space.search) if not METRICS[name].facts.simulated]:
-        text = f"{costly[0]} is measured on networks, and a simulated search has none"
+        text = f"{costly[0]} is measured on networks, which a simulated search does not have"
         raise UserError([Problem("search", text)])
 
 

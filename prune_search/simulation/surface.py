@@ -1,4 +1,4 @@
-"""What a surface is: from a round of a recipe to how accurate its network is."""
+"""Surfaces: functions from a round of a recipe to the accuracy of its network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ DEFAULT, TABLE = "closed-form", "measured-table"
 # Options that every surface can have: what goes wrong in a simulated search.
 FAULTS = {
     "failing": Option(Number(0.0, 1.0), 0.0, "share of the trials whose loss becomes NaN"),
-    "dying": Option(Number(0.0, 1.0), 0.0, "share of the attempts whose process dies, so that the trial is retried"),
+    "dying": Option(
+        Number(0.0, 1.0), 0.0, "share of the attempts whose process dies, after which the trial is retried"
+    ),
 }
 
 
@@ -141,7 +143,7 @@ class Simulation:
         """
         simulation = cls.of(kept["surface"])
         if simulation.surface.content != kept["content"]:
-            text = "is not what it was when the search was launched: put the old one back, or launch the search anew"
+            text = "has changed since the search was launched: restore it, or launch a new search"
             named = Named.of(axes.SURFACES, simulation.written)
             raise UserError([Problem("", text, str(named.options.get("file", named.name)))])
         return simulation

@@ -1,4 +1,4 @@
-"""Which steps a simulated search has trained, so that its trials share them as trained trials do."""
+"""Tracks which steps a simulated search has trained, so its trials share them as trained ones do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A storage that stays within its budget: what is cheapest to rebuild per byte goes first, never what is in use.
+"""Keeps a storage within its budget: removes the states cheapest to retrain per byte first, never those in use.
 
 Removing a state is harmless, whenever it is done: whoever needs it trains it again, and gets the same bits.
 """
@@ -130,7 +130,7 @@ class StorageCleaner:
         try:
             freed = clean(self.storage, budget)
         except StorageError as error:
-            _log.warning("the storage's budget is not held: %s", error)
+            _log.warning("cannot keep the storage within its budget: %s", error)
             return
         if freed.states:
-            _log.info("%d stored states of %s removed, to hold the budget", freed.states, shown_size(freed.size))
+            _log.info("removed %d stored states (%s) to stay within the budget", freed.states, shown_size(freed.size))

@@ -1,4 +1,4 @@
-"""Stored states that this process met last, kept in memory: a search's trials read the same ones again and again.
+"""Caches recently used states in memory, because a search's trials read the same ones repeatedly.
 
 A state is looked up by the sha256 that its manifest gives, so that what is handed out are the bytes that the manifest
 speaks of, whatever became of the file. Nothing is kept until `allow` is called, as a search's workers do.
@@ -36,7 +36,7 @@ class TensorCache:
         return {name: tensor.clone() for name, tensor in state.items()}
 
     def put(self, sha256: str, tensors: Mapping[str, Tensor]) -> None:
-        """Keep copies of tensors of any device, laid out as a file's are, where there is room for them."""
+        """Cache copies of tensors of any shape [...] and device, laid out as in a file, if there is room."""
         size = sum(tensor.nbytes for tensor in tensors.values())
         if sha256 in self._states or not 0 < size <= self.most_bytes:
             return

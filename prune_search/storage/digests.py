@@ -1,4 +1,4 @@
-"""Digests of tensors and masks: equal exactly where names, types, shapes and every bit are."""
+"""Digests of tensors and masks: equal exactly if names, types, shapes and every bit are equal."""
 
 from __future__ import annotations
 

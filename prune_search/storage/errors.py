@@ -1,4 +1,4 @@
-"""The one error that a storage ends in, whatever it lies on."""
+"""The error raised by every storage, whatever it is stored on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done with the files of a storage, whatever it lies on: each is there whole or not at all.
+"""Files and folders of a storage, wherever it lies. Each is written whole or not at all.
 
 `Store` is what a kind of storage can do. There are two: `local_files`, for a folder of any file system, and
 `object_files`, for a prefix in an object store. Each function here asks the store of the path that it is given; this is

@@ -1,4 +1,4 @@
-"""What lies in a storage: every state with its bytes, what it costs to rebuild it, and whether it is in use. No torch.
+"""Takes the inventory of a storage: every state with its size, retraining cost and whether it is in use. No torch.
 
 A state is rebuilt from the nearest kept one before it on its segment; where there is none, from the beginning of the
 segment, for which what the segment rests on must be there or be rebuilt as well.

@@ -1,4 +1,4 @@
-"""Small JSON files of a storage, read with a limit."""
+"""Reads small JSON files of a storage, with a size limit."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ def read_json(path: StoragePath) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise UserError([Problem("", "is missing or holds no JSON object", str(path))])
+        raise UserError([Problem("", "is missing or does not contain a JSON object", str(path))])
     return content

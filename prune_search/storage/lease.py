@@ -1,4 +1,4 @@
-"""One holder per search: a lease that is renewed, and taken over where its holder is gone."""
+"""One process per search: a lease that is renewed, and taken over if its holder has died."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manifest of a stored state, by which any altered bit is found, and the names that states have. No torch."""
+"""The manifest of a stored state, which reveals any modified bit, and the names of states. No torch."""
 
 from __future__ import annotations
 
@@ -94,20 +94,20 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object whose keys must differ (for `json.loads`)."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("duplicate key")
     return found
 
 
 def no_constant(name: str) -> Any:
     """Refuse NaN and Infinity, which are no JSON (for `json.loads`)."""
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def read_manifest(data: bytes) -> dict[str, Any]:
     """The content of a manifest's bytes: ``files``, with the one entry of the tensors, and ``meta``.
 
     Raises:
-        ValueError: a byte was altered, or it is of another format.
+        ValueError: a byte was modified, or it is of another format.
     """
     if len(data) > MAX_BYTES:
         raise ValueError(f"{MANIFEST} is too large")
@@ -118,12 +118,12 @@ def read_manifest(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{MANIFEST} is broken: {one_line(error)}") from error
     if not isinstance(content, dict) or type(content.get("format")) is not int:
-        raise ValueError(f"{MANIFEST} is none of a state")
+        raise ValueError(f"{MANIFEST} does not describe a state")
     if content["format"] != FORMAT:
-        raise ValueError(f"its format {shown(content['format'])} is not the one that is read here ({FORMAT})")
+        raise ValueError(f"its format is {shown(content['format'])}; this version reads format {FORMAT}")
     digest = content.pop("sha256", None)
     if not faithful or list(content) != ["format", "files", "meta"] or digest != digest_of(content):
-        raise ValueError(f"{MANIFEST} was altered")
+        raise ValueError(f"{MANIFEST} was modified")
     files, meta = content["files"], content["meta"]
     # Only this one name is ever opened, whatever the manifest says.
     entry = files.get(TENSORS) if isinstance(files, dict) and len(files) == 1 else None

@@ -1,4 +1,4 @@
-"""Measurements as vertices of the shared tree: keyed by what is measured of which network, and taken once.
+"""Stores measurements like states, by what was measured on which network, so each is made only once.
 
     <storage>/measurements/<aa>/<key>.json
 

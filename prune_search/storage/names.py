@@ -1,4 +1,4 @@
-"""Names that stay where they belong."""
+"""Checks names, so that no path leaves its folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def safe_child(root: SomePlace, name: str) -> SomePlace:
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UserError(
-            f"the name {shown(name)} is not allowed: write 1 to 128 letters, digits, '.', '_' and '-', not a dot first"
+            f"the name {shown(name)} is not allowed: use 1 to 128 letters, digits, '.', '_' and '-', not starting "
+            "with a dot"
         )
     return below(root, name)
 

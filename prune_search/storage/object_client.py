@@ -1,4 +1,4 @@
-"""The client of an S3 service: one per process, bounded in tries and time, and errors of ours for all that it raises.
+"""The client of an S3 service: one per process, with limited retries and time, and our own errors.
 
 boto3 is imported where the first object is asked for. Credentials, region and endpoint are its own business (``AWS_…``
 variables or ``~/.aws``), and are never in a name, a record or a message.
@@ -77,7 +77,7 @@ def client() -> Any:
             try:
                 _Clients.client = boto3.session.Session().client("s3", config=config)
             except (BotoCoreError, ValueError) as error:
-                text = "the client of the object store cannot be set up: see the AWS_… variables and ~/.aws"
+                text = "cannot set up the object store client: check the AWS_… variables and ~/.aws"
                 raise StorageError(f"{text} ({type(error).__name__})") from None
             _Clients.pid = os.getpid()
         return _Clients.client
@@ -167,7 +167,7 @@ def _reason(error: BaseException, code: str) -> str:
     if code == "NoSuchBucket":
         return "the object store has no such bucket"
     if code:
-        return f"the object store refuses it ({shown(code)})"
+        return f"the object store refused the request ({shown(code)})"
     if "Credentials" in name or "Profile" in name or "Token" in name:
         return f"no credentials for the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({name})"
     return f"the object store cannot be reached ({name})"

@@ -1,4 +1,4 @@
-"""Places in an S3 object store, with the part of `pathlib.Path` that the library uses.
+"""Paths in an S3 object store, with the part of `pathlib.Path` that the library uses.
 
 An object is there whole or not at all, and whoever reads it after it was written sees it. There are no folders: what
 stands here for one is a prefix, so that it needs not be made and is there while it holds something. What is not there
@@ -56,7 +56,7 @@ class ObjectPath:
         """
         rest = url.removeprefix(SCHEME)
         if "@" in rest:
-            text = "credentials do not belong into a name: put them into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            text = "do not put credentials into the name: use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             raise UserError([Problem("--storage", f"{SCHEME}…@{shown(rest.rpartition('@')[2])}: {text}")])
         bucket, _, key = rest.partition("/")
         parts = [part for part in key.split("/") if part]
@@ -71,7 +71,7 @@ class ObjectPath:
 
     def __truediv__(self, name: str) -> ObjectPath:
         if not name or any(part in ("", ".", "..") for part in name.split("/")):
-            raise ValueError(f"{shown(name)} leads out of {self}")
+            raise ValueError(f"{shown(name)} is outside {self}")
         return ObjectPath(self.bucket, f"{self.key}/{name}".lstrip("/"))
 
     @property

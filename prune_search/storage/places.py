@@ -1,4 +1,4 @@
-"""Where a storage lies: a folder of any file system, or a prefix in an object store."""
+"""Resolves where a storage is: a folder of any file system, or a prefix in an object store."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def local_folder(folder: Path, option: str) -> Path:
         UserError: it is the address of an object store or of another service.
     """
     if folder.parts[:1] and folder.parts[0] in _SCHEMES:
-        raise UserError([Problem(option, f"must be a folder of this machine (got {shown(str(folder))})")])
+        raise UserError([Problem(option, f"must be a folder on this machine (got {shown(str(folder))})")])
     return folder
 
 

@@ -1,4 +1,4 @@
-"""States of a training in a storage: a folder of tensors each, with a manifest by which any altered bit is found.
+"""Training states in a storage: a folder of tensors each, with a manifest that reveals any modified bit.
 
 A state is ``step-000001234/`` with ``state.safetensors`` and ``manifest.json``. On a file system it becomes current by
 one rename, in an object store by its manifest, which is written last: so it is there whole or not at all, and it is
@@ -71,7 +71,7 @@ def write_state(folder: StoragePath, tensors: Mapping[str, Tensor], meta: Mappin
 
     Args:
         folder: where it stands afterwards, as from `state_folder`. Its parents are made.
-        tensors: dense tensors of any device.
+        tensors: dense tensors of any shape [...] and device.
         meta: plain JSON data; its numbers are finite.
 
     Raises:
@@ -102,7 +102,7 @@ def read_state(folder: StoragePath) -> State | None:
     except (OSError, ValueError):
         return None
     except StorageError as error:
-        _log.warning("the state %s is not used: %s", folder.name, error)
+        _log.warning("ignoring the stored state %s: %s", folder.name, error)
         return None
 
 
@@ -114,7 +114,7 @@ def newest_state(parent: StoragePath, at_most: int) -> tuple[int, State] | None:
     try:
         states = list_states(parent)
     except StorageError as error:
-        _log.warning("no stored state of %s is used: %s", shown(str(parent), 200), error)
+        _log.warning("ignoring the stored states of %s: %s", shown(str(parent), 200), error)
         return None
     for step, folder in reversed(states):
         if step > at_most:
@@ -122,9 +122,11 @@ def newest_state(parent: StoragePath, at_most: int) -> tuple[int, State] | None:
         try:
             return step, _read(folder)
         except (OSError, ValueError) as error:
-            _log.warning("the state %s of %s is not used: %s", folder.name, shown(str(parent), 200), one_line(error))
+            _log.warning(
+                "ignoring the stored state %s of %s: %s", folder.name, shown(str(parent), 200), one_line(error)
+            )
         except StorageError as error:
-            _log.warning("no stored state of %s is used: %s", shown(str(parent), 200), error)
+            _log.warning("ignoring the stored states of %s: %s", shown(str(parent), 200), error)
             break
     return None
 
@@ -152,7 +154,7 @@ def _read(folder: StoragePath, afresh: bool = False) -> State:
             return State(tensors, content["meta"])
         with opened.open(TENSORS, size, sha256) as file:
             if file.seek(0, os.SEEK_END) != size:
-                raise ValueError(f"{TENSORS} has not the size that was written")
+                raise ValueError(f"{TENSORS} does not have the size that was written")
             data = read_tensors_bytes(file)
     return _checked(data, content)
 
@@ -161,7 +163,7 @@ def _written(content: Mapping[str, Any]) -> tuple[int, str]:
     """The size and the sha256 that a manifest gives of the tensors."""
     size, sha256 = content["files"][TENSORS]["bytes"], content["files"][TENSORS]["sha256"]
     if type(size) is not int or not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
-        raise ValueError(f"{MANIFEST} was altered")
+        raise ValueError(f"{MANIFEST} was modified")
     return size, sha256
 
 
@@ -169,7 +171,7 @@ def _checked(data: bytes, content: Mapping[str, Any]) -> State:
     # These bytes, and no others, are the ones that are parsed.
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != content["files"][TENSORS]["sha256"]:
-        raise ValueError(f"{TENSORS} was altered")
+        raise ValueError(f"{TENSORS} was modified")
     tensors = decode(data)
     CACHE.put(sha256, tensors)
     return State(tensors, content["meta"])

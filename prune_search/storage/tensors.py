@@ -1,4 +1,4 @@
-"""Tensors as safetensors: the one format in which weights and masks are kept. It holds numbers and can run nothing."""
+"""Reads and writes tensors as safetensors, the only format for weights and masks. It cannot execute anything."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def encode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = N
     """The bytes of a safetensors file: equal tensors and metadata give equal bytes.
 
     Args:
-        tensors: dense tensors of any device and layout; views of one memory are written out each.
+        tensors: dense tensors of any shape [...], device and layout; each view of shared memory is written in full.
         metadata: texts for the header.
 
     Raises:
         ValueError: a tensor has the name that the format keeps for the metadata.
     """
     if _METADATA in tensors:
-        raise ValueError(f"no tensor can be named {_METADATA}")
+        raise ValueError(f"a tensor cannot be named {_METADATA}")
     copies = {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
@@ -75,11 +75,11 @@ def decode(data: bytes) -> dict[str, Tensor]:
         odd = [name for name, tensor in found.items() if tensor.dtype == torch.bool and _has_other_bytes(tensor)]
         tensors = {name: found[name].clone() for name in sorted(found)}
     except MemoryError as error:
-        raise ValueError("is too large for the memory") from error
+        raise ValueError("does not fit into memory") from error
     except _UNREADABLE as error:
-        raise ValueError(f"is no valid safetensors: {one_line(error)}") from error
+        raise ValueError(f"is not a valid safetensors file: {one_line(error)}") from error
     if odd:  # any other byte is neither true nor false, and could scale what it is multiplied with
-        raise ValueError(f"is no valid safetensors: {shown(odd[0])} holds bytes that are no booleans")
+        raise ValueError(f"is not a valid safetensors file: {shown(odd[0])} contains bytes that are not booleans")
     return tensors
 
 
@@ -99,25 +99,27 @@ def check_layout(length: bytes, header: bytes, size: int) -> None:
         ValueError: the header is too long or broken, or its tensors do not fill the file exactly, one after another.
     """
     if len(length) < _LENGTH.size:
-        raise ValueError("is no valid safetensors: it is too short")
+        raise ValueError("is not a valid safetensors file: it is too short")
     (claimed,) = _LENGTH.unpack(length)
     if claimed > MAX_HEADER_BYTES or claimed > size - _LENGTH.size:
-        raise ValueError(f"is no valid safetensors: a header of {claimed} bytes in a file of {size}")
+        raise ValueError(f"is not a valid safetensors file: a header of {claimed} bytes in a file of {size}")
     try:
         entries = json.loads(header[:claimed].decode("utf-8"), object_pairs_hook=unique, parse_constant=no_constant)
         entries.pop(_METADATA, None)
         spans = sorted(_span(name, entry) for name, entry in entries.items())
     except ValueError as error:
-        raise ValueError(f"is no valid safetensors: {one_line(error)}") from error
+        raise ValueError(f"is not a valid safetensors file: {one_line(error)}") from error
     except (LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError("is no valid safetensors: its header is broken") from error
+        raise ValueError("is not a valid safetensors file: its header is broken") from error
     end = 0
     for begin, after in spans:
         if begin != end:
-            raise ValueError("is no valid safetensors: its tensors overlap or leave a gap")
+            raise ValueError("is not a valid safetensors file: its tensors overlap or leave a gap")
         end = after
     if _LENGTH.size + claimed + end != size:
-        raise ValueError(f"is no valid safetensors: it claims {_LENGTH.size + claimed + end} bytes and has {size}")
+        raise ValueError(
+            f"is not a valid safetensors file: it claims {_LENGTH.size + claimed + end} bytes and has {size}"
+        )
 
 
 def _span(name: str, entry: Mapping[str, Any]) -> tuple[int, int]:
@@ -148,11 +150,11 @@ def read_tensors_bytes(file: BinaryIO) -> bytes:
     try:
         return file.read(size)
     except MemoryError as error:
-        raise ValueError("is too large for the memory") from error
+        raise ValueError("does not fit into memory") from error
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file, whole or not at all; one that stood there is replaced.
+    """Write tensors of any shape [...] to a safetensors file atomically, replacing an existing one.
 
     Raises:
         StorageError: it could not be written.

@@ -1,3 +1,3 @@
-"""What is trained: data sets, models, the user's own of both, and what is measured."""
+"""Tasks: data sets, models, the user's own of both, and metrics."""
 
 from __future__ import annotations

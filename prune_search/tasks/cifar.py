@@ -1,4 +1,4 @@
-"""CIFAR-10's batches: found in a folder or in archives, checked, and read without running what they say.
+"""Reads CIFAR-10's batches from a folder or archives, checked and without executing any of their content.
 
 A batch is a Python 2 pickle of a mapping with b"data" (uint8 [10000, 3072]) and b"labels" (10,000 integers). A pickle
 is a program. It is never run here: its instructions are only listed, and the two values are taken from the list.
@@ -84,7 +84,7 @@ def _members(archive: Path, md5s: Mapping[str, str]) -> dict[str, bytes]:
                     continue
                 if member.size > LARGEST:
                     raise bad_data(
-                        f"{archive}: {member.name} is {member.size} bytes long, which no file of CIFAR-10 is"
+                        f"{archive}: {member.name} is {member.size} bytes long, which does not match any CIFAR-10 file"
                     )
                 stream = opened.extractfile(member)
                 content = stream.read() if stream else b""
@@ -119,9 +119,9 @@ def parse_batch(content: bytes, name: str) -> tuple[Tensor, Tensor]:
             elif instruction.name == "BINSTRING":
                 pixels = str(argument).encode("latin-1")
     except ValueError as error:
-        raise bad_data(f"{name} is no batch of CIFAR-10: {error}") from error
+        raise bad_data(f"{name} is not a CIFAR-10 batch: {error}") from error
     if not labels or len(pixels) != len(labels) * PICTURE:
-        raise bad_data(f"{name} is no batch of CIFAR-10: {len(labels)} labels, {len(pixels)} bytes of pictures")
+        raise bad_data(f"{name} is not a CIFAR-10 batch: {len(labels)} labels, {len(pixels)} bytes of pictures")
     pictures = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(-1, CHANNELS, SIDE, SIDE)
     return pictures, torch.tensor(labels)
 

@@ -1,4 +1,4 @@
-"""A data set as it is trained on: three splits, each one pair of tensors."""
+"""A data set for training: three splits, each one pair of tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sha256 of tensors: one bit more or less gives another digest, on every machine of one byte order."""
+"""The sha256 of tensors, identical on all machines of the same byte order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data files in a folder of the user: found, and checked against their official md5 before anything reads them."""
+"""Finds data files in a user's folder and checks their official md5 before anything reads them."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def missing(data_set: str, root: Path | None, names: Sequence[str], below: Seque
     if root is None:
         place = f"<folder>/{below[0]}/" if below else "<folder>/"
         return bad_data(
-            f"{data_set} needs {wanted} in {place}, and no folder is named: "
-            "name it with --data-root or the environment variable PRUNE_SEARCH_DATA"
+            f"{data_set} needs {wanted} in {place}, but no folder is given: "
+            "set it with --data-root or the environment variable PRUNE_SEARCH_DATA"
         )
     looked = " or ".join(str(folder) for folder in folders(root, *below))
     return bad_data(
         f"{data_set} lacks {wanted}: put the official files into {looked}, "
-        "or name another folder with --data-root or the environment variable PRUNE_SEARCH_DATA"
+        "or choose another folder with --data-root or the environment variable PRUNE_SEARCH_DATA"
     )
 
 
@@ -82,6 +82,6 @@ def check_md5(name: str, chunks: Iterable[bytes], md5: str) -> None:
         sums.update(chunk)
     if sums.hexdigest() != md5:
         raise bad_data(
-            f"{name} is not the official file (it is cut, altered, or another data set's): "
+            f"{name} is not the official file (it is truncated, modified, or belongs to another data set): "
             f"md5 expected {md5}, got {sums.hexdigest()}"
         )

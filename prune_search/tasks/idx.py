@@ -1,4 +1,4 @@
-"""The idx format of MNIST: a magic number, the sizes in big-endian, then the bytes.
+"""Reads the idx format of MNIST: a magic number, big-endian sizes, then the bytes.
 
 Source: http://yann.lecun.com/exdb/mnist (LeCun, Cortes, Burges), "File formats for the MNIST database".
 """
@@ -36,13 +36,13 @@ def parse_idx(content: bytes, name: str) -> Tensor:
         UserError: it is no such file, or longer or shorter than its header says.
     """
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != UNSIGNED_BYTE or not content[3]:
-        raise bad_data(f"{name} is no idx file of unsigned bytes (it begins with {content[:4].hex() or 'nothing'})")
+        raise bad_data(f"{name} is not an idx file of unsigned bytes (it starts with {content[:4].hex() or 'nothing'})")
     body = 4 + 4 * content[3]
     if len(content) < body:
-        raise bad_data(f"{name} ends within its header")
+        raise bad_data(f"{name} ends inside its header")
     shape = struct.unpack_from(f">{content[3]}I", content, 4)
     if len(content) - body != prod(shape):
-        raise bad_data(f"{name} holds {len(content) - body} bytes; its header says {prod(shape)} ({shape})")
+        raise bad_data(f"{name} contains {len(content) - body} bytes, but its header says {prod(shape)} ({shape})")
     if not prod(shape):
         return torch.empty(shape, dtype=torch.uint8)
     # From a bytearray, which can be written to: torch warns of arrays that cannot.
@@ -90,6 +90,9 @@ def load_idx(family: IdxFamily, root: Path | None, normalise: Normalisation) -> 
     arrays = [read_idx(path, md5) for path, (_, md5) in zip(paths, family.files, strict=True)]
     for pictures, labels, path in ((arrays[0], arrays[1], paths[0]), (arrays[2], arrays[3], paths[2])):
         if pictures.dim() != 3 or labels.shape != pictures.shape[:1]:
-            raise bad_data(f"{path} holds an array of shape {tuple(pictures.shape)}, its labels {tuple(labels.shape)}")
+            raise bad_data(
+                f"{path} contains an array of shape {tuple(pictures.shape)}, but its labels have shape "
+                f"{tuple(labels.shape)}"
+            )
     train, test = (arrays[0].unsqueeze(1), arrays[1]), (arrays[2].unsqueeze(1), arrays[3])
     return picture_set(family.name, train, test, family.held_out, normalise)

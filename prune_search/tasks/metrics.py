@@ -1,4 +1,4 @@
-"""What is measured on a network: the axis of metrics, and the pass over a split that most of them read."""
+"""The axis of metrics, and the pass over a split that most of them use."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def sparsity(measured: Measured) -> float:
 
 @METRICS.register(
     "collapsed",
-    summary="number of layers with nothing left",
+    summary="number of layers with no weights left",
     source="layer collapse: Tanaka et al. 2020, 2006.05467",
     facts=Metric(best="minimize", simulated=True, mid_training=True),
 )
@@ -196,7 +196,7 @@ def collapsed(measured: Measured) -> float:
 
 @METRICS.register(
     "steps_trained",
-    summary="optimizer steps taken anywhere for this network",
+    summary="optimizer steps needed to train this network, shared ones included",
     source="this project",
     facts=Metric(best="minimize", simulated=True, mid_training=True),
 )
@@ -214,10 +214,10 @@ def _training_operations(name: str) -> Callable[[Measured], float]:
 
 
 for _pass in ("forward", "backward"):
-    for _kind, _said in (("dense", "of the dense network"), ("sparse", "but for what the mask spares, in theory")):
+    for _kind, _said in (("dense", "of the dense network"), ("sparse", "without the masked weights, in theory")):
         METRICS.register(
             f"train/{_pass}_flops_{_kind}",
             summary=f"operations of the {_pass} passes of all training steps, {_said}",
-            source="2 per weight and place, backward twice forward: Evci et al. 2020, 1911.11134, appendix H",
+            source="2 per weight and position, backward twice forward: Evci et al. 2020, 1911.11134, appendix H",
             facts=Metric(best="minimize", mid_training=True),
         )(_training_operations(f"{_pass}_{_kind}"))

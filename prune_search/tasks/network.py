@@ -1,4 +1,4 @@
-"""What a network is: its weights and its code as digests, and which of its parameters can be pruned."""
+"""Digests of a network's weights and code, and the list of its prunable parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From pictures as bytes to a data set: scaled, normalised, the validation split held out."""
+"""Turns images as bytes into a data set: scaled, normalised, with a validation split."""
 
 from __future__ import annotations
 

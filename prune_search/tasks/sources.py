@@ -1,4 +1,4 @@
-"""What code and settings look like as text, so that a digest changes when they do.
+"""Represents code and settings as text, so that a digest changes when they do.
 
 Nothing here may hold an address or an order that differs from process to process: the text of the same code is the
 same everywhere.

@@ -1,4 +1,4 @@
-"""A user's own model and data set: a function, given as ``package.module:factory`` or as a Python callable."""
+"""Loads a user's own model and data set from a function, ``package.module:factory`` or a Python callable."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def factory_named(text: str, key: str) -> Callable[..., Any]:
     """
     module_name, colon, attribute = text.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *attribute.split("."))):
-        raise _wrong(key, f"{shown(text)} is not of the form package.module:factory")
+        raise _wrong(key, f"{shown(text)} must have the form package.module:factory")
     find_own_modules()
     found: Any = _module_named(module_name, text, key)
     for name in attribute.split("."):
@@ -46,7 +46,7 @@ def factory_named(text: str, key: str) -> Callable[..., Any]:
             raise _wrong(key, f"{shown(text)}: {module_name} has no {name!r}{suggestion(name, vars(found))}")
         found = getattr(found, name)
     if not callable(found):
-        raise _wrong(key, f"{shown(text)} is no function but a value of type {type(found).__name__}")
+        raise _wrong(key, f"{shown(text)} is not a function but a value of type {type(found).__name__}")
     return found  # type: ignore[no-any-return]
 
 
@@ -58,7 +58,7 @@ def _module_named(name: str, text: str, key: str) -> Any:
         cause = error.__cause__
         # A module that the user's own module lacks is an error in the user's module, told by its line.
         if isinstance(cause, ModuleNotFoundError) and cause.name and f"{name}.".startswith(f"{cause.name}."):
-            where = "the current directory or the installed packages"
+            where = "the current directory or among the installed packages"
             raise _wrong(key, f"{shown(text)}: there is no module {cause.name!r} in {where}") from cause
         raise
 
@@ -94,7 +94,7 @@ def build_user_model(factory: Callable[..., Any], shape: tuple[int, ...], classe
     offered = {"shape": shape, "input_shape": shape, "classes": classes, "num_classes": classes}
     model = _called(factory, offered, MODEL_KEY)
     if not isinstance(model, nn.Module):
-        raise _wrong(MODEL_KEY, f"{name} returned a value of type {type(model).__name__}, no torch.nn.Module")
+        raise _wrong(MODEL_KEY, f"{name} returned a value of type {type(model).__name__}, not a torch.nn.Module")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     doing = f", run on two examples of shape {shape},"
     with _users_code(name, MODEL_KEY, source_file(factory), doing), evaluating(model):
@@ -136,7 +136,7 @@ def _called(factory: Callable[..., Any], offered: Mapping[str, Any], key: str) -
     starred = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     needed = [p.name for p in parameters if p.default is p.empty and p.kind not in starred and p.name not in given]
     if needed:
-        raise _wrong(key, f"{name} needs {', '.join(needed)}; it is given only {', '.join(offered)}, by keyword")
+        raise _wrong(key, f"{name} needs {', '.join(needed)}, but only {', '.join(offered)} are passed, by keyword")
     with _users_code(name, key, source_file(factory)):
         return factory(**given)
 

@@ -1,4 +1,4 @@
-"""What a user's data factory returned: checked, and made a data set."""
+"""Checks what a user's data factory returned and turns it into a data set."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_data(name: str, returned: Any) -> tuple[DataSet | None, list[str]]:
     else:
         expected = "a DataSet or a mapping with the keys train, test and perhaps validation"
         return None, [f"it must return {expected} (got a value of type {type(returned).__name__})"]
-    wrong = [f"{shown(key)} is no key of a data set{suggestion(key, KEYS)}" for key in given if key not in KEYS]
+    wrong = [f"{shown(key)} is not a key of a data set{suggestion(key, KEYS)}" for key in given if key not in KEYS]
     wrong += [
         f"the key {key!r} is missing: a pair of inputs and labels" for key in ("train", "test") if key not in given
     ]
@@ -52,11 +52,11 @@ def read_data(name: str, returned: Any) -> tuple[DataSet | None, list[str]]:
         _check_shapes(whole, wrong)
         classes = classes or max(1, int(whole["train"].labels.max()) + 1)
         if classes > MAX_CLASSES:
-            wrong.append(f"{classes} classes are more than {MAX_CLASSES}: labels must be numbered from 0")
+            wrong.append(f"{classes} classes are more than {MAX_CLASSES}; labels must be numbered from 0")
         else:
             _check_labels(whole, classes, wrong)
         if "validation" not in given and len(whole["train"]) < 2:
-            wrong.append("train has one example, of which no validation split can be held out")
+            wrong.append("train has a single example, so no validation split can be held out")
     if wrong:
         return None, wrong
     if "validation" not in whole:
@@ -79,17 +79,15 @@ def _split(raw: Any, key: str, wrong: list[str]) -> Split | None:
         return None
     before = len(wrong)
     if inputs.dim() < 2:
-        wrong.append(
-            f"{key} inputs must have a dimension of examples and at least one more (got {tuple(inputs.shape)})"
-        )
+        wrong.append(f"{key} inputs must have an example dimension and at least one more (got {tuple(inputs.shape)})")
     if labels.dim() != 1:
         wrong.append(f"{key} labels must have one dimension (got shape {tuple(labels.shape)})")
     elif inputs.dim() and len(inputs) != len(labels):
         wrong.append(f"{key} has {len(inputs)} inputs but {len(labels)} labels")
     if not inputs.numel() or not labels.numel():
-        wrong.append(f"{key} holds no example (inputs {tuple(inputs.shape)}, labels {tuple(labels.shape)})")
+        wrong.append(f"{key} has no examples (inputs {tuple(inputs.shape)}, labels {tuple(labels.shape)})")
     elif not bool(torch.isfinite(inputs).all()):
-        wrong.append(f"{key} inputs hold values that are not finite as float32")
+        wrong.append(f"{key} inputs contain values that are not finite as float32")
     return Split(inputs, labels) if len(wrong) == before else None
 
 
@@ -104,7 +102,7 @@ def _tensor(raw: Any, what: str, numbers: str, dtype: torch.dtype, wrong: list[s
     try:
         array = numpy.asarray(raw)
     except ValueError as error:
-        wrong.append(f"{what} are no array: {error}")
+        wrong.append(f"{what} are not an array: {error}")
         return None
     if array.dtype.kind not in ("iu" if numbers == "whole" else "iufb"):
         wrong.append(f"{what} must be {numbers} numbers (got {array.dtype})")
@@ -117,7 +115,10 @@ def _check_shapes(splits: Mapping[str, Split], wrong: list[str]) -> None:
     shape = tuple(splits["train"].inputs.shape[1:])
     for key, split in splits.items():
         if tuple(split.inputs.shape[1:]) != shape:
-            wrong.append(f"an example of {key} has the shape {tuple(split.inputs.shape[1:])}, one of train {shape}")
+            wrong.append(
+                f"an example of {key} has the shape {tuple(split.inputs.shape[1:])}, but an example of train "
+                f"has {shape}"
+            )
 
 
 def _check_labels(splits: Mapping[str, Split], classes: int, wrong: list[str]) -> None:

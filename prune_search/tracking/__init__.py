@@ -1,1 +1,1 @@
-"""MLflow: the durable outbox, delivery, and what its pages show. No other folder imports mlflow."""
+"""MLflow: the durable outbox, delivery, and the content of its pages. No other folder imports mlflow."""

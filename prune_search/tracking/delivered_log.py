@@ -1,4 +1,4 @@
-"""What is known to be in MLflow, kept beside the search's records so that nothing is sent twice.
+"""Logs what has reached MLflow, next to the search's records, so that nothing is sent twice.
 
     <search>/tracking/<digest of the URI>/<milliseconds>-<token>.jsonl    one file per process that delivers
     <search>/tracking/<digest of the URI>/lock                            held by the one process that delivers now
@@ -66,7 +66,7 @@ def only_writer(folder: Path) -> Iterator[None]:
             if (
                 error.errno not in _UNSUPPORTED
             ):  # some network file systems have no locks; the search's lease holds there
-                raise BusyError("another process delivers to it now") from error
+                raise BusyError("another process is delivering to it") from error
         yield
 
 

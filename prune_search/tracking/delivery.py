@@ -1,4 +1,4 @@
-"""Delivery of runs to MLflow: what is there already is never sent again, whatever was interrupted.
+"""Delivers runs to MLflow; never sends anything twice, even after an interruption.
 
 An operation is noted once MLflow has answered. Before a metric is sent to a run that this process has not made itself,
 or after an answer about it was lost, MLflow is asked which of its values are there. A run is found by its tags before

@@ -1,7 +1,7 @@
-"""The thread that brings a search's records to MLflow, and ``sync``, which does so in the foreground.
+"""The thread that delivers a search's records to MLflow, and ``sync``, which does so in the foreground.
 
 No trial and no control loop waits for MLflow: what they leave is records, and this thread is the only one that reads
-them for MLflow and calls it. Where MLflow is away, slow or gone for ever, the search does not notice.
+them for MLflow and calls it. If MLflow is down, slow or gone forever, the search is not affected.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ class DeliveryThread:
         self._reason = line
         if time.monotonic() - self._told >= TELL_EVERY_S:
             self._told = time.monotonic()
-            LOGGER.warning("MLflow at %s: %s (the search goes on; its records are kept)", masked(self.uri), line)
+            LOGGER.warning("MLflow at %s: %s (the search continues; its records are kept)", masked(self.uri), line)
 
 
 def undelivered(search: SearchRecords, running: bool) -> int | None:
@@ -284,7 +284,7 @@ def undelivered(search: SearchRecords, running: bool) -> int | None:
 def _place(search: SearchRecords, uri: str, experiment: str) -> Destination:
     identity = str(search.definition["id"])
     if not identity.isalnum():
-        raise UserError(f"the search {search.name!r} has no proper id")
+        raise UserError(f"the search {search.name!r} has no valid id")
     views = {**table_tag(search.definition), **searches_tag(search.definition)}
     return Destination(identity, experiment, artifact_root(search.folder.parent.parent, uri), views)
 
@@ -314,7 +314,7 @@ def sync(folder: places.StoragePath, uri: str | None = None, connector: Connect 
             delivery = Delivery(connector(uri), place, memory)
             _patiently(delivery, project(search, state_of(search)))
     except BusyError as error:
-        raise TrackingError(f"{where}: {error}; a running search delivers by itself") from error
+        raise TrackingError(f"{where}: {error}; a running search delivers on its own") from error
     except (FilesError, UnreachableError, RefusedError, OSError) as error:
         raise TrackingError(masked(f"{where} {_VERBS.get(type(error), 'fails')}: {one_line(error)}", uri)) from error
     if delivery.refused:

@@ -1,4 +1,4 @@
-"""The order in which a search's parent run shows its trials: the best one first."""
+"""Orders the trials shown on a search's parent run, best first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An exported network as a registered MLflow model: served by `mlflow.pyfunc`, without pickle."""
+"""Registers an exported network as an MLflow model, served by `mlflow.pyfunc` without pickle."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def register(folder: Path, name: str, uri: str, experiment: str, inputs: Array, 
             mlflow.MlflowClient().set_registered_model_alias(name, CHAMPION, version)
     except (mlflow.exceptions.MlflowException, OSError) as error:
         lines = str(error).splitlines() or [""]
-        text = f"MLflow at {masked(uri)} does not take the model: {lines[0][:300]}"
+        text = f"MLflow at {masked(uri)} refused the model: {lines[0][:300]}"
         raise UserError([Problem("--register", text)]) from error
     return version
 

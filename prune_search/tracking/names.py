@@ -1,4 +1,4 @@
-"""Names and values as MLflow takes them."""
+"""Shortens names and values to MLflow's limits."""
 
 from __future__ import annotations
 

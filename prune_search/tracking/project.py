@@ -1,4 +1,4 @@
-"""From the ledger to what MLflow should hold: a parent run per search, a child run per trial. Pure; no mlflow.
+"""Projects the ledger onto MLflow: a parent run per search, a child run per trial. Pure; no mlflow.
 
 A stopped trial becomes FINISHED with the tag ``status: stopped``: the scheduler ended it as it should, and MLflow
 paints KILLED in the red of a failure. KILLED is what an interrupted search leaves behind, until it is resumed.

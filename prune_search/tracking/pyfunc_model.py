@@ -1,4 +1,4 @@
-"""What MLflow runs to serve a registered network: it reads config.json and its tensors, and nothing is unpickled.
+"""The code with which MLflow serves a registered network: reads config.json and tensors, unpickles nothing.
 
 MLflow keeps a copy of this file with the model (models from code).
 """

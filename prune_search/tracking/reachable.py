@@ -1,4 +1,4 @@
-"""Whether an MLflow answers, and lets us in."""
+"""Checks whether an MLflow server answers and accepts our credentials."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def reach(uri: str) -> str:
         RefusedError: it does not let us in.
     """
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
-        return "a search will make it"
+        return "will be created by a search"
     knock(uri)
     with settings(), answers(uri):
         from mlflow import MlflowClient

@@ -1,4 +1,4 @@
-"""What MLflow should hold of a run, what is known to be there, and the difference. Plain values, no mlflow."""
+"""The desired content of an MLflow run, what is known to be there, and the difference. Plain values, no mlflow."""
 
 from __future__ import annotations
 

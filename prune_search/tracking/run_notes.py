@@ -1,4 +1,4 @@
-"""The notes that MLflow shows on a run's page, as Markdown."""
+"""The Markdown notes that MLflow shows on a run's page."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def parent_note(search: SearchRecords, board: Sequence[Placed], state: str, pict
 def trial_note(search: SearchRecords, trial: TrialRecords, status: str) -> str:
     """The note of a trial: what became of it, and how to take it along."""
     if trial.duplicate_of is not None:
-        return f"The same recipe as trial {trial.duplicate_of}, so it was not trained again: its result is shown here."
+        return f"The same recipe as trial {trial.duplicate_of}, so it was not trained again. Its result is shown here."
     if status == "failed" and trial.ended is not None:
         error = trial.ended.data.get("error") or {}
         return f"Failed ({_plain(error.get('kind'))}): {_plain(error.get('message'))}"
     if status == "completed" and not trial.control:
         name = trial.proposed.data["name"] if trial.proposed is not None else trial.result.get("key")
-        return f"Take it along: `prune-search export {_at(search)} --trial {name} --to DIR`"
+        return f"Export it with `prune-search export {_at(search)} --trial {name} --to DIR`"
     return {
         "stopped": "Stopped by the scheduler: others were better at the same maturity.",
-        "interrupted": f"Interrupted with its search. `prune-search resume {_at(search)}` goes on from its last state.",
+        "interrupted": f"Interrupted with its search. `prune-search resume {_at(search)}` continues it.",
     }.get(status, "")
 
 
@@ -66,7 +66,7 @@ def _best(search: SearchRecords, board: Sequence[Placed]) -> str:
     trial = board[0].trial
     name = trial.proposed.data["name"] if trial.proposed is not None else trial.id
     figures = [f"{_plain(metric)} {_number(trial.metrics.get(metric))}" for metric in directions(goals_of(search))]
-    missed = " (no trial meets the constraints; this one misses them least)" if board[0].violation > 0 else ""
+    missed = " (no trial meets the constraints; this one comes closest)" if board[0].violation > 0 else ""
     return f"**Best:** {_plain(name)}, {', '.join(figures)}{missed}"
 
 
@@ -77,7 +77,7 @@ def _plan(search: SearchRecords) -> str:
     wanted = goals + (f", with {_all(plan['constraints'])}" if plan["constraints"] else "")
     return (
         f"**Plan:** {wanted}, on {_plain(task['data'])} with {_plain(task['model'])}; sampler "
-        f"{_name(plan['sampler'])}, scheduler {_name(plan['scheduler'])}, {plan['concurrency']} at once, "
+        f"{_name(plan['sampler'])}, scheduler {_name(plan['scheduler'])}, {plan['concurrency']} at a time, "
         f"seed {plan['seed']}."
     )
 
@@ -86,7 +86,7 @@ def _picture(pictures: Sequence[str]) -> str:
     """The Pareto front, from the run's own artifacts."""
     if FRONT not in pictures:
         return ""
-    more = f" All {len(pictures)} pictures are among the artifacts, under pictures." if len(pictures) > 1 else ""
+    more = f" All {len(pictures)} figures are in the artifacts under `pictures`." if len(pictures) > 1 else ""
     return f"![Pareto front](get-artifact?path={quote(FRONT, safe='')}&run_uuid={RUN})\n\n{more.strip()}"
 
 
@@ -110,7 +110,7 @@ def _table(search: SearchRecords, board: Sequence[Placed]) -> str:
     metrics = list(directions(goals_of(search)))
     controls = [trial for trial in search.controls() if trial.result]
     if not board and not controls:
-        return "No trial is completed yet."
+        return "No trial has completed yet."
     columns = ["", "trial", *map(_plain, metrics), "steps"]
     rows = [
         [_place(rank, place), *_cells(place.trial, metrics)] for rank, place in enumerate(board[:MAX_ROWS], start=1)

@@ -1,4 +1,4 @@
-"""MLflow, as the few calls that delivery needs. The only file that imports mlflow, and only when it connects."""
+"""The few MLflow calls that delivery needs. Only this file imports mlflow, and only when it connects."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def knock(uri: str) -> None:
     try:
         socket.create_connection((parts.hostname, parts.port or usual), timeout=KNOCK_S).close()
     except (OSError, ValueError) as error:
-        raise UnreachableError(masked(f"no database answers there: {one_line(error)}", uri)) from None
+        raise UnreachableError(masked(f"the database does not answer: {one_line(error)}", uri)) from None
 
 
 @contextlib.contextmanager
@@ -219,7 +219,7 @@ class MlflowServer:
                 raise
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            raise UnreachableError(f"the experiment {name!r} was made and is not there")
+            raise UnreachableError(f"the experiment {name!r} was created but cannot be found")
         return found
 
     def runs(self, experiment: str, search: str) -> list[FoundRun]:

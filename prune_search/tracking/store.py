@@ -1,4 +1,4 @@
-"""Where MLflow is: by default an SQLite file in the storage, and the command that shows it."""
+"""Resolves where MLflow is (by default an SQLite file in the storage) and builds the command that serves its UI."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def absolute_uri(text: str, storage: StoragePath) -> str:
     if text.startswith(SQLITE):
         path = text.removeprefix(SQLITE)
         if not path or path == ":memory:":
-            raise _wrong(f"must name a file, as in sqlite:///mlflow.db (got {shown(text)})")
+            raise _wrong(f"must name a file, e.g. sqlite:///mlflow.db (got {shown(text)})")
         return f"{SQLITE}{Path(path).absolute()}"
     if text.startswith(SERVERS) or is_database(text):
         return text.rstrip("/")
@@ -69,9 +69,9 @@ def _wrong(message: str) -> UserError:
 
 def _where_passwords_go(uri: str) -> str:
     if is_database(uri):
-        return "a password would be stored with the search: put it into ~/.pgpass or PGPASSWORD"
+        return "a password here would be stored with the search: put it into ~/.pgpass or PGPASSWORD"
     return (
-        "a password would be stored with the search: put it into MLFLOW_TRACKING_USERNAME and "
+        "a password here would be stored with the search: put it into MLFLOW_TRACKING_USERNAME and "
         "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
     )
 
@@ -110,9 +110,13 @@ def ui_command(storage: StoragePath, uri: str, serving: Serving = Serving()) -> 
     if not is_database(uri):
         raise UserError(f"the search is on an MLflow server: open {masked(uri)} in a browser")
     if not _loopback(host) and not serving.allowed_hosts:
-        asked = "and MLflow asks nobody for a password" if not serving.auth else "also by names of an attacker's"
-        text = f"{shown(host)} is open to other machines, {asked}: name the hosts"
-        raise UserError([Problem("--host", f"{text} by which it may be called with --allowed-hosts")])
+        asked = (
+            "and MLflow does not ask for a password"
+            if not serving.auth
+            else "even under host names that an attacker controls"
+        )
+        text = f"{shown(host)} is open to other machines, {asked}: list the host names"
+        raise UserError([Problem("--host", f"{text} that browsers may use with --allowed-hosts")])
     names = serving.allowed_hosts or ",".join(f"{name}:{port}" for name in ("localhost", "127.0.0.1", "[::1]"))
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
     files = serving.artifacts or (side_folder(storage) / ARTIFACTS).as_uri()
@@ -140,7 +144,7 @@ def ui_environment(storage: StoragePath, uri: str, serving: Serving = Serving())
 def _auth_environment(folder: Path) -> dict[str, str]:
     """What MLflow needs to ask for names and passwords: its users' database, the first user, a key for its forms."""
     if importlib.util.find_spec("flask_wtf") is None:
-        raise UserError([Problem("--auth", "needs mlflow[auth]: pip install 'prune-search[cluster]' installs it")])
+        raise UserError([Problem("--auth", "needs mlflow[auth]: install it with pip install 'prune-search[cluster]'")])
     users = folder / USERS
     name, password = (os.environ.get(f"MLFLOW_AUTH_ADMIN_{word}") for word in ("USERNAME", "PASSWORD"))
     first = not users.exists() or users.stat().st_size == 0

@@ -1,4 +1,4 @@
-"""A view of MLflow's runs page for each search: its trials, best first, with the columns and charts that matter.
+"""Links to MLflow's runs page for each search: its trials, best first, with the relevant columns and charts.
 
 MLflow's page opens with no metric, no param, and the trials folded away under their search. It keeps shared views as
 tags of the experiment, and an address may name one; where another version of MLflow does not know it, the page opens

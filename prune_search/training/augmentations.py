@@ -1,4 +1,4 @@
-"""Augmentations of pictures, a whole batch at a time.
+"""Augmentations of images, for a whole batch at a time.
 
 What is drawn is drawn on the CPU and moved, so that a CPU and a CUDA device see the same pictures.
 """
@@ -19,14 +19,14 @@ else:
     from prune_search.lazy import torch
 
 
-@AUGMENTATIONS.register("none", summary="the inputs as they are", source="nothing is done")
+@AUGMENTATIONS.register("none", summary="no augmentation", source="nothing is done")
 def none(inputs: Tensor, generator: torch.Generator) -> Tensor:
     """The inputs themselves, of any shape; nothing is drawn."""
     return inputs
 
 
 @AUGMENTATIONS.register(
-    "flip", summary="each picture mirrored left to right with probability 1/2", source="common practice"
+    "flip", summary="each image flipped horizontally with probability 1/2", source="common practice"
 )
 def flip(inputs: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each picture with probability 1/2.
@@ -48,9 +48,9 @@ def flip(inputs: Tensor, generator: torch.Generator) -> Tensor:
 
 @AUGMENTATIONS.register(
     "crop-flip",
-    summary="padded with zeros, cropped back at random, and mirrored with probability 1/2",
+    summary="zero padding, random crop back to size, and horizontal flip with probability 1/2",
     source="Lee, Xie, Gallagher, Zhang, Tu 2014, arXiv 1409.5185; He et al. 2015, arXiv 1512.03385, section 4.2",
-    options={"pad": Option(Integer(1, 16), 4, "pixels of zeros on every side before the crop")},
+    options={"pad": Option(Integer(1, 16), 4, "zero padding on every side before the crop, in pixels")},
 )
 def crop_flip(inputs: Tensor, generator: torch.Generator, *, pad: int = 4) -> Tensor:
     """Move each picture by up to `pad` pixels either way, zeros coming in, and mirror it with probability 1/2.
@@ -96,7 +96,7 @@ def _require_pictures(name: str, inputs: Tensor) -> None:
         raise UserError(
             [
                 Problem(
-                    "train.augment", f"'{name}' needs pictures [B, C, H, W] (got inputs of shape [{shape}])", form=False
+                    "train.augment", f"'{name}' needs images [B, C, H, W] (got inputs of shape [{shape}])", form=False
                 )
             ]
         )

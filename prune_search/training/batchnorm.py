@@ -1,4 +1,4 @@
-"""Estimating BatchNorm's running statistics anew, for weights other than those they were gathered with."""
+"""Re-estimates BatchNorm running statistics for changed weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ else:
 
 
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Estimate the running statistics of every BatchNorm module of `model` as the plain mean over the batches.
+    """Re-estimate the running statistics of every BatchNorm module as the plain mean over batches of inputs [B, …].
 
     Only BatchNorm runs in training mode meanwhile: dropout is off and draws nothing. Every batch has the same weight,
     whatever its size. Parameters, other buffers, momenta and training flags are what they were before. A network
@@ -34,7 +34,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     supply = iter(batches)
     first = next(supply, None)
     if first is None:
-        raise ValueError("running statistics cannot be estimated from no batch")
+        raise ValueError("running statistics cannot be estimated without a batch")
     flags = [(module, module.training) for module in model.modules()]
     momenta = [norm.momentum for norm in norms]
     try:

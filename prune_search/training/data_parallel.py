@@ -1,4 +1,4 @@
-"""One trial trained by several workers: a leader runs it, and followers take their part of every batch.
+"""Trains one trial on several workers: a leader runs it, and followers process their part of every batch.
 
 The leader alone runs the trial: it finds masks, steps the optimizer, measures, stores states and writes records. For a
 step it sends its weights to the followers; every worker passes over its part of the batch, and the gradients are summed
@@ -137,7 +137,7 @@ class Leader:
         except RuntimeError as error:
             if isinstance(error, dist.DistError) or any(word in str(error) for word in TRANSPORTS):
                 lines = str(error).splitlines() or [""]
-                raise WorkerLostError(f"a worker that trained along is gone: {lines[0][:300]}") from error
+                raise WorkerLostError(f"a data-parallel worker was lost: {lines[0][:300]}") from error
             raise
         self.broken = False
 
@@ -170,7 +170,7 @@ class Leader:
             dist.gather_object(_digest(model), found, LEADER, group=self.worker_group.words)
         if wrong := [rank for rank, digest in enumerate(found) if digest != expected]:
             raise RuntimeError(
-                f"workers {wrong} of {self.worker_group.size} hold other weights than the trial's result"
+                f"workers {wrong} of {self.worker_group.size} have different weights from the trial's result"
             )
 
     def end(self) -> None:

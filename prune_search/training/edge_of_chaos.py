@@ -1,4 +1,4 @@
-"""The edge of chaos: the variance of weights at which signals neither die out nor blow up with depth, by mean field.
+"""The edge of chaos: the weight variance at which signals neither vanish nor explode with depth, by mean field.
 
 In a wide network with weights N(0, σ_w² / fan-in) and biases N(0, σ_b²) the mean square of a layer's inputs tends to a
 fixed point q = σ_b² + σ_w² E[φ(√q Z)²], and the gradient's mean square changes by χ = σ_w² E[φ'(√q Z)²] per layer. On
@@ -125,7 +125,7 @@ def edge_of_chaos(activation: Callable[[Tensor], Tensor], sigma_b: float) -> Edg
     value, slope = mean_squares(activation, 0.0)
     if sigma_b == 0.0 and value == 0.0 and slope > 0.0 and gaps[0] <= 0.0:
         return Edge(1 / math.sqrt(slope), 0.0, 0.0)
-    text = f"this activation has no edge of chaos with sigma_b {sigma_b:g}: no variance of weights keeps both signals"
+    text = f"this activation has no edge of chaos with sigma_b {sigma_b:g}: no weight variance preserves both signals"
     raise UserError([Problem("sigma_b", text, form=False)])
 
 

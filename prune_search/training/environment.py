@@ -1,4 +1,4 @@
-"""Where a trial is computed: the device, the precision, and the class within which results are equal bit for bit."""
+"""The device and precision of a trial, and the environment class within which results are identical bit for bit."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ def pick_device(text: str | None) -> torch.device:
         raise UserError([Problem("device", not_one_of(text, ("auto", "cpu", "cuda", "cuda:N")))])
     if not torch.cuda.is_available():
         raise UserError(
-            [Problem("device", f"{shown(text)} is not here: torch {torch.__version__} sees no CUDA device")]
+            [Problem("device", f"{shown(text)} is not available: torch {torch.__version__} sees no CUDA device")]
         )
     count = torch.cuda.device_count()
     if match["index"] is not None and int(match["index"]) >= count:
         raise UserError(
-            [Problem("device", f"{shown(text)} is not here: the CUDA devices are cuda:0 to cuda:{count - 1}")]
+            [Problem("device", f"{shown(text)} is not available: the CUDA devices are cuda:0 to cuda:{count - 1}")]
         )
     return torch.device(text)
 

@@ -1,4 +1,4 @@
-"""Initializers: what w(0) is.
+"""Initializers: how w(0) is drawn.
 
 Every parameter is drawn by itself from a generator that its own name seeds, on the CPU in float32, and then copied in.
 So a weight depends on the seed, its name and its shape, and not on the order of the modules, the device or what else
@@ -62,7 +62,7 @@ def xavier(model: nn.Module, seed: int, stream: str = "init") -> None:
 
 @INITS.register(
     "kaiming-uniform",
-    summary="uniform within 1 / sqrt(fan-in), biases too: what torch does by itself",
+    summary="uniform within ± 1 / sqrt(fan-in), biases too: torch's default",
     source="torch.nn.Linear and torch.nn.Conv2d, reset_parameters",
 )
 def kaiming_uniform(model: nn.Module, seed: int, stream: str = "init") -> None:
@@ -79,7 +79,7 @@ def kaiming_uniform(model: nn.Module, seed: int, stream: str = "init") -> None:
     "signed-constant",
     summary="a random sign times sqrt(2 / (density · fan-in)), biases 0",
     source="Ramanujan et al. 2020, 1911.13299, section 4.2 (signed Kaiming constant; with a density: scaled fan)",
-    options={"density": Option(Number(0.0, 1.0, above=True), 1.0, "share of the fan-in that a mask will keep")},
+    options={"density": Option(Number(0.0, 1.0, above=True), 1.0, "share of the fan-in that the mask will keep")},
 )
 def signed_constant(model: nn.Module, seed: int, stream: str = "init", *, density: float = 1.0) -> None:
     """Weights of `model` are ±sqrt(2 / (density * fan_in)), in place; else as `kaiming`, with whose signs they agree.
@@ -100,13 +100,13 @@ def signed_constant(model: nn.Module, seed: int, stream: str = "init", *, densit
 
 @INITS.register(
     "edge-of-chaos",
-    summary="normal weights and biases of the variances at which signals neither die out nor blow up with depth",
+    summary="normal weights and biases with variances at which signals neither vanish nor explode with depth",
     source="Schoenholz et al. 2017, 1611.01232; Hayou et al. 2019, 1902.06853; for pruning 2021, 2002.08797",
     options={
         "sigma_b": Option(Number(0.0, 100.0), 0.0, "standard deviation of the biases"),
         "activation": Option(Word(tuple(ACTIVATIONS)), "relu", "of the network", later=True),
         "multiplier": Option(
-            Number(0.0, 100.0, above=True), 1.0, "of the weights: below 1 ordered, above 1 chaotic", later=True
+            Number(0.0, 100.0, above=True), 1.0, "factor on the weights: below 1 ordered, above 1 chaotic", later=True
         ),
     },
 )
@@ -135,7 +135,10 @@ def edge_of_chaos(
 
 
 @INITS.register(
-    "as-built", summary="what the model's own factory made", source="the model's own", facts=Initializer(draws=False)
+    "as-built",
+    summary="the weights that the model's own factory made",
+    source="the model's own",
+    facts=Initializer(draws=False),
 )
 def as_built(model: nn.Module, seed: int, stream: str = "init") -> None:
     """Leave `model` as it is; the seed and the stream are for whoever made it."""
@@ -197,7 +200,7 @@ def _fans(weight: Tensor) -> tuple[int, int]:
 
 
 def fan_in(weight: Tensor) -> int:
-    """Inputs of one output unit, as torch counts them."""
+    """Number of inputs per output unit of a weight [out, in, …], as torch counts them."""
     return _fans(weight)[0]
 
 

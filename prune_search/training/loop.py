@@ -1,4 +1,4 @@
-"""The training loop. It knows hooks only, and never learns which method they belong to."""
+"""The training loop. It knows only hooks, not which method they belong to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses: what is minimised, and what a criterion differentiates for its scores."""
+"""Losses: what training minimises and criteria differentiate."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 @LOSSES.register(
     "nll-logits",
-    summary="minus the mean logit of the right class, without a softmax: the quirk of two released codes",
+    summary="minus the mean logit of the correct class, without softmax, as two published implementations do",
     source="the released code of de Jorge et al. 2020, arXiv 2006.09081 (naver/force); mil-ad/snip",
 )
 def nll_logits(logits: Tensor, labels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Optimizers, and their buffers as named tensors that can be stored, restored and masked."""
+"""Optimizers, with buffers as named tensors that can be stored, restored and masked."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def _nesterov_needs_momentum(momentum: float, nesterov: bool, **others: float) -
     options={
         "lr": Option(_RATE, 0.1, "learning rate before the schedule"),
         "momentum": Option(_FRACTION, 0.9, "decay of the momentum buffer, per step"),
-        "weight_decay": Option(Number(0.0), 5e-4, "times the weight, added to the gradient"),
-        "nesterov": Option(Flag(), False, "whether the momentum is Nesterov's; it needs a momentum"),
+        "weight_decay": Option(Number(0.0), 5e-4, "coefficient of the weight that is added to the gradient"),
+        "nesterov": Option(Flag(), False, "use Nesterov momentum; needs momentum above 0"),
     },
     facts=OptimizerFacts(check=_nesterov_needs_momentum),
 )
@@ -74,7 +74,7 @@ def sgd(
     "adam",
     summary="Adam; weight decay is part of the gradient",
     source="Kingma, Ba 2014, arXiv 1412.6980",
-    options=_adam_options(0.0, "times the weight, added to the gradient"),
+    options=_adam_options(0.0, "coefficient of the weight that is added to the gradient"),
 )
 def adam(
     parameters: Iterable[nn.Parameter],
@@ -98,7 +98,7 @@ def adam(
     "adamw",
     summary="Adam with decoupled weight decay",
     source="Loshchilov, Hutter 2017, arXiv 1711.05101",
-    options=_adam_options(0.01, "times the weight and the rate, taken off the weight"),
+    options=_adam_options(0.01, "coefficient of weight times learning rate that is subtracted from the weight"),
 )
 def adamw(
     parameters: Iterable[nn.Parameter],
@@ -194,7 +194,7 @@ def load_state_tensors(
     for key, tensor in tensors.items():
         name, _, buffer = key.rpartition("/")
         if name not in owned:
-            raise ValueError(f"{key} belongs to no parameter of this optimizer")
+            raise ValueError(f"{key} does not belong to a parameter of this optimizer")
         restored.setdefault(owned[name], {})[buffer] = _laid_out(owned[name], key, tensor, fused)
     for parameter in owned.values():
         optimizer.state.pop(parameter, None)
@@ -207,7 +207,7 @@ def _laid_out(parameter: nn.Parameter, key: str, tensor: Tensor, fused: bool) ->
         # torch keeps the count of steps on the CPU, except for fused kernels.
         return tensor.detach().clone().to(parameter.device if fused else "cpu")
     if tensor.shape != parameter.shape:
-        raise ValueError(f"{key} has shape {tuple(tensor.shape)}, its parameter {tuple(parameter.shape)}")
+        raise ValueError(f"{key} has shape {tuple(tensor.shape)}, but its parameter has {tuple(parameter.shape)}")
     return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor.detach())
 
 

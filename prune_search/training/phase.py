@@ -1,4 +1,4 @@
-"""How a transform, or a criterion that learns, trains."""
+"""How a transform or a learning criterion trains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The project's rule for randomness: every draw is a pure function of (seed, stream, counters).
+"""Randomness: every draw is a pure function of (seed, stream, counters).
 
 Nothing keeps a generator from one step to the next. Whoever needs random numbers names what they are for and when
 (``generator(seed, "augment", step)``), draws them, and lets the generator go. So any step can be replayed from its

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the step. No torch, no state, so any step can be asked at any time.
+"""Learning-rate schedules as pure functions of the step. No torch, no state.
 
 An entry makes, from the base rate and the clock, the function ``rate(t)``: the rate of the update from w(t) to w(t+1),
 t = 0 … total - 1. Past the end it stays where it is. The options arrive as the canonical recipe writes them, places and
@@ -22,12 +22,10 @@ from prune_search.recipe.step import Step
 
 Rate = Callable[[int], float]
 
-_WARMUP = Option(Length(), "0it", "length over which the rate rises linearly to what the schedule says")
+_WARMUP = Option(Length(), "0it", "length of the linear warm-up to the rate of the schedule")
 
 
-@SCHEDULES.register(
-    "constant", summary="the base rate throughout", source="common practice", options={"warmup": _WARMUP}
-)
+@SCHEDULES.register("constant", summary="constant base rate", source="common practice", options={"warmup": _WARMUP})
 def constant(base: float, total: int, epoch: int, *, warmup: str = "0it") -> Rate:
     """The rate `base` at every step.
 
@@ -45,15 +43,13 @@ def constant(base: float, total: int, epoch: int, *, warmup: str = "0it") -> Rat
 
 @SCHEDULES.register(
     "step",
-    summary="drops at given places, by a factor or to given rates",
+    summary="drops at given steps, by a factor or to given rates",
     source="common practice",
     options={
-        "at": Option(ListOf(ClockStep(), least=1), ["50%", "75%"], "where the rate drops"),
-        "factor": Option(
-            Number(0.0, 1.0, above=True), 0.1, "what it is multiplied by there; ignored where rates is given"
-        ),
+        "at": Option(ListOf(ClockStep(), least=1), ["50%", "75%"], "steps at which the rate drops"),
+        "factor": Option(Number(0.0, 1.0, above=True), 0.1, "factor of each drop; ignored if rates is given"),
         "rates": Option(
-            ListOf(Number(0.0), least=2), None, "the rates themselves, one more than places, instead of a factor"
+            ListOf(Number(0.0), least=2), None, "explicit rates instead of a factor, one more than the steps in at"
         ),
         "warmup": _WARMUP,
     },
@@ -94,10 +90,10 @@ def step_decay(
     for index in range(1, len(places)):
         if places[index] < places[index - 1]:
             raise _refused(
-                f"at.{index}", f"{shown(at[index])} comes before {shown(at[index - 1])}; places stand in order"
+                f"at.{index}", f"{shown(at[index])} comes before {shown(at[index - 1])}; they must be in order"
             )
     if rates is not None and len(rates) != len(places) + 1:
-        raise _refused("rates", f"must hold {len(places) + 1} rates, one more than there are places (got {len(rates)})")
+        raise _refused("rates", f"must hold {len(places) + 1} rates, one more than places (got {len(rates)})")
     levels = list(rates) if rates is not None else [base * factor**drops for drops in range(len(places) + 1)]
     return _warmed(lambda step: levels[bisect_right(places, step)], warmup, total, epoch)
 
@@ -131,10 +127,10 @@ def cosine(base: float, total: int, epoch: int, *, floor: float = 0.0, warmup: s
 
 @SCHEDULES.register(
     "one-cycle",
-    summary="up to the base rate and down again, further than it began",
-    source="Smith, Topin 2017, arXiv 1708.07120; with cosines in place of lines, as practice has it",
+    summary="rises to the base rate, then falls below the initial rate",
+    source="Smith, Topin 2017, arXiv 1708.07120; with cosines instead of lines, as is common",
     options={
-        "peak": Option(ClockStep(), "30%", "where the base rate is reached"),
+        "peak": Option(ClockStep(), "30%", "step at which the base rate is reached"),
         "start": Option(Number(0.0, 1.0), 0.04, "first rate, as a fraction of the base rate"),
         "final": Option(Number(0.0, 1.0), 1e-4, "last rate, as a fraction of the base rate"),
         "warmup": _WARMUP,

@@ -1,4 +1,4 @@
-"""A segment of training with a content address: any of its states on demand, replayed from the nearest stored one.
+"""A segment of training with a content address: provides any of its states, replayed from the nearest stored one.
 
 The first trajectory, a phase that trains (a growing penalty, say) and every retraining are segments. A segment knows
 where it begins (lazily: nothing before it is computed while a state of its own is stored), how it is trained, and which
@@ -47,7 +47,7 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy named weights and buffers into a model.
+    """Copy named weights and buffers, shaped like the model's [...], into a model.
 
     They are copied into the memory that the model has, so that its alignment, on which the last bits of a matrix
     product can depend, is always torch's own.
@@ -299,7 +299,7 @@ class _Writer:
                 if store.progress is not None:
                     store.progress(step, self.segment.total, loss)
             finally:
-                # Also where the trial ends here: it goes on from the step after this one.
+                # Also where the trial ends here: it continues from the step after this one.
                 if store.watch is not None:
                     store.watch(self.segment, step, lambda: _hook_tensors(self.course.hooks))
         except PreemptedError:
@@ -317,7 +317,7 @@ class _Writer:
         """Store the state at `step`; where the storage fails, go on with the one in memory."""
         tensors = {**model_tensors(self.segment.network.model), **_hook_tensors(self.course.hooks)}
         if not ended:
-            # Nothing goes on from an end: what follows starts with optimizer buffers at zero.
+            # Nothing continues from an end: the next segment starts with optimizer buffers at zero.
             buffers = state_tensors(self.course.optimizer, self.names)
             tensors.update({OPTIMIZER + key: value.detach().clone() for key, value in buffers.items()})
         meta: dict[str, Any] = {"step": step, "ended": ended, "stretch": self.segment.name}
@@ -334,7 +334,7 @@ class _Writer:
                 self.segment.store.steps.stored = self.segment.store.steps.trained
             except StorageError as error:
                 self.stored = False
-                logger.warning("%s; going on without it", error)
+                logger.warning("%s; continuing without it", error)
         self.last = time.monotonic()
         return State(tensors, meta)
 
@@ -357,7 +357,7 @@ def _stored(folder: StoragePath | None) -> list[tuple[int, StoragePath]]:
     try:
         return list_states(folder) if folder is not None else []
     except StorageError as error:
-        logger.warning("%s; going on without it", error)
+        logger.warning("%s; continuing without it", error)
         return []
 
 
@@ -366,4 +366,4 @@ def _forget(folder: StoragePath) -> None:
     try:
         remove_state(folder)
     except StorageError as error:
-        logger.warning("%s; going on without it", error)
+        logger.warning("%s; continuing without it", error)

@@ -1,4 +1,4 @@
-"""Where the states of a trial's segments lie, who trains which, and the account of what was trained."""
+"""Stores the states of a trial's segments, decides which trial trains them, and counts what was trained."""
 
 from __future__ import annotations
 

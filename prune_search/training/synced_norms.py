@@ -1,4 +1,4 @@
-"""BatchNorm over the batch of all workers: its statistics are those of the whole batch, not of one worker's part."""
+"""BatchNorm over the whole batch of all workers, not just one worker's part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe's branch of the shared tree: every segment of training that it needs, with its content address. No torch.
+"""The branch of a recipe in the shared tree: every segment of training with its content address. No torch.
 
 The tree has a vertex for each distinct segment. Its root hashes what trajectory 1 rests on; a later vertex hashes what
 it does and what it rests on, so that two recipes that share a beginning, or their first rounds, share the vertices.

@@ -1,4 +1,4 @@
-"""How long a step takes here, and how large a state is: a few steps of the real network on the real data."""
+"""Measures the time of a step and the size of a state, with a few steps of the real network on the real data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom a trial tells how it goes: a record keeper, a progress bar, or nobody. It never waits for an answer."""
+"""Callbacks through which a trial reports its progress. It never waits for an answer."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Sink(Protocol):
         """A segment of at most `total` steps begins to be trained."""
 
     def step(self, step: int, total: int, loss: Tensor) -> None:
-        """A step of the segment is done; `loss` is still on the device.
+        """A step of the segment is done; `loss` [] is still on the device.
 
         It can raise `training.loop.PreemptedError` to end the trial here, its state stored.
         """
@@ -76,26 +76,26 @@ class Silent:
     """Tells nobody."""
 
     def started(self, key: str, total: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def stage(self, name: str, total: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def step(self, step: int, total: int, loss: Tensor) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def observe_at(self, total: int, epoch: int, settled: int) -> Collection[int]:
         """Never."""
         return ()
 
     def observed(self, seen: Observation) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def round_done(self, result: RoundResult) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def reached(self, place: str, step: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Guarded:
@@ -117,7 +117,7 @@ class Guarded:
         self._stop = stop
 
     def step(self, step: int, total: int, loss: Tensor) -> None:
-        """Tell, and ask."""
+        """Report the step, then stop the trial if it was asked to."""
         from prune_search.training.loop import PreemptedError
 
         self._step(step, total, loss)

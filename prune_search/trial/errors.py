@@ -1,10 +1,10 @@
-"""How a trial fails."""
+"""The error with which a trial fails."""
 
 from __future__ import annotations
 
 
 class TrialError(Exception):
-    """A trial failed, and trying again would not help. Exit code 3.
+    """A trial failed and a retry would not help (exit code 3).
 
     Attributes:
         kind: ``nan``, ``oom`` or ``score``.

@@ -35,11 +35,11 @@ def check_out(folder: Path, key: str) -> None:
             return
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UserError([Problem("--out", f"{shown(str(folder))} cannot be a folder: {reason}")]) from None
+        raise UserError([Problem("--out", f"{shown(str(folder))} cannot be used as a folder: {reason}")]) from None
     if not folder.is_dir():
         raise UserError([Problem("--out", f"{shown(str(folder))} is a file, not a folder")])
     if any(folder.iterdir()) and read_metrics(folder, missing_ok=True).get("key") != key:
-        raise UserError([Problem("--out", f"{shown(str(folder))} holds something else: name a new or empty folder")])
+        raise UserError([Problem("--out", f"{shown(str(folder))} contains other files: choose a new or empty folder")])
 
 
 def recipe_text(result: Result) -> str:
@@ -148,7 +148,7 @@ def read_folder(folder: Path) -> Written:
         raise UserError([Problem("", str(error), str(folder / MASKS_FILE))]) from None
     for claim, (name, digest) in found.items():
         if metrics.get(claim) != digest:
-            text = f"is not the one that {METRICS_FILE} speaks of ({claim} {shown(metrics.get(claim))}, found {digest})"
+            text = f"does not match {METRICS_FILE} ({claim} {shown(metrics.get(claim))}, found {digest})"
             problems.append(Problem("", text, str(folder / name)))
     if problems:
         raise UserError(problems)

@@ -1,4 +1,4 @@
-"""What comes out of a trial, as plain data beside the tensors. Importing it imports no torch."""
+"""The result of a trial: plain data and tensors. Importing it imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""f3: how long a retraining lasts, and how it is trained."""
+"""f3: the length of a retraining and how it is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""w(k) → f1 → f2 → f3, in rounds: the segments of a recipe and what lies between them.
+"""w(k) → f1 → f2 → f3, in rounds: the segments of a recipe and the steps between them.
 
 Every event has a content address: that of what it rests on, and a description of what it does. So two trials that share
 a beginning share its stored states, and a round that is stored is not computed again.

@@ -1,4 +1,4 @@
-"""One recipe, run: every round of w(k) → f1 → f2 → f3, measured."""
+"""Runs one recipe: every round of w(k) → f1 → f2 → f3, with its metrics."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def run_trial(
     Args:
         setup: from `setup.prepare`; its network is trained in place, and has the final weights afterwards.
         storage: in which states are found and stored; None keeps them in memory.
-        sink: who is told how it goes.
+        sink: callbacks that receive the progress.
         preset: the name that the user typed.
         test: whether the final network is measured on test data too, which a search never does.
         sharing: with whom training is shared while it runs; None: what is stored is taken up, and nobody is asked.

@@ -1,4 +1,4 @@
-"""The data that a mask is scored on: drawn by place, round and iteration, and by nothing else."""
+"""The data on which a mask is scored, determined only by step, round and iteration."""
 
 from __future__ import annotations
 

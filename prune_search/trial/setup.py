@@ -1,4 +1,4 @@
-"""Everything a trial stands on: the recipe, the data on their device, the network at w(0), and their digests."""
+"""Prepares a trial: the recipe, the data on their device, the network at w(0), and their digests."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Code:
         """
         given = self.model if key == "model" else self.data
         if given is None or self.named()[key] != written:
-            text = f"{shown(written)} is code of your own: pass --{key} {written} as well to let it run"
+            text = f"{shown(written)} is custom code: to let it run, also pass --{key} {written}"
             raise UserError([Problem(f"task.{key}", text)])
         return factory_named(given, f"task.{key}") if isinstance(given, str) else given
 
@@ -201,10 +201,10 @@ def prepare(
     else:
         init.entry(axes.INITS).make(model, recipe.seed, **init.options)
     if computed := parametrized_weights(model):
-        text = f"{', '.join(computed[:5])}: computed from other parameters (weight_norm?), so that no mask can hold it"
+        text = f"{', '.join(computed[:5])}: computed from other parameters (weight_norm?), so a mask cannot hold it"
         raise UserError([Problem("task.model", text)])
     if not (weights := prunable_weights(model)):
-        raise UserError([Problem("task.model", "has no convolution or linear weight that could be pruned")])
+        raise UserError([Problem("task.model", "has no convolution or linear weight to prune")])
     if unknown := unknown_layers(recipe.mask.scope, weights):
         raise UserError(unknown)
     digests = {"network": network_digest(model), "data": data.digest}
@@ -248,13 +248,13 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
     for name, tensor in state.items():
         given = tensors.get(name)
         if given is None:
-            problems.append(Problem("", f"{source} lacks the tensor {name!r}"))
+            problems.append(Problem("", f"{source} is missing the tensor {name!r}"))
         elif given.shape != tensor.shape or given.dtype != tensor.dtype:
             has, wanted = (f"{tuple(t.shape)} of {t.dtype}" for t in (given, tensor))
-            problems.append(Problem("", f"{source}: {name} is {has}, the model's is {wanted}"))
+            problems.append(Problem("", f"{source}: {name} is {has}, but the model's is {wanted}"))
     unknown = sorted(set(tensors) - set(state))
     if unknown:
-        problems.append(Problem("", f"{source} has tensors that the model lacks: {', '.join(unknown[:5])}"))
+        problems.append(Problem("", f"{source} has tensors that the model does not have: {', '.join(unknown[:5])}"))
     if problems:
         raise UserError(problems)
     with torch.no_grad():
@@ -263,7 +263,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
 
 
 def finished_model(recipe: Recipe, data: DataSet, code: Code, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """The recipe's network with the tensors of a result, in evaluation mode on the CPU.
+    """The recipe's network with the tensors of a result (shapes [...] as in its state dict), in eval mode on the CPU.
 
     Raises:
         UserError: user code was not allowed or fails, or the tensors are another network's.

@@ -1,4 +1,4 @@
-"""Where a mask has become stable on trajectory 1 (early-bird tickets): its masks are looked at epoch by epoch."""
+"""Finds when a mask becomes stable on trajectory 1 (early-bird tickets), checking it every epoch."""
 
 from __future__ import annotations
 

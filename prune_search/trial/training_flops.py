@@ -1,4 +1,4 @@
-"""What training a network took in operations, forward and backward, as if dense and as far as the mask spares them.
+"""Counts the operations of training, forward and backward, dense and without masked weights.
 
 Multiplications and additions of convolutions and linear layers, 2 per weight and place of the output. A backward pass
 is a gradient of the layer's inputs and one of its weights, each as much as the forward pass (Evci et al. 2020,

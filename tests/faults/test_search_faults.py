@@ -353,7 +353,7 @@ def test_a_run_that_is_asked_to_end_goes_on_from_its_stored_step(
     process.send_signal(by)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (128 + by, "")
-    assert "the state is stored" in err
+    assert "the training state is stored" in err
     said = typed(*words)
     assert said.code == 0
     found = json.loads(said.out)

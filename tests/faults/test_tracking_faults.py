@@ -195,7 +195,7 @@ def test_a_database_that_is_away_is_found_at_once_and_keeps_no_other_search_wait
     delivery_thread = DeliveryThread(away, "postgresql://me@127.0.0.1:1/mlflow", "digits/mlp")
     delivery_thread.start()
     assert delivery_thread.finish(2).waiting > 0
-    with pytest.raises(UnreachableError, match="no database answers there"):
+    with pytest.raises(UnreachableError, match="the database does not answer"):
         connect("mysql://me@127.0.0.1:1/mlflow")
     delivery_thread = DeliveryThread(here, server.uri, "digits/mlp")
     delivery_thread.start()

@@ -60,7 +60,7 @@ def test_a_recipe_of_a_newer_schema_is_refused_in_one_line_that_says_to_upgrade(
     raw, source = find(str(file))
     with pytest.raises(UserError) as caught:
         read_space(raw, source)
-    said = f"{file}: schema: 2 was written by a newer prune-search; this one reads up to 1: upgrade it"
+    said = f"{file}: schema: 2 was written by a newer prune-search; this one reads up to 1: upgrade prune-search"
     assert str(caught.value) == said
     with pytest.raises(UserError, match=r"^schema: 2 was written by a newer prune-search"):
         Recipe.read(raw)

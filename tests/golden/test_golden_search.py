@@ -48,4 +48,4 @@ def test_a_search_of_a_newer_format_is_refused_in_one_line(golden: Path, typed: 
         said = typed(verb, "golden")
         assert (said.code, said.out) == (2, "")
         assert len(said.err.splitlines()) == 1
-        assert "format 2 was written by another version; this one reads 1" in said.err
+        assert "format 2 was written by another version; this one reads format 1" in said.err

@@ -76,7 +76,7 @@ def test_a_folder_runs_again_to_the_same_bits_and_an_altered_claim_is_told(typed
         file.write(b"\x3f")
     said = typed("run", str(folder), "--verify")
     assert said.code == 2
-    assert "model.safetensors: is not the one that metrics.json speaks of" in said.err
+    assert "model.safetensors: does not match metrics.json" in said.err
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_trained(typed: Typed, tmp_path: Path) -> None:

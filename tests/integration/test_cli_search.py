@@ -143,9 +143,10 @@ def test_the_exit_code_says_whether_a_trial_completed_or_a_signal_came(
     assert "no trial has completed" in capsys.readouterr().out
     ended = Simulation.begin(tmp_path / "ended", REPEATED).run()
     assert finish(Outcome(ended, None, 3, "run", 12.0), str(tmp_path / "ended"), as_json=False) == 0
-    assert f"(3 records): prune-search sync simulated --storage {tmp_path / 'ended'}\n" in capsys.readouterr().err
+    sync = f"prune-search sync simulated --storage {tmp_path / 'ended'}"
+    assert f"3 records have not reached MLflow yet. Deliver them with: {sync}\n" in capsys.readouterr().err
     assert finish(Outcome(ended, signal.SIGINT, 0, "run", 12.0), None, as_json=False) == 130
-    assert "Go on with: prune-search resume simulated\n" in capsys.readouterr().err
+    assert "Continue with: prune-search resume simulated\n" in capsys.readouterr().err
 
 
 def test_status_list_compare_and_delete_of_a_search(store: Path, typed: Typed) -> None:
@@ -237,7 +238,7 @@ def test_the_whole_front_is_exported_each_in_a_folder_of_its_own(store: Path, ty
         assert prune_search.load(folder).compact is not None
         assert "| compact |" in (folder / "README.md").read_text()
     said = typed("export", "tiny", "--to", str(store / "front"), "--pareto", "--register", "x")
-    assert (said.code, "--pareto exports many" in said.err) == (2, True)
+    assert (said.code, "cannot be combined with --pareto" in said.err) == (2, True)
 
 
 def test_sync_finds_all_delivered(launched: tuple[Path, Said], typed: Typed) -> None:

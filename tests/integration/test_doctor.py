@@ -47,7 +47,7 @@ def test_a_fresh_machine_is_well_and_nothing_is_left_behind(typed: Typed, tmp_pa
     assert [line[:4] for line in text.splitlines()] == ["ok  "] * len(found)
 
 
-def test_what_must_be_mended_is_said_with_what_to_do(
+def test_problems_are_reported_with_how_to_fix_them(
     typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = tmp_path / "token"
@@ -97,7 +97,7 @@ def test_nodes_that_differ() -> None:
     assert (shared.ok, shared.said) == (False, "/shared/store: second: there is no /shared/store/x")
 
 
-@pytest.mark.parametrize(("conditions", "answer"), [("kept", "yes"), ("ignored", "no: now and then")])
+@pytest.mark.parametrize(("conditions", "answer"), [("kept", "yes"), ("ignored", "not supported: a segment")])
 def test_an_object_store_with_and_without_conditional_writes(
     conditions: str, answer: str, object_store: ObjectStore, typed: Typed
 ) -> None:

@@ -203,7 +203,7 @@ TAIL: Blocks = {"weights": {"at": "0it"}, "retrain": "none"}
             "mask.score.iterations",
             "must be 1",
         ),
-        ({"criterion": "edge-popup", "sparsity": 0.5, "score": {"mode": "eval"}}, "mask.score.mode", "must be train"),
+        ({"criterion": "edge-popup", "sparsity": 0.5, "score": {"mode": "eval"}}, "mask.score.mode", "must be 'train'"),
         (
             {"criterion": {"name": "edge-popup", "optimizer": {"nesterov": True, "momentum": 0}}, "sparsity": 0.5},
             "mask.criterion.optimizer",

@@ -99,9 +99,9 @@ def test_gibbs_ends_with_exactly_the_asked_kernels_and_filters(setup_of: SetupOf
         (moving("gibbs", hamiltonian="kernel"), "retrain.dynamics", "mask.granularity must be kernel"),
         (moving("gibbs", {"scope": "global"}), "mask.scope", "must be uniform with dynamics gibbs"),
         (moving("rigl", {"criterion": "all"}), "mask.criterion", "must not keep everything with dynamics rigl"),
-        (moving("rigl", {"granularity": "filter"}), "retrain.dynamics", "rigl goes with granularity weight only"),
+        (moving("rigl", {"granularity": "filter"}), "retrain.dynamics", "rigl works only with granularity weight"),
         (moving("rigl", until="19it"), "retrain.dynamics.until", "19it is past the end"),
-        (moving("snfs", criterion="fpgm"), "retrain.dynamics.criterion", "single weights move here"),
+        (moving("snfs", criterion="fpgm"), "retrain.dynamics.criterion", "here single weights move"),
         (moving("gibbs", beta={"until": "19it"}), "retrain.dynamics.beta.until", "19it is past the end"),
     ],
 )

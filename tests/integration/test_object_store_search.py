@@ -104,7 +104,7 @@ def test_of_two_leases_one_holds(object_store: ObjectStore, monkeypatch: pytest.
     monkeypatch.setattr("prune_search.storage.object_files.SETTLE_S", 0.05)
     folder = search_folder(place_of(STORAGE), "one")
     with Lease(folder, lost=lambda: None):
-        with pytest.raises(UserError, match="is held by process"), Lease(folder, lost=lambda: None):
+        with pytest.raises(UserError, match="is already running: process"), Lease(folder, lost=lambda: None):
             pass
         assert read_holder(folder) is not None
     assert read_holder(folder) is None
@@ -121,7 +121,7 @@ def test_of_two_leases_one_holds(object_store: ObjectStore, monkeypatch: pytest.
 def test_what_cannot_be_used_is_said_in_one_line(object_store: ObjectStore, tmp_path: Path, typed: Typed) -> None:
     (tmp_path / "space.yaml").write_text(SPACE)
     for place, reason in (
-        (f"s3://{KEY_ID}:{SECRET}@{BUCKET}/x", "credentials do not belong into a name"),
+        (f"s3://{KEY_ID}:{SECRET}@{BUCKET}/x", "do not put credentials into the name"),
         ("s3://no-such-bucket/x", "the object store has no such bucket"),
         ("gs://bucket/x", "must be a folder or s3://BUCKET/PREFIX"),
     ):
@@ -134,7 +134,7 @@ def test_what_cannot_be_used_is_said_in_one_line(object_store: ObjectStore, tmp_
             assert SECRET not in said.err
     said = typed("run", "snip", "--out", f"{STORAGE}/out", "--storage", str(tmp_path))
     assert (said.code, said.err.count("\n")) == (2, 1)
-    assert "--out: must be a folder of this machine" in said.err
+    assert "--out: must be a folder on this machine" in said.err
 
 
 class Started:

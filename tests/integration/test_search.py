@@ -222,7 +222,7 @@ def test_a_scheduler_stops_what_is_behind(searches: Searches, grace: str, share:
 
 
 def test_a_trial_that_needs_more_than_the_machine_has_is_refused_and_nothing_is_left(searches: Searches) -> None:
-    with pytest.raises(UserError, match="a trial needs 64 CPUs, and this machine has 2"):
+    with pytest.raises(UserError, match="a trial needs 64 CPUs, but this machine has 2"):
         searches.launch(MIXED, "large", search__cpus_per_trial=64)
     assert not (searches.storage / "searches" / "large" / "search.json").exists()
     with pytest.raises(UserError, match="GPU"):
@@ -235,7 +235,7 @@ def test_a_space_where_every_draw_is_invalid_is_told_as_one(
     from prune_search.search.proposer import Proposer
 
     def never(*given: Any) -> None:
-        raise UserError("1000 draws in a row lay in an invalid region of the space")
+        raise UserError("1000 draws in a row fell in an invalid region of the space")
 
     monkeypatch.setattr(Proposer, "propose", never)
     with pytest.raises(UserError, match="1000 draws in a row"):

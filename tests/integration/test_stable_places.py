@@ -128,7 +128,7 @@ def test_a_stretched_clock_passes_through_the_whole_schedule() -> None:
     ("raw", "path", "message"),
     [
         (scratch(stretch=False), "retrain.stretch", "must be true with same_flops_as"),
-        (scratch(clock={"hold": 0.1}), "retrain.stretch", "a rate that is held"),
+        (scratch(clock={"hold": 0.1}), "retrain.stretch", "a held rate"),
         (early(latest="end-20ep"), "mask.at.latest", "before the beginning"),
         ({**early(), "rounds": 2}, "mask.at", "must be end with more than one round"),
     ],

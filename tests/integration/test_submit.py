@@ -57,7 +57,7 @@ def test_without_or_with_a_wrong_token_nothing_is_sent(head: Head, home: Path, t
     words = ["submit", "tiny.yaml", "--address", head.dashboard, "--storage", str(tmp_path / "store")]
     without = type_it(head, home, None, *words)
     assert (without.code, without.err.count("\n")) == (2, 1), without.err
-    assert f"--address: {head.dashboard} asks for a token: put the cluster's token into a file" in without.err
+    assert f"--address: {head.dashboard} requires a token: put the cluster's token into a file" in without.err
     wrong = type_it(head, home, "a-wrong-token-0123456789", *words)
     assert (wrong.code, wrong.err.count("\n")) == (2, 1), wrong.err
     assert f"--address: {head.dashboard} refuses the token that $RAY_AUTH_TOKEN holds" in wrong.err
@@ -76,8 +76,8 @@ def test_with_the_token_the_search_runs_with_the_users_code(head: Head, home: Pa
     records = read_search(store / "searches" / "sent")
     assert records.definition["code"]["model"] == "mynet:net"
     # The plain command that does the same is printed, and carries no token.
-    line = next(line for line in said.err.splitlines() if "the same as: " in line)
-    typed = shlex.split(line.partition("the same as: ")[2])
+    line = next(line for line in said.err.splitlines() if "equivalent to: " in line)
+    typed = shlex.split(line.partition("equivalent to: ")[2])
     assert typed[:2] == ["RAY_AUTH_MODE=token", f"RAY_AUTH_TOKEN_PATH={head.token}"]
     assert typed[2:5] == ["ray", "job", "submit"]
     environment = json.loads(typed[typed.index("--runtime-env-json") + 1])
@@ -105,7 +105,7 @@ def test_launch_at_an_address_ships_package_and_code_as_well(head: Head, home: P
     words = ["launch", "tiny.yaml", "--address", head.address, "--storage", str(tmp_path / "store")]
     without = type_it(head, home, None, *words)
     assert without.code == 2
-    assert "does not let us in, or is none" in without.err
+    assert "refuses the connection, or is not a Ray cluster" in without.err
     assert "put the cluster's token into a file" in without.err.splitlines()[-1]
     said = type_it(head, home, "right", *words, "--model", "mynet:net")
     assert said.code == 0, said.err + said.out
@@ -123,16 +123,16 @@ def test_what_is_wrong_is_found_before_anything_is_sent(
     for words, reason in (
         (
             ["tiny.yaml", *address, "--storage", "store"],
-            "--storage: must be s3://BUCKET/PREFIX, or a folder that every",
+            "--storage: must be s3://BUCKET/PREFIX, or the absolute path of a folder that every",
         ),
         (
             ["tiny.yaml", "--address", "ray://head:10001", *storage],
             "(ray:// is for prune-search launch",
         ),
-        (["tiny.yaml", "--address", "http://user:secret@head:8265", *storage], "a token goes into a file"),
+        (["tiny.yaml", "--address", "http://user:secret@head:8265", *storage], "put a token into a file"),
         (["bad.yaml", *address, *storage], "did you mean 'snip'?"),
         (["tiny.yaml", *address, *storage, "--trails", "3"], "No such option"),
-        (["tiny.yaml", *address, *storage, "--working-dir", "nowhere"], "--working-dir: is no folder"),
+        (["tiny.yaml", *address, *storage, "--working-dir", "nowhere"], "--working-dir: is not a folder"),
         (["tiny.yaml", *address, *storage], "there is no Ray dashboard at http://127.0.0.1:1"),
     ):
         said = typed("submit", *words)
@@ -142,4 +142,4 @@ def test_what_is_wrong_is_found_before_anything_is_sent(
     monkeypatch.setattr(job, "_lacks_client", lambda: True)
     said = typed("submit", "tiny.yaml", *address, *storage)
     assert (said.code, said.err.count("\n")) == (2, 1)
-    assert "submit needs ray[default]: pip install 'prune-search[cluster]' installs it" in said.err
+    assert "submit needs ray[default]: install it with pip install 'prune-search[cluster]'" in said.err

@@ -89,7 +89,7 @@ def test_a_worker_that_is_lost_costs_an_attempt(searches: Searches, trouble: Pat
 
 
 def test_more_workers_than_there_is_room_for_are_refused(searches: Searches) -> None:
-    with pytest.raises(UserError, match="a trial needs 1 CPUs for each of its 3 workers, and this machine has 2"):
+    with pytest.raises(UserError, match="a trial needs 1 CPUs for each of its 3 workers, but this machine has 2"):
         searches.launch(TOGETHER, "too-many", search__workers_per_trial=3)
 
 

@@ -93,10 +93,10 @@ def test_a_foreign_search_runs_no_code_that_is_not_named_again(mark: Path, tmp_p
     for verb in (["resume", "own"], ["export", "own", "--to", "best"], ["resume", "own", "--fork", "--name", "other"]):
         said = typed(*verb, *storage)
         assert (said.code, said.err.count("\n")) == (2, 1), said.err
-        assert "own: it names code of its own, and you did not launch it on this machine" in said.err
-        assert "add --model marking:net" in said.err
+        assert "own: this search uses custom code and was not launched by you on this machine" in said.err
+        assert "Review the code, then pass --model marking:net" in said.err
     for verb in (["compare", "own"], ["status", "own"], ["list"], ["sync", "own"]):
-        assert "names code" not in typed(*verb, *storage).err
+        assert "custom code" not in typed(*verb, *storage).err
     assert not mark.exists()
     assert not (tmp_path / "home" / "best").exists()
     wrong = typed("export", "own", "--to", "best", "--model", "posixpath:join", *storage)
@@ -137,8 +137,8 @@ def test_a_foreign_search_is_given_no_credentials_of_this_user(
     for verb in ("resume", "sync"):
         said = typed(verb, "own", *storage)
         assert (said.code, said.err.count("\n")) == (2, 1), said.err
-        assert "own: it reports to http://attacker.invalid, with your credentials" in said.err
-        assert "add --tracking-uri http://attacker.invalid" in said.err
+        assert "own: this search would report to http://attacker.invalid with your credentials" in said.err
+        assert "pass --tracking-uri http://attacker.invalid" in said.err
     assert "was launched with" in typed("resume", "own", "--tracking-uri", "http://other.invalid", *storage).err
     # A team names its MLflow once, for all that it looks at.
     content["tracking_uri"] = uri = default_uri(tmp_path / "team")

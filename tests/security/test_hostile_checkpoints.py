@@ -100,7 +100,7 @@ CONTENTS: dict[str, Callable[[Path], bytes]] = {
     "deep header": lambda canary: header(b'{"a":' * 100_000),
     "deep list": lambda canary: header(b"[" * 100_000 + b"]" * 100_000),
     "header that is a list": lambda canary: header([ENTRY], b"\0" * 8),
-    "header that is no UTF-8": lambda canary: header(b'{"\xff":{}}'),
+    "header that is not UTF-8": lambda canary: header(b'{"\xff":{}}'),
     "integer of 5000 digits": lambda canary: header(b'{"a":{"shape":[' + b"9" * 5000 + b"]}}"),
     "metadata that are no texts": lambda canary: header({"__metadata__": {"a": [1]}, "a": ENTRY}, b"\0" * 8),
 }
@@ -246,7 +246,7 @@ ATTACKS: dict[str, Callable[[Path, Path], None]] = {
     "a manifest that is deep": with_manifest(lambda data: b'{"a":' * 100_000),
     "a manifest of deep lists": with_manifest(lambda data: b"[" * 100_000 + b"]" * 100_000),
     "a manifest that is a list": with_manifest(lambda data: b"[1]\n"),
-    "a manifest that is no UTF-8": with_manifest(lambda data: manifest_of(data).replace(b"meta", b"m\xffta")),
+    "a manifest that is not UTF-8": with_manifest(lambda data: manifest_of(data).replace(b"meta", b"m\xffta")),
     "a manifest in UTF-16": with_manifest(lambda data: manifest_of(data).decode().encode("utf-16")),
     "a manifest with a huge integer": with_manifest(lambda data: b'{"format": ' + b"9" * 10_000 + b"}\n"),
     "a manifest that is a pickle": with_manifest(lambda data: b"cos\nsystem\n(S'exit 1'\ntR."),

@@ -1,1 +1,1 @@
-"""f1: where the mask is found, by which scores, over which units, and how much is kept."""
+"""f1: which weights are kept, found on the weights of step k1."""

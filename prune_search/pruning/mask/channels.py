@@ -1,4 +1,4 @@
-"""Channels that layers share: found by Torch-Pruning's dependency graph, and checked by a forward pass."""
+"""Finds channels shared between layers with Torch-Pruning's dependency graph, and checks them with a forward pass."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Channels:
 
 
 def following_norms(model: nn.Module, example: Tensor) -> dict[str, tuple[str, ...]]:
-    """Per weight, the BatchNorm (or InstanceNorm) modules that take its layer's output as it is."""
+    """Per weight, the BatchNorm or InstanceNorm modules that read its layer's output, found with inputs [B, …]."""
     names = {id(weight): name for name, weight in prunable_weights(model).items()}
     module_names = {module: name for name, module in model.named_modules()}
     made: list[tuple[Tensor, str]] = []
@@ -84,7 +84,7 @@ def following_norms(model: nn.Module, example: Tensor) -> dict[str, tuple[str, .
 
 
 def coupled_channels(model: nn.Module, left_out: frozenset[str], example: Tensor | None) -> list[Channels]:
-    """The sets of channels that can be removed whole.
+    """The sets of channels that can be removed as a whole, found with example inputs [B, …].
 
     A set takes no part where it is an output of a layer in `left_out`, where it runs through a module whose parameters
     have no place per channel, and where zeroing it does not make it constant for whatever reads it (a layer norm, a
@@ -99,7 +99,7 @@ def coupled_channels(model: nn.Module, left_out: frozenset[str], example: Tensor
         UserError: there is no example, or Torch-Pruning cannot follow the network.
     """
     if example is None:
-        raise UserError([Problem("mask.granularity", "channel needs an example of the inputs: pass batches too")])
+        raise UserError([Problem("mask.granularity", "channel needs an example input: pass batches")])
     shapes = tuple((name, tuple(parameter.shape)) for name, parameter in model.named_parameters())
     known = _FOUND.setdefault(model, {})
     if (left_out, shapes) not in known:
@@ -117,7 +117,7 @@ def _found(model: nn.Module, left_out: frozenset[str], example: Tensor) -> list[
             found.append(channels)
     if not found:
         raise UserError(
-            [Problem("mask.granularity", "channel: no set of channels of this network can be removed whole")]
+            [Problem("mask.granularity", "channel: this network has no set of channels that can be removed as a whole")]
         )
     return found
 
@@ -135,7 +135,7 @@ def _groups(model: nn.Module, outputs: list[nn.Parameter], example: Tensor) -> l
             return list(graph.get_all_groups(ignored_layers=ignored, root_module_types=list(PRUNABLE)))
         except Exception as error:
             lines = str(error).splitlines() or [""]
-            text = f"channel: Torch-Pruning cannot follow this network ({type(error).__name__}: {lines[0][:200]})"
+            text = f"channel: Torch-Pruning cannot trace this network ({type(error).__name__}: {lines[0][:200]})"
             raise UserError([Problem("mask.granularity", text)]) from error
 
 

@@ -1,4 +1,4 @@
-"""Controls: other masks of the same counts. They act after f1 of the last round."""
+"""Control masks with the same counts as the found mask. They replace the mask of the last round."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _permuted_in_runs(chosen: Chosen, name: str, word: str) -> Tensor:
     return mask.gather(1, draw.argsort(dim=1, stable=True)).reshape(-1)
 
 
-@CONTROLS.register("shuffle", summary="each layer's mask permuted over its places", source=MISSING)
+@CONTROLS.register("shuffle", summary="permutes each layer's mask", source=MISSING)
 def shuffle(chosen: Chosen) -> dict[str, Tensor]:
     """The same count in every layer, at random places."""
     return {
@@ -69,7 +69,7 @@ def shuffle(chosen: Chosen) -> dict[str, Tensor]:
     }
 
 
-@CONTROLS.register("random", summary="the mask permuted over the places of all layers together", source=MISSING)
+@CONTROLS.register("random", summary="permutes the mask over all layers together", source=MISSING)
 def random(chosen: Chosen) -> dict[str, Tensor]:
     """The same count in all, at random places."""
     names = list(chosen.kept)
@@ -82,7 +82,7 @@ def random(chosen: Chosen) -> dict[str, Tensor]:
 
 @CONTROLS.register(
     "invert",
-    summary="in each layer as many of the lowest-scored units",
+    summary="keeps the same number of units per layer, but those with the lowest scores",
     source=MISSING,
     facts=Control(with_dynamics=False),
 )

@@ -1,4 +1,4 @@
-"""Exact counts: how many units are kept, in decimal arithmetic, so that no platform rounds otherwise."""
+"""Exact counts of kept units, in decimal arithmetic so that every platform rounds alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""f1: find a mask on the weights of step k1."""
+"""f1: finds a mask on the weights of step k1."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def units_in(model: nn.Module, rule: MaskRule, scoring_data: ScoringData) -> lis
         left_out.add(scoring_data.output_layer)
     sets = grouping.sets(model, left_out, example)
     if not sets:
-        text = f"{rule.granularity.name}: no layer of this network takes part"
+        text = f"{rule.granularity.name}: this network has no layer that can be pruned this way"
         raise UserError([Problem("mask.granularity", text)])
     return sets
 
@@ -286,7 +286,7 @@ class Finder:
         def cost(kind: str) -> Mapping[str, float]:
             example = self.scoring_data.shown()
             if example is None:
-                raise UserError([Problem("mask.scope.budget", f"{kind} needs an example of the inputs: pass batches")])
+                raise UserError([Problem("mask.scope.budget", f"{kind} needs an example input: pass batches")])
             return shared_costs(self.sets, layer_costs(self.model, example, kind))
 
         def shared(given: Mapping[str, float]) -> Mapping[str, float]:
@@ -301,7 +301,7 @@ class Finder:
         with torch.no_grad(), layers_seeded(self.model, derive(self.scoring_data.seed, *words)):
             found = [float(loss(self.model(inputs), labels)) for inputs, labels in batches]
         if not found:
-            raise UserError([Problem("mask.scope", f"{self.rule.scope.name} measures a loss: it needs batches")])
+            raise UserError([Problem("mask.scope", f"{self.rule.scope.name} measures a loss and needs batches")])
         return sum(found) / len(found)
 
     def _mask_weights(self, dense: Scores, current: UnitMasks) -> None:

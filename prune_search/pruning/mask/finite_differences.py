@@ -1,4 +1,4 @@
-"""Finite differences in float64: what the slow definitions of criteria are made of.
+"""Finite differences in float64, for the slow reference definitions of criteria.
 
 They share no code with the criteria: nothing is differentiated, every weight is moved in turn.
 """
@@ -27,7 +27,7 @@ def in_doubles(scoring: Scoring) -> tuple[nn.Module, Batches]:
 
 @contextmanager
 def moved(weight: Tensor, index: int, by: float) -> Iterator[None]:
-    """One number of a weight, `by` larger."""
+    """Temporarily increase entry `index` of the flattened weight [...] by `by`."""
     flat = weight.detach().view(-1)
     before = flat[index].clone()
     flat[index] = before + by

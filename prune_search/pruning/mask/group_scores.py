@@ -1,4 +1,4 @@
-"""Scores of units: how the scores of the weights that a unit owns become one number."""
+"""Scores of units: combines the scores of a unit's weights into one number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a knapsack scope knows of layers: what removing a share of each costs in loss, and what each costs to run."""
+"""Measures layers for a knapsack scope: the loss of removing a share of each, and the cost of running it."""
 
 from __future__ import annotations
 

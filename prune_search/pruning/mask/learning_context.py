@@ -1,4 +1,4 @@
-"""What a criterion that learns its mask is given."""
+"""The input of a criterion that learns its mask."""
 
 from __future__ import annotations
 

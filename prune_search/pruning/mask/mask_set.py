@@ -1,4 +1,4 @@
-"""Masks: exact selection with a stated tie order, application, receipt and digest.
+"""Masks: exact selection with a fixed tie order, application, receipt and digest.
 
 Ties: of equal scores the unit that comes first is kept; layers are in the network's module order, and units within a
 layer in row-major order.
@@ -109,7 +109,7 @@ class MaskSet(Mapping[str, Tensor]):
 
 
 def keep_all(weights: Mapping[str, Tensor]) -> MaskSet:
-    """A mask that keeps every weight."""
+    """A mask that keeps every weight: bool tensors with the shapes [...] of the weights."""
     return MaskSet({name: torch.ones(weight.shape, dtype=torch.bool) for name, weight in weights.items()})
 
 
@@ -248,7 +248,7 @@ def select(
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
-    """One after the other; nothing is copied where they already lie so.
+    """Concatenate parts [n_i] into one tensor [Σ n_i]; without a copy if they are already adjacent in memory.
 
     Args:
         parts: one-dimensional.
@@ -266,7 +266,7 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 def rounded(
     kept: UnitMasks, scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], multiple: int
 ) -> UnitMasks:
-    """What is kept of every layer, rounded to the nearest multiple (half up), and at least one.
+    """Round the number of kept units [units] of every layer to the nearest multiple (half up), at least one multiple.
 
     Of more units the highest-scored that may be kept are taken, of fewer the lowest-scored are given up; a layer in
     which less than a multiple may be kept stays as it is.

@@ -1,4 +1,4 @@
-"""Normalizations: how the units' scores of each layer are scaled before layers are compared with each other.
+"""Normalizations: how scores are scaled within each layer before layers are compared.
 
 They change nothing within a layer. Where layers do not compete (scope uniform, er, erk) they change nothing at all.
 """
@@ -21,25 +21,25 @@ def _over(scores: Tensor, size: Tensor) -> Tensor:
     return scores / size if bool(size > 0) else scores
 
 
-@NORMALIZATIONS.register("none", summary="scores as they are")
+@NORMALIZATIONS.register("none", summary="no normalization")
 def none(scores: Tensor) -> Tensor:
     """The scores of a layer's units that may be kept, [units]."""
     return scores
 
 
-@NORMALIZATIONS.register("sum", summary="over the sum of the layer's absolute scores")
+@NORMALIZATIONS.register("sum", summary="divided by the sum of the layer's absolute scores")
 def sum_(scores: Tensor) -> Tensor:
     """s / Σ|s|, [units]."""
     return _over(scores, scores.abs().sum())
 
 
-@NORMALIZATIONS.register("mean", summary="over the mean of the layer's absolute scores")
+@NORMALIZATIONS.register("mean", summary="divided by the mean of the layer's absolute scores")
 def mean(scores: Tensor) -> Tensor:
     """s / mean|s|, [units]."""
     return _over(scores, scores.abs().mean())
 
 
-@NORMALIZATIONS.register("max", summary="over the layer's largest absolute score")
+@NORMALIZATIONS.register("max", summary="divided by the layer's largest absolute score")
 def max_(scores: Tensor) -> Tensor:
     """s / max|s|, [units]."""
     return _over(scores, scores.abs().amax())
@@ -47,7 +47,7 @@ def max_(scores: Tensor) -> Tensor:
 
 @NORMALIZATIONS.register(
     "l2",
-    summary="over the Euclidean norm of the layer's scores",
+    summary="divided by the Euclidean norm of the layer's scores",
     source="Molchanov et al. 2017, Pruning Convolutional Neural Networks for Resource Efficient Inference, 1611.06440",
 )
 def l2(scores: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def l2(scores: Tensor) -> Tensor:
     return _over(scores, torch.linalg.vector_norm(scores))
 
 
-@NORMALIZATIONS.register("standard", summary="minus the layer's mean score, over the standard deviation")
+@NORMALIZATIONS.register("standard", summary="minus the layer's mean score, divided by the standard deviation")
 def standard(scores: Tensor) -> Tensor:
     """(s - mean) / standard deviation, [units]."""
     return _over(scores - scores.mean(), scores.std(correction=0))

@@ -1,4 +1,4 @@
-"""What a mask was asked for and what it got, as plain figures. No torch."""
+"""The receipt of a mask: requested and reached counts as plain numbers. No torch."""
 
 from __future__ import annotations
 

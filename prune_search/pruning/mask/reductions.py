@@ -1,4 +1,4 @@
-"""How the scores of a unit's weights become the unit's score: functions from [units, weights of a unit] to [units]."""
+"""Reductions from the scores of a unit's weights, [units, weights of a unit], to one score per unit, [units]."""
 
 from __future__ import annotations
 

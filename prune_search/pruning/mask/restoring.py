@@ -1,4 +1,4 @@
-"""Leaving a network as it was, whatever was done to score it."""
+"""Restores a network after scoring, whatever the scoring changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How masks are found, and the data that scores may look at."""
+"""The rule by which a mask is found, and the data that its scores may use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learned masks: the scores of units are trained, and the weights stay what they are, bit for bit.
+"""Trains the scores of a learned mask while the weights stay bit-identical.
 
 Before a step's forward pass the weights of the network are those under the step's factors, w ⊙ f(s); when the gradients
 are there, the weights are put back and the gradient goes on to the scores s. So the training loop trains scores as it
@@ -130,7 +130,7 @@ class MaskLearner:
         return {name: score.detach() for name, score in self.scores.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on with stored scores."""
+        """Continue from stored scores, one tensor [units] per unit set."""
         with torch.no_grad():
             for name, score in self.scores.items():
                 score.copy_(state[name])
@@ -148,5 +148,5 @@ class MaskLearner:
 
 
 def score_parameters(sets: Sequence[UnitSet], device: torch.device, draw: Callable[[UnitSet], Tensor]) -> Scores:
-    """One score per unit, as parameters on a device."""
+    """One score per unit, as parameters [units] on a device."""
     return {one.name: nn.Parameter(draw(one).to(device=device, dtype=torch.float32)) for one in sets}

@@ -1,4 +1,4 @@
-"""What a criterion sees: the network at the masked weights, the unmasked weights, and the data it scores on."""
+"""The input of a criterion: the network with masked weights, the unmasked weights, and the data to score on."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Scoring:
     def ones(self, dtype: torch.dtype) -> Tensor:
         """An input of ones, [1, …], on the network's device."""
         if self.example is None and not self.batches():
-            raise UserError([Problem("batches", "the shape of an input is needed: pass batches or example_input")])
+            raise UserError([Problem("batches", "the shape of an input is required: pass batches or example_input")])
         shape = self.example() if self.example is not None else self.batches()[0][0]
         device = next(iter(self.weights.values())).device
         return torch.ones((1, *shape.shape[1:]), dtype=dtype, device=device)

@@ -1,4 +1,4 @@
-"""Who takes part, and who is kept: layers left out by a scope, floors per layer, runs of n of m."""
+"""Selects units: layers excluded by a scope, minimum counts per layer, runs of n of m."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEAR = Decimal("1e-9")
 
 
 def choose(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], pools: list[Pool]) -> UnitMasks:
-    """`masks.select`, with the floors of the pools kept.
+    """Select units as `mask_set.select` does, from scores and candidates [units] per layer, respecting minimum counts.
 
     Each layer's highest-scored units up to its floor are kept first; the rest of the pool's count goes to the highest
     scores of what is left. Where the floors alone are more than the count, they win.
@@ -63,7 +63,7 @@ def excluded(names: Sequence[str], model: nn.Module, weights: Mapping[str, Any],
             their weights.
         model: the network.
         weights: its prunable weights.
-        example: an input.
+        example: an input [B, …].
 
     Raises:
         UserError: a name is none of a layer.

@@ -1,4 +1,4 @@
-"""Sparsity paths: how the kept share falls from 1 to its end."""
+"""Sparsity paths: how the kept share falls from 1 to its final value."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cubic(keep: Decimal, t: Decimal) -> Decimal:
     return 1 - (1 - keep) * (1 - (1 - t) ** 3)
 
 
-@PATHS.register("one-shot", summary="all at once, at the end of the path", source="common practice")
+@PATHS.register("one-shot", summary="everything at once, at the end of the path", source="common practice")
 def one_shot(keep: Decimal, t: Decimal) -> Decimal:
     """Kept share at a fraction `t` (0 to 1) of the path that ends at `keep`."""
     return keep if t >= 1 else Decimal(1)

@@ -1,4 +1,4 @@
-"""The pass of SynFlow: a copy of the network with absolute values, made once for all iterations of a search."""
+"""The forward and backward pass of SynFlow, on one copy with absolute weights for all iterations of a search."""
 
 from __future__ import annotations
 

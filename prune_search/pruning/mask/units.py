@@ -1,4 +1,4 @@
-"""Units: what a granularity keeps or removes together, in one layer or across coupled layers."""
+"""Units: what a granularity keeps or removes as a whole, in one layer or across coupled layers."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class Grouping:
             model: the network.
             left_out: weights of which nothing is removed (as someone's own; coupled channels may still take what
                 reads them there).
-            example: a batch of inputs, which coupled channels and normalizations are found with.
+            example: a batch of inputs [B, …] to find coupled channels and normalizations with.
 
         Raises:
             UserError: channels are coupled through the network's forward pass, and there is no example.
@@ -218,7 +218,7 @@ class _Along:
 
 
 def coupled_sets(model: nn.Module, left_out: frozenset[str], example: Tensor | None) -> list[UnitSet]:
-    """The channels that layers share, as units that span them, in module order."""
+    """Channels shared between layers as units, in module order, found with example inputs [B, …]."""
     weights = prunable_weights(model)
     order = {name: place for place, name in enumerate(weights)}
     found = []
@@ -256,11 +256,11 @@ def masks_of_units(
 
 
 def units_of_masks(sets: Iterable[UnitSet], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Which units a mask keeps: those of which it keeps anything.
+    """Which units a mask keeps [units]: those of which it keeps any weight.
 
     Args:
         sets: the units.
-        masks: bool masks of parameters; of the others nothing is known.
+        masks: bool masks of parameters, shaped like them; other parameters are ignored.
     """
     kept = {}
     for one in sets:
@@ -279,7 +279,7 @@ def units_of_masks(sets: Iterable[UnitSet], masks: Mapping[str, Tensor]) -> dict
 def as_mask_set(
     sets: Iterable[UnitSet], kept: UnitMasks, weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]
 ) -> MaskSet:
-    """A mask of units as one of weights, with what is held with them."""
+    """Convert a mask of units [units] to masks shaped like the weights, including coupled biases and scales."""
     found = masks_of_units(sets, kept, shapes)
     masks = {
         name: found[name] if name in found else torch.ones(weight.shape, dtype=torch.bool)

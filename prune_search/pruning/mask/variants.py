@@ -1,4 +1,4 @@
-"""Masks on other terms: of what a mask left, of a share that a scope decides, of scores again and again, of counts."""
+"""Variants of find_mask: next level, scope-decided share, repeated scoring, controls."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def selection(
         return finder.sets, candidates, lambda scores: {n: (scores[n].cpu() > 0) & c for n, c in candidates.items()}
 
     def nothing() -> Measuring:
-        raise UserError([Problem("mask.scope", f"{rule.scope.name} measures, and does not go with a learned mask")])
+        raise UserError(
+            [Problem("mask.scope", f"{rule.scope.name} measures losses and cannot be combined with a learned mask")]
+        )
 
     pools = finder.pools(share, candidates, nothing)
     return finder.sets, candidates, lambda scores: choose(scores, candidates, pools)

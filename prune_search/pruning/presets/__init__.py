@@ -1,1 +1,1 @@
-"""Papers as values: presets, registered family by family. They have their papers' length; ``--set`` scales them."""
+"""Presets: papers as recipes, one file per family, at the papers' training lengths."""

@@ -1,4 +1,4 @@
-"""Masks found once per round, after training or at initialization, and the controls."""
+"""Presets with one mask per round, found after training or at initialization, and the controls."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def random() -> Blocks:
 
 @PRESETS.register(
     "magnitude-after-training",
-    summary="prune the trained network by magnitude, then train on at a small rate",
+    summary="prune the trained network by magnitude, then continue training at a small rate",
     source="Han et al. 2015, Learning both Weights and Connections, 1506.02626",
 )
 def magnitude_after_training() -> Blocks:
@@ -65,7 +65,7 @@ def magnitude_after_training() -> Blocks:
 
 @PRESETS.register(
     "lottery-ticket",
-    summary="iterative magnitude pruning, the weights rewound to initialization after each round",
+    summary="iterative magnitude pruning; weights are rewound to initialization after each round",
     source=LOTTERY,
 )
 def lottery_ticket() -> Blocks:
@@ -80,7 +80,7 @@ def lottery_ticket() -> Blocks:
 
 @PRESETS.register(
     "late-rewinding",
-    summary="iterative magnitude pruning, the weights rewound to an early step of training",
+    summary="iterative magnitude pruning; weights are rewound to an early step of training",
     source="Frankle et al. 2019, Stabilizing the Lottery Ticket Hypothesis, 1903.01611",
 )
 def late_rewinding() -> Blocks:
@@ -93,7 +93,9 @@ def late_rewinding() -> Blocks:
     }
 
 
-@PRESETS.register("fine-tune", summary="one-shot magnitude pruning, trained on at the final rate", source=RENDA)
+@PRESETS.register(
+    "fine-tune", summary="one-shot magnitude pruning, then training continues at the final rate", source=RENDA
+)
 def fine_tune() -> Blocks:
     """The first of Renda's three."""
     return {
@@ -111,7 +113,7 @@ def weight_rewinding() -> Blocks:
 
 @PRESETS.register(
     "learning-rate-rewinding",
-    summary="iterative magnitude pruning, the weights kept and only the learning rate rewound",
+    summary="iterative magnitude pruning; weights are kept and only the learning rate is rewound",
     source=RENDA,
 )
 def learning_rate_rewinding() -> Blocks:
@@ -156,14 +158,14 @@ def synflow() -> Blocks:
     return _at_initialization({"criterion": criterion, "score": score, "sparsity": 0.98})
 
 
-@PRESETS.register("force", summary="snip in sixty iterations, what was removed can come back", source=FORCE)
+@PRESETS.register("force", summary="snip in sixty iterations; removed weights can come back", source=FORCE)
 def force() -> Blocks:
     """Foresight connection sensitivity, not nested."""
     score = {"iterations": 60, "path": "exponential", "nested": False}
     return _at_initialization({"criterion": "snip", "score": score, "sparsity": 0.99})
 
 
-@PRESETS.register("iterative-snip", summary="snip in sixty iterations, nested", source=FORCE)
+@PRESETS.register("iterative-snip", summary="snip in sixty iterations; removed weights stay removed", source=FORCE)
 def iterative_snip() -> Blocks:
     """What one iteration removed stays removed."""
     score = {"iterations": 60, "path": "exponential", "nested": True}
@@ -191,7 +193,7 @@ def _greg_retrain() -> Blocks:
     return {"steps": "120ep", "schedule": schedule}
 
 
-@PRESETS.register("greg-1", summary="a penalty that grows on the filters that go, then removal", source=GREG)
+@PRESETS.register("greg-1", summary="a growing penalty on the filters to remove, then removal", source=GREG)
 def greg_1() -> Blocks:
     """Growing regularization on a set chosen at the start."""
     return {
@@ -201,7 +203,9 @@ def greg_1() -> Blocks:
     }
 
 
-@PRESETS.register("greg-2", summary="a penalty that rises on all filters tells them apart, then grows", source=GREG)
+@PRESETS.register(
+    "greg-2", summary="a rising penalty on all filters picks those to remove, then grows on them", source=GREG
+)
 def greg_2() -> Blocks:
     """Growing regularization on a set chosen by the response to a rising penalty."""
     rising = {
@@ -220,7 +224,7 @@ def greg_2() -> Blocks:
 
 @PRESETS.register(
     "sbp-sr",
-    summary="snip on a stable residual network at the edge of chaos, what stays rescaled to it",
+    summary="snip on a stable residual network at the edge of chaos; kept weights are rescaled to it",
     source="Hayou, Ton, Doucet & Teh 2021, Robust Pruning at Initialization, 2002.08797",
 )
 def sbp_sr() -> Blocks:
@@ -234,7 +238,7 @@ def sbp_sr() -> Blocks:
 
 @PRESETS.register(
     "early-bird",
-    summary="channels by the scales of batch norms, pruned as soon as the mask has become stable",
+    summary="channels ranked by batch norm scales, pruned as soon as the mask is stable",
     source="You et al. 2020, Drawing Early-Bird Tickets, 1909.11957",
 )
 def early_bird() -> Blocks:
@@ -245,7 +249,9 @@ def early_bird() -> Blocks:
 
 
 @PRESETS.register(
-    "scratch-b", summary="the pruned architecture, newly drawn, trained for the same operations", source=LIU
+    "scratch-b",
+    summary="the pruned architecture with new random weights, trained for the same number of operations",
+    source=LIU,
 )
 def scratch_b() -> Blocks:
     """As scratch-e, but as long as the dense network's operations last, at most twice the steps."""
@@ -256,7 +262,11 @@ def scratch_b() -> Blocks:
     }
 
 
-@PRESETS.register("scratch-e", summary="the pruned architecture, newly drawn, trained for the same epochs", source=LIU)
+@PRESETS.register(
+    "scratch-e",
+    summary="the pruned architecture with new random weights, trained for the same number of epochs",
+    source=LIU,
+)
 def scratch_e() -> Blocks:
     """Does the inherited weight matter, or only the architecture?"""
     return {
@@ -266,7 +276,7 @@ def scratch_e() -> Blocks:
     }
 
 
-@PRESETS.register("obs", summary="optimal brain surgeon: what stays makes up for what goes", source=OBS)
+@PRESETS.register("obs", summary="optimal brain surgeon: kept weights compensate for removed ones", source=OBS)
 def obs() -> Blocks:
     """Blocks of the empirical Fisher matrix choose and compensate."""
     criterion = {"name": "obs", "block": 256, "damping": 1.0e-4}
@@ -280,7 +290,7 @@ def obs() -> Blocks:
 
 @PRESETS.register(
     "thinet",
-    summary="channels that the next layer misses least go, layer by layer, and what stays is fitted",
+    summary="layer by layer, removes the channels that the next layer needs least and refits the rest",
     source="Luo, Wu & Lin 2017, ThiNet, 1707.06342",
 )
 def thinet() -> Blocks:
@@ -296,7 +306,7 @@ def thinet() -> Blocks:
 
 @PRESETS.register(
     "control-shuffle",
-    summary="control: snip's densities with each layer's mask shuffled and the weights drawn anew",
+    summary="control: snip's densities with each layer's mask shuffled and the weights reinitialized",
     source="Frankle et al. 2021, Pruning Neural Networks at Initialization: Why Are We Missing the Mark?, 2009.08576",
 )
 def control_shuffle() -> Blocks:

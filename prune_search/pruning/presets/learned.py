@@ -1,4 +1,4 @@
-"""Masks that are trained, at weights that stay as they were drawn."""
+"""Presets that train a mask while the weights keep their initial values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _hidden(criterion: Blocks, retrain: Any = "none", **mask: Any) -> Blocks:
     }
 
 
-@PRESETS.register("edge-popup", summary="a subnetwork of random weights is found, nothing else trained", source=EDGE)
+@PRESETS.register("edge-popup", summary="finds a subnetwork of random weights; nothing else is trained", source=EDGE)
 def edge_popup() -> Blocks:
     """Hidden networks: half of the signed constants."""
     optimizer = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1.0e-4}
@@ -31,7 +31,7 @@ def edge_popup() -> Blocks:
     return blocks
 
 
-@PRESETS.register("supermask", summary="probabilities of keeping are trained, the weights are not", source=ZHOU)
+@PRESETS.register("supermask", summary="trains the probabilities of keeping weights, not the weights", source=ZHOU)
 def supermask() -> Blocks:
     """How much is kept is learned too; the weights are signed constants.
 

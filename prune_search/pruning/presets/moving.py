@@ -1,4 +1,4 @@
-"""Masks that move while the network is trained."""
+"""Presets whose mask moves during training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Blocks = dict[str, Any]
 
 @PRESETS.register(
     "gradual-magnitude",
-    summary="magnitude pruning along a cubic path while the network is trained",
+    summary="magnitude pruning along a cubic path during training",
     source="Zhu & Gupta 2017, To Prune or Not to Prune, 1710.01878",
 )
 def gradual_magnitude() -> Blocks:
@@ -41,7 +41,7 @@ def _moving(criterion: str, sparsity: float, scope: str, dynamics: Blocks) -> Bl
 
 @PRESETS.register(
     "set",
-    summary="sparse from the start: small weights are dropped every epoch, and as many grow at random",
+    summary="sparse from the start: every epoch, small weights are dropped and as many grow at random",
     source="Mocanu et al. 2018, Scalable Training of ANNs with Adaptive Sparse Connectivity, 1707.04780",
 )
 def set_() -> Blocks:

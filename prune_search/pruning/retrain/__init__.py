@@ -1,1 +1,1 @@
-"""f3: masks during retraining, held still or moved by a dynamics."""
+"""f3: masks during retraining, fixed or moved by a dynamics."""

@@ -1,4 +1,4 @@
-"""What a dynamics is given."""
+"""The input of a dynamics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DynamicsContext a mask of constant size: weights are dropped, and as many are grown.
+"""Moves a mask of constant size: drops weights and grows as many.
 
 Ties: of equal scores the weight that comes first, in row-major order, is kept, and of those that could grow the first
 one grows.
@@ -101,14 +101,14 @@ class Rewiring:
         return {name: self.flat(found[name]) for name in self.layers}
 
     def set(self, kept: Mapping[str, Tensor]) -> None:
-        """Hold other masks in some layers from now on; weights and buffers that are masked by it become 0."""
+        """Replace the masks of some layers, shaped like their weights [...]; masked weights and buffers become 0."""
         before = self.keeper.masks
         masks = {name: kept[name].reshape(mask.shape) if name in kept else mask for name, mask in before.items()}
         units = {**before.units, **{name: (mask.numel(), int(mask.sum())) for name, mask in kept.items()}}
         self.keeper.set(replace(before, masks=masks, units=units))
 
     def swap(self, left: Mapping[str, Tensor], grown: Mapping[str, Tensor], step: int) -> None:
-        """Keep what is left and what grows, in the layers that both name.
+        """Keep the remaining and the grown weights, bool masks shaped like the weights [...], in the layers both name.
 
         A weight that was dropped and grows at once goes on as it was, value and momentum. One that was masked before
         had both at 0; it starts from `init`.

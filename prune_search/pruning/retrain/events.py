@@ -1,4 +1,4 @@
-"""When a dynamics acts, and how much it moves: events on the retraining's own clock, and the share that is dropped."""
+"""When a dynamics acts and what share it drops: events counted from the start of the retraining."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ INITS = ("zeros", "normal", "uniform")
 def drop_options(drop: float, anneal: str, to: float, every: str, until: str) -> dict[str, Option]:
     """The options of a dynamics that drops and grows weights, with the defaults of its paper."""
     return {
-        "drop": Option(Number(0.0, 1.0), drop, "share of a layer's kept weights that is dropped at the first event"),
-        "anneal": Option(Word(tuple(ANNEALS)), anneal, "how that share falls from `drop` to `to`"),
-        "to": Option(Number(0.0, 1.0), to, "the share at until"),
-        "criterion": Option(Value(CRITERIA, scores_weights), "magnitude", "the lowest scores are dropped"),
-        "from": Option(ClockStep(), "0it", "the events are counted from here, on the retraining's own clock"),
-        "until": Option(ClockStep(), until, "no event from here on"),
+        "drop": Option(Number(0.0, 1.0), drop, "share of a layer's kept weights dropped at the first event"),
+        "anneal": Option(Word(tuple(ANNEALS)), anneal, "path of that share from `drop` to `to`"),
+        "to": Option(Number(0.0, 1.0), to, "the share at `until`"),
+        "criterion": Option(Value(CRITERIA, scores_weights), "magnitude", "criterion whose lowest scores are dropped"),
+        "from": Option(ClockStep(), "0it", "step from which events are counted, from the start of the retraining"),
+        "until": Option(ClockStep(), until, "step after which there are no more events"),
         "every": Option(Length(positive=True), every, "between two events"),
-        "init": Option(Word(INITS), "zeros", "what weights that grow start with"),
+        "init": Option(Word(INITS), "zeros", "initial value of grown weights"),
     }
 
 
@@ -63,9 +63,12 @@ def unfit(total: int, epoch: int, **options: Any) -> Iterator[tuple[str, str]]:
     facts = criterion.entry(CRITERIA).facts
     allowed = facts.granularities
     if allowed is not None and "weight" not in allowed:
-        yield "criterion", f"{criterion.name} goes with granularity {', '.join(allowed)} only; single weights move here"
+        yield (
+            "criterion",
+            f"{criterion.name} works only with granularity {', '.join(allowed)}; here single weights move",
+        )
     if facts.trains:
-        yield "criterion", f"{criterion.name} trains while it scores, for which a retraining has no steps"
+        yield "criterion", f"{criterion.name} trains its scores, which is not possible during a retraining"
 
 
 @dataclass(frozen=True)

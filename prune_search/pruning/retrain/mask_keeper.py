@@ -1,4 +1,4 @@
-"""Keeps masked weights at exactly zero while the network is trained."""
+"""Keeps masked weights at exactly zero during training."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class MaskKeeper:
 
 
 def masks_of(state: Mapping[str, Tensor], names: list[str]) -> MaskSet:
-    """The mask in a stored state of a `MaskKeeper`, layers in the order of `names`."""
+    """The mask in a stored state of a `MaskKeeper`, bool tensors shaped like the weights [...], in order of `names`."""
     masks = {name: state[f"mask/{name}"].cpu() for name in names}
     units = {name: pair for name in names if f"units/{name}" in state for pair in [_pair(state[f"units/{name}"])]}
     asked = (int(state["asked"][0]), float(state["asked"][1])) if "asked" in state else None

@@ -1,1 +1,1 @@
-"""f2: what becomes of the kept weights before retraining."""
+"""f2: the values of the kept weights before retraining."""

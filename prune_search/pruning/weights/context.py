@@ -1,4 +1,4 @@
-"""What a transform or dynamics is given."""
+"""The input of a transform or dynamics."""
 
 from __future__ import annotations
 

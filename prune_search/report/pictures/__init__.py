@@ -1,1 +1,1 @@
-"""What is drawn of a comparison: a small file per subject, an entry of the axis of pictures each."""
+"""The figures of a comparison: one small file per subject, each an entry of the axis of pictures."""

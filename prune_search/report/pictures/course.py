@@ -1,4 +1,4 @@
-"""Pictures of how it went: the search's course, and the penalties that its trials grew."""
+"""Figures over the course of a search: its progress, and the penalties that its trials grew."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of what was reached: the Pareto front, and accuracy against sparsity."""
+"""Figures of the results: the Pareto front, and accuracy against sparsity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture of which knob mattered."""
+"""Figure of which parameters mattered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture of where the best network's weights are."""
+"""Figure of how the best network's weights are distributed over its layers."""
 
 from __future__ import annotations
 

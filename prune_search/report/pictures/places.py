@@ -1,4 +1,4 @@
-"""Pictures over places on the training clock: the plane of k1 and k2, and the rewind point."""
+"""Figures over training steps: the plane of k1 and k2, and the rewind point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of what a search trained, and for whom."""
+"""Figure of what a search trained, and for which trials."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""All that touches Ray: the driver, the workers, the cluster. No other folder imports ray."""
+"""Everything that uses Ray: the driver, the workers, the cluster. No other folder imports ray."""

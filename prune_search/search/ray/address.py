@@ -1,4 +1,4 @@
-"""The address of a Ray cluster, tried before Ray is: it would wait for minutes for one that is not there."""
+"""Checks the address of a Ray cluster before Ray does, which would wait for minutes if nothing is there."""
 
 from __future__ import annotations
 
@@ -30,5 +30,7 @@ def no_cluster(address: str, error: Exception) -> UserError:
     """That there is no cluster, and why; where somebody listens and does not let us in, what a token needs."""
     text = f"there is no Ray cluster at {address}: {one_line(error)}"
     if "Failed to connect" in text or "uthentication" in text:
-        text = f"the Ray cluster at {address} does not let us in, or is none ({one_line(error)}): {HOW}"
+        text = (
+            f"the Ray cluster at {address} refuses the connection, or is not a Ray cluster ({one_line(error)}): {HOW}"
+        )
     return UserError([Problem("--address", text)])

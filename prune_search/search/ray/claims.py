@@ -1,4 +1,4 @@
-"""Who trains which segment of the shared tree: one named actor per Ray cluster, and a lease beside the states.
+"""Decides which worker trains which segment: one named actor per Ray cluster, and a lease next to the states.
 
 The actor answers in a millisecond and knows every search of its cluster. The lease, created only where there is none,
 holds across clusters on one storage. Where a storage cannot create a file conditionally, two clusters can train the
@@ -58,7 +58,7 @@ def cluster_register() -> Any:
     import ray
 
     # It needs no CPU of its own, so that it takes none from a trial. Without a strategy an actor that a trial makes
-    # lies in the placement group of that trial, and ends with it for ever.
+    # lies in the placement group of that trial, and ends with it for good.
     options = {"name": ACTOR, "namespace": NAMESPACE, "get_if_exists": True, "lifetime": "detached", "num_cpus": 0}
     options["scheduling_strategy"] = "DEFAULT"
     return ray.remote(Register).options(max_restarts=-1, **options).remote()

@@ -1,4 +1,4 @@
-"""A thread of the driver that tells how the cluster stands, for `status`."""
+"""A thread of the driver that records the status of the cluster, for `status`."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def telling(folder: StoragePath) -> Iterator[None]:
             try:
                 tell_machines(folder, machines_now())
             except StorageError as error:
-                _log.debug("how the cluster stands could not be told: %s", error)
+                _log.debug("cannot record the status of the cluster: %s", error)
             except Exception as error:  # noqa: BLE001 - a cluster that does not answer is the trials' trouble, not ours
-                _log.debug("Ray does not say how the cluster stands: %s", error)
+                _log.debug("Ray does not report the status of the cluster: %s", error)
             if over.wait(TELL_EVERY_S):
                 return
 

@@ -1,4 +1,4 @@
-"""The connection of this process to Ray: a session of its own on this machine, or a cluster."""
+"""Connects this process to Ray: a session of its own on this machine, or a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The function that Ray Tune runs for a trial: one worker trains it, or several together, which Ray Train starts."""
+"""The function that Ray Tune runs for a trial; on several workers, Ray Train starts and connects them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ray Tune runs what the next-trial rule says. Tune's own state is never read back: the ledger is."""
+"""Runs the next trials with Ray Tune. Tune's own state is never read back; the ledger is."""
 
 from __future__ import annotations
 
@@ -126,13 +126,13 @@ def _ray(options: LaunchOptions, search: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _check_resources(has: Mapping[str, float], search: Mapping[str, Any]) -> None:
-    """Without this Tune would wait for ever for what a machine does not have."""
+    """Refuse resources that this machine does not have; Tune would wait for them forever."""
     problems, workers = [], workers_of(search)
     for kind, key in (("CPU", "cpus_per_trial"), ("GPU", "gpus_per_trial")):
         if search[key] * workers > has.get(kind, 0.0):
             each = f"{search[key]:g} {kind}s" + (f" for each of its {workers} workers" if workers > 1 else "")
             problems.append(
-                Problem(f"search.{key}", f"a trial needs {each}, and this machine has {has.get(kind, 0.0):g}")
+                Problem(f"search.{key}", f"a trial needs {each}, but this machine has {has.get(kind, 0.0):g}")
             )
     if problems:
         raise UserError(problems)

@@ -1,4 +1,4 @@
-"""A search as a job of a Ray cluster: it runs on the head, and goes on when the terminal that sent it is gone."""
+"""Submits a search as a job to a Ray cluster, where it continues without the terminal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ADDRESS = "--address"
 DASHBOARD_PORT = 8265
 ANSWER_S = 10.0
-INSTALL = "pip install 'prune-search[cluster]' installs it"
+INSTALL = "install it with pip install 'prune-search[cluster]'"
 CHATTY = (
     "ray.dashboard.modules.dashboard_sdk",
     "ray.dashboard.modules.job.sdk",
@@ -102,19 +102,23 @@ def dashboard_address(text: str) -> str:
     host, _, port = rest.rstrip("/").rpartition(":")
     if scheme not in ("http", "https") or "@" in rest or "/" in rest.rstrip("/"):
         raise UserError(
-            [Problem(ADDRESS, f"must be http://HOST:{DASHBOARD_PORT}, of Ray's dashboard ({_hint(scheme)})")]
+            [
+                Problem(
+                    ADDRESS, f"must be http://HOST:{DASHBOARD_PORT}, the address of Ray's dashboard ({_hint(scheme)})"
+                )
+            ]
         )
     if not host or not port.isdecimal():
         host, port = rest.rstrip("/"), str(DASHBOARD_PORT)
     if not host:
-        raise UserError([Problem(ADDRESS, f"names no host (got {shown(text)})")])
+        raise UserError([Problem(ADDRESS, f"has no host (got {shown(text)})")])
     return f"{scheme}://{host}:{port}"
 
 
 def _hint(scheme: str) -> str:
     if scheme == "ray":
         return "ray:// is for prune-search launch"
-    return "a token goes into a file, see prune-search doctor"
+    return "put a token into a file; see prune-search doctor"
 
 
 class Cluster:
@@ -201,10 +205,10 @@ def check_dashboard(address: str, headers: Mapping[str, str]) -> str:
 
 def _refused(address: str, code: int) -> str:
     if code == 401:
-        return f"{address} asks for a token: {HOW}"
+        return f"{address} requires a token: {HOW}"
     if code == 403:
-        return f"{address} refuses the token that {_source()} holds: it is that of another cluster; {HOW}"
-    return f"{address} answers {code}, which is no Ray's dashboard"
+        return f"{address} refuses the token in {_source()}, which belongs to another cluster: {HOW}"
+    return f"{address} answers {code}; it is not a Ray dashboard"
 
 
 def _source() -> str:
@@ -224,7 +228,7 @@ def sent(job: JobToSend, identity: str) -> Sequence[str]:
     """What to type next."""
     address = f"{ADDRESS} {job.address}"
     return (
-        f"sent as {identity}; it goes on without this terminal",
+        f"sent as {identity}; it continues without this terminal",
         f"its log   ray job logs {identity} --follow {address}",
         f"stop it   ray job stop {identity} {address}",
     )

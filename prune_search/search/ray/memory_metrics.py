@@ -1,4 +1,4 @@
-"""Memory of the process and of its device, beside what a trial measures: where that was asked for."""
+"""Memory of the process and of its device as additional metrics, on request."""
 
 from __future__ import annotations
 

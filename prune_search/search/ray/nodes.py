@@ -1,4 +1,4 @@
-"""The nodes of a cluster, as they look from themselves: versions, GPUs, disk, clock, what they see of a storage."""
+"""Examines the nodes of a cluster from within: versions, GPUs, disk, clock, and their view of a storage."""
 
 from __future__ import annotations
 

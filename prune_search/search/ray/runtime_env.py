@@ -1,4 +1,4 @@
-"""What travels to the nodes of a cluster: this package, the user's code, and the variables that are no secrets."""
+"""What is shipped to the nodes of a cluster: this package, the user's code, and variables that are not secret."""
 
 from __future__ import annotations
 

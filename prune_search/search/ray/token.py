@@ -1,4 +1,4 @@
-"""Ray's token: where it is looked for, and the file that keeps it, which nobody else may read.
+"""Ray's token: where it is found, and the file that stores it, readable only by its owner.
 
 A Ray cluster without a token runs whatever anyone sends to it. Ray itself writes the file of a new token so that all
 users of a machine can read it (2.60 does); here it is made before Ray does, for its owner alone.
@@ -16,7 +16,7 @@ from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.errors import one_line
 
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
-HOW = f"put the cluster's token into a file of mode 0600, then: export {MODE}=token {TOKEN_PATH}=FILE"
+HOW = f"put the cluster's token into a file with mode 0600, then: export {MODE}=token {TOKEN_PATH}=FILE"
 
 
 def default_file() -> Path:

@@ -1,4 +1,4 @@
-"""Between Ray Tune and the next-trial rule: Tune asks for the next trial, and tells what became of it."""
+"""Connects Ray Tune with the next-trial rule: Tune asks for the next trial and reports how it ended."""
 
 from __future__ import annotations
 

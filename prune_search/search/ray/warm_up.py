@@ -1,4 +1,4 @@
-"""What a worker imports before its first step, which takes seconds. Importing this module does it."""
+"""Imports everything that a worker needs before its first step, which takes seconds."""
 
 from __future__ import annotations
 

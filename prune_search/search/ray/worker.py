@@ -1,4 +1,4 @@
-"""What runs on a worker: one trial, its records written to the ledger."""
+"""Runs one trial on a worker and writes its records to the ledger."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # Where the states of trials lie that share nothing.
 UNSHARED = "unshared"
-# The kind of a trial's error (see `trial.errors.TrialError`), and what becomes of an attempt that met it.
+# The kind of a trial's error (see `trial.errors.TrialError`), and how an attempt ends that meets it.
 OOM = "oom"
 
 
@@ -97,7 +97,7 @@ def run_job(job: TrialJob, claims: SegmentClaims | None = None, node: str = "", 
 
     Returns:
         completed, stopped, failed; preempted where the search was asked to stop; lacking where somebody else trains
-        what it needs, and oom where its share of a device has too little memory, so that it comes again later.
+        what it needs, and oom where its share of a device has too little memory, so that it is rescheduled.
 
     Raises:
         StorageError: a record could not be written.

@@ -1,1 +1,1 @@
-"""Surfaces by name, a file each."""
+"""Surfaces by name, one file each."""

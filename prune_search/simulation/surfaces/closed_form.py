@@ -1,4 +1,4 @@
-"""A surface in closed form: what is published of pruning, as one smooth formula."""
+"""A surface in closed form: published findings about pruning as one smooth formula."""
 
 from __future__ import annotations
 
@@ -31,12 +31,16 @@ DEVIATION, GROWTH = 0.002, 8.0
 
 @SURFACES.register(
     "closed-form",
-    summary="a formula after published findings: knee by paradigm, learning curves, noise that grows with sparsity",
+    summary=(
+        "a formula modelled on published findings: a knee per paradigm, learning curves, noise that grows with sparsity"
+    ),
     source="Rosenfeld et al. 2021, 2006.10621; Frankle et al. 2020, 1912.05671; Renda et al. 2020, 2003.02389",
     options={
         "error": Option(Number(0.0, 0.5, above=True), 0.06, "error of the dense network after a long training, 0…0.5"),
         "noise": Option(
-            Number(0.0, 100.0), 1.0, "deviation over seeds, 1: 0.2 points dense, up to 1.8 when pruned away"
+            Number(0.0, 100.0),
+            1.0,
+            "noise over seeds; 1 means a deviation of 0.2 points if dense, up to 1.8 if nearly everything is pruned",
         ),
         **FAULTS,
     },

@@ -144,7 +144,7 @@ class MeasuredTable:
         problems = []
         if recipe.mask.at != END:
             got = recipe.mask.stable.written if recipe.mask.stable is not None else recipe.mask.at
-            problems.append(Problem("mask.at", f"the table has masks found at end only (got {got})"))
+            problems.append(Problem("mask.at", f"the table only has masks found at end (got {got})"))
         if recipe.mask.control is not None:
             problems.append(Problem("mask.control", "the table has no networks with a control mask"))
         kind = kind_of(recipe)
@@ -227,7 +227,7 @@ def measured_table(*, file: str, failing: float, dying: float) -> MeasuredTable:
             data = opened.read(MAX_BYTES + 1)
         text = data.decode("utf-8-sig")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError([Problem("", f"cannot be read: {reason}", file)]) from None
     if len(data) > MAX_BYTES:
         raise UserError([Problem("", f"is larger than {MAX_BYTES >> 20} MiB", file)])

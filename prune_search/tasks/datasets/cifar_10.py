@@ -27,7 +27,7 @@ FILES = {
 
 @DATASETS.register(
     "cifar-10",
-    summary="ten kinds of things, 45,000 / 5,000 / 10,000 colour pictures of 32x32",
+    summary="ten classes of objects, 45,000 / 5,000 / 10,000 colour images of 32x32",
     source="Krizhevsky 2009, Learning multiple layers of features from tiny images",
     facts=DataSource(train_examples=50_000 - HELD_OUT, classes=10, shape=(3, 32, 32)),
 )

@@ -1,4 +1,4 @@
-"""scikit-learn's digits: the data set that needs no file."""
+"""scikit-learn's digits, the data set that needs no file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXAMPLES, HELD_OUT, TEST = 1_797, 180, 360
 
 @DATASETS.register(
     "digits",
-    summary="handwritten digits that come with scikit-learn, 1,257 / 180 / 360 grey pictures of 8x8; no file needed",
+    summary="handwritten digits from scikit-learn, 1,257 / 180 / 360 grey images of 8x8; no file needed",
     source="Alpaydin, Kaynak 1998, UCI Optical Recognition of Handwritten Digits (its test part)",
     facts=DataSource(train_examples=EXAMPLES - HELD_OUT - TEST, classes=10, shape=(1, 8, 8), embedded=True),
 )
@@ -53,7 +53,7 @@ def _table() -> Any:
 
     installed = find_spec("sklearn")
     if installed is None or installed.origin is None:
-        raise bad_data("digits come with scikit-learn, which is not installed")
+        raise bad_data("digits needs scikit-learn, which is not installed")
     # Its own loader reads this file too, after two seconds of imports that every worker would pay for.
     packed = Path(installed.origin).parent / "datasets" / "data" / "digits.csv.gz"
     if packed.is_file():

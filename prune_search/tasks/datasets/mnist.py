@@ -30,7 +30,7 @@ FASHION_MNIST_FILES = (
 
 @DATASETS.register(
     "mnist",
-    summary="handwritten digits, 55,000 / 5,000 / 10,000 grey pictures of 28x28",
+    summary="handwritten digits, 55,000 / 5,000 / 10,000 grey images of 28x28",
     source="LeCun, Bottou, Bengio, Haffner 1998, Gradient-based learning applied to document recognition",
     facts=DataSource(train_examples=60_000 - HELD_OUT, classes=10, shape=(1, 28, 28)),
 )
@@ -51,7 +51,7 @@ def mnist(root: Path | None) -> DataSet:
 
 @DATASETS.register(
     "fashion-mnist",
-    summary="clothes, 55,000 / 5,000 / 10,000 grey pictures of 28x28",
+    summary="clothes, 55,000 / 5,000 / 10,000 grey images of 28x28",
     source="Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747",
     facts=DataSource(train_examples=60_000 - HELD_OUT, classes=10, shape=(1, 28, 28)),
 )

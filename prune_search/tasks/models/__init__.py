@@ -1,3 +1,3 @@
-"""The models, a registry entry each. Reading the list imports no torch."""
+"""The models, one registry entry each. Listing them imports no torch."""
 
 from __future__ import annotations

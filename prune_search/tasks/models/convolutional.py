@@ -19,7 +19,7 @@ else:
 
 @MODELS.register(
     "small-conv",
-    summary="two convolutions with batch normalisation and a linear layer; pictures of at least 4x4",
+    summary="two convolutions with batch normalisation and a linear layer; images of at least 4x4",
     source="this project, sized for digits",
     options={"channels": Option(ListOf(Integer(1, 4096), 2, 2), [16, 32], "filters of the two convolutions")},
 )
@@ -54,8 +54,11 @@ def small_conv(shape: tuple[int, ...], classes: int, channels: list[int]) -> nn.
 
 @MODELS.register(
     "lenet-5",
-    summary="two 5x5 convolutions and three linear layers; 61,706 parameters on grey pictures up to 32x32",
-    source="LeCun, Bottou, Bengio, Haffner 1998, section II.B; ReLU, maxima and a linear output as usual since",
+    summary="two 5x5 convolutions and three linear layers; 61,706 parameters on grey images up to 32x32",
+    source=(
+        "LeCun, Bottou, Bengio, Haffner 1998, section II.B; with ReLU, max pooling and a linear output, as is "
+        "common today"
+    ),
 )
 def lenet_5(shape: tuple[int, ...], classes: int) -> nn.Module:
     """LeNet-5 (6, 16, 120, 84 units) with full connections between its convolutions.
@@ -94,7 +97,7 @@ def lenet_5(shape: tuple[int, ...], classes: int) -> nn.Module:
 
 @MODELS.register(
     "conv-4",
-    summary="four 3x3 convolutions and three linear layers; pictures of at least 4x4",
+    summary="four 3x3 convolutions and three linear layers; images of at least 4x4",
     source="Frankle, Carbin 2019, arXiv 1803.03635, figure 2",
 )
 def conv_4(shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -25,7 +25,7 @@ BLOCKS = (
 
 @MODELS.register(
     "mobilenet",
-    summary="MobileNet: thirteen depthwise separable blocks; the first convolution keeps the size of small pictures",
+    summary="MobileNet: thirteen depthwise separable blocks; the first convolution keeps the size of small images",
     source="Howard et al. 2017, MobileNets, arXiv 1704.04861, table 1",
     options={"width": Option(Number(0.05, 2.0), 0.25, "multiplier of all widths (the paper's α); at least 8 filters")},
 )

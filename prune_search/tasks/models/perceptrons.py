@@ -30,7 +30,7 @@ def _perceptron(widths: list[int]) -> nn.Module:
 
 @MODELS.register(
     "mlp",
-    summary="fully connected, ReLU; any shape of example",
+    summary="fully connected with ReLU; accepts examples of any shape",
     source="this project, sized for digits",
     options={"hidden": Option(ListOf(Integer(1, 65_536), 1, 10), [100, 50], "units of each hidden layer")},
 )

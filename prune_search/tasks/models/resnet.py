@@ -18,7 +18,10 @@ OPTIONS = {
     "shortcut": Option(
         Word(("zero-padding", "projection")),
         "zero-padding",
-        "where the number of channels grows: the paper's option A (no parameters) or option B (a 1x1 convolution)",
+        (
+            "shortcut where the number of channels grows: the paper's option A (no parameters) or option B (a 1x1 "
+            "convolution)"
+        ),
     ),
     "residual_scale": Option(
         Word(("one", "inverse-sqrt-depth")), "one", "factor of each residual branch: 1, or 1/√(number of blocks)"

@@ -1,4 +1,4 @@
-"""What a model asks of one example's shape."""
+"""Checks what a model requires of the shape of an example."""
 
 from __future__ import annotations
 
@@ -28,17 +28,13 @@ def picture(model: str, shape: tuple[int, ...], least: int = 1) -> tuple[int, in
             [
                 Problem(
                     "task.model",
-                    f"{model} needs pictures (channels, height, width); an example's shape here is {shape}",
+                    f"{model} needs images (channels, height, width), but an example has shape {shape}",
                 )
             ]
         )
     channels, height, width = shape
     if min(height, width) < least:
         raise UserError(
-            [
-                Problem(
-                    "task.model", f"{model} needs pictures of at least {least}x{least}; they are {height}x{width} here"
-                )
-            ]
+            [Problem("task.model", f"{model} needs images of at least {least}x{least}, but they are {height}x{width}")]
         )
     return channels, height, width

@@ -90,7 +90,7 @@ def test_delete_removes_the_records_and_nothing_else(told: Told, tmp_path: Path,
     state.mkdir(parents=True)
     said = typed("delete", "monday", "--yes")
     assert said.code == 0
-    assert "stored training states" in said.out
+    assert "Stored training states" in said.out
     assert not told.folder.exists()
     assert sorted(path.name for path in told.folder.parent.iterdir()) == ["tuesday"]
     assert other.is_dir()
@@ -101,7 +101,7 @@ def test_delete_removes_the_records_and_nothing_else(told: Told, tmp_path: Path,
 def test_delete_asks_first_and_does_nothing_where_nobody_answers(told: Told, typed: Typed) -> None:
     said = typed("delete", "monday")
     assert said.code == 2
-    assert "pass --yes" in said.err
+    assert "confirm with --yes" in said.err
     assert (told.folder / "search.json").is_file()
 
 
@@ -114,7 +114,7 @@ def test_delete_does_what_is_answered(
     monkeypatch.setattr(sys, "stdin", terminal)
     said = typed("delete", "monday")
     assert said.code == 0
-    assert ("left as it is" in said.out) is not gone
+    assert ("not deleted" in said.out) is not gone
     assert told.folder.exists() is not gone
 
 
@@ -130,7 +130,7 @@ def test_a_link_to_elsewhere_is_not_followed(told: Told, tmp_path: Path, typed: 
     (told.folder.parent / "link").symlink_to(told.folder)
     said = typed("delete", "link", "--yes")
     assert said.code == 2
-    assert "is a link" in said.err
+    assert "is a symbolic link" in said.err
     assert (told.folder / "search.json").is_file()
 
 
@@ -143,7 +143,7 @@ def test_a_search_whose_records_are_damaged_can_be_deleted(told: Told, typed: Ty
 def test_conditions_leave_rows_out_and_groups_are_shown(told: Told, typed: Typed) -> None:
     said = typed("compare", "monday", "--where", "sparsity>=0.95", "--by", "paradigm")
     assert said.code == 0
-    assert "2 rows are left out by --where sparsity>=0.95" in said.out
+    assert "2 rows hidden by --where sparsity>=0.95" in said.out
     assert "by paradigm" in said.out
     assert "003-random" not in said.out
     assert "prune-search export monday --trial 004-snip --to DIR" in said.out
@@ -160,7 +160,9 @@ def test_two_recipes_are_set_side_by_side(told: Told, typed: Typed) -> None:
     assert said.code == 0
     for word in ("mask.criterion", "monday/003-random", "0.94 ± 0.0141", "-0.24"):
         assert word in said.out
-    assert "monday/001-snip and monday/001-snip are one recipe" in typed("compare", "monday", "--diff", "1", "2").out
+    assert (
+        "monday/001-snip and monday/001-snip are the same recipe" in typed("compare", "monday", "--diff", "1", "2").out
+    )
     # Of searches alone, and against what no search has run.
     assert "snip" in typed("compare", "--diff", "monday", "snip").out
     assert set(json.loads(typed("compare", "--diff", "monday", "monday/3", "--json").out)) == {"difference"}

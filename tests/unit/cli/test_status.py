@@ -86,7 +86,7 @@ def test_what_mlflow_has_not_got_is_seen(told: Told, typed: Typed) -> None:
     memory_folder(told.folder, told.records.definition["tracking_uri"]).mkdir(parents=True)
     left = json.loads(typed("status", "monday", "--json").out)["undelivered"]
     assert left > 10
-    assert f"MLflow {left} records are on their way" in " ".join(typed("status", "monday").out.split())
+    assert f"MLflow {left} records not delivered yet" in " ".join(typed("status", "monday").out.split())
 
 
 def test_watch_ends_when_the_search_runs_no_more(told: Told, typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def test_ctrl_c_ends_the_looking_only(told: Told, typed: Typed, monkeypatch: pyt
 def test_watch_and_json_exclude_each_other(told: Told, typed: Typed) -> None:
     said = typed("status", "monday", "--watch", "--json")
     assert (said.code, said.out) == (2, "")
-    assert "--watch: cannot stand beside --json" in said.err
+    assert "--watch: cannot be combined with --json" in said.err
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_one(told: Told, typed: Typed) -> None:

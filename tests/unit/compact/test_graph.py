@@ -126,7 +126,7 @@ class Idle(nn.Module):
         (Branches(), "torch.fx cannot follow it"),
         (Sorts(), "it calls sort, which is not on the list"),
         (nn.Sequential(nn.Linear(4, 4), nn.LSTM(4, 4)), "torch.fx cannot follow it|LSTM"),
-        (Idle(), "unused.bias plays no part in its output"),
+        (Idle(), "unused.bias is not used by its output"),
     ],
 )
 def test_what_cannot_be_described_says_why(model: nn.Module, reason: str) -> None:
@@ -165,13 +165,13 @@ def config(*nodes: dict[str, Any], shape: Any = (4,)) -> dict[str, Any]:
         ({"op": "Bilinear"}, "op: 'Bilinear' is not one of"),
         ({"op": "system"}, "op: 'system' is not one of"),
         ({"op": "__import__"}, "op: '__import__' is not one of"),
-        ({"layer": "forward"}, "is no name"),
-        ({"layer": "__class__.__init__"}, "is no name"),
-        ({"layer": "a.__dict__"}, "is no name"),
-        ({"layer": ""}, "is no name"),
-        ({"name": "a; import os"}, "is none, or taken"),
-        ({"name": "input"}, "is none, or taken"),
-        ({"inputs": ["later"]}, "is no earlier node"),
+        ({"layer": "forward"}, "is not a valid name"),
+        ({"layer": "__class__.__init__"}, "is not a valid name"),
+        ({"layer": "a.__dict__"}, "is not a valid name"),
+        ({"layer": ""}, "is not a valid name"),
+        ({"name": "a; import os"}, "is invalid or already used"),
+        ({"name": "input"}, "is invalid or already used"),
+        ({"inputs": ["later"]}, "is not an earlier node"),
         ({"inputs": ["input", "input"]}, "takes 1 to 1 inputs"),
         ({"inputs": [1]}, "inputs must be names"),
         ({"options": {"in_features": 4}}, "takes the options bias, in_features, out_features"),
@@ -210,16 +210,16 @@ def test_a_description_of_a_network_larger_than_its_file_allocates_nothing() -> 
 def test_operations_that_do_not_go_together_are_refused() -> None:
     odd = {"name": "n1", "op": "max_pool2d", "inputs": ["n0"]}
     odd["options"] = {"kernel_size": 9, "stride": 1, "padding": 0, "dilation": 1, "ceil_mode": False}  # type: ignore[assignment]
-    with pytest.raises(UserError, match="the operations do not go together"):
+    with pytest.raises(UserError, match="the operations do not fit together"):
         build(read(config(LINEAR, odd), "x"), WEIGHTS, "x")
 
 
 def test_a_layer_that_is_described_twice_must_be_one_layer() -> None:
     other = {**LINEAR, "name": "n1", "options": {**LINEAR["options"], "in_features": 5}}  # type: ignore[dict-item]
-    with pytest.raises(UserError, match="described twice, and differently"):
+    with pytest.raises(UserError, match="described twice in different ways"):
         read(config(LINEAR, other), "x")
     inside = {**LINEAR, "name": "n1", "layer": "fc.more"}
-    with pytest.raises(UserError, match="lies inside another"):
+    with pytest.raises(UserError, match="is nested inside another"):
         read(config(LINEAR, inside), "x")
 
 

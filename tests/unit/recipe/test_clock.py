@@ -201,18 +201,18 @@ CLOCK = "of the training clock (train.steps is 1000it, an epoch 100it)"
         (
             f"{AFTER}, weights: {{at: 0it}}, retrain: {{until: 2ep, clock: 3ep}}",
             "retrain.until",
-            "2ep lies before the retraining's clock (300it of 1000it)",
+            "2ep is before the start of the retraining (300it of 1000it)",
         ),
         (
             f"{AFTER}, weights: {{at: 3ep}}, retrain: {{steps: 8ep}}",
             "retrain.steps",
-            "8ep from the clock's 300it goes past its end (1000it)",
+            "8ep from the clock's 300it runs past its end (1000it)",
         ),
         (
             "mask: {at: 0it, criterion: all, sparsity: 0.5}, weights: {at: 0it}, "
             "retrain: {steps: 0it, dynamics: gradual}",
             "retrain",
-            "has no steps in which its dynamics could move the mask",
+            "has no steps in which retrain.dynamics could move the mask",
         ),
         (
             f"train: {{schedule: {{name: cosine, warmup: 11ep}}}}, {AFTER}, "
@@ -224,7 +224,7 @@ CLOCK = "of the training clock (train.steps is 1000it, an epoch 100it)"
             f"{AFTER}, weights: {{at: 0it}}, "
             "retrain: {steps: 1ep, schedule: {name: step, at: [50%], rates: [1, 1, 1]}}",
             "retrain.schedule.rates",
-            "must hold 2 rates, one more than there are places (got 3)",
+            "must hold 2 rates, one more than places (got 3)",
         ),
     ],
 )
@@ -267,7 +267,7 @@ def test_a_rate_under_a_thousandth_of_the_peak_for_over_half_the_steps_is_refuse
     ((where, message),) = refused(f"train: {train}, {AFTER}, weights: {{at: 0it}}, retrain: {retrain}")
     assert where == path
     assert message.startswith("the learning rate is under a thousandth of the peak (0.1) for over half of the ")
-    assert message.endswith(": hold a rate, or set the clock back")
+    assert message.endswith(": hold a rate or rewind the clock")
 
 
 @pytest.mark.parametrize(

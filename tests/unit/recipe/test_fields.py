@@ -102,9 +102,9 @@ def test_what_is_no_finite_number_is_refused(raw: Any) -> None:
         (Flag(), 1, "must be true or false (got 1)"),
         (Word(("train", "eval")), "evall", "'evall' is not one of eval, train (did you mean 'eval'?)"),
         (Word(("train", "eval")), 3, "3 is not one of eval, train"),
-        (Text(5), "", "must be a text of at most 5 characters (got '')"),
-        (Text(5), "abcdef", "must be a text of at most 5 characters (got 'abcdef')"),
-        (Text(5), "a\nb", "must be a text of at most 5 characters (got 'a\\nb')"),
+        (Text(5), "", "must be a string of at most 5 characters (got '')"),
+        (Text(5), "abcdef", "must be a string of at most 5 characters (got 'abcdef')"),
+        (Text(5), "a\nb", "must be a string of at most 5 characters (got 'a\\nb')"),
         (ClockStep(), 5, "must be a step (3ep, 120it, 5%, end, end-3ep) (got 5) (did you mean '5it'?)"),
         (ClockStep(), 0, "must be a step (3ep, 120it, 5%, end, end-3ep) (got 0) (did you mean '0it'?)"),
         (ClockStep(), -5, "must be a step (3ep, 120it, 5%, end, end-3ep) (got -5)"),
@@ -190,8 +190,8 @@ def test_a_registered_value_is_its_name_or_a_mapping_where_options_are_written(
         ("plan", "'plan' is not one of other, plain, rich, young (did you mean 'plain'?)"),
         ({"name": "plan"}, "'plan' is not one of other, plain, rich, young (did you mean 'plain'?)"),
         ({"name": 3}, "3 is not one of other, plain, rich, young"),
-        ({"share": 0.5}, "lacks the key 'name' of a thing (got {'share': 0.5})"),
-        ({}, "lacks the key 'name' of a thing (got {})"),
+        ({"share": 0.5}, "needs the key 'name' of a thing (got {'share': 0.5})"),
+        ({}, "needs the key 'name' of a thing (got {})"),
         (3, "must be the name of a thing, or {name: …, options} (got 3)"),
         (None, "must be the name of a thing, or {name: …, options} (got None)"),
         (["plain"], "must be the name of a thing, or {name: …, options} (got ['plain'])"),
@@ -207,7 +207,7 @@ def test_only_entries_of_the_asked_kind_are_allowed(axis: AnyAxis) -> None:
 
 
 def test_an_axis_without_entries_says_so() -> None:
-    assert refused(Value(Axis(Facts, "thing", "a.b")), "x") == "'x' is not one of (nothing registered yet)"
+    assert refused(Value(Axis(Facts, "thing", "a.b")), "x") == "'x' is not one of (nothing is registered yet)"
 
 
 def test_every_wrong_option_is_said_with_its_path(axis: AnyAxis) -> None:
@@ -215,18 +215,18 @@ def test_every_wrong_option_is_said_with_its_path(axis: AnyAxis) -> None:
     given = {"name": "rich", "share": 2, "note": None, "shares": 1, "a\nb": 1}
     assert Value(axis).read(given, "a", reading) is BAD
     assert {(problem.path, problem.message) for problem in reading.problems} == {
-        ("a.shares", "is no key of a (did you mean 'share'?); the keys here are share, times, note, new"),
-        ("a.'a\\nb'", "is no key of a; the keys here are share, times, note, new"),
+        ("a.shares", "is not a key of a (did you mean 'share'?); valid keys: share, times, note, new"),
+        ("a.'a\\nb'", "is not a key of a; valid keys: share, times, note, new"),
         ("a.share", "must be a number ≥ 0 and ≤ 1 (got 2)"),
         ("a.times", "is missing; it must be a whole number from 0 to 9"),
-        ("a.note", "is empty; it must be a text of at most 400 characters"),
+        ("a.note", "is empty; it must be a string of at most 400 characters"),
     }
 
 
 def test_a_value_without_options_says_so(axis: AnyAxis) -> None:
     reading = Reading()
     assert Value(axis).read({"name": "plain", "x": 1}, "a", reading) is BAD
-    assert [str(problem) for problem in reading.problems] == ["a.x: is no key of a; it takes no options"]
+    assert [str(problem) for problem in reading.problems] == ["a.x: is not a key of a; it takes no options"]
 
 
 def test_a_block_that_is_no_mapping_is_told_its_keys() -> None:

@@ -290,14 +290,14 @@ def test_the_search_is_set_too_and_the_rest_stays() -> None:
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("", "--set: '' is no dotted path of a key"),
-        ("mask..at", "--set: 'mask..at' is no dotted path of a key"),
-        (".".join("abcdefghijklm"), "--set: 'a.b.c.d.e.f.g.h.i.j.k.l.m' is no dotted path of a key"),
-        ("preset", "--set: 'preset': preset is written in the file, and cannot be set"),
-        ("any.0.rounds", "--set: 'any.0.rounds': any is written in the file, and cannot be set"),
-        ("weights.transform.1.name", "--set: 'weights.transform.1.name': '1' is no index of a list of 1"),
-        ("weights.transform.x", "--set: 'weights.transform.x': 'x' is no index of a list of 1"),
-        ("weights.transform.-1", "--set: 'weights.transform.-1': '-1' is no index of a list of 1"),
+        ("", "--set: '' is not a dotted path to a key"),
+        ("mask..at", "--set: 'mask..at' is not a dotted path to a key"),
+        (".".join("abcdefghijklm"), "--set: 'a.b.c.d.e.f.g.h.i.j.k.l.m' is not a dotted path to a key"),
+        ("preset", "--set: 'preset': preset can only be written in the file, not set"),
+        ("any.0.rounds", "--set: 'any.0.rounds': any can only be written in the file, not set"),
+        ("weights.transform.1.name", "--set: 'weights.transform.1.name': '1' is not an index into a list of 1"),
+        ("weights.transform.x", "--set: 'weights.transform.x': 'x' is not an index into a list of 1"),
+        ("weights.transform.-1", "--set: 'weights.transform.-1': '-1' is not an index into a list of 1"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_refused(key: str, message: str) -> None:
@@ -307,7 +307,7 @@ def test_a_path_that_leads_nowhere_is_refused(key: str, message: str) -> None:
 
 
 def test_a_key_that_does_not_exist_is_refused_with_its_path() -> None:
-    with pytest.raises(UserError, match=r"recipe: mask\.sparsty: is no key of mask \(did you mean 'sparsity'\?\)"):
+    with pytest.raises(UserError, match=r"recipe: mask\.sparsty: is not a key of mask \(did you mean 'sparsity'\?\)"):
         read_space(SNIP, "recipe", [("mask.sparsty", 0.5)])
 
 

@@ -46,7 +46,7 @@ def read(text: str) -> Recipe:
         (
             f"{MAGNITUDE}, weights: {{at: 0it}}, retrain: none, rounds: 2",
             "retrain",
-            "cannot be none with more than one round: the next round's mask is found on the retrained weights",
+            "cannot be none with more than one round: each round finds its mask on the retrained weights",
         ),
         (
             f"{ALL}, {TAIL}",
@@ -61,33 +61,33 @@ def read(text: str) -> Recipe:
         (
             f"mask: {{at: 0it, criterion: magnitude, sparsity: learned}}, {TAIL}",
             "mask.sparsity",
-            "'learned' goes with neither criterion magnitude nor scope global",
+            "'learned' works with neither criterion magnitude nor scope global",
         ),
         (
             f"mask: {{at: 0it, criterion: magnitude, sparsity: {{by: scope}}, scope: erk}}, {TAIL}",
             "mask.sparsity",
-            "'by' goes with neither criterion magnitude nor scope erk",
+            "'by' works with neither criterion magnitude nor scope erk",
         ),
         (
             f"mask: {{at: 0it, criterion: magnitude, sparsity: {{layers: 1}}}}, {TAIL}",
             "mask.sparsity",
-            "'layers' goes with neither criterion magnitude nor scope global",
+            "'layers' works with neither criterion magnitude nor scope global",
         ),
         (
             f"{MAGNITUDE}, weights: {{at: prepared}}, retrain: {{steps: 1ep}}",
             "weights.at",
-            "is prepared, but mask.prepare is not given",
+            "is 'prepared', but mask.prepare is not given",
         ),
         (
             f"train: {{from: w.safetensors}}, {MAGNITUDE}, {TAIL}",
             "weights.at",
-            "must be end with train.from, which gives w(K) and no earlier weights (got '0it')",
+            "must be end with train.from, which provides only w(K), not earlier weights (got '0it')",
         ),
         (
             "train: {from: w.safetensors}, mask: {at: 50%, criterion: magnitude, sparsity: 0.5}, "
             "weights: {at: end}, retrain: none",
             "mask.at",
-            "must be end with train.from, which gives w(K) and no earlier weights (got '50%')",
+            "must be end with train.from, which provides only w(K), not earlier weights (got '50%')",
         ),
         (
             f"{MAGNITUDE}, weights: {{at: 0it}}, retrain: {{steps: 1ep, until: end}}",
@@ -98,22 +98,22 @@ def read(text: str) -> Recipe:
         (
             f"{MAGNITUDE}, weights: {{at: 0it}}, retrain: {{steps: 1ep, schedule: cosine, clock: 0it}}",
             "retrain.clock",
-            "goes with train's schedule, not with a schedule of its own (got '0it')",
+            "works only with train's schedule, not with retrain.schedule (got '0it')",
         ),
         (
             f"{MAGNITUDE}, weights: {{at: 0it}}, retrain: {{until: end, schedule: cosine}}",
             "retrain.steps",
-            "is required with a schedule of its own; until counts on train's clock",
+            "is required with retrain.schedule; until counts on train's clock",
         ),
         (
             f"{MAGNITUDE}, weights: {{at: end}}, retrain: {{until: end}}",
             "retrain.steps",
-            "is required while the rate is held; until counts on train's clock",
+            "is required if the rate is held; until counts on train's clock",
         ),
         (
             f"{MAGNITUDE}, weights: {{at: 0it}}, retrain: {{until: end, clock: {{hold: 0.1}}}}",
             "retrain.steps",
-            "is required while the rate is held; until counts on train's clock",
+            "is required if the rate is held; until counts on train's clock",
         ),
         (
             f"mask: {{at: 0it, criterion: magnitude, sparsity: 0.9}}, {GRADUAL}",
@@ -128,7 +128,7 @@ def read(text: str) -> Recipe:
         (
             f"mask: {{at: 0it, criterion: all, sparsity: 0.9, control: invert}}, {GRADUAL}",
             "mask.control",
-            "invert needs scores, and a mask moved by retrain.dynamics has none at its end",
+            "invert needs scores, and a mask moved by retrain.dynamics ends without any",
         ),
         (
             f"mask: {{at: end, criterion: all, sparsity: 0.9}}, {GRADUAL}, rounds: 2",
@@ -139,7 +139,7 @@ def read(text: str) -> Recipe:
             f"train: {{init: as-built}}, {MAGNITUDE}, "
             "weights: {at: 0it, transform: [batchnorm-recalibrate, reinit]}, retrain: {until: end}",
             "weights.transform.1",
-            "reinit needs a train.init that draws (got 'as-built')",
+            "reinit needs a train.init that draws random weights (got 'as-built')",
         ),
     ],
 )
@@ -183,7 +183,7 @@ def test_an_impossible_combination_is_refused_in_one_sentence(text: str, path: s
         (
             f"mask: {{at: 0it, criterion: magnitude, sparsity: 0.5, score: {{batches: 1, per_class: 2}}}}, {TAIL}",
             "mask.score.per_class",
-            "cannot stand beside batches: they are alternatives",
+            "cannot be combined with batches; choose one",
         ),
         (f"{MAGNITUDE}, weights: {{at: 0it}}, retrain: nothing", "retrain", "'nothing' is not one of none"),
         (f"{MAGNITUDE}, {TAIL}, schema: 0", "schema", "must be 1 (got 0)"),
@@ -274,7 +274,7 @@ def test_a_fixed_sparsity_has_one_form_whatever_was_rounded() -> None:
 def test_another_sparsity_than_the_fixed_one_is_refused(sparsity: str) -> None:
     (problem,) = problems(f"mask: {{at: 0it, criterion: magnitude, sparsity: {sparsity}, granularity: '2:4'}}, {TAIL}")
     assert problem.path == "mask.sparsity"
-    assert problem.message.startswith("is 0.5 with this granularity; leave it out (got ")
+    assert problem.message.startswith("is always 0.5 with this granularity; leave it out (got ")
 
 
 @pytest.mark.parametrize(
@@ -283,28 +283,28 @@ def test_another_sparsity_than_the_fixed_one_is_refused(sparsity: str) -> None:
         (
             f"mask: {{at: 0it, criterion: filters-only, sparsity: 0.5}}, {TAIL}",
             "mask.criterion",
-            "filters-only goes with granularity filter only (got 'weight')",
+            "filters-only works only with granularity filter (got 'weight')",
         ),
         (
             f"mask: {{at: 0it, criterion: magnitude, sparsity: 0.5, scope: filters-scope}}, {TAIL}",
             "mask.scope",
-            "filters-scope goes with granularity filter only (got 'weight')",
+            "filters-scope works only with granularity filter (got 'weight')",
         ),
         (
             f"mask: {{at: 0it, criterion: magnitude, sparsity: 0.5, prepare: filters-transform}}, {TAIL}",
             "mask.prepare",
-            "filters-transform goes with granularity filter only (got 'weight')",
+            "filters-transform works only with granularity filter (got 'weight')",
         ),
         (
             f"{MAGNITUDE}, weights: {{at: 0it, transform: [reinit, filters-transform]}}, retrain: {{until: end}}",
             "weights.transform.1",
-            "filters-transform goes with granularity filter only (got 'weight')",
+            "filters-transform works only with granularity filter (got 'weight')",
         ),
         (
             "mask: {at: 0it, criterion: magnitude, sparsity: 0.5, scope: erk}, weights: {at: 0it}, "
             "retrain: {until: end, dynamics: moves}",
             "retrain.dynamics",
-            "moves goes with granularity filter only (got 'weight')",
+            "moves works only with granularity filter (got 'weight')",
         ),
         (
             "mask: {at: 0it, criterion: magnitude, sparsity: 0.5, granularity: filter}, weights: {at: 0it}, "

@@ -208,7 +208,7 @@ def test_a_metric_that_is_measured_on_test_data_is_refused_whatever_it_is_called
         ("{sampler: tpee}", "search.sampler: 'tpee' is not one of "),
         (
             "{sampler: {name: random, startup: 3}}",
-            "search.sampler.startup: is no key of search.sampler; it takes no options",
+            "search.sampler.startup: is not a key of search.sampler; it takes no options",
         ),
         ("{scheduler: asha2}", "search.scheduler: 'asha2' is not one of "),
         ("{trials: 0}", "search.trials: must be a whole number from 1 to 100000 (got 0)"),
@@ -223,9 +223,9 @@ def test_a_metric_that_is_measured_on_test_data_is_refused_whatever_it_is_called
         ("{workers_per_trial: 0}", "search.workers_per_trial: must be a whole number from 1 to 10000 (got 0)"),
         (
             "{workers_per_trial: 2, gpus_per_trial: 0.5}",
-            "search.gpus_per_trial: must be a whole number where workers_per_trial is above 1: every worker has",
+            "search.gpus_per_trial: must be a whole number if workers_per_trial is above 1: each worker needs",
         ),
-        ("{trails: 3}", "search.trails: is no key of search (did you mean 'trials'?)"),
+        ("{trails: 3}", "search.trails: is not a key of search (did you mean 'trials'?)"),
         ("{trials: {hole: int, low: 1, high: 9}}", "search.trials: must be a whole number from 1 to 100000 (got {"),
         ("5", "search: must be a mapping with the keys sampler, scheduler, trials"),
     ],

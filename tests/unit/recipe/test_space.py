@@ -90,9 +90,9 @@ def test_a_corner_that_is_invalid_is_found_however_small() -> None:
         SNIP + "retrain: {steps: {hole: int, low: 1it, high: 4290it}, clock: {hole: int, low: 1it, high: 2it}}"
     )
     assert said.startswith(
-        "file: a region is invalid (a corner of it), for example retrain.steps=4290it, retrain.clock=1it: "
+        "file: a region is invalid (at a corner), for example retrain.steps=4290it, retrain.clock=1it: "
     )
-    assert said.endswith("retrain.steps: 4290it from the clock's 1it goes past its end (4290it)")
+    assert said.endswith("retrain.steps: 4290it from the clock's 1it runs past its end (4290it)")
 
 
 def test_a_region_off_the_clock_is_found_where_the_data_set_s_size_is_known() -> None:
@@ -119,7 +119,7 @@ def test_an_error_of_form_inside_an_option_is_an_error_though_other_options_are_
     options = "[{name: sgd, lr: 0.1}, {name: adam, momentum: 0.9}, {name: adm}]"
     text = SNIP + f"train: {{optimizer: {{hole: choice, of: {options}}}}}\nrounds: {{hole: int, low: 1, high: 1}}"
     assert [str(problem) for problem in errors(text)] == [
-        "file: train.optimizer.momentum: is no key of train.optimizer; the keys here are lr, beta1, beta2, eps, "
+        "file: train.optimizer.momentum: is not a key of train.optimizer; valid keys: lr, beta1, beta2, eps, "
         "weight_decay",
         "file: train.optimizer: 'adm' is not one of adam, adamw, sgd (did you mean 'adam'?)",
     ]
@@ -206,11 +206,11 @@ def test_a_file_an_exported_folder_and_a_preset_are_found(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("snop", "snop: is no file, and no preset (did you mean 'snip'?): 'snop' is not one of "),
+        ("snop", "snop: is neither a file nor a preset (did you mean 'snip'?): 'snop' is not one of "),
         ("no/such/file", "no/such/file: cannot be read: No such file or directory"),
         ("nothing.yaml", "nothing.yaml: cannot be read: No such file or directory"),
-        ("x" * 5000, "is no file, and no preset"),
-        ("a\0b", "is no file, and no preset"),
+        ("x" * 5000, "is neither a file nor a preset"),
+        ("a\0b", "is neither a file nor a preset"),
     ],
 )
 def test_what_is_not_found_is_said(target: str, message: str) -> None:
@@ -222,7 +222,7 @@ def test_what_is_not_found_is_said(target: str, message: str) -> None:
 def test_a_newer_schema_is_the_only_thing_that_is_said() -> None:
     text = "schema: 2\npreset: quantum\nnew-block: {hole: magic}\nmask: 3\nsearch: {x: 1}\nany: 5\n"
     (problem,) = errors(text)
-    said = "file: schema: 2 was written by a newer prune-search; this one reads up to 1: upgrade it"
+    said = "file: schema: 2 was written by a newer prune-search; this one reads up to 1: upgrade prune-search"
     assert str(problem) == said
 
 
@@ -253,10 +253,10 @@ def test_eight_mistakes_and_more_in_different_blocks_are_all_said_with_path_valu
         "file: serch: 'serch' is not one of": "(did you mean 'search'?)",
         "file: task.data: 'fashion-minst' is not one of": "(did you mean 'fashion-mnist'?)",
         "file: train.steps: must be a length": "(got 10) (did you mean '10it'?)",
-        "file: train.optimizer.momentun: is no key of train.optimizer": "(did you mean 'momentum'?)",
+        "file: train.optimizer.momentun: is not a key of train.optimizer": "(did you mean 'momentum'?)",
         "file: mask.sparsity.per_round: must be a number ≥ 0 and < 1": "(got 1.2)",
         "file: weights.at: '3epp' is no step": "write 3ep, 120it",
-        "file: retrain.untill: is no key of retrain": "(did you mean 'until'?)",
+        "file: retrain.untill: is not a key of retrain": "(did you mean 'until'?)",
         "file: rounds: must be a whole number from 1 to 1000": "(got 0)",
     }
     assert len(said) == len(expected)

@@ -103,11 +103,11 @@ def test_everything_that_is_wrong_is_said_with_its_line() -> None:
     assert problems_of(text) == [
         ("line 1", "the anchor '&x' is not allowed"),
         ("line 2", "the alias '*x' is not allowed; write the value out"),
-        ("line 3", "the key 'a' stands twice here, first in line 1"),
+        ("line 3", "duplicate key 'a', first used in line 1"),
         ("line 4", "the tag '!!str' is not allowed"),
-        ("line 5", "a key must be a text; quote it if it is meant so (got 7)"),
-        ("line 6", "the key 'e' stands twice here, first in line 6"),
-        ("line 7", "a key must be a text; quote it if it is meant so (got ['f'])"),
+        ("line 5", "a key must be a string; quote it if that is intended (got 7)"),
+        ("line 6", "duplicate key 'e', first used in line 6"),
+        ("line 7", "a key must be a string; quote it if that is intended (got ['f'])"),
         ("line 9", f"an integer has at most 30 digits (got '{'1' * 31}')"),
     ]
 
@@ -164,7 +164,7 @@ def test_the_root_can_be_asked_to_be_a_mapping(text: str) -> None:
 def test_twenty_levels_are_read_and_one_more_is_not() -> None:
     deep = "[" * MAX_LEVELS + "]" * MAX_LEVELS
     assert load(f"{deep}\n") is not None
-    assert problems_of(f"\n[{deep}]\n") == [("line 2", "is nested too deep: at most 20 levels")]
+    assert problems_of(f"\n[{deep}]\n") == [("line 2", "is nested too deeply: at most 20 levels are allowed")]
     assert places_of("- " * (MAX_LEVELS + 1)) == ["line 1"]
     assert places_of("".join(" " * i + "a:\n" for i in range(MAX_LEVELS + 1)) + " " * 30 + "b: 1") == ["line 21"]
 
@@ -195,7 +195,7 @@ def test_a_problem_of_a_file_names_the_file(tmp_path: Path) -> None:
     path.write_text("a: 1\na: 2\n", encoding="utf-8")
     with pytest.raises(UserError) as caught:
         load_file(path)
-    assert str(caught.value) == f"{path}: line 2: the key 'a' stands twice here, first in line 1"
+    assert str(caught.value) == f"{path}: line 2: duplicate key 'a', first used in line 1"
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_both_sides_that_are_nothing_are_said(told: Told, tmp_path: Path) -> Non
         differing([told.records], ("monday/9", "0001-snp"), tmp_path)
     first, second = map(str, raised.value.problems)
     assert "--diff" in first
-    assert "no trial that has ended has the name or key '9'" in first
+    assert "no finished trial has the name or key '9'" in first
     assert "did you mean '001-snip'" in second
 
 

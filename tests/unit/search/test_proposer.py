@@ -401,7 +401,7 @@ def test_a_space_without_a_valid_point_is_refused_with_the_reason(monkeypatch: p
     def never(recipe: Recipe) -> int:
         raise UserError("there is no such epoch")
 
-    with pytest.raises(UserError, match=r"20 draws in a row lay in an invalid region.*no such epoch"):
+    with pytest.raises(UserError, match=r"20 draws in a row fell in an invalid region.*no such epoch"):
         Proposer(space_of(SPARSITY, "random"), never).propose(1, [], None)
 
 

@@ -82,7 +82,7 @@ def test_a_residual_network_has_as_many_layers_as_its_name_says(name: str, depth
 @pytest.mark.parametrize("name", PICTURES_ONLY)
 @pytest.mark.parametrize("shape", [(16,), (8, 8), (2, 3, 8, 8), ()])
 def test_a_model_for_pictures_refuses_other_shapes(name: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(UserError, match=f"{name} needs pictures") as caught:
+    with pytest.raises(UserError, match=f"{name} needs images") as caught:
         built(name, shape)
     assert caught.value.problems[0].path == "task.model"
     assert str(shape) in str(caught.value)
@@ -90,7 +90,7 @@ def test_a_model_for_pictures_refuses_other_shapes(name: str, shape: tuple[int, 
 
 @pytest.mark.parametrize("name", ["small-conv", "conv-4"])
 def test_pictures_that_are_too_small_are_refused(name: str) -> None:
-    with pytest.raises(UserError, match="at least 4x4; they are 3x8"):
+    with pytest.raises(UserError, match="at least 4x4, but they are 3x8"):
         built(name, (1, 3, 8))
 
 

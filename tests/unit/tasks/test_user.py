@@ -116,7 +116,7 @@ def test_a_missing_attribute_gets_a_suggestion(here: Path) -> None:
 def test_what_cannot_be_called_is_refused(here: Path) -> None:
     (here / "my_net.py").write_text(GOOD)
     message = refused(lambda: factory_named("my_net:number", "task.model"), "task.model")
-    assert message == "'my_net:number' is no function but a value of type int"
+    assert message == "'my_net:number' is not a function but a value of type int"
 
 
 # --- names and digests of sources
@@ -232,12 +232,12 @@ def test_arguments_that_nobody_gives_are_named() -> None:
         return nn.Identity()
 
     message = refused(lambda: build_user_model(make, (4,), 2), "task.model")
-    assert "make needs shape, depth, rate; it is given only shape, input_shape, classes, num_classes" in message
+    assert "make needs shape, depth, rate, but only shape, input_shape, classes, num_classes are passed" in message
 
 
 def test_what_is_no_module_is_refused() -> None:
     message = refused(lambda: build_user_model(lambda: 3, (4,), 2), "task.model")
-    assert "returned a value of type int, no torch.nn.Module" in message
+    assert "returned a value of type int, not a torch.nn.Module" in message
 
 
 def test_an_error_in_a_model_factory_is_told_by_its_line(here: Path) -> None:

@@ -279,7 +279,7 @@ def test_a_server_that_is_away_is_one_line_without_the_password(folder: Path) ->
 def test_one_process_delivers_at_a_time(folder: Path) -> None:
     with (
         only_writer(memory_folder(folder, URI)),
-        pytest.raises(TrackingError, match="a running search delivers by itself"),
+        pytest.raises(TrackingError, match="a running search delivers on its own"),
     ):
         sync(folder, URI, Store().connect)
 

@@ -92,7 +92,7 @@ def test_the_type_is_kept_and_the_inputs_are_not_changed(name: str, dtype: torch
 
 @pytest.mark.parametrize("name", ALTERING)
 def test_inputs_that_are_no_pictures_are_refused(name: str) -> None:
-    with pytest.raises(UserError, match=rf"'{name}' needs pictures .*\[4, 784\]"):
+    with pytest.raises(UserError, match=rf"'{name}' needs images .*\[4, 784\]"):
         AUGMENTATIONS[name].make(torch.zeros(4, 784), source())
 
 

@@ -86,6 +86,6 @@ def test_a_network_without_running_statistics_asks_for_no_batch(model: nn.Module
 def test_no_batch_is_an_error_and_changes_nothing() -> None:
     model = network()
     before = [buffer.clone() for buffer in model.buffers()]
-    with pytest.raises(ValueError, match="from no batch"):
+    with pytest.raises(ValueError, match="without a batch"):
         recalibrate(model, [])
     assert all(torch.equal(old, new) for old, new in zip(before, model.buffers(), strict=True))

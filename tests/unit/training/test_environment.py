@@ -47,13 +47,13 @@ def test_a_named_device_is_taken_where_it_exists(monkeypatch: pytest.MonkeyPatch
     assert pick_device("cpu") == CPU
     assert pick_device("cuda") == torch.device("cuda")
     assert pick_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(UserError, match="'cuda:2' is not here: the CUDA devices are cuda:0 to cuda:1"):
+    with pytest.raises(UserError, match="'cuda:2' is not available: the CUDA devices are cuda:0 to cuda:1"):
         pick_device("cuda:2")
 
 
 def test_cuda_without_a_card_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="'cuda' is not here"):
+    with pytest.raises(UserError, match="'cuda' is not available"):
         pick_device("cuda")
 
 

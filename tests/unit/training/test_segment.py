@@ -207,7 +207,7 @@ def test_the_last_state_is_not_removed_for_one_that_could_not_be_stored(
     whole = segment(None).end().tensors
     with caplog.at_level(logging.WARNING, "prune_search"):
         assert differing(segment(tmp_path).end().tensors, whole) == []
-    assert "going on without it" in caplog.text
+    assert "continuing without it" in caplog.text
     assert stored(tmp_path) == [12]
 
 

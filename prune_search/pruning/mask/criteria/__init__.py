@@ -1,1 +1,1 @@
-"""Criteria: a small file for each family of scores."""
+"""Criteria: one small file per family of scores."""

@@ -1,4 +1,4 @@
-"""Wanda: weights times the size of what comes into them."""
+"""Wanda: weights times the norm of their inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Criteria of curvature: blocks of the inverse Fisher matrix (OBS), and the trace of the Hessian."""
+"""Criteria from curvature: blocks of the inverse Fisher matrix (OBS), and the trace of the Hessian."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def inverse_blocks(scoring: Scoring, block: int, damping: float, each: str) -> d
     summary="optimal brain surgeon: w² / 2[H⁻¹]_qq, H in blocks of the empirical Fisher matrix",
     source="Hassibi & Stork 1992, Second Order Derivatives for Network Pruning; Singh & Alistarh 2020, 2004.14340",
     options={
-        "block": Option(Integer(1, 65_536), 256, "weights of a layer that are looked at together"),
+        "block": Option(Integer(1, 65_536), 256, "number of weights of a layer treated together"),
         "damping": Option(Number(0.0, 1e6, above=True), 1.0e-4, "added to the diagonal of H"),
         "each": EACH,
     },
@@ -161,9 +161,9 @@ def _trace_by_differences(scoring: Scoring, draws: int) -> dict[str, list[float]
 
 @CRITERIA.register(
     "hessian-trace",
-    summary="tr(H_g) / 2p · ‖w_g‖², the trace of the Hessian's block estimated by Hutchinson's draws",
+    summary="tr(H_g) / 2p · ‖w_g‖², with the trace of the Hessian's block estimated by Hutchinson's method",
     source="Yu et al. 2022, Hessian-Aware Pruning and Optimal Neural Implant, 2101.08940, eq. 7",
-    options={"draws": Option(Integer(1, 100_000), 16, "vectors of random signs")},
+    options={"draws": Option(Integer(1, 100_000), 16, "number of random sign vectors")},
     facts=Criterion(reduce="sum", needs_data=True, oracle=_trace_by_differences),
 )
 def hessian_trace(scoring: Scoring, draws: int) -> Scores:

@@ -1,4 +1,4 @@
-"""Criteria that expand the loss about the weights: what would removing a weight, or a group, change?"""
+"""Criteria from a Taylor expansion: the change in loss if a weight or a group were removed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     from prune_search.lazy import torch
 
-EACH = Option(Word(("example", "batch")), "example", "whose gradients are squared: of every example, or every batch")
+EACH = Option(Word(("example", "batch")), "example", "square the gradients of each example, or of each batch")
 
 
 def _each_change(scoring: Scoring, order: str, group: str, each: str) -> dict[str, list[float]]:
@@ -80,11 +80,15 @@ def fisher_diagonal(scoring: Scoring, each: str) -> Scores:
 
 @CRITERIA.register(
     "taylor",
-    summary="change of the loss when a group is removed, by its Taylor expansion: |Σ w·g|, or |Σ w·g - h·w²/2|",
+    summary="Taylor expansion of the change in loss when a group is removed: |Σ w·g|, or |Σ w·g - h·w²/2|",
     source="Molchanov et al. 2017, 1611.06440, eq. 8; Molchanov et al. 2019, 1906.10771, eq. 7-8",
     options={
-        "order": Option(Word(("first", "second")), "first", "second: with h, the diagonal of the Fisher matrix"),
-        "group": Option(Word(("abs-sum", "sum-abs")), "abs-sum", "|Σ …| over a group's weights, or Σ |…|"),
+        "order": Option(
+            Word(("first", "second")),
+            "first",
+            "order of the expansion; second uses h, the diagonal of the Fisher matrix",
+        ),
+        "group": Option(Word(("abs-sum", "sum-abs")), "abs-sum", "reduction over a group's weights: |Σ …| or Σ |…|"),
         "each": EACH,
     },
     facts=Criterion(reduce=lambda group, **options: group, needs_data=True, oracle=_each_change),
@@ -147,9 +151,13 @@ def _as_many_as_batches(score: Mapping[str, Any], rate: float) -> int:
 
 @CRITERIA.register(
     "movement",
-    summary="-Σ w·g over steps of training: weights that move away from zero are kept",
+    summary="-Σ w·g over training steps: keeps weights that move away from zero",
     source="Sanh, Wolf & Rush 2020, Movement Pruning, 2005.07683, eq. 4",
-    options={"rate": Option(Number(0.0, 1e3), 0.01, "of the plain gradient step after each batch; 0: nothing moves")},
+    options={
+        "rate": Option(
+            Number(0.0, 1e3), 0.01, "learning rate of the plain gradient step after each batch; 0: weights do not move"
+        )
+    },
     facts=Criterion(reduce="sum", needs_data=True, steps=_as_many_as_batches, oracle=_each_movement),
 )
 def movement(scoring: Scoring, rate: float) -> Scores:

@@ -1,4 +1,4 @@
-"""GraSP: the weights whose removal would weaken the gradient flow are kept."""
+"""GraSP: keeps the weights whose removal would weaken the gradient flow."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def _there(weight: Tensor, dense: Tensor) -> Tensor:
 
 @CRITERIA.register(
     "grasp",
-    summary="gradient signal preservation w · Hg: what a weight adds to the gradient's norm, signed",
+    summary="gradient signal preservation w · Hg: the signed contribution of a weight to the gradient norm",
     source="Wang, Zhang & Grosse 2020, Picking Winning Tickets Before Training, 2002.07376, eq. 8",
     options={
-        "temperature": Option(Number(0.0, 1e6, above=True), 200.0, "the logits are divided by it"),
-        "halves": Option(Flag(), False, "every batch is cut in two, as in the released code", later=True),
+        "temperature": Option(Number(0.0, 1e6, above=True), 200.0, "temperature that divides the logits"),
+        "halves": Option(Flag(), False, "split every batch in two, as in the published code", later=True),
     },
     facts=Criterion(reduce="sum", needs_data=True, oracle=_differences),
 )

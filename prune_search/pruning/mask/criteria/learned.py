@@ -1,4 +1,4 @@
-"""Criteria that learn a mask at weights that stay what they are: edge-popup, supermasks, Gumbel masks."""
+"""Criteria that learn a mask while the weights stay fixed: edge-popup, supermasks, Gumbel masks."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ else:
 def _options(steps: str, optimizer: dict[str, Any], schedule: str, **more: Option) -> dict[str, Option]:
     return {
         "steps": Option(Length(positive=True, absolute=True), steps, "of learning"),
-        "optimizer": Option(Optimizer(OPTIMIZERS), optimizer, "of the scores, merged over train's"),
-        "schedule": Option(Value(SCHEDULES), schedule, "of the scores' learning rate, on its own steps"),
+        "optimizer": Option(Optimizer(OPTIMIZERS), optimizer, "optimizer of the scores, merged over train's"),
+        "schedule": Option(Value(SCHEDULES), schedule, "learning-rate schedule of the scores, over their own steps"),
         **more,
     }
 
@@ -71,7 +71,7 @@ def _uniform(learning: LearningContext) -> Scores:
 
 @CRITERIA.register(
     "edge-popup",
-    summary="scores are trained while the weights stay: the largest |s| are kept at every step (hidden networks)",
+    summary="trains scores while the weights stay fixed; each step keeps the largest |s| (hidden networks)",
     source="Ramanujan et al. 2020, What's Hidden in a Randomly Weighted Neural Network?, 1911.13299, section 3",
     options=_options("10ep", {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1.0e-4}, "cosine"),
     facts=Criterion(kind="latent", trains=True, needs_data=True, length=_length, of_share=lambda **options: True),
@@ -126,14 +126,14 @@ def _sign_constants(learning: LearningContext, *, sign_constant: bool, **others:
 
 @CRITERIA.register(
     "supermask",
-    summary="probabilities of keeping are trained while the weights stay: every step draws a mask from them",
+    summary="trains the probabilities of keeping weights, which stay fixed; each step samples a mask",
     source="Zhou, Lan, Liu & Yosinski 2019, Deconstructing Lottery Tickets, 1905.01067, section 5",
     options=_options(
         "10ep",
         {"name": "sgd", "lr": 100.0},
         "constant",
-        initial=Option(Number(-100.0, 100.0), 0.0, "score s that every unit begins with", later=True),
-        sign_constant=Option(Flag(), False, "weights become sign(w) times their layer's root mean square before"),
+        initial=Option(Number(-100.0, 100.0), 0.0, "initial score s of every unit", later=True),
+        sign_constant=Option(Flag(), False, "first set the weights to sign(w) times their layer's root mean square"),
     ),
     facts=Criterion(
         reduce="sum",
@@ -169,16 +169,24 @@ def _prior_is_the_share(*, prior: float | None = None, **others: Any) -> bool:
 
 @CRITERIA.register(
     "gumbel",
-    summary="probabilities of keeping are trained on soft Gumbel draws while the weights stay (Optimal Eye Surgeon)",
+    summary=(
+        "trains the probabilities of keeping weights with soft Gumbel samples; weights stay fixed (Optimal Eye Surgeon)"
+    ),
     source="Ghosh et al. 2024, Optimal Eye Surgeon, 2406.05288; Jang et al. 2017, 1611.01144; Maddison et al. 2017",
     options=_options(
         "2000it",
         {"name": "adam", "lr": 0.01},
         "constant",
-        temperature=Option(Number(0.0, 1e3, above=True), 0.2, "of the relaxation: towards 0 draws are 0 or 1"),
-        kl=Option(Number(0.0, 1e6), 1.0e-9, "weight of the Kullback-Leibler divergence from the prior, summed"),
-        prior=Option(Number(0.0, 1.0, above=True, below=True), None, "probability; left out: the asked kept share"),
-        initial=Option(Number(-100.0, 100.0), 0.0, "logit that every unit begins with", later=True),
+        temperature=Option(
+            Number(0.0, 1e3, above=True), 0.2, "temperature of the relaxation: near 0, samples are 0 or 1"
+        ),
+        kl=Option(Number(0.0, 1e6), 1.0e-9, "weight of the summed Kullback-Leibler divergence from the prior"),
+        prior=Option(
+            Number(0.0, 1.0, above=True, below=True),
+            None,
+            "prior probability of keeping; default: the requested kept share",
+        ),
+        initial=Option(Number(-100.0, 100.0), 0.0, "initial logit of every unit", later=True),
     ),
     facts=Criterion(
         reduce="sum",
@@ -225,7 +233,7 @@ def bernoulli_divergence(logits: Tensor, prior: float) -> Tensor:
     """Σ KL(Bernoulli(σ(s)) ‖ Bernoulli(prior)) in nats, a scalar at least 0.
 
     Args:
-        logits: s.
+        logits: s, of any shape [...].
         prior: above 0 and below 1.
     """
     p = torch.sigmoid(logits)

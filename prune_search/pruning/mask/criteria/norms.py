@@ -1,4 +1,4 @@
-"""Criteria of a layer's weights alone: their norms, within the layer or against the layer's other units."""
+"""Criteria from the weights of one layer: norms, alone or relative to the layer's other units."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _each_norm(scoring: Scoring) -> dict[str, list[float]]:
 
 
 def _each_lamp(scoring: Scoring) -> dict[str, list[float]]:
-    """The slow definition of lamp: for every unit all others are looked through."""
+    """The slow reference definition of lamp: compares every unit with all others."""
     found = {}
     for name, units in _units(scoring).items():
         squares = [math.fsum(w * w for w in unit) for unit in units]

@@ -1,4 +1,4 @@
-"""Criteria that look at no data: all, random, magnitude, l1."""
+"""Criteria that need no data: all, random, magnitude, l1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ThiNet: input channels go in the order in which a layer's output misses them least."""
+"""ThiNet: ranks input channels by how little the layer's output changes without them."""
 
 from __future__ import annotations
 
@@ -115,9 +115,9 @@ def _greedily(scoring: Scoring, samples: int) -> dict[str, list[float]]:
 
 @CRITERIA.register(
     "output-reconstruction",
-    summary="ThiNet: when an input channel goes, greedily, by the least error of the next layer's output",
+    summary="ThiNet: removes input channels greedily by the least error of the next layer's output",
     source="Luo, Wu & Lin 2017, ThiNet, 1707.06342, eq. 6 and algorithm 1",
-    options={"samples": Option(Integer(1, 10_000_000), 1000, "outputs that are looked at, ten of an example")},
+    options={"samples": Option(Integer(1, 10_000_000), 1000, "number of outputs sampled, ten per example")},
     facts=Criterion(
         reduce="readers", scales="left", granularities=("weight", "channel"), needs_data=True, oracle=_greedily
     ),

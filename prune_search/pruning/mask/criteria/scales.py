@@ -1,4 +1,4 @@
-"""Network slimming: the scale of the batch norm behind a layer."""
+"""Network slimming: the scale of the batch norm after a layer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def scales_behind(scoring: Scoring) -> dict[str, Tensor]:
 
 @CRITERIA.register(
     "batchnorm-scale",
-    summary="|γ| of the batch norm behind the layer; a layer without one ranks above all others",
+    summary="|γ| of the batch norm after the layer; layers without one rank above all others",
     source="Liu et al. 2017, Learning Efficient Convolutional Networks through Network Slimming, 1708.06519",
     facts=Criterion(
         reduce="mean",
@@ -69,7 +69,7 @@ def batchnorm_scale(scoring: Scoring) -> Scores:
 
     scales = scales_behind(scoring)
     if not scales:
-        raise ScoreError("no convolution or linear layer has a batch norm with a scale behind it")
+        raise ScoreError("no convolution or linear layer is followed by a batch norm with a scale")
     above = max(float(scale.max()) for scale in scales.values()) + 1.0
     scores = {}
     for name, weight in scoring.weights.items():

@@ -1,4 +1,4 @@
-"""A sensitivity scan: every layer is pruned by itself, more and more, and the loss is watched."""
+"""A sensitivity scan: prunes each layer alone in growing shares and measures the loss."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ def _ascending(weight: Tensor) -> Tensor:
 
 @CRITERIA.register(
     "sensitivity-scan",
-    summary="the rise of the loss at which a weight goes when its layer alone is pruned by magnitude",
+    summary="increase of the loss at which a weight is removed when only its layer is pruned by magnitude",
     source="Han et al. 2015, 1506.02626, section 4; Li et al. 2017, 1608.08710, section 3.2 (scans layer by layer)",
-    options={"levels": Option(Integer(1, 1000), 10, "shares of a layer that are tried")},
+    options={"levels": Option(Integer(1, 1000), 10, "shares of a layer to try")},
     facts=Criterion(reduce="sum", scales="left", needs_data=True, oracle=_each_level),
 )
 def sensitivity_scan(scoring: Scoring, levels: int) -> Scores:

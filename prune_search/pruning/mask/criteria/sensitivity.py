@@ -1,4 +1,4 @@
-"""Connection sensitivity: what the loss would do if a connection were scaled."""
+"""Connection sensitivity (SNIP): the change in loss if a connection were scaled."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _scaled_connections(scoring: Scoring) -> dict[str, list[float]]:
 
 @CRITERIA.register(
     "snip",
-    summary="connection sensitivity |w · dL/dw|; iterated it is FORCE (not nested) or Iterative SNIP (nested)",
+    summary="connection sensitivity |w · dL/dw|; if iterated, FORCE (not nested) or Iterative SNIP (nested)",
     source="Lee, Ajanthan & Torr 2019, 1810.02340, eq. 4-6; de Jorge et al. 2021, 2006.09081",
     facts=Criterion(reduce="abs-sum", needs_data=True, oracle=_scaled_connections),
 )

@@ -1,4 +1,4 @@
-"""SynFlow: the flow through a network of absolute weights, without data."""
+"""SynFlow: the flow through the network of absolute weights, without data."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def _each_flow(scoring: Scoring, dtype: str) -> dict[str, list[float]]:
     source="Tanaka, Kunin, Yamins & Ganguli 2020, Pruning Neural Networks Without Any Data, 2006.05467, eq. 3",
     options={
         "dtype": Option(
-            Word(("float64", "float32")), "float64", "of the scores; float32 turns to it where it has no range left"
+            Word(("float64", "float32")),
+            "float64",
+            "precision of the scores; float32 falls back to float64 if its range is exceeded",
         )
     },
     facts=Criterion(reduce="sum", rough=True, oracle=_each_flow),

@@ -1,1 +1,1 @@
-"""Granularities: a small file for each kind of unit that is pruned as a whole."""
+"""Granularities: one small file per kind of unit that is pruned as a whole."""

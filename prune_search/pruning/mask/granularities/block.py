@@ -1,4 +1,4 @@
-"""Blocks of r × c weights: r outputs by c inputs, at one place of the kernel."""
+"""Blocks of r outputs by c inputs at one kernel position."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def _fits(shape: tuple[int, ...], *, rows: int, columns: int) -> bool:
 
 @GRANULARITIES.register(
     "block",
-    summary="blocks of outputs × inputs at one place of the kernel; layers that they do not tile take no part",
+    summary="blocks of outputs × inputs at one kernel position; layers that blocks do not tile are not pruned",
     source="Narang, Undersander & Diamos 2017, Block-Sparse Recurrent Neural Networks, 1711.02782",
     options={
-        "rows": Option(Integer(1, 4096), 4, "outputs in a block"),
-        "columns": Option(Integer(1, 4096), 4, "inputs in a block"),
+        "rows": Option(Integer(1, 4096), 4, "outputs per block"),
+        "columns": Option(Integer(1, 4096), 4, "inputs per block"),
     },
     facts=Granularity(structured=True, by_channels=True, fits=_fits),
 )

@@ -1,4 +1,4 @@
-"""Channels: an output unit of every layer that shares it, with what reads it."""
+"""Channels: an output unit of every layer that shares it, with the weights that read it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @GRANULARITIES.register(
     "channel",
-    summary="channels, coupled across the layers that share them, so that they can be cut out of residual networks",
+    summary="channels, coupled across the layers that share them, so they can be removed from residual networks",
     source="Fang et al. 2023, DepGraph, 2301.12900 (Torch-Pruning finds the layers)",
     options={
         "over": Option(
-            Word(("mean", "sum", "max", "first")), "mean", "how the scores of the coupled layers are joined"
+            Word(("mean", "sum", "max", "first")), "mean", "how the scores of the coupled layers are combined"
         ),
         "scale": Option(Word(("mean", "sum", "max", "none")), "mean", "what the scores of a set are divided by"),
         "multiple": MULTIPLE,

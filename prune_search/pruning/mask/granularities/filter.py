@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-MULTIPLE = Option(Integer(1, 1024), 1, "what is kept of a layer is rounded to a multiple, 8 or 16 say", later=True)
+MULTIPLE = Option(
+    Integer(1, 1024), 1, "round the number of units kept per layer to a multiple of this, e.g. 8 or 16", later=True
+)
 
 
 @GRANULARITIES.register(
     "filter",
-    summary="filters; of a linear layer, output units (rows); the output layer takes no part",
+    summary="filters, or output units (rows) of a linear layer; the output layer is not pruned",
     source="Li et al. 2017, Pruning Filters for Efficient ConvNets, 1608.08710",
     options={"multiple": MULTIPLE},
     facts=Granularity(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @GRANULARITIES.register(
     "kernel",
-    summary="kernels, from one input to one output channel; of a linear layer, single weights",
+    summary="kernels, from one input to one output channel, or single weights of a linear layer",
     source="Mao et al. 2017, Exploring the Granularity of Sparsity, 1705.08922",
     facts=Granularity(structured=True, by_channels=True),
 )

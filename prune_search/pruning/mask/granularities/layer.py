@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @GRANULARITIES.register(
     "layer",
-    summary="whole layers; the output layer takes no part",
+    summary="whole layers; the output layer is not pruned",
     facts=Granularity(output_layer=False, structured=True),
 )
 def layer(tensor: Tensor) -> Tensor:

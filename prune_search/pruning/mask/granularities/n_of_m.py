@@ -1,4 +1,4 @@
-"""n of every m weights along the input channels, as sparse tensor cores take them."""
+"""n of every m weights along the input channels, as sparse tensor cores expect them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def _check(*, n: int, m: int) -> str:
 
 @GRANULARITIES.register(
     "n-of-m",
-    summary="n of every m weights along the inputs (2:4); layers whose inputs are no multiple of m take no part",
+    summary="n of every m weights along the inputs (2:4); layers whose inputs are not a multiple of m are not pruned",
     source="Mishra et al. 2021, Accelerating Sparse Deep Neural Networks, 2104.08378; Zhou et al. 2021, 2102.04010",
     options={
-        "n": Option(Integer(1, 4096), 2, "weights kept of a run"),
+        "n": Option(Integer(1, 4096), 2, "weights kept in each run"),
         "m": Option(Integer(2, 4096), 4, "weights in a run"),
     },
     facts=Granularity(fixed_sparsity=_sparsity, by_channels=True, run=_run, fits=_fits, check=_check),

@@ -1,1 +1,1 @@
-"""Scopes: how the share that is kept is spread over the layers."""
+"""Scopes: how the kept share is distributed over the layers."""

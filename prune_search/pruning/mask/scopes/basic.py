@@ -1,4 +1,4 @@
-"""Who competes with whom: all layers together, or each for itself."""
+"""Scopes global and uniform: all layers compete with each other, or each layer keeps the same share."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def global_(layers: list[LayerUnits], share: Decimal, rounding: str = "half-up",
 ORDER = Option(
     Word(("together", "sequential")),
     "together",
-    "sequential: a layer is scored with those before it pruned already, in running order",
+    "sequential: score the layers in forward order, with all earlier layers already pruned",
     later=True,
 )
 

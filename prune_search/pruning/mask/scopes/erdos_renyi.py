@@ -1,4 +1,4 @@
-"""Erdős–Rényi densities: small layers are kept denser. With and without the kernel's size."""
+"""Erdős–Rényi densities: small layers are kept denser, with or without the kernel size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from prune_search.pruning.mask.mask_set import Pool
     from prune_search.pruning.mask.units import LayerUnits
 
-EXACT = "counts are rounded by largest remainder, so that exactly ⌊kN+½⌋ units are kept in all"
+EXACT = "counts are rounded by largest remainder to keep exactly ⌊kN+½⌋ units in total"
 
 
 def densities(raw: list[float], sizes: list[int], share: float) -> list[float]:
@@ -86,7 +86,7 @@ def erdos_renyi(layers: list[LayerUnits], share: Decimal, rounding: str = "half-
 
 @SCOPES.register(
     "erk",
-    summary=f"density ∝ sum(shape) / prod(shape), the kernel's size counted; {EXACT}",
+    summary=f"density ∝ sum(shape) / prod(shape), including the kernel size; {EXACT}",
     source="Evci et al. 2020, Rigging the Lottery, 1911.11134",
     options=SHARED,
     facts=Scope(densities=lambda layers, share: _wanted(layers, share, _erk)),

@@ -1,4 +1,4 @@
-"""Densities per layer, as they are written."""
+"""Explicit densities per layer."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ def _densities(layers: list[LayerUnits], share: Decimal, /, **options: Any) -> l
 
 @SCOPES.register(
     "explicit",
-    summary="a sparsity per layer, as written; ⌊kn+½⌋ of a layer's n units are kept",
+    summary="an explicit sparsity per layer; ⌊kn+½⌋ of a layer's n units are kept",
     options={
         "layers": Option(PerLayer(Number(0.0, 1.0)), {}, "sparsity per layer, by the layer's or its weight's name"),
-        "default": Option(Number(0.0, 1.0), 0.0, "sparsity of the layers that are not named"),
+        "default": Option(Number(0.0, 1.0), 0.0, "sparsity of all other layers"),
         **SHARED,
     },
     facts=Scope(sparsity=("by",), decides=True, densities=_densities),

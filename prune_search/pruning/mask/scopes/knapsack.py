@@ -1,4 +1,4 @@
-"""Densities that lose the least within a budget: a choice per layer, solved as a multiple-choice knapsack."""
+"""Layer densities that lose least within a budget, solved as a multiple-choice knapsack."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def solve(losses: list[list[float]], costs: list[list[float]], budget: float) ->
         options={"mip_rel_gap": 0.0, "time_limit": SECONDS},
     )
     if found.x is None:
-        raise UserError([Problem("mask.scope.budget", "is less than the least that the layers can cost")])
+        raise UserError([Problem("mask.scope.budget", "is below the minimum cost of the layers")])
     return [int(numpy.argmax(found.x[ends[index] : ends[index + 1]])) for index in range(len(sizes))]
 
 
@@ -105,12 +105,12 @@ def choices(units: int, share: Decimal, levels: int, least: int) -> list[int]:
 
 @SCOPES.register(
     "knapsack",
-    summary="densities per layer that raise the loss least within a budget of units, parameters, FLOPs or latency",
+    summary="layer densities that increase the loss least within a budget of units, parameters, FLOPs or latency",
     source="multiple-choice knapsack over measured losses, as in Aflalo et al. 2020, Knapsack Pruning, 2002.08258",
     options={
-        "budget": Option(Budget(), None, "share of the dense cost that may be kept, with sparsity {by: scope}"),
-        "levels": Option(Integer(2, 64), 12, "densities that are tried of each layer"),
-        "costs": Option(PerLayer(Number(0.0)), {}, "cost of each layer in place of the counted one, as for latency"),
+        "budget": Option(Budget(), None, "share of the dense cost to keep at most, with sparsity {by: scope}"),
+        "levels": Option(Integer(2, 64), 12, "densities to try for each layer"),
+        "costs": Option(PerLayer(Number(0.0)), {}, "cost of each layer instead of the counted one, e.g. its latency"),
         **SHARED,
     },
     facts=Scope(sparsity=("final", "by"), measured=True, once=True, check=_check),

@@ -1,4 +1,4 @@
-"""The scope of a mask that decides unit by unit what it keeps."""
+"""The scope of a learned mask that decides about each unit separately."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @SCOPES.register(
     "learned",
-    summary="no unit competes with another: those whose learned score is above 0 are kept",
+    summary="keeps every unit whose learned score is above 0; units do not compete",
     source="Zhou, Lan, Liu & Yosinski 2019, Deconstructing Lottery Tickets, 1905.01067, section 5",
     options={"exclude": SHARED["exclude"]},
     facts=Scope(sparsity=("learned",)),

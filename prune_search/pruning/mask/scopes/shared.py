@@ -1,4 +1,4 @@
-"""What every scope takes besides its own options."""
+"""Options that every scope accepts besides its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from prune_search.recipe.fields import Integer, ListOf, Text
 from prune_search.recipe.registry import Option
 
 SHARED = {
-    "exclude": Option(ListOf(Text(), 0, 1000), [], "layers that are left whole: first, last, or names", later=True),
-    "least": Option(Integer(0, 10**9), 0, "units that each layer keeps at least", later=True),
+    "exclude": Option(ListOf(Text(), 0, 1000), [], "layers that are not pruned: first, last, or names", later=True),
+    "least": Option(Integer(0, 10**9), 0, "minimum number of units that each layer keeps", later=True),
 }

@@ -1,4 +1,4 @@
-"""Smart ratios: densities by a layer's place alone, with which random tickets do as well as found ones."""
+"""Smart ratios: densities from a layer's position alone, with which random tickets match found ones."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def _wanted(
 
 @SCOPES.register(
     "smart-ratios",
-    summary=f"density falls with a layer's place l of L as (L-l+1)² + (L-l+1), linear layers have .3; {EXACT}",
+    summary=f"density falls with a layer's position l of L as (L-l+1)² + (L-l+1); linear layers have .3; {EXACT}",
     source="Su et al. 2020, Sanity-Checking Pruning Methods: Random Tickets can Win the Jackpot, 2009.11094",
     options={
         "linear": Option(Number(0.0, 1.0), 0.3, "density of linear layers (of a perceptron: of the last one)"),
-        "decay": Option(Word(("plain", "steep")), "plain", "steep: divided by l² besides, as the authors do for VGG"),
+        "decay": Option(Word(("plain", "steep")), "plain", "steep: also divided by l², as the authors do for VGG"),
         **SHARED,
     },
     facts=Scope(densities=_wanted),

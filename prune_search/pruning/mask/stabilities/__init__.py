@@ -1,1 +1,1 @@
-"""Stabilities: when a mask that is looked at every epoch counts as settled."""
+"""Stabilities: when a mask that is checked every epoch counts as stable."""

@@ -1,4 +1,4 @@
-"""When a mask has settled while the network is still trained."""
+"""Stability by mask distance: decides when a mask has settled during training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @STABILITIES.register(
     "mask-distance",
-    summary="share of the units in which the masks of two epochs differ (early-bird tickets)",
+    summary="share of units by which the masks of two epochs differ (early-bird tickets)",
     source="You et al. 2020, Drawing Early-Bird Tickets, 1909.11957, section 3.2 and algorithm 1",
 )
 def mask_distance(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> float:

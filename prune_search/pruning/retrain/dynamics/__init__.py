@@ -1,1 +1,1 @@
-"""Dynamics: a small file for each way to move a mask during retraining."""
+"""Dynamics: one small file per way of moving a mask during retraining."""

@@ -1,4 +1,4 @@
-"""DeepR: a connection whose weight would change its sign goes, and another one comes at random."""
+"""DeepR: drops connections whose weight changes sign and grows random ones."""
 
 from __future__ import annotations
 
@@ -32,15 +32,17 @@ WITHIN: dict[str, Callable[[tuple[str, ...]], list[tuple[str, ...]]]] = {
 
 @DYNAMICS.register(
     "deepr",
-    summary="a weight that crosses zero is dropped, and a random one grows; the number of connections is constant",
+    summary="drops weights that cross zero and grows random ones; the number of connections is constant",
     source="Bellec, Kappel, Maass & Legenstein 2018, Deep Rewiring, 1711.05136, algorithm 1",
     options={
-        "alpha": Option(Number(0.0), 1.0e-4, "L1 coefficient: η·α is taken off the magnitude of kept weights per step"),
-        "temperature": Option(Number(0.0), 1.0e-5, "T: kept weights move by √(2·η·T) times a normal draw per step"),
-        "until": Option(
-            ClockStep(), "end", "no noise, no decay and no rewiring from here on, on the retraining's clock"
+        "alpha": Option(Number(0.0), 1.0e-4, "L1 coefficient: each step reduces the magnitude of kept weights by η·α"),
+        "temperature": Option(
+            Number(0.0), 1.0e-5, "T: each step adds noise of √(2·η·T) times a normal draw to kept weights"
         ),
-        "within": Option(Word(tuple(WITHIN)), "layer", "what keeps its number of connections: each layer, or all"),
+        "until": Option(
+            ClockStep(), "end", "end of noise, decay and rewiring, counted from the start of the retraining"
+        ),
+        "within": Option(Word(tuple(WITHIN)), "layer", "keep the number of connections constant per layer, or overall"),
     },
     facts=DynamicsFacts(granularities=("weight",), misplaced=misplaced),
 )

@@ -1,4 +1,4 @@
-"""Gibbs pruning: every forward pass sees a random mask, and the randomness is annealed away."""
+"""Gibbs pruning: each forward pass uses a random mask, and the randomness is annealed away."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ else:
 
 KINDS = ("weight", "kernel", "filter")
 BETA: dict[str, Option] = {
-    "path": Option(Value(PATHS), "exponential", "how β goes from its beginning to its end"),
-    "from": Option(Number(0.0, above=True), 1.0, "β at the beginning, in units of 1 / w²"),
-    "to": Option(Number(0.0, above=True), 1.0e4, "β at the end"),
-    "until": Option(ClockStep(), "64%", "where the end is reached, on the retraining's own clock"),
-    "every": Option(Length(positive=True), "1ep", "β is held for so long"),
+    "path": Option(Value(PATHS), "exponential", "path of β from its first to its last value"),
+    "from": Option(Number(0.0, above=True), 1.0, "first value of β, in units of 1 / w²"),
+    "to": Option(Number(0.0, above=True), 1.0e4, "last value of β"),
+    "until": Option(ClockStep(), "64%", "step that reaches the last value, counted from the start of the retraining"),
+    "every": Option(Length(positive=True), "1ep", "length for which each β is held"),
 }
 
 
@@ -57,22 +57,24 @@ def _misplaced(total: int, epoch: int, **options: Any) -> Iterator[tuple[str, st
 
 def _check(granularity: str, **options: Any) -> str:
     kind = options["hamiltonian"]
-    return "" if kind == granularity else f"couples the weights of a {kind}: mask.granularity must be {kind}"
+    return "" if kind == granularity else f"couples the weights of a {kind}, so mask.granularity must be {kind}"
 
 
 @DYNAMICS.register(
     "gibbs",
-    summary="every step's forward pass sees a random mask, of a Gibbs distribution that is annealed to the final mask",
+    summary="each step uses a random mask from a Gibbs distribution, which is annealed to the final mask",
     source="Labach & Valaee 2020, A Framework for Neural Network Pruning Using Gibbs Distributions, 2006.04981",
     options={
-        "hamiltonian": Option(Word(KINDS), "weight", "which weights are drawn together; it is the granularity's"),
+        "hamiltonian": Option(Word(KINDS), "weight", "weights that are sampled together; must match the granularity"),
         "beta": Option(Annealing(), {}, "the inverse temperature: {path, from, to, until, every}"),
         "coupling": Option(
-            Number(0.0), 1.0, "c: how much the weights of a kernel or filter want to be the same (kernel: 0.01)"
+            Number(0.0), 1.0, "c: how strongly the weights of a kernel or filter are coupled (kernel: 0.01)"
         ),
-        "sweeps": Option(Integer(1, 10_000), 50, "of Gibbs sampling, with hamiltonian filter"),
+        "sweeps": Option(Integer(1, 10_000), 50, "sweeps of Gibbs sampling, for hamiltonian filter"),
         "finish": Option(
-            Word(("deterministic",)), "deterministic", "the final mask: exactly the asked units of smallest Σw² go"
+            Word(("deterministic",)),
+            "deterministic",
+            "final mask: remove exactly the requested number of units, those of smallest Σw²",
         ),
     },
     # Another mask in every step, of weights that all stay.

@@ -1,4 +1,4 @@
-"""Gradual pruning: the mask tightens along a path while the network is trained."""
+"""Gradual pruning: tightens the mask along a path during training."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def _mean_kept(share: float, total: int, epoch: int, **options: Any) -> float:
 
 @DYNAMICS.register(
     "gradual",
-    summary="the mask is tightened every so many steps along a path to the asked sparsity",
+    summary="tightens the mask at regular intervals along a path to the requested sparsity",
     source="Zhu & Gupta 2017, To Prune or Not to Prune, 1710.01878, eq. 1",
     options={
-        "criterion": Option(Value(CRITERIA, scores_weights), "magnitude", "scored at every event"),
-        "path": Option(Value(PATHS), "cubic", "how the kept share falls"),
-        "from": Option(ClockStep(), "5%", "first event, on the retraining's own clock"),
-        "until": Option(ClockStep(), "75%", "last event, where the asked sparsity is reached"),
+        "criterion": Option(Value(CRITERIA, scores_weights), "magnitude", "criterion scored at every event"),
+        "path": Option(Value(PATHS), "cubic", "path along which the kept share falls"),
+        "from": Option(ClockStep(), "5%", "first event, counted from the start of the retraining"),
+        "until": Option(ClockStep(), "75%", "last event, which reaches the requested sparsity"),
         "every": Option(Length(positive=True), "100it", "between two events"),
     },
     facts=DynamicsFacts(starts_from="all", settles=_settles, mean_kept=_mean_kept, misplaced=misplaced),

@@ -1,4 +1,4 @@
-"""RigL: the smallest weights are dropped every so often, and as many grow where the gradient is largest."""
+"""RigL: drops the smallest weights at intervals and grows as many where the gradient is largest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GROWTH: dict[str, Callable[[Rewiring, int, str], Tensor]] = {
 
 @DYNAMICS.register(
     "rigl",
-    summary="the smallest weights of each layer are dropped every so many steps, and as many grow by their gradient",
+    summary="at regular intervals, drops the smallest weights of each layer and grows as many by gradient",
     source="Evci et al. 2020, Rigging the Lottery: Making All Tickets Winners, 1911.11134, algorithm 1",
     options={
         **drop_options(drop=0.3, anneal="cosine", to=0.0, every="100it", until="75%"),

@@ -1,4 +1,4 @@
-"""SET: the smallest weights are dropped every so often, and as many grow at random places."""
+"""SET: drops the smallest weights at intervals and grows as many at random positions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 @DYNAMICS.register(
     "set",
-    summary="the smallest weights of each layer are dropped every so many steps, and as many grow at random",
+    summary="at regular intervals, drops the smallest weights of each layer and grows as many at random",
     source="Mocanu et al. 2018, Scalable Training of Artificial Neural Networks with Adaptive Sparse Connectivity, "
     "1707.04780, algorithm 1",
     options={
         **drop_options(drop=0.3, anneal="constant", to=0.0, every="1ep", until="end"),
         "signs": Option(
-            Word(("together", "apart")), "together", "apart: the share of the positive and of the negative weights each"
+            Word(("together", "apart")),
+            "together",
+            "apart: drop this share of the positive and of the negative weights separately",
         ),
     },
     facts=DynamicsFacts(granularities=("weight",), misplaced=unfit),

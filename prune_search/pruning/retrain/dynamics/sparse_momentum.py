@@ -1,4 +1,4 @@
-"""SNFS: dropped weights grow again where the smoothed gradient is largest, in the layers where it is large."""
+"""SNFS: regrows dropped weights where the smoothed gradient is largest, and in the layers with most of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ else:
 
 @DYNAMICS.register(
     "snfs",
-    summary="the smallest weights are dropped every so many steps, and grow by momentum, where layers have most of it",
+    summary=(
+        "at regular intervals, drops the smallest weights and grows others by momentum, in the layers with most of it"
+    ),
     source="Dettmers & Zettlemoyer 2019, Sparse Networks from Scratch, 1907.04840, algorithm 1",
     options={
         **drop_options(drop=0.5, anneal="cosine", to=0.005, every="1ep", until="end"),

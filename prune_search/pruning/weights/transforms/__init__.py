@@ -1,1 +1,1 @@
-"""Transforms: a small file for each family of changes to the kept weights."""
+"""Transforms: one small file per family of changes to the kept weights."""

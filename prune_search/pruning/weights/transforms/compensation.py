@@ -1,4 +1,4 @@
-"""Optimal brain surgeon's other half: the weights that stay make up for those that go."""
+"""Optimal brain surgeon's update: kept weights compensate for removed ones."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def compensated(weight: Tensor, mask: Tensor, inverse: Tensor) -> Tensor:
 
 @TRANSFORMS.register(
     "obs-compensation",
-    summary="the kept weights of each block move to where the second-order loss rises least",
+    summary="moves the kept weights of each block to where the second-order loss increases least",
     source="Hassibi & Stork 1992, Second Order Derivatives for Network Pruning; sets: Kurtic et al. 2022, 2203.07259",
     options={
-        "block": Option(Integer(1, 65_536), 256, "weights of a layer that are looked at together"),
+        "block": Option(Integer(1, 65_536), 256, "number of weights of a layer treated together"),
         "damping": Option(Number(0.0, 1e6, above=True), 1.0e-4, "added to the diagonal of H"),
         "each": EACH,
         "batches": Option(Integer(1, 1_000_000), 16, "training batches"),

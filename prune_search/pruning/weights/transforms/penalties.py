@@ -1,4 +1,4 @@
-"""Growing regularization: an L2 penalty that grows on the weights that go (Wang et al. 2021, 2012.09243).
+"""Growing regularization: a growing L2 penalty on the weights to remove (Wang et al. 2021, 2012.09243).
 
 The objective is L + ½ Σ λ_i w_i², so every step adds λ_i w_i to the gradient of w_i; the optimizer's own weight decay
 stays on. With the penalty held long enough a quadratic loss ends at (H + λI)⁻¹ H w*.
@@ -32,7 +32,7 @@ SMOOTHING = 0.9
 
 _SHARED = {
     "every": Option(Length(positive=True), "10it", "between two increments"),
-    "optimizer": Option(Optimizer(OPTIMIZERS), {"lr": 1.0e-3}, "of the phase, merged over train's"),
+    "optimizer": Option(Optimizer(OPTIMIZERS), {"lr": 1.0e-3}, "optimizer of the phase, merged over train's"),
     "schedule": Option(Value(SCHEDULES), "constant", "of the phase"),
 }
 
@@ -85,7 +85,7 @@ class Penalty:
         self.values: dict[str, Tensor] = {}
 
     def set(self, name: str, pruned: Tensor, growing: float, kept: float) -> None:
-        """λ of one layer: `growing` where `pruned` is True, `kept` elsewhere."""
+        """Set λ of one layer: `growing` where `pruned` (bool, shaped like the weight [...]), else `kept`."""
         weight = self.parameters[name]
         value = torch.full_like(weight, kept, requires_grad=False)
         self.values[name] = value.masked_fill_(pruned.to(weight.device), growing)
@@ -169,7 +169,7 @@ class GrowingHook:
         return {"smoothed": self.smoothed, "stopped": self.stopped}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state`."""
+        """Continue from `state`: λ per weight, shaped like the weights [...]."""
         self.smoothed, self.stopped = state["smoothed"].clone(), state["stopped"].clone()
 
     def hook(self) -> Hook:
@@ -222,15 +222,17 @@ def _rise_length(epoch: int, penalty: Decimal, **options: Any) -> int:
 
 @TRANSFORMS.register(
     "growing-penalty",
-    summary="GReg: an L2 penalty on the removed weights grows to a ceiling, then is held",
+    summary="GReg: the L2 penalty on the weights to remove grows to a ceiling and is then held",
     source=SOURCE,
     options={
         "step": Option(Number(0.0, 1e6, above=True), 1.0e-4, "increment of the penalty (δλ)"),
         "every": _SHARED["every"],
-        "ceiling": Option(Number(0.0, 1e6, above=True), 1.0, "where the penalty ends (τ)"),
-        "kept": Option(Number(-1e3, 1e3), 0.0, "constant penalty on the kept weights; GReg-2: -1e-4, less decay"),
+        "ceiling": Option(Number(0.0, 1e6, above=True), 1.0, "ceiling of the penalty (τ)"),
+        "kept": Option(
+            Number(-1e3, 1e3), 0.0, "constant penalty on the kept weights; GReg-2 uses -1e-4, i.e. less decay"
+        ),
         "ratio": Option(Number(1.0), 1000.0, "structured: stop growing at this ratio of kept to removed magnitude"),
-        "stabilise": Option(Length(absolute=True), "10000it", "iterations with the penalty held"),
+        "stabilise": Option(Length(absolute=True), "10000it", "iterations for which the penalty is held"),
         "optimizer": _SHARED["optimizer"],
         "schedule": _SHARED["schedule"],
     },
@@ -264,12 +266,12 @@ def _granularities() -> Any:
 
 @TRANSFORMS.register(
     "rising-penalty",
-    summary="GReg-2's pick phase: an L2 penalty rises on all weights, so that they respond by their curvature",
+    summary="GReg-2's pick phase: an L2 penalty rises on all weights, which respond according to their curvature",
     source=SOURCE,
     options={
         "step": Option(Number(0.0, 1e6, above=True), 1.0e-5, "increment of the penalty"),
         "every": _SHARED["every"],
-        "until": Option(Number(0.0, 1e6, above=True), 1.0e-2, "where the penalty ends (τ')"),
+        "until": Option(Number(0.0, 1e6, above=True), 1.0e-2, "ceiling of the penalty (τ')"),
         "optimizer": _SHARED["optimizer"],
         "schedule": _SHARED["schedule"],
     },

@@ -1,4 +1,4 @@
-"""Least-squares reconstruction: layer by layer the kept weights restore the outputs that the network had."""
+"""Least-squares reconstruction: layer by layer, fits the kept weights to the network's original outputs."""
 
 from __future__ import annotations
 
@@ -151,12 +151,12 @@ class _Sampler:
 
 @TRANSFORMS.register(
     "least-squares-reconstruction",
-    summary="in running order each layer's kept weights are fitted to the outputs that it had before",
+    summary="fits each layer's kept weights, in forward order, to its outputs before pruning",
     source="Luo, Wu & Lin 2017, ThiNet, 1707.06342, eq. 7; He, Zhang & Sun 2017, Channel Pruning, 1707.06168",
     options={
         "batches": Option(Integer(1, 100_000), 16, "training batches"),
-        "places": Option(Integer(1, 1_000_000), 10, "of each example's output picture"),
-        "ridge": Option(Number(0.0, 1e3), 1.0e-6, "penalty of the change, times the mean square of an input"),
+        "places": Option(Integer(1, 1_000_000), 10, "positions sampled from each example's output"),
+        "ridge": Option(Number(0.0, 1e3), 1.0e-6, "penalty on the change, times the mean square of an input"),
     },
     facts=Transform(needs_data=True),
 )

@@ -1,4 +1,4 @@
-"""Transforms that train nothing: fresh weights, fresh BatchNorm statistics."""
+"""Transforms without training: reinitialized weights, re-estimated BatchNorm statistics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @TRANSFORMS.register(
     "reinit",
-    summary="all weights and buffers drawn anew by train's initializer",
+    summary="reinitializes all weights and buffers with train.init",
     source="Liu et al. 2019, 1810.05270; Frankle & Carbin 2019, 1803.03635 (control)",
     facts=Transform(redraws=True),
 )
@@ -27,7 +27,7 @@ def reinit(setting: TransformContext) -> None:
 
 @TRANSFORMS.register(
     "batchnorm-recalibrate",
-    summary="BatchNorm running statistics estimated anew on the masked weights",
+    summary="re-estimates BatchNorm running statistics with the masked weights",
     source="Li et al. 2020, EagleEye, 2007.02491, section 3.3",
     options={"batches": Option(Integer(1, 100_000), 16, "training batches")},
     facts=Transform(needs_data=True),

@@ -1,4 +1,4 @@
-"""Rescaling: what pruning took from a layer's variance is given back to the weights that stay."""
+"""Rescaling: gives the kept weights the variance that pruning took from a layer."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ else:
 
 @TRANSFORMS.register(
     "edge-of-chaos-rescale",
-    summary="each layer's kept weights are multiplied so that their variance is the edge of chaos's again",
+    summary="rescales each layer's kept weights back to the variance of the edge of chaos",
     source="Hayou, Ton, Doucet & Teh 2021, Robust Pruning at Initialization, 2002.08797, section 4.1",
     options={
         "activation": Option(
-            Word(tuple(ACTIVATIONS)), None, "of the network; left out: that of train.init, where it has one, or relu"
+            Word(tuple(ACTIVATIONS)),
+            None,
+            "activation of the network; default: that of train.init if it has one, else relu",
         ),
-        "sigma_b": Option(Number(0.0, 100.0), None, "deviation of biases; left out: that of train.init, or 0"),
+        "sigma_b": Option(
+            Number(0.0, 100.0), None, "standard deviation of biases; default: that of train.init, else 0"
+        ),
     },
 )
 def edge_of_chaos_rescale(

@@ -1,3 +1,3 @@
-"""Modules that the models are built of, where torch's own do not do. Imported only when a model is built."""
+"""Modules for the models, where torch has none. Imported only when a model is built."""
 
 from __future__ import annotations

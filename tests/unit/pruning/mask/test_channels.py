@@ -146,12 +146,12 @@ class FrontPadding(nn.Module):
 
 def test_channels_that_cannot_be_followed_are_refused_and_not_guessed() -> None:
     torch.manual_seed(0)
-    with pytest.raises(UserError, match="no set of channels of this network can be removed whole"):
+    with pytest.raises(UserError, match="this network has no set of channels that can be removed as a whole"):
         found(FrontPadding())
 
 
 def test_without_an_example_channels_are_refused() -> None:
-    with pytest.raises(UserError, match="needs an example of the inputs"):
+    with pytest.raises(UserError, match="needs an example input"):
         prune_search.find_mask(network("projection"), "l1", 0.5, granularity="channel")
 
 

@@ -114,7 +114,7 @@ def test_what_the_table_does_not_have_is_refused(table: str) -> None:
     early = {"mask": {**pruned, "at": "0it"}, "weights": {"at": "0it"}, "retrain": {"until": "end"}}
     for given, said in (
         ({"task": {"data": "cifar-10", "model": "resnet-56"}}, "task.model: the table has no 'resnet56'"),
-        (early, "mask.at: the table has masks found at"),
+        (early, "mask.at: the table only has masks found at"),
         ({"mask": {**pruned, "control": "shuffle"}}, "mask.control: the table has no networks"),
         ({"mask": filters}, "no one-shot structured"),
     ):
@@ -157,7 +157,7 @@ def test_a_wrong_row_is_named_by_its_line(tmp_path: Path, wrong: dict[str, Any],
 def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00")
     write(tmp_path / "empty.csv", [])
-    for name, said in (("none.csv", "cannot be read"), ("bytes.csv", "no UTF-8"), ("empty.csv", "has no rows")):
+    for name, said in (("none.csv", "cannot be read"), ("bytes.csv", "not UTF-8"), ("empty.csv", "has no rows")):
         with pytest.raises(UserError, match=said):
             Simulation.of(str(tmp_path / name))
 
@@ -167,5 +167,5 @@ def test_a_table_that_has_changed_is_not_taken_for_the_same(table: str) -> None:
     assert Simulation.again(kept).as_data() == kept
     with open(table, "a") as file:
         file.write("0.5,10.0,0.8,0.8,False,resnet20,Unstructured,finetune,trial_9,\n")
-    with pytest.raises(UserError, match="is not what it was"):
+    with pytest.raises(UserError, match="has changed since"):
         Simulation.again(kept)
