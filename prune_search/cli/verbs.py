@@ -68,8 +68,8 @@ def command_of(app: typer.Typer, verbs: Iterable[Entry[Verb, int | None]]) -> An
     chosen = list(verbs)
     for verb in chosen:
         settings = {"allow_extra_args": True, "ignore_unknown_options": True} if verb.facts.passes_on else None
-        about = {"help": reflowed(verb.make), "epilog": verb.facts.epilog or None}
-        app.command(verb.name, context_settings=settings, **about)(verb.make)
+        epilog = verb.facts.epilog or None
+        app.command(verb.name, help=reflowed(verb.make), epilog=epilog, context_settings=settings)(verb.make)
     try:
         return typer.main.get_command(app)
     except Exception as error:
