@@ -46,7 +46,7 @@ def space_of(trials: int, concurrency: int) -> Space:
 
 
 def simulated_trainable(config: Mapping[str, Any]) -> None:
-    """In place of `data_parallel.trainable`: writes the records of a trial without training it."""
+    """In place of `worker.trainable`: writes the records of a trial without training it."""
     from ray import tune
 
     from prune_search.ledger.records import Recorder

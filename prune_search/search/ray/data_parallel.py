@@ -1,4 +1,4 @@
-"""The function that Ray Tune runs for a trial; on several workers, Ray Train starts and connects them."""
+"""A trial that several workers train together: Ray Train starts them and connects them with torch's process groups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from prune_search.ledger.records import TRIALS, read_trial
-from prune_search.search.ray.worker import TrialJob, attempt_here, setup_of
+from prune_search.search.ray.worker import TrialJob, attempt, setup_of
 from prune_search.storage.places import place_of
 
 if TYPE_CHECKING:
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 GRACE_S = 5.0
 
 
-def trainable(config: Mapping[str, Any]) -> None:
-    """The function that Ray Tune runs on a worker; one call is one attempt of one trial."""
+def trainable_together(config: Mapping[str, Any]) -> None:
+    """As `worker.trainable`, for a trial of several workers."""
     from ray import tune
 
-    job = TrialJob.of_config(config)
-    tune.report({"status": attempt_here(job) if job.workers == 1 else attempt_data_parallel(job)})
+    tune.report({"status": attempt_data_parallel(TrialJob.of_config(config))})
 
 
 def attempt_data_parallel(job: TrialJob) -> str:
@@ -101,7 +100,7 @@ def _work(config: Mapping[str, Any]) -> None:
     worker_group = WorkerGroup.joined()
     if worker_group.rank == 0:
         leader = Leader(worker_group)
-        attempt_here(job, leader)
+        attempt(job, leader)
         leader.end()
         return
     try:

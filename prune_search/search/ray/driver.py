@@ -24,8 +24,8 @@ from prune_search.search.ray.address import check_address
 from prune_search.search.ray.claims import cluster_register, is_free
 from prune_search.search.ray.cluster_reporter import telling
 from prune_search.search.ray.connection import connect, disconnect
-from prune_search.search.ray.data_parallel import trainable
-from prune_search.search.ray.worker import TrialJob
+from prune_search.search.ray.data_parallel import trainable_together
+from prune_search.search.ray.worker import TrialJob, trainable
 from prune_search.search.shared_tree import Tree, askable_stops
 from prune_search.search.stop_request import StopRequest, ask_to_stop, watch_signals
 from prune_search.storage.places import StoragePath
@@ -147,11 +147,12 @@ def _tune(next_trial: NextTrial, launched: Launched, listener: Listener) -> None
     search, tree = next_trial.search, next_trial.tree
     scratch = tempfile.mkdtemp(prefix="prune-search-tune-")
     sharing = launched.options.sharing
+    run = trainable if workers_of(search) == 1 else trainable_together
     grids = askable_stops(launched.space, tree.epoch_of, launched.examples) if sharing else {}
     searcher = LedgerSearcher(next_trial, lambda trial: _job(trial, launched, tree, grids), listener)
     try:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, functools.partial(_resources, search, _largest_node())),
+            tune.with_resources(run, functools.partial(_resources, search, _largest_node())),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,

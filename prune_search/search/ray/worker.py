@@ -117,7 +117,7 @@ def run_job(job: TrialJob, claims: SegmentClaims | None = None, node: str = "", 
     begun = time.monotonic()
     steps, heartbeat = Steps(), Heartbeat(job.options.heartbeat_s)
     sink = LedgerSink(recorder, _early_stopping(job), job.recipe["rounds"], steps, heartbeat)
-    end = _ended(_Attempt(job, sink, steps, heartbeat, claims, leader))
+    end = _ended(_Course(job, sink, steps, heartbeat, claims, leader))
     if end.comes_again:
         return end.status
     sink.tell()
@@ -153,7 +153,7 @@ class _End:
 
 
 @dataclass(frozen=True)
-class _Attempt:
+class _Course:
     """An attempt of a trial.
 
     Attributes:
@@ -173,27 +173,27 @@ class _Attempt:
     leader: Leader | None
 
 
-def _ended(attempt: _Attempt) -> _End:
+def _ended(course: _Course) -> _End:
     """Make an attempt, and tell how it ended."""
     from prune_search.training.loop import PreemptedError, WorkerLostError
     from prune_search.training.state_store import LackingError
 
     try:
-        with contextlib.closing(attempt.heartbeat), _memory():
-            return _End("completed", _run(attempt))
+        with contextlib.closing(course.heartbeat), _memory():
+            return _End("completed", _run(course))
     except PreemptedError:
-        attempt.sink.tell()
+        course.sink.tell()
         return _End("preempted", comes_again=True)
     except LackingError as lack:
-        attempt.sink.lacking(lack.address, lack.step)
+        course.sink.lacking(lack.address, lack.step)
         return _End("lacking", comes_again=True)
     except (StorageError, WorkerLostError):
         raise
     except StoppedError:
         return _End("stopped")
     except TrialError as failure:
-        if failure.kind == OOM and not attempt.job.alone:
-            attempt.sink.out_of_memory()
+        if failure.kind == OOM and not course.job.alone:
+            course.sink.out_of_memory()
             return _End(OOM, comes_again=True)
         return _failed(failure.kind, str(failure))
     except UserError as failure:
@@ -235,12 +235,12 @@ def setup_of(job: TrialJob, device: device) -> TrialSetup:
     return prepare(recipe, device, root, code, data=_data(recipe, root, code, device), workers=job.workers)
 
 
-def _run(attempt: _Attempt) -> Result:
+def _run(course: _Course) -> Result:
     from prune_search.training.environment import pick_device
     from prune_search.trial.callbacks import Guarded
     from prune_search.trial.run import Sharing, run_trial
 
-    job, sink, leader = attempt.job, attempt.sink, attempt.leader
+    job, sink, leader = course.job, course.sink, course.leader
     options, folder = job.options, place_of(job.folder)
     device = pick_device(options.device)
     if options.system_metrics:
@@ -248,7 +248,7 @@ def _run(attempt: _Attempt) -> Result:
     setup = setup_of(job, device)
     if leader is not None:
         setup.network = replace(setup.network, gradients=leader.gradients)
-    sharing = Sharing(attempt.claims, tuple(job.stops), tuple(job.grid), attempt.steps)
+    sharing = Sharing(course.claims, tuple(job.stops), tuple(job.grid), course.steps)
     storage = options.storage_folder if options.sharing else folder / UNSHARED / job.trial
     guarded = Guarded(sink, watch_for_stop(folder))
     result = run_trial(setup, storage, guarded, test=False, sharing=sharing, asked=metrics_asked(job.search))
@@ -284,7 +284,14 @@ def _early_stopping(job: TrialJob) -> EarlyStopping | None:
     return EarlyStopping(job.trial, job.search["scheduler"], OnStorage(place_of(job.folder), job.search))
 
 
-def attempt_here(job: TrialJob, leader: Leader | None = None) -> str:
+def trainable(config: Mapping[str, Any]) -> None:
+    """The function that Ray Tune runs for a trial of one worker; one call is one attempt."""
+    from ray import tune
+
+    tune.report({"status": attempt(TrialJob.of_config(config))})
+
+
+def attempt(job: TrialJob, leader: Leader | None = None) -> str:
     """One attempt of a trial in this process of Ray's; see `run_job`."""
     import ray
 
