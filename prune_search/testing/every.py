@@ -54,7 +54,9 @@ def _home(make: Any) -> str:
 
 
 def check_every_entry(
-    module: str | ModuleType, options: Mapping[str, Mapping[str, Any]] | None = None, told: Callable[[str], None] = str
+    module: str | ModuleType,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    told: Callable[[str], object] = str,
 ) -> list[str]:
     """Check all that a module registers, each with the check of its axis.
 
