@@ -40,15 +40,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With `--dist loadgroup`, tests of no group stay with their file."""
+    if config.getoption("dist") != "loadgroup":
+        return None
     from xdist.scheduler import LoadGroupScheduling
 
-    class ByGroupOrFile(LoadGroupScheduling):  # type: ignore[misc]  # xdist has no types
-        def _split_scope(self, nodeid: str) -> str:
-            file, _, rest = nodeid.partition("::")
-            group = rest.rpartition("]")[2].rpartition("@")
-            return group[2] if group[1] else file
+    found = LoadGroupScheduling(config, log)
+    found._split_scope = group_or_file
+    return found
 
-    return ByGroupOrFile(config, log) if config.getoption("dist") == "loadgroup" else None
+
+def group_or_file(nodeid: str) -> str:
+    """What stays on one worker: xdist writes a test's group behind its name, as in ``file.py::test[case]@group``."""
+    file, _, name = nodeid.partition("::")
+    _, at, group = name.rpartition("]")[2].rpartition("@")
+    return group if at else file
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from prune_search.search.stop_request import STOP_FILE, ask_to_stop, watch_for_s
 
 def test_a_worker_finds_the_sign_at_its_next_look_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("prune_search.search.stop_request.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     asked = watch_for_stop(tmp_path)
     ask_to_stop(tmp_path)
     # Between two looks nothing is read: this is asked after every step.
