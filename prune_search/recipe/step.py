@@ -60,7 +60,7 @@ class Step:
             return cls(percent=percent, back=back, unit="%")
         match = _COUNT.fullmatch(body)
         if not body or match is None:
-            raise ValueError("is no step: write 3ep, 120it, 3ep20it, 5%, end or end-3ep")
+            raise ValueError("is not a step: write 3ep, 120it, 3ep20it, 5%, end or end-3ep")
         epochs, iterations = int(match["epochs"] or 0), int(match["iterations"] or 0)
         if epochs > MAX_EPOCHS or iterations > MAX_ITERATIONS:
             raise ValueError(f"is too long: at most {MAX_EPOCHS}ep and {MAX_ITERATIONS}it")

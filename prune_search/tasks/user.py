@@ -38,7 +38,7 @@ def factory_named(text: str, key: str) -> Callable[..., Any]:
     """
     module_name, colon, attribute = text.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *attribute.split("."))):
-        raise _wrong(key, f"{shown(text)} must have the form package.module:factory")
+        raise _wrong(key, f"{shown(text)} is not of the form package.module:factory")
     find_own_modules()
     found: Any = _module_named(module_name, text, key)
     for name in attribute.split("."):

@@ -179,7 +179,7 @@ def check_refusal(problems: tuple[Problem, ...] | list[Problem]) -> None:
         assert problem.message
         # What has no path is said of the whole file.
         assert problem.path or problem.message.startswith(
-            ("is empty", "must be a mapping", "is too large", "a region is invalid", "it is a search space")
+            ("is empty", "must be a mapping", "is too large", "a region is invalid", "is a search space")
         )
 
 

@@ -124,7 +124,7 @@ class Idle(nn.Module):
     ("model", "reason"),
     [
         (Branches(), "torch.fx cannot follow it"),
-        (Sorts(), "it calls sort, which is not on the list"),
+        (Sorts(), "it calls sort, which is not supported"),
         (nn.Sequential(nn.Linear(4, 4), nn.LSTM(4, 4)), "torch.fx cannot follow it|LSTM"),
         (Idle(), "unused.bias is not used by its output"),
     ],

@@ -72,7 +72,7 @@ def test_both_networks_load_without_the_class(folder: Path) -> None:
     [
         ("", "cannot be read"),
         ("[" * 100_000, "cannot be read"),
-        ('{"format": NaN}', "NaN is no number"),
+        ('{"format": NaN}', "NaN is not a number"),
         ('{"format": 1}', "contains no networks"),
         ('{"format": 2, "networks": {}}', "has format 2"),
         ('{"format": 1, "networks": {}}', "is not one of"),
@@ -129,7 +129,7 @@ def test_a_network_that_cannot_be_described_has_costs_and_no_config(tmp_path: Pa
     write_networks(tmp_path, networks)
     assert list(tmp_path.iterdir()) == []
     text = size_and_speed(costs_of(other, networks, Measurements(None)))
-    assert "There is no compact network: it calls sort, which is not on the list." in text
+    assert "There is no compact network: it calls sort, which is not supported." in text
 
 
 def taken(**bars: tuple[float, float, float]) -> dict[str, Any]:

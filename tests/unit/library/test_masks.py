@@ -117,7 +117,7 @@ def test_layers_whose_inputs_are_no_multiple_of_m_take_no_part() -> None:
     assert [layer.units for layer in mask.receipt().layers] == [0, 24]
     with pytest.raises(UserError, match="this network has no layer that can be pruned this way"):
         find_mask(nn.Linear(6, 2), granularity="2:4")
-    with pytest.raises(UserError, match=r"is 0\.5 with this granularity"):
+    with pytest.raises(UserError, match=r"is always 0\.5 with this granularity"):
         find_mask(network(), sparsity=0.9, granularity="2:4")
     with pytest.raises(UserError, match="must be global or uniform"):
         find_mask(network(), scope="erk", granularity="2:4")

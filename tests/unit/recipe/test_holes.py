@@ -283,7 +283,7 @@ def test_what_is_drawn_is_written_in_the_order_of_the_file() -> None:
         ("{hole: uniform, low: 0, high: .inf}", ".high", "must be a number ≥ -1e+12 and ≤ 1e+12 (got inf)"),
         ("{hole: uniform, low: .nan, high: 1}", ".low", "must be a number ≥ -1e+12 and ≤ 1e+12 (got nan)"),
         ("{hole: uniform, low: 0, high: 1e309}", ".high", "must be a number ≥ -1e+12 and ≤ 1e+12 (got inf)"),
-        ("{hole: uniform, low: x, high: 1}", ".low", "'x' is no step: write 3ep"),
+        ("{hole: uniform, low: x, high: 1}", ".low", "'x' is not a step: write 3ep"),
         (
             "{hole: int, low: 0.5, high: 1}",
             ".low",

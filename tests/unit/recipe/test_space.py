@@ -59,7 +59,7 @@ def test_a_recipe_is_a_space_of_one_point() -> None:
 
 def test_a_space_is_no_recipe() -> None:
     text = SNIP + "rounds: {hole: int, low: 1, high: 1}\nmask: {sparsity: {hole: choice, of: [0.5, 0.6]}}"
-    with pytest.raises(UserError, match=r"file: it is a search space with holes \(mask\.sparsity, rounds\): fill them"):
+    with pytest.raises(UserError, match=r"file: is a search space with holes \(mask\.sparsity, rounds\): fill them"):
         read_space(load(text, mapping=True), "file").only_recipe()
     pairs = [("rounds", 1), ("mask.sparsity", 0.5)]
     assert read_space(load(text, mapping=True), "file", pairs).only_recipe().mask.sparsity.final == 0.5
@@ -255,7 +255,7 @@ def test_eight_mistakes_and_more_in_different_blocks_are_all_said_with_path_valu
         "file: train.steps: must be a length": "(got 10) (did you mean '10it'?)",
         "file: train.optimizer.momentun: is not a key of train.optimizer": "(did you mean 'momentum'?)",
         "file: mask.sparsity.per_round: must be a number ≥ 0 and < 1": "(got 1.2)",
-        "file: weights.at: '3epp' is no step": "write 3ep, 120it",
+        "file: weights.at: '3epp' is not a step": "write 3ep, 120it",
         "file: retrain.untill: is not a key of retrain": "(did you mean 'until'?)",
         "file: rounds: must be a whole number from 1 to 1000": "(got 0)",
     }

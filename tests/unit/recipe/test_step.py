@@ -131,7 +131,7 @@ def test_what_is_written_is_read_back_and_means_the_same(text: str, back: bool) 
     ],
 )
 def test_anything_else_is_no_step(text: str) -> None:
-    with pytest.raises(ValueError, match="is no step: write 3ep, 120it"):
+    with pytest.raises(ValueError, match="is not a step: write 3ep, 120it"):
         Step.parse(text)
 
 

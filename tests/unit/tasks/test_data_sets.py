@@ -252,7 +252,7 @@ def test_nothing_in_a_batch_is_run(tmp_path: Path) -> None:
     "content", [b"", b"no pickle", batch([1, 2])[:-500], batch([]), b"\x80\x02}.", batch([1])[:40], b"K"]
 )
 def test_what_is_no_batch_is_refused(content: bytes) -> None:
-    with pytest.raises(UserError, match="batch_7 is no batch of CIFAR-10"):
+    with pytest.raises(UserError, match="batch_7 is not a CIFAR-10 batch"):
         cifar.parse_batch(content, "batch_7")
 
 

@@ -137,7 +137,7 @@ INPUTS, LABELS = pair(10)
         (with_train(INPUTS[:0], LABELS[:0]), "train has no examples (inputs (0, 4), labels (0,))"),
         (with_train(INPUTS, LABELS - 1), "labels must be 0 or more (got -1)"),
         (with_train(INPUTS, LABELS, classes=2), "train labels must be 0 … 1 for 2 classes (got 2)"),
-        (with_train(INPUTS, LABELS * 10**9), "2000000001 classes are more than 100000: labels must be numbered from 0"),
+        (with_train(INPUTS, LABELS * 10**9), "2000000001 classes are more than 100000; labels must be numbered from 0"),
         (with_train(INPUTS, LABELS, classes=0), "'classes' must be a positive whole number (got 0)"),
         (with_train(INPUTS, LABELS, classes="3"), "'classes' must be a positive whole number (got '3')"),
         (with_train(INPUTS, LABELS, test=pair(9, classes=4)), "test labels must be 0 … 2 for 3 classes (got 3)"),
