@@ -8,44 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal
 
 from prune_search.recipe import axes
 from prune_search.recipe.facts import DataSource
 from prune_search.recipe.fields import canonical_default
 from prune_search.recipe.named import Named
+from prune_search.recipe.plain import Plain, at_key, known_as, named_at, step_at
 from prune_search.recipe.registry import AnyAxis
 from prune_search.recipe.schema import SCORE, is_user_code
 from prune_search.recipe.step import Step
 
-# Plain data of the canonical form.
-Plain = Mapping[str, object]
 LossFunction = Callable[..., object]
-Value = TypeVar("Value")
 Forms = Literal["final", "per_round", "learned", "by", "layers"]
-
-
-def _of(kind: type[Value], block: Plain, key: str) -> Value:
-    """What stands at a key.
-
-    Raises:
-        TypeError: it is of another kind.
-    """
-    return _as(kind, block[key], key)
-
-
-def _as(kind: type[Value], value: object, what: str) -> Value:
-    if not isinstance(value, kind):
-        raise TypeError(f"{what} is {value!r}, no {kind.__name__}")
-    return value
-
-
-def _named(axis: AnyAxis, block: Plain, key: str) -> Named | None:
-    return Named.of(axis, block[key]) if key in block else None
-
-
-def _step(block: Plain, key: str) -> Step | None:
-    return Step.parse(_of(str, block, key)) if key in block else None
 
 
 @dataclass(frozen=True)
@@ -80,7 +55,7 @@ class Task:
         """From the canonical block."""
         data = _code_or_named(axes.DATASETS, written["data"])
         model = _code_or_named(axes.MODELS, written["model"])
-        return cls(data, model, _of(int, written, "seed"), written)
+        return cls(data, model, at_key(int, written, "seed"), written)
 
     @property
     def source(self) -> DataSource:
@@ -89,7 +64,7 @@ class Task:
 
 
 def _code_or_named(axis: AnyAxis, written: object) -> Named | UserCode:
-    return UserCode(_as(str, written, axis.key)) if is_user_code(written) else Named.of(axis, written)
+    return UserCode(known_as(str, written, axis.key)) if is_user_code(written) else Named.of(axis, written)
 
 
 @dataclass(frozen=True)
@@ -122,15 +97,15 @@ class Train:
     def of(cls, written: Plain) -> Train:
         """From the canonical block."""
         return cls(
-            steps=Step.parse(_of(str, written, "steps")),
-            batch=_of(int, written, "batch"),
+            steps=Step.parse(at_key(str, written, "steps")),
+            batch=at_key(int, written, "batch"),
             init=Named.of(axes.INITS, written["init"]),
             optimizer=Named.of(axes.OPTIMIZERS, written["optimizer"]),
             schedule=Named.of(axes.SCHEDULES, written["schedule"]),
-            precision=_of(str, written, "precision"),
-            threads=_of(int, written, "threads"),
+            precision=at_key(str, written, "precision"),
+            threads=at_key(int, written, "threads"),
             augment=Named.of(axes.AUGMENTATIONS, written["augment"]),
-            start=_of(str, written, "from") if "from" in written else None,
+            start=at_key(str, written, "from") if "from" in written else None,
             written=written,
         )
 
@@ -158,9 +133,9 @@ class Stable:
         """From the canonical form."""
         return cls(
             metric=Named.of(axes.STABILITIES, written["stable"]),
-            below=_of(float, written, "below"),
-            window=Step.parse(_of(str, written, "window")),
-            latest=Step.parse(_of(str, written, "latest")),
+            below=at_key(float, written, "below"),
+            window=Step.parse(at_key(str, written, "window")),
+            latest=Step.parse(at_key(str, written, "latest")),
             written=written,
         )
 
@@ -186,9 +161,11 @@ class Sparsity:
         """From the canonical form."""
         if written == "learned":
             return cls("learned")
-        ((form, amount),) = _as(Mapping, written, "mask.sparsity").items()
+        ((form, amount),) = known_as(Mapping, written, "mask.sparsity").items()
         known: dict[object, Forms] = {"final": "final", "per_round": "per_round", "by": "by", "layers": "layers"}
-        return cls(known[form], None if form == "by" else _as((int if form == "layers" else float), amount, str(form)))
+        return cls(
+            known[form], None if form == "by" else known_as((int if form == "layers" else float), amount, str(form))
+        )
 
     @property
     def final(self) -> float | None:
@@ -253,13 +230,13 @@ class Score:
         block = {**{key: canonical_default(option) for key, option in SCORE.items() if key not in written}, **written}
         loss = block["loss"]
         return cls(
-            iterations=_of(int, block, "iterations"),
+            iterations=at_key(int, block, "iterations"),
             path=Named.of(axes.PATHS, block["path"]),
-            nested=_of(bool, block, "nested"),
-            batches=_of(int, block, "batches"),
-            per_class=_of(int, written, "per_class") if "per_class" in written else None,
+            nested=at_key(bool, block, "nested"),
+            batches=at_key(int, block, "batches"),
+            per_class=at_key(int, written, "per_class") if "per_class" in written else None,
             loss=loss if callable(loss) else Named.of(axes.LOSSES, loss),
-            mode=None if block["mode"] is None else _of(str, block, "mode"),
+            mode=None if block["mode"] is None else at_key(str, block, "mode"),
             normalization=Named.of(axes.NORMALIZATIONS, block["normalization"]),
             written=written,
         )
@@ -296,16 +273,16 @@ class Mask:
         """From the canonical block."""
         at = written["at"]
         return cls(
-            at=Stable.of(at) if isinstance(at, Mapping) else Step.parse(_as(str, at, "mask.at")),
+            at=Stable.of(at) if isinstance(at, Mapping) else Step.parse(known_as(str, at, "mask.at")),
             criterion=Named.of(axes.CRITERIA, written["criterion"]),
-            score=Score.of(_of(Mapping, written, "score")),
+            score=Score.of(at_key(Mapping, written, "score")),
             # A recipe that lacks it is wrong; it is placed on its clock even so, to say what else is.
             sparsity=Sparsity.of(written.get("sparsity", {"final": 0.0})),
             scope=Named.of(axes.SCOPES, written["scope"]),
             granularity=Named.of(axes.GRANULARITIES, written["granularity"]),
-            prepare=_named(axes.TRANSFORMS, written, "prepare"),
-            control=_named(axes.CONTROLS, written, "control"),
-            rounding=_as(str, written.get("rounding", "half-up"), "mask.rounding"),
+            prepare=named_at(axes.TRANSFORMS, written, "prepare"),
+            control=named_at(axes.CONTROLS, written, "control"),
+            rounding=known_as(str, written.get("rounding", "half-up"), "mask.rounding"),
             written=written,
         )
 
@@ -338,8 +315,8 @@ class Weights:
     def of(cls, written: Plain) -> Weights:
         """From the canonical block."""
         words: dict[str, Literal["mask", "prepared"]] = {"mask": "mask", "prepared": "prepared"}
-        at = _of(str, written, "at")
-        transforms = tuple(Named.of(axes.TRANSFORMS, item) for item in _of(list, written, "transform"))
+        at = at_key(str, written, "at")
+        transforms = tuple(Named.of(axes.TRANSFORMS, item) for item in at_key(list, written, "transform"))
         return cls(words[at] if at in words else Step.parse(at), transforms, written)
 
 
@@ -367,7 +344,7 @@ class Hold:
     @classmethod
     def of(cls, written: Plain) -> Hold:
         """From the canonical form."""
-        return cls("final" if written["hold"] == "final" else _of(float, written, "hold"))
+        return cls("final" if written["hold"] == "final" else at_key(float, written, "hold"))
 
 
 @dataclass(frozen=True)
@@ -400,23 +377,23 @@ class Retrain:
         """From the canonical block."""
         return cls(
             steps=_length(written),
-            until=_step(written, "until"),
+            until=step_at(written, "until"),
             clock=_clock(written),
             optimizer=Named.of(axes.OPTIMIZERS, written["optimizer"]),
-            schedule=_named(axes.SCHEDULES, written, "schedule"),
-            dynamics=_named(axes.DYNAMICS, written, "dynamics"),
-            stretch=_of(bool, written, "stretch"),
+            schedule=named_at(axes.SCHEDULES, written, "schedule"),
+            dynamics=named_at(axes.DYNAMICS, written, "dynamics"),
+            stretch=at_key(bool, written, "stretch"),
             written=written,
         )
 
 
 def _length(retrain: Plain) -> Step | SameFlops | None:
     steps = retrain.get("steps")
-    return SameFlops(_of(float, steps, "at_most")) if isinstance(steps, Mapping) else _step(retrain, "steps")
+    return SameFlops(at_key(float, steps, "at_most")) if isinstance(steps, Mapping) else step_at(retrain, "steps")
 
 
 def _clock(retrain: Plain) -> Step | Hold | Literal["mask"] | None:
     clock = retrain.get("clock")
     if isinstance(clock, Mapping):
         return Hold.of(clock)
-    return "mask" if clock == "mask" else _step(retrain, "clock")
+    return "mask" if clock == "mask" else step_at(retrain, "clock")
