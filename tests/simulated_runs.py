@@ -14,8 +14,8 @@ from simulated_search import SPACE
 from prune_search.ledger.records import SearchRecords, read_search
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.space import Space, read_space
-from prune_search.search.next_trial import NextTrial
-from prune_search.simulation.search import Listener, SimulatedRun, known_to
+from prune_search.search.next_trial import Listener, NextTrial
+from prune_search.simulation.search import SimulatedRun, known_to
 from prune_search.simulation.surface import Simulation
 
 FAILING = {"name": "closed-form", "failing": 0.15}
