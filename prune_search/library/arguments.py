@@ -16,8 +16,9 @@ from prune_search.pruning.mask.selection import weight_named
 from prune_search.pruning.mask.variants import decided_share
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import Score
-from prune_search.recipe.fields import BAD, Reading, Value
+from prune_search.recipe.fields import Value
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
+from prune_search.recipe.reading import BAD, Reading
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import AnyAxis, Field
 from prune_search.recipe.rules import check_rules

@@ -20,8 +20,9 @@ from prune_search.pruning.mask.rule import ScoringData
 from prune_search.pruning.retrain.context import DynamicsContext
 from prune_search.pruning.retrain.mask_keeper import MaskKeeper
 from prune_search.recipe import axes
-from prune_search.recipe.fields import BAD, ClockStep, Length, Value
+from prune_search.recipe.fields import ClockStep, Length, Value
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
+from prune_search.recipe.reading import BAD
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.step import Step
 from prune_search.tasks.network import prunable_weights

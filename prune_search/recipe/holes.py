@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Protocol
 
-from prune_search.recipe.fields import BAD, Flag, Integer, Number, Reading, child
+from prune_search.recipe.fields import Flag, Integer, Number, child
 from prune_search.recipe.problems import not_one_of, shown
+from prune_search.recipe.reading import BAD, Reading
 from prune_search.recipe.step import Step
 
 KINDS = ("uniform", "loguniform", "int", "choice")

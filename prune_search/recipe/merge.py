@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prune_search.recipe.axes import PRESETS
-from prune_search.recipe.fields import Reading, child
+from prune_search.recipe.fields import child
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
+from prune_search.recipe.reading import Reading
 from prune_search.recipe.schema import BLOCKS
 
 # Keys of one mapping that exclude each other: what is written displaces what was inherited.

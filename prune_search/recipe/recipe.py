@@ -12,9 +12,10 @@ from typing import Any
 
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import Mask, Retrain, Task, Train, Weights
-from prune_search.recipe.fields import Reading, child
+from prune_search.recipe.fields import child
 from prune_search.recipe.named import Named
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
+from prune_search.recipe.reading import Reading
 from prune_search.recipe.registry import AnyAxis
 from prune_search.recipe.rules import check_rules
 from prune_search.recipe.schema import BLOCKS, SCHEMA, read_blocks

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 from prune_search.recipe.facts import Facts
 from prune_search.recipe.plugins import import_plugins
 from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.reading import Reading
 
 if TYPE_CHECKING:
-    from prune_search.recipe.fields import Reading
+    from prune_search.recipe.reading import Reading
 
 F = TypeVar("F", bound=Callable[..., object])
 Declared = TypeVar("Declared", bound=Facts, covariant=True)

@@ -8,8 +8,9 @@ from typing import Any
 
 from prune_search.recipe import axes
 from prune_search.recipe.facts import Criterion, DynamicsFacts, Scope, Transform
-from prune_search.recipe.fields import BAD, UnreadableError, Value
+from prune_search.recipe.fields import Value
 from prune_search.recipe.problems import Problem, shown
+from prune_search.recipe.reading import BAD, UnreadableError
 from prune_search.recipe.registry import Axis, Declared, Entry, Made
 
 Blocks = Mapping[str, Any]

@@ -14,7 +14,6 @@ from typing import Any
 
 from prune_search.recipe import axes
 from prune_search.recipe.fields import (
-    BAD,
     ClockStep,
     Either,
     Flag,
@@ -23,9 +22,7 @@ from prune_search.recipe.fields import (
     ListOf,
     Number,
     Optimizer,
-    Reading,
     Text,
-    UnreadableError,
     Value,
     Word,
     child,
@@ -34,6 +31,7 @@ from prune_search.recipe.fields import (
     sees_the_mask,
 )
 from prune_search.recipe.problems import not_one_of, shown
+from prune_search.recipe.reading import BAD, Reading, UnreadableError
 from prune_search.recipe.registry import REQUIRED, Field, Option
 from prune_search.recipe.step import Step
 

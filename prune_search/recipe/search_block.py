@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from prune_search.recipe import axes
-from prune_search.recipe.fields import BAD, Flag, Integer, ListOf, Number, Reading, Value, read_block
+from prune_search.recipe.fields import Flag, Integer, ListOf, Number, Value, read_block
 from prune_search.recipe.problems import not_one_of, shown
+from prune_search.recipe.reading import BAD, Reading
 from prune_search.recipe.registry import Option
 from prune_search.recipe.schema import SEED_LIMIT
 

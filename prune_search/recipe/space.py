@@ -10,10 +10,11 @@ from typing import Any
 
 from prune_search.recipe import axes, strict_yaml
 from prune_search.recipe.clock import resolve
-from prune_search.recipe.fields import Reading, child
+from prune_search.recipe.fields import child
 from prune_search.recipe.holes import Draw, Filler, check_holes, is_hole, without_broken_holes
 from prune_search.recipe.merge import Written, assign, expand
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown, suggestion
+from prune_search.recipe.reading import Reading
 from prune_search.recipe.recipe import Recipe, digest_of, newer_schema
 from prune_search.recipe.schema import SCHEMA, TASK, TRAIN
 from prune_search.recipe.search_block import read_search

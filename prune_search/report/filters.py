@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from prune_search.ledger.ranking import Goals, total_violation
-from prune_search.recipe.fields import Reading
 from prune_search.recipe.problems import Problem, UserError, not_one_of
+from prune_search.recipe.reading import Reading
 from prune_search.recipe.search_block import Bound, Constraint, parse_constraint
 from prune_search.report.rows import Metrics, Row
 

@@ -11,8 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from prune_search.recipe import axes
 from prune_search.recipe.clock import Timeline
-from prune_search.recipe.fields import BAD, Number, Reading, Value
+from prune_search.recipe.fields import Number, Value
 from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.reading import BAD, Reading
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.registry import Option
 from prune_search.training.randomness import derive

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from prune_search.recipe.axes import OPTIMIZERS
-from prune_search.recipe.fields import BAD, Reading, Value
+from prune_search.recipe.fields import Value
+from prune_search.recipe.reading import BAD, Reading
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Axis, Declared, Entry, Made
 

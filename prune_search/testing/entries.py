@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from prune_search.recipe.fields import BAD, Value
+from prune_search.recipe.fields import Value
+from prune_search.recipe.reading import BAD
 from prune_search.recipe.registry import REQUIRED, Axis, Declared, Entry, Made, Option
 from prune_search.testing.checked import Checked, entry_of, read, reading
 

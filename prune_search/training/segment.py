@@ -176,7 +176,7 @@ class Segment:
             self._ended = step
         if self.store.reached is not None:
             # Nothing comes after an early end: whoever asks for the whole segment has it.
-            self.store.reached(self, self.total if state.meta.get("ended") else step)
+            self.store.reached(self.place, self.total if state.meta.get("ended") else step)
 
     def _train(self, state: State, start: int, stop: int) -> State:
         # Making the course can find a mask or train what it rests on in this same network: the state comes after it.
@@ -219,7 +219,7 @@ class Segment:
         if step in self.asked:
             self._remember(step, state)
         elif self.store.reached is not None:
-            self.store.reached(self, step)
+            self.store.reached(self.place, step)
 
     def _furthest(self) -> int:
         """The furthest step that some state is known of."""
@@ -301,7 +301,7 @@ class _Writer:
             finally:
                 # Also where the trial ends here: it continues from the step after this one.
                 if store.watch is not None:
-                    store.watch(self.segment, step, lambda: _hook_tensors(self.course.hooks))
+                    store.watch(self.segment.address, step, lambda: _hook_tensors(self.course.hooks))
         except PreemptedError:
             if step < self.segment.total:
                 self.write(step, ended=False)

@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from prune_search.storage.manifests import Key
 from prune_search.storage.names import vertex_folder
 from prune_search.storage.places import StoragePath
-
-if TYPE_CHECKING:
-    from prune_search.training.segment import Segment
 
 Progress = Callable[[int, int, Tensor], None]
 
@@ -77,12 +74,12 @@ class StateStore:
         environment: the environment class, recorded in every state.
         progress: told (step, total, loss) after each step. It can raise `PreemptedError`: the state is then stored.
         stage: told the name of the segment that begins to be trained.
-        watch: shown a segment after each of its steps, with the step and what gives its hooks' tensors, named as in a
-            state; it may look at the network, and must leave it.
+        watch: called after each step of a segment with the segment's address, the step, and a function that gives its
+            hooks' tensors, named as in a state. It may look at the network, and must not change it.
         claims: asked before a segment is trained further than anybody has; None where nobody else trains.
         stops: further steps of trajectory 1 whose states others ask for; all are stored.
         grid: steps of it whose states others may ask for later; as many are stored as are affordable.
-        reached: told a segment and a step whose state is there now, trained or stored before.
+        reached: called with a segment's place and a step whose state is there now, trained or stored before.
     """
 
     folder: StoragePath | None
@@ -90,11 +87,11 @@ class StateStore:
     environment: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress | None = None
     stage: Callable[[str, int], None] | None = None
-    watch: Callable[[Segment, int, Callable[[], Mapping[str, Tensor]]], None] | None = None
+    watch: Callable[[str, int, Callable[[], Mapping[str, Tensor]]], None] | None = None
     claims: SegmentClaims | None = None
     stops: tuple[int, ...] = ()
     grid: tuple[int, ...] = ()
-    reached: Callable[[Segment, int], None] | None = None
+    reached: Callable[[str, int], None] | None = None
     _asking: list[set[Key]] = field(default_factory=list)
 
     @contextlib.contextmanager

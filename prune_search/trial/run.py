@@ -18,7 +18,7 @@ from prune_search.storage.digests import weights_digest
 from prune_search.storage.measurements import Measurements
 from prune_search.storage.places import StoragePath
 from prune_search.training.loop import PreemptedError, TrainingError, WorkerLostError
-from prune_search.training.segment import MODEL, Segment, load_model
+from prune_search.training.segment import MODEL, load_model
 from prune_search.training.state_store import LackingError, SegmentClaims, StateStore, Steps
 from prune_search.trial.callbacks import Observation, Silent, Sink
 from prune_search.trial.errors import TrialError
@@ -130,13 +130,13 @@ def _vault(setup: TrialSetup, storage: StoragePath | None, sink: Sink, sharing: 
         claims=sharing.claims,
         stops=sharing.stops,
         grid=sharing.grid,
-        reached=lambda segment, step: told(segment.place, step),
+        reached=told,
     )
 
 
 def _watch(
     setup: TrialSetup, item: Round, before: tuple[Spent, Costs], sink: Sink, asked: Collection[str]
-) -> Callable[[Segment, int, Callable[[], Mapping[str, Tensor]]], None]:
+) -> Callable[[str, int, Callable[[], Mapping[str, Tensor]]], None]:
     """Measures the network in the middle of a round's last retraining, where the sink wants it.
 
     Args:
@@ -151,8 +151,8 @@ def _watch(
     wanted = frozenset(sink.observe_at(target.total, setup.timeline.epoch, settled))
     spent, costs = before
 
-    def watch(segment: Segment, step: int, hooks: Callable[[], Mapping[str, Tensor]]) -> None:
-        if segment is target and step in wanted and step < target.total:
+    def watch(address: str, step: int, hooks: Callable[[], Mapping[str, Tensor]]) -> None:
+        if address == target.address and step in wanted and step < target.total:
             steps = spent.steps + item.needed(done=True) - target.known_length() + step
             tensors = hooks()
             operations = spent.operations + spent_until(item, costs, item.masks_in(tensors), step)

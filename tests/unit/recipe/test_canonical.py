@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from prune_search.recipe import axes
-from prune_search.recipe.fields import Flag, Number, Reading
+from prune_search.recipe.fields import Flag, Number
 from prune_search.recipe.problems import UserError
+from prune_search.recipe.reading import Reading
 from prune_search.recipe.recipe import Named, Recipe, canonical_json, digest_of
 from prune_search.recipe.registry import REQUIRED, Option
 from prune_search.recipe.schema import DEFAULT_OPTIMIZER, MASK, RETRAIN, SCORE, TASK, TRAIN, WEIGHTS

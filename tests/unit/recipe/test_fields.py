@@ -11,7 +11,6 @@ import pytest
 from prune_search.recipe import axes
 from prune_search.recipe.facts import Facts, Transform
 from prune_search.recipe.fields import (
-    BAD,
     ClockStep,
     Either,
     Flag,
@@ -20,7 +19,6 @@ from prune_search.recipe.fields import (
     ListOf,
     Number,
     Optimizer,
-    Reading,
     Text,
     Value,
     Word,
@@ -28,6 +26,7 @@ from prune_search.recipe.fields import (
     comes_before_the_mask,
     read_block,
 )
+from prune_search.recipe.reading import BAD, Reading
 from prune_search.recipe.registry import AnyAxis, Axis, Field, Option
 
 STEPS = Either(((str, ClockStep(("mask",))), (dict, Word(("never",)))))

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from prune_search.recipe.fields import Reading
 from prune_search.recipe.merge import Written, assign, expand, merge
 from prune_search.recipe.problems import UserError
+from prune_search.recipe.reading import Reading
 from prune_search.recipe.space import read_space
 from prune_search.recipe.strict_yaml import load, scalar
 

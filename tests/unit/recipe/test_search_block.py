@@ -9,7 +9,7 @@ import pytest
 
 from prune_search.recipe import axes
 from prune_search.recipe.facts import Metric
-from prune_search.recipe.fields import Reading
+from prune_search.recipe.reading import Reading
 from prune_search.recipe.search_block import Bound, parse_constraint, parse_objective, read_search
 from prune_search.recipe.strict_yaml import load
 

@@ -14,7 +14,8 @@ from prune_search.api.definition import BY_NAME, space_of
 from prune_search.ledger.records import Record, TrialRecords, trial_id
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.axes import SAMPLERS
-from prune_search.recipe.fields import Reading, Value
+from prune_search.recipe.fields import Value
+from prune_search.recipe.reading import Reading
 from prune_search.recipe.shipped import shipped_names, shipped_space
 from prune_search.recipe.space import Space, known_epoch, read_space
 from prune_search.search.proposer import Proposer, check_sampler

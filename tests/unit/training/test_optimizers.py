@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.recipe.axes import OPTIMIZERS
-from prune_search.recipe.fields import Reading, Value
+from prune_search.recipe.fields import Value
 from prune_search.recipe.problems import UserError
+from prune_search.recipe.reading import Reading
 from prune_search.training.optimizers import load_state_tensors, state_tensors, zero_masked
 
 KINDS: list[tuple[str, dict[str, Any]]] = [

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune_search.recipe.axes import SCHEDULES
-from prune_search.recipe.fields import BAD, Reading, Value
+from prune_search.recipe.fields import Value
 from prune_search.recipe.problems import UserError
+from prune_search.recipe.reading import BAD, Reading
 from prune_search.training.schedules import final_rate
 
 

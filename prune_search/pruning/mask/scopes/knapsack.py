@@ -12,8 +12,9 @@ from prune_search.pruning.mask.scopes.explicit import PerLayer, overall, toward
 from prune_search.pruning.mask.scopes.shared import SHARED
 from prune_search.recipe.axes import SCOPES
 from prune_search.recipe.facts import Scope
-from prune_search.recipe.fields import BAD, Integer, Number, Reading, child
+from prune_search.recipe.fields import Integer, Number, child
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
+from prune_search.recipe.reading import BAD, Reading
 from prune_search.recipe.registry import Option
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from prune_search.pruning.mask.counts import exact
 from prune_search.pruning.retrain.dynamics.gradual import share_at
 from prune_search.recipe.axes import CRITERIA, DYNAMICS, PATHS
 from prune_search.recipe.facts import DynamicsFacts
-from prune_search.recipe.fields import ClockStep, Integer, Length, Number, Reading, Value, Word, read_block
+from prune_search.recipe.fields import ClockStep, Integer, Length, Number, Value, Word, read_block
 from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.reading import Reading
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step

@@ -17,7 +17,8 @@ from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Batches, Scoring, sample_gradients
 from prune_search.recipe.axes import CRITERIA, GRANULARITIES, NORMALIZATIONS
 from prune_search.recipe.blocks import Mask
-from prune_search.recipe.fields import Reading, Value
+from prune_search.recipe.fields import Value
+from prune_search.recipe.reading import Reading
 from prune_search.recipe.registry import AnyAxis
 from prune_search.tasks.models.networks.resnet import ResNet
 from prune_search.tasks.network import prunable_weights

@@ -16,7 +16,8 @@ from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.variants import selection
 from prune_search.recipe.axes import CRITERIA
 from prune_search.recipe.blocks import Score
-from prune_search.recipe.fields import Reading, Value
+from prune_search.recipe.fields import Value
+from prune_search.recipe.reading import Reading
 from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import prunable_weights
 from prune_search.training.environment import autocast
