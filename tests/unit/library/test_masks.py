@@ -237,7 +237,7 @@ def test_a_knapsack_keeps_exactly_the_asked_units_or_stays_within_its_budget() -
         ({"sparsity": 0.5, "parameters": ["7"]}, "parameters"),
         ({"criterion": "synflow", "sparsity": 0.5}, "pass batches or example_input"),
         ({"criterion": "all", "sparsity": 0.5}, "sparsity: must be 0 with criterion all, which keeps everything"),
-        ({"criterion": "fpgm", "sparsity": 0.5}, "criterion: fpgm goes with granularity"),
+        ({"criterion": "fpgm", "sparsity": 0.5}, "criterion: fpgm works only with granularity"),
         ({"sparsity": 0.5, "scope": {"name": "knapsack", "budget": {"flops": 0.5}}}, "scope: needs either a budget"),
     ],
 )

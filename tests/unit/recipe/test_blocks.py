@@ -193,7 +193,7 @@ def test_an_option_that_came_later_has_its_default_in_what_was_written_before() 
         (lambda blocks: blocks | {"schema": 99}, "newer prune-search"),
         (lambda blocks: {key: block for key, block in blocks.items() if key != "mask"}, "mask"),
         (lambda blocks: blocks | {"train": {**blocks["train"], "batch": "many"}}, "batch is 'many', no int"),
-        (lambda blocks: blocks | {"weights": {"at": "3 ep", "transform": []}}, "is no step"),
+        (lambda blocks: blocks | {"weights": {"at": "3 ep", "transform": []}}, "is not a step"),
         (lambda blocks: blocks | {"mask": {**blocks["mask"], "criterion": "snipp"}}, "mask.criterion: 'snipp'"),
         (lambda blocks: blocks | {"mask": None}, "not as prune-search writes a recipe"),
     ],

@@ -90,7 +90,7 @@ def test_a_corner_that_is_invalid_is_found_however_small() -> None:
         SNIP + "retrain: {steps: {hole: int, low: 1it, high: 4290it}, clock: {hole: int, low: 1it, high: 2it}}"
     )
     assert said.startswith(
-        "file: a region is invalid (at a corner), for example retrain.steps=4290it, retrain.clock=1it: "
+        "file: a region is invalid (at a corner), for example retrain.clock=1it, retrain.steps=4290it: "
     )
     assert said.endswith("retrain.steps: 4290it from the clock's 1it runs past its end (4290it)")
 
