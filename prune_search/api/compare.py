@@ -157,7 +157,9 @@ def write_pictures(
         for file, content in zip(files, pictures.values(), strict=True):
             put_file(file, content)
     except (StorageError, OSError) as error:
-        raise UserError([Problem("--pictures", f"{shown(str(folder))} is not writable: {one_line(error)}")]) from None
+        raise UserError(
+            [Problem("--pictures", f"{shown(str(folder))} cannot be written to: {one_line(error)}")]
+        ) from None
     return files
 
 

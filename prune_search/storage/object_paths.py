@@ -71,7 +71,7 @@ class ObjectPath:
 
     def __truediv__(self, name: str) -> ObjectPath:
         if not name or any(part in ("", ".", "..") for part in name.split("/")):
-            raise ValueError(f"{shown(name)} is outside {self}")
+            raise ValueError(f"{shown(name)} leads out of {self}")
         return ObjectPath(self.bucket, f"{self.key}/{name}".lstrip("/"))
 
     @property

@@ -122,7 +122,7 @@ def test_a_search_of_ones_own_finds_its_code(mark: Path, tmp_path: Path, typed: 
     assert typed("export", "own", "--to", "best", *storage).code == 0
     # The same records before another user.
     shutil.rmtree(tmp_path / "me")
-    assert "add --model marking:net" in typed("export", "own", "--to", "best", *storage).err
+    assert "pass --model marking:net" in typed("export", "own", "--to", "best", *storage).err
 
 
 def test_a_foreign_search_is_given_no_credentials_of_this_user(
