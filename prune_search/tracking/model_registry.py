@@ -18,7 +18,7 @@ from prune_search.recipe.problems import Problem, UserError, shown
 
 CHAMPION = "champion"
 EXPERIMENT, TRACKING = "MLFLOW_EXPERIMENT_ID", "MLFLOW_TRACKING_URI"
-SERVED = Path(__file__).with_name("served.py")
+SERVED = Path(__file__).with_name("pyfunc_model.py")
 MAX_NAME = 200
 
 
