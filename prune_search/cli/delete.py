@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from prune_search.cli.arguments import Storage, examples
-from prune_search.cli.searches import Name, find_search, holder
+from prune_search.cli.searches import Name, find_search
 from prune_search.cli.verbs import VERBS, Verb
 
 EPILOG = examples("prune-search delete quickstart --yes")
@@ -27,11 +27,12 @@ def delete(
     from prune_search.ledger.records import SEARCH_FILE
     from prune_search.recipe.problems import Problem, UserError
     from prune_search.storage.files import remove_tree
+    from prune_search.storage.lease import still_held
 
     folder = find_search(storage, name)
     if folder.is_symlink():
         raise UserError([Problem("", "is a symbolic link; links are not followed", str(folder))])
-    running = holder(folder)
+    running = still_held(folder)
     if running is not None:
         text = f"is being run by process {running.pid} on {running.host}; stop that process first"
         raise UserError([Problem("", text, str(folder))])

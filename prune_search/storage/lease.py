@@ -1,9 +1,15 @@
-"""One process per search: a lease that is renewed, and taken over if its holder has died."""
+"""One process per search: a lease that is renewed, and taken over if its holder has died.
+
+Whether a holder lives is asked of its process only where both are in the same boot and pid namespace. Everywhere else
+the lease itself is watched: a renewal changes it, so no two machines' clocks are compared, and a container that shares
+its host's name is no exception.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import secrets
 import socket
@@ -20,6 +26,10 @@ from prune_search.storage.places import StoragePath
 
 RENEW_EVERY_S = 5.0
 STALE_AFTER_S = 60.0
+# A lease that does not change for so long, six renewals, is nobody's any more.
+WATCH_S, LOOK_EVERY_S = 30.0, 0.5
+
+_log = logging.getLogger("prune_search")
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,8 @@ class Holder:
         pid: process there.
         started: the process's start time as the system tells it, so that a pid used again is no holder.
         token: tells this holding from every other.
-        time: seconds since the epoch, when it was renewed.
+        time: seconds since the epoch on the holder's clock, when it was renewed.
+        place: the boot and the pid namespace in which the pid counts; empty in leases of version 0.1.
     """
 
     host: str
@@ -39,12 +50,51 @@ class Holder:
     started: str
     token: str
     time: float
+    place: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this process can see the holder's."""
+        return self.place != "" and self.place == this_place()
 
     def alive(self) -> bool:
-        """Whether the holder still works: on this host its process is asked for, elsewhere its last renewal."""
-        if self.host == socket.gethostname():
+        """Whether the holder seems to work: good enough for a display, not for taking a search over (`still_held`)."""
+        if self.is_here:
             return started(self.pid) == self.started
-        return time.time() - self.time < STALE_AFTER_S
+        return abs(time.time() - self.time) < STALE_AFTER_S
+
+
+def this_place() -> str:
+    """What pids count in: this boot of the machine and the pid namespace; the host's name where there is no /proc."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return "" if Path("/proc/self/stat").exists() else socket.gethostname()
+
+
+def still_held(folder: StoragePath) -> Holder | None:
+    """The holder of a search that still works, or None.
+
+    A holder that this process cannot see is watched for `WATCH_S` seconds: it works if its lease changes meanwhile.
+
+    Args:
+        folder: of the search.
+    """
+    first = read_holder(folder)
+    if first is None or first.is_here:
+        return first if first is not None and first.alive() else None
+    _log.warning(
+        "process %d on %s held the search %r: watching for %.0f s whether it still does",
+        *(first.pid, first.host, folder.name, WATCH_S),
+    )
+    end = time.monotonic() + WATCH_S
+    while time.monotonic() < end:
+        time.sleep(LOOK_EVERY_S)
+        now = read_holder(folder)
+        if now != first:
+            return now
+    return None
 
 
 def started(pid: int) -> str:
@@ -75,7 +125,8 @@ def read_holder(folder: StoragePath) -> Holder | None:
     try:
         content = read_json(folder / LEASE_FILE)
         host, started, token = (str(content[key]) for key in ("host", "started", "token"))
-        return Holder(host, int(content["pid"]), started, token, float(content["time"]))
+        place = str(content.get("place", ""))
+        return Holder(host, int(content["pid"]), started, token, float(content["time"]), place)
     except (UserError, KeyError, TypeError, ValueError):
         return None
 
@@ -110,18 +161,18 @@ class Lease:
             LeaseHeldError: somebody else holds the search.
         """
         before = read_holder(self.folder)
-        if before is not None and before.alive():
-            raise LeaseHeldError(self.folder, before)
+        if before is not None and (holder := still_held(self.folder)) is not None:
+            raise LeaseHeldError(self.folder, holder)
         if before is not None or not create_if_absent(self.folder / LEASE_FILE, self._content()):
-            self._take_over()
+            self._take_over(before)
         self._thread.start()
         return self
 
-    def _take_over(self) -> None:
+    def _take_over(self, before: Holder | None) -> None:
         """Take what is nobody's any more, or no lease at all. Of two at once the last one to write holds it."""
         now = read_holder(self.folder)
-        if now is not None and now.alive():
-            raise LeaseHeldError(self.folder, now)
+        if now is not None and now != before and (holder := still_held(self.folder)) is not None:
+            raise LeaseHeldError(self.folder, holder)
         self._write()
         time.sleep(settle_s(self.folder))
         now = read_holder(self.folder)
@@ -138,7 +189,8 @@ class Lease:
                 (self.folder / LEASE_FILE).unlink(missing_ok=True)
 
     def _content(self) -> bytes:
-        holder = Holder(socket.gethostname(), os.getpid(), started(os.getpid()), self.token, time.time())
+        pid = os.getpid()
+        holder = Holder(socket.gethostname(), pid, started(pid), self.token, time.time(), this_place())
         return json.dumps(asdict(holder)).encode()
 
     def _write(self) -> None:

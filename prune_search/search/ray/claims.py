@@ -17,7 +17,7 @@ from typing import Any
 
 from prune_search.recipe.problems import UserError
 from prune_search.storage.files import StorageError
-from prune_search.storage.lease import RENEW_EVERY_S, Holder, Lease, read_holder, started
+from prune_search.storage.lease import RENEW_EVERY_S, Holder, Lease, read_holder, started, this_place
 from prune_search.storage.names import vertex_folder
 from prune_search.storage.places import StoragePath
 
@@ -108,7 +108,7 @@ class ClusterClaims:
         self._name = str(storage)
         self._register = cluster_register()
         pid = os.getpid()
-        self._holder = Holder(socket.gethostname(), pid, started(pid), secrets.token_hex(16), time.time())
+        self._holder = Holder(socket.gethostname(), pid, started(pid), secrets.token_hex(16), time.time(), this_place())
         self._held: set[str] = set()
         self._over = threading.Event()
         # Its process can have to start first, which is waited for here, and not while a trial's heart is listened to.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from prune_search.recipe.problems import UserError
 from prune_search.storage import lease as lease_module
 from prune_search.storage import local_files, object_files
 from prune_search.storage.files import put_file
-from prune_search.storage.lease import Holder, Lease, LeaseHeldError, read_holder, started
+from prune_search.storage.lease import Holder, Lease, LeaseHeldError, read_holder, started, this_place
 from prune_search.storage.places import StoragePath, place_of
 
 
@@ -25,6 +27,8 @@ def search(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     """The folder of a search, on storages that settle soon."""
     monkeypatch.setattr(local_files, "SETTLE_S", 0.01)
     monkeypatch.setattr(object_files, "SETTLE_S", 0.01)
+    monkeypatch.setattr(lease_module, "WATCH_S", 0.5)
+    monkeypatch.setattr(lease_module, "LOOK_EVERY_S", 0.02)
     if request.param == "folder":
         return tmp_path
     request.getfixturevalue("object_store")
@@ -51,21 +55,53 @@ def test_a_second_one_is_told_who_holds_it(search: StoragePath) -> None:
     assert read_holder(search) is None
 
 
-def test_a_holder_elsewhere_is_believed_for_a_minute(search: StoragePath) -> None:
-    write(search, elsewhere(age=lease_module.STALE_AFTER_S - 10))
-    with pytest.raises(LeaseHeldError, match="process 7 on another-host"):
+@contextlib.contextmanager
+def renewing(search: StoragePath, holder: Holder) -> Iterator[None]:
+    """Another process, somewhere, that holds the search and renews its lease by its own clock."""
+    over = threading.Event()
+
+    def renew() -> None:
+        beat = 0
+        while not over.wait(0.05):
+            beat += 1
+            write(search, replace(holder, time=holder.time + beat))
+
+    write(search, holder)
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("ahead", [-90.0, 0.0, 90.0, 3600.0])
+def test_a_holder_elsewhere_is_known_by_its_renewals_whatever_its_clock_says(search: StoragePath, ahead: float) -> None:
+    with renewing(search, elsewhere(age=-ahead)), pytest.raises(LeaseHeldError, match="process 7 on another-host"):
         Lease(search, lost=lambda: None).__enter__()
-    write(search, elsewhere(age=lease_module.STALE_AFTER_S + 10))
+    # What renews no more is dead, however fresh its time looks.
     with Lease(search, lost=lambda: None) as lease:
         holder = read_holder(search)
         assert holder is not None
         assert holder.token == lease.token
 
 
-def test_a_pid_that_was_used_again_holds_nothing(search: StoragePath) -> None:
-    mine = Holder(socket.gethostname(), os.getpid(), started(os.getpid()), "token", time.time())
+@pytest.mark.parametrize("place", ["", "another boot pid:[4026531836]", "this boot pid:[1]"])
+def test_a_container_with_the_name_of_this_host_is_not_taken_for_dead(search: StoragePath, place: str) -> None:
+    # Its pid counts in another namespace: here it is nobody's.
+    inside = Holder(socket.gethostname(), 2**22 + 1, "1", "token", time.time(), place)
+    assert started(inside.pid) == ""
+    with renewing(search, inside), pytest.raises(LeaseHeldError, match=f"process {inside.pid}"):
+        Lease(search, lost=lambda: None).__enter__()
+
+
+def test_a_pid_that_was_used_again_holds_nothing(search: StoragePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = Holder(socket.gethostname(), os.getpid(), started(os.getpid()), "token", time.time(), this_place())
     assert mine.alive()
     assert not replace(mine, started="1").alive()
+    # Nobody has to be watched where the process can be asked for.
+    monkeypatch.setattr(lease_module, "WATCH_S", 3600.0)
     write(search, replace(mine, started="1"))
     with Lease(search, lost=lambda: None):
         pass
