@@ -1,0 +1,86 @@
+"""What a trial starts with: named by content, and refused before training where something does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from prune_search.recipe.problems import UserError
+from prune_search.recipe.space import read_space
+from prune_search.training.segment import MODEL
+from prune_search.trial.setup import Code, TrialSetup, load_weights, prepare
+
+SetupOf = Callable[[Mapping[str, Any]], TrialSetup]
+CPU = torch.device("cpu")
+
+
+def small(seed: int = 0, **train: Any) -> dict[str, Any]:
+    return {"preset": "snip", "task": {"model": {"name": "mlp", "hidden": [4]}, "seed": seed}, "train": train}
+
+
+def test_the_same_recipe_starts_with_the_same_bits_and_leaves_the_caller_s_draws_alone(setup_of: SetupOf) -> None:
+    torch.manual_seed(5)
+    one = setup_of(small())
+    drawn = torch.rand(1)
+    torch.manual_seed(5)
+    assert torch.equal(drawn, torch.rand(1))
+    again, other = setup_of(small()), setup_of(small(seed=1))
+    assert (one.key, one.root()) == (again.key, again.root())
+    assert all(torch.equal(one.start[name], again.start[name]) for name in one.start)
+    assert one.key != other.key
+    assert one.root() != other.root()
+
+
+def test_trajectory_1_is_named_by_what_trains_it_not_by_what_comes_after(setup_of: SetupOf) -> None:
+    root = setup_of(small()).root()
+    assert setup_of({**small(), "mask": {"sparsity": 0.9}}).root() == root
+    assert setup_of(small(optimizer={"lr": 0.05})).root() != root
+    assert setup_of(small(steps="3ep")).root() != root
+
+
+def test_custom_code_runs_only_where_the_caller_names_it_too() -> None:
+    recipe = read_space({"preset": "snip", "task": {"model": "os:getcwd"}}, "a test").only_recipe()
+    for code in (None, Code(model="os.path:join"), Code(data="os:getcwd")):
+        with pytest.raises(UserError, match=r"task\.model: 'os:getcwd' is custom code: .* --model os:getcwd"):
+            prepare(recipe, CPU, code=code)
+
+
+def test_weights_that_do_not_fit_are_all_named_and_none_is_copied() -> None:
+    model = nn.Linear(2, 2)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    given: dict[str, Tensor] = {"weight": torch.zeros(3, 2), "extra": torch.zeros(1)}
+    with pytest.raises(UserError) as caught:
+        load_weights(model, given, "own.safetensors")
+    assert [problem.message for problem in caught.value.problems] == [
+        "own.safetensors: weight is (3, 2) of torch.float32, but the model's is (2, 2) of torch.float32",
+        "own.safetensors is missing the tensor 'bias'",
+        "own.safetensors has tensors that the model does not have: extra",
+    ]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_given_weights_are_found_beside_the_recipe_file(setup_of: SetupOf, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    raw = {**small(), "preset": "magnitude-after-training"}
+    tensors = {name: tensor + 1 for name, tensor in setup_of(raw).model.state_dict().items()}
+    save_file(tensors, tmp_path / "own.safetensors")
+    raw["train"] = {"from": "own.safetensors"}
+    recipe = read_space(raw, "a test").only_recipe()
+    setup = prepare(recipe, CPU, folder=tmp_path)
+    assert all(torch.equal(setup.start[MODEL + name], tensor) for name, tensor in tensors.items())
+    with pytest.raises(UserError, match=r"^train\.from: "):
+        prepare(recipe, CPU, folder=tmp_path / "elsewhere")
+
+
+def test_an_optimizer_s_rate_is_its_own_and_each_place_has_its_own_stream(setup_of: SetupOf) -> None:
+    setup = setup_of(small(optimizer={"lr": 0.25, "momentum": 0.5}))
+    (group,) = setup.optimizer(setup.recipe.optimizer).param_groups
+    assert (group["lr"], group["momentum"]) == (0.25, 0.5)
+    assert setup.feed() is setup.feed()
+    assert setup.feed() is not setup.feed("mask.prepare", 1)
