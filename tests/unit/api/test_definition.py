@@ -1,0 +1,84 @@
+"""search.json: the names of searches, the space that is read back, and what was edited since."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prune_search.api.definition import default_name, define, edited, free_name, new_folder, space_of
+from prune_search.api.where import Where
+from prune_search.ledger.records import ENDED_FILE, SEARCH_FILE, search_folder
+from prune_search.recipe import strict_yaml
+from prune_search.recipe.problems import UserError
+from prune_search.recipe.space import read_space
+
+TEXT = """\
+any:
+- {preset: snip, mask: {sparsity: {hole: uniform, low: 0.5, high: 0.9}}}
+- {preset: random}
+search: {trials: 4}
+"""
+
+
+def launched(storage: Path) -> tuple[Path, dict[str, Any]]:
+    """A space file, and what search.json says of a search of it, through JSON."""
+    file = storage / "mine.yaml"
+    file.write_text(TEXT)
+    space = read_space(strict_yaml.load(TEXT), str(file))
+    definition = define(space, search_folder(storage, "mine"), Where(), None, {})
+    return file, json.loads(json.dumps(definition, sort_keys=True))
+
+
+def begin(storage: Path, name: str, finished: bool) -> None:
+    folder = search_folder(storage, name)
+    folder.mkdir(parents=True)
+    (folder / SEARCH_FILE).write_text("{}")
+    if finished:
+        (folder / ENDED_FILE).write_text("{}")
+
+
+def test_a_definition_gives_the_same_space_again(tmp_path: Path) -> None:
+    file, definition = launched(tmp_path)
+    again = space_of(definition)
+    assert again.digest() == definition["space_sha256"]
+    assert again.canonical() == definition["space"]
+    assert (definition["name"], definition["source"], definition["text"]) == ("mine", str(file), TEXT)
+    assert definition["code"] == {"model": None, "data": None}
+
+
+def test_every_edit_of_the_file_is_named_with_its_place(tmp_path: Path) -> None:
+    file, definition = launched(tmp_path)
+    assert edited(definition) == []
+    file.write_text(TEXT.replace("preset: random}", "preset: magnitude}").replace("trials: 4", "seed: 1"))
+    assert edited(definition) == [
+        "any[1].preset: 'random' became 'magnitude'",
+        "search.trials: 4 was removed",
+        "search.seed: 1 was added",
+    ]
+    file.unlink()
+    assert edited(definition) == [], "a file that is gone was not edited"
+
+
+def test_a_search_is_called_after_its_file() -> None:
+    assert default_name("spaces/my space.v2.yaml") == "my-space.v2"
+    assert default_name(".yaml") == "yaml"
+    assert default_name("...") == "search"
+
+
+def test_a_name_that_was_not_typed_gets_a_number_once_its_search_is_over(tmp_path: Path) -> None:
+    assert new_folder(tmp_path, "mine", typed=True) == search_folder(tmp_path, "mine")
+    begin(tmp_path, "mine", finished=True)
+    begin(tmp_path, "mine-2", finished=True)
+    assert free_name(tmp_path, "mine") == "mine-3"
+    assert new_folder(tmp_path, "mine", typed=False) == search_folder(tmp_path, "mine-3")
+    with pytest.raises(UserError, match=r"already exists.*prune-search resume mine"):
+        new_folder(tmp_path, "mine", typed=True)
+
+
+def test_an_unfinished_search_is_never_passed_over(tmp_path: Path) -> None:
+    begin(tmp_path, "mine", finished=False)
+    with pytest.raises(UserError, match="prune-search resume mine --storage"):
+        new_folder(tmp_path, "mine", typed=False)

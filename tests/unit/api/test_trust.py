@@ -1,0 +1,68 @@
+"""Code and servers that a search names are used only where this user has said so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from told_search import Told
+
+from prune_search.api.trust import allowed_code, check_tracking, checked, launched_here, remember
+from prune_search.api.where import Where
+from prune_search.recipe.problems import UserError
+
+
+@pytest.fixture(autouse=True)
+def nobody_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def definition(storage: Path, **changes: Any) -> dict[str, Any]:
+    return {**Told.begin(storage).records.definition, **changes}
+
+
+def test_the_note_of_a_launch_is_of_exactly_that_definition(tmp_path: Path) -> None:
+    mine = definition(tmp_path)
+    assert not launched_here(mine)
+    remember(mine)
+    assert launched_here(mine)
+    assert not launched_here({**mine, "code": {"model": "evil:net", "data": None}})
+
+
+def test_code_runs_where_it_is_named_again_or_was_launched_here(tmp_path: Path) -> None:
+    foreign = definition(tmp_path, code={"model": "theirs:net", "data": None})
+    with pytest.raises(UserError, match="theirs:net"):
+        allowed_code(foreign, Where(), "told")
+    with pytest.raises(UserError):
+        allowed_code(foreign, Where(model="mine:net"), "told")
+    assert allowed_code(foreign, Where(model="theirs:net"), "told")["model"] == "theirs:net"
+    remember(foreign)
+    assert allowed_code(foreign, Where(), "told")["model"] == "theirs:net"
+
+
+def test_a_search_reports_to_the_storage_or_to_a_server_that_the_user_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prune_search.tracking.store import default_uri
+
+    check_tracking(definition(tmp_path, tracking_uri=default_uri(tmp_path)), tmp_path, None, "told")
+    foreign = definition(tmp_path / "other", tracking_uri="https://theirs:5000")
+    with pytest.raises(UserError, match="--tracking-uri https://theirs:5000"):
+        check_tracking(foreign, tmp_path, None, "told")
+    check_tracking(foreign, tmp_path, "https://theirs:5000", "told")
+    with pytest.raises(UserError, match="prune-search sync"):
+        check_tracking(foreign, tmp_path, "https://mine:5000", "told")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://theirs:5000/")
+    check_tracking(foreign, tmp_path, None, "told")
+
+
+def test_all_that_a_definition_lacks_is_named_at_once(tmp_path: Path) -> None:
+    mine = definition(tmp_path)
+    assert checked(mine, "told") is mine
+    broken = {**mine, "id": 7, "code": {"model": 3, "data": None}}
+    del broken["source"]
+    with pytest.raises(UserError) as refused:
+        checked(broken, "told")
+    assert {problem.path for problem in refused.value.problems} == {"id", "source", "code.model"}
