@@ -249,15 +249,26 @@ def test_what_is_fuzzed_is_valid_before() -> None:
             assert outcome(dump(tree)) in ("valid", "warned")
 
 
-@settings(fuzzed, max_examples=800)
-@given(mutated())
-def test_a_mutated_recipe_or_space_is_valid_or_refused_line_by_line(tree: dict[str, Any]) -> None:
+def valid_or_refused(tree: dict[str, Any]) -> None:
     try:
         text = dump(tree)
     except UserError as error:  # a text that no file can hold
         check_refusal(error.problems)
         return
     outcome(text)
+
+
+@settings(fuzzed, max_examples=80)
+@given(mutated())
+def test_a_few_mutated_recipes_and_spaces_are_valid_or_refused_line_by_line(tree: dict[str, Any]) -> None:
+    valid_or_refused(tree)
+
+
+@pytest.mark.slow
+@settings(fuzzed, max_examples=800)
+@given(mutated())
+def test_a_mutated_recipe_or_space_is_valid_or_refused_line_by_line(tree: dict[str, Any]) -> None:
+    valid_or_refused(tree)
 
 
 @st.composite

@@ -251,6 +251,7 @@ def test_without_states_to_recover_from_the_stage_begins_anew(
     assert found["steps"][0] == stages[kills[-1][0]]
 
 
+@pytest.mark.slow
 def test_two_fresh_processes_find_the_same_bits_as_this_one(server: Server, setup_of: SetupOf) -> None:
     other = Server()
     try:

@@ -98,7 +98,9 @@ def test_without_structure_nothing_much_goes_and_the_outputs_stay(granularity: s
     assert difference(model, small) == 0.0
 
 
-@pytest.mark.parametrize(("name", "multiple"), [("mobilenet", 8), ("resnet-56", 16)])
+@pytest.mark.parametrize(
+    ("name", "multiple"), [("mobilenet", 8), pytest.param("resnet-56", 16, marks=pytest.mark.slow)]
+)
 def test_widths_are_rounded_up_to_a_multiple(name: str, multiple: int) -> None:
     model = masked(network(name), "filter", 0.7)
     small = compact(model, SHAPE, multiple)

@@ -51,6 +51,7 @@ def entries(records: SearchRecords) -> list[dict[str, Any]]:
     return importance_data([records])
 
 
+@pytest.mark.slow
 def test_what_mattered_differs_from_band_to_band(entries: list[dict[str, Any]]) -> None:
     bands = {tuple(e["sparsity"]): e["knobs"] for e in entries if e["sparsity"] is not None and e["knobs"]}
     middle = next(knobs for (low, _), knobs in bands.items() if low == 0.5)

@@ -71,6 +71,7 @@ def test_a_grid_that_is_smaller_than_what_was_asked_for_says_so() -> None:
     assert planned(CHAINS, ("search.trials", 100)).trials == 40
 
 
+@pytest.mark.slow
 def test_many_trials_are_scaled_up_and_not_drawn_one_by_one() -> None:
     plan = planned(CHAINS, ("search.sampler", "tpe"), ("search.trials", 100_000))
     assert (plan.trials, plan.drawn) == (100_000, 2000)

@@ -107,6 +107,10 @@ SAMPLED: dict[str, tuple[Blocks, int]] = {
     "grid": ({}, 24),
 }
 EVERY_SAMPLER = [pytest.param({"name": name, **options}, n, id=name) for name, (options, n) in SAMPLED.items()]
+FAST_SAMPLERS = [case for case in EVERY_SAMPLER if case.id != "gp"]
+SLOW_SAMPLERS = [
+    pytest.param(*case.values, id=case.id, marks=pytest.mark.slow) for case in EVERY_SAMPLER if case.id == "gp"
+]
 
 
 def taken_by(sampler: Blocks) -> Blocks:
@@ -122,7 +126,7 @@ def test_every_registered_sampler_is_tested_here() -> None:
 
 
 @pytest.mark.parametrize("objectives", [ONE, BOTH], ids=["one", "two"])
-@pytest.mark.parametrize(("sampler", "trials"), EVERY_SAMPLER)
+@pytest.mark.parametrize(("sampler", "trials"), [*FAST_SAMPLERS, *SLOW_SAMPLERS])
 def test_the_same_records_give_the_same_proposal(
     sampler: Any, trials: int, objectives: list[str], tmp_path: Path
 ) -> None:
