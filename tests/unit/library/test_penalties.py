@@ -134,7 +134,7 @@ def test_greg_2_picks_after_a_penalty_has_risen_on_everything() -> None:
         pick={"step": 0.05, "until": 0.1},
     )
     seen = []
-    with pytest.raises(UserError, match="not over"):
+    with pytest.raises(UserError, match="not finished"):
         penalty.prune()
     for i in range(10):
         if penalty.finished(i):
