@@ -1,0 +1,45 @@
+"""Iterations in an epoch: from the registry where the size is known, else from data that are read once."""
+
+from __future__ import annotations
+
+import pytest
+
+from prune_search.recipe.problems import UserError
+from prune_search.recipe.recipe import Recipe
+from prune_search.recipe.space import read_space
+from prune_search.search.epochs import EpochLengths
+from prune_search.tasks.data import DataSet
+from prune_search.trial import setup
+
+
+def recipe(data: str, batch: int) -> Recipe:
+    return read_space({"preset": "snip", "task": {"data": data}, "train": {"batch": batch}}, "a test").only_recipe()
+
+
+def test_a_known_size_needs_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*given: object) -> DataSet:
+        raise AssertionError("data were read")
+
+    monkeypatch.setattr(setup, "read_data", never)
+    assert EpochLengths(None, {})(recipe("digits", 100)) == 12
+    with pytest.raises(UserError, match="is larger than the training set"):
+        EpochLengths(None, {})(recipe("digits", 100_000))
+
+
+def test_own_data_are_read_once_for_all_recipes_and_only_where_they_are_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    digits = setup.read_data(recipe("digits", 100), None, setup.Code())
+    read: list[str] = []
+
+    def counting(made: Recipe, root: object, code: setup.Code) -> DataSet:
+        read.append(code.named()["data"])
+        return digits
+
+    with pytest.raises(UserError, match="custom code"):
+        EpochLengths(None, {})(recipe("own.data:make", 100))
+    monkeypatch.setattr(setup, "read_data", counting)
+    lengths = EpochLengths(None, {"data": "own.data:make"})
+    assert [lengths(recipe("own.data:make", batch)) for batch in (100, 200)] == [12, 6]
+    assert read == ["own.data:make"]
+    assert lengths.examples(recipe("own.data:make", 1)) == len(digits.train.labels)
