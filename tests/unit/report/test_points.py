@@ -64,9 +64,7 @@ def test_a_point_has_the_name_of_its_trial_and_only_figures_that_are_there(tmp_p
     assert [point["round"] for point in kept] == [2]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a round has the key of its trial, so that the front takes it for the same network"
-)
+@pytest.mark.xfail(strict=True, reason="a round has its trial's key, which the front takes for one network")
 def test_points_and_trials_share_one_front(tmp_path: Path) -> None:
     """The first round is more accurate than the last; the second is less accurate and less sparse."""
     told = Told.begin(tmp_path)

@@ -13,8 +13,8 @@ from prune_search.tracking.leaderboard import placed
 from prune_search.tracking.run_notes import parent_note, trial_note
 
 
-def told(storage: Path, **begin: str) -> Told:
-    search = Told.begin(storage, **begin)
+def told(storage: Path) -> Told:
+    search = Told.begin(storage)
     search.dense(0.98)
     search.trial("snip", 0.9, 0.94)
     search.trial("random", 0.8, 0.90)
