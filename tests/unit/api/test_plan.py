@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from prune_search.api.plan import PlannedSearch, plan
@@ -26,7 +28,7 @@ def test_without_a_measurement_there_is_no_cost_in_hours() -> None:
 
 def test_the_cost_is_the_mean_over_the_kinds_of_networks_by_their_shares() -> None:
     made = plan(SPACE, calibrated=False).plan
-    fields = {"seconds_per_step": 2.0, "seconds_per_evaluation": 0.0, "model_bytes": 100}
+    fields: dict[str, Any] = {"seconds_per_step": 2.0, "seconds_per_evaluation": 0.0, "model_bytes": 100}
     slow = Calibration(**{**dict.fromkeys(Calibration.__dataclass_fields__, 0), **fields})
     fast = Calibration(**{**vars(slow), "seconds_per_step": 1.0, "model_bytes": 300})
     planned = PlannedSearch(made, ((slow, 0.25), (fast, 0.75)))

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prune_search.compact import latency
 from prune_search.compact.latency import MAX_PASSES, MIN_PASSES, WARM_UP, Latency, latencies, machine_name
 
 
@@ -33,7 +32,7 @@ class Ticking(nn.Module):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
-    monkeypatch.setattr(latency.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr("prune_search.compact.latency.time.perf_counter", lambda: now[0])
     return now
 
 

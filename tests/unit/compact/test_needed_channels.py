@@ -31,7 +31,7 @@ def first(found: Study, channels: dict[str, Tensor]) -> list[bool]:
 
 def test_a_channel_that_no_weight_reads_is_not_needed() -> None:
     model = chain()
-    model[2].weight.data[:, 1] = 0
+    model.get_parameter("2.weight").data[:, 1] = 0
     found = looked_at(model)
     assert first(found, needed(found)) == [True, False, True, True]
     assert first(found, kept_channels(found)) == [True, False, True, True]
@@ -39,14 +39,14 @@ def test_a_channel_that_no_weight_reads_is_not_needed() -> None:
 
 def test_a_constant_channel_goes_because_a_bias_can_stand_for_it() -> None:
     model = chain()
-    model[0].weight.data[2] = 0
+    model.get_parameter("0.weight").data[2] = 0
     found = looked_at(model)
     assert first(found, kept_channels(found)) == [True, True, False, True]
 
 
 def test_an_empty_layer_keeps_one_channel_and_input_and_output_are_whole() -> None:
     model = chain()
-    model[0].weight.data.zero_()
+    model.get_parameter("0.weight").data.zero_()
     found = looked_at(model)
     kept = kept_channels(found)
     assert first(found, kept) == [True, False, False, False]
@@ -56,7 +56,7 @@ def test_an_empty_layer_keeps_one_channel_and_input_and_output_are_whole() -> No
 
 def test_widths_are_rounded_up_to_what_there_is() -> None:
     model = chain(hidden=6)
-    model[2].weight.data[:, 1:] = 0
+    model.get_parameter("2.weight").data[:, 1:] = 0
     found = looked_at(model)
     counts = {multiple: sum(first(found, kept_channels(found, multiple))) for multiple in (1, 2, 4, 8)}
     assert counts == {1: 1, 2: 2, 4: 4, 8: 6}
@@ -64,12 +64,12 @@ def test_widths_are_rounded_up_to_what_there_is() -> None:
 
 def test_the_groups_of_a_convolution_stay_equally_wide() -> None:
     model = chain(groups=2)
-    model[2].weight.data[:2, 0] = 0
-    model[0].weight.data[3] = 0
-    model[0].weight.data[0] = 1
+    model.get_parameter("2.weight").data[:2, 0] = 0
+    model.get_parameter("0.weight").data[3] = 0
+    model.get_parameter("0.weight").data[0] = 1
     found = looked_at(model)
     assert first(found, needed(found)) == [False, True, True, False]
-    model[2].weight.data[:2, 0] = 1
+    model.get_parameter("2.weight").data[:2, 0] = 1
     found = looked_at(model)
     assert first(found, needed(found)) == [True, True, True, False]
     assert all(first(found, kept_channels(found))), "a group of two and one of one"

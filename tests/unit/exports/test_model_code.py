@@ -11,7 +11,7 @@ from torch import nn
 
 from prune_search.exports.model_code import loading_code, plain_torch
 from prune_search.recipe.axes import MODELS
-from prune_search.recipe.recipe import Recipe
+from prune_search.recipe.recipe import Named, Recipe
 from prune_search.recipe.space import read_space
 
 
@@ -47,6 +47,7 @@ def test_what_has_layers_of_its_own_has_no_such_expression(model: nn.Module) -> 
 def test_the_code_builds_the_recipes_network(model: Any) -> None:
     made = recipe(model=model)
     named, facts = made.task.model, made.task.source
+    assert isinstance(named, Named)
     expected = MODELS[named.name].make(tuple(facts.shape or ()), facts.classes, **named.options)
     shapes = {name: tensor.shape for name, tensor in built(loading_code(made)).state_dict().items()}
     assert shapes == {name: tensor.shape for name, tensor in expected.state_dict().items()}

@@ -68,7 +68,7 @@ def test_what_the_exporter_refuses_is_said_of_the_option(
 
 
 def test_a_missing_library_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_file.importlib.util, "find_spec", lambda name: None if name == "onnxscript" else name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else name)
     with pytest.raises(UserError, match=r"needs onnxscript: pip install 'prune-search\[onnx\]'"):
         check_installed()
 

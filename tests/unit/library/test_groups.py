@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -25,7 +27,7 @@ def first(weight: Tensor, following: Tensor) -> Tensor:
 def test_rows_and_the_columns_that_read_them_are_joined_and_divided_by_their_mean() -> None:
     model = network()
     found = group_scores(model, "l1", X)
-    plain = first(model[0].weight.detach(), model[2].weight.detach())
+    plain = first(model.get_parameter("0.weight").detach(), model.get_parameter("2.weight").detach())
     assert torch.allclose(found["0.weight"], plain / plain.mean(), rtol=1e-5)
     assert set(found) == {"0.weight", "2.weight"}, "the outputs of the network cannot be removed"
     unscaled = group_scores(model, "l1", X, over="sum", scale="none")["0.weight"]
@@ -45,8 +47,9 @@ def test_without_batches_the_stored_gradients_are_taken() -> None:
 
 @pytest.mark.parametrize(("option", "word"), [("over", "men"), ("scale", "median"), ("convention", "paper")])
 def test_a_word_that_is_not_known_is_said_of_its_option(option: str, word: str) -> None:
+    given: dict[str, Any] = {option: word}
     with pytest.raises(UserError) as refused:
-        group_scores(network(), "l1", X, **{option: word})
+        group_scores(network(), "l1", X, **given)
     assert [problem.path for problem in refused.value.problems] == [option]
 
 
