@@ -395,7 +395,7 @@ def test_deepr_within_the_network_moves_connections_between_layers() -> None:
         ("rigl", {"until": 31}, "dynamics.until: 31it is past the end"),
         ("set", {"from": 9, "until": 3}, "dynamics.until: 3it comes before from"),
         ("snfs", {"criterion": "fpgm"}, "here single weights move"),
-        ("set", {"criterion": "snip"}, "batches: criterion snip are required by"),
+        ("set", {"criterion": "snip"}, "batches: are required by criterion snip"),
         ("set", {"drop": 1.5}, "drop"),
         ("deepr", {"temperature": -1.0}, "temperature"),
     ],
