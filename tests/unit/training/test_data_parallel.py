@@ -45,4 +45,4 @@ def test_a_worker_that_is_gone_is_no_error_of_the_trial(tmp_path: Path) -> None:
     codes, found, said = run_workers(tmp_path, 2, "lost")
     assert codes == [0, 1], said
     assert found["broken"]
-    assert found["said"].startswith("a worker that trained along is gone: ")
+    assert found["said"].startswith("a data-parallel worker was lost: ")
