@@ -37,4 +37,4 @@ def test_a_near_word_is_suggested_and_a_far_one_is_not() -> None:
     assert suggestion("cubix", known) == " (did you mean 'cubic'?)"
     assert suggestion("penguin", known) == suggestion(3, known) == suggestion("c" * 200, known) == ""
     assert not_one_of("cubix", known) == "'cubix' is not one of cubic, linear (did you mean 'cubic'?)"
-    assert not_one_of(3, []) == "3 is not one of (nothing registered yet)"
+    assert not_one_of(3, []) == "3 is not one of (nothing is registered yet)"
