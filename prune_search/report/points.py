@@ -30,7 +30,9 @@ class Point:
         ended = trial.ended
         if ended is None:
             return trial
-        result = {**trial.result, "metrics": self.data["metrics"]}
+        # A network of its own, or the front takes the round and the trial's last one for the same.
+        key = f"{trial.result.get('key')}#{self.data['round']}"
+        result = {**trial.result, "key": key, "metrics": self.data["metrics"]}
         record = Record(trial.id, "ended", 1, 0, ended.time, {**ended.data, "result": result})
         return TrialRecords(f"{self.search}/{trial.id}#{self.data['round']}", trial.proposed, [], [], record)
 

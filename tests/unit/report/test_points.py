@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
 from told_search import Told
 
 from prune_search.ledger.ranking import Goals
@@ -64,7 +63,6 @@ def test_a_point_has_the_name_of_its_trial_and_only_figures_that_are_there(tmp_p
     assert [point["round"] for point in kept] == [2]
 
 
-@pytest.mark.xfail(strict=True, reason="a round has its trial's key, which the front takes for one network")
 def test_points_and_trials_share_one_front(tmp_path: Path) -> None:
     """The first round is more accurate than the last; the second is less accurate and less sparse."""
     told = Told.begin(tmp_path)
