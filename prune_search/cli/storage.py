@@ -47,15 +47,15 @@ def storage(
     state is retrained bit for bit when it is needed again. Search records are never removed.
     """
     from prune_search.storage.budget import clean as clean_storage
-    from prune_search.storage.inventory import take_census
+    from prune_search.storage.inventory import take_inventory
     from prune_search.storage.sizes import read_size
 
     place = storage_folder(storage)
     size = None if budget is None else read_size(budget)
-    data = _data(place, take_census(place), size)
+    data = _data(place, take_inventory(place), size)
     if clean:
         freed = clean_storage(place, size)
-        data = {**_data(place, take_census(place), size), "freed": vars(freed)}
+        data = {**_data(place, take_inventory(place), size), "freed": vars(freed)}
     if as_json:
         typer.echo(json.dumps(data, allow_nan=False))
     else:

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 
 from prune_search.storage.files import StorageError, remove_stale
-from prune_search.storage.inventory import Inventory, StoredState, take_census
+from prune_search.storage.inventory import Inventory, StoredState, take_inventory
 from prune_search.storage.manifests import Key, remove_state
 from prune_search.storage.names import VERTICES
 from prune_search.storage.places import StoragePath
@@ -89,7 +89,7 @@ def clean(storage: StoragePath, budget: int | None) -> Freed:
         StorageError: the object store is away, or something cannot be removed.
     """
     leftovers = remove_stale(storage, _WRITTEN, LEFTOVER_S)
-    inventory = take_census(storage)
+    inventory = take_inventory(storage)
     going = to_remove(inventory, inventory.size if budget is None else budget)
     for state in going:
         remove_state(state.folder)

@@ -140,7 +140,7 @@ class Inventory:
         return None
 
 
-def take_census(storage: StoragePath, now: float | None = None) -> Inventory:
+def take_inventory(storage: StoragePath, now: float | None = None) -> Inventory:
     """Look at every state of a storage. Links are not followed, and no tensors are read.
 
     Raises:

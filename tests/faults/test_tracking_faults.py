@@ -124,8 +124,8 @@ def test_a_process_ends_at_once_though_its_mlflow_hangs(server: LocalServer, fro
     folder = make_search(server.storage, "hangs", trials=1, points=1)
     front.act = lambda number, path: Act(wait_s=120.0)
     code = (
-        "import sys; from pathlib import Path; from prune_search.tracking.delivery_thread import Drain\n"
-        "drain = Drain(Path(sys.argv[1]), sys.argv[2], 'digits/mlp'); drain.start()\n"
+        "import sys; from pathlib import Path; from prune_search.tracking.delivery_thread import DeliveryThread\n"
+        "drain = DeliveryThread(Path(sys.argv[1]), sys.argv[2], 'digits/mlp'); drain.start()\n"
         "import time; time.sleep(float(sys.argv[3])); left = drain.finish(0.5); print(left.waiting > 0)"
     )
     begun = time.monotonic()

@@ -24,7 +24,7 @@ from prune_search.api.search import Outcome
 from prune_search.ledger.records import SearchRecords, read_search, search_folder
 from prune_search.recipe.problems import UserError
 from prune_search.storage.files import side_folder
-from prune_search.storage.inventory import take_census
+from prune_search.storage.inventory import take_inventory
 from prune_search.storage.lease import Holder, Lease, read_holder
 from prune_search.storage.object_paths import ObjectPath
 from prune_search.storage.places import place_of
@@ -95,8 +95,8 @@ def test_a_search_whose_states_are_removed_while_it_runs_finds_the_same(
     monkeypatch.setattr("prune_search.storage.budget.LOOK_EVERY_S", 0.0)
     bound = Where(storage=tmp_path / "bound", storage_budget=0)
     held = prune_search.launch(tmp_path / "long.yaml", where=bound)
-    assert take_census(tmp_path / "bound").states == {}
-    assert take_census(tmp_path / "free").size > 0
+    assert take_inventory(tmp_path / "bound").states == {}
+    assert take_inventory(tmp_path / "free").size > 0
     assert outcomes(held.records, "measured") == outcomes(free.records, "measured")
 
 

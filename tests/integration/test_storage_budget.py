@@ -15,7 +15,7 @@ from small_trials import Blocks, SetupOf, blocks, greg, hashes
 import prune_search
 from prune_search import Where
 from prune_search.storage import inventory as census_module
-from prune_search.storage.inventory import Inventory, take_census
+from prune_search.storage.inventory import Inventory, take_inventory
 from prune_search.storage.manifests import Key, remove_state
 from prune_search.storage.places import StoragePath, place_of
 from prune_search.trial.run import run_trial
@@ -52,7 +52,7 @@ def test_random_removals_change_nothing_but_the_steps(setup_of: SetupOf, storage
     raw = TRIALS[trial]
     whole = run_trial(setup_of(raw), storage)
     for seed in range(3):
-        taken = take_census(storage)
+        taken = take_inventory(storage)
         lost = drawn(taken, random.Random(seed))
         for key in lost:
             remove_state(taken.states[key].folder)
@@ -67,7 +67,7 @@ def test_the_cost_that_is_told_is_what_is_trained(setup_of: SetupOf, tmp_path: P
     """The states that a run asks for are the ends of its retrainings; what else is lost counts where they need it."""
     raw = TRIALS["late-rewinding"]
     run_trial(setup_of(raw), tmp_path)
-    taken = in_steps(take_census(tmp_path))
+    taken = in_steps(take_inventory(tmp_path))
     lost = drawn(taken, random.Random(seed))
     for key in lost:
         remove_state(taken.states[key].folder)
@@ -79,7 +79,7 @@ def test_the_cost_that_is_told_is_what_is_trained(setup_of: SetupOf, tmp_path: P
 
 def test_every_state_says_how_long_its_steps_took(setup_of: SetupOf, tmp_path: Path) -> None:
     run_trial(setup_of(TRIALS["late-rewinding"]), tmp_path)
-    states = take_census(tmp_path).states.values()
+    states = take_inventory(tmp_path).states.values()
     assert all(state.seconds_per_step is not None and 0 < state.seconds_per_step < 60 for state in states)
     by_name = {state.name: state for state in states}
     first = by_name["train"].address
@@ -97,15 +97,15 @@ def test_a_run_within_a_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(census_module, "YOUNG_S", 0.0)
     free, bound = tmp_path / "free", tmp_path / "bound"
     whole = prune_search.run(TRIALS["late-rewinding"], where=Where(storage=free))
-    kept = take_census(free)
+    kept = take_inventory(free)
     limit = kept.size // 2
     for _ in range(2):
         result = prune_search.run(TRIALS["late-rewinding"], where=Where(storage=bound, storage_budget=limit))
         assert hashes(result) == hashes(whole)
-        assert 0 < take_census(bound).size <= limit
+        assert 0 < take_inventory(bound).size <= limit
     monkeypatch.setenv("PRUNE_SEARCH_STORAGE_BUDGET", "0")
     assert hashes(prune_search.run(TRIALS["late-rewinding"], where=Where(storage=bound))) == hashes(whole)
-    assert take_census(bound).states == {}
+    assert take_inventory(bound).states == {}
 
 
 def test_the_verb(storage: StoragePath, typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:

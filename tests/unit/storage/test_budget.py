@@ -16,7 +16,7 @@ import torch
 
 from prune_search.storage import budget as budget_module
 from prune_search.storage.budget import StorageCleaner, clean, to_remove
-from prune_search.storage.inventory import YOUNG_S, Inventory, StoredState, take_census
+from prune_search.storage.inventory import YOUNG_S, Inventory, StoredState, take_inventory
 from prune_search.storage.manifests import Key, rests_on, state_folder
 from prune_search.storage.names import vertex_folder
 from prune_search.storage.states import read_state, write_state
@@ -151,7 +151,7 @@ def put(storage: Path, number: int, step: int, age: float = 2 * YOUNG_S, **meta:
 def test_a_storage_is_cleaned_down_to_its_budget(tmp_path: Path) -> None:
     cheap, dear = put(tmp_path, 1, 5), put(tmp_path, 2, 500)
     young = put(tmp_path, 3, 5, age=0)
-    size = take_census(tmp_path).size
+    size = take_inventory(tmp_path).size
     each = size // 3
     assert clean(tmp_path, size) == budget_module.Freed(0, 0, 0)
     assert clean(tmp_path, size - 1).states == 1
@@ -198,7 +198,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     (inside / "manifest.json").unlink()
     (inside / "manifest.json").symlink_to(target / "manifest.json")
     os.utime(inside / "state.safetensors", (0, 0))
-    assert set(take_census(storage).states) == {(address(2), 5)}
+    assert set(take_inventory(storage).states) == {(address(2), 5)}
     assert clean(storage, 0).states == 1
     assert read_state(target) is not None
 
@@ -223,7 +223,7 @@ def test_a_warden_holds_a_budget_and_looks_now_and_then(tmp_path: Path, monkeypa
 
 def test_states_carry_what_is_needed(tmp_path: Path) -> None:
     put(tmp_path, 1, 5, rests_on=[[address(7), 3]], stretch="retrain")
-    (state,) = take_census(tmp_path).states.values()
+    (state,) = take_inventory(tmp_path).states.values()
     assert replace(state, folder=Path("x"), changed=0.0) == stored(
         1, 5, state.size, [(address(7), 3)], name="retrain", changed=0.0
     )

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from prune_search.storage.files import put_file
-from prune_search.storage.inventory import take_census
+from prune_search.storage.inventory import take_inventory
 from prune_search.storage.manifests import state_folder
 from prune_search.storage.names import vertex_folder
 from prune_search.storage.places import StoragePath, place_of
@@ -35,7 +35,7 @@ def test_every_state_is_found_with_its_bytes_and_who_is_at_it(storage: StoragePa
     put_file(vertex_folder(storage, OTHER) / "lease.json", json.dumps({"time": time.time()}).encode())
     for name in ("stray", "vertices/stray", f"vertices/11/{ONE}/stray"):
         put_file(storage / name, b"what is no state counts for nothing")
-    found = take_census(storage)
+    found = take_inventory(storage)
     assert sorted(found.states) == [(ONE, 7), (OTHER, 5)]
     whole, broken = found.states[ONE, 7], found.states[OTHER, 5]
     assert whole.folder == state_folder(vertex_folder(storage, ONE), 7)
@@ -49,4 +49,4 @@ def test_every_state_is_found_with_its_bytes_and_who_is_at_it(storage: StoragePa
 
 
 def test_an_empty_storage_has_no_states(storage: StoragePath) -> None:
-    assert take_census(storage / "absent").states == {}
+    assert take_inventory(storage / "absent").states == {}
