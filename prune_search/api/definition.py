@@ -48,7 +48,7 @@ def _as_it_began(definition: Mapping[str, Any]) -> Space | None:
         return None
     try:
         raw = strict_yaml.load(definition["text"])
-        space = read_space(raw, definition["source"], list(definition["set"].items()))
+        space = read_space(raw, definition["source"], list(definition.get("set", {}).items()))
     except UserError:
         return None
     return replace(space, as_written=True, labels={}) if space.digest() == definition["space_sha256"] else None

@@ -247,8 +247,6 @@ def _dynamics(blocks: Blocks) -> Iterator[Problem]:
         yield _no("mask.criterion", f"{must} with dynamics {dynamics.name} (got {criterion.name!r})")
     if blocks["rounds"] > 1:
         yield _no("rounds", f"must be 1 with retrain.dynamics (got {blocks['rounds']})")
-    if "per_round" in mask["sparsity"]:
-        yield _no("mask.sparsity", f"must be final with retrain.dynamics (got {shown(mask['sparsity'])})")
     scopes, scope = dynamics.facts.scopes, entry_of(axes.SCOPES, mask["scope"]).name
     if scopes is not None and scope not in scopes:
         yield _no("mask.scope", f"must be {', '.join(scopes)} with dynamics {dynamics.name} (got {scope!r})")
@@ -260,6 +258,9 @@ def _dynamics(blocks: Blocks) -> Iterator[Problem]:
     if "control" in mask and not entry_of(axes.CONTROLS, mask["control"]).facts.with_dynamics:
         name = entry_of(axes.CONTROLS, mask["control"]).name
         yield _no("mask.control", f"{name} needs scores, and a mask moved by retrain.dynamics ends without any")
+    # Last: of a sparsity that is not known nothing more is said.
+    if "per_round" in mask["sparsity"]:
+        yield _no("mask.sparsity", f"must be final with retrain.dynamics (got {shown(mask['sparsity'])})")
 
 
 def _redraw(blocks: Blocks) -> Iterator[Problem]:

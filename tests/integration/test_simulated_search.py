@@ -101,7 +101,7 @@ def test_a_surface_can_be_searched_from_python_and_resumed(tmp_path: Path, monke
     raw = strict_yaml.load(SPACE)
 
     def listener(records: SearchRecords, trial: TrialRecords | None) -> None:
-        if trial is not None and trial.id == "000003":
+        if trial is not None and trial.id == "000004":
             raise KeyboardInterrupt
 
     options = Options(name="here", simulate={"name": "closed-form", "dying": 0.2})

@@ -107,7 +107,7 @@ def test_a_simulated_search_obeys_what_a_plug_in_computes_from_scores_and_refuse
             (tmp_path / "space.yaml").write_text(by_error)
             said = typed("launch", str(tmp_path / "space.yaml"), "--simulate")
             assert said.code == 2
-            assert "val/error is measured on networks, and a simulated search has none" in said.err
+            assert "val/error is measured on networks, which a simulated search does not have" in said.err
             assert not (tmp_path / "searches").exists()
             return
         found = Simulated.begin(tmp_path / "one", by_error).run()
@@ -136,6 +136,6 @@ def test_a_metric_that_is_measured_at_the_end_only_is_refused_in_one_sentence(
             said = typed("launch", str(tmp_path / "space.yaml"), "--json", *simulated)
             assert said.code == 2
             (line,) = said.err.strip().splitlines()
-            assert f"{scheduler} compares trials in the middle of their training, where {metric} is not" in line
+            assert f"{scheduler} compares trials during their training, when {metric} is not" in line
             assert f"use none, or leave {metric} out of the objectives and constraints" in line
             assert not (tmp_path / "searches").exists()

@@ -74,7 +74,7 @@ def test_code_that_a_recipe_names_runs_only_where_it_is_named_again(typed: Typed
     assert said.code == 0, said.err
     refused = typed("run", "mine/recipe.yaml")
     assert refused.code == 2
-    assert "pass --data travelling_code:data as well" in refused.err
+    assert "also pass --data travelling_code:data" in refused.err
 
 
 @pytest.mark.parametrize("name", ["lottery-ticket", "filters"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ def begun(tmp_path: Path, sampler: str = "grid", **search: Any) -> NextTrial:
     for key, value in search.items():
         text = text.replace("trials: 6", f"trials: 6, {key}: {value}")
     folder = make_definition(tmp_path, "chains", text)
-    return NextTrial.open(folder, read_space(strict_yaml.load(text), "chains"), known_epoch, lambda: False)
+    # The order of the file: all rounds of one rewind point come before the next one.
+    space = replace(read_space(strict_yaml.load(text), "chains"), as_written=True)
+    return NextTrial.open(folder, space, known_epoch, lambda: False)
 
 
 def started(next_trial: NextTrial) -> TrialRecords:

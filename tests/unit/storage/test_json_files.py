@@ -21,15 +21,15 @@ def test_anything_else_is_said_with_its_name(content: bytes | None, tmp_path: Pa
     path = tmp_path / "a.json"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=r"a\.json: is missing or holds no JSON object"):
+    with pytest.raises(UserError, match=r"a\.json: is missing or does not contain a JSON object"):
         read_json(path)
 
 
 def test_neither_a_link_nor_a_large_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.json").write_text('{"a": 1}')
     (tmp_path / "link.json").symlink_to("a.json")
-    with pytest.raises(UserError, match="holds no JSON object"):
+    with pytest.raises(UserError, match="does not contain a JSON object"):
         read_json(tmp_path / "link.json")
     monkeypatch.setattr(json_files, "MAX_BYTES", 5)
-    with pytest.raises(UserError, match="holds no JSON object"):
+    with pytest.raises(UserError, match="does not contain a JSON object"):
         read_json(tmp_path / "a.json")

@@ -45,7 +45,7 @@ def test_places_below_are_of_the_same_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["s3://bucket/a", "gs://bucket/a", "https://host/a"])
 def test_an_address_is_no_folder_of_this_machine(address: str) -> None:
     assert local_folder(Path("a/b"), "--out") == Path("a/b")
-    with pytest.raises(UserError, match="--out: must be a folder of this machine"):
+    with pytest.raises(UserError, match="--out: must be a folder on this machine"):
         local_folder(Path(address), "--out")
 
 

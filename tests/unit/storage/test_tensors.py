@@ -86,12 +86,12 @@ def test_the_name_of_the_metadata_is_no_name_of_a_tensor(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("at_most", [0, 7, 8, 20, -1])
 def test_bytes_that_were_cut_are_refused(at_most: int) -> None:
-    with pytest.raises(ValueError, match="is no valid safetensors"):
+    with pytest.raises(ValueError, match="is not a valid safetensors"):
         decode(encode(some_tensors())[:at_most])
 
 
 def test_a_boolean_of_another_byte_is_refused() -> None:
     data = bytearray(encode({"mask": torch.tensor([True, False])}))
     data[-1] = 2
-    with pytest.raises(ValueError, match="'mask' holds bytes that are no booleans"):
+    with pytest.raises(ValueError, match="'mask' contains bytes that are not booleans"):
         decode(bytes(data))

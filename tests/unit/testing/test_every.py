@@ -126,7 +126,11 @@ def test_an_option_without_a_default_is_asked_for() -> None:
 
 
 def test_what_is_wrong_with_a_default_is_said_with_its_option() -> None:
-    CRITERIA.register(NAME, summary="under test", options={"centre": Option(Number(-1.0, 1.0), 3.0, "of it")})(plain)
+    @CRITERIA.register(NAME, summary="under test", options={"centre": Option(Number(-1.0, 1.0), 3.0, "of it")})
+    def distance(scoring: Scoring, centre: float) -> dict[str, Tensor]:
+        """The distance of each weight from a number."""
+        return {name: (weight - centre).abs() for name, weight in scoring.dense.items()}
+
     with pytest.raises(AssertionError, match=r"option 'centre': it refuses its own default 3\.0"):
         check_criterion(NAME)
 

@@ -52,7 +52,7 @@ def test_only_an_earlier_run_of_the_same_recipe_may_be_overwritten(result: Resul
     assert not folder.exists()
     write_folder(result, folder)
     check_out(folder, result.key)
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="contains other files"):
         check_out(folder, "another key")
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file, not a folder"):
@@ -64,7 +64,7 @@ def test_only_an_earlier_run_of_the_same_recipe_may_be_overwritten(result: Resul
 @pytest.mark.parametrize("text", ["", "[1]", "{", "[" * 100_000, f'{{"a": "{"x" * MAX_BYTES}"}}'])
 def test_metrics_that_are_no_object_are_refused_in_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / METRICS_FILE).write_text(text)
-    with pytest.raises(UserError, match=r"is missing or holds no JSON object$"):
+    with pytest.raises(UserError, match=r"is missing or does not contain a JSON object$"):
         read_metrics(tmp_path)
     assert read_metrics(tmp_path / "nowhere", missing_ok=True) == {}
 
