@@ -57,7 +57,7 @@ def test_only_an_earlier_run_of_the_same_recipe_may_be_overwritten(result: Resul
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file, not a folder"):
         check_out(tmp_path / "file", result.key)
-    with pytest.raises(UserError, match="cannot be a folder"):
+    with pytest.raises(UserError, match="cannot be used as a folder"):
         check_out(tmp_path / "file" / "below", result.key)
 
 
