@@ -21,12 +21,11 @@ from prune_search.recipe.schema import is_user_code
 from prune_search.recipe.space import epoch_length
 from prune_search.storage.tensors import load_tensors
 from prune_search.tasks.data import DataSet
+from prune_search.tasks.layers import check_network, other_names, prunable_weights
 from prune_search.tasks.network import (
     forward_digest,
     network_digest,
     output_layer,
-    parametrized_weights,
-    prunable_weights,
 )
 from prune_search.tasks.user import (
     build_user_data,
@@ -204,12 +203,9 @@ def prepare(
         _load_given(model, recipe.train["from"], folder)
     else:
         init.entry(axes.INITS).make(model, recipe.seed, **init.options)
-    if computed := parametrized_weights(model):
-        text = f"{', '.join(computed[:5])}: computed from other parameters (weight_norm?), so that no mask can hold it"
-        raise UserError([Problem("task.model", text)])
-    if not (weights := prunable_weights(model)):
-        raise UserError([Problem("task.model", "has no convolution or linear weight that could be pruned")])
-    if unknown := unknown_layers(recipe.named(axes.SCOPES, "mask", "scope"), weights):
+    check_network(model, "task.model")
+    scope = recipe.named(axes.SCOPES, "mask", "scope")
+    if unknown := unknown_layers(scope, prunable_weights(model), other_names(model)):
         raise UserError(unknown)
     digests = {"network": network_digest(model), "data": data.digest}
     if source:

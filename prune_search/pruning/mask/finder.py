@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from prune_search.pruning.mask.controls import Chosen
 from prune_search.pruning.mask.counts import PRECISION, keep_count
@@ -35,7 +35,8 @@ from prune_search.pruning.mask.units import (
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named
-from prune_search.tasks.network import prunable_weights, running_order
+from prune_search.tasks.layers import SHOWN, other_names, prunable_weights
+from prune_search.tasks.network import output_layers, running_order
 from prune_search.training.randomness import derive
 
 Decided = tuple[Scores, UnitMasks]
@@ -77,18 +78,39 @@ def units_in(model: nn.Module, rule: MaskRule, scoring_data: ScoringData) -> lis
     Raises:
         UserError: no layer takes part, or the network does not go with the granularity.
     """
+    return units_and_others(model, rule, scoring_data)[0]
+
+
+def units_and_others(
+    model: nn.Module, rule: MaskRule, scoring_data: ScoringData
+) -> tuple[list[UnitSet], dict[str, str]]:
+    """The units of a network that a rule's mask is made of; and the prunable weights that take no part, and why.
+
+    Raises:
+        UserError: no layer takes part, or the network does not go with the granularity.
+    """
     grouping = Grouping(rule.granularity)
     names = rule.scope.options.get("exclude", ())
     weights = prunable_weights(model)
-    example = scoring_data.shown() if grouping.looks_at_inputs or names else None
-    left_out = excluded(names, model, weights, example)
-    if not grouping.prunes_output_layer and scoring_data.output_layer is not None:
-        left_out.add(scoring_data.output_layer)
+    whole = not grouping.prunes_output_layer
+    example = scoring_data.shown() if grouping.looks_at_inputs or names or whole else None
+    left_out = dict.fromkeys(excluded(names, model, weights, example), "left out by the scope")
+    if whole:
+        left_out.update(dict.fromkeys(_outputs(model, scoring_data, example), "it makes the network's outputs"))
     sets = grouping.sets(model, left_out, example)
+    others = grouping.others(model, sets, left_out, example)
     if not sets:
-        text = f"{rule.granularity.name}: no layer of this network takes part"
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(others.items())[:SHOWN])
+        text = f"{rule.granularity.name}: no layer of this network takes part ({reasons})"
         raise UserError([Problem("mask.granularity", text)])
-    return sets
+    return sets, others
+
+
+def _outputs(model: nn.Module, scoring_data: ScoringData, example: Tensor | None) -> frozenset[str]:
+    """The weights that make the network's outputs; without an example, the one that is taken for the last."""
+    if example is not None:
+        return output_layers(model, example)
+    return frozenset(() if scoring_data.output_layer is None else (scoring_data.output_layer,))
 
 
 class Finder:
@@ -109,7 +131,7 @@ class Finder:
         self.grouping = Grouping(rule.granularity)
         self.weights = prunable_weights(model)
         self.parameters = dict(model.named_parameters())
-        self.sets = units_in(model, rule, scoring_data)
+        self.sets, self.others = units_and_others(model, rule, scoring_data)
         parts = [part for one in self.sets for part in one.parts]
         pruned = {part.parameter for part in parts if part.parameter in self.weights}
         scales = [part.parameter for part in parts if part.role == SCALE]
@@ -291,8 +313,9 @@ class Finder:
             return shared_costs(self.sets, layer_costs(self.model, example, kind))
 
         def shared(given: Mapping[str, float]) -> Mapping[str, float]:
-            costs = {weight_named(name, self.weights, "mask.scope.costs"): cost for name, cost in given.items()}
-            return shared_costs(self.sets, costs)
+            aliases = other_names(self.model)
+            named = {weight_named(name, self.weights, "mask.scope.costs", aliases): c for name, c in given.items()}
+            return shared_costs(self.sets, named)
 
         return Measuring(loss, cost, shared)
 
@@ -323,7 +346,7 @@ class Finder:
 
     def as_masks(self, kept: UnitMasks, share: Decimal | None) -> MaskSet:
         """The mask in weights, with what was asked (of a learned share: what was reached)."""
-        whole = as_mask_set(self.sets, kept, self.weights, self.shapes)
+        whole = as_mask_set(self.sets, kept, self.weights, self.shapes).of_network(self.model, self.others)
         if share is None:
             return whole
         count = keep_count(sum(one.size for one in self.sets), share, self.rule.rounding)

@@ -125,10 +125,13 @@ def watch_layers(scoring: Scoring, weights: Collection[int], note: Callable[...,
         weights: ids of the weights whose layers are watched.
         note: a forward hook: told the layer, its inputs and its output.
     """
-    layers = [m for m in scoring.model.modules() if id(m._parameters.get("weight")) in weights]
+    from prune_search.tasks.dataflow import eager
+    from prune_search.tasks.layers import PRUNABLE
+
+    layers = [m for m in scoring.model.modules() if isinstance(m, PRUNABLE) and id(m._parameters["weight"]) in weights]
     handles = [layer.register_forward_hook(note) for layer in layers]
     try:
-        with torch.no_grad():
+        with eager(), torch.no_grad():
             for inputs, _ in scoring.batches():
                 scoring.model(inputs)
     finally:

@@ -103,7 +103,7 @@ def _noted(model: nn.Module, names: Mapping[int, str], note: Note) -> Iterator[N
     def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         note(names[id(layer._parameters["weight"])], layer, inputs[0], output)
 
-    layers = [module for module in model.modules() if id(module._parameters.get("weight")) in names]
+    layers = [m for m in model.modules() if isinstance(m, PRUNABLE) and id(m._parameters["weight"]) in names]
     handles = [layer.register_forward_hook(hook) for layer in layers]
     try:
         yield
