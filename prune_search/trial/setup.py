@@ -33,6 +33,7 @@ from prune_search.tasks.user import (
     factory_named,
     name_of,
     source_digest,
+    with_inputs_for,
 )
 from prune_search.training.environment import autocast, environment_class
 from prune_search.training.loop import Feed, Network, augmentation
@@ -158,15 +159,17 @@ def read_data(recipe: Recipe, root: Path | None, code: Code) -> DataSet:
     return named.entry(axes.DATASETS).build(DataSet, root, **named.options)
 
 
-def _build_model(recipe: Recipe, shape: tuple[int, ...], classes: int, code: Code) -> tuple[nn.Module, str]:
-    """The model as its factory makes it, and the digest of a user's factory."""
+def _build_model(
+    recipe: Recipe, shape: tuple[int, ...], classes: int, code: Code, integers: bool = False
+) -> tuple[nn.Module, str]:
+    """The model as its factory makes it, and the digest of a user's factory; `integers`: that inputs are such."""
     written = recipe.blocks["task"]["model"]
     # What a factory draws depends on the seed only, and the caller's draws are not moved.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(recipe.seed)
         if is_user_code(written):
             factory = code.factory("model", written)
-            return build_user_model(factory, shape, classes), source_digest(factory)
+            return build_user_model(factory, shape, classes, integers), source_digest(factory)
         named = Named.of(axes.MODELS, written)
         return named.entry(axes.MODELS).make(shape, classes, **named.options), ""
 
@@ -197,7 +200,7 @@ def prepare(
     code = code or Code()
     data = data or read_data(recipe, data_root, code)
     timeline = resolve(recipe, epoch_length(len(data.train.labels), recipe.train["batch"]))
-    model, source = _build_model(recipe, data.shape, data.classes, code)
+    model, source = _build_model(recipe, data.shape, data.classes, code, data.of_integers)
     init = recipe.named(axes.INITS, "train", "init")
     if "from" in recipe.train:
         _load_given(model, recipe.train["from"], folder)
@@ -208,6 +211,7 @@ def prepare(
     if unknown := unknown_layers(scope, prunable_weights(model), other_names(model)):
         raise UserError(unknown)
     digests = {"network": network_digest(model), "data": data.digest}
+    data = with_inputs_for(model, data)
     if source:
         digests["source"] = source
     forward = forward_digest(model)
@@ -268,7 +272,7 @@ def finished_model(recipe: Recipe, data: DataSet, code: Code, tensors: Mapping[s
     Raises:
         UserError: user code was not allowed or fails, or the tensors are another network's.
     """
-    model, _ = _build_model(recipe, data.shape, data.classes, code)
+    model, _ = _build_model(recipe, data.shape, data.classes, code, data.of_integers)
     load_weights(model, tensors, "the result")
     return model.eval()
 
@@ -284,4 +288,4 @@ def build_model(recipe: Recipe, code: Code, root: Path | None) -> nn.Module:
     if facts.shape and facts.classes:
         return _build_model(recipe, facts.shape, facts.classes, code)[0]
     data = read_data(recipe, root, code)
-    return _build_model(recipe, data.shape, data.classes, code)[0]
+    return _build_model(recipe, data.shape, data.classes, code, data.of_integers)[0]

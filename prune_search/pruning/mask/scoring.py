@@ -54,13 +54,17 @@ class Scoring:
     rough: bool = False
     split: Callable[[Tensor], Tensor] = field(default=single_weights)
 
-    def ones(self, dtype: torch.dtype) -> Tensor:
-        """An input of ones, [1, …], on the network's device."""
+    def shown(self) -> Tensor:
+        """Inputs of the network, on its device, whatever they are."""
         if self.example is None and not self.batches():
             raise UserError([Problem("batches", "the shape of an input is needed: pass batches or example_input")])
-        shape = self.example() if self.example is not None else self.batches()[0][0]
-        device = next(iter(self.weights.values())).device
-        return torch.ones((1, *shape.shape[1:]), dtype=dtype, device=device)
+        inputs = self.example() if self.example is not None else self.batches()[0][0]
+        return inputs.to(next(iter(self.weights.values())).device)
+
+    def ones(self, dtype: torch.dtype) -> Tensor:
+        """An input of ones, [1, …], on the network's device."""
+        inputs = self.shown()
+        return torch.ones((1, *inputs.shape[1:]), dtype=dtype, device=inputs.device)
 
 
 def gradients(scoring: Scoring) -> Scores:
