@@ -60,6 +60,8 @@ def read_data(name: str, returned: Any) -> tuple[DataSet | None, list[str]]:
             wrong.append("train has one example, of which no validation split can be held out")
     if wrong:
         return None, wrong
+    if any(split.inputs.is_floating_point() for split in whole.values()):
+        whole = {key: Split(split.inputs.to(torch.float32), split.labels) for key, split in whole.items()}
     if "validation" not in whole:
         train = whole["train"]
         held_out = max(1, len(train) // HELD_OUT)

@@ -168,7 +168,8 @@ def _measured(setup: TrialSetup, item: Round, spent: Spent, sink: Sink, taking: 
     spent[0].needed += item.needed(done=True)
     metrics = _metrics(setup, item, "validation", spent, taking)
     found_at = item.k1 if isinstance(setup.recipe.mask["at"], Mapping) else None
-    result = RoundResult(item.number, masks.receipt(), masks.sha256, metrics, found_at)
+    receipt = masks.of_network(setup.model, item.others).receipt()
+    result = RoundResult(item.number, receipt, masks.sha256, metrics, found_at)
     sink.round_done(result)
     return result
 

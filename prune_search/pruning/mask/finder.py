@@ -39,6 +39,8 @@ from prune_search.tasks.layers import SHOWN, other_names, prunable_weights
 from prune_search.tasks.network import output_layers, running_order
 from prune_search.training.randomness import derive
 
+# Why weights take no part that someone meant to take none.
+ASKED_OUT, MAKES_OUTPUTS = "left out by the scope", "it makes the network's outputs"
 Decided = tuple[Scores, UnitMasks]
 Previous = tuple[MaskSet, Decimal] | None
 
@@ -94,9 +96,9 @@ def units_and_others(
     weights = prunable_weights(model)
     whole = not grouping.prunes_output_layer
     example = scoring_data.shown() if grouping.looks_at_inputs or names or whole else None
-    left_out = dict.fromkeys(excluded(names, model, weights, example), "left out by the scope")
+    left_out = dict.fromkeys(excluded(names, model, weights, example), ASKED_OUT)
     if whole:
-        left_out.update(dict.fromkeys(_outputs(model, scoring_data, example), "it makes the network's outputs"))
+        left_out.update(dict.fromkeys(_outputs(model, scoring_data, example), MAKES_OUTPUTS))
     sets = grouping.sets(model, left_out, example)
     others = grouping.others(model, sets, left_out, example)
     if not sets:

@@ -188,7 +188,7 @@ class Grouping:
             left_out: weights that were left out, and why.
             example: a batch of inputs.
         """
-        owned = {name for one in sets for name in one.owners}
+        owned = {part.parameter for one in sets for part in one.parts if part.role in (WEIGHT, DEPTHWISE)}
         layers, weights = holders(model), prunable_weights(model)
         uncut = uncut_channels(model, frozenset(left_out), example) if self.coupled else {}
         return {

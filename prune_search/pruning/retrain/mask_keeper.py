@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class MaskKeeper:
         return {**{f"mask/{name}": mask for name, mask in self.masks.items()}, **units, **held, **asked}
 
     def _load(self, state: Mapping[str, Tensor]) -> None:
-        self.set(masks_of(state, list(self.masks)))
+        self.set(masks_of(state, self.masks))
 
     def hook(self) -> Hook:
         """The hook that keeps the mask. It comes after hooks that want the gradients of masked weights."""
@@ -70,9 +70,9 @@ class MaskKeeper:
         )
 
 
-def masks_of(state: Mapping[str, Tensor], names: list[str]) -> MaskSet:
-    """The mask in a stored state of a `MaskKeeper`, layers in the order of `names`."""
-    masks = {name: state[f"mask/{name}"].cpu() for name in names}
+def masks_of(state: Mapping[str, Tensor], names: Collection[str]) -> MaskSet:
+    """The mask in a stored state of a `MaskKeeper`, layers in the order of `names`, so far as it has one of them."""
+    masks = {name: state[f"mask/{name}"].cpu() for name in names if f"mask/{name}" in state}
     units = {name: pair for name in names if f"units/{name}" in state for pair in [_pair(state[f"units/{name}"])]}
     asked = (int(state["asked"][0]), float(state["asked"][1])) if "asked" in state else None
     held = {key.removeprefix("held/"): mask.cpu() for key, mask in state.items() if key.startswith("held/")}
