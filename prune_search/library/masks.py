@@ -22,7 +22,7 @@ from prune_search.pruning.mask.reductions import reduction
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Scores, Scoring
-from prune_search.pruning.mask.units import Grouping
+from prune_search.pruning.mask.units import WRONG_SHAPE, Grouping
 from prune_search.pruning.mask.variants import next_mask
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
@@ -241,8 +241,8 @@ def next_level(
 
 def told_of(mask: MaskSet) -> MaskSet:
     """The mask, after a warning of what takes no part in it that no one asked to leave out."""
-    asked = (ASKED_OUT, MAKES_OUTPUTS)
-    others = {name: why for name, why in mask.left_out.items() if why not in asked and mask.sizes[name] > 1}
+    told = (ASKED_OUT, MAKES_OUTPUTS, WRONG_SHAPE)
+    others = {name: why for name, why in mask.left_out.items() if not why.startswith(told)}
     if others:
         share = sum(mask.sizes[name] for name in others) / sum(mask.sizes.values())
         shown = "; ".join(f"{name}: {why}" for name, why in list(others.items())[:SHOWN])

@@ -14,13 +14,12 @@ from functools import cached_property
 from torch import Tensor
 
 from prune_search.pruning.mask.counts import exact, share_after
-from prune_search.pruning.mask.finder import find_mask, units_and_others
-from prune_search.pruning.mask.mask_set import MaskSet, keep_all
+from prune_search.pruning.mask.finder import find_mask, units_in
+from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.rule import MaskRule
 from prune_search.pruning.mask.score_training import learned_scores
-from prune_search.pruning.mask.units import UnitSet
 from prune_search.pruning.mask.variants import decided_share, with_control
-from prune_search.pruning.retrain.mask_keeper import MaskKeeper, masks_of
+from prune_search.pruning.retrain.mask_keeper import MaskKeeper
 from prune_search.pruning.weights.context import TransformContext
 from prune_search.recipe import axes
 from prune_search.recipe.clock import Lasting, train_rate
@@ -135,18 +134,10 @@ class Round:
         return "dynamics" in (self.setup.recipe.retrain or {})
 
     @cached_property
-    def _units(self) -> tuple[list[UnitSet], dict[str, str]]:
-        return units_and_others(self.setup.model, self.rule, scoring_data(self.setup, self.number))
-
-    @property
-    def others(self) -> dict[str, str]:
-        """The prunable weights that take no part, and why."""
-        return self._units[1]
-
-    @cached_property
     def layers(self) -> tuple[str, ...]:
         """The weights that take part."""
-        owned = {part.parameter for one in self._units[0] for part in one.parts}
+        sets = units_in(self.setup.model, self.rule, scoring_data(self.setup, self.number))
+        owned = {part.parameter for one in sets for part in one.parts}
         return tuple(name for name in prunable_weights(self.setup.model) if name in owned)
 
     def _source_state(self) -> Tensors:
@@ -361,13 +352,7 @@ class Round:
         return self._stored_masks(self.result)
 
     def _stored_masks(self, tensors: Tensors) -> MaskSet:
-        own = {k.removeprefix("hook/mask/"): value for k, value in tensors.items() if k.startswith("hook/mask/")}
-        if not own:
-            return self.found
-        weights = prunable_weights(self.setup.model)
-        stored = masks_of(own, weights)
-        # Version 0.1 pruned fewer kinds of layers: what it left alone is whole.
-        return replace(stored, masks={**keep_all(weights), **stored}) if len(stored) < len(weights) else stored
+        return stored_masks(tensors, prunable_weights(self.setup.model)) or self.found
 
     def settled(self) -> int:
         """The step of the retraining from which the mask has the asked sparsity."""

@@ -11,6 +11,7 @@ from functools import cache
 import torch
 from torch import nn
 
+from prune_search.pruning.mask.finder import units_and_others
 from prune_search.pruning.mask.mask_set import ScoreError
 from prune_search.recipe.axes import METRICS
 from prune_search.recipe.paradigm import paradigm
@@ -28,6 +29,7 @@ from prune_search.trial.callbacks import Observation, Silent, Sink
 from prune_search.trial.errors import TrialError
 from prune_search.trial.result import Result, RoundResult
 from prune_search.trial.rounds import Round, rounds_of
+from prune_search.trial.scoring_data import scoring_data
 from prune_search.trial.setup import TrialSetup
 from prune_search.trial.training_flops import Costs, Operations, spent_in
 
@@ -168,7 +170,8 @@ def _measured(setup: TrialSetup, item: Round, spent: Spent, sink: Sink, taking: 
     spent[0].needed += item.needed(done=True)
     metrics = _metrics(setup, item, "validation", spent, taking)
     found_at = item.k1 if isinstance(setup.recipe.mask["at"], Mapping) else None
-    receipt = masks.of_network(setup.model, item.others).receipt()
+    _, others = units_and_others(setup.model, item.rule, scoring_data(setup, item.number))
+    receipt = masks.of_network(setup.model, others).receipt()
     result = RoundResult(item.number, receipt, masks.sha256, metrics, found_at)
     sink.round_done(result)
     return result

@@ -20,6 +20,8 @@ from prune_search.tasks.layers import holders, kind_of, prunable_weights
 # channels are scored by the first two and the scales.
 WEIGHT, READER, DEPTHWISE, SCALE, HELD = "weight", "reader", "depthwise", "scale", "held"
 
+WRONG_SHAPE = "its shape does not go with"
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
@@ -174,7 +176,7 @@ class Grouping:
         view = by_channels(module) if facts.by_channels else _as_it_is
         shape = tuple(view(weight.detach()).shape)
         if not facts.fits(shape, **self.granularity.options):
-            return f"its shape {shape} does not go with {self.granularity.name}"
+            return f"{WRONG_SHAPE} {self.granularity.name}: {shape}"
         return ""
 
     def others(

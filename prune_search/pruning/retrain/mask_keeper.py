@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from prune_search.pruning.mask.mask_set import MaskSet
+from prune_search.pruning.mask.mask_set import MaskSet, keep_all
 from prune_search.training.loop import Hook
 from prune_search.training.optimizers import zero_masked
+
+MASK = "hook/mask/"
 
 
 class MaskKeeper:
@@ -77,6 +80,22 @@ def masks_of(state: Mapping[str, Tensor], names: Collection[str]) -> MaskSet:
     asked = (int(state["asked"][0]), float(state["asked"][1])) if "asked" in state else None
     held = {key.removeprefix("held/"): mask.cpu() for key, mask in state.items() if key.startswith("held/")}
     return MaskSet(masks, units, asked, held)
+
+
+def stored_masks(tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> MaskSet | None:
+    """The mask in a state of a trajectory; None where it was trained under none.
+
+    Version 0.1 pruned fewer kinds of layers: weights that a stored mask says nothing of are whole.
+
+    Args:
+        tensors: of the state.
+        weights: the prunable weights of the network, in order.
+    """
+    own = {key.removeprefix(MASK): value for key, value in tensors.items() if key.startswith(MASK)}
+    if not own:
+        return None
+    found = masks_of(own, weights)
+    return replace(found, masks={**keep_all(weights), **found}) if len(found) < len(weights) else found
 
 
 def _pair(tensor: Tensor) -> tuple[int, int]:
