@@ -19,7 +19,7 @@ from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.rule import MaskRule
 from prune_search.pruning.mask.score_training import learned_scores
 from prune_search.pruning.mask.variants import decided_share, with_control
-from prune_search.pruning.retrain.mask_keeper import MaskKeeper
+from prune_search.pruning.retrain.mask_keeper import MaskKeeper, stored_masks
 from prune_search.pruning.weights.context import TransformContext
 from prune_search.recipe import axes
 from prune_search.recipe.clock import Lasting, train_rate

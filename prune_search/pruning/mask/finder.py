@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from prune_search.pruning.mask.controls import Chosen
 from prune_search.pruning.mask.counts import PRECISION, keep_count
 from prune_search.pruning.mask.group_scores import unit_scores
-from prune_search.pruning.mask.layer_measurements import Measuring, layer_costs, shared_costs
+from prune_search.pruning.mask.layer_measurements import Measuring, Spending, layer_costs, shared_costs
 from prune_search.pruning.mask.mask_set import MaskSet, Pool, UnclearError, UnitMasks, by_row, rounded, select
 from prune_search.pruning.mask.reductions import PLAIN, reduction, reduction_name
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
@@ -308,18 +308,22 @@ class Finder:
                 self._mask_weights(dense, self.candidates)
             return self._losses[name, count]
 
-        def cost(kind: str) -> Mapping[str, float]:
-            example = self.scoring_data.shown()
-            if example is None:
-                raise UserError([Problem("mask.scope.budget", f"{kind} needs an example of the inputs: pass batches")])
-            return shared_costs(self.sets, layer_costs(self.model, example, kind))
-
-        def shared(given: Mapping[str, float]) -> Mapping[str, float]:
+        def costs(given: str | Mapping[str, float]) -> Mapping[str, float]:
+            if isinstance(given, str):
+                example = self.scoring_data.shown()
+                if example is None:
+                    text = f"{given} needs an example of the inputs: pass batches"
+                    raise UserError([Problem("mask.scope.budget", text)])
+                return layer_costs(self.model, example, given)
             aliases = other_names(self.model)
-            named = {weight_named(name, self.weights, "mask.scope.costs", aliases): c for name, c in given.items()}
-            return shared_costs(self.sets, named)
+            return {weight_named(name, self.weights, "mask.scope.costs", aliases): one for name, one in given.items()}
 
-        return Measuring(loss, cost, shared)
+        return Measuring(
+            loss,
+            lambda kind: shared_costs(self.sets, costs(kind)),
+            lambda given: shared_costs(self.sets, costs(given)),
+            lambda given: Spending.of(self.sets, costs(given)),
+        )
 
     def _loss(self) -> float:
         batches, loss = self.scoring_data.batches(1), self.rule.loss()

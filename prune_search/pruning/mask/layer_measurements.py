@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +27,44 @@ class Measuring:
         loss: from a layer's name and a count of its units to the loss with its other units removed.
         cost: from ``parameters`` or ``flops`` to the cost of every layer's units with all kept.
         shared: from costs per weight to costs per layer of the scope.
+        spent: from the same names or costs to what counts of kept units cost together.
     """
 
     loss: Callable[[str, int], float]
     cost: Callable[[str], Mapping[str, float]]
     shared: Callable[[Mapping[str, float]], Mapping[str, float]]
+    spent: Callable[[str | Mapping[str, float]], Spending]
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What kept units cost once the others are cut out.
+
+    A weight whose outputs and inputs are both removed as channels costs the product of both kept shares.
+
+    Attributes:
+        terms: (cost, names of the sets that own parts of it) of every weight.
+        sizes: units per set.
+    """
+
+    terms: tuple[tuple[float, tuple[str, ...]], ...]
+    sizes: Mapping[str, int]
+
+    @classmethod
+    def of(cls, sets: Sequence[UnitSet], costs: Mapping[str, float]) -> Spending:
+        """Of sets of units, from the costs of weights."""
+        owners: dict[str, list[str]] = {}
+        for one in sets:
+            for part in one.parts:
+                if part.role in (WEIGHT, READER, DEPTHWISE):
+                    owners.setdefault(part.parameter, []).append(one.name)
+        terms = tuple((costs.get(name, 0.0), tuple(names)) for name, names in owners.items())
+        return cls(terms, {one.name: one.size for one in sets})
+
+    def total(self, kept: Mapping[str, int]) -> float:
+        """The cost of some units of every set."""
+        shares = {name: kept[name] / size for name, size in self.sizes.items()}
+        return sum(cost * math.prod(shares[name] for name in names) for cost, names in self.terms)
 
 
 def layer_costs(model: nn.Module, example: Tensor, kind: str) -> dict[str, float]:
