@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prune_search.recipe.space_samples import AtRandom
 
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.axes import CRITERIA
@@ -17,6 +16,7 @@ from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.shipped import shipped_names, shipped_space
 from prune_search.recipe.space import Space, inspect, known_epoch
+from prune_search.recipe.space_samples import AtRandom
 
 ROOT = Path(__file__).parents[3]
 NAMES = [path.stem for path in sorted((ROOT / "search_spaces").glob("*.yaml"))]
