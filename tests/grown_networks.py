@@ -49,23 +49,28 @@ def _over_time(run: Run) -> Run:
 
 
 def _heads(m: Any, x: Tensor) -> Tensor:
-    q, k, v = (layer(x).unflatten(-1, (2, -1)).transpose(1, 2) for layer in (m.q, m.k, m.v))
-    mixed = (q @ k.transpose(-2, -1) * 0.5).softmax(-1) @ v
-    return x + m.o(mixed.transpose(1, 2).flatten(2))
+    q, k, v = (layer(x).view(len(x), PLACES, 2, -1).transpose(1, 2) for layer in (m.q, m.k, m.v))
+    mixed: Tensor = (q @ k.transpose(-2, -1) * 0.5).softmax(-1) @ v
+    added: Tensor = m.o(mixed.transpose(1, 2).flatten(2))
+    return x + added
 
 
 def _swiglu(m: Any, x: Tensor) -> Tensor:
     value, gate = m.a(x).chunk(2, -1)
-    return x + m.b(value * F.silu(gate))
+    added: Tensor = m.b(value * F.silu(gate))
+    return x + added
 
 
 def _shuffled(m: Any, x: Tensor) -> Tensor:
-    return x + m.b(F.relu(m.a(x)).unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2))
+    mixed = F.relu(m.a(x)).view(len(x), PLACES, 2, -1).transpose(-1, -2).flatten(-2)
+    added: Tensor = m.b(mixed)
+    return x + added
 
 
 def _halves(m: Any, x: Tensor) -> Tensor:
     first, second = m.a(x).split(WIDTH // 2, -1)
-    return m.b(torch.cat([F.relu(first), second.tanh()], -1))
+    joined: Tensor = m.b(torch.cat([F.relu(first), second.tanh()], -1))
+    return joined
 
 
 def _tied(block: Block) -> Block:

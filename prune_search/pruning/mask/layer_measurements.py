@@ -27,13 +27,13 @@ class Measuring:
         loss: from a layer's name and a count of its units to the loss with its other units removed.
         cost: from ``parameters`` or ``flops`` to the cost of every layer's units with all kept.
         shared: from costs per weight to costs per layer of the scope.
-        spent: from the same names or costs to what counts of kept units cost together.
+        spent: from the same names or costs to what counts of kept units cost together; None: the sum of their shares.
     """
 
     loss: Callable[[str, int], float]
     cost: Callable[[str], Mapping[str, float]]
     shared: Callable[[Mapping[str, float]], Mapping[str, float]]
-    spent: Callable[[str | Mapping[str, float]], Spending]
+    spent: Callable[[str | Mapping[str, float]], Spending] | None = None
 
 
 @dataclass(frozen=True)

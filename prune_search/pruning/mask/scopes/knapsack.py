@@ -146,8 +146,9 @@ def knapsack(
     """One pool per layer.
 
     The loss of a choice is measured with that layer alone pruned to it, by the scores of the criterion. What a layer
-    costs is in proportion to its kept units. Without a budget the units themselves are the cost, and exactly the asked
-    count of them is kept: what the choices leave of it is given out by largest remainder.
+    costs is in proportion to its kept units; of coupled channels a budget counts what is left when they are cut out.
+    Without a budget the units themselves are the cost, and exactly the asked count of them is kept: what the choices
+    leave of it is given out by largest remainder.
 
     Args:
         layers: that take part.
@@ -162,6 +163,7 @@ def knapsack(
     Raises:
         UserError: the budget cannot be met.
     """
+    from prune_search.pruning.mask.layer_measurements import Spending
     from prune_search.pruning.mask.mask_set import Pool
 
     whole = {layer.name: float(layer.units) for layer in layers}
@@ -185,7 +187,10 @@ def knapsack(
         return [counts[index] for counts, index in zip(tried, solve(losses, prices, limit), strict=True)]
 
     if budget is not None:
-        spending = measuring.spent(costs or kind)
+        plain = Spending(
+            tuple((cost, (name,)) for name, cost in whole.items()), {one.name: one.units for one in layers}
+        )
+        spending = plain if measuring.spent is None else measuring.spent(costs or kind)
         chosen = _spent_up(layers, within, sum(whole.values()), float(amount), spending)
     else:
         chosen = within(float(total))

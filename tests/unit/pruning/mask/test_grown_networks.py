@@ -32,7 +32,7 @@ def test_exactly_as_many_weights_are_kept_as_asked_and_all_that_can_be_pruned_co
     mask = find_mask(model, "magnitude", 0.5, batches=[(X, Y)])
     total = sum(weight.numel() for weight in weights.values())
     assert sum(mask.kept.values()) == int(total / 2 + 0.5)
-    wanda = find_mask(model, "wanda", 0.5, batches=[(X, Y)], loss=lambda out, _: sum(t.sum() for t in tensors_in(out)))
+    wanda = find_mask(model, "wanda", 0.5, batches=[(X, Y)], loss=lambda out, _: tensors_in(out)[0].sum())
     assert sum(wanda.kept.values()) > 0
 
 
@@ -67,7 +67,7 @@ def _outputs_stay(model: Grown, mask: object) -> None:
     before = outputs(model)
     for name, module in model.named_modules():
         if getattr(module, "groups", 1) > 1:
-            module.groups = int(mask[f"{name}.weight"].flatten(1).any(1).sum())  # type: ignore[assignment]
+            module.groups = int(mask[f"{name}.weight"].flatten(1).any(1).sum())
     try:
         after = outputs(model, cut_by(model, mask))
     except (RuntimeError, ValueError, AssertionError) as error:
