@@ -196,7 +196,11 @@ TAIL: Blocks = {"weights": {"at": "0it"}, "retrain": "none"}
             "mask.sparsity",
             "must be learned with scope",
         ),
-        ({"criterion": "magnitude", "sparsity": "learned", "scope": "learned"}, "mask.sparsity", "needs a criterion that learns"),
+        (
+            {"criterion": "magnitude", "sparsity": "learned", "scope": "learned"},
+            "mask.sparsity",
+            "needs a criterion that learns",
+        ),
         ({"criterion": "supermask", "sparsity": "learned", "scope": "erk"}, "mask.scope", "must be learned or global"),
         (
             {"criterion": "edge-popup", "sparsity": 0.5, "score": {"iterations": 3}},
