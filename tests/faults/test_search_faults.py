@@ -232,7 +232,7 @@ def test_a_trial_that_dies_or_hangs_is_tried_again_and_harms_no_other(
         file.touch()
     try:
         threads = [in_a_while(lambda: kill(1, 1)), in_a_while(lambda: kill(2, 2)), in_a_while(free)]
-        outcome = launch(home, HANGING, "hanging", tmp_path, heartbeat_s=4.0)
+        outcome = launch(home, HANGING, "hanging", tmp_path, heartbeat_s=10.0)
         for thread in threads:
             thread.join(timeout=10)
     finally:
