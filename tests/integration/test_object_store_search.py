@@ -102,9 +102,11 @@ def test_a_search_whose_states_are_removed_while_it_runs_finds_the_same(
 
 def test_of_two_leases_one_holds(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prune_search.storage.object_files.SETTLE_S", 0.05)
+    monkeypatch.setattr("prune_search.storage.lease.WATCH_S", 0.3)
+    monkeypatch.setattr("prune_search.storage.lease.LOOK_EVERY_S", 0.05)
     folder = search_folder(place_of(STORAGE), "one")
     with Lease(folder, lost=lambda: None):
-        with pytest.raises(UserError, match="is already running: process"), Lease(folder, lost=lambda: None):
+        with pytest.raises(UserError, match="is held by process"), Lease(folder, lost=lambda: None):
             pass
         assert read_holder(folder) is not None
     assert read_holder(folder) is None
