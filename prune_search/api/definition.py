@@ -136,6 +136,7 @@ def define(
     """
     import secrets
 
+    from prune_search.search.given_code import GivenCode
     from prune_search.search.next_trial import dense_recipe
     from prune_search.tracking.store import absolute_uri, default_uri
     from prune_search.version import __version__
@@ -143,7 +144,8 @@ def define(
     path = Path(space.source)
     task = dense_recipe(space).task
     names = {"data": task.data.name, "model": task.model.name}
-    root = where.data_folder()
+    root, code = where.data_folder(), where.code()
+    given = GivenCode.of(code)
     storage = folder.parent.parent
     simulated = {} if simulation is None else {"simulated": simulation.as_data()}
     return {
@@ -158,7 +160,8 @@ def define(
         "set": dict(values),
         "task": names,
         "data_root": None if root is None else str(root.absolute()),
-        "code": {"model": where.code().named().get("model"), "data": where.code().named().get("data")},
+        "code": {"model": code.named().get("model"), "data": code.named().get("data")},
+        **({} if given is None else {"given": given.settings()}),
         "tracking_uri": default_uri(storage) if uri is None else absolute_uri(uri, storage),
         "experiment": f"{names['data']}-{names['model']}" + ("-simulated" if simulated else ""),
         "created": time.time(),

@@ -82,7 +82,7 @@ def plan(
 
     where = where or Where()
     space = read_search_space(target, [*(set or {}).items(), *where.assignments()])
-    epochs = EpochLengths(where.data_folder(), {"model": where.model, "data": where.data})
+    epochs = EpochLengths(where.data_folder(), where.code())
     dense = dense_recipe(space)
     # A draw between two epochs needs the size of a data set that is not known before it is read.
     made = make_plan(space, epochs, 0 if known_epoch(dense) is not None else epochs.examples(dense))

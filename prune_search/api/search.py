@@ -130,13 +130,15 @@ def launch_options(options: Options, where: Where) -> LaunchOptions:
     Raises:
         UserError: the storage cannot be used.
     """
+    from prune_search.search.given_code import GivenCode
     from prune_search.search.launch_options import LaunchOptions
 
-    data_root = where.data_folder()
+    data_root, code = where.data_folder(), where.code()
     return LaunchOptions(
         storage=str(where.storage_folder()),
         data_root=None if data_root is None else str(data_root.absolute()),
-        code=where.code().named(),
+        code=code.named(),
+        given=GivenCode.of(code),
         device=where.device,
         address=options.address,
         heartbeat_s=options.heartbeat_s,
@@ -316,8 +318,10 @@ Runner = Callable[["StoragePath", "StopRequest", "Listener"], SearchRecords]
 
 def _trained(space: Space, options: LaunchOptions, examples: int) -> Runner:
     """Trials are trained, by Ray Tune; `examples` is the size of the training set."""
-    from prune_search.search.ray.driver import Launched, run_search
+    from prune_search.search.ray.driver import Launched, check_given, run_search
 
+    if options.given is not None:
+        check_given(options.given)
     return lambda folder, asked, listener: run_search(Launched(folder, space, options, examples), asked, listener)
 
 

@@ -38,9 +38,13 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     "task": (dict,),
     "data_root": (str, type(None)),
     "code": (dict,),
+    "given": (dict,),
     "tracking_uri": (str,),
     "experiment": (str,),
 }
+
+
+_ABSENT = object()
 
 
 def checked(definition: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -52,7 +56,7 @@ def checked(definition: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     problems = [
         Problem(key, f"is missing from the search's records or has the wrong type ({shown(definition.get(key))})")
         for key, kinds in _KINDS.items()
-        if key not in definition or not isinstance(definition[key], kinds)
+        if not isinstance(definition.get(key, {} if key == "given" else _ABSENT), kinds)
     ]
     code = definition.get("code")
     if isinstance(code, dict):
@@ -97,6 +101,7 @@ def allowed_code(definition: Mapping[str, Any], where: Where, name: str) -> dict
     Raises:
         UserError: the search names code, and the user does not; or the user names other code.
     """
+    from prune_search.search.given_code import settings_digest
     from prune_search.tasks.user import name_of
 
     ours = launched_here(definition)
@@ -108,6 +113,17 @@ def allowed_code(definition: Mapping[str, Any], where: Where, name: str) -> dict
             # A registered model is no code: the recipes name it.
             text = f"the search was launched with {shown(known)}" if known else "the search uses no custom code"
             problems.append(Problem(f"--{key}", f"{text} (got {shown(given)})", name))
+        elif (settings := definition.get("given", {}).get(key)) is not None:
+            if given is None or isinstance(given, str):
+                text = (
+                    f"the search was launched from Python with a function that importing {known} does not give (of a "
+                    f"script or notebook, or a partial): resume it there, with "
+                    f"prune_search.resume({name!r}, where=prune_search.Where({key}=…))"
+                )
+                problems.append(Problem(f"--{key}", text, name))
+            elif settings_digest(given) != settings:
+                text = f"{known} carries other arguments than the function that the search was launched with"
+                problems.append(Problem(f"--{key}", text, name))
         elif given is None and known is not None and not ours:
             missing.append(f"--{key} {shlex.quote(known)}")
         allowed[key] = known if given is None else given

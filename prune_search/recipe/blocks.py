@@ -23,6 +23,10 @@ LossFunction = Callable[..., object]
 Forms = Literal["final", "per_round", "learned", "by", "layers"]
 
 
+# `train.from`: the weights that the factory built, and those of no file; a file of that name is ./model.
+FROM_MODEL = "model"
+
+
 @dataclass(frozen=True)
 class UserCode:
     """A user's own factory of a model or a data set.
@@ -78,7 +82,8 @@ class Train:
         optimizer, schedule, augment: registered values.
         precision: ``fp32`` or ``bf16``.
         threads: CPU threads.
-        start: the file of ``train.from``, whose weights are w(K); None where w(0) is drawn.
+        start: ``train.from``: the file whose weights are w(K), or ``model`` where the network that its factory built
+            has them; None where w(0) is drawn.
         written: the canonical block.
     """
 
@@ -108,6 +113,11 @@ class Train:
             start=at_key(str, written, "from") if "from" in written else None,
             written=written,
         )
+
+    @property
+    def from_model(self) -> bool:
+        """Whether w(K) is what the factory built."""
+        return self.start == FROM_MODEL
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ TRAIN = {
     "precision": Option(Word(("fp32", "bf16")), "fp32"),
     "threads": Option(Integer(1, 1024), 1, "CPU threads"),
     "augment": Option(Value(axes.AUGMENTATIONS), "none"),
-    "from": Option(Text(), None, "a .safetensors file with the trained weights w(K)"),
+    "from": Option(Text(), None, "the trained weights w(K): a file, a Hugging Face folder, or model (as it was built)"),
 }
 MASK = {
     "at": Option(

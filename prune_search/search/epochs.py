@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import epoch_length, known_epoch
+
+if TYPE_CHECKING:
+    from prune_search.trial.setup import Code
 
 
 @dataclass(frozen=True)
@@ -17,11 +19,11 @@ class EpochLengths:
 
     Attributes:
         data_root: folder of the data sets' files, or None.
-        code: the user's own ``model`` and ``data``, by name or as factories.
+        code: the user's own model and data.
     """
 
     data_root: Path | None
-    code: Mapping[str, Any]
+    code: Code
     _examples: dict[str, int] = field(default_factory=dict)
 
     def __call__(self, recipe: Recipe) -> int | None:
@@ -37,8 +39,7 @@ class EpochLengths:
         """Size of the training set of a recipe's data, which are read."""
         written = repr(recipe.task.data)
         if written not in self._examples:
-            from prune_search.trial.setup import Code, read_data
+            from prune_search.trial.setup import read_data
 
-            code = Code(self.code.get("model"), self.code.get("data"))
-            self._examples[written] = len(read_data(recipe, self.data_root, code).train.labels)
+            self._examples[written] = len(read_data(recipe, self.data_root, self.code).train.labels)
         return self._examples[written]

@@ -62,17 +62,40 @@ class Middle:
 
 
 def dense_recipe(space: Space) -> Recipe:
-    """The dense network at train.steps; holes in task and train at their first or middle value."""
+    """The dense network at train.steps, or, with ``train.from``, as it was given and not trained.
+
+    Holes in task and train are at their first or middle value.
+    """
     drawn = space.fill(Middle()).raw
     blocks = dict(axes.PRESETS["dense"].make())
     blocks.update({key: drawn[key] for key in ("schema", "task", "train") if key in drawn})
-    if isinstance(drawn.get("train"), Mapping) and "from" in drawn["train"]:
-        blocks["train"] = {key: value for key, value in drawn["train"].items() if key != "from"}
     task = drawn.get("task", {})
     if "model" not in task:
         # The same default model as the pruned recipes have.
         blocks["task"] = {**task, "model": Recipe.read(drawn).task.written["model"]}
     return Recipe.read(blocks)
+
+
+def long_recipe(winner: Recipe, dense: Mapping[str, Any], steps: int) -> Recipe | None:
+    """The dense network at as many steps as the best trial.
+
+    Args:
+        winner: the best trial's recipe.
+        dense: the canonical recipe of the dense control.
+        steps: that the best trial trained.
+
+    Returns:
+        With ``train.from`` the given network trained on as the winner retrains; None where the winner does not.
+    """
+    blocks = {**{key: dense[key] for key in BLOCKS}, "task": winner.task.written}
+    if winner.train.start is None:
+        return Recipe.read({**blocks, "train": {**winner.train.written, "steps": f"{steps}it"}})
+    written = winner.blocks["retrain"]
+    if not isinstance(written, Mapping) or steps == 0:
+        return None
+    retrain = {key: value for key, value in written.items() if key not in ("until", "dynamics")}
+    retrain |= {"steps": f"{steps}it", "stretch": isinstance(retrain.get("clock"), str)}
+    return Recipe.read({**blocks, "train": winner.train.written, "retrain": retrain})
 
 
 # Told the records whenever a trial was started (then None) or ended.
@@ -296,15 +319,9 @@ class NextTrial:
             return None
         winner = Recipe.from_canonical(best.recipe)
         dense = self.records.trials[DENSE].recipe if DENSE in self.records.trials else best.recipe
-        steps = int(best.metrics["steps_trained"])
-        train = {key: value for key, value in winner.train.written.items() if key != "from"}
-        long = {
-            **{key: dense[key] for key in BLOCKS},
-            "task": winner.task.written,
-            "train": {**train, "steps": f"{steps}it"},
-        }
-        if LONG not in self.records.trials and DENSE in self.records.trials:
-            return self._propose_control(LONG, Recipe.read(long))
+        long = long_recipe(winner, dense, int(best.metrics["steps_trained"]))
+        if LONG not in self.records.trials and DENSE in self.records.trials and long is not None:
+            return self._propose_control(LONG, long)
         if SHUFFLE not in self.records.trials and winner.mask.control is None:
             try:
                 recipe = Recipe.read({**winner.blocks, "mask": {**winner.mask.written, "control": "shuffle"}})

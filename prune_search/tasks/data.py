@@ -44,6 +44,8 @@ class DataSet:
         validation: what a search sees.
         test: what only `run` and `export` report.
         classes: the number of classes.
+        held_out: whether the validation examples were taken from the training set by us, so that whoever trained
+            weights elsewhere has seen them.
     """
 
     name: str
@@ -51,6 +53,7 @@ class DataSet:
     validation: Split
     test: Split
     classes: int
+    held_out: bool = False
 
     @property
     def splits(self) -> dict[str, Split]:

@@ -51,4 +51,5 @@ def picture_set(
         validation=Split(normalise(levels[held]), labels[held]),
         test=Split(normalise(test[0]), test[1].long()),
         classes=10,
+        held_out=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import inspect
@@ -9,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -83,7 +85,9 @@ def build_user_model(factory: Callable[..., Any], shape: tuple[int, ...], classe
     """Call a user's model factory, and check what it returns on two examples of zeros.
 
     Args:
-        factory: called with those of the keywords shape, input_shape, classes and num_classes that its signature names.
+        factory: called with those of the keywords shape, input_shape, classes and num_classes that its signature
+            names. One that takes ``**kwargs`` and names neither of the last two is given num_classes, which is what
+            such factories hand on.
         shape: of one example.
         classes: number of outputs that the data set asks for.
 
@@ -92,7 +96,7 @@ def build_user_model(factory: Callable[..., Any], shape: tuple[int, ...], classe
     """
     name = name_of(factory)
     offered = {"shape": shape, "input_shape": shape, "classes": classes, "num_classes": classes}
-    model = _called(factory, offered, MODEL_KEY)
+    model = _called(factory, offered, MODEL_KEY, {"num_classes": classes})
     if not isinstance(model, nn.Module):
         raise _wrong(MODEL_KEY, f"{name} returned a value of type {type(model).__name__}, not a torch.nn.Module")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
@@ -124,20 +128,41 @@ def build_user_data(factory: Callable[..., Any], root: Path | None) -> DataSet:
     return data
 
 
-def _called(factory: Callable[..., Any], offered: Mapping[str, Any], key: str) -> Any:
-    """Call a factory with those of the offered keywords that its signature names."""
+def _called(
+    factory: Callable[..., Any],
+    offered: Mapping[str, Any],
+    key: str,
+    handed_on: Mapping[str, Any] = MappingProxyType({}),
+) -> Any:
+    """Call a factory with those of the offered keywords that its signature names, and that a partial does not bind.
+
+    What is `handed_on` goes to one with ``**kwargs`` too, where it is given no other keyword of the same value; unless
+    whatever it hands its keywords to takes none of that name.
+    """
     name = name_of(factory)
     try:
         parameters = list(inspect.signature(factory).parameters.values())
     except (TypeError, ValueError):  # a builtin that does not tell
         parameters = []
-    by_keyword = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    bound = factory.keywords if isinstance(factory, functools.partial) else {}
+    by_keyword = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - set(bound)
     given = {word: value for word, value in offered.items() if word in by_keyword}
     starred = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     needed = [p.name for p in parameters if p.default is p.empty and p.kind not in starred and p.name not in given]
     if needed:
         raise _wrong(key, f"{name} needs {', '.join(needed)}, but only {', '.join(offered)} are passed, by keyword")
+    more: dict[str, Any] = {}
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        known = [*given.values(), *(offered[word] for word in bound if word in offered)]
+        more = {word: value for word, value in handed_on.items() if value not in known}
+    drawn = torch.get_rng_state()
     with _users_code(name, key, source_file(factory)):
+        try:
+            return factory(**given, **more)
+        except TypeError as error:
+            if not any(f"'{word}'" in str(error) for word in more):
+                raise
+        torch.set_rng_state(drawn)
         return factory(**given)
 
 

@@ -63,7 +63,8 @@ def read_data(name: str, returned: Any) -> tuple[DataSet | None, list[str]]:
         train = whole["train"]
         held_out = max(1, len(train) // HELD_OUT)
         whole["train"], whole["validation"] = split_off(train.inputs, train.labels, held_out)
-    return DataSet(name, whole["train"], whole["validation"], whole["test"], classes or 1), []
+    ours = "validation" not in given or bool(getattr(returned, "held_out", False))
+    return DataSet(name, whole["train"], whole["validation"], whole["test"], classes or 1, ours), []
 
 
 def _split(raw: Any, key: str, wrong: list[str]) -> Split | None:

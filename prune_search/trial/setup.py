@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,10 +16,9 @@ from prune_search.pruning.mask.selection import unknown_layers
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import UserCode
 from prune_search.recipe.clock import Timeline, resolve
-from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.space import epoch_length
-from prune_search.storage.tensors import load_tensors
 from prune_search.tasks.data import DataSet
 from prune_search.tasks.network import (
     forward_digest,
@@ -27,6 +27,7 @@ from prune_search.tasks.network import (
     parametrized_weights,
     prunable_weights,
 )
+from prune_search.tasks.pretrained import fitted, read_weights
 from prune_search.tasks.user import (
     build_user_data,
     build_user_model,
@@ -39,6 +40,7 @@ from prune_search.training.loop import Feed, Network, augmentation
 from prune_search.training.segment import model_tensors
 
 Factory = Callable[..., Any]
+_log = logging.getLogger("prune_search")
 
 
 @dataclass(frozen=True)
@@ -156,12 +158,14 @@ def read_data(recipe: Recipe, root: Path | None, code: Code) -> DataSet:
     return data.entry(axes.DATASETS).build(DataSet, root, **data.options)
 
 
-def _build_model(recipe: Recipe, shape: tuple[int, ...], classes: int, code: Code) -> tuple[nn.Module, str]:
-    """The model as its factory makes it, and the digest of a user's factory."""
+def _build_model(
+    recipe: Recipe, shape: tuple[int, ...], classes: int, code: Code, seed: int | None = None
+) -> tuple[nn.Module, str]:
+    """The model as its factory makes it with a seed (None: the recipe's), and the digest of a user's factory."""
     model = recipe.task.model
     # What a factory draws depends on the seed only, and the caller's draws are not moved.
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(recipe.seed)
+        torch.default_generator.manual_seed(recipe.seed if seed is None else seed)
         if isinstance(model, UserCode):
             factory = code.factory("model", model.name)
             return build_user_model(factory, shape, classes), source_digest(factory)
@@ -196,10 +200,16 @@ def prepare(
     timeline = resolve(recipe, epoch_length(len(data.train.labels), recipe.train.batch))
     model, source = _build_model(recipe, data.shape, data.classes, code)
     init = recipe.train.init
-    if recipe.train.start is not None:
-        _load_given(model, recipe.train.start, folder)
-    else:
+    if recipe.train.start is None:
+        _check_nothing_trained_is_lost(recipe, data, code, model, source)
         init.entry(axes.INITS).make(model, recipe.seed, **init.options)
+    elif not recipe.train.from_model:
+        _load_given(model, recipe.train.start, folder)
+    if recipe.train.start is not None and data.held_out:
+        _log.warning(
+            "train.from: the validation examples were taken from the training set here, and the given weights may have "
+            "been trained on them: val/ figures may flatter. Give the data a validation set of its own to be sure"
+        )
     if computed := parametrized_weights(model):
         text = f"{', '.join(computed[:5])}: computed from other parameters (weight_norm?), so a mask cannot hold it"
         raise UserError([Problem("task.model", text)])
@@ -221,15 +231,66 @@ def prepare(
     return TrialSetup(recipe, data.to(device), network, start, timeline, digests, environment, forward)
 
 
+# Factories, by name, source and data, that were found to draw their weights: a worker asks once.
+_DRAWN: set[tuple[object, ...]] = set()
+
+
+def _check_nothing_trained_is_lost(recipe: Recipe, data: DataSet, code: Code, model: nn.Module, source: str) -> None:
+    """Refuse to draw the weights of a network anew that its factory does not draw: a pretrained one.
+
+    Args:
+        recipe: what is run.
+        data: for the factory's arguments.
+        code: with the factory.
+        model: as it was built with the recipe's seed.
+        source: digest of a user's factory; empty for a registered model, which draws.
+    """
+    init = recipe.train.init.entry(axes.INITS)
+    asked = (repr(recipe.task.model), source, data.shape, data.classes)
+    if not source or not init.facts.draws or asked in _DRAWN:
+        return
+    other, _ = _build_model(recipe, data.shape, data.classes, code, recipe.seed + 1)
+    pairs = zip(prunable_weights(model).values(), prunable_weights(other).values(), strict=False)
+    varied = [(one, two) for one, two in pairs if one.numel() > 1 and bool((one != one.flatten()[0]).any())]
+    if not varied or not all(one.shape == two.shape and torch.equal(one, two) for one, two in varied):
+        _DRAWN.add(asked)
+        return
+    text = (
+        f"{recipe.task.written['model']} builds the same weights whatever the seed, as a pretrained network does, and train.init {init.name} would "
+        f"draw them anew. To prune the network as it comes, set train.from=model; to train it further first, set "
+        f"train.init=as-built"
+    )
+    raise UserError([Problem("task.model", text)])
+
+
 def _load_given(model: nn.Module, written: str, folder: Path | None) -> None:
-    """Put the weights of ``train.from`` into the model."""
+    """Put the weights of ``train.from`` into the model, and say what had to be done to make them fit."""
     path = Path(written)
     if not path.is_absolute() and folder is not None and (folder / path).exists():
         path = folder / path
+    state = model.state_dict(keep_vars=True)
     try:
-        load_weights(model, load_tensors(path), shown(written))
+        tensors, taken = fitted(read_weights(path, written), state)
+        notes = [f"the names of its tensors are read without {prefix!r}" for prefix in taken]
+        for name in sorted(set(state) - set(tensors)):
+            if name.endswith("num_batches_tracked"):
+                # Files of old versions of torch lack them; they are counts.
+                tensors[name] = state[name].detach().clone()
+        widened = [name for name, tensor in tensors.items() if name in state and _is_wider(state[name], tensor)]
+        if widened:
+            notes.append(f"{len(widened)} tensors in lower precision become {state[widened[0]].dtype}")
+            tensors |= {name: tensors[name].to(state[name].dtype) for name in widened}
+        load_weights(model, tensors, shown(written))
     except UserError as error:
         raise UserError(Problem("train.from", p.message) for p in error.problems) from None
+    for note in notes:
+        _log.warning("train.from: %s: %s", shown(written), note)
+
+
+def _is_wider(has: Tensor, given: Tensor) -> bool:
+    """Whether a type holds every value of another, smaller one of floating point."""
+    both = has.is_floating_point() and given.is_floating_point()
+    return both and has.dtype != given.dtype and torch.promote_types(has.dtype, given.dtype) == has.dtype
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -248,7 +309,8 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
     for name, tensor in state.items():
         given = tensors.get(name)
         if given is None:
-            problems.append(Problem("", f"{source} is missing the tensor {name!r}"))
+            near = suggestion(name, [other for other in tensors if other not in state])
+            problems.append(Problem("", f"{source} is missing the tensor {name!r}{near}"))
         elif given.shape != tensor.shape or given.dtype != tensor.dtype:
             has, wanted = (f"{tuple(t.shape)} of {t.dtype}" for t in (given, tensor))
             problems.append(Problem("", f"{source}: {name} is {has}, but the model's is {wanted}"))

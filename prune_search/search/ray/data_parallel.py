@@ -14,17 +14,18 @@ from prune_search.search.ray.worker import TrialJob, attempt, setup_of
 from prune_search.storage.places import place_of
 
 if TYPE_CHECKING:
+    from prune_search.search.given_code import GivenCode
     from prune_search.training.data_parallel import WorkerGroup
 
 # A worker that fails waits so long before it says so, in seconds: what the leader meets as well, it writes down first.
 GRACE_S = 5.0
 
 
-def trainable_together(config: Mapping[str, Any]) -> None:
+def trainable_together(config: Mapping[str, Any], given: GivenCode | None = None) -> None:
     """As `worker.trainable`, for a trial of several workers."""
     from ray import tune
 
-    tune.report({"status": attempt_data_parallel(TrialJob.of_config(config))})
+    tune.report({"status": attempt_data_parallel(TrialJob.of_config(config, given))})
 
 
 def attempt_data_parallel(job: TrialJob) -> str:
@@ -50,7 +51,7 @@ def attempt_data_parallel(job: TrialJob) -> str:
     try:
         TorchTrainer(
             _work,
-            train_loop_config=job.as_config(),
+            train_loop_config={**job.as_config(), "given": job.options.given},
             scaling_config=ScalingConfig(
                 num_workers=job.workers,
                 use_gpu=gpus > 0,
@@ -91,7 +92,7 @@ def _work(config: Mapping[str, Any]) -> None:
     """What every worker runs."""
     from prune_search.training.data_parallel import Leader, WorkerGroup
 
-    job = TrialJob.of_config(config)
+    job = TrialJob.of_config(config, config["given"])
     if job.search["gpus_per_trial"]:
         from ray.train.torch import get_device
 

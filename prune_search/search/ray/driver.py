@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prune_search.ledger.records import SearchRecords, TrialRecords
-from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.search_block import workers_of
 from prune_search.recipe.space import Space
 from prune_search.search.epochs import EpochLengths
+from prune_search.search.given_code import GivenCode
 from prune_search.search.launch_options import LaunchOptions
 from prune_search.search.next_trial import Listener, NextTrial
 from prune_search.search.ray.address import check_address
@@ -70,6 +71,27 @@ class Launched:
     examples: int = 0
 
 
+def check_given(given: GivenCode) -> None:
+    """Find out before anything is created whether functions can travel to the workers.
+
+    Raises:
+        UserError: one of them cannot be pickled, which every trial would fail with.
+    """
+    from ray import cloudpickle
+
+    problems = []
+    for key, function in given.functions.items():
+        try:
+            cloudpickle.dumps(function)  # type: ignore[no-untyped-call]
+        except Exception as error:  # noqa: BLE001 - whatever the user's objects raise when they are pickled
+            why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', shown(function))}"
+            text = f"{name} cannot be sent to the workers ({why}): make it a function of a module"
+            problems.append(Problem(f"task.{key}", text))
+    if problems:
+        raise UserError(problems)
+
+
 def run_search(launched: Launched, asked: StopRequest, listener: Listener | None = None) -> SearchRecords:
     """Run a search from its ledger to its end, or until it is asked to stop.
 
@@ -86,7 +108,7 @@ def run_search(launched: Launched, asked: StopRequest, listener: Listener | None
         StorageError: the ledger cannot be written.
     """
     folder, options = launched.folder, launched.options
-    epoch_of = EpochLengths(options.data_folder, options.code)
+    epoch_of = EpochLengths(options.data_folder, options.user_code())
     next_trial = NextTrial.open(folder, launched.space, epoch_of, asked, launched.examples)
     if options.sharing:
         next_trial.free = functools.partial(is_free, options.storage_folder)
@@ -147,7 +169,9 @@ def _tune(next_trial: NextTrial, launched: Launched, listener: Listener) -> None
     search, tree = next_trial.search, next_trial.tree
     scratch = tempfile.mkdtemp(prefix="prune-search-tune-")
     sharing = launched.options.sharing
-    run = trainable if workers_of(search) == 1 else trainable_together
+    run: Any = trainable if workers_of(search) == 1 else trainable_together
+    if launched.options.given is not None:
+        run = tune.with_parameters(run, given=launched.options.given)
     grids = askable_stops(launched.space, tree.epoch_of, launched.examples) if sharing else {}
     searcher = LedgerSearcher(next_trial, lambda trial: _job(trial, launched, tree, grids), listener)
     try:

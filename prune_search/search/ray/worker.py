@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from torch import device
 
+    from prune_search.search.given_code import GivenCode
     from prune_search.tasks.data import DataSet
     from prune_search.training.data_parallel import Leader
     from prune_search.training.state_store import SegmentClaims, Steps
@@ -69,13 +70,14 @@ class TrialJob:
 
     def as_config(self) -> dict[str, Any]:
         """As Tune's config."""
-        return {"job": {**vars(self), "options": dict(vars(self.options))}}
+        return {"job": {**vars(self), "options": self.options.as_plain()}}
 
     @classmethod
-    def of_config(cls, config: Mapping[str, Any]) -> TrialJob:
-        """From Tune's config."""
+    def of_config(cls, config: Mapping[str, Any], given: GivenCode | None = None) -> TrialJob:
+        """From Tune's config and the functions that travel beside it."""
         job = config["job"]
-        return cls(**{**job, "options": LaunchOptions(**job["options"])})
+        given = None if given is None else given.arrive()
+        return cls(**{**job, "options": LaunchOptions(**job["options"], given=given)})
 
     @property
     def workers(self) -> int:
@@ -226,12 +228,12 @@ def setup_of(job: TrialJob, device: device) -> TrialSetup:
     Raises:
         UserError: something does not fit.
     """
-    from prune_search.trial.setup import Code, prepare
+    from prune_search.trial.setup import prepare
 
     recipe = Recipe.from_canonical(job.recipe)
     if (batch := recipe.train.batch) < job.workers:
         raise UserError([Problem("train.batch", f"{batch} examples cannot be split among {job.workers} workers")])
-    root, code = job.options.data_folder, Code(**job.options.code)
+    root, code = job.options.data_folder, job.options.user_code()
     return prepare(recipe, device, root, code, data=_data(recipe, root, code, device), workers=job.workers)
 
 
@@ -284,11 +286,11 @@ def _early_stopping(job: TrialJob) -> EarlyStopping | None:
     return EarlyStopping(job.trial, job.search["scheduler"], OnStorage(place_of(job.folder), job.search))
 
 
-def trainable(config: Mapping[str, Any]) -> None:
+def trainable(config: Mapping[str, Any], given: GivenCode | None = None) -> None:
     """The function that Ray Tune runs for a trial of one worker; one call is one attempt."""
     from ray import tune
 
-    tune.report({"status": attempt(TrialJob.of_config(config))})
+    tune.report({"status": attempt(TrialJob.of_config(config, given))})
 
 
 def attempt(job: TrialJob, leader: Leader | None = None) -> str:

@@ -10,6 +10,7 @@ from prune_search.recipe.space import read_space
 from prune_search.search.epochs import EpochLengths
 from prune_search.tasks.data import DataSet
 from prune_search.trial import setup
+from prune_search.trial.setup import Code
 
 
 def recipe(data: str, batch: int) -> Recipe:
@@ -21,9 +22,9 @@ def test_a_known_size_needs_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("data were read")
 
     monkeypatch.setattr(setup, "read_data", never)
-    assert EpochLengths(None, {})(recipe("digits", 100)) == 12
+    assert EpochLengths(None, Code())(recipe("digits", 100)) == 12
     with pytest.raises(UserError, match="is larger than the training set"):
-        EpochLengths(None, {})(recipe("digits", 100_000))
+        EpochLengths(None, Code())(recipe("digits", 100_000))
 
 
 def test_own_data_are_read_once_for_all_recipes_and_only_where_they_are_allowed(
@@ -37,9 +38,9 @@ def test_own_data_are_read_once_for_all_recipes_and_only_where_they_are_allowed(
         return digits
 
     with pytest.raises(UserError, match="custom code"):
-        EpochLengths(None, {})(recipe("own.data:make", 100))
+        EpochLengths(None, Code())(recipe("own.data:make", 100))
     monkeypatch.setattr(setup, "read_data", counting)
-    lengths = EpochLengths(None, {"data": "own.data:make"})
+    lengths = EpochLengths(None, Code(data="own.data:make"))
     assert [lengths(recipe("own.data:make", batch)) for batch in (100, 200)] == [12, 6]
     assert read == ["own.data:make"]
     assert lengths.examples(recipe("own.data:make", 1)) == len(digits.train.labels)

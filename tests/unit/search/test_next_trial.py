@@ -11,8 +11,9 @@ from real_search import outcomes, statuses
 from simulated_search import SPACE, Simulation, figures_of
 
 from prune_search.ledger.records import SearchRecords, TrialRecords
+from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import known_epoch, read_space
-from prune_search.search.next_trial import Next, NextTrial, dense_recipe
+from prune_search.search.next_trial import Next, NextTrial, dense_recipe, long_recipe
 
 SMALL = SPACE.replace("trials: 12", "trials: 5")
 MET = SMALL.replace("seed: 5", "seed: 5, constraints: [val/accuracy >= dense - BOUND]")
@@ -180,3 +181,30 @@ def test_the_dense_network_has_the_first_or_middle_value_of_every_hole() -> None
     assert str(recipe.train.steps) == "5ep"
     assert recipe.optimizer.options["lr"] == pytest.approx(0.1)
     assert recipe.mask.sparsity.final == 0.0
+
+
+def test_a_given_network_is_compared_with_as_it_came_and_as_it_is_when_it_is_trained_on() -> None:
+    raw = {
+        "train": {"from": "model"},
+        "mask": {"at": "end", "criterion": "magnitude", "sparsity": {"hole": "uniform", "low": 0.5, "high": 0.9}},
+        "weights": {"at": "end"},
+        "retrain": {"steps": "3ep", "clock": {"hold": 0.01}},
+    }
+    space = read_space(raw, "a test")
+    dense = dense_recipe(space)
+    assert dense.train.from_model
+    assert dense.retrain is None
+    winner = Recipe.read({**raw, "mask": {"at": "end", "criterion": "magnitude", "sparsity": 0.7}})
+    long = long_recipe(winner, dense.canonical, 42)
+    assert long is not None
+    assert long.mask.sparsity.final == 0.0
+    assert long.retrain is not None
+    assert long.retrain.written["steps"] == "42it"
+    assert long.train.from_model
+    on_clock = Recipe.read({**winner.blocks, "retrain": {"until": "end", "clock": "2ep"}})
+    again = long_recipe(on_clock, dense.canonical, 42)
+    assert again is not None
+    assert again.retrain is not None
+    assert again.retrain.written["stretch"] is True
+    # What the winner did not train is not trained.
+    assert long_recipe(Recipe.read({**winner.blocks, "retrain": "none"}), dense.canonical, 0) is None

@@ -84,3 +84,70 @@ def test_an_optimizer_s_rate_is_its_own_and_each_place_has_its_own_stream(setup_
     assert (group["lr"], group["momentum"]) == (0.25, 0.5)
     assert setup.feed() is setup.feed()
     assert setup.feed() is not setup.feed("mask.prepare", 1)
+
+
+TRAINED = nn.Linear(64, 10)
+ROUNDED = {"preset": "magnitude-after-training", "mask": {"sparsity": 0.5}}
+
+
+def trained(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """A factory whose weights come from somewhere else."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+    network[1].load_state_dict(TRAINED.state_dict())
+    return network
+
+
+def drawn(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+
+
+def constant(shape: tuple[int, ...], classes: int) -> nn.Module:
+    network = drawn(shape, classes)
+    nn.init.zeros_(network[1].weight)
+    return network
+
+
+def prepared(model: Callable[..., nn.Module], **train: Any) -> TrialSetup:
+    code = Code(model=model)
+    raw = {**ROUNDED, "task": {"model": code.named()["model"]}, "train": train}
+    return prepare(read_space(raw, "a test").only_recipe(), CPU, code=code)
+
+
+def test_what_a_factory_trained_is_kept_or_refused_but_never_drawn_anew_in_silence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(UserError, match=r"task\.model: .* builds the same weights whatever the seed, .* kaiming") as e:
+        prepared(trained)
+    assert "train.from=model" in str(e.value)
+    assert torch.equal(prepared(trained, init="as-built").start[f"{MODEL}1.weight"], TRAINED.weight)
+    assert not caplog.messages
+    kept = prepared(trained, **{"from": "model"})
+    assert torch.equal(kept.start[f"{MODEL}1.weight"], TRAINED.weight)
+    # The digits have no validation split of their own.
+    assert ["val/ figures may flatter" in message for message in caplog.messages] == [True]
+    assert kept.key != prepared(drawn, **{"from": "model"}).key
+    # What is drawn, or says nothing, is drawn anew.
+    for factory in (drawn, constant):
+        start = prepared(factory).start[f"{MODEL}1.weight"]
+        assert not torch.equal(start, TRAINED.weight)
+        assert bool((start != 0).all())
+
+
+def test_files_of_torch_fit_under_other_names_and_in_lower_precision(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = trained((1, 8, 8), 10)
+    state = {f"module.{name}": tensor.half() for name, tensor in network.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "net.pt")
+    start = prepared(drawn, **{"from": str(tmp_path / "net.pt")}).start
+    assert torch.equal(start[f"{MODEL}1.weight"], TRAINED.weight.half().float())
+    said = " ".join(caplog.messages)
+    assert "without 'module.'" in said
+    assert "2 tensors in lower precision become torch.float32" in said
+    torch.save({"1.wieght": TRAINED.weight, "1.bias": TRAINED.bias}, tmp_path / "typo.pt")
+    with pytest.raises(UserError, match=r"train\.from: .* missing the tensor '1\.weight' \(did you mean '1\.wieght'"):
+        prepared(drawn, **{"from": str(tmp_path / "typo.pt")})
+    # Nothing is rounded to fit.
+    torch.save({name: tensor.double() for name, tensor in network.state_dict().items()}, tmp_path / "double.pt")
+    with pytest.raises(UserError, match=r"of torch\.float64, but the model's is .* of torch\.float32"):
+        prepared(drawn, **{"from": str(tmp_path / "double.pt")})
