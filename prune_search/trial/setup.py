@@ -256,9 +256,9 @@ def _check_nothing_trained_is_lost(recipe: Recipe, data: DataSet, code: Code, mo
         _DRAWN.add(asked)
         return
     text = (
-        f"{recipe.task.written['model']} builds the same weights whatever the seed, as a pretrained network does, and train.init {init.name} would "
-        f"draw them anew. To prune the network as it comes, set train.from=model; to train it further first, set "
-        f"train.init=as-built"
+        f"{recipe.task.written['model']} builds the same weights whatever the seed, as a pretrained network does, and "
+        f"train.init {init.name} would draw them anew. To prune the network as it comes, set train.from=model; to "
+        f"train it further first, set train.init=as-built"
     )
     raise UserError([Problem("task.model", text)])
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prune_search.recipe.problems import UserError
+from prune_search.search.ray.kept_workers import Roll
 from prune_search.storage.files import StorageError
 from prune_search.storage.lease import RENEW_EVERY_S, Holder, Lease, read_holder, started, this_place
 from prune_search.storage.names import vertex_folder
@@ -25,10 +26,11 @@ ACTOR, NAMESPACE = "prune-search-claims", "prune-search"
 ANSWER_S = 30.0
 
 
-class Register:
-    """The claims of a cluster; in it, a named actor."""
+class Register(Roll):
+    """The claims of a cluster, and the workers of its searches; in it, a named actor."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._claims: dict[tuple[str, str], Holder] = {}
 
     def take(self, storage: str, address: str, holder: Holder) -> bool:
@@ -62,6 +64,17 @@ def cluster_register() -> Any:
     options = {"name": ACTOR, "namespace": NAMESPACE, "get_if_exists": True, "lifetime": "detached", "num_cpus": 0}
     options["scheduling_strategy"] = "DEFAULT"
     return ray.remote(Register).options(max_restarts=-1, **options).remote()
+
+
+def ask_register(method: str, *words: Any) -> Any:
+    """What the cluster's register says; None where it is gone."""
+    import ray
+    from ray.exceptions import GetTimeoutError, RayActorError
+
+    try:
+        return ray.get(getattr(cluster_register(), method).remote(*words), timeout=ANSWER_S)
+    except (RayActorError, GetTimeoutError):
+        return None
 
 
 @dataclass

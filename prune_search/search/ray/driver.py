@@ -7,6 +7,7 @@ import functools
 import logging
 import math
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from prune_search.search.ray.claims import cluster_register, is_free
 from prune_search.search.ray.cluster_reporter import telling
 from prune_search.search.ray.connection import connect, disconnect
 from prune_search.search.ray.data_parallel import trainable_together
+from prune_search.search.ray.kept_workers import KeptWorkers
 from prune_search.search.ray.worker import TrialJob, trainable
 from prune_search.search.shared_tree import Tree, askable_stops
 from prune_search.search.stop_request import StopRequest, ask_to_stop, watch_signals
@@ -173,14 +175,16 @@ def _tune(next_trial: NextTrial, launched: Launched, listener: Listener) -> None
     if launched.options.given is not None:
         run = tune.with_parameters(run, given=launched.options.given)
     grids = askable_stops(launched.space, tree.epoch_of, launched.examples) if sharing else {}
-    searcher = LedgerSearcher(next_trial, lambda trial: _job(trial, launched, tree, grids), listener)
+    workers = _kept_workers(search) if sharing else None
+    searcher = LedgerSearcher(next_trial, lambda trial: _job(trial, launched, tree, grids), listener, workers)
     try:
         tuner = tune.Tuner(
             tune.with_resources(run, functools.partial(_resources, search, _largest_node())),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,
-                max_concurrent_trials=search["concurrency"],
+                # The searcher itself counts trials; idle jobs come beside them.
+                max_concurrent_trials=2 * search["concurrency"],
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
@@ -199,6 +203,24 @@ def _tune(next_trial: NextTrial, launched: Launched, listener: Listener) -> None
         raise searcher.error
 
 
+def _kept_workers(search: Mapping[str, Any]) -> KeptWorkers | None:
+    """As many workers as the search has use and room for; None where that is one, or a trial has several itself."""
+    import ray
+
+    has = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    needs = {kind: search[key] for kind, key in (("CPU", "cpus_per_trial"), ("GPU", "gpus_per_trial")) if search[key]}
+    room = min((int(has.get(kind, 0.0) / each) for kind, each in needs.items()), default=1)
+    size = min(search["concurrency"], search["trials"], room)
+    if size < 2 or workers_of(search) > 1:
+        return None
+    register = cluster_register()
+
+    def tell(method: str, *words: Any) -> None:
+        getattr(register, method).remote(*words)
+
+    return KeptWorkers(secrets.token_hex(8), size, tell)
+
+
 def _largest_node() -> float:
     """The CPUs of the node that has the most."""
     import ray
@@ -215,7 +237,7 @@ def _resources(search: Mapping[str, Any], most_cpus: float, config: Mapping[str,
         # Its workers are a placement group of their own; whoever starts them only waits.
         return PlacementGroupFactory([{"memory": 1.0}])
     cpus, gpus = search["cpus_per_trial"], search["gpus_per_trial"]
-    if config["job"]["alone"]:
+    if "job" in config and config["job"]["alone"]:
         cpus, gpus = (cpus, float(math.ceil(gpus))) if gpus else (max(cpus, most_cpus), 0.0)
     return PlacementGroupFactory([{"CPU": cpus, **({"GPU": gpus} if gpus else {})}])
 

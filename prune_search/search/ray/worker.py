@@ -18,6 +18,7 @@ from prune_search.recipe.search_block import metrics_asked, workers_of
 from prune_search.search.launch_options import LaunchOptions
 from prune_search.search.ledger_callbacks import EarlyStopping, LedgerSink, OnStorage, StoppedError
 from prune_search.search.ray.heartbeat import Heartbeat
+from prune_search.search.ray.kept_workers import wait_for_all, wait_idly
 from prune_search.search.ray.memory_metrics import system_figures
 from prune_search.search.stop_request import watch_for_stop
 from prune_search.storage.files import StorageError
@@ -56,6 +57,8 @@ class TrialJob:
         grid: steps of it that trials to come can ask for; as many are stored as are affordable.
         alone: whether it has a whole device, after its share of one had too little memory.
         control: whether it is there to be compared with, so that nothing may stop it.
+        kept: name of the search's workers in the cluster's register; empty where they are not kept.
+        wait_for: how many workers have to have started before this trial ends; 0 where it is none of the first.
     """
 
     folder: str
@@ -67,6 +70,8 @@ class TrialJob:
     grid: tuple[int, ...] = ()
     alone: bool = False
     control: bool = False
+    kept: str = ""
+    wait_for: int = 0
 
     def as_config(self) -> dict[str, Any]:
         """As Tune's config."""
@@ -290,7 +295,17 @@ def trainable(config: Mapping[str, Any], given: GivenCode | None = None) -> None
     """The function that Ray Tune runs for a trial of one worker; one call is one attempt."""
     from ray import tune
 
-    tune.report({"status": attempt(TrialJob.of_config(config, given))})
+    from prune_search.search.ray.claims import ask_register
+
+    if "idle" in config:
+        wait_idly(config["idle"], ask_register)
+        tune.report({"status": "idle"})
+        return
+    job = TrialJob.of_config(config, given)
+    status = attempt(job)
+    if job.wait_for:
+        wait_for_all(job.kept, job.wait_for, ask_register)
+    tune.report({"status": status})
 
 
 def attempt(job: TrialJob, leader: Leader | None = None) -> str:
