@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ class Import:
     typing_only: bool
 
 
+@functools.cache
 def read(root: Path) -> dict[str, Source]:
     """Every file of the package below a root, by module."""
     found = {}

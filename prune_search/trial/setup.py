@@ -27,7 +27,6 @@ from prune_search.tasks.network import (
     parametrized_weights,
     prunable_weights,
 )
-from prune_search.tasks.pretrained import fitted, read_weights
 from prune_search.tasks.user import (
     build_user_data,
     build_user_model,
@@ -38,6 +37,7 @@ from prune_search.tasks.user import (
 from prune_search.training.environment import autocast, environment_class
 from prune_search.training.loop import Feed, Network, augmentation
 from prune_search.training.segment import model_tensors
+from prune_search.trial.pretrained import fitted, read_weights
 
 Factory = Callable[..., Any]
 _log = logging.getLogger("prune_search")

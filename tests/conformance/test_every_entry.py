@@ -62,6 +62,7 @@ def test_the_whole_registry_is_read_without_torch() -> None:
     assert done.stdout.split() == [str(len(ENTRIES)), "False"]
 
 
+@pytest.mark.slow
 def test_the_checks_need_no_pytest(tmp_path: Path) -> None:
     text = "import sys; import prune_search.testing; print('pytest' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=120)

@@ -95,6 +95,7 @@ def test_a_recipe_of_its_entries_is_validated_and_run(typed: Typed) -> None:
     assert [(layer["units"], layer["units_kept"]) for layer in data["layers"]] == [(64, 32), (8, 4)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plugin")
 def test_a_simulated_search_of_its_entries_is_compared_with_its_picture(typed: Typed, tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")

@@ -11,6 +11,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from command_line import Typed
 from real_mlflow import MLFLOW_WARNINGS
 
@@ -21,6 +22,7 @@ PLACE = Path(__file__).parent / "search_0_1_file_order"
 pytestmark = MLFLOW_WARNINGS
 
 
+@pytest.mark.slow
 def test_a_resumed_search_of_version_0_1_proposes_what_the_unbroken_one_did(tmp_path: Path, typed: Typed) -> None:
     folder = tmp_path / "searches" / "golden"
     shutil.copytree(PLACE, folder, ignore=shutil.ignore_patterns("proposals.json"))

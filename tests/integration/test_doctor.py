@@ -47,6 +47,7 @@ def test_a_fresh_machine_is_well_and_nothing_is_left_behind(typed: Typed, tmp_pa
     assert [line[:4] for line in text.splitlines()] == ["ok  "] * len(found)
 
 
+@pytest.mark.slow
 def test_problems_are_reported_with_how_to_fix_them(
     typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -221,7 +221,9 @@ def instants(name: str, seed: int, times: int = 1) -> list[tuple[str, int]]:
     "seed",
     [0, pytest.param(1, marks=pytest.mark.slow), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 6))],
 )
-@pytest.mark.parametrize("name", [*STAGES, *MOVING])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "rounds" else pytest.mark.slow) for name in (*STAGES, *MOVING)]
+)
 def test_a_trial_killed_twice_in_every_stage_ends_as_one_that_was_not(
     server: Server, setup_of: SetupOf, tmp_path: Path, name: str, seed: int
 ) -> None:
@@ -237,6 +239,7 @@ def test_a_trial_killed_twice_in_every_stage_ends_as_one_that_was_not(
     assert found["steps"][:2] == [stages[stage] - (step - 1), whole["steps"][0] - stages[stage] + (step - 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STAGES)
 def test_without_states_to_recover_from_the_stage_begins_anew(
     server: Server, setup_of: SetupOf, tmp_path: Path, name: str

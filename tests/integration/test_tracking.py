@@ -63,6 +63,7 @@ def check(folder: Path, search: SearchRecords | None = None) -> list[Kept]:
     return found
 
 
+@pytest.mark.slow
 def test_24_trials_and_the_control_appear_once_however_often_they_are_delivered(
     storage: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,6 +130,7 @@ class Interrupted:
         return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_interrupted_at_any_call_nothing_is_twice_and_nothing_is_missing(storage: Path, after: bool) -> None:
     for at in itertools.count(1):
@@ -143,7 +145,7 @@ def test_interrupted_at_any_call_nothing_is_twice_and_nothing_is_missing(storage
     assert at > 12
 
 
-@pytest.mark.parametrize("at", [3, 4, 5, 7])
+@pytest.mark.parametrize("at", [*(pytest.param(at, marks=pytest.mark.slow) for at in (3, 4, 5)), 7])
 def test_an_answer_that_is_lost_is_made_good_at_once(storage: Path, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls 3 to 5 find the runs, make the search's run and make the trial's."""
     monkeypatch.setattr("prune_search.tracking.delivery_thread.FIRST_PAUSE_S", 0.0)
@@ -169,6 +171,7 @@ def test_two_that_make_one_experiment_at_once_get_the_same(storage: Path, monkey
             server.client.create_experiment("shared")
 
 
+@pytest.mark.slow
 def test_a_new_experiment_keeps_its_files_in_the_storage(storage: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     sync(make_search(storage, "files", trials=1, points=1))
@@ -191,6 +194,7 @@ def test_a_deleted_experiment_is_said_in_one_line(storage: Path) -> None:
         sync(folder)
 
 
+@pytest.mark.slow
 def test_the_thread_delivers_to_the_store(storage: Path) -> None:
     folder = make_search(storage, "thread", trials=2, points=2)
     definition = read_search(folder).definition

@@ -107,6 +107,7 @@ def test_a_foreign_search_runs_no_code_that_is_not_named_again(mark: Path, tmp_p
     assert mark.exists()
 
 
+@pytest.mark.slow
 def test_a_search_of_ones_own_finds_its_code(mark: Path, tmp_path: Path, typed: Typed) -> None:
     storage = ["--storage", str(tmp_path / "store")]
     words = ["launch", "own.yaml", "--model", "marking:net", "--simulate", "--trials", "1", *storage]
@@ -125,6 +126,7 @@ def test_a_search_of_ones_own_finds_its_code(mark: Path, tmp_path: Path, typed: 
     assert "pass --model marking:net" in typed("export", "own", "--to", "best", *storage).err
 
 
+@pytest.mark.slow
 def test_a_foreign_search_is_given_no_credentials_of_this_user(
     mark: Path, tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +151,7 @@ def test_a_foreign_search_is_given_no_credentials_of_this_user(
     assert typed("sync", "own", *storage).code == 0
 
 
+@pytest.mark.slow
 def test_records_of_another_shape_are_refused_in_one_line(mark: Path, tmp_path: Path, typed: Typed) -> None:
     storage = ["--storage", str(tmp_path / "store")]
     assert typed("launch", "own.yaml", *storage, "--simulate", "--trials", "1").code == 0

@@ -177,6 +177,7 @@ def test_without_a_name_nothing_is_compared(told: Told, typed: Typed) -> None:
         assert "name at least one search" in said.err
 
 
+@pytest.mark.slow
 def test_page_and_pictures_are_written(told: Told, tmp_path: Path, typed: Typed) -> None:
     page, folder = tmp_path / "report.html", tmp_path / "pictures"
     said = typed("compare", "monday", "--html", str(page), "--pictures", str(folder))

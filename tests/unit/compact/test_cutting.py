@@ -69,7 +69,12 @@ def count(model: nn.Module) -> int:
 @pytest.mark.parametrize(
     ("name", "granularity"),
     # In a sequence of layers channels are filters, and finding them in VGG-16 takes seconds.
-    [(name, one) for name in NETWORKS for one in ("filter", "channel") if (name, one) != ("vgg-16-bn", "channel")],
+    [
+        pytest.param(name, one, marks=pytest.mark.slow if (name, one) == ("resnet-56", "channel") else ())
+        for name in NETWORKS
+        for one in ("filter", "channel")
+        if (name, one) != ("vgg-16-bn", "channel")
+    ],
 )
 def test_the_outputs_are_those_of_the_masked_network(name: str, granularity: str) -> None:
     options = {"shortcut": "projection"} if name == "resnet-56" else {}

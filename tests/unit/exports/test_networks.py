@@ -151,6 +151,7 @@ def test_the_picture_names_every_layer_and_escapes_what_is_markup() -> None:
     assert "100.0 %" in text
 
 
+@pytest.mark.slow
 def test_onnxruntime_says_what_torch_says_for_any_batch(folder: Path) -> None:
     small, inputs = load_network(folder), finished().inputs
     assert write_onnx(small, folder, inputs) < TOLERANCE
@@ -160,6 +161,7 @@ def test_onnxruntime_says_what_torch_says_for_any_batch(folder: Path) -> None:
             assert torch.allclose(run(inputs[:batch]), small(inputs[:batch]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_file_that_says_something_else_is_not_left_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small, inputs = load_network(folder), finished().inputs
     wrong = onnx_bytes(nn.Sequential(small, nn.Softmax(1)), (1, 8, 8))

@@ -131,7 +131,9 @@ def test_every_criterion_is_in_the_space_of_all_and_those_that_fit_in_the_one_at
     assert met("at_initialization") == {name for name in can if CRITERIA[name].facts.granularities is None}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "growing_penalty" else ()) for name in NAMES]
+)
 def test_a_draw_of_each_runs(name: str, tmp_path: Path) -> None:
     from prune_search.api.run import run
     from prune_search.api.where import Where

@@ -38,6 +38,7 @@ def test_only_what_has_something_to_show_is_drawn(tmp_path: Path) -> None:
     assert list(found) == ["pareto", "accuracy-sparsity", "layer-density", "k1-k2-plane", "search-course", "tree"]
 
 
+@pytest.mark.slow
 def test_the_pictures_of_a_search_say_what_they_show(tmp_path: Path) -> None:
     found = {name: content.decode() for name, content in hang(exhibit_of(make_search(tmp_path))).items()}
     for name, words in {
@@ -53,6 +54,7 @@ def test_the_pictures_of_a_search_say_what_they_show(tmp_path: Path) -> None:
             assert word in found[name], (name, word)
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_files(tmp_path: Path) -> None:
     folder = make_search(tmp_path, trials=8)
     names = ["pareto", "tree"]
@@ -136,6 +138,7 @@ def test_what_somebody_wrote_into_a_name_is_text_on_the_page(tmp_path: Path) -> 
     assert "<script" not in (tmp_path / "page.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_search_keeps_its_pictures_beside_its_records(tmp_path: Path) -> None:
     folder = make_search(tmp_path, trials=8)
     draw(read_search(folder))

@@ -189,6 +189,7 @@ def example(file: str) -> str:
     return found[1]
 
 
+@pytest.mark.slow
 def test_the_guides_own_entries_pass_by_the_command_that_it_shows(tmp_path: Path) -> None:
     for file in ("my_criterion.py", "my_picture.py"):
         (tmp_path / file).write_text(example(file))

@@ -70,6 +70,7 @@ def arrived(store: Store, key: str) -> bool:
     return key in store.by_key()
 
 
+@pytest.mark.slow
 def test_the_parent_is_summed_up_now_and_then_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     summed: list[int] = []
 

@@ -28,7 +28,7 @@ def run_workers(folder: Path, size: int, *more: str) -> tuple[list[int], dict[st
     return [worker.returncode for worker in workers], json.loads(told[0][0] or "{}"), [err[-2000:] for _, err in told]
 
 
-@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_gradients_of_a_batch_are_those_of_one_worker(size: int, tmp_path: Path) -> None:
     codes, found, said = run_workers(tmp_path, size)
     assert codes == [0] * size, said
@@ -41,6 +41,7 @@ def test_the_gradients_of_a_batch_are_those_of_one_worker(size: int, tmp_path: P
     assert {name: error for name, error in errors.items() if error > 2e-5 + 5 * own[name]} == {}
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_gone_is_no_error_of_the_trial(tmp_path: Path) -> None:
     codes, found, said = run_workers(tmp_path, 2, "lost")
     assert codes == [0, 1], said

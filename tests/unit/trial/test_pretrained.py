@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from prune_search.recipe.problems import UserError
-from prune_search.tasks.pretrained import fitted, read_weights
+from prune_search.trial.pretrained import fitted, read_weights
 
 
 def network() -> nn.Module:
