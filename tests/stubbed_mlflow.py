@@ -21,9 +21,10 @@ from made_search import SPACE, Maker, make_definition
 from real_mlflow import Kept, LocalServer, kept_runs
 
 from prune_search.ledger.records import Recorder, read_search
+from prune_search.ledger.state import state_of
 from prune_search.storage.places import StoragePath
 from prune_search.tracking.delivery_thread import DeliveryThread
-from prune_search.tracking.project import project, state_of
+from prune_search.tracking.project import project
 from prune_search.tracking.server import MlflowServer, connect
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from prune_search.cli.drawing import drawing
 from prune_search.ledger.account import account_of
+from prune_search.ledger.ranking import Goals
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from prune_search.search.next_trial import Listener
 
 LOOK_EVERY_S = 0.2
+# Larger figures, such as operations, are shown as whole numbers.
+MAX_WITH_PLACES = 1000.0
 
 
 class SearchBar:
@@ -34,7 +37,7 @@ class SearchBar:
         done = sum(counts[name] for name in ("completed", "stopped", "failed", "duplicate"))
         total = records.definition["space"]["search"]["trials"]
         if ended is not None and not self.console.is_terminal:
-            self.console.print(f"{done}/{total}  {_line(ended)}", highlight=False, soft_wrap=True)
+            self.console.print(f"{done}/{total}  {_line(records, ended)}", highlight=False, soft_wrap=True)
         # With thousands of simulated trials, finding the best one on every update would take most of the time.
         now = time.monotonic()
         if now - self.shown < LOOK_EVERY_S and done < total:
@@ -52,21 +55,29 @@ class SearchBar:
 
 
 def _best(records: SearchRecords) -> str:
-    from prune_search.ledger.ranking import Goals
-
-    best, _ = Goals.of(records.definition["space"]["search"]).best(records.numbered(), records.dense)
+    best, _ = _goals(records).best(records.numbered(), records.dense)
     if best is None or best.proposed is None:
         return ""
-    return f"{best.proposed.data['name']} {best.metrics.get('val/accuracy', float('nan')):.4f}"
+    _, metric = _goals(records).objectives[0]
+    return f"{best.proposed.data['name']} {_number(best.metrics[metric])}"
 
 
-def _line(trial: TrialRecords) -> str:
+def _goals(records: SearchRecords) -> Goals:
+    return Goals.of(records.definition["space"]["search"])
+
+
+def _line(records: SearchRecords, trial: TrialRecords) -> str:
+    """How a trial ended, with the figures of the objectives and the sparsity."""
     name = trial.proposed.data["name"] if trial.proposed is not None else trial.id
-    accuracy, sparsity = trial.metrics.get("val/accuracy"), trial.metrics.get("sparsity")
-    figures = "" if accuracy is None else f"  val/accuracy {accuracy:.4f}"
-    figures += "" if sparsity is None else f"  sparsity {sparsity:.4f}"
+    shown = dict.fromkeys([*(metric for _, metric in _goals(records).objectives), "sparsity"])
+    known = {metric: trial.metrics[metric] for metric in shown if trial.metrics.get(metric) is not None}
+    figures = "".join(f"  {metric} {_number(value)}" for metric, value in known.items())
     error = trial.ended.data["error"] if trial.ended is not None else None
     return f"{name}  {trial.status}{figures}" + (f"  {error['kind']}: {error['message']}" if error else "")
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < MAX_WITH_PLACES else f"{value:,.0f}"
 
 
 @contextlib.contextmanager

@@ -129,16 +129,23 @@ class Goals:
         no trial meets the constraints, it is the one that violates them least, and the second value is False; so it is
         while a needed figure of the dense network is not known, and where there is no trial (None).
         """
-        front = self.pareto(trials, dense)
-        if not front:
+        # The first in lexicographic order among those that violate least is a Pareto trial.
+        first = min(self._candidates(trials), key=lambda trial: self.order(trial, dense), default=None)
+        if first is None:
             return None, False
-        first = min(front, key=self._order)
         violations = self.violations(first.metrics, dense)
         return first, violations is not None and total_violation(violations) == 0.0
 
-    def _order(self, trial: TrialRecords) -> tuple[tuple[float, ...], str]:
+    def order(self, trial: TrialRecords, dense: Dense) -> tuple[float, tuple[float, ...], str]:
+        """A completed trial's place: less violation first, then better objectives, the first counting first."""
         values = self.values(trial.metrics) or ()
-        return tuple(-value for value in self.signed(values)), _key(trial)
+        violation = total_violation(self.violations(trial.metrics, dense))
+        return violation, tuple(-value for value in self.signed(values)), _key(trial)
+
+    def meets(self, trial: TrialRecords, dense: Dense) -> bool:
+        """Whether a trial has all objectives' figures and violates no constraint, as far as that is known."""
+        known = self.values(trial.metrics) is not None
+        return known and total_violation(self.violations(trial.metrics, dense)) == 0.0
 
     def _candidates(self, trials: Sequence[TrialRecords]) -> list[TrialRecords]:
         unique: dict[str, TrialRecords] = {}

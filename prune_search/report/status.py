@@ -11,20 +11,20 @@ from prune_search.ledger.account import total
 from prune_search.ledger.cluster_status import read_machines
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import (
-    ENDED_FILE,
     SearchRecords,
     TrialRecords,
     list_searches,
     read_search,
     search_folder,
 )
+from prune_search.ledger.state import state_of
 from prune_search.ledger.uris import masked
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.search_block import parse_objective
-from prune_search.report.rows import DENSE, seen_by_a_search
+from prune_search.report.rows import seen_by_a_search
 from prune_search.storage.places import StoragePath
 
-RUNNING, INTERRUPTED, FINISHED, UNREADABLE = "running", "interrupted", "finished", "unreadable"
+RUNNING, FINISHED, UNREADABLE = "running", "finished", "unreadable"
 
 
 def status_data(search: SearchRecords, is_running: bool, now: float | None = None) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def status_data(search: SearchRecords, is_running: bool, now: float | None = Non
         ``objectives``, their metrics; ``tracking_uri``, its MLflow's, without passwords.
     """
     block = search.definition["space"]["search"]
-    state = _state(search, is_running, block["trials"])
+    state = state_of(search, is_running)
     trials = [trial for trial in search.trials.values() if trial.ended is not None]
     failed = [trial for trial in trials if trial.status == "failed"]
     return {
@@ -88,13 +88,6 @@ def list_data(storage: StoragePath, is_running: Callable[[StoragePath], bool]) -
     return rows
 
 
-def _state(search: SearchRecords, is_running: bool, planned: int) -> str:
-    if is_running:
-        return RUNNING
-    ended = sum(trial.ended is not None for trial in search.numbered())
-    return FINISHED if ended >= planned or (search.folder / ENDED_FILE).is_file() else INTERRUPTED
-
-
 def _counts(search: SearchRecords, state: str, planned: int) -> dict[str, int]:
     found = search.counts()
     ended = {
@@ -127,9 +120,7 @@ def _machines(search: SearchRecords, now: float | None) -> dict[str, Any] | None
 
 
 def _best(search: SearchRecords) -> dict[str, Any] | None:
-    dense = search.trials.get(DENSE)
-    metrics = seen_by_a_search(dense.result["metrics"]) if dense is not None and dense.result else None
-    trial, met = Goals.of(search.definition["space"]["search"]).best(search.numbered(), metrics)
+    trial, met = Goals.of(search.definition["space"]["search"]).best(search.numbered(), search.dense)
     if trial is None or trial.proposed is None:
         return None
     return {

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from prune_search.ledger.reader import Follower
 from prune_search.ledger.records import SearchRecords, read_search
+from prune_search.ledger.state import State, state_of
 from prune_search.ledger.uris import masked
 from prune_search.recipe.problems import UserError
 from prune_search.storage import places
@@ -22,7 +23,7 @@ from prune_search.storage.files import one_line
 from prune_search.tracking.delivered_log import BusyError, DeliveredLog, memory_folder, only_writer
 from prune_search.tracking.delivery import Delivered, Delivery, Destination, waiting
 from prune_search.tracking.leaderboard import fronts, placed
-from prune_search.tracking.project import State, project, project_parent, project_trial, state_of
+from prune_search.tracking.project import project, project_parent, project_trial
 from prune_search.tracking.run_content import PARENT, RunView, remaining
 from prune_search.tracking.server import FilesError, RefusedError, Server, UnreachableError, connect, settings
 from prune_search.tracking.store import artifact_root

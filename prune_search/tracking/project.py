@@ -11,13 +11,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any
 
 from prune_search.ledger.account import Account, account_of
-from prune_search.ledger.ranking import Goals, total_violation
-from prune_search.ledger.records import ENDED_FILE, Record, SearchRecords, TrialRecords
+from prune_search.ledger.records import Record, SearchRecords, TrialRecords
+from prune_search.ledger.state import State
 from prune_search.recipe import strict_yaml
-from prune_search.recipe.axes import METRICS
 from prune_search.recipe.step import Step
 from prune_search.storage.files import StorageError, open_regular
 from prune_search.tracking.leaderboard import Placed, directions, fronts, goals_of, placed
@@ -37,7 +36,6 @@ from prune_search.tracking.run_content import (
 from prune_search.tracking.run_notes import parent_note, trial_note
 from prune_search.tracking.ui_views import SEARCH, holes, is_logarithmic
 
-State = Literal["running", "finished", "interrupted"]
 NOTE, SOURCE = "mlflow.note.content", "mlflow.source.name"
 MAX_DIGEST = 36
 # From here on a figure is a count.
@@ -60,14 +58,6 @@ def project(search: SearchRecords, state: State = "running") -> list[RunView]:
     board = placed(search)
     front = fronts(board)
     return [project_parent(search, state, board), *(project_trial(search, trial, state, front) for trial in begun)]
-
-
-def state_of(search: SearchRecords) -> State:
-    """The state of a search that nobody runs: finished where all its trials ended, else interrupted."""
-    asked = search.definition["space"]["search"]["trials"]
-    ended = all(trial.ended is not None for trial in search.trials.values())
-    enough = len(search.numbered()) >= asked or (search.folder / ENDED_FILE).is_file()
-    return "finished" if ended and enough else "interrupted"
 
 
 @dataclass
@@ -198,8 +188,8 @@ def _trial_points(search: SearchRecords, trial: TrialRecords, result: Mapping[st
         last = max([int(metrics.get("steps_trained") or 0), *(_steps(record) for record in trial.measured)])
         curve.add(metrics, last, trial.ended.time)
         curve.add({"steps_saved": account_of(trial).saved}, last, trial.ended.time)
-        best = _best(directions(goals_of(search)), trial, metrics)
-        curve.add({f"best/{name}": _shown(value) for name, value in best.items()}, last, trial.ended.time)
+        looked_at = {name: metrics[name] for name in directions(goals_of(search)) if metrics.get(name) is not None}
+        curve.add({f"best/{name}": _shown(value) for name, value in looked_at.items()}, last, trial.ended.time)
     return curve
 
 
@@ -222,23 +212,6 @@ def _mature(record: Record) -> bool:
     """Whether the sparsity that was asked for was reached by then: gradual pruning measures on its way there too."""
     step = record.data["step"]
     return step is None or step >= 0
-
-
-def _best(looked_at: Mapping[str, str], trial: TrialRecords, metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The best value of each metric that the search looks at, among the measurements of the last round.
-
-    Earlier rounds, and masks that still grow sparser, say nothing about the network that the trial is about; and what
-    needs no data, like the steps so far, is no better for being measured early.
-    """
-    last = max((record.data["round"] for record in trial.measured), default=None)
-    measured = [r.data["metrics"] for r in trial.measured if r.data["round"] == last and _mature(r)]
-    best = {}
-    for name, direction in looked_at.items():
-        early = measured if name not in METRICS or METRICS[name].facts.split else []
-        values = [found[name] for found in (metrics, *early) if found.get(name) is not None]
-        if values:
-            best[name] = max(values) if direction == "maximize" else min(values)
-    return best
 
 
 def _trial_artifacts(trial: TrialRecords, result: Mapping[str, Any]) -> dict[str, str]:
@@ -328,29 +301,27 @@ def _plan(block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _summary(search: SearchRecords) -> _Curve:
-    """Totals and the best so far, over the trials in the order in which they ended; the x axis is their number."""
+    """Totals and the best so far, over trials and controls in the order in which they ended; x is how many have.
+
+    The steps are those of all, as everywhere; only trials are counted, and only they can be the best.
+    """
     goals, dense, curve = goals_of(search), search.dense, _Curve()
     counts = dict.fromkeys(("completed", "stopped", "failed", "duplicates"), 0)
     steps = Account()
-    best: dict[str, float] = {}
-    ends = [(trial.ended, trial) for trial in search.numbered() if trial.ended is not None]
+    best: TrialRecords | None = None
+    ends = [(trial.ended, trial) for trial in search.trials.values() if trial.ended is not None]
     ends.sort(key=lambda end: (end[0].time, end[1].id))
     for number, (ended, trial) in enumerate(ends, start=1):
-        counts["duplicates" if trial.status == "duplicate" else trial.status] += 1
         steps += account_of(trial)
-        if trial.status == "completed" and total_violation(goals.violations(trial.metrics, dense)) == 0:
-            _improve(best, goals, trial.metrics)
+        if not trial.control:
+            counts["duplicates" if trial.status == "duplicate" else trial.status] += 1
+            if trial.status == "completed" and goals.meets(trial, dense):
+                best = trial if best is None else min(best, trial, key=lambda one: goals.order(one, dense))
         curve.add({**counts, **steps.as_data()}, number, ended.time)
-        curve.add({f"best/{name}": _shown(value) for name, value in best.items()}, number, ended.time)
+        if best is not None:
+            figures = {f"best/{name}": best.metrics[name] for _, name in goals.objectives}
+            curve.add({name: _shown(value) for name, value in figures.items()}, number, ended.time)
     return curve
-
-
-def _improve(best: dict[str, float], goals: Goals, metrics: Mapping[str, Any]) -> None:
-    for direction, name in goals.objectives:
-        value = metrics.get(name)
-        if value is not None:
-            better = max if direction == "maximize" else min
-            best[name] = better(best.get(name, value), value)
 
 
 def _leaderboard(search: SearchRecords, board: Sequence[Placed]) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from real_search import SMALL, troubles
 import prune_search
 from prune_search import Options, Where
 from prune_search.ledger.records import SearchRecords, read_search
+from prune_search.ledger.state import state_of
 from prune_search.storage.object_paths import ObjectPath
-from prune_search.tracking.project import project, state_of
+from prune_search.tracking.project import project
 
 pytestmark = [MLFLOW_WARNINGS]
 

@@ -16,8 +16,9 @@ from made_search import make_search
 from real_mlflow import MLFLOW_WARNINGS, Kept, kept_runs
 
 from prune_search.ledger.records import SearchRecords, read_search
+from prune_search.ledger.state import state_of
 from prune_search.tracking.delivery_thread import DeliveryThread, sync
-from prune_search.tracking.project import project, state_of
+from prune_search.tracking.project import project
 from prune_search.tracking.server import MlflowServer, connect, settings
 
 pytestmark = MLFLOW_WARNINGS

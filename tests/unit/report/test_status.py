@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from told_search import Told
 
+from prune_search.ledger.records import Recorder
+from prune_search.ledger.state import state_of
 from prune_search.report.labels import figure
 from prune_search.report.status import list_data, status_data
 
@@ -39,16 +41,22 @@ def test_without_a_holder_what_ran_waits_to_be_resumed(told: Told) -> None:
     assert data["seconds_left"] is None
 
 
-def test_a_search_is_finished_when_all_its_trials_have_ended(told: Told) -> None:
+def test_a_search_is_finished_when_all_its_trials_and_controls_have_ended(tmp_path: Path) -> None:
+    told = Told.begin(tmp_path, trials=2)
     told.trial("snip", 0.5, 0.9)
     assert status_data(told.records, is_running=False)["state"] == "interrupted"
     told.trial("snip", 0.4, 0.9)
-    data = status_data(told.records, is_running=False)
-    assert data["state"] == "finished"
-    assert data["trials"]["waiting"] == 0
+    assert status_data(told.records, is_running=False)["state"] == "finished"
+    # The last controls come after the last trial, and MLflow says the same.
+    Recorder(told.folder, "control-shuffle").write("proposed", {"name": "control-shuffle", "number": 0})
+    for running, state in ((False, "interrupted"), (True, "running")):
+        assert status_data(told.records, is_running=running)["state"] == state
+        assert state_of(told.records, running) == state
 
 
-def test_a_search_that_ended_before_its_trials_were_done_is_finished_too(told: Told) -> None:
+def test_a_search_that_ended_before_its_trials_were_done_is_finished_too(tmp_path: Path) -> None:
+    told = Told.begin(tmp_path, trials=6)
+    told.trial("snip", 0.5, 0.9)
     (told.folder / "ended.json").write_text("{}")
     data = status_data(told.records, is_running=False)
     assert data["state"] == "finished"

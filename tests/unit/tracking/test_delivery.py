@@ -12,9 +12,10 @@ from fake_mlflow import FakeServer, Killed, Store, StoredRun, away
 from made_search import make_search
 
 from prune_search.ledger.records import read_search
+from prune_search.ledger.state import state_of
 from prune_search.tracking.delivered_log import memory_folder, only_writer
 from prune_search.tracking.delivery_thread import TrackingError, sync
-from prune_search.tracking.project import project, state_of
+from prune_search.tracking.project import project
 from prune_search.tracking.run_content import Content, DataSet, RunView
 from prune_search.tracking.server import RefusedError, UnreachableError
 

@@ -12,8 +12,10 @@ import pytest
 from made_search import make_definition, result_of
 
 from prune_search.ledger.records import Recorder, SearchRecords, read_search
+from prune_search.ledger.state import state_of
 from prune_search.recipe import strict_yaml
-from prune_search.tracking.project import log_scaled, project, project_trial, state_of
+from prune_search.report.compare import compare_data
+from prune_search.tracking.project import log_scaled, project, project_trial
 from prune_search.tracking.run_content import FAILED, FINISHED, KILLED, RUNNING, DataSet, RunView
 
 TEXT = """\
@@ -132,33 +134,23 @@ def test_a_completed_trial_has_everything_at_its_training_step_and_time(folder: 
     assert len(run.content.data[0].digest) == 36
 
 
-def test_best_looks_at_the_last_round_only_where_the_sparsity_is_the_final_one(folder: Path) -> None:
+def test_best_is_the_figure_that_compare_shows(folder: Path) -> None:
     recorder = propose(folder, "000001")
     measure(recorder, 1, None, 100, 0.99)
     measure(recorder, 2, 20, 150, 0.8)
     measure(recorder, 2, None, 200, 0.7)
     end(recorder, metrics={"val/accuracy": 0.7, "sparsity": 0.9, "steps_trained": 200.0})
-    assert [value for _, value, _ in curve(view(folder, "000001"), "best/val/accuracy")] == [0.8]
+    assert [value for _, value, _ in curve(view(folder, "000001"), "best/val/accuracy")] == [0.7]
+    assert [value for _, value, _ in curve(view(folder, ""), "best/val/accuracy")] == [0.7]
+    assert compare_data([read_search(folder)])["rows"][0]["metrics"]["val/accuracy"] == 0.7
 
 
-def test_a_cost_so_far_is_no_best_value(tmp_path: Path) -> None:
-    folder = make_definition(tmp_path, "short", TEXT.replace("maximize sparsity", "minimize steps_trained"))
-    recorder = propose(folder, "000001")
-    early = {"metrics": {"val/accuracy": 0.8, "steps_trained": 50.0}, "sparsity": 0.9}
-    recorder.write("measured", {"round": 1, "step": 20, "steps_trained": 50, **early})
-    end(recorder, metrics={"val/accuracy": 0.7, "sparsity": 0.9, "steps_trained": 100.0})
-    run = view(folder, "000001")
-    assert [value for _, value, _ in curve(run, "best/steps_trained")] == [100.0]
-    assert [value for _, value, _ in curve(run, "best/val/accuracy")] == [0.8]
-
-
-def test_a_mask_that_still_grows_sparser_counts_neither_as_best_nor_as_sparse(folder: Path) -> None:
+def test_a_mask_that_still_grows_sparser_does_not_count_as_sparse(folder: Path) -> None:
     recorder = propose(folder, "000001")
     for step, trained, accuracy in [(-60, 40, 0.99), (0, 100, 0.8), (None, 200, 0.7)]:
         measure(recorder, 1, step, trained, accuracy)
     end(recorder, metrics={"val/accuracy": 0.7, "sparsity": 0.9, "steps_trained": 200.0})
     run = view(folder, "000001")
-    assert [value for _, value, _ in curve(run, "best/val/accuracy")] == [0.8]
     assert [step for step, _, _ in curve(run, "sparsity")] == [100, 200]
     assert [step for step, _, _ in curve(run, "val/accuracy")] == [40, 100, 200]
 
@@ -276,13 +268,15 @@ def three_trials(folder: Path, clock: Clock) -> SearchRecords:
 def test_the_parent_sums_up_over_the_trials_in_the_order_of_their_ends(folder: Path, clock: Clock) -> None:
     run = project(three_trials(folder, clock), "running")[0]
     assert (run.key, run.name, run.status, run.times.start_ms) == ("", "small", RUNNING, 900_000)
-    # Trial 2 ended first, then 3 failed, then 1; the control is not counted.
-    assert curve(run, "completed") == [(1, 1.0, 1_010_000), (2, 1.0, 1_020_000), (3, 2.0, 1_030_000)]
-    assert [value for _, value, _ in curve(run, "failed")] == [0.0, 1.0, 1.0]
+    # The control ended first, then trial 2, then 3 failed, then 1; the control is not counted, but its steps are.
+    times = [1_000_000, 1_010_000, 1_020_000, 1_030_000]
+    assert curve(run, "completed") == list(zip([1, 2, 3, 4], [0.0, 1.0, 1.0, 2.0], times, strict=True))
+    assert [value for _, value, _ in curve(run, "failed")] == [0.0, 0.0, 1.0, 1.0]
+    # Both figures of the best trial, as everywhere.
     assert [value for _, value, _ in curve(run, "best/val/accuracy")] == [0.8, 0.8, 0.9]
-    assert [value for _, value, _ in curve(run, "best/sparsity")] == [0.9, 0.9, 0.9]
-    assert [value for _, value, _ in curve(run, "steps_trained")] == [60.0, 120.0, 180.0]
-    assert [value for _, value, _ in curve(run, "steps_saved")] == [40.0, 80.0, 120.0]
+    assert [value for _, value, _ in curve(run, "best/sparsity")] == [0.9, 0.9, 0.5]
+    assert [value for _, value, _ in curve(run, "steps_trained")] == [60.0, 120.0, 180.0, 240.0]
+    assert [value for _, value, _ in curve(run, "steps_saved")] == [40.0, 80.0, 120.0, 160.0]
     assert run.content.params["search.trials"] == "2"
     assert run.content.artifacts["space.yaml"] == TEXT
 
