@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_search.api.run import run
+from prune_search.api.target import Target
 from prune_search.api.trust import allowed_code, checked
 from prune_search.api.where import Where
 from prune_search.ledger.ranking import Goals
@@ -21,11 +23,15 @@ from prune_search.storage.places import local_folder
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from prune_search.exports.folder import CardOf
     from prune_search.exports.networks import Finished, Networks
     from prune_search.trial.callbacks import Sink
     from prune_search.trial.result import Result
 
 MAX_SEEDS, MAX_MULTIPLE = 100, 1024
+# Tracking URI and experiment.
+Server = tuple[str, str]
+_log = logging.getLogger("prune_search")
 # So many inputs the networks of a folder are compared on.
 EXAMPLES = 64
 
@@ -123,13 +129,13 @@ def export(
     where: Where | None = None,
     sink: Sink | None = None,
 ) -> Export:
-    """Export the best recipe of a search as a folder that anyone can run again and load without the model's class.
+    """Export the best recipe of a search, or a finished run, as a folder that anyone can run again and load without the model's class.
 
     The recipe is run once more, reusing stored states, and is now measured on test data too. The folder contains the
     recipe, weights, masks, metrics, the masked and the compact network as data, and a model card.
 
     Args:
-        name: of the search.
+        name: of the search; or the folder of a finished run (``run --out``), which may be `to` itself.
         to: target folder; created, or replaced if it contains the same recipe.
         options: another trial, more seeds, ONNX, MLflow's model registry.
         where: storage; the data folder if it has moved; model and data of a search that somebody else launched.
@@ -146,6 +152,8 @@ def export(
     options, where = options or ExportOptions(), where or Where()
     options.check()
     to = local_folder(Path(to), "--to")
+    if is_run_folder(name, where):
+        return _export_run(Path(name), to, options, where, sink)
     records = _records(name, where)
     return _export(records, chosen_trial(records, options.trial), to, options, where, sink)
 
@@ -192,35 +200,92 @@ def _records(name: str, where: Where) -> SearchRecords:
 def _export(
     records: SearchRecords, chosen: TrialRecords, to: Path, options: ExportOptions, where: Where, sink: Sink | None
 ) -> Export:
-    from prune_search.exports.folder import CardOf, export_folder
-    from prune_search.exports.networks import add_costs, costs_of, describe_finished, write_networks
-    from prune_search.storage.measurements import Measurements
+    from prune_search.exports.folder import CardOf
 
     definition = checked(records.definition, records.name)
     code = allowed_code(definition, where, records.name)
     root = where.data_root or definition["data_root"]
-    storage = where.storage_folder()
-    there = Where(root, storage, code["model"], code["data"], where.device)
+    there = Where(root, where.storage_folder(), code["model"], code["data"], where.device)
     raw = {block: chosen.recipe[block] for block in BLOCKS}
-    result = run(raw, where=there, out=to, sink=sink)
+    title = _name(chosen) if chosen.proposed is not None else None
+    origin = CardOf(records.name, title, records.dense)
+    server = (str(definition["tracking_uri"]), str(definition["experiment"]))
+    return _write(raw, to, options, there, sink, origin, server)
+
+
+def is_run_folder(name: str, where: Where) -> bool:
+    """Whether a name is the folder of a finished run, and not a search."""
+    from prune_search.trial.folder import METRICS_FILE, RECIPE_FILE
+
+    folder = Path(name)
+    try:
+        return all((folder / file).is_file() for file in (RECIPE_FILE, METRICS_FILE))
+    except (OSError, ValueError):
+        return False
+
+
+def _export_run(folder: Path, to: Path, options: ExportOptions, where: Where, sink: Sink | None) -> Export:
+    """A finished run, exported as a trial is.
+
+    Raises:
+        UserError: a trial is named, the folder was altered, or its code is not named.
+    """
+    import os
+
+    from prune_search.exports.folder import CardOf
+    from prune_search.tracking.store import absolute_uri, default_uri
+    from prune_search.trial.folder import read_recorded
+
+    if options.trial is not None:
+        raise UserError([Problem("--trial", "applies to a search, not to the folder of a run", str(folder))])
+    recorded = read_recorded(folder).as_data()
+    storage = where.storage_folder()
+    around = os.environ.get("MLFLOW_TRACKING_URI")
+    uri = absolute_uri(around, storage) if around else default_uri(storage)
+    there = replace(where, storage=storage)
+    found = _write(folder, to, options, there, sink, CardOf(), (uri, "runs"))
+    again = found.result.as_data()
+    if any(again[key] != value for key, value in recorded.items()):
+        _log.warning("%s: running its recipe here gave another network than the one in it, which was exported", folder)
+    return found
+
+
+def _write(
+    recipe: Target, to: Path, options: ExportOptions, there: Where, sink: Sink | None, about: CardOf, server: Server
+) -> Export:
+    """Run a recipe to the end and write everything that an export holds.
+
+    Args:
+        recipe: canonical blocks, or the folder of a finished run.
+        to: the folder that is written.
+        options: what is added.
+        there: storage, data and code.
+        sink: receives the progress.
+        about: what the card says of where it comes from.
+        server: tracking URI and experiment of a model that is registered.
+    """
+    from prune_search.exports.folder import export_folder
+    from prune_search.exports.networks import add_costs, costs_of, describe_finished, write_networks
+    from prune_search.storage.measurements import Measurements
+
+    result = run(recipe, where=there, out=to, sink=sink)
     repeats = {}
     for seed in range(1, options.seeds):
         other = result.recipe.seed + seed
-        repeats[other] = run(raw, set={"task.seed": other}, where=there, sink=sink).metrics
+        repeats[other] = run(recipe, set={"task.seed": other}, where=there, sink=sink).metrics
     finished = _finished(result, there)
     networks = describe_finished(finished, options.round_to)
-    costs = costs_of(finished, networks, Measurements(storage))
+    costs = costs_of(finished, networks, Measurements(there.storage_folder()))
     write_networks(to, networks)
     add_costs(to, costs)
     apart = _write_onnx(to, finished, networks) if options.onnx else None
     version = None
     if options.register is not None:
-        version = _register(to, options.register, definition, finished, networks)
-    title = _name(chosen) if chosen.proposed is not None else None
-    about = CardOf(records.name, title, records.dense, repeats, costs, options.register, apart)
-    export_folder(result, to, about)
-    uri = None if version is None else masked(str(definition["tracking_uri"]))
-    return Export(to, result, costs, apart, version, uri)
+        version = _register(to, options.register, server, finished, networks)
+    export_folder(
+        result, to, replace(about, repeats=repeats, costs=costs, registered=options.register, onnx_apart=apart)
+    )
+    return Export(to, result, costs, apart, version, None if version is None else masked(server[0]))
 
 
 def _finished(result: Result, where: Where) -> Finished:
@@ -247,7 +312,7 @@ def _write_onnx(to: Path, finished: Finished, networks: Networks) -> float:
     return write_onnx(networks.compact or finished.model, to, finished.inputs)
 
 
-def _register(to: Path, name: str, definition: Mapping[str, Any], finished: Finished, networks: Networks) -> str:
+def _register(to: Path, name: str, server: Server, finished: Finished, networks: Networks) -> str:
     import torch
 
     from prune_search.tracking.model_registry import register
@@ -255,7 +320,7 @@ def _register(to: Path, name: str, definition: Mapping[str, Any], finished: Fini
     model, inputs = _described(networks, "--register"), finished.inputs[:2]
     with torch.no_grad():
         outputs = model(inputs).numpy()
-    return register(to, name, definition["tracking_uri"], definition["experiment"], inputs.numpy(), outputs)
+    return register(to, name, *server, inputs.numpy(), outputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,6 +368,6 @@ def load(folder: str | Path, *, where: Where | None = None) -> Loaded:
     if (folder / CONFIG_FILE).exists():
         masked, small = load_network(folder, MASKED), load_network(folder, COMPACT)
         return Loaded(masked, recipe, exported.masks, exported.metrics, small)
-    model = build_model(recipe, where.code(), where.data_folder())
+    model = build_model(recipe, where.code(), where.data_folder(), exported.metrics.get("inputs"))
     load_weights(model, exported.weights, str(folder))
     return Loaded(model.eval(), recipe, exported.masks, exported.metrics)

@@ -43,7 +43,7 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
     if any(entry["knobs"] for entry in data.get("importance", ())):
         console.print(_importance(data["importance"]))
     if data["controls"]:
-        console.print(_controls(data["controls"]))
+        console.print(_controls(data["controls"], data["sort"].split()[1]))
     for name, counts in data["steps"].items():
         console.print(f"steps of {escape(name)}  {steps_line(counts)}", soft_wrap=True)
     best = next((row for row in rows if row["key"] is not None and row["key"] == data["best"]), None)
@@ -105,7 +105,9 @@ def _figure(row: dict[str, Any], metric: str) -> str:
 
 
 def _delta(delta: float | None) -> str:
-    return "" if delta is None else f"{delta:+.4f}"
+    if delta is None:
+        return ""
+    return f"{delta:+.4f}" if abs(delta) < LARGE else f"{delta:+,.0f}"
 
 
 def _params(params: dict[str, Any]) -> str:
@@ -125,7 +127,7 @@ def _front(data: dict[str, Any]) -> Table:
     from rich.table import Table
 
     objectives = [written.split()[1] for written in data["objectives"]]
-    metrics = list(dict.fromkeys(("sparsity", "val/accuracy", *objectives)))
+    metrics = list(dict.fromkeys(("sparsity", *objectives)))
     table = Table(*metrics, "− dense", "trial", title="Pareto front", box=SIMPLE_HEAD)
     lines: list[tuple[dict[str, Any], str, str, str | None]] = [
         (row, _delta(row["delta_dense"]), row["name"], None) for row in data["rows"] if row["pareto"]
@@ -139,19 +141,16 @@ def _front(data: dict[str, Any]) -> Table:
     return table
 
 
-def _controls(controls: list[dict[str, Any]]) -> Table:
+def _controls(controls: list[dict[str, Any]], metric: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("control", "search", "val/accuracy", "− dense", "steps", title="controls", box=SIMPLE_HEAD)
+    table = Table("control", "search", metric, "− dense", "steps", title="controls", box=SIMPLE_HEAD)
     for control in controls:
-        metrics = control["metrics"]
-        accuracy = f"{metrics['val/accuracy']:.4f}" if "val/accuracy" in metrics else control["status"]
-        steps = f"{metrics.get('steps_trained', 0):,.0f}"
-        table.add_row(
-            escape(control["name"]), escape(control["search"]), accuracy, _delta(control["delta_dense"]), steps
-        )
+        figure = _figure({**control, "deviation": {}}, metric)
+        steps = f"{control['metrics'].get('steps_trained', 0):,.0f}"
+        table.add_row(escape(control["name"]), escape(control["search"]), figure, _delta(control["delta_dense"]), steps)
     return table
 
 

@@ -21,6 +21,7 @@ EPILOG = examples(
     "prune-search export quickstart --to ticket --trial 012-lottery-ticket-s0.90 --seeds 3",
     "prune-search export quickstart --to best --onnx --register digits",
     "prune-search export quickstart --to front --pareto",
+    "prune-search run snip --out ticket && prune-search export ticket --to ticket --onnx",
     "prune-search run best --verify",
 )
 
@@ -69,6 +70,8 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Export the best network of a search as a model-hub folder: recipe, weights, masks, config.json and model card.
+
+    NAME can also be the folder of a finished run (`run --out`).
 
     config.json describes the masked and the compact network, so both load without the model's class. If you launched
     the search yourself, its model and data code is found automatically; otherwise pass --model and --data again.

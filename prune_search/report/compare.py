@@ -38,7 +38,8 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
 
     Args:
         searches: one or more on the same data set. Objectives and constraints are those of the first one, and so is
-            the dense network that constraints are relative to; ``delta_dense`` is relative to each row's own.
+            the dense network that constraints are relative to; ``delta_dense``, of the metric that ranks, is relative to
+            each row's own.
         question: how rows are ranked, which are left out, and what they are put together by.
 
     Returns:
@@ -77,12 +78,12 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
         "sort": f"{direction} {metric}",
         "where": list(question.only),
         "by": question.by,
-        "rows": [row.as_data() for row in rows],
+        "rows": [row.as_data(metric) for row in rows],
         "left_out": len(found) - len(kept),
         "groups": [] if question.by is None else grouped(rows, question.by, metric),
         "pareto": [row.key for row in rows if row.pareto],
         "points": points_data(searches, stand_ins, goals, dense or None, narrowing.keeps),
-        "controls": [_control(search, trial) for search in searches for trial in search.controls()],
+        "controls": [_control(search, trial, metric) for search in searches for trial in search.controls()],
         "steps": {search.name: total(search.trials.values()).as_data() for search in searches},
         "best": done[best.id].key if best is not None else None,
         "constraints_met": best is not None and met,
@@ -193,7 +194,7 @@ def shared_ranks(intervals: Sequence[tuple[float, float] | None]) -> list[int | 
 # --- controls -----------------------------------------------------------------------------------------------------
 
 
-def _control(search: SearchRecords, trial: TrialRecords) -> dict[str, Any]:
+def _control(search: SearchRecords, trial: TrialRecords, metric: str) -> dict[str, Any]:
     run = Run(search.name, trial, dense_of(search))
     return {
         "key": trial.result.get("key"),
@@ -202,6 +203,6 @@ def _control(search: SearchRecords, trial: TrialRecords) -> dict[str, Any]:
         "id": trial.id,
         "paradigm": trial.proposed.data.get("paradigm", "") if trial.proposed else "",
         "metrics": run.metrics,
-        "delta_dense": run.delta,
+        "delta_dense": run.delta(metric),
         "status": trial.status,
     }

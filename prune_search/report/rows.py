@@ -52,10 +52,9 @@ class Run:
         """What was measured on validation data, and what needs no data."""
         return seen_by_a_search(self.trial.metrics)
 
-    @property
-    def delta(self) -> float | None:
-        """val/accuracy minus that of the same search's dense network."""
-        mine, dense = self.metrics.get(ACCURACY), self.dense.get(ACCURACY)
+    def delta(self, metric: str) -> float | None:
+        """A metric minus that of the same search's dense network; None where either is not known."""
+        mine, dense = self.metrics.get(metric), self.dense.get(metric)
         return None if mine is None or dense is None else mine - dense
 
 
@@ -103,9 +102,9 @@ class Row:
         mean, deviation = self.metrics.get(metric), self.deviation.get(metric, 0.0)
         return None if mean is None else (mean - deviation, mean + deviation)
 
-    def as_data(self) -> dict[str, Any]:
-        """The row as ``compare --json`` has it."""
-        deltas = [run.delta for run in self.runs if run.delta is not None]
+    def as_data(self, metric: str) -> dict[str, Any]:
+        """The row as ``compare --json`` has it; ``delta_dense`` is of `metric`."""
+        deltas = [delta for run in self.runs if (delta := run.delta(metric)) is not None]
         proposed = self.first.proposed.data if self.first.proposed else {}
         return {
             "key": self.key,

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import importlib
 import inspect
+import logging
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from prune_search.tasks.sources import bare, captured, source, source_file
 from prune_search.tasks.user_data import read_data
 
 MODEL_KEY, DATA_KEY = "task.model", "task.data"
+_log = logging.getLogger("prune_search")
 
 
 def factory_named(text: str, key: str) -> Callable[..., Any]:
@@ -106,7 +108,16 @@ def build_user_model(factory: Callable[..., Any], shape: tuple[int, ...], classe
     if not isinstance(scores, torch.Tensor) or scores.shape != (2, classes):
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else f"a value of type {type(scores).__name__}"
         raise _wrong(MODEL_KEY, f"{name}: its model must map 2 examples to scores of shape {(2, classes)} (got {got})")
+    if classes > 1 and _are_probabilities(scores.detach()):
+        _log.warning(
+            "%s: its outputs are probabilities, but cross-entropy takes logits: remove the softmax at the end", name
+        )
     return model
+
+
+def _are_probabilities(scores: torch.Tensor) -> bool:
+    """Whether every row of scores [N, C] is a distribution, as it is after a softmax."""
+    return bool((scores >= 0).all()) and torch.allclose(scores.sum(dim=1), torch.ones(len(scores)), atol=1e-4)
 
 
 def build_user_data(factory: Callable[..., Any], root: Path | None) -> DataSet:

@@ -52,6 +52,7 @@ class Result:
         steps_repeated: of the trained ones, those that another run trained at the same time.
         seconds: wall time.
         preset: the name that the user typed, or None.
+        inputs: the ``shape`` of an example and the number of ``classes``, with which the network is built again.
     """
 
     recipe: Recipe
@@ -68,6 +69,7 @@ class Result:
     preset: str | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     steps_repeated: int = 0
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -112,6 +114,7 @@ class Result:
             "steps_replayed": self.steps[2],
             "steps_repeated": self.steps_repeated,
             "digests": dict(self.digests),
+            **({"inputs": dict(self.inputs)} if self.inputs else {}),
             "seconds": round(self.seconds, 3),
         }
 

@@ -115,6 +115,7 @@ def run_trial(
         seconds=time.monotonic() - begun,
         preset=preset,
         digests=setup.digests,
+        inputs={"shape": list(setup.data.shape), "classes": setup.data.classes},
     )
 
 

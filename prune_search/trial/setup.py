@@ -335,8 +335,14 @@ def finished_model(recipe: Recipe, data: DataSet, code: Code, tensors: Mapping[s
     return model.eval()
 
 
-def build_model(recipe: Recipe, code: Code, root: Path | None) -> nn.Module:
+def build_model(recipe: Recipe, code: Code, root: Path | None, inputs: object = None) -> nn.Module:
     """The recipe's network as its factory makes it. Data are read only where their shape is not known beforehand.
+
+    Args:
+        recipe: with the model.
+        code: the user's own that may run.
+        root: folder of the data sets' files.
+        inputs: ``{"shape": […], "classes": n}`` as metrics.json has it; anything else is as if nothing were known.
 
     Raises:
         UserError: user code was not allowed or fails, or data files are missing.
@@ -344,5 +350,10 @@ def build_model(recipe: Recipe, code: Code, root: Path | None) -> nn.Module:
     facts = recipe.task.source
     if facts.shape and facts.classes:
         return _build_model(recipe, facts.shape, facts.classes, code)[0]
+    if isinstance(inputs, Mapping):
+        shape, classes = inputs.get("shape"), inputs.get("classes")
+        sizes = [*shape, classes] if isinstance(shape, list) else []
+        if sizes and all(isinstance(size, int) and size > 0 for size in sizes):
+            return _build_model(recipe, tuple(sizes[:-1]), sizes[-1], code)[0]
     data = read_data(recipe, root, code)
     return _build_model(recipe, data.shape, data.classes, code)[0]

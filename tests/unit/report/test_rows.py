@@ -36,8 +36,8 @@ def test_the_distance_from_dense_is_that_of_each_runs_own_search(tmp_path: Path)
     theirs.dense(0.85)
     theirs.trial("snip", 0.9, 0.90, seed=1)
     (row,) = rows_of([ours.records, theirs.records])
-    data = row.as_data()
-    assert [run.delta for run in row.runs] == pytest.approx([-0.05, 0.05])
+    data = row.as_data("val/accuracy")
+    assert [run.delta("val/accuracy") for run in row.runs] == pytest.approx([-0.05, 0.05])
     assert data["delta_dense"] == pytest.approx(0.0)
     assert (data["seeds"], data["trials"]) == (2, ["ours/000001", "theirs/000001"])
     assert data["params"] == {"mask.sparsity": 0.9}
@@ -48,7 +48,7 @@ def test_what_failed_is_a_row_without_figures_and_what_runs_is_none(tmp_path: Pa
     told.failed(0.9)
     told.running("snip", 0.8)
     (row,) = rows_of([told.records])
-    data = row.as_data()
+    data = row.as_data("val/accuracy")
     assert (data["status"], data["key"], data["delta_dense"], data["metrics"]) == ("failed", None, None, {})
     assert data["error"]["kind"] == "nan"
 
@@ -65,3 +65,14 @@ def test_what_judges_trials_is_given_the_means(tmp_path: Path) -> None:
 def test_a_status_that_is_not_known_comes_last() -> None:
     statuses = ["new", "failed", "completed", "stopped"]
     assert sorted(statuses, key=place_of) == ["completed", "stopped", "failed", "new"]
+
+
+def test_the_difference_from_dense_is_of_the_metric_that_ranks(tmp_path: Path) -> None:
+    told = Told.begin(tmp_path)
+    told.dense(0.98)
+    told.trial("snip", 0.9, 0.95)
+    (row,) = rows_of([told.records])
+    (run,) = row.runs
+    assert run.delta("val/accuracy") == pytest.approx(-0.03)
+    assert row.as_data("sparsity")["delta_dense"] == pytest.approx(0.9)
+    assert row.as_data("val/loss")["delta_dense"] is None

@@ -195,7 +195,9 @@ def test_a_model_factory_gets_the_keywords_that_it_takes() -> None:
 
     for factory in (usual, other, none):
         build_user_model(factory, (3, 2, 2), 5)
-    expected = [{"shape": (3, 2, 2), "classes": 5}, {"num_classes": 5, "input_shape": (3, 2, 2), "width": 3}, {}]
+    expected = [{"shape": (3, 2, 2), "classes": 5}, {"num_classes": 5, "input_shape": (3, 2, 2), "width": 3}]
+    # What takes any keywords hands the number of classes on.
+    expected.append({"num_classes": 5})
     assert seen == expected
 
 
@@ -280,3 +282,28 @@ def test_a_model_must_give_one_score_per_class(model: nn.Module, got: str | None
         return
     message = refused(lambda: build_user_model(lambda: model, (4,), 2), "task.model")
     assert f"must map 2 examples to scores of shape (2, 2) (got {got})" in message
+
+
+def test_a_softmax_at_the_end_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    for last, said in ((nn.Softmax(dim=1), True), (nn.LogSoftmax(dim=1), False), (nn.ReLU(), False)):
+        caplog.clear()
+        build_user_model(lambda classes, last=last: nn.Sequential(nn.Linear(3, classes), last), (3,), 4)
+        assert ["remove the softmax" in message for message in caplog.messages] == ([True] if said else [])
+
+
+def test_keywords_are_handed_on_to_a_factory_that_takes_any() -> None:
+    def resnet(pretrained: bool = False, **kwargs: int) -> nn.Module:
+        return nn.Linear(3, kwargs.get("num_classes", 1000))
+
+    def picky(**kwargs: int) -> nn.Module:
+        return nn.Linear(3, 4, **kwargs)
+
+    def named(classes: int, **kwargs: int) -> nn.Module:
+        assert not kwargs
+        return nn.Linear(3, classes)
+
+    for factory in (resnet, picky, named, partial(resnet, pretrained=True)):
+        assert build_user_model(factory, (3,), 4)(torch.zeros(1, 3)).shape == (1, 4)
+    # What a partial binds stays as it is bound.
+    with pytest.raises(UserError, match=r"\(got \(2, 7\)\)"):
+        build_user_model(partial(resnet, num_classes=7), (3,), 4)

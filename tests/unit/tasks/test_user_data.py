@@ -11,6 +11,7 @@ import torch
 from prune_search.recipe.problems import UserError
 from prune_search.tasks.data import DataSet, Split
 from prune_search.tasks.user import build_user_data, factory_named
+from prune_search.tasks.user_data import read_data
 
 
 def pair(count: int, classes: int = 3, dtype: str = "float64") -> tuple[numpy.ndarray, numpy.ndarray]:
@@ -153,3 +154,28 @@ def test_what_is_wrong_with_data_is_told(returned: object, message: str) -> None
 def test_everything_that_is_wrong_is_told_at_once() -> None:
     returned = {"train": (INPUTS + numpy.inf, LABELS[:3]), "validation": 3, "test": pair(0), "more": 1}
     assert len(problems_of(returned)) == 5
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "remark"),
+    [
+        ([1, 2, 3, 1, 2, 3], None, "the training labels begin at 1"),
+        ([0, 1, 4, 0, 1, 4], None, "of 5 classes 2 never occur in the training labels: 2, 3"),
+        (
+            [0, 1, 0, 1, 0, 1],
+            40,
+            "of 40 classes 38 never occur in the training labels: 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 …",
+        ),
+        ([0, 0, 0, 0, 0, 0], None, "there is one class only"),
+        ([0, 1, 2, 0, 1, 2], None, None),
+    ],
+)
+def test_what_is_odd_about_labels_is_said(
+    labels: list[int], classes: int | None, remark: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    split = (torch.zeros(6, 2), torch.tensor(labels))
+    found, wrong = read_data("mine", {"train": split, "test": split, **({"classes": classes} if classes else {})})
+    assert found is not None, wrong
+    assert [message.removeprefix("mine: ").startswith(str(remark)) for message in caplog.messages] == (
+        [True] if remark else []
+    )
