@@ -129,7 +129,7 @@ def export(
     where: Where | None = None,
     sink: Sink | None = None,
 ) -> Export:
-    """Export the best recipe of a search, or a finished run, as a folder that anyone can run again and load without the model's class.
+    """Export the best recipe of a search, or a finished run, as a folder that loads without the model's class.
 
     The recipe is run once more, reusing stored states, and is now measured on test data too. The folder contains the
     recipe, weights, masks, metrics, the masked and the compact network as data, and a model card.

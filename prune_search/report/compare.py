@@ -38,8 +38,8 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
 
     Args:
         searches: one or more on the same data set. Objectives and constraints are those of the first one, and so is
-            the dense network that constraints are relative to; ``delta_dense``, of the metric that ranks, is relative to
-            each row's own.
+            the dense network that constraints are relative to; ``delta_dense``, of the metric that ranks, is
+            relative to each row's own.
         question: how rows are ranked, which are left out, and what they are put together by.
 
     Returns:
