@@ -20,12 +20,11 @@ from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.space import epoch_length
 from prune_search.storage.tensors import load_tensors
 from prune_search.tasks.data import DataSet
+from prune_search.tasks.layers import check_network, other_names, prunable_weights
 from prune_search.tasks.network import (
     forward_digest,
     network_digest,
     output_layer,
-    parametrized_weights,
-    prunable_weights,
 )
 from prune_search.tasks.user import (
     build_user_data,
@@ -33,6 +32,7 @@ from prune_search.tasks.user import (
     factory_named,
     name_of,
     source_digest,
+    with_inputs_for,
 )
 from prune_search.training.environment import autocast, environment_class
 from prune_search.training.loop import Feed, Network, augmentation
@@ -156,15 +156,17 @@ def read_data(recipe: Recipe, root: Path | None, code: Code) -> DataSet:
     return data.entry(axes.DATASETS).build(DataSet, root, **data.options)
 
 
-def _build_model(recipe: Recipe, shape: tuple[int, ...], classes: int, code: Code) -> tuple[nn.Module, str]:
-    """The model as its factory makes it, and the digest of a user's factory."""
+def _build_model(
+    recipe: Recipe, shape: tuple[int, ...], classes: int, code: Code, integers: bool = False
+) -> tuple[nn.Module, str]:
+    """The model as its factory makes it, and the digest of a user's factory; `integers`: that inputs are such."""
     model = recipe.task.model
     # What a factory draws depends on the seed only, and the caller's draws are not moved.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(recipe.seed)
         if isinstance(model, UserCode):
             factory = code.factory("model", model.name)
-            return build_user_model(factory, shape, classes), source_digest(factory)
+            return build_user_model(factory, shape, classes, integers), source_digest(factory)
         return model.entry(axes.MODELS).make(shape, classes, **model.options), ""
 
 
@@ -194,20 +196,17 @@ def prepare(
     code = code or Code()
     data = data or read_data(recipe, data_root, code)
     timeline = resolve(recipe, epoch_length(len(data.train.labels), recipe.train.batch))
-    model, source = _build_model(recipe, data.shape, data.classes, code)
+    model, source = _build_model(recipe, data.shape, data.classes, code, data.of_integers)
     init = recipe.train.init
     if recipe.train.start is not None:
         _load_given(model, recipe.train.start, folder)
     else:
         init.entry(axes.INITS).make(model, recipe.seed, **init.options)
-    if computed := parametrized_weights(model):
-        text = f"{', '.join(computed[:5])}: computed from other parameters (weight_norm?), so a mask cannot hold it"
-        raise UserError([Problem("task.model", text)])
-    if not (weights := prunable_weights(model)):
-        raise UserError([Problem("task.model", "has no convolution or linear weight to prune")])
-    if unknown := unknown_layers(recipe.mask.scope, weights):
+    check_network(model, "task.model")
+    if unknown := unknown_layers(recipe.mask.scope, prunable_weights(model), other_names(model)):
         raise UserError(unknown)
     digests = {"network": network_digest(model), "data": data.digest}
+    data = with_inputs_for(model, data)
     if source:
         digests["source"] = source
     forward = forward_digest(model)
@@ -268,7 +267,7 @@ def finished_model(recipe: Recipe, data: DataSet, code: Code, tensors: Mapping[s
     Raises:
         UserError: user code was not allowed or fails, or the tensors are another network's.
     """
-    model, _ = _build_model(recipe, data.shape, data.classes, code)
+    model, _ = _build_model(recipe, data.shape, data.classes, code, data.of_integers)
     load_weights(model, tensors, "the result")
     return model.eval()
 
@@ -283,4 +282,4 @@ def build_model(recipe: Recipe, code: Code, root: Path | None) -> nn.Module:
     if facts.shape and facts.classes:
         return _build_model(recipe, facts.shape, facts.classes, code)[0]
     data = read_data(recipe, root, code)
-    return _build_model(recipe, data.shape, data.classes, code)[0]
+    return _build_model(recipe, data.shape, data.classes, code, data.of_integers)[0]
