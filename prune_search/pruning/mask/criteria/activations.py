@@ -119,6 +119,10 @@ def _add(total: Tensor, weight: Tensor, use: Use, squares: Tensor | None) -> Non
     from prune_search.pruning.mask.mask_set import ScoreError
 
     operand = use.operand
+    for place in [at for at, step in enumerate(operand.stride()) if step == 0 and operand.shape[at] > 1][::-1]:
+        # The same weights for every example of a batch.
+        operand = operand.select(place, 0)
+        squares = None if squares is None else squares.sum(place)
     if squares is not None and operand.untyped_storage()._cdata == weight.untyped_storage()._cdata:
         place = operand.storage_offset() - weight.storage_offset()
         total.as_strided(operand.shape, operand.stride(), place).add_(squares)

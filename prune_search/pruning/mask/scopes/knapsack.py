@@ -26,8 +26,6 @@ KINDS = ("parameters", "flops", "latency")
 # The lowest density that is tried, as a part of the budget's share.
 DEEPEST = Decimal("0.125")
 SECONDS = 30.0
-# Sums of losses that differ by less, relative to the largest loss, are equal.
-SAME = 1e-9
 # Halvings of an interval in the search for what a budget means: of the knapsack's limit, and of a common factor.
 LIMITS, HALVINGS = 8, 24
 
@@ -89,27 +87,16 @@ def solve(losses: list[list[float]], costs: list[list[float]], budget: float) ->
     objective = numpy.concatenate([numpy.asarray(one, dtype=float) for one in losses])
     scale = float(numpy.abs(objective).max()) or 1.0
 
-    def best(of: Any, *constraints: Any) -> list[int] | None:
-        found = milp(
-            of,
-            integrality=numpy.ones(len(flat)),
-            bounds=Bounds(0, 1),
-            constraints=[LinearConstraint(rows, lowest, highest), *constraints],
-            options={"mip_rel_gap": 0.0, "time_limit": SECONDS},
-        )
-        if found.x is None:
-            return None
-        return [int(numpy.argmax(found.x[ends[index] : ends[index + 1]])) for index in range(len(sizes))]
-
-    chosen = best(objective / scale)
-    if chosen is None:
+    found = milp(
+        objective / scale,
+        integrality=numpy.ones(len(flat)),
+        bounds=Bounds(0, 1),
+        constraints=LinearConstraint(rows, lowest, highest),
+        options={"mip_rel_gap": 0.0, "time_limit": SECONDS},
+    )
+    if found.x is None:
         raise UserError([Problem("mask.scope.budget", "is below the minimum cost of the layers")])
-    # Of equal losses the one that keeps most.
-    least = sum(losses[index][choice] for index, choice in enumerate(chosen)) / scale
-    most = best(-flat / unit, LinearConstraint(objective / scale, -numpy.inf, least + SAME))
-    if most is None or sum(losses[index][choice] for index, choice in enumerate(most)) / scale > least + SAME:
-        return chosen
-    return most
+    return [int(numpy.argmax(found.x[ends[index] : ends[index + 1]])) for index in range(len(sizes))]
 
 
 def choices(units: int, share: Decimal, levels: int, least: int) -> list[int]:
