@@ -290,10 +290,12 @@ def _write(
 
 def _finished(result: Result, where: Where) -> Finished:
     from prune_search.exports.networks import Finished
+    from prune_search.tasks.user import with_inputs_for
     from prune_search.trial.setup import finished_model, read_data
 
     data = read_data(result.recipe, where.data_folder(), where.code())
     model = finished_model(result.recipe, data, where.code(), result.tensors)
+    data = with_inputs_for(model, data)
     identity = {"weights": result.weights_sha256, "mask": result.masks.sha256, "torch": result.environment["torch"]}
     inputs = data.validation.inputs[:EXAMPLES]
     return Finished(model, result.masks, inputs, identity, result.recipe.train.threads)

@@ -12,9 +12,11 @@ from rich.table import Table
 from prune_search.report.labels import figure
 
 if TYPE_CHECKING:
+    from prune_search.pruning.mask.receipt import Receipt
     from prune_search.trial.result import Result
 
 MAX_LAYERS = 30
+MAX_LEFT_OUT = 3
 TRAINING = "train/"
 
 
@@ -29,6 +31,8 @@ def show_result(result: Result, out: Path | None) -> None:
     console.print(
         f"sparsity  requested {receipt.asked:.4f}  reached {receipt.reached:.4f}  collapsed layers {receipt.collapsed}"
     )
+    if (line := _of_all_parameters(receipt)) is not None:
+        console.print(line, soft_wrap=True)
     if receipt.collapsed:
         console.print(f"[bold]{receipt.collapsed} layers have no weights left[/bold]: no signal passes through them")
     scores = {name: value for name, value in result.metrics.items() if "/" in name and not name.startswith(TRAINING)}
@@ -41,6 +45,17 @@ def show_result(result: Result, out: Path | None) -> None:
     if out is not None:
         console.print(f"written   {out}", soft_wrap=True)
         console.print(f"next      prune-search run {out} --verify", soft_wrap=True)
+
+
+def _of_all_parameters(receipt: Receipt) -> str | None:
+    """The share of all parameters that is gone, and what takes no part; None where it is not known."""
+    share = receipt.sparsity_of_all_parameters
+    if share is None:
+        return None
+    shown = ", ".join(f"{one.name} ({one.size:,}: {one.reason})" for one in receipt.left_out[:MAX_LEFT_OUT])
+    more = len(receipt.left_out) - MAX_LEFT_OUT
+    others = f"  left whole {shown}" + (f" and {more} more: --json" if more > 0 else "") if shown else ""
+    return f"of all parameters {share:.4f} are removed{others}"
 
 
 def _operations(metrics: Mapping[str, float]) -> str:

@@ -132,6 +132,21 @@ def time_figures(measured: Measured, batch: int) -> Mapping[str, float]:
 
 
 @METRICS.register(
+    "sparsity/all_parameters",
+    summary="removed/total over all parameters of the network, those that are never pruned among them, 0…1",
+    source=OURS,
+    facts=Metric(always=False),
+)
+def sparsity_of_all_parameters(measured: Measured) -> float:
+    """The share of all parameters that is removed: of biases and normalizations, embeddings and whatever else there is.
+
+    Example:
+        Of 90 weights 45 are removed, and 10 more parameters are never pruned: 45/100 = 0.45.
+    """
+    return masks_of(measured).of_network(_model(measured)).sparsity_of_all_parameters() or 0.0
+
+
+@METRICS.register(
     "model/parameters",
     summary="parameters of the compact network",
     source=OURS,

@@ -268,6 +268,8 @@ def _layers(result: Result) -> str:
     ]
     receipt = result.receipt
     reached = f"Sparsity requested {receipt.asked:.4f}, reached {receipt.reached:.4f}"
+    share = receipt.sparsity_of_all_parameters
+    reached += "" if share is None else f", of all parameters {share:.4f}"
     total = f"{reached}; layers with no weights left: {receipt.collapsed}."
     return _table(["layer", "weights", "kept", "density"], rows) + "\n\n" + total
 

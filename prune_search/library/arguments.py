@@ -23,7 +23,7 @@ from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import AnyAxis, Field
 from prune_search.recipe.rules import check_rules
 from prune_search.recipe.schema import GranularityField
-from prune_search.tasks.network import output_layer, prunable_weights
+from prune_search.tasks.layers import check_network, other_names, prunable_weights
 
 AnyBatches = Iterable[tuple[Any, Any]] | Callable[[int], Iterable[tuple[Any, Any]]]
 Loss = str | Callable[[Any, Any], Tensor]
@@ -176,7 +176,8 @@ def weights_of(model: nn.Module, parameters: Collection[str] | None) -> dict[str
     weights = prunable_weights(model)
     if parameters is None:
         return weights
-    wanted = {weight_named(name, weights, "parameters") for name in parameters}
+    aliases = other_names(model)
+    wanted = {weight_named(name, weights, "parameters", aliases) for name in parameters}
     return {name: weight for name, weight in weights.items() if name in wanted}
 
 
@@ -211,6 +212,7 @@ def evidence_of(
         example: inputs [B, …].
         seed: seed of random draws.
     """
+    check_network(model)
     device = next(model.parameters()).device
     fixed = None if batches is None or callable(batches) else _placed(batches, device)
 
@@ -222,9 +224,9 @@ def evidence_of(
     shown_input = example.to(device) if example is not None else None
     if shown_input is None and (first := at(1)):
         shown_input = first[0][0]
-    weights = list(prunable_weights(model))
-    last = output_layer(model, shown_input) if shown_input is not None else (weights[-1] if weights else None)
+    last = list(prunable_weights(model))[-1]
     seen = shown_input
+    # Where there is an input the network tells which layers make its outputs.
     return ScoringData(at, last, seed, 1, None if seen is None else lambda: seen)
 
 

@@ -19,7 +19,8 @@ class Split:
     """The examples of one split.
 
     Attributes:
-        inputs: float32 [N, ...].
+        inputs: float32 [N, ...]; integers where whoever made the data gave such, until a network is known
+            that takes them or not.
         labels: int64 [N], each in 0 … classes-1.
     """
 
@@ -67,20 +68,34 @@ class DataSet:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 (hex) of all six arrays and so of the split; the data set's name does not count."""
+        """The sha256 (hex) of all six arrays and so of the split; the data set's name does not count.
+
+        Inputs are hashed as float32, because version 0.1 converted them all to it.
+        """
         return ordered_tensors_digest(
             (f"{name}.{part}", tensor)
             for name, split in self.splits.items()
-            for part, tensor in (("inputs", split.inputs), ("labels", split.labels))
+            for part, tensor in (("inputs", split.inputs.to(torch.float32)), ("labels", split.labels))
         )
 
     def to(self, device: torch.device | str) -> DataSet:
         """The same data set on `device`."""
-        train, validation, test = (split.to(device) for split in self.splits.values())
-        moved = replace(self, train=train, validation=validation, test=test)
+        return self._made_of(*(split.to(device) for split in self.splits.values()))
+
+    @property
+    def of_integers(self) -> bool:
+        """Whether inputs are integers: token ids, or bytes of pictures."""
+        return not self.train.inputs.is_floating_point()
+
+    def with_inputs(self, dtype: torch.dtype) -> DataSet:
+        """The same data set with inputs of another type."""
+        return self._made_of(*(Split(split.inputs.to(dtype), split.labels) for split in self.splits.values()))
+
+    def _made_of(self, train: Split, validation: Split, test: Split) -> DataSet:
+        made = replace(self, train=train, validation=validation, test=test)
         if "digest" in vars(self):
-            vars(moved)["digest"] = self.digest  # the bytes are the same: no second pass over them
-        return moved
+            vars(made)["digest"] = self.digest  # the same numbers: no second pass over them
+        return made
 
 
 def split_indices(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:

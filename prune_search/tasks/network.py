@@ -1,43 +1,25 @@
-"""Digests of a network's weights and code, and the list of its prunable parameters."""
+"""Digests of a network's weights and code, and which of its weights make its outputs."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from prune_search.tasks.dataflow import evaluating as evaluating
+from prune_search.tasks.dataflow import flow
 from prune_search.tasks.digest import ordered_tensors_digest
+from prune_search.tasks.layers import PRUNABLE as PRUNABLE
+from prune_search.tasks.layers import parametrized_weights as parametrized_weights
+from prune_search.tasks.layers import prunable_weights as prunable_weights
 from prune_search.tasks.sources import described, enclosed, source
 
-PRUNABLE = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
 # The code of torch and of Python itself belongs to the environment class.
 _NOT_THEIRS = frozenset(("torch", *sys.stdlib_module_names)) - {"__main__"}
 _EVERY_MODULE_HAS = frozenset(vars(nn.Module()))
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every module's own mode is restored afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def network_digest(model: nn.Module) -> str:
@@ -88,72 +70,37 @@ def forward_digest(model: nn.Module) -> str:
     return sha.hexdigest()
 
 
-def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights of all linear and convolutional layers, in the order of the modules.
-
-    Returns:
-        Parameter name (as in `named_parameters`) to parameter. A tied parameter is there once, under its first name.
-    """
-    weights: dict[str, nn.Parameter] = {}
-    seen: set[int] = set()
-    for prefix, module in model.named_modules():
-        weight = module._parameters.get("weight") if isinstance(module, PRUNABLE) else None
-        if weight is not None and id(weight) not in seen:
-            seen.add(id(weight))
-            weights[f"{prefix}.weight" if prefix else "weight"] = weight
-    return weights
-
-
-def parametrized_weights(model: nn.Module) -> list[str]:
-    """Linear and convolutional layers whose weight is computed from other parameters (weight_norm and the like)."""
-    return [
-        f"{prefix}.weight" if prefix else "weight"
-        for prefix, module in model.named_modules()
-        if isinstance(module, PRUNABLE) and not isinstance(module._parameters.get("weight"), nn.Parameter)
-    ]
-
-
-def running_order(model: nn.Module, example: Tensor) -> list[str]:
-    """The prunable weights in the order in which their layers first run in a forward pass.
+def running_order(model: nn.Module, example: Any) -> list[str]:
+    """The prunable weights in the order in which they are first used in a forward pass.
 
     Args:
         model: left as it was: mode, weights and hooks.
         example: a batch of inputs [N, ...].
 
     Returns:
-        Names as in `prunable_weights`; layers that do not run are left out.
+        Names as in `prunable_weights`; weights that are not used are left out.
     """
-    return list(dict.fromkeys(_runs(model, example)))
+    return list(flow(model, example).order)
 
 
-def output_layer(model: nn.Module, example: Tensor) -> str | None:
-    """The prunable weight whose layer runs last in a forward pass.
+def output_layer(model: nn.Module, example: Any) -> str | None:
+    """The prunable weight that is used last in a forward pass; None where none is.
 
     Args:
         model: left as it was: mode, weights and hooks.
         example: a batch of inputs [N, ...].
-
-    Returns:
-        Its name as in `prunable_weights`; None where no such layer runs.
     """
-    runs = _runs(model, example)
-    return runs[-1] if runs else None
+    found = flow(model, example)
+    return found.last
 
 
-def _runs(model: nn.Module, example: Tensor) -> list[str]:
-    """The weight of every run of a prunable layer in a forward pass."""
-    names = {id(weight): name for name, weight in prunable_weights(model).items()}
-    found: list[str] = []
+def output_layers(model: nn.Module, example: Any) -> frozenset[str]:
+    """The prunable weights that make the outputs of a network: no other is between their products and an output.
 
-    def note(module: nn.Module, _inputs: object, _output: object) -> None:
-        found.append(names[id(module._parameters["weight"])])
-
-    layers = [m for m in model.modules() if isinstance(m, PRUNABLE) and id(m._parameters.get("weight")) in names]
-    handles = [layer.register_forward_hook(note) for layer in layers]
-    try:
-        with evaluating(model):
-            model(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
+    Args:
+        model: left as it was: mode, weights and hooks.
+        example: a batch of inputs [N, ...].
+    """
+    found = flow(model, example)
+    # Outputs that torch cannot follow (made of Python numbers, say): the last one makes them.
+    return found.outputs or frozenset(() if found.last is None else (found.last,))

@@ -8,6 +8,7 @@ import importlib
 import inspect
 import logging
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,7 +84,9 @@ def source_digest(factory: Callable[..., Any]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def build_user_model(factory: Callable[..., Any], shape: tuple[int, ...], classes: int) -> nn.Module:
+def build_user_model(
+    factory: Callable[..., Any], shape: tuple[int, ...], classes: int, integers: bool = False
+) -> nn.Module:
     """Call a user's model factory, and check what it returns on two examples of zeros.
 
     Args:
@@ -92,6 +95,7 @@ def build_user_model(factory: Callable[..., Any], shape: tuple[int, ...], classe
             such factories hand on.
         shape: of one example.
         classes: number of outputs that the data set asks for.
+        integers: whether the data's inputs are integers; the model need not take them, but then it takes float32.
 
     Raises:
         UserError: it needs other arguments, raises, or returns no module that maps [N, *shape] to [N, classes].
@@ -103,8 +107,10 @@ def build_user_model(factory: Callable[..., Any], shape: tuple[int, ...], classe
         raise _wrong(MODEL_KEY, f"{name} returned a value of type {type(model).__name__}, not a torch.nn.Module")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     doing = f", run on two examples of shape {shape},"
+    # Of a network that takes neither, what it says of integers is told.
+    dtype = torch.int64 if integers and (takes_integers(model, shape) or not _takes(model, shape)) else torch.float32
     with _users_code(name, MODEL_KEY, source_file(factory), doing), evaluating(model):
-        scores = model(torch.zeros(2, *shape, device=device))
+        scores = model(torch.zeros(2, *shape, device=device, dtype=dtype))
     if not isinstance(scores, torch.Tensor) or scores.shape != (2, classes):
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else f"a value of type {type(scores).__name__}"
         raise _wrong(MODEL_KEY, f"{name}: its model must map 2 examples to scores of shape {(2, classes)} (got {got})")
@@ -118,6 +124,32 @@ def build_user_model(factory: Callable[..., Any], shape: tuple[int, ...], classe
 def _are_probabilities(scores: torch.Tensor) -> bool:
     """Whether every row of scores [N, C] is a distribution, as it is after a softmax."""
     return bool((scores >= 0).all()) and torch.allclose(scores.sum(dim=1), torch.ones(len(scores)), atol=1e-4)
+
+
+def takes_integers(model: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether a network runs on integers (int64)."""
+    return _takes(model, shape, torch.int64)
+
+
+def _takes(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> bool:
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    try:
+        with evaluating(model):
+            model(torch.zeros(2, *shape, device=device, dtype=dtype))
+    except Exception:  # noqa: BLE001 - whatever a user's network raises
+        return False
+    return True
+
+
+def with_inputs_for(model: nn.Module, data: DataSet) -> DataSet:
+    """The data as a network takes them: integers stay integers (int64) where it runs on them, else become float32."""
+    if not data.of_integers:
+        return data
+    if takes_integers(model, data.shape):
+        return data.with_inputs(torch.int64)
+    text = f"{data.name}: the inputs are integers, which the network does not take: it is given them as float32"
+    warnings.warn(text, stacklevel=2)
+    return data.with_inputs(torch.float32)
 
 
 def build_user_data(factory: Callable[..., Any], root: Path | None) -> DataSet:

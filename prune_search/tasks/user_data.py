@@ -23,7 +23,8 @@ _log = logging.getLogger("prune_search")
 def read_data(name: str, returned: Any) -> tuple[DataSet | None, list[str]]:
     """A data set from what a factory returned.
 
-    Inputs may be of any real type and become float32 as they are (bytes stay 0 … 255); labels may be of any integer
+    Inputs may be of any real type: integers stay integers (a network that does not take them is given float32), all
+    else becomes float32 as it is (bytes stay 0 … 255). Labels may be of any integer
     type and become int64. Without a validation split a tenth of the training examples, stratified, is held out.
     Without "classes" the largest training label says how many there are.
 
@@ -62,6 +63,8 @@ def read_data(name: str, returned: Any) -> tuple[DataSet | None, list[str]]:
             wrong.append("train has a single example, so no validation split can be held out")
     if wrong:
         return None, wrong
+    if any(split.inputs.is_floating_point() for split in whole.values()):
+        whole = {key: Split(split.inputs.to(torch.float32), split.labels) for key, split in whole.items()}
     if "validation" not in whole:
         train = whole["train"]
         held_out = max(1, len(train) // HELD_OUT)
@@ -115,7 +118,8 @@ def _tensor(raw: Any, what: str, numbers: str, dtype: torch.dtype, wrong: list[s
     if isinstance(raw, Tensor):
         whole = not raw.is_floating_point() and not raw.is_complex() and raw.dtype != torch.bool
         if whole or (numbers == "real" and not raw.is_complex()):
-            return raw.detach().to("cpu", dtype).contiguous()
+            kept = _integers(raw.dtype) if whole and numbers == "real" else dtype
+            return raw.detach().to("cpu", kept).contiguous()
         wrong.append(f"{what} must be {numbers} numbers (got {raw.dtype})")
         return None
     try:
@@ -126,8 +130,16 @@ def _tensor(raw: Any, what: str, numbers: str, dtype: torch.dtype, wrong: list[s
     if array.dtype.kind not in ("iu" if numbers == "whole" else "iufb"):
         wrong.append(f"{what} must be {numbers} numbers (got {array.dtype})")
         return None
+    if numbers == "real" and array.dtype.kind in "iu":
+        wanted = "uint8" if array.dtype == numpy.uint8 else "int64"
+        return torch.from_numpy(numpy.array(array, dtype=wanted, order="C"))
     with numpy.errstate(over="ignore"):  # what becomes infinite is refused with a message of our own
         return torch.from_numpy(numpy.array(array, dtype=str(dtype).removeprefix("torch."), order="C"))
+
+
+def _integers(dtype: torch.dtype) -> torch.dtype:
+    """The type that integers are held in: bytes stay bytes, of which there may be many."""
+    return dtype if dtype == torch.uint8 else torch.int64
 
 
 def _check_shapes(splits: Mapping[str, Split], wrong: list[str]) -> None:

@@ -91,7 +91,8 @@ class Result:
             "mask_sha256": self.masks.sha256,
             "weights_sha256": self.weights_sha256,
             "environment": dict(self.environment),
-            "sparsity": {"asked": receipt.asked, "reached": receipt.reached},
+            "sparsity": {"asked": receipt.asked, "reached": receipt.reached, **_of_all(receipt)},
+            "left_out": [vars(one) for one in receipt.left_out],
             "layers": [
                 {"name": layer.name, "total": layer.total, "kept": layer.kept, **_units(layer.units, layer.units_kept)}
                 for layer in receipt.layers
@@ -117,6 +118,11 @@ class Result:
             **({"inputs": dict(self.inputs)} if self.inputs else {}),
             "seconds": round(self.seconds, 3),
         }
+
+
+def _of_all(receipt: Receipt) -> dict[str, float]:
+    share = receipt.sparsity_of_all_parameters
+    return {} if share is None else {"of_all_parameters": share}
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:

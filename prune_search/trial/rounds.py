@@ -19,7 +19,7 @@ from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.rule import MaskRule
 from prune_search.pruning.mask.score_training import learned_scores
 from prune_search.pruning.mask.variants import decided_share, with_control
-from prune_search.pruning.retrain.mask_keeper import MaskKeeper, masks_of
+from prune_search.pruning.retrain.mask_keeper import MaskKeeper, stored_masks
 from prune_search.pruning.weights.context import TransformContext
 from prune_search.recipe import axes
 from prune_search.recipe.clock import Lasting, train_rate
@@ -354,8 +354,7 @@ class Round:
 
     def masks_in(self, tensors: Tensors) -> MaskSet:
         """The mask that holds in a state of the retraining."""
-        own = {k.removeprefix("hook/mask/"): value for k, value in tensors.items() if k.startswith("hook/mask/")}
-        return masks_of(own, list(prunable_weights(self.setup.model))) if own else self.found
+        return stored_masks(tensors, prunable_weights(self.setup.model)) or self.found
 
     def settled(self) -> int:
         """The step of the retraining from which the mask has the asked sparsity."""

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from prune_search.pruning.mask.mask_set import ScoreError
+from prune_search.pruning.mask.finder import units_and_others
+from prune_search.pruning.mask.mask_set import MaskSet, ScoreError
+from prune_search.pruning.mask.receipt import Receipt
 from prune_search.recipe.blocks import UserCode
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
@@ -25,6 +27,7 @@ from prune_search.trial.errors import TrialError
 from prune_search.trial.metrics import Spent, end_metrics, training_metrics
 from prune_search.trial.result import Result, RoundResult
 from prune_search.trial.rounds import Round, rounds_of
+from prune_search.trial.scoring_data import scoring_data
 from prune_search.trial.setup import TrialSetup
 from prune_search.trial.training_flops import Costs, spent_in, spent_until
 
@@ -94,7 +97,7 @@ def run_trial(
             steps.needed = spent.steps
             metrics = end_metrics(setup, item, "validation", spent, measurements, asked)
             found_at = item.k1 if stable else None
-            results.append(RoundResult(item.number, masks.receipt(), masks.sha256, metrics, found_at))
+            results.append(RoundResult(item.number, _receipt(setup, item, masks), masks.sha256, metrics, found_at))
             sink.round_done(results[-1])
         last = rounds[-1]
         test_metrics = end_metrics(setup, last, "test", spent, measurements) if test else {}
@@ -115,7 +118,7 @@ def run_trial(
         seconds=time.monotonic() - begun,
         preset=preset,
         digests=setup.digests,
-        inputs={"shape": list(setup.data.shape), "classes": setup.data.classes},
+        inputs={"shape": list(setup.data.shape), "classes": setup.data.classes, "integers": setup.data.of_integers},
     )
 
 
@@ -162,6 +165,12 @@ def _watch(
             sink.observed(Observation(item.number, step, step - settled, steps, metrics, asked_sparsity))
 
     return watch
+
+
+def _receipt(setup: TrialSetup, item: Round, masks: MaskSet) -> Receipt:
+    """The receipt of a round's mask, with the parameters that the mask leaves out."""
+    _, others = units_and_others(setup.model, item.rule, scoring_data(setup, item.number))
+    return masks.of_network(setup.model, others).receipt()
 
 
 @contextlib.contextmanager

@@ -20,12 +20,11 @@ from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.space import epoch_length
 from prune_search.tasks.data import DataSet
+from prune_search.tasks.layers import check_network, other_names, prunable_weights
 from prune_search.tasks.network import (
     forward_digest,
     network_digest,
     output_layer,
-    parametrized_weights,
-    prunable_weights,
 )
 from prune_search.tasks.user import (
     build_user_data,
@@ -33,6 +32,7 @@ from prune_search.tasks.user import (
     factory_named,
     name_of,
     source_digest,
+    with_inputs_for,
 )
 from prune_search.training.environment import autocast, environment_class
 from prune_search.training.loop import Feed, Network, augmentation
@@ -159,16 +159,30 @@ def read_data(recipe: Recipe, root: Path | None, code: Code) -> DataSet:
 
 
 def _build_model(
-    recipe: Recipe, shape: tuple[int, ...], classes: int, code: Code, seed: int | None = None
+    recipe: Recipe,
+    shape: tuple[int, ...],
+    classes: int,
+    code: Code,
+    integers: bool = False,
+    seed: int | None = None,
 ) -> tuple[nn.Module, str]:
-    """The model as its factory makes it with a seed (None: the recipe's), and the digest of a user's factory."""
+    """The model as its factory makes it, and the digest of a user's factory.
+
+    Args:
+        recipe: with the model.
+        shape: of an example.
+        classes: number of outputs.
+        code: the user's own that may run.
+        integers: whether the inputs are integers.
+        seed: of what the factory draws; None: the recipe's.
+    """
     model = recipe.task.model
     # What a factory draws depends on the seed only, and the caller's draws are not moved.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(recipe.seed if seed is None else seed)
         if isinstance(model, UserCode):
             factory = code.factory("model", model.name)
-            return build_user_model(factory, shape, classes), source_digest(factory)
+            return build_user_model(factory, shape, classes, integers), source_digest(factory)
         return model.entry(axes.MODELS).make(shape, classes, **model.options), ""
 
 
@@ -198,7 +212,7 @@ def prepare(
     code = code or Code()
     data = data or read_data(recipe, data_root, code)
     timeline = resolve(recipe, epoch_length(len(data.train.labels), recipe.train.batch))
-    model, source = _build_model(recipe, data.shape, data.classes, code)
+    model, source = _build_model(recipe, data.shape, data.classes, code, data.of_integers)
     init = recipe.train.init
     if recipe.train.start is None:
         _check_nothing_trained_is_lost(recipe, data, code, model, source)
@@ -210,14 +224,11 @@ def prepare(
             "train.from: the validation examples were taken from the training set here, and the given weights may have "
             "been trained on them: val/ figures may flatter. Give the data a validation set of its own to be sure"
         )
-    if computed := parametrized_weights(model):
-        text = f"{', '.join(computed[:5])}: computed from other parameters (weight_norm?), so a mask cannot hold it"
-        raise UserError([Problem("task.model", text)])
-    if not (weights := prunable_weights(model)):
-        raise UserError([Problem("task.model", "has no convolution or linear weight to prune")])
-    if unknown := unknown_layers(recipe.mask.scope, weights):
+    check_network(model, "task.model")
+    if unknown := unknown_layers(recipe.mask.scope, prunable_weights(model), other_names(model)):
         raise UserError(unknown)
     digests = {"network": network_digest(model), "data": data.digest}
+    data = with_inputs_for(model, data)
     if source:
         digests["source"] = source
     forward = forward_digest(model)
@@ -249,7 +260,7 @@ def _check_nothing_trained_is_lost(recipe: Recipe, data: DataSet, code: Code, mo
     asked = (repr(recipe.task.model), source, data.shape, data.classes)
     if not source or not init.facts.draws or asked in _DRAWN:
         return
-    other, _ = _build_model(recipe, data.shape, data.classes, code, recipe.seed + 1)
+    other, _ = _build_model(recipe, data.shape, data.classes, code, data.of_integers, recipe.seed + 1)
     pairs = zip(prunable_weights(model).values(), prunable_weights(other).values(), strict=False)
     varied = [(one, two) for one, two in pairs if one.numel() > 1 and bool((one != one.flatten()[0]).any())]
     if not varied or not all(one.shape == two.shape and torch.equal(one, two) for one, two in varied):
@@ -330,7 +341,7 @@ def finished_model(recipe: Recipe, data: DataSet, code: Code, tensors: Mapping[s
     Raises:
         UserError: user code was not allowed or fails, or the tensors are another network's.
     """
-    model, _ = _build_model(recipe, data.shape, data.classes, code)
+    model, _ = _build_model(recipe, data.shape, data.classes, code, data.of_integers)
     load_weights(model, tensors, "the result")
     return model.eval()
 
@@ -354,6 +365,7 @@ def build_model(recipe: Recipe, code: Code, root: Path | None, inputs: object = 
         shape, classes = inputs.get("shape"), inputs.get("classes")
         sizes = [*shape, classes] if isinstance(shape, list) else []
         if sizes and all(isinstance(size, int) and size > 0 for size in sizes):
-            return _build_model(recipe, tuple(sizes[:-1]), sizes[-1], code)[0]
+            integers = inputs.get("integers") is True
+            return _build_model(recipe, tuple(sizes[:-1]), sizes[-1], code, integers)[0]
     data = read_data(recipe, root, code)
-    return _build_model(recipe, data.shape, data.classes, code)[0]
+    return _build_model(recipe, data.shape, data.classes, code, data.of_integers)[0]

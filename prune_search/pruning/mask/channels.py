@@ -2,58 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from prune_search.pruning.mask.cut_checks import CutChecks
+from prune_search.pruning.mask.dependency_groups import (
+    NORMS,
+    Channels,
+    Claim,
+    channels_of,
+    dependency_groups,
+    makers_of,
+)
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.tasks.network import PRUNABLE, evaluating, prunable_weights
+from prune_search.tasks.dataflow import eager, evaluating, flow
+from prune_search.tasks.layers import PRUNABLE, SHOWN, prunable_weights
 
-NORMS = nn.modules.batchnorm._NormBase
 # What was found of networks that are still there; tracing one takes as long as many forward passes.
-_FOUND: WeakKeyDictionary[nn.Module, dict[Any, list[Channels]]] = WeakKeyDictionary()
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_FOUND: WeakKeyDictionary[nn.Module, dict[Any, tuple[list[Channels], dict[str, str]]]] = WeakKeyDictionary()
+NO_PLACE = "a module on the way has no place per channel"
+NOT_CONSTANT = "without its channels what reads them still changes with the input"
+MAX_GROUPS = 12
+UNKNOWN = "Torch-Pruning sees no channels of it that could be removed"
 
 
-@dataclass(frozen=True, eq=False)
-class Claim:
-    """What channels own of a parameter.
-
-    Attributes:
-        parameter: its name.
-        role: ``weight``, ``reader``, ``depthwise``, ``scale`` or ``held`` (see `units`).
-        dimension: of the parameter along which the channels lie.
-        index: places along it, [channels here, places of a channel].
-        at: which channels of the set those are, [channels here]; None for all in order.
-    """
-
-    parameter: str
-    role: str
-    dimension: int
-    index: Tensor
-    at: Tensor | None
-
-
-@dataclass(frozen=True)
-class Channels:
-    """Channels that go together in several layers.
-
-    Attributes:
-        size: how many.
-        claims: what they own.
-    """
-
-    size: int
-    claims: tuple[Claim, ...] = field(default_factory=tuple)
-
-
-def following_norms(model: nn.Module, example: Tensor) -> dict[str, tuple[str, ...]]:
+def following_norms(model: nn.Module, example: Any) -> dict[str, tuple[str, ...]]:
     """Per weight, the BatchNorm or InstanceNorm modules that read its layer's output, found with inputs [B, …]."""
     names = {id(weight): name for name, weight in prunable_weights(model).items()}
     module_names = {module: name for name, module in model.named_modules()}
@@ -75,12 +53,21 @@ def following_norms(model: nn.Module, example: Tensor) -> dict[str, tuple[str, .
     ]
     handles += [module.register_forward_pre_hook(before) for module in module_names if isinstance(module, NORMS)]
     try:
-        with evaluating(model):
-            model(example)
+        seen = flow(model, example)
     finally:
         for handle in handles:
             handle.remove()
+    # Those that no hook sees: of a weight that is used without its layer, or a normalization that is.
+    scales = {name: prefix for prefix, module in model.named_modules() for name in _scale_of(prefix, module)}
+    for name, norms in seen.norms.items():
+        for norm in norms:
+            if norm in scales and scales[norm] not in found.setdefault(name, []):
+                found[name].append(scales[norm])
     return {name: tuple(norms) for name, norms in found.items()}
+
+
+def _scale_of(prefix: str, module: nn.Module) -> tuple[str, ...]:
+    return (f"{prefix}.weight" if prefix else "weight",) if isinstance(module, NORMS) else ()
 
 
 def coupled_channels(model: nn.Module, left_out: frozenset[str], example: Tensor | None) -> list[Channels]:
@@ -98,6 +85,20 @@ def coupled_channels(model: nn.Module, left_out: frozenset[str], example: Tensor
     Raises:
         UserError: there is no example, or Torch-Pruning cannot follow the network.
     """
+    found, reasons = _known(model, left_out, example)
+    if not found:
+        text = "channel: this network has no set of channels that can be removed as a whole"
+        told = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:SHOWN])
+        raise UserError([Problem("mask.granularity", f"{text} ({told})" if told else text)])
+    return found
+
+
+def uncut_channels(model: nn.Module, left_out: frozenset[str], example: Tensor | None) -> dict[str, str]:
+    """Weights whose channels are not in `coupled_channels`, so far as it is known why."""
+    return _known(model, left_out, example)[1]
+
+
+def _known(model: nn.Module, left_out: frozenset[str], example: Tensor | None) -> tuple[list[Channels], dict[str, str]]:
     if example is None:
         raise UserError([Problem("mask.granularity", "channel needs an example input: pass batches")])
     shapes = tuple((name, tuple(parameter.shape)) for name, parameter in model.named_parameters())
@@ -107,124 +108,102 @@ def coupled_channels(model: nn.Module, left_out: frozenset[str], example: Tensor
     return known[left_out, shapes]
 
 
-def _found(model: nn.Module, left_out: frozenset[str], example: Tensor) -> list[Channels]:
+def bare(model: nn.Module) -> nn.Module:
+    """The network itself, without what runs it elsewhere or compiled."""
+    wrapper = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while isinstance(model, wrapper) or isinstance(getattr(model, "_orig_mod", None), nn.Module):
+        model = model.module if isinstance(model, wrapper) else model._orig_mod  # type: ignore[assignment]
+    return model
+
+
+def _found(model: nn.Module, left_out: frozenset[str], example: Tensor) -> tuple[list[Channels], dict[str, str]]:
+    inner = bare(model)
+    own = {id(parameter): name for name, parameter in inner.named_parameters()}
+    outer = {own[id(p)]: name for name, p in model.named_parameters() if id(p) in own}
+    within = {name: here for here, name in outer.items()}
+    found, reasons = _found_in(inner, frozenset(within[name] for name in left_out if name in within), example)
+    return [_renamed(one, outer) for one in found], {outer[name]: why for name, why in reasons.items()}
+
+
+def _renamed(one: Channels, outer: Mapping[str, str]) -> Channels:
+    claims = tuple(replace(claim, parameter=outer[claim.parameter]) for claim in one.claims)
+    return Channels(one.size, claims)
+
+
+def _found_in(model: nn.Module, left_out: frozenset[str], example: Tensor) -> tuple[list[Channels], dict[str, str]]:
     names = {parameter: name for name, parameter in model.named_parameters()}
     weights = prunable_weights(model)
-    found = []
-    for group in _groups(model, [weights[name] for name in left_out if name in weights], example):
-        channels = _channels(group, names)
-        if channels is not None and _constant_when_zero(model, channels, example):
-            found.append(channels)
-    if not found:
-        raise UserError(
-            [Problem("mask.granularity", "channel: this network has no set of channels that can be removed as a whole")]
-        )
-    return found
-
-
-def _groups(model: nn.Module, outputs: list[nn.Parameter], example: Tensor) -> list[Any]:
-    """Torch-Pruning's groups of every channel but those that the given weights make."""
-    import torch_pruning
-
-    kept = {id(weight) for weight in outputs}
-    ignored = [m for m in model.modules() if isinstance(m, PRUNABLE) and id(m._parameters.get("weight")) in kept]
-    with _traced(model), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=example)
-            return list(graph.get_all_groups(ignored_layers=ignored, root_module_types=list(PRUNABLE)))
-        except Exception as error:
-            lines = str(error).splitlines() or [""]
-            text = f"channel: Torch-Pruning cannot trace this network ({type(error).__name__}: {lines[0][:200]})"
-            raise UserError([Problem("mask.granularity", text)]) from error
-
-
-@contextlib.contextmanager
-def _traced(model: nn.Module) -> Iterator[None]:
-    """The graph is read off autograd's: everything must ask for gradients, in evaluation mode."""
-    modes = [(module, module.training) for module in model.modules()]
-    frozen = [p for p in model.parameters() if not p.requires_grad and p.is_floating_point()]
-    for parameter in frozen:
-        parameter.requires_grad_(True)
-    model.eval()
-    try:
-        with torch.enable_grad():
-            yield
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(False)
-        for module, mode in modes:
-            module.training = mode
-
-
-def _channels(group: Any, names: Mapping[nn.Parameter, str]) -> Channels | None:
-    """A group as claims; None where a module in it has no place per channel."""
-    size = len(group[0].idxs)
-    claims: dict[tuple[str, int], Claim] = {}
-    for item in group:
-        module = item.dep.target.module
-        if isinstance(module, nn.Parameter):
-            return None
-        own = {key: names[p] for key, p in module.named_parameters(recurse=False) if p in names}
-        if not own and not any(True for _ in module.parameters()):
+    checks = CutChecks(model, _two(example))
+    found: list[Channels] = []
+    reasons: dict[str, str] = {}
+    for group in dependency_groups(model, [weights[name] for name in left_out if name in weights], example):
+        channels = channels_of(model, group, names)
+        if channels is None:
+            reasons.update(dict.fromkeys(makers_of(group, names), NO_PLACE))
             continue
-        made = _claims(module, item.dep.handler.__name__, own)
-        if made is None:
-            return None
-        for name, role, dimension, length in made:
-            placed = _placed(item.idxs, item.root_idxs, size, length)
-            if placed is None:
-                return None
-            claims.setdefault((name, dimension), Claim(name, role, dimension, *placed))
-    if not any(claim.role == "weight" for claim in claims.values()):
-        return None
-    return Channels(size, tuple(claims.values()))
+        fine, why = _cuttable(model, channels, example, checks)
+        if fine is None:
+            reasons.update(dict.fromkeys(channels.owners, why))
+        else:
+            found.append(fine)
+    return _together(found, checks, reasons), reasons
 
 
-def _claims(module: nn.Module, handler: str, own: Mapping[str, str]) -> list[tuple[str, str, int, int]] | None:
-    """(parameter, role, dimension, length) of what a group takes of a module; None where it is not known."""
-    if isinstance(module, NORMS):
-        width = module.num_features
-        return [(own[key], role, 0, width) for key, role in (("weight", "scale"), ("bias", "held")) if key in own]
-    if isinstance(module, nn.PReLU):
-        return []
-    if not isinstance(module, PRUNABLE) or "weight" not in own:
-        return None
-    weight = module._parameters["weight"]
-    groups = int(getattr(module, "groups", 1))
-    transposed = isinstance(module, TRANSPOSED)
-    if weight is None or (groups > 1 and weight.shape[1] != 1):
-        return None
-    if groups == 1 and "in_channels" in handler:
-        dimension = 0 if transposed else 1
-        return [(own["weight"], "reader", dimension, weight.shape[dimension])]
-    if groups > 1 and weight.shape[0] != groups:
-        return None
-    # Of a depthwise convolution the input is the output.
-    dimension = 1 if transposed and groups == 1 else 0
-    made = [(own["weight"], "weight" if groups == 1 else "depthwise", dimension, weight.shape[dimension])]
-    return made + ([(own["bias"], "held", 0, weight.shape[dimension])] if "bias" in own else [])
+def _cuttable(model: nn.Module, channels: Channels, example: Tensor, checks: CutChecks) -> tuple[Channels | None, str]:
+    """A set as it can be cut out: as it is, or in groups of equal size; None where it cannot, and the reason."""
+    why = _objection(model, channels, example, checks)
+    if not why:
+        return channels, ""
+    for merged in _merged(channels):
+        if not _objection(model, merged, example, checks, proven=True):
+            return merged, ""
+    return None, why
 
 
-def _placed(places: Any, roots: Any, size: int, length: int) -> tuple[Tensor, Tensor | None] | None:
-    """Places along a dimension as [channels here, places of a channel], and which channels those are.
+def _objection(model: nn.Module, channels: Channels, example: Tensor, checks: CutChecks, proven: bool = False) -> str:
+    return checks.objection([channels], proven) or (
+        "" if _constant_when_zero(model, channels, example) else NOT_CONSTANT
+    )
 
-    Channels that a shortcut pads with zeros behind the others have no place in the narrower layers.
-    """
-    if roots is None or len(places) != len(roots):
+
+def _together(found: list[Channels], checks: CutChecks, reasons: dict[str, str]) -> list[Channels]:
+    """The sets that can be cut out at once: layers that share a weight may bring two into each other's way."""
+    if not found or not checks.objection(found):
+        return found
+    fine: list[Channels] = []
+    for one in found:
+        if why := checks.objection([*fine, one]):
+            reasons.update(dict.fromkeys(one.owners, why))
+        else:
+            fine.append(one)
+    return fine
+
+
+def _merged(channels: Channels) -> Iterator[Channels]:
+    """The channels in groups of equal size, as gated units and attention heads have them: every n-th, or n in a row."""
+    size = channels.size
+    for width in [n for n in range(2, size // 2 + 1) if size % n == 0][:MAX_GROUPS]:
+        place = torch.arange(size)
+        for group in (place % (size // width), place // width):
+            claims = [_in_groups(claim, group) for claim in channels.claims]
+            beside = [_in_groups(claim, group) for claim in channels.beside]
+            if None not in claims and None not in beside:
+                yield Channels(size // width, tuple(filter(None, claims)), tuple(filter(None, beside)))
+
+
+def _in_groups(claim: Claim, group: Tensor) -> Claim | None:
+    """What groups of channels own; None where they own unequal numbers of places."""
+    own = torch.arange(len(claim.index)) if claim.at is None else claim.at
+    places: dict[int, list[int]] = {}
+    for unit, index in zip(group[own].tolist(), claim.index.tolist(), strict=True):
+        places.setdefault(unit, []).extend(index)
+    if len({len(one) for one in places.values()}) != 1:
         return None
-    of: dict[int, list[int]] = {}
-    for place, root in zip(places, roots, strict=True):
-        if root is None or not 0 <= root < size:
-            return None
-        if place < length:
-            of.setdefault(int(root), []).append(int(place))
-    counts = {len(own) for own in of.values()}
-    if len(counts) != 1:
-        return None
-    at = sorted(of)
-    index = torch.tensor([of[root] for root in at])
-    return index, None if at == list(range(size)) else torch.tensor(at)
+    at = sorted(places)
+    everywhere = len(at) == int(group.max()) + 1
+    return replace(
+        claim, index=torch.tensor([places[unit] for unit in at]), at=None if everywhere else torch.tensor(at)
+    )
 
 
 def _constant_when_zero(model: nn.Module, channels: Channels, example: Tensor) -> bool:
@@ -262,10 +241,13 @@ def _constant_without(model: nn.Module, channels: Channels, example: Tensor, rem
         first, second = rows.chunk(2, dim=1)
         steady = steady and bool((first == second).all())
 
-    names = {m: f"{n}.weight" if n else "weight" for n, m in model.named_modules()}
+    of = {id(parameter): name for name, parameter in parameters.items()}
+    names: dict[nn.Module, str] = {
+        m: of.get(id(m._parameters.get("weight")), "") for m in model.modules() if isinstance(m, PRUNABLE)
+    }
     handles = [m.register_forward_pre_hook(look) for m, name in names.items() if name in readers]
     try:
-        with evaluating(model):
+        with eager(), evaluating(model):
             torch.func.functional_call(model, changed, (_two(example),))
     finally:
         for handle in handles:
@@ -281,4 +263,7 @@ def _two(example: Tensor) -> Tensor:
         second = first + 1.0 + draw.to(first)
     else:
         second = first.roll(1, -1) if first.numel() > 1 else first
+        if torch.equal(first, second):
+            # All of them are one number: 0 is one that a network takes too, whatever it counts.
+            second = torch.zeros_like(first)
     return torch.cat([first, second])

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from prune_search.pruning.mask.controls import Chosen
 from prune_search.pruning.mask.counts import PRECISION, keep_count
 from prune_search.pruning.mask.group_scores import unit_scores
-from prune_search.pruning.mask.layer_measurements import Measuring, layer_costs, shared_costs
+from prune_search.pruning.mask.layer_measurements import Measuring, Spending, layer_costs, shared_costs
 from prune_search.pruning.mask.mask_set import MaskSet, Pool, UnclearError, UnitMasks, by_row, rounded, select
 from prune_search.pruning.mask.reductions import PLAIN, reduction, reduction_name
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
@@ -34,9 +34,12 @@ from prune_search.pruning.mask.units import (
 )
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.tasks.network import prunable_weights, running_order
+from prune_search.tasks.layers import SHOWN, other_names, prunable_weights
+from prune_search.tasks.network import output_layers, running_order
 from prune_search.training.randomness import derive
 
+# Why weights take no part that someone meant to take none.
+ASKED_OUT, MAKES_OUTPUTS = "left out by the scope", "it makes the network's outputs"
 Decided = tuple[Scores, UnitMasks]
 Previous = tuple[MaskSet, Decimal] | None
 
@@ -76,18 +79,39 @@ def units_in(model: nn.Module, rule: MaskRule, scoring_data: ScoringData) -> lis
     Raises:
         UserError: no layer takes part, or the network does not go with the granularity.
     """
+    return units_and_others(model, rule, scoring_data)[0]
+
+
+def units_and_others(
+    model: nn.Module, rule: MaskRule, scoring_data: ScoringData
+) -> tuple[list[UnitSet], dict[str, str]]:
+    """The units of a network that a rule's mask is made of; and the prunable weights that take no part, and why.
+
+    Raises:
+        UserError: no layer takes part, or the network does not go with the granularity.
+    """
     grouping = Grouping(rule.granularity)
     names = rule.scope.options.get("exclude", ())
     weights = prunable_weights(model)
-    example = scoring_data.shown() if grouping.looks_at_inputs or names else None
-    left_out = excluded(names, model, weights, example)
-    if not grouping.prunes_output_layer and scoring_data.output_layer is not None:
-        left_out.add(scoring_data.output_layer)
+    whole = not grouping.prunes_output_layer
+    example = scoring_data.shown() if grouping.looks_at_inputs or names or whole else None
+    left_out = dict.fromkeys(excluded(names, model, weights, example), ASKED_OUT)
+    if whole:
+        left_out.update(dict.fromkeys(_outputs(model, scoring_data, example), MAKES_OUTPUTS))
     sets = grouping.sets(model, left_out, example)
+    others = grouping.others(model, sets, left_out, example)
     if not sets:
-        text = f"{rule.granularity.name}: this network has no layer that can be pruned this way"
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(others.items())[:SHOWN])
+        text = f"{rule.granularity.name}: this network has no layer that can be pruned this way ({reasons})"
         raise UserError([Problem("mask.granularity", text)])
-    return sets
+    return sets, others
+
+
+def _outputs(model: nn.Module, scoring_data: ScoringData, example: Tensor | None) -> frozenset[str]:
+    """The weights that make the network's outputs; without an example, the one that is taken for the last."""
+    if example is not None:
+        return output_layers(model, example)
+    return frozenset(() if scoring_data.output_layer is None else (scoring_data.output_layer,))
 
 
 class Finder:
@@ -108,7 +132,7 @@ class Finder:
         self.grouping = Grouping(rule.granularity)
         self.weights = prunable_weights(model)
         self.parameters = dict(model.named_parameters())
-        self.sets = units_in(model, rule, scoring_data)
+        self.sets, self.others = units_and_others(model, rule, scoring_data)
         parts = [part for one in self.sets for part in one.parts]
         pruned = {part.parameter for part in parts if part.parameter in self.weights}
         scales = [part.parameter for part in parts if part.role == SCALE]
@@ -283,17 +307,22 @@ class Finder:
                 self._mask_weights(dense, self.candidates)
             return self._losses[name, count]
 
-        def cost(kind: str) -> Mapping[str, float]:
-            example = self.scoring_data.shown()
-            if example is None:
-                raise UserError([Problem("mask.scope.budget", f"{kind} needs an example input: pass batches")])
-            return shared_costs(self.sets, layer_costs(self.model, example, kind))
+        def costs(given: str | Mapping[str, float]) -> Mapping[str, float]:
+            if isinstance(given, str):
+                example = self.scoring_data.shown()
+                if example is None:
+                    text = f"{given} needs an example input: pass batches"
+                    raise UserError([Problem("mask.scope.budget", text)])
+                return layer_costs(self.model, example, given)
+            aliases = other_names(self.model)
+            return {weight_named(name, self.weights, "mask.scope.costs", aliases): one for name, one in given.items()}
 
-        def shared(given: Mapping[str, float]) -> Mapping[str, float]:
-            costs = {weight_named(name, self.weights, "mask.scope.costs"): cost for name, cost in given.items()}
-            return shared_costs(self.sets, costs)
-
-        return Measuring(loss, cost, shared)
+        return Measuring(
+            loss,
+            lambda kind: shared_costs(self.sets, costs(kind)),
+            lambda given: shared_costs(self.sets, costs(given)),
+            lambda given: Spending.of(self.sets, costs(given)),
+        )
 
     def _loss(self) -> float:
         batches, loss = self.scoring_data.batches(1), self.rule.loss()
@@ -322,7 +351,7 @@ class Finder:
 
     def as_masks(self, kept: UnitMasks, share: Decimal | None) -> MaskSet:
         """The mask in weights, with what was asked (of a learned share: what was reached)."""
-        whole = as_mask_set(self.sets, kept, self.weights, self.shapes)
+        whole = as_mask_set(self.sets, kept, self.weights, self.shapes).of_network(self.model, self.others)
         if share is None:
             return whole
         count = keep_count(sum(one.size for one in self.sets), share, self.rule.rounding)

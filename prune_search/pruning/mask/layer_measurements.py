@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
+import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.units import DEPTHWISE, READER, WEIGHT, UnitSet
-from prune_search.tasks.network import PRUNABLE, evaluating, prunable_weights
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.tasks.dataflow import eager, evaluating, flow
+from prune_search.tasks.layers import listed, own_weights, prunable_weights
 
 TIMED_PASSES = 5
 
@@ -25,11 +27,44 @@ class Measuring:
         loss: from a layer's name and a count of its units to the loss with its other units removed.
         cost: from ``parameters`` or ``flops`` to the cost of every layer's units with all kept.
         shared: from costs per weight to costs per layer of the scope.
+        spent: from the same names or costs to what counts of kept units cost together; None: the sum of their shares.
     """
 
     loss: Callable[[str, int], float]
     cost: Callable[[str], Mapping[str, float]]
     shared: Callable[[Mapping[str, float]], Mapping[str, float]]
+    spent: Callable[[str | Mapping[str, float]], Spending] | None = None
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What kept units cost once the others are cut out.
+
+    A weight whose outputs and inputs are both removed as channels costs the product of both kept shares.
+
+    Attributes:
+        terms: (cost, names of the sets that own parts of it) of every weight.
+        sizes: units per set.
+    """
+
+    terms: tuple[tuple[float, tuple[str, ...]], ...]
+    sizes: Mapping[str, int]
+
+    @classmethod
+    def of(cls, sets: Sequence[UnitSet], costs: Mapping[str, float]) -> Spending:
+        """Of sets of units, from the costs of weights."""
+        owners: dict[str, list[str]] = {}
+        for one in sets:
+            for part in one.parts:
+                if part.role in (WEIGHT, READER, DEPTHWISE):
+                    owners.setdefault(part.parameter, []).append(one.name)
+        terms = tuple((costs.get(name, 0.0), tuple(names)) for name, names in owners.items())
+        return cls(terms, {one.name: one.size for one in sets})
+
+    def total(self, kept: Mapping[str, int]) -> float:
+        """The cost of some units of every set."""
+        shares = {name: kept[name] / size for name, size in self.sizes.items()}
+        return sum(cost * math.prod(shares[name] for name in names) for cost, names in self.terms)
 
 
 def layer_costs(model: nn.Module, example: Tensor, kind: str) -> dict[str, float]:
@@ -54,26 +89,11 @@ def _parameters(model: nn.Module, example: Tensor, weights: Mapping[str, nn.Para
 
 
 def _flops(model: nn.Module, example: Tensor, weights: Mapping[str, nn.Parameter]) -> dict[str, float]:
-    names = {id(weight): name for name, weight in weights.items()}
-    found: dict[str, float] = {}
-
-    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        weight = module._parameters["weight"]
-        if weight is None:
-            return
-        # Each weight is used once per place: of the output, or of the input of a transposed convolution.
-        seen = inputs[0] if getattr(module, "transposed", False) else output
-        channels = weight.shape[0]
-        name = names[id(weight)]
-        found[name] = found.get(name, 0.0) + 2.0 * weight.numel() * seen.numel() / channels / len(example)
-
-    with _watched(model, after=note), evaluating(model):
-        model(example)
-    return found
+    return dict(flow(model, example).operations)
 
 
 def _latency(model: nn.Module, example: Tensor, weights: Mapping[str, nn.Parameter]) -> dict[str, float]:
-    names = {id(weight): name for name, weight in weights.items()}
+    timed = _timed(model, weights)
     begun: dict[nn.Module, float] = {}
     passes: list[dict[str, float]] = []
 
@@ -86,31 +106,41 @@ def _latency(model: nn.Module, example: Tensor, weights: Mapping[str, nn.Paramet
         begun[module] = now()
 
     def after(module: nn.Module, _inputs: object, _output: object) -> None:
-        name = names[id(module._parameters["weight"])]
-        passes[-1][name] = passes[-1].get(name, 0.0) + 1000.0 * (now() - begun[module])
+        spent = 1000.0 * (now() - begun[module])
+        for name, part in timed[module].items():
+            passes[-1][name] = passes[-1].get(name, 0.0) + part * spent
 
-    with _watched(model, before, after), evaluating(model):
-        for _ in range(TIMED_PASSES):
-            passes.append({})
-            model(example)
-    return {name: statistics.median(one[name] for one in passes) for name in passes[0]}
-
-
-_COSTS = {"parameters": _parameters, "flops": _flops, "latency": _latency}
-
-
-@contextlib.contextmanager
-def _watched(
-    model: nn.Module, before: Callable[..., None] | None = None, after: Callable[..., None] | None = None
-) -> Iterator[None]:
-    layers = [m for m in model.modules() if isinstance(m, PRUNABLE) and m._parameters.get("weight") is not None]
-    handles = [layer.register_forward_pre_hook(before) for layer in layers if before is not None]
-    handles += [layer.register_forward_hook(after) for layer in layers if after is not None]
+    handles = [module.register_forward_pre_hook(before) for module in timed]
+    handles += [module.register_forward_hook(after) for module in timed]
     try:
-        yield
+        with eager(), evaluating(model):
+            for _ in range(TIMED_PASSES):
+                passes.append({})
+                model(example)
     finally:
         for handle in handles:
             handle.remove()
+    if unseen := [name for name in flow(model, example).order if name not in passes[0]]:
+        text = f"latency of {listed(unseen)} cannot be told: its layer is not called, a function uses its weight"
+        raise UserError([Problem("kind", text)])
+    return {name: statistics.median(one[name] for one in passes) for name in passes[0]}
+
+
+def _timed(model: nn.Module, weights: Mapping[str, nn.Parameter]) -> dict[nn.Module, dict[str, float]]:
+    """The modules that are timed, each with its weights and their shares of its time, by their numbers of values."""
+    names = {id(weight): name for name, weight in weights.items()}
+    found: dict[nn.Module, dict[str, float]] = {}
+    for module in model.modules():
+        own: list[Tensor | None] = [module._parameters.get(leaf) for leaf in own_weights(module)]
+        if isinstance(module, nn.MultiheadAttention):  # which uses the weight of its projection without calling it
+            own.append(module.out_proj.weight)
+        sizes = {names[id(weight)]: weight.numel() for weight in own if id(weight) in names and weight is not None}
+        if sizes:
+            found[module] = {name: size / sum(sizes.values()) for name, size in sizes.items()}
+    return found
+
+
+_COSTS = {"parameters": _parameters, "flops": _flops, "latency": _latency}
 
 
 def shared_costs(sets: Sequence[UnitSet], costs: Mapping[str, float]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property, partial
 from typing import Any
@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.counts import keep_count
-from prune_search.pruning.mask.receipt import LayerReceipt, Receipt
+from prune_search.pruning.mask.receipt import LayerReceipt, LeftOut, Receipt
 from prune_search.storage.digests import masks_digest
+from prune_search.tasks.layers import left_whole
 
 UnitMasks = dict[str, Tensor]
 Values = npt.NDArray[Any]
@@ -40,7 +41,7 @@ class UnclearError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class MaskSet(Mapping[str, Tensor]):
-    """One bool tensor per convolution or linear weight, True where it is kept.
+    """One bool tensor per prunable weight (see `tasks.layers.prunable_weights`), True where it is kept.
 
     Attributes:
         masks: by parameter name, in module order; layers that take no part are all True.
@@ -48,12 +49,17 @@ class MaskSet(Mapping[str, Tensor]):
         asked: the asked kept units, and the asked sparsity.
         held: biases and normalization parameters of removed outputs, by parameter name, False where they are 0 too.
             They are no part of the mapping, the digest or the sparsity: they follow from the mask.
+        sizes: of all parameters of the network, by name; empty where it is not known.
+        left_out: parameters that take no part, and why: weights that could be pruned, and what more has rows and
+            columns.
     """
 
     masks: Mapping[str, Tensor]
     units: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     asked: tuple[int, float] | None = None
     held: Mapping[str, Tensor] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Tensor:
         return self.masks[name]
@@ -80,9 +86,25 @@ class MaskSet(Mapping[str, Tensor]):
         return {**self.masks, **self.held}
 
     def sparsity(self) -> float:
-        """1 - kept/total over all convolution and linear weights."""
+        """1 - kept/total over all prunable weights: of convolutions, linear and recurrent layers, and attention."""
         total = sum(mask.numel() for mask in self.masks.values())
         return 1.0 - sum(self.kept.values()) / total if total else 0.0
+
+    def sparsity_of_all_parameters(self) -> float | None:
+        """The share of all parameters of the network that is removed; None where the others are not known."""
+        total = sum(self.sizes.values())
+        return sum(int((~mask).sum()) for mask in self.everything.values()) / total if total else None
+
+    def of_network(self, model: nn.Module, left_out: Mapping[str, str] | None = None) -> MaskSet:
+        """The same mask, with what is known of the network's other parameters.
+
+        Args:
+            model: whose mask it is.
+            left_out: prunable weights that take no part, and why.
+        """
+        sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+        reasons = dict.fromkeys(left_whole(model), "layers of this kind are not pruned")
+        return replace(self, sizes=sizes, left_out={**(left_out or {}), **reasons})
 
     def receipt(self) -> Receipt:
         """Asked and reached, per layer and in total."""
@@ -93,7 +115,8 @@ class MaskSet(Mapping[str, Tensor]):
         kept = sum(count for _, count in self.units.values())
         reached = self.sparsity()
         asked_units, asked = self.asked if self.asked is not None else (kept, reached)
-        return Receipt(asked, reached, asked_units, kept, layers)
+        left_out = tuple(LeftOut(name, self.sizes.get(name, 0), why) for name, why in self.left_out.items())
+        return Receipt(asked, reached, asked_units, kept, layers, self.sparsity_of_all_parameters(), left_out)
 
     def apply(self, model: nn.Module) -> None:
         """Set the masked weights of `model`, and what is held with them, to exactly 0 (never to -0).

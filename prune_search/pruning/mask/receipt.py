@@ -27,15 +27,32 @@ class LayerReceipt:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A parameter that takes no part.
+
+    Attributes:
+        name: of the parameter.
+        size: how many values it has.
+        reason: why.
+    """
+
+    name: str
+    size: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Receipt:
     """Asked and reached, per layer and in total.
 
     Attributes:
         asked: the asked sparsity of the units of the layers in scope.
-        reached: 1 - kept/total over all convolution and linear weights, layers that take no part counted as kept.
+        reached: 1 - kept/total over all prunable weights, layers that take no part counted as kept.
         units_asked: units to keep.
         units_kept: units kept.
-        layers: one per convolution or linear weight, in module order.
+        layers: one per prunable weight, in module order.
+        sparsity_of_all_parameters: removed/total over all parameters of the network; None where they are not known.
+        left_out: parameters with rows and columns that take no part, and why.
     """
 
     asked: float
@@ -43,6 +60,8 @@ class Receipt:
     units_asked: int
     units_kept: int
     layers: tuple[LayerReceipt, ...]
+    sparsity_of_all_parameters: float | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def collapsed(self) -> int:
@@ -52,4 +71,5 @@ class Receipt:
     def as_data(self) -> dict[str, Any]:
         """Plain data for records and JSON."""
         layers = [vars(layer) for layer in self.layers]
-        return {**vars(self), "layers": layers, "collapsed": self.collapsed}
+        left_out = [vars(one) for one in self.left_out]
+        return {**vars(self), "layers": layers, "left_out": left_out, "collapsed": self.collapsed}

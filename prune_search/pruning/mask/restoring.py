@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from prune_search.tasks.dataflow import eager
 from prune_search.training.loop import seed_layers
 
 
@@ -38,7 +39,8 @@ def left_as_it_was(model: nn.Module, mode: str | None) -> Iterator[None]:
     if mode is not None:
         model.train(mode == "train")
     try:
-        with torch.enable_grad():
+        # Compiled networks have no second derivatives and no hooks: they are scored as they were written.
+        with eager(), torch.enable_grad():
             yield
     finally:
         for parameter in frozen:

@@ -54,13 +54,17 @@ class Scoring:
     rough: bool = False
     split: Callable[[Tensor], Tensor] = field(default=single_weights)
 
-    def ones(self, dtype: torch.dtype) -> Tensor:
-        """An input of ones, [1, …], on the network's device."""
+    def shown(self) -> Tensor:
+        """Inputs of the network, on its device, whatever they are."""
         if self.example is None and not self.batches():
             raise UserError([Problem("batches", "the shape of an input is required: pass batches or example_input")])
-        shape = self.example() if self.example is not None else self.batches()[0][0]
-        device = next(iter(self.weights.values())).device
-        return torch.ones((1, *shape.shape[1:]), dtype=dtype, device=device)
+        inputs = self.example() if self.example is not None else self.batches()[0][0]
+        return inputs.to(next(iter(self.weights.values())).device)
+
+    def ones(self, dtype: torch.dtype) -> Tensor:
+        """An input of ones, [1, …], on the network's device."""
+        inputs = self.shown()
+        return torch.ones((1, *inputs.shape[1:]), dtype=dtype, device=inputs.device)
 
 
 def gradients(scoring: Scoring) -> Scores:
@@ -125,10 +129,13 @@ def watch_layers(scoring: Scoring, weights: Collection[int], note: Callable[...,
         weights: ids of the weights whose layers are watched.
         note: a forward hook: told the layer, its inputs and its output.
     """
-    layers = [m for m in scoring.model.modules() if id(m._parameters.get("weight")) in weights]
+    from prune_search.tasks.dataflow import eager
+    from prune_search.tasks.layers import PRUNABLE
+
+    layers = [m for m in scoring.model.modules() if isinstance(m, PRUNABLE) and id(m._parameters["weight"]) in weights]
     handles = [layer.register_forward_hook(note) for layer in layers]
     try:
-        with torch.no_grad():
+        with eager(), torch.no_grad():
             for inputs, _ in scoring.batches():
                 scoring.model(inputs)
     finally:

@@ -16,6 +16,7 @@ from prune_search.pruning.mask.units import UnitSet
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError, not_one_of
 from prune_search.recipe.recipe import Named
+from prune_search.tasks.layers import other_names
 from prune_search.tasks.network import running_order
 
 if TYPE_CHECKING:
@@ -69,19 +70,25 @@ def excluded(names: Sequence[str], model: nn.Module, weights: Mapping[str, Any],
         UserError: a name is none of a layer.
     """
     found = set()
-    order = list(weights)
+    order, aliases = list(weights), other_names(model)
     if example is not None and set(names) & set(ENDS):
         order = running_order(model, example) or order
     for name in names:
         if name in ENDS:
             found.add(order[0 if name == "first" else -1])
         else:
-            found.add(weight_named(name, weights, "mask.scope.exclude"))
+            found.add(weight_named(name, weights, "mask.scope.exclude", aliases))
     return found
 
 
-def weight_named(name: str, weights: Mapping[str, Any], path: str) -> str:
+def weight_named(name: str, weights: Mapping[str, Any], path: str, aliases: Mapping[str, str] | None = None) -> str:
     """The weight that a layer's or weight's name means.
+
+    Args:
+        name: as written.
+        weights: the prunable weights by name.
+        path: where it is written.
+        aliases: the other names of tied weights.
 
     Raises:
         UserError: there is none.
@@ -89,6 +96,8 @@ def weight_named(name: str, weights: Mapping[str, Any], path: str) -> str:
     for candidate in (name, f"{name}.weight"):
         if candidate in weights:
             return candidate
+        if aliases and candidate in aliases:
+            return aliases[candidate]
     raise UserError([Problem(path, not_one_of(name, [*ENDS, *(w.removesuffix(".weight") for w in weights)]))])
 
 
@@ -96,14 +105,14 @@ def weight_named(name: str, weights: Mapping[str, Any], path: str) -> str:
 NAMING = ("exclude", "layers", "costs")
 
 
-def unknown_layers(scope: Named, weights: Mapping[str, Any]) -> list[Problem]:
+def unknown_layers(scope: Named, weights: Mapping[str, Any], aliases: Mapping[str, str] | None = None) -> list[Problem]:
     """Everything that a scope names and a network does not have, so that it is refused before anything is trained."""
     problems: list[Problem] = []
     for key in NAMING:
         for name in scope.options.get(key) or ():
             try:
                 if not (key == "exclude" and name in ENDS):
-                    weight_named(name, weights, f"mask.scope.{key}")
+                    weight_named(name, weights, f"mask.scope.{key}", aliases)
             except UserError as error:
                 problems += error.problems
     return problems

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from prune_search.pruning.mask.channels import TRANSPOSED, following_norms
+from prune_search.pruning.mask.channels import following_norms
+from prune_search.pruning.mask.dependency_groups import TRANSPOSED
 from prune_search.pruning.mask.scoring import Scores, Scoring
 from prune_search.tasks.network import prunable_weights
 
@@ -59,12 +60,27 @@ def plain_pass(scoring: Scoring, dtype: torch.dtype) -> FlowPass:
         for tensor in model.state_dict().values():
             tensor.abs_()
     names = {id(parameter): name for name, parameter in scoring.model.named_parameters()}
+    ones = scoring.ones(dtype)
+    _check_takes(model, ones)
     leaves = tuple(model.get_parameter(names[id(weight)]) for weight in scoring.weights.values())
     values = torch.cat([leaf.reshape(-1) for leaf in leaves])
     for leaf, part in zip(leaves, torch.split(values, [leaf.numel() for leaf in leaves]), strict=True):
         leaf.data = part.view(leaf.shape)
         leaf.requires_grad_()
-    return FlowPass(model, leaves, values, None, scoring.ones(dtype))
+    return FlowPass(model, leaves, values, None, ones)
+
+
+def _check_takes(model: nn.Module, ones: Tensor) -> None:
+    """Refuse a network that does not take an input of ones: token ids, say, must be whole numbers."""
+    from prune_search.pruning.mask.mask_set import ScoreError
+
+    try:
+        with torch.no_grad():
+            model(ones)
+    except Exception as error:
+        said = (str(error).splitlines() or [""])[0][:120]
+        text = f"synflow sends an input of ones in {ones.dtype} through the network, which does not take it ({said})"
+        raise ScoreError(text) from error
 
 
 def fast_pass(scoring: Scoring) -> FlowPass:

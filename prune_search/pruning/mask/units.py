@@ -9,16 +9,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from prune_search.pruning.mask.channels import coupled_channels, following_norms
+from prune_search.pruning.mask.channels import UNKNOWN, coupled_channels, following_norms, uncut_channels
 from prune_search.pruning.mask.mask_set import MaskSet, UnitMasks
 from prune_search.recipe import axes
 from prune_search.recipe.recipe import Named
-from prune_search.tasks.network import prunable_weights
+from prune_search.tasks.layers import holders, kind_of, prunable_weights
 
 # What a parameter is to a unit: its own weights, the weights that read its output, those of a depthwise convolution on
 # the way, or what must be zero with it: the scale of a normalization, a shift or a bias. As in Torch-Pruning coupled
 # channels are scored by the first two and the scales.
 WEIGHT, READER, DEPTHWISE, SCALE, HELD = "weight", "reader", "depthwise", "scale", "held"
+
+WRONG_SHAPE = "its shape does not go with"
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,20 +151,53 @@ class Grouping:
         if self.coupled:
             return coupled_sets(model, out, example)
         facts = self.granularity.entry(axes.GRANULARITIES).facts
-        owners = {id(module._parameters.get("weight")): module for module in model.modules()}
+        layers = holders(model)
         norms = following_norms(model, example) if facts.removes_outputs and example is not None else {}
         found = []
         for name, weight in weights.items():
-            view = by_channels(owners[id(weight)]) if facts.by_channels else _as_it_is
-            canonical = view(weight.detach())
-            if name in out or not facts.fits(tuple(canonical.shape), **self.granularity.options):
+            module = layers[name][0][1]
+            if name in out or self.misfit(module, weight):
                 continue
+            view = by_channels(module) if facts.by_channels else _as_it_is
             part = Part(name, WEIGHT, _Composed(view, self.split))
-            held = _held(model, name, norms.get(name, ())) if facts.removes_outputs else ()
+            places = [prefix for prefix, _ in layers[name]]
+            held = _held(model, places, norms.get(name, ())) if facts.removes_outputs else ()
             size = int(part.split(weight.detach()).shape[0])
             run = facts.run(**self.granularity.options) if facts.run is not None else 0
             found.append(UnitSet(name, size, tuple(weight.shape), (part, *held), run))
         return found
+
+    def misfit(self, module: nn.Module, weight: Tensor) -> str:
+        """Why a layer's weight does not go with the granularity, whatever is around it; empty where it does."""
+        facts = self.granularity.entry(axes.GRANULARITIES).facts
+        kind = kind_of(module)
+        if facts.removes_outputs and kind is not None and not kind.output_rows:
+            return f"no {self.granularity.name}s can be removed from a layer of type {type(module).__name__}"
+        view = by_channels(module) if facts.by_channels else _as_it_is
+        shape = tuple(view(weight.detach()).shape)
+        if not facts.fits(shape, **self.granularity.options):
+            return f"{WRONG_SHAPE} {self.granularity.name}: {shape}"
+        return ""
+
+    def others(
+        self, model: nn.Module, sets: Iterable[UnitSet], left_out: Mapping[str, str], example: Tensor | None
+    ) -> dict[str, str]:
+        """The prunable weights that are in no set of units, and why.
+
+        Args:
+            model: the network.
+            sets: of its units.
+            left_out: weights that were left out, and why.
+            example: a batch of inputs.
+        """
+        owned = {part.parameter for one in sets for part in one.parts if part.role in (WEIGHT, DEPTHWISE)}
+        layers, weights = holders(model), prunable_weights(model)
+        uncut = uncut_channels(model, frozenset(left_out), example) if self.coupled else {}
+        return {
+            name: left_out.get(name) or self.misfit(layers[name][0][1], weight) or uncut.get(name, UNKNOWN)
+            for name, weight in weights.items()
+            if name not in owned
+        }
 
 
 def _as_it_is(tensor: Tensor) -> Tensor:
@@ -180,6 +215,9 @@ class _Composed:
 
 def by_channels(module: nn.Module) -> Callable[[Tensor], Tensor]:
     """From a weight of `module` to [outputs, inputs of an output, *kernel], however the layer stores it."""
+    kind = kind_of(module)
+    if kind is not None and kind.turned:
+        return _turned
     if not getattr(module, "transposed", False):
         return _as_it_is
     groups = int(module.groups)  # type: ignore[arg-type]
@@ -192,16 +230,22 @@ def by_channels(module: nn.Module) -> Callable[[Tensor], Tensor]:
     return view
 
 
+def _turned(tensor: Tensor) -> Tensor:
+    return tensor.T
+
+
 def _rows(tensor: Tensor) -> Tensor:
     return tensor.reshape(tensor.shape[0], -1)
 
 
-def _held(model: nn.Module, weight: str, norms: Iterable[str]) -> tuple[Part, ...]:
-    """The bias of a layer and the affine parameters of the normalization after it, one value per output."""
-    named = dict(model.named_parameters())
-    prefix = weight.removesuffix("weight")
-    wanted = [f"{prefix}bias", *(f"{norm}.{own}" for norm in norms for own in ("weight", "bias"))]
-    return tuple(Part(name, HELD, _rows) for name in wanted if name in named)
+def _held(model: nn.Module, layers: Iterable[str], norms: Iterable[str]) -> tuple[Part, ...]:
+    """The bias of a layer (of each that has a tied weight) and the affine parameters of the normalization after it."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    modules = dict(model.named_modules())
+    own = [modules[layer]._parameters.get("bias") for layer in layers]
+    own += [modules[norm]._parameters.get(key) for norm in norms for key in ("weight", "bias")]
+    wanted = dict.fromkeys(names[id(parameter)] for parameter in own if parameter is not None)
+    return tuple(Part(name, HELD, _rows) for name in wanted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,4 +330,5 @@ def as_mask_set(
         for name, weight in weights.items()
     }
     held = {name: mask for name, mask in found.items() if name not in weights}
-    return MaskSet(masks, {name: (mask.numel(), int(mask.sum())) for name, mask in kept.items()}, held=held)
+    units = {name: (mask.numel(), int(mask.sum())) for name, mask in kept.items()}
+    return MaskSet(masks, units, held=held, sizes={name: shape.numel() for name, shape in shapes.items()})

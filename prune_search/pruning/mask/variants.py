@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prune_search.pruning.mask.controls import Chosen
 from prune_search.pruning.mask.counts import PRECISION, keep_count
-from prune_search.pruning.mask.finder import Finder, units_in
+from prune_search.pruning.mask.finder import Finder, units_and_others
 from prune_search.pruning.mask.layer_measurements import Measuring
 from prune_search.pruning.mask.mask_set import MaskSet, UnitMasks
 from prune_search.pruning.mask.restoring import left_as_it_was
@@ -83,7 +83,7 @@ def with_control(model: nn.Module, masks: MaskSet, rule: MaskRule, scoring_data:
     """A static mask with the final counts of one that moved, drawn by the rule's control."""
     if rule.control is None:
         return masks
-    sets = units_in(model, rule, scoring_data)
+    sets, others = units_and_others(model, rule, scoring_data)
     kept = units_of_masks(sets, masks.everything)
     everything = {name: torch.ones_like(mask) for name, mask in kept.items()}
     none = {name: torch.zeros(mask.numel(), dtype=torch.int32) for name, mask in kept.items()}
@@ -91,7 +91,8 @@ def with_control(model: nn.Module, masks: MaskSet, rule: MaskRule, scoring_data:
     chosen = Chosen(kept, everything, none, dict(none), scoring_data.seed, runs)
     drawn = rule.control.entry(axes.CONTROLS).make(chosen, **rule.control.options)
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
-    return replace(as_mask_set(sets, drawn, prunable_weights(model), shapes), asked=masks.asked)
+    found = as_mask_set(sets, drawn, prunable_weights(model), shapes).of_network(model, others)
+    return replace(found, asked=masks.asked)
 
 
 def scores_now(model: nn.Module, rule: MaskRule, masks: MaskSet, scoring_data: ScoringData) -> Scores:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from prune_search.pruning.mask.mask_set import MaskSet
+from prune_search.pruning.mask.mask_set import MaskSet, keep_all
 from prune_search.training.loop import Hook
 from prune_search.training.optimizers import zero_masked
+
+MASK = "hook/mask/"
 
 
 class MaskKeeper:
@@ -57,7 +60,7 @@ class MaskKeeper:
         return {**{f"mask/{name}": mask for name, mask in self.masks.items()}, **units, **held, **asked}
 
     def _load(self, state: Mapping[str, Tensor]) -> None:
-        self.set(masks_of(state, list(self.masks)))
+        self.set(masks_of(state, self.masks))
 
     def hook(self) -> Hook:
         """The hook that keeps the mask. It comes after hooks that want the gradients of masked weights."""
@@ -70,13 +73,32 @@ class MaskKeeper:
         )
 
 
-def masks_of(state: Mapping[str, Tensor], names: list[str]) -> MaskSet:
-    """The mask in a stored state of a `MaskKeeper`, bool tensors shaped like the weights [...], in order of `names`."""
-    masks = {name: state[f"mask/{name}"].cpu() for name in names}
+def masks_of(state: Mapping[str, Tensor], names: Collection[str]) -> MaskSet:
+    """The mask in a stored state of a `MaskKeeper`: bool tensors shaped like the weights [...], in order of `names`.
+
+    Names that the state has no mask of are left out.
+    """
+    masks = {name: state[f"mask/{name}"].cpu() for name in names if f"mask/{name}" in state}
     units = {name: pair for name in names if f"units/{name}" in state for pair in [_pair(state[f"units/{name}"])]}
     asked = (int(state["asked"][0]), float(state["asked"][1])) if "asked" in state else None
     held = {key.removeprefix("held/"): mask.cpu() for key, mask in state.items() if key.startswith("held/")}
     return MaskSet(masks, units, asked, held)
+
+
+def stored_masks(tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> MaskSet | None:
+    """The mask in a state of a trajectory; None where it was trained under none.
+
+    Version 0.1 pruned fewer kinds of layers: weights that a stored mask says nothing of are whole.
+
+    Args:
+        tensors: of the state.
+        weights: the prunable weights of the network, in order.
+    """
+    own = {key.removeprefix(MASK): value for key, value in tensors.items() if key.startswith(MASK)}
+    if not own:
+        return None
+    found = masks_of(own, weights)
+    return replace(found, masks={**keep_all(weights), **found}) if len(found) < len(weights) else found
 
 
 def _pair(tensor: Tensor) -> tuple[int, int]:

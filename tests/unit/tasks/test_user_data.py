@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
+from torch import nn
 
 from prune_search.recipe.problems import UserError
 from prune_search.tasks.data import DataSet, Split
-from prune_search.tasks.user import build_user_data, factory_named
+from prune_search.tasks.user import build_user_data, factory_named, with_inputs_for
 from prune_search.tasks.user_data import read_data
 
 
@@ -179,3 +180,24 @@ def test_what_is_odd_about_labels_is_said(
     assert [message.removeprefix("mine: ").startswith(str(remark)) for message in caplog.messages] == (
         [True] if remark else []
     )
+
+
+# --- integers -----------------------------------------------------------------------------------------------------
+
+
+def test_integers_stay_integers_and_count_in_the_key_as_the_floats_that_they_were() -> None:
+    ids = torch.randint(9, (30, 4), generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(30) % 3
+    whole = build_user_data(lambda: {"train": (ids, labels), "test": (ids, labels), "classes": 3}, None)
+    parts = build_user_data(lambda: {"train": (ids.float(), labels), "test": (ids, labels), "classes": 3}, None)
+    assert (whole.train.inputs.dtype, parts.test.inputs.dtype) == (torch.int64, torch.float32)
+    assert whole.digest == parts.digest == whole.with_inputs(torch.float32).digest
+
+
+def test_a_network_is_given_integers_where_it_takes_them_and_else_float32_with_a_word() -> None:
+    data = build_user_data(lambda: {"train": pair(30, dtype="uint8"), "test": pair(9, dtype="uint8")}, None)
+    assert data.of_integers
+    taken = with_inputs_for(nn.Sequential(nn.Embedding(256, 2), nn.Flatten()), data)
+    assert taken.train.inputs.dtype == torch.int64
+    with pytest.warns(UserWarning, match="given them as float32"):
+        assert with_inputs_for(nn.Linear(4, 3), data).train.inputs.dtype == torch.float32

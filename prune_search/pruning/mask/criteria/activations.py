@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from prune_search.pruning.mask.scoring import Scores, Scoring
+    from prune_search.tasks.dataflow import Use
 else:
     from prune_search.lazy import torch
 
@@ -54,9 +55,14 @@ def input_squares(scoring: Scoring) -> Scores:
     It is the derivative by the weight of the layer's summed output on the squared inputs, whatever the kind of layer:
     a convolution's padding, stride, dilation and groups need no case of their own.
     """
+    from prune_search.tasks.dataflow import flow
+
+    uncalled = {name for inputs, _ in scoring.batches()[:1] for name in flow(scoring.model, inputs).uncalled}
     squares = _seen(scoring)
-    found = {}
+    found = _of_uses(scoring, uncalled & set(scoring.weights))
     for name, weight in scoring.weights.items():
+        if name in found:
+            continue
         total = torch.zeros_like(weight, dtype=torch.float64)
         for layer, square in squares[name]:
             leaf = torch.zeros_like(weight, dtype=torch.float64, requires_grad=True)
@@ -88,6 +94,44 @@ def _seen(scoring: Scoring) -> dict[str, list[tuple[nn.Module, Tensor]]]:
 
     watch_layers(scoring, names, note)
     return found
+
+
+def _of_uses(scoring: Scoring, names: set[str]) -> Scores:
+    """Σ x² of weights that are used without their layer being called: as torch's operations meet them, one by one.
+
+    They are those of attention and of recurrent layers, and of layers whose weight a function takes.
+    """
+    from prune_search.tasks.dataflow import flow
+
+    found = {name: torch.zeros_like(scoring.weights[name], dtype=torch.float64) for name in sorted(names)}
+
+    def watch(use: Use) -> None:
+        if use.name in found:
+            _add(found[use.name], scoring.weights[use.name], use, use.squares())
+
+    for inputs, _ in scoring.batches() if found else ():
+        flow(scoring.model, inputs, watch)
+    return found
+
+
+def _add(total: Tensor, weight: Tensor, use: Use, squares: Tensor | None) -> None:
+    """Add the squares that an operand met to those of the weight that it is a part of, or made of."""
+    from prune_search.pruning.mask.mask_set import ScoreError
+
+    operand = use.operand
+    for place in [at for at, step in enumerate(operand.stride()) if step == 0 and operand.shape[at] > 1][::-1]:
+        # The same weights for every example of a batch.
+        operand = operand.select(place, 0)
+        squares = None if squares is None else squares.sum(place)
+    if squares is not None and operand.untyped_storage()._cdata == weight.untyped_storage()._cdata:
+        place = operand.storage_offset() - weight.storage_offset()
+        total.as_strided(operand.shape, operand.stride(), place).add_(squares)
+    elif squares is not None and operand.shape == weight.shape:
+        total.add_(squares)
+    elif squares is not None and operand.shape == weight.T.shape:
+        total.add_(squares.T)
+    else:
+        raise ScoreError(f"{use.name} is used by {use.operation} in a way that its inputs cannot be told")
 
 
 @CRITERIA.register(

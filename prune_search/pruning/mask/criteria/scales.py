@@ -36,9 +36,8 @@ def scales_behind(scoring: Scoring) -> dict[str, Tensor]:
     from prune_search.pruning.mask.channels import following_norms
 
     modules = dict(scoring.model.named_modules())
-    example = scoring.ones(next(iter(scoring.weights.values())).dtype)
     found = {}
-    for name, norms in following_norms(scoring.model, example).items():
+    for name, norms in following_norms(scoring.model, scoring.shown()).items():
         for norm in norms:
             batch_norm = isinstance(modules[norm], torch.nn.modules.batchnorm._BatchNorm)
             if name in scoring.weights and batch_norm and modules[norm]._parameters["weight"] is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from prune_search.recipe.reading import BAD, Reading
 from prune_search.recipe.registry import Option
 
 if TYPE_CHECKING:
-    from prune_search.pruning.mask.layer_measurements import Measuring
+    from prune_search.pruning.mask.layer_measurements import Measuring, Spending
     from prune_search.pruning.mask.mask_set import Pool
     from prune_search.pruning.mask.units import LayerUnits
 
@@ -26,6 +26,8 @@ KINDS = ("parameters", "flops", "latency")
 # The lowest density that is tried, as a part of the budget's share.
 DEEPEST = Decimal("0.125")
 SECONDS = 30.0
+# Halvings of an interval in the search for what a budget means: of the knapsack's limit, and of a common factor.
+LIMITS, HALVINGS = 8, 24
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def solve(losses: list[list[float]], costs: list[list[float]], budget: float) ->
     lowest[-1], highest[-1] = -numpy.inf, budget / unit
     objective = numpy.concatenate([numpy.asarray(one, dtype=float) for one in losses])
     scale = float(numpy.abs(objective).max()) or 1.0
+
     found = milp(
         objective / scale,
         integrality=numpy.ones(len(flat)),
@@ -131,8 +134,9 @@ def knapsack(
     """One pool per layer.
 
     The loss of a choice is measured with that layer alone pruned to it, by the scores of the criterion. What a layer
-    costs is in proportion to its kept units. Without a budget the units themselves are the cost, and exactly the asked
-    count of them is kept: what the choices leave of it is given out by largest remainder.
+    costs is in proportion to its kept units; of coupled channels a budget counts what is left when they are cut out.
+    Without a budget the units themselves are the cost, and exactly the asked count of them is kept: what the choices
+    leave of it is given out by largest remainder.
 
     Args:
         layers: that take part.
@@ -147,6 +151,7 @@ def knapsack(
     Raises:
         UserError: the budget cannot be met.
     """
+    from prune_search.pruning.mask.layer_measurements import Spending
     from prune_search.pruning.mask.mask_set import Pool
 
     whole = {layer.name: float(layer.units) for layer in layers}
@@ -165,8 +170,18 @@ def knapsack(
         for layer, counts in zip(layers, tried, strict=True)
     ]
     total = keep_count(sum(layer.units for layer in layers), amount, rounding)
-    limit = float(amount) * sum(whole.values()) if budget is not None else float(total)
-    chosen = [counts[index] for counts, index in zip(tried, solve(losses, prices, limit), strict=True)]
+
+    def within(limit: float) -> list[int]:
+        return [counts[index] for counts, index in zip(tried, solve(losses, prices, limit), strict=True)]
+
+    if budget is not None:
+        plain = Spending(
+            tuple((cost, (name,)) for name, cost in whole.items()), {one.name: one.units for one in layers}
+        )
+        spending = plain if measuring.spent is None else measuring.spent(costs or kind)
+        chosen = _spent_up(layers, within, sum(whole.values()), float(amount), spending)
+    else:
+        chosen = within(float(total))
     if budget is None:
         room = [min(layer.available, layer.units) for layer in layers]
         scale = total / max(1, sum(chosen))
@@ -174,6 +189,64 @@ def knapsack(
     elif share is not None:
         chosen = _on_the_way(layers, chosen, share, rounding)
     return [Pool((layer.name,), count) for layer, count in zip(layers, chosen, strict=True)]
+
+
+def _spent_up(
+    layers: list[LayerUnits], within: Callable[[float], list[int]], whole: float, share: float, spending: Spending
+) -> list[int]:
+    """The counts that cost what a budget allows, as nearly as whole units can.
+
+    Where units are channels, a layer whose inputs and outputs are both removed costs the product of their kept shares,
+    which is less than the knapsack's sums say. So its limit is raised until the product meets the budget; then all
+    counts are raised alike, and one after the other, as far as there is room.
+
+    Args:
+        layers: that take part.
+        within: from a limit of the summed costs to counts.
+        whole: the sum of costs with everything kept.
+        share: of the cost that may be kept.
+        spending: what counts really cost.
+    """
+    names = [layer.name for layer in layers]
+    most = {layer.name: min(layer.available, layer.units) for layer in layers}
+    budget = share * spending.total({layer.name: layer.units for layer in layers})
+
+    def fits(counts: list[int]) -> bool:
+        return spending.total(dict(zip(names, counts, strict=True))) <= budget
+
+    low, high = share * whole, whole
+    chosen = within(low)
+    if not fits(chosen):
+        return chosen
+    for _ in range(LIMITS if not fits(within(high)) else 0):
+        middle = (low + high) / 2
+        counts = within(middle)
+        low, high, chosen = (middle, high, counts) if fits(counts) else (low, middle, chosen)
+    factor, step = 1.0, 1.0
+    raised = chosen
+    for _ in range(HALVINGS):
+        counts = [
+            min(most[name], max(count, int(count * (factor + step)))) for name, count in zip(names, chosen, strict=True)
+        ]
+        if fits(counts):
+            factor, raised = factor + step, counts
+        else:
+            step /= 2
+    return _filled(raised, [most[name] for name in names], fits)
+
+
+def _filled(counts: list[int], most: list[int], fits: Callable[[list[int]], bool]) -> list[int]:
+    """One unit more of one layer after the other, the largest first, as long as there is room."""
+    found = list(counts)
+    open_ = sorted(range(len(found)), key=lambda index: -most[index])
+    while open_:
+        for index in list(open_):
+            tried = [count + (at == index) for at, count in enumerate(found)]
+            if tried[index] <= most[index] and fits(tried):
+                found = tried
+            else:
+                open_.remove(index)
+    return found
 
 
 def _falling(losses: list[float]) -> list[float]:

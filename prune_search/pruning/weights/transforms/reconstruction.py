@@ -99,11 +99,12 @@ def _outputs(layer: nn.Module, output: Tensor) -> Tensor:
 @contextmanager
 def _noted(model: nn.Module, names: Mapping[int, str], note: Note) -> Iterator[None]:
     """Every run of a layer is shown: its name, itself, its input and its output."""
+    from prune_search.tasks.layers import PRUNABLE
 
     def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         note(names[id(layer._parameters["weight"])], layer, inputs[0], output)
 
-    layers = [module for module in model.modules() if id(module._parameters.get("weight")) in names]
+    layers = [m for m in model.modules() if isinstance(m, PRUNABLE) and id(m._parameters["weight"]) in names]
     handles = [layer.register_forward_hook(hook) for layer in layers]
     try:
         yield
@@ -179,7 +180,7 @@ def least_squares_reconstruction(setting: TransformContext, *, batches: int, pla
     masks.apply(model)
     weights = _fitted(model)
     for name in running_order(model, sampler.inputs[0][:1]):
-        if name not in weights:
+        if name not in weights or name not in outputs:
             continue
         weight = weights[name]
         with evaluating(model):
@@ -199,8 +200,12 @@ def least_squares_reconstruction(setting: TransformContext, *, batches: int, pla
 
 
 def _fitted(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights of the layers that can be fitted: all but those of transposed convolutions."""
-    from prune_search.tasks.network import prunable_weights
+    """The weights of the layers that can be fitted: linear ones and convolutions, but for transposed ones."""
+    from prune_search.tasks.layers import PRUNABLE, holders, prunable_weights
 
-    left = {id(m._parameters.get("weight")) for m in model.modules() if getattr(m, "transposed", False)}
-    return {name: weight for name, weight in prunable_weights(model).items() if id(weight) not in left}
+    layers = holders(model)
+
+    def fits(name: str) -> bool:
+        return all(isinstance(m, PRUNABLE) and not getattr(m, "transposed", False) for _, m in layers[name])
+
+    return {name: weight for name, weight in prunable_weights(model).items() if fits(name)}

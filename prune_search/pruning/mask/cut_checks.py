@@ -1,0 +1,205 @@
+"""Whether channels can really be cut out: tried, by exchanging them with each other and by cutting some.
+
+Both are tried on a copy of the network with other weights, in which no branch is zero, so that the answer depends on
+what the network computes and not on the weights that it has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.tasks.dataflow import eager, evaluating, tensors_in
+
+if TYPE_CHECKING:
+    from prune_search.pruning.mask.dependency_groups import Channels, Claim
+
+# Of the largest output: sums are taken in another order. In float64, and where a network does not run in it.
+TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}
+NOT_ALIKE = "its channels are not alike: they are split, paired or reshaped on the way to what reads them"
+CHANGES = "cutting its channels out changes outputs: something on the way counts them"
+
+Edit = Callable[[Tensor, "Claim"], Tensor]
+
+
+class CutChecks:
+    """A copy of a network on which channels are exchanged and cut."""
+
+    def __init__(self, model: nn.Module, example: Tensor) -> None:
+        """The copy runs in float64 where the network can.
+
+        Args:
+            model: left as it was.
+            example: inputs [N, …].
+        """
+        self.example = example
+        self.model = _redrawn(model, torch.float64)
+        if example.is_floating_point():
+            self.example = example.double()
+        self.whole = self._outputs({})
+        if self.whole is None or not all(bool(out.isfinite().all()) for out in self.whole):
+            self.model, self.example = _redrawn(model, None), example
+            self.whole = self._outputs({})
+        self.tensors = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+
+    def objection(self, sets: Sequence[Channels], proven: bool = False) -> str:
+        """Why some sets of channels cannot be cut out; empty where they can.
+
+        Args:
+            sets: that are cut at once.
+            proven: the cut network must run as its code is. Else shapes that are written down there are no fault of
+                the channels.
+        """
+        if self.whole is None:
+            return ""
+        if not self._same(self.whole, self._outputs(self._edited(sets, _exchange))):
+            return NOT_ALIKE
+        kept = [_drawn(one) for one in sets]
+        masked = self._outputs(self._edited(sets, _zero, kept))
+        with _narrowed(self.model, sets, kept):
+            cut = self._outputs(self._edited(sets, _cut, kept))
+        if cut is None or masked is None:
+            return CHANGES if proven else ""
+        return "" if self._same(masked, cut) else CHANGES
+
+    def _edited(self, sets: Sequence[Channels], edit: Any, kept: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
+        changed: dict[str, Tensor] = {}
+        drawn = kept if kept is not None else [_order(one) for one in sets]
+        narrow: dict[tuple[str, int], Tensor] = {}
+        for one, units in zip(sets, drawn, strict=True):
+            for claim in (*one.claims, *one.beside):
+                tensor = changed.get(claim.parameter, self.tensors[claim.parameter].detach())
+                if edit is _cut:
+                    narrow[claim.parameter, claim.dimension] = narrow.get(
+                        (claim.parameter, claim.dimension), torch.ones(tensor.shape[claim.dimension], dtype=torch.bool)
+                    ) & ~_places(claim, ~units, tensor.shape[claim.dimension])
+                    changed.setdefault(claim.parameter, tensor)
+                elif not (edit is _zero and claim in one.beside):
+                    changed[claim.parameter] = edit(tensor, claim, units)
+        for (name, dimension), stays in narrow.items():
+            places = torch.nonzero(stays).squeeze(1).to(changed[name].device)
+            changed[name] = changed[name].index_select(dimension, places)
+        return changed
+
+    def _outputs(self, changed: dict[str, Tensor]) -> list[Tensor] | None:
+        """The outputs with other tensors; None where the network does not run with them."""
+        try:
+            with eager(), evaluating(self.model):
+                found = torch.func.functional_call(self.model, changed, (self.example,))
+        except Exception:  # noqa: BLE001 - whatever a network raises that is cut in a way its code does not foresee
+            return None
+        return tensors_in(found)
+
+    def _same(self, first: list[Tensor], second: list[Tensor] | None) -> bool:
+        if second is None or len(first) != len(second):
+            return False
+        for one, other in zip(first, second, strict=True):
+            if one.shape != other.shape:
+                return False
+            bound = TOLERANCE.get(one.dtype, 1e-2) * float(one.detach().abs().max()) if one.numel() else 0.0
+            if one.is_floating_point() and not bool(((one - other).abs() <= bound).all()):
+                return False
+        return True
+
+
+def _redrawn(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+    """A copy with weights near those of `model`, none of them 0."""
+    twin = copy.deepcopy(model)
+    twin = twin if dtype is None else twin.to(dtype)
+    source = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            if parameter.is_floating_point():
+                draw = torch.randn(2, *parameter.shape, generator=source).to(parameter)
+                fan = max(1, parameter[0].numel() if parameter.dim() > 1 else 4)
+                parameter.mul_(1 + 0.3 * draw[0]).add_(draw[1] * fan**-0.5)
+        for name, buffer in twin.named_buffers():
+            if buffer.is_floating_point() and name.endswith(("running_mean", "running_var")):
+                buffer.add_(torch.rand(buffer.shape, generator=source).to(buffer))
+    return twin
+
+
+def _order(one: Channels) -> Tensor:
+    """An order of a set's channels: those that the same layers have are exchanged with each other."""
+    classes: dict[tuple[bool, ...], list[int]] = {}
+    members = [None if claim.at is None else set(claim.at.tolist()) for claim in one.claims]
+    for unit in range(one.size):
+        classes.setdefault(tuple(own is None or unit in own for own in members), []).append(unit)
+    order = torch.arange(one.size)
+    source = torch.Generator().manual_seed(1)
+    for units in classes.values():
+        own = torch.tensor(units)
+        drawn = own[torch.randperm(len(units), generator=source)]
+        # A draw of two may leave them where they are.
+        order[own] = own.roll(1) if torch.equal(drawn, own) else drawn
+    return order
+
+
+def _drawn(one: Channels) -> Tensor:
+    """Which channels stay: about half of them, but 2 places at least, which nothing takes for one that is repeated."""
+    least = 1 if one.claims[0].index.shape[1] > 1 else 2
+    if one.size <= least:
+        return torch.ones(one.size, dtype=torch.bool)
+    order = torch.randperm(one.size, generator=torch.Generator().manual_seed(2))
+    kept = torch.zeros(one.size, dtype=torch.bool)
+    kept[order[: max(least, one.size // 2)]] = True
+    return kept
+
+
+def _units(claim: Claim) -> Tensor:
+    return torch.arange(len(claim.index)) if claim.at is None else claim.at
+
+
+def _exchange(tensor: Tensor, claim: Claim, order: Tensor) -> Tensor:
+    """Each channel in the place of another."""
+    own = _units(claim)
+    row = {unit: at for at, unit in enumerate(own.tolist())}
+    sources = torch.tensor([row[unit] for unit in order[own].tolist()])
+    made = tensor.clone()
+    rows, before = made.movedim(claim.dimension, 0), tensor.movedim(claim.dimension, 0)
+    to, of = claim.index.reshape(-1).to(tensor.device), claim.index[sources].reshape(-1).to(tensor.device)
+    rows[to] = before[of]
+    return made
+
+
+def _zero(tensor: Tensor, claim: Claim, kept: Tensor) -> Tensor:
+    made = tensor.clone()
+    gone = _places(claim, ~kept, tensor.shape[claim.dimension]).to(tensor.device)
+    made.movedim(claim.dimension, 0)[gone] = 0
+    return made
+
+
+def _cut(tensor: Tensor, claim: Claim, kept: Tensor) -> Tensor:
+    raise NotImplementedError  # all cuts along a dimension are made at once
+
+
+def _places(claim: Claim, units: Tensor, length: int) -> Tensor:
+    """The places along a dimension of some channels, bool [length]."""
+    found = torch.zeros(length, dtype=torch.bool)
+    found[claim.index[units[_units(claim)]].reshape(-1)] = True
+    return found
+
+
+@contextlib.contextmanager
+def _narrowed(model: nn.Module, sets: Sequence[Channels], kept: Sequence[Tensor]) -> Iterator[None]:
+    """Depthwise convolutions with as many groups, and normalizations of as many features, as channels stay."""
+    modules = dict(model.named_modules())
+    before: list[tuple[nn.Module, str, int]] = []
+    for one, units in zip(sets, kept, strict=True):
+        for claim in (*one.claims, *one.beside):
+            module = modules[claim.parameter.rpartition(".")[0]]
+            stays = int(_places(claim, units, int(claim.index.max()) + 1).sum())
+            counted = {"groups": claim.role == "depthwise", "num_features": hasattr(module, "num_features")}
+            for name in (name for name, has in counted.items() if has):
+                before.append((module, name, getattr(module, name)))
+                setattr(module, name, stays)
+    try:
+        yield
+    finally:
+        for module, name, value in reversed(before):
+            setattr(module, name, value)

@@ -1,0 +1,178 @@
+"""Which parameters of a network can be pruned, what they are called, and which networks are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from prune_search.recipe.problems import Problem, UserError
+
+PRUNABLE = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+SHOWN = 5
+
+
+def _plain(module: nn.Module) -> tuple[str, ...]:
+    return ("weight",)
+
+
+def _recurrent(module: nn.Module) -> tuple[str, ...]:
+    names: list[str] = module._flat_weights_names  # type: ignore[assignment]
+    return tuple(name for name in names if name.startswith("weight"))
+
+
+def _cell(module: nn.Module) -> tuple[str, ...]:
+    return ("weight_ih", "weight_hh")
+
+
+def _attention(module: nn.Module) -> tuple[str, ...]:
+    # Of one shape for all three, or each of its own.
+    packed: bool = module._qkv_same_embed_dim  # type: ignore[assignment]
+    return ("in_proj_weight",) if packed else ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+
+
+@dataclass(frozen=True)
+class LayerKind:
+    """A kind of layers that have prunable weights.
+
+    Attributes:
+        is_one: whether a module is of it.
+        weights: the names of its own prunable parameters.
+        output_rows: whether a row of the weight, as [outputs, inputs, …], makes one output of the layer: where not,
+            outputs cannot be removed one by one.
+        turned: whether a linear weight is stored as [inputs, outputs].
+    """
+
+    is_one: Callable[[nn.Module], bool]
+    weights: Callable[[nn.Module], tuple[str, ...]]
+    output_rows: bool = True
+    turned: bool = False
+
+
+def is_turned(module: nn.Module) -> bool:
+    """Whether a module is a linear layer as transformers has it: named Conv1D, its weight [inputs, outputs]."""
+    named = any(base.__name__ == "Conv1D" for base in type(module).__mro__)
+    weight = module._parameters.get("weight")
+    return named and not isinstance(module, PRUNABLE) and (weight is None or weight.dim() == 2)
+
+
+KINDS = (
+    LayerKind(lambda module: isinstance(module, PRUNABLE), _plain),
+    LayerKind(lambda module: isinstance(module, nn.RNNBase), _recurrent, output_rows=False),
+    LayerKind(lambda module: isinstance(module, nn.RNNCellBase), _cell, output_rows=False),
+    LayerKind(lambda module: isinstance(module, nn.MultiheadAttention), _attention, output_rows=False),
+    LayerKind(is_turned, _plain, turned=True),
+)
+
+
+def kind_of(module: nn.Module) -> LayerKind | None:
+    """The kind of a module; None where it has no prunable weights of its own."""
+    return next((kind for kind in KINDS if kind.is_one(module)), None)
+
+
+def own_weights(module: nn.Module) -> tuple[str, ...]:
+    """The names of the prunable parameters that a module itself has."""
+    kind = kind_of(module)
+    return kind.weights(module) if kind is not None else ()
+
+
+def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that can be pruned, in the order of the modules.
+
+    They are those of linear and convolutional layers, of recurrent layers (LSTM, GRU, RNN and their cells), of
+    attention (`nn.MultiheadAttention`), and of transformers' Conv1D.
+
+    Returns:
+        Parameter name to parameter. The names are those of `named_parameters`: a tied parameter is there once, under
+        the name that it has there, whichever of its modules makes it prunable.
+    """
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    weights: dict[str, nn.Parameter] = {}
+    for _, module in model.named_modules():
+        for leaf in own_weights(module):
+            weight = module._parameters.get(leaf)
+            if weight is not None:
+                weights.setdefault(names[id(weight)], weight)
+    return weights
+
+
+def holders(model: nn.Module) -> dict[str, list[tuple[str, nn.Module]]]:
+    """Per prunable weight, the layers that have it, as (name, module): several where it is tied."""
+    names = {id(weight): name for name, weight in prunable_weights(model).items()}
+    found: dict[str, list[tuple[str, nn.Module]]] = {}
+    for prefix, module in model.named_modules():
+        for leaf in own_weights(module):
+            if (name := names.get(id(module._parameters.get(leaf)))) is not None:
+                found.setdefault(name, []).append((prefix, module))
+    return found
+
+
+def other_names(model: nn.Module) -> dict[str, str]:
+    """From every name that a tied prunable weight has besides, to its name in `prunable_weights`."""
+    names = {id(weight): name for name, weight in prunable_weights(model).items()}
+    everywhere = model.named_parameters(remove_duplicate=False)
+    return {
+        name: names[id(parameter)]
+        for name, parameter in everywhere
+        if id(parameter) in names and name != names[id(parameter)]
+    }
+
+
+def parametrized_weights(model: nn.Module) -> list[str]:
+    """Prunable weights that are computed from other parameters (weight_norm and the like)."""
+    return [
+        f"{prefix}.{leaf}" if prefix else leaf
+        for prefix, module in model.named_modules()
+        for leaf in own_weights(module)
+        if not isinstance(module._parameters.get(leaf), nn.Parameter)
+    ]
+
+
+def _uninitialized(model: nn.Module) -> list[str]:
+    return [name for name, parameter in model.named_parameters() if nn.parameter.is_lazy(parameter)]
+
+
+def check_network(model: nn.Module, path: str = "model") -> None:
+    """Refuse a network that no mask can be found for.
+
+    Args:
+        model: the network.
+        path: what messages call it.
+
+    Raises:
+        UserError: it has no parameters, lazy ones, or prunable ones that are computed from others; or none to prune.
+    """
+    if lazy := _uninitialized(model):
+        text = f"{listed(lazy)}: without a shape until the network has run once: run it on an example first"
+        raise UserError([Problem(path, text)])
+    if computed := parametrized_weights(model):
+        text = (
+            f"{listed(computed)}: computed from other parameters (weight_norm?), so a mask cannot hold it; make it "
+            "a parameter first with remove_parametrizations, remove_weight_norm or prune.remove of torch.nn.utils"
+        )
+        raise UserError([Problem(path, text)])
+    if not prunable_weights(model):
+        sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+        has = f" (its parameters: {listed(list(sizes))})" if sizes else " (it has no parameters at all)"
+        raise UserError([Problem(path, f"has no convolution or linear weight to prune{has}")])
+
+
+def listed(names: list[str] | tuple[str, ...]) -> str:
+    """Some of many names, and how many more there are."""
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def left_whole(model: nn.Module) -> Mapping[str, int]:
+    """The parameters with more than one dimension that cannot be pruned, with their sizes."""
+    prunable = {id(weight) for weight in prunable_weights(model).values()}
+    return {name: p.numel() for name, p in model.named_parameters() if p.dim() > 1 and id(p) not in prunable}

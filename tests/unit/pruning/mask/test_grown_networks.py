@@ -1,0 +1,92 @@
+"""What masks promise, on networks that are grown at random of some twenty kinds of blocks."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from grown_networks import CLASSES, KINDS, PLACES, WIDTH, Grown, cut_by
+from torch import Tensor
+
+from prune_search import UserError, find_mask
+from prune_search.tasks.dataflow import tensors_in
+from prune_search.tasks.layers import prunable_weights
+
+# Every kind comes first in two of them; a few in the default selection.
+SEEDS = [pytest.param(seed, marks=() if seed % 8 == 3 else pytest.mark.slow) for seed in range(2 * len(KINDS))]
+X = torch.randn(6, PLACES, WIDTH, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(6) % CLASSES
+pytestmark = pytest.mark.filterwarnings("ignore:.*take no part")
+
+
+def outputs(model: torch.nn.Module, tensors: dict[str, Tensor] | None = None) -> list[Tensor]:
+    with torch.no_grad():
+        return tensors_in(torch.func.functional_call(model, tensors or {}, (X,)))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_exactly_as_many_weights_are_kept_as_asked_and_all_that_can_be_pruned_counts(seed: int) -> None:
+    model = Grown(seed).eval()
+    weights = prunable_weights(model)
+    assert {id(p) for p in model.parameters() if p.dim() > 1} == {id(weight) for weight in weights.values()}
+    mask = find_mask(model, "magnitude", 0.5, batches=[(X, Y)])
+    total = sum(weight.numel() for weight in weights.values())
+    assert sum(mask.kept.values()) == int(total / 2 + 0.5)
+    wanda = find_mask(model, "wanda", 0.5, batches=[(X, Y)], loss=lambda out, _: tensors_in(out)[0].sum())
+    assert sum(wanda.kept.values()) > 0
+
+
+@pytest.mark.parametrize("granularity", ["filter", "channel"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_outputs_are_whole_and_what_is_left_out_has_a_reason(seed: int, granularity: str) -> None:
+    model = Grown(seed).eval()
+    try:
+        mask = find_mask(model, "l1", 0.5, "uniform", granularity, batches=[(X, Y)])
+    except UserError as error:
+        said = str(error)
+        assert any(part in said for part in ("cannot be removed", "no set of channels", "cannot trace"))
+        return
+    for place in range(len(model.heads)):
+        rows = mask[f"heads.{place}.weight"].any(1)
+        assert bool(rows.all()), (model.kinds, model.end)
+    named = {one.name for one in mask.receipt().left_out}
+    assert {f"heads.{place}.weight" for place in range(len(model.heads))} <= named
+    whole = {name for name, part in mask.items() if bool(part.all()) and name not in mask.units}
+    taken = {name for name in whole if name in named}
+    assert granularity == "channel" or taken == whole
+    if granularity == "channel":
+        _outputs_stay(model, mask)
+
+
+def _outputs_stay(model: Grown, mask: object) -> None:
+    """The cut network has the masked one's outputs, where its code runs with other widths."""
+    from prune_search.pruning.mask.mask_set import MaskSet
+
+    assert isinstance(mask, MaskSet)
+    mask.apply(model)
+    before = outputs(model)
+    for name, module in model.named_modules():
+        if getattr(module, "groups", 1) > 1:
+            module.groups = int(mask[f"{name}.weight"].flatten(1).any(1).sum())
+    try:
+        after = outputs(model, cut_by(model, mask))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        assert any(word in str(error) for word in ("shape", "size", "expected", "dimension")), model.kinds  # noqa: PT017
+        assert set(model.kinds) & {"halves"}, (model.kinds, str(error))  # noqa: PT017 - its code says how wide halves are
+        return
+    for one, other in zip(before, after, strict=True):
+        assert torch.allclose(one, other, atol=1e-5 * float(one.abs().max())), (model.kinds, model.end)
+
+
+def test_what_is_left_out_is_warned_of_with_its_share() -> None:
+    model = torch.nn.Sequential(torch.nn.Embedding(20, 8), torch.nn.Flatten(), torch.nn.Linear(48, 4))
+    with pytest.warns(UserWarning, match=r"44\.9% of the parameters take no part.*0\.weight"):
+        mask = find_mask(model, "magnitude", 0.5)
+    receipt = mask.receipt()
+    assert receipt.reached == 0.5
+    assert receipt.sparsity_of_all_parameters == pytest.approx(96 / (160 + 192 + 4))
+    assert [(one.name, one.size) for one in receipt.left_out] == [("0.weight", 160)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        find_mask(torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.LayerNorm(3)), "magnitude", 0.5)

@@ -1,0 +1,86 @@
+"""What a forward pass does with weights, seen below the modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prune_search.tasks.dataflow import flow
+from prune_search.tasks.network import output_layers
+
+
+class Net(nn.Module):
+    """Three layers of 4 to 4, and what is done with them."""
+
+    def __init__(self, run: Callable[[Any, Tensor], Any]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.c = (nn.Linear(4, 4) for _ in range(3))
+        self.run = run
+
+    def forward(self, x: Tensor) -> Any:
+        return self.run(self, x)
+
+
+RUNS: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
+    "chain": (lambda m, x: m.c(m.b(m.a(x)).relu()), "c"),
+    "another order": (lambda m, x: m.a(m.c(m.b(x))).softmax(-1), "a"),
+    "wide and deep": (lambda m, x: m.b(m.a(x)) + m.c(x), "bc"),
+    "gated": (lambda m, x: m.b(h := m.a(x)) * m.c(h).sigmoid(), "bc"),
+    "two heads": (lambda m, x: {"one": m.b(h := m.a(x)), "more": (m.c(h), None)}, "bc"),
+    "early exit": (lambda m, x: [m.c(h := m.b(m.a(x))), h], "bc"),
+    "shortcut to the output": (lambda m, x: m.c(h := m.a(x)) + h, "ac"),
+    "functional": (lambda m, x: F.linear(m.a(x), m.b.weight), "b"),
+    "normalized": (lambda m, x: F.linear(m.a(x), F.normalize(m.b.weight)), "b"),
+    "turned": (lambda m, x: m.a(x) @ m.b.weight.t(), "b"),
+    "einsum": (lambda m, x: torch.einsum("ni,oi->no", m.a(x), m.c.weight), "c"),
+    "two weights in one": (lambda m, x: F.linear(m.a(x), m.b.weight @ m.c.weight), "bc"),
+    "written into": (lambda m, x: torch.zeros(len(x), 8).index_copy(1, torch.arange(4), m.b(m.a(x))), "b"),
+    "attention": (lambda m, x: m.c(m.a(x).softmax(-1) @ m.b(x).T @ x), "c"),
+}
+
+
+@pytest.mark.parametrize("how", RUNS)
+def test_whatever_reaches_an_output_is_an_output_layer(how: str) -> None:
+    run, wanted = RUNS[how]
+    assert output_layers(Net(run), torch.randn(3, 4)) == {f"{name}.weight" for name in wanted}
+
+
+def test_uses_without_a_call_are_told_from_calls() -> None:
+    net = Net(lambda m, x: m.c(F.linear(m.b(m.b(x)), m.a.weight)) + F.linear(x, m.c.weight))
+    found = flow(net, torch.randn(3, 4))
+    assert found.order == ("b.weight", "a.weight", "c.weight")
+    assert set(found.uncalled) == {"a.weight", "c.weight"}
+    assert found.operations == {"b.weight": 64, "a.weight": 32, "c.weight": 64}
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(4, 6, 3, stride=2, padding=1),
+        nn.Conv2d(4, 8, 3, groups=2, dilation=2),
+        nn.Conv2d(4, 6, 3, padding="same", padding_mode="circular"),
+        nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2),
+    ],
+)
+def test_operations_of_convolutions_are_two_per_weight_and_place(layer: nn.Module) -> None:
+    x = torch.randn(2, 4, 9, 9)
+    places = (x if isinstance(layer, nn.ConvTranspose2d) else layer(x)).shape[2:].numel()
+    weight = layer.get_parameter("weight")
+    assert flow(layer, x).operations == {"weight": 2.0 * weight.numel() * places}
+
+
+def test_the_pass_leaves_the_networks_mode_hooks_and_torchs_settings_as_they_were() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    before = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled
+    with pytest.raises(AssertionError, match="embedding dimension"):
+        flow(layer, torch.randn(2, 3, 9))
+    assert layer.training
+    assert not any(module._forward_hooks for module in layer.modules())
+    after = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled
+    assert after == before
