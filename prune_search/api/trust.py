@@ -68,17 +68,21 @@ def checked(definition: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def remember(definition: Mapping[str, Any]) -> None:
     """Note that this user launches a search; without the note `resume` asks for the names of its code again."""
-    note = _note(definition)
     try:
+        note = _note(definition)
         note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         put_file(note, f"{definition['name']}\n".encode())
-    except (OSError, StorageError) as error:
+    except (OSError, StorageError, UserError) as error:
         logger.warning("cannot record that you launched this search (%s): resume will ask for its code", error)
 
 
 def launched_here(definition: Mapping[str, Any]) -> bool:
     """Whether this user launched exactly this search on this machine."""
-    return _note(definition).is_file()
+    try:
+        return _note(definition).is_file()
+    except UserError:
+        # There is nowhere to note it.
+        return False
 
 
 def _note(definition: Mapping[str, Any]) -> Path:

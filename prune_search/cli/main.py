@@ -71,8 +71,10 @@ def main() -> None:
 
 def _code() -> int:
     from prune_search.storage.files import StorageError
+    from prune_search.storage.places import ensure_home
     from prune_search.trial.errors import TrialError
 
+    ensure_home()
     try:
         result = command_line()(standalone_mode=False)
         return result if isinstance(result, int) else 0

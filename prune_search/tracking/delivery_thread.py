@@ -24,7 +24,8 @@ from prune_search.tracking.delivery import Delivered, Delivery, Destination, wai
 from prune_search.tracking.leaderboard import fronts, placed
 from prune_search.tracking.project import State, project, project_parent, project_trial, state_of
 from prune_search.tracking.run_content import PARENT, RunView, remaining
-from prune_search.tracking.server import FilesError, RefusedError, Server, UnreachableError, connect, settings
+from prune_search.tracking.server import FilesError, RefusedError, Server, UnreachableError, connect
+from prune_search.tracking.settings import prepare_process
 from prune_search.tracking.store import artifact_root
 from prune_search.tracking.ui_views import searches_tag, table_tag
 
@@ -162,6 +163,7 @@ class DeliveryThread:
     """
 
     def __init__(self, folder: places.StoragePath, uri: str, experiment: str, connector: Connect = connect) -> None:
+        prepare_process()
         self.folder = folder
         self.uri = uri
         self.experiment = experiment
@@ -202,7 +204,7 @@ class DeliveryThread:
     # --- in the thread ------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        with contextlib.ExitStack() as held, settings():
+        with contextlib.ExitStack() as held:
             course, pauses = _Course(Follower(self.folder)), _Pauses()
             while not self._given_up.is_set():
                 closing = self._closing.is_set()
@@ -304,13 +306,14 @@ def sync(folder: places.StoragePath, uri: str | None = None, connector: Connect 
         UserError: there is no such search.
         TrackingError: MLflow cannot be reached or refused something, or another process delivers now.
     """
+    prepare_process()
     search = read_search(folder)
     uri = uri or str(search.definition["tracking_uri"])
     place = _place(search, uri, str(search.definition["experiment"]))
     where = f"MLflow at {masked(uri)}"
     memory_at = memory_folder(folder, uri)
     try:
-        with settings(), only_writer(memory_at), contextlib.closing(DeliveredLog.read(memory_at)) as memory:
+        with only_writer(memory_at), contextlib.closing(DeliveredLog.read(memory_at)) as memory:
             delivery = Delivery(connector(uri), place, memory)
             _patiently(delivery, project(search, state_of(search)))
     except BusyError as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prune_search.tracking.server import answers, knock, settings
+from prune_search.tracking.server import answers, knock
+from prune_search.tracking.settings import prepare_process
 from prune_search.tracking.store import SQLITE
 
 
@@ -20,8 +21,9 @@ def reach(uri: str) -> str:
     """
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         return "will be created by a search"
+    prepare_process()
     knock(uri)
-    with settings(), answers(uri):
+    with answers(uri):
         from mlflow import MlflowClient
 
         MlflowClient(tracking_uri=uri).search_experiments(max_results=1)

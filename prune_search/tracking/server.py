@@ -1,9 +1,8 @@
-"""The few MLflow calls that delivery needs. Only this file imports mlflow, and only when it connects."""
+"""The few MLflow calls that delivery needs. mlflow is imported only when one of them is made."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,19 +14,12 @@ from urllib.parse import urlsplit
 from prune_search.ledger.uris import masked
 from prune_search.storage.files import one_line
 from prune_search.tracking.run_content import RUNNING, Content, DataSet
+from prune_search.tracking.settings import settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-# Nobody waits for a call of the delivering thread but the next call: it has its own pauses, longer than mlflow's.
-SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 # What asking again will not change.
 MISSING = "RESOURCE_DOES_NOT_EXIST"
@@ -122,18 +114,6 @@ class Server(Protocol):
         """Delete a run; MLflow keeps it where deleted runs are."""
 
 
-@contextlib.contextmanager
-def settings() -> Iterator[None]:
-    """mlflow's environment variables while something is delivered, where the user has not set them."""
-    ours = {name: value for name, value in SETTINGS.items() if name not in os.environ}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name in ours:
-            os.environ.pop(name, None)
-
-
 def connect(uri: str) -> Server:
     """A server by its tracking URI. Nothing is asked of it yet, but mlflow is imported.
 
@@ -168,9 +148,14 @@ def knock(uri: str) -> None:
 
 @contextlib.contextmanager
 def answers(uri: str) -> Iterator[None]:
-    """Whatever mlflow, requests or a database raises, as one of two errors, in one line and without passwords."""
+    """Calls of mlflow under our `settings`.
+
+    Raises:
+        UnreachableError, RefusedError: whatever mlflow, requests or a database raises, in one line without passwords.
+    """
     try:
-        yield
+        with settings():
+            yield
     except (UnreachableError, RefusedError):
         raise
     except Exception as error:  # noqa: BLE001 - the libraries below raise all kinds; none of them is an answer
