@@ -215,11 +215,11 @@ def _export(
     apart = _write_onnx(to, finished, networks) if options.onnx else None
     version = None
     if options.register is not None:
-        version = _register(to, options.register, definition, finished, networks)
+        version = _register(to, options.register, records, finished, networks)
     title = _name(chosen) if chosen.proposed is not None else None
     about = CardOf(records.name, title, records.dense, repeats, costs, options.register, apart)
     export_folder(result, to, about)
-    uri = None if version is None else masked(str(definition["tracking_uri"]))
+    uri = None if version is None else masked(records.tracking_uri)
     return Export(to, result, costs, apart, version, uri)
 
 
@@ -247,7 +247,7 @@ def _write_onnx(to: Path, finished: Finished, networks: Networks) -> float:
     return write_onnx(networks.compact or finished.model, to, finished.inputs)
 
 
-def _register(to: Path, name: str, definition: Mapping[str, Any], finished: Finished, networks: Networks) -> str:
+def _register(to: Path, name: str, records: SearchRecords, finished: Finished, networks: Networks) -> str:
     import torch
 
     from prune_search.tracking.model_registry import register
@@ -255,7 +255,7 @@ def _register(to: Path, name: str, definition: Mapping[str, Any], finished: Fini
     model, inputs = _described(networks, "--register"), finished.inputs[:2]
     with torch.no_grad():
         outputs = model(inputs).numpy()
-    return register(to, name, definition["tracking_uri"], definition["experiment"], inputs.numpy(), outputs)
+    return register(to, name, records.tracking_uri, records.definition["experiment"], inputs.numpy(), outputs)
 
 
 @dataclass(frozen=True, eq=False)

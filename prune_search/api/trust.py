@@ -132,16 +132,17 @@ def check_tracking(definition: Mapping[str, Any], storage: StoragePath, named: s
     Raises:
         UserError: it may not; or the user names another one.
     """
+    from prune_search.ledger.tracking_uri import absolute_sqlite, default_uri, uri_of
     from prune_search.ledger.uris import masked
-    from prune_search.tracking.store import absolute_uri, default_uri
+    from prune_search.tracking.store import absolute_uri
 
-    uri = definition["tracking_uri"]
+    uri = uri_of(definition, storage)
     if named is not None:
         if absolute_uri(named, storage) != uri:
             text = f"the search was launched with {masked(uri)}; use prune-search sync to deliver to another server"
             raise UserError([Problem("--tracking-uri", text, name)])
         return
-    around = os.environ.get("MLFLOW_TRACKING_URI", "")
+    around = absolute_sqlite(os.environ.get("MLFLOW_TRACKING_URI", ""))
     if uri == default_uri(storage) or (around and around.rstrip("/") == uri) or launched_here(definition):
         return
     shown_uri = masked(uri)

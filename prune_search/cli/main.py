@@ -91,3 +91,9 @@ def _code() -> int:
     except (TrialError, StorageError) as error:
         complain(str(error))
         return FAILED
+    except OSError as error:
+        # A file or folder that cannot be used: the system says which, and why.
+        if error.filename is None or error.strerror is None:
+            raise
+        complain(f"{error.filename}: {error.strerror}")
+        return FAILED

@@ -59,7 +59,16 @@ def place_of(text: str | StoragePath) -> StoragePath:
     scheme, separator, _ = text.partition("://")
     if separator and scheme.isalnum():
         raise UserError([Problem("--storage", f"must be a folder or {SCHEME}BUCKET/PREFIX (got {shown(scheme)}://…)")])
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError([Problem("--storage", f"must be a name in UTF-8 (got {shown(ascii(text))})")]) from None
     return Path(text)
+
+
+def resolved(path: Path) -> Path:
+    """A path from the root on, without ``..``; links stay as they are where no ``..`` leads out of one."""
+    return Path(os.path.realpath(path)) if ".." in path.parts else path.absolute()
 
 
 def below(place: SomePlace, *names: str) -> SomePlace:

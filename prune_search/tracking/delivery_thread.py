@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from prune_search.ledger.reader import Follower
 from prune_search.ledger.records import SearchRecords, read_search
+from prune_search.ledger.tracking_uri import absolute_sqlite
 from prune_search.ledger.uris import masked
 from prune_search.recipe.problems import UserError
 from prune_search.storage import places
@@ -215,7 +216,8 @@ class DeliveryThread:
                     pause = max(LOOK_EVERY_S, READING_SHARE * course.reading_s)
                 except Exception as error:  # noqa: BLE001 - the search goes on, whatever happens here
                     self._tell(masked(one_line(error), self.uri))
-                    done, pause = False, pauses.take(course.notes)
+                    # What MLflow refuses as a whole it would refuse again.
+                    done, pause = isinstance(error, RefusedError), pauses.take(course.notes)
                 if closing and done:
                     return
                 if closing:
@@ -277,7 +279,7 @@ def undelivered(search: SearchRecords, running: bool) -> int | None:
     Returns:
         Operations that wait (see `Rest.operations`); None where nothing was delivered from this machine yet.
     """
-    folder = memory_folder(search.folder, str(search.definition["tracking_uri"]))
+    folder = memory_folder(search.folder, search.tracking_uri)
     if not folder.is_dir():
         return None
     return waiting(project(search, "running" if running else state_of(search)), DeliveredLog.read(folder))
@@ -308,7 +310,7 @@ def sync(folder: places.StoragePath, uri: str | None = None, connector: Connect 
     """
     prepare_process()
     search = read_search(folder)
-    uri = uri or str(search.definition["tracking_uri"])
+    uri = absolute_sqlite(uri) if uri else search.tracking_uri
     place = _place(search, uri, str(search.definition["experiment"]))
     where = f"MLflow at {masked(uri)}"
     memory_at = memory_folder(folder, uri)

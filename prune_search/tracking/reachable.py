@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from prune_search.ledger.tracking_uri import sqlite_file
 from prune_search.tracking.server import answers, knock
 from prune_search.tracking.settings import prepare_process
-from prune_search.tracking.store import SQLITE
 
 
 def reach(uri: str) -> str:
@@ -19,7 +17,8 @@ def reach(uri: str) -> str:
         UnreachableError: nobody answers.
         RefusedError: it does not let us in.
     """
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+    file = sqlite_file(uri)
+    if file is not None and not file.exists():
         return "will be created by a search"
     prepare_process()
     knock(uri)

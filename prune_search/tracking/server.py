@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+from prune_search.ledger.tracking_uri import sqlite_file
 from prune_search.ledger.uris import masked
 from prune_search.storage.files import one_line
 from prune_search.tracking.run_content import RUNNING, Content, DataSet
-from prune_search.tracking.settings import settings
+from prune_search.tracking.settings import prepare_process, settings
+from prune_search.tracking.sqlite_file import check_database, prepare_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -120,22 +123,47 @@ def connect(uri: str) -> Server:
     Raises:
         UnreachableError: the URI is of no known kind, or a database cannot be opened.
     """
-    knock(uri)
+    prepare_process()
+    prepare(uri)
     with answers(uri):
         from mlflow import MlflowClient
 
         return MlflowServer(MlflowClient(tracking_uri=uri), uri)
 
 
+def prepare(uri: str) -> None:
+    """See that a database can be used, before MLflow tries; an SQLite file is made where there is none.
+
+    Raises:
+        UnreachableError: it cannot.
+    """
+    knock(uri)
+    if (file := sqlite_file(uri)) is not None:
+        with _of_file(file):
+            prepare_database(file)
+
+
+@contextlib.contextmanager
+def _of_file(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise UnreachableError(f"the database {file} cannot be used: {one_line(error)}") from None
+
+
 def knock(uri: str) -> None:
-    """See whether somebody listens where a database is said to be.
+    """See whether somebody listens where a database is said to be, or whether its file can be used.
 
     Without it MLflow tries a database that is away again and again for two minutes, and whatever else in the process
     wants an MLflow waits as long.
 
     Raises:
-        UnreachableError: nobody does.
+        UnreachableError: nobody does, or it cannot.
     """
+    if (file := sqlite_file(uri)) is not None:
+        with _of_file(file):
+            check_database(file)
+        return
     parts = urlsplit(uri)
     usual = DATABASE_PORTS.get(parts.scheme.partition("+")[0])
     if usual is None or parts.hostname is None:

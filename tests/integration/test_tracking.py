@@ -18,7 +18,8 @@ from real_mlflow import MLFLOW_WARNINGS, Kept, kept_runs
 from prune_search.ledger.records import SearchRecords, read_search
 from prune_search.tracking.delivery_thread import DeliveryThread, sync
 from prune_search.tracking.project import project, state_of
-from prune_search.tracking.server import MlflowServer, connect, settings
+from prune_search.tracking.server import MlflowServer, connect
+from prune_search.tracking.settings import settings
 
 pytestmark = MLFLOW_WARNINGS
 

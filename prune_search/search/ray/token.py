@@ -6,8 +6,10 @@ users of a machine can read it (2.60 does); here it is made before Ray does, for
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
+import shutil
 import stat
 import tempfile
 from collections.abc import Mapping
@@ -87,7 +89,9 @@ def make_token() -> None:
             file.chmod(0o600)
     except OSError:
         # A home that is not there, or not one's own to write to.
-        private = Path(tempfile.mkdtemp(prefix="prune-search-token-")) / file.name
+        folder = tempfile.mkdtemp(prefix="prune-search-token-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        private = Path(folder) / file.name
         with os.fdopen(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
             stream.write(secrets.token_hex(32))
         os.environ[TOKEN_PATH] = str(private)
