@@ -42,7 +42,7 @@ class BusyError(Exception):
 
 
 def memory_folder(search: StoragePath, uri: str) -> Path:
-    """Where it is kept what MLflow at `uri` has got of a search; a changed password or a moved storage changes nothing."""
+    """Where it is kept what MLflow at `uri` has got of a search, whatever password and wherever the storage is."""
     if is_service(search):
         # Not by its name alone: a search of that name can have been deleted.
         identity = digest(f"{search} {read_json(search / SEARCH_FILE).get('id')}")

@@ -1,4 +1,4 @@
-"""MLflow's SQLite file before MLflow opens it: its mode, whether it can be used, and where its files are after a move."""
+"""MLflow's SQLite file before MLflow opens it: its mode, whether it can be used, its places of files after a move."""
 
 from __future__ import annotations
 
