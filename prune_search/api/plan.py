@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from prune_search.api.target import Target, read_search_space
 from prune_search.api.where import Where, named_storage
+from prune_search.recipe.problems import UserError
 from prune_search.recipe.search_block import workers_of
 from prune_search.recipe.space import Space, known_epoch
+from prune_search.storage.errors import one_line
 
 if TYPE_CHECKING:
     from prune_search.recipe.recipe import Recipe
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from prune_search.trial.setup import TrialSetup
 
 MAX_CALIBRATIONS = 4
+
+logger = logging.getLogger("prune_search")
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def plan(
 
     Raises:
         UserError: the space or an argument is invalid, there is nothing to search, or data or a network cannot be had
-            that are needed to calibrate or to know what of the storage is of use.
+            that are needed to calibrate.
     """
     from prune_search.search.epochs import EpochLengths
     from prune_search.search.next_trial import dense_recipe
@@ -96,8 +101,8 @@ def plan(
     return PlannedSearch(made, tuple(_calibrations(made, where)) if calibrated else ())
 
 
-def _counter(space: Space, where: Where) -> Callable[[list[Planned]], int]:
-    """Counts the steps of trials that are stored."""
+def _counter(space: Space, where: Where) -> Callable[[list[Planned]], int | None]:
+    """Counts the steps of trials that are stored; where data or a network cannot be had, that is not known."""
     from prune_search.search.stored_steps import stored_steps
 
     workers = workers_of(space.search)
@@ -109,7 +114,14 @@ def _counter(space: Space, where: Where) -> Callable[[list[Planned]], int]:
         train, device = recipe.train, setup.network.device
         return replace(setup, environment=environment_class(device, train.precision, train.threads, workers))
 
-    return lambda items: stored_steps(items, setup_of, named_storage(where.storage))
+    def count(items: list[Planned]) -> int | None:
+        try:
+            return stored_steps(items, setup_of, named_storage(where.storage))
+        except UserError as error:
+            logger.warning("the plan does not count what the storage has already: %s", one_line(error))
+            return None
+
+    return count
 
 
 def _calibrations(made: Plan, where: Where) -> list[tuple[Calibration, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Mapping
@@ -31,7 +32,7 @@ from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import canonical_json
 from prune_search.recipe.space import Space
 from prune_search.simulation.surface import Simulation
-from prune_search.storage.files import check_writable, make_folder, put_file, remove_tree
+from prune_search.storage.files import StorageError, check_writable, make_folder, put_file, remove_tree
 from prune_search.storage.places import StoragePath
 from prune_search.tracking.settings import prepare_process
 
@@ -223,8 +224,9 @@ def launch(
             return _run(folder, asked, runner, where, listener)
         except Exception:
             # What could not even begin leaves no search behind that would have to be deleted.
-            if not (folder / TRIALS).exists():
-                remove_tree(folder, SEARCH_FILE)
+            with contextlib.suppress(StorageError):
+                if not (folder / TRIALS).exists():
+                    remove_tree(folder, SEARCH_FILE)
             raise
 
 

@@ -73,7 +73,7 @@ class Plan:
         segments: the same, each counted for every trial that needs it.
         steps_unshared: what the trials ask for, one by one.
         steps_shared: with every segment trained once.
-        steps_stored: of `steps_shared`, what the storage has already; None where it was not looked at.
+        steps_stored: of `steps_shared`, what the storage has already; None where that is not known.
         steps_controls: of the controls, besides: an estimate, since two of them follow the best trial.
         scheduler_share: the share of `steps_shared` that the scheduler can save.
         states: stored states: ends of segments, and places on trajectory 1.
@@ -135,7 +135,7 @@ def _shown(item: Planned) -> dict[str, Any]:
 
 
 def make_plan(
-    space: Space, epoch_of: EpochOf, examples: int = 0, stored: Callable[[list[Planned]], int] | None = None
+    space: Space, epoch_of: EpochOf, examples: int = 0, stored: Callable[[list[Planned]], int | None] | None = None
 ) -> Plan:
     """Draw the trials of a search, and count what they train.
 
@@ -143,7 +143,8 @@ def make_plan(
         space: what is searched; its search block says how many trials, by which sampler.
         epoch_of: iterations in an epoch of a recipe.
         examples: size of the training set, where it is not known before the data are read; 0 otherwise.
-        stored: counts the steps of trials that are stored (`stored_steps.stored_steps`); None: nobody looks.
+        stored: counts the steps of trials that are stored (`stored_steps.stored_steps`), or says None where that cannot
+            be known; None: nobody looks.
 
     Raises:
         UserError: not one valid trial could be drawn.
@@ -162,6 +163,7 @@ def make_plan(
         for vertex in item.branch.vertices():
             longest[vertex.address] = max(vertex.needed, longest.get(vertex.address, 0))
             users[vertex.address] += 1
+    there = None if stored is None else stored(items)
     shared, unshared = sum(longest.values()), sum(item.steps for item in items)
     return Plan(
         trials=trials,
@@ -178,7 +180,7 @@ def make_plan(
         states=round(scale * _states(items, longest)),
         first=tuple(items[:SHOWN_RECIPES]),
         warnings=(*_warnings(space, items, unshared / shared if shared else 1.0), *_unequal(space, items)),
-        steps_stored=None if stored is None else round(scale * stored(items)),
+        steps_stored=None if there is None else round(scale * there),
     )
 
 

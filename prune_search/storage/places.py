@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import getpass
 import os
 import shutil
 import tempfile
@@ -108,9 +109,14 @@ def ensure_home() -> None:
     A container that is run under a number that no user has (``docker run --user 12345``) can have neither ``$HOME`` nor
     an entry that tells it. Libraries do not expect that: MLflow cannot be imported, Ray keeps its token nowhere, and
     others make a folder named ``~``. So ``$HOME`` is set to a new folder of this user alone among the temporary ones,
-    which is removed when the process ends. Nothing that has to last is kept in it (see `state_home`).
+    which is removed when the process ends. Nothing that has to last is kept in it (see `state_home`). ``$USER`` is set
+    too where nothing tells the user's name.
     """
     global _given_home
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = f"user-{os.getuid()}"
     if _home() is not None:
         return
     _given_home = tempfile.mkdtemp(prefix="prune-search-home-")

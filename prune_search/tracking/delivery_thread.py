@@ -215,9 +215,10 @@ class DeliveryThread:
                     # Reading a long search must not keep a core busy.
                     pause = max(LOOK_EVERY_S, READING_SHARE * course.reading_s)
                 except Exception as error:  # noqa: BLE001 - the search goes on, whatever happens here
-                    self._tell(masked(one_line(error), self.uri))
-                    # What MLflow refuses as a whole it would refuse again.
-                    done, pause = isinstance(error, RefusedError), pauses.take(course.notes)
+                    line, before = masked(one_line(error), self.uri), self._reason
+                    self._tell(line)
+                    # What MLflow has refused twice it would refuse again; what else it says can pass.
+                    done, pause = isinstance(error, RefusedError) and line == before, pauses.take(course.notes)
                 if closing and done:
                     return
                 if closing:

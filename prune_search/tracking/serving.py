@@ -78,7 +78,7 @@ def serve(command: Sequence[str], environment: Mapping[str, str]) -> int:
         _let_go(process)
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)
     if told:
         return 128 + told[0]
     return code if code > 0 else 1 if code == 0 else 128 - code

@@ -54,7 +54,7 @@ def prepare_database(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
     if file.name == DATABASE:
-        follow(file, file.parent / ARTIFACTS)
+        follow(file, file.parent.absolute() / ARTIFACTS)
 
 
 def follow(file: Path, root: Path) -> None:
