@@ -56,7 +56,7 @@ def compare(
         >>> data = prune_search.compare("quickstart", only=["sparsity >= 95%"], by="paradigm")
         >>> data["groups"][0]["value"]
     """
-    storage = (where or Where()).storage_folder()
+    storage = named_storage((where or Where()).storage)
     found = [read_search(search_folder(storage, name)) for name in names]
     data = comparison(found, Question(sort, tuple(only), by)) if found else {}
     return data if diff is None else {**data, "difference": differing(found, diff, storage)}

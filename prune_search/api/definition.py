@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from prune_search.simulation.surface import Simulation
 
 
+# Names can have 128 letters: room for a number behind it.
+MAX_NAME = 120
 # How the holes of a search are ordered; a search that says nothing was launched by version 0.1, in its file's order.
 BY_NAME = "by name"
 
@@ -84,8 +87,14 @@ def _differences(then: Any, now: Any, path: str) -> list[str]:
 
 def default_name(source: str) -> str:
     """A search's name after its file."""
-    stem = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in Path(source).stem)
-    return stem.lstrip(".") or "search"
+    # Names have plain letters: accents are left out, and what has no plain letter becomes a hyphen.
+    plain = unicodedata.normalize("NFKD", Path(source).stem.replace("ß", "ss"))
+    stem = "".join(
+        letter if (letter.isascii() and letter.isalnum()) or letter in "._-" else "-"
+        for letter in plain
+        if not unicodedata.combining(letter)
+    )
+    return stem.lstrip(".")[:MAX_NAME] if stem.strip("._-") else "search"
 
 
 def new_folder(storage: StoragePath, name: str, typed: bool) -> StoragePath:
@@ -136,9 +145,10 @@ def define(
     """
     import secrets
 
+    from prune_search.ledger.tracking_uri import kept_uri
     from prune_search.search.given_code import GivenCode
     from prune_search.search.next_trial import dense_recipe
-    from prune_search.tracking.store import absolute_uri, default_uri
+    from prune_search.tracking.store import absolute_uri
     from prune_search.version import __version__
 
     path = Path(space.source)
@@ -162,7 +172,7 @@ def define(
         "data_root": None if root is None else str(root.absolute()),
         "code": {"model": code.named().get("model"), "data": code.named().get("data")},
         **({} if given is None else {"given": given.settings()}),
-        "tracking_uri": default_uri(storage) if uri is None else absolute_uri(uri, storage),
+        "tracking_uri": kept_uri(absolute_uri(uri or "", storage), storage),
         "experiment": f"{names['data']}-{names['model']}" + ("-simulated" if simulated else ""),
         "created": time.time(),
         "version": __version__,

@@ -152,7 +152,7 @@ def export(
     options, where = options or ExportOptions(), where or Where()
     options.check()
     to = local_folder(Path(to), "--to")
-    if is_run_folder(name, where):
+    if is_run_folder(name):
         return _export_run(Path(name), to, options, where, sink)
     records = _records(name, where)
     return _export(records, chosen_trial(records, options.trial), to, options, where, sink)
@@ -209,11 +209,11 @@ def _export(
     raw = {block: chosen.recipe[block] for block in BLOCKS}
     title = _name(chosen) if chosen.proposed is not None else None
     origin = CardOf(records.name, title, records.dense)
-    server = (str(definition["tracking_uri"]), str(definition["experiment"]))
+    server = (records.tracking_uri, str(definition["experiment"]))
     return _write(raw, to, options, there, sink, origin, server)
 
 
-def is_run_folder(name: str, where: Where) -> bool:
+def is_run_folder(name: str) -> bool:
     """Whether a name is the folder of a finished run, and not a search."""
     from prune_search.trial.folder import METRICS_FILE, RECIPE_FILE
 

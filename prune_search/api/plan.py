@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from prune_search.api.target import Target, read_search_space
-from prune_search.api.where import Where
+from prune_search.api.where import Where, named_storage
+from prune_search.recipe.problems import UserError
+from prune_search.recipe.search_block import workers_of
 from prune_search.recipe.space import Space, known_epoch
+from prune_search.storage.errors import one_line
 
 if TYPE_CHECKING:
+    from prune_search.recipe.recipe import Recipe
     from prune_search.search.plan import Plan, Planned
     from prune_search.trial.calibration import Calibration
+    from prune_search.trial.setup import TrialSetup
 
 MAX_CALIBRATIONS = 4
+
+logger = logging.getLogger("prune_search")
 
 
 @dataclass(frozen=True)
@@ -32,10 +40,10 @@ class PlannedSearch:
 
     @property
     def device_hours(self) -> float | None:
-        """Hours to train and measure everything once, including controls, on the measured device."""
+        """Hours to train what is not stored and measure everything once, with controls, on the measured device."""
         if not self.calibration:
             return None
-        steps = self.plan.steps_shared + self.plan.steps_controls
+        steps = self.plan.steps_shared - (self.plan.steps_stored or 0) + self.plan.steps_controls
         return sum(share * self._seconds(item, steps) for item, share in self.calibration) / 3600
 
     def _seconds(self, item: Calibration, steps: int) -> float:
@@ -64,17 +72,20 @@ def plan(
     set: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the option
     where: Where | None = None,
     calibrated: bool = True,
+    stored: bool = True,
 ) -> PlannedSearch:
-    """Estimate the cost of a search without running it.
+    """Estimate the cost of a search before it is launched. Nothing is stored.
 
     Args:
         target: a space file, the name of a shipped space, plain data, or a space that was read before.
         set: dotted keys and their values.
         where: storage, data folder, device, and the user's own model and data.
-        calibrated: whether to train a few steps to estimate hours and bytes.
+        calibrated: whether to train every kind of network for about a second, to estimate hours and bytes.
+        stored: whether to count the steps that are in the storage already, for which data and networks are read.
 
     Raises:
-        UserError: the space or an argument is invalid, or there is nothing to search.
+        UserError: the space or an argument is invalid, there is nothing to search, or data or a network cannot be had
+            that are needed to calibrate.
     """
     from prune_search.search.epochs import EpochLengths
     from prune_search.search.next_trial import dense_recipe
@@ -85,8 +96,32 @@ def plan(
     epochs = EpochLengths(where.data_folder(), where.code())
     dense = dense_recipe(space)
     # A draw between two epochs needs the size of a data set that is not known before it is read.
-    made = make_plan(space, epochs, 0 if known_epoch(dense) is not None else epochs.examples(dense))
+    examples = 0 if known_epoch(dense) is not None else epochs.examples(dense)
+    made = make_plan(space, epochs, examples, _counter(space, where) if stored else None)
     return PlannedSearch(made, tuple(_calibrations(made, where)) if calibrated else ())
+
+
+def _counter(space: Space, where: Where) -> Callable[[list[Planned]], int | None]:
+    """Counts the steps of trials that are stored; where data or a network cannot be had, that is not known."""
+    from prune_search.search.stored_steps import stored_steps
+
+    workers = workers_of(space.search)
+
+    def setup_of(recipe: Recipe) -> TrialSetup:
+        from prune_search.training.environment import environment_class
+
+        setup = where.trial_setup(recipe)
+        train, device = recipe.train, setup.network.device
+        return replace(setup, environment=environment_class(device, train.precision, train.threads, workers))
+
+    def count(items: list[Planned]) -> int | None:
+        try:
+            return stored_steps(items, setup_of, named_storage(where.storage))
+        except UserError as error:
+            logger.warning("the plan does not count what the storage has already: %s", one_line(error))
+            return None
+
+    return count
 
 
 def _calibrations(made: Plan, where: Where) -> list[tuple[Calibration, float]]:

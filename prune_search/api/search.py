@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Mapping
@@ -25,13 +26,15 @@ from prune_search.ledger.records import (
     read_search,
     search_folder,
 )
+from prune_search.ledger.tracking_uri import uri_of
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import canonical_json
 from prune_search.recipe.space import Space
 from prune_search.simulation.surface import Simulation
-from prune_search.storage.files import put_file
+from prune_search.storage.files import StorageError, check_writable, make_folder, put_file, remove_tree
 from prune_search.storage.places import StoragePath
+from prune_search.tracking.settings import prepare_process
 
 if TYPE_CHECKING:
     from prune_search.search.launch_options import LaunchOptions
@@ -51,6 +54,7 @@ class Outcome:
         records: all records of the search.
         signal: the signal that ended it early, or None.
         undelivered: number of records that have not reached MLflow yet; `sync` delivers them.
+        undelivered_reason: why they have not, on one line without passwords; empty if all have.
         parent_run_id: id of the search's run in MLflow, or None.
         wall_s: wall-clock duration in seconds.
     """
@@ -60,6 +64,7 @@ class Outcome:
     undelivered: int
     parent_run_id: str | None
     wall_s: float
+    undelivered_reason: str = ""
 
     def as_data(self) -> dict[str, Any]:
         """The data of ``launch --json`` and ``resume --json``."""
@@ -72,7 +77,7 @@ class Outcome:
         return {
             "name": self.records.name,
             "storage": str(self.records.folder.parent.parent),
-            "tracking_uri": definition["tracking_uri"],
+            "tracking_uri": self.records.tracking_uri,
             "experiment": definition["experiment"],
             "parent_run_id": self.parent_run_id,
             "trials": {
@@ -86,6 +91,7 @@ class Outcome:
             "pareto": [_shortly(trial) for trial in goals.pareto(trials, figures)],
             **total(everything).as_data(),
             "undelivered": self.undelivered,
+            "undelivered_reason": self.undelivered_reason,
             "wall_s": round(self.wall_s, 3),
         }
 
@@ -156,6 +162,7 @@ def check_options(options: Options, where: Where) -> None:
     from prune_search.tracking.store import absolute_uri
 
     storage = where.storage_folder()
+    check_writable(storage)
     if options.name is not None:
         new_folder(storage, options.name, typed=True)
     if options.tracking_uri is not None:
@@ -190,11 +197,13 @@ def launch(
         >>> outcome = prune_search.launch("quickstart", set={"search.trials": 6})
         >>> outcome.as_data()["best"]["paradigm"]
     """
+    prepare_process()
     where, options = where or Where(), options or Options()
     space = read_search_space(target, [*(set or {}).items(), *where.assignments()])
     _check_search(space)
     simulation = None if options.simulate is None else Simulation.of(options.simulate)
     storage = where.storage_folder()
+    check_writable(storage)
     if simulation is None:
         examples = _check_trial(space, where)
         runner = _trained(space, launch_options(options, where), examples)
@@ -206,7 +215,7 @@ def launch(
     definition |= {"examples": examples, "system_metrics": options.system_metrics}
     from prune_search.search.stop_request import holding
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     # Held before it is there to be seen, so that of two that are launched at once one is told who runs it.
     with holding(folder) as asked:
         if (folder / SEARCH_FILE).exists():
@@ -215,10 +224,11 @@ def launch(
         remember(definition)
         try:
             return _run(folder, asked, runner, where, listener)
-        except UserError:
+        except Exception:
             # What could not even begin leaves no search behind that would have to be deleted.
-            if not (folder / TRIALS).exists():
-                (folder / SEARCH_FILE).unlink(missing_ok=True)
+            with contextlib.suppress(StorageError):
+                if not (folder / TRIALS).exists():
+                    remove_tree(folder, SEARCH_FILE)
             raise
 
 
@@ -243,8 +253,10 @@ def resume(
         UserError: there is no such search, it is running, its space file was edited, or it is somebody else's and
             names code or an MLflow that are not named here.
     """
+    prepare_process()
     where, options = where or Where(), options or Options()
     storage = where.storage_folder()
+    check_writable(storage)
     folder = search_folder(storage, name)
     definition = checked(read_search(folder, trials=False).definition, name)
     code = allowed_code(definition, where, name)
@@ -268,7 +280,7 @@ def resume(
         forked = replace(
             options,
             name=options.name or free_name(storage, f"{name}-fork"),
-            tracking_uri=definition["tracking_uri"],
+            tracking_uri=uri_of(definition, storage),
             simulate=(definition.get("simulated") or {}).get("surface"),
             system_metrics=definition.get("system_metrics", False),
         )
@@ -318,10 +330,14 @@ Runner = Callable[["StoragePath", "StopRequest", "Listener"], SearchRecords]
 
 def _trained(space: Space, options: LaunchOptions, examples: int) -> Runner:
     """Trials are trained, by Ray Tune; `examples` is the size of the training set."""
+    from prune_search.search.ray.connection import session_folder
     from prune_search.search.ray.driver import Launched, check_given, run_search
 
     if options.given is not None:
         check_given(options.given)
+    if options.address is None:
+        # Refused before the search is made.
+        session_folder()
     return lambda folder, asked, listener: run_search(Launched(folder, space, options, examples), asked, listener)
 
 
@@ -346,8 +362,8 @@ def _run(folder: StoragePath, asked: StopRequest, runner: Runner, where: Where, 
     from prune_search.tracking.delivery_thread import DeliveryThread
 
     begun = time.monotonic()
-    definition = read_search(folder, trials=False).definition
-    delivery_thread = DeliveryThread(folder, definition["tracking_uri"], definition["experiment"])
+    search = read_search(folder, trials=False)
+    delivery_thread = DeliveryThread(folder, search.tracking_uri, search.definition["experiment"])
     # It begins with the first trial: before, its import would only delay the start.
     deliver = functools.cache(delivery_thread.start)
     cleaner = where.cleaner()
@@ -370,6 +386,5 @@ def _run(folder: StoragePath, asked: StopRequest, runner: Runner, where: Where, 
         deliver()
     finally:
         left = delivery_thread.finish(HURRIED_TRACKING_S if asked() else FINISH_TRACKING_S)
-    waiting = int(getattr(left, "waiting", 0))
-    parent = getattr(left, "parent_run_id", None)
-    return Outcome(records, asked.signal, waiting, parent, time.monotonic() - begun)
+    reason = left.reason if left.waiting else ""
+    return Outcome(records, asked.signal, left.waiting, left.parent_run_id, time.monotonic() - begun, reason)

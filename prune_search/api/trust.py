@@ -72,17 +72,21 @@ def checked(definition: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def remember(definition: Mapping[str, Any]) -> None:
     """Note that this user launches a search; without the note `resume` asks for the names of its code again."""
-    note = _note(definition)
     try:
+        note = _note(definition)
         note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         put_file(note, f"{definition['name']}\n".encode())
-    except (OSError, StorageError) as error:
+    except (OSError, StorageError, UserError) as error:
         logger.warning("cannot record that you launched this search (%s): resume will ask for its code", error)
 
 
 def launched_here(definition: Mapping[str, Any]) -> bool:
     """Whether this user launched exactly this search on this machine."""
-    return _note(definition).is_file()
+    try:
+        return _note(definition).is_file()
+    except UserError:
+        # There is nowhere to note it.
+        return False
 
 
 def _note(definition: Mapping[str, Any]) -> Path:
@@ -144,16 +148,17 @@ def check_tracking(definition: Mapping[str, Any], storage: StoragePath, named: s
     Raises:
         UserError: it may not; or the user names another one.
     """
+    from prune_search.ledger.tracking_uri import absolute_sqlite, default_uri, uri_of
     from prune_search.ledger.uris import masked
-    from prune_search.tracking.store import absolute_uri, default_uri
+    from prune_search.tracking.store import absolute_uri
 
-    uri = definition["tracking_uri"]
+    uri = uri_of(definition, storage)
     if named is not None:
         if absolute_uri(named, storage) != uri:
             text = f"the search was launched with {masked(uri)}; use prune-search sync to deliver to another server"
             raise UserError([Problem("--tracking-uri", text, name)])
         return
-    around = os.environ.get("MLFLOW_TRACKING_URI", "")
+    around = absolute_sqlite(os.environ.get("MLFLOW_TRACKING_URI", ""))
     if uri == default_uri(storage) or (around and around.rstrip("/") == uri) or launched_here(definition):
         return
     shown_uri = masked(uri)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_search.storage.files import prepare_storage
-from prune_search.storage.places import StoragePath, place_of
+from prune_search.storage.places import StoragePath, place_of, resolved
 
 if TYPE_CHECKING:
     from prune_search.recipe.recipe import Recipe
@@ -108,7 +108,8 @@ def named_storage(storage: str | StoragePath | None) -> StoragePath:
     Raises:
         UserError: no such name can be one.
     """
-    return place_of(storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE).absolute()
+    place = place_of(storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE)
+    return resolved(place) if isinstance(place, Path) else place.absolute()
 
 
 def storage_option(storage: str | StoragePath | None) -> str:

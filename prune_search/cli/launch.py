@@ -152,7 +152,7 @@ def _tell_plan(name: str, space: Space, where: Where, yes: bool, quiet: bool) ->
     """
     from prune_search.api.plan import plan
 
-    planned = plan(space, where=where, calibrated=False)
+    planned = plan(space, where=where, calibrated=False, stored=False)
     if not quiet:
         complain(f"{summary(planned)}. For details: prune-search plan")
         for warning in planned.plan.warnings:
@@ -218,6 +218,7 @@ def resume(
 def finish(outcome: Outcome, storage: str | None, as_json: bool) -> int:
     """Print how a search ended and what to run next; return the exit code."""
     from prune_search.api.where import storage_option
+    from prune_search.ledger.uris import masked
 
     data = outcome.as_data()
     typed = f"{data['name']}{storage_option(storage)}"
@@ -226,9 +227,9 @@ def finish(outcome: Outcome, storage: str | None, as_json: bool) -> int:
     else:
         _show(outcome, data, storage)
     if data["undelivered"]:
-        complain(
-            f"{data['undelivered']} records have not reached MLflow yet. Deliver them with: prune-search sync {typed}"
-        )
+        count, uri = data["undelivered"], masked(data["tracking_uri"])
+        text = f"{count} records have not reached MLflow at {uri} yet: {data['undelivered_reason'].rstrip('.')}."
+        complain(f"{text} Deliver them later with: prune-search sync {typed}")
     if outcome.signal is not None:
         complain(f"Stopped; training states are stored. Continue with: prune-search resume {typed}")
         return 128 + outcome.signal

@@ -71,8 +71,10 @@ def main() -> None:
 
 def _code() -> int:
     from prune_search.storage.files import StorageError
+    from prune_search.storage.places import ensure_home
     from prune_search.trial.errors import TrialError
 
+    ensure_home()
     try:
         result = command_line()(standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -88,4 +90,10 @@ def _code() -> int:
         return USER
     except (TrialError, StorageError) as error:
         complain(str(error))
+        return FAILED
+    except OSError as error:
+        # A file or folder that cannot be used: the system says which, and why.
+        if error.filename is None or error.strerror is None:
+            raise
+        complain(f"{error.filename}: {error.strerror}")
         return FAILED

@@ -33,7 +33,10 @@ def plan(
     sets: Sets = None,
     trials: Annotated[int | None, typer.Option("--trials", help="Number of trials.")] = None,
     calibrated: Annotated[
-        bool, typer.Option("--calibrate/--no-calibrate", help="Train a few steps to estimate the time.")
+        bool,
+        typer.Option(
+            "--calibrate/--no-calibrate", help="Train each kind of network for a second to estimate the time."
+        ),
     ] = True,
     storage: Storage = None,
     data_root: DataRoot = None,
@@ -42,10 +45,10 @@ def plan(
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
-    """Estimate the cost of a search without running it: trials, training steps, hours and storage.
+    """Estimate the cost of a search before launching it: trials, training steps, hours and storage.
 
-    Training shared by several trials is counted once. States that are already stored make the search cheaper still;
-    the estimate does not count them.
+    Training shared by several trials is counted once, and what the storage already has is subtracted. Nothing is
+    stored. To estimate the time, each kind of network is trained for about a second, unless you pass --no-calibrate.
     """
     values = read_sets(sets) | ({} if trials is None else {"search.trials": trials})
     from prune_search.api.plan import plan as plan_search
@@ -116,6 +119,7 @@ def _lines(planned: PlannedSearch) -> list[tuple[str, str]]:
         ("trials", f"{made.trials:,}, {made.recipes:,} distinct ({how})"),
         ("segments", f"{made.vertices:,} distinct of the {made.segments:,} that the trials need"),
         ("steps", f"{made.steps_shared:,} shared, {made.steps_unshared:,} without sharing"),
+        *_stored(planned),
         ("ceiling", f"sharing saves at most a factor of {made.ceiling:.2f}"),
         ("controls", f"about {made.steps_controls:,} more steps"),
     ]
@@ -126,6 +130,15 @@ def _lines(planned: PlannedSearch) -> list[tuple[str, str]]:
         lines.append(("time", f"about {duration(3600 * planned.device_hours)} on one {device} like this one"))
         lines.append(("storage", f"about {shown_size(planned.storage_bytes)} in {made.states:,} states"))
     return lines
+
+
+def _stored(planned: PlannedSearch) -> list[tuple[str, str]]:
+    stored = planned.plan.steps_stored
+    if not stored:
+        return []
+    return [
+        ("stored", f"{stored:,} of the shared steps, so that {planned.plan.steps_shared - stored:,} are left to train")
+    ]
 
 
 def _params(params: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import sys
 from typing import Annotated
 
 import typer
@@ -82,11 +82,21 @@ def ui(
     storage: Storage = None,
 ) -> int:
     """Serve the MLflow UI for the runs in the storage, on this machine only. Stop it with Ctrl-C."""
-    from prune_search.tracking.store import Serving, absolute_uri, default_uri, ui_command, ui_environment
+    from prune_search.tracking.server import UnreachableError, prepare
+    from prune_search.tracking.serving import check_free, serve
+    from prune_search.tracking.store import Serving, absolute_uri, ui_command, ui_environment
 
     folder = storage_folder(storage)
-    uri = default_uri(folder) if tracking_uri is None else absolute_uri(tracking_uri, folder)
+    uri = absolute_uri(tracking_uri or "", folder)
     serving = Serving(host, port, allowed_hosts, auth, artifacts)
     command, environment = ui_command(folder, uri, serving), ui_environment(folder, uri, serving)
+    check_free(host, port)
+    try:
+        prepare(uri)
+    except UnreachableError as error:
+        complain(str(error))
+        return FAILED
+    # Told before the server writes its own lines.
     typer.echo(f"MLflow on http://{host}:{port} (it needs about ten seconds to start; stop it with Ctrl-C)")
-    return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - our own command
+    sys.stdout.flush()
+    return serve(command, environment)

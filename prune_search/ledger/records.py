@@ -31,9 +31,10 @@ from functools import cached_property
 from typing import Any, Literal
 
 from prune_search.ledger.progress import Progress, progress_of
+from prune_search.ledger.tracking_uri import uri_of
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import canonical_json
-from prune_search.storage.files import put_file
+from prune_search.storage.files import make_folder, put_file
 from prune_search.storage.json_files import read_json
 from prune_search.storage.names import safe_child
 from prune_search.storage.places import SomePlace, StoragePath, below
@@ -224,6 +225,11 @@ class SearchRecords:
         return control.metrics if control is not None and control.result else None
 
     @property
+    def tracking_uri(self) -> str:
+        """Where its MLflow is."""
+        return uri_of(self.definition, self.folder.parent.parent)
+
+    @property
     def simulated(self) -> str | None:
         """The name of the surface that stands in for training; None where trials are trained."""
         surface = (self.definition.get("simulated") or {}).get("surface")
@@ -277,7 +283,7 @@ class Recorder:
         self._numbers[kind] = number + 1
         record = Record(self.trial, kind, self.attempt, number, time.time(), data)
         folder = self.folder / TRIALS / self.trial
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         content = {"format": FORMAT, "kind": kind, "attempt": self.attempt, "time": record.time, "data": dict(data)}
         path = folder / f"{kind}-{self.attempt:03d}-{number:06d}.json"
         # A measurement is made again where its trial goes on; there are many of them.

@@ -67,7 +67,7 @@ def status_data(search: SearchRecords, is_running: bool, now: float | None = Non
         "seconds_left": _seconds_left(search, block, time.time() if now is None else now) if state == RUNNING else None,
         "created": search.definition.get("created"),
         "objectives": [parse_objective(written)[1] for written in block["objectives"]],
-        "tracking_uri": masked(str(search.definition.get("tracking_uri", ""))),
+        "tracking_uri": masked(search.tracking_uri),
     }
 
 

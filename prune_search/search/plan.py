@@ -73,6 +73,7 @@ class Plan:
         segments: the same, each counted for every trial that needs it.
         steps_unshared: what the trials ask for, one by one.
         steps_shared: with every segment trained once.
+        steps_stored: of `steps_shared`, what the storage has already; None where that is not known.
         steps_controls: of the controls, besides: an estimate, since two of them follow the best trial.
         scheduler_share: the share of `steps_shared` that the scheduler can save.
         states: stored states: ends of segments, and places on trajectory 1.
@@ -94,6 +95,7 @@ class Plan:
     states: int
     first: tuple[Planned, ...]
     warnings: tuple[str, ...] = field(default=())
+    steps_stored: int | None = None
 
     @property
     def ceiling(self) -> float:
@@ -114,6 +116,7 @@ class Plan:
             "states": self.states,
             "steps_unshared": self.steps_unshared,
             "steps_shared": self.steps_shared,
+            "steps_stored": self.steps_stored,
             "steps_controls": self.steps_controls,
             "ceiling": round(self.ceiling, 4),
             "scheduler_share": round(self.scheduler_share, 4),
@@ -131,13 +134,17 @@ def _shown(item: Planned) -> dict[str, Any]:
     }
 
 
-def make_plan(space: Space, epoch_of: EpochOf, examples: int = 0) -> Plan:
+def make_plan(
+    space: Space, epoch_of: EpochOf, examples: int = 0, stored: Callable[[list[Planned]], int | None] | None = None
+) -> Plan:
     """Draw the trials of a search, and count what they train.
 
     Args:
         space: what is searched; its search block says how many trials, by which sampler.
         epoch_of: iterations in an epoch of a recipe.
         examples: size of the training set, where it is not known before the data are read; 0 otherwise.
+        stored: counts the steps of trials that are stored (`stored_steps.stored_steps`), or says None where that cannot
+            be known; None: nobody looks.
 
     Raises:
         UserError: not one valid trial could be drawn.
@@ -156,6 +163,7 @@ def make_plan(space: Space, epoch_of: EpochOf, examples: int = 0) -> Plan:
         for vertex in item.branch.vertices():
             longest[vertex.address] = max(vertex.needed, longest.get(vertex.address, 0))
             users[vertex.address] += 1
+    there = None if stored is None else stored(items)
     shared, unshared = sum(longest.values()), sum(item.steps for item in items)
     return Plan(
         trials=trials,
@@ -172,6 +180,7 @@ def make_plan(space: Space, epoch_of: EpochOf, examples: int = 0) -> Plan:
         states=round(scale * _states(items, longest)),
         first=tuple(items[:SHOWN_RECIPES]),
         warnings=(*_warnings(space, items, unshared / shared if shared else 1.0), *_unequal(space, items)),
+        steps_stored=None if there is None else round(scale * there),
     )
 
 

@@ -22,9 +22,11 @@ __all__ = [
     "OpenFolder",
     "StorageError",
     "Store",
+    "check_writable",
     "create_if_absent",
     "creates_exclusively",
     "is_service",
+    "make_folder",
     "one_line",
     "open_folder",
     "open_regular",
@@ -58,6 +60,8 @@ class Store(Protocol[SomePlace]):
     @property
     def IS_SERVICE(self) -> bool: ...
     def prepare_storage(self, storage: SomePlace, /) -> SomePlace: ...
+    def check_writable(self, storage: SomePlace, /) -> None: ...
+    def make_folder(self, folder: SomePlace, /) -> None: ...
     def side_folder(self, storage: SomePlace, /) -> Path: ...
     def put_file(self, path: SomePlace, data: bytes, /, *, lasting: bool = True) -> None: ...
     def create_if_absent(self, path: SomePlace, data: bytes, /) -> bool: ...
@@ -91,6 +95,26 @@ def prepare_storage(storage: SomePlace) -> SomePlace:
         UserError: it is a file, or cannot be made; or the object store is away or refuses it.
     """
     return store_of(storage).prepare_storage(storage)
+
+
+def check_writable(storage: StoragePath) -> None:
+    """Find out before anything is made whether this user may write to a storage that is there.
+
+    An object store tells only when something is written.
+
+    Raises:
+        UserError: it, or a folder of it that another user has made, is for reading only.
+    """
+    store_of(storage).check_writable(storage)
+
+
+def make_folder(folder: StoragePath) -> None:
+    """Make a folder and those above it, where they are not there.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    store_of(folder).make_folder(folder)
 
 
 def side_folder(storage: StoragePath) -> Path:

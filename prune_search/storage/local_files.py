@@ -74,6 +74,26 @@ def prepare_storage(storage: Path) -> Path:
     return storage.absolute()
 
 
+def check_writable(storage: Path) -> None:
+    """As the system sees it for the storage and for the folders in it."""
+    try:
+        folders = [storage, *(path for path in storage.iterdir() if path.is_dir())]
+    except OSError as error:
+        raise UserError([Problem("--storage", f"{shown(str(storage))} cannot be read: {one_line(error)}")]) from None
+    barred = [path for path in folders if not os.access(path, os.W_OK | os.X_OK)]
+    if barred:
+        text = f"you may not write to {', '.join(shown(str(path)) for path in barred[:3])}; choose another storage, or"
+        raise UserError([Problem("--storage", f"{text} have its owner allow it (chmod g+w for your group)")])
+
+
+def make_folder(folder: Path) -> None:
+    """With its parents."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"the folder {folder} cannot be made: {one_line(error)}") from error
+
+
 def side_folder(storage: Path) -> Path:
     """The storage itself."""
     return storage.absolute()

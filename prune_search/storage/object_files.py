@@ -35,6 +35,14 @@ def prepare_storage(storage: ObjectPath) -> ObjectPath:
     return storage
 
 
+def check_writable(storage: ObjectPath) -> None:
+    """Known only when something is written."""
+
+
+def make_folder(folder: ObjectPath) -> None:
+    """There are none."""
+
+
 def side_folder(storage: ObjectPath) -> Path:
     """A folder of the user's on this machine."""
     return state_home() / f"{storage.bucket}-{hashlib.sha256(str(storage).encode()).hexdigest()[:12]}"

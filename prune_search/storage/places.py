@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import getpass
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
@@ -56,7 +60,16 @@ def place_of(text: str | StoragePath) -> StoragePath:
     scheme, separator, _ = text.partition("://")
     if separator and scheme.isalnum():
         raise UserError([Problem("--storage", f"must be a folder or {SCHEME}BUCKET/PREFIX (got {shown(scheme)}://…)")])
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError([Problem("--storage", f"must be a name in UTF-8 (got {shown(ascii(text))})")]) from None
     return Path(text)
+
+
+def resolved(path: Path) -> Path:
+    """A path from the root on, without ``..``; links stay as they are where no ``..`` leads out of one."""
+    return Path(os.path.realpath(path)) if ".." in path.parts else path.absolute()
 
 
 def below(place: SomePlace, *names: str) -> SomePlace:
@@ -87,8 +100,53 @@ def local_folder(folder: Path, option: str) -> Path:
     return folder
 
 
+_given_home: str | None = None
+
+
+def ensure_home() -> None:
+    """Give this process a home where it has none. Called before threads are started; twice is once.
+
+    A container that is run under a number that no user has (``docker run --user 12345``) can have neither ``$HOME`` nor
+    an entry that tells it. Libraries do not expect that: MLflow cannot be imported, Ray keeps its token nowhere, and
+    others make a folder named ``~``. So ``$HOME`` is set to a new folder of this user alone among the temporary ones,
+    which is removed when the process ends. Nothing that has to last is kept in it (see `state_home`). ``$USER`` is set
+    too where nothing tells the user's name.
+    """
+    global _given_home
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = f"user-{os.getuid()}"
+    if _home() is not None:
+        return
+    _given_home = tempfile.mkdtemp(prefix="prune-search-home-")
+    os.environ["HOME"] = _given_home
+    atexit.register(_remove_home, _given_home, os.getpid())
+
+
+def _home() -> Path | None:
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def _remove_home(folder: str, made_by: int) -> None:
+    # A process that was forked has inherited this, and the folder is not its own.
+    if os.getpid() == made_by:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def state_home() -> Path:
-    """The user's own folder on this machine: ``$XDG_STATE_HOME/prune-search``, by default below ``~/.local/state``."""
+    """The user's own folder on this machine: ``$XDG_STATE_HOME/prune-search``, by default below ``~/.local/state``.
+
+    Raises:
+        UserError: there is no ``$XDG_STATE_HOME``, and no home that lasts.
+    """
     state = os.environ.get("XDG_STATE_HOME", "")
-    home = Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state"
-    return home / "prune-search"
+    if os.path.isabs(state):
+        return Path(state) / "prune-search"
+    home = _home()
+    if home is None or str(home) == _given_home:
+        raise UserError("this user has no home folder to keep notes in: set HOME or XDG_STATE_HOME to a folder")
+    return home / ".local" / "state" / "prune-search"

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from prune_search.ledger.records import SEARCH_FILE
+from prune_search.ledger.tracking_uri import kept_uri
 from prune_search.ledger.uris import without_credentials
 from prune_search.storage.files import is_service, open_regular, side_folder
 from prune_search.storage.json_files import read_json
@@ -41,13 +42,17 @@ class BusyError(Exception):
 
 
 def memory_folder(search: StoragePath, uri: str) -> Path:
-    """Where it is kept what of a search was delivered to `uri`; a changed password changes nothing."""
-    name = digest(without_credentials(uri))
-    if not is_service(search):
-        return side_folder(search) / FOLDER / name
-    # Not by its name alone: a search of that name can have been deleted.
-    identity = digest(f"{search} {read_json(search / SEARCH_FILE).get('id')}")
-    return side_folder(search.parent.parent) / FOLDER / identity / name
+    """Where it is kept what MLflow at `uri` has got of a search, whatever password and wherever the storage is."""
+    if is_service(search):
+        # Not by its name alone: a search of that name can have been deleted.
+        identity = digest(f"{search} {read_json(search / SEARCH_FILE).get('id')}")
+        parent = side_folder(search.parent.parent) / FOLDER / identity
+    else:
+        parent = side_folder(search) / FOLDER
+    before = parent / digest(without_credentials(uri))
+    now = parent / digest(without_credentials(kept_uri(uri, search.parent.parent)))
+    # Version 0.1 named it by the whole path of a database in the storage.
+    return before if before.is_dir() and not now.is_dir() else now
 
 
 @contextlib.contextmanager

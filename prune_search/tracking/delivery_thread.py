@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from prune_search.ledger.reader import Follower
 from prune_search.ledger.records import SearchRecords, read_search
 from prune_search.ledger.state import State, state_of
+from prune_search.ledger.tracking_uri import absolute_sqlite
 from prune_search.ledger.uris import masked
 from prune_search.recipe.problems import UserError
 from prune_search.storage import places
@@ -25,7 +26,8 @@ from prune_search.tracking.delivery import Delivered, Delivery, Destination, wai
 from prune_search.tracking.leaderboard import fronts, placed
 from prune_search.tracking.project import project, project_parent, project_trial
 from prune_search.tracking.run_content import PARENT, RunView, remaining
-from prune_search.tracking.server import FilesError, RefusedError, Server, UnreachableError, connect, settings
+from prune_search.tracking.server import FilesError, RefusedError, Server, UnreachableError, connect
+from prune_search.tracking.settings import prepare_process
 from prune_search.tracking.store import artifact_root
 from prune_search.tracking.ui_views import searches_tag, table_tag
 
@@ -163,6 +165,7 @@ class DeliveryThread:
     """
 
     def __init__(self, folder: places.StoragePath, uri: str, experiment: str, connector: Connect = connect) -> None:
+        prepare_process()
         self.folder = folder
         self.uri = uri
         self.experiment = experiment
@@ -203,7 +206,7 @@ class DeliveryThread:
     # --- in the thread ------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        with contextlib.ExitStack() as held, settings():
+        with contextlib.ExitStack() as held:
             course, pauses = _Course(Follower(self.folder)), _Pauses()
             while not self._given_up.is_set():
                 closing = self._closing.is_set()
@@ -213,8 +216,10 @@ class DeliveryThread:
                     # Reading a long search must not keep a core busy.
                     pause = max(LOOK_EVERY_S, READING_SHARE * course.reading_s)
                 except Exception as error:  # noqa: BLE001 - the search goes on, whatever happens here
-                    self._tell(masked(one_line(error), self.uri))
-                    done, pause = False, pauses.take(course.notes)
+                    line, before = masked(one_line(error), self.uri), self._reason
+                    self._tell(line)
+                    # What MLflow has refused twice it would refuse again; what else it says can pass.
+                    done, pause = isinstance(error, RefusedError) and line == before, pauses.take(course.notes)
                 if closing and done:
                     return
                 if closing:
@@ -276,7 +281,7 @@ def undelivered(search: SearchRecords, running: bool) -> int | None:
     Returns:
         Operations that wait (see `Rest.operations`); None where nothing was delivered from this machine yet.
     """
-    folder = memory_folder(search.folder, str(search.definition["tracking_uri"]))
+    folder = memory_folder(search.folder, search.tracking_uri)
     if not folder.is_dir():
         return None
     return waiting(project(search, "running" if running else state_of(search)), DeliveredLog.read(folder))
@@ -305,13 +310,14 @@ def sync(folder: places.StoragePath, uri: str | None = None, connector: Connect 
         UserError: there is no such search.
         TrackingError: MLflow cannot be reached or refused something, or another process delivers now.
     """
+    prepare_process()
     search = read_search(folder)
-    uri = uri or str(search.definition["tracking_uri"])
+    uri = absolute_sqlite(uri) if uri else search.tracking_uri
     place = _place(search, uri, str(search.definition["experiment"]))
     where = f"MLflow at {masked(uri)}"
     memory_at = memory_folder(folder, uri)
     try:
-        with settings(), only_writer(memory_at), contextlib.closing(DeliveredLog.read(memory_at)) as memory:
+        with only_writer(memory_at), contextlib.closing(DeliveredLog.read(memory_at)) as memory:
             delivery = Delivery(connector(uri), place, memory)
             _patiently(delivery, project(search, state_of(search)))
     except BusyError as error:

@@ -15,6 +15,8 @@ import numpy as np
 from prune_search.compact.config_file import COMPACT_FILE, CONFIG_FILE
 from prune_search.ledger.uris import masked
 from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.tracking.server import UnreachableError, prepare
+from prune_search.tracking.settings import prepare_process
 
 CHAMPION = "champion"
 EXPERIMENT, TRACKING = "MLFLOW_EXPERIMENT_ID", "MLFLOW_TRACKING_URI"
@@ -53,12 +55,16 @@ def register(folder: Path, name: str, uri: str, experiment: str, inputs: Array, 
     Raises:
         UserError: MLflow cannot be reached, or refuses it.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    prepare_process()
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
+    try:
+        prepare(uri)
+    except UnreachableError as error:
+        raise UserError([Problem("--register", str(error))]) from None
     before, behind = (Schema([TensorSpec(each.dtype, (-1, *each.shape[1:]))]) for each in (inputs, outputs))
     try:
         with _at(uri, experiment):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from prune_search.tracking.server import answers, knock, settings
-from prune_search.tracking.store import SQLITE
+from prune_search.ledger.tracking_uri import sqlite_file
+from prune_search.tracking.server import answers, knock
+from prune_search.tracking.settings import prepare_process
 
 
 def reach(uri: str) -> str:
@@ -18,10 +17,12 @@ def reach(uri: str) -> str:
         UnreachableError: nobody answers.
         RefusedError: it does not let us in.
     """
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+    file = sqlite_file(uri)
+    if file is not None and not file.exists():
         return "will be created by a search"
+    prepare_process()
     knock(uri)
-    with settings(), answers(uri):
+    with answers(uri):
         from mlflow import MlflowClient
 
         MlflowClient(tracking_uri=uri).search_experiments(max_results=1)

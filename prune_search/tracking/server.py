@@ -1,10 +1,10 @@
-"""The few MLflow calls that delivery needs. Only this file imports mlflow, and only when it connects."""
+"""The few MLflow calls that delivery needs. mlflow is imported only when one of them is made."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,22 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+from prune_search.ledger.tracking_uri import sqlite_file
 from prune_search.ledger.uris import masked
 from prune_search.storage.files import one_line
 from prune_search.tracking.run_content import RUNNING, Content, DataSet
+from prune_search.tracking.settings import prepare_process, settings
+from prune_search.tracking.sqlite_file import check_database, prepare_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-# Nobody waits for a call of the delivering thread but the next call: it has its own pauses, longer than mlflow's.
-SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 # What asking again will not change.
 MISSING = "RESOURCE_DOES_NOT_EXIST"
@@ -122,40 +117,53 @@ class Server(Protocol):
         """Delete a run; MLflow keeps it where deleted runs are."""
 
 
-@contextlib.contextmanager
-def settings() -> Iterator[None]:
-    """mlflow's environment variables while something is delivered, where the user has not set them."""
-    ours = {name: value for name, value in SETTINGS.items() if name not in os.environ}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name in ours:
-            os.environ.pop(name, None)
-
-
 def connect(uri: str) -> Server:
     """A server by its tracking URI. Nothing is asked of it yet, but mlflow is imported.
 
     Raises:
         UnreachableError: the URI is of no known kind, or a database cannot be opened.
     """
-    knock(uri)
+    prepare_process()
+    prepare(uri)
     with answers(uri):
         from mlflow import MlflowClient
 
         return MlflowServer(MlflowClient(tracking_uri=uri), uri)
 
 
+def prepare(uri: str) -> None:
+    """See that a database can be used, before MLflow tries; an SQLite file is made where there is none.
+
+    Raises:
+        UnreachableError: it cannot.
+    """
+    knock(uri)
+    if (file := sqlite_file(uri)) is not None:
+        with _of_file(file):
+            prepare_database(file)
+
+
+@contextlib.contextmanager
+def _of_file(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise UnreachableError(f"the database {file} cannot be used: {one_line(error)}") from None
+
+
 def knock(uri: str) -> None:
-    """See whether somebody listens where a database is said to be.
+    """See whether somebody listens where a database is said to be, or whether its file can be used.
 
     Without it MLflow tries a database that is away again and again for two minutes, and whatever else in the process
     wants an MLflow waits as long.
 
     Raises:
-        UnreachableError: nobody does.
+        UnreachableError: nobody does, or it cannot.
     """
+    if (file := sqlite_file(uri)) is not None:
+        with _of_file(file):
+            check_database(file)
+        return
     parts = urlsplit(uri)
     usual = DATABASE_PORTS.get(parts.scheme.partition("+")[0])
     if usual is None or parts.hostname is None:
@@ -168,9 +176,14 @@ def knock(uri: str) -> None:
 
 @contextlib.contextmanager
 def answers(uri: str) -> Iterator[None]:
-    """Whatever mlflow, requests or a database raises, as one of two errors, in one line and without passwords."""
+    """Calls of mlflow under our `settings`.
+
+    Raises:
+        UnreachableError, RefusedError: whatever mlflow, requests or a database raises, in one line without passwords.
+    """
     try:
-        yield
+        with settings():
+            yield
     except (UnreachableError, RefusedError):
         raise
     except Exception as error:  # noqa: BLE001 - the libraries below raise all kinds; none of them is an answer

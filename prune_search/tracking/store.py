@@ -10,21 +10,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from prune_search.ledger.tracking_uri import absolute_sqlite, default_uri, sqlite_file, sqlite_uri
 from prune_search.ledger.uris import has_password, masked
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.files import put_file, side_folder
 from prune_search.storage.places import StoragePath
+from prune_search.tracking.sqlite_file import ARTIFACTS
 
-DATABASE, ARTIFACTS, USERS = "mlflow.db", "mlartifacts", "mlflow-users.db"
+USERS = "mlflow-users.db"
 SHORTEST_PASSWORD = 12
 SERVERS = ("http://", "https://", "databricks")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-SQLITE = "sqlite:///"
-
-
-def default_uri(storage: StoragePath) -> str:
-    """The tracking URI of a storage: an SQLite file in it, or in its side folder on this machine."""
-    return f"{SQLITE}{side_folder(storage) / DATABASE}"
 
 
 def is_database(uri: str) -> bool:
@@ -52,11 +48,10 @@ def absolute_uri(text: str, storage: StoragePath) -> str:
         return default_uri(storage)
     if has_password(text):
         raise _wrong(f"{masked(text)}: {_where_passwords_go(text)}")
-    if text.startswith(SQLITE):
-        path = text.removeprefix(SQLITE)
-        if not path or path == ":memory:":
+    if text.startswith("sqlite"):
+        if sqlite_file(text) is None:
             raise _wrong(f"must name a file, e.g. sqlite:///mlflow.db (got {shown(text)})")
-        return f"{SQLITE}{Path(path).absolute()}"
+        return absolute_sqlite(text)
     if text.startswith(SERVERS) or is_database(text):
         return text.rstrip("/")
     got = shown(text.rpartition("@")[2])
@@ -153,7 +148,7 @@ def _auth_environment(folder: Path) -> dict[str, str]:
         raise UserError([Problem("--auth", f"{text} MLFLOW_AUTH_ADMIN_USERNAME and MLFLOW_AUTH_ADMIN_PASSWORD")])
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "mlflow-auth.ini"
-    settings = {"default_permission": "EDIT", "database_uri": f"{SQLITE}{users}"}
+    settings = {"default_permission": "EDIT", "database_uri": sqlite_uri(users)}
     settings["authorization_function"] = "mlflow.server.auth:authenticate_request_basic_auth"
     text = "[mlflow]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items())
     put_file(config, text.replace("%", "%%").encode())

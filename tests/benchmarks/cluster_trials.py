@@ -108,7 +108,7 @@ def delivery(trials: int, rounds: int) -> None:
     """Deliver searches and the same values bare in turns, and print values per second."""
     from prune_search.simulation.search import simulate_search
     from prune_search.tracking.delivery_thread import sync
-    from prune_search.tracking.server import settings
+    from prune_search.tracking.settings import settings
 
     space, simulation = space_of(trials, 4), Simulation.of(SURFACE)
     ours: list[float] = []

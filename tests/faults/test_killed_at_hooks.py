@@ -76,7 +76,7 @@ def test_a_search_killed_at_a_hook_goes_on_as_if_it_had_not_been(
     outcome = prune_search.resume("five", where=Where(storage=tmp_path))
     assert outcomes(outcome.records) == outcomes(unbroken)
     definition = outcome.records.definition
-    runs = kept_runs(MlflowClient(definition["tracking_uri"]), definition["experiment"], definition["id"])
+    runs = kept_runs(MlflowClient(outcome.records.tracking_uri), definition["experiment"], definition["id"])
     assert sorted(run.key for run in runs) == sorted(["", *outcome.records.trials])
     assert {run.status for run in runs} == {"FINISHED"}
     for run in runs:

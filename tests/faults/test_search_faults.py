@@ -143,7 +143,7 @@ def check_mlflow(records: SearchRecords) -> None:
     from mlflow import MlflowClient
 
     definition = records.definition
-    runs = kept_runs(MlflowClient(definition["tracking_uri"]), definition["experiment"], definition["id"])
+    runs = kept_runs(MlflowClient(records.tracking_uri), definition["experiment"], definition["id"])
     assert sorted(run.key for run in runs) == sorted(["", *records.trials])
     assert {run.status for run in runs} == {"FINISHED"}
     for run in runs:

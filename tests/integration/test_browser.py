@@ -73,7 +73,7 @@ def pages(
     from mlflow import MlflowClient
 
     definition = outcome.records.definition
-    client = MlflowClient(definition["tracking_uri"])
+    client = MlflowClient(outcome.records.tracking_uri)
     experiment = client.get_experiment_by_name(definition["experiment"])
     assert experiment is not None
     found = kept_runs(client, definition["experiment"], definition["id"])

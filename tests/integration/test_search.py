@@ -36,7 +36,7 @@ def kept(records: SearchRecords) -> dict[str, Kept]:
     from mlflow import MlflowClient
 
     definition = records.definition
-    found = kept_runs(MlflowClient(definition["tracking_uri"]), definition["experiment"], definition["id"])
+    found = kept_runs(MlflowClient(records.tracking_uri), definition["experiment"], definition["id"])
     runs = {run.key: run for run in found}
     assert len(runs) == len(found)
     return runs

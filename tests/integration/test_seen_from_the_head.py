@@ -40,6 +40,6 @@ def test_the_cluster_and_the_memory_of_trials_are_told(tmp_path: Path) -> None:
         # The search's own metrics stay what they are: the same on every machine.
         assert not [name for name in trial.metrics if "memory" in name]
     definition = records.definition
-    runs = kept_runs(MlflowClient(definition["tracking_uri"]), definition["experiment"], definition["id"])
+    runs = kept_runs(MlflowClient(records.tracking_uri), definition["experiment"], definition["id"])
     for run in runs:
         assert ("system/memory_peak_mib" in run.run.data.metrics) == bool(run.key)

@@ -19,7 +19,8 @@ from prune_search.ledger.records import SearchRecords, read_search
 from prune_search.ledger.state import state_of
 from prune_search.tracking.delivery_thread import DeliveryThread, sync
 from prune_search.tracking.project import project
-from prune_search.tracking.server import MlflowServer, connect, settings
+from prune_search.tracking.server import MlflowServer, connect
+from prune_search.tracking.settings import settings
 
 pytestmark = MLFLOW_WARNINGS
 
@@ -35,8 +36,9 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kept(folder: Path) -> list[Kept]:
     from mlflow import MlflowClient
 
-    definition = read_search(folder).definition
-    return kept_runs(MlflowClient(definition["tracking_uri"]), definition["experiment"], definition["id"])
+    search = read_search(folder)
+    definition = search.definition
+    return kept_runs(MlflowClient(search.tracking_uri), definition["experiment"], definition["id"])
 
 
 def check(folder: Path, search: SearchRecords | None = None) -> list[Kept]:
@@ -89,9 +91,8 @@ def test_the_same_row_twice_is_one_row(storage: Path) -> None:
     folder = make_search(storage, "rows", trials=1, points=1)
     sync(folder)
     item = next(item for item in kept(folder) if item.key == "000001")
-    definition = read_search(folder).definition
     with settings():
-        server = connect(definition["tracking_uri"])
+        server = connect(read_search(folder).tracking_uri)
         assert isinstance(server, MlflowServer)
         server.client.log_batch(item.run.info.run_id, metrics=[Metric(k, v, t, s) for k, s, t, v in item.rows])
     check(folder)
@@ -189,7 +190,7 @@ def test_a_deleted_experiment_is_said_in_one_line(storage: Path) -> None:
     folder = make_search(storage, "lost", trials=1, points=1)
     definition = json.loads((folder / "search.json").read_text())
     (folder / "search.json").write_text(json.dumps({**definition, "experiment": "thrown-away"}))
-    client = MlflowClient(definition["tracking_uri"])
+    client = MlflowClient(read_search(folder).tracking_uri)
     client.delete_experiment(client.create_experiment("thrown-away"))
     with pytest.raises(TrackingError, match=r"refused: the experiment 'thrown-away' was deleted in MLflow: restore it"):
         sync(folder)
@@ -198,8 +199,8 @@ def test_a_deleted_experiment_is_said_in_one_line(storage: Path) -> None:
 @pytest.mark.slow
 def test_the_thread_delivers_to_the_store(storage: Path) -> None:
     folder = make_search(storage, "thread", trials=2, points=2)
-    definition = read_search(folder).definition
-    delivery_thread = DeliveryThread(folder, definition["tracking_uri"], definition["experiment"])
+    search = read_search(folder)
+    delivery_thread = DeliveryThread(folder, search.tracking_uri, search.definition["experiment"])
     delivery_thread.start()
     left = delivery_thread.finish(60)
     assert (left.waiting, left.reason) == (0, "")

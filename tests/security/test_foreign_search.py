@@ -187,7 +187,7 @@ def test_no_pickle_in_a_search_folder_is_opened(
     assert typed("export", "mixed", "--to", str(tmp_path / "best"), "--trial", "snip", *storage).code in (0, 2)
     with troubles():
         assert typed("export", "mixed", "--to", str(tmp_path / "best"), *storage).code == 0
-        uri = mixed.records.definition["tracking_uri"]
+        uri = default_uri(store)
         resumed = prune_search.resume("mixed", where=Where(storage=store), options=Options(tracking_uri=uri))
     assert resumed.as_data()["trials"]["completed"] == mixed.as_data()["trials"]["completed"]
     assert not canary.exists()

@@ -6,9 +6,12 @@ users of a machine can read it (2.60 does); here it is made before Ray does, for
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
+import shutil
 import stat
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -68,7 +71,11 @@ def open_to_others(file: Path) -> bool:
 
 
 def make_token() -> None:
-    """Make the token that Ray on this machine is started with, where there is none; its file is its owner's alone."""
+    """Make the token that Ray on this machine is started with, where there is none; its file is its owner's alone.
+
+    Where the home cannot be written to, the file lies in a temporary folder that ``$RAY_AUTH_TOKEN_PATH`` names from
+    then on, for Ray and the processes that it starts.
+    """
     if not wanted() or os.environ.get(TOKEN) or os.environ.get(TOKEN_PATH):
         return
     file = default_file()
@@ -81,5 +88,10 @@ def make_token() -> None:
         if file.stat().st_uid == os.getuid() and open_to_others(file):
             file.chmod(0o600)
     except OSError:
-        # Without a home of one's own Ray says what it lacks.
-        return
+        # A home that is not there, or not one's own to write to.
+        folder = tempfile.mkdtemp(prefix="prune-search-token-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        private = Path(folder) / file.name
+        with os.fdopen(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+            stream.write(secrets.token_hex(32))
+        os.environ[TOKEN_PATH] = str(private)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +83,34 @@ def test_an_unfinished_search_is_never_passed_over(tmp_path: Path) -> None:
     begin(tmp_path, "mine", finished=False)
     with pytest.raises(UserError, match="prune-search resume mine --storage"):
         new_folder(tmp_path, "mine", typed=False)
+
+
+def test_every_file_name_gives_a_name_that_a_search_can_have(tmp_path: Path) -> None:
+    said = {
+        "Größe.yaml": "Grosse",
+        "année 2026.yaml": "annee-2026",
+        "数据.yaml": "search",
+        "...yaml": "search",
+        "Ⅳ½.yml": "IV1-2",
+        "a" * 300 + ".yaml": "a" * 120,
+        ".hidden.yaml": "hidden",
+    }
+    assert {file: default_name(file) for file in said} == said
+    rng = random.Random(3)
+    for _ in range(500):
+        stem = "".join(
+            chr(rng.choice((rng.randint(33, 126), rng.randint(161, 0x2FFF), rng.randint(0x1F300, 0x1F6FF))))
+            for _ in range(rng.randint(1, 200))
+        )
+        name = default_name(f"/folder/{stem.replace('/', '_')}.yaml")
+        # With a number behind it, too.
+        assert search_folder(tmp_path, f"{name}-1000000").parent == tmp_path / "searches"
+
+
+def test_the_database_of_the_storage_is_written_down_relative_to_it(tmp_path: Path) -> None:
+    _, definition = launched(tmp_path)
+    assert definition["tracking_uri"] == "sqlite:///mlflow.db"
+    space = read_space(strict_yaml.load(TEXT), "told")
+    folder = search_folder(tmp_path, "other")
+    for typed, kept in ((f"sqlite:///{tmp_path}/runs.db", "sqlite:///runs.db"), ("http://host:1/", "http://host:1")):
+        assert define(space, folder, Where(), typed, {})["tracking_uri"] == kept

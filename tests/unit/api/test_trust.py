@@ -66,3 +66,32 @@ def test_all_that_a_definition_lacks_is_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         checked(broken, "told")
     assert {problem.path for problem in refused.value.problems} == {"id", "source", "code.model"}
+
+
+def test_without_a_home_a_launch_goes_on_and_nothing_is_known_of_it_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def homeless() -> Path:
+        raise UserError("set HOME or XDG_STATE_HOME to a folder")
+
+    monkeypatch.setattr("prune_search.api.trust.state_home", homeless)
+    told = definition(tmp_path)
+    with caplog.at_level("WARNING", logger="prune_search"):
+        remember(told)
+    assert "set HOME or XDG_STATE_HOME" in caplog.text
+    assert not launched_here(told)
+
+
+def test_the_mlflow_of_a_storage_may_be_used_wherever_the_storage_is_and_however_the_environment_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = definition(tmp_path)
+    for storage in (tmp_path / "first%2F", tmp_path / "second?"):
+        check_tracking({**told, "tracking_uri": "sqlite:///mlflow.db"}, storage, None, "told")
+    # A path that leads out of the storage is somebody else's database.
+    outside = {**told, "tracking_uri": "sqlite:///../other/mlflow.db"}
+    with pytest.raises(UserError, match="was not launched by you"):
+        check_tracking(outside, tmp_path / "store", None, "told")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///runs.db")
+    check_tracking({**told, "tracking_uri": f"sqlite:///{tmp_path}/runs.db"}, tmp_path / "store", None, "told")

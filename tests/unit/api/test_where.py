@@ -54,3 +54,12 @@ def test_the_data_folder_is_the_option_or_that_of_the_environment(monkeypatch: p
     assert Where(data_root="mine").data_folder() == Path("mine")
     monkeypatch.delenv("PRUNE_SEARCH_DATA")
     assert Where().data_folder() is None
+
+
+def test_a_storage_is_one_place_however_it_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    monkeypatch.setenv("PRUNE_SEARCH_STORAGE", str(tmp_path / "store"))
+    for typed in ("../../store", "../b/../../store", str(tmp_path / "a" / ".." / "store"), "./../../store/"):
+        assert named_storage(typed) == tmp_path / "store"
+        assert storage_option(typed) == ""

@@ -83,7 +83,7 @@ def test_the_cluster_is_seen_while_the_search_runs(told: Told, typed: Typed) -> 
 
 def test_what_mlflow_has_not_got_is_seen(told: Told, typed: Typed) -> None:
     assert json.loads(typed("status", "monday", "--json").out)["undelivered"] is None
-    memory_folder(told.folder, told.records.definition["tracking_uri"]).mkdir(parents=True)
+    memory_folder(told.folder, told.records.tracking_uri).mkdir(parents=True)
     left = json.loads(typed("status", "monday", "--json").out)["undelivered"]
     assert left > 10
     assert f"MLflow {left} records not delivered yet" in " ".join(typed("status", "monday").out.split())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +15,9 @@ import pytest
 from prune_search.storage import local_files
 from prune_search.storage.files import (
     StorageError,
+    check_writable,
     create_if_absent,
+    make_folder,
     open_regular,
     put_folder,
     remove_stale,
@@ -119,3 +123,54 @@ def test_a_link_is_removed_and_what_it_points_to_stays(tmp_path: Path) -> None:
     remove_tree(tmp_path / "search", "search.json")
     assert names_in(tmp_path) == ["other"]
     assert names_in(tmp_path / "other") == ["search.json"]
+
+
+def as_nobody(call: Callable[[], object]) -> str:
+    """What a call raises as a user who owns nothing here, in a process of its own."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.getuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            call()
+            os.write(writer, b"nothing")
+        except BaseException as error:
+            os.write(writer, f"{type(error).__name__}: {error}".encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader) as said:
+        return said.read()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_who_may_only_read_is_told_before_anything_is_made() -> None:
+    with tempfile.TemporaryDirectory() as parent:
+        os.chmod(parent, 0o755)
+        storage = Path(parent) / "store"
+        for folder in (storage, storage / "searches", storage / "vertices"):
+            folder.mkdir()
+        modes = {"": 0o777, "searches": 0o777, "vertices": 0o777}
+        for name, mode in modes.items():
+            os.chmod(storage / name, mode)
+        assert as_nobody(lambda: check_writable(storage)) == "nothing"
+        assert as_nobody(lambda: make_folder(storage / "searches" / "mine")) == "nothing"
+        # The storage itself; a folder that another user has made in it; one that may not even be read.
+        for name, mode, said in (
+            ("", 0o555, f"you may not write to '{storage}'"),
+            ("searches", 0o755, f"you may not write to '{storage / 'searches'}'"),
+            ("", 0o700, "cannot be read: Permission denied"),
+        ):
+            os.chmod(storage / name, mode)
+            told = as_nobody(lambda: check_writable(storage))
+            assert told.startswith("UserError: --storage: ")
+            assert said in told
+            assert "\n" not in told
+            os.chmod(storage / name, modes[name])
+        os.chmod(storage, 0o555)
+        told = as_nobody(lambda: make_folder(storage / "new"))
+        assert told == f"StorageError: the folder {storage / 'new'} cannot be made: Permission denied"

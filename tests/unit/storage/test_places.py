@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ from object_store import KEY_ID, SECRET
 
 from prune_search.recipe.problems import UserError
 from prune_search.storage.files import side_folder
-from prune_search.storage.places import below, local_folder, place_of, state_home
+from prune_search.storage.places import below, ensure_home, local_folder, place_of, state_home
 
 
 @pytest.mark.parametrize(
@@ -54,3 +57,42 @@ def test_the_folder_of_the_user_can_be_elsewhere(tmp_path: Path, monkeypatch: py
     assert state_home() == tmp_path / "prune-search"
     monkeypatch.setenv("XDG_STATE_HOME", "not/absolute")
     assert state_home() == Path.home() / ".local" / "state" / "prune-search"
+
+
+def test_who_has_no_home_is_given_one_for_libraries_and_notes_are_refused_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a process of its own: a container's user is a number that no name belongs to, and ``$HOME`` is not set."""
+    code = """
+import os, pwd, sys
+pwd.getpwuid = lambda number: (_ for _ in ()).throw(KeyError(number))
+from pathlib import Path
+from prune_search.storage import places
+places.ensure_home(); home = Path.home(); places.ensure_home()
+assert Path.home() == home and home.stat().st_mode & 0o777 == 0o700
+try:
+    places.state_home()
+except places.UserError as error:
+    print(error)
+os.environ["XDG_STATE_HOME"] = "/state"
+print(places.state_home(), home)
+"""
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_STATE_HOME")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    refused, allowed = done.stdout.splitlines()
+    assert refused.endswith("set HOME or XDG_STATE_HOME to a folder")
+    state, home = allowed.split()
+    assert state == "/state/prune-search"
+    assert not Path(home).exists(), "a home that was lent is left behind"
+
+
+def test_a_home_that_is_there_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for home in (str(tmp_path), "/", "/not/there"):
+        monkeypatch.setenv("HOME", home)
+        ensure_home()
+        assert os.environ["HOME"] == home
+
+
+def test_a_name_that_is_no_utf_8_is_refused() -> None:
+    with pytest.raises(UserError, match=r"--storage: must be a name in UTF-8"):
+        place_of(os.fsdecode(b"/tmp/\xff\xfe"))

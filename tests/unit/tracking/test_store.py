@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from prune_search.ledger.uris import masked, without_credentials
 from prune_search.recipe.problems import UserError
 from prune_search.tracking.names import allowed, allowed_params, written
-from prune_search.tracking.server import settings
 from prune_search.tracking.store import Serving, absolute_uri, artifact_root, default_uri, ui_command, ui_environment
 
 
@@ -112,18 +110,6 @@ def test_a_password_of_the_database_is_no_argument(tmp_path: Path) -> None:
     assert environment["MLFLOW_BACKEND_STORE_URI"] == uri
     assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
-
-
-def test_settings_of_mlflow_are_the_users_where_set_and_gone_afterwards(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
-    with settings():
-        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
-        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
-    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
-    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
 
 
 @pytest.mark.parametrize(
