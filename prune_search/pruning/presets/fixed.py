@@ -207,17 +207,22 @@ def greg_1() -> Blocks:
     "greg-2", summary="a rising penalty on all filters picks those to remove, then grows on them", source=GREG
 )
 def greg_2() -> Blocks:
-    """Growing regularization on a set chosen by the response to a rising penalty."""
+    """Growing regularization on a set chosen by the response to a rising penalty.
+
+    As in the released code, the set is picked in the step of the rising penalty's last increment (``hold``), before any
+    training under it.
+    """
     rising = {
         "name": "rising-penalty",
         "step": 1.0e-5,
         "every": "10it",
         "until": 1.0e-2,
+        "hold": False,
         "optimizer": {"lr": 1.0e-3},
     }
     return {
         "mask": _filters(prepare=rising),
-        "weights": {"at": "prepared", "transform": [_growing_penalty(kept=-1.0e-4)]},
+        "weights": {"at": "prepared", "transform": [_growing_penalty(kept=-1.0e-4, hold="10it")]},
         "retrain": _greg_retrain(),
     }
 
