@@ -268,7 +268,8 @@ def read_block(options: Mapping[str, Option], given: Any, path: str, reading: Re
             reading.wrong(child(path, key), f"is not a key of {path or 'a recipe'}{suggestion(key, options)}{known}")
     values: dict[str, Any] = {}
     for key, option in options.items():
-        raw = given.get(key, option.default)
+        default = option.default if option.in_0_1 is None or not reading.of_0_1 else option.in_0_1
+        raw = given.get(key, default)
         if raw is None:
             if key in given:
                 good = False

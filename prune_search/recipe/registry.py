@@ -53,12 +53,14 @@ class Option:
         default: written as in a file; REQUIRED where it must be given; None where it can be absent.
         doc: what it does, with its unit.
         later: added after schema 1 was frozen: left out of the canonical form while it has its default.
+        in_0_1: the default that version 0.1 had, where it was another: what the spaces of its searches mean.
     """
 
     field: Field
     default: Any = REQUIRED
     doc: str = ""
     later: bool = False
+    in_0_1: Any = None
 
 
 @dataclass(frozen=True)

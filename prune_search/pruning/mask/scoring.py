@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.problems import Problem, UserError
@@ -61,6 +61,15 @@ class Scoring:
         shape = self.example() if self.example is not None else self.batches()[0][0]
         device = next(iter(self.weights.values())).device
         return torch.ones((1, *shape.shape[1:]), dtype=dtype, device=device)
+
+
+def apart(scoring: Scoring, each_batch: bool) -> Iterator[Scoring]:
+    """What is scored at a time: all batches, or one after the other."""
+    batches = scoring.batches() if each_batch else []
+    if len(batches) < 2:
+        yield scoring
+    for batch in batches if len(batches) > 1 else ():
+        yield replace(scoring, batches=lambda only=batch: [only])
 
 
 def gradients(scoring: Scoring) -> Scores:
