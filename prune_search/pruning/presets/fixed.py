@@ -295,16 +295,16 @@ def obs() -> Blocks:
 
 @PRESETS.register(
     "thinet",
-    summary="layer by layer, removes the channels that the next layer needs least and refits the rest",
+    summary="layer by layer, removes the channels that the next layer needs least and scales the rest",
     source="Luo, Wu & Lin 2017, ThiNet, 1707.06342",
 )
 def thinet() -> Blocks:
-    """Greedy choice by the next layer's output, then least squares."""
+    """Greedy choice by the next layer's output, then one factor per channel by least squares."""
     criterion = {"name": "output-reconstruction", "samples": 1000}
     scope = {"name": "uniform", "order": "sequential"}
     return {
         "mask": {"at": "end", "criterion": criterion, "sparsity": 0.5, "scope": scope, "granularity": "channel"},
-        "weights": {"at": "end", "transform": ["least-squares-reconstruction"]},
+        "weights": {"at": "end", "transform": ["least-squares-scaling"]},
         "retrain": {"steps": "2ep", "clock": {"hold": "final"}},
     }
 
