@@ -53,6 +53,8 @@ class Option:
         default: written as in a file; REQUIRED where it must be given; None where it can be absent.
         doc: what it does, with its unit.
         later: added after schema 1 was frozen: left out of the canonical form while it has its default.
+        released: what the released code of the paper does, where the default is what version 0.1 did: it is the default
+            of the library functions, of which nothing is stored.
         in_0_1: the default that version 0.1 had, where it was another: what the spaces of its searches mean.
     """
 
@@ -61,6 +63,7 @@ class Option:
     doc: str = ""
     later: bool = False
     in_0_1: Any = None
+    released: Any = None
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,10 @@ def deepr() -> Blocks:
     source="Labach & Valaee 2020, A Framework for Neural Network Pruning Using Gibbs Distributions, 2006.04981",
 )
 def gibbs() -> Blocks:
-    """Unstructured, as in the released example: β from 1 to 10,000 over 128 of 200 epochs."""
-    beta = {"path": "exponential", "from": 1.0, "to": 1.0e4, "until": "64%"}
+    """Unstructured, as in the released example: 128 values of β from 1 to 10,000 in as many of 200 epochs.
+
+    The first convolution and the classifier are not pruned there.
+    """
+    beta = {"path": "exponential", "from": 1.0, "to": 1.0e4, "until": "64%", "last": "before"}
     dynamics = {"name": "gibbs", "hamiltonian": "weight", "beta": beta, "coupling": 1.0, "finish": "deterministic"}
     return _moving("all", 0.9, "uniform", dynamics)
