@@ -79,6 +79,7 @@ class Train:
         precision: ``fp32`` or ``bf16``.
         threads: CPU threads.
         start: the file of ``train.from``, whose weights are w(K); None where w(0) is drawn.
+        batchnorm_l1: L1 penalty on the scales of batch norms, at least 0.
         written: the canonical block.
     """
 
@@ -91,6 +92,7 @@ class Train:
     threads: int
     augment: Named
     start: str | None
+    batchnorm_l1: float
     written: Plain = field(repr=False, compare=False)
 
     @classmethod
@@ -106,6 +108,7 @@ class Train:
             threads=at_key(int, written, "threads"),
             augment=Named.of(axes.AUGMENTATIONS, written["augment"]),
             start=at_key(str, written, "from") if "from" in written else None,
+            batchnorm_l1=float(written.get("batchnorm_l1", 0.0)),
             written=written,
         )
 

@@ -306,6 +306,17 @@ class Scheduler(Facts):
 
 
 @dataclass(frozen=True)
+class Preset(Facts):
+    """A preset.
+
+    Attributes:
+        also: blocks that, merged over its own, make further forms of the same paradigm, by which recipes are named too.
+    """
+
+    also: tuple[Mapping[str, object], ...] = ()
+
+
+@dataclass(frozen=True)
 class Picture(Facts):
     """A picture of a comparison.
 
