@@ -29,8 +29,6 @@ BY_NAME = "by name"
 
 def space_of(definition: Mapping[str, Any]) -> Space:
     """The space that a search was launched with, its holes drawn in the order that the search began with."""
-    if definition.get("hole_order") != BY_NAME and (began := _as_it_began(definition)) is not None:
-        return began
     written, search = definition["space"]["options"], definition["space"]["search"]
     options = tuple(
         (option["label"], {key: value for key, value in option.items() if key not in ("label", "own")})
@@ -38,23 +36,40 @@ def space_of(definition: Mapping[str, Any]) -> Space:
     )
     # What an option wrote itself is in the names of its holes, by which a sampler knows them.
     own = {option["label"]: frozenset(option["own"]) for option in written}
-    return Space(Written(options, search, own=own), search, definition["source"])
+    space = Space(Written(options, search, own=own), search, definition["source"])
+    return space if definition.get("hole_order") == BY_NAME else _as_it_began(definition, replace(space, of_0_1=True))
 
 
-def _as_it_began(definition: Mapping[str, Any]) -> Space | None:
+def _as_it_began(definition: Mapping[str, Any], stored: Space) -> Space:
     """The space of a search of version 0.1 with its file's order of keys, which search.json has lost.
 
+    A preset may have other values by now: the values are those that were stored, in the order of today's reading.
+
     Returns:
-        None where it cannot be had: the space was no file, or reads otherwise by now.
+        The space as it was stored where the order cannot be had: it was no file, or its options read otherwise by now.
     """
     if not definition["text"]:
-        return None
+        return stored
     try:
         raw = strict_yaml.load(definition["text"])
         space = read_space(raw, definition["source"], list(definition.get("set", {}).items()))
     except UserError:
-        return None
-    return replace(space, as_written=True, labels={}) if space.digest() == definition["space_sha256"] else None
+        return stored
+    old, new = stored.written.options, space.written.options
+    if [label for label, _ in old] != [label for label, _ in new]:
+        return stored
+    options = tuple((label, _ordered(blocks, like)) for (label, blocks), (_, like) in zip(old, new, strict=True))
+    return replace(stored, written=replace(stored.written, options=options), as_written=True)
+
+
+def _ordered(stored: Any, like: Any) -> Any:
+    """What was stored, the keys of its mappings in the order of another; keys that this has not come last."""
+    if isinstance(stored, dict) and isinstance(like, Mapping):
+        keys = [*(key for key in like if key in stored), *(key for key in stored if key not in like)]
+        return {key: _ordered(stored[key], like.get(key)) for key in keys}
+    if isinstance(stored, list) and isinstance(like, list) and len(stored) == len(like):
+        return [_ordered(*pair) for pair in zip(stored, like, strict=True)]
+    return stored
 
 
 def edited(definition: Mapping[str, Any]) -> list[str]:

@@ -49,7 +49,7 @@ def canonical(field: Field, written: Any, path: str) -> Any:
     Raises:
         UserError: with everything that is wrong about it.
     """
-    told = Reading()
+    told = Reading(library=True)
     read = field.read(written, path, told)
     if told.problems or read is BAD:
         raise UserError(told.problems)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import warnings
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -39,8 +40,11 @@ def _network(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> Netw
 class Dynamics:
     """A mask that moves while you train.
 
-    Call `step` after ``loss.backward()``, in place of ``optimizer.step()``: it moves the mask when an event is due,
-    holds the masked weights, their gradients and their momentum at zero, and steps the optimizer.
+    Call `step` after ``loss.backward()``, in place of ``optimizer.step()``: it holds the masked weights, their
+    gradients and their momentum at zero, and steps the optimizer. Where an event is due the mask moves before the
+    forward pass of its step, as in a recipe, so that the gradients are those of the network with the new mask: a hook
+    on the network does this at its first forward pass after the step before (in training mode, or with gradients).
+    Events of ``rigl`` need the gradients and come in `step`, in place of the update.
 
     Args:
         name: a registered dynamics, such as ``gradual``.
@@ -55,6 +59,7 @@ class Dynamics:
         batches, loss, mode: for criteria that need data, as in `find_mask`; batches may be a function from the step.
         rounding: of counts, as in `find_mask`.
         example_input: inputs, as in `find_mask`.
+        start: the first step, where a training goes on.
         seed: seed of random draws.
         options: of the dynamics. Steps are whole numbers or as in a recipe (``5%``, ``3ep``); ``begin`` and ``end``
             stand for ``from`` and ``until``.
@@ -87,6 +92,7 @@ class Dynamics:
         mode: str | None = None,
         rounding: str = "half-up",
         example_input: Tensor | None = None,
+        start: int = 0,
         seed: int = 0,
         **options: Any,
     ) -> None:
@@ -116,11 +122,12 @@ class Dynamics:
             _network(model, rule.loss()), self._keeper, optimizer, rule, share, total, epoch, shown_at
         )
         self._hooks = [entry.build(Hook, moving, **named.options), self._keeper.hook()]
-        self._next = 0
-        self._handle = None
-        if entry.facts.kind == "sampled":
-            # The forward pass sees the mask of its step.
-            self._handle = model.register_forward_pre_hook(lambda module, inputs: self._before(module.training))
+        self._next = start
+        # The step whose mask is there.
+        self._moved: int | None = None
+        # A random mask of one step is for the forward passes that train; any other stays.
+        self._sampled = entry.facts.kind == "sampled"
+        self._handle = model.register_forward_pre_hook(lambda module, inputs: self._forward(module))
 
     @property
     def mask(self) -> MaskSet:
@@ -134,20 +141,39 @@ class Dynamics:
             i: the step, from 0.
             closure: for optimizers that take one.
 
+        Warns:
+            UserWarning: the mask moves here, after the gradients were computed, because no forward pass was seen.
+
         Raises:
             ScoreError: a score is not a number.
         """
         self._next = i
-        self._before(True)
+        before = self.mask
+        self._before()
+        if self.mask is not before and closure is None:
+            warnings.warn(
+                f"the mask of step {i} moved after its gradients were computed, because no forward pass was seen: call "
+                "the network that was given here, and pass start= where the training goes on",
+                stacklevel=2,
+            )
         for hook in self._hooks:
             if hook.after_backward is not None:
                 hook.after_backward(i)
         self.optimizer.step(closure)
         self._next = i + 1
 
-    def _before(self, training: bool) -> None:
+    def _forward(self, module: nn.Module) -> None:
+        trains = module.training or (torch.is_grad_enabled() and not self._sampled)
+        if trains and not torch.compiler.is_compiling():
+            self._before()
+
+    def _before(self) -> None:
+        if self._moved == self._next:
+            return
+        # Set at once: what is scored at an event runs the network too.
+        self._moved = self._next
         for hook in self._hooks:
-            if training and hook.before_step is not None:
+            if hook.before_step is not None:
                 hook.before_step(self._next)
 
     def finish(self) -> MaskSet:
@@ -156,8 +182,7 @@ class Dynamics:
         Returns:
             The final mask.
         """
-        if self._handle is not None:
-            self._handle.remove()
+        self._handle.remove()
         for hook in self._hooks:
             if hook.at_end is not None:
                 hook.at_end()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -16,13 +16,15 @@ from prune_search.pruning.mask.group_scores import (
     JOINED_AS_TORCH_PRUNING,
     OVER,
     SCALES,
-    coupled_scores,
+    Joined,
+    joined,
     joining,
+    mean_rows,
 )
-from prune_search.pruning.mask.reductions import reduction_name
+from prune_search.pruning.mask.reductions import REDUCTIONS, reduction_name
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
-from prune_search.pruning.mask.scoring import Scoring
+from prune_search.pruning.mask.scoring import Scoring, apart
 from prune_search.pruning.mask.units import SCALE, UnitSet
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError, not_one_of
@@ -96,29 +98,30 @@ def group_scores(
     rule = arguments.rule_of(named, "global", "channel", block)
     scoring_data = arguments.evidence_of(model, batches, example_input, seed)
     sets = units_in(model, rule, scoring_data)
-    with left_as_it_was(model, mode):
-        found = _scored(model, rule, sets, scoring_data, batches is None)
     how = joining(facts.scales, reduction_name(facts, named.options), tables[convention])
+    with left_as_it_was(model, mode):
+        rows = list(mean_rows(sets, _scored(model, rule, sets, scoring_data, batches is None, how), how))
     scores = {}
-    for one in sets:
-        joined = coupled_scores(one, found, how, over, scale)
+    for one, own in rows:
+        found = joined(one, own, over, how.scale or scale)
         for part in one.parts:
             if part.parameter in one.owners and part.role == "weight":
-                scores[part.parameter] = part.kept(joined)
+                scores[part.parameter] = part.kept(found)
     return {name: scores[name] for name in prunable_weights(model) if name in scores}
 
 
 def _scored(
-    model: nn.Module, rule: MaskRule, sets: list[UnitSet], scoring_data: ScoringData, stored: bool
-) -> dict[str, Tensor]:
-    """A criterion's scores of every parameter that coupled channels own a part of."""
+    model: nn.Module, rule: MaskRule, sets: list[UnitSet], scoring_data: ScoringData, stored: bool, how: Joined
+) -> Iterator[dict[str, Tensor]]:
+    """A criterion's scores of every parameter that coupled channels own a part of, of everything or batch by batch."""
     entry = rule.criterion.entry(axes.CRITERIA)
     named = dict(model.named_parameters())
     weights = prunable_weights(model)
     owned = dict.fromkeys(part.parameter for one in sets for part in one.parts if part.parameter in weights)
     scales = dict.fromkeys(part.parameter for one in sets for part in one.parts if part.role == SCALE)
     if entry.facts.scales == "only":
-        return {name: named[name].detach() for name in scales}
+        yield {name: named[name].detach() for name in scales}
+        return
     chosen = [*(name for name in weights if name in owned), *(scales if entry.facts.scales == "scored" else ())]
     parameters = {name: named[name] for name in chosen}
     network, batches, loss = model, scoring_data.batches(1), rule.loss()
@@ -137,9 +140,13 @@ def _scored(
         words=(1, 1),
         example=scoring_data.example,
     )
+    options = rule.criterion.options
+    # What is joined otherwise than the criterion says is of the mean gradient, as Torch-Pruning accumulates it.
+    own = how.reduce is REDUCTIONS[reduction_name(entry.facts, options)]
     with layers_seeded(model, derive(scoring_data.seed, "score layers", *scoring.words)):
-        found: dict[str, Tensor] = entry.make(scoring, **rule.criterion.options)
-    return {name: tensor.detach() for name, tensor in found.items()}
+        for part in apart(scoring, own and entry.facts.each_batch(**options)):
+            found: dict[str, Tensor] = entry.make(part, **options)
+            yield {name: tensor.detach() for name, tensor in found.items()}
 
 
 def _as_it_is(outputs: Tensor, labels: Tensor) -> Tensor:

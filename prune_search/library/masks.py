@@ -21,7 +21,7 @@ from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.reductions import reduction
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
-from prune_search.pruning.mask.scoring import Scores, Scoring
+from prune_search.pruning.mask.scoring import Scores, Scoring, apart
 from prune_search.pruning.mask.units import WRONG_SHAPE, Grouping
 from prune_search.pruning.mask.variants import next_mask
 from prune_search.recipe import axes
@@ -51,7 +51,8 @@ def score(
     Args:
         criterion: a registered criterion, as a name or ``{name: …, options}``, or ``force`` or ``iterative-snip``.
         model: the network, on any device and of any floating type.
-        batches: (inputs [B, …], labels [B]) to score on; scores use the mean over batches.
+        batches: (inputs [B, …], labels [B]) to score on; scores use the mean gradient over batches, but where
+            a criterion's option says that every batch is scored by itself (taylor).
         loss: a registered loss, or a function from (outputs [B, C], labels [B]) to a scalar.
         mode: ``train`` or ``eval`` during scoring; None: the modules' current mode.
         parameters: weights or layers to score; None: all convolution and linear weights.
@@ -78,12 +79,12 @@ def score(
     grouping = Grouping(arguments.value(axes.GRANULARITIES, "filter" if filters else "weight", "granularity"))
     weights = arguments.weights_of(model, parameters)
     with left_as_it_was(model, mode):
-        found = _scores_at(model, named, weights, grouping, scoring_data, (mask, _loss(loss)))
-    scores = {name: _units(found[name], grouping, named, scaled) for name in weights}
+        units = _units_at(model, named, weights, grouping, scoring_data, (mask, _loss(loss)))
+    scores = {name: _normalized(units[name], scaled) for name in weights}
     return scores if filters else {name: scores[name].reshape(weight.shape) for name, weight in weights.items()}
 
 
-def _scores_at(
+def _units_at(
     model: nn.Module,
     criterion: Named,
     weights: Mapping[str, nn.Parameter],
@@ -91,7 +92,7 @@ def _scores_at(
     scoring_data: ScoringData,
     at: tuple[MaskSet | None, Callable[[Tensor, Tensor], Tensor]],
 ) -> Scores:
-    """What a criterion says of the weights under a mask, for a loss; the mask stays on them."""
+    """The scores of each layer's units under a mask, for a loss; the mask stays on the weights."""
     mask, loss = at
     dense = {name: weight.detach().clone() for name, weight in weights.items()}
     if mask is not None:
@@ -107,14 +108,19 @@ def _scores_at(
         example=scoring_data.example,
         split=grouping.split,
     )
+    entry, reduce = criterion.entry(axes.CRITERIA), reduction(criterion)
+    totals: Scores = {}
+    parts = list(apart(scoring, entry.facts.each_batch(**criterion.options)))
     with layers_seeded(model, derive(scoring_data.seed, "score layers", *scoring.words)):
-        found: Scores = criterion.entry(axes.CRITERIA).make(scoring, **criterion.options)
-    return found
+        for part in parts:
+            found: Scores = entry.make(part, **criterion.options)
+            units = {name: reduce(grouping.split(found[name].detach())) for name in weights}
+            totals = {name: totals[name] + one for name, one in units.items()} if totals else units
+    return {name: total / len(parts) for name, total in totals.items()} if len(parts) > 1 else totals
 
 
-def _units(found: Tensor, grouping: Grouping, criterion: Named, scaled: Named) -> Tensor:
+def _normalized(units: Tensor, scaled: Named) -> Tensor:
     """The scores of a layer's units, normalized."""
-    units = reduction(criterion)(grouping.split(found.detach()))
     if scaled.name == "none":
         return units
     scores: Tensor = scaled.entry(axes.NORMALIZATIONS).make(units.double(), **scaled.options)

@@ -107,8 +107,9 @@ class GrowingPenalty:
         kept: constant penalty on the kept weights; GReg-2: -1e-4.
         ratio: structured units stop growing at this smoothed ratio of mean kept to mean removed magnitude; None: never.
         stabilise: steps for which the final penalty is held.
-        pick: GReg-2: ``{step, until}`` of a penalty that first rises on all weights; the units that go are those
-            of the smallest score after it. None: GReg-1, they are chosen now.
+        pick: GReg-2: ``{step, until}`` of a penalty that first rises on all weights. In the step in which it reaches
+            ``until``, before that step's training, the units of the smallest score are picked, as in the released
+            code; all weights keep that penalty until the next increment is due. None: GReg-1, units are picked now.
         rounding, batches, loss, mode, example_input, seed: as in `find_mask`. The released code rounds like
             ``floor-keep``.
 
@@ -152,17 +153,18 @@ class GrowingPenalty:
         self._rise = _rise(pick, every)
         self._growing: GrowingHook | None = None
         self.mask: MaskSet | None = None
+        self._picked_at = 0 if self._rise is None else self._rise.last
         if self._rise is None:
-            self._choose(Decimal(0))
+            self._choose(Decimal(0), 0)
 
-    def _choose(self, start: Decimal) -> None:
-        """The units that go are chosen, and the penalty begins to grow on them."""
+    def _choose(self, start: Decimal, hold: int) -> None:
+        """Choose the units that go; the penalty begins to grow on them after `hold` steps."""
         self.mask = find_mask(self.model, self._rule, self._share, None, self._evidence)
         increment, every, ceiling = self._growth
-        removed = {name: ~mask for name, mask in self.mask.items() if not bool(mask.all())}
-        self._penalty.values.clear()
+        removed = {name: ~self.mask[name] for name in self._names()}
         ramp = Ramp(start, increment, every, ceiling)
-        self._growing = GrowingHook(self._penalty, removed, ramp, self._stabilise, self._stop)
+        self._penalty.values.clear()
+        self._growing = GrowingHook(self._penalty, removed, ramp, self._stabilise, self._stop, hold)
 
     @property
     def penalty(self) -> Mapping[str, Tensor]:
@@ -176,28 +178,24 @@ class GrowingPenalty:
             i: the step, from 0.
             closure: for optimizers that take one.
         """
-        picking = 0 if self._rise is None else self._rise.iterations
-        if self._growing is None and self._rise is not None and i >= picking:
-            self._choose(self._rise.ceiling)
+        if self._growing is None and self._rise is not None and i >= self._picked_at:
+            self._choose(self._rise.ceiling, self._rise.iterations - self._rise.last)
         if self._growing is not None:
-            self._growing.before_step(i - picking)
+            self._growing.before_step(i - self._picked_at)
         elif self._rise is not None and (i % self._rise.every == 0 or not self._penalty.values):
-            self._raise_all(float(self._rise.at(i)))
+            self._penalty.set_all(self._names(), float(self._rise.at(i)))
         self._penalty.add_to_gradients()
         self.optimizer.step(closure)
 
-    def _raise_all(self, value: float) -> None:
-        parameters = dict(self.model.named_parameters())
+    def _names(self) -> list[str]:
+        """The weights of the layers that take part."""
         weights = prunable_weights(self.model)
         parts = [part for one in units_in(self.model, self._rule, self._evidence) for part in one.parts]
-        for name in dict.fromkeys(part.parameter for part in parts if part.parameter in weights):
-            everything = torch.ones(parameters[name].shape, dtype=torch.bool)
-            self._penalty.set(name, everything, value, 0.0)
+        return list(dict.fromkeys(part.parameter for part in parts if part.parameter in weights))
 
     def finished(self, i: int) -> bool:
         """Whether, before step i, the penalty has grown to its end and been held for the stabilising steps."""
-        picking = 0 if self._rise is None else self._rise.iterations
-        return self._growing is not None and self._growing.finished(i - picking)
+        return self._growing is not None and self._growing.finished(i - self._picked_at)
 
     def prune(self) -> MaskSet:
         """Set the units to remove, and their momentum, to zero.

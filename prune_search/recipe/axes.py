@@ -132,8 +132,8 @@ SURFACES: Axis[facts.Facts, object] = Axis(
 PICTURES: Axis[facts.Picture, Figure | None] = Axis(
     facts.Picture, "picture", "compare --pictures", ("prune_search.report.pictures",), call=Call(("figure_data",))
 )
-PRESETS: Axis[facts.Facts, dict[str, Any]] = Axis(
-    facts.Facts, "preset", "preset", ("prune_search.pruning.presets",), call=Call()
+PRESETS: Axis[facts.Preset, dict[str, Any]] = Axis(
+    facts.Preset, "preset", "preset", ("prune_search.pruning.presets",), call=Call()
 )
 
 AXES: tuple[AnyAxis, ...] = (

@@ -84,6 +84,7 @@ class Train:
         threads: CPU threads.
         start: ``train.from``: the file whose weights are w(K), or ``model`` where the network that its factory built
             has them; None where w(0) is drawn.
+        batchnorm_l1: L1 penalty on the scales of batch norms, at least 0.
         written: the canonical block.
     """
 
@@ -96,6 +97,7 @@ class Train:
     threads: int
     augment: Named
     start: str | None
+    batchnorm_l1: float
     written: Plain = field(repr=False, compare=False)
 
     @classmethod
@@ -111,6 +113,7 @@ class Train:
             threads=at_key(int, written, "threads"),
             augment=Named.of(axes.AUGMENTATIONS, written["augment"]),
             start=at_key(str, written, "from") if "from" in written else None,
+            batchnorm_l1=float(written.get("batchnorm_l1", 0.0)),
             written=written,
         )
 

@@ -20,6 +20,10 @@ def _no_share(**options: object) -> bool:
     return False
 
 
+def _all_together(**options: object) -> bool:
+    return False
+
+
 def _every_layer(shape: tuple[int, ...], **options: object) -> bool:
     return True
 
@@ -120,6 +124,7 @@ class Criterion(Facts):
     Attributes:
         kind: of the mask: ``static``, ``scheduled``, ``sampled`` or ``latent``.
         reduce: how the scores of a group's weights become the group's score, or from ``**options`` to that.
+        each_batch: from ``**options`` to whether every batch is scored by itself, a group's score being the mean.
         scales: of coupled channels the scales of normalizations on the way are ``scored`` like weights, ``left`` out,
             or the ``only`` thing that counts, by their size.
         compared: ``scope``, or ``row`` where single weights compete within their output row only.
@@ -140,6 +145,7 @@ class Criterion(Facts):
 
     kind: str = "static"
     reduce: str | Callable[..., str] = "sum-abs"
+    each_batch: Callable[..., bool] = _all_together
     scales: Literal["scored", "left", "only"] = "scored"
     compared: Literal["scope", "row"] = "scope"
     rough: bool = False
@@ -297,6 +303,17 @@ class Scheduler(Facts):
     several_objectives: bool = True
     mid_training: bool = True
     keeps: Callable[..., float] = _all_go_on
+
+
+@dataclass(frozen=True)
+class Preset(Facts):
+    """A preset.
+
+    Attributes:
+        also: blocks that, merged over its own, make further forms of the same paradigm, by which recipes are named too.
+    """
+
+    also: tuple[Mapping[str, object], ...] = ()
 
 
 @dataclass(frozen=True)

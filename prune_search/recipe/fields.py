@@ -268,7 +268,7 @@ def read_block(options: Mapping[str, Option], given: Any, path: str, reading: Re
             reading.wrong(child(path, key), f"is not a key of {path or 'a recipe'}{suggestion(key, options)}{known}")
     values: dict[str, Any] = {}
     for key, option in options.items():
-        raw = given.get(key, option.default)
+        raw = given.get(key, _left_out(option, reading))
         if raw is None:
             if key in given:
                 good = False
@@ -283,6 +283,13 @@ def read_block(options: Mapping[str, Option], given: Any, path: str, reading: Re
         if value is BAD or not (option.later and value == canonical_default(option)):
             values[key] = value
     return values if good or reading.partial else BAD
+
+
+def _left_out(option: Option, reading: Reading) -> Any:
+    """What an option means that is left out."""
+    if reading.of_0_1 and option.in_0_1 is not None:
+        return option.in_0_1
+    return option.released if reading.library and option.released is not None else option.default
 
 
 def canonical_default(option: Option) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import Hold, Score, Sparsity
 from prune_search.recipe.fields import ClockStep, Value
+from prune_search.recipe.merge import merge
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.registry import AnyAxis, Option
 from prune_search.recipe.step import Step
@@ -32,7 +33,7 @@ def skeleton(recipe: Recipe) -> dict[str, Any]:
     number in any of its forms, unless it is learned or decided by another entry.
     """
     total, written = recipe.train.steps, recipe.mask.written
-    mask = {key: value for key, value in written.items() if key not in ("sparsity", "score", "at")}
+    mask = {key: value for key, value in written.items() if key not in ("sparsity", "score", "at", "rounding")}
     bones: dict[str, Any] = {
         "at": _place(written["at"], total),
         "mask": {key: _value(_AXES_OF[("mask", key)], value, total) for key, value in mask.items()},
@@ -120,7 +121,12 @@ def _option(option: Option, value: Any, total: Step) -> Any:
 
 @cache
 def _known(names: tuple[str, ...]) -> tuple[tuple[str, dict[str, Any]], ...]:
-    return tuple((name, skeleton(Recipe.read(axes.PRESETS[name].make()))) for name in names)
+    found = []
+    for name in names:
+        entry = axes.PRESETS[name]
+        forms = [merge(entry.make(), also) for also in ({}, *entry.facts.also)]
+        found += [(name, skeleton(Recipe.read(blocks))) for blocks in forms]
+    return tuple(found)
 
 
 def paradigm(recipe: Recipe) -> str:

@@ -41,11 +41,15 @@ class Reading:
             where it is wrong itself, so that nothing can be said of such a part.
         partial: whether a mapping or list of which a part is wrong is given with BAD in that place, so that more can be
             said of the rest; without, all of it is BAD.
+        library: whether it is the call of a library function.
+        of_0_1: whether what is left out means what it meant to version 0.1.
     """
 
     problems: list[Problem] = field(default_factory=list)
     outer_optimizer: Mapping[str, Any] | None = None
     partial: bool = False
+    library: bool = False
+    of_0_1: bool = False
 
     def wrong(self, path: str, message: str, form: bool = True) -> Any:
         self.problems.append(Problem(path, message, form=form))

@@ -42,13 +42,17 @@ class Recipe:
     blocks: Mapping[str, Any]
 
     @classmethod
-    def read(cls, raw: Mapping[str, object]) -> Recipe:
+    def read(cls, raw: Mapping[str, object], of_0_1: bool = False) -> Recipe:
         """Read whole blocks (see `merge.expand`) without holes.
+
+        Args:
+            raw: the blocks.
+            of_0_1: what is left out means what it meant to version 0.1.
 
         Raises:
             UserError: with everything that is wrong.
         """
-        recipe, problems = cls.examine(raw)
+        recipe, problems = cls.examine(raw, of_0_1)
         if problems or recipe is None:
             raise UserError(problems)
         return recipe
@@ -75,7 +79,7 @@ class Recipe:
         return recipe
 
     @classmethod
-    def examine(cls, raw: Mapping[str, object]) -> tuple[Recipe | None, list[Problem]]:
+    def examine(cls, raw: Mapping[str, object], of_0_1: bool = False) -> tuple[Recipe | None, list[Problem]]:
         """A recipe and everything that is wrong with it.
 
         Returns:
@@ -84,7 +88,7 @@ class Recipe:
         """
         if newer := newer_schema(raw):
             return None, [newer]
-        reading = Reading(partial=True)
+        reading = Reading(partial=True, of_0_1=of_0_1)
         check_top_level(raw, reading)
         blocks = read_blocks(_with_default_model(raw), reading)
         whole = not reading.problems

@@ -53,12 +53,17 @@ class Option:
         default: written as in a file; REQUIRED where it must be given; None where it can be absent.
         doc: what it does, with its unit.
         later: added after schema 1 was frozen: left out of the canonical form while it has its default.
+        released: what the released code of the paper does, where the default is what version 0.1 did: it is the default
+            of the library functions, of which nothing is stored.
+        in_0_1: the default that version 0.1 had, where it was another: what the spaces of its searches mean.
     """
 
     field: Field
     default: Any = REQUIRED
     doc: str = ""
     later: bool = False
+    in_0_1: Any = None
+    released: Any = None
 
 
 @dataclass(frozen=True)

@@ -176,6 +176,9 @@ TRAIN = {
     "threads": Option(Integer(1, 1024), 1, "CPU threads"),
     "augment": Option(Value(axes.AUGMENTATIONS), "none"),
     "from": Option(Text(), None, "the trained weights w(K): a file, a Hugging Face folder, or model (as it was built)"),
+    "batchnorm_l1": Option(
+        Number(0.0, 1e3), 0.0, "L1 penalty on the scales of batch norms, in trajectory 1 and in retrainings", later=True
+    ),
 }
 MASK = {
     "at": Option(

@@ -35,11 +35,13 @@ class Drawn:
         raw: the blocks, holes filled.
         option: the label of the option of ``any`` that it lies in; empty without ``any``.
         params: what was drawn, by dotted path.
+        of_0_1: what is left out means what it meant to version 0.1.
     """
 
     raw: Mapping[str, Any]
     option: str
     params: Mapping[str, Any]
+    of_0_1: bool = False
 
     def recipe(self) -> Recipe:
         """The recipe.
@@ -47,7 +49,7 @@ class Drawn:
         Raises:
             UserError: the point lies in an invalid region of the space.
         """
-        return Recipe.read(self.raw)
+        return Recipe.read(self.raw, self.of_0_1)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Space:
         source: the file or preset that it was read from.
         as_written: draw the holes in the order in which the file writes them, as version 0.1 did, and not by name.
         labels: the labels of its choices, as they are met.
+        of_0_1: it is that of a search of version 0.1, whose recipes mean what they meant to it.
     """
 
     written: Written
@@ -67,6 +70,7 @@ class Space:
     source: str
     as_written: bool = False
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
+    of_0_1: bool = False
 
     @property
     def has_holes(self) -> bool:
@@ -118,7 +122,7 @@ class Space:
             self.labels,
             as_written=self.as_written,
         )
-        return Drawn(filler.fill(blocks, ""), label, params)
+        return Drawn(filler.fill(blocks, ""), label, params, self.of_0_1)
 
     def only_recipe(self) -> Recipe:
         """The recipe of a space without holes.
@@ -133,7 +137,7 @@ class Space:
             message = f"is a search space with holes ({names}): fill them with --set"
             raise UserError([Problem("", message, self.source)])
         try:
-            return Recipe.read(self.written.options[0][1])
+            return Recipe.read(self.written.options[0][1], self.of_0_1)
         except UserError as error:
             raise error.of(self.source) from None
 
@@ -292,7 +296,7 @@ def _example(drawn: Drawn) -> str:
 
 
 def _problems_of(space: Space, drawn: Drawn) -> list[Problem]:
-    recipe, problems = Recipe.examine(drawn.raw)
+    recipe, problems = Recipe.examine(drawn.raw, drawn.of_0_1)
     if recipe is not None and not any(p.path.startswith(("retrain", "mask.at")) for p in problems):
         try:
             epoch = known_epoch(recipe)

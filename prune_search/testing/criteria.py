@@ -149,11 +149,12 @@ def _check_definition(one: Checked, asked: Named, network: str, mode: str, maske
     one.require(left, f"scoring the network {network!r} as {asked.written!r} changes its weights")
     slow = facts.oracle(scoring(second, masked, asked.name), **asked.options)
     # What a definition tells of signed terms, the score takes the size of.
-    sizes = reduction_name(facts, asked.options) in ("sum-abs", "abs-sum")
+    reduce = reduction_name(facts, asked.options)
     for key, terms in fast.items():
         score = reduction(asked)(given.split(terms)).double()
         wanted = torch.as_tensor(slow[key], dtype=torch.float64)
-        wanted = wanted.abs() if sizes else wanted
+        if reduce in ("sum-abs", "abs-sum", "sum-square", "square-sum"):
+            wanted = wanted.square() if "square" in reduce else wanted.abs()
         one.require(score.shape == wanted.shape, f"the slow definition scores {key} in another shape")
         error = float((score - wanted).abs().max())
         scale = max(float(wanted.abs().max()), 1e-12)

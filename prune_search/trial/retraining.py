@@ -53,7 +53,7 @@ def retrain_course(
         hooks.insert(0, dynamics.entry(axes.DYNAMICS).build(Hook, given, **dynamics.options))
     if lasts.steps < line.retrain_steps:
         hooks.append(Hook("length", finished=lambda step: step >= lasts.steps))
-    return Course(optimizer, setup.feed(), lasts.order_from, lasts.rate, hooks)
+    return Course(optimizer, setup.feed(), lasts.order_from, lasts.rate, [*setup.penalties(), *hooks])
 
 
 def settles_at(setup: TrialSetup, lasts: Lasting) -> int:

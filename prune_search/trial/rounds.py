@@ -46,7 +46,7 @@ def first_trajectory(setup: TrialSetup, store: StateStore, branch: Branch) -> Se
 
     def course() -> Course:
         optimizer = setup.optimizer(setup.recipe.optimizer)
-        return Course(optimizer, setup.feed(), 0, train_rate(setup.recipe, line.epoch), ())
+        return Course(optimizer, setup.feed(), 0, train_rate(setup.recipe, line.epoch), setup.penalties())
 
     asked = {line.k1} | ({line.k2} if line.k2 is not None else set())
     begin = setup.start

@@ -34,8 +34,9 @@ from prune_search.tasks.user import (
     source_digest,
     with_inputs_for,
 )
+from prune_search.training.batchnorm_penalty import batchnorm_penalty, batchnorm_scales
 from prune_search.training.environment import autocast, environment_class
-from prune_search.training.loop import Feed, Network, augmentation
+from prune_search.training.loop import Feed, Hook, Network, augmentation
 from prune_search.training.segment import model_tensors
 from prune_search.trial.pretrained import fitted, read_weights
 
@@ -126,6 +127,11 @@ class TrialSetup:
         trained = list(parameters) or list(self.model.parameters())
         made: torch.optim.Optimizer = named.entry(axes.OPTIMIZERS).make(trained, rate, **options)
         return made
+
+    def penalties(self) -> list[Hook]:
+        """What every training of the network's weights adds to their gradients, as hooks that come first."""
+        strength = self.recipe.train.batchnorm_l1
+        return [batchnorm_penalty(self.model, strength)] if strength else []
 
     def root(self) -> str:
         """The content address of trajectory 1 (design: data, w(0), forward code and how it is trained)."""
@@ -227,6 +233,8 @@ def prepare(
     check_network(model, "task.model")
     if unknown := unknown_layers(recipe.mask.scope, prunable_weights(model), other_names(model)):
         raise UserError(unknown)
+    if recipe.train.batchnorm_l1 and not batchnorm_scales(model):
+        raise UserError([Problem("train.batchnorm_l1", "this network has no batch norm with a scale to penalize")])
     digests = {"network": network_digest(model), "data": data.digest}
     data = with_inputs_for(model, data)
     if source:

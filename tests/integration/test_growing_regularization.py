@@ -53,6 +53,30 @@ def test_greg_2_goes_on_from_the_penalty_of_its_pick_phase(
     assert penalties == picks + pushes
 
 
+@pytest.mark.parametrize("increments", [3, 1])
+def test_greg_2_picks_in_the_step_of_the_last_increment_where_it_is_told_to(
+    setup_of: SetupOf, penalties: list[dict[str, list[float]]], increments: int
+) -> None:
+    """MingSun-Tse/Regularization-Pruning, reg_pruner.py: picked before any training under the last penalty."""
+    raw = greg("greg-2", hold="2it")
+    rising = {**raw["mask"]["prepare"], "hold": False, "until": 0.02 * increments}
+    setup = setup_of({**raw, "mask": {"prepare": rising}})
+    run_trial(setup, None)
+    names = ("conv1.weight", "conv2.weight")
+    last = Decimal("0.02") * increments
+    risen = [Decimal("0.02") * (t // 2 + 1) for t in range(2 * increments)]
+    grows = [min(last + Decimal("0.3") * (t // 3 + 1), Decimal(1)) for t in range(4 * 3 + 4)]
+    picks = [{name: [as_float32(v)] for name in names} for v in risen]
+    pushes = [{name: [as_float32(Decimal("-0.001")), as_float32(v)] for name in names} for v in grows]
+    assert penalties == picks + pushes
+    _, (item,) = rounds(setup)
+    weights = item.prepared.end().tensors if item.prepared is not None else {}
+    for name in names:
+        size = weights[MODEL + name].abs().flatten(1).sum(1)
+        gone = (~item.found[name].flatten(1).any(1)).nonzero().flatten().tolist()
+        assert sorted(gone) == sorted(size.argsort()[: len(gone)].tolist())
+
+
 def test_the_penalty_shrinks_what_goes_so_that_removing_it_changes_little(setup_of: SetupOf) -> None:
     """GReg's promise (section 3.2), beside one-shot removal of the same filters."""
     options = {"step": 5.0, "every": "1it", "ceiling": 50.0, "stabilise": "60it", "optimizer": {"lr": 0.005}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import Any
@@ -20,7 +20,7 @@ from prune_search.pruning.mask.mask_set import MaskSet, Pool, UnclearError, Unit
 from prune_search.pruning.mask.reductions import PLAIN, reduction, reduction_name
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
-from prune_search.pruning.mask.scoring import ERROR, Scores, Scoring
+from prune_search.pruning.mask.scoring import ERROR, Scores, Scoring, apart
 from prune_search.pruning.mask.selection import choose, excluded, in_runs, normalized, scope_pools, weight_named
 from prune_search.pruning.mask.units import (
     SCALE,
@@ -266,17 +266,18 @@ class Finder:
             }
         found = self.weight_scores(dense, iteration, rough)
         if self.scored_singly:
-            return {one.name: found[one.name].detach().reshape(-1).cpu() for one in self.sets}
-        return {
-            one.name: unit_scores(one, found, self.rule.criterion, self.rule.granularity).cpu() for one in self.sets
-        }
+            (whole,) = found
+            return {one.name: whole[one.name].detach().reshape(-1).cpu() for one in self.sets}
+        scores = unit_scores(self.sets, found, self.rule.criterion, self.rule.granularity)
+        return {name: units.cpu() for name, units in scores.items()}
 
-    def weight_scores(self, dense: Scores, iteration: int, rough: bool = False) -> Scores:
-        """The criterion's scores, shaped like the parameters."""
+    def weight_scores(self, dense: Scores, iteration: int, rough: bool = False) -> Iterator[Scores]:
+        """The criterion's scores, shaped like the parameters: of everything at once, or batch by batch."""
         criterion = self.rule.criterion.entry(axes.CRITERIA)
         scales = criterion.facts.scales
         if self.grouping.coupled and scales == "only":
-            return {name: dense[name] for name in self.scored if name not in self.weights}
+            yield {name: dense[name] for name in self.scored if name not in self.weights}
+            return
         names = [name for name in self.scored if name in self.weights or scales == "scored"]
         scoring = Scoring(
             model=self.model,
@@ -292,9 +293,10 @@ class Finder:
             split=self.grouping.split,
         )
         words = ("score layers", *scoring.words)
+        options = self.rule.criterion.options
         with torch.enable_grad(), layers_seeded(self.model, derive(self.scoring_data.seed, *words)):
-            found: Scores = criterion.make(scoring, **self.rule.criterion.options)
-        return found
+            for part in apart(scoring, criterion.facts.each_batch(**options)):
+                yield criterion.make(part, **options)
 
     def measuring(self, dense: Scores, scores: Scores, allowed: UnitMasks) -> Measuring:
         """What a scope may measure: the loss with one layer pruned, and what layers cost."""

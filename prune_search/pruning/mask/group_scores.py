@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,27 +87,32 @@ JOINED: dict[str, Joined] = {
 JOINED_AS_TORCH_PRUNING: dict[str, Joined] = {
     **JOINED,
     "abs-sum": Joined(REDUCTIONS["sum-abs"], (WEIGHT, READER)),
+    "square-sum": Joined(REDUCTIONS["sum-abs"], (WEIGHT, READER)),
     "distances": Joined(lambda weights: REDUCTIONS["distances"](weights.square()), (WEIGHT, READER)),
 }
 ONLY_SCALES = Joined(REDUCTIONS["sum-abs"], (SCALE,))
 
 
-def unit_scores(one: UnitSet, found: Mapping[str, Tensor], criterion: Named, granularity: Named) -> Tensor:
-    """The scores of a set's units, [units].
+def unit_scores(
+    sets: Sequence[UnitSet], found: Iterable[Mapping[str, Tensor]], criterion: Named, granularity: Named
+) -> dict[str, Tensor]:
+    """The scores of units by set, [units].
 
     Args:
-        one: the units.
-        found: the criterion's scores, shaped like the parameters; a part without any is passed over.
+        sets: the units.
+        found: the criterion's scores, shaped like the parameters, of everything or batch by batch: the mean counts. A
+            part without any is passed over.
         criterion: whose scores they are.
         granularity: of the units; where it couples layers, its options say how their scores are joined.
     """
     facts = criterion.entry(axes.CRITERIA).facts
     reduce = reduction_name(facts, criterion.options)
     if not granularity.entry(axes.GRANULARITIES).facts.coupled:
-        (part,) = (part for part in one.parts if part.role == WEIGHT)
-        return REDUCTIONS[reduce](part.split(found[part.parameter].detach()))
+        alone = Joined(REDUCTIONS[reduce], (WEIGHT,))
+        return {one.name: rows[0] for one, rows in mean_rows(sets, found, alone)}
     over, scale = granularity.options["over"], granularity.options["scale"]
-    return coupled_scores(one, found, joining(facts.scales, reduce, JOINED), over, scale)
+    how = joining(facts.scales, reduce, JOINED)
+    return {one.name: joined(one, rows, over, how.scale or scale) for one, rows in mean_rows(sets, found, how)}
 
 
 def joining(scales: str, reduce: str, table: Mapping[str, Joined]) -> Joined:
@@ -121,16 +126,30 @@ def joining(scales: str, reduce: str, table: Mapping[str, Joined]) -> Joined:
     return ONLY_SCALES if scales == "only" else table.get(reduce, Joined(REDUCTIONS[reduce]))
 
 
-def coupled_scores(one: UnitSet, found: Mapping[str, Tensor], how: Joined, over: str, scale: str) -> Tensor:
-    """The scores of channels that layers share, [channels].
+def mean_rows(
+    sets: Sequence[UnitSet], found: Iterable[Mapping[str, Tensor]], how: Joined
+) -> Iterable[tuple[UnitSet, list[Tensor]]]:
+    """Per set, the scores of its units in every layer that counts, [units] each, NaN where the layer has none.
 
     Args:
-        one: the channels.
-        found: the criterion's scores, shaped like the parameters.
+        sets: the units.
+        found: scores shaped like the parameters, of everything or batch by batch, of which the mean is taken.
         how: they are joined within a layer, and which layers count.
-        over: of OVER, between the layers.
-        scale: of SCALES, between the sets; a criterion that compares units with each other has its own.
     """
+    totals: list[list[Tensor]] = []
+    count = 0
+    for scores in found:
+        rows = [_rows(one, scores, how) for one in sets]
+        count += 1
+        if totals:
+            rows = [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(totals, rows, strict=True)]
+        totals = rows
+    if count > 1:
+        totals = [[row / count for row in rows] for rows in totals]
+    return zip(sets, totals, strict=True)
+
+
+def _rows(one: UnitSet, found: Mapping[str, Tensor], how: Joined) -> list[Tensor]:
     rows = []
     for part in one.parts:
         if part.role in how.roles and part.parameter in found:
@@ -140,7 +159,19 @@ def coupled_scores(one: UnitSet, found: Mapping[str, Tensor], how: Joined, over:
                 row[part.at.to(row.device)] = scores
                 scores = row
             rows.append(scores)
+    return rows
+
+
+def joined(one: UnitSet, rows: Sequence[Tensor], over: str, scale: str) -> Tensor:
+    """The scores of channels that layers share, [channels].
+
+    Args:
+        one: the channels.
+        rows: their scores in the layers, [channels] each.
+        over: of OVER, between the layers.
+        scale: of SCALES, between the sets; a criterion that compares units with each other has its own.
+    """
     if not rows:
         # Nothing of these channels is scored (no normalization on the way, say): they rank below all others.
         return torch.zeros(one.size)
-    return SCALES[how.scale or scale](OVER[over](torch.stack(rows)))
+    return SCALES[scale](OVER[over](torch.stack(list(rows))))

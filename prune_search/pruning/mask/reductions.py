@@ -74,6 +74,9 @@ REDUCTIONS: dict[str, Reduction] = {
     "readers": lambda scores: scores.mean(1),
     "sum-abs": lambda scores: scores.abs().sum(1),
     "abs-sum": lambda scores: scores.sum(1).abs(),
+    # In double, because squares of small sensitivities vanish in single precision.
+    "square-sum": lambda scores: scores.double().sum(1).square(),
+    "sum-square": lambda scores: scores.double().square().sum(1),
     "norm": lambda scores: torch.linalg.vector_norm(scores, dim=1),
     "lamp": lamp,
     "distances": distances,

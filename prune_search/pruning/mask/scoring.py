@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.problems import Problem, UserError
@@ -65,6 +65,15 @@ class Scoring:
         """An input of ones, [1, …], on the network's device."""
         inputs = self.shown()
         return torch.ones((1, *inputs.shape[1:]), dtype=dtype, device=inputs.device)
+
+
+def apart(scoring: Scoring, each_batch: bool) -> Iterator[Scoring]:
+    """What is scored at a time: all batches, or one after the other."""
+    batches = scoring.batches() if each_batch else []
+    if len(batches) < 2:
+        yield scoring
+    for batch in batches if len(batches) > 1 else ():
+        yield replace(scoring, batches=lambda only=batch: [only])
 
 
 def gradients(scoring: Scoring) -> Scores:

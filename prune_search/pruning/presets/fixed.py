@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prune_search.recipe.axes import PRESETS
+from prune_search.recipe.facts import Preset
 
 LOTTERY = "Frankle & Carbin 2019, The Lottery Ticket Hypothesis, 1803.03635"
 RENDA = "Renda, Frankle & Carbin 2020, Comparing Rewinding and Fine-tuning, 2003.02389"
@@ -84,10 +85,13 @@ def lottery_ticket() -> Blocks:
     source="Frankle et al. 2019, Stabilizing the Lottery Ticket Hypothesis, 1903.01611",
 )
 def late_rewinding() -> Blocks:
-    """The clock follows the weights: it goes on at the step that they are rewound to."""
+    """The clock follows the weights: it goes on at the step that they are rewound to.
+
+    The paper rewinds to step 500 of 30,000, which is past the end of a short training: here it is 2% of any.
+    """
     return {
         "mask": _twenty_percent_per_round(),
-        "weights": {"at": "500it"},
+        "weights": {"at": "2%"},
         "retrain": {"until": "end"},
         "rounds": 11,
     }
@@ -188,6 +192,14 @@ def _filters(**more: Any) -> Blocks:
     return {"at": "end", **more, "criterion": "l1", "sparsity": 0.5, "scope": "uniform", "granularity": "filter"}
 
 
+def _greg_filters(**more: Any) -> Blocks:
+    """The released commands leave the first convolution whole, as the classifier is here in any case.
+
+    In residual networks they leave the last convolution of every block whole too, to be named in ``exclude``.
+    """
+    return {**_filters(**more), "scope": {"name": "uniform", "exclude": ["first"]}, "rounding": "floor-keep"}
+
+
 def _greg_retrain() -> Blocks:
     schedule = {"name": "step", "rates": [1.0e-2, 1.0e-3, 1.0e-4], "at": ["60ep", "90ep"]}
     return {"steps": "120ep", "schedule": schedule}
@@ -197,27 +209,35 @@ def _greg_retrain() -> Blocks:
 def greg_1() -> Blocks:
     """Growing regularization on a set chosen at the start."""
     return {
-        "mask": _filters(),
+        "mask": _greg_filters(),
         "weights": {"at": "end", "transform": [_growing_penalty()]},
         "retrain": _greg_retrain(),
     }
 
 
 @PRESETS.register(
-    "greg-2", summary="a rising penalty on all filters picks those to remove, then grows on them", source=GREG
+    "greg-2",
+    summary="a rising penalty on all filters picks those to remove, then grows on them",
+    source=GREG,
+    facts=Preset(also=({"mask": {"prepare": "rising-penalty"}},)),
 )
 def greg_2() -> Blocks:
-    """Growing regularization on a set chosen by the response to a rising penalty."""
+    """Growing regularization on a set chosen by the response to a rising penalty.
+
+    As in the released code, the set is picked in the step of the rising penalty's last increment (``hold``), before any
+    training under it.
+    """
     rising = {
         "name": "rising-penalty",
         "step": 1.0e-5,
         "every": "10it",
         "until": 1.0e-2,
+        "hold": False,
         "optimizer": {"lr": 1.0e-3},
     }
     return {
-        "mask": _filters(prepare=rising),
-        "weights": {"at": "prepared", "transform": [_growing_penalty(kept=-1.0e-4)]},
+        "mask": _greg_filters(prepare=rising),
+        "weights": {"at": "prepared", "transform": [_growing_penalty(kept=-1.0e-4, hold="10it")]},
         "retrain": _greg_retrain(),
     }
 
@@ -242,10 +262,15 @@ def sbp_sr() -> Blocks:
     source="You et al. 2020, Drawing Early-Bird Tickets, 1909.11957",
 )
 def early_bird() -> Blocks:
-    """k2 = k1, wherever that is found."""
+    """k2 = k1, wherever that is found. The L1 penalty on the scales stays on after it, as in the released commands."""
     at = {"stable": "mask-distance", "below": 0.1, "window": "5ep", "latest": "50%"}
     mask = {"at": at, "criterion": "batchnorm-scale", "sparsity": 0.5, "scope": "global", "granularity": "channel"}
-    return {"mask": mask, "weights": {"at": "mask"}, "retrain": {"until": "end", "clock": "mask"}}
+    return {
+        "train": {"batchnorm_l1": 1.0e-4},
+        "mask": mask,
+        "weights": {"at": "mask"},
+        "retrain": {"until": "end", "clock": "mask"},
+    }
 
 
 @PRESETS.register(
@@ -290,16 +315,17 @@ def obs() -> Blocks:
 
 @PRESETS.register(
     "thinet",
-    summary="layer by layer, removes the channels that the next layer needs least and refits the rest",
+    summary="layer by layer, removes the channels that the next layer needs least and scales the rest",
     source="Luo, Wu & Lin 2017, ThiNet, 1707.06342",
+    facts=Preset(also=({"weights": {"transform": ["least-squares-reconstruction"]}},)),
 )
 def thinet() -> Blocks:
-    """Greedy choice by the next layer's output, then least squares."""
+    """Greedy choice by the next layer's output, then one factor per channel by least squares."""
     criterion = {"name": "output-reconstruction", "samples": 1000}
     scope = {"name": "uniform", "order": "sequential"}
     return {
         "mask": {"at": "end", "criterion": criterion, "sparsity": 0.5, "scope": scope, "granularity": "channel"},
-        "weights": {"at": "end", "transform": ["least-squares-reconstruction"]},
+        "weights": {"at": "end", "transform": ["least-squares-scaling"]},
         "retrain": {"steps": "2ep", "clock": {"hold": "final"}},
     }
 

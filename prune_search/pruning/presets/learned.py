@@ -35,9 +35,10 @@ def edge_popup() -> Blocks:
 def supermask() -> Blocks:
     """How much is kept is learned too; the weights are signed constants.
 
-    As everywhere the optimizer is merged over train's: a weight decay there also pulls the scores to 0.
+    No weight decay, as released: at a rate of 100 it would pull every score to 0.
     """
-    criterion = {"name": "supermask", "steps": "10ep", "optimizer": {"name": "sgd", "lr": 100.0}, "sign_constant": True}
+    sgd = {"name": "sgd", "lr": 100.0, "momentum": 0.9, "weight_decay": 0.0}
+    criterion = {"name": "supermask", "steps": "10ep", "optimizer": sgd, "sign_constant": True}
     return _hidden(criterion, sparsity="learned", scope="learned")
 
 
@@ -50,5 +51,5 @@ def gumbel_mask() -> Blocks:
     """The mask is learned at initialization; then the sparse network is trained."""
     adam = {"name": "adam", "lr": 0.01}
     criterion = {"name": "gumbel", "temperature": 0.2, "kl": 1.0e-9, "steps": "2000it", "optimizer": adam}
-    retrain = {"steps": "1500it", "clock": {"hold": 0.01}}
+    retrain = {"steps": "1500it", "clock": {"hold": 0.01}, "optimizer": adam}
     return _hidden(criterion, retrain, sparsity=0.95, scope="global")

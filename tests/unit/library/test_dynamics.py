@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from prune_search import Dynamics, UserError, find_mask, sparsity_at
+from prune_search.tasks.data import Split
+from prune_search.training.loop import Course, Feed, Network
+from prune_search.training.loop import train as train_as_a_recipe
 
 X = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
 
@@ -83,3 +86,72 @@ def test_a_forward_pass_after_the_end_moves_nothing() -> None:
     out: Tensor = model(X)
     assert out.shape == (8, 4)
     assert all(torch.equal(dynamics.mask[name], mask) for name, mask in final.items())
+
+
+LABELS = torch.arange(8) % 4
+MOVING: dict[str, dict[str, Any]] = {
+    "gradual": {"begin": 1, "end": 7, "every": 2},
+    "set": {"every": 2, "end": 8, "drop": 0.5},
+    "rigl": {"every": 2, "end": 8, "drop": 0.5},
+    "snfs": {"every": 2, "end": 8, "drop": 0.5},
+    "deepr": {"end": 9, "alpha": 0.05, "temperature": 1e-4},
+    "gibbs": {"scope": "uniform", "beta": {"until": "6it", "every": "2it"}},
+}
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_a_step_in_a_loop_of_one_s_own_is_the_step_of_a_recipe_bit_for_bit(name: str) -> None:
+    """The mask moves before the forward pass of an event's step, wherever the network is evaluated in between."""
+    options = {"steps": 9, "sparsity": 0.6, **MOVING[name]}
+    model, dynamics = start(name, **options)
+    twin, hooked = start(name, **options)
+    hooked._handle.remove()  # its hooks are called by the training loop of recipes
+    losses = nn.CrossEntropyLoss()
+
+    def gradients(network: Network, feed: Feed, number: int) -> Tensor:
+        loss = losses(network.model(X), LABELS)
+        loss.backward()
+        return torch.as_tensor(loss.detach())
+
+    network = Network(twin, torch.device("cpu"), torch.enable_grad, losses, gradients)
+    feed = Feed(Split(X, LABELS), 8, 0)
+    moved = 0
+    for i in range(9):
+        before = dynamics.mask
+        dynamics.optimizer.zero_grad()
+        losses(model(X), LABELS).backward()
+        dynamics.step(i)
+        moved += dynamics.mask is not before
+        model.eval()
+        with torch.no_grad():
+            model(X)
+        model.train()
+        train_as_a_recipe(network, Course(hooked.optimizer, feed, 0, lambda step: 0.1, hooked._hooks), i, i + 1)
+        for one, other in zip(model.parameters(), twin.parameters(), strict=True):
+            assert torch.equal(one, other)
+    assert name == "gibbs" or moved > 1
+
+
+def test_a_forward_pass_that_is_not_seen_is_told_of_where_the_mask_moves() -> None:
+    model, dynamics = start(begin=0, end=4, every=2)
+    for i in (0, 1):
+        torch.func.functional_call(model, dict(model.named_parameters()), (X,))
+        dynamics.step(i)
+    hidden = [layer.forward for layer in model]  # type: ignore[operator]
+    hidden[2](hidden[1](hidden[0](X))).square().mean().backward()
+    with pytest.warns(UserWarning, match="the mask of step 2 moved after its gradients were computed"):
+        dynamics.step(2)
+
+
+def test_a_training_that_goes_on_begins_at_its_own_step() -> None:
+    whole, first = start("set", every=2, end=8, steps=9)
+    train(whole, first, range(9))
+    model, dynamics = start("set", every=2, end=8, steps=9)
+    train(model, dynamics, range(5))
+    dynamics._handle.remove()
+    rest = Dynamics(
+        "set", model, dynamics.optimizer, sparsity=0.8, every=2, end=8, steps=9, mask=dynamics.mask, start=5
+    )
+    train(model, rest, range(5, 9))
+    for one, other in zip(whole.parameters(), model.parameters(), strict=True):
+        assert torch.equal(one, other)

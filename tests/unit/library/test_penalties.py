@@ -145,3 +145,27 @@ def test_greg_2_picks_after_a_penalty_has_risen_on_everything() -> None:
         seen.append((round(float(values.max()), 4), round(float(values.min()), 4)))
     assert seen == [(0.05, 0.05), (0.1, 0.1), (0.2, -0.01), (0.3, -0.01), (0.4, -0.01), (0.5, -0.01)]
     assert penalty.prune().sparsity() == 0.5
+
+
+@pytest.mark.parametrize(("granularity", "every"), [("weight", 5), ("filter", 3), ("filter", 1)])
+def test_greg_2_picks_in_the_step_in_which_the_penalty_is_reached(granularity: str, every: int) -> None:
+    """As MingSun-Tse/Regularization-Pruning: reg_pruner.py, _greg_2, which runs before the step's backward pass."""
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), 0.2, momentum=0.9)
+    pick = {"step": 0.125, "until": 0.5}
+    penalty = GrowingPenalty(
+        model, optimizer, sparsity=0.5, granularity=granularity, step=0.25, every=every, pick=pick, kept=-0.01
+    )
+    seen = []
+    for i in range(5 * every):
+        then = find_mask(model, "l1", 0.5, scope="uniform", granularity=granularity)
+        backward(model)
+        penalty.step(i)
+        if i == 3 * every:
+            assert penalty.mask is not None
+            assert all(torch.equal(penalty.mask[name], then[name]) for name in then)
+        assert (penalty.mask is None) == (i < 3 * every)
+        values = penalty.penalty["0.weight"]
+        seen.append((float(values.max()), round(float(values.min()), 3)))
+    risen = [(0.125 * (k + 1), 0.125 * (k + 1)) for k in range(4)]
+    assert seen == [value for value in [*risen, (0.75, -0.01)] for _ in range(every)]

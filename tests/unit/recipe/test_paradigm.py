@@ -44,6 +44,12 @@ def named(preset: str, **blocks: Any) -> str:
         ("greg-1", {"weights": {"transform": [{"name": "growing-penalty", "step": 0.1, "optimizer": "adam"}]}}),
         ("greg-1", {"retrain": {"steps": "1ep", "schedule": "step"}}),
         ("fine-tune", {"retrain": {"steps": "9ep"}}),
+        # What a preset was in version 0.1 is the same paradigm.
+        ("gradual-magnitude", {"mask": {"scope": "global"}}),
+        ("set", {"retrain": {"dynamics": "set"}}),
+        ("greg-2", {"mask": {"prepare": "rising-penalty", "scope": "uniform", "rounding": "half-up"}}),
+        ("snip", {"mask": {"rounding": "floor-keep"}}),
+        ("thinet", {"weights": {"transform": ["least-squares-reconstruction"]}}),
     ],
 )
 def test_numbers_and_lengths_are_free(preset: str, blocks: dict[str, Any]) -> None:

@@ -1,4 +1,7 @@
-"""The presets are what the specification of the recipe format says they are, word for word."""
+"""The presets are what the specification of the recipe format says they are, word for word.
+
+Where each value is from is told by ``tests/unit/pruning/presets/paper_values.csv``.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +49,8 @@ lottery-ticket:
   rounds: 11                                   # 1 - .8^11 = .914
 late-rewinding:
   mask: {at: end, criterion: magnitude, sparsity: {per_round: 0.2}, scope: global}
-  weights: {at: 500it}
-  retrain: {until: end, clock: 500it}
+  weights: {at: 2%}
+  retrain: {until: end, clock: 2%}
   rounds: 11
 fine-tune:                                     # Renda's three
   mask: {at: end, criterion: magnitude, sparsity: 0.9, scope: global}
@@ -63,6 +66,7 @@ learning-rate-rewinding:
   retrain: {until: end, clock: end-4ep}
   rounds: 11
 early-bird:
+  train: {batchnorm_l1: 1.0e-4}
   mask: {at: {stable: mask-distance, below: 0.1, window: 5ep, latest: 50%}, criterion: batchnorm-scale, sparsity: 0.5, scope: global, granularity: channel}
   weights: {at: mask}                          # k2 = k1, wherever that was found
   retrain: {until: end, clock: mask}
@@ -87,25 +91,25 @@ iterative-snip:                                # snip, iterated, nested
   weights: {at: 0it}
   retrain: {until: end, clock: 0it}
 greg-1:
-  mask: {at: end, criterion: l1, sparsity: 0.5, scope: uniform, granularity: filter}
+  mask: {at: end, criterion: l1, sparsity: 0.5, scope: {name: uniform, exclude: [first]}, granularity: filter, rounding: floor-keep}
   weights: {at: end, transform: [{name: growing-penalty, step: 1.0e-4, every: 10it, ceiling: 1.0, stabilise: 10000it, optimizer: {lr: 1.0e-3}}]}
   retrain: {steps: 120ep, schedule: {name: step, rates: [1.0e-2, 1.0e-3, 1.0e-4], at: [60ep, 90ep]}}
 greg-2:
-  mask: {at: end, prepare: {name: rising-penalty, step: 1.0e-5, every: 10it, until: 1.0e-2, optimizer: {lr: 1.0e-3}}, criterion: l1, sparsity: 0.5, scope: uniform, granularity: filter}
-  weights: {at: prepared, transform: [{name: growing-penalty, step: 1.0e-4, every: 10it, ceiling: 1.0, kept: -1.0e-4, stabilise: 10000it, optimizer: {lr: 1.0e-3}}]}
+  mask: {at: end, prepare: {name: rising-penalty, step: 1.0e-5, every: 10it, until: 1.0e-2, hold: false, optimizer: {lr: 1.0e-3}}, criterion: l1, sparsity: 0.5, scope: {name: uniform, exclude: [first]}, granularity: filter, rounding: floor-keep}
+  weights: {at: prepared, transform: [{name: growing-penalty, step: 1.0e-4, every: 10it, ceiling: 1.0, kept: -1.0e-4, hold: 10it, stabilise: 10000it, optimizer: {lr: 1.0e-3}}]}
   retrain: {steps: 120ep, schedule: {name: step, rates: [1.0e-2, 1.0e-3, 1.0e-4], at: [60ep, 90ep]}}
 gradual-magnitude:
-  mask: {at: 0it, criterion: all, sparsity: 0.9, scope: global}         # everything is kept at k1
+  mask: {at: 0it, criterion: all, sparsity: 0.9, scope: uniform}        # everything is kept at k1
   weights: {at: 0it}
-  retrain: {until: end, clock: 0it, dynamics: {name: gradual, criterion: magnitude, path: cubic, from: 5%, until: 75%, every: 100it}}
+  retrain: {until: end, clock: 0it, dynamics: {name: gradual, criterion: magnitude, path: cubic, from: 5%, until: 75%, every: 5%}}
 set:
   mask: {at: 0it, criterion: random, sparsity: 0.9, scope: er}
   weights: {at: 0it}
-  retrain: {until: end, clock: 0it, dynamics: {name: set, drop: 0.3, every: 1ep, until: end}}
+  retrain: {until: end, clock: 0it, dynamics: {name: set, drop: 0.3, every: 1ep, until: end, signs: apart}}
 rigl:
   mask: {at: 0it, criterion: random, sparsity: 0.9, scope: erk}
   weights: {at: 0it}
-  retrain: {until: end, clock: 0it, dynamics: {name: rigl, drop: 0.3, anneal: cosine, every: 100it, until: 75%}}
+  retrain: {until: end, clock: 0it, dynamics: {name: rigl, drop: 0.3, anneal: cosine, every: 10%, until: 75%}}
 snfs:
   mask: {at: 0it, criterion: random, sparsity: 0.95, scope: uniform}
   weights: {at: 0it}
@@ -113,11 +117,11 @@ snfs:
 deepr:
   mask: {at: 0it, criterion: random, sparsity: 0.9, scope: erk}
   weights: {at: 0it}
-  retrain: {until: end, clock: 0it, dynamics: {name: deepr, alpha: 1.0e-4, temperature: 1.0e-5}}
+  retrain: {until: end, clock: 0it, optimizer: {name: sgd, lr: 0.5, momentum: 0, weight_decay: 0}, dynamics: {name: deepr, alpha: 1.0e-5, temperature: 2.5e-11}}
 gibbs:
-  mask: {at: 0it, criterion: all, sparsity: 0.9, scope: uniform}
+  mask: {at: 0it, criterion: all, sparsity: 0.9, scope: {name: uniform, exclude: [first, last]}}
   weights: {at: 0it}
-  retrain: {until: end, clock: 0it, dynamics: {name: gibbs, hamiltonian: weight, beta: {path: exponential, from: 1.0, to: 1.0e+4, until: 64%}, coupling: 1.0, finish: deterministic}}
+  retrain: {until: end, clock: 0it, dynamics: {name: gibbs, hamiltonian: weight, beta: {path: exponential, from: 1.0, to: 1.0e+4, until: 64%, last: before}, coupling: 1.0, finish: deterministic}}
 edge-popup:
   train: {steps: 0it, init: signed-constant}
   mask: {at: 0it, criterion: {name: edge-popup, steps: 10ep, optimizer: {name: sgd, lr: 0.1, momentum: 0.9, weight_decay: 1.0e-4}, schedule: cosine}, sparsity: 0.5, scope: uniform}
@@ -125,14 +129,14 @@ edge-popup:
   retrain: none
 supermask:
   train: {steps: 0it}
-  mask: {at: 0it, criterion: {name: supermask, steps: 10ep, optimizer: {name: sgd, lr: 100.0}, sign_constant: true}, sparsity: learned, scope: learned}
+  mask: {at: 0it, criterion: {name: supermask, steps: 10ep, optimizer: {name: sgd, lr: 100.0, momentum: 0.9, weight_decay: 0}, sign_constant: true}, sparsity: learned, scope: learned}
   weights: {at: 0it}
   retrain: none
 gumbel-mask:                                   # Optimal Eye Surgeon
   train: {steps: 0it}
   mask: {at: 0it, criterion: {name: gumbel, temperature: 0.2, kl: 1.0e-9, steps: 2000it, optimizer: {name: adam, lr: 0.01}}, sparsity: 0.95, scope: global}
   weights: {at: 0it}
-  retrain: {steps: 1500it, clock: {hold: 0.01}}
+  retrain: {steps: 1500it, clock: {hold: 0.01}, optimizer: {name: adam, lr: 0.01}}
 scratch-e:
   mask: {at: end, criterion: l1, sparsity: 0.5, scope: uniform, granularity: filter}
   weights: {at: 0it, transform: [reinit]}
@@ -147,7 +151,7 @@ obs:
   retrain: {steps: 1ep, clock: {hold: final}}
 thinet:
   mask: {at: end, criterion: {name: output-reconstruction, samples: 1000}, sparsity: 0.5, scope: {name: uniform, order: sequential}, granularity: channel}
-  weights: {at: end, transform: [least-squares-reconstruction]}
+  weights: {at: end, transform: [least-squares-scaling]}
   retrain: {steps: 2ep, clock: {hold: final}}
 sbp-sr:
   task: {model: {name: resnet-20, residual_scale: inverse-sqrt-depth}}

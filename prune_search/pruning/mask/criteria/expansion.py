@@ -78,25 +78,43 @@ def fisher_diagonal(scoring: Scoring, each: str) -> Scores:
     return {name: total / count for name, total in zip(scoring.weights, sums, strict=True)}
 
 
+GROUP = Option(
+    Word(("square-sum", "sum-square", "abs-sum", "sum-abs")),
+    "square-sum",
+    "over a group's weights: (Σ …)² or Σ (…)², the mean over the batches as in the released code; or of the mean "
+    "gradient |Σ …| or Σ |…|",
+    in_0_1="abs-sum",
+)
+
+
 @CRITERIA.register(
     "taylor",
-    summary="Taylor expansion of the change in loss when a group is removed: |Σ w·g|, or |Σ w·g - h·w²/2|",
-    source="Molchanov et al. 2017, 1611.06440, eq. 8; Molchanov et al. 2019, 1906.10771, eq. 7-8",
+    summary="Taylor expansion of the change in loss when a group is removed: (Σ w·g)², or (Σ w·g - h·w²/2)²",
+    source="Molchanov et al. 2019, 1906.10771, eq. 7-8, squared in every batch as in NVlabs/Taylor_pruning; "
+    "of the mean gradient: Molchanov et al. 2017, 1611.06440, eq. 8",
     options={
         "order": Option(
             Word(("first", "second")),
             "first",
             "order of the expansion; second uses h, the diagonal of the Fisher matrix",
         ),
-        "group": Option(Word(("abs-sum", "sum-abs")), "abs-sum", "reduction over a group's weights: |Σ …| or Σ |…|"),
+        "group": GROUP,
         "each": EACH,
     },
-    facts=Criterion(reduce=lambda group, **options: group, needs_data=True, oracle=_each_change),
+    facts=Criterion(
+        reduce=lambda group, **options: group,
+        each_batch=lambda group, **options: group in ("square-sum", "sum-square"),
+        needs_data=True,
+        oracle=_each_change,
+    ),
 )
 def taylor(scoring: Scoring, order: str, group: str, each: str) -> Scores:
     """w·g, or w·g - h·w²/2, at the masked weights, g the mean over the batches; signed, shaped like the weights.
 
-    Minus these numbers is the change of the loss; the score is its size. ``group`` is the reduction over a group.
+    Minus these numbers is the change of the loss; the score is its size. ``group`` is the reduction over a group. Of
+    the squares, this is called for every batch by itself, and the mean of the groups' squares is the score, as in
+    NVlabs/Taylor_pruning: ``square-sum`` is its score of gates and batch norms ("Taylor FO"), ``sum-square`` its method
+    0, "Taylor_weight".
     """
     from prune_search.pruning.mask.scoring import gradients
 

@@ -35,6 +35,13 @@ BETA: dict[str, Option] = {
     "to": Option(Number(0.0, above=True), 1.0e4, "last value of β"),
     "until": Option(ClockStep(), "64%", "step that reaches the last value, counted from the start of the retraining"),
     "every": Option(Length(positive=True), "1ep", "length for which each β is held"),
+    "last": Option(
+        Word(("at", "before")),
+        "at",
+        "the last value comes at `until`, or with the last interval before it, as in the released code",
+        later=True,
+        released="before",
+    ),
 }
 
 
@@ -67,7 +74,7 @@ def _check(granularity: str, **options: Any) -> str:
     source="Labach & Valaee 2020, A Framework for Neural Network Pruning Using Gibbs Distributions, 2006.04981",
     options={
         "hamiltonian": Option(Word(KINDS), "weight", "weights that are sampled together; must match the granularity"),
-        "beta": Option(Annealing(), {}, "the inverse temperature: {path, from, to, until, every}"),
+        "beta": Option(Annealing(), {}, "the inverse temperature: {path, from, to, until, every, last}"),
         "coupling": Option(
             Number(0.0), 1.0, "c: how strongly the weights of a kernel or filter are coupled (kernel: 0.01)"
         ),
@@ -144,6 +151,9 @@ class _Sampler:
         self.path = Named.of(PATHS, beta["path"]).name
         self.until, every = (Step.parse(beta[key]).resolve(moving.total, moving.epoch) for key in ("until", "every"))
         self.every = max(1, every)
+        # The step from which β has its last value.
+        before = beta.get("last", "at") == "before"
+        self.reached = (self.until - 1) // self.every * self.every if before else self.until
         self.parameters = moving.keeper.parameters
         # Per layer, the unmasked weight and the mask while it is on.
         self.held: dict[str, tuple[Tensor, Tensor]] = {}
@@ -166,10 +176,10 @@ class _Sampler:
         return self.moving.scoring_data(0).seed
 
     def beta(self, step: int) -> float:
-        """β at a step: held for `every` steps, and at its end from `until` on."""
+        """β at a step: held for `every` steps, and at its end from `until`, or the interval before it, on."""
         at = self.until if step >= self.until else step // self.every * self.every
         begin, end = (exact(self.options["beta"][key]) for key in ("from", "to"))
-        return float(begin * share_at(self.path, end / begin, at, 0, self.until))
+        return float(begin * share_at(self.path, end / begin, at, 0, self.reached))
 
     def drawn(self, layer: _Layer, step: int) -> Tensor:
         """The mask of a layer at a step, shaped like its weight: a function of (seed, step, layer, weights)."""

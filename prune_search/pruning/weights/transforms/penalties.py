@@ -6,14 +6,14 @@ stays on. With the penalty held long enough a quadratic loss ends at (H + λI)�
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import OPTIMIZERS, SCHEDULES, TRANSFORMS
 from prune_search.recipe.facts import Transform
-from prune_search.recipe.fields import Length, Number, Optimizer, Value
+from prune_search.recipe.fields import Flag, Length, Number, Optimizer, Value
 from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
 
@@ -67,6 +67,11 @@ class Ramp:
         """Iterations until the last increment has been held for `every` iterations."""
         return self.updates * self.every
 
+    @property
+    def last(self) -> int:
+        """The iteration of the last increment."""
+        return max(0, self.updates - 1) * self.every
+
     def at(self, iteration: int) -> Decimal:
         """λ during an iteration."""
         grown = self.start + self.step * (iteration // self.every + 1)
@@ -90,6 +95,11 @@ class Penalty:
         value = torch.full_like(weight, kept, requires_grad=False)
         self.values[name] = value.masked_fill_(pruned.to(weight.device), growing)
 
+    def set_all(self, names: Iterable[str], value: float) -> None:
+        """Set λ of every weight of some layers."""
+        for name in names:
+            self.set(name, torch.ones(self.parameters[name].shape, dtype=torch.bool), value, 0.0)
+
     def add_to_gradients(self) -> None:
         """grad += λ ⊙ w."""
         gradients: list[Tensor] = []
@@ -111,12 +121,28 @@ class GrowingHook:
 
     Structured units can finish before the ceiling: a layer is done when the smoothed ratio of mean |kept| to mean
     |removed| reaches `ratio`. In GReg-1 (`together`) all layers must be done; in GReg-2 each stops for itself.
+
+    Args:
+        penalty: that is set.
+        removed: per layer, bool masks of the weights to remove, shaped like them.
+        ramp: how the penalty grows.
+        stabilise: iterations for which the last penalty is held.
+        stop: ``kept``, ``ratio`` and ``together``.
+        hold: iterations before it grows, in which all weights of all layers have the penalty ``ramp.start``.
     """
 
     def __init__(
-        self, penalty: Penalty, removed: Mapping[str, Tensor], ramp: Ramp, stabilise: int, stop: Mapping[str, Any]
+        self,
+        penalty: Penalty,
+        removed: Mapping[str, Tensor],
+        ramp: Ramp,
+        stabilise: int,
+        stop: Mapping[str, Any],
+        hold: int = 0,
     ) -> None:
         self.penalty = penalty
+        self.everything = tuple(removed)
+        self.hold = hold
         self.removed = {name: mask for name, mask in removed.items() if bool(mask.any())}
         self.ramp = ramp
         self.stabilise = stabilise
@@ -130,10 +156,17 @@ class GrowingHook:
 
     def before_step(self, step: int) -> None:
         """The increment of this iteration, where one is due."""
+        if step < self.hold:
+            if not self.penalty.values:
+                self.penalty.set_all(self.everything, float(self.ramp.start))
+            return
+        step -= self.hold
         update = step // self.ramp.every
         if update == self.shown:
             return
         fresh = self.shown == -1
+        if fresh:
+            self.penalty.values.clear()
         self.shown = update
         if step % self.ramp.every == 0 and step < self.ramp.iterations and self.ratio is not None:
             self._watch(step)
@@ -162,7 +195,7 @@ class GrowingHook:
         if not self.removed:
             return True
         ends = torch.where(self.stopped >= 0, self.stopped, self.ramp.iterations)
-        return step >= int(ends.max()) + self.stabilise
+        return step >= self.hold + int(ends.max()) + self.stabilise
 
     def state(self) -> dict[str, Tensor]:
         """What must be remembered to go on."""
@@ -207,7 +240,8 @@ def _growth(epoch: int, penalty: Decimal, options: Mapping[str, Any]) -> Ramp:
 
 
 def _growth_length(epoch: int, penalty: Decimal, **options: Any) -> int:
-    return _growth(epoch, penalty, options).iterations + _iterations(options["stabilise"], epoch)
+    parts = (options["hold"], options["stabilise"])
+    return _growth(epoch, penalty, options).iterations + sum(_iterations(part, epoch) for part in parts)
 
 
 def _rise(epoch: int, options: Mapping[str, Any]) -> Ramp:
@@ -217,7 +251,8 @@ def _rise(epoch: int, options: Mapping[str, Any]) -> Ramp:
 
 
 def _rise_length(epoch: int, penalty: Decimal, **options: Any) -> int:
-    return _rise(epoch, options).iterations
+    rise = _rise(epoch, options)
+    return rise.iterations if options["hold"] else rise.last
 
 
 @TRANSFORMS.register(
@@ -233,6 +268,12 @@ def _rise_length(epoch: int, penalty: Decimal, **options: Any) -> int:
         ),
         "ratio": Option(Number(1.0), 1000.0, "structured: stop growing at this ratio of kept to removed magnitude"),
         "stabilise": Option(Length(absolute=True), "10000it", "iterations for which the penalty is held"),
+        "hold": Option(
+            Length(absolute=True),
+            "0it",
+            "iterations before it grows, in which all weights keep the penalty of mask.prepare; GReg-2: as `every`",
+            later=True,
+        ),
         "optimizer": _SHARED["optimizer"],
         "schedule": _SHARED["schedule"],
     },
@@ -242,7 +283,7 @@ def growing_penalty(setting: TransformContext, **options: Any) -> Phase:
     """The update and stabilise stages of GReg, after ``mask.prepare`` the second half of GReg-2."""
     epoch = setting.feed().epoch
     ramp = _growth(epoch, setting.penalty, options)
-    stabilise = _iterations(options["stabilise"], epoch)
+    stabilise, hold = (_iterations(options[key], epoch) for key in ("stabilise", "hold"))
     structured = setting.rule.granularity.entry(_granularities()).facts.structured
 
     def hooks() -> list[Hook]:
@@ -253,9 +294,9 @@ def growing_penalty(setting: TransformContext, **options: Any) -> Phase:
             "ratio": options["ratio"] if structured else None,
             "together": setting.penalty == 0,
         }
-        return [GrowingHook(Penalty(parameters), removed, ramp, stabilise, stop).hook()]
+        return [GrowingHook(Penalty(parameters), removed, ramp, stabilise, stop, hold).hook()]
 
-    return _phase(setting, ramp.iterations + stabilise, options, hooks)
+    return _phase(setting, hold + ramp.iterations + stabilise, options, hooks)
 
 
 def _granularities() -> Any:
@@ -272,6 +313,12 @@ def _granularities() -> Any:
         "step": Option(Number(0.0, 1e6, above=True), 1.0e-5, "increment of the penalty"),
         "every": _SHARED["every"],
         "until": Option(Number(0.0, 1e6, above=True), 1.0e-2, "ceiling of the penalty (τ')"),
+        "hold": Option(
+            Flag(),
+            True,
+            "train under the last penalty before the mask is found; the released code finds it at the last increment",
+            later=True,
+        ),
         "optimizer": _SHARED["optimizer"],
         "schedule": _SHARED["schedule"],
     },
@@ -284,8 +331,13 @@ def _granularities() -> Any:
     ),
 )
 def rising_penalty(setting: TransformContext, **options: Any) -> Phase:
-    """The same penalty on every weight of the layers that take part."""
-    ramp = _rise(setting.feed().epoch, options)
+    """The same penalty on every weight of the layers that take part.
+
+    The released code picks in the step of the last increment, and trains under that penalty afterwards: with ``hold``
+    off, and as much ``hold`` of the growing penalty that follows.
+    """
+    epoch = setting.feed().epoch
+    ramp = _rise(epoch, options)
 
     def hooks() -> list[Hook]:
         from prune_search.training.loop import Hook
@@ -295,10 +347,8 @@ def rising_penalty(setting: TransformContext, **options: Any) -> Phase:
 
         def before_step(step: int) -> None:
             if step % ramp.every == 0 or not penalty.values:
-                for name in setting.layers:
-                    everything = torch.ones(parameters[name].shape, dtype=torch.bool)
-                    penalty.set(name, everything, float(ramp.at(step)), 0.0)
+                penalty.set_all(setting.layers, float(ramp.at(step)))
 
         return [Hook("rising-penalty", before_step=before_step, after_backward=lambda step: penalty.add_to_gradients())]
 
-    return _phase(setting, ramp.iterations, options, hooks)
+    return _phase(setting, _rise_length(epoch, Decimal(0), **options), options, hooks)

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import TRANSFORMS
@@ -150,15 +151,18 @@ class _Sampler:
         return found
 
 
+OPTIONS = {
+    "batches": Option(Integer(1, 100_000), 16, "training batches"),
+    "places": Option(Integer(1, 1_000_000), 10, "positions sampled from each example's output"),
+    "ridge": Option(Number(0.0, 1e3), 1.0e-6, "penalty on the change, times the mean square of an input"),
+}
+
+
 @TRANSFORMS.register(
     "least-squares-reconstruction",
     summary="fits each layer's kept weights, in forward order, to its outputs before pruning",
-    source="Luo, Wu & Lin 2017, ThiNet, 1707.06342, eq. 7; He, Zhang & Sun 2017, Channel Pruning, 1707.06168",
-    options={
-        "batches": Option(Integer(1, 100_000), 16, "training batches"),
-        "places": Option(Integer(1, 1_000_000), 10, "positions sampled from each example's output"),
-        "ridge": Option(Number(0.0, 1e3), 1.0e-6, "penalty on the change, times the mean square of an input"),
-    },
+    source="He, Zhang & Sun 2017, Channel Pruning for Accelerating Very Deep Neural Networks, 1707.06168, section 3.1",
+    options=OPTIONS,
     facts=Transform(needs_data=True),
 )
 def least_squares_reconstruction(setting: TransformContext, *, batches: int, places: int, ridge: float) -> None:
@@ -168,12 +172,70 @@ def least_squares_reconstruction(setting: TransformContext, *, batches: int, pla
     normalizations stay; batch norms use their running statistics. Layers that miss nothing stay as they are, and so do
     transposed convolutions.
     """
+
+    def change(layer: Layer) -> Tensor:
+        return least_squares(layer.inputs, layer.missing, layer.mask, ridge)
+
+    _refit(setting, _Sampler(setting, batches, places), change)
+
+
+@TRANSFORMS.register(
+    "least-squares-scaling",
+    summary="ThiNet: scales each layer's kept input channels, in forward order, to fit its outputs before pruning",
+    source="Luo, Wu & Lin 2017, ThiNet, 1707.06342, eq. 7",
+    options=OPTIONS,
+    facts=Transform(needs_data=True),
+)
+def least_squares_scaling(setting: TransformContext, *, batches: int, places: int, ridge: float) -> None:
+    """min Σ (y - Σ_j a_j x_j)² over one factor a_j for each input channel of a layer, x_j being what it adds to y.
+
+    All outputs of a layer share the factors. In all else it is as least-squares-reconstruction, which fits every weight
+    by itself. Of a linear layer every input is a channel.
+    """
+    _refit(setting, _Sampler(setting, batches, places), lambda layer: scaling(layer, ridge))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What is known of one layer, or of one group of a convolution, when it is fitted.
+
+    Attributes:
+        inputs: X, what its outputs see in the pruned network, [samples, inputs].
+        missing: of its outputs, [samples, rows].
+        weights: [rows, inputs], 0 where removed.
+        mask: bool [rows, inputs], True where kept.
+        kernel: inputs of one channel.
+    """
+
+    inputs: Tensor
+    missing: Tensor
+    weights: Tensor
+    mask: Tensor
+    kernel: int
+
+
+def scaling(layer: Layer, ridge: float) -> Tensor:
+    """The change of a layer's weights that one factor per input channel makes: w ⊙ (a - 1), [rows, inputs], float64."""
+    x, y, weights = layer.inputs.double(), layer.missing.double(), layer.weights.double()
+    channels = weights.shape[1] // layer.kernel
+    # Σ over samples and rows of x_j x_l, and of y x_j, without what every channel adds to every output.
+    products = (weights.T @ weights) * (x.T @ x)
+    gram = products.reshape(channels, layer.kernel, channels, layer.kernel).sum((1, 3))
+    right = ((x.T @ y) * weights.T).sum(1).reshape(channels, layer.kernel).sum(1)
+    there = torch.nonzero(gram.diagonal() > 0).squeeze(1)
+    factors = torch.zeros(channels, dtype=torch.float64, device=x.device)
+    if len(there):
+        factors[there] = _solved(gram[there][:, there], right[there][:, None], ridge)[:, 0]
+    return weights * factors.repeat_interleave(layer.kernel)
+
+
+def _refit(setting: TransformContext, sampler: _Sampler, change: Callable[[Layer], Tensor]) -> None:
+    """Change the weights of every layer that misses something of its outputs, in forward order."""
     from prune_search.tasks.network import evaluating, running_order
 
     if setting.masks is None:
         return
     model, masks = setting.network.model, setting.masks
-    sampler = _Sampler(setting, batches, places)
     whole = copy.deepcopy(model)
     with evaluating(whole):
         outputs = sampler.watch(whole, {id(weight): name for name, weight in _fitted(whole).items()}, "outputs")
@@ -191,12 +253,13 @@ def least_squares_reconstruction(setting: TransformContext, *, batches: int, pla
             continue
         seen = torch.cat(inputs, dim=1)
         kept = masks[name].to(weight.device).reshape(weight.shape[0], -1)
+        flat = weight.detach().reshape(weight.shape[0], -1)
         rows = torch.tensor_split(torch.arange(weight.shape[0]), seen.shape[0])
-        change = torch.cat(
-            [least_squares(seen[g], missing[g], kept[own], ridge) for g, own in enumerate(rows)]
-        ).reshape(weight.shape)
+        kernel = math.prod(weight.shape[2:])
+        changes = [change(Layer(seen[g], missing[g], flat[own], kept[own], kernel)) for g, own in enumerate(rows)]
         with torch.no_grad():
-            weight.copy_((weight.double() + change).masked_fill(~masks[name].to(weight.device), 0.0))
+            moved = weight.double() + torch.cat(changes).reshape(weight.shape)
+            weight.copy_(moved.masked_fill(~masks[name].to(weight.device), 0.0))
 
 
 def _fitted(model: nn.Module) -> dict[str, nn.Parameter]:

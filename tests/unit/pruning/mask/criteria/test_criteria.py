@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import prune_search
 from prune_search.pruning.mask.finder import find_mask
 from prune_search.pruning.mask.mask_set import MaskSet, Pool, ScoreError, by_row
 from prune_search.pruning.mask.reductions import REDUCTIONS
@@ -211,6 +212,56 @@ def test_taylor_of_filters_is_either_form(group: str) -> None:
         sums = products.sum(1).abs() if group == "abs-sum" else products.abs().sum(1)
         count = int(rows(masks[name]).any(1).sum())
         assert rows(masks[name]).any(1).nonzero().flatten().tolist() == sorted(sums.topk(count).indices.tolist())
+
+
+@pytest.mark.parametrize("group", ["square-sum", "sum-square"])
+@pytest.mark.parametrize("order", ["first", "second"])
+def test_taylor_squares_in_every_batch_as_the_released_code_does(group: str, order: str) -> None:
+    """NVlabs/Taylor_pruning, pruning_engine.py: the squares of every batch are added up."""
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.Tanh(), nn.Conv2d(6, 5, 2), nn.Flatten(), nn.Linear(5, 3))
+    batches: Batches = [(torch.randn(4, 1, 4, 4), torch.randint(3, (4,))) for _ in range(5)]
+    weights = prunable_weights(model)
+    wanted = {name: torch.zeros(weight.shape[0], dtype=torch.float64) for name, weight in weights.items()}
+    for x, y in batches:
+        slopes = torch.autograd.grad(cross_entropy(model(x), y), list(weights.values()))
+        for (name, weight), slope in zip(weights.items(), slopes, strict=True):
+            terms = weight.detach() * slope
+            if order == "second":  # h of this batch
+                terms = terms - slope.square() * weight.detach().square() / 2
+            own = rows(terms).double()
+            wanted[name] += own.sum(1).square() if group == "square-sum" else own.square().sum(1)
+    for scope in ("uniform", "global"):
+        mask = prune_search.find_mask(
+            model, "taylor", 0.5, scope, "filter", batches=batches, order=order, group=group, each="batch"
+        )
+        kept = {name: rows(mask[name]).any(1) for name in ("0.weight", "2.weight")}
+        pools = [list(kept)] if scope == "global" else [[name] for name in kept]
+        for pool in pools:
+            scores, chosen = torch.cat([wanted[n] for n in pool]), torch.cat([kept[n] for n in pool])
+            assert scores[chosen].min() > scores[~chosen].max()
+    single = prune_search.score("taylor", model, batches[:1], order=order, group=group, each="batch")
+    plain = prune_search.score("taylor", model, batches[:1], order=order, group="abs-sum", each="batch")
+    for name, score in plain.items():
+        torch.testing.assert_close(single[name].sqrt(), score.double(), rtol=1e-5, atol=1e-12)
+
+
+def test_taylor_of_coupled_channels_is_the_mean_over_batches_too() -> None:
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3))
+    batches: Batches = [(torch.randn(4, 5), torch.randint(3, (4,))) for _ in range(5)]
+    wanted = torch.zeros(6, dtype=torch.float64)
+    for x, y in batches:
+        first, second = model.get_parameter("0.weight"), model.get_parameter("2.weight")
+        slopes = torch.autograd.grad(cross_entropy(model(x), y), [first, second])
+        parts = ((first * slopes[0]).detach().double().sum(1), (second * slopes[1]).detach().double().sum(0))
+        wanted += (parts[0].square() + parts[1].square()) / 2 / len(batches)
+    mask = prune_search.find_mask(model, "taylor", 0.5, granularity="channel", batches=batches)
+    assert mask["0.weight"].any(1).nonzero().flatten().tolist() == sorted(wanted.topk(3).indices.tolist())
+    scores = prune_search.group_scores(
+        model, "taylor", batches[0][0], batches=batches, convention="papers", scale="none"
+    )
+    torch.testing.assert_close(scores["0.weight"], wanted, rtol=1e-4, atol=0)
 
 
 # --- weights alone --------------------------------------------------------------------------------------------------

@@ -194,17 +194,21 @@ def test_masks_are_functions_of_seed_and_step_alone() -> None:
     assert not torch.equal(first_mask(0, 1), first_mask(1, 1))
 
 
-def test_beta_is_held_and_reaches_its_end_where_it_was_asked() -> None:
+@pytest.mark.parametrize("last", [None, "before", "at"])
+def test_beta_is_held_and_reaches_its_end_where_it_was_asked(last: str | None) -> None:
+    """The released code takes numpy.logspace with as many values as there are intervals; a recipe of 0.1 one more."""
     from prune_search.pruning.retrain.dynamics.gibbs import _Sampler
 
     model = network()
+    beta = BETA if last is None else {**BETA, "last": last}
     dynamics = Dynamics(
-        "gibbs", model, torch.optim.SGD(model.parameters(), 0.1), sparsity=0.5, scope="uniform", steps=30, beta=BETA
+        "gibbs", model, torch.optim.SGD(model.parameters(), 0.1), sparsity=0.5, scope="uniform", steps=30, beta=beta
     )
     sampler = getattr(dynamics._hooks[0].before_step, "__self__", None)
     assert isinstance(sampler, _Sampler)
-    found = [sampler.beta(step) for step in (0, 3, 4, 8, 19, 20, 29)]
-    assert found == pytest.approx([1, 1, 10**1.2, 10**2.4, 10**4.8, 1e6, 1e6], rel=1e-12)
+    values = np.logspace(0, 6, num=6 if last == "at" else 5)
+    assert [sampler.beta(step) for step in range(20)] == pytest.approx(np.repeat(values[:5], 4), rel=1e-12)
+    assert [sampler.beta(step) for step in (20, 29)] == [1e6, 1e6]
 
 
 @pytest.mark.parametrize(

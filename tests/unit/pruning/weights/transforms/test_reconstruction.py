@@ -9,7 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prune_search.pruning.weights.transforms.reconstruction import _outputs, least_squares, patches
+from prune_search.pruning.weights.transforms.reconstruction import (
+    Layer,
+    _outputs,
+    least_squares,
+    patches,
+    scaling,
+)
 from prune_search.tasks.network import prunable_weights
 from prune_search.training.segment import MODEL, load_model
 from prune_search.training.state_store import StateStore, Steps
@@ -51,6 +57,27 @@ def test_a_ridge_pulls_the_change_to_zero() -> None:
     wanted = np.linalg.lstsq(wide, np.concatenate([y.numpy(), np.zeros((6, 1))]), rcond=None)[0].T
     found = least_squares(x, y, torch.ones(1, 6, dtype=torch.bool), 0.5).numpy()
     np.testing.assert_allclose(found, wanted, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_one_factor_per_channel_is_numpy_s_solution_over_all_outputs(kernel: int) -> None:
+    """Luo et al. 2017, eq. 7: every column is what a channel adds to one output of one sample."""
+    source = torch.Generator().manual_seed(3)
+    channels, rows, samples = 4, 5, 30
+    x = torch.randn(samples, channels * kernel, dtype=torch.float64, generator=source)
+    weights = torch.randn(rows, channels * kernel, dtype=torch.float64, generator=source)
+    mask = torch.ones(rows, channels * kernel, dtype=torch.bool)
+    mask[:, kernel : 2 * kernel] = False
+    mask[0, 0] = False
+    weights = weights.masked_fill(~mask, 0.0)
+    missing = torch.randn(samples, rows, dtype=torch.float64, generator=source)
+    found = scaling(Layer(x, missing, weights, mask, kernel), 0.0)
+    adds = torch.einsum("sck,rck->src", x.reshape(samples, channels, kernel), weights.reshape(rows, channels, kernel))
+    kept = [0, 2, 3]
+    columns = adds.reshape(-1, channels).numpy()[:, kept]
+    wanted = np.zeros(channels)
+    wanted[kept] = np.linalg.lstsq(columns, missing.reshape(-1).numpy(), rcond=None)[0]
+    np.testing.assert_allclose(found, weights.numpy() * np.repeat(wanted, kernel), rtol=1e-9, atol=1e-12)
 
 
 LAYERS: list[tuple[nn.Module, tuple[int, ...]]] = [
@@ -102,13 +129,21 @@ def test_a_trial_s_fitted_layers_are_nearer_to_the_network_that_was(setup_of: An
         "retrain": "none",
     }
     found = []
-    for transform in ([], [{"name": "least-squares-reconstruction", "batches": 4}]):
+    fits = ("least-squares-reconstruction", "least-squares-scaling")
+    for transform in ([], *([{"name": name, "batches": 4}] for name in fits)):
         setup = setup_of({**raw, "weights": {"at": "end", "transform": transform}})
         first, (item,) = rounds_of(setup, StateStore(None, Steps()))
         after = dict(item.result)
         found.append(change(setup, dict(first.end().tensors), after))
         assert all(bool((after[MODEL + name][~mask] == 0).all()) for name, mask in item.masks.items())
+        if transform == [{"name": "least-squares-scaling", "batches": 4}]:
+            for name, mask in item.masks.items():
+                factors = (after[MODEL + name] / first.end().tensors[MODEL + name]).masked_fill(~mask, torch.nan)
+                by_channel = factors.transpose(0, 1).flatten(1)
+                spread = by_channel.nan_to_num(-torch.inf).amax(1) - by_channel.nan_to_num(torch.inf).amin(1)
+                assert bool((spread[mask.transpose(0, 1).flatten(1).any(1)] < 1e-4).all())
     assert found[1] < 0.8 * found[0]
+    assert found[1] < found[2] < found[0]
 
 
 def test_the_first_layer_of_a_trial_is_numpy_s_least_squares_solution(setup_of: Any) -> None:
