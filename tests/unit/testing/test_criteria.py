@@ -103,8 +103,8 @@ def test_a_criterion_is_checked_with_every_word_and_flag_of_its_options() -> Non
     written = variants(one)
     assert written[0] == one.named.written
     assert len(written) == len({str(value) for value in written})
-    assert "perceptron" not in networks_for("bn-scale")
-    assert set(networks_for("snip")) > set(networks_for("bn-scale"))
+    assert "perceptron" not in networks_for("batchnorm-scale")
+    assert set(networks_for("snip")) > set(networks_for("batchnorm-scale"))
 
 
 def test_what_is_scored_is_the_masked_network_and_the_mask_of_half_is_exact() -> None:
