@@ -41,7 +41,9 @@ def test_the_losses_of_examples_average_to_the_loss() -> None:
 
 def test_a_weight_is_moved_for_a_while_even_when_something_fails() -> None:
     weight = torch.zeros(2, 2)
-    with pytest.raises(ZeroDivisionError), moved(weight, 2, 0.5):
+    with moved(weight, 2, 0.5):
         assert weight.tolist() == [[0.0, 0.0], [0.5, 0.0]]
+    assert not bool(weight.any())
+    with pytest.raises(ZeroDivisionError), moved(weight, 2, 0.5):
         raise ZeroDivisionError
     assert not bool(weight.any())

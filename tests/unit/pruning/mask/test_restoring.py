@@ -21,15 +21,20 @@ def test_weights_buffers_modes_and_gradients_are_put_back_after_an_error_too() -
     model = network()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
-    with pytest.raises(ZeroDivisionError), torch.no_grad(), left_as_it_was(model, "train"):
-        # A frozen weight is scored like any other.
-        assert model[0].weight.requires_grad
-        assert torch.is_grad_enabled()
-        assert all(module.training for module in model.modules())
-        model(torch.randn(4, 3))
-        with torch.no_grad():
-            model[0].weight.zero_()
-        raise ZeroDivisionError
+
+    def score() -> None:
+        with torch.no_grad(), left_as_it_was(model, "train"):
+            # A frozen weight is scored like any other.
+            assert model[0].weight.requires_grad
+            assert torch.is_grad_enabled()
+            assert all(module.training for module in model.modules())
+            model(torch.randn(4, 3))
+            with torch.no_grad():
+                model[0].weight.zero_()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        score()
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert [module.training for module in model.modules()] == modes
     assert not model[0].weight.requires_grad

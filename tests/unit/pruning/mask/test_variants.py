@@ -79,7 +79,7 @@ def test_who_scores_again_and_again_selects_as_the_scope_says() -> None:
     assert sum(int(mask.sum()) for mask in select(scores).values()) == 30
     _, _, above = selection(model, rule(), None, None, DATA)
     assert sum(int(mask.sum()) for mask in above({name: s - 10 for name, s in scores.items()}).values()) == 69 + 29
-    measuring = rule(scope={"name": "knapsack", "cost": "parameters"})
+    measuring = rule(scope="knapsack")
     with pytest.raises(UserError, match="measures losses and cannot be combined with a learned mask"):
         selection(model, measuring, Decimal("0.5"), None, DATA)
 

@@ -23,9 +23,10 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
 
 
-def setting(
-    model: nn.Module, masks: MaskSet | None = None, seed: int = 1, words: tuple[str | int, ...] = ("t", 1)
-) -> TransformContext:
+Words = tuple[str | int, ...]
+
+
+def setting(model: nn.Module, masks: MaskSet | None = None, seed: int = 1, words: Words = ("t", 1)) -> TransformContext:
     given = Network(model, DEVICE, autocast(DEVICE, "fp32"), nn.functional.cross_entropy)
     rule: Any = None
 
