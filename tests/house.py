@@ -3,6 +3,7 @@
 python tests/house.py                 writes the picture into prune_search/guide/contributing.md
 python tests/house.py --counts        prints the counts of this tree
 python tests/house.py --counts --root TREE     of another one, such as a checkout of version 0.1
+python tests/house.py --untested      lists the modules without a unit test of their own name
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+
+import untested
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "prune_search"
@@ -314,10 +317,11 @@ def main() -> None:
     """Count, or draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", action="store_true", help="print the counts and write nothing")
+    parser.add_argument("--untested", action="store_true", help="list the modules without a unit test of their own")
     parser.add_argument("--root", type=Path, default=ROOT, help="the tree")
     given = parser.parse_args()
-    if given.counts:
-        print("\n".join(told(given.root)))
+    if given.counts or given.untested:
+        print("\n".join(told(given.root) if given.counts else untested.told(given.root)))
         return
     page = given.root / PAGE
     page.write_text(with_picture(page.read_text(encoding="utf-8"), picture(given.root)), encoding="utf-8")
