@@ -50,6 +50,8 @@ KEYS = (
 )
 # Where a recipe is read: there a block is looked up by its key.
 READERS = "recipe"
+# Where recipes are written as plain data, by design: a preset is what a recipe file would say.
+WRITERS = f"{PACKAGE}.pruning.presets."
 
 
 @dataclass(frozen=True)
@@ -192,8 +194,17 @@ def fact_lookups(source: Source) -> int:
 
 def block_lookups(source: Source) -> int:
     """``mask["…"]``, ``recipe.train["…"]``: a recipe's key in a raw block, outside of the folder that reads recipes."""
-    if source.folder == READERS:
+    if source.folder == READERS or source.module.startswith(WRITERS):
         return 0
+    return _block_keys(source)
+
+
+def written_keys(source: Source) -> int:
+    """The same where presets are written: they are values like a recipe file, and some change a block of another."""
+    return _block_keys(source) if source.module.startswith(WRITERS) else 0
+
+
+def _block_keys(source: Source) -> int:
     return sum(_key(node) in KEYS and _name(node.value) in HOLDERS for node in _subscripts(source.tree))
 
 
@@ -233,7 +244,8 @@ def _name(node: ast.expr) -> str:
 
 COUNTS: dict[str, Callable[[Source], int]] = {
     'facts looked up by name (facts["…"])': fact_lookups,
-    "keys of raw recipe blocks, outside recipe/": block_lookups,
+    "keys of raw recipe blocks, outside recipe/ and of presets": block_lookups,
+    "keys of raw recipe blocks in presets, which write them by design": written_keys,
     "isinstance(…, ObjectPath), outside storage/": path_checks,
     "Any in signatures of recipe/registry.py and recipe/recipe.py": untyped_signatures,
 }

@@ -20,6 +20,7 @@ EVERY_ENTRY = "tests/conformance/test_every_entry.py"
 WITHOUT_BEHAVIOUR: Mapping[str, str] = {
     "cli/launch_arguments.py": "types of options; tests/unit/cli/test_launch.py and test_resume.py type them",
     "compact/file_names.py": "a name",
+    "recipe/plain_data.py": "a type",
     "pruning/mask/learning_context.py": "a dataclass without methods",
     "pruning/mask/scopes/shared.py": "a table of options",
     "pruning/retrain/context.py": "a dataclass without methods",

@@ -64,15 +64,14 @@ class Middle:
 def dense_recipe(space: Space) -> Recipe:
     """The dense network at train.steps; holes in task and train at their first or middle value."""
     drawn = space.fill(Middle()).raw
-    blocks = dict(axes.PRESETS["dense"].make())
-    blocks.update({key: drawn[key] for key in ("schema", "task", "train") if key in drawn})
-    if isinstance(drawn.get("train"), Mapping) and "from" in drawn["train"]:
-        blocks["train"] = {key: value for key, value in drawn["train"].items() if key != "from"}
-    task = drawn.get("task", {})
-    if "model" not in task:
+    given = {key: drawn[key] for key in ("schema", "task", "train") if key in drawn}
+    if "model" not in (task := given.get("task", {})):
         # The same default model as the pruned recipes have.
-        blocks["task"] = {**task, "model": Recipe.read(drawn).task.written["model"]}
-    return Recipe.read(blocks)
+        given |= {"task": {**task, "model": Recipe.read(drawn).task.written["model"]}}
+    if isinstance(train := given.get("train"), Mapping):
+        # It is trained from its own start.
+        given |= {"train": {key: value for key, value in train.items() if key != "from"}}
+    return Recipe.read({**axes.PRESETS["dense"].make(), **given})
 
 
 # Told the records whenever a trial was started (then None) or ended.
