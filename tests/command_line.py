@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -22,3 +24,11 @@ class Said:
 
 
 Typed = Callable[..., Said]
+
+
+def the_object(out: str) -> dict[str, Any]:
+    """Exactly one JSON object, on one line, and nothing else."""
+    assert out.count("\n") == 1
+    data = json.loads(out)
+    assert isinstance(data, dict)
+    return data

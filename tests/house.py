@@ -3,6 +3,7 @@
 python tests/house.py                 writes the picture into prune_search/guide/contributing.md
 python tests/house.py --counts        prints the counts of this tree
 python tests/house.py --counts --root TREE     of another one, such as a checkout of version 0.1
+python tests/house.py --untested      lists the modules without a unit test of their own name
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+
+import untested
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "prune_search"
@@ -48,6 +51,8 @@ KEYS = (
 )
 # Where a recipe is read: there a block is looked up by its key.
 READERS = "recipe"
+# Where recipes are written as plain data, by design: a preset is what a recipe file would say.
+WRITERS = f"{PACKAGE}.pruning.presets."
 
 
 @dataclass(frozen=True)
@@ -191,8 +196,17 @@ def fact_lookups(source: Source) -> int:
 
 def block_lookups(source: Source) -> int:
     """``mask["…"]``, ``recipe.train["…"]``: a recipe's key in a raw block, outside of the folder that reads recipes."""
-    if source.folder == READERS:
+    if source.folder == READERS or source.module.startswith(WRITERS):
         return 0
+    return _block_keys(source)
+
+
+def written_keys(source: Source) -> int:
+    """The same where presets are written: they are values like a recipe file, and some change a block of another."""
+    return _block_keys(source) if source.module.startswith(WRITERS) else 0
+
+
+def _block_keys(source: Source) -> int:
     return sum(_key(node) in KEYS and _name(node.value) in HOLDERS for node in _subscripts(source.tree))
 
 
@@ -232,7 +246,8 @@ def _name(node: ast.expr) -> str:
 
 COUNTS: dict[str, Callable[[Source], int]] = {
     'facts looked up by name (facts["…"])': fact_lookups,
-    "keys of raw recipe blocks, outside recipe/": block_lookups,
+    "keys of raw recipe blocks, outside recipe/ and of presets": block_lookups,
+    "keys of raw recipe blocks in presets, which write them by design": written_keys,
     "isinstance(…, ObjectPath), outside storage/": path_checks,
     "Any in signatures of recipe/registry.py and recipe/recipe.py": untyped_signatures,
 }
@@ -316,10 +331,11 @@ def main() -> None:
     """Count, or draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", action="store_true", help="print the counts and write nothing")
+    parser.add_argument("--untested", action="store_true", help="list the modules without a unit test of their own")
     parser.add_argument("--root", type=Path, default=ROOT, help="the tree")
     given = parser.parse_args()
-    if given.counts:
-        print("\n".join(told(given.root)))
+    if given.counts or given.untested:
+        print("\n".join(told(given.root) if given.counts else untested.told(given.root)))
         return
     page = given.root / PAGE
     page.write_text(with_picture(page.read_text(encoding="utf-8"), picture(given.root)), encoding="utf-8")

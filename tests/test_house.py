@@ -6,6 +6,7 @@ from pathlib import Path
 
 import house
 import pytest
+import untested
 
 PROJECT = """\
 [tool]
@@ -22,6 +23,9 @@ FILES = {
     "search/worker": "from prune_search.search import run\nisinstance(a, (int, ObjectPath))\nb.facts['n'], facts[n]\n",
     "report/__init__": "",
     "report/page": "if TYPE_CHECKING:\n    from prune_search.search.run import f\nblocks['mask']['sparsity']\n",
+    "pruning/__init__": "",
+    "pruning/presets/__init__": "",
+    "pruning/presets/fixed": "blocks['train'] = {}\n",
     "recipe/__init__": "",
     "recipe/recipe": "def read(raw: dict[str, Any], n: int) -> Any:\n    return raw['mask'], mask['at']\n",
 }
@@ -41,7 +45,13 @@ def test_what_is_counted(tree: Path) -> None:
     sources = house.read(tree)
     found = {count.__name__: sum(map(count, sources.values())) for count in house.COUNTS.values()}
     # recipe.mask["at"], blocks["mask"] and ["sparsity"] of it; what stands in recipe/ does not count.
-    assert found == {"fact_lookups": 1, "block_lookups": 3, "path_checks": 1, "untyped_signatures": 2}
+    assert found == {
+        "fact_lookups": 1,
+        "block_lookups": 3,
+        "written_keys": 1,
+        "path_checks": 1,
+        "untyped_signatures": 2,
+    }
 
 
 def test_circles_are_found_through_functions_and_climbs_through_types(tree: Path) -> None:
@@ -72,3 +82,30 @@ def test_no_import_climbs_and_none_goes_in_a_circle() -> None:
     edges = house.imports(house.read(house.ROOT))
     assert house.climbing(edges, house.layers(house.ROOT)) == []
     assert house.circles(edge for edge in edges if not edge.typing_only) == []
+
+
+def test_every_module_with_behaviour_of_its_own_has_a_unit_test_of_its_name() -> None:
+    left = untested.untested(house.ROOT)
+    assert left == [], f"write {', '.join(map(untested.test_of, left))}, or give a reason in tests/untested.py"
+    assert untested.stale(house.ROOT) == []
+
+
+def test_a_module_goes_without_only_for_a_reason(tmp_path: Path) -> None:
+    package = tmp_path / "prune_search"
+    for name, text in {
+        "recipe/step": "",
+        "recipe/__init__": "",
+        "version": "",
+        "pruning/mask/criteria/plain": "@CRITERIA.register('all')\n",
+        "pruning/mask/criteria/helper": "",
+    }.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / f"{name}.py").write_text(text)
+    assert untested.untested(tmp_path) == ["pruning/mask/criteria/helper.py", "recipe/step.py"]
+    file = tmp_path / untested.test_of("recipe/step.py")
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert untested.untested(tmp_path) == ["pruning/mask/criteria/helper.py"]
+    # A reason for a module that has a test by now, or is gone, is none.
+    (tmp_path / "tests/unit/test_version.py").touch()
+    assert {"version.py", "compact/file_names.py", untested.EVERY_ENTRY} <= set(untested.stale(tmp_path))

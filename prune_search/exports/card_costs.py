@@ -13,7 +13,7 @@ def size_and_speed(costs: Mapping[str, Any]) -> str:
     """Two tables, and a sentence on what they mean.
 
     Args:
-        costs: of `hub.costs_of`, as in metrics.json.
+        costs: of `networks.costs_of`, as in metrics.json.
     """
     sizes = costs["sizes"]
     rows = [

@@ -19,7 +19,7 @@ from prune_search.recipe.blocks import Score
 from prune_search.recipe.fields import Value
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.reading import BAD, Reading
-from prune_search.recipe.recipe import Named
+from prune_search.recipe.recipe import Named, Recipe
 from prune_search.recipe.registry import AnyAxis, Field
 from prune_search.recipe.rules import check_rules
 from prune_search.recipe.schema import GranularityField
@@ -67,11 +67,11 @@ def method(criterion: Given) -> tuple[Given, dict[str, Any] | None, bool]:
     name = criterion if isinstance(criterion, str) else criterion.get("name", "")
     if name not in METHODS:
         return criterion, None, True
-    mask = axes.PRESETS[name].make()["mask"]
-    known, score = mask["criterion"], mask["score"]
-    schedule, nested = {"name": score["path"], "iterations": score["iterations"]}, score["nested"]
+    mask = Recipe.read(axes.PRESETS[name].make()).mask
+    schedule = {"name": mask.score.path.name, "iterations": mask.score.iterations}
     rest = {} if isinstance(criterion, str) else {key: item for key, item in criterion.items() if key != "name"}
-    return ({"name": known, **rest} if rest else known), schedule, nested
+    known = mask.criterion.name
+    return ({"name": known, **rest} if rest else known), schedule, mask.score.nested
 
 
 def schedule_of(written: Given) -> tuple[str, int]:
@@ -152,9 +152,9 @@ def together(rule: MaskRule, sparsity: Any, dynamics: Named | None = None) -> No
         **({} if sparsity is None else {"sparsity": sparsity}),
     }
     # The library has no training of its own, of which nothing can be said then.
-    blocks = {"train": BAD, "mask": mask, "weights": {"at": "end", "transform": []}, "rounds": 1}
-    blocks["retrain"] = "none" if dynamics is None else {"dynamics": dynamics.written}
-    wrong = check_rules(blocks)
+    retrain = "none" if dynamics is None else {"dynamics": dynamics.written}
+    weights = {"at": "end", "transform": []}
+    wrong = check_rules({"train": BAD, "mask": mask, "weights": weights, "rounds": 1, "retrain": retrain})
     if wrong:
         raise UserError(replace(one, path=one.path.removeprefix("mask.").removeprefix("retrain.")) for one in wrong)
 

@@ -14,7 +14,7 @@ from prune_search.recipe import axes
 from prune_search.recipe.facts import DataSource
 from prune_search.recipe.fields import canonical_default
 from prune_search.recipe.named import Named
-from prune_search.recipe.plain import Plain, at_key, known_as, named_at, step_at
+from prune_search.recipe.plain import Block, at_key, known_as, named_at, step_at
 from prune_search.recipe.registry import AnyAxis
 from prune_search.recipe.schema import SCORE, is_user_code
 from prune_search.recipe.step import Step
@@ -52,10 +52,10 @@ class Task:
     data: Named | UserCode
     model: Named | UserCode
     seed: int
-    written: Plain = field(repr=False, compare=False)
+    written: Block = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, written: Plain) -> Task:
+    def of(cls, written: Block) -> Task:
         """From the canonical block."""
         data = _code_or_named(axes.DATASETS, written["data"])
         model = _code_or_named(axes.MODELS, written["model"])
@@ -98,10 +98,10 @@ class Train:
     augment: Named
     start: str | None
     batchnorm_l1: float
-    written: Plain = field(repr=False, compare=False)
+    written: Block = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, written: Plain) -> Train:
+    def of(cls, written: Block) -> Train:
         """From the canonical block."""
         return cls(
             steps=Step.parse(at_key(str, written, "steps")),
@@ -139,10 +139,10 @@ class Stable:
     below: float
     window: Step
     latest: Step
-    written: Plain = field(repr=False, compare=False)
+    written: Block = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, written: Plain) -> Stable:
+    def of(cls, written: Block) -> Stable:
         """From the canonical form."""
         return cls(
             metric=Named.of(axes.STABILITIES, written["stable"]),
@@ -235,10 +235,10 @@ class Score:
     loss: Named | LossFunction
     mode: str | None
     normalization: Named
-    written: Plain = field(repr=False, compare=False)
+    written: Block = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, written: Plain) -> Score:
+    def of(cls, written: Block) -> Score:
         """From the canonical block; what is left out has its default."""
         block = {**{key: canonical_default(option) for key, option in SCORE.items() if key not in written}, **written}
         loss = block["loss"]
@@ -279,10 +279,10 @@ class Mask:
     prepare: Named | None
     control: Named | None
     rounding: str
-    written: Plain = field(repr=False, compare=False)
+    written: Block = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, written: Plain) -> Mask:
+    def of(cls, written: Block) -> Mask:
         """From the canonical block."""
         at = written["at"]
         return cls(
@@ -322,10 +322,10 @@ class Weights:
 
     at: Step | Literal["mask", "prepared"]
     transforms: tuple[Named, ...]
-    written: Plain = field(repr=False, compare=False)
+    written: Block = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, written: Plain) -> Weights:
+    def of(cls, written: Block) -> Weights:
         """From the canonical block."""
         words: dict[str, Literal["mask", "prepared"]] = {"mask": "mask", "prepared": "prepared"}
         at = at_key(str, written, "at")
@@ -355,7 +355,7 @@ class Hold:
     rate: float | Literal["final"]
 
     @classmethod
-    def of(cls, written: Plain) -> Hold:
+    def of(cls, written: Block) -> Hold:
         """From the canonical form."""
         return cls("final" if written["hold"] == "final" else at_key(float, written, "hold"))
 
@@ -383,10 +383,10 @@ class Retrain:
     schedule: Named | None
     dynamics: Named | None
     stretch: bool
-    written: Plain = field(repr=False, compare=False)
+    written: Block = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, written: Plain) -> Retrain:
+    def of(cls, written: Block) -> Retrain:
         """From the canonical block."""
         return cls(
             steps=_length(written),
@@ -400,12 +400,12 @@ class Retrain:
         )
 
 
-def _length(retrain: Plain) -> Step | SameFlops | None:
+def _length(retrain: Block) -> Step | SameFlops | None:
     steps = retrain.get("steps")
     return SameFlops(at_key(float, steps, "at_most")) if isinstance(steps, Mapping) else step_at(retrain, "steps")
 
 
-def _clock(retrain: Plain) -> Step | Hold | Literal["mask"] | None:
+def _clock(retrain: Block) -> Step | Hold | Literal["mask"] | None:
     clock = retrain.get("clock")
     if isinstance(clock, Mapping):
         return Hold.of(clock)

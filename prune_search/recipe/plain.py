@@ -9,7 +9,8 @@ from prune_search.recipe.named import Named
 from prune_search.recipe.registry import AnyAxis
 from prune_search.recipe.step import Step
 
-Plain = Mapping[str, object]
+# A block of the canonical form, of which a key is looked at before it is known what stands there.
+Block = Mapping[str, object]
 Value = TypeVar("Value")
 
 
@@ -24,7 +25,7 @@ def known_as(kind: type[Value], value: object, what: str) -> Value:
     return value
 
 
-def at_key(kind: type[Value], block: Plain, key: str) -> Value:
+def at_key(kind: type[Value], block: Block, key: str) -> Value:
     """What stands at a key.
 
     Raises:
@@ -34,11 +35,11 @@ def at_key(kind: type[Value], block: Plain, key: str) -> Value:
     return known_as(kind, block[key], key)
 
 
-def named_at(axis: AnyAxis, block: Plain, key: str) -> Named | None:
+def named_at(axis: AnyAxis, block: Block, key: str) -> Named | None:
     """The registered value at a key; None where the key is left out."""
     return Named.of(axis, block[key]) if key in block else None
 
 
-def step_at(block: Plain, key: str) -> Step | None:
+def step_at(block: Block, key: str) -> Step | None:
     """The step at a key; None where the key is left out."""
     return Step.parse(at_key(str, block, key)) if key in block else None

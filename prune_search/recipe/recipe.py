@@ -14,6 +14,7 @@ from prune_search.recipe import axes
 from prune_search.recipe.blocks import Mask, Retrain, Task, Train, Weights
 from prune_search.recipe.fields import child
 from prune_search.recipe.named import Named
+from prune_search.recipe.plain_data import Plain
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.reading import Reading
 from prune_search.recipe.registry import AnyAxis
@@ -96,9 +97,16 @@ class Recipe:
         return cls(MappingProxyType(blocks)) if whole else None, reading.problems
 
     @property
-    def canonical(self) -> dict[str, Any]:
+    def canonical(self) -> dict[str, Plain]:
         """The canonical form, with its schema number."""
         return {"schema": SCHEMA, **self.blocks}
+
+    def starting_from(self, start: Plain) -> dict[str, Plain]:
+        """The canonical form, with something else in the place of ``train.from``; the same where there is none."""
+        canonical = self.canonical
+        if self.train.start is not None:
+            canonical["train"] = {**self.blocks["train"], "from": start}
+        return canonical
 
     def named(self, axis: AnyAxis, block: str, key: str) -> Named:
         """The registered value at ``block.key``."""
@@ -155,11 +163,8 @@ class Recipe:
             digests: of what the recipe only names: ``network`` (names, shapes, dtypes and bytes of w(0), or of w(K)
                 for ``train.from``, and the source of a user's factory) and ``data`` (arrays and split).
         """
-        canonical = self.canonical
-        if "from" in canonical["train"]:
-            # The bytes count, not where they lie; they are in the digest of the network.
-            canonical["train"] = {**canonical["train"], "from": True}
-        return digest_of({"recipe": canonical, "digests": dict(digests)})
+        # Of given weights the bytes count, not where they lie; they are in the digest of the network.
+        return digest_of({"recipe": self.starting_from(True), "digests": dict(digests)})
 
 
 def newer_schema(raw: Mapping[str, object]) -> Problem | None:

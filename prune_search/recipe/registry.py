@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from prune_search.recipe.facts import Facts
+from prune_search.recipe.plain_data import Plain
 from prune_search.recipe.plugins import import_plugins
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.reading import Reading
@@ -34,8 +35,8 @@ Kind = TypeVar("Kind")
 class Field(Protocol):
     """How one key is read: from what stands in the file to its canonical form."""
 
-    def read(self, raw: Any, path: str, reading: Reading) -> Any:
-        """The canonical form of `raw`; what is wrong goes to `reading`."""
+    def read(self, raw: Plain, path: str, reading: Reading) -> Plain:
+        """The canonical form of `raw`, or BAD; what is wrong goes to `reading`."""
 
     def describe(self) -> str:
         """The allowed values, in a few words."""

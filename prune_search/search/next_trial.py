@@ -67,13 +67,11 @@ def dense_recipe(space: Space) -> Recipe:
     Holes in task and train are at their first or middle value.
     """
     drawn = space.fill(Middle()).raw
-    blocks = dict(axes.PRESETS["dense"].make())
-    blocks.update({key: drawn[key] for key in ("schema", "task", "train") if key in drawn})
-    task = drawn.get("task", {})
-    if "model" not in task:
+    given = {key: drawn[key] for key in ("schema", "task", "train") if key in drawn}
+    if "model" not in (task := given.get("task", {})):
         # The same default model as the pruned recipes have.
-        blocks["task"] = {**task, "model": Recipe.read(drawn).task.written["model"]}
-    return Recipe.read(blocks)
+        given |= {"task": {**task, "model": Recipe.read(drawn).task.written["model"]}}
+    return Recipe.read({**axes.PRESETS["dense"].make(), **given})
 
 
 def long_recipe(winner: Recipe, dense: Mapping[str, Any], steps: int) -> Recipe | None:
@@ -90,10 +88,9 @@ def long_recipe(winner: Recipe, dense: Mapping[str, Any], steps: int) -> Recipe 
     blocks = {**{key: dense[key] for key in BLOCKS}, "task": winner.task.written}
     if winner.train.start is None:
         return Recipe.read({**blocks, "train": {**winner.train.written, "steps": f"{steps}it"}})
-    written = winner.blocks["retrain"]
-    if not isinstance(written, Mapping) or steps == 0:
+    if winner.retrain is None or steps == 0:
         return None
-    retrain = {key: value for key, value in written.items() if key not in ("until", "dynamics")}
+    retrain = {key: value for key, value in winner.retrain.written.items() if key not in ("until", "dynamics")}
     retrain |= {"steps": f"{steps}it", "stretch": isinstance(retrain.get("clock"), str)}
     return Recipe.read({**blocks, "train": winner.train.written, "retrain": retrain})
 

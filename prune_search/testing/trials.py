@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,28 +85,32 @@ def _granularity_for(entry: Entry[Facts, object]) -> str:
     return str(allowed[0]) if allowed else _plain_granularity()
 
 
-def _sparsity_for(mask: Blocks) -> Any:
-    """A sparsity in a form that the mask's criterion or scope takes."""
+def _sparsity_for(criterion: Any, scope: Any) -> Any:
+    """A sparsity in a form that the criterion or the scope of a mask takes."""
     given = {"final": 0.5, "per_round": 0.5, "learned": "learned", "by": {"by": "scope"}, "layers": {"layers": 1}}
-    forms = entry_of(axes.CRITERIA, mask["criterion"]).facts.sparsity
-    scope = entry_of(axes.SCOPES, mask["scope"]).facts
-    if scope.decides:
+    forms = entry_of(axes.CRITERIA, criterion).facts.sparsity
+    facts = entry_of(axes.SCOPES, scope).facts
+    if facts.decides:
         return given["by"]
-    return given[next((form for form in forms if form in scope.sparsity), forms[0])]
+    return given[next((form for form in forms if form in facts.sparsity), forms[0])]
 
 
-def _blocks(granularity: Any, **mask: Any) -> Blocks:
+def _blocks(
+    granularity: Any, criterion: Any = None, scope: Any = None, more: Blocks | None = None, **mask: Any
+) -> Blocks:
+    """The recipe of a small trial: its mask block, and with `more` other blocks than the plain ones."""
     entry = entry_of(axes.GRANULARITIES, granularity)
-    whole: Blocks = {"at": "end", "criterion": _plain_criterion(entry.name), "granularity": granularity}
-    whole = {**whole, "scope": _plain_scope(), **mask}
-    if entry.facts.fixed_sparsity is None:
-        whole["sparsity"] = _sparsity_for(whole)
+    scored = _plain_criterion(entry.name) if criterion is None else criterion
+    compared = _plain_scope() if scope is None else scope
+    sparsity = {"sparsity": _sparsity_for(scored, compared)} if entry.facts.fixed_sparsity is None else {}
+    plain = {"at": "end", "criterion": scored, "granularity": granularity, "scope": compared, **sparsity}
     return {
         "task": {"model": {"name": "small-conv", "channels": [4, 8]}, "seed": 2},
         "train": {"steps": f"{STEPS}it"},
-        "mask": whole,
+        "mask": {**plain, **mask},
         "weights": {"at": "end"},
         "retrain": {"steps": "6it", "clock": {"hold": 0.02}},
+        **(more or {}),
     }
 
 
@@ -119,7 +124,7 @@ def _trial(one: Checked, raw: Blocks, storage: Path | None = None) -> Result:
         result = run_trial(_setup(raw), storage)
     receipt = result.receipt
     # Where rows compete for themselves, each is rounded for itself.
-    by_row = entry_of(axes.CRITERIA, raw["mask"]["criterion"]).facts.compared == "row"
+    by_row = result.recipe.mask.criterion.entry(axes.CRITERIA).facts.compared == "row"
     rows = sum(mask.shape[0] for mask in result.masks.values()) if by_row else 0
     counts = f"in a small trial {receipt.units_kept} units are kept where {receipt.units_asked} were asked for"
     one.require(abs(receipt.units_kept - receipt.units_asked) <= rows / 2, counts)
@@ -137,10 +142,8 @@ def _trial(one: Checked, raw: Blocks, storage: Path | None = None) -> Result:
 def run_with_criterion(one: Checked) -> None:
     """A small trial whose mask a criterion decides."""
     entry = axes.CRITERIA[one.name]
-    raw = _blocks(_granularity_for(entry), criterion=_shortened(entry, one.named.written))
-    if entry.facts.keeps_all:
-        raw["mask"]["sparsity"] = 0
-    result = _trial(one, raw)
+    nothing: Blocks = {"sparsity": 0} if entry.facts.keeps_all else {}
+    result = _trial(one, _blocks(_granularity_for(entry), _shortened(entry, one.named.written), **nothing))
     text = f"in a small trial {result.receipt.reached:.0%} of the weights are removed"
     one.require((result.receipt.reached > 0) is not entry.facts.keeps_all, text)
 
@@ -180,11 +183,11 @@ def run_with_path(one: Checked) -> None:
 
 def run_with_control(one: Checked) -> None:
     """A small trial with the control of its mask, and one with that of a mask that moves."""
-    moving = [with_dynamics(axes.DYNAMICS[min(axes.DYNAMICS)])] if axes.CONTROLS[one.name].facts.with_dynamics else []
-    for raw in (_blocks(_plain_granularity()), *moving):
-        plain = _trial(one, raw)
-        raw["mask"]["control"] = one.named.written
-        other = _trial(one, raw)
+    recipes = [functools.partial(_blocks, _plain_granularity())]
+    if axes.CONTROLS[one.name].facts.with_dynamics:
+        recipes.append(functools.partial(with_dynamics, axes.DYNAMICS[min(axes.DYNAMICS)]))
+    for recipe in recipes:
+        plain, other = _trial(one, recipe()), _trial(one, recipe(control=one.named.written))
         kept, wanted = other.receipt.units_kept, plain.receipt.units_kept
         one.require(kept == wanted, f"in a small trial it keeps {kept} units instead of {wanted}")
         one.require(other.masks.sha256 != plain.masks.sha256, "in a small trial it keeps the same units as the mask")
@@ -199,14 +202,12 @@ def check_transform(name: str, **options: object) -> None:
     one = check_entry(axes.TRANSFORMS, name, options)
     entry = axes.TRANSFORMS[name]
     for place in ("transform", "prepare") if entry.facts.place == "both" else (entry.facts.place,):
-        raw = _blocks(_granularity_for(entry))
-        without = _trial(one, raw)
-        written = _shortened(entry, one.named.written)
+        granularity, written = _granularity_for(entry), _shortened(entry, one.named.written)
+        without = _trial(one, _blocks(granularity))
         if place == "prepare":
-            raw["mask"]["prepare"] = written
-            raw["weights"]["at"] = "prepared"
+            raw = _blocks(granularity, more={"weights": {"at": "prepared"}}, prepare=written)
         else:
-            raw["weights"]["transform"] = [written]
+            raw = _blocks(granularity, more={"weights": {"at": "end", "transform": [written]}})
         result = _twice(one, raw)
         one.require(result.weights_sha256 != without.weights_sha256, f"as {place} it changes no weight")
         trained = result.steps[0] - without.steps[0]
@@ -223,19 +224,14 @@ def _twice(one: Checked, raw: Blocks) -> Result:
     return result
 
 
-def with_dynamics(entry: Entry[DynamicsFacts, object], written: Any = None) -> Blocks:
+def with_dynamics(entry: Entry[DynamicsFacts, object], written: Any = None, **mask: Any) -> Blocks:
     """A recipe whose mask a dynamics moves."""
     granularity = _granularity_for(entry)
     scopes = entry.facts.scopes
-    raw = _blocks(
-        granularity,
-        at="0it",
-        criterion=_plain_criterion(granularity, keeps_all=entry.facts.starts_from == "all"),
-        scope=scopes[0] if scopes else _plain_scope(),
-    )
-    raw["weights"]["at"] = "0it"
-    raw["retrain"] = {"until": "end", "clock": "0it", "dynamics": _shortened(entry, written)}
-    return raw
+    criterion = _plain_criterion(granularity, keeps_all=entry.facts.starts_from == "all")
+    retrain = {"until": "end", "clock": "0it", "dynamics": _shortened(entry, written)}
+    more = {"weights": {"at": "0it"}, "retrain": retrain}
+    return _blocks(granularity, criterion, scopes[0] if scopes else None, more, at="0it", **mask)
 
 
 def check_dynamics(name: str, **options: object) -> None:

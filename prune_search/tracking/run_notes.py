@@ -72,11 +72,11 @@ def _best(search: SearchRecords, board: Sequence[Placed]) -> str:
 
 def _plan(search: SearchRecords) -> str:
     plan: Mapping[str, Any] = search.definition["space"]["search"]
-    task = search.definition["task"]
+    names = search.definition["task"]
     goals = ", ".join(map(_plain, plan["objectives"]))
     wanted = goals + (f", with {_all(plan['constraints'])}" if plan["constraints"] else "")
     return (
-        f"**Plan:** {wanted}, on {_plain(task['data'])} with {_plain(task['model'])}; sampler "
+        f"**Plan:** {wanted}, on {_plain(names['data'])} with {_plain(names['model'])}; sampler "
         f"{_name(plan['sampler'])}, scheduler {_name(plan['scheduler'])}, {plan['concurrency']} at a time, "
         f"seed {plan['seed']}."
     )

@@ -44,10 +44,7 @@ def check_out(folder: Path, key: str) -> None:
 
 def recipe_text(result: Result) -> str:
     """recipe.yaml: the canonical recipe under a comment that says how to run it again."""
-    canonical = result.recipe.canonical
-    train = result.recipe.train
-    if train.start is not None:
-        canonical["train"] = {**train.written, "from": START_FILE}
+    canonical = result.recipe.starting_from(START_FILE)
     head = f"# {result.paradigm}, sparsity {result.receipt.reached:.4f}, key {result.key}\n"
     return f"{head}# prune-search run DIR --verify   (DIR: this folder)\n{strict_yaml.dump(canonical)}"
 

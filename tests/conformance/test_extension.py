@@ -88,7 +88,7 @@ def test_it_is_found_in_the_registry_and_in_recipes() -> None:
     assert axis is CRITERIA
     assert axis[NAME].summary == "|w - centre|"
     read = space(NAME).only_recipe()
-    assert read.canonical["mask"]["criterion"] == {"name": NAME, "centre": 0.25}
+    assert read.blocks["mask"]["criterion"] == {"name": NAME, "centre": 0.25}
     assert space({"name": NAME, "centre": -1}).only_recipe().mask.criterion.written == {"name": NAME, "centre": -1.0}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,11 +14,9 @@ import torch
 from command_line import Said, Typed
 from real_mlflow import MLFLOW_WARNINGS
 from real_search import SMALL, environment, outcome_of
-from simulated_search import Simulation
 from torch import Tensor
 
 import prune_search
-from prune_search.api.search import Outcome
 from prune_search.ledger.records import read_search
 from prune_search.recipe.axes import DATASETS
 from prune_search.tasks.data import DataSet, Split
@@ -122,33 +119,6 @@ def test_launch_as_json_is_one_object(
     assert json.loads(typed("resume", "second", "--json").out)["trials"] == data["trials"]
 
 
-REPEATED = """\
-preset: snip
-mask: {sparsity: {hole: choice, of: [0.5, 0.6]}}
-search: {sampler: random, trials: 4, concurrency: 2, controls: false, seed: 2}
-"""
-
-
-def test_the_exit_code_says_whether_a_trial_completed_or_a_signal_came(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from prune_search.cli.launch import finish
-
-    failing = Simulation.begin(tmp_path / "failing", REPEATED, figures=lambda trial: None).run()
-    outcome = Outcome(failing, None, 0, "run", 12.0)
-    assert outcome.as_data()["trials"] == {"completed": 0, "stopped": 0, "failed": 2, "duplicates": 2}
-    assert finish(outcome, None, as_json=True) == 3
-    assert json.loads(capsys.readouterr().out)["best"] is None
-    assert finish(outcome, None, as_json=False) == 3
-    assert "no trial has completed" in capsys.readouterr().out
-    ended = Simulation.begin(tmp_path / "ended", REPEATED).run()
-    assert finish(Outcome(ended, None, 3, "run", 12.0), str(tmp_path / "ended"), as_json=False) == 0
-    sync = f"prune-search sync simulated --storage {tmp_path / 'ended'}"
-    assert f"3 records have not reached MLflow yet. Deliver them with: {sync}\n" in capsys.readouterr().err
-    assert finish(Outcome(ended, signal.SIGINT, 0, "run", 12.0), None, as_json=False) == 130
-    assert "Continue with: prune-search resume simulated\n" in capsys.readouterr().err
-
-
 def test_status_list_compare_and_delete_of_a_search(store: Path, typed: Typed) -> None:
     status = json.loads(typed("status", "tiny", "--json").out)
     assert (status["name"], status["state"]) == ("tiny", "finished")
@@ -245,67 +215,6 @@ def test_sync_finds_all_delivered(launched: tuple[Path, Said], typed: Typed) -> 
     said = typed("sync", "tiny", "--storage", str(launched[0] / "my store"), "--json")
     assert said.code == 0
     assert all(value == 0 for key, value in json.loads(said.out).items() if key != "name")
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "expected"),
-    [
-        (
-            "wrong.yaml",
-            SPACE.replace("preset: snip", "preset: snipp").replace("trials: 3", "trials: none, samplr: tpe"),
-            ["'snipp' is not one of", "search.trials", "search.samplr"],
-        ),
-        ("plain.yaml", "preset: snip\n", ["has no holes", "prune-search run"]),
-        (
-            "data.yaml",
-            SPACE.replace("data: digits", "data: fashion-mnist").replace("hidden: [16]", "hidden: [16]"),
-            ["task.data", "fashion-mnist"],
-        ),
-        (
-            "gp.yaml",
-            SPACE.replace("trials: 3", "trials: 3, sampler: gp"),
-            ["search.sampler: gp learns only of holes that every trial has"],
-        ),
-    ],
-)
-def test_what_is_wrong_is_said_before_ray_is_started(
-    typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, expected: list[str]
-) -> None:
-    monkeypatch.delenv("PRUNE_SEARCH_DATA", raising=False)
-    monkeypatch.setattr("prune_search.api.search._run", None)
-    (tmp_path / name).write_text(text)
-    said = typed("launch", str(tmp_path / name))
-    assert (said.code, said.out) == (2, "")
-    for words in expected:
-        assert words in said.err
-    assert "Traceback" not in said.err
-    assert not (tmp_path / "searches").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (("launch", "quikstart"), "did you mean 'quickstart'?"),
-        (("launch", "missing.yaml"), "missing.yaml"),
-        (("launch", "snip"), "has no holes"),
-        (("launch", "quickstart", "--name", "../x"), "'../x' is not allowed"),
-        (("launch", "quickstart", "--tracking-uri", "ftp://x"), "--tracking-uri"),
-        (("launch", "quickstart", "--trials", "0"), "search.trials"),
-        (("resume", "nothing"), "nothing"),
-        (("export", "nothing", "--to", "x"), "nothing"),
-        (("sync", "nothing"), "nothing"),
-        (("compare", "nothing"), "nothing"),
-    ],
-)
-def test_what_cannot_be_done_is_said_in_one_line(
-    typed: Typed, tmp_path: Path, words: tuple[str, ...], expected: str
-) -> None:
-    said = typed(*words)
-    assert (said.code, said.out) == (2, "")
-    assert expected in said.err
-    assert len(said.err.splitlines()) == 1
-    assert said.err.startswith("prune-search: ")
-    assert not (tmp_path / "searches").exists()
 
 
 @pytest.mark.parametrize(

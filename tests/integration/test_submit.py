@@ -9,12 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import Said, Typed
+from command_line import Said
 from protected_head import NEEDS_DASHBOARD, Head
 from real_search import SMALL
 
 from prune_search.ledger.records import read_search
-from prune_search.search.ray import job
 
 SPACE = f"""\
 # prune-search submit tiny.yaml --address http://127.0.0.1:8265
@@ -110,36 +109,3 @@ def test_launch_at_an_address_ships_package_and_code_as_well(head: Head, home: P
     said = type_it(head, home, "right", *words, "--model", "mynet:net")
     assert said.code == 0, said.err + said.out
     assert "tiny: 2 completed" in said.out
-
-
-def test_what_is_wrong_is_found_before_anything_is_sent(
-    home: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(home)
-    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    (home / "bad.yaml").write_text(SPACE.replace("preset: snip", "preset: snipp"))
-    address, storage = ["--address", "http://127.0.0.1:1"], ["--storage", str(tmp_path)]
-    for words, reason in (
-        (
-            ["tiny.yaml", *address, "--storage", "store"],
-            "--storage: must be s3://BUCKET/PREFIX or the absolute path of a folder that every",
-        ),
-        (
-            ["tiny.yaml", "--address", "ray://head:10001", *storage],
-            "(ray:// is for prune-search launch",
-        ),
-        (["tiny.yaml", "--address", "http://user:secret@head:8265", *storage], "put a token into a file"),
-        (["bad.yaml", *address, *storage], "did you mean 'snip'?"),
-        (["tiny.yaml", *address, *storage, "--trails", "3"], "No such option"),
-        (["tiny.yaml", *address, *storage, "--working-dir", "nowhere"], "--working-dir: is not a folder"),
-        (["tiny.yaml", *address, *storage], "there is no Ray dashboard at http://127.0.0.1:1"),
-    ):
-        said = typed("submit", *words)
-        assert said.code == 2, said.err
-        assert reason in said.err
-        assert "secret" not in said.err
-    monkeypatch.setattr(job, "_lacks_client", lambda: True)
-    said = typed("submit", "tiny.yaml", *address, *storage)
-    assert (said.code, said.err.count("\n")) == (2, 1)
-    assert "submit needs ray[default]: install it with pip install 'prune-search[cluster]'" in said.err

@@ -13,7 +13,6 @@ from prune_search.compact.flops import flops
 from prune_search.pruning.mask.finder import find_mask
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
-from prune_search.pruning.mask.stabilities.distance import mask_distance
 from prune_search.recipe.blocks import Score
 from prune_search.recipe.recipe import Named
 
@@ -94,10 +93,3 @@ def test_grouped_and_transposed_convolutions_and_shortcuts() -> None:
     places = 64
     one, two, up = 2 * (2 * 3) * places, 3 * 2 * 9 * places, 5 * 2 * 4 * places
     assert flops(model, X, MaskSet(masks)) == 2.0 * (2 * one / 2 + two + up)
-
-
-def test_the_distance_of_masks_is_the_share_of_units_in_which_they_differ() -> None:
-    one = {"a": torch.tensor([True, True, False, False]), "b": torch.tensor([True] * 6)}
-    other = {"a": torch.tensor([True, False, True, False]), "b": torch.tensor([True] * 5 + [False])}
-    assert mask_distance(one, one) == 0.0
-    assert mask_distance(one, other) == 0.3

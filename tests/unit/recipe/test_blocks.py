@@ -170,7 +170,7 @@ def test_what_was_written_reads_back_to_the_same_bytes_and_blocks(name: str) -> 
 
 
 def test_what_was_written_is_not_checked_anew() -> None:
-    wrong = read().canonical | {"rounds": 2, "mask": {**read().canonical["mask"], "at": "2ep"}}
+    wrong = read().canonical | {"rounds": 2, "mask": {**read().blocks["mask"], "at": "2ep"}}
     with pytest.raises(UserError, match=r"mask\.at"):
         Recipe.read(wrong)
     assert Recipe.from_canonical(wrong).rounds == 2

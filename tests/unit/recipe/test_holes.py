@@ -242,7 +242,7 @@ def test_a_choice_of_whole_blocks_with_holes_in_them() -> None:
     point, asked = drawn(text, retrain=1, share=1.0)
     assert asked["retrain[1-clock-steps].steps"] == ("integer", 1, 3, False, 1)
     assert point.params == {"retrain": "1-clock-steps", "retrain.steps": "3ep"}
-    assert point.recipe().canonical["retrain"]["steps"] == "3ep"
+    assert point.recipe().blocks["retrain"]["steps"] == "3ep"
 
 
 def test_what_is_drawn_is_written_in_the_order_of_the_file() -> None:

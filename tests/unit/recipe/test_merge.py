@@ -224,7 +224,7 @@ def test_a_name_becomes_a_mapping_when_an_option_of_it_is_set() -> None:
     assert model == {"name": "mlp", "hidden": [20, 10]}
     pairs = [("weights.transform.0", "batchnorm-recalibrate"), ("weights.transform.0.batches", 3)]
     recipe = read_space({"preset": "scratch-e"}, "recipe", pairs).only_recipe()
-    assert recipe.canonical["weights"]["transform"] == [{"name": "batchnorm-recalibrate", "batches": 3}]
+    assert recipe.blocks["weights"]["transform"] == [{"name": "batchnorm-recalibrate", "batches": 3}]
 
 
 def test_a_key_of_a_list_item_is_set() -> None:
@@ -244,7 +244,7 @@ def test_a_key_of_a_list_item_is_set() -> None:
     ],
 )
 def test_what_is_set_displaces_its_alternative(sets: list[tuple[str, Any]], retrain: dict[str, Any]) -> None:
-    got = read_space(SNIP, "recipe", sets).only_recipe().canonical["retrain"]
+    got = read_space(SNIP, "recipe", sets).only_recipe().blocks["retrain"]
     got = {key: value for key, value in got.items() if key in ("steps", "until", "clock", "schedule")}
     if "schedule" in got:
         got["schedule"] = got["schedule"]["name"]
@@ -253,9 +253,7 @@ def test_what_is_set_displaces_its_alternative(sets: list[tuple[str, Any]], retr
 
 def test_words_that_are_no_registered_names_give_way_to_a_mapping() -> None:
     pairs = [("retrain.steps", "1ep"), ("retrain.clock.hold", 0.01)]
-    assert read_space({"preset": "dense"}, "recipe", pairs).only_recipe().canonical["retrain"]["clock"] == {
-        "hold": 0.01
-    }
+    assert read_space({"preset": "dense"}, "recipe", pairs).only_recipe().blocks["retrain"]["clock"] == {"hold": 0.01}
     with pytest.raises(UserError, match=r"mask\.at\.stable: 'x' is not one of "):
         read_space(SNIP, "recipe", [("mask.at.stable", "x")])
 

@@ -101,7 +101,7 @@ def test_a_default_that_is_written_is_a_default_that_is_left_out(name: str) -> N
     paths = list(defaults(whole.canonical))
     assert len(paths) > 12
     for path in paths:
-        left_out = copy.deepcopy(whole.canonical)
+        left_out: Any = copy.deepcopy(whole.canonical)
         node = left_out
         for part in path[:-1]:
             node = node[part]
@@ -167,7 +167,7 @@ def test_a_retraining_with_a_schedule_of_its_own_has_no_clock() -> None:
 
 def test_retraining_has_no_canonical_form_but_none_where_there_is_none() -> None:
     without = recipe(PLAIN, retrain="none")
-    assert without.canonical["retrain"] == "none"
+    assert without.blocks["retrain"] == "none"
     assert without.retrain is None
 
 
@@ -186,7 +186,7 @@ def test_retraining_has_no_canonical_form_but_none_where_there_is_none() -> None
 def test_an_optimizer_inside_a_phase_is_merged_over_train_s(train: Any, retrain: Any, merged: dict[str, Any]) -> None:
     transform = {"name": "growing-penalty", "optimizer": retrain}
     read = with_block(train={"optimizer": train}, retrain={"optimizer": retrain}, weights={"transform": [transform]})
-    blocks = read.canonical
+    blocks = read.blocks
     for optimizer in (blocks["retrain"]["optimizer"], blocks["weights"]["transform"][0]["optimizer"]):
         assert optimizer.items() >= merged.items()
 
@@ -196,12 +196,12 @@ def test_an_optimizer_inside_a_phase_is_merged_over_train_s(train: Any, retrain:
     [({}, "mlp"), ({"granularity": "filter"}, "small-conv"), ({"granularity": {"name": "filter"}}, "small-conv")],
 )
 def test_the_default_model_is_convolutional_where_filters_go(mask: dict[str, Any], model: str) -> None:
-    assert with_block(mask=mask).canonical["task"]["model"]["name"] == model
-    assert with_block(mask=mask, task={"model": "mlp"}).canonical["task"]["model"]["name"] == "mlp"
+    assert with_block(mask=mask).blocks["task"]["model"]["name"] == model
+    assert with_block(mask=mask, task={"model": "mlp"}).blocks["task"]["model"]["name"] == "mlp"
 
 
 def test_a_users_own_model_and_data_stand_as_they_are_written() -> None:
-    task = recipe(PLAIN, task={"model": "my.code:Net.build", "data": "mine:data"}).canonical["task"]
+    task = recipe(PLAIN, task={"model": "my.code:Net.build", "data": "mine:data"}).blocks["task"]
     assert task == {"model": "my.code:Net.build", "data": "mine:data", "seed": 0}
 
 
@@ -230,11 +230,11 @@ def later_criterion() -> Iterator[str]:
 
 def test_an_option_of_a_later_version_does_not_change_old_keys(later_criterion: str) -> None:
     old = with_block(mask={"criterion": later_criterion})
-    assert old.canonical["mask"]["criterion"] == {"name": later_criterion, "first": 0.5}
+    assert old.blocks["mask"]["criterion"] == {"name": later_criterion, "first": 0.5}
     same = with_block(mask={"criterion": {"name": later_criterion, "flag": False, "share": 1.0}})
     assert same.key(DIGESTS) == old.key(DIGESTS)
     new = with_block(mask={"criterion": {"name": later_criterion, "flag": True}})
-    assert new.canonical["mask"]["criterion"] == {"name": later_criterion, "first": 0.5, "flag": True}
+    assert new.blocks["mask"]["criterion"] == {"name": later_criterion, "first": 0.5, "flag": True}
     assert new.key(DIGESTS) != old.key(DIGESTS)
 
 
@@ -315,7 +315,7 @@ def test_the_search_does_not_count() -> None:
 def test_where_given_weights_lie_does_not_count_but_that_they_are_given_does() -> None:
     end = {"mask": {"at": "end"}, "weights": {"at": "end"}, "retrain": {"until": "end", "clock": "0it"}}
     here, there = (with_block(train={"from": path}, **end) for path in ("a.safetensors", "/else/b.safetensors"))
-    assert here.canonical["train"]["from"] == "a.safetensors"
+    assert here.blocks["train"]["from"] == "a.safetensors"
     assert here.key(DIGESTS) == there.key(DIGESTS)
     assert here.key(DIGESTS) != with_block(**end).key(DIGESTS)
     assert here.key(DIGESTS) != here.key({**DIGESTS, "network": "e" * 64})

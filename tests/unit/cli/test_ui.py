@@ -1,0 +1,41 @@
+"""`prune-search ui` starts the server of the storage that it is asked for."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Typed
+
+
+def test_the_server_is_started_with_what_was_typed_and_its_exit_code_is_passed_on(
+    typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 7)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    said = typed("ui", "--port", "5099", "--host", "127.0.0.2")
+    assert said.code == 7
+    assert said.out.startswith("MLflow on http://127.0.0.2:5099 (")
+    (command,) = ran
+    assert {"5099", "127.0.0.2"} <= set(command)
+    assert any(str(tmp_path) in word for word in command)
+
+
+def test_other_machines_are_served_only_where_host_names_are_listed(typed: Typed) -> None:
+    said = typed("ui", "--host", "0.0.0.0")
+    assert (said.code, said.out) == (2, "")
+    assert "--allowed-hosts" in said.err
+
+
+def test_a_wrong_port_and_a_wrong_uri_are_refused(typed: Typed) -> None:
+    assert typed("ui", "--port", "70000").code == 2
+    said = typed("ui", "--tracking-uri", "ftp://x")
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "ftp://x" in said.err
