@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prune_search.recipe.facts import Criterion, Transform
+from prune_search.recipe.plain_data import Plain
 from prune_search.recipe.problems import not_one_of, shown, suggestion
 from prune_search.recipe.reading import BAD, Reading
 from prune_search.recipe.registry import REQUIRED, AnyAxis, AnyEntry, Field, Option
@@ -193,7 +194,7 @@ class Either:
     def describe(self) -> str:
         return ", or ".join(kind.describe() for _, kind in self.kinds)
 
-    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+    def read(self, raw: Plain, path: str, reading: Reading) -> Plain:
         for types, kind in self.kinds:
             named_types = types if isinstance(types, tuple) else (types,)
             # To Python a truth value is a whole number; to a reader it is not.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ def apart(scoring: Scoring, each_batch: bool) -> Iterator[Scoring]:
     if len(batches) < 2:
         yield scoring
     for batch in batches if len(batches) > 1 else ():
-        yield replace(scoring, batches=lambda only=batch: [only])
+        yield replace(scoring, batches=functools.partial(list, (batch,)))
 
 
 def gradients(scoring: Scoring) -> Scores:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from command_line import Typed
+
+from prune_search.tracking import serving
 
 
 def test_the_server_is_started_with_what_was_typed_and_its_exit_code_is_passed_on(
@@ -15,11 +16,11 @@ def test_the_server_is_started_with_what_was_typed_and_its_exit_code_is_passed_o
 ) -> None:
     ran: list[list[str]] = []
 
-    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    def serve(command: list[str], environment: Mapping[str, str]) -> int:
         ran.append(command)
-        return subprocess.CompletedProcess(command, 7)
+        return 7
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(serving, "serve", serve)
     said = typed("ui", "--port", "5099", "--host", "127.0.0.2")
     assert said.code == 7
     assert said.out.startswith("MLflow on http://127.0.0.2:5099 (")

@@ -16,7 +16,12 @@ from prune_search.training.synced_norms import synced_norms
 @pytest.fixture(scope="module", autouse=True)
 def alone() -> Iterator[None]:
     """A group of one worker, without a network."""
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group(
+        "gloo",
+        store=dist.HashStore(),  # type: ignore[attr-defined]
+        rank=0,
+        world_size=1,
+    )
     yield
     dist.destroy_process_group()
 

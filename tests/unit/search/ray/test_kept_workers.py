@@ -24,9 +24,9 @@ def test_idle_jobs_fill_the_room_until_patience_ends_or_they_are_woken(monkeypat
     assert workers.idle_job("t3", running=1) is None
     workers.wake(1)
     assert told == [("wake", "s-1")]
-    assert workers.waking
+    states = [workers.waking]
     workers.ended("t1")
-    assert not workers.waking
+    assert [*states, workers.waking] == [True, False]
     assert workers.idle == 1
     # Nothing but idle jobs has ended: patience goes on to run out.
     monkeypatch.setattr(kept_workers, "PATIENCE_S", -1.0)
