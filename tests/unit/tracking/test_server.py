@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,13 +13,11 @@ import pytest
 from prune_search.tracking.run_content import RUNNING
 from prune_search.tracking.server import (
     MISSING,
-    SETTINGS,
     MlflowServer,
     RefusedError,
     UnreachableError,
     answers,
     knock,
-    settings,
 )
 
 URI = "http://team:secret@mlflow:5000"
@@ -51,17 +48,6 @@ def test_a_refusal_is_told_from_no_answer_and_neither_shows_a_password() -> None
     # What was said already stays as it is.
     with pytest.raises(UnreachableError, match=r"^mine$"), answers(URI):
         raise UnreachableError("mine")
-
-
-def test_our_settings_hold_inside_and_yield_to_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in SETTINGS:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "7")
-    with settings():
-        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
-        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "7"
-    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
-    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "7"
 
 
 def test_a_database_is_knocked_at_where_it_is_said_to_be_and_nothing_else_is() -> None:

@@ -34,7 +34,7 @@ def test_of_two_that_claim_a_segment_one_has_it_until_it_gives_it_back() -> None
 
 def test_the_claim_of_one_that_is_gone_is_taken_over() -> None:
     register = Register()
-    gone = replace(holder("gone"), pid=2**22 + 1, started=1)
+    gone = replace(holder("gone"), pid=2**22 + 1, started="1")
     assert register.take(STORAGE, ADDRESS, gone)
     assert register.take(STORAGE, ADDRESS, holder("next"))
 
