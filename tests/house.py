@@ -4,6 +4,7 @@ python tests/house.py                 writes the picture into prune_search/guide
 python tests/house.py --counts        prints the counts of this tree
 python tests/house.py --counts --root TREE     of another one, such as a checkout of version 0.1
 python tests/house.py --untested      lists the modules without a unit test of their own name
+python tests/house.py --way           lists the files that one recipe enters from the launch to the trained trial
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import untested
+import way
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "prune_search"
@@ -332,10 +334,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", action="store_true", help="print the counts and write nothing")
     parser.add_argument("--untested", action="store_true", help="list the modules without a unit test of their own")
+    parser.add_argument("--way", action="store_true", help="launch a small search, and list the files that it enters")
     parser.add_argument("--root", type=Path, default=ROOT, help="the tree")
     given = parser.parse_args()
-    if given.counts or given.untested:
-        print("\n".join(told(given.root) if given.counts else untested.told(given.root)))
+    if given.counts or given.untested or given.way:
+        chosen = told(given.root) if given.counts else untested.told(given.root) if given.untested else way.told()
+        print("\n".join(chosen))
         return
     page = given.root / PAGE
     page.write_text(with_picture(page.read_text(encoding="utf-8"), picture(given.root)), encoding="utf-8")

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 from real_search import wait_for
 
+from prune_search.ledger.tracking_uri import default_uri
 from prune_search.storage.places import StoragePath
 from prune_search.tracking.delivery_thread import TrackingError, sync
-from prune_search.tracking.store import Serving, default_uri, ui_command, ui_environment
+from prune_search.tracking.store import Serving, ui_command, ui_environment
 
 # mlflow 3.17 uses a loader of SQLAlchemy that 2.1 calls deprecated; nothing that we can change.
 MLFLOW_WARNINGS = pytest.mark.filterwarnings(

@@ -18,8 +18,8 @@ from typing import Any
 import prune_search
 from prune_search.api.search import Outcome
 from prune_search.ledger.records import SearchRecords, TrialRecords
+from prune_search.ledger.tracking_uri import default_uri
 from prune_search.recipe.axes import CRITERIA, MODELS
-from prune_search.tracking.store import default_uri
 
 TESTS = Path(__file__).parent
 # What the criteria of `troubled` look for: a variable that names a folder, and files in it.

@@ -233,7 +233,8 @@ def _export_run(folder: Path, to: Path, options: ExportOptions, where: Where, si
     import os
 
     from prune_search.exports.folder import CardOf
-    from prune_search.tracking.store import absolute_uri, default_uri
+    from prune_search.ledger.tracking_uri import default_uri
+    from prune_search.tracking.store import absolute_uri
     from prune_search.trial.folder import read_recorded
 
     if options.trial is not None:

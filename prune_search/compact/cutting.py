@@ -53,7 +53,7 @@ def compact(model: nn.Module, shape: tuple[int, ...], multiple: int = 1) -> Desc
 
 
 def cut(found: Study, kept: Channels) -> Described:
-    """The network with some channels only; see `keeping.kept_channels`."""
+    """The network with some channels only; see `needed_channels.kept_channels`."""
     nodes: list[Node] = []
     tensors: Tensors = {}
     for node in found.nodes:

@@ -40,7 +40,7 @@ class Study:
         model: the network.
         places: its nodes with the shapes around them, by name.
         known: constants, by name.
-        links: by name, see `rules.Links`.
+        links: by name, see `channel_rules.Links`.
         still: names of operands of an addition that are constants as a whole, by the addition's name.
     """
 

@@ -66,7 +66,7 @@ def describe(model: nn.Module, shape: tuple[int, ...]) -> Description:
 
     Raises:
         UndescribedError: with what it does that cannot be described: other layers or functions, control flow that
-            depends on values, several inputs or outputs.
+            depends on values, several inputs or outputs, nothing at all.
     """
     try:
         with evaluating(model):
@@ -77,8 +77,10 @@ def describe(model: nn.Module, shape: tuple[int, ...]) -> Description:
     tracing = _Tracing(model, dict(model.named_modules()))
     for node in graph.nodes:
         tracing.add(node)
+    if not tracing.nodes:
+        raise UndescribedError("it has no operation: its output is its input")
     description = Description(tuple(shape), tuple(tracing.nodes)).needed()
-    if not description.nodes or description.nodes[-1].name != tracing.output:
+    if description.nodes[-1].name != tracing.output:
         raise UndescribedError("its output does not come from an operation")
     return description
 

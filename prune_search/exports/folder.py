@@ -83,7 +83,7 @@ class CardOf:
         trial: the trial's name there.
         dense: the metrics of the search's dense network, to be shown beside.
         repeats: task.seed to metrics of the same recipe run with that seed, the exported run not among them.
-        costs: of `hub.costs_of`, or None.
+        costs: of `networks.costs_of`, or None.
         registered: the name of the registered MLflow model, or None.
         onnx_apart: how far model.onnx is from torch; None where there is none.
     """

@@ -17,7 +17,7 @@ class Progress:
         repeated: those of them that somebody else trained at the same time.
         stored: how many were trained when the last state was stored.
         shared: how many were trained when the last state that others can ask for was stored.
-        reached: by place on the branch (see `branch.Vertex`): the furthest step whose state is there.
+        reached: by place on the branch (see `trial.addresses.Vertex`): the furthest step whose state is there.
         lacking: what it waits for: (address, step) of a segment that somebody else trains; None otherwise.
         oom: whether it ended because its share of a device had too little memory; the next one has a device alone.
     """

@@ -132,7 +132,7 @@ class Criterion(Facts):
         keeps_all: the mask keeps everything; the sparsity is for the dynamics.
         needs_data: whether scoring reads training data.
         needs_batchnorm: whether the network must have BatchNorm.
-        trains: it learns the scores of units in steps of its own (made from a `Learning` to a `Phase`).
+        trains: it learns the scores of units in steps of its own (made from a `LearningContext` to a `Phase`).
         length: from ``(epoch, **options)`` to those steps.
         of_share: from ``**options`` to whether the asked share plays a part in them.
         begin: from ``(learning, **options)``: what it does to the weights before.

@@ -24,8 +24,8 @@ class Question:
 
     Attributes:
         sort: the metric that rows are ranked by, its better end first; None: the first objective.
-        only: conditions (see `narrow.Filters`) that rows and points must meet.
-        by: what the rows are put together by (see `narrow.grouped`); None: nothing.
+        only: conditions (see `filters.Filters`) that rows and points must meet.
+        by: what the rows are put together by (see `filters.grouped`); None: nothing.
     """
 
     sort: str | None = None
@@ -45,8 +45,8 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
     Returns:
         ``rows``, ranked ones first; ``pareto``, the keys of the rows on the Pareto front; ``points``, the networks
         after earlier rounds of the chains (see `points`); ``controls``; ``steps``, what each search trained, saved,
-        replayed, repeated and abandoned (see `trial.account`); ``best``, the key of the best row, or None;
-        ``constraints_met``, whether it meets the constraints; ``groups`` (see `narrow.grouped`; empty without `by`),
+        replayed, repeated and abandoned (see `ledger.account`); ``best``, the key of the best row, or None;
+        ``constraints_met``, whether it meets the constraints; ``groups`` (see `filters.grouped`; empty without `by`),
         ``left_out``, how many rows `only` leaves out; and ``searches``, ``simulated`` (the surface, or None),
         ``objectives``, ``constraints``, ``sort``, ``where``, ``by``.
 
@@ -61,9 +61,9 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
     block = searches[0].definition["space"]["search"]
     direction, metric = _ranked_by(block, question.sort)
     goals, dense = Goals.of(block), dense_of(searches[0])
-    narrowing = Filters.read(question.only, dense)
+    conditions = Filters.read(question.only, dense)
     found = rows_of(searches)
-    kept = [row for row in found if narrowing.keeps(row.metrics)] if question.only else found
+    kept = [row for row in found if conditions.keeps(row.metrics)] if question.only else found
     rows = _ranked(kept, metric, direction, goals)
     done = {row.stand_in().id: row for row in rows if row.status == "completed"}
     stand_ins = [row.stand_in() for row in done.values()]
@@ -82,7 +82,7 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
         "left_out": len(found) - len(kept),
         "groups": [] if question.by is None else grouped(rows, question.by, metric),
         "pareto": [row.key for row in rows if row.pareto],
-        "points": points_data(searches, stand_ins, goals, dense or None, narrowing.keeps),
+        "points": points_data(searches, stand_ins, goals, dense or None, conditions.keeps),
         "controls": [_control(search, trial, metric) for search in searches for trial in search.controls()],
         "steps": {search.name: total(search.trials.values()).as_data() for search in searches},
         "best": done[best.id].key if best is not None else None,

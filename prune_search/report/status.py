@@ -40,7 +40,7 @@ def status_data(search: SearchRecords, is_running: bool, now: float | None = Non
         ones are those that are still to be run; ``planned``; ``controls``, each with its status; ``best``, or None;
         ``failures``, the errors; ``retried``, attempts after one that did not end (see `TrialRecords.retries`);
         ``waits``, how many begun trials wait ``for_training`` that another one does, and ``for_device``, a whole one;
-        ``machines``, the cluster (see `trial.machines.Machines`), None where nothing runs; ``steps_trained``,
+        ``machines``, the cluster (see `ledger.cluster_status.Machines`), None where nothing runs; ``steps_trained``,
         ``steps_saved``, ``steps_replayed``, ``steps_repeated`` and ``steps_abandoned`` of all trials, controls too (see
         `trial.account.Account`); ``simulated``, the surface that stands in for training, or None;
         ``seconds_left``, an estimate, None where nothing is known or nothing runs; ``created``, epoch seconds;

@@ -269,11 +269,11 @@ def _warnings(space: Space, items: list[Planned], ceiling: float) -> Iterator[st
     finals = {(final, rounds) for final, rounds in asked if final is not None}
     if len(finals) > 1 and len({rounds for _, rounds in finals}) > 1:
         yield (
-            "a searched final sparsity with searched rounds shares the first stretch only: every pair removes another "
+            "a searched final sparsity with searched rounds shares the first segment only: every pair removes another "
             "fraction per round. mask.sparsity: {per_round: P} shares all rounds"
         )
     elif len(finals) > 1:
-        yield "chains of another final sparsity share the first stretch only; {per_round: P} shares all rounds"
+        yield "chains of another final sparsity share the first segment only; {per_round: P} shares all rounds"
     roots = len({item.branch.train.address for item in items if item.branch.train.needed})
     if roots > 1 and roots > len(items) / 2:
         holes = sorted({path for item in items for path in item.params if path.split(".")[0] in ("task", "train")})

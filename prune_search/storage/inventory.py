@@ -187,7 +187,7 @@ def _state(vertex: StoragePath, name: str, files: list[FoundFile]) -> StoredStat
 
 
 def _is_renewed(lease: StoragePath, now: float) -> bool:
-    """Whether somebody holds a stretch: its lease was renewed within the last minute."""
+    """Whether somebody holds a segment: its lease was renewed within the last minute."""
     try:
         return now - float(read_json(lease)["time"]) < STALE_AFTER_S
     except (UserError, KeyError, TypeError, ValueError):

@@ -23,8 +23,9 @@ from prune_search.testing.checked import Checked
 from prune_search.testing.entries import check_entry
 from prune_search.training.segment import Segment
 from prune_search.training.state_store import StateStore, Steps
-from prune_search.trial import rounds
+from prune_search.trial import phases
 from prune_search.trial.result import Result
+from prune_search.trial.rounds import rounds_of
 from prune_search.trial.run import run_trial
 from prune_search.trial.setup import TrialSetup, prepare
 
@@ -42,7 +43,7 @@ def short_phases() -> Iterator[None]:
         segment.place = place
         return segment
 
-    with mock.patch.object(rounds, "Segment", short):
+    with mock.patch.object(phases, "Segment", short):
         yield
 
 
@@ -255,7 +256,7 @@ def check_dynamics(name: str, **options: object) -> None:
 
 def _check_when_it_settles(one: Checked, raw: Blocks) -> None:
     with short_phases():
-        _, (item,) = rounds.rounds_of(_setup(raw), StateStore(None, Steps()))
+        _, (item,) = rounds_of(_setup(raw), StateStore(None, Steps()))
         settled, total = item.settled(), item.retraining.total
         one.require(0 <= settled <= total, f"it says that it settles at step {settled} of {total}")
         kept = [item.masks_in(item.retraining.at(step).tensors) for step in range(total + 1)]

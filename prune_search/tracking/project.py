@@ -87,7 +87,7 @@ def project_trial(
         search: the records.
         trial: of them.
         state: of the search.
-        front: where trials lie (see `standing.fronts`); None: that is not told.
+        front: where trials lie (see `leaderboard.fronts`); None: that is not told.
     """
     proposed = trial.proposed.data if trial.proposed is not None else {}
     begun = trial.attempts[0] if trial.attempts else trial.ended or trial.proposed
@@ -239,7 +239,7 @@ def project_parent(search: SearchRecords, state: State = "running", board: Seque
     Args:
         search: the records.
         state: of the search.
-        board: its trials in their order (see `standing.placed`), where they are known already.
+        board: its trials in their order (see `leaderboard.placed`), where they are known already.
     """
     definition = search.definition
     board = placed(search) if board is None else board

@@ -67,7 +67,7 @@ class Sink(Protocol):
         """A state of a segment is there that others can ask for.
 
         Args:
-            place: of the segment on the recipe's branch (see `branch.Vertex`).
+            place: of the segment on the recipe's branch (see `addresses.Vertex`).
             step: of the segment.
         """
 

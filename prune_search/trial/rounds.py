@@ -6,12 +6,10 @@ a beginning share its stored states, and a round that is stored is not computed 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
-
-from torch import Tensor
 
 from prune_search.pruning.mask.counts import exact, share_after
 from prune_search.pruning.mask.finder import find_mask, units_in
@@ -19,25 +17,21 @@ from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.rule import MaskRule
 from prune_search.pruning.mask.score_training import learned_scores
 from prune_search.pruning.mask.variants import decided_share, with_control
-from prune_search.pruning.retrain.mask_keeper import MaskKeeper, stored_masks
-from prune_search.pruning.weights.context import TransformContext
+from prune_search.pruning.retrain.mask_keeper import stored_masks
 from prune_search.recipe import axes
 from prune_search.recipe.clock import Lasting, train_rate
-from prune_search.recipe.recipe import Named
 from prune_search.recipe.step import END
 from prune_search.tasks.network import prunable_weights
-from prune_search.training.loop import Course, Network
-from prune_search.training.phase import Phase
-from prune_search.training.segment import MODEL, Segment, load_model, model_tensors
+from prune_search.training.loop import Course
+from prune_search.training.segment import Segment, load_model, model_tensors
 from prune_search.training.state_store import StateStore
 from prune_search.trial.addresses import Adjustment, Branch, RoundBranch, Vertex, branch_of
+from prune_search.trial.phases import RoundTransforms, Tensors, Transform, model_only, segment_of
 from prune_search.trial.retraining import retrain_course, retraining_of, settles_at
 from prune_search.trial.score_training import learning
 from prune_search.trial.scoring_data import scoring_data
 from prune_search.trial.setup import TrialSetup
 from prune_search.trial.stability import stable_place
-
-Tensors = Mapping[str, Tensor]
 
 
 def first_trajectory(setup: TrialSetup, store: StateStore, branch: Branch) -> Segment:
@@ -50,24 +44,7 @@ def first_trajectory(setup: TrialSetup, store: StateStore, branch: Branch) -> Se
 
     asked = {line.k1} | ({line.k2} if line.k2 is not None else set())
     begin = setup.start
-    return _segment(setup, store, "train", branch.train, (lambda: begin, course), asked, grid=True)
-
-
-def _segment(
-    setup: TrialSetup,
-    store: StateStore,
-    name: str,
-    vertex: Vertex,
-    how: tuple[Callable[[], Tensors], Callable[[], Course]],
-    asked: Collection[int] = (),
-    grid: bool = False,
-    network: Network | None = None,
-) -> Segment:
-    """A vertex as a segment of this trial's network; `how` is where it begins and how it is trained."""
-    begin, course = how
-    wanted = tuple(sorted({*asked, vertex.needed}))
-    net = network or setup.network
-    return Segment(name, vertex.address, vertex.steps, begin, course, net, store, wanted, grid, place=vertex.place)
+    return segment_of(setup, store, "train", branch.train, (lambda: begin, course), asked, grid=True)
 
 
 @dataclass
@@ -170,44 +147,17 @@ class Round:
         if self.branch.prepare is None or named is None:
             return None
 
-        def phase() -> Phase:
-            return self._phase(named, "mask.prepare", None, Decimal(0))
-
-        def begin() -> Tensors:
-            return _model_only(self._source_state())
-
-        return self._phase_segment("prepare", self.branch.prepare, phase, begin, "mask.prepare")
-
-    def _phase(self, named: Named, place: str, masks: MaskSet | None, penalty: Decimal) -> Phase:
-        return named.entry(axes.TRANSFORMS).build(Phase, self._setting(place, masks, penalty), **named.options)
-
-    def _setting(self, place: str, masks: MaskSet | None, penalty: Decimal = Decimal(0)) -> TransformContext:
-        words = (place, self.number)
-        return TransformContext(
-            network=self.setup.network,
-            masks=masks,
-            rule=self.rule,
-            layers=self.layers,
-            init=self.setup.recipe.train.init,
-            seed=self.setup.recipe.seed,
-            words=words,
-            feed=lambda: self.setup.feed(*words),
-            penalty=penalty,
+        item = Transform(named, "mask.prepare")
+        return self.transforms.segment(
+            self._label("prepare"), self.branch.prepare, item, self._source_state, lambda: None
         )
 
-    def _phase_segment(
-        self, name: str, vertex: Vertex, make: Callable[[], Phase], begin: Callable[[], Tensors], place: str
-    ) -> Segment:
-        def course() -> Course:
-            made = make()
-            optimizer = self.setup.optimizer(made.optimizer)
-            hooks = list(made.hooks())
-            if self.before is not None:
-                # What an earlier round removed stays removed while this one's transforms train.
-                hooks.append(MaskKeeper(self.setup.model, self.before.masks, optimizer).hook())
-            return Course(optimizer, self.setup.feed(place, self.number), 0, made.rate, hooks)
-
-        return _segment(self.setup, self.store, self._label(name), vertex, (begin, course))
+    @cached_property
+    def transforms(self) -> RoundTransforms:
+        """What the round's transforms are given, and how those that train are trained."""
+        before = self.before
+        removed = None if before is None else (lambda: before.masks)
+        return RoundTransforms(self.setup, self.store, self.rule, lambda: self.layers, self.number, removed)
 
     def _label(self, name: str) -> str:
         return f"{name} (round {self.number})" if self.setup.recipe.rounds > 1 else name
@@ -229,7 +179,7 @@ class Round:
 
         begin, course, network = learning(self.setup, self.rule, self.number, asked, self._mask_state)
         label = self._label(self.rule.criterion.name)
-        return _segment(self.setup, self.store, label, self.branch.learn, (begin, course), network=network)
+        return segment_of(self.setup, self.store, label, self.branch.learn, (begin, course), network=network)
 
     @cached_property
     def found(self) -> MaskSet:
@@ -254,7 +204,7 @@ class Round:
     def _weights(self) -> Tensors:
         """w(k2), or the network that the mask was learned on where nothing is rewound."""
         if self.branch.goes_on and self.learning is not None:
-            return _model_only(self.learning.end().tensors)
+            return model_only(self.learning.end().tensors)
         at = self.setup.recipe.weights.at
         if at == "prepared" and self.prepared is not None:
             return self.prepared.end().tensors
@@ -272,23 +222,14 @@ class Round:
         return weights
 
     def _next(self, item: Adjustment, weights: Callable[[], Tensors]) -> Callable[[], Tensors]:
-        named, path = item.named, item.path
-        if item.vertex is not None:
-
-            def phase() -> Phase:
-                return self._phase(named, path, self.found, item.penalty)
-
-            segment = self._phase_segment(named.name, item.vertex, phase, lambda: _model_only(weights()), path)
-            self._phases.append(segment)
-            return lambda: segment.end().tensors
-
-        def changed() -> Tensors:
-            masks = self.found
-            load_model(self.setup.model, weights())
-            named.entry(axes.TRANSFORMS).make(self._setting(path, masks), **named.options)
-            return model_tensors(self.setup.model)
-
-        return changed
+        if item.vertex is None:
+            untrained = Transform(item.named, item.path)
+            return lambda: self.transforms.changed(untrained, weights, lambda: self.found)
+        trained = Transform(item.named, item.path, item.penalty)
+        label = self._label(item.named.name)
+        segment = self.transforms.segment(label, item.vertex, trained, weights, lambda: self.found)
+        self._phases.append(segment)
+        return lambda: segment.end().tensors
 
     @cached_property
     def _phases(self) -> list[Segment]:
@@ -316,7 +257,7 @@ class Round:
 
     def _retraining(self, name: str, vertex: Vertex, moves: bool) -> Segment:
         how = (lambda: self._retrain_start(moves), lambda: self._retrain_course(moves))
-        return _segment(self.setup, self.store, self._label(name), vertex, how)
+        return segment_of(self.setup, self.store, self._label(name), vertex, how)
 
     def _static_masks(self, moves: bool) -> MaskSet:
         """The mask that the retraining starts with."""
@@ -381,11 +322,6 @@ class Round:
             steps += self._first_needed(self.k1 if done else self.setup.timeline.k1)
         steps += sum(segment.known_length() for segment in (self.prepared, self.learning) if segment is not None)
         return steps + sum(segment.known_length() for segment in self._phases)
-
-
-def _model_only(tensors: Tensors) -> Tensors:
-    """The weights and buffers of a state; a phase starts with optimizer buffers at zero."""
-    return {key: value for key, value in tensors.items() if key.startswith(MODEL)}
 
 
 def rounds_of(setup: TrialSetup, store: StateStore) -> tuple[Segment, list[Round]]:

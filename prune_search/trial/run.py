@@ -79,7 +79,7 @@ def run_trial(
     steps = sharing.steps
     begun = time.monotonic()
     measurements = Measurements(storage)
-    store = _vault(setup, storage, sink, sharing)
+    store = _state_store(setup, storage, sink, sharing)
     with settings_of(setup), _as_trial_errors(isinstance(setup.recipe.task.model, UserCode)):
         first, rounds = rounds_of(setup, store)
         # Where the mask's place shows while the network is trained, its round counts what comes before.
@@ -122,7 +122,7 @@ def run_trial(
     )
 
 
-def _vault(setup: TrialSetup, storage: StoragePath | None, sink: Sink, sharing: Sharing) -> StateStore:
+def _state_store(setup: TrialSetup, storage: StoragePath | None, sink: Sink, sharing: Sharing) -> StateStore:
     """Where the trial's states lie, and who is told of them."""
     told = sink.reached
     return StateStore(

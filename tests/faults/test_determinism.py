@@ -12,7 +12,7 @@ from real_search import MIXED, outcomes, troubles
 import prune_search
 from prune_search import Options, Where
 from prune_search.ledger.records import SearchRecords
-from prune_search.tracking.store import default_uri
+from prune_search.ledger.tracking_uri import default_uri
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.faults]
 

@@ -17,7 +17,7 @@ from virtual_cluster import Nodes, Planned, run_searches
 import prune_search
 from prune_search import Options, Where
 from prune_search.ledger.records import SearchRecords, read_search, search_folder
-from prune_search.tracking.store import default_uri
+from prune_search.ledger.tracking_uri import default_uri
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.faults, pytest.mark.usefixtures("known")]
 

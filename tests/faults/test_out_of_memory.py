@@ -12,8 +12,8 @@ from real_search import troubles
 import prune_search
 from prune_search import Options, Where
 from prune_search.ledger.records import read_search, search_folder
+from prune_search.ledger.tracking_uri import default_uri
 from prune_search.search.ray.driver import _resources
-from prune_search.tracking.store import default_uri
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.faults]
 

@@ -35,8 +35,8 @@ import prune_search
 from prune_search import Options, Where
 from prune_search.api.search import Outcome
 from prune_search.ledger.records import SearchRecords, TrialRecords, read_search, search_folder
+from prune_search.ledger.tracking_uri import default_uri
 from prune_search.recipe.problems import UserError
-from prune_search.tracking.store import default_uri
 
 # Slow: real searches are killed here, and on a busy machine the moments of the kills drift.
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.faults, pytest.mark.usefixtures("known")]

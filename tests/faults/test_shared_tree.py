@@ -20,7 +20,7 @@ from prune_search import Options, Where
 from prune_search.api.search import Outcome
 from prune_search.ledger.account import total
 from prune_search.ledger.records import SearchRecords, read_search
-from prune_search.tracking.store import default_uri
+from prune_search.ledger.tracking_uri import default_uri
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.faults, pytest.mark.usefixtures("known")]
 

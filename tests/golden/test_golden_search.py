@@ -12,7 +12,7 @@ from command_line import Typed
 from real_mlflow import MLFLOW_WARNINGS
 
 from prune_search.ledger.records import read_search
-from prune_search.tracking.store import default_uri
+from prune_search.ledger.tracking_uri import default_uri
 
 pytestmark = MLFLOW_WARNINGS
 

@@ -16,7 +16,7 @@ from real_mlflow import MLFLOW_WARNINGS
 
 import prune_search
 from prune_search.ledger.records import read_search
-from prune_search.tracking.store import default_uri
+from prune_search.ledger.tracking_uri import default_uri
 
 PLACE = Path(__file__).parent / "search_0_1"
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.slow]

@@ -22,8 +22,8 @@ import prune_search
 from prune_search import Where
 from prune_search.api.compare import draw
 from prune_search.ledger.records import SearchRecords, read_search
+from prune_search.ledger.tracking_uri import default_uri
 from prune_search.tracking.delivery_thread import sync
-from prune_search.tracking.store import default_uri
 from prune_search.tracking.ui_views import searches_link, table_link
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.browser, pytest.mark.services]

@@ -18,9 +18,9 @@ from torch import Tensor
 
 import prune_search
 from prune_search.ledger.records import read_search
+from prune_search.ledger.tracking_uri import default_uri
 from prune_search.recipe.axes import DATASETS
 from prune_search.tasks.data import DataSet, Split
-from prune_search.tracking.store import default_uri
 from prune_search.trial import setup
 
 pytestmark = MLFLOW_WARNINGS

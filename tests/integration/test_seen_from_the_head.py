@@ -11,7 +11,7 @@ from real_search import SMALL
 import prune_search
 from prune_search import Options, Where
 from prune_search.ledger.cluster_status import read_machines
-from prune_search.tracking.store import default_uri
+from prune_search.ledger.tracking_uri import default_uri
 
 pytestmark = MLFLOW_WARNINGS
 

@@ -16,7 +16,7 @@ from real_search import SMALL, troubles
 import prune_search
 from prune_search import Options, Where
 from prune_search.api.trust import launched_here, remember
-from prune_search.tracking.store import default_uri
+from prune_search.ledger.tracking_uri import default_uri
 
 pytestmark = [pytest.mark.security, MLFLOW_WARNINGS]
 

@@ -14,7 +14,8 @@ import pytest
 from command_line import Typed
 from real_mlflow import ADMIN, LocalServer, local_server
 
-from prune_search.tracking.store import Serving, default_uri, ui_command
+from prune_search.ledger.tracking_uri import default_uri
+from prune_search.tracking.store import Serving, ui_command
 
 pytestmark = pytest.mark.security
 

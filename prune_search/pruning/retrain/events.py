@@ -21,7 +21,7 @@ ANNEALS: dict[str, Callable[[int, int], float]] = {
     "cosine": lambda gone, span: (1.0 + math.cos(math.pi * gone / span)) / 2.0,
     "linear": lambda gone, span: 1.0 - gone / span,
 }
-# What the weights that grow start with, see `rewiring.GROWN`.
+# What the weights that grow start with, see `drop_and_grow.GROWN`.
 INITS = ("zeros", "normal", "uniform")
 
 

@@ -45,7 +45,7 @@ def test_code_runs_where_it_is_named_again_or_was_launched_here(tmp_path: Path) 
 def test_a_search_reports_to_the_storage_or_to_a_server_that_the_user_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from prune_search.tracking.store import default_uri
+    from prune_search.ledger.tracking_uri import default_uri
 
     check_tracking(definition(tmp_path, tracking_uri=default_uri(tmp_path)), tmp_path, None, "told")
     foreign = definition(tmp_path / "other", tracking_uri="https://theirs:5000")

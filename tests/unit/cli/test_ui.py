@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
 from pathlib import Path
 
 import pytest
 from command_line import Typed
 
-from prune_search.tracking import serving
+from prune_search.tracking.store import Serving
 
 
 def test_the_server_is_started_with_what_was_typed_and_its_exit_code_is_passed_on(
     typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran: list[list[str]] = []
+    asked: list[tuple[Path, str, Serving]] = []
 
-    def serve(command: list[str], environment: Mapping[str, str]) -> int:
-        ran.append(command)
-        return 7
+    def command(folder: Path, uri: str, serving: Serving) -> list[str]:
+        """Another program than MLflow's server, which needs ten seconds."""
+        asked.append((folder, uri, serving))
+        return [sys.executable, "-c", "raise SystemExit(7)"]
 
-    monkeypatch.setattr(serving, "serve", serve)
+    monkeypatch.setattr("prune_search.tracking.store.ui_command", command)
+    monkeypatch.setattr("prune_search.tracking.server.prepare", lambda uri: None, raising=False)
     said = typed("ui", "--port", "5099", "--host", "127.0.0.2")
     assert said.code == 7
     assert said.out.startswith("MLflow on http://127.0.0.2:5099 (")
-    (command,) = ran
-    assert {"5099", "127.0.0.2"} <= set(command)
-    assert any(str(tmp_path) in word for word in command)
+    ((folder, uri, serving),) = asked
+    assert (folder, serving.host, serving.port) == (tmp_path, "127.0.0.2", 5099)
+    assert str(tmp_path) in uri
 
 
 def test_other_machines_are_served_only_where_host_names_are_listed(typed: Typed) -> None:

@@ -71,3 +71,10 @@ def test_dropout_and_what_the_output_does_not_need_are_left_out() -> None:
 def test_what_has_no_operation_is_named(call: Callable[[Tensor], Any], reason: str) -> None:
     with pytest.raises(UndescribedError, match=reason):
         describe(Calls(call), (3, 8, 8))
+
+
+def test_a_network_without_operations_is_refused_in_one_sentence() -> None:
+    models: list[nn.Module] = [nn.Identity(), nn.Sequential(), nn.Sequential(nn.Dropout(0.5)), Calls(lambda x: x)]
+    for model in models:
+        with pytest.raises(UndescribedError, match=r"^it has no operation: its output is its input$"):
+            describe(model, (3, 8, 8))

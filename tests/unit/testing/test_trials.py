@@ -11,7 +11,7 @@ from prune_search.recipe.axes import DYNAMICS, TRANSFORMS
 from prune_search.recipe.registry import AnyAxis
 from prune_search.testing import check_transform
 from prune_search.testing.trials import MAX_STEPS, short_phases, with_dynamics
-from prune_search.trial import rounds
+from prune_search.trial import phases
 
 NAME = "under-test"
 
@@ -36,10 +36,10 @@ def test_a_transform_that_changes_nothing_is_told() -> None:
 
 
 def test_long_phases_are_cut_off_while_something_is_checked_and_only_then() -> None:
-    whole = rounds.Segment
+    whole = phases.Segment
     with short_phases():
-        assert rounds.Segment is not whole
-    assert rounds.Segment is whole
+        assert phases.Segment is not whole
+    assert phases.Segment is whole
     assert MAX_STEPS > 0
 
 

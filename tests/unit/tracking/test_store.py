@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from prune_search.ledger.tracking_uri import default_uri
 from prune_search.ledger.uris import masked, without_credentials
 from prune_search.recipe.problems import UserError
 from prune_search.tracking.names import allowed, allowed_params, written
-from prune_search.tracking.store import Serving, absolute_uri, artifact_root, default_uri, ui_command, ui_environment
+from prune_search.tracking.store import Serving, absolute_uri, artifact_root, ui_command, ui_environment
 
 
 def test_the_default_is_a_database_in_the_storage(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from made_search import make_definition
 
+from prune_search.ledger.records import TrialRecords
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import known_epoch, read_space
@@ -21,7 +22,7 @@ task: {data: digits, model: mlp}
 preset: late-rewinding
 train: {steps: 3ep}
 weights: {at: {hole: choice, of: [1ep, 2ep]}}
-search: {trials: 2, concurrency: 2, seed: 1}
+search: {trials: 2, concurrency: 2, controls: false, seed: 1}
 """
 
 
@@ -51,11 +52,9 @@ def test_a_worker_is_sent_its_recipe_and_which_steps_others_ask_for(tmp_path: Pa
     options = LaunchOptions(storage=str(tmp_path), device="cpu")
     next_trial = NextTrial.open(folder, space, known_epoch, lambda: False, 1437)
     trial = next_trial.next()
-    assert not isinstance(trial, int)
-    while getattr(trial, "control", True):
-        trial = next_trial.next()
+    assert isinstance(trial, TrialRecords)
     grids = askable_stops(space, known_epoch, 1437)
-    job = _job(trial, Launched(folder, space, options, 1437), next_trial.tree, grids)  # type: ignore[arg-type]
+    job = _job(trial, Launched(folder, space, options, 1437), next_trial.tree, grids)
     assert (job.folder, job.options, job.control, job.alone) == (str(folder), options, False, False)
     assert job.search == dict(space.search)
     epoch = known_epoch(space.fill(_First()).recipe())
