@@ -257,6 +257,7 @@ class Mask:
         prepare: the transform that w(k1) goes through before, or None.
         control: what becomes of the mask instead, for comparison, or None.
         rounding: of counts.
+        ties: what becomes of equal scores at the border.
         written: the canonical block.
     """
 
@@ -269,6 +270,7 @@ class Mask:
     prepare: Named | None
     control: Named | None
     rounding: str
+    ties: str
     written: Plain = field(repr=False, compare=False)
 
     @classmethod
@@ -286,6 +288,7 @@ class Mask:
             prepare=named_at(axes.TRANSFORMS, written, "prepare"),
             control=named_at(axes.CONTROLS, written, "control"),
             rounding=known_as(str, written.get("rounding", "half-up"), "mask.rounding"),
+            ties=known_as(str, written.get("ties", "index"), "mask.ties"),
             written=written,
         )
 

@@ -14,6 +14,7 @@ import torch
 from prune_search.recipe import axes
 from prune_search.recipe.facts import DynamicsFacts, Facts
 from prune_search.recipe.fields import Length
+from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Entry
 from prune_search.recipe.rules import entry_of
 from prune_search.recipe.space import read_space
@@ -119,7 +120,8 @@ def _trial(one: Checked, raw: Blocks, storage: Path | None = None) -> Result:
         result = run_trial(_setup(raw), storage)
     receipt = result.receipt
     # Where rows compete for themselves, each is rounded for itself.
-    by_row = entry_of(axes.CRITERIA, raw["mask"]["criterion"]).facts.compared == "row"
+    criterion = Named.of(axes.CRITERIA, raw["mask"]["criterion"])
+    by_row = criterion.entry(axes.CRITERIA).facts.competition(**criterion.options) == "row"
     rows = sum(mask.shape[0] for mask in result.masks.values()) if by_row else 0
     counts = f"in a small trial {receipt.units_kept} units are kept where {receipt.units_asked} were asked for"
     one.require(abs(receipt.units_kept - receipt.units_asked) <= rows / 2, counts)

@@ -153,7 +153,8 @@ class Grouping:
         norms = following_norms(model, example) if facts.removes_outputs and example is not None else {}
         found = []
         for name, weight in weights.items():
-            view = by_channels(owners[id(weight)]) if facts.by_channels else _as_it_is
+            seen = by_channels if facts.by_channels else by_inputs if facts.by_inputs else _stored
+            view = seen(owners[id(weight)])
             canonical = view(weight.detach())
             if name in out or not facts.fits(tuple(canonical.shape), **self.granularity.options):
                 continue
@@ -167,6 +168,10 @@ class Grouping:
 
 def _as_it_is(tensor: Tensor) -> Tensor:
     return tensor
+
+
+def _stored(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    return _as_it_is
 
 
 @dataclass(frozen=True)
@@ -188,6 +193,20 @@ def by_channels(module: nn.Module) -> Callable[[Tensor], Tensor]:
         inputs, outputs = tensor.shape[0] // groups, tensor.shape[1]
         parts = tensor.reshape(groups, inputs, outputs, *tensor.shape[2:]).transpose(1, 2)
         return parts.reshape(groups * outputs, inputs, *tensor.shape[2:])
+
+    return view
+
+
+def by_inputs(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """From a weight of `module` to [outputs of a group, inputs of all groups, *kernel], however the layer stores it."""
+    groups, transposed = int(getattr(module, "groups", 1)), bool(getattr(module, "transposed", False))
+
+    def view(tensor: Tensor) -> Tensor:
+        if transposed:
+            return tensor.transpose(0, 1)
+        outputs, inputs = tensor.shape[0] // groups, tensor.shape[1]
+        parts = tensor.reshape(groups, outputs, inputs, *tensor.shape[2:]).transpose(0, 1)
+        return parts.reshape(outputs, groups * inputs, *tensor.shape[2:])
 
     return view
 
