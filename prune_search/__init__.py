@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from prune_search.library.dynamics import Dynamics
     from prune_search.library.figures import layer_costs, layer_densities, sparsity_at
     from prune_search.library.groups import group_scores
-    from prune_search.library.masks import find_mask, next_level, score
+    from prune_search.library.masks import find_mask, mask_from_scores, next_level, score
     from prune_search.library.penalties import GrowingPenalty, MaskHook
     from prune_search.pruning.mask.mask_set import MaskSet, ScoreError
     from prune_search.recipe.problems import Problem, UserError
@@ -38,7 +38,7 @@ _NAMES = {
     "prune_search.api.compare": ("compare",),
     "prune_search.api.export": ("Export", "ExportOptions", "Loaded", "export", "export_pareto", "load"),
     "prune_search.api.plan": ("PlannedSearch", "plan"),
-    "prune_search.library.masks": ("find_mask", "next_level", "score"),
+    "prune_search.library.masks": ("find_mask", "mask_from_scores", "next_level", "score"),
     "prune_search.library.figures": ("layer_costs", "layer_densities", "sparsity_at"),
     "prune_search.library.groups": ("group_scores",),
     "prune_search.pruning.mask.mask_set": ("MaskSet", "ScoreError"),
@@ -77,6 +77,7 @@ __all__ = [
     "layer_costs",
     "layer_densities",
     "load",
+    "mask_from_scores",
     "next_level",
     "plan",
     "resume",

@@ -32,6 +32,7 @@ Given = str | Mapping[str, Any]
 METHODS = ("force", "iterative-snip")
 ITERATIONS = 100
 ROUNDINGS = ("half-up", "floor-keep", "floor-drop")
+TIES = ("index", "keep", "drop")
 
 
 def value(axis: AnyAxis, written: Given, path: str, options: Mapping[str, Any] | None = None) -> Named:
@@ -105,12 +106,20 @@ def rounding_of(written: str) -> str:
     return written
 
 
+def ties_of(written: str) -> str:
+    """What becomes of ties, checked."""
+    if written not in TIES:
+        raise UserError([Problem("ties", not_one_of(written, TIES))])
+    return written
+
+
 def rule_of(
     criterion: Named,
     scope: Given,
     granularity: Given,
     score: Mapping[str, object],
     rounding: str = "half-up",
+    ties: str = "index",
 ) -> MaskRule:
     """A rule, its parts checked for themselves and together; of the sparsity nothing is known yet.
 
@@ -118,7 +127,8 @@ def rule_of(
         UserError: something is wrong, or does not go together.
     """
     unit = Named.of(axes.GRANULARITIES, canonical(GranularityField(), granularity, "granularity"))
-    rule = MaskRule(criterion, value(axes.SCOPES, scope, "scope"), unit, Score.of(score), None, rounding_of(rounding))
+    competing = value(axes.SCOPES, scope, "scope")
+    rule = MaskRule(criterion, competing, unit, Score.of(score), None, rounding_of(rounding), ties_of(ties))
     together(rule, None if _fixed_sparsity(unit) is not None else BAD)
     return rule
 

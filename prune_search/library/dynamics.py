@@ -25,6 +25,7 @@ from prune_search.recipe.fields import ClockStep, Length, Value
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.reading import BAD
 from prune_search.recipe.recipe import Named
+from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
 from prune_search.tasks.network import prunable_weights
 from prune_search.training.loop import Hook, Network
@@ -62,7 +63,7 @@ class Dynamics:
         start: the first step, where a training goes on.
         seed: seed of random draws.
         options: of the dynamics. Steps are whole numbers or as in a recipe (``5%``, ``3ep``); ``begin`` and ``end``
-            stand for ``from`` and ``until``.
+            stand for ``from`` and ``until``, also within an option that is a mapping (``beta`` of gibbs).
 
     Raises:
         UserError: an argument is invalid.
@@ -203,11 +204,22 @@ def _spoken(known: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, A
     """Options by the names and in the form that a recipe has."""
     written = {}
     for key, item in options.items():
-        name = SPOKEN.get(key, key)
+        name = key if key in known else SPOKEN.get(key, key)
         steps = name in known and isinstance(known[name].field, Length | ClockStep)
         whole = isinstance(item, int) and not isinstance(item, bool)
+        below = _options_below(known[name].field, item) if name in known and isinstance(item, Mapping) else None
+        if below is not None:
+            item = _spoken(below, item)
         written[name] = f"{item}it" if steps and whole else item
     return written
+
+
+def _options_below(field: object, item: Mapping[str, Any]) -> Mapping[str, Option] | None:
+    """The options of a mapping that is an option itself; None where they are not known."""
+    if isinstance(field, Value):
+        entry = field.axis.get(str(item.get("name")))
+        return {} if entry is None else entry.options
+    return getattr(field, "options", None)
 
 
 def _total(named: Named, steps: int | None, epoch: int) -> int:

@@ -12,16 +12,15 @@ from prune_search.library import arguments
 from prune_search.library.arguments import AnyBatches, Given, Loss
 from prune_search.pruning.mask.finder import units_in
 from prune_search.pruning.mask.group_scores import (
-    JOINED,
-    JOINED_AS_TORCH_PRUNING,
+    CONVENTIONS,
     OVER,
     SCALES,
-    Joined,
     joined,
     joining,
     mean_rows,
+    scored_by_batch,
 )
-from prune_search.pruning.mask.reductions import REDUCTIONS, reduction_name
+from prune_search.pruning.mask.reductions import reduction_name
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Scoring, apart
@@ -88,19 +87,18 @@ def group_scores(
     Raises:
         UserError: an argument is invalid, or Torch-Pruning cannot trace the network.
     """
-    tables = {"torch-pruning": JOINED_AS_TORCH_PRUNING, "papers": JOINED}
-    for path, word, known in (("over", over, OVER), ("scale", scale, SCALES), ("convention", convention, tables)):
+    for path, word, known in (("over", over, OVER), ("scale", scale, SCALES), ("convention", convention, CONVENTIONS)):
         if word not in known:
             raise UserError([Problem(path, not_one_of(word, known))])
     named = arguments.value(axes.CRITERIA, criterion, "criterion", options)
     facts = named.entry(axes.CRITERIA).facts
     block = {"loss": arguments.loss_of(loss), "mode": mode}
-    rule = arguments.rule_of(named, "global", "channel", block)
+    rule = arguments.rule_of(named, "global", {"name": "channel", "convention": convention}, block)
     scoring_data = arguments.evidence_of(model, batches, example_input, seed)
     sets = units_in(model, rule, scoring_data)
-    how = joining(facts.scales, reduction_name(facts, named.options), tables[convention])
+    how = joining(facts.scales, reduction_name(facts, named.options), CONVENTIONS[convention])
     with left_as_it_was(model, mode):
-        rows = list(mean_rows(sets, _scored(model, rule, sets, scoring_data, batches is None, how), how))
+        rows = list(mean_rows(sets, _scored(model, rule, sets, scoring_data, batches is None), how))
     scores = {}
     for one, own in rows:
         found = joined(one, own, over, how.scale or scale)
@@ -111,7 +109,7 @@ def group_scores(
 
 
 def _scored(
-    model: nn.Module, rule: MaskRule, sets: list[UnitSet], scoring_data: ScoringData, stored: bool, how: Joined
+    model: nn.Module, rule: MaskRule, sets: list[UnitSet], scoring_data: ScoringData, stored: bool
 ) -> Iterator[dict[str, Tensor]]:
     """A criterion's scores of every parameter that coupled channels own a part of, of everything or batch by batch."""
     entry = rule.criterion.entry(axes.CRITERIA)
@@ -141,10 +139,8 @@ def _scored(
         example=scoring_data.example,
     )
     options = rule.criterion.options
-    # What is joined otherwise than the criterion says is of the mean gradient, as Torch-Pruning accumulates it.
-    own = how.reduce is REDUCTIONS[reduction_name(entry.facts, options)]
     with layers_seeded(model, derive(scoring_data.seed, "score layers", *scoring.words)):
-        for part in apart(scoring, own and entry.facts.each_batch(**options)):
+        for part in apart(scoring, scored_by_batch(rule.criterion, rule.granularity)):
             found: dict[str, Tensor] = entry.make(part, **options)
             yield {name: tensor.detach() for name, tensor in found.items()}
 

@@ -5,8 +5,10 @@ Every function leaves the network as it was: weights, buffers, gradients, modes,
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -15,14 +17,15 @@ from torch import Tensor, nn
 from prune_search.library import arguments
 from prune_search.library.arguments import AnyBatches, Given, Loss, share_of
 from prune_search.pruning.mask.counts import exact
-from prune_search.pruning.mask.finder import ASKED_OUT, MAKES_OUTPUTS
+from prune_search.pruning.mask.finder import ASKED_OUT, MAKES_OUTPUTS, units_in
 from prune_search.pruning.mask.finder import find_mask as find_by_rule
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.reductions import reduction
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Scores, Scoring, apart
-from prune_search.pruning.mask.units import WRONG_SHAPE, Grouping
+from prune_search.pruning.mask.selection import weight_named
+from prune_search.pruning.mask.units import WEIGHT, WRONG_SHAPE, Grouping, UnitSet
 from prune_search.pruning.mask.variants import next_mask
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import Score
@@ -144,6 +147,7 @@ def find_mask(
     loss: Loss = "cross-entropy",
     rounding: str = "half-up",
     *,
+    ties: str = "index",
     nested: bool | None = None,
     mode: str | None = None,
     parameters: Collection[str] | None = None,
@@ -160,11 +164,14 @@ def find_mask(
         criterion: as in `score`; ``force`` and ``iterative-snip`` are snip, iterated 60 times on an exponential path.
         sparsity: share of the units in scope to remove, 0 to 1; None if granularity or scope determines it.
         scope: registered: ``global``, ``uniform``, ``er``, ``erk``, ``{name: explicit, layers: {…}}`` …
-        granularity: a registered granularity, or ``2:4``.
+        granularity: a registered granularity, or ``2:4``. ``{name: channel, convention: torch-pruning}`` joins the
+            scores of coupled layers as `group_scores` does by default.
         schedule: ``one-shot`` (the default), a sparsity path's name (100 iterations) or ``{name, iterations}``.
         batches: as in `score`, the same in every iteration, or a function from the iteration (from 1) to them.
         loss: as in `score`.
         rounding: in each iteration: ``half-up`` ⌊kN+½⌋ kept; ``floor-keep`` ⌊kN⌋ kept; ``floor-drop`` ⌊(1-k)N⌋ removed.
+        ties: of equal scores at the border ``index`` keeps the first ones, so that counts are exact; ``keep`` keeps all
+            of them, as a threshold with ≥ does, and ``drop`` none, as one with >.
         nested: whether removed units stay removed in later iterations; None: the method's default.
         mode: as in `score`.
         parameters: weights or layers to prune; None: all convolution and linear weights.
@@ -175,7 +182,7 @@ def find_mask(
         options: options of the criterion.
 
     Returns:
-        The mask, with its receipt. Ties are broken by index.
+        The mask, with its receipt.
 
     Raises:
         UserError: an argument is invalid.
@@ -190,11 +197,92 @@ def find_mask(
         schedule if schedule is not None else of_method or "one-shot", loss, mode, normalization
     )
     block["nested"] = stays if nested is None else nested
-    rule = arguments.controlled(arguments.rule_of(named, scope, granularity, block, rounding), control)
+    rule = arguments.controlled(arguments.rule_of(named, scope, granularity, block, rounding, ties), control)
     rule = arguments.only(rule, model, parameters)
     scoring_data = arguments.evidence_of(model, batches, example_input, seed)
     arguments.needs_batches(named, scoring_data)
     return told_of(find_by_rule(model, rule, share_of(model, rule, sparsity, scoring_data), None, scoring_data))
+
+
+def mask_from_scores(
+    model: nn.Module,
+    scores: Mapping[str, Tensor],
+    sparsity: float | Decimal | None = None,
+    scope: Given = "global",
+    granularity: Given = "weight",
+    rounding: str = "half-up",
+    *,
+    ties: str = "index",
+    mask: MaskSet | None = None,
+    normalization: Given = "none",
+    control: Given | None = None,
+    example_input: Tensor | None = None,
+    seed: int = 0,
+) -> MaskSet:
+    """Turn scores of your own into a mask: larger scores are kept.
+
+    Args:
+        model: the network.
+        scores: by the name of a weight or layer, numbers shaped like the weight or one per unit [units]. Numbers shaped
+            like the weight are summed over each unit of the granularity. Of layers that share channels the scores of
+            the first are taken. Layers without scores are not pruned.
+        sparsity: share of the units of the scored layers to remove, 0 to 1; None if granularity determines it.
+        scope: as in `find_mask`, but for scopes that measure losses.
+        granularity: as in `find_mask`.
+        rounding: as in `find_mask`.
+        ties: as in `find_mask`.
+        mask: only units that it keeps can be kept; None: all.
+        normalization: as in `score`.
+        control: as in `find_mask`.
+        example_input: inputs [B, …], which find the output layer and coupled channels.
+        seed: of a control that draws.
+
+    Returns:
+        The mask, with its receipt.
+
+    Raises:
+        UserError: an argument is invalid.
+        ScoreError: a score is not a number.
+
+    Example:
+        >>> mask_from_scores(model, {"0": importance}, 0.9).apply(model)
+    """
+    weights = arguments.weights_of(model, list(scores))
+    if not weights:
+        raise UserError([Problem("scores", "is empty: pass the scores of at least one layer")])
+    named = {weight_named(name, weights, "scores"): tensor for name, tensor in scores.items()}
+    # The scores are given, one per unit: this criterion's reduction of them leaves them as they are.
+    plain = arguments.value(axes.CRITERIA, "random", "criterion")
+    block = {**arguments.score_block("one-shot", "cross-entropy", None, normalization), "nested": True}
+    rule = arguments.controlled(arguments.rule_of(plain, scope, granularity, block, rounding, ties), control)
+    if rule.scope.entry(axes.SCOPES).facts.measured:
+        raise UserError([Problem("scope", f"{rule.scope.name} measures losses; find_mask does that with a criterion")])
+    rule = arguments.only(rule, model, list(named))
+    scoring_data = arguments.evidence_of(model, None, example_input, seed)
+    units = {one.name: _given(one, named) for one in units_in(model, rule, scoring_data)}
+    previous = None if mask is None else (mask, Decimal(1))
+    share = share_of(model, rule, sparsity, scoring_data)
+    return find_by_rule(model, rule, share, previous, replace(scoring_data, learned=units))
+
+
+def _given(one: UnitSet, scores: Mapping[str, Tensor]) -> Tensor:
+    """The scores of a set's units, [units], from those of its layers."""
+    whole = (part for part in one.parts if part.role == WEIGHT and part.at is None and part.parameter in scores)
+    part = next(whole, None)
+    if part is None:
+        text = f"have none of a layer with all {one.size} channels that {', '.join(one.owners)} share"
+        raise UserError([Problem("scores", text)])
+    found = scores[part.parameter].detach()
+    if found.shape == (one.size,):
+        return found
+    try:
+        split = part.split(found)
+    except (RuntimeError, IndexError, ValueError):
+        split = None
+    if split is None or split.shape[0] != one.size or found.numel() != math.prod(one.shape):
+        text = f"of {part.parameter} have the shape {list(found.shape)}, and not {list(one.shape)} or [{one.size}]"
+        raise UserError([Problem("scores", text)])
+    return split.sum(1) if split.shape[1] > 1 else split[:, 0]
 
 
 def next_level(
@@ -203,6 +291,7 @@ def next_level(
     fraction: float,
     rounding: str = "half-up",
     *,
+    ties: str = "index",
     criterion: Given = "magnitude",
     scope: Given = "global",
     granularity: Given = "weight",
@@ -220,6 +309,7 @@ def next_level(
         model: the network, trained under that mask.
         fraction: share p of the units that `mask` keeps (with scope uniform, in each layer) to remove, 0 to 1.
         rounding: rounding of the kept count (1-p)·n, as in `find_mask`.
+        ties: as in `find_mask`.
         criterion: this and all further arguments are as in `find_mask`.
         scope: which units compete.
         granularity: which weights form a unit.
@@ -240,7 +330,7 @@ def next_level(
         raise UserError([Problem("fraction", f"must be a number from 0 to 1 (got {fraction})")])
     named = arguments.value(axes.CRITERIA, criterion, "criterion")
     block = {"iterations": 1, "path": "one-shot", "nested": True, "loss": arguments.loss_of(loss), "mode": mode}
-    rule = arguments.only(arguments.rule_of(named, scope, granularity, block, rounding), model, parameters)
+    rule = arguments.only(arguments.rule_of(named, scope, granularity, block, rounding, ties), model, parameters)
     scoring_data = arguments.evidence_of(model, batches, example_input, seed)
     arguments.needs_batches(named, scoring_data)
     return told_of(next_mask(model, rule, 1 - exact(fraction), mask, scoring_data))

@@ -99,6 +99,8 @@ class GrowingPenalty:
         model: the network.
         optimizer: an optimizer of its parameters; its own weight decay stays active.
         sparsity: share of the units to remove, 0 to 1.
+        mask: the mask to reach, in place of a sparsity: the penalty grows on the weights that it removes. Name its
+            granularity: `ratio` is for structured ones.
         granularity, scope, criterion: as in `find_mask`: which units go. GReg-1 removes the filters of the smallest L1
             norm of every layer.
         step: δλ, added to the penalty every so many steps.
@@ -123,6 +125,7 @@ class GrowingPenalty:
         optimizer: torch.optim.Optimizer,
         *,
         sparsity: float | Decimal | None = None,
+        mask: MaskSet | None = None,
         granularity: Given = "filter",
         scope: Given = "uniform",
         criterion: Given = "l1",
@@ -145,23 +148,26 @@ class GrowingPenalty:
         self._rule = plain_rule(criterion, scope, granularity, loss, mode, rounding)
         self._evidence = arguments.evidence_of(model, batches, example_input, seed)
         arguments.needs_batches(self._rule.criterion, self._evidence)
-        self._share = arguments.share_of(model, self._rule, sparsity, self._evidence)
+        _one_goal(sparsity, mask, pick)
+        self._share = None if mask is not None else arguments.share_of(model, self._rule, sparsity, self._evidence)
         structured = bool(self._rule.granularity.entry(axes.GRANULARITIES).facts.structured)
         self._stop = {"kept": kept, "ratio": ratio if structured else None, "together": pick is None}
         self._growth, self._stabilise = (_positive("step", step), every, exact(ceiling)), stabilise
         self._penalty = Penalty(dict(model.named_parameters()))
         self._rise = _rise(pick, every)
         self._growing: GrowingHook | None = None
-        self.mask: MaskSet | None = None
+        self.mask: MaskSet | None = mask
         self._picked_at = 0 if self._rise is None else self._rise.last
         if self._rise is None:
             self._choose(Decimal(0), 0)
 
     def _choose(self, start: Decimal, hold: int) -> None:
         """Choose the units that go; the penalty begins to grow on them after `hold` steps."""
-        self.mask = find_mask(self.model, self._rule, self._share, None, self._evidence)
+        if self.mask is None:
+            self.mask = find_mask(self.model, self._rule, self._share, None, self._evidence)
         increment, every, ceiling = self._growth
-        removed = {name: ~self.mask[name] for name in self._names()}
+        names = self.mask if self._share is None else self._names()
+        removed = {name: ~self.mask[name] for name in names}
         ramp = Ramp(start, increment, every, ceiling)
         self._penalty.values.clear()
         self._growing = GrowingHook(self._penalty, removed, ramp, self._stabilise, self._stop, hold)
@@ -210,6 +216,13 @@ class GrowingPenalty:
             raise UserError([Problem("pick", "is not finished: the units to remove have not been chosen yet")])
         MaskKeeper(self.model, self.mask, self.optimizer)
         return self.mask
+
+
+def _one_goal(sparsity: float | Decimal | None, mask: MaskSet | None, pick: Mapping[str, float] | None) -> None:
+    """Refuse a mask together with what would choose one."""
+    given = [key for key, item in (("sparsity", sparsity), ("pick", pick)) if item is not None]
+    if mask is not None and given:
+        raise UserError([Problem("mask", f"cannot be combined with {given[0]}: the mask says which weights go")])
 
 
 def _positive(path: str, number: float) -> Decimal:

@@ -267,6 +267,7 @@ class Mask:
         prepare: the transform that w(k1) goes through before, or None.
         control: what becomes of the mask instead, for comparison, or None.
         rounding: of counts.
+        ties: what becomes of equal scores at the border.
         written: the canonical block.
     """
 
@@ -279,6 +280,7 @@ class Mask:
     prepare: Named | None
     control: Named | None
     rounding: str
+    ties: str
     written: Block = field(repr=False, compare=False)
 
     @classmethod
@@ -296,6 +298,7 @@ class Mask:
             prepare=named_at(axes.TRANSFORMS, written, "prepare"),
             control=named_at(axes.CONTROLS, written, "control"),
             rounding=known_as(str, written.get("rounding", "half-up"), "mask.rounding"),
+            ties=known_as(str, written.get("ties", "index"), "mask.ties"),
             written=written,
         )
 

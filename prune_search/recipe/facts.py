@@ -127,7 +127,8 @@ class Criterion(Facts):
         each_batch: from ``**options`` to whether every batch is scored by itself, a group's score being the mean.
         scales: of coupled channels the scales of normalizations on the way are ``scored`` like weights, ``left`` out,
             or the ``only`` thing that counts, by their size.
-        compared: ``scope``, or ``row`` where single weights compete within their output row only.
+        compared: ``scope``, or ``row`` or ``layer`` where single weights compete within their output row or their layer
+            only; or from ``**options`` to that.
         rough: whether it has cheaper scores of a known error (`Scoring.rough`).
         keeps_all: the mask keeps everything; the sparsity is for the dynamics.
         needs_data: whether scoring reads training data.
@@ -147,7 +148,7 @@ class Criterion(Facts):
     reduce: str | Callable[..., str] = "sum-abs"
     each_batch: Callable[..., bool] = _all_together
     scales: Literal["scored", "left", "only"] = "scored"
-    compared: Literal["scope", "row"] = "scope"
+    compared: str | Callable[..., str] = "scope"
     rough: bool = False
     keeps_all: bool = False
     needs_data: bool = False
@@ -162,6 +163,10 @@ class Criterion(Facts):
     oracle: Callable[..., Mapping[str, object]] | None = None
     convolutional_default: bool = False
 
+    def competition(self, **options: object) -> str:
+        """Within what single weights compete: ``scope``, ``row`` or ``layer``."""
+        return self.compared if isinstance(self.compared, str) else self.compared(**options)
+
 
 @dataclass(frozen=True)
 class Granularity(Facts):
@@ -173,6 +178,7 @@ class Granularity(Facts):
         convolutional_default: whether the default model is convolutional.
         structured: whether a unit can be more than one weight.
         by_channels: a unit is made of [outputs, inputs, *kernel], however the layer stores it.
+        by_inputs: the same with the inputs of all groups of a grouped convolution, and the outputs of one.
         removes_outputs: a unit is an output, so that its bias and what normalizes it go with it.
         coupled: whether units span the layers that share a channel.
         run: from ``**options`` to the length of a run of units of which a fixed share is kept.
@@ -185,6 +191,7 @@ class Granularity(Facts):
     convolutional_default: bool = False
     structured: bool = False
     by_channels: bool = False
+    by_inputs: bool = False
     removes_outputs: bool = False
     coupled: bool = False
     run: Callable[..., int] | None = None

@@ -33,7 +33,7 @@ def skeleton(recipe: Recipe) -> dict[str, Any]:
     number in any of its forms, unless it is learned or decided by another entry.
     """
     total, written = recipe.train.steps, recipe.mask.written
-    mask = {key: value for key, value in written.items() if key not in ("sparsity", "score", "at", "rounding")}
+    mask = {key: value for key, value in written.items() if key not in ("sparsity", "score", "at", "rounding", "ties")}
     bones: dict[str, Any] = {
         "at": _place(written["at"], total),
         "mask": {key: _value(_AXES_OF[("mask", key)], value, total) for key, value in mask.items()},

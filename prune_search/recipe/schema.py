@@ -192,6 +192,12 @@ MASK = {
     "granularity": Option(GranularityField(), "weight"),
     "control": Option(Value(axes.CONTROLS), None),
     "rounding": Option(Word(("half-up", "floor-keep", "floor-drop")), "half-up", "of counts", later=True),
+    "ties": Option(
+        Word(("index", "keep", "drop")),
+        "index",
+        "of equal scores at the border, keep the first ones (exactly as many as asked), all of them, or none",
+        later=True,
+    ),
 }
 WEIGHTS = {
     "at": Option(ClockStep(("mask", "prepared")), REQUIRED, "k2, the step whose weights are kept"),

@@ -181,7 +181,7 @@ def _kept_of_half(name: str, found: MaskSet) -> int:
     sizes = [units for units, _ in found.units.values()]
     if CRITERIA[name].facts.keeps_all:
         return sum(sizes)
-    if CRITERIA[name].facts.compared == "row":
+    if CRITERIA[name].facts.competition(**read(CRITERIA, name).options) == "row":
         return sum(mask.shape[0] * math.floor(mask[0].numel() / 2 + 0.5) for mask in found.values())
     return math.floor(sum(sizes) / 2 + 0.5)
 

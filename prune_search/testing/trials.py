@@ -125,7 +125,8 @@ def _trial(one: Checked, raw: Blocks, storage: Path | None = None) -> Result:
         result = run_trial(_setup(raw), storage)
     receipt = result.receipt
     # Where rows compete for themselves, each is rounded for itself.
-    by_row = result.recipe.mask.criterion.entry(axes.CRITERIA).facts.compared == "row"
+    criterion = result.recipe.mask.criterion
+    by_row = criterion.entry(axes.CRITERIA).facts.competition(**criterion.options) == "row"
     rows = sum(mask.shape[0] for mask in result.masks.values()) if by_row else 0
     counts = f"in a small trial {receipt.units_kept} units are kept where {receipt.units_asked} were asked for"
     one.require(abs(receipt.units_kept - receipt.units_asked) <= rows / 2, counts)

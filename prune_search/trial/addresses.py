@@ -223,7 +223,7 @@ class _Grower:
         parts = _written(mask, "criterion", "granularity")
         parts.update(loss=mask.score.written["loss"], exclude=mask.scope.options.get("exclude"))
         if facts.of_share(**named.options):
-            parts.update(_written(mask, "scope", "rounding"))
+            parts.update(_written(mask, "scope", "rounding", "ties"))
             parts["share"] = mask.written.get("sparsity") if share is None else str(share)
         source = {"source": self.source.address, "at": self.k1, "prepared": prepare.address if prepare else None}
         previous = self.before.mask if self.before else None
@@ -245,7 +245,7 @@ class _Grower:
 
     def _mask(self, share: Decimal | None, prepare: Vertex | None) -> str:
         mask = self.recipe.mask
-        parts = _written(mask, "criterion", "score", "scope", "granularity", "rounding")
+        parts = _written(mask, "criterion", "score", "scope", "granularity", "rounding", "ties")
         parts["control"] = mask.control.written if mask.control and self.last and not self.moves else None
         prepared = prepare.address if prepare else None
         previous = self.before.mask if self.before else None

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from prune_search.pruning.mask.controls import Chosen
 from prune_search.pruning.mask.counts import PRECISION, keep_count
-from prune_search.pruning.mask.group_scores import unit_scores
+from prune_search.pruning.mask.group_scores import scored_by_batch, unit_scores
 from prune_search.pruning.mask.layer_measurements import Measuring, Spending, layer_costs, shared_costs
 from prune_search.pruning.mask.mask_set import MaskSet, Pool, UnclearError, UnitMasks, by_row, rounded, select
 from prune_search.pruning.mask.reductions import PLAIN, reduction, reduction_name
@@ -152,6 +152,11 @@ class Finder:
         self._losses: dict[tuple[str, int], float] = {}
 
     def pools(self, share: Decimal | None, available: UnitMasks, measuring: Callable[[], Measuring]) -> list[Pool]:
+        """Who competes with whom, and how many are kept."""
+        found = self._pools(share, available, measuring)
+        return found if self.rule.ties == "index" else [replace(pool, ties=self.rule.ties) for pool in found]
+
+    def _pools(self, share: Decimal | None, available: UnitMasks, measuring: Callable[[], Measuring]) -> list[Pool]:
         if self.sets[0].run and share is not None:
             return in_runs(self.sets, share, self.rule.rounding)
         counts = {one.name: int(np.count_nonzero(available[one.name].numpy())) for one in self.sets}
@@ -166,9 +171,11 @@ class Finder:
             for one in self.sets
         ]
         found = scope_pools(self.rule, layers, share, measuring)
-        if share is not None and self.rule.criterion.entry(axes.CRITERIA).facts.compared == "row":
+        criterion = self.rule.criterion
+        compared = criterion.entry(axes.CRITERIA).facts.competition(**criterion.options)
+        if share is not None and compared != "scope":
             shapes = {layer.name: (layer.shape, layer.units) for layer in layers}
-            found = by_row(found, shapes, share, self.rule.rounding)
+            found = by_row(found, shapes, share, self.rule.rounding, compared == "layer")
         return found
 
     def search(self, share: Decimal, before: Decimal) -> Chosen:
@@ -294,8 +301,9 @@ class Finder:
         )
         words = ("score layers", *scoring.words)
         options = self.rule.criterion.options
+        each_batch = scored_by_batch(self.rule.criterion, self.rule.granularity)
         with torch.enable_grad(), layers_seeded(self.model, derive(self.scoring_data.seed, *words)):
-            for part in apart(scoring, criterion.facts.each_batch(**options)):
+            for part in apart(scoring, each_batch):
                 yield criterion.make(part, **options)
 
     def measuring(self, dense: Scores, scores: Scores, allowed: UnitMasks) -> Measuring:

@@ -90,6 +90,7 @@ JOINED_AS_TORCH_PRUNING: dict[str, Joined] = {
     "square-sum": Joined(REDUCTIONS["sum-abs"], (WEIGHT, READER)),
     "distances": Joined(lambda weights: REDUCTIONS["distances"](weights.square()), (WEIGHT, READER)),
 }
+CONVENTIONS = {"papers": JOINED, "torch-pruning": JOINED_AS_TORCH_PRUNING}
 ONLY_SCALES = Joined(REDUCTIONS["sum-abs"], (SCALE,))
 
 
@@ -111,8 +112,21 @@ def unit_scores(
         alone = Joined(REDUCTIONS[reduce], (WEIGHT,))
         return {one.name: rows[0] for one, rows in mean_rows(sets, found, alone)}
     over, scale = granularity.options["over"], granularity.options["scale"]
-    how = joining(facts.scales, reduce, JOINED)
+    how = joining(facts.scales, reduce, CONVENTIONS[granularity.options.get("convention", "papers")])
     return {one.name: joined(one, rows, over, how.scale or scale) for one, rows in mean_rows(sets, found, how)}
+
+
+def scored_by_batch(criterion: Named, granularity: Named) -> bool:
+    """Whether every batch is scored by itself, the mean being the score.
+
+    What is joined otherwise than the criterion says, as Torch-Pruning does, is of the mean gradient.
+    """
+    facts = criterion.entry(axes.CRITERIA).facts
+    if not facts.each_batch(**criterion.options):
+        return False
+    table = CONVENTIONS[str(granularity.options.get("convention", "papers"))]
+    reduce = reduction_name(facts, criterion.options)
+    return joining(facts.scales, reduce, table).reduce is REDUCTIONS[reduce]
 
 
 def joining(scales: str, reduce: str, table: Mapping[str, Joined]) -> Joined:

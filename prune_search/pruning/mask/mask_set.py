@@ -145,26 +145,33 @@ class Pool:
         kept: units to keep; with rows, of each row.
         rows: equal runs of a single layer's units that compete within themselves only.
         least: units that each layer keeps at least.
+        ties: of equal scores at the border the first are kept (``index``), all of them (``keep``), or none (``drop``).
     """
 
     names: tuple[str, ...]
     kept: int
     rows: int = 1
     least: int = 0
+    ties: str = "index"
 
 
 def by_row(
-    pools: list[Pool], layers: Mapping[str, tuple[tuple[int, ...], int]], share: Decimal, rounding: str = "half-up"
+    pools: list[Pool],
+    layers: Mapping[str, tuple[tuple[int, ...], int]],
+    share: Decimal,
+    rounding: str = "half-up",
+    whole: bool = False,
 ) -> list[Pool]:
-    """Pools in which single weights compete within their output row only.
+    """Pools in which single weights compete within their output row only, or within their layer.
 
-    What the pools say of a layer, its kept share, becomes that of each of its rows.
+    What the pools say of a layer, its kept share, becomes that of each of its rows, or of the layer.
 
     Args:
         pools: as the scope made them.
         layers: name -> (shape of the weight, units). A layer whose units are not single weights stays as it is.
         share: the asked kept share of all units.
         rounding: of the counts of rows, see `counts.keep_count`.
+        whole: a layer is one group, and not each of its rows.
     """
     found = []
     for pool in pools:
@@ -173,14 +180,14 @@ def by_row(
         exact = share if pool.kept == keep_count(total, share, rounding) else Decimal(pool.kept) / max(1, total)
         for name in pool.names:
             shape, units = layers[name]
-            rows = shape[0] if units == math.prod(shape) else 1
+            rows = shape[0] if units == math.prod(shape) and not whole else 1
             alone = rows == 1 and len(pool.names) == 1
             found.append(Pool((name,), pool.kept if alone else keep_count(units // rows, exact, rounding), rows))
     return found
 
 
 def _highest(scores: Tensor, allowed: Tensor, pool: Pool, error: float) -> Tensor:
-    """The pool's count of highest scores among those allowed, of equal scores the first; bool [units].
+    """The pool's count of highest scores among those allowed, of equal scores as it says; bool [units].
 
     The lowest kept score is found without sorting: all above it are kept, and of its equals the first ones. NumPy
     selects and counts several times faster than torch does on one thread.
@@ -197,10 +204,12 @@ def _highest(scores: Tensor, allowed: Tensor, pool: Pool, error: float) -> Tenso
     border, below = _neighbours(values, values.size - pool.kept)
     if error and not border * (1 - error) > below * (1 + error):
         raise UnclearError
+    if below == border and pool.ties == "drop":
+        return torch.from_numpy(scores.numpy() > border) & allowed
     chosen = torch.from_numpy(scores.numpy() >= border)
     if not everything:
         chosen &= allowed
-    if below == border:
+    if below == border and pool.ties == "index":
         equals = torch.nonzero((scores == border) & allowed).squeeze(1)
         more = int(chosen.sum()) - pool.kept
         chosen[equals[equals.numel() - more :]] = False
@@ -235,8 +244,15 @@ def _highest_of_rows(scores: Tensor, allowed: Tensor, pool: Pool) -> Tensor:
     order = torch.sort(rows.nan_to_num(nan=0.0), dim=1, descending=True, stable=True).indices
     # Those that may be kept come first, in the order of their scores.
     order = order.gather(1, torch.sort(may.gather(1, order).int(), dim=1, descending=True, stable=True).indices)
-    chosen = torch.zeros_like(may).scatter_(1, order[:, : pool.kept], True)
-    return (chosen & may).reshape(-1)
+    chosen = torch.zeros_like(may).scatter_(1, order[:, : pool.kept], True) & may
+    if pool.ties != "index":
+        # Equals of those on the other side of the border come with them, or go with them.
+        inside, outside = (
+            rows.masked_fill(~there, fill) for there, fill in ((chosen, torch.inf), (may & ~chosen, -torch.inf))
+        )
+        border, below = inside.amin(1, keepdim=True), outside.amax(1, keepdim=True)
+        chosen = may & (rows >= border) if pool.ties == "keep" else chosen & (rows > below)
+    return chosen.reshape(-1)
 
 
 def select(
@@ -251,7 +267,8 @@ def select(
         error: bound of the relative error of scores that are at least 0.
 
     Returns:
-        Per layer, bool [units]. A pool keeps as many units as it says, or all its candidates where they are fewer.
+        Per layer, bool [units]. A pool keeps as many units as it says, or all its candidates where they are fewer; of
+        equal scores at the border it can keep more or fewer (`Pool.ties`).
 
     Raises:
         ScoreError: a candidate's score is not a number.

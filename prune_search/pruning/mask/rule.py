@@ -23,6 +23,7 @@ class MaskRule:
         score: how scores are taken.
         control: a registered control, or None.
         rounding: of counts, see `counts.keep_count`.
+        ties: what becomes of equal scores at the border, see `mask_set.Pool`.
     """
 
     criterion: Named
@@ -31,6 +32,7 @@ class MaskRule:
     score: Score
     control: Named | None = None
     rounding: str = "half-up"
+    ties: str = "index"
 
     def loss(self) -> Callable[[Tensor, Tensor], Tensor]:
         """The loss that is scored, from (outputs, labels) to a scalar: registered, or a caller's own function."""
@@ -43,7 +45,7 @@ class MaskRule:
     @classmethod
     def of(cls, mask: Mask) -> MaskRule:
         """From a recipe's mask block."""
-        return cls(mask.criterion, mask.scope, mask.granularity, mask.score, mask.control, mask.rounding)
+        return cls(mask.criterion, mask.scope, mask.granularity, mask.score, mask.control, mask.rounding, mask.ties)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from prune_search.pruning.mask.channels import UNKNOWN, coupled_channels, following_norms, uncut_channels
 from prune_search.pruning.mask.mask_set import MaskSet, UnitMasks
 from prune_search.recipe import axes
+from prune_search.recipe.facts import Granularity
 from prune_search.recipe.recipe import Named
 from prune_search.tasks.layers import holders, kind_of, prunable_weights
 
@@ -158,7 +159,7 @@ class Grouping:
             module = layers[name][0][1]
             if name in out or self.misfit(module, weight):
                 continue
-            view = by_channels(module) if facts.by_channels else _as_it_is
+            view = _view(facts, module)
             part = Part(name, WEIGHT, _Composed(view, self.split))
             places = [prefix for prefix, _ in layers[name]]
             held = _held(model, places, norms.get(name, ())) if facts.removes_outputs else ()
@@ -173,7 +174,7 @@ class Grouping:
         kind = kind_of(module)
         if facts.removes_outputs and kind is not None and not kind.output_rows:
             return f"no {self.granularity.name}s can be removed from a layer of type {type(module).__name__}"
-        view = by_channels(module) if facts.by_channels else _as_it_is
+        view = _view(facts, module)
         shape = tuple(view(weight.detach()).shape)
         if not facts.fits(shape, **self.granularity.options):
             return f"{WRONG_SHAPE} {self.granularity.name}: {shape}"
@@ -204,6 +205,12 @@ def _as_it_is(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def _view(facts: Granularity, module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """How a granularity looks at a layer's weight."""
+    seen = by_channels if facts.by_channels else by_inputs if facts.by_inputs else None
+    return _as_it_is if seen is None else seen(module)
+
+
 @dataclass(frozen=True)
 class _Composed:
     view: Callable[[Tensor], Tensor]
@@ -232,6 +239,21 @@ def by_channels(module: nn.Module) -> Callable[[Tensor], Tensor]:
 
 def _turned(tensor: Tensor) -> Tensor:
     return tensor.T
+
+
+def by_inputs(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """From a weight of `module` to [outputs of a group, inputs of all groups, *kernel], however the layer stores it."""
+    kind, groups = kind_of(module), int(getattr(module, "groups", 1))
+    inputs_first = bool(getattr(module, "transposed", False)) or (kind is not None and kind.turned)
+
+    def view(tensor: Tensor) -> Tensor:
+        if inputs_first:
+            return tensor.transpose(0, 1)
+        outputs, inputs = tensor.shape[0] // groups, tensor.shape[1]
+        parts = tensor.reshape(groups, outputs, inputs, *tensor.shape[2:]).transpose(0, 1)
+        return parts.reshape(outputs, groups * inputs, *tensor.shape[2:])
+
+    return view
 
 
 def _rows(tensor: Tensor) -> Tensor:

@@ -155,3 +155,23 @@ def test_a_training_that_goes_on_begins_at_its_own_step() -> None:
     train(model, rest, range(5, 9))
     for one, other in zip(whole.parameters(), model.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_an_option_that_is_a_mapping_is_read_like_the_others() -> None:
+    """Whole numbers are steps where a step is meant, and begin and end are from and until where those are keys."""
+    betas = [
+        {"from": 2.0, "to": 50.0, "until": "6it", "every": "2it"},
+        {"begin": 2.0, "to": 50.0, "end": 6, "every": 2},
+    ]
+    runs = []
+    for beta in betas:
+        model, dynamics = start("gibbs", scope="uniform", steps=9, beta=beta)
+        train(model, dynamics, range(9))
+        runs.append(dynamics.finish().sha256)
+    assert runs[0] == runs[1]
+    with pytest.raises(UserError, match=r"dynamics\.beta\.until: .*'-1it'"):
+        start("gibbs", scope="uniform", steps=9, beta={"end": -1})
+    batches = [(X, LABELS)]
+    movement = {"name": "movement", "rate": 0}
+    _, dynamics = start("gradual", begin=0, end=4, every=1, criterion=movement, batches=batches)
+    assert dynamics.mask.sparsity() == 0.0

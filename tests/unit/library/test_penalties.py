@@ -169,3 +169,22 @@ def test_greg_2_picks_in_the_step_in_which_the_penalty_is_reached(granularity: s
         seen.append((float(values.max()), round(float(values.min()), 3)))
     risen = [(0.125 * (k + 1), 0.125 * (k + 1)) for k in range(4)]
     assert seen == [value for value in [*risen, (0.75, -0.01)] for _ in range(every)]
+
+
+def test_the_penalty_grows_on_what_a_given_mask_removes() -> None:
+    model = network()
+    mask = find_mask(model, "magnitude", 0.4, scope="erk")
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    penalty = GrowingPenalty(model, optimizer, mask=mask, granularity="weight", step=0.25, every=2, ceiling=0.5)
+    for i in range(4):
+        assert not penalty.finished(i)
+        backward(model)
+        penalty.step(i)
+        for name, one in mask.items():
+            wanted = torch.where(one, 0.0, 0.25 * (i // 2 + 1))
+            assert torch.equal(penalty.penalty[name], wanted)
+    assert penalty.finished(4)
+    assert penalty.prune() is mask
+    for more in ({"sparsity": 0.5}, {"pick": {"step": 0.1}}):
+        with pytest.raises(UserError, match=f"mask: cannot be combined with {next(iter(more))}"):
+            GrowingPenalty(model, optimizer, mask=mask, **more)  # type: ignore[arg-type]

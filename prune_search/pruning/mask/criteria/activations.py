@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import CRITERIA
 from prune_search.recipe.facts import Criterion
+from prune_search.recipe.fields import Word
+from prune_search.recipe.registry import Option
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +20,7 @@ else:
     from prune_search.lazy import torch
 
 
-def _each_input(scoring: Scoring) -> dict[str, list[float]]:
+def _each_input(scoring: Scoring, group: str) -> dict[str, list[float]]:
     """The slow definition for linear and plain 2-d convolution layers: for each weight, what it is multiplied with."""
     found: dict[str, list[float]] = {}
     seen: dict[str, list[Tensor]] = {name: [] for name in scoring.weights}
@@ -136,15 +138,25 @@ def _add(total: Tensor, weight: Tensor, use: Use, squares: Tensor | None) -> Non
 
 @CRITERIA.register(
     "wanda",
-    summary="|w| · ‖x‖₂ of the layer's input; single weights compete within their output row only",
+    summary="|w| · ‖x‖₂ of the layer's input; single weights compete within their output row, or their layer, only",
     source="Sun, Liu, Bair & Kolter 2024, A Simple and Effective Pruning Approach for LLMs, 2306.11695, eq. 1",
-    facts=Criterion(reduce="sum", compared="row", scales="left", needs_data=True, oracle=_each_input),
+    options={
+        "group": Option(
+            Word(("row", "layer")),
+            "row",
+            "single weights compete within their output row, as in the paper's language models, or within the layer",
+            later=True,
+        )
+    },
+    facts=Criterion(reduce="sum", compared=lambda group: group, scales="left", needs_data=True, oracle=_each_input),
 )
-def wanda(scoring: Scoring) -> Scores:
+def wanda(scoring: Scoring, group: str) -> Scores:
     """|w| ⊙ ‖x‖₂, at least 0, float64, shaped like the weights; the inputs are those of the masked network.
 
     Of a convolution x are the numbers that the weight meets as it slides over the pictures. All inputs come from one
-    pass: the released code prunes block after block and lets the pruned one feed the next.
+    pass: the released code prunes block after block and lets the pruned one feed the next. `group` plays no part in the
+    scores: it says who competes.
     """
+    del group
     squares = input_squares(scoring)
     return {name: scoring.dense[name].double().abs() * squares[name].sqrt() for name in scoring.weights}

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
         ),
         "scale": Option(Word(("mean", "sum", "max", "none")), "mean", "what the scores of a set are divided by"),
         "multiple": MULTIPLE,
+        "convention": Option(
+            Word(("papers", "torch-pruning")),
+            "papers",
+            "how a criterion's scores are joined within a layer: as its paper does, or as Torch-Pruning 1.6 by default",
+            later=True,
+        ),
     },
     facts=Granularity(
         output_layer=False,
@@ -34,12 +40,16 @@ if TYPE_CHECKING:
         by_channels=True,
     ),
 )
-def channel(tensor: Tensor, *, over: str = "mean", scale: str = "mean", multiple: int = 1) -> Tensor:
+def channel(
+    tensor: Tensor, *, over: str = "mean", scale: str = "mean", multiple: int = 1, convention: str = "papers"
+) -> Tensor:
     """The rows of a weight as [channels, weights of a channel]; coupled layers are joined by `units.coupled_sets`.
 
     A channel's score is the mean (or sum, maximum, or the first) over the coupled layers of their scores: of the rows
     that make it, of the columns that read it, and of the scale of a normalization on the way. It is divided by the
-    mean (or sum, maximum) over the channels of the set, so that sets of other widths can compete.
+    mean (or sum, maximum) over the channels of the set, so that sets of other widths can compete. With the convention
+    of Torch-Pruning sensitivities (snip, taylor) are Σ|…| of a layer, of the mean gradient and without normalizations,
+    and fpgm's distances are those of squared weights.
     """
-    del over, scale, multiple
+    del over, scale, multiple, convention
     return tensor.reshape(tensor.shape[0], -1)

@@ -49,6 +49,11 @@ BETA: dict[str, Option] = {
 class Annealing:
     """How β grows."""
 
+    @property
+    def options(self) -> Mapping[str, Option]:
+        """Its keys."""
+        return BETA
+
     def describe(self) -> str:
         return f"a mapping with the keys {', '.join(BETA)}"
 

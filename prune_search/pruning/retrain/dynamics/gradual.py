@@ -81,7 +81,8 @@ def gradual(moving: DynamicsContext, **options: str) -> Hook:
     begin, end = (Step.parse(options[key]).resolve(moving.total, moving.epoch) for key in ("from", "until"))
     every = max(1, Step.parse(options["every"]).resolve(moving.total, moving.epoch))
     criterion = Named.of(CRITERIA, options["criterion"])
-    rule = MaskRule(criterion, moving.rule.scope, moving.rule.granularity, moving.rule.score)
+    given = moving.rule
+    rule = MaskRule(criterion, given.scope, given.granularity, given.score, ties=given.ties)
     path = Named.of(PATHS, options["path"]).name
 
     def last_event(step: int) -> int:

@@ -183,6 +183,22 @@ def test_group_scores_are_those_of_torch_pruning(criterion: str) -> None:
     assert all(torch.allclose(given[name], score, rtol=1e-4) for name, score in ours.items())
 
 
+@pytest.mark.parametrize("criterion", ["taylor", "fpgm", "snip"])
+def test_a_mask_of_channels_can_follow_torch_pruning_s_conventions(criterion: str) -> None:
+    """The highest of the scores that group_scores gives, which are Torch-Pruning's."""
+    model = network("projection")
+    batches = [(INPUTS, LABELS), (INPUTS.flip(0) * 0.5, LABELS)]
+    granularity = {"name": "channel", "convention": "torch-pruning"}
+    mask = prune_search.find_mask(model, criterion, 0.5, "uniform", granularity, batches=batches)
+    scores = prune_search.group_scores(model, criterion, INPUTS, batches=batches)
+    pruned = [name for name, one in mask.items() if not bool(one.flatten(1).any(1).all())]
+    assert pruned
+    for name in pruned:
+        kept = mask[name].flatten(1).any(1)
+        count = int(kept.sum())
+        assert kept.nonzero().flatten().tolist() == sorted(scores[name].topk(count).indices.tolist())
+
+
 def test_a_filter_s_bias_and_batch_norm_go_with_it() -> None:
     model = network("sigmoids")
     mask = prune_search.find_mask(model, "l1", 0.5, scope="uniform", granularity="filter", example_input=INPUTS)
