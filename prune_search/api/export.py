@@ -215,7 +215,8 @@ def _export(
 
 def is_run_folder(name: str) -> bool:
     """Whether a name is the folder of a finished run, and not a search."""
-    from prune_search.trial.folder import METRICS_FILE, RECIPE_FILE
+    from prune_search.recipe.space import RECIPE_FILE
+    from prune_search.trial.folder import METRICS_FILE
 
     folder = Path(name)
     try:

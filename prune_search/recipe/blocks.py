@@ -113,7 +113,7 @@ class Train:
             threads=at_key(int, written, "threads"),
             augment=Named.of(axes.AUGMENTATIONS, written["augment"]),
             start=at_key(str, written, "from") if "from" in written else None,
-            batchnorm_l1=float(written.get("batchnorm_l1", 0.0)),
+            batchnorm_l1=at_key(float, written, "batchnorm_l1") if "batchnorm_l1" in written else 0.0,
             written=written,
         )
 

@@ -104,8 +104,10 @@ class Recipe:
     def starting_from(self, start: Plain) -> dict[str, Plain]:
         """The canonical form, with something else in the place of ``train.from``; the same where there is none."""
         canonical = self.canonical
-        if self.train.start is not None:
-            canonical["train"] = {**self.blocks["train"], "from": start}
+        train = self.blocks["train"]
+        # Without reading the block, which a key does not need.
+        if isinstance(train, Mapping) and "from" in train:
+            canonical["train"] = {**train, "from": start}
         return canonical
 
     def named(self, axis: AnyAxis, block: str, key: str) -> Named:

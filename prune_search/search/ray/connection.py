@@ -58,7 +58,7 @@ def start(options: Mapping[str, Any]) -> None:
     import ray
 
     folder = session_folder()
-    more = {} if folder is None else {"_temp_dir": folder}
+    more: dict[str, Any] = {} if folder is None else {"_temp_dir": folder}
     try:
         ray.init(address="local", **options, **more)
     except Exception as error:

@@ -94,7 +94,7 @@ def test_quickstart_meets_at_least_five_paradigms_at_equal_sparsities() -> None:
     assert {recipe.mask.sparsity.final for recipe in draws(space, 200)} == {0.94, 0.96, 0.98}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("sparsity", [0.94, 0.96, 0.98])
 def test_at_quickstarts_length_magnitude_is_above_random_and_paradigms_differ(sparsity: float, tmp_path: Path) -> None:
     from prune_search.api.run import run

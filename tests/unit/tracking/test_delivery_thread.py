@@ -15,10 +15,11 @@ from fake_mlflow import FakeServer, Store, away, hanging
 from made_search import SPACE, Maker, make_definition, make_search
 
 from prune_search.ledger.records import TRIALS, Recorder, SearchRecords
+from prune_search.ledger.state import State
 from prune_search.tracking.delivered_log import memory_folder, only_writer
 from prune_search.tracking.delivery_thread import DeliveryThread, sync
 from prune_search.tracking.leaderboard import Placed
-from prune_search.tracking.project import State, project_parent
+from prune_search.tracking.project import project_parent
 from prune_search.tracking.run_content import RunView
 from prune_search.tracking.server import UnreachableError
 

@@ -126,8 +126,8 @@ def _add(total: Tensor, weight: Tensor, use: Use, squares: Tensor | None) -> Non
         operand = operand.select(place, 0)
         squares = None if squares is None else squares.sum(place)
     if squares is not None and operand.untyped_storage()._cdata == weight.untyped_storage()._cdata:
-        place = operand.storage_offset() - weight.storage_offset()
-        total.as_strided(operand.shape, operand.stride(), place).add_(squares)
+        offset = int(operand.storage_offset() - weight.storage_offset())
+        total.as_strided(operand.shape, operand.stride(), offset).add_(squares)
     elif squares is not None and operand.shape == weight.shape:
         total.add_(squares)
     elif squares is not None and operand.shape == weight.T.shape:

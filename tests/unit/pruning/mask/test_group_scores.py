@@ -6,11 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from prune_search.pruning.mask.group_scores import JOINED, OVER, SCALES, Joined, coupled_scores, joining, unit_scores
+from prune_search.pruning.mask.group_scores import JOINED, OVER, SCALES, Joined, joined, joining, mean_rows, unit_scores
 from prune_search.pruning.mask.reductions import REDUCTIONS
 from prune_search.pruning.mask.units import READER, SCALE, WEIGHT, Part, UnitSet
 from prune_search.recipe.axes import CRITERIA, GRANULARITIES
 from prune_search.recipe.recipe import Named
+
+
+def coupled_scores(one: UnitSet, found: dict[str, Tensor], how: Joined, over: str, scale: str) -> Tensor:
+    ((_, rows),) = mean_rows([one], [found], how)
+    return joined(one, rows, over, scale)
 
 
 def rows(tensor: Tensor) -> Tensor:
@@ -81,6 +86,13 @@ def test_units_of_one_layer_are_reduced_by_the_criterion_alone() -> None:
     filters, weights = (Named.of(GRANULARITIES, name) for name in ("filter", "weight"))
     norm = Named.of(CRITERIA, "l2")
     one = UnitSet("one", 3, (3, 2), (Part("one", WEIGHT, rows),))
-    assert unit_scores(one, FOUND, norm, filters).tolist() == [5.0, 1.0, 2.0]
+    assert unit_scores([one], [FOUND], norm, filters)["one"].tolist() == [5.0, 1.0, 2.0]
     singles = UnitSet("one", 6, (3, 2), (Part("one", WEIGHT, lambda tensor: tensor.reshape(-1, 1)),))
-    assert unit_scores(singles, FOUND, Named.of(CRITERIA, "magnitude"), weights).tolist() == [3, 4, 1, 0, 0, 2]
+    assert unit_scores([singles], [FOUND], Named.of(CRITERIA, "magnitude"), weights)["one"].tolist() == [
+        3,
+        4,
+        1,
+        0,
+        0,
+        2,
+    ]

@@ -13,12 +13,12 @@ OUTPUTS, LABELS = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)),
 
 
 def test_a_rule_has_the_values_of_the_mask_block() -> None:
-    raw = {"preset": "snip", "mask": {"scope": "erk", "control": "shuffle", "rounding": "down"}}
+    raw = {"preset": "snip", "mask": {"scope": "erk", "control": "shuffle", "rounding": "floor-drop"}}
     recipe = read_space(raw, "a test").only_recipe()
     rule = MaskRule.of(recipe.mask)
     assert (rule.criterion.name, rule.scope.name, rule.granularity.name) == ("snip", "erk", "weight")
     assert rule.control is not None
-    assert (rule.control.name, rule.rounding) == ("shuffle", "down")
+    assert (rule.control.name, rule.rounding) == ("shuffle", "floor-drop")
     wanted = nn.functional.cross_entropy(OUTPUTS, LABELS)
     assert torch.equal(rule.loss()(OUTPUTS, LABELS), wanted)
 

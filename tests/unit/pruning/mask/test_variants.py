@@ -85,6 +85,6 @@ def test_who_scores_again_and_again_selects_as_the_scope_says() -> None:
 
 
 def test_a_scope_that_decides_the_share_says_which() -> None:
-    explicit = {"name": "explicit", "layers": {"0.weight": 0.5}}
+    explicit = {"name": "explicit", "layers": {"0.weight": 0.5}, "default": 0.0}
     # Half of 80 units, and all 40 of the other layer.
     assert decided_share(network(), rule(scope=explicit), DATA) == Decimal(80) / 120

@@ -348,7 +348,7 @@ def test_wandas_input_norms_are_those_of_what_each_weight_is_multiplied_with(lay
         if layer.bias is not None:
             layer.get_parameter("bias").zero_()
         weight.fill_(1.0)
-        found = score("wanda", given(layer, batches))["weight"].flatten()
+        found = score("wanda", given(layer, batches), group="row")["weight"].flatten()
         for index in range(weight.numel()):
             weight.zero_()
             weight.view(-1)[index] = 1.0
