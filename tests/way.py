@@ -82,7 +82,6 @@ def _launched(storage: Path) -> None:
 
     (storage / "way.yaml").write_text(SPACE)
     words = [
-        "prune-search",
         "launch",
         str(storage / "way.yaml"),
         "--storage",

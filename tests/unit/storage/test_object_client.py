@@ -97,7 +97,7 @@ class Service:
 
 def test_a_conditional_write_that_conflicts_is_tried_again_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(object_client._Conditions, "known", {"bucket": True})
-    monkeypatch.setattr(object_client.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
     for answers, made in (((answered("409"), None), True), ((answered("412"),), False)):
         service = Service(*answers)
         monkeypatch.setattr(object_client, "client", lambda service=service: service)

@@ -9,7 +9,7 @@ from torch import nn
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
 
 
-def network() -> nn.Module:
+def network() -> nn.Sequential:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
     model[1].eval()

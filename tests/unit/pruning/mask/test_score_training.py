@@ -13,7 +13,7 @@ from prune_search.pruning.mask.units import WEIGHT, Part, UnitSet
 X, Y = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 2
 
 
-def network() -> nn.Module:
+def network() -> nn.Sequential:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 2, bias=False))
     model[0].weight.requires_grad_(False)

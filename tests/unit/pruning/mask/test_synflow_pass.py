@@ -33,14 +33,14 @@ def convolutional() -> nn.Module:
 def test_the_plain_pass_is_w_times_its_slope_by_hand() -> None:
     model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False))
     with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[1.0, -2.0], [3.0, 0.0]]))
-        model[1].weight.copy_(torch.tensor([[-0.5, 2.0]]))
+        model.get_parameter("0.weight").copy_(torch.tensor([[1.0, -2.0], [3.0, 0.0]]))
+        model.get_parameter("1.weight").copy_(torch.tensor([[-0.5, 2.0]]))
     given = scoring(model, 2)
     found = plain_pass(given, torch.float64).scores(given)
     assert found["0.weight"].tolist() == [[0.5, 1.0], [6.0, 0.0]]
     assert found["1.weight"].tolist() == [[1.5, 6.0]]
     # The network itself keeps its signs.
-    assert model[0].weight.tolist() == [[1.0, -2.0], [3.0, 0.0]]
+    assert model.get_parameter("0.weight").tolist() == [[1.0, -2.0], [3.0, 0.0]]
 
 
 def test_folded_and_laid_out_by_pixels_the_scores_are_the_same() -> None:

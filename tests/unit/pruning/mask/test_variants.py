@@ -19,7 +19,7 @@ from prune_search.recipe.problems import UserError
 DATA = ScoringData(lambda _: [(torch.ones(1, 8), torch.zeros(1, dtype=torch.long))], "2.weight", 5, 1)
 
 
-def network() -> nn.Module:
+def network() -> nn.Sequential:
     torch.manual_seed(1)
     return nn.Sequential(nn.Linear(8, 10), nn.ReLU(), nn.Linear(10, 4))
 

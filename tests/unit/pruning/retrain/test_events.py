@@ -58,6 +58,6 @@ def test_a_criterion_that_cannot_score_single_weights_in_a_retraining_is_named()
 
 
 def test_the_options_of_a_dynamics_have_its_papers_defaults() -> None:
-    options = drop_options(0.3, "cosine", "0", "100it", "75%")
+    options = drop_options(0.3, "cosine", 0.0, "100it", "75%")
     assert (options["drop"].default, options["until"].default, options["every"].default) == (0.3, "75%", "100it")
     assert set(options) == set(OPTIONS)
