@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Typed
 from made_search import make_search
-from real_mlflow import MLFLOW_WARNINGS, Kept, kept_runs
+from real_mlflow import MLFLOW_WARNINGS, Kept, kept_runs, local_server
 
 from prune_search.ledger.records import SearchRecords, read_search
 from prune_search.ledger.state import state_of
@@ -206,3 +207,79 @@ def test_the_thread_delivers_to_the_store(storage: Path) -> None:
     assert (left.waiting, left.reason) == (0, "")
     found = check(folder)
     assert left.parent_run_id == next(item.run.info.run_id for item in found if item.key == "")
+
+
+def artifact_texts(client: Any, run_id: str, folder: Path) -> dict[str, str]:
+    """A run's files as MLflow gives them out: by name, their content."""
+    folder.mkdir()
+    names = [item.path for item in client.list_artifacts(run_id) if not item.is_dir]
+    return {name: Path(client.download_artifacts(run_id, name, str(folder))).read_text() for name in names}
+
+
+def test_a_storage_of_any_name_has_its_database_and_its_files_also_where_it_is_moved_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    home, work = tmp_path / "home", tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    storage, moved = home / "job_%2Fx?a=1&b#c 'ü" / "100%", tmp_path / "elsewhere" / "%41?"
+    assert sync(make_search(storage, "one", trials=1, points=1)).operations > 0
+    folder = moved / "searches" / "one"
+    moved.parent.mkdir()
+    shutil.move(storage, moved)
+    shutil.rmtree(home)
+    assert sync(folder).operations == 0
+    check(folder)
+    assert sync(make_search(moved, "two", trials=1, points=1)).operations > 0
+    for name in ("one", "two"):
+        for number, item in enumerate(check(moved / "searches" / name)):
+            client = MlflowClient(read_search(folder).tracking_uri)
+            texts = artifact_texts(client, item.run.info.run_id, tmp_path / f"{name}-{number}")
+            assert ("recipe.yaml" in texts) == bool(item.key)
+    # Nothing was made by a misread name: not where the storage was, not beside it, not in the working directory.
+    assert not home.exists()
+    assert [path.name for path in moved.parent.iterdir()] == ["%41?"]
+    assert list(work.iterdir()) == []
+    assert sorted(path.name for path in moved.iterdir()) == ["mlartifacts", "mlflow.db", "searches"]
+
+
+@pytest.mark.services
+def test_the_pages_of_a_storage_of_any_name_have_its_files(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    storage = tmp_path / "job_%2Fx?a=1#c 'ü"
+    folder = make_search(storage, "one", trials=1, points=1)
+    with local_server(storage) as server:
+        assert sync(folder).operations > 0
+        definition = read_search(folder).definition
+        client = MlflowClient(server.uri)
+        runs = kept_runs(client, definition["experiment"], definition["id"])
+        trial = next(item for item in runs if item.key)
+        assert "recipe.yaml" in artifact_texts(client, trial.run.info.run_id, tmp_path / "files")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["files", storage.name]
+
+
+def test_a_launch_says_at_its_end_why_records_have_not_arrived(
+    storage: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setattr("prune_search.api.search.FINISH_TRACKING_S", 5.0)
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    client.delete_experiment(client.create_experiment("digits-mlp-simulated"))
+    words = ("launch", "quickstart", "--simulate", "--trials", "1", "--set", "search.controls=false")
+    for uri, why in (
+        (f"sqlite:///{storage}/mlflow.db", "the experiment 'digits-mlp-simulated' was deleted in MLflow"),
+        ("http://127.0.0.1:1", "Connection refused"),
+    ):
+        said = typed(*words, "--tracking-uri", uri)
+        assert said.code == 0
+        line = next(line for line in said.err.splitlines() if "have not reached MLflow" in line)
+        assert f" at {uri} yet: " in line
+        assert why in line
+        assert "Deliver them later with: prune-search sync quickstart" in line
+        told = json.loads(typed(*words, "--tracking-uri", uri, "--json").out)
+        assert told["undelivered"] > 0
+        assert why in told["undelivered_reason"]
