@@ -22,7 +22,7 @@ def test_what_was_trained_is_counted_once_and_only_where_it_can_be_used(tmp_path
     where = Where(storage=tmp_path)
 
     def stored() -> int:
-        return prune_search.plan(SPACE, where=where, calibrated=False).plan.steps_stored
+        return prune_search.plan(SPACE, where=where, calibrated=False).plan.steps_stored or 0
 
     assert stored() == 0
     single = {key: value for key, value in SPACE.items() if key != "search"}

@@ -295,7 +295,7 @@ def test_keywords_are_handed_on_to_a_factory_that_takes_any() -> None:
     def resnet(pretrained: bool = False, **kwargs: int) -> nn.Module:
         return nn.Linear(3, kwargs.get("num_classes", 1000))
 
-    def picky(**kwargs: int) -> nn.Module:
+    def picky(**kwargs: bool) -> nn.Module:
         return nn.Linear(3, 4, **kwargs)
 
     def named(classes: int, **kwargs: int) -> nn.Module:

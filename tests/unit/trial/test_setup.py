@@ -97,13 +97,13 @@ def trained(shape: tuple[int, ...], classes: int) -> nn.Sequential:
     return network
 
 
-def drawn(shape: tuple[int, ...], classes: int) -> nn.Module:
+def drawn(shape: tuple[int, ...], classes: int) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
 
 
 def constant(shape: tuple[int, ...], classes: int) -> nn.Module:
     network = drawn(shape, classes)
-    nn.init.zeros_(network[1].weight)
+    nn.init.zeros_(network[1].get_parameter("weight"))
     return network
 
 
