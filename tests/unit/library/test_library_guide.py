@@ -12,7 +12,7 @@ import prune_search
 def test_the_examples_of_the_guide_run(capsys: Any) -> None:
     text = (Path(prune_search.__file__).parent / "guide" / "library.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names: dict[str, Any] = {}
     exec("\n".join(blocks), names)
     assert capsys.readouterr().out.startswith("0.9")
