@@ -65,6 +65,8 @@ def _line(trial: TrialRecords) -> str:
     accuracy, sparsity = trial.metrics.get("val/accuracy"), trial.metrics.get("sparsity")
     figures = "" if accuracy is None else f"  val/accuracy {accuracy:.4f}"
     figures += "" if sparsity is None else f"  sparsity {sparsity:.4f}"
+    of_all = trial.metrics.get("sparsity/all_parameters")
+    figures += "" if of_all is None else f" ({of_all:.4f} of all parameters)"
     error = trial.ended.data["error"] if trial.ended is not None else None
     return f"{name}  {trial.status}{figures}" + (f"  {error['kind']}: {error['message']}" if error else "")
 

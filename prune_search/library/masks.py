@@ -5,7 +5,6 @@ Every function leaves the network as it was: weights, buffers, gradients, modes,
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from typing import Any
@@ -15,20 +14,18 @@ from torch import Tensor, nn
 from prune_search.library import arguments
 from prune_search.library.arguments import AnyBatches, Given, Loss, share_of
 from prune_search.pruning.mask.counts import exact
-from prune_search.pruning.mask.finder import ASKED_OUT, MAKES_OUTPUTS
 from prune_search.pruning.mask.finder import find_mask as find_by_rule
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.reductions import reduction
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Scores, Scoring
-from prune_search.pruning.mask.units import WRONG_SHAPE, Grouping
+from prune_search.pruning.mask.units import Grouping
 from prune_search.pruning.mask.variants import next_mask
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import Score
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named
-from prune_search.tasks.layers import SHOWN
 from prune_search.training.randomness import derive
 
 
@@ -42,7 +39,7 @@ def score(
     parameters: Collection[str] | None = None,
     mask: MaskSet | None = None,
     normalization: Given = "none",
-    example_input: Tensor | None = None,
+    example_input: Any = None,
     seed: int = 0,
     **options: Any,
 ) -> dict[str, Tensor]:
@@ -51,7 +48,8 @@ def score(
     Args:
         criterion: a registered criterion, as a name or ``{name: …, options}``, or ``force`` or ``iterative-snip``.
         model: the network, on any device and of any floating type.
-        batches: (inputs [B, …], labels [B]) to score on; scores use the mean over batches.
+        batches: (inputs [B, …], labels [B]) to score on; scores use the mean over batches. Inputs are what the network
+            takes: a tensor, or mappings, sequences or objects with tensors.
         loss: a registered loss, or a function from (outputs [B, C], labels [B]) to a scalar.
         mode: ``train`` or ``eval`` during scoring; None: the modules' current mode.
         parameters: weights or layers to score; None: all convolution and linear weights.
@@ -143,7 +141,7 @@ def find_mask(
     parameters: Collection[str] | None = None,
     normalization: Given = "none",
     control: Given | None = None,
-    example_input: Tensor | None = None,
+    example_input: Any = None,
     seed: int = 0,
     **options: Any,
 ) -> MaskSet:
@@ -188,7 +186,9 @@ def find_mask(
     rule = arguments.only(rule, model, parameters)
     scoring_data = arguments.evidence_of(model, batches, example_input, seed)
     arguments.needs_batches(named, scoring_data)
-    return told_of(find_by_rule(model, rule, share_of(model, rule, sparsity, scoring_data), None, scoring_data))
+    return arguments.told_of(
+        find_by_rule(model, rule, share_of(model, rule, sparsity, scoring_data), None, scoring_data)
+    )
 
 
 def next_level(
@@ -204,7 +204,7 @@ def next_level(
     loss: Loss = "cross-entropy",
     mode: str | None = None,
     parameters: Collection[str] | None = None,
-    example_input: Tensor | None = None,
+    example_input: Any = None,
     seed: int = 0,
 ) -> MaskSet:
     """Prune a fraction of what a mask still keeps: iterative pruning (Frankle & Carbin 2019, 1803.03635).
@@ -237,21 +237,4 @@ def next_level(
     rule = arguments.only(arguments.rule_of(named, scope, granularity, block, rounding), model, parameters)
     scoring_data = arguments.evidence_of(model, batches, example_input, seed)
     arguments.needs_batches(named, scoring_data)
-    return told_of(next_mask(model, rule, 1 - exact(fraction), mask, scoring_data))
-
-
-def told_of(mask: MaskSet) -> MaskSet:
-    """The mask, after a warning of what takes no part in it that no one asked to leave out."""
-    told = (ASKED_OUT, MAKES_OUTPUTS, WRONG_SHAPE)
-    others = {name: why for name, why in mask.left_out.items() if not why.startswith(told)}
-    if others:
-        share = sum(mask.sizes[name] for name in others) / sum(mask.sizes.values())
-        shown = "; ".join(f"{name}: {why}" for name, why in list(others.items())[:SHOWN])
-        more = f"; and {len(others) - SHOWN} more: see receipt().left_out" if len(others) > SHOWN else ""
-        of_all = mask.sparsity_of_all_parameters() or 0.0
-        text = (
-            f"{share:.1%} of the parameters take no part, so that sparsity {mask.sparsity():.4f} is {of_all:.4f} of "
-            f"all parameters ({shown}{more})"
-        )
-        warnings.warn(text, stacklevel=3)
-    return mask
+    return arguments.told_of(next_mask(model, rule, 1 - exact(fraction), mask, scoring_data))

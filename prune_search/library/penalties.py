@@ -136,7 +136,7 @@ class GrowingPenalty:
         batches: AnyBatches | None = None,
         loss: Loss = "cross-entropy",
         mode: str | None = None,
-        example_input: Tensor | None = None,
+        example_input: Any = None,
         seed: int = 0,
     ) -> None:
         self.model = model
@@ -157,7 +157,8 @@ class GrowingPenalty:
 
     def _choose(self, start: Decimal) -> None:
         """The units that go are chosen, and the penalty begins to grow on them."""
-        self.mask = find_mask(self.model, self._rule, self._share, None, self._evidence)
+        found = find_mask(self.model, self._rule, self._share, None, self._evidence)
+        self.mask = arguments.told_of(found, stacklevel=4)
         increment, every, ceiling = self._growth
         removed = {name: ~mask for name, mask in self.mask.items() if not bool(mask.all())}
         self._penalty.values.clear()

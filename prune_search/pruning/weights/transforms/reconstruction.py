@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -168,13 +167,14 @@ def least_squares_reconstruction(setting: TransformContext, *, batches: int, pla
     normalizations stay; batch norms use their running statistics. Layers that miss nothing stay as they are, and so do
     transposed convolutions.
     """
+    from prune_search.tasks.dataflow import twin_of
     from prune_search.tasks.network import evaluating, running_order
 
     if setting.masks is None:
         return
     model, masks = setting.network.model, setting.masks
     sampler = _Sampler(setting, batches, places)
-    whole = copy.deepcopy(model)
+    whole = twin_of(model)
     with evaluating(whole):
         outputs = sampler.watch(whole, {id(weight): name for name, weight in _fitted(whole).items()}, "outputs")
     masks.apply(model)
