@@ -71,14 +71,14 @@ def _leaderboard(data: dict[str, Any], wide: bool) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from prune_search.report.labels import shown_metrics
+    from prune_search.report.labels import head_of, shown_metrics
 
     several = len(data["searches"]) > 1
     simulated = f"  (simulated: {data['simulated']})" if data["simulated"] else ""
     table = Table(title=data["sort"] + simulated, caption="* on the Pareto front", box=SIMPLE_HEAD, pad_edge=False)
     first, *others = shown_metrics(data)
     for head in ("rank", *(["search"] if several else []), "trial", first, "− dense", *others):
-        table.add_column(head, no_wrap=head != "trial", overflow="fold")
+        table.add_column(head_of(head), no_wrap=head != "trial", overflow="fold")
     with_steps = wide and "steps_trained" not in others
     if with_steps:
         table.add_column("steps", no_wrap=True)
@@ -126,9 +126,12 @@ def _front(data: dict[str, Any]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
+    from prune_search.report.labels import head_of, known_sparsities
+
     objectives = [written.split()[1] for written in data["objectives"]]
-    metrics = list(dict.fromkeys(("sparsity", *objectives)))
-    table = Table(*metrics, "− dense", "trial", title="Pareto front", box=SIMPLE_HEAD)
+    known = known_sparsities(line["metrics"] for line in (*data["rows"], *data["points"]))
+    metrics = list(dict.fromkeys((*known, *objectives)))
+    table = Table(*map(head_of, metrics), "− dense", "trial", title="Pareto front", box=SIMPLE_HEAD)
     lines: list[tuple[dict[str, Any], str, str, str | None]] = [
         (row, _delta(row["delta_dense"]), row["name"], None) for row in data["rows"] if row["pareto"]
     ]

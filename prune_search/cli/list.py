@@ -35,13 +35,15 @@ def _show(rows: list[dict[str, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("search", "state", "task", "done", "best", "val/accuracy", "sparsity", "started")
+    from prune_search.report.labels import SPARSITIES
+
+    table = Table("search", "state", "task", "done", "best", "val/accuracy", "sparsity", "of all params", "started")
     for row in rows:
         if "error" in row:
             table.add_row(escape(row["name"]), row["state"], escape(row["error"]))
             continue
         best = row["best"] or {}
-        figures = [best.get("metrics", {}).get(name) for name in ("val/accuracy", "sparsity")]
+        figures = [best.get("metrics", {}).get(name) for name in ("val/accuracy", *SPARSITIES)]
         trials = row["trials"]
         done = sum(trials[key] for key in ("completed", "stopped", "failed", "duplicates"))
         begun = "" if row["created"] is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))

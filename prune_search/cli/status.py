@@ -14,7 +14,7 @@ from prune_search.cli.arguments import Json, Storage, examples
 from prune_search.cli.searches import Name, damaged, find_search, is_running, read
 from prune_search.cli.verbs import VERBS, Verb
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.report.labels import figure
+from prune_search.report.labels import SPARSITIES, figure, head_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -109,9 +109,9 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
         )
     if best is not None:
         figures = "  ".join(
-            f"{name} {figure(value)}"
+            f"{head_of(name)} {figure(value)}"
             for name, value in best["metrics"].items()
-            if name.startswith("val/") or name == "sparsity" or name in data["objectives"]
+            if name.startswith("val/") or name in SPARSITIES or name in data["objectives"]
         )
         unmet = "" if best["constraints_met"] else "  (no trial meets the constraints)"
         lines.append(("best", f"{best['name']}  {figures}{unmet}"))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MAX_LAYERS = 30
 MAX_LEFT_OUT = 3
 TRAINING = "train/"
+# Told on lines of their own.
+WITHOUT_DATA = (TRAINING, "sparsity/")
 
 
 def show_result(result: Result, out: Path | None) -> None:
@@ -35,7 +37,9 @@ def show_result(result: Result, out: Path | None) -> None:
         console.print(line, soft_wrap=True)
     if receipt.collapsed:
         console.print(f"[bold]{receipt.collapsed} layers have no weights left[/bold]: no signal passes through them")
-    scores = {name: value for name, value in result.metrics.items() if "/" in name and not name.startswith(TRAINING)}
+    scores = {
+        name: value for name, value in result.metrics.items() if "/" in name and not name.startswith(WITHOUT_DATA)
+    }
     console.print("metrics   " + "  ".join(f"{name} {figure(value)}" for name, value in scores.items()), soft_wrap=True)
     if line := _operations(result.metrics):
         console.print(f"training  {line}", soft_wrap=True)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.layer_measurements import layer_costs
 from prune_search.pruning.mask.mask_set import MaskSet
+from prune_search.tasks.dataflow import eager, mapped, same_draws, some_examples, twin_of
 from prune_search.tasks.network import PRUNABLE, evaluating, prunable_weights
 
 
-def flops(model: nn.Module, example: Tensor, masks: MaskSet | None = None) -> float:
+def flops(model: nn.Module, example: Any, masks: MaskSet | None = None) -> float:
     """Multiplications and additions of the weights in one forward pass for one input (2 per weight and place).
 
     Args:
@@ -28,7 +29,7 @@ def flops(model: nn.Module, example: Tensor, masks: MaskSet | None = None) -> fl
     return sum(cost * float(live[name].float().mean()) for name, cost in costs.items())
 
 
-def _live(model: nn.Module, example: Tensor, masks: MaskSet) -> dict[str, Tensor]:
+def _live(model: nn.Module, example: Any, masks: MaskSet) -> dict[str, Tensor]:
     """Per weight, a bool mask of those that are kept and see an input that is not always 0."""
     probe = _probe(model, masks)
     names = {id(weight): name for name, weight in prunable_weights(probe).items()}
@@ -46,12 +47,17 @@ def _live(model: nn.Module, example: Tensor, masks: MaskSet) -> dict[str, Tensor
     layers = [m for m in probe.modules() if isinstance(m, PRUNABLE) and id(m._parameters.get("weight")) in names]
     handles = [layer.register_forward_pre_hook(note) for layer in layers]
     try:
-        with evaluating(probe):
-            probe(torch.ones_like(example[:1], dtype=torch.float64))
+        with eager(), evaluating(probe), same_draws(example):
+            probe(mapped(some_examples(example, slice(1)), _ones))
     finally:
         for handle in handles:
             handle.remove()
     return {name: mask & seen[name] if name in seen else mask for name, mask in found.items()}
+
+
+def _ones(tensor: Tensor) -> Tensor:
+    """Ones; numbers that are looked up or counted are what they are."""
+    return torch.ones_like(tensor, dtype=torch.float64) if tensor.is_floating_point() else tensor
 
 
 def _as_weights(layer: nn.Module, channels: Tensor) -> Tensor:
@@ -66,7 +72,7 @@ def _as_weights(layer: nn.Module, channels: Tensor) -> Tensor:
 
 def _probe(model: nn.Module, masks: MaskSet) -> nn.Module:
     """A copy in which every kept path carries something: positive weights of about 1 / fan-in, plain statistics."""
-    probe = copy.deepcopy(model).double()
+    probe = twin_of(model).double()
     known = masks.everything
     with torch.no_grad():
         for name, parameter in probe.named_parameters():

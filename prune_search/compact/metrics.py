@@ -7,7 +7,7 @@ described as data, or nothing can go, that is the masked network itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import METRICS
 from prune_search.recipe.facts import Metric
@@ -27,7 +27,7 @@ BATCHES = (1, 64)
 OURS = "this project"
 
 
-def sizes(model: nn.Module, masks: MaskSet, example: Tensor, small: nn.Module | None = None) -> dict[str, float]:
+def sizes(model: nn.Module, masks: MaskSet, example: Any, small: nn.Module | None = None) -> dict[str, float]:
     """Parameters, operations and bytes of a masked network and of its compact form.
 
     Args:
@@ -58,11 +58,13 @@ def sizes(model: nn.Module, masks: MaskSet, example: Tensor, small: nn.Module | 
     return found
 
 
-def compact_or_masked(model: nn.Module, example: Tensor) -> nn.Module:
+def compact_or_masked(model: nn.Module, example: Any) -> nn.Module:
     """The compact network on the device of the example [1, …]; the masked one if it cannot be described."""
     from prune_search.compact.cutting import compact
     from prune_search.compact.tracing import UndescribedError
 
+    if not isinstance(example, torch.Tensor):
+        return model
     try:
         small = compact(model, tuple(example.shape[1:]))
     except UndescribedError:
@@ -135,7 +137,7 @@ def time_figures(measured: Measured, batch: int) -> Mapping[str, float]:
     "sparsity/all_parameters",
     summary="removed/total over all parameters of the network, those that are never pruned among them, 0…1",
     source=OURS,
-    facts=Metric(always=False),
+    facts=Metric(mid_training=True),
 )
 def sparsity_of_all_parameters(measured: Measured) -> float:
     """The share of all parameters that is removed: of biases and normalizations, embeddings and whatever else there is.
@@ -143,7 +145,8 @@ def sparsity_of_all_parameters(measured: Measured) -> float:
     Example:
         Of 90 weights 45 are removed, and 10 more parameters are never pruned: 45/100 = 0.45.
     """
-    return masks_of(measured).of_network(_model(measured)).sparsity_of_all_parameters() or 0.0
+    total = measured.parameters or sum(parameter.numel() for parameter in _model(measured).parameters())
+    return sum(int((~mask).sum()) for mask in masks_of(measured).everything.values()) / total
 
 
 @METRICS.register(

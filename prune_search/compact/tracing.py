@@ -14,7 +14,7 @@ from torch.nn import functional
 from prune_search.compact.graph import CONSTANT, INPUT, Described, Description, Node
 from prune_search.compact.operations import FUNCTIONS, LAYERS, REQUIRED
 from prune_search.compact.options import number
-from prune_search.tasks.network import evaluating
+from prune_search.tasks.dataflow import evaluating, unwrapped
 
 _CLASSES = {entry.make: name for name, entry in LAYERS.items()}
 _TARGETS = {target: name for name, entry in FUNCTIONS.items() for target in entry.targets}
@@ -68,6 +68,7 @@ def describe(model: nn.Module, shape: tuple[int, ...]) -> Description:
         UndescribedError: with what it does that cannot be described: other layers or functions, control flow that
             depends on values, several inputs or outputs, nothing at all.
     """
+    model = unwrapped(model)
     try:
         with evaluating(model):
             graph = _Tracer().trace(model)
@@ -93,7 +94,7 @@ def described(model: nn.Module, shape: tuple[int, ...]) -> Described:
     """
     with torch.device("meta"):
         made = Described(describe(model, shape))
-    state = model.state_dict()
+    state = unwrapped(model).state_dict()
     wanted = made.state_dict()
     if missing := sorted(set(wanted) - set(state)):
         raise UndescribedError(f"{missing[0]} is not in its state dict")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -10,9 +11,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.counts import exact
+from prune_search.pruning.mask.finder import ASKED_OUT, MAKES_OUTPUTS
+from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Batches
 from prune_search.pruning.mask.selection import weight_named
+from prune_search.pruning.mask.units import WRONG_SHAPE
 from prune_search.pruning.mask.variants import decided_share
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import Score
@@ -23,7 +27,8 @@ from prune_search.recipe.recipe import Named, Recipe
 from prune_search.recipe.registry import AnyAxis, Field
 from prune_search.recipe.rules import check_rules
 from prune_search.recipe.schema import GranularityField
-from prune_search.tasks.layers import check_network, other_names, prunable_weights
+from prune_search.tasks.dataflow import mapped
+from prune_search.tasks.layers import SHOWN, check_network, other_names, prunable_weights
 
 AnyBatches = Iterable[tuple[Any, Any]] | Callable[[int], Iterable[tuple[Any, Any]]]
 Loss = str | Callable[[Any, Any], Tensor]
@@ -211,7 +216,7 @@ def only(rule: MaskRule, model: nn.Module, parameters: Collection[str] | None) -
 def evidence_of(
     model: nn.Module,
     batches: AnyBatches | None,
-    example: Tensor | None,
+    example: Any,
     seed: int,
 ) -> ScoringData:
     """The scoring data from a caller's arguments.
@@ -231,7 +236,7 @@ def evidence_of(
             return fixed
         return _placed(batches(iteration), device) if callable(batches) else []
 
-    shown_input = example.to(device) if example is not None else None
+    shown_input = None if example is None else _put(example, device)
     if shown_input is None and (first := at(1)):
         shown_input = first[0][0]
     last = list(prunable_weights(model))[-1]
@@ -241,10 +246,11 @@ def evidence_of(
 
 
 def _placed(batches: Iterable[tuple[Any, Any]], device: Any) -> Sequence[tuple[Any, Any]]:
-    def put(item: Any) -> Any:
-        return item.to(device) if isinstance(item, Tensor) else item
+    return [(_put(inputs, device), _put(labels, device)) for inputs, labels in batches]
 
-    return [(put(inputs), put(labels)) for inputs, labels in batches]
+
+def _put(item: Any, device: Any) -> Any:
+    return mapped(item, lambda tensor: tensor.to(device))
 
 
 def needs_batches(criterion: Named, scoring_data: ScoringData) -> None:
@@ -277,3 +283,25 @@ def share_of(model: nn.Module, rule: MaskRule, sparsity: float | Decimal | None,
     if fixed is not None:
         return 1 - exact(fixed)
     return decided_share(model, rule, scoring_data) if sparsity is None else 1 - exact(sparsity)
+
+
+def told_of(mask: MaskSet, stacklevel: int = 3) -> MaskSet:
+    """The mask, after a warning of what takes no part in it that no one asked to leave out.
+
+    Args:
+        mask: as it was found.
+        stacklevel: of the warning, from here to the caller's code.
+    """
+    told = (ASKED_OUT, MAKES_OUTPUTS, WRONG_SHAPE)
+    others = {name: why for name, why in mask.left_out.items() if not why.startswith(told)}
+    if others:
+        share = sum(mask.sizes[name] for name in others) / sum(mask.sizes.values())
+        shown = "; ".join(f"{name}: {why}" for name, why in list(others.items())[:SHOWN])
+        more = f"; and {len(others) - SHOWN} more: see receipt().left_out" if len(others) > SHOWN else ""
+        of_all = mask.sparsity_of_all_parameters() or 0.0
+        text = (
+            f"{share:.1%} of the parameters take no part, so that sparsity {mask.sparsity():.4f} is {of_all:.4f} of "
+            f"all parameters ({shown}{more})"
+        )
+        warnings.warn(text, stacklevel=stacklevel)
+    return mask

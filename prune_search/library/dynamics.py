@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from prune_search.library import arguments
 from prune_search.library.arguments import AnyBatches, Given, Loss
 from prune_search.library.penalties import plain_rule
-from prune_search.pruning.mask.finder import find_mask
+from prune_search.pruning.mask.finder import find_mask, units_and_others
 from prune_search.pruning.mask.mask_set import MaskSet, keep_all
 from prune_search.pruning.mask.rule import ScoringData
 from prune_search.pruning.retrain.context import DynamicsContext
@@ -92,7 +92,7 @@ class Dynamics:
         loss: Loss = "cross-entropy",
         mode: str | None = None,
         rounding: str = "half-up",
-        example_input: Tensor | None = None,
+        example_input: Any = None,
         start: int = 0,
         seed: int = 0,
         **options: Any,
@@ -112,6 +112,8 @@ class Dynamics:
         if mask is None:
             whole = entry.facts.starts_from == "all"
             mask = keep_all(prunable_weights(model)) if whole else find_mask(model, rule, share, None, scoring_data)
+            _, others = units_and_others(model, rule, scoring_data)
+            mask = arguments.told_of(mask.of_network(model, others))
         self.optimizer = optimizer
         self._keeper = MaskKeeper(model, mask, optimizer)
         total = _total(named, steps, epoch)

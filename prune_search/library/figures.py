@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from decimal import Decimal, localcontext
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from prune_search.library import arguments
 from prune_search.library.arguments import Given
@@ -23,7 +24,7 @@ def layer_densities(
     sparsity: float | Decimal | None = None,
     *,
     granularity: Given = "weight",
-    example_input: Tensor | None = None,
+    example_input: Any = None,
 ) -> dict[str, float]:
     """The kept share of every layer under a scope, before rounding to whole units.
 
@@ -92,7 +93,7 @@ def sparsity_at(
         return float(1 - kept)
 
 
-def layer_costs(model: nn.Module, example_input: Tensor, kind: str = "flops") -> dict[str, float]:
+def layer_costs(model: nn.Module, example_input: Any, kind: str = "flops") -> dict[str, float]:
     """The cost of each layer: ``parameters``, ``flops`` for one input, or ``latency`` in milliseconds on this machine.
 
     Pass the latencies to scope knapsack as ``costs``: a recipe with a measured table gives the same mask everywhere.

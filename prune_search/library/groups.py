@@ -46,7 +46,7 @@ class _Stored(nn.Module):
 def group_scores(
     model: nn.Module,
     criterion: Given,
-    example_input: Tensor,
+    example_input: Any,
     *,
     batches: AnyBatches | None = None,
     loss: Loss = "cross-entropy",

@@ -6,7 +6,6 @@ Every function leaves the network as it was: weights, buffers, gradients, modes,
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -17,21 +16,20 @@ from torch import Tensor, nn
 from prune_search.library import arguments
 from prune_search.library.arguments import AnyBatches, Given, Loss, share_of
 from prune_search.pruning.mask.counts import exact
-from prune_search.pruning.mask.finder import ASKED_OUT, MAKES_OUTPUTS, units_in
 from prune_search.pruning.mask.finder import find_mask as find_by_rule
+from prune_search.pruning.mask.finder import units_in
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.reductions import reduction
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Scores, Scoring, apart
 from prune_search.pruning.mask.selection import weight_named
-from prune_search.pruning.mask.units import WEIGHT, WRONG_SHAPE, Grouping, UnitSet
+from prune_search.pruning.mask.units import WEIGHT, Grouping, UnitSet
 from prune_search.pruning.mask.variants import next_mask
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import Score
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named
-from prune_search.tasks.layers import SHOWN
 from prune_search.training.randomness import derive
 
 
@@ -45,7 +43,7 @@ def score(
     parameters: Collection[str] | None = None,
     mask: MaskSet | None = None,
     normalization: Given = "none",
-    example_input: Tensor | None = None,
+    example_input: Any = None,
     seed: int = 0,
     **options: Any,
 ) -> dict[str, Tensor]:
@@ -55,7 +53,8 @@ def score(
         criterion: a registered criterion, as a name or ``{name: …, options}``, or ``force`` or ``iterative-snip``.
         model: the network, on any device and of any floating type.
         batches: (inputs [B, …], labels [B]) to score on; scores use the mean gradient over batches, but where
-            a criterion's option says that every batch is scored by itself (taylor).
+            a criterion's option says that every batch is scored by itself (taylor). Inputs
+            are what the network takes: a tensor, or mappings, sequences or objects with tensors.
         loss: a registered loss, or a function from (outputs [B, C], labels [B]) to a scalar.
         mode: ``train`` or ``eval`` during scoring; None: the modules' current mode.
         parameters: weights or layers to score; None: all convolution and linear weights.
@@ -153,7 +152,7 @@ def find_mask(
     parameters: Collection[str] | None = None,
     normalization: Given = "none",
     control: Given | None = None,
-    example_input: Tensor | None = None,
+    example_input: Any = None,
     seed: int = 0,
     **options: Any,
 ) -> MaskSet:
@@ -201,7 +200,9 @@ def find_mask(
     rule = arguments.only(rule, model, parameters)
     scoring_data = arguments.evidence_of(model, batches, example_input, seed)
     arguments.needs_batches(named, scoring_data)
-    return told_of(find_by_rule(model, rule, share_of(model, rule, sparsity, scoring_data), None, scoring_data))
+    return arguments.told_of(
+        find_by_rule(model, rule, share_of(model, rule, sparsity, scoring_data), None, scoring_data)
+    )
 
 
 def mask_from_scores(
@@ -299,7 +300,7 @@ def next_level(
     loss: Loss = "cross-entropy",
     mode: str | None = None,
     parameters: Collection[str] | None = None,
-    example_input: Tensor | None = None,
+    example_input: Any = None,
     seed: int = 0,
 ) -> MaskSet:
     """Prune a fraction of what a mask still keeps: iterative pruning (Frankle & Carbin 2019, 1803.03635).
@@ -333,21 +334,4 @@ def next_level(
     rule = arguments.only(arguments.rule_of(named, scope, granularity, block, rounding, ties), model, parameters)
     scoring_data = arguments.evidence_of(model, batches, example_input, seed)
     arguments.needs_batches(named, scoring_data)
-    return told_of(next_mask(model, rule, 1 - exact(fraction), mask, scoring_data))
-
-
-def told_of(mask: MaskSet) -> MaskSet:
-    """The mask, after a warning of what takes no part in it that no one asked to leave out."""
-    told = (ASKED_OUT, MAKES_OUTPUTS, WRONG_SHAPE)
-    others = {name: why for name, why in mask.left_out.items() if not why.startswith(told)}
-    if others:
-        share = sum(mask.sizes[name] for name in others) / sum(mask.sizes.values())
-        shown = "; ".join(f"{name}: {why}" for name, why in list(others.items())[:SHOWN])
-        more = f"; and {len(others) - SHOWN} more: see receipt().left_out" if len(others) > SHOWN else ""
-        of_all = mask.sparsity_of_all_parameters() or 0.0
-        text = (
-            f"{share:.1%} of the parameters take no part, so that sparsity {mask.sparsity():.4f} is {of_all:.4f} of "
-            f"all parameters ({shown}{more})"
-        )
-        warnings.warn(text, stacklevel=3)
-    return mask
+    return arguments.told_of(next_mask(model, rule, 1 - exact(fraction), mask, scoring_data))

@@ -140,7 +140,7 @@ class GrowingPenalty:
         batches: AnyBatches | None = None,
         loss: Loss = "cross-entropy",
         mode: str | None = None,
-        example_input: Tensor | None = None,
+        example_input: Any = None,
         seed: int = 0,
     ) -> None:
         self.model = model
@@ -164,7 +164,8 @@ class GrowingPenalty:
     def _choose(self, start: Decimal, hold: int) -> None:
         """Choose the units that go; the penalty begins to grow on them after `hold` steps."""
         if self.mask is None:
-            self.mask = find_mask(self.model, self._rule, self._share, None, self._evidence)
+            found = find_mask(self.model, self._rule, self._share, None, self._evidence)
+            self.mask = arguments.told_of(found, stacklevel=4)
         increment, every, ceiling = self._growth
         names = self.mask if self._share is None else self._names()
         removed = {name: ~self.mask[name] for name in names}

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+# What stands beside the sparsity, where it is known: searches of version 0.1 did not measure it.
+SPARSITIES = ("sparsity", "sparsity/all_parameters")
+HEADS = {"sparsity/all_parameters": "of all params"}
+
+
+def head_of(metric: str) -> str:
+    """What the column of a metric is called."""
+    return HEADS.get(metric, metric)
+
+
+def known_sparsities(metrics: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The sparsity, and the share of all parameters that is removed where some trial tells it."""
+    told = set().union(*metrics)
+    return [name for name in SPARSITIES if name == "sparsity" or name in told]
 
 
 def shown_metrics(data: Mapping[str, Any]) -> list[str]:
     """The metrics that a leaderboard has a column for: accuracy, sparsity, the objectives, and what it is sorted by."""
     asked = [written.split()[1] for written in (*data["objectives"], data["sort"])]
-    return list(dict.fromkeys(("val/accuracy", "sparsity", *asked)))
+    sparsities = known_sparsities(row["metrics"] for row in data["rows"])
+    return list(dict.fromkeys(("val/accuracy", *sparsities, *asked)))
 
 
 def figure(value: float) -> str:

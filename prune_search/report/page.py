@@ -9,7 +9,7 @@ from typing import Any
 
 from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.search_block import parse_objective
-from prune_search.report.labels import group_label, shown_metrics
+from prune_search.report.labels import group_label, head_of, shown_metrics
 from prune_search.version import __version__
 
 MAX_ROWS = 1000
@@ -108,7 +108,7 @@ def _leaderboard(data: Mapping[str, Any]) -> str:
         "trial",
         *(["search"] if len(data["searches"]) > 1 else []),
         "seeds",
-        *shown,
+        *map(head_of, shown),
         "− dense",
         "params",
         *others,

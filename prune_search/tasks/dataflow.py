@@ -7,10 +7,11 @@ network. Every operation of torch is seen here, so that nothing that runs is tak
 from __future__ import annotations
 
 import contextlib
+import copy
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -56,7 +57,8 @@ class Flow:
 
     Attributes:
         order: those that were used, in the order of their first use.
-        outputs: those whose product reaches an output of the network without another of them in between.
+        outputs: those whose product reaches an output of the network without another matrix in between.
+        closed: whether other matrices make the outputs, such as an embedding that scores are products with.
         operations: multiplications and additions for one input, 2 per weight and place.
         uses: how often each was used.
         calls: how often a layer that has it was called.
@@ -66,6 +68,7 @@ class Flow:
 
     order: tuple[str, ...]
     outputs: frozenset[str]
+    closed: bool
     operations: Mapping[str, float]
     uses: Mapping[str, int]
     calls: Mapping[str, int]
@@ -174,6 +177,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network itself, without what runs it elsewhere or compiled."""
+    wrapper = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while isinstance(model, wrapper) or isinstance(getattr(model, "_orig_mod", None), nn.Module):
+        model = model.module if isinstance(model, wrapper) else model._orig_mod  # type: ignore[assignment]
+    return model
+
+
 def flow(model: nn.Module, example: Any, watch: Watch | None = None) -> Flow:
     """What a forward pass in evaluation mode does with the prunable weights.
 
@@ -193,16 +204,17 @@ def flow(model: nn.Module, example: Any, watch: Watch | None = None) -> Flow:
     handles = [layer.register_forward_hook(note) for layer in layers]
     seen = _Seen(model, weights, example, watch)
     try:
-        with eager(), unfused(), evaluating(model), seen:
+        with eager(), unfused(), evaluating(model), same_draws(example), seen:
             outputs = model(example)
     finally:
         for handle in handles:
             handle.remove()
-    ends = [seen.made(tensor).weights for tensor in tensors_in(outputs)]
-    count = next((len(tensor) for tensor in tensors_in(example) if tensor.dim()), 1) or 1
+    ends: frozenset[str] = frozenset().union(*(seen.made(tensor).weights for tensor in tensors_in(outputs)))
+    count = examples_in(example) or 1
     return Flow(
         tuple(seen.uses),
-        frozenset().union(*ends),
+        ends & weights.keys(),
+        bool(ends - weights.keys()),
         {name: total / count for name, total in seen.operations.items()},
         dict(seen.uses),
         dict(calls),
@@ -212,18 +224,95 @@ def flow(model: nn.Module, example: Any, watch: Watch | None = None) -> Flow:
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """The tensors in whatever a network takes or returns: mappings, sequences and dataclasses are looked into."""
+    """The tensors in whatever a network takes or returns: mappings, sequences and objects are looked into."""
+    found: list[Tensor] = []
+
+    def take(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    mapped(value, take)
+    return found
+
+
+def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same structure with other tensors; whatever is no tensor stays.
+
+    Args:
+        value: a tensor, or mappings, sequences and objects (dataclasses, say) with tensors in them; it is left alone.
+        change: from each tensor to the one in its place.
+    """
+    return _mapped(value, change, {})
+
+
+# Of containers that were seen already, by their ids: they, so that no id is used again, and what became of them.
+_Known = dict[int, tuple[Any, Any]]
+
+
+def _mapped(value: Any, change: Callable[[Tensor], Tensor], known: _Known) -> Any:
     if isinstance(value, Tensor):
-        return [value]
+        return change(value)
+    if isinstance(value, str | bytes | int | float | type | nn.Module | None) or callable(value):
+        return value
+    if id(value) not in known:
+        # What holds itself holds the old one.
+        known[id(value)] = (value, value)
+        known[id(value)] = (value, _mapped_parts(value, lambda part: _mapped(part, change, known)))
+    return known[id(value)][1]
+
+
+def _mapped_parts(value: Any, inner: Callable[[Any], Any]) -> Any:
+    """A container of other parts; itself where none is another."""
+    if isinstance(value, tuple | list | set):
+        parts = [(part, inner(part)) for part in value]
+        if all(made is part for part, made in parts):
+            return value
+        made_parts = [made for _, made in parts]
+        return type(value)(*made_parts) if hasattr(value, "_fields") else type(value)(made_parts)
+    whole = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+    items = [(key, part, inner(part)) for key, part in whole.items()]
+    if all(made is part for _, part, made in items):
+        return value
     if isinstance(value, Mapping):
-        parts: Iterable[Any] = value.values()
-    elif isinstance(value, tuple | list | set):
-        parts = value
-    elif is_dataclass(value):
-        parts = [getattr(value, item.name) for item in fields(value)]
-    else:
-        return []
-    return [tensor for part in parts for tensor in tensors_in(part)]
+        twin: Any = copy.copy(value) if hasattr(value, "__setitem__") else dict(value)
+        for key, _, made in items:
+            twin[key] = made
+        return twin
+    twin = copy.copy(value)
+    for key, _, made in items:
+        object.__setattr__(twin, key, made)
+    return twin
+
+
+def examples_in(inputs: Any) -> int:
+    """How many examples a batch of inputs has: the first dimension of its first tensor that has one; else 0."""
+    return next((len(tensor) for tensor in tensors_in(inputs) if tensor.dim()), 0)
+
+
+def some_examples(inputs: Any, chosen: slice) -> Any:
+    """Some of the examples of a batch of inputs; tensors that have no place for each of them stay whole."""
+    count = examples_in(inputs)
+    return mapped(inputs, lambda tensor: tensor[chosen] if tensor.dim() and len(tensor) == count else tensor)
+
+
+def twin_of(model: nn.Module) -> nn.Module:
+    """A deep copy of a network, whatever it has noted of its last pass: tensors of a graph are copied without it."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            noted = list(value.values()) if isinstance(value, dict) else [value]
+            memo.update({id(one): one.detach().clone() for one in _tensors(noted) if one.grad_fn is not None})
+    return copy.deepcopy(model, memo)
+
+
+@contextlib.contextmanager
+def same_draws(example: Any) -> Iterator[None]:
+    """What a network draws even when it is evaluated is the same every time, and moves no draw outside."""
+    devices = sorted({tensor.get_device() for tensor in tensors_in(example) if tensor.is_cuda})
+    with torch.random.fork_rng(devices=devices):
+        for source in (torch.default_generator, *(torch.cuda.default_generators[index] for index in devices)):
+            source.manual_seed(0)
+        yield
 
 
 class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -243,7 +332,10 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.last: str | None = None
         self.operations: dict[str, float] = {}
         self.norms: dict[str, list[str]] = {}
-        for name, weight in weights.items():
+        # Matrices that are not pruned can make outputs too.
+        others = {name: p for name, p in model.named_parameters() if p.dim() > 1 and name not in weights}
+        self._pruned = frozenset(weights)
+        for name, weight in {**others, **weights}.items():
             self._put(weight, _Made(frozenset((name,))))
         for tensor in tensors_in(example):
             self._put(tensor, _Made(of_data=True))
@@ -257,8 +349,8 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        operands = [*tensors_in(args), *tensors_in(kwargs)]
-        results = tensors_in(result)
+        operands = [*_tensors(args), *_tensors(tuple(kwargs.values()))]
+        results = _tensors(result)
         self._alive += results
         self._follow(str(func.overloadpacket), args, operands, results)
         return result
@@ -282,14 +374,14 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in results:
             before = self.made(tensor) if _storage(tensor) in storages else _CONSTANT
             self._put(tensor, _Made(found.weights | before.weights, found.of_data or before.of_data))
-        if mixes and results and len(found.weights) == 1:
+        if mixes and results and len(found.weights) == 1 and found.weights <= self._pruned:
             (self._products[_storage(results[0])],) = found.weights
 
     def _used(
         self, name: str, args: tuple[Any, ...], operand: Tensor, of: frozenset[str], results: list[Tensor]
     ) -> None:
         spent = _operations(name, args, operand, results)
-        for weight in sorted(of):
+        for weight in sorted(of & self._pruned):
             self.uses[weight] += 1
             self.last = weight
             self.operations[weight] = self.operations.get(weight, 0.0) + spent
@@ -310,6 +402,13 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._made[key] = _Made(made.weights | before.weights, made.of_data)
 
 
+def _tensors(value: Any) -> list[Tensor]:
+    """The tensors that an operation of torch takes or returns."""
+    if isinstance(value, Tensor):
+        return [value]
+    return [tensor for part in value for tensor in _tensors(part)] if isinstance(value, tuple | list) else []
+
+
 def _storage(tensor: Tensor) -> int:
     try:
         return int(tensor.untyped_storage()._cdata)
@@ -325,7 +424,7 @@ def _factors(name: str, args: tuple[Any, ...]) -> list[Any]:
         return list(args[:2])
     if name in _LOOKUPS:
         return [args[1]]
-    return tensors_in(args) if name in _FUSED else []
+    return list(_tensors(args)) if name in _FUSED else []
 
 
 def _operations(name: str, args: tuple[Any, ...], operand: Tensor, results: list[Tensor]) -> float:

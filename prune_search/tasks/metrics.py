@@ -42,6 +42,7 @@ class Measured:
         operations: what training took: forward_dense, backward_dense, forward_sparse and backward_sparse.
         masks: of the weights, for metrics that look at places.
         take: a measurement of this network that takes time.
+        parameters: how many the network has, those that are never pruned among them; 0: see the network itself.
     """
 
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -53,6 +54,7 @@ class Measured:
     operations: Mapping[str, float] = field(default_factory=dict)
     masks: Mapping[str, torch.Tensor] = field(default_factory=dict)
     take: Take = _taken_now
+    parameters: int = 0
 
     @property
     def model(self) -> nn.Module | None:

@@ -102,5 +102,7 @@ def output_layers(model: nn.Module, example: Any) -> frozenset[str]:
         example: a batch of inputs [N, ...].
     """
     found = flow(model, example)
+    if found.outputs or found.closed or found.last is None:
+        return found.outputs
     # Outputs that torch cannot follow (made of Python numbers, say): the last one makes them.
-    return found.outputs or frozenset(() if found.last is None else (found.last,))
+    return frozenset((found.last,))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
 
 from prune_search.storage.measurements import Measurements
+from prune_search.tasks.dataflow import twin_of
 from prune_search.tasks.metrics import Measured, Take, at_the_end, evaluate, figures, in_training
 from prune_search.training.segment import load_model
 from prune_search.trial.training_flops import Operations
@@ -104,7 +104,7 @@ def training_metrics(
 
     @cache
     def copied() -> nn.Module:
-        return copy.deepcopy(setup.model)
+        return twin_of(setup.model)
 
     def take(what: Mapping[str, object], measure: Callable[[], Mapping[str, float]]) -> Mapping[str, float]:
         return measure()
@@ -130,5 +130,6 @@ def _measure(setup: TrialSetup, network: _Network, split: str, names: Iterable[s
         operations=network.spent.operations.as_data(),
         masks=masks,
         take=network.take,
+        parameters=sum(parameter.numel() for parameter in setup.model.parameters()),
     )
     return figures(measured, names)

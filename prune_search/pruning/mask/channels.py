@@ -20,7 +20,7 @@ from prune_search.pruning.mask.dependency_groups import (
     makers_of,
 )
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.tasks.dataflow import eager, evaluating, flow
+from prune_search.tasks.dataflow import eager, evaluating, examples_in, flow, mapped, same_draws, unwrapped
 from prune_search.tasks.layers import PRUNABLE, SHOWN, prunable_weights
 
 # What was found of networks that are still there; tracing one takes as long as many forward passes.
@@ -70,7 +70,7 @@ def _scale_of(prefix: str, module: nn.Module) -> tuple[str, ...]:
     return (f"{prefix}.weight" if prefix else "weight",) if isinstance(module, NORMS) else ()
 
 
-def coupled_channels(model: nn.Module, left_out: frozenset[str], example: Tensor | None) -> list[Channels]:
+def coupled_channels(model: nn.Module, left_out: frozenset[str], example: Any) -> list[Channels]:
     """The sets of channels that can be removed as a whole, found with example inputs [B, …].
 
     A set takes no part where it is an output of a layer in `left_out`, where it runs through a module whose parameters
@@ -93,12 +93,12 @@ def coupled_channels(model: nn.Module, left_out: frozenset[str], example: Tensor
     return found
 
 
-def uncut_channels(model: nn.Module, left_out: frozenset[str], example: Tensor | None) -> dict[str, str]:
+def uncut_channels(model: nn.Module, left_out: frozenset[str], example: Any) -> dict[str, str]:
     """Weights whose channels are not in `coupled_channels`, so far as it is known why."""
     return _known(model, left_out, example)[1]
 
 
-def _known(model: nn.Module, left_out: frozenset[str], example: Tensor | None) -> tuple[list[Channels], dict[str, str]]:
+def _known(model: nn.Module, left_out: frozenset[str], example: Any) -> tuple[list[Channels], dict[str, str]]:
     if example is None:
         raise UserError([Problem("mask.granularity", "channel needs an example input: pass batches")])
     shapes = tuple((name, tuple(parameter.shape)) for name, parameter in model.named_parameters())
@@ -108,16 +108,8 @@ def _known(model: nn.Module, left_out: frozenset[str], example: Tensor | None) -
     return known[left_out, shapes]
 
 
-def bare(model: nn.Module) -> nn.Module:
-    """The network itself, without what runs it elsewhere or compiled."""
-    wrapper = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    while isinstance(model, wrapper) or isinstance(getattr(model, "_orig_mod", None), nn.Module):
-        model = model.module if isinstance(model, wrapper) else model._orig_mod  # type: ignore[assignment]
-    return model
-
-
-def _found(model: nn.Module, left_out: frozenset[str], example: Tensor) -> tuple[list[Channels], dict[str, str]]:
-    inner = bare(model)
+def _found(model: nn.Module, left_out: frozenset[str], example: Any) -> tuple[list[Channels], dict[str, str]]:
+    inner = unwrapped(model)
     own = {id(parameter): name for name, parameter in inner.named_parameters()}
     outer = {own[id(p)]: name for name, p in model.named_parameters() if id(p) in own}
     within = {name: here for here, name in outer.items()}
@@ -130,9 +122,10 @@ def _renamed(one: Channels, outer: Mapping[str, str]) -> Channels:
     return Channels(one.size, claims)
 
 
-def _found_in(model: nn.Module, left_out: frozenset[str], example: Tensor) -> tuple[list[Channels], dict[str, str]]:
+def _found_in(model: nn.Module, left_out: frozenset[str], example: Any) -> tuple[list[Channels], dict[str, str]]:
     names = {parameter: name for name, parameter in model.named_parameters()}
     weights = prunable_weights(model)
+    _check_runs(model, _two(example))
     checks = CutChecks(model, _two(example))
     found: list[Channels] = []
     reasons: dict[str, str] = {}
@@ -149,7 +142,17 @@ def _found_in(model: nn.Module, left_out: frozenset[str], example: Tensor) -> tu
     return _together(found, checks, reasons), reasons
 
 
-def _cuttable(model: nn.Module, channels: Channels, example: Tensor, checks: CutChecks) -> tuple[Channels | None, str]:
+def _check_runs(model: nn.Module, two: Any) -> None:
+    try:
+        with eager(), evaluating(model), same_draws(two):
+            model(two)
+    except Exception as error:
+        said = (str(error).splitlines() or [""])[0][:200]
+        text = f"channel: the network does not run on two examples that are made of its input ({said})"
+        raise UserError([Problem("mask.granularity", text)]) from error
+
+
+def _cuttable(model: nn.Module, channels: Channels, example: Any, checks: CutChecks) -> tuple[Channels | None, str]:
     """A set as it can be cut out: as it is, or in groups of equal size; None where it cannot, and the reason."""
     why = _objection(model, channels, example, checks)
     if not why:
@@ -160,7 +163,7 @@ def _cuttable(model: nn.Module, channels: Channels, example: Tensor, checks: Cut
     return None, why
 
 
-def _objection(model: nn.Module, channels: Channels, example: Tensor, checks: CutChecks, proven: bool = False) -> str:
+def _objection(model: nn.Module, channels: Channels, example: Any, checks: CutChecks, proven: bool = False) -> str:
     return checks.objection([channels], proven) or (
         "" if _constant_when_zero(model, channels, example) else NOT_CONSTANT
     )
@@ -206,7 +209,7 @@ def _in_groups(claim: Claim, group: Tensor) -> Claim | None:
     )
 
 
-def _constant_when_zero(model: nn.Module, channels: Channels, example: Tensor) -> bool:
+def _constant_when_zero(model: nn.Module, channels: Channels, example: Any) -> bool:
     """Whether, with the own parameters of some channels at zero, what reads them sees constants there.
 
     Either half and a drawn set are tried: a coupling that is shifted by some places does not stand all three.
@@ -217,7 +220,7 @@ def _constant_when_zero(model: nn.Module, channels: Channels, example: Tensor) -
     return all(_constant_without(model, channels, example, removed) for removed in (*halves, drawn))
 
 
-def _constant_without(model: nn.Module, channels: Channels, example: Tensor, removed: Tensor) -> bool:
+def _constant_without(model: nn.Module, channels: Channels, example: Any, removed: Tensor) -> bool:
     """Whether the readers of removed channels see the same there for any two inputs."""
     parameters = dict(model.named_parameters())
     changed: dict[str, Tensor] = {}
@@ -247,7 +250,7 @@ def _constant_without(model: nn.Module, channels: Channels, example: Tensor, rem
     }
     handles = [m.register_forward_pre_hook(look) for m, name in names.items() if name in readers]
     try:
-        with eager(), evaluating(model):
+        with eager(), evaluating(model), same_draws(example):
             torch.func.functional_call(model, changed, (_two(example),))
     finally:
         for handle in handles:
@@ -255,10 +258,15 @@ def _constant_without(model: nn.Module, channels: Channels, example: Tensor, rem
     return steady
 
 
-def _two(example: Tensor) -> Tensor:
+def _two(example: Any) -> Any:
     """Two inputs that differ everywhere they can."""
-    first = example[:1]
-    if example.is_floating_point():
+    count = examples_in(example)
+    return mapped(example, lambda tensor: _pair(tensor[:1]) if tensor.dim() and len(tensor) == count else tensor)
+
+
+def _pair(first: Tensor) -> Tensor:
+    """An example [1, …] and another one, as [2, …]."""
+    if first.is_floating_point():
         draw = torch.randn(first.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
         second = first + 1.0 + draw.to(first)
     else:

@@ -7,14 +7,13 @@ what the network computes and not on the weights that it has.
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from prune_search.tasks.dataflow import eager, evaluating, tensors_in
+from prune_search.tasks.dataflow import eager, evaluating, mapped, same_draws, tensors_in, twin_of
 
 if TYPE_CHECKING:
     from prune_search.pruning.mask.dependency_groups import Channels, Claim
@@ -30,17 +29,15 @@ Edit = Callable[[Tensor, "Claim"], Tensor]
 class CutChecks:
     """A copy of a network on which channels are exchanged and cut."""
 
-    def __init__(self, model: nn.Module, example: Tensor) -> None:
+    def __init__(self, model: nn.Module, example: Any) -> None:
         """The copy runs in float64 where the network can.
 
         Args:
             model: left as it was.
             example: inputs [N, …].
         """
-        self.example = example
         self.model = _redrawn(model, torch.float64)
-        if example.is_floating_point():
-            self.example = example.double()
+        self.example = mapped(example, lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
         self.whole = self._outputs({})
         if self.whole is None or not all(bool(out.isfinite().all()) for out in self.whole):
             self.model, self.example = _redrawn(model, None), example
@@ -89,7 +86,7 @@ class CutChecks:
     def _outputs(self, changed: dict[str, Tensor]) -> list[Tensor] | None:
         """The outputs with other tensors; None where the network does not run with them."""
         try:
-            with eager(), evaluating(self.model):
+            with eager(), evaluating(self.model), same_draws(self.example):
                 found = torch.func.functional_call(self.model, changed, (self.example,))
         except Exception:  # noqa: BLE001 - whatever a network raises that is cut in a way its code does not foresee
             return None
@@ -109,7 +106,7 @@ class CutChecks:
 
 def _redrawn(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     """A copy with weights near those of `model`, none of them 0."""
-    twin = copy.deepcopy(model)
+    twin = twin_of(model)
     twin = twin if dtype is None else twin.to(dtype)
     source = torch.Generator().manual_seed(0)
     with torch.no_grad():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.tasks.dataflow import eager
+from prune_search.tasks.dataflow import eager, tensors_in
 from prune_search.tasks.layers import PRUNABLE
 
 NORMS = nn.modules.batchnorm._NormBase
@@ -58,7 +58,7 @@ class Channels:
         return tuple(dict.fromkeys(claim.parameter for claim in self.claims if claim.role == "weight"))
 
 
-def dependency_groups(model: nn.Module, outputs: list[nn.Parameter], example: Tensor) -> list[Any]:
+def dependency_groups(model: nn.Module, outputs: list[nn.Parameter], example: Any) -> list[Any]:
     """Torch-Pruning's groups of every channel but those that the given weights make."""
     import torch_pruning
 
@@ -67,7 +67,12 @@ def dependency_groups(model: nn.Module, outputs: list[nn.Parameter], example: Te
     with eager(), _traced(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=example)
+            graph = torch_pruning.DependencyGraph().build_dependency(
+                model,
+                example_inputs=example,
+                forward_fn=None if isinstance(example, Tensor) else lambda network, inputs: network(inputs),
+                output_transform=lambda outputs: [one for one in tensors_in(outputs) if one.grad_fn is not None],
+            )
             return list(graph.get_all_groups(ignored_layers=ignored, root_module_types=list(PRUNABLE)))
         except Exception as error:
             lines = str(error).splitlines() or [""]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from prune_search.pruning.mask.controls import Chosen
 from prune_search.pruning.mask.counts import PRECISION, keep_count
@@ -107,7 +107,7 @@ def units_and_others(
     return sets, others
 
 
-def _outputs(model: nn.Module, scoring_data: ScoringData, example: Tensor | None) -> frozenset[str]:
+def _outputs(model: nn.Module, scoring_data: ScoringData, example: Any) -> frozenset[str]:
     """The weights that make the network's outputs; without an example, the one that is taken for the last."""
     if example is not None:
         return output_layers(model, example)

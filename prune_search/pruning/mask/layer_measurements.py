@@ -7,13 +7,14 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.units import DEPTHWISE, READER, WEIGHT, UnitSet
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.tasks.dataflow import eager, evaluating, flow
+from prune_search.tasks.dataflow import eager, evaluating, flow, tensors_in
 from prune_search.tasks.layers import listed, own_weights, prunable_weights
 
 TIMED_PASSES = 5
@@ -67,7 +68,7 @@ class Spending:
         return sum(cost * math.prod(shares[name] for name in names) for cost, names in self.terms)
 
 
-def layer_costs(model: nn.Module, example: Tensor, kind: str) -> dict[str, float]:
+def layer_costs(model: nn.Module, example: Any, kind: str) -> dict[str, float]:
     """What each layer costs for one input.
 
     Args:
@@ -84,21 +85,21 @@ def layer_costs(model: nn.Module, example: Tensor, kind: str) -> dict[str, float
     return {name: costs.get(name, 0.0) for name in weights}
 
 
-def _parameters(model: nn.Module, example: Tensor, weights: Mapping[str, nn.Parameter]) -> dict[str, float]:
+def _parameters(model: nn.Module, example: Any, weights: Mapping[str, nn.Parameter]) -> dict[str, float]:
     return {name: float(weight.numel()) for name, weight in weights.items()}
 
 
-def _flops(model: nn.Module, example: Tensor, weights: Mapping[str, nn.Parameter]) -> dict[str, float]:
+def _flops(model: nn.Module, example: Any, weights: Mapping[str, nn.Parameter]) -> dict[str, float]:
     return dict(flow(model, example).operations)
 
 
-def _latency(model: nn.Module, example: Tensor, weights: Mapping[str, nn.Parameter]) -> dict[str, float]:
+def _latency(model: nn.Module, example: Any, weights: Mapping[str, nn.Parameter]) -> dict[str, float]:
     timed = _timed(model, weights)
     begun: dict[nn.Module, float] = {}
     passes: list[dict[str, float]] = []
 
     def now() -> float:
-        if example.is_cuda:
+        if any(tensor.is_cuda for tensor in tensors_in(example)):
             torch.cuda.synchronize()
         return time.perf_counter()
 

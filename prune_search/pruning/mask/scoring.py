@@ -55,17 +55,24 @@ class Scoring:
     rough: bool = False
     split: Callable[[Tensor], Tensor] = field(default=single_weights)
 
-    def shown(self) -> Tensor:
+    def shown(self) -> Any:
         """Inputs of the network, on its device, whatever they are."""
+        from prune_search.tasks.dataflow import mapped
+
         if self.example is None and not self.batches():
             raise UserError([Problem("batches", "the shape of an input is required: pass batches or example_input")])
         inputs = self.example() if self.example is not None else self.batches()[0][0]
-        return inputs.to(next(iter(self.weights.values())).device)
+        device = next(iter(self.weights.values())).device
+        return mapped(inputs, lambda tensor: tensor.to(device))
 
-    def ones(self, dtype: torch.dtype) -> Tensor:
+    def ones(self, dtype: torch.dtype) -> Any:
         """An input of ones, [1, …], on the network's device."""
-        inputs = self.shown()
-        return torch.ones((1, *inputs.shape[1:]), dtype=dtype, device=inputs.device)
+        from prune_search.tasks.dataflow import mapped, some_examples
+
+        def filled(tensor: Tensor) -> Tensor:
+            return torch.ones(tensor.shape, dtype=dtype, device=tensor.device)
+
+        return mapped(some_examples(self.shown(), slice(1)), filled)
 
 
 def apart(scoring: Scoring, each_batch: bool) -> Iterator[Scoring]:
@@ -104,6 +111,8 @@ def sample_gradients(scoring: Scoring, each: str) -> Iterator[list[Tensor]]:
     Yields:
         One gradient per weight, in their order.
     """
+    from prune_search.tasks.dataflow import some_examples
+
     weights = list(scoring.weights.values())
 
     def gradient(loss: Tensor, keep: bool = False) -> list[Tensor]:
@@ -120,7 +129,7 @@ def sample_gradients(scoring: Scoring, each: str) -> Iterator[list[Tensor]]:
                 yield gradient(scoring.loss(logits[one], labels[one]), keep=True)
         else:
             for one in singles:
-                yield gradient(scoring.loss(scoring.model(inputs[one]), labels[one]))
+                yield gradient(scoring.loss(scoring.model(some_examples(inputs, one)), labels[one]))
 
 
 def _couples_examples(model: nn.Module) -> bool:

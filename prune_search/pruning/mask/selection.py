@@ -56,7 +56,7 @@ def in_runs(sets: Sequence[UnitSet], share: Decimal, rounding: str) -> list[Pool
     return found
 
 
-def excluded(names: Sequence[str], model: nn.Module, weights: Mapping[str, Any], example: Tensor | None) -> set[str]:
+def excluded(names: Sequence[str], model: nn.Module, weights: Mapping[str, Any], example: Any) -> set[str]:
     """The weights that a scope leaves out.
 
     Args:

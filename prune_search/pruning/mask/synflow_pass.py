@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from prune_search.pruning.mask.channels import following_norms
 from prune_search.pruning.mask.dependency_groups import TRANSPOSED
 from prune_search.pruning.mask.scoring import Scores, Scoring
+from prune_search.tasks.dataflow import twin_of
 from prune_search.tasks.network import prunable_weights
 
 BATCH_NORMS = nn.modules.batchnorm._BatchNorm
@@ -55,7 +55,7 @@ class FlowPass:
 
 def plain_pass(scoring: Scoring, dtype: torch.dtype) -> FlowPass:
     """The pass as it is written down: every parameter and buffer absolute."""
-    model = copy.deepcopy(scoring.model).to(dtype).eval().requires_grad_(False)
+    model = twin_of(scoring.model).to(dtype).eval().requires_grad_(False)
     with torch.no_grad():
         for tensor in model.state_dict().values():
             tensor.abs_()

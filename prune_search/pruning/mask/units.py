@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -135,7 +136,7 @@ class Grouping:
         """Whether a forward pass tells which parameters go together."""
         return self.coupled or bool(self.granularity.entry(axes.GRANULARITIES).facts.removes_outputs)
 
-    def sets(self, model: nn.Module, left_out: Iterable[str], example: Tensor | None) -> list[UnitSet]:
+    def sets(self, model: nn.Module, left_out: Iterable[str], example: Any) -> list[UnitSet]:
         """The units of a network, in module order.
 
         Args:
@@ -181,7 +182,7 @@ class Grouping:
         return ""
 
     def others(
-        self, model: nn.Module, sets: Iterable[UnitSet], left_out: Mapping[str, str], example: Tensor | None
+        self, model: nn.Module, sets: Iterable[UnitSet], left_out: Mapping[str, str], example: Any
     ) -> dict[str, str]:
         """The prunable weights that are in no set of units, and why.
 
@@ -283,7 +284,7 @@ class _Along:
         return chosen.reshape(self.index.shape[0], -1)
 
 
-def coupled_sets(model: nn.Module, left_out: frozenset[str], example: Tensor | None) -> list[UnitSet]:
+def coupled_sets(model: nn.Module, left_out: frozenset[str], example: Any) -> list[UnitSet]:
     """Channels shared between layers as units, in module order, found with example inputs [B, …]."""
     weights = prunable_weights(model)
     order = {name: place for place, name in enumerate(weights)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import UserDict
 from collections.abc import Callable
 from typing import Any
 
@@ -208,6 +209,69 @@ def test_networks_that_no_mask_can_be_found_for_are_refused_by_name(what: str) -
 def test_synflow_says_that_token_ids_are_not_its_kind_of_input() -> None:
     with pytest.raises(ScoreError, match="synflow sends an input of ones"):
         find_mask(Tied(), "synflow", 0.5, batches=[(IDS, Y)])
+
+
+class Several(nn.Module):
+    """Token ids and features, however they are given."""
+
+    def __init__(self, pick: Callable[[Any], tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.pick = pick
+        self.emb, self.a, self.b = nn.Embedding(20, 8), nn.Linear(8, 8), nn.Linear(8 + 4, 8)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, inputs: Any) -> Tensor:
+        ids, features = self.pick(inputs)
+        h = F.relu(self.a(self.emb(ids))).mean(1)
+        scores: Tensor = self.head(F.relu(self.b(torch.cat([h, features], 1))))
+        return scores
+
+
+class Encoding(UserDict[str, Tensor]):
+    """As tokenizers return their batches."""
+
+    def __getattr__(self, name: str) -> Tensor:
+        try:
+            return self.data[name]
+        except KeyError as error:
+            raise AttributeError(name) from error
+
+
+GIVEN: dict[str, tuple[Callable[[Tensor, Tensor], Any], Callable[[Any], tuple[Tensor, Tensor]]]] = {
+    "mapping": (lambda ids, x: {"ids": ids, "x": x}, lambda given: (given["ids"], given["x"])),
+    "nested": (lambda ids, x: ({"ids": ids}, [x]), lambda given: (given[0]["ids"], given[1][0])),
+    "encoding": (lambda ids, x: Encoding(ids=ids, x=x), lambda given: (given.ids, given["x"])),
+    "floats": (lambda ids, x: torch.cat([ids.float(), x], 1), lambda given: (given[:, :6].long(), given[:, 6:])),
+}
+
+
+def test_inputs_may_be_of_any_structure() -> None:
+    features = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    found: dict[str, list[Any]] = {}
+    for how, (pack, pick) in GIVEN.items():
+        batches = [(pack(IDS, features), Y)]
+        asked = (("snip", "weight"), ("wanda", "weight"), ("l1", "filter"), ("l1", "channel"), ("taylor", "weight"))
+        for criterion, granularity in asked:
+            if how == "floats" and granularity == "channel":
+                continue  # other numbers beside them are no ids
+            model = Several(pick)
+            mask = find_mask(model, criterion, 0.5, "uniform", granularity, batches=batches)
+            found.setdefault(f"{criterion} {granularity}", []).append((mask.sha256, mask.held.keys()))
+            assert bool(mask["head.weight"].any(1).all())
+        assert all(value > 0 for value in layer_costs(Several(pick), batches[0][0], "latency").values())
+        assert sizes(model, mask, batches[0][0])["sparse flops"] > 0
+    assert all(len(set(map(str, one))) == 1 for one in found.values())
+
+
+def test_weights_that_no_batch_uses_are_named_where_inputs_are_looked_at() -> None:
+    model = nn.ModuleDict({"a": nn.Linear(4, 4), "unused": nn.Linear(4, 4)})
+    model.forward = lambda x: model["a"](x)  # type: ignore[method-assign]
+    batches = [(torch.randn(8, 4), Y % 4)]
+    for criterion in ("wanda", "output-reconstruction"):
+        with pytest.raises(ScoreError, match=r"no batch uses unused\.weight"):
+            find_mask(model, criterion, 0.5, batches=batches)
+        find_mask(model, criterion, 0.5, scope={"name": "global", "exclude": ["unused"]}, batches=batches)
 
 
 class Mean(nn.Module):

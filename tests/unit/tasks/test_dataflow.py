@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections import UserDict
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prune_search.tasks.dataflow import flow
+from prune_search.tasks.dataflow import flow, mapped, some_examples, tensors_in
 from prune_search.tasks.network import output_layers
+
+
+class Pair(NamedTuple):
+    """Inputs as a named tuple."""
+
+    first: Tensor
+    second: str
 
 
 class Net(nn.Module):
@@ -49,6 +58,66 @@ RUNS: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
 def test_whatever_reaches_an_output_is_an_output_layer(how: str) -> None:
     run, wanted = RUNS[how]
     assert output_layers(Net(run), torch.randn(3, 4)) == {f"{name}.weight" for name in wanted}
+
+
+class Told:
+    """An output of a class that torch does not know, which knows itself too."""
+
+    def __init__(self, scores: Tensor, more: Any) -> None:
+        self.scores, self.more, self.me = scores, more, self
+
+
+def test_outputs_are_found_within_objects() -> None:
+    net = Net(lambda m, x: Told(m.b(h := m.a(x)), UserDict(one=[m.c(h)])))
+    assert output_layers(net, torch.randn(3, 4)) == {"b.weight", "c.weight"}
+
+
+class Decoder(nn.Module):
+    """Scores are products with an embedding, or with a parameter that no layer has."""
+
+    def __init__(self, bare: bool) -> None:
+        super().__init__()
+        self.emb, self.a, self.b = nn.Embedding(9, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+        self.table = nn.Parameter(torch.randn(9, 4)) if bare else self.emb.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(self.b(self.a(self.emb(x).mean(1))), self.table)
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_outputs_that_other_matrices_make_are_no_layers_outputs(bare: bool) -> None:
+    found = flow(Decoder(bare), torch.randint(9, (3, 5)))
+    assert (found.order, found.last, found.outputs) == (("a.weight", "b.weight"), "b.weight", frozenset())
+    assert output_layers(Decoder(bare), torch.randint(9, (3, 5))) == frozenset()
+
+
+def test_what_a_network_draws_when_it_is_evaluated_moves_no_draw_outside() -> None:
+    net = Net(lambda m, x: m.c(F.dropout(m.a(x), 0.5)))
+    before = torch.get_rng_state()
+    flow(net, torch.randn(3, 4, generator=torch.Generator()))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs as a frozen dataclass."""
+
+    ids: Tensor
+    name: str
+
+
+def test_tensors_are_exchanged_within_any_structure() -> None:
+    x, y = torch.arange(6).reshape(3, 2), torch.tensor(7)
+    packed = Pair(x, "two")
+    given = {"a": [x, (y, "one")], "b": UserDict(c=x), "d": Batch(x, "three"), "e": packed, "f": None}
+    assert [tuple(one.shape) for one in tensors_in(given)] == [(3, 2), (), (3, 2), (3, 2), (3, 2)]
+    some = some_examples(given, slice(1))
+    assert (some["a"][0].tolist(), some["a"][1]) == ([[0, 1]], (y, "one"))
+    assert (some["b"]["c"].tolist(), some["d"].ids.tolist(), some["d"].name) == ([[0, 1]], [[0, 1]], "three")
+    assert isinstance(some["e"], Pair)
+    assert (some["e"].first.tolist(), some["e"].second) == ([[0, 1]], "two")
+    assert len(given["b"]["c"]) == 3
+    assert mapped(given, lambda tensor: tensor) is given
 
 
 def test_uses_without_a_call_are_told_from_calls() -> None:

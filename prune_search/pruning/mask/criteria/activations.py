@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import CRITERIA
@@ -61,7 +62,8 @@ def input_squares(scoring: Scoring) -> Scores:
 
     uncalled = {name for inputs, _ in scoring.batches()[:1] for name in flow(scoring.model, inputs).uncalled}
     squares = _seen(scoring)
-    found = _of_uses(scoring, uncalled & set(scoring.weights))
+    silent = {name for name, met in squares.items() if not met}
+    found = _of_uses(scoring, silent | (uncalled & set(scoring.weights)))
     for name, weight in scoring.weights.items():
         if name in found:
             continue
@@ -106,14 +108,31 @@ def _of_uses(scoring: Scoring, names: set[str]) -> Scores:
     from prune_search.tasks.dataflow import flow
 
     found = {name: torch.zeros_like(scoring.weights[name], dtype=torch.float64) for name in sorted(names)}
+    used = set()
 
     def watch(use: Use) -> None:
         if use.name in found:
+            used.add(use.name)
             _add(found[use.name], scoring.weights[use.name], use, use.squares())
 
     for inputs, _ in scoring.batches() if found else ():
         flow(scoring.model, inputs, watch)
+    check_used(scoring, found.keys() - used)
     return found
+
+
+def check_used(scoring: Scoring, unused: Collection[str]) -> None:
+    """Refuse weights of whose inputs nothing is known.
+
+    Raises:
+        ScoreError: there are such.
+    """
+    from prune_search.pruning.mask.mask_set import ScoreError
+    from prune_search.tasks.layers import listed
+
+    if names := [name for name in scoring.weights if name in unused]:
+        text = f"no batch uses {listed(names)}, so that its inputs are not known: leave it out, or pass other batches"
+        raise ScoreError(text)
 
 
 def _add(total: Tensor, weight: Tensor, use: Use, squares: Tensor | None) -> None:

@@ -129,6 +129,7 @@ def output_reconstruction(scoring: Scoring, samples: int) -> Scores:
     where one channel is many columns of a linear layer, their mean counts. Layers of grouped or transposed
     convolutions, whose weights are not [outputs, inputs, …], have the score 1 throughout.
     """
+    from prune_search.pruning.mask.criteria.activations import check_used
     from prune_search.pruning.mask.mask_set import ScoreError
     from prune_search.tasks.dataflow import flow
     from prune_search.tasks.layers import listed
@@ -138,6 +139,7 @@ def output_reconstruction(scoring: Scoring, samples: int) -> Scores:
     if hidden := [name for name in scoring.weights if name in used]:
         text = f"output-reconstruction looks at what comes into a layer that is called, and {listed(hidden)} is not"
         raise ScoreError(text)
+    check_used(scoring, scoring.weights.keys() - found.keys())
     scores = {}
     for name, weight in scoring.weights.items():
         scores[name] = torch.ones_like(weight)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -231,12 +230,13 @@ def scaling(layer: Layer, ridge: float) -> Tensor:
 
 def _refit(setting: TransformContext, sampler: _Sampler, change: Callable[[Layer], Tensor]) -> None:
     """Change the weights of every layer that misses something of its outputs, in forward order."""
+    from prune_search.tasks.dataflow import twin_of
     from prune_search.tasks.network import evaluating, running_order
 
     if setting.masks is None:
         return
     model, masks = setting.network.model, setting.masks
-    whole = copy.deepcopy(model)
+    whole = twin_of(model)
     with evaluating(whole):
         outputs = sampler.watch(whole, {id(weight): name for name, weight in _fitted(whole).items()}, "outputs")
     masks.apply(model)
