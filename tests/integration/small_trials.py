@@ -92,11 +92,14 @@ def growing(**options: Any) -> Blocks:
 
 def greg(preset: str, retrain: Any = None, **options: Any) -> Blocks:
     found = blocks(preset, conv=True, retrain=retrain or {"steps": "5it", "schedule": "constant"})
+    # The preset leaves the first convolution whole.
+    scope = {"name": "uniform", "exclude": []}
+    found["mask"] = {**found.get("mask", {}), "scope": scope}
     at = "end"
     if preset == "greg-2":
         at = "prepared"
         rising = {"name": "rising-penalty", "step": 0.02, "every": "2it", "until": 0.05, "optimizer": {"lr": 0.001}}
-        found["mask"] = {"prepare": rising}
+        found["mask"] = {"prepare": rising, "scope": scope}
         options = {"kept": -0.001, **options}
     return {**found, "weights": {"at": at, "transform": [growing(**options)]}}
 

@@ -60,7 +60,7 @@ def test_greg_2_picks_in_the_step_of_the_last_increment_where_it_is_told_to(
     """MingSun-Tse/Regularization-Pruning, reg_pruner.py: picked before any training under the last penalty."""
     raw = greg("greg-2", hold="2it")
     rising = {**raw["mask"]["prepare"], "hold": False, "until": 0.02 * increments}
-    setup = setup_of({**raw, "mask": {"prepare": rising}})
+    setup = setup_of({**raw, "mask": {**raw["mask"], "prepare": rising}})
     run_trial(setup, None)
     names = ("conv1.weight", "conv2.weight")
     last = Decimal("0.02") * increments
@@ -103,7 +103,7 @@ def test_the_penalty_shrinks_what_goes_so_that_removing_it_changes_little(setup_
 def test_a_phase_begins_with_optimizer_buffers_at_zero_wherever_its_weights_are_from(setup_of: SetupOf) -> None:
     """w(4) on the way through a longer training, and as the end of one of four steps."""
     raw = greg("greg-1", retrain="none")
-    raw["mask"] = {"at": "4it"}
+    raw["mask"] = {**raw["mask"], "at": "4it"}
     found = set()
     for steps in ("4it", "9it"):
         raw["train"] = {"steps": steps, "schedule": "constant"}

@@ -11,6 +11,7 @@ from told_search import Told
 
 from prune_search.ledger.records import SearchRecords, TrialRecords, read_search
 from prune_search.recipe import strict_yaml
+from prune_search.tracking.delivery_thread import Undelivered
 from prune_search.tracking.project import project
 
 SPACE = """\
@@ -32,8 +33,9 @@ class NoDelivery:
     def start(self) -> None:
         """Nothing."""
 
-    def finish(self, seconds: float) -> None:
+    def finish(self, seconds: float) -> Undelivered:
         """Nothing is left."""
+        return Undelivered(0, None)
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from prune_search.api.where import Where
 from prune_search.ledger.records import ENDED_FILE, SEARCH_FILE, SearchRecords, TrialRecords, read_search
 from prune_search.recipe.problems import UserError
 from prune_search.storage.lease import Lease, LeaseHeldError
+from prune_search.tracking.delivery_thread import Undelivered
 
 TEXT = """\
 preset: snip
@@ -36,8 +37,9 @@ class NoDelivery:
     def start(self) -> None:
         """Nothing."""
 
-    def finish(self, seconds: float) -> None:
+    def finish(self, seconds: float) -> Undelivered:
         """Nothing is left."""
+        return Undelivered(0, None)
 
 
 @pytest.fixture(autouse=True)

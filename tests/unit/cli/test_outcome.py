@@ -30,8 +30,10 @@ def test_the_exit_code_says_whether_a_trial_completed_or_a_signal_came(
     assert finish(outcome, None, as_json=False) == 3
     assert "no trial has completed" in capsys.readouterr().out
     ended = Simulation.begin(tmp_path / "ended", REPEATED).run()
-    assert finish(Outcome(ended, None, 3, "run", 12.0), str(tmp_path / "ended"), as_json=False) == 0
+    assert finish(Outcome(ended, None, 3, "run", 12.0, "no answer."), str(tmp_path / "ended"), as_json=False) == 0
     sync = f"prune-search sync simulated --storage {tmp_path / 'ended'}"
-    assert f"3 records have not reached MLflow yet. Deliver them with: {sync}\n" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "3 records have not reached MLflow at " in said
+    assert f" yet: no answer. Deliver them later with: {sync}\n" in said
     assert finish(Outcome(ended, signal.SIGINT, 0, "run", 12.0), None, as_json=False) == 130
     assert "Continue with: prune-search resume simulated\n" in capsys.readouterr().err

@@ -266,7 +266,7 @@ def test_inputs_may_be_of_any_structure() -> None:
 
 def test_weights_that_no_batch_uses_are_named_where_inputs_are_looked_at() -> None:
     model = nn.ModuleDict({"a": nn.Linear(4, 4), "unused": nn.Linear(4, 4)})
-    model.forward = lambda x: model["a"](x)  # type: ignore[method-assign]
+    model.forward = lambda x: model["a"](x)
     batches = [(torch.randn(8, 4), Y % 4)]
     for criterion in ("wanda", "output-reconstruction"):
         with pytest.raises(ScoreError, match=r"no batch uses unused\.weight"):

@@ -109,7 +109,7 @@ class Batch:
 def test_tensors_are_exchanged_within_any_structure() -> None:
     x, y = torch.arange(6).reshape(3, 2), torch.tensor(7)
     packed = Pair(x, "two")
-    given = {"a": [x, (y, "one")], "b": UserDict(c=x), "d": Batch(x, "three"), "e": packed, "f": None}
+    given: dict[str, Any] = {"a": [x, (y, "one")], "b": UserDict(c=x), "d": Batch(x, "three"), "e": packed, "f": None}
     assert [tuple(one.shape) for one in tensors_in(given)] == [(3, 2), (), (3, 2), (3, 2), (3, 2)]
     some = some_examples(given, slice(1))
     assert (some["a"][0].tolist(), some["a"][1]) == ([[0, 1]], (y, "one"))

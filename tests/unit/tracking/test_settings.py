@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_search import make_search
@@ -84,11 +85,13 @@ def test_two_deliveries_that_overlap_end_in_time_though_the_first_ends_early(
 
 
 def test_a_notebooks_own_calls_keep_the_defaults_while_a_search_delivers(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
+    from mlflow import environment_variables
 
+    retries: Any = environment_variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES
+    timeout: Any = environment_variables.MLFLOW_HTTP_REQUEST_TIMEOUT
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
-    usual = (MLFLOW_HTTP_REQUEST_MAX_RETRIES.get(), MLFLOW_HTTP_REQUEST_TIMEOUT.get())
+    usual = (retries.get(), timeout.get())
     seen: list[tuple[int, int]] = []
     within, done = threading.Event(), threading.Event()
 
@@ -98,15 +101,15 @@ def test_a_notebooks_own_calls_keep_the_defaults_while_a_search_delivers(monkeyp
             done.wait(10)
             with settings():
                 pass
-            seen.append((MLFLOW_HTTP_REQUEST_MAX_RETRIES.get(), MLFLOW_HTTP_REQUEST_TIMEOUT.get()))
+            seen.append((retries.get(), timeout.get()))
 
     thread = threading.Thread(target=search)
     thread.start()
     within.wait(10)
-    assert (MLFLOW_HTTP_REQUEST_MAX_RETRIES.get(), MLFLOW_HTTP_REQUEST_TIMEOUT.get()) == usual
+    assert (retries.get(), timeout.get()) == usual
     # Another delivery begins and ends meanwhile.
     with settings():
-        assert MLFLOW_HTTP_REQUEST_MAX_RETRIES.get() == 0
+        assert retries.get() == 0
     done.set()
     thread.join(10)
     assert seen == [(0, 30)]

@@ -29,6 +29,9 @@ def test_it_begins_at_the_weights_that_it_is_given_and_leaves_them_bit_for_bit(
     scores = [score for group in made.optimizer.param_groups for score in group["params"]]
     first = [score.detach().clone() for score in scores]
     assert first
+    for hook in made.hooks:
+        if hook.at_start is not None:
+            hook.at_start()
     train(network, made, 0, 3)
     assert any(not torch.equal(before, score) for before, score in zip(first, scores, strict=True))
     assert all(torch.equal(weights[key], value) for key, value in model_tensors(setup.model).items())

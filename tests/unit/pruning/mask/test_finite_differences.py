@@ -36,7 +36,7 @@ def test_the_losses_of_examples_average_to_the_loss() -> None:
     model, batches = in_doubles(given)
     losses = each_loss(given, model, batches)
     assert losses.shape == (8,)
-    assert float(losses.mean()) == pytest.approx(float(mean_loss(given, model, batches).detach()))
+    assert float(losses.mean().detach()) == pytest.approx(float(mean_loss(given, model, batches).detach()))
 
 
 def test_a_weight_is_moved_for_a_while_even_when_something_fails() -> None:

@@ -15,7 +15,7 @@ from prune_search.recipe.recipe import Named
 
 def coupled_scores(one: UnitSet, found: dict[str, Tensor], how: Joined, over: str, scale: str) -> Tensor:
     ((_, rows),) = mean_rows([one], [found], how)
-    return joined(one, rows, over, scale)
+    return joined(one, rows, over, how.scale or scale)
 
 
 def rows(tensor: Tensor) -> Tensor:
@@ -61,9 +61,8 @@ def test_layers_are_joined_and_one_that_lacks_a_channel_has_no_say(over: str, wa
 
 def test_sets_are_scaled_so_that_they_can_compete_and_one_of_zeros_stays() -> None:
     how = Joined(REDUCTIONS["sum-abs"])
-    for name, size in (("mean", 1.0), ("sum", 3.0)):
-        found = coupled_scores(SET, FOUND, how, "sum", name)
-        assert float(found.mean() * (3.0 / size)) == pytest.approx(3.0 / size)
+    assert float(coupled_scores(SET, FOUND, how, "sum", "mean").mean()) == pytest.approx(1.0)
+    assert float(coupled_scores(SET, FOUND, how, "sum", "sum").sum()) == pytest.approx(1.0)
     assert float(coupled_scores(SET, FOUND, how, "sum", "max").max()) == 1.0
     assert SCALES["mean"](torch.zeros(3)).tolist() == [0.0, 0.0, 0.0]
 

@@ -30,7 +30,7 @@ def test_weights_buffers_modes_and_gradients_are_put_back_after_an_error_too() -
             assert all(module.training for module in model.modules())
             model(torch.randn(4, 3))
             with torch.no_grad():
-                model[0].weight.zero_()
+                model[0].get_parameter("weight").zero_()
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

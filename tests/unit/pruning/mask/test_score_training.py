@@ -44,7 +44,7 @@ def step(model: nn.Module, learner: MaskLearner) -> float:
 def test_the_forward_pass_sees_the_factors_and_the_gradient_reaches_the_scores() -> None:
     for one in (SINGLE, FILTERS):
         model = network()
-        weight = model[0].weight.detach().clone()
+        weight = model[0].get_parameter("weight").detach().clone()
         learning = learner(model, one)
         learning.at_start()
         score = learning.scores["0.weight"].detach().clone().requires_grad_()
@@ -57,7 +57,7 @@ def test_the_forward_pass_sees_the_factors_and_the_gradient_reaches_the_scores()
         assert score.grad is not None
         assert torch.allclose(found, score.grad, atol=1e-7)
         # The weight itself is untouched, takes no gradient, and has none.
-        assert torch.equal(model[0].weight, weight)
+        assert torch.equal(model[0].get_parameter("weight"), weight)
         assert model[0].weight.grad is None
         assert not model[0].weight.requires_grad
 
