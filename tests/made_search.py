@@ -63,7 +63,7 @@ def make_definition(storage: Path, name: str, text: str = SPACE, **changes: Any)
         "task": {"data": "digits", "model": "mlp"},
         "data_root": None,
         "code": {"model": None, "data": None},
-        "tracking_uri": f"sqlite:///{storage / 'mlflow.db'}",
+        "tracking_uri": "sqlite:///mlflow.db",
         "experiment": "digits/mlp",
         "created": time.time(),
         "version": "0",
