@@ -197,12 +197,12 @@ def prepare(
     data = data or read_data(recipe, data_root, code)
     timeline = resolve(recipe, epoch_length(len(data.train.labels), recipe.train.batch))
     model, source = _build_model(recipe, data.shape, data.classes, code, data.of_integers)
+    check_network(model, "task.model")
     init = recipe.train.init
     if recipe.train.start is not None:
         _load_given(model, recipe.train.start, folder)
     else:
         init.entry(axes.INITS).make(model, recipe.seed, **init.options)
-    check_network(model, "task.model")
     if unknown := unknown_layers(recipe.mask.scope, prunable_weights(model), other_names(model)):
         raise UserError(unknown)
     digests = {"network": network_digest(model), "data": data.digest}
