@@ -102,7 +102,12 @@ def _computed(place: NodeShapes, known: Sequence[Known]) -> Known:
     values = [item.values.reshape(1, -1, *[1] * (len(place.inputs[0]) - 2)) for item in known]
     run = FUNCTIONS[place.node.op].run if place.layer is None else None
     with torch.no_grad():
-        out = run(values, **place.node.options) if run is not None else place.layer(values[0])  # type: ignore[misc]
+        if run is not None:
+            out = run(values, **place.node.options)
+        else:
+            layer: Any = place.layer
+            types = [tensor.dtype for tensor in layer.state_dict().values() if tensor.is_floating_point()]
+            out = layer(values[0].to(types[0]) if types else values[0])
     all_known = torch.stack([item.is_known for item in known]).all(0)
     result = out.reshape(-1).float()
     if place.node.op == "mul" and len(known) == 2:

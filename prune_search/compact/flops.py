@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from prune_search.pruning.mask.layer_measurements import layer_costs
 from prune_search.pruning.mask.mask_set import MaskSet
-from prune_search.tasks.dataflow import eager, mapped, same_draws, some_examples, twin_of
+from prune_search.tasks.dataflow import eager, is_plain, mapped, same_draws, some_examples, twin_of
 from prune_search.tasks.network import PRUNABLE, evaluating, prunable_weights
 
 
@@ -39,6 +39,8 @@ def _live(model: nn.Module, example: Any, masks: MaskSet) -> dict[str, Tensor]:
     def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         name = names[id(layer._parameters["weight"])]
         value = inputs[0]
+        if not is_plain(layer, value):
+            return
         dim = value.dim() - 1 if isinstance(layer, nn.Linear) else 1
         alive = (value != 0).movedim(dim, 0).reshape(value.shape[dim], -1).any(1).cpu()
         alive = _as_weights(layer, alive)

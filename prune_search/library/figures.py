@@ -15,7 +15,7 @@ from prune_search.pruning.mask.layer_measurements import layer_costs as costs_of
 from prune_search.pruning.mask.units import LayerUnits
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError, not_one_of
-from prune_search.tasks.network import prunable_weights
+from prune_search.tasks.layers import check_network, prunable_weights
 
 
 def layer_densities(
@@ -107,9 +107,10 @@ def layer_costs(model: nn.Module, example_input: Any, kind: str = "flops") -> di
         The cost of each layer, by the name of its weight.
 
     Raises:
-        UserError: the kind is unknown.
+        UserError: the kind is unknown, or the network has weights that cannot be pruned because they are computed.
     """
     kinds = ("parameters", "flops", "latency")
     if kind not in kinds:
         raise UserError([Problem("kind", not_one_of(kind, kinds))])
+    check_network(model)
     return costs_of_layers(model, example_input, kind)

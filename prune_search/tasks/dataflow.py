@@ -16,9 +16,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from prune_search.tasks.layers import PRUNABLE, prunable_weights
+from prune_search.tasks.layers import PRUNABLE, has_computed_bias, prunable_weights
 
 # Operations that sum products of two operands.
 _PRODUCTS = {
@@ -46,6 +48,12 @@ _BATCH_NORMS = frozenset(
     (
         *("aten.native_batch_norm", "aten._native_batch_norm_legit", "aten._native_batch_norm_legit_no_training"),
         *("aten.cudnn_batch_norm", "aten.miopen_batch_norm", "aten._batch_norm_no_update"),
+    )
+)
+_DROPOUTS = frozenset(
+    (
+        *(functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d, torch.dropout),
+        *(functional.alpha_dropout, functional.feature_alpha_dropout, torch.feature_dropout),
     )
 )
 Watch = Callable[["Use"], None]
@@ -162,6 +170,20 @@ def unfused() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
         for backend, before in zip(backends, enabled, strict=True):
             backend.enabled = before
+
+
+class _NoDropout(TorchFunctionMode):
+    """Functions that drop values return their inputs."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func in _DROPOUTS:
+            return args[0] if args else kwargs["input"]
+        return func(*args, **(kwargs or {}))
+
+
+def without_dropout() -> contextlib.AbstractContextManager[object]:
+    """Nothing is dropped meanwhile, even by networks that always do."""
+    return _NoDropout()  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
@@ -293,6 +315,11 @@ def some_examples(inputs: Any, chosen: slice) -> Any:
     """Some of the examples of a batch of inputs; tensors that have no place for each of them stay whole."""
     count = examples_in(inputs)
     return mapped(inputs, lambda tensor: tensor[chosen] if tensor.dim() and len(tensor) == count else tensor)
+
+
+def is_plain(layer: nn.Module, inputs: Tensor) -> bool:
+    """Whether a call of a layer can be repeated: its bias is a parameter, and no transform wraps its inputs."""
+    return not has_computed_bias(layer) and not torch._C._functorch.is_functorch_wrapped_tensor(inputs)
 
 
 def twin_of(model: nn.Module) -> nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from prune_search.recipe.problems import Problem, UserError
@@ -76,6 +77,8 @@ KINDS = (
 
 def kind_of(module: nn.Module) -> LayerKind | None:
     """The kind of a module; None where it has no prunable weights of its own."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return None
     return next((kind for kind in KINDS if kind.is_one(module)), None)
 
 
@@ -137,6 +140,15 @@ def parametrized_weights(model: nn.Module) -> list[str]:
     ]
 
 
+def has_computed_bias(module: nn.Module) -> bool:
+    """Whether the bias of a layer is computed from other parameters."""
+    return "bias" not in module._parameters and isinstance(getattr(module, "bias", None), torch.Tensor)
+
+
+def _is_scripted(module: nn.Module) -> bool:
+    return isinstance(module, torch.jit.ScriptModule) and any(True for _ in module.parameters(recurse=False))
+
+
 def _uninitialized(model: nn.Module) -> list[str]:
     return [name for name, parameter in model.named_parameters() if nn.parameter.is_lazy(parameter)]
 
@@ -149,8 +161,12 @@ def check_network(model: nn.Module, path: str = "model") -> None:
         path: what messages call it.
 
     Raises:
-        UserError: it has no parameters, lazy ones, or prunable ones that are computed from others; or none to prune.
+        UserError: it has no parameters, lazy ones, such as torch.jit has compiled, or prunable ones that are computed
+            from others; or none to prune.
     """
+    if scripted := [prefix or "the network" for prefix, module in model.named_modules() if _is_scripted(module)]:
+        text = f"{listed(scripted)}: compiled by torch.jit, so that its layers cannot be seen; pass what was compiled"
+        raise UserError([Problem(path, text)])
     if lazy := _uninitialized(model):
         text = f"{listed(lazy)}: without a shape until the network has run once: run it on an example first"
         raise UserError([Problem(path, text)])

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from prune_search.tasks.dataflow import Flow, flow
 from prune_search.tasks.dataflow import evaluating as evaluating
-from prune_search.tasks.dataflow import flow
 from prune_search.tasks.digest import ordered_tensors_digest
 from prune_search.tasks.layers import PRUNABLE as PRUNABLE
 from prune_search.tasks.layers import parametrized_weights as parametrized_weights
@@ -101,7 +101,11 @@ def output_layers(model: nn.Module, example: Any) -> frozenset[str]:
         model: left as it was: mode, weights and hooks.
         example: a batch of inputs [N, ...].
     """
-    found = flow(model, example)
+    return made_outputs(flow(model, example))
+
+
+def made_outputs(found: Flow) -> frozenset[str]:
+    """The prunable weights that make the outputs in a forward pass."""
     if found.outputs or found.closed or found.last is None:
         return found.outputs
     # Outputs that torch cannot follow (made of Python numbers, say): the last one makes them.

@@ -219,6 +219,7 @@ def prepare(
     data = data or read_data(recipe, data_root, code)
     timeline = resolve(recipe, epoch_length(len(data.train.labels), recipe.train.batch))
     model, source = _build_model(recipe, data.shape, data.classes, code, data.of_integers)
+    check_network(model, "task.model")
     init = recipe.train.init
     if recipe.train.start is None:
         _check_nothing_trained_is_lost(recipe, data, code, model, source)
@@ -230,7 +231,6 @@ def prepare(
             "train.from: the validation examples were taken from the training set here, and the given weights may have "
             "been trained on them: val/ figures may flatter. Give the data a validation set of its own to be sure"
         )
-    check_network(model, "task.model")
     if unknown := unknown_layers(recipe.mask.scope, prunable_weights(model), other_names(model)):
         raise UserError(unknown)
     if recipe.train.batchnorm_l1 and not batchnorm_scales(model):

@@ -85,6 +85,7 @@ def test_two_hundred_mutations_are_found_and_the_state_before_is_used(tmp_path: 
     assert_newest(tmp_path, 200)
 
 
+@pytest.mark.slow
 def test_every_single_bit_of_the_manifest_counts(tmp_path: Path) -> None:
     manifest = put(tmp_path, 100) / "manifest.json"
     intact = manifest.read_bytes()

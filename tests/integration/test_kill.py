@@ -221,9 +221,7 @@ def instants(name: str, seed: int, times: int = 1) -> list[tuple[str, int]]:
     "seed",
     [0, pytest.param(1, marks=pytest.mark.slow), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 6))],
 )
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "rounds" else pytest.mark.slow) for name in (*STAGES, *MOVING)]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in (*STAGES, *MOVING)])
 def test_a_trial_killed_twice_in_every_stage_ends_as_one_that_was_not(
     server: Server, setup_of: SetupOf, tmp_path: Path, name: str, seed: int
 ) -> None:

@@ -28,7 +28,7 @@ TRIALS: dict[str, Blocks] = {
 }
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> StoragePath:
     """A storage of either kind."""
     if request.param == "folder":

@@ -23,7 +23,7 @@ from prune_search.tracking.project import project
 from prune_search.tracking.server import MlflowServer, connect
 from prune_search.tracking.settings import settings
 
-pytestmark = MLFLOW_WARNINGS
+pytestmark = [MLFLOW_WARNINGS, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -77,6 +77,7 @@ def forget() -> None:
     sys.modules.pop("marking", None)
 
 
+@pytest.mark.slow
 def test_a_foreign_search_runs_no_code_that_is_not_named_again(mark: Path, tmp_path: Path, typed: Typed) -> None:
     # Simulated trials need no Ray; what search.json names is the same.
     storage = ["--storage", str(tmp_path / "store")]

@@ -20,12 +20,22 @@ from prune_search.pruning.mask.dependency_groups import (
     makers_of,
 )
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.tasks.dataflow import eager, evaluating, examples_in, flow, mapped, same_draws, unwrapped
+from prune_search.tasks.dataflow import (
+    eager,
+    evaluating,
+    examples_in,
+    flow,
+    mapped,
+    same_draws,
+    unwrapped,
+    without_dropout,
+)
 from prune_search.tasks.layers import PRUNABLE, SHOWN, prunable_weights
 
 # What was found of networks that are still there; tracing one takes as long as many forward passes.
 _FOUND: WeakKeyDictionary[nn.Module, dict[Any, tuple[list[Channels], dict[str, str]]]] = WeakKeyDictionary()
 NO_PLACE = "a module on the way has no place per channel"
+LOST = "Torch-Pruning comes to no end with its channels"
 NOT_CONSTANT = "without its channels what reads them still changes with the input"
 MAX_GROUPS = 12
 UNKNOWN = "Torch-Pruning sees no channels of it that could be removed"
@@ -129,7 +139,9 @@ def _found_in(model: nn.Module, left_out: frozenset[str], example: Any) -> tuple
     checks = CutChecks(model, _two(example))
     found: list[Channels] = []
     reasons: dict[str, str] = {}
-    for group in dependency_groups(model, [weights[name] for name in left_out if name in weights], example):
+    groups, lost = dependency_groups(model, [weights[name] for name in left_out if name in weights], example)
+    reasons.update({names[weight]: LOST for weight in lost})
+    for group in groups:
         channels = channels_of(model, group, names)
         if channels is None:
             reasons.update(dict.fromkeys(makers_of(group, names), NO_PLACE))
@@ -250,7 +262,7 @@ def _constant_without(model: nn.Module, channels: Channels, example: Any, remove
     }
     handles = [m.register_forward_pre_hook(look) for m, name in names.items() if name in readers]
     try:
-        with eager(), evaluating(model), same_draws(example):
+        with eager(), evaluating(model), same_draws(example), without_dropout():
             torch.func.functional_call(model, changed, (_two(example),))
     finally:
         for handle in handles:

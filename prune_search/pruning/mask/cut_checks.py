@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from prune_search.tasks.dataflow import eager, evaluating, mapped, same_draws, tensors_in, twin_of
+from prune_search.tasks.dataflow import eager, evaluating, mapped, same_draws, tensors_in, twin_of, without_dropout
 
 if TYPE_CHECKING:
     from prune_search.pruning.mask.dependency_groups import Channels, Claim
@@ -86,7 +86,7 @@ class CutChecks:
     def _outputs(self, changed: dict[str, Tensor]) -> list[Tensor] | None:
         """The outputs with other tensors; None where the network does not run with them."""
         try:
-            with eager(), evaluating(self.model), same_draws(self.example):
+            with eager(), evaluating(self.model), same_draws(self.example), without_dropout():
                 found = torch.func.functional_call(self.model, changed, (self.example,))
         except Exception:  # noqa: BLE001 - whatever a network raises that is cut in a way its code does not foresee
             return None

@@ -16,6 +16,8 @@ from prune_search.tasks.dataflow import eager, tensors_in
 from prune_search.tasks.layers import PRUNABLE
 
 NORMS = nn.modules.batchnorm._NormBase
+# Places of channels in a flattened dimension; a group of more is one that Torch-Pruning comes to no end with.
+MAX_PLACES = 1_000_000
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -58,13 +60,21 @@ class Channels:
         return tuple(dict.fromkeys(claim.parameter for claim in self.claims if claim.role == "weight"))
 
 
-def dependency_groups(model: nn.Module, outputs: list[nn.Parameter], example: Any) -> list[Any]:
-    """Torch-Pruning's groups of every channel but those that the given weights make."""
+class EndlessError(Exception):
+    """Torch-Pruning follows channels around a circle, of which there are more each time."""
+
+
+def dependency_groups(
+    model: nn.Module, outputs: list[nn.Parameter], example: Any
+) -> tuple[list[Any], list[nn.Parameter]]:
+    """Torch-Pruning's groups of channels but those that the given weights make, and weights that it gets lost with."""
     import torch_pruning
 
     kept = {id(weight) for weight in outputs}
-    ignored = [m for m in model.modules() if isinstance(m, PRUNABLE) and id(m._parameters.get("weight")) in kept]
-    with eager(), _traced(model), warnings.catch_warnings():
+    groups: list[Any] = []
+    lost: list[nn.Parameter] = []
+    seen: set[nn.Module] = set()
+    with eager(), _traced(model), _bounded(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             graph = torch_pruning.DependencyGraph().build_dependency(
@@ -73,11 +83,51 @@ def dependency_groups(model: nn.Module, outputs: list[nn.Parameter], example: An
                 forward_fn=None if isinstance(example, Tensor) else lambda network, inputs: network(inputs),
                 output_transform=lambda outputs: [one for one in tensors_in(outputs) if one.grad_fn is not None],
             )
-            return list(graph.get_all_groups(ignored_layers=ignored, root_module_types=list(PRUNABLE)))
+            for module in [one for one in graph.module2node if isinstance(one, PRUNABLE)]:
+                weight = module._parameters["weight"]
+                if weight is None or module in seen or id(weight) in kept or graph.get_pruner_of_module(module) is None:
+                    continue
+                try:
+                    group = _group_of(graph, module)
+                except EndlessError:
+                    lost.append(weight)
+                    continue
+                makers = [d.target.module for d, _ in group if graph.is_out_channel_pruning_fn(d.handler)]
+                seen.update(makers)
+                if not any(id(getattr(maker, "_parameters", {}).get("weight")) in kept for maker in makers):
+                    groups.append(group)
         except Exception as error:
             lines = str(error).splitlines() or [""]
             text = f"channel: Torch-Pruning cannot trace this network ({type(error).__name__}: {lines[0][:200]})"
             raise UserError([Problem("mask.granularity", text)]) from error
+    return groups, lost
+
+
+def _group_of(graph: Any, module: nn.Module) -> Any:
+    """The group of all channels that a layer makes."""
+    pruner = graph.get_pruner_of_module(module)
+    return graph.get_pruning_group(module, pruner.prune_out_channels, list(range(pruner.get_out_channels(module))))
+
+
+@contextlib.contextmanager
+def _bounded() -> Iterator[None]:
+    """What flattens channels stops where they are more than a network can have."""
+    from torch_pruning.dependency import index_mapping
+
+    flatten = index_mapping._FlattenIndexMapping
+    plain = flatten.__call__
+
+    def bounded(mapping: Any, places: Any) -> Any:
+        found = plain(mapping, places)
+        if len(found) > MAX_PLACES:
+            raise EndlessError
+        return found
+
+    flatten.__call__ = bounded
+    try:
+        yield
+    finally:
+        flatten.__call__ = plain
 
 
 @contextlib.contextmanager

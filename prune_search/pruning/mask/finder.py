@@ -34,12 +34,15 @@ from prune_search.pruning.mask.units import (
 )
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
+from prune_search.tasks.dataflow import flow
 from prune_search.tasks.layers import SHOWN, other_names, prunable_weights
-from prune_search.tasks.network import output_layers, running_order
+from prune_search.tasks.network import made_outputs, running_order
 from prune_search.training.randomness import derive
 
 # Why weights take no part that someone meant to take none.
 ASKED_OUT, MAKES_OUTPUTS = "left out by the scope", "it makes the network's outputs"
+# What is done in training only, or with other inputs, may make outputs there.
+NOT_USED = "a forward pass on the example does not use it"
 Decided = tuple[Scores, UnitMasks]
 Previous = tuple[MaskSet, Decimal] | None
 
@@ -97,7 +100,7 @@ def units_and_others(
     example = scoring_data.shown() if grouping.looks_at_inputs or names or whole else None
     left_out = dict.fromkeys(excluded(names, model, weights, example), ASKED_OUT)
     if whole:
-        left_out.update(dict.fromkeys(_outputs(model, scoring_data, example), MAKES_OUTPUTS))
+        left_out.update(_ends(model, weights, scoring_data, example))
     sets = grouping.sets(model, left_out, example)
     others = grouping.others(model, sets, left_out, example)
     if not sets:
@@ -107,11 +110,15 @@ def units_and_others(
     return sets, others
 
 
-def _outputs(model: nn.Module, scoring_data: ScoringData, example: Any) -> frozenset[str]:
-    """The weights that make the network's outputs; without an example, the one that is taken for the last."""
-    if example is not None:
-        return output_layers(model, example)
-    return frozenset(() if scoring_data.output_layer is None else (scoring_data.output_layer,))
+def _ends(
+    model: nn.Module, weights: Mapping[str, nn.Parameter], scoring_data: ScoringData, example: Any
+) -> dict[str, str]:
+    """The weights that make the network's outputs, or may; without an example, the one that is taken for the last."""
+    if example is None:
+        return {} if scoring_data.output_layer is None else {scoring_data.output_layer: MAKES_OUTPUTS}
+    seen = flow(model, example)
+    idle = {name: NOT_USED for name in weights if name not in seen.order}
+    return idle | dict.fromkeys(made_outputs(seen), MAKES_OUTPUTS)
 
 
 class Finder:

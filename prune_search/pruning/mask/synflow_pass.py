@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from prune_search.pruning.mask.channels import following_norms
 from prune_search.pruning.mask.dependency_groups import TRANSPOSED
 from prune_search.pruning.mask.scoring import Scores, Scoring
-from prune_search.tasks.dataflow import twin_of
+from prune_search.tasks.dataflow import tensors_in, twin_of
 from prune_search.tasks.network import prunable_weights
 
 BATCH_NORMS = nn.modules.batchnorm._BatchNorm
@@ -33,7 +34,7 @@ class FlowPass:
     leaves: tuple[nn.Parameter, ...]
     values: Tensor
     factors: Tensor | None
-    ones: Tensor
+    ones: Any
 
     def scores(self, scoring: Scoring) -> Scores:
         """|w| ⊙ dR/d|w|, shaped like the weights, in the type of the pass."""
@@ -42,7 +43,9 @@ class FlowPass:
             self.values.abs_()
             if self.factors is not None:
                 self.values.mul_(self.factors)
-        slopes = torch.autograd.grad(self.model(self.ones).sum(), self.leaves, allow_unused=True)
+        outputs = [one for one in tensors_in(self.model(self.ones)) if one.requires_grad]
+        flow = outputs[0].sum() if len(outputs) == 1 else torch.stack([one.sum() for one in outputs]).sum()
+        slopes = torch.autograd.grad(flow, self.leaves, allow_unused=True)
         found = {}
         parts = torch.split(torch.empty_like(self.values), [leaf.numel() for leaf in self.leaves])
         for name, leaf, slope, part in zip(scoring.weights, self.leaves, slopes, parts, strict=True):
@@ -70,17 +73,19 @@ def plain_pass(scoring: Scoring, dtype: torch.dtype) -> FlowPass:
     return FlowPass(model, leaves, values, None, ones)
 
 
-def _check_takes(model: nn.Module, ones: Tensor) -> None:
+def _check_takes(model: nn.Module, ones: Any) -> None:
     """Refuse a network that does not take an input of ones: token ids, say, must be whole numbers."""
     from prune_search.pruning.mask.mask_set import ScoreError
 
     try:
         with torch.no_grad():
-            model(ones)
+            outputs = tensors_in(model(ones))
     except Exception as error:
         said = (str(error).splitlines() or [""])[0][:120]
-        text = f"synflow sends an input of ones in {ones.dtype} through the network, which does not take it ({said})"
+        text = f"synflow sends an input of ones through the network, which does not take it ({said})"
         raise ScoreError(text) from error
+    if not outputs:
+        raise ScoreError("synflow sums the outputs of the network, and it returns no tensor")
 
 
 def fast_pass(scoring: Scoring) -> FlowPass:
@@ -92,7 +97,7 @@ def fast_pass(scoring: Scoring) -> FlowPass:
     plain = plain_pass(scoring, torch.float32)
     factors = _fold(plain)
     ones = plain.ones
-    if ones.dim() == 4:
+    if isinstance(ones, Tensor) and ones.dim() == 4:
         ones = ones.contiguous(memory_format=torch.channels_last)
         try:
             with torch.no_grad():

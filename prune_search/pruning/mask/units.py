@@ -15,7 +15,7 @@ from prune_search.pruning.mask.mask_set import MaskSet, UnitMasks
 from prune_search.recipe import axes
 from prune_search.recipe.facts import Granularity
 from prune_search.recipe.recipe import Named
-from prune_search.tasks.layers import holders, kind_of, prunable_weights
+from prune_search.tasks.layers import has_computed_bias, holders, kind_of, prunable_weights
 
 # What a parameter is to a unit: its own weights, the weights that read its output, those of a depthwise convolution on
 # the way, or what must be zero with it: the scale of a normalization, a shift or a bias. As in Torch-Pruning coupled
@@ -175,6 +175,8 @@ class Grouping:
         kind = kind_of(module)
         if facts.removes_outputs and kind is not None and not kind.output_rows:
             return f"no {self.granularity.name}s can be removed from a layer of type {type(module).__name__}"
+        if facts.removes_outputs and has_computed_bias(module):
+            return "its bias is computed from other parameters, so that no mask can hold it"
         view = _view(facts, module)
         shape = tuple(view(weight.detach()).shape)
         if not facts.fits(shape, **self.granularity.options):

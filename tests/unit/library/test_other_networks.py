@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import UserDict
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from grown_networks import Conv1D
+from grown_networks import Block, Conv1D
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from prune_search import ScoreError, UserError, find_mask, layer_costs, score
+from prune_search import Dynamics, GrowingPenalty, ScoreError, UserError, find_mask, layer_costs, score
 from prune_search.compact.metrics import sizes
 from prune_search.recipe import axes
 
@@ -186,12 +187,20 @@ def by_torch(layer: nn.Module) -> nn.Module:
     return pruned
 
 
+def traced() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made: nn.Module = torch.jit.trace(nn.Linear(4, 4), torch.ones(1, 4))  # type: ignore[no-untyped-call]
+    return made
+
+
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "weight norm": (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), "weight: computed from other"),
     "spectral norm": (lambda: nn.Sequential(nn.utils.spectral_norm(nn.Conv2d(3, 4, 3))), r"0\.weight: computed from"),
     "recurrent": (lambda: nn.utils.parametrizations.weight_norm(nn.LSTM(4, 4), "weight_hh_l0"), "weight_hh_l0: comp"),
     "torch's pruning": (lambda: by_torch(nn.Linear(4, 4)), "prune.remove"),
     "lazy": (lambda: nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d()), r"0\.weight.*run it on an example"),
+    "scripted": (lambda: nn.Sequential(traced(), nn.Linear(4, 4)), "0: compiled by torch.jit"),
     "nothing": (nn.ReLU, "no parameters at all"),
     "nothing to prune": (lambda: nn.LayerNorm(4), r"its parameters: weight, bias"),
 }
@@ -272,6 +281,70 @@ def test_weights_that_no_batch_uses_are_named_where_inputs_are_looked_at() -> No
         with pytest.raises(ScoreError, match=r"no batch uses unused\.weight"):
             find_mask(model, criterion, 0.5, batches=batches)
         find_mask(model, criterion, 0.5, scope={"name": "global", "exclude": ["unused"]}, batches=batches)
+
+
+def test_synflow_takes_networks_with_several_outputs() -> None:
+    torch.manual_seed(0)
+    body, heads = nn.Linear(4, 4), nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+    outputs: list[Callable[[Any, Tensor], Any]] = [
+        lambda m, x: {"scores": m.heads[0](m.body(x)), "more": [m.heads[1](m.body(x)), None]},
+        lambda m, x: torch.cat([head(m.body(x)) for head in m.heads], 1),
+    ]
+    found = [
+        score("synflow", Block(run, {"body": body, "heads": heads}), example_input=X[0, 0, :4, :4]) for run in outputs
+    ]
+    assert all(torch.allclose(found[0][name], found[1][name]) for name in found[1])
+
+
+def test_layers_that_no_pass_shows_may_make_outputs_and_lose_none() -> None:
+    model = Several(lambda given: given)
+    model.add_module("aux", nn.Linear(8, 3))
+    batches = [((IDS, torch.randn(8, 4)), Y)]
+    for granularity in ("filter", "channel"):
+        mask = find_mask(model, "l1", 0.5, "uniform", granularity, batches=batches)
+        reasons = {one.name: one.reason for one in mask.receipt().left_out}
+        assert bool(mask["aux.weight"].all())
+        assert reasons["aux.weight"] == "a forward pass on the example does not use it"
+
+
+def test_no_output_goes_whose_bias_a_mask_cannot_hold() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 5))
+    prune.l1_unstructured(model[0], "bias", 0.5)  # type: ignore[no-untyped-call]
+    batches = [(torch.randn(8, 4), Y)]
+    mask = find_mask(model, "l1", 0.5, "uniform", "filter", batches=batches)
+    assert bool(mask["0.weight"].all())
+    assert int(mask["2.weight"].any(1).sum()) == 4
+    assert "bias" in dict(mask.left_out)["0.weight"]
+    assert int((score("wanda", model, batches)["0.weight"] > 0).sum()) == 32
+
+
+class Always(nn.Module):
+    """Dropout as a function, which does not know of evaluation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, 0.5)
+
+
+def test_networks_that_always_drop_something_have_channels() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), Always(), nn.Linear(8, 5))
+    mask = find_mask(model, "l1", 0.5, granularity="channel", batches=[(torch.randn(8, 4), Y)])
+    assert int(mask["0.weight"].any(1).sum()) == 4
+
+
+@pytest.mark.filterwarnings("default:.*take no part")
+@pytest.mark.parametrize("what", ["Dynamics", "GrowingPenalty"])
+def test_what_moves_a_mask_warns_of_what_takes_no_part_too(what: str) -> None:
+    model = nn.Sequential(nn.Embedding(20, 8), nn.Flatten(), nn.Linear(48, 8), nn.Linear(8, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    calls: dict[str, Callable[[], object]] = {
+        "Dynamics": lambda: Dynamics("gradual", model, optimizer, sparsity=0.9, begin=0, end=20, every=5),
+        "GrowingPenalty": lambda: GrowingPenalty(model, optimizer, sparsity=0.5, example_input=IDS),
+    }
+    with pytest.warns(UserWarning, match=r"of the parameters take no part.*0\.weight") as told:
+        calls[what]()
+    assert {str(one.filename) for one in told} == {__file__}
 
 
 class Mean(nn.Module):

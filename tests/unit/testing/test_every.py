@@ -42,6 +42,7 @@ def test_the_guides_own_entries_pass_by_the_command_that_it_shows(tmp_path: Path
     assert done.stdout.splitlines() == ["passed  criterion 'distance'", "passed  picture 'steps-accuracy'"]
 
 
+@pytest.mark.slow
 def test_the_command_says_what_fails_and_ends_with_1(tmp_path: Path) -> None:
     text = example("my_criterion.py").replace("(weight - 1).abs()", "weight.sum()")
     (tmp_path / "wrong_criterion.py").write_text(text)

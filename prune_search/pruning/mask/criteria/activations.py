@@ -86,6 +86,8 @@ def _seen(scoring: Scoring) -> dict[str, list[tuple[nn.Module, Tensor]]]:
     found: dict[str, list[tuple[nn.Module, Tensor]]] = {name: [] for name in scoring.weights}
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], _output: object) -> None:
+        if not is_plain(layer, inputs[0]):
+            return
         square = inputs[0].detach().double().square()
         weight = layer._parameters["weight"]
         if isinstance(layer, torch.nn.Linear):
@@ -95,6 +97,7 @@ def _seen(scoring: Scoring) -> dict[str, list[tuple[nn.Module, Tensor]]]:
         found[names[id(weight)]].append((layer, square))
 
     from prune_search.pruning.mask.scoring import watch_layers
+    from prune_search.tasks.dataflow import is_plain
 
     watch_layers(scoring, names, note)
     return found
