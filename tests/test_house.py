@@ -7,6 +7,7 @@ from pathlib import Path
 import house
 import pytest
 import untested
+import way
 
 PROJECT = """\
 [tool]
@@ -109,3 +110,11 @@ def test_a_module_goes_without_only_for_a_reason(tmp_path: Path) -> None:
     # A reason for a module that has a test by now, or is gone, is none.
     (tmp_path / "tests/unit/test_version.py").touch()
     assert {"version.py", "compact/file_names.py", untested.EVERY_ENTRY} <= set(untested.stale(tmp_path))
+
+
+@pytest.mark.slow
+def test_one_recipe_enters_at_most_fifteen_files_on_its_way_to_the_trained_trial() -> None:
+    found = way.files_entered()
+    # Its ends are among them, so that the whole way was gone.
+    assert {"recipe/recipe.py", "search/next_trial.py", "trial/setup.py"} <= set(found)
+    assert len(found) <= 15, "\n".join(way.told())
