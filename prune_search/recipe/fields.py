@@ -199,8 +199,8 @@ class Either:
             named_types = types if isinstance(types, tuple) else (types,)
             # To Python a truth value is a whole number; to a reader it is not.
             if isinstance(raw, types) and (not isinstance(raw, bool) or bool in named_types):
-                found: Plain = kind.read(raw, path, reading)
-                return found
+                field: Field = kind
+                return field.read(raw, path, reading)
         meant = _step_meant(raw) if any(isinstance(kind, ClockStep | Length) for _, kind in self.kinds) else ""
         return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)}){meant}")
 

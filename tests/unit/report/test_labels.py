@@ -8,7 +8,7 @@ from prune_search.report.labels import figure, group_label, shown_metrics
 
 
 def test_a_leaderboard_has_a_column_for_each_metric_once() -> None:
-    data = {"objectives": ["maximize val/accuracy", "minimize flops"], "sort": "minimize flops"}
+    data = {"objectives": ["maximize val/accuracy", "minimize flops"], "sort": "minimize flops", "rows": []}
     assert shown_metrics(data) == ["val/accuracy", "sparsity", "flops"]
     assert shown_metrics({**data, "sort": "minimize val/loss"})[-1] == "val/loss"
 

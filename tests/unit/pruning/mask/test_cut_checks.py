@@ -30,7 +30,7 @@ class Weighed(Plain):
 
 def inner(model: Plain) -> Channels:
     names = {parameter: name for name, parameter in model.named_parameters()}
-    (group,) = dependency_groups(model, [model.get_parameter("second.weight")], torch.zeros(2, 5))
+    (group,), _ = dependency_groups(model, [model.get_parameter("second.weight")], torch.zeros(2, 5))
     channels = channels_of(model, group, names)
     assert channels is not None
     return channels
