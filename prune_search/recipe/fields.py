@@ -199,10 +199,10 @@ class Either:
             named_types = types if isinstance(types, tuple) else (types,)
             # To Python a truth value is a whole number; to a reader it is not.
             if isinstance(raw, types) and (not isinstance(raw, bool) or bool in named_types):
-                field: Field = kind
-                return field.read(raw, path, reading)
+                return kind.read(raw, path, reading)
         meant = _step_meant(raw) if any(isinstance(kind, ClockStep | Length) for _, kind in self.kinds) else ""
-        return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)}){meant}")
+        bad: Plain = reading.wrong(path, f"must be {self.describe()} (got {shown(raw)}){meant}")
+        return bad
 
 
 def any_entry(entry: AnyEntry) -> bool:

@@ -183,7 +183,7 @@ class _NoDropout(TorchFunctionMode):
 
 def without_dropout() -> contextlib.AbstractContextManager[object]:
     """Nothing is dropped meanwhile, even by networks that always do."""
-    return _NoDropout()  # type: ignore[no-untyped-call]
+    return _NoDropout()
 
 
 @contextlib.contextmanager
