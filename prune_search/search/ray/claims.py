@@ -26,12 +26,16 @@ ACTOR, NAMESPACE = "prune-search-claims", "prune-search"
 ANSWER_S = 30.0
 
 
-class Register(Roll):
+class Register:
     """The claims of a cluster, and the workers of its searches; in it, a named actor."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._claims: dict[tuple[str, str], Holder] = {}
+        self._roll = Roll()
+
+    def roll(self, method: str, *words: Any) -> Any:
+        """What the roll of workers answers (see `kept_workers.Roll`)."""
+        return getattr(self._roll, method)(*words)
 
     def take(self, storage: str, address: str, holder: Holder) -> bool:
         """Claim a segment for a holder; False where another one that is alive has it."""
@@ -66,13 +70,13 @@ def cluster_register() -> Any:
     return ray.remote(Register).options(max_restarts=-1, **options).remote()
 
 
-def ask_register(method: str, *words: Any) -> Any:
-    """What the cluster's register says; None where it is gone."""
+def ask_roll(method: str, *words: Any) -> Any:
+    """What the roll of workers in the cluster's register says; None where that is gone."""
     import ray
     from ray.exceptions import GetTimeoutError, RayActorError
 
     try:
-        return ray.get(getattr(cluster_register(), method).remote(*words), timeout=ANSWER_S)
+        return ray.get(cluster_register().roll.remote(method, *words), timeout=ANSWER_S)
     except (RayActorError, GetTimeoutError):
         return None
 

@@ -216,7 +216,7 @@ def _kept_workers(search: Mapping[str, Any]) -> KeptWorkers | None:
     register = cluster_register()
 
     def tell(method: str, *words: Any) -> None:
-        getattr(register, method).remote(*words)
+        register.roll.remote(method, *words)
 
     return KeptWorkers(secrets.token_hex(8), size, tell)
 

@@ -295,16 +295,16 @@ def trainable(config: Mapping[str, Any], given: GivenCode | None = None) -> None
     """The function that Ray Tune runs for a trial of one worker; one call is one attempt."""
     from ray import tune
 
-    from prune_search.search.ray.claims import ask_register
+    from prune_search.search.ray.claims import ask_roll
 
     if "idle" in config:
-        wait_idly(config["idle"], ask_register)
+        wait_idly(config["idle"], ask_roll)
         tune.report({"status": "idle"})
         return
     job = TrialJob.of_config(config, given)
     status = attempt(job)
     if job.wait_for:
-        wait_for_all(job.kept, job.wait_for, ask_register)
+        wait_for_all(job.kept, job.wait_for, ask_roll)
     tune.report({"status": status})
 
 
