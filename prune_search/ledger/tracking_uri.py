@@ -66,7 +66,8 @@ def kept_uri(uri: str, storage: StoragePath) -> str:
 def uri_of(definition: Mapping[str, Any], storage: StoragePath) -> str:
     """The tracking URI of a search, from its definition and from where its storage is now.
 
-    Version 0.1 kept the file of every storage by its absolute path. Where its folder is no more, the storage was moved.
+    Version 0.1 kept the file of every storage by its absolute path, unquoted. Where its folder is no more, the storage
+    was moved.
     """
     uri = str(definition.get("tracking_uri", ""))
     file = sqlite_file(uri)
@@ -75,5 +76,6 @@ def uri_of(definition: Mapping[str, Any], storage: StoragePath) -> str:
     side = side_folder(storage)
     if not file.is_absolute():
         return _moved_to(uri, side / file)
-    moved = file.name == DATABASE and not file.parent.is_dir()
-    return default_uri(storage) if moved or uri == f"{SQLITE}{side / DATABASE}" else uri
+    before = Path(uri.removeprefix(SQLITE))
+    moved = before.name == DATABASE and not before.parent.is_dir() and not file.parent.is_dir()
+    return default_uri(storage) if moved or before == side / DATABASE else uri

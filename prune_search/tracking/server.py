@@ -139,8 +139,14 @@ def prepare(uri: str) -> None:
     """
     knock(uri)
     if (file := sqlite_file(uri)) is not None:
-        with _of_file(file):
-            prepare_database(file)
+        with answers(uri), _of_file(file):
+            prepare_database(file, _make_tables)
+
+
+def _make_tables(uri: str) -> None:
+    from mlflow import MlflowClient
+
+    MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
 
 
 @contextlib.contextmanager

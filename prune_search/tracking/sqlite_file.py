@@ -6,16 +6,19 @@ MLflow tries a file that it cannot use for two minutes, and lets no other delive
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
+import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from prune_search.ledger.tracking_uri import DATABASE
+from prune_search.ledger.tracking_uri import DATABASE, sqlite_uri
+from prune_search.storage.files import remove_stale
 
 ARTIFACTS = "mlartifacts"
-WAIT_S = 5.0
+WAIT_S, LEFTOVER_S = 5.0, 3600.0
 # Where MLflow 3 keeps the places of files; every one begins with that of its experiment.
 _PLACES = (
     ("experiments", "artifact_location"),
@@ -42,19 +45,47 @@ def check_database(file: Path) -> None:
         connection.execute("PRAGMA schema_version").fetchone()
 
 
-def prepare_database(file: Path) -> None:
-    """Make the file where there is none, with the mode of the umask; tell it where its storage is now.
+def prepare_database(file: Path, fill: Callable[[str], None]) -> None:
+    """Make the database where there is none, whole or not at all; tell it where its storage is now.
 
-    SQLite itself makes files that nobody but their owner can write to, whatever the umask says.
+    MLflow makes its tables one by one. A search that ends meanwhile would leave some, which MLflow never completes. And
+    SQLite makes files that nobody but their owner can write to; this one gets the mode of the umask.
+
+    Args:
+        file: the database.
+        fill: makes MLflow's tables in the empty SQLite file at a URI.
 
     Raises:
         OSError: it cannot be made.
         sqlite3.Error: it cannot be read.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
+    if not file.exists():
+        _create(file, fill)
     if file.name == DATABASE:
         follow(file, file.parent.absolute() / ARTIFACTS)
+
+
+def _create(file: Path, fill: Callable[[str], None]) -> None:
+    folder = file.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    # What a process that was killed has left.
+    remove_stale(folder.parent, [glob.escape(folder.name)], LEFTOVER_S)
+    aside = folder / f".tmp-{os.getpid()}-{secrets.token_hex(8)}"
+    os.close(os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+    try:
+        fill(sqlite_uri(aside))
+        try:
+            # It replaces nothing: another process can have been faster.
+            os.link(aside, file)
+        except FileExistsError:
+            return
+        except OSError:
+            # Not every file system has links.
+            if not file.exists():
+                os.rename(aside, file)
+    finally:
+        for path in (aside, aside.with_name(f"{aside.name}-journal")):
+            path.unlink(missing_ok=True)
 
 
 def follow(file: Path, root: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_database_in_the_storage_is_kept_relative_and_found_where_the_storage_
 
 
 def test_the_address_of_version_0_1_follows_the_storage_where_its_folder_is_gone(tmp_path: Path) -> None:
-    here, there = tmp_path / "here%2F", tmp_path / "there"
+    here, there = tmp_path / "here%2F?x=1", tmp_path / "there"
     folder = make_search(here, "old", trials=1, points=1)
     # As version 0.1 wrote it.
     written = json.loads((folder / "search.json").read_text()) | {"tracking_uri": f"sqlite:///{here}/mlflow.db"}

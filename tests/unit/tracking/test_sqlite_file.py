@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from odd_names import names
 
-from prune_search.ledger.tracking_uri import sqlite_uri
+from prune_search.ledger.tracking_uri import sqlite_file, sqlite_uri
 from prune_search.tracking.server import UnreachableError, prepare
 from prune_search.tracking.sqlite_file import check_database, follow, prepare_database
 
@@ -22,14 +22,44 @@ def test_the_file_is_made_with_the_mode_of_the_umask(tmp_path: Path, umask: int,
     before = os.umask(umask)
     try:
         file = tmp_path / "new" / "mlflow.db"
-        prepare_database(file)
-        prepare_database(file)
-        # SQLite gives the files beside it the mode of this one.
-        with sqlite3.connect(file) as connection:
-            connection.execute("CREATE TABLE x (y)")
+        prepare_database(file, fill)
+        prepare_database(file, cannot)
     finally:
         os.umask(before)
     assert stat.S_IMODE(file.stat().st_mode) == mode
+    assert [path.name for path in file.parent.iterdir()] == ["mlflow.db"]
+
+
+def fill(uri: str) -> None:
+    """Make a table in the file of a URI."""
+    file = sqlite_file(uri)
+    assert file is not None
+    connection = sqlite3.connect(file)
+    connection.execute("CREATE TABLE x (y)")
+    connection.commit()
+    connection.close()
+
+
+def cannot(uri: str) -> None:
+    raise RuntimeError("away")
+
+
+def test_a_database_is_there_whole_or_not_at_all_and_the_first_of_two_stays(tmp_path: Path) -> None:
+    file = tmp_path / "[a]*b?" / "mlflow.db"
+    with pytest.raises(RuntimeError, match="away"):
+        prepare_database(file, cannot)
+    assert list(file.parent.iterdir()) == []
+    # What a process that was killed has left: it goes once nobody can be writing to it any more.
+    (file.parent / ".tmp-999999999-0123456789abcdef").write_bytes(b"half")
+    os.utime(file.parent / ".tmp-999999999-0123456789abcdef", (0, 0))
+
+    def overtaken(uri: str) -> None:
+        fill(uri)
+        file.write_bytes(b"")
+
+    prepare_database(file, overtaken)
+    assert [path.name for path in file.parent.iterdir()] == ["mlflow.db"]
+    assert file.stat().st_size == 0
 
 
 def test_a_file_that_mlflow_could_not_use_is_refused_at_once_and_in_one_line(tmp_path: Path) -> None:
@@ -107,6 +137,6 @@ def test_the_files_of_a_copied_storage_are_its_own_and_those_of_another_storage_
 
 def test_a_new_and_a_foreign_database_have_no_places_to_correct(tmp_path: Path) -> None:
     file = tmp_path / "mlflow.db"
-    prepare_database(file)
+    prepare_database(file, lambda uri: None)
     follow(file, tmp_path / "mlartifacts")
     assert file.stat().st_size == 0
