@@ -65,6 +65,8 @@ def test_a_dry_run_prints_the_job_with_the_folder_that_travels(
     home: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(home)
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
     place = ("--address", "http://head:8265", "--storage", "/shared/store")
     said = typed("submit", "tiny.yaml", *place, "--trials", "3", "--model", "mynet:net", "--dry-run")
     assert (said.code, said.err) == (0, "")

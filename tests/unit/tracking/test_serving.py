@@ -24,7 +24,14 @@ open(sys.argv[1], "w").write(str(os.getpid()))
 time.sleep(float(sys.argv[2]))
 sys.exit(int(sys.argv[3]))
 """
-RUNNER = "import os, sys; from prune_search.tracking.serving import serve; sys.exit(serve(sys.argv[1:], os.environ))"
+# What runs the tests may ignore signals, as nohup does, and what it starts would ignore them too.
+RUNNER = """
+import os, signal, sys
+from prune_search.tracking.serving import serve
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+sys.exit(serve(sys.argv[1:], os.environ))
+"""
 
 
 def test_a_port_that_somebody_listens_on_is_refused_and_a_free_one_is_not() -> None:
