@@ -76,6 +76,6 @@ def uri_of(definition: Mapping[str, Any], storage: StoragePath) -> str:
     side = side_folder(storage)
     if not file.is_absolute():
         return _moved_to(uri, side / file)
-    before = Path(uri.removeprefix(SQLITE))
-    moved = before.name == DATABASE and not before.parent.is_dir() and not file.parent.is_dir()
+    before = Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else file
+    moved = before.name == DATABASE and not before.parent.is_dir()
     return default_uri(storage) if moved or before == side / DATABASE else uri
