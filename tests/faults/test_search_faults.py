@@ -217,7 +217,7 @@ def test_a_trial_that_dies_or_hangs_is_tried_again_and_harms_no_other(
             begun = found is not None and len(found.attempts) >= count
             return int(found.attempts[count - 1].data["pid"]) if begun and found is not None else None
 
-        return int(wait_for(look, 180))
+        return int(wait_for(look, 600))
 
     def kill(number: int, times: int) -> None:
         for count in range(1, times + 1):
@@ -251,8 +251,8 @@ def test_a_trial_that_dies_or_hangs_is_tried_again_and_harms_no_other(
     assert "\n" not in lost.ended.data["error"]["message"]
     hung = ended[3]
     assert hung is not None
-    # Within two heartbeats, and the start of the new process.
-    assert hung.attempts[1].time - hung.attempts[0].time < 2 * HEARTBEAT_S + 15.0
+    # Within two heartbeats, and the start of the new process, which takes long on a busy machine.
+    assert hung.attempts[1].time - hung.attempts[0].time < 2 * HEARTBEAT_S + 60.0
 
 
 def test_a_search_is_held_by_one_process_and_can_be_asked_to_end(
