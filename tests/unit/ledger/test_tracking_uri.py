@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 from pathlib import Path
 
 import pytest
+from file_names import names
 from made_search import make_search
 from sqlalchemy.engine import make_url
 
 from prune_search.ledger.records import read_search
 from prune_search.ledger.tracking_uri import absolute_sqlite, default_uri, kept_uri, sqlite_file, sqlite_uri, uri_of
 from prune_search.storage.places import resolved
-
-# What means something in a URI, in a shell, in a configuration file, in a path; and letters of several alphabets.
-LETTERS = "ab%2F?#&=+:;@!'\"\\ ~$()[]{}|^`,*<>\n\tüß文🙂"
-
-
-def names(count: int) -> list[str]:
-    """File names made of the letters above; those known to have failed come first."""
-    rng = random.Random(14)
-    made = ("".join(rng.choices(LETTERS, k=rng.randint(1, 12))) for _ in range(count))
-    return ["job_feature%2Fx", "what?x=1", "my store #1 ü", "100%", "%25", "a?b?c", *made]
 
 
 def test_sqlalchemy_finds_the_file_that_is_meant_whatever_its_name() -> None:
