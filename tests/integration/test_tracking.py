@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from command_line import Typed
@@ -61,7 +62,7 @@ def check(folder: Path, search: SearchRecords | None = None) -> list[Kept]:
         assert item.run.data.tags.get("mlflow.parentRunId") == (None if item.key == "" else parent)
         data = [(entry.dataset.name, entry.dataset.digest) for entry in item.run.inputs.dataset_inputs]
         assert data == [(entry.name, entry.digest) for entry in view.content.data]
-        folder_of_run = Path(item.run.info.artifact_uri.removeprefix("file://"))
+        folder_of_run = Path(unquote(item.run.info.artifact_uri.removeprefix("file://")))
         texts = {path.name: path.read_text() for path in folder_of_run.iterdir()} if folder_of_run.exists() else {}
         assert texts == dict(view.content.artifacts)
     return found
@@ -216,11 +217,10 @@ def artifact_texts(client: Any, run_id: str, folder: Path) -> dict[str, str]:
     return {name: Path(client.download_artifacts(run_id, name, str(folder))).read_text() for name in names}
 
 
+@pytest.mark.slow
 def test_a_storage_of_any_name_has_its_database_and_its_files_also_where_it_is_moved_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlflow import MlflowClient
-
     home, work = tmp_path / "home", tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
@@ -236,11 +236,8 @@ def test_a_storage_of_any_name_has_its_database_and_its_files_also_where_it_is_m
     assert sync(folder).operations == 0
     check(folder)
     assert sync(make_search(moved, "two", trials=1, points=1)).operations > 0
-    for name in ("one", "two"):
-        for number, item in enumerate(check(moved / "searches" / name)):
-            client = MlflowClient(read_search(folder).tracking_uri)
-            texts = artifact_texts(client, item.run.info.run_id, tmp_path / f"{name}-{number}")
-            assert ("recipe.yaml" in texts) == bool(item.key)
+    check(folder)
+    check(moved / "searches" / "two")
     # Nothing was made by a misread name: not where the storage was, not beside it, not in the working directory.
     assert not home.exists()
     assert [path.name for path in moved.parent.iterdir()] == ["%41?"]
@@ -264,12 +261,13 @@ def test_the_pages_of_a_storage_of_any_name_have_its_files(tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == ["files", storage.name]
 
 
+@pytest.mark.slow
 def test_a_launch_says_at_its_end_why_records_have_not_arrived(
     storage: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow import MlflowClient
 
-    monkeypatch.setattr("prune_search.api.search.FINISH_TRACKING_S", 5.0)
+    monkeypatch.setattr("prune_search.api.search.FINISH_TRACKING_S", 3.0)
     client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
     client.delete_experiment(client.create_experiment("digits-mlp-simulated"))
     words = ("launch", "quickstart", "--simulate", "--trials", "1", "--set", "search.controls=false")

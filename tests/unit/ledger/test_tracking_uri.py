@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from file_names import names
 from made_search import make_search
 from odd_names import names
 from sqlalchemy.engine import make_url

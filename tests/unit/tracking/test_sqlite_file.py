@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from odd_names import names
+from file_names import names
 
 from prune_search.ledger.tracking_uri import sqlite_file, sqlite_uri
 from prune_search.tracking.server import UnreachableError, prepare

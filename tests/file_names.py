@@ -1,4 +1,4 @@
-"""File names with every letter that means something somewhere."""
+"""Names that files and folders can have and that programs misread, for tests of paths."""
 
 from __future__ import annotations
 
