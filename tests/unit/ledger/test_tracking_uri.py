@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from file_names import names
 from made_search import make_search
-from odd_names import names
 from sqlalchemy.engine import make_url
 
 from prune_search.ledger.records import read_search
