@@ -2,7 +2,7 @@
 
 A test that asks for a Ray or an object store is marked `services` here, by the fixtures that it names. One that starts
 something itself is marked in its file. With `-n`, the tests of a file stay on one worker, so that what a file sets up
-is set up once; each worker has a Ray of its own.
+is set up once, and so do all tests that share a Ray: two at once are too much for two cores.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ SERVICES = frozenset({"trouble", "head", "one_object_store"})
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a service."""
+    """Mark the tests that need a service, and keep those that share one on one worker."""
     for item in items:
         if SERVICES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.services)
+            item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -165,7 +165,7 @@ class Started:
                 return False
             return sum(trial.ended is not None for trial in records.trials.values()) >= number
 
-        wait_for(enough, 180)
+        wait_for(enough, 600)
 
     def kill(self) -> None:
         """SIGKILL, and all that it has started."""
@@ -177,7 +177,7 @@ class Started:
 def resumed(folder: Path, trouble: Path) -> tuple[dict[str, Any], SearchRecords]:
     """Go on to the end."""
     process = Started(folder, trouble, "resume", "long").process
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     data: dict[str, Any] = json.loads(out)
     return data, read_search(search_folder(place_of(STORAGE), "long"))
@@ -213,7 +213,7 @@ def test_where_the_service_goes_away_the_search_ends_in_one_line_and_goes_on_lat
     search = Started(long, trouble, "launch", "long.yaml")
     search.until_trials(1)
     with object_store.away():
-        _, err = search.process.communicate(timeout=300)
+        _, err = search.process.communicate(timeout=900)
     assert search.process.returncode == 3, err
     lines = [line for line in err.splitlines() if line.startswith("prune-search:")]
     assert len(lines) == 1
