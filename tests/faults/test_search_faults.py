@@ -196,6 +196,8 @@ search: {{sampler: grid, trials: 4, concurrency: 2, controls: false, max_failure
 """
 
 
+# Minutes on a busy machine: each worker that ends takes a new one's start.
+@pytest.mark.long
 def test_a_trial_that_dies_or_hangs_is_tried_again_and_harms_no_other(
     home: Path, trouble: Path, tmp_path: Path
 ) -> None:
