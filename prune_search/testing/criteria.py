@@ -176,12 +176,13 @@ def masks(one: Checked, model: nn.Module, mode: str, seed: int = 3) -> MaskSet:
     return find_mask(model, MaskRule.of(Mask.of(block)), Decimal("0.5"), None, ScoringData(batches, last, seed, 1))
 
 
-def _kept_of_half(name: str, found: MaskSet) -> int:
+def _kept_of_half(one: Checked, found: MaskSet) -> int:
     """⌊N/2+½⌋ of all units together, or of each row where the criterion compares rows."""
     sizes = [units for units, _ in found.units.values()]
-    if CRITERIA[name].facts.keeps_all:
+    facts = CRITERIA[one.name].facts
+    if facts.keeps_all:
         return sum(sizes)
-    if CRITERIA[name].facts.competition(**read(CRITERIA, name).options) == "row":
+    if facts.competition(**one.named.options) == "row":
         return sum(mask.shape[0] * math.floor(mask[0].numel() / 2 + 0.5) for mask in found.values())
     return math.floor(sum(sizes) / 2 + 0.5)
 
@@ -208,5 +209,5 @@ def _check_the_mask(one: Checked, network: str) -> None:
     torch.manual_seed(2)
     again = masks(one, network_named(network), "train")
     one.require(first.sha256 == again.sha256, f"the mask of the network {network!r} is another one the second time")
-    kept, wanted = first.receipt().units_kept, _kept_of_half(one.name, first)
+    kept, wanted = first.receipt().units_kept, _kept_of_half(one, first)
     one.require(kept == wanted, f"half of the network {network!r} are {wanted} units, and the mask keeps {kept}")

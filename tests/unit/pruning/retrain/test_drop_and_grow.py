@@ -231,7 +231,7 @@ def test_grown_weights_start_as_asked_and_without_momentum(init: str) -> None:
 def test_set_drops_the_smallest_magnitudes_of_each_layer(signs: str) -> None:
     model = network()
     optimizer = sgd(model, lr=1e-12, momentum=0.0, weight_decay=0.0)
-    dynamics = made("set", model, optimizer, signs=signs)
+    dynamics = made("set", model, optimizer, signs=signs, start=3)
     before = {name: mask & True for name, mask in dynamics.mask.items()}
     weights = {name: weight.detach().clone() for name, weight in prunable_weights(model).items()}
     backward(model)
@@ -252,7 +252,7 @@ def test_set_grows_at_random_places_that_depend_on_seed_and_step_alone() -> None
     def grown(seed: int, step: int) -> list[int]:
         model = network()
         mask = find_mask(model, "magnitude", 0.8, scope="erk")
-        dynamics = made("set", model, sgd(model, lr=1e-12), mask=mask, seed=seed)
+        dynamics = made("set", model, sgd(model, lr=1e-12), mask=mask, seed=seed, start=step)
         backward(model)
         dynamics.step(step)
         return [int(place) for place in (dynamics.mask["3.weight"] & ~mask["3.weight"]).flatten().nonzero()]
@@ -270,9 +270,8 @@ def test_an_snfs_event_is_the_algorithm_by_hand() -> None:
     smoothed = {name: torch.zeros_like(weight) for name, weight in prunable_weights(model).items()}
     start = counts(dynamics.mask)
     for i in range(7):
-        backward(model)
         if i in (3, 6):
-            # The event comes before the update of its step, so on the smoothed gradients of the steps before it.
+            # The event comes before the forward pass of its step, so on the smoothed gradients of the steps before it.
             before = {name: flat(mask) for name, mask in dynamics.mask.items()}
             weights = {name: flat(weight) for name, weight in prunable_weights(model).items()}
             momentum = {name: np.abs(flat(value)).astype(np.float64) for name, value in smoothed.items()}
@@ -291,6 +290,7 @@ def test_an_snfs_event_is_the_algorithm_by_hand() -> None:
                 score = np.where(mask, -1, momentum[name])
                 wanted[name] = mask.copy()
                 wanted[name][np.argsort(-score, kind="stable")[:count]] = True
+        backward(model)
         for name, weight in prunable_weights(model).items():
             assert weight.grad is not None
             held = dynamics.mask[name] if i not in (3, 6) else torch.from_numpy(wanted[name]).reshape(weight.shape)
@@ -325,9 +325,8 @@ def test_deepr_is_its_algorithm_by_hand() -> None:
     turned = 0
     for i in range(12):
         backward(model)
-        backward(twin)
         dynamics.step(i)
-        # The dynamics rewires before the next update; what it grew is its own draw.
+        # The dynamics rewires before the next forward pass; what it grew is its own draw.
         for name, mask in dynamics.mask.items():
             weight, sign = prunable_weights(twin)[name], drawn_signs(dynamics, name)
             assert torch.equal(sign[first[name] != 0], first[name][first[name] != 0])
@@ -339,6 +338,7 @@ def test_deepr_is_its_algorithm_by_hand() -> None:
             assert bool((mask | ~masks[name] | gone).all())
             turned += int(gone.sum())
             masks[name] = mask.clone()
+        backward(twin)
         with torch.no_grad():
             for name, parameter in twin.named_parameters():
                 assert parameter.grad is not None
