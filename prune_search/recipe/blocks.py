@@ -108,7 +108,7 @@ class Train:
             threads=at_key(int, written, "threads"),
             augment=Named.of(axes.AUGMENTATIONS, written["augment"]),
             start=at_key(str, written, "from") if "from" in written else None,
-            batchnorm_l1=float(written.get("batchnorm_l1", 0.0)),
+            batchnorm_l1=known_as(float, written.get("batchnorm_l1", 0.0), "train.batchnorm_l1"),
             written=written,
         )
 

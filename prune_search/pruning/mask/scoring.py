@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.problems import Problem, UserError
@@ -69,7 +70,11 @@ def apart(scoring: Scoring, each_batch: bool) -> Iterator[Scoring]:
     if len(batches) < 2:
         yield scoring
     for batch in batches if len(batches) > 1 else ():
-        yield replace(scoring, batches=lambda only=batch: [only])
+        yield replace(scoring, batches=partial(_alone, batch))
+
+
+def _alone(batch: tuple[Tensor, Tensor]) -> Batches:
+    return [batch]
 
 
 def gradients(scoring: Scoring) -> Scores:

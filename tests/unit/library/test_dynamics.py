@@ -137,7 +137,7 @@ def test_a_forward_pass_that_is_not_seen_is_told_of_where_the_mask_moves() -> No
     for i in (0, 1):
         torch.func.functional_call(model, dict(model.named_parameters()), (X,))
         dynamics.step(i)
-    hidden = [layer.forward for layer in model]  # type: ignore[operator]
+    hidden = [layer.forward for layer in model.children()]
     hidden[2](hidden[1](hidden[0](X))).square().mean().backward()
     with pytest.warns(UserWarning, match="the mask of step 2 moved after its gradients were computed"):
         dynamics.step(2)

@@ -142,9 +142,10 @@ def test_equal_scores_at_the_border_are_kept_dropped_or_taken_in_order(
     ("ties", "rows"), [("index", [[0, 2], [0, 2]]), ("keep", [[0, 2, 3], [0, 2]]), ("drop", [[0], [0, 2]])]
 )
 def test_ties_within_rows(ties: str, rows: list[list[int]]) -> None:
-    model = nn.Sequential(nn.Linear(4, 2))
+    layer = nn.Linear(4, 2)
+    model = nn.Sequential(layer)
     with torch.no_grad():
-        model[0].weight.copy_(TIED)
+        layer.weight.copy_(TIED)
     mask = find_mask(model, "wanda", 0.5, batches=[(torch.ones(3, 4), torch.zeros(3))], ties=ties)
     assert [row.nonzero().flatten().tolist() for row in mask["0.weight"]] == rows
 

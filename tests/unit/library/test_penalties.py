@@ -187,4 +187,4 @@ def test_the_penalty_grows_on_what_a_given_mask_removes() -> None:
     assert penalty.prune() is mask
     for more in ({"sparsity": 0.5}, {"pick": {"step": 0.1}}):
         with pytest.raises(UserError, match=f"mask: cannot be combined with {next(iter(more))}"):
-            GrowingPenalty(model, optimizer, mask=mask, **more)  # type: ignore[arg-type]
+            GrowingPenalty(model, optimizer, mask=mask, **more)
