@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prune_search.ledger.records import SearchRecords
+    from prune_search.tracking.delivery_thread import Undelivered
 
 PACKAGE = "prune_search"
 # One recipe with all that recipes usually have: a score of data, a transform, a mask that moves while it is retrained.
@@ -115,8 +116,11 @@ class _NoDelivery:
     def start(self) -> None:
         """Nothing."""
 
-    def finish(self, seconds: float) -> None:
+    def finish(self, seconds: float) -> Undelivered:
         """Nothing is left."""
+        from prune_search.tracking.delivery_thread import Undelivered
+
+        return Undelivered(0, None)
 
 
 def _here(space: Any, options: Any, examples: int) -> Any:

@@ -100,10 +100,14 @@ def solve(losses: list[list[float]], costs: list[list[float]], budget: float) ->
 
 
 def choices(units: int, share: Decimal, levels: int, least: int) -> list[int]:
-    """Counts that are tried of a layer's units: from all down to a part of the share, by equal factors."""
+    """Counts that are tried of a layer's units: from all down to a part of the share, by equal factors.
+
+    An empty layer is never tried: its loss is measured with every other layer whole, which says little of a network
+    that several empty layers cut in two.
+    """
     bottom = min(Decimal(1), share * DEEPEST)
     shares = [Decimal(1), *(bottom ** (Decimal(level) / Decimal(levels - 1)) for level in range(1, levels))]
-    low = min(least, units)
+    low = min(max(1, least), units)
     return sorted({max(low, keep_count(units, one)) for one in shares}, reverse=True)
 
 
