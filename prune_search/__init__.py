@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from prune_search.library.penalties import GrowingPenalty, MaskHook
     from prune_search.pruning.mask.mask_set import MaskSet, ScoreError
     from prune_search.recipe.problems import Problem, UserError
+    from prune_search.tasks.task import Task
     from prune_search.trial.errors import TrialError
 
 _NAMES = {
@@ -46,6 +47,7 @@ _NAMES = {
     "prune_search.library.penalties": ("GrowingPenalty", "MaskHook"),
     "prune_search.recipe.problems": ("Problem", "UserError"),
     "prune_search.api.search": ("Options", "Outcome", "launch", "resume"),
+    "prune_search.tasks.task": ("Task",),
     "prune_search.trial.errors": ("TrialError",),
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}
@@ -63,6 +65,7 @@ __all__ = [
     "PlannedSearch",
     "Problem",
     "ScoreError",
+    "Task",
     "TrialError",
     "UserError",
     "Verified",

@@ -292,14 +292,13 @@ def _write(
 
 def _finished(result: Result, where: Where) -> Finished:
     from prune_search.exports.networks import Finished
-    from prune_search.tasks.user import with_inputs_for
-    from prune_search.trial.setup import finished_model, read_data
+    from prune_search.trial.setup import finished_model, fitted_to, read_data
 
     data = read_data(result.recipe, where.data_folder(), where.code())
     model = finished_model(result.recipe, data, where.code(), result.tensors)
-    data = with_inputs_for(model, data)
+    data = fitted_to(model, data)
     identity = {"weights": result.weights_sha256, "mask": result.masks.sha256, "torch": result.environment["torch"]}
-    inputs = data.validation.inputs[:EXAMPLES]
+    inputs = data.validation.first(EXAMPLES)
     return Finished(model, result.masks, inputs, identity, result.recipe.train.threads)
 
 
@@ -311,8 +310,12 @@ def _described(networks: Networks, option: str) -> nn.Module:
 
 
 def _write_onnx(to: Path, finished: Finished, networks: Networks) -> float:
+    from torch import Tensor
+
     from prune_search.exports.onnx_file import write_onnx
 
+    if not isinstance(finished.inputs, Tensor):
+        raise UserError([Problem("--onnx", "this network takes more than one tensor, which is not written as ONNX")])
     return write_onnx(networks.compact or finished.model, to, finished.inputs)
 
 

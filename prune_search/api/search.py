@@ -205,7 +205,7 @@ def launch(
     storage = where.storage_folder()
     check_writable(storage)
     if simulation is None:
-        examples = _check_trial(space, where)
+        space, examples = _check_trial(space, where)
         runner = _trained(space, launch_options(options, where), examples)
     else:
         examples, runner = 0, _simulated(space, simulation)
@@ -300,7 +300,7 @@ def resume(
         else:
             # As it was launched.
             options = replace(options, system_metrics=definition.get("system_metrics", False))
-            runner = _trained(space, launch_options(options, given), _check_trial(space, given))
+            runner = _trained(space, launch_options(options, given), _check_trial(space, given)[1])
         return _run(folder, asked, runner, given, listener)
 
 
@@ -313,15 +313,26 @@ def _check_search(space: Space) -> None:
         raise UserError(problems).of(space.source)
 
 
-def _check_trial(space: Space, where: Where) -> int:
-    """Find out before Ray is started whether data and model are there and fit; the size of the training set."""
+def _check_trial(space: Space, where: Where) -> tuple[Space, int]:
+    """Find out before Ray is started whether data and model are there and fit.
+
+    Returns:
+        The space, whose objectives name metrics of its task, and the size of the training set.
+    """
+    from prune_search.recipe.metric_names import resolved, wrong_metric
+    from prune_search.recipe.search_block import metrics_asked
     from prune_search.search.next_trial import dense_recipe
 
     try:
         setup = where.trial_setup(dense_recipe(space))
     except UserError as error:
         raise error.of(space.source) from None
-    return len(setup.data.train.labels)
+    metrics = list(setup.data.metrics)
+    search = resolved(space.search, metrics, setup.data.best)
+    wrong = [text for name in metrics_asked(search) if (text := wrong_metric(name, [*metrics, "loss"]))]
+    if wrong:
+        raise UserError(Problem("search.objectives", text, space.source) for text in wrong)
+    return (space if search == space.search else replace(space, search=search)), len(setup.data.train)
 
 
 # Runs the trials of the search in a folder to their end, or until it is asked to end.

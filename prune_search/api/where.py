@@ -14,6 +14,7 @@ from prune_search.storage.places import StoragePath, place_of, resolved
 if TYPE_CHECKING:
     from prune_search.recipe.recipe import Recipe
     from prune_search.storage.budget import StorageCleaner
+    from prune_search.tasks.task import Task
     from prune_search.trial.setup import Code, Factory, TrialSetup
 
 DATA_ROOT_VARIABLE = "PRUNE_SEARCH_DATA"
@@ -38,6 +39,8 @@ class Where:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
         storage_budget: what the stored states may take, in bytes or as ``20GB``; None:
             ``$PRUNE_SEARCH_STORAGE_BUDGET``, else no limit.
+        task: a `Task`, or a function that makes one, as itself or as ``package.module:function``: model and data at
+            once.
     """
 
     data_root: str | Path | None = None
@@ -46,6 +49,7 @@ class Where:
     data: str | Factory | None = None
     device: str = "auto"
     storage_budget: str | int | None = None
+    task: str | Factory | Task | None = None
 
     def data_folder(self) -> Path | None:
         """The folder of the data sets' files, where one is named."""
@@ -77,7 +81,16 @@ class Where:
         """The user's own code that was named here and may run."""
         from prune_search.trial.setup import Code
 
-        return Code(*(value if _is_code(value) else None for value in (self.model, self.data)))
+        return Code(*(value if _is_code(value) else None for value in self._given().values()))
+
+    def _given(self) -> dict[str, str | Factory | None]:
+        """Model and data, where a task is named those of the task."""
+        task = self.task
+        if task is not None and not isinstance(task, str) and not callable(task):
+            from prune_search.tasks.task import Whole
+
+            task = Whole(task)
+        return {"model": self.model if self.model is not None else task, "data": self.data or task}
 
     def trial_setup(self, recipe: Recipe, folder: Path | None = None) -> TrialSetup:
         """A recipe with its data and its network at w(0), on the device, with the code that was named here.
@@ -95,11 +108,11 @@ class Where:
         return prepare(recipe, pick_device(self.device), self.data_folder(), self.code(), folder)
 
     def assignments(self) -> list[tuple[str, Any]]:
-        """What ``--model`` and ``--data`` set in the recipe."""
+        """What ``--task``, ``--model`` and ``--data`` set in the recipe."""
         from prune_search.tasks.user import name_of
 
-        given = (("task.model", self.model), ("task.data", self.data))
-        return [(key, value if isinstance(value, str) else name_of(value)) for key, value in given if value is not None]
+        given = {f"task.{key}": value for key, value in self._given().items() if value is not None}
+        return [(key, value if isinstance(value, str) else name_of(value)) for key, value in given.items()]
 
 
 def named_storage(storage: str | StoragePath | None) -> StoragePath:

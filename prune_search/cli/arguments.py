@@ -42,6 +42,14 @@ StorageBudget = Annotated[
 ]
 Model = Annotated[str | None, typer.Option("--model", help="Registered model, or your own as package.module:factory.")]
 Data = Annotated[str | None, typer.Option("--data", help="Registered data set, or your own as package.module:factory.")]
+TaskName = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="MODULE:FUNCTION",
+        help="Function that returns a prune_search.Task: model, data, loss and metrics of your own.",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="Device to train on: auto, cpu, cuda, cuda:1, …")]
 Json = Annotated[bool, typer.Option("--json", help="Print a single JSON object to standard output.")]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Storage, examples
+from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Storage, TaskName, examples
 from prune_search.cli.searches import Name
 from prune_search.cli.verbs import VERBS, Verb
 
@@ -64,6 +64,7 @@ def export(
     ] = 1,
     storage: Storage = None,
     data_root: DataRoot = None,
+    task: TaskName = None,
     model: Model = None,
     data: Data = None,
     device: Device = "auto",
@@ -81,7 +82,7 @@ def export(
     from prune_search.api.where import Where
     from prune_search.cli.progress import watching
 
-    where = Where(data_root, storage, model, data, device)
+    where = Where(data_root, storage, model, data, device, task=task)
     options = ExportOptions(trial, seeds, onnx, register, round_to)
     with watching(quiet=as_json and not sys.stderr.isatty()) as sink:
         if pareto:

@@ -17,6 +17,7 @@ from prune_search.cli.arguments import (
     Sets,
     Storage,
     StorageBudget,
+    TaskName,
     examples,
     read_sets,
 )
@@ -58,6 +59,7 @@ def launch(
     address: own.Address = None,
     tracking_uri: own.TrackingUri = None,
     data_root: DataRoot = None,
+    task: TaskName = None,
     model: Model = None,
     data: Data = None,
     device: Device = "auto",
@@ -90,7 +92,7 @@ def launch(
     from prune_search.api.where import Where
     from prune_search.cli.watch import watching_search
 
-    where = Where(data_root, storage, model, data, device, storage_budget)
+    where = Where(data_root, storage, model, data, device, storage_budget, task=task)
     simulated = surface_written(surface, simulate)
     options = Options(name, tracking_uri, address, heartbeat, share, simulated, system_metrics)
     check_options(options, where)

@@ -35,15 +35,20 @@ def _show(rows: list[dict[str, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from prune_search.recipe.metric_names import ACCURACY
     from prune_search.report.labels import SPARSITIES
 
-    table = Table("search", "state", "task", "done", "best", "val/accuracy", "sparsity", "of all params", "started")
+    table = Table("search", "state", "task", "done", "best", "measured", "sparsity", "of all params", "started")
     for row in rows:
         if "error" in row:
             table.add_row(escape(row["name"]), row["state"], escape(row["error"]))
             continue
         best = row["best"] or {}
-        figures = [best.get("metrics", {}).get(name) for name in ("val/accuracy", *SPARSITIES)]
+        metrics = best.get("metrics", {})
+        measured = next((name for name in row.get("objectives", []) if name.startswith("val/")), ACCURACY)
+        shown = metrics.get(measured)
+        quoted = "" if shown is None else f"{measured.partition('/')[2]} {shown:.4f}"
+        figures = [metrics.get(name) for name in SPARSITIES]
         trials = row["trials"]
         done = sum(trials[key] for key in ("completed", "stopped", "failed", "duplicates"))
         begun = "" if row["created"] is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
@@ -53,6 +58,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
             escape(" on ".join(str(row["task"][key]) for key in ("model", "data") if row["task"].get(key))),
             f"{done} of {row['planned']}",
             escape(str(best.get("paradigm", ""))),
+            escape(quoted),
             *("" if value is None else f"{value:.4f}" for value in figures),
             begun,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets, Storage, examples, read_sets
+from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Sets, Storage, TaskName, examples, read_sets
 from prune_search.cli.verbs import VERBS, Verb
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def plan(
     ] = True,
     storage: Storage = None,
     data_root: DataRoot = None,
+    task: TaskName = None,
     model: Model = None,
     data: Data = None,
     device: Device = "auto",
@@ -55,7 +56,7 @@ def plan(
     from prune_search.api.where import Where
 
     planned = plan_search(
-        space, set=values, where=Where(data_root, storage, model, data, device), calibrated=calibrated
+        space, set=values, where=Where(data_root, storage, model, data, device, task=task), calibrated=calibrated
     )
     if as_json:
         typer.echo(json.dumps(planned.as_data(), allow_nan=False))

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from prune_search.cli.drawing import drawing
+from prune_search.recipe.metric_names import lead
 from prune_search.trial.callbacks import Observation, Silent, Sink
 
 if TYPE_CHECKING:
@@ -57,12 +58,14 @@ class Bar:
 
     def observed(self, seen: Observation) -> None:
         """Show the progress of the retraining."""
-        self.note = f"  val/accuracy {seen.metrics['val/accuracy']:.4f}  sparsity {seen.sparsity:.4f}"
+        name = lead(seen.metrics)
+        self.note = f"  {name} {seen.metrics[name]:.4f}  sparsity {seen.sparsity:.4f}"
 
     def round_done(self, result: RoundResult) -> None:
         """Show the result of a round."""
-        accuracy = result.metrics.get("val/accuracy", float("nan"))
-        self.note = f"  val/accuracy {accuracy:.4f}  sparsity {result.receipt.reached:.4f}"
+        name = lead(result.metrics)
+        figure = result.metrics.get(name, float("nan"))
+        self.note = f"  {name} {figure:.4f}  sparsity {result.receipt.reached:.4f}"
         trained = int(result.metrics.get("steps_trained", 0))
         self.progress.update(self.task, completed=min(trained, self.total), note=self.note.strip())
         if not self.console.is_terminal:

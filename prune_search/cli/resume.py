@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Storage, StorageBudget, examples
+from prune_search.cli.arguments import Data, DataRoot, Device, Json, Model, Storage, StorageBudget, TaskName, examples
 from prune_search.cli.launch_arguments import Address, Heartbeat, TrackingUri
 from prune_search.cli.outcome import finish
 from prune_search.cli.searches import Name
@@ -27,6 +27,7 @@ def resume(
     storage: Storage = None,
     storage_budget: StorageBudget = None,
     data_root: DataRoot = None,
+    task: TaskName = None,
     model: Model = None,
     data: Data = None,
     tracking_uri: TrackingUri = None,
@@ -45,7 +46,7 @@ def resume(
     from prune_search.api.where import Where
     from prune_search.cli.watch import watching_search
 
-    where = Where(data_root, storage, model, data, device, storage_budget)
+    where = Where(data_root, storage, model, data, device, storage_budget, task=task)
     options = Options(new_name, tracking_uri, address, heartbeat)
     with watching_search(quiet=as_json and not sys.stderr.isatty()) as listener:
         outcome = resume_search(name, where=where, options=options, listener=listener, fork=fork)

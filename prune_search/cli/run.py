@@ -18,6 +18,7 @@ from prune_search.cli.arguments import (
     Sets,
     Storage,
     StorageBudget,
+    TaskName,
     examples,
     read_sets,
 )
@@ -43,6 +44,7 @@ def run(
     ],
     sets: Sets = None,
     data_root: DataRoot = None,
+    task: TaskName = None,
     model: Model = None,
     data: Data = None,
     storage: Storage = None,
@@ -73,7 +75,7 @@ def run(
     from prune_search.training.loop import PreemptedError
     from prune_search.trial.callbacks import Guarded
 
-    where = Where(data_root, storage, model, data, device, storage_budget)
+    where = Where(data_root, storage, model, data, device, storage_budget, task=task)
     verdict: str | None = None
     compared: dict[str, Any] = {}
     asked = StopRequest()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from prune_search.recipe.metric_names import lead
 from prune_search.report.labels import figure
 
 if TYPE_CHECKING:
@@ -73,14 +74,14 @@ def _operations(metrics: Mapping[str, float]) -> str:
 
 
 def _rounds(result: Result) -> Table:
-    table = Table("round", "sparsity", "val/accuracy", "val/loss", "steps", title="rounds")
+    shown = lead(result.rounds[-1].metrics) if result.rounds else "val/accuracy"
+    table = Table("round", "sparsity", *dict.fromkeys((shown, "val/loss")), "steps", title="rounds")
     for item in result.rounds:
         metrics = item.metrics
         table.add_row(
             str(item.number),
             f"{item.receipt.reached:.4f}",
-            f"{metrics['val/accuracy']:.4f}",
-            f"{metrics['val/loss']:.4f}",
+            *(f"{metrics[name]:.4f}" for name in dict.fromkeys((shown, "val/loss"))),
             f"{metrics['steps_trained']:.0f}",
         )
     return table

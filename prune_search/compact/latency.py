@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from prune_search.tasks.dataflow import device_of
 from prune_search.tasks.network import evaluating
 
 WARM_UP = 5
@@ -38,7 +40,7 @@ class Latency:
         return self.high < other.low
 
 
-def latencies(networks: Mapping[str, nn.Module], inputs: Tensor) -> dict[str, Latency]:
+def latencies(networks: Mapping[str, nn.Module], inputs: Any) -> dict[str, Latency]:
     """Time forward passes of several networks in turn, so that other load on the machine affects all alike.
 
     Args:
@@ -63,8 +65,8 @@ def _lasts(found: list[float]) -> float:
     return sum(found) / 1000.0
 
 
-def _times(network: nn.Module, inputs: Tensor, passes: int) -> list[float]:
-    wait: Callable[[], None] = torch.cuda.synchronize if inputs.is_cuda else _nothing
+def _times(network: nn.Module, inputs: Any, passes: int) -> list[float]:
+    wait: Callable[[], None] = torch.cuda.synchronize if device_of(inputs).type == "cuda" else _nothing
     found = []
     with evaluating(network):
         for _ in range(passes):

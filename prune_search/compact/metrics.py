@@ -15,7 +15,7 @@ from prune_search.tasks.metrics import Measured
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import nn
 
     from prune_search.pruning.mask.mask_set import MaskSet
 else:
@@ -74,7 +74,7 @@ def compact_or_masked(model: nn.Module, example: Any) -> nn.Module:
     return small
 
 
-def timed(model: nn.Module, example: Tensor, batch: int) -> dict[str, float]:
+def timed(model: nn.Module, example: Any, batch: int) -> dict[str, float]:
     """Latency in milliseconds of the masked and the compact network, in turn.
 
     Args:
@@ -86,11 +86,11 @@ def timed(model: nn.Module, example: Tensor, batch: int) -> dict[str, float]:
         ``masked`` and ``compact``, the medians; with `` low`` and `` high`` behind, the quartiles.
     """
     from prune_search.compact.latency import latencies
+    from prune_search.tasks.dataflow import repeated, some_examples
 
-    rows = torch.arange(batch, device=example.device) % len(example)
-    networks = {"masked": model, "compact": compact_or_masked(model, example[:1])}
+    networks = {"masked": model, "compact": compact_or_masked(model, some_examples(example, slice(1)))}
     found = {}
-    for name, latency in latencies(networks, example[rows]).items():
+    for name, latency in latencies(networks, repeated(example, batch)).items():
         found.update({name: latency.median, f"{name} low": latency.low, f"{name} high": latency.high})
     return found
 
@@ -112,24 +112,29 @@ def _model(measured: Measured) -> nn.Module:
     return model
 
 
-def _example(measured: Measured) -> Tensor:
+def _example(measured: Measured) -> Any:
     if measured.data is None:
         raise ValueError("this metric needs the shape of an example, but no data was given")
-    return measured.data.validation.inputs
+    return measured.data.validation.first(max(BATCHES))
 
 
 def size_figures(measured: Measured) -> Mapping[str, float]:
     """`sizes`, measured once per network."""
+    from prune_search.tasks.dataflow import some_examples
+
     what = {"kind": "sizes", "format": FORMAT}
-    return measured.take(what, lambda: sizes(_model(measured), masks_of(measured), _example(measured)[:1]))
+    return measured.take(
+        what, lambda: sizes(_model(measured), masks_of(measured), some_examples(_example(measured), slice(1)))
+    )
 
 
 def time_figures(measured: Measured, batch: int) -> Mapping[str, float]:
     """`timed`, measured once per network and machine."""
     from prune_search.compact.latency import machine_name
+    from prune_search.tasks.dataflow import device_of
 
     example = _example(measured)
-    what = {"kind": "latency", "format": FORMAT, "batch": batch, "machine": machine_name(example.device)}
+    what = {"kind": "latency", "format": FORMAT, "batch": batch, "machine": machine_name(device_of(example))}
     return measured.take(what, lambda: timed(_model(measured), example, batch))
 
 

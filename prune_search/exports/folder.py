@@ -205,7 +205,9 @@ def _figures(result: Result, dense: Metrics | None, repeats: Mapping[int, Metric
 
 
 def _ordered(metrics: Metrics) -> list[str]:
-    return [name for name in FIRST_METRICS if name in metrics] + sorted(set(metrics) - set(FIRST_METRICS))
+    scores = [name for name in metrics if name.startswith(("test/", "val/")) and name not in FIRST_METRICS]
+    first = [*FIRST_METRICS, *sorted(scores)]
+    return [name for name in first if name in metrics] + sorted(set(metrics) - set(first))
 
 
 def _figure(name: str, value: float | None) -> str:

@@ -22,6 +22,7 @@ from prune_search.storage.files import put_file
 from prune_search.storage.json_files import json_bytes
 from prune_search.storage.measurements import Measurements
 from prune_search.storage.tensors import encode
+from prune_search.tasks.dataflow import device_of, repeated, some_examples
 from prune_search.trial.folder import METRICS_FILE, read_metrics
 
 
@@ -32,14 +33,14 @@ class Finished:
     Attributes:
         model: with its masks applied, in evaluation mode, on the CPU.
         masks: of its weights.
-        inputs: some examples, [N, …], on the CPU.
+        inputs: some examples, [N, …] or `Inputs`, on the CPU.
         identity: what tells it from others, for stored measurements.
         threads: of torch, as its recipe says.
     """
 
     model: nn.Module
     masks: MaskSet
-    inputs: Tensor
+    inputs: Any
     identity: Mapping[str, Any]
     threads: int = 1
 
@@ -67,6 +68,10 @@ def describe_finished(finished: Finished, multiple: int = 1) -> Networks:
         finished: the network.
         multiple: widths of the compact network are rounded up to a multiple of it.
     """
+    if not isinstance(finished.inputs, Tensor):
+        return Networks(reason="it takes more than one tensor")
+    if not isinstance(finished.model(finished.inputs[:1]), Tensor):
+        return Networks(reason="it returns more than one tensor")
     try:
         masked = described(finished.model, tuple(finished.inputs.shape[1:]))
     except UndescribedError as error:
@@ -91,11 +96,11 @@ def write_networks(folder: Path, networks: Networks) -> None:
 
 def costs_of(finished: Finished, networks: Networks, measurements: Measurements) -> dict[str, Any]:
     """Sizes, and latencies of the dense, the masked and the compact network on this machine's CPU, as plain data."""
-    example = finished.inputs[:1]
+    example = some_examples(finished.inputs, slice(1))
     small = networks.compact or finished.model
     dense = _dense(networks.masked, finished.masks) if networks.masked is not None else finished.model
     models = {"dense": dense, MASKED: networks.masked or finished.model, COMPACT: small}
-    machine = machine_name(example.device)
+    machine = machine_name(device_of(example))
     shape = {"widths": {name: list(tensor.shape) for name, tensor in small.state_dict().items()}}
     taken = []
     before = torch.get_num_threads()
@@ -116,9 +121,8 @@ def costs_of(finished: Finished, networks: Networks, measurements: Measurements)
     return {"sizes": dict(size), "latency_ms": taken, **about}
 
 
-def _timed(models: Mapping[str, nn.Module], example: Tensor, batch: int) -> dict[str, float]:
-    inputs = example.expand(batch, *example.shape[1:]).contiguous()
-    found = latencies(models, inputs)
+def _timed(models: Mapping[str, nn.Module], example: Any, batch: int) -> dict[str, float]:
+    found = latencies(models, repeated(example, batch))
     return {
         f"{name} {key}": getattr(latency, key) for name, latency in found.items() for key in ("median", "low", "high")
     }

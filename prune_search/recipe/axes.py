@@ -60,8 +60,12 @@ AUGMENTATIONS: Axis[facts.Facts, Tensor] = Axis(
     ("prune_search.training.augmentations",),
     call=Call(("inputs", "generator")),
 )
-LOSSES: Axis[facts.Facts, Tensor] = Axis(
-    facts.Facts, "loss", "mask.score.loss", ("prune_search.training.losses",), call=Call(("outputs", "labels"))
+# From the kind of targets and the number of classes (0: there are none) to what sums a metric up over batches.
+TASK_METRICS: Axis[facts.TaskMetric, object] = Axis(
+    facts.TaskMetric, "task metric", "Task.metrics", ("prune_search.tasks.measures",), call=Call(("target", "classes"))
+)
+LOSSES: Axis[facts.Loss, Tensor] = Axis(
+    facts.Loss, "loss", "mask.score.loss", ("prune_search.training.losses",), call=Call(("outputs", "labels"))
 )
 CRITERIA: Axis[facts.Criterion, Scores] = Axis(
     facts.Criterion, "criterion", "mask.criterion", ("prune_search.pruning.mask.criteria",), call=Call(("scoring",))
@@ -140,6 +144,7 @@ AXES: tuple[AnyAxis, ...] = (
     DATASETS,
     MODELS,
     METRICS,
+    TASK_METRICS,
     INITS,
     OPTIMIZERS,
     SCHEDULES,

@@ -62,12 +62,14 @@ class DataSource(Facts):
         classes: how many; 0: unknown.
         shape: of one example; (): unknown.
         embedded: whether it comes with the package and needs no file.
+        metrics: what is measured on it besides the loss; (): unknown before the data are read.
     """
 
     train_examples: int = 0
     classes: int = 0
     shape: tuple[int, ...] = ()
     embedded: bool = False
+    metrics: tuple[str, ...] = ("accuracy",)
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Metric(Facts):
         simulated: whether a simulated trial has it too, which has scores, counts of weights and steps, but no network.
         mid_training: whether it can be taken in the middle of a retraining too, so that a scheduler can stop a trial by
             it; None: where it is measured on validation data.
+        score: what it is called among the scores of a pass over the split, where it is one of them.
     """
 
     best: Literal["maximize", "minimize"] = "maximize"
@@ -88,11 +91,40 @@ class Metric(Facts):
     always: bool = True
     simulated: bool = False
     mid_training: bool | None = None
+    score: str = ""
 
     @property
     def in_training(self) -> bool:
         """Whether it can be taken in the middle of a retraining."""
         return self.split == "validation" if self.mid_training is None else self.mid_training
+
+
+@dataclass(frozen=True)
+class Loss(Facts):
+    """A loss.
+
+    Attributes:
+        target: what it takes: ``classes`` (whole numbers from 0), ``chances`` (0…1, shaped like the outputs),
+            ``numbers`` (shaped like the outputs), ``tokens`` (the inputs themselves, of which each is predicted from
+            those before it), or ``outputs`` (the loss that the network itself returns).
+        metric: the registered task metric that a task with this loss has where it names none.
+    """
+
+    target: Literal["classes", "chances", "numbers", "tokens", "outputs"] = "classes"
+    metric: str = "accuracy"
+
+
+@dataclass(frozen=True)
+class TaskMetric(Facts):
+    """A metric of a task, which is shown as ``val/NAME`` and ``test/NAME``.
+
+    Attributes:
+        best: which way is better.
+        share: whether it is at most 1, so that 1% of it is 0.01.
+    """
+
+    best: Literal["maximize", "minimize"] = "maximize"
+    share: bool = False
 
 
 @dataclass(frozen=True)

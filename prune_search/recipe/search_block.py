@@ -10,6 +10,7 @@ from typing import Any
 
 from prune_search.recipe import axes
 from prune_search.recipe.fields import Flag, Integer, ListOf, Number, Value, read_block
+from prune_search.recipe.metric_names import can_be_a_tasks, metric_facts, searchable
 from prune_search.recipe.problems import not_one_of, shown
 from prune_search.recipe.reading import BAD, Reading
 from prune_search.recipe.registry import Option
@@ -25,10 +26,12 @@ _VALUE = re.compile(
 
 
 def _metric(metric: str, path: str, reading: Reading) -> Any:
-    searchable = [n for n, e in axes.METRICS.items() if not n.startswith("test/") and e.facts.split != "test"]
-    if metric.startswith("test/") or (metric in axes.METRICS and metric not in searchable):
+    known = searchable()
+    if metric.startswith("test/") or (metric in axes.METRICS and metric not in known):
         return reading.wrong(path, f"{shown(metric)} is measured on test data, which a search never sees")
-    return metric if metric in searchable else reading.wrong(path, not_one_of(metric, searchable))
+    # What else is measured on validation data depends on the task.
+    fits = metric in known or can_be_a_tasks(metric)
+    return metric if fits else reading.wrong(path, not_one_of(metric, known))
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def metrics_asked(search: Mapping[str, Any]) -> tuple[str, ...]:
 
 def measured_at_the_end_only(search: Mapping[str, Any]) -> list[str]:
     """Of those, the ones that cannot be taken in the middle of a retraining."""
-    return [name for name in metrics_asked(search) if not axes.METRICS[name].facts.in_training]
+    return [name for name in metrics_asked(search) if not metric_facts(name).in_training]
 
 
 DEFAULT_OBJECTIVES = ["maximize val/accuracy", "maximize sparsity"]

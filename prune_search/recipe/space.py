@@ -13,11 +13,12 @@ from prune_search.recipe.clock import resolve
 from prune_search.recipe.fields import child
 from prune_search.recipe.holes import Draw, Filler, check_holes, is_hole, without_broken_holes
 from prune_search.recipe.merge import Written, assign, expand
+from prune_search.recipe.metric_names import LEADING, wrong_metric
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown, suggestion
 from prune_search.recipe.reading import Reading
 from prune_search.recipe.recipe import Recipe, digest_of, newer_schema
 from prune_search.recipe.schema import SCHEMA, TASK, TRAIN
-from prune_search.recipe.search_block import read_search
+from prune_search.recipe.search_block import parse_constraint, parse_objective, read_search
 from prune_search.recipe.space_samples import AtRandom, Corner, space_samples
 
 NOMINAL_EPOCH = 100
@@ -181,6 +182,8 @@ def inspect(
         except UserError as error:
             reading.problems += error.problems
     search = read_search(written.search, reading)
+    if search is not None:
+        reading.problems += _unmeasured(search, [blocks for _, blocks in written.options])
     for label, blocks in written.options:
         for path, node in _places(blocks):
             check_holes(node, written.place(label, path), reading)
@@ -189,6 +192,21 @@ def inspect(
         return None, _unique(problems, source)
     space = Space(written, search, source)
     return space, _unique(_drawn_problems(space), source)
+
+
+def _unmeasured(search: Mapping[str, Any], options: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    """Metrics that no task of the space has, as far as its data sets say what is measured on them."""
+    named = [blocks.get("task", {}).get("data") for blocks in options]
+    names = [one.get("name") if isinstance(one, Mapping) else one for one in named]
+    known = [axes.DATASETS[name].facts.metrics for name in names if isinstance(name, str) and name in axes.DATASETS]
+    if len(known) < len(names) or not all(known):
+        return
+    scores = [*dict.fromkeys(name for metrics in known for name in metrics), "loss"]
+    for key in ("objectives", "constraints"):
+        for index, written in enumerate(search[key]):
+            metric = parse_objective(written)[1] if key == "objectives" else parse_constraint(written)[0]
+            if metric != LEADING and (text := wrong_metric(metric, scores)):
+                yield Problem(f"search.{key}[{index}]", text)
 
 
 def _places(blocks: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from prune_search.ledger.account import total
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe import axes
+from prune_search.recipe.metric_names import can_be_a_tasks, metric_facts, searchable
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.search_block import parse_objective
 from prune_search.report.filters import Filters, grouped
@@ -96,13 +97,13 @@ def _ranked_by(block: Mapping[str, Any], sort: str | None) -> tuple[str, str]:
 
 
 def _better_end(metric: str) -> str:
-    searchable = [name for name, entry in axes.METRICS.items() if entry.facts.split != "test"]
-    if metric in axes.METRICS and metric not in searchable:
+    known = searchable()
+    if metric.startswith("test/") or (metric in axes.METRICS and metric not in known):
         text = f"{shown(metric)} is measured on test data, which is never used for ranking; it is part of an export"
         raise UserError([Problem("--sort", text)])
-    if metric not in searchable:
-        raise UserError([Problem("--sort", not_one_of(metric, searchable))])
-    return str(axes.METRICS[metric].facts.best)
+    if metric not in known and not can_be_a_tasks(metric):
+        raise UserError([Problem("--sort", not_one_of(metric, known))])
+    return str(metric_facts(metric).best)
 
 
 def _check_same_data(searches: Sequence[SearchRecords]) -> None:

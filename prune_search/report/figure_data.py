@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prune_search.ledger.records import DENSE, SearchRecords, TrialRecords
 from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.clock import Timeline, resolve
+from prune_search.recipe.metric_names import quality
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.search_block import parse_objective
@@ -40,6 +41,19 @@ class FigureData:
     def objectives(self) -> list[tuple[str, str]]:
         """(direction, metric) of each objective."""
         return [parse_objective(written) for written in self.data["objectives"]]
+
+    @property
+    def quality(self) -> str:
+        """The metric that says how good a network is."""
+        return quality(self.objectives)[1]
+
+    def better(self, first: float, second: float) -> bool:
+        """Whether a figure of `quality` is better than another."""
+        return first > second if quality(self.objectives)[0] == "maximize" else first < second
+
+    def best(self, figures: Iterable[float]) -> float:
+        """The best of some figures of `quality`."""
+        return max(figures) if quality(self.objectives)[0] == "maximize" else min(figures)
 
     @property
     def rows(self) -> list[Mapping[str, Any]]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from prune_search.recipe.metric_names import quality
+from prune_search.recipe.search_block import parse_objective
+
 # What stands beside the sparsity, where it is known: searches of version 0.1 did not measure it.
 SPARSITIES = ("sparsity", "sparsity/all_parameters")
 HEADS = {"sparsity/all_parameters": "of all params"}
@@ -25,7 +28,8 @@ def shown_metrics(data: Mapping[str, Any]) -> list[str]:
     """The metrics that a leaderboard has a column for: accuracy, sparsity, the objectives, and what it is sorted by."""
     asked = [written.split()[1] for written in (*data["objectives"], data["sort"])]
     sparsities = known_sparsities(row["metrics"] for row in data["rows"])
-    return list(dict.fromkeys(("val/accuracy", *sparsities, *asked)))
+    measured = quality(parse_objective(written) for written in data["objectives"])[1]
+    return list(dict.fromkeys((measured, *sparsities, *asked)))
 
 
 def figure(value: float) -> str:

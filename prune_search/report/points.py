@@ -8,6 +8,7 @@ from typing import Any
 
 from prune_search.ledger.ranking import Dense, Goals
 from prune_search.ledger.records import Record, SearchRecords, TrialRecords
+from prune_search.recipe.metric_names import lead
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _completed(search: SearchRecords) -> Iterator[TrialRecords]:
 def _network(data: Any) -> tuple[Any, ...]:
     """What tells two networks apart here: the mask, and what was measured."""
     metrics = data["metrics"]
-    return data["mask_sha256"], metrics.get("val/accuracy"), metrics.get("val/loss"), metrics.get("steps_trained")
+    return data["mask_sha256"], metrics.get(lead(metrics)), metrics.get("val/loss"), metrics.get("steps_trained")
 
 
 def points_data(

@@ -16,7 +16,6 @@ from prune_search.recipe import axes
 from prune_search.recipe.recipe import digest_of
 
 DENSE = "control-dense"
-ACCURACY = "val/accuracy"
 # In the order in which rows are shown: what ran to its end comes first.
 STATUSES = ("completed", "stopped", "failed")
 

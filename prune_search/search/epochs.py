@@ -41,5 +41,5 @@ class EpochLengths:
         if written not in self._examples:
             from prune_search.trial.setup import read_data
 
-            self._examples[written] = len(read_data(recipe, self.data_root, self.code).train.labels)
+            self._examples[written] = len(read_data(recipe, self.data_root, self.code).train)
         return self._examples[written]

@@ -10,7 +10,7 @@ from typing import Any
 
 from prune_search.ledger.progress import Progress
 from prune_search.ledger.records import Kind, Record, Recorder, SearchRecords, TrialRecords
-from prune_search.recipe.axes import METRICS
+from prune_search.recipe.metric_names import metric_facts
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.search_block import metrics_asked
@@ -217,7 +217,7 @@ def check_metrics(space: Space) -> None:
     Raises:
         UserError: one is measured on a network.
     """
-    if costly := [name for name in metrics_asked(space.search) if not METRICS[name].facts.simulated]:
+    if costly := [name for name in metrics_asked(space.search) if not metric_facts(name).simulated]:
         text = f"{costly[0]} is measured on networks, which a simulated search does not have"
         raise UserError([Problem("search", text)])
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from prune_search.tasks.digest import ordered_tensors_digest
+from prune_search.tasks.request import Request
 
 # One for all trials: trials of different seeds are compared on the same split.
 SPLIT_SEED = 20210306
@@ -29,6 +32,34 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the examples lie."""
+        return self.labels.device
+
+    def reader(
+        self, request: Callable[[int], Request], batch: int, ahead: bool
+    ) -> Callable[[int], tuple[Tensor, Tensor]]:
+        """From the number of a batch to its inputs and labels."""
+
+        def read(step: int) -> tuple[Tensor, Tensor]:
+            chosen = request(step).chosen
+            return self.inputs[chosen], self.labels[chosen]
+
+        return read
+
+    def parts(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All examples in their order; the last batch can be smaller."""
+        yield from zip(torch.split(self.inputs, batch), torch.split(self.labels, batch), strict=True)
+
+    def head(self, count: int) -> tuple[Tensor, Tensor]:
+        """The first examples and their labels."""
+        return self.inputs[:count], self.labels[:count]
+
+    def first(self, count: int) -> Tensor:
+        """The inputs of the first examples."""
+        return self.inputs[:count]
 
     def to(self, device: torch.device | str) -> Split:
         """The same examples on `device`."""
@@ -77,6 +108,47 @@ class DataSet:
             for name, split in self.splits.items()
             for part, tensor in (("inputs", split.inputs.to(torch.float32)), ("labels", split.labels))
         )
+
+    def split(self, name: str) -> Split | None:
+        """A split by its name."""
+        return self.splits.get(name)
+
+    @property
+    def loss(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """What training minimises."""
+        return torch.nn.functional.cross_entropy
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What is measured on a split besides the loss; the first is shown where there is room for one."""
+        return ("accuracy",)
+
+    @property
+    def best(self) -> dict[str, str]:
+        """Which way each metric is better."""
+        return {"accuracy": "maximize"}
+
+    def class_labels(self) -> Tensor:
+        """The class of every training example, int64 [N]."""
+        return self.train.labels
+
+    @property
+    def metrics_digest(self) -> str:
+        """What tells the metrics from others: nothing, since they are always the same."""
+        return ""
+
+    @property
+    def looked_at(self) -> str:
+        """What the digest has looked at."""
+        return "all bytes"
+
+    def scores(
+        self, model: nn.Module, split: Split, batch: int, autocast: Callable[[], AbstractContextManager[object]]
+    ) -> dict[str, float]:
+        """``accuracy`` and ``loss`` on a split; batches are of 1,000 whatever the training's."""
+        from prune_search.tasks.metrics import evaluate
+
+        return evaluate(model, split, autocast=autocast)
 
     def to(self, device: torch.device | str) -> DataSet:
         """The same data set on `device`."""

@@ -317,6 +317,18 @@ def some_examples(inputs: Any, chosen: slice) -> Any:
     return mapped(inputs, lambda tensor: tensor[chosen] if tensor.dim() and len(tensor) == count else tensor)
 
 
+def repeated(inputs: Any, count: int) -> Any:
+    """A batch of so many examples: those of another batch, over and over."""
+    has = examples_in(inputs)
+    rows = torch.arange(count) % max(1, has)
+    return mapped(inputs, lambda t: t[rows.to(t.device)] if t.dim() and len(t) == has else t)
+
+
+def device_of(inputs: Any) -> torch.device:
+    """Where a batch of inputs lies."""
+    return next((tensor.device for tensor in tensors_in(inputs)), torch.device("cpu"))
+
+
 def is_plain(layer: nn.Module, inputs: Tensor) -> bool:
     """Whether a call of a layer can be repeated: its bias is a parameter, and no transform wraps its inputs."""
     return not has_computed_bias(layer) and not torch._C._functorch.is_functorch_wrapped_tensor(inputs)

@@ -129,7 +129,7 @@ def evaluate(
     "val/accuracy",
     summary="share of the validation examples that are classified correctly, 0…1",
     source="common practice",
-    facts=Metric(split="validation", simulated=True),
+    facts=Metric(score="accuracy", split="validation", simulated=True),
 )
 def val_accuracy(measured: Measured) -> float:
     """Validation accuracy, 0 … 1."""
@@ -140,7 +140,7 @@ def val_accuracy(measured: Measured) -> float:
     "val/loss",
     summary="mean cross-entropy on the validation examples, in nats",
     source="common practice",
-    facts=Metric(best="minimize", split="validation", simulated=True),
+    facts=Metric(score="loss", best="minimize", split="validation", simulated=True),
 )
 def val_loss(measured: Measured) -> float:
     """Validation loss."""
@@ -151,7 +151,7 @@ def val_loss(measured: Measured) -> float:
     "test/accuracy",
     summary="share of the test examples that are classified correctly, 0…1",
     source="common practice",
-    facts=Metric(split="test"),
+    facts=Metric(score="accuracy", split="test"),
 )
 def test_accuracy(measured: Measured) -> float:
     """Test accuracy, 0 … 1."""
@@ -162,7 +162,7 @@ def test_accuracy(measured: Measured) -> float:
     "test/loss",
     summary="mean cross-entropy on the test examples, in nats",
     source="common practice",
-    facts=Metric(best="minimize", split="test"),
+    facts=Metric(score="loss", best="minimize", split="test"),
 )
 def test_loss(measured: Measured) -> float:
     """Test loss."""

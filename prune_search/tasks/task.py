@@ -50,3 +50,17 @@ class Task:
     digest: str | None = None
     classes: int | None = None
     name: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """A function that gives a task that is there already.
+
+    Attributes:
+        task: what it gives.
+    """
+
+    task: Task
+
+    def __call__(self) -> Task:
+        return self.task

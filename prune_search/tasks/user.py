@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +24,7 @@ from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.tasks.data import DataSet
 from prune_search.tasks.network import evaluating
 from prune_search.tasks.sources import bare, captured, source, source_file
+from prune_search.tasks.task import Task
 from prune_search.tasks.user_data import read_data
 
 MODEL_KEY, DATA_KEY = "task.model", "task.data"
@@ -57,7 +59,7 @@ def factory_named(text: str, key: str) -> Callable[..., Any]:
 
 def _module_named(name: str, text: str, key: str) -> Any:
     try:
-        with _users_code(text, key, None):
+        with users_code(text, key, None):
             return importlib.import_module(name)
     except UserError as error:
         cause = error.__cause__
@@ -109,7 +111,7 @@ def build_user_model(
     doing = f", run on two examples of shape {shape},"
     # Of a network that takes neither, what it says of integers is told.
     dtype = torch.int64 if integers and (takes_integers(model, shape) or not _takes(model, shape)) else torch.float32
-    with _users_code(name, MODEL_KEY, source_file(factory), doing), evaluating(model):
+    with users_code(name, MODEL_KEY, source_file(factory), doing), evaluating(model):
         scores = model(torch.zeros(2, *shape, device=device, dtype=dtype))
     if not isinstance(scores, torch.Tensor) or scores.shape != (2, classes):
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else f"a value of type {type(scores).__name__}"
@@ -152,19 +154,63 @@ def with_inputs_for(model: nn.Module, data: DataSet) -> DataSet:
     return data.with_inputs(torch.float32)
 
 
-def build_user_data(factory: Callable[..., Any], root: Path | None) -> DataSet:
+def build_task_model(
+    factory: Callable[..., Any] | None, name: str, shape: tuple[int, ...], classes: int, root: Path | None, data: Any
+) -> nn.Module:
+    """Call the model factory of a task; what it makes is checked on the task's own batches later.
+
+    Args:
+        factory: called with those of the keywords shape, input_shape, classes, num_classes, root, data_root and example
+            that its signature names and that are known; one that returns a `Task` stands for that task's own.
+        name: of the factory, for messages.
+        shape: of one example; (): it is not one tensor.
+        classes: 0: not known.
+        root: the folder that the user named, or None.
+        data: of the task, for an example; None: not read.
+
+    Raises:
+        UserError: there is none, it needs other arguments, raises, or returns no module.
+    """
+    if factory is None:
+        raise _wrong(MODEL_KEY, f"{name}: its Task has no model: give one, or name another with --model")
+    offered: dict[str, Any] = {"root": root, "data_root": root}
+    if shape:
+        offered |= {"shape": shape, "input_shape": shape}
+    if classes:
+        offered |= {"classes": classes, "num_classes": classes}
+    if data is not None:
+        offered["example"] = _Lazy(lambda: data.train.first(1))
+    handed_on = {"num_classes": classes} if classes else {}
+    model = _called(factory, offered, MODEL_KEY, handed_on)
+    if isinstance(model, Task):
+        return build_task_model(model.model, name, shape, classes, root, data)
+    if not isinstance(model, nn.Module):
+        raise _wrong(MODEL_KEY, f"{name} returned a value of type {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+@dataclass(frozen=True)
+class _Lazy:
+    """An argument that is made only for a function that names it."""
+
+    make: Callable[[], Any]
+
+
+def build_user_data(factory: Callable[..., Any], root: Path | None) -> DataSet | Task:
     """Call a user's data factory, and check what it returns.
 
     Args:
-        factory: called with those of the keywords root and data_root that its signature names. It returns a `DataSet`,
-            or a mapping with the keys "train" and "test", optionally "validation" (each a pair of inputs [N, ...] and
-            labels [N], numpy arrays or tensors) and "classes". See `prune_search.tasks.user_data.read_data`.
+        factory: called with those of the keywords root and data_root that its signature names. It returns a `Task`,
+            a `DataSet`, or a mapping with the keys "train" and "test", optionally "validation" (each a pair of inputs
+            [N, ...] and labels [N], numpy arrays or tensors) and "classes". See `user_data.read_data`.
         root: the folder that the user named, or None.
 
     Raises:
         UserError: it needs other arguments, raises, or returns something else; everything that is wrong at once.
     """
-    returned = _called(factory, {"root": root, "data_root": root}, DATA_KEY)
+    returned = factory if isinstance(factory, Task) else _called(factory, {"root": root, "data_root": root}, DATA_KEY)
+    if isinstance(returned, Task):
+        return returned
     data, wrong = read_data(name_of(factory), returned)
     if data is None:
         raise UserError(Problem(DATA_KEY, f"{name_of(factory)}: {message}") for message in wrong)
@@ -190,6 +236,7 @@ def _called(
     bound = factory.keywords if isinstance(factory, functools.partial) else {}
     by_keyword = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - set(bound)
     given = {word: value for word, value in offered.items() if word in by_keyword}
+    given = {word: value.make() if isinstance(value, _Lazy) else value for word, value in given.items()}
     starred = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     needed = [p.name for p in parameters if p.default is p.empty and p.kind not in starred and p.name not in given]
     if needed:
@@ -199,7 +246,7 @@ def _called(
         known = [*given.values(), *(offered[word] for word in bound if word in offered)]
         more = {word: value for word, value in handed_on.items() if value not in known}
     drawn = torch.get_rng_state()
-    with _users_code(name, key, source_file(factory)):
+    with users_code(name, key, source_file(factory)):
         try:
             return factory(**given, **more)
         except TypeError as error:
@@ -210,7 +257,7 @@ def _called(
 
 
 @contextmanager
-def _users_code(name: str, key: str, file: str | None, doing: str = "") -> Iterator[None]:
+def users_code(name: str, key: str, file: str | None, doing: str = "") -> Iterator[None]:
     """What the user's code raises becomes a UserError that names it, the error and the line."""
     try:
         yield
@@ -219,10 +266,10 @@ def _users_code(name: str, key: str, file: str | None, doing: str = "") -> Itera
     except (Exception, SystemExit) as error:
         said = " ".join(str(error).split())
         said = said if len(said) <= 300 else f"{said[:299]}…"
-        raise _wrong(key, f"{name}{doing} raised {type(error).__name__}: {said}{_line(error, file)}") from error
+        raise _wrong(key, f"{name}{doing} raised {type(error).__name__}: {said}{line_of(error, file)}") from error
 
 
-def _line(error: BaseException, file: str | None) -> str:
+def line_of(error: BaseException, file: str | None) -> str:
     """`` (line N of FILE)``: the innermost line that is neither Python's nor an installed package's nor ours."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" (line {error.lineno} of {error.filename})"

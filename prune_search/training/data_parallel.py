@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from prune_search.storage.digests import weights_digest
+from prune_search.tasks.dataflow import examples_in, some_examples
 from prune_search.training.loop import Feed, Network, WorkerLostError, seed_layers
 from prune_search.training.randomness import derive
 from prune_search.training.synced_norms import synced_norms
@@ -88,9 +89,12 @@ class WorkerGroup:
         # With one worker more, the leader's layers still draw what they drew.
         seed_layers(network.device, derive(feed.seed, *words, *(() if self.rank == LEADER else (self.rank,))))
         inputs, labels = feed(number)
-        own_inputs, own_labels = (torch.tensor_split(tensor, self.size)[self.rank] for tensor in (inputs, labels))
+        count = examples_in(inputs)
+        # As torch.tensor_split divides: the first ones have one more.
+        ends = [(rank * (count // self.size) + min(rank, count % self.size)) for rank in (self.rank, self.rank + 1)]
+        own_inputs, own_labels = (some_examples(part, slice(*ends)) for part in (inputs, labels))
         with network.autocast():
-            loss = network.loss(network.model(own_inputs), own_labels) * (len(own_labels) / len(labels))
+            loss = network.loss(network.model(own_inputs), own_labels) * ((ends[1] - ends[0]) / count)
         loss.backward()  # type: ignore[no-untyped-call]
         return self._sum_gradients(list(network.model.parameters()), loss.detach())
 

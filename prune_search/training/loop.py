@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from prune_search.tasks.request import Request
 from prune_search.training.randomness import derive, generator
 
 if TYPE_CHECKING:
     from prune_search.recipe.recipe import Named
-    from prune_search.tasks.data import Split
+    from prune_search.tasks.examples import Examples, Reader
 
 CHECK_EVERY_ON_ACCELERATOR = 50
 
@@ -69,38 +70,61 @@ class Feed:
     """Batches by number: batch n is a pure function of (seed, words, n).
 
     Attributes:
-        split: the training examples, on the device.
+        split: the training examples.
         batch: examples in a batch.
         seed: of the trial.
         words: the stream; () is the training clock's.
         augment: the registered augmentation, or None.
+        ahead: whether examples that are read by worker processes are read before they are asked for.
     """
 
-    split: Split
+    split: Examples
     batch: int
     seed: int
     words: tuple[str | int, ...] = ()
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
-    _epoch: int = -1
-    _order: Tensor | None = None
+    ahead: bool = False
+    _orders: dict[int, Tensor] = field(default_factory=dict)
+    _reader: Reader | None = None
 
     @property
     def epoch(self) -> int:
         """Batches in an epoch: ⌊examples / batch⌋."""
-        return len(self.split.labels) // self.batch
+        return len(self.split) // self.batch
 
-    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
-        """(inputs [B, …], labels [B]) of the batch at a step of the stream."""
-        epoch, place = divmod(step, self.epoch)
-        if epoch != self._epoch or self._order is None:
-            draw = generator(self.seed, "order", *self.words, epoch)
-            self._order = torch.randperm(len(self.split.labels), generator=draw).to(self.split.labels.device)
-            self._epoch = epoch
-        chosen = self._order[place * self.batch : (place + 1) * self.batch]
-        inputs, labels = self.split.inputs[chosen], self.split.labels[chosen]
+    def __call__(self, step: int) -> tuple[Any, Any]:
+        """(inputs [B, …], labels [B, …]) of the batch at a step of the stream."""
+        if self._reader is None:
+            self._reader = self.split.reader(self.request, self.batch, self.ahead)
+        inputs, labels = self._reader(step)
         if self.augment is not None:
             inputs = self.augment(inputs, generator(self.seed, "augment", *self.words, step))
         return inputs, labels
+
+    def request(self, step: int) -> Request:
+        """Which examples the batch of a step is made of, and what they draw from."""
+        epoch, place = divmod(step, self.epoch)
+        order = self._orders.get(epoch)
+        if order is None:
+            draw = generator(self.seed, "order", *self.words, epoch)
+            order = torch.randperm(len(self.split), generator=draw).to(self.split.device)
+            # Reading ahead comes to the next epoch before this one is over.
+            self._orders = {number: self._orders[number] for number in self._orders if number == epoch - 1}
+            self._orders[epoch] = order
+        chosen = order[place * self.batch : (place + 1) * self.batch]
+        return Request(chosen, lambda: derive(self.seed, "read", *self.words, epoch))
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds for which steps have waited for data."""
+        return 0.0 if self._reader is None else float(getattr(self._reader, "waited_s", 0.0))
+
+    def state_hook(self) -> Hook | None:
+        """What stores where a stream is, with every state of the training; None where batches are found by number."""
+        if self._reader is None:
+            self._reader = self.split.reader(self.request, self.batch, self.ahead)
+        state, load = getattr(self._reader, "state", None), getattr(self._reader, "load", None)
+        return None if state is None else Hook("stream", state=state, load=load)
 
 
 def augmentation(augment: Named) -> Callable[[Tensor, torch.Generator], Tensor] | None:
@@ -121,14 +145,14 @@ class Network:
         model: in the memory format that is fastest there.
         device: where it lies.
         autocast: makes the context of a forward pass.
-        loss: from (logits, labels) to a scalar.
+        loss: from (outputs, labels) to a scalar.
         gradients: adds those of a batch to the parameters' and gives its loss: `pass_over`, or several workers.
     """
 
     model: nn.Module
     device: torch.device
     autocast: Callable[[], AbstractContextManager[Any]]
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[[Any, Any], Tensor]
     gradients: Callable[[Network, Feed, int], Tensor] = lambda network, feed, number: pass_over(network, feed, number)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import LOSSES
+from prune_search.recipe.facts import Loss
+from prune_search.recipe.fields import Integer, ListOf, Number
+from prune_search.recipe.registry import Option
 
 if TYPE_CHECKING:
     import torch
@@ -12,27 +16,65 @@ if TYPE_CHECKING:
 else:
     from prune_search.lazy import torch
 
+IGNORED = -100
 
-@LOSSES.register("cross-entropy", summary="mean cross-entropy of the softmax of the logits", source="common practice")
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+
+@LOSSES.register(
+    "cross-entropy",
+    summary="mean cross-entropy of the softmax of the logits",
+    source="common practice",
+    options={
+        "label_smoothing": Option(
+            Number(0.0, 1.0, below=True), 0.0, "share of the target that is spread over all classes", later=True
+        ),
+        "ignore_index": Option(
+            Integer(-(2**31), 2**31), IGNORED, "targets of this value count for nothing", later=True
+        ),
+        "class_weights": Option(
+            ListOf(Number(0.0), 0, 100_000),
+            [],
+            "of each class, in place of 1; the mean is weighted by them",
+            later=True,
+        ),
+    },
+    facts=Loss(target="classes", metric="accuracy"),
+)
+def cross_entropy(
+    outputs: Any,
+    labels: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    ignore_index: int = IGNORED,
+    class_weights: Sequence[float] = (),
+) -> Tensor:
     """The mean of -log softmax(logits)[label].
 
     Args:
-        logits: [B, classes], floating point; 16-bit logits are widened to float32 first.
-        labels: [B], int64 in 0 … classes - 1.
+        outputs: logits [B, C], [B, C, …] or [B, …, C], floating point; 16-bit logits are widened to float32 first.
+        labels: [B] or [B, …], int64 in 0 … C - 1; or chances shaped like the logits.
+        label_smoothing: share of the target that is spread over all classes, 0 … 1 (Szegedy et al. 2015, 1512.00567).
+        ignore_index: targets that count for nothing.
+        class_weights: one for each class, or none.
 
     Returns:
         A scalar, in nats.
     """
-    return torch.nn.functional.cross_entropy(_widened(logits), labels)
+    logits = _channels_second(_logits(outputs), labels)
+    if not (label_smoothing or class_weights or ignore_index != IGNORED):
+        return torch.nn.functional.cross_entropy(logits, labels)
+    weights = torch.tensor(class_weights, dtype=logits.dtype, device=logits.device) if class_weights else None
+    return torch.nn.functional.cross_entropy(
+        logits, labels, weight=weights, ignore_index=ignore_index, label_smoothing=label_smoothing
+    )
 
 
 @LOSSES.register(
     "nll-logits",
     summary="minus the mean logit of the correct class, without softmax, as two published implementations do",
     source="the released code of de Jorge et al. 2020, arXiv 2006.09081 (naver/force); mil-ad/snip",
+    facts=Loss(target="classes", metric="accuracy"),
 )
-def nll_logits(logits: Tensor, labels: Tensor) -> Tensor:
+def nll_logits(outputs: Any, labels: Tensor) -> Tensor:
     """The mean of -logits[label].
 
     The released code of FORCE (naver/force, pruning/pruning_algos.py) and the SNIP of mil-ad/snip (snip.py) score with
@@ -40,15 +82,138 @@ def nll_logits(logits: Tensor, labels: Tensor) -> Tensor:
     had; it is unbounded below and no loss to train with.
 
     Args:
-        logits: [B, classes], floating point; 16-bit logits are widened to float32 first.
-        labels: [B], int64 in 0 … classes - 1.
+        outputs: logits [B, C], floating point; 16-bit logits are widened to float32 first.
+        labels: [B], int64 in 0 … C - 1.
 
     Returns:
         A scalar, in units of the logits.
     """
-    return torch.nn.functional.nll_loss(_widened(logits), labels)
+    return torch.nn.functional.nll_loss(_channels_second(_logits(outputs), labels), labels)
 
 
-def _widened(logits: Tensor) -> Tensor:
-    """A mean over a batch in 16 bits would lose most of its digits."""
+@LOSSES.register(
+    "binary-cross-entropy",
+    summary="mean binary cross-entropy of the sigmoid of each output",
+    source="common practice",
+    options={"positive_weight": Option(Number(0.0, above=True), 1.0, "of targets that are 1", later=True)},
+    facts=Loss(target="chances", metric="accuracy"),
+)
+def binary_cross_entropy(outputs: Any, labels: Tensor, *, positive_weight: float = 1.0) -> Tensor:
+    """The mean of -y·w·log σ(z) - (1-y)·log(1-σ(z)).
+
+    Args:
+        outputs: logits z [B, …].
+        labels: y, 0 … 1, of the same shape; a last dimension of 1 may be missing.
+        positive_weight: w.
+
+    Returns:
+        A scalar, in nats.
+    """
+    logits, targets = _alike(_logits(outputs), labels)
+    weight = None if positive_weight == 1.0 else logits.new_tensor(positive_weight)
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight)
+
+
+@LOSSES.register(
+    "mse",
+    summary="mean squared error",
+    source="common practice",
+    facts=Loss(target="numbers", metric="rmse"),
+)
+def mse(outputs: Any, labels: Tensor) -> Tensor:
+    """The mean of (output - target)², in the square of the target's unit; both [B, …]."""
+    return torch.nn.functional.mse_loss(*_alike(_logits(outputs), labels))
+
+
+@LOSSES.register(
+    "l1",
+    summary="mean absolute error",
+    source="common practice",
+    facts=Loss(target="numbers", metric="mae"),
+)
+def l1(outputs: Any, labels: Tensor) -> Tensor:
+    """The mean of |output - target|, in the target's unit; both [B, …]."""
+    return torch.nn.functional.l1_loss(*_alike(_logits(outputs), labels))
+
+
+@LOSSES.register(
+    "huber",
+    summary="squared error near the target, absolute error far from it",
+    source="Huber 1964, Robust Estimation of a Location Parameter",
+    options={"delta": Option(Number(0.0, above=True), 1.0, "error from which it grows linearly", later=True)},
+    facts=Loss(target="numbers", metric="mae"),
+)
+def huber(outputs: Any, labels: Tensor, *, delta: float = 1.0) -> Tensor:
+    """The mean of e²/2 where |e| ≤ delta, else delta·(|e| - delta/2); e is output - target, both [B, …]."""
+    return torch.nn.functional.huber_loss(*_alike(_logits(outputs), labels), delta=delta)
+
+
+@LOSSES.register(
+    "model",
+    summary="the loss that the network itself returns with its outputs",
+    source="common practice of transformers",
+    facts=Loss(target="outputs", metric="accuracy"),
+)
+def model(outputs: Any, labels: Any) -> Tensor:
+    """``outputs.loss`` or ``outputs["loss"]``, a scalar."""
+    from prune_search.tasks.outputs import carried_loss
+
+    found = carried_loss(outputs)
+    if found is None:
+        raise ValueError("loss model: the outputs of the network carry no loss")
+    return found
+
+
+@LOSSES.register(
+    "causal-language-model",
+    summary="mean cross-entropy of each token, predicted from those before it",
+    source="common practice",
+    options={
+        "ignore_index": Option(Integer(-(2**31), 2**31), IGNORED, "targets of this value count for nothing", later=True)
+    },
+    facts=Loss(target="tokens", metric="perplexity"),
+)
+def causal_language_model(outputs: Any, labels: Tensor, *, ignore_index: int = IGNORED) -> Tensor:
+    """The mean of -log softmax(logits[:, t])[labels[:, t + 1]]: the targets are the inputs, which are shifted here.
+
+    Args:
+        outputs: logits [B, T, V].
+        labels: [B, T], int64 in 0 … V - 1.
+        ignore_index: targets that count for nothing.
+
+    Returns:
+        A scalar, in nats per token.
+    """
+    logits = _logits(outputs)[:, :-1]
+    return torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), labels[:, 1:].flatten().long(), ignore_index=ignore_index
+    )
+
+
+def _logits(outputs: Any) -> Tensor:
+    """The scores among the outputs. A mean over a batch in 16 bits would lose most of its digits."""
+    from prune_search.tasks.outputs import logits_of
+
+    logits = logits_of(outputs)
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
+def _channels_second(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logits as torch wants them, [B, C, …]."""
+    last = logits.dim() == labels.dim() + 1 > 2 and logits.shape[:-1] == labels.shape
+    return logits.movedim(-1, 1) if last and (logits.shape[0], *logits.shape[2:]) != tuple(labels.shape) else logits
+
+
+def _alike(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs and targets of one shape: what is never right, to spread one over the other, is refused.
+
+    Raises:
+        ValueError: they differ in more than a last dimension of 1.
+    """
+    if outputs.dim() == targets.dim() + 1 and outputs.shape[-1] == 1:
+        outputs = outputs.squeeze(-1)
+    elif targets.dim() == outputs.dim() + 1 and targets.shape[-1] == 1:
+        targets = targets.squeeze(-1)
+    if outputs.shape != targets.shape:
+        raise ValueError(f"outputs of shape {tuple(outputs.shape)} do not go with targets {tuple(targets.shape)}")
+    return outputs, targets.to(outputs.dtype)

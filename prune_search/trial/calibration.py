@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 
 from prune_search.recipe.clock import train_rate
-from prune_search.tasks.metrics import evaluate
 from prune_search.training.loop import Course, train
 from prune_search.training.segment import model_tensors
 from prune_search.trial.setup import TrialSetup
@@ -47,7 +46,7 @@ def calibrate(setup: TrialSetup) -> Calibration:
         with torch.random.fork_rng(devices=[setup.network.device] if setup.network.device.type == "cuda" else []):
             per_step = _step_seconds(setup)
             begun = time.perf_counter()
-            evaluate(setup.model, setup.data.validation, autocast=setup.network.autocast)
+            setup.scores("validation", setup.model)
             per_evaluation = time.perf_counter() - begun
     finally:
         torch.set_num_threads(before)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
 
+from prune_search.recipe.axes import METRICS
 from prune_search.storage.measurements import Measurements
 from prune_search.tasks.dataflow import twin_of
-from prune_search.tasks.metrics import Measured, Take, at_the_end, evaluate, figures, in_training
+from prune_search.tasks.metrics import Measured, Take, at_the_end, figures, in_training
 from prune_search.training.segment import load_model
 from prune_search.trial.training_flops import Operations
 
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from prune_search.pruning.mask.mask_set import MaskSet
-    from prune_search.tasks.data import Split
     from prune_search.trial.rounds import Round
     from prune_search.trial.setup import TrialSetup
+
+
+SHOWN_AS = {"validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -114,14 +117,16 @@ def training_metrics(
 
 
 def _measure(setup: TrialSetup, network: _Network, split: str, names: Iterable[str]) -> dict[str, float]:
-    data: Split = {"validation": setup.data.validation, "test": setup.data.test}[split]
-
-    def scores() -> dict[str, float]:
-        return evaluate(network.trained(), data, autocast=setup.network.autocast)
+    def scores() -> Mapping[str, float]:
+        return setup.scores(split, network.trained())
 
     masks = network.masks
+    what = {"kind": "scores", "split": split, "data": setup.digests["data"]}
+    if setup.data.metrics_digest:
+        what["metrics"] = setup.data.metrics_digest
+    found = network.take(what, scores)
     measured = Measured(
-        scores={split: network.take({"kind": "scores", "split": split, "data": setup.digests["data"]}, scores)},
+        scores={split: found},
         kept=masks.kept,
         total={name: mask.numel() for name, mask in masks.items()},
         steps_trained=network.spent.steps,
@@ -132,4 +137,6 @@ def _measure(setup: TrialSetup, network: _Network, split: str, names: Iterable[s
         take=network.take,
         parameters=sum(parameter.numel() for parameter in setup.model.parameters()),
     )
-    return figures(measured, names)
+    shown = {f"{SHOWN_AS[split]}/{name}": value for name, value in found.items()}
+    others = figures(measured, [name for name in names if name not in shown and not METRICS[name].facts.score])
+    return {**shown, **others}

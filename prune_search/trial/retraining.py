@@ -20,7 +20,7 @@ from prune_search.trial.setup import TrialSetup
 
 def retraining_of(setup: TrialSetup, k1: int, masks: MaskSet) -> Lasting:
     """How long the retraining lasts, and its rates, where that depends on the mask and on its place."""
-    example = setup.data.train.inputs[:1]
+    example = setup.data.train.first(1)
     pruned = flops(setup.model, example, masks)
     relief = flops(setup.model, example) / pruned if pruned else math.inf
     return lasting(setup.recipe, setup.timeline, k1, relief)

@@ -100,7 +100,8 @@ def run_trial(
             results.append(RoundResult(item.number, _receipt(setup, item, masks), masks.sha256, metrics, found_at))
             sink.round_done(results[-1])
         last = rounds[-1]
-        test_metrics = end_metrics(setup, last, "test", spent, measurements) if test else {}
+        has_test = test and setup.data.split("test") is not None
+        test_metrics = end_metrics(setup, last, "test", spent, measurements) if has_test else {}
         load_model(setup.model, last.result)
         tensors = {key.removeprefix(MODEL): value.cpu() for key, value in last.result.items() if key.startswith(MODEL)}
     return Result(

@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from prune_search.pruning.mask.rule import ScoringData
 from prune_search.pruning.mask.scoring import Batches
-from prune_search.tasks.data import Split
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.tasks.request import Request
 from prune_search.training.loop import Feed
-from prune_search.training.randomness import generator
-from prune_search.trial.setup import TrialSetup
+from prune_search.training.randomness import derive, generator
+from prune_search.trial.setup import TrialData, TrialSetup
 
 
 def scoring_data(setup: TrialSetup, round_number: int, *words: str | int) -> ScoringData:
     """What a criterion is shown in a round; `words` tell the events of a dynamics from each other."""
     score = setup.recipe.mask.score
     stream = ("score", round_number, *words)
-    split, seed = setup.data.train, setup.recipe.seed
+    data, seed = setup.data, setup.recipe.seed
+    split = data.train
     plain = Feed(split, setup.recipe.train.batch, seed, stream)
 
     def batches(iteration: int) -> Batches:
         if score.per_class is not None:
-            return [_per_class(split, setup.data.classes, score.per_class, seed, (*stream, iteration))]
+            return [_per_class(data, score.per_class, seed, (*stream, iteration))]
         count = score.batches
         return [plain((iteration - 1) * count + number) for number in range(count)]
 
-    return ScoringData(batches, setup.output_layer, seed, round_number, lambda: split.inputs[:1])
+    return ScoringData(batches, setup.output_layer, seed, round_number, lambda: split.first(1))
 
 
-def _per_class(
-    split: Split, classes: int, count: int, seed: int, words: tuple[str | int, ...]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """`count` training examples of every class, or all of a class that has fewer, as one batch."""
-    order = torch.randperm(len(split.labels), generator=generator(seed, *words)).to(split.labels.device)
-    labels = split.labels[order]
-    chosen = torch.cat([order[labels == label][:count] for label in range(classes)])
-    return split.inputs[chosen], split.labels[chosen]
+def _per_class(data: TrialData, count: int, seed: int, words: tuple[str | int, ...]) -> tuple[Any, Any]:
+    """`count` training examples of every class, or all of a class that has fewer, as one batch.
+
+    Raises:
+        UserError: the task has no classes that are known without reading all of its examples.
+    """
+    labels = data.class_labels()
+    if labels is None:
+        text = "needs a class for each example, which this task does not have, or not in memory: use mask.score.batches"
+        raise UserError([Problem("mask.score.per_class", text)])
+    order = torch.randperm(len(labels), generator=generator(seed, *words)).to(labels.device)
+    labels = labels[order]
+    chosen = torch.cat([order[labels == label][:count] for label in range(data.classes)])
+    read = data.train.reader(lambda _: Request(chosen, lambda: derive(seed, "read", *words)), len(chosen), False)
+    return read(0)

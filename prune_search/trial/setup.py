@@ -26,7 +26,11 @@ from prune_search.tasks.network import (
     network_digest,
     output_layer,
 )
+from prune_search.tasks.task import Task
+from prune_search.tasks.task_checks import check_examples, fitted_task
+from prune_search.tasks.task_data import TaskData, read_task
 from prune_search.tasks.user import (
+    build_task_model,
     build_user_data,
     build_user_model,
     factory_named,
@@ -41,7 +45,12 @@ from prune_search.training.segment import model_tensors
 from prune_search.trial.pretrained import fitted, read_weights
 
 Factory = Callable[..., Any]
+# What a trial trains on: a classification data set of arrays, or any task.
+TrialData = DataSet | TaskData
 _log = logging.getLogger("prune_search")
+PICTURE_DIMENSIONS = 3
+# Batches in an epoch of a stream that does not say how long it is.
+STREAM_EPOCH = 1000
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ class TrialSetup:
     """
 
     recipe: Recipe
-    data: DataSet
+    data: TrialData
     network: Network
     start: Mapping[str, Tensor]
     timeline: Timeline
@@ -111,14 +120,26 @@ class TrialSetup:
     @cached_property
     def output_layer(self) -> str | None:
         """The name of the output layer's weight."""
-        return output_layer(self.model, self.data.train.inputs[:1])
+        return output_layer(self.model, self.data.train.first(1))
 
     def feed(self, *words: str | int) -> Feed:
         """The data stream of a place; no words: the training clock's."""
         if words not in self._feeds:
             augment = augmentation(self.recipe.train.augment)
-            self._feeds[words] = Feed(self.data.train, self.recipe.train.batch, self.recipe.seed, words, augment)
+            batch, seed = self.recipe.train.batch, self.recipe.seed
+            self._feeds[words] = Feed(self.data.train, batch, seed, words, augment, ahead=True)
         return self._feeds[words]
+
+    def scores(self, split: str, model: nn.Module) -> dict[str, float]:
+        """The loss and the metrics of a network on a split: ``validation`` or ``test``.
+
+        Raises:
+            UserError: the data have no such split.
+        """
+        examples = self.data.split(split)
+        if examples is None:
+            raise UserError([Problem("task.data", f"has no {split} split")])
+        return self.data.scores(model, examples, self.recipe.train.batch, self.network.autocast)  # type: ignore[arg-type]
 
     def optimizer(self, named: Named, parameters: Iterable[nn.Parameter] = ()) -> torch.optim.Optimizer:
         """A fresh optimizer over some parameters (none given: the network's), its buffers at zero."""
@@ -152,7 +173,7 @@ class TrialSetup:
         )
 
 
-def read_data(recipe: Recipe, root: Path | None, code: Code) -> DataSet:
+def read_data(recipe: Recipe, root: Path | None, code: Code) -> TrialData:
     """The recipe's data set.
 
     Raises:
@@ -160,36 +181,111 @@ def read_data(recipe: Recipe, root: Path | None, code: Code) -> DataSet:
     """
     data = recipe.task.data
     if isinstance(data, UserCode):
-        return build_user_data(code.factory("data", data.name), root)
-    return data.entry(axes.DATASETS).build(DataSet, root, **data.options)
+        made = build_user_data(code.factory("data", data.name), root)
+        return _read(made, data.name) if isinstance(made, Task) else made
+    built = data.entry(axes.DATASETS).make(root, **data.options)
+    if isinstance(built, Task):
+        return _read(built, data.name)
+    if not isinstance(built, DataSet):
+        text = f"{data.name!r} returned a {type(built).__name__} where a DataSet or a Task is needed"
+        raise UserError([Problem("task.data", text)])
+    return built
 
 
-def _build_model(
-    recipe: Recipe,
-    shape: tuple[int, ...],
-    classes: int,
-    code: Code,
-    integers: bool = False,
-    seed: int | None = None,
-) -> tuple[nn.Module, str]:
-    """The model as its factory makes it, and the digest of a user's factory.
+def _read(task: Task, name: str) -> TaskData:
+    data, wrong = read_task(name, task)
+    if data is not None:
+        wrong = check_examples(data)
+    if data is None or wrong:
+        raise UserError(Problem("task", f"{name}: {message}") for message in wrong)
+    return data
+
+
+def fitted_to(model: nn.Module, data: TrialData) -> TrialData:
+    """The data as a network takes them, and the network so that it takes them.
 
     Args:
-        recipe: with the model.
-        shape: of an example.
-        classes: number of outputs.
-        code: the user's own that may run.
-        integers: whether the inputs are integers.
-        seed: of what the factory draws; None: the recipe's.
+        model: on the CPU; made to take the batches of a task.
+        data: of arrays: integers stay integers where it runs on them; of a task: it gets its loss and metrics.
+
+    Raises:
+        UserError: they do not go together.
     """
-    model = recipe.task.model
-    # What a factory draws depends on the seed only, and the caller's draws are not moved.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(recipe.seed if seed is None else seed)
-        if isinstance(model, UserCode):
-            factory = code.factory("model", model.name)
-            return build_user_model(factory, shape, classes, integers), source_digest(factory)
-        return model.entry(axes.MODELS).make(shape, classes, **model.options), ""
+    if isinstance(data, DataSet):
+        return with_inputs_for(model, data)
+    return fitted_task(data, data.usage.rules.adapted(model))
+
+
+@dataclass(frozen=True)
+class _Factory:
+    """What builds a recipe's model.
+
+    Attributes:
+        recipe: with the model.
+        code: the user's own that may run.
+        root: folder of the data sets' files, for factories that name it.
+        data: whose shape and classes a factory is told; None where only `known` is known of them.
+        known: shape, classes and whether inputs are integers.
+    """
+
+    recipe: Recipe
+    code: Code
+    root: Path | None
+    data: TrialData | None = None
+    known: tuple[tuple[int, ...], int, bool] = ((), 0, False)
+
+    def build(self, seed: int | None = None) -> tuple[nn.Module, str]:
+        """The model as its factory makes it, and the digest of a user's factory.
+
+        Args:
+            seed: of what the factory draws; None: the recipe's.
+        """
+        model, data = self.recipe.task.model, self.data
+        shape, classes, integers = self.known if data is None else (data.shape, data.classes, data.of_integers)
+        # What a factory draws depends on the seed only, and the caller's draws are not moved.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.recipe.seed if seed is None else seed)
+            if not isinstance(model, UserCode):
+                return model.entry(axes.MODELS).make(shape, classes, **model.options), ""
+            factory = self.code.factory("model", model.name)
+            source = source_digest(factory)
+            if isinstance(data, TaskData) and self._of_one_task():
+                return build_task_model(data.task.model, model.name, shape, classes, self.root, data), source
+            if isinstance(data, TaskData):
+                return build_task_model(factory, model.name, shape, classes, self.root, data), source
+            if data is None and self._of_one_task():
+                return build_task_model(factory, model.name, shape, classes, self.root, None), source
+            return build_user_model(factory, shape, classes, integers), source
+
+    def _of_one_task(self) -> bool:
+        """Whether model and data are those of one task."""
+        task = self.recipe.task
+        return isinstance(task.model, UserCode) and task.model == task.data
+
+
+def _epoch_of(recipe: Recipe, data: TrialData) -> int:
+    """Batches of an epoch.
+
+    Raises:
+        UserError: a stream does not say how many examples it has, and the recipe has places in epochs or percent.
+    """
+    count = len(data.train)
+    return epoch_length(count, recipe.train.batch) if count else STREAM_EPOCH
+
+
+def _loss_of(data: TrialData) -> Callable[[Any, Any], Tensor]:
+    if data.loss is None:
+        raise UserError([Problem("task", "no loss goes with it")])
+    return data.loss
+
+
+def _check_augmentation(recipe: Recipe, data: TrialData) -> None:
+    """Refuse to augment what is no picture."""
+    if recipe.train.augment.name != "none" and len(data.shape) != PICTURE_DIMENSIONS:
+        text = (
+            f"{recipe.train.augment.name} is for pictures [channels, height, width], and these inputs are {data.shape}"
+        )
+        raise UserError([Problem("train.augment", text)])
 
 
 def prepare(
@@ -198,7 +294,7 @@ def prepare(
     data_root: Path | None = None,
     code: Code | None = None,
     folder: Path | None = None,
-    data: DataSet | None = None,
+    data: TrialData | None = None,
     workers: int = 1,
 ) -> TrialSetup:
     """Read the data, build the network at w(0) and place the recipe's steps.
@@ -217,12 +313,13 @@ def prepare(
     """
     code = code or Code()
     data = data or read_data(recipe, data_root, code)
-    timeline = resolve(recipe, epoch_length(len(data.train.labels), recipe.train.batch))
-    model, source = _build_model(recipe, data.shape, data.classes, code, data.of_integers)
+    timeline = resolve(recipe, _epoch_of(recipe, data))
+    factory = _Factory(recipe, code, data_root, data)
+    model, source = factory.build()
     check_network(model, "task.model")
     init = recipe.train.init
     if recipe.train.start is None:
-        _check_nothing_trained_is_lost(recipe, data, code, model, source)
+        _check_nothing_trained_is_lost(factory, data, model, source)
         init.entry(axes.INITS).make(model, recipe.seed, **init.options)
     elif not recipe.train.from_model:
         _load_given(model, recipe.train.start, folder)
@@ -236,15 +333,16 @@ def prepare(
     if recipe.train.batchnorm_l1 and not batchnorm_scales(model):
         raise UserError([Problem("train.batchnorm_l1", "this network has no batch norm with a scale to penalize")])
     digests = {"network": network_digest(model), "data": data.digest}
-    data = with_inputs_for(model, data)
     if source:
         digests["source"] = source
     forward = forward_digest(model)
+    data = fitted_to(model, data)
+    _check_augmentation(recipe, data)
     threads, precision = recipe.train.threads, recipe.train.precision
     model = model.to(device)
     if device.type == "cuda":
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network = Network(model, device, autocast(device, precision), torch.nn.functional.cross_entropy)
+    network = Network(model, device, autocast(device, precision), _loss_of(data))
     start = model_tensors(model)
     environment = environment_class(device, precision, threads, workers)
     return TrialSetup(recipe, data.to(device), network, start, timeline, digests, environment, forward)
@@ -254,21 +352,21 @@ def prepare(
 _DRAWN: set[tuple[object, ...]] = set()
 
 
-def _check_nothing_trained_is_lost(recipe: Recipe, data: DataSet, code: Code, model: nn.Module, source: str) -> None:
+def _check_nothing_trained_is_lost(factory: _Factory, data: TrialData, model: nn.Module, source: str) -> None:
     """Refuse to draw the weights of a network anew that its factory does not draw: a pretrained one.
 
     Args:
-        recipe: what is run.
+        factory: with the recipe.
         data: for the factory's arguments.
-        code: with the factory.
         model: as it was built with the recipe's seed.
         source: digest of a user's factory; empty for a registered model, which draws.
     """
+    recipe = factory.recipe
     init = recipe.train.init.entry(axes.INITS)
     asked = (repr(recipe.task.model), source, data.shape, data.classes)
     if not source or not init.facts.draws or asked in _DRAWN:
         return
-    other, _ = _build_model(recipe, data.shape, data.classes, code, data.of_integers, recipe.seed + 1)
+    other, _ = factory.build(recipe.seed + 1)
     pairs = zip(prunable_weights(model).values(), prunable_weights(other).values(), strict=False)
     varied = [(one, two) for one, two in pairs if one.numel() > 1 and bool((one != one.flatten()[0]).any())]
     if not varied or not all(one.shape == two.shape and torch.equal(one, two) for one, two in varied):
@@ -343,13 +441,13 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
             tensor.copy_(tensors[name])
 
 
-def finished_model(recipe: Recipe, data: DataSet, code: Code, tensors: Mapping[str, Tensor]) -> nn.Module:
+def finished_model(recipe: Recipe, data: TrialData, code: Code, tensors: Mapping[str, Tensor]) -> nn.Module:
     """The recipe's network with the tensors of a result (shapes [...] as in its state dict), in eval mode on the CPU.
 
     Raises:
         UserError: user code was not allowed or fails, or the tensors are another network's.
     """
-    model, _ = _build_model(recipe, data.shape, data.classes, code, data.of_integers)
+    model, _ = _Factory(recipe, code, None, data).build()
     load_weights(model, tensors, "the result")
     return model.eval()
 
@@ -368,12 +466,14 @@ def build_model(recipe: Recipe, code: Code, root: Path | None, inputs: object = 
     """
     facts = recipe.task.source
     if facts.shape and facts.classes:
-        return _build_model(recipe, facts.shape, facts.classes, code)[0]
+        return _Factory(recipe, code, root, None, (facts.shape, facts.classes, False)).build()[0]
+    if isinstance(recipe.task.model, UserCode) and recipe.task.model == recipe.task.data:
+        classes = inputs.get("classes") if isinstance(inputs, Mapping) else 0
+        return _Factory(recipe, code, root, None, ((), classes if isinstance(classes, int) else 0, False)).build()[0]
     if isinstance(inputs, Mapping):
         shape, classes = inputs.get("shape"), inputs.get("classes")
         sizes = [*shape, classes] if isinstance(shape, list) else []
         if sizes and all(isinstance(size, int) and size > 0 for size in sizes):
-            integers = inputs.get("integers") is True
-            return _build_model(recipe, tuple(sizes[:-1]), sizes[-1], code, integers)[0]
-    data = read_data(recipe, root, code)
-    return _build_model(recipe, data.shape, data.classes, code, data.of_integers)[0]
+            known = (tuple(sizes[:-1]), sizes[-1], inputs.get("integers") is True)
+            return _Factory(recipe, code, root, None, known).build()[0]
+    return _Factory(recipe, code, root, read_data(recipe, root, code)).build()[0]

@@ -59,7 +59,7 @@ class Costs:
     @classmethod
     def of(cls, setup: TrialSetup) -> Costs:
         """Of a recipe's network and batch."""
-        costs = layer_costs(setup.model, setup.data.train.inputs[:1], "flops")
+        costs = layer_costs(setup.model, setup.data.train.first(1), "flops")
         return cls({name: cost * setup.recipe.train.batch for name, cost in costs.items()})
 
     @property

@@ -16,7 +16,7 @@ else:
     from prune_search.lazy import torch
 
 Scores = dict[str, "Tensor"]
-Batches = Sequence[tuple["Tensor", "Tensor"]]
+Batches = Sequence[tuple[Any, Any]]
 ERROR = "error"
 
 
@@ -47,10 +47,10 @@ class Scoring:
     weights: Mapping[str, nn.Parameter]
     dense: Mapping[str, Tensor]
     batches: Callable[[], Batches]
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[[Any, Any], Tensor]
     seed: int
     words: tuple[str | int, ...]
-    example: Callable[[], Tensor] | None = None
+    example: Callable[[], Any] | None = None
     memory: dict[str, Any] = field(default_factory=dict)
     rough: bool = False
     split: Callable[[Tensor], Tensor] = field(default=single_weights)
@@ -111,7 +111,7 @@ def sample_gradients(scoring: Scoring, each: str) -> Iterator[list[Tensor]]:
     Yields:
         One gradient per weight, in their order.
     """
-    from prune_search.tasks.dataflow import some_examples
+    from prune_search.tasks.dataflow import examples_in, some_examples
 
     weights = list(scoring.weights.values())
 
@@ -120,16 +120,16 @@ def sample_gradients(scoring: Scoring, each: str) -> Iterator[list[Tensor]]:
         return [torch.zeros_like(w) if g is None else g.detach() for w, g in zip(weights, found, strict=True)]
 
     for inputs, labels in scoring.batches():
-        singles = [slice(index, index + 1) for index in range(len(labels))]
+        singles = [slice(index, index + 1) for index in range(examples_in(inputs))]
         if each == "batch":
             yield gradient(scoring.loss(scoring.model(inputs), labels))
         elif _couples_examples(scoring.model):
-            logits = scoring.model(inputs)
+            outputs = scoring.model(inputs)
             for one in singles:
-                yield gradient(scoring.loss(logits[one], labels[one]), keep=True)
+                yield gradient(scoring.loss(some_examples(outputs, one), some_examples(labels, one)), keep=True)
         else:
             for one in singles:
-                yield gradient(scoring.loss(scoring.model(some_examples(inputs, one)), labels[one]))
+                yield gradient(scoring.loss(scoring.model(some_examples(inputs, one)), some_examples(labels, one)))
 
 
 def _couples_examples(model: nn.Module) -> bool:

@@ -12,7 +12,6 @@ from prune_search.recipe.facts import Picture
 from prune_search.recipe.step import Step
 from prune_search.report.figure_data import FigureData
 from prune_search.report.figure_style import COLOURS, LINES, QUIET, grid, legend, new_figure, short_number
-from prune_search.report.rows import ACCURACY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,7 +125,7 @@ def penalty_traces(figure_data: FigureData) -> Figure | None:
         return None
     figure, (axes,) = new_figure(f"{figure_data.title}: penalties of the best recipes")
     for place, (row, steps) in enumerate(found):
-        accuracy = row["metrics"].get(ACCURACY)
+        accuracy = row["metrics"].get(figure_data.quality)
         label = row["name"] + ("" if accuracy is None else f": {short_number(accuracy)}")
         look = {"color": COLOURS[place % len(COLOURS)], "linestyle": LINES[place % len(LINES)]}
         axes.plot(*zip(*steps, strict=True), drawstyle="steps-post", linewidth=1.3, label=label, **look)

@@ -21,7 +21,6 @@ from prune_search.report.figure_style import (
     styles,
     weights_left,
 )
-from prune_search.report.rows import ACCURACY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,31 +120,33 @@ def _dense_line(axes: Axes, figure_data: FigureData, metric: str) -> None:
 def accuracy_sparsity(figure_data: FigureData) -> Figure | None:
     """The best network of each paradigm at each sparsity, rounds on the way among them, joined by a line."""
     paradigms = {row["key"]: row["paradigm"] for row in figure_data.rows}
+    measured = figure_data.quality
+    named = measured.partition("/")[2]
     networks = [
-        one for one in (*figure_data.rows, *figure_data.data["points"]) if _Plane(SPARSITY, ACCURACY).holds(one)
+        one for one in (*figure_data.rows, *figure_data.data["points"]) if _Plane(SPARSITY, measured).holds(one)
     ]
     called = kinds([one.get("paradigm") or paradigms.get(one["key"], "") for one in networks])
     curves: dict[str, dict[float, Mapping[str, Any]]] = {}
     for network, name in zip(networks, called, strict=True):
         curve, place = curves.setdefault(name, {}), round(network["metrics"][SPARSITY], 3)
-        if place not in curve or network["metrics"][ACCURACY] > curve[place]["metrics"][ACCURACY]:
+        if place not in curve or figure_data.better(network["metrics"][measured], curve[place]["metrics"][measured]):
             curve[place] = network
     sparsities = {place for curve in curves.values() for place in curve}
     if len(sparsities) < 2:
         return None
-    figure, (axes,) = new_figure(f"{figure_data.title}: accuracy against sparsity")
+    figure, (axes,) = new_figure(f"{figure_data.title}: {named} against sparsity")
     for name, look in styles(curves).items():
         found = sorted(curves[name].items())
-        xs, ys = [1 - place for place, _ in found], [network["metrics"][ACCURACY] for _, network in found]
+        xs, ys = [1 - place for place, _ in found], [network["metrics"][measured] for _, network in found]
         if name == OTHERS:
             look = replace(look, line="")
-        deviations = [network.get("deviation", {}).get(ACCURACY, 0.0) for _, network in found]
+        deviations = [network.get("deviation", {}).get(measured, 0.0) for _, network in found]
         bars = deviations if any(deviations) else None
         axes.errorbar(xs, ys, bars, linestyle=look.line, linewidth=1.1, capsize=2, label=name, **look.marks)
-    _dense_line(axes, figure_data, ACCURACY)
+    _dense_line(axes, figure_data, measured)
     weights_left(axes, sparsities)
-    focus(axes, [network["metrics"][ACCURACY] for curve in curves.values() for network in curve.values()])
-    axes.set_ylabel(f"{ACCURACY}, best of the paradigm")
+    focus(axes, [network["metrics"][measured] for curve in curves.values() for network in curve.values()])
+    axes.set_ylabel(f"{measured}, best of the paradigm")
     grid(axes)
     legend(figure, axes)
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import CRITERIA
 from prune_search.recipe.facts import Criterion
@@ -21,9 +21,12 @@ else:
 def _parts(batches: Batches, halves: bool) -> Batches:
     if not halves:
         return batches
-    cut = [(inputs, labels, len(labels) // 2) for inputs, labels in batches]
-    parts = [part for x, y, half in cut for part in ((x[:half], y[:half]), (x[half:], y[half:]))]
-    return [(inputs, labels) for inputs, labels in parts if len(labels)]
+    from prune_search.tasks.dataflow import examples_in, some_examples
+
+    cut = [(inputs, labels, examples_in(inputs) // 2) for inputs, labels in batches]
+    wanted = [(x, y, part) for x, y, half in cut for part in (slice(half), slice(half, None))]
+    parts = [(some_examples(x, part), some_examples(y, part)) for x, y, part in wanted]
+    return [(inputs, labels) for inputs, labels in parts if examples_in(inputs)]
 
 
 def _differences(scoring: Scoring, temperature: float, halves: bool) -> dict[str, list[float]]:
@@ -78,11 +81,13 @@ def grasp(scoring: Scoring, temperature: float, halves: bool = False) -> Scores:
     earlier iteration removed are no part of g. The released code cuts its data in two halves, which matters where batch
     statistics are used: `halves`. Only convolution and linear weights take part, biases and batch norms do not.
     """
+    from prune_search.tasks.outputs import over
+
     weights = list(scoring.weights.values())
     batches = _parts(scoring.batches(), halves)
 
-    def gradients(inputs: Tensor, labels: Tensor, graph: bool) -> list[Tensor]:
-        loss = scoring.loss(scoring.model(inputs) / temperature, labels)
+    def gradients(inputs: Any, labels: Any, graph: bool) -> list[Tensor]:
+        loss = scoring.loss(over(scoring.model(inputs), temperature), labels)
         found = torch.autograd.grad(loss, weights, create_graph=graph, allow_unused=True)
         return [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
 

@@ -1,0 +1,297 @@
+"""Fits a task's data to a network: finds its loss and metrics, and what is wrong before anything is trained."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.recipe import axes
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.tasks.batches import target_of
+from prune_search.tasks.dataflow import evaluating, examples_in, same_draws, tensors_in
+from prune_search.tasks.examples import Asked, Held, Listed, ReadBatches
+from prune_search.tasks.outputs import carried_loss, logits_of
+from prune_search.tasks.tallies import IGNORED, Tally
+from prune_search.tasks.task_data import TaskData
+from prune_search.tasks.task_parts import loss_named, metrics_of
+from prune_search.tasks.user import line_of
+
+KEY = "task"
+SHOWN_TO_THE_NETWORK, LOOKED_AT = 4, 64
+_log = logging.getLogger("prune_search")
+
+
+def check_examples(data: TaskData) -> list[str]:
+    """What is wrong with examples themselves: shapes that differ, NaN. All of arrays is looked at, of others some.
+
+    Returns:
+        One sentence each, which names the example.
+    """
+    wrong: list[str] = []
+    for part, split in data.splits.items():
+        if isinstance(split, Held):
+            wrong += [f"{part}: {text}" for text in _odd_numbers(split.content)]
+        elif isinstance(split, Listed):
+            wrong += [f"{part}: {text}" for text in _odd_examples(split, data.task.collate is None)]
+    train = data.train
+    if isinstance(train, Held) and len(train) > 1:
+        target = target_of(train.content)
+        if isinstance(target, Tensor) and target.dim() == 1 and _is_whole(target) and bool((target == target[0]).all()):
+            wrong.append(f"train: all {len(train)} targets are {int(target[0])}: one class only, and nothing to learn")
+    return wrong
+
+
+def _is_whole(target: Tensor) -> bool:
+    return not target.is_floating_point() and not target.is_complex() and target.dtype != torch.bool
+
+
+def _odd_numbers(content: Any, first: int = 0) -> list[str]:
+    found = []
+    for tensor in tensors_in(content):
+        if not tensor.is_floating_point() or not tensor.dim():
+            continue
+        # In parts: a mask of all would take a byte for each number.
+        for start in range(0, len(tensor), 4096):
+            finite = torch.isfinite(tensor[start : start + 4096]).flatten(1 if tensor.dim() > 1 else 0)
+            bad = ~(finite.all(1) if finite.dim() > 1 else finite)
+            if bool(bad.any()):
+                found.append(f"example {first + start + int(bad.nonzero()[0])} holds NaN or infinite values")
+                break
+    return found
+
+
+def _odd_examples(split: Listed, alike: bool) -> list[str]:
+    count = len(split)
+    places = sorted({round(n * (count - 1) / (LOOKED_AT - 1)) for n in range(LOOKED_AT)} | set(range(min(4, count))))
+    read = ReadBatches(split.dataset, lambda examples: examples)
+    first: tuple[int, Any] | None = None
+    found: list[str] = []
+    for place in places:
+        index = split.at(place)
+        try:
+            (example,) = read[Asked([index], 0)]
+        except Exception as error:  # noqa: BLE001 - whatever a user's data set raises
+            return [*found, f"example {index} cannot be read: {_said(error)}"]
+        form = _form(example)
+        if first is None:
+            first = (index, form)
+        elif alike and form != first[1]:
+            return [
+                *found,
+                f"example {index} is {form}, and example {first[0]} is {first[1]}: give a collate, or make them alike",
+            ]
+        if any(t.is_floating_point() and not bool(torch.isfinite(t).all()) for t in _numbers(example)):
+            return [*found, f"example {index} holds NaN or infinite values"]
+    return found
+
+
+def _numbers(example: Any) -> list[Tensor]:
+    if isinstance(example, Mapping):
+        return [tensor for part in example.values() for tensor in _numbers(part)]
+    if isinstance(example, tuple | list):
+        return [tensor for part in example for tensor in _numbers(part)]
+    if isinstance(example, float) or (hasattr(example, "dtype") and not isinstance(example, Tensor)):
+        try:
+            return [torch.as_tensor(example)]
+        except (TypeError, ValueError, RuntimeError):
+            return []
+    return [example] if isinstance(example, Tensor) else []
+
+
+def _form(example: Any) -> str:
+    """The structure of an example with the shapes in it, as text."""
+    if isinstance(example, Mapping):
+        return "{" + ", ".join(f"{key}: {_form(part)}" for key, part in example.items()) + "}"
+    if isinstance(example, tuple | list):
+        return "(" + ", ".join(_form(part) for part in example) + ")"
+    shape = getattr(example, "shape", None)
+    return type(example).__name__ if shape is None else str(list(shape))
+
+
+def fitted_task(data: TaskData, model: nn.Module) -> TaskData:
+    """The data with the loss and the metrics that go with a network, checked on its first batch.
+
+    Args:
+        data: as `read_task` gave it.
+        model: that takes the task's batches (`Rules.adapted`); it is left as it was.
+
+    Raises:
+        UserError: with everything that is wrong.
+    """
+    try:
+        whole = data.train.to(_device(model)).head(SHOWN_TO_THE_NETWORK)
+    except Exception as error:
+        raise _wrong(f"the examples make no batch: {_said(error)}") from error
+    inputs = data.usage.rules.inputs(whole)
+    try:
+        with evaluating(model), same_draws(inputs):
+            outputs = model(inputs)
+            if not tensors_in(outputs):
+                raise _wrong(f"the network returned a {type(outputs).__name__} without a tensor")
+    except UserError:
+        raise
+    except Exception as error:
+        raise _wrong(f"the network does not accept a batch of {_form(whole)}: {_said(error)}") from error
+    with_loss = _with_loss(data, outputs, whole)
+    wrong = _wrong_targets(with_loss, outputs)
+    if wrong:
+        raise UserError(Problem(KEY, text) for text in wrong)
+    _check_loss(with_loss, outputs, whole)
+    return _with_metrics(with_loss, model, whole)
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+def _wrong(text: str) -> UserError:
+    return UserError([Problem(KEY, text)])
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}{line_of(error, None)}"
+
+
+def _with_loss(data: TaskData, outputs: Any, whole: Any) -> TaskData:
+    given = data.task.loss
+    if callable(given):
+        target = _kind(outputs, whole)
+        return replace(data.used(replace(data.usage, whole=True)), loss=given, target=target)
+    named = loss_named(given if given is not None else _default_loss(outputs, whole))
+    if named is None:
+        raise _wrong("no loss is named")
+    entry, options = named.entry(axes.LOSSES), dict(named.options)
+
+    def loss(found: Any, labels: Any) -> Tensor:
+        return entry.make(found, labels, **options)
+
+    target = entry.facts.target
+    if target == "outputs":
+        return replace(data, loss=loss, target=_kind(outputs, whole))
+    if target_of(whole) is None:
+        raise _wrong(
+            f"loss {named.name} needs a target, and a batch of {_form(whole)} has none: give a loss of your own"
+        )
+    return replace(data, loss=loss, target=target)
+
+
+def _default_loss(outputs: Any, whole: Any) -> str:
+    if carried_loss(outputs) is not None:
+        return "model"
+    target = target_of(whole)
+    if isinstance(target, Tensor) and _is_whole(target):
+        return "cross-entropy"
+    names = ", ".join(sorted(axes.LOSSES))
+    kind = str(target.dtype).removeprefix("torch.") if isinstance(target, Tensor) else type(target).__name__
+    raise _wrong(f"name a loss: targets of type {kind} do not say which; {names}, or f(outputs, batch)")
+
+
+def _kind(outputs: Any, whole: Any) -> str:
+    """What targets are, where no registered loss says it."""
+    target = target_of(whole)
+    if not isinstance(target, Tensor):
+        return ""
+    if _is_whole(target):
+        ids = whole.get("input_ids") if isinstance(whole, Mapping) else None
+        return (
+            "tokens"
+            if isinstance(ids, Tensor) and ids.shape == target.shape and bool((ids == target).all())
+            else "classes"
+        )
+    return "chances" if target.dtype == torch.bool else "numbers"
+
+
+def _wrong_targets(data: TaskData, outputs: Any) -> list[str]:
+    """Classes that the network has no output for, and class weights that are not one for each."""
+    given = data.task.loss
+    if data.target != "classes" or callable(given):
+        return []
+    named = loss_named(given)
+    options = {} if named is None else named.options
+    ignored, weights = options.get("ignore_index", IGNORED), options.get("class_weights", ())
+    scores = logits_of(outputs)
+    found: list[str] = []
+    for part, split in data.splits.items():
+        whole = split.content if isinstance(split, Held) else split.head(SHOWN_TO_THE_NETWORK)
+        target = target_of(whole)
+        if not isinstance(target, Tensor) or not _is_whole(target) or scores.dim() < 2:
+            continue
+        last = scores.dim() > 2 and scores.shape[1:-1] == target.shape[1:]
+        outs = scores.shape[-1 if last else 1]
+        if part == "train" and weights and len(weights) != outs:
+            found.append(f"loss: class_weights has {len(weights)} values, and the network has {outs} outputs")
+        bad = ((target < 0) | (target >= outs)) & (target != ignored)
+        if bool(bad.any()):
+            place = tuple(int(n) for n in bad.nonzero()[0])
+            text = f"is {int(target[place])}, and the network has {outs} outputs (0…{outs - 1})"
+            found.append(f"{part}: the target of example {place[0]} {text}")
+    return found
+
+
+def _check_loss(data: TaskData, outputs: Any, whole: Any) -> None:
+    if data.loss is None:
+        raise _wrong("no loss is named")
+    try:
+        with torch.no_grad():
+            found = data.loss(outputs, data.usage.pair(whole)[1])
+    except Exception as error:
+        shape = _form(outputs) if isinstance(outputs, Tensor | tuple | list | Mapping) else type(outputs).__name__
+        raise _wrong(
+            f"the loss does not accept outputs {shape} and a batch of {_form(whole)}: {_said(error)}"
+        ) from error
+    if not isinstance(found, Tensor) or found.numel() != 1:
+        got = f"a tensor {list(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise _wrong(f"the loss must be one number, as a tensor (got {got}): take its mean")
+    if not math.isfinite(float(found)):
+        raise _wrong(f"the loss of the first {examples_in(whole)} examples is {float(found)}")
+
+
+def _with_metrics(data: TaskData, model: nn.Module, whole: Any) -> TaskData:
+    """The metrics, each tried on a batch; of a task that names none the one that fits its loss."""
+    named = metrics_of(data.task, data.target, data.classes)
+    wanted, default = named, data.task.metrics is None
+    if default:
+        wanted = metrics_of(replace(data.task, metrics=_default_metrics(data)), data.target, data.classes)
+    problems: list[Problem] = []
+    for name, (make, _) in dict(wanted).items():
+        text = _try(make, data, model, whole)
+        if text and default:
+            _log.warning("task: %s cannot be measured (%s): only the loss is shown", name, text)
+            wanted = {}
+        elif text:
+            problems.append(Problem(f"{KEY}.metrics.{name}", text))
+    if problems:
+        raise UserError(problems)
+    makers = {name: make for name, (make, _) in wanted.items()}
+    return replace(data, metrics=makers, best={name: best for name, (_, best) in wanted.items()})
+
+
+def _default_metrics(data: TaskData) -> list[str]:
+    loss = data.task.loss
+    if isinstance(loss, str | Mapping):
+        named = loss_named(loss)
+        if named is not None and named.entry(axes.LOSSES).facts.target != "outputs":
+            return [named.entry(axes.LOSSES).facts.metric]
+    of_kind = {"classes": "accuracy", "chances": "accuracy", "numbers": "rmse", "tokens": "perplexity"}
+    return [of_kind[data.target]] if data.target in of_kind else []
+
+
+def _try(make: Callable[[], Tally], data: TaskData, model: nn.Module, whole: Any) -> str:
+    """What is wrong with a metric, tried on one batch; an empty text where nothing is."""
+    try:
+        with evaluating(model), same_draws(data.usage.rules.inputs(whole)):
+            tally = make()
+            tally.update(data.seen(model, whole))
+            float(tally.value())
+    except UserError as error:
+        return "; ".join(problem.message for problem in error.problems)
+    except Exception as error:  # noqa: BLE001 - whatever a metric raises
+        return f"raised {_said(error)}"
+    return ""

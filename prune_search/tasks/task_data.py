@@ -1,0 +1,363 @@
+"""What a trial trains on: the splits of a `Task`, its loss and its metrics."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default_collate
+
+from prune_search.recipe.problems import UserError, shown
+from prune_search.tasks.batches import Rules, target_of
+from prune_search.tasks.data import SPLIT_SEED, split_indices
+from prune_search.tasks.dataflow import evaluating, examples_in, tensors_in
+from prune_search.tasks.examples import Examples, Held, Listed, Usage
+from prune_search.tasks.streams import Streamed
+from prune_search.tasks.tallies import Mean, Seen, Tally
+from prune_search.tasks.task import Task
+from prune_search.tasks.task_digest import code_digest, examples_digest
+from prune_search.tasks.task_parts import loss_named, metrics_of, named_metrics
+
+_log = logging.getLogger("prune_search")
+
+
+@dataclass(frozen=True, eq=False)
+class TaskData:
+    """A task whose data have been read; fitted to a network it has a loss and metrics.
+
+    Attributes:
+        name: how a recipe names it.
+        task: as it was given.
+        train: what is trained on.
+        validation: what a search sees.
+        test: what only ``run`` and ``export`` report; None: there is none.
+        classes: how many; 0: there are none, or it is not known.
+        held_out: whether the validation examples were taken from the training set by us.
+        usage: how batches are used.
+        loss: from (outputs, labels) to a scalar; None before a network is known.
+        target: what targets are: ``classes``, ``chances``, ``numbers``, ``tokens``, or empty where there is none.
+        metrics: name to what makes a tally.
+        best: name to ``maximize`` or ``minimize``.
+        seen: what the digest of the data has looked at.
+    """
+
+    name: str
+    task: Task
+    train: Examples
+    validation: Examples
+    test: Examples | None
+    classes: int = 0
+    held_out: bool = False
+    usage: Usage = field(default_factory=Usage)
+    loss: Callable[[Any, Any], Tensor] | None = None
+    target: str = ""
+    metrics: Mapping[str, Callable[[], Tally]] = field(default_factory=dict)
+    best: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def splits(self) -> dict[str, Examples]:
+        """The splits by name."""
+        found = {"train": self.train, "validation": self.validation}
+        return found if self.test is None else {**found, "test": self.test}
+
+    def split(self, name: str) -> Examples | None:
+        """A split by its name; None: there is none."""
+        return self.splits.get(name)
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of an example's input, where that is one tensor; else ()."""
+        inputs = self.train.first(1)
+        return tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else ()
+
+    def class_labels(self) -> Tensor | None:
+        """The class of every training example, int64 [N]; None where that needs all of them to be read."""
+        return _labels(self.train)
+
+    @property
+    def of_integers(self) -> bool:
+        """Whether the first input is of integers."""
+        found = tensors_in(self.train.first(1))
+        return bool(found) and not found[0].is_floating_point()
+
+    @cached_property
+    def _digests(self) -> dict[str, tuple[str, str]]:
+        return {name: examples_digest(split, self.task.digest) for name, split in self.splits.items()}
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 (hex) of the examples, and of the loss and functions that training uses."""
+        task = self.task
+        loss = (
+            task.loss if isinstance(task.loss, str | None) or callable(task.loss) else repr(sorted(task.loss.items()))
+        )
+        functions = {"loss": loss, "forward": task.forward, "collate": task.collate}
+        examples = {f"{name} examples": digest for name, (digest, _) in self._digests.items()}
+        return code_digest({**functions, **examples})
+
+    @cached_property
+    def metrics_digest(self) -> str:
+        """The sha256 (hex) of the metrics: what is measured anew where they change."""
+        named = {name: made if callable(made) else repr(made) for name, made in named_metrics(self.task).items()}
+        return code_digest({**named, "names": repr(sorted(self.metrics))})
+
+    @property
+    def looked_at(self) -> str:
+        """What the digest has looked at."""
+        return self._digests["train"][1]
+
+    def to(self, device: torch.device | str) -> TaskData:
+        """The same data on a device."""
+        test = None if self.test is None else self.test.to(device)
+        made = replace(self, train=self.train.to(device), validation=self.validation.to(device), test=test)
+        for name in ("_digests", "digest", "metrics_digest"):
+            if name in vars(self):
+                vars(made)[name] = vars(self)[name]
+        return made
+
+    def used(self, usage: Usage) -> TaskData:
+        """The same data whose batches are used otherwise."""
+        splits = {name: replace(split, usage=usage) for name, split in self.splits.items()}  # type: ignore[type-var]
+        made = replace(self, **splits, usage=usage)
+        for name in ("_digests", "digest"):
+            if name in vars(self):
+                vars(made)[name] = vars(self)[name]
+        return made
+
+    def scores(
+        self, model: nn.Module, split: Examples, batch: int, autocast: Callable[[], AbstractContextManager[object]]
+    ) -> dict[str, float]:
+        """One pass over a split in evaluation mode, without gradients: ``loss`` and the metrics.
+
+        Args:
+            model: that takes the task's batches, on the device of the split.
+            split: of the task.
+            batch: examples at a time.
+            autocast: makes the context of each forward pass.
+        """
+        loss = Mean(lambda seen: (seen.loss * seen.count, float(seen.count)))
+        tallies: dict[str, Tally] = {"loss": loss, **{name: make() for name, make in self.metrics.items()}}
+        with evaluating(model):
+            for whole in split.parts(self.task.evaluate_batch or batch):
+                seen = self.seen(model, whole, autocast)
+                for tally in tallies.values():
+                    tally.update(seen)
+        found = {name: tally.value() for name, tally in tallies.items()}
+        # The loss comes last: what is shown first is the task's own metric.
+        return {**{name: value for name, value in found.items() if name != "loss"}, "loss": found["loss"]}
+
+    def seen(
+        self, model: nn.Module, whole: Any, autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+    ) -> Seen:
+        """What metrics see of a batch."""
+        inputs, labels = self.usage.pair(whole)
+        with autocast():
+            outputs = model(inputs)
+            loss = float("nan") if self.loss is None else float(self.loss(outputs, labels))
+        return Seen(outputs, whole, target_of(whole), examples_in(inputs), loss)
+
+
+def read_task(name: str, task: Task) -> tuple[TaskData | None, list[str]]:
+    """The splits of a task.
+
+    Args:
+        name: of its function.
+        task: as it was given.
+
+    Returns:
+        The data, or None and everything that is wrong.
+    """
+    wrong = _wrong_settings(task)
+    splits: dict[str, Examples] = {}
+    usage = Usage(Rules(task.forward))
+    share = isinstance(task.validation, int | float) and not isinstance(task.validation, bool)
+    for part, given in (("train", task.train), ("validation", task.validation), ("test", task.test)):
+        if (part == "validation" and share) or (part == "test" and given is None):
+            continue
+        split = _examples(part, given, task, usage, wrong)
+        if split is not None:
+            splits[part] = split
+    train = splits.get("train")
+    if share and train is not None:
+        held = _held_out(train, float(task.validation), wrong)
+        if held is not None:
+            splits["train"], splits["validation"] = held
+    for part, split in splits.items():
+        if not isinstance(split, Streamed) and len(split) == 0:
+            wrong.append(f"{part} has no examples")
+    if wrong or "train" not in splits or "validation" not in splits:
+        return None, wrong
+    classes = task.classes or _classes(splits["train"])
+    return TaskData(name, task, splits["train"], splits["validation"], splits.get("test"), classes, share, usage), []
+
+
+def _wrong_settings(task: Task) -> list[str]:
+    wrong = []
+    for key in ("model", "forward", "collate"):
+        if getattr(task, key) is not None and not callable(getattr(task, key)):
+            wrong.append(f"{key} must be a function (got {shown(getattr(task, key))})")
+    for key, least in (("workers", 0), ("evaluate_batch", 1), ("classes", 1)):
+        value = getattr(task, key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            wrong.append(f"{key} must be a whole number of at least {least} (got {shown(value)})")
+    if task.digest is not None and (not isinstance(task.digest, str) or not task.digest):
+        wrong.append(f"digest must be a text (got {shown(task.digest)})")
+    if task.train is None:
+        wrong.append("train is missing: a Dataset, a pair of arrays, or a stream with state_dict and load_state_dict")
+    for read in (lambda: loss_named(task.loss), lambda: metrics_of(task, "", 0)):
+        try:
+            read()
+        except UserError as error:
+            wrong += [
+                problem.message if not problem.path else f"{problem.path}: {problem.message}"
+                for problem in error.problems
+            ]
+    return wrong
+
+
+def _examples(part: str, given: Any, task: Task, usage: Usage, wrong: list[str]) -> Examples | None:
+    """One split, of whatever form it was given in."""
+    if given is None:
+        return None
+    collate, workers = task.collate or default_collate, task.workers if isinstance(task.workers, int) else 0
+    if isinstance(given, DataLoader) and not hasattr(given, "load_state_dict"):
+        collate = task.collate or given.collate_fn
+        workers, given = workers or given.num_workers, given.dataset
+    if isinstance(given, TensorDataset) and task.collate is None:
+        given = tuple(given.tensors)
+    if _is_arrays(given):
+        content = mapped_arrays(given)
+        sizes = {len(tensor) if tensor.dim() else 0 for tensor in tensors_in(content)}
+        if len(sizes) != 1:
+            wrong.append(
+                f"{part}: its arrays have {', '.join(map(str, sorted(sizes)))} examples, and must have the same"
+            )
+            return None
+        return Held(content, usage)
+    if isinstance(given, IterableDataset) or (hasattr(given, "__iter__") and not hasattr(given, "__getitem__")):
+        return _stream(part, given, task, usage, wrong)
+    if hasattr(given, "__getitem__") and hasattr(given, "__len__"):
+        return Listed(given, collate, usage, workers)
+    forms = "a Dataset, a pair of arrays, or a stream with state_dict and load_state_dict"
+    more = " or a share above 0 and below 1" if part == "validation" else ""
+    wrong.append(f"{part} must be {forms}{more} (got a value of type {type(given).__name__})")
+    return None
+
+
+def _stream(part: str, given: Any, task: Task, usage: Usage, wrong: list[str]) -> Streamed | None:
+    if part == "train" and not (hasattr(given, "state_dict") and hasattr(given, "load_state_dict")):
+        wrong.append(
+            f"{part}: a stream of type {type(given).__name__} has no state_dict and load_state_dict, so that a killed "
+            "trial could not go on where it was: add both, or use torchdata's StatefulDataLoader, a Hugging Face "
+            "streaming data set, or a Dataset with __getitem__ and __len__"
+        )
+        return None
+    batches = not isinstance(given, IterableDataset) and hasattr(given, "batch_size")
+    try:
+        length = len(given)
+    except TypeError:
+        length = 0
+    size = getattr(given, "batch_size", None) if batches else 1
+    collate = None if batches else (task.collate or default_collate)
+    return Streamed(given, collate, usage, length * (size or 1))
+
+
+def _is_arrays(given: Any) -> bool:
+    """Whether it is a tuple, a short list or a mapping of arrays."""
+    if isinstance(given, tuple) or (isinstance(given, list) and len(given) == 2):
+        return len(given) > 0 and all(isinstance(part, Tensor | numpy.ndarray) or _is_arrays(part) for part in given)
+    return (
+        isinstance(given, Mapping)
+        and len(given) > 0
+        and all(isinstance(p, Tensor | numpy.ndarray) for p in given.values())
+    )
+
+
+def mapped_arrays(given: Any) -> Any:
+    """Arrays as tensors, which share their memory; float64 of numpy becomes float32."""
+    if isinstance(given, Mapping):
+        return {key: mapped_arrays(part) for key, part in given.items()}
+    if isinstance(given, tuple | list):
+        return tuple(mapped_arrays(part) for part in given)
+    if isinstance(given, Tensor):
+        return given.detach()
+    array = given.astype(numpy.float32) if given.dtype == numpy.float64 else given
+    if not array.flags.writeable:
+        # It is only read; torch would warn of it.
+        array = numpy.lib.stride_tricks.as_strided(array, writeable=False)
+        return _shared(array)
+    return torch.from_numpy(numpy.ascontiguousarray(array))
+
+
+def _shared(array: numpy.ndarray[Any, Any]) -> Tensor:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*not writable")
+        return torch.from_numpy(array)
+
+
+def _held_out(train: Examples, share: float, wrong: list[str]) -> tuple[Examples, Examples] | None:
+    """The rest and what is held out: stratified by class where the targets say it, the same for all trials."""
+    if not 0 < share < 1:
+        wrong.append(f"validation must be a Dataset, or a share above 0 and below 1 (got {share:g})")
+        return None
+    if isinstance(train, Streamed):
+        wrong.append("validation: no share of a stream can be held out: give a data set of its own")
+        return None
+    count = len(train)
+    if count < 2:
+        wrong.append(
+            f"train has {count} example{'' if count == 1 else 's'}, so that none can be held out for validation"
+        )
+        return None
+    wanted = min(count - 1, max(1, round(share * count)))
+    labels = _labels(train)
+    if labels is None:
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(SPLIT_SEED))
+        rest, held = order[wanted:].sort().values, order[:wanted].sort().values
+    else:
+        rest, held = split_indices(labels, wanted)
+    return train.chosen(rest), train.chosen(held)  # type: ignore[attr-defined]
+
+
+def _labels(split: Examples) -> Tensor | None:
+    """The classes of all examples, int64 [N], where they can be had without reading every example."""
+    if isinstance(split, Held):
+        found = target_of(split.content)
+    else:
+        dataset = getattr(split, "dataset", None)
+        found = next(
+            (v for name in ("targets", "labels", "_labels") if (v := getattr(dataset, name, None)) is not None), None
+        )
+        try:
+            found = None if found is None else torch.as_tensor(found)
+        except (TypeError, ValueError, RuntimeError):
+            return None
+    fits = isinstance(found, Tensor) and found.dim() == 1 and len(found) == len(split)
+    if not fits or found.is_floating_point() or found.dtype == torch.bool or bool((found < 0).any()):
+        return None
+    return found.long().cpu()
+
+
+def _classes(split: Examples) -> int:
+    """How many classes there are, as far as it shows without reading the data."""
+    if isinstance(split, Held):
+        target = target_of(split.content)
+        whole = isinstance(target, Tensor) and not target.is_floating_point() and target.dtype != torch.bool
+        if whole and target.numel():
+            return max(0, int(target.max()) + 1)
+        return 0
+    dataset = getattr(split, "dataset", None)
+    names = getattr(dataset, "classes", None)
+    if isinstance(names, Sequence) and not isinstance(names, str) and len(names):
+        return len(names)
+    labels = _labels(split)
+    return int(labels.max()) + 1 if labels is not None and len(labels) else 0

@@ -1,0 +1,124 @@
+"""What stands for a task's data in keys: all bytes where they are in memory, else a digest that says what it saw."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prune_search.tasks.digest import ordered_tensors_digest
+from prune_search.tasks.examples import Asked, Examples, Held, Listed, ReadBatches
+from prune_search.tasks.sources import captured, described, source
+
+SAMPLED = 256
+# Of each file that is sampled, so many bytes at its begin and at its end.
+FILE_BYTES = 4096
+
+
+def examples_digest(split: Examples, given: str | None) -> tuple[str, str]:
+    """The sha256 (hex) of a split's examples, and what was looked at.
+
+    Args:
+        split: of a task.
+        given: ``Task.digest``.
+    """
+    if given is not None:
+        # Which examples are held out is not in a digest that somebody gives for all.
+        return _sha(["given", given, *_indices(split)]), "as the task gives it"
+    if isinstance(split, Held):
+        named = ((f"tensor {number}", tensor) for number, tensor in enumerate(_tensors(split.content)))
+        return ordered_tensors_digest(named), "all bytes"
+    dataset = getattr(split, "dataset", None)
+    fingerprint = getattr(dataset, "_fingerprint", None)
+    if isinstance(fingerprint, str):
+        return _sha(["fingerprint", fingerprint, *_indices(split)]), "the fingerprint of Hugging Face's datasets"
+    if isinstance(split, Listed):
+        files = _files(dataset)
+        if files:
+            return _sha([*_of_files(files), *_indices(split)]), f"names and sizes of {len(files)} files, bytes of some"
+        return _sampled(split)
+    return _sha(
+        ["stream", described(vars(dataset) if hasattr(dataset, "__dict__") else None), source(type(dataset))]
+    ), ("the settings of the stream, none of its examples: set Task.digest to tell data apart")
+
+
+def code_digest(functions: Mapping[str, Callable[..., Any] | str | None]) -> str:
+    """The sha256 (hex) of functions: the text of their files, and the settings that they carry."""
+    parts = []
+    for name, function in functions.items():
+        if callable(function):
+            parts += [name, source(function), captured(function)]
+        elif function is not None:
+            parts += [name, function]
+    return _sha(parts)
+
+
+def _sha(parts: list[str]) -> str:
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(f"{len(part)}\n{part}\n".encode("utf-8", "surrogatepass"))
+    return sha.hexdigest()
+
+
+def _indices(split: Examples) -> list[str]:
+    indices = getattr(split, "indices", None)
+    return [] if indices is None else [repr(list(indices))]
+
+
+def _tensors(content: Any) -> Iterator[Tensor]:
+    if isinstance(content, Tensor):
+        yield content
+    elif isinstance(content, Mapping):
+        for key in sorted(content, key=str):
+            # The name counts: which input is which.
+            yield torch.frombuffer(bytearray(str(key).encode() or b"\0"), dtype=torch.uint8)
+            yield from _tensors(content[key])
+    elif isinstance(content, tuple | list):
+        for part in content:
+            yield from _tensors(part)
+
+
+def _files(dataset: Any) -> list[str]:
+    """The files that a data set lists, as torchvision's folders do: of (path, class) pairs or of paths."""
+    for name in ("samples", "imgs", "files", "paths"):
+        found = getattr(dataset, name, None)
+        if isinstance(found, list) and found:
+            paths = [item[0] if isinstance(item, tuple | list) else item for item in found]
+            labels = [repr(item[1:]) if isinstance(item, tuple | list) else "" for item in found]
+            if all(isinstance(path, str | Path) and os.path.isfile(path) for path in paths[:3]):
+                return [f"{path}\0{label}" for path, label in zip(paths, labels, strict=True)]
+    return []
+
+
+def _of_files(files: list[str]) -> Iterator[str]:
+    paths = [Path(item.partition("\0")[0]) for item in files]
+    base = os.path.commonpath([str(path.parent) for path in paths])
+    every = max(1, len(paths) // SAMPLED)
+    for number, (path, item) in enumerate(zip(paths, files, strict=True)):
+        size = path.stat().st_size
+        yield f"{os.path.relpath(path, base)} {size} {item.partition(chr(0))[2]}"
+        if number % every == 0:
+            with path.open("rb") as stream:
+                head = stream.read(FILE_BYTES)
+                stream.seek(max(0, size - FILE_BYTES))
+                yield hashlib.sha256(head + stream.read(FILE_BYTES)).hexdigest()
+
+
+def _sampled(split: Listed) -> tuple[str, str]:
+    count = len(split)
+    places = sorted({round(number * (count - 1) / max(1, SAMPLED - 1)) for number in range(SAMPLED)}) if count else []
+    read = ReadBatches(split.dataset, lambda examples: examples)
+    parts = [f"{count} examples", *_indices(split)]
+    parts += [described_example(read[Asked([split.at(place)], 0)][0]) for place in places]
+    whole = len(places) == count
+    return _sha(parts), f"all {count} examples" if whole else f"{len(places)} of {count} examples, at even distances"
+
+
+def described_example(example: Any) -> str:
+    """An example as text: arrays by their bytes, and whatever else torch's collating takes by its value."""
+    return described(example)

@@ -1,0 +1,132 @@
+"""The loss and the metrics of a `Task`, by name or as functions."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from prune_search.recipe import axes
+from prune_search.recipe.fields import Value
+from prune_search.recipe.named import Named
+from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.recipe.reading import Reading
+from prune_search.recipe.registry import AnyAxis
+from prune_search.tasks.tallies import FromLibrary, Tally, users_function
+from prune_search.tasks.task import Task
+
+
+def _canonical(axis: AnyAxis, given: object, path: str) -> object:
+    reading = Reading()
+    found = Value(axis).read(given, path, reading)
+    if reading.problems:
+        raise UserError(reading.problems)
+    return found
+
+
+def loss_named(given: object) -> Named | None:
+    """The registered loss of ``Task.loss``; None where it is a function or not given.
+
+    Raises:
+        UserError: there is none of that name, or its options are wrong.
+    """
+    if given is None or callable(given):
+        return None
+    return Named.of(axes.LOSSES, _canonical(axes.LOSSES, given, "loss"))
+
+
+def named_metrics(task: Task) -> dict[str, Any]:
+    """The metrics of a task as they were given, by name."""
+    given = task.metrics
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        return dict(given)
+    return {name: name for name in ([given] if isinstance(given, str) else given)}
+
+
+def metrics_of(task: Task, target: str, classes: int) -> dict[str, tuple[Callable[[], Tally], str]]:
+    """Per metric of a task what makes its tally, and which way is better.
+
+    Raises:
+        UserError: a name is not registered, or a value can be no metric.
+    """
+    found: dict[str, tuple[Callable[[], Tally], str]] = {}
+    problems: list[Problem] = []
+    for name, given in named_metrics(task).items():
+        path = f"metrics.{name}"
+        if (
+            not isinstance(name, str)
+            or not name
+            or any(char.isspace() or char == "/" for char in name)
+            or name == "loss"
+        ):
+            problems.append(
+                Problem("metrics", f"{shown(name)} is no name of a metric: a word without / (loss is always there)")
+            )
+        elif isinstance(given, str | Mapping):
+            try:
+                named = Named.of(axes.TASK_METRICS, _canonical(axes.TASK_METRICS, given, path))
+            except UserError as error:
+                problems += error.problems
+                continue
+            entry = named.entry(axes.TASK_METRICS)
+            found[name] = functools.partial(entry.make, target, classes, **named.options), entry.facts.best
+        elif _is_library_metric(given):
+            found[name] = (
+                (lambda one=given: FromLibrary(lambda scores, targets: one.clone(), _fitting)),
+                _best_of(given),
+            )
+        elif callable(given) and _takes_nothing(given):
+            found[name] = functools.partial(_made_by, given), _best_of(given)
+        elif callable(given):
+            found[name] = functools.partial(users_function, given), _best_of(given)
+        else:
+            problems.append(
+                Problem(
+                    path,
+                    f"must be a name, a factory of a torchmetrics.Metric or f(outputs, batch) (got {shown(given)})",
+                )
+            )
+    if problems:
+        raise UserError(problems)
+    return found
+
+
+def _is_library_metric(given: Any) -> bool:
+    return (
+        hasattr(given, "update")
+        and hasattr(given, "compute")
+        and hasattr(given, "clone")
+        and not isinstance(given, type)
+    )
+
+
+def _takes_nothing(given: Callable[..., Any]) -> bool:
+    if isinstance(given, type):
+        return True
+    try:
+        parameters = inspect.signature(given).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return not any(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
+
+
+def _made_by(factory: Callable[[], Any]) -> FromLibrary:
+    return FromLibrary(lambda scores, targets: factory(), _fitting)
+
+
+def _fitting(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers shaped like their targets; scores of classes and float targets of chances as torchmetrics takes them."""
+    if scores.dim() == targets.dim() + 1 and scores.shape[-1] == 1:
+        scores = scores.squeeze(-1)
+    return scores, targets
+
+
+def _best_of(given: Any) -> str:
+    """Which way is better, as the metric says it; a function that does not say it is better the larger it is."""
+    higher = getattr(given, "higher_is_better", None)
+    return "minimize" if higher is False else "maximize"
