@@ -147,13 +147,13 @@ def test_a_search_of_version_0_1_keeps_its_order_values_and_defaults_where_prese
     }
     began = space_of(definition)
     drawn = began.fill(AtRandom(random.Random(3)))
-    # In the order of the file, the blocks of the preset first.
+    # In the order of the file, after what an epoch depends on.
     assert list(drawn.params) == [
+        "train.steps",
         "mask.sparsity",
         "retrain.dynamics.path",
         "retrain.dynamics.criterion",
         "retrain.dynamics.every",
-        "train.steps",
     ]
     assert drawn.raw["mask"]["scope"] == "global"
     groups = set()
