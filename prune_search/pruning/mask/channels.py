@@ -98,8 +98,10 @@ def coupled_channels(model: nn.Module, left_out: frozenset[str], example: Any) -
     found, reasons = _known(model, left_out, example)
     if not found:
         text = "channel: this network has no set of channels that can be removed as a whole"
+        reasons = {name: reasons.get(name, UNKNOWN) for name in prunable_weights(model) if name not in left_out}
+        reasons.update(dict.fromkeys(sorted(left_out), "left out, or it makes the network's outputs"))
         told = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:SHOWN])
-        raise UserError([Problem("mask.granularity", f"{text} ({told})" if told else text)])
+        raise UserError([Problem("mask.granularity", f"{text} ({told})")])
     return found
 
 
@@ -141,17 +143,21 @@ def _found_in(model: nn.Module, left_out: frozenset[str], example: Any) -> tuple
     reasons: dict[str, str] = {}
     groups, lost = dependency_groups(model, [weights[name] for name in left_out if name in weights], example)
     reasons.update({names[weight]: LOST for weight in lost})
+    sets = []
     for group in groups:
-        channels = channels_of(model, group, names)
-        if channels is None:
+        if (channels := channels_of(model, group, names)) is not None:
+            sets.append(channels)
+        else:
             reasons.update(dict.fromkeys(makers_of(group, names), NO_PLACE))
-            continue
-        fine, why = _cuttable(model, channels, example, checks)
+    # Most networks are fine as a whole; of others each set is tried.
+    whole = bool(sets) and not checks.objection(sets, proven=True)
+    for channels in sets:
+        fine, why = _cuttable(model, channels, example, checks, known=whole)
         if fine is None:
             reasons.update(dict.fromkeys(channels.owners, why))
         else:
             found.append(fine)
-    return _together(found, checks, reasons), reasons
+    return found if whole else _together(found, checks, reasons), reasons
 
 
 def _check_runs(model: nn.Module, two: Any) -> None:
@@ -164,21 +170,30 @@ def _check_runs(model: nn.Module, two: Any) -> None:
         raise UserError([Problem("mask.granularity", text)]) from error
 
 
-def _cuttable(model: nn.Module, channels: Channels, example: Any, checks: CutChecks) -> tuple[Channels | None, str]:
-    """A set as it can be cut out: as it is, or in groups of equal size; None where it cannot, and the reason."""
-    why = _objection(model, channels, example, checks)
+def _cuttable(
+    model: nn.Module, channels: Channels, example: Any, checks: CutChecks, known: bool
+) -> tuple[Channels | None, str]:
+    """A set as it can be cut out: as it is, or in groups of equal size; None where it cannot, and the reason.
+
+    Args:
+        model: the network.
+        channels: the set.
+        example: a batch of inputs.
+        checks: of its cuts.
+        known: that it passes them as it is.
+    """
+    why = "" if known else checks.objection([channels])
+    why = why or _change(model, channels, example)
     if not why:
         return channels, ""
     for merged in _merged(channels):
-        if not _objection(model, merged, example, checks, proven=True):
+        if not (checks.objection([merged], proven=True) or _change(model, merged, example)):
             return merged, ""
     return None, why
 
 
-def _objection(model: nn.Module, channels: Channels, example: Any, checks: CutChecks, proven: bool = False) -> str:
-    return checks.objection([channels], proven) or (
-        "" if _constant_when_zero(model, channels, example) else NOT_CONSTANT
-    )
+def _change(model: nn.Module, channels: Channels, example: Any) -> str:
+    return "" if _constant_when_zero(model, channels, example) else NOT_CONSTANT
 
 
 def _together(found: list[Channels], checks: CutChecks, reasons: dict[str, str]) -> list[Channels]:

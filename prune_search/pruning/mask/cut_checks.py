@@ -48,7 +48,7 @@ class CutChecks:
         """Why some sets of channels cannot be cut out; empty where they can.
 
         Args:
-            sets: that are cut at once.
+            sets: that are cut at once, each at places of its own.
             proven: the cut network must run as its code is. Else shapes that are written down there are no fault of
                 the channels.
         """
@@ -56,7 +56,7 @@ class CutChecks:
             return ""
         if not self._same(self.whole, self._outputs(self._edited(sets, _exchange))):
             return NOT_ALIKE
-        kept = [_drawn(one) for one in sets]
+        kept = [_drawn(one, place) for place, one in enumerate(sets)]
         masked = self._outputs(self._edited(sets, _zero, kept))
         with _narrowed(self.model, sets, kept):
             cut = self._outputs(self._edited(sets, _cut, kept))
@@ -66,7 +66,7 @@ class CutChecks:
 
     def _edited(self, sets: Sequence[Channels], edit: Any, kept: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
         changed: dict[str, Tensor] = {}
-        drawn = kept if kept is not None else [_order(one) for one in sets]
+        drawn = kept if kept is not None else [_order(one, place) for place, one in enumerate(sets)]
         narrow: dict[tuple[str, int], Tensor] = {}
         for one, units in zip(sets, drawn, strict=True):
             for claim in (*one.claims, *one.beside):
@@ -121,14 +121,14 @@ def _redrawn(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     return twin
 
 
-def _order(one: Channels) -> Tensor:
+def _order(one: Channels, draw: int) -> Tensor:
     """An order of a set's channels: those that the same layers have are exchanged with each other."""
     classes: dict[tuple[bool, ...], list[int]] = {}
     members = [None if claim.at is None else set(claim.at.tolist()) for claim in one.claims]
     for unit in range(one.size):
         classes.setdefault(tuple(own is None or unit in own for own in members), []).append(unit)
     order = torch.arange(one.size)
-    source = torch.Generator().manual_seed(1)
+    source = torch.Generator().manual_seed(1 + draw)
     for units in classes.values():
         own = torch.tensor(units)
         drawn = own[torch.randperm(len(units), generator=source)]
@@ -137,12 +137,12 @@ def _order(one: Channels) -> Tensor:
     return order
 
 
-def _drawn(one: Channels) -> Tensor:
+def _drawn(one: Channels, draw: int) -> Tensor:
     """Which channels stay: about half of them, but 2 places at least, which nothing takes for one that is repeated."""
     least = 1 if one.claims[0].index.shape[1] > 1 else 2
     if one.size <= least:
         return torch.ones(one.size, dtype=torch.bool)
-    order = torch.randperm(one.size, generator=torch.Generator().manual_seed(2))
+    order = torch.randperm(one.size, generator=torch.Generator().manual_seed(2 + draw))
     kept = torch.zeros(one.size, dtype=torch.bool)
     kept[order[: max(least, one.size // 2)]] = True
     return kept

@@ -15,6 +15,7 @@ from prune_search.ledger.records import ENDED_FILE, SEARCH_FILE, search_folder
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import read_space
+from prune_search.recipe.space_samples import AtRandom
 
 TEXT = """\
 any:
@@ -114,3 +115,52 @@ def test_the_database_of_the_storage_is_written_down_relative_to_it(tmp_path: Pa
     folder = search_folder(tmp_path, "other")
     for typed, kept in ((f"sqlite:///{tmp_path}/runs.db", "sqlite:///runs.db"), ("http://host:1/", "http://host:1")):
         assert define(space, folder, Where(), typed, {})["tracking_uri"] == kept
+
+
+OLD = """
+task: {data: digits}
+preset: gradual-magnitude
+mask: {sparsity: {hole: uniform, low: 0.5, high: 0.9}}
+retrain:
+  until: end
+  dynamics:
+    name: gradual
+    path: {hole: choice, of: [linear, cubic]}
+    criterion: {hole: choice, of: [magnitude, taylor]}
+    every: {hole: int, low: 2it, high: 9it}
+train: {steps: {hole: int, low: 20it, high: 40it}}
+"""
+
+
+def test_a_search_of_version_0_1_keeps_its_order_values_and_defaults_where_presets_have_others(tmp_path: Path) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_text(OLD)
+    now = read_space(strict_yaml.load(OLD), str(file))
+    stored = now.canonical()
+    stored["options"][0]["mask"]["scope"] = "global"  # what the preset said then
+    definition = {
+        "space": json.loads(json.dumps(stored, sort_keys=True)),
+        "space_sha256": "of other values",
+        "text": OLD,
+        "source": str(file),
+        "set": {},
+    }
+    began = space_of(definition)
+    drawn = began.fill(AtRandom(random.Random(3)))
+    # In the order of the file, after what an epoch depends on.
+    assert list(drawn.params) == [
+        "train.steps",
+        "mask.sparsity",
+        "retrain.dynamics.path",
+        "retrain.dynamics.criterion",
+        "retrain.dynamics.every",
+    ]
+    assert drawn.raw["mask"]["scope"] == "global"
+    groups = set()
+    for seed in range(20):
+        recipe = began.fill(AtRandom(random.Random(seed))).recipe()
+        criterion = recipe.blocks["retrain"]["dynamics"]["criterion"]
+        groups.add("magnitude" if criterion == "magnitude" else criterion["group"])
+    assert groups == {"magnitude", "abs-sum"}
+    later = space_of({**definition, "hole_order": "by name"}).fill(AtRandom(random.Random(3)))
+    assert list(later.params) != list(drawn.params)

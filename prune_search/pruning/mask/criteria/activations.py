@@ -172,7 +172,7 @@ def _add(total: Tensor, weight: Tensor, use: Use, squares: Tensor | None) -> Non
     },
     facts=Criterion(reduce="sum", compared=lambda group: group, scales="left", needs_data=True, oracle=_each_input),
 )
-def wanda(scoring: Scoring, group: str) -> Scores:
+def wanda(scoring: Scoring, group: str = "row") -> Scores:
     """|w| ⊙ ‖x‖₂, at least 0, float64, shaped like the weights; the inputs are those of the masked network.
 
     Of a convolution x are the numbers that the weight meets as it slides over the pictures. All inputs come from one

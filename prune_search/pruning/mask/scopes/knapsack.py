@@ -174,6 +174,8 @@ def knapsack(
         for layer, counts in zip(layers, tried, strict=True)
     ]
     total = keep_count(sum(layer.units for layer in layers), amount, rounding)
+    # What the deepest choices cost: no limit of the knapsack can be below it.
+    floor = sum(min(one) for one in prices)
 
     def within(limit: float) -> list[int]:
         return [counts[index] for counts, index in zip(tried, solve(losses, prices, limit), strict=True)]
@@ -183,9 +185,10 @@ def knapsack(
             tuple((cost, (name,)) for name, cost in whole.items()), {one.name: one.units for one in layers}
         )
         spending = plain if measuring.spent is None else measuring.spent(costs or kind)
-        chosen = _spent_up(layers, within, sum(whole.values()), float(amount), spending)
+        chosen = _spent_up(layers, within, (floor, sum(whole.values())), float(amount), spending)
     else:
-        chosen = within(float(total))
+        # Of fewer units than every layer's deepest choice, the largest remainders decide which layers are left empty.
+        chosen = within(max(float(total), floor))
     if budget is None:
         room = [min(layer.available, layer.units) for layer in layers]
         scale = total / max(1, sum(chosen))
@@ -196,7 +199,11 @@ def knapsack(
 
 
 def _spent_up(
-    layers: list[LayerUnits], within: Callable[[float], list[int]], whole: float, share: float, spending: Spending
+    layers: list[LayerUnits],
+    within: Callable[[float], list[int]],
+    ends: tuple[float, float],
+    share: float,
+    spending: Spending,
 ) -> list[int]:
     """The counts that cost what a budget allows, as nearly as whole units can.
 
@@ -207,9 +214,12 @@ def _spent_up(
     Args:
         layers: that take part.
         within: from a limit of the summed costs to counts.
-        whole: the sum of costs with everything kept.
+        ends: the sum of costs with every layer at its deepest choice, and with everything kept.
         share: of the cost that may be kept.
         spending: what counts really cost.
+
+    Raises:
+        UserError: the deepest choices cost more than the budget.
     """
     names = [layer.name for layer in layers]
     most = {layer.name: min(layer.available, layer.units) for layer in layers}
@@ -218,9 +228,12 @@ def _spent_up(
     def fits(counts: list[int]) -> bool:
         return spending.total(dict(zip(names, counts, strict=True))) <= budget
 
-    low, high = share * whole, whole
+    floor, high = ends
+    low = max(share * high, floor)
     chosen = within(low)
     if not fits(chosen):
+        if low > share * high:
+            raise UserError([Problem("mask.scope.budget", "is below the minimum cost of the layers")])
         return chosen
     for _ in range(LIMITS if not fits(within(high)) else 0):
         middle = (low + high) / 2

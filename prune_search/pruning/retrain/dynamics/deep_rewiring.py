@@ -35,9 +35,15 @@ WITHIN: dict[str, Callable[[tuple[str, ...]], list[tuple[str, ...]]]] = {
     summary="drops weights that cross zero and grows random ones; the number of connections is constant",
     source="Bellec, Kappel, Maass & Legenstein 2018, Deep Rewiring, 1711.05136, algorithm 1",
     options={
-        "alpha": Option(Number(0.0), 1.0e-4, "L1 coefficient: each step reduces the magnitude of kept weights by η·α"),
+        "alpha": Option(
+            Number(0.0), 1.0e-5, "L1 coefficient: each step reduces the magnitude of kept weights by η·α", in_0_1=1.0e-4
+        ),
+        # The released noise, η times a draw of standard deviation 1e-5, at the released rate of 0.5.
         "temperature": Option(
-            Number(0.0), 1.0e-5, "T: each step adds noise of √(2·η·T) times a normal draw to kept weights"
+            Number(0.0),
+            2.5e-11,
+            "T: each step adds noise of √(2·η·T) times a normal draw to kept weights",
+            in_0_1=1.0e-5,
         ),
         "until": Option(
             ClockStep(), "end", "end of noise, decay and rewiring, counted from the start of the retraining"

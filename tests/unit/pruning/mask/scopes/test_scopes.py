@@ -9,10 +9,12 @@ from fractions import Fraction
 import pytest
 
 from prune_search.pruning.mask.counts import keep_count
+from prune_search.pruning.mask.layer_measurements import Measuring
 from prune_search.pruning.mask.mask_set import Pool
 from prune_search.pruning.mask.scopes.erdos_renyi import densities
 from prune_search.pruning.mask.units import LayerUnits
 from prune_search.recipe.axes import SCOPES
+from prune_search.recipe.problems import UserError
 
 Shapes = list[tuple[int, ...]]
 
@@ -102,3 +104,29 @@ def test_with_and_without_the_kernel_are_the_same_for_linear_layers_only() -> No
 def test_what_is_no_longer_available_in_a_layer_is_kept_elsewhere(scope: str) -> None:
     given = [LayerUnits("a", (10, 10), 100, 3), LayerUnits("b", (10, 10), 100, 100)]
     assert [pool.kept for pool in SCOPES[scope].build(list, given, Decimal("0.5"))] == [3, 97]
+
+
+def steep(name: str, count: int) -> float:
+    """A loss that rises as units go."""
+    return 1.0 / (1 + count)
+
+
+def test_a_knapsack_empties_a_layer_only_where_fewer_units_are_asked_for_than_there_are_layers() -> None:
+    shapes = NETWORKS["resnet"]
+    units = sum(math.prod(shape) for shape in shapes)
+    measuring = Measuring(steep, lambda kind: {one.name: 1000.0 for one in layers(shapes)}, lambda costs: costs)
+    for kept in (0, 1, 5, 6, 7, 50, units):
+        found = SCOPES["knapsack"].build(list, layers(shapes), Decimal(kept) / units, "half-up", measuring=measuring)
+        assert sum(pool.kept for pool in found) == kept
+        assert len(found) == len(shapes)
+        if kept == 50:
+            assert min(pool.kept for pool in found) >= 1
+
+
+def test_a_budget_below_a_unit_of_every_layer_is_refused_and_one_above_is_kept() -> None:
+    measuring = Measuring(steep, lambda kind: {"layer0": 49.0, "layer1": 49.0}, lambda costs: costs)
+    pair = layers([(7, 7), (7, 7)])
+    budgeted = {"measuring": measuring, "budget": {"flops": 0.03}}
+    assert [pool.kept for pool in SCOPES["knapsack"].build(list, pair, None, "half-up", **budgeted)] == [1, 1]
+    with pytest.raises(UserError, match="below the minimum cost"):
+        SCOPES["knapsack"].build(list, pair, None, "half-up", measuring=measuring, budget={"flops": 0.01})
