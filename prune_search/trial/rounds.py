@@ -101,7 +101,7 @@ class Round:
     @cached_property
     def rule(self) -> MaskRule:
         """The mask block; its control acts in the last round only."""
-        whole = MaskRule.of(self.setup.recipe.mask)
+        whole = MaskRule.of(self.setup.mask)
         return whole if self.last and not self.moves else replace(whole, control=None)
 
     @property
@@ -262,7 +262,7 @@ class Round:
     def _static_masks(self, moves: bool) -> MaskSet:
         """The mask that the retraining starts with."""
         if self.moves and not moves:
-            rule = MaskRule.of(self.setup.recipe.mask)
+            rule = MaskRule.of(self.setup.mask)
             return with_control(self.setup.model, self.moved, rule, scoring_data(self.setup, self.number))
         return self.found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from prune_search.pruning.mask.selection import unknown_layers
 from prune_search.recipe import axes
-from prune_search.recipe.blocks import UserCode
+from prune_search.recipe.blocks import Mask, UserCode
 from prune_search.recipe.clock import Timeline, resolve
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.recipe.recipe import Named, Recipe, digest_of
@@ -49,6 +49,8 @@ Factory = Callable[..., Any]
 TrialData = DataSet | TaskData
 _log = logging.getLogger("prune_search")
 PICTURE_DIMENSIONS = 3
+# What a recipe scores that does not say it.
+DEFAULT_LOSS = "cross-entropy"
 # Batches in an epoch of a stream that does not say how long it is.
 STREAM_EPOCH = 1000
 
@@ -116,6 +118,15 @@ class TrialSetup:
     def key(self) -> str:
         """The recipe's content address."""
         return self.recipe.key(self.digests)
+
+    @cached_property
+    def mask(self) -> Mask:
+        """The mask block; what is scored is the task's own loss where the recipe names no other."""
+        mask = self.recipe.mask
+        named = mask.score.loss
+        if isinstance(self.data, DataSet) or not isinstance(named, Named) or named.written != DEFAULT_LOSS:
+            return mask
+        return replace(mask, score=replace(mask.score, loss=_loss_of(self.data)))
 
     @cached_property
     def output_layer(self) -> str | None:
