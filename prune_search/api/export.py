@@ -296,7 +296,7 @@ def _finished(result: Result, where: Where) -> Finished:
     from prune_search.trial.setup import finished_model, read_data
 
     data = read_data(result.recipe, where.data_folder(), where.code())
-    model = finished_model(result.recipe, data, where.code(), result.tensors)
+    model = finished_model(result.recipe, data, where.code(), result.tensors, where.data_folder())
     data = with_inputs_for(model, data)
     identity = {"weights": result.weights_sha256, "mask": result.masks.sha256, "torch": result.environment["torch"]}
     inputs = data.validation.inputs[:EXAMPLES]

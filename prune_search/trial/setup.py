@@ -171,6 +171,7 @@ def _build_model(
     code: Code,
     integers: bool = False,
     seed: int | None = None,
+    root: Path | None = None,
 ) -> tuple[nn.Module, str]:
     """The model as its factory makes it, and the digest of a user's factory.
 
@@ -181,6 +182,7 @@ def _build_model(
         code: the user's own that may run.
         integers: whether the inputs are integers.
         seed: of what the factory draws; None: the recipe's.
+        root: folder of the data sets' files, for a registered model that looks for its own there.
     """
     model = recipe.task.model
     # What a factory draws depends on the seed only, and the caller's draws are not moved.
@@ -189,7 +191,9 @@ def _build_model(
         if isinstance(model, UserCode):
             factory = code.factory("model", model.name)
             return build_user_model(factory, shape, classes, integers), source_digest(factory)
-        return model.entry(axes.MODELS).make(shape, classes, **model.options), ""
+        entry = model.entry(axes.MODELS)
+        rooted = {"root": root} if entry.facts.rooted else {}
+        return entry.make(shape, classes, **rooted, **model.options), ""
 
 
 def prepare(
@@ -218,7 +222,7 @@ def prepare(
     code = code or Code()
     data = data or read_data(recipe, data_root, code)
     timeline = resolve(recipe, epoch_length(len(data.train.labels), recipe.train.batch))
-    model, source = _build_model(recipe, data.shape, data.classes, code, data.of_integers)
+    model, source = _build_model(recipe, data.shape, data.classes, code, data.of_integers, root=data_root)
     check_network(model, "task.model")
     init = recipe.train.init
     if recipe.train.start is None:
@@ -265,21 +269,32 @@ def _check_nothing_trained_is_lost(recipe: Recipe, data: DataSet, code: Code, mo
         source: digest of a user's factory; empty for a registered model, which draws.
     """
     init = recipe.train.init.entry(axes.INITS)
+    named = recipe.task.model
+    if not isinstance(named, UserCode) and init.facts.draws:
+        if named.entry(axes.MODELS).facts.trained(**named.options):
+            raise _lost(f"{named.name} comes with trained weights", init.name)
+        return
     asked = (repr(recipe.task.model), source, data.shape, data.classes)
     if not source or not init.facts.draws or asked in _DRAWN:
         return
     other, _ = _build_model(recipe, data.shape, data.classes, code, data.of_integers, recipe.seed + 1)
     pairs = zip(prunable_weights(model).values(), prunable_weights(other).values(), strict=False)
     varied = [(one, two) for one, two in pairs if one.numel() > 1 and bool((one != one.flatten()[0]).any())]
-    if not varied or not all(one.shape == two.shape and torch.equal(one, two) for one, two in varied):
+    same = sum(one.numel() for one, two in varied if one.shape == two.shape and torch.equal(one, two))
+    # A pretrained network may have a head of its own that is drawn: most weights count.
+    if 2 * same <= sum(one.numel() for one, _ in varied):
         _DRAWN.add(asked)
         return
+    builds = "builds the same weights whatever the seed, as a pretrained network does"
+    raise _lost(f"{recipe.task.written['model']} {builds}", init.name)
+
+
+def _lost(what: str, init: str) -> UserError:
     text = (
-        f"{recipe.task.written['model']} builds the same weights whatever the seed, as a pretrained network does, and "
-        f"train.init {init.name} would draw them anew. To prune the network as it comes, set train.from=model; to "
-        f"train it further first, set train.init=as-built"
+        f"{what}, and train.init {init} would draw them anew. To prune the network as it comes, set train.from=model; "
+        f"to train it further first, set train.init=as-built"
     )
-    raise UserError([Problem("task.model", text)])
+    return UserError([Problem("task.model", text)])
 
 
 def _load_given(model: nn.Module, written: str, folder: Path | None) -> None:
@@ -343,13 +358,15 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
             tensor.copy_(tensors[name])
 
 
-def finished_model(recipe: Recipe, data: DataSet, code: Code, tensors: Mapping[str, Tensor]) -> nn.Module:
+def finished_model(
+    recipe: Recipe, data: DataSet, code: Code, tensors: Mapping[str, Tensor], root: Path | None = None
+) -> nn.Module:
     """The recipe's network with the tensors of a result (shapes [...] as in its state dict), in eval mode on the CPU.
 
     Raises:
         UserError: user code was not allowed or fails, or the tensors are another network's.
     """
-    model, _ = _build_model(recipe, data.shape, data.classes, code, data.of_integers)
+    model, _ = _build_model(recipe, data.shape, data.classes, code, data.of_integers, root=root)
     load_weights(model, tensors, "the result")
     return model.eval()
 
@@ -368,12 +385,12 @@ def build_model(recipe: Recipe, code: Code, root: Path | None, inputs: object = 
     """
     facts = recipe.task.source
     if facts.shape and facts.classes:
-        return _build_model(recipe, facts.shape, facts.classes, code)[0]
+        return _build_model(recipe, facts.shape, facts.classes, code, root=root)[0]
     if isinstance(inputs, Mapping):
         shape, classes = inputs.get("shape"), inputs.get("classes")
         sizes = [*shape, classes] if isinstance(shape, list) else []
         if sizes and all(isinstance(size, int) and size > 0 for size in sizes):
             integers = inputs.get("integers") is True
-            return _build_model(recipe, tuple(sizes[:-1]), sizes[-1], code, integers)[0]
+            return _build_model(recipe, tuple(sizes[:-1]), sizes[-1], code, integers, root=root)[0]
     data = read_data(recipe, root, code)
-    return _build_model(recipe, data.shape, data.classes, code, data.of_integers)[0]
+    return _build_model(recipe, data.shape, data.classes, code, data.of_integers, root=root)[0]
