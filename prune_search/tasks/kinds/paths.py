@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -34,6 +35,32 @@ def below_root(root: Path | None, written: str, key: str) -> Path:
         near = suggestion(path.name, _names(path.parent))
         raise wrong(key, f"there is no {path}{near}")
     return path
+
+
+# What a library may know by name, as Hugging Face knows ``gpt2`` and ``user/network``.
+_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?", re.ASCII)
+
+
+def local(written: str, root: Path | None, key: str) -> Path | None:
+    """A file or folder of somebody who may also have written a name that a library knows.
+
+    Args:
+        written: as in the recipe: absolute, below the root, or in the working directory.
+        root: the folder that the user named, or None.
+        key: where it is written, for messages.
+
+    Returns:
+        Where it lies; None where it is nowhere and may be a name.
+
+    Raises:
+        UserError: it is nowhere, and no such name.
+    """
+    path = Path(written).expanduser()
+    places = [path] if path.is_absolute() or root is None else [root / path, path]
+    found = next((place for place in places if place.exists()), None)
+    if found is None and not _ID.fullmatch(written):
+        raise wrong(key, f"there is no {' and no '.join(map(str, places))}")
+    return None if found is None else found.absolute()
 
 
 def _names(folder: Path) -> list[str]:

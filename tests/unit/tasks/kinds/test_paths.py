@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from prune_search.recipe.problems import UserError
-from prune_search.tasks.kinds.paths import BLOCK, BLOCKS, below_root, few, files_digest
+from prune_search.tasks.kinds.paths import BLOCK, BLOCKS, below_root, few, files_digest, local
 
 
 def test_a_path_is_relative_to_the_root_or_absolute(tmp_path: Path) -> None:
@@ -19,6 +19,16 @@ def test_a_path_is_relative_to_the_root_or_absolute(tmp_path: Path) -> None:
         below_root(tmp_path, "wrods.txt", "k")
     with pytest.raises(UserError, match=r"k: 'words.txt' is relative to a folder that is not given: set it with"):
         below_root(None, "words.txt", "k")
+
+
+def test_what_may_be_a_name_of_a_library_is_no_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert local("net", None, "k") == local("net", tmp_path, "k") == local(str(tmp_path / "net"), None, "k")
+    assert [local(name, tmp_path, "k") for name in ("gpt2", "user/net-1.0")] == [None, None]
+    for name in ("./nett", "a/b/c", str(tmp_path / "nett"), "my net"):
+        with pytest.raises(UserError, match=r"k: there is no "):
+            local(name, tmp_path, "k")
 
 
 def digest(folder: Path, settings: object = "") -> str:
