@@ -295,7 +295,7 @@ def _finished(result: Result, where: Where) -> Finished:
     from prune_search.trial.setup import finished_model, fitted_to, read_data
 
     data = read_data(result.recipe, where.data_folder(), where.code())
-    model = finished_model(result.recipe, data, where.code(), result.tensors)
+    model = finished_model(result.recipe, data, where.code(), result.tensors, where.data_folder())
     data = fitted_to(model, data)
     identity = {"weights": result.weights_sha256, "mask": result.masks.sha256, "torch": result.environment["torch"]}
     inputs = data.validation.first(EXAMPLES)

@@ -22,8 +22,12 @@ Scores = dict[str, "Tensor"]
 DATASETS: Axis[facts.DataSource, object] = Axis(
     facts.DataSource, "data set", "task.data", ("prune_search.tasks.datasets",), call=Call(("root",))
 )
-MODELS: Axis[facts.Facts, nn.Module] = Axis(
-    facts.Facts, "model", "task.model", ("prune_search.tasks.models",), call=Call(("shape", "classes"))
+MODELS: Axis[facts.Model, nn.Module] = Axis(
+    facts.Model,
+    "model",
+    "task.model",
+    ("prune_search.tasks.models",),
+    call=Call(("shape", "classes"), declared={"rooted": "root"}),
 )
 METRICS: Axis[facts.Metric, float] = Axis(
     facts.Metric,

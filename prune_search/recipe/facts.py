@@ -20,6 +20,10 @@ def _no_share(**options: object) -> bool:
     return False
 
 
+def _untrained(**options: object) -> bool:
+    return False
+
+
 def _all_together(**options: object) -> bool:
     return False
 
@@ -70,6 +74,19 @@ class DataSource(Facts):
     shape: tuple[int, ...] = ()
     embedded: bool = False
     metrics: tuple[str, ...] = ("accuracy",)
+
+
+@dataclass(frozen=True)
+class Model(Facts):
+    """A model.
+
+    Attributes:
+        trained: from ``**options`` to whether it comes with trained weights, which must not be drawn anew unasked.
+        rooted: whether it looks for files below the folder of ``--data-root``, and takes it by the keyword ``root``.
+    """
+
+    trained: Callable[..., bool] = _untrained
+    rooted: bool = False
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,38 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Settings:
+    """A mapping of names to plain values, for a library that checks them itself; its keys are put in order."""
+
+    most: int = 200
+
+    def describe(self) -> str:
+        return "a mapping of names to numbers, strings, true, false, lists or mappings"
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        if not isinstance(raw, Mapping) or len(raw) > self.most or not all(map(_is_setting, raw, raw.values())):
+            return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)})")
+        return {key: _settled(raw[key]) for key in sorted(raw)}
+
+
+def _is_setting(name: Any, value: Any, depth: int = 0) -> bool:
+    if not (isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable()) or depth > 6:
+        return False
+    if isinstance(value, Mapping):
+        return all(_is_setting(key, below, depth + 1) for key, below in value.items())
+    if isinstance(value, list):
+        return all(_is_setting("0", below, depth + 1) for below in value)
+    finite = not isinstance(value, float) or math.isfinite(value)
+    return value is None or (isinstance(value, bool | int | float | str) and finite)
+
+
+def _settled(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _settled(value[key]) for key in sorted(value)}
+    return [_settled(below) for below in value] if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
 class ClockStep:
     """A place on a training clock, or one of a few words that name one."""
 
@@ -225,6 +257,10 @@ def comes_before_the_mask(entry: AnyEntry) -> bool:
     return isinstance(entry.facts, Transform) and entry.facts.place in ("prepare", "both")
 
 
+# Where a family and its member are written apart: ``{name: timm, id: resnet18}``.
+MEMBER = "id"
+
+
 @dataclass(frozen=True)
 class Value:
     """A registered value of an axis that `allows` lets through: its name, or ``{name: …, options}``."""
@@ -233,7 +269,7 @@ class Value:
     allows: Callable[[AnyEntry], bool] = any_entry
 
     def describe(self) -> str:
-        return f"a {self.axis.name}: {', '.join(sorted(self.axis))}"
+        return f"a {self.axis.name}: {', '.join(entry.shown for entry in self.axis.listed())}"
 
     def read(self, raw: Any, path: str, reading: Reading) -> Any:
         given = {"name": raw} if isinstance(raw, str) else raw
@@ -242,12 +278,20 @@ class Value:
             return reading.wrong(path, f"must be {expected} (got {shown(raw)})")
         if "name" not in given:
             return reading.wrong(path, f"needs the key 'name' of a {self.axis.name} (got {shown(raw)})")
+        given = self._with_whole_name(given)
         name = given["name"]
         entry = self.axis.get(name) if isinstance(name, str) else None
         if entry is None or not self.allows(entry):
-            known = [name for name, entry in self.axis.items() if self.allows(entry)]
-            return reading.wrong(path, not_one_of(name, known))
+            known = [entry for entry in self.axis.listed() if self.allows(entry)]
+            return reading.wrong(path, self.axis.unknown(name, known))
         return named(entry, {key: value for key, value in given.items() if key != "name"}, path, reading)
+
+    def _with_whole_name(self, given: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        """``{name: timm, id: resnet18}`` as ``{name: timm/resnet18}``, the one form that is stored; else as it is."""
+        name, member = given["name"], given.get(MEMBER)
+        if not (isinstance(name, str) and name in self.axis.families and isinstance(member, str)):
+            return given
+        return {**{key: value for key, value in given.items() if key != MEMBER}, "name": f"{name}/{member}"}
 
 
 def named(entry: AnyEntry, given: Mapping[str, Any], path: str, reading: Reading) -> Any:

@@ -11,7 +11,7 @@ from prune_search.recipe.registry import REQUIRED, AnyEntry
 
 def table() -> list[dict[str, Any]]:
     """One row per registered value: axis, key, name, summary, source, options."""
-    return [_row(axis.key, entry) for axis in AXES for entry in sorted(axis.values(), key=lambda entry: entry.name)]
+    return [_row(axis.key, entry) for axis in AXES for entry in axis.listed()]
 
 
 # The axes of the guide's table: what a mask, weights and a retraining are made of, and the papers as presets.
@@ -52,7 +52,7 @@ def _row(key: str, entry: AnyEntry) -> dict[str, Any]:
     return {
         "axis": entry.axis,
         "key": key,
-        "name": entry.name,
+        "name": entry.shown,
         "summary": entry.summary,
         "source": entry.source,
         "options": options,

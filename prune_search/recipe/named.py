@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from prune_search.recipe.fields import canonical_default
-from prune_search.recipe.problems import Problem, UserError, not_one_of
+from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.registry import AnyAxis, Axis, Declared, Entry, Made
 
 
@@ -37,7 +37,7 @@ class Named:
         name = given.pop("name")
         entry = axis.get(name)
         if entry is None:
-            raise UserError([Problem(axis.key, not_one_of(name, axis))])
+            raise UserError([Problem(axis.key, axis.unknown(name))])
         defaults = {k: canonical_default(o) for k, o in entry.options.items() if o.later and o.default is not None}
         return cls(name, MappingProxyType({**defaults, **given}), written)
 

@@ -8,6 +8,7 @@ torch.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 from prune_search.recipe.facts import Facts
 from prune_search.recipe.plain_data import Plain
 from prune_search.recipe.plugins import import_plugins
-from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.recipe.reading import Reading
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Entry(Generic[Declared, Made]):
         summary: what it is, in one line.
         source: authors, year, arXiv id and equation; empty where it is common knowledge.
         options: the keys that it takes.
+        member: of a family, what is written behind the slash, such as ``NAME`` of ``timm/NAME``; empty elsewhere.
     """
 
     axis: str
@@ -88,6 +90,12 @@ class Entry(Generic[Declared, Made]):
     summary: str
     source: str = ""
     options: Mapping[str, Option] = field(default_factory=dict)
+    member: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Its name as lists show it: that of a family with what follows the slash."""
+        return f"{self.name}/{self.member}" if self.member else self.name
 
     def build(self, kind: type[Kind], *args: object, **options: object) -> Kind:
         """What the entry makes of its arguments, which has to be a `kind`.
@@ -141,12 +149,15 @@ def wrong_signature(make: Callable[..., object], call: Call | None, options: Ite
 
 
 _LOOKING = threading.RLock()
+MAX_MEMBER = 400
 
 
 class Axis(Mapping[str, Entry[Declared, Made]]):
     """The registered values of one axis of a recipe.
 
-    The type says what an entry declares, and what its function makes.
+    The type says what an entry declares, and what its function makes. A family is an entry for many names: of
+    ``timm/resnet18`` the family is ``timm``, and its function is called with ``member="resnet18"``. A look-up of such a
+    name finds it; iteration, which lists what can be built, leaves families out (see `families`).
 
     Args:
         facts: the frozen dataclass of what an entry declares about itself.
@@ -170,6 +181,7 @@ class Axis(Mapping[str, Entry[Declared, Made]]):
         self.homes = homes
         self.call = call
         self._entries: dict[str, Entry[Declared, Made]] = {}
+        self._families: dict[str, Entry[Declared, Made]] = {}
         self._found = False
 
     def register(
@@ -180,6 +192,7 @@ class Axis(Mapping[str, Entry[Declared, Made]]):
         source: str = "",
         options: Mapping[str, Option] | None = None,
         facts: Declared | None = None,
+        member: str = "",
         **declared: object,
     ) -> Callable[[F], F]:
         """A decorator that registers a function as the value `name` of this axis.
@@ -190,6 +203,8 @@ class Axis(Mapping[str, Entry[Declared, Made]]):
             source: authors, year, arXiv id and equation.
             options: the keys that it takes.
             facts: what it declares about itself; None: the axis's defaults.
+            member: where it is a family: what stands behind the slash, in capitals (``NAME``); the function is given it
+                by the keyword ``member``. Empty: it is one value.
             declared: single facts by keyword, as plug-ins for version 0.1 have them; in place of `facts`.
 
         Raises:
@@ -213,20 +228,21 @@ class Axis(Mapping[str, Entry[Declared, Made]]):
             told = summary or (inspect.getdoc(make) or "").partition("\n")[0]
             if not told:
                 raise ValueError(f"{self.name} {name!r} says nowhere what it is: give a summary or a docstring")
-            if wrong := wrong_signature(make, self.call, taken, own):
+            if wrong := wrong_signature(make, self.call, [*taken, "member"] if member else taken, own):
                 raise ValueError(f"{getattr(make, '__module__', '?')}: {self.name} {name!r} {wrong}")
-            self._entries[name] = Entry(self.name, name, cast(Callable[..., Made], make), own, told, source, taken)
+            entry = Entry(self.name, name, cast(Callable[..., Made], make), own, told, source, taken, member)
+            (self._families if member else self._entries)[name] = entry
             return make
 
         return remember
 
     def _refuse_taken(self, name: str) -> None:
-        if name in self._entries:
+        if name in self._entries or name in self._families:
             raise ValueError(f"{self.name} {name!r} is registered twice")
 
     def withdraw(self, name: str) -> None:
         """Take an entry out again (for tests and notebooks that register one at run time)."""
-        del self._entries[name]
+        del (self._families if name in self._families else self._entries)[name]
 
     def _look(self) -> dict[str, Entry[Declared, Made]]:
         with _LOOKING:
@@ -243,7 +259,44 @@ class Axis(Mapping[str, Entry[Declared, Made]]):
                     _import_all(home)
 
     def __getitem__(self, name: str) -> Entry[Declared, Made]:
-        return self._look()[name]
+        found = self._look().get(name)
+        return self._of_a_family(name) if found is None else found
+
+    def _of_a_family(self, name: str) -> Entry[Declared, Made]:
+        head, _, member = name.partition("/") if isinstance(name, str) else ("", "", "")
+        family = self._families.get(head)
+        if family is None or not member.strip() or not member.isprintable() or len(member) > MAX_MEMBER:
+            raise KeyError(name)
+        return dataclasses.replace(family, name=name, make=functools.partial(family.make, member=member), member="")
+
+    @property
+    def families(self) -> Mapping[str, Entry[Declared, Made]]:
+        """The families, by the part of their names before the slash."""
+        self._look()
+        return MappingProxyType(self._families)
+
+    def listed(self) -> list[Entry[Declared, Made]]:
+        """Every value and every family, by name, as lists show them."""
+        return sorted((*self.values(), *self.families.values()), key=lambda entry: entry.shown)
+
+    def unknown(self, name: object, known: Iterable[Entry[Declared, Made]] | None = None) -> str:
+        """The message for a name that is not registered.
+
+        Args:
+            name: as it is written.
+            known: what may stand in its place; None: all of the axis.
+        """
+        entries = self.listed() if known is None else sorted(known, key=lambda entry: entry.shown)
+        listed = ", ".join(entry.shown for entry in entries) or "(nothing is registered yet)"
+        families = {entry.name: entry for entry in entries if entry.member}
+        if isinstance(name, str) and (own := families.get(name.rstrip("/"))):
+            return f"{shown(name)} is a family of {self.name}s: write {own.shown}"
+        head, slash, member = name.partition("/") if isinstance(name, str) else ("", "", "")
+        near = suggestion(head, families) if member else ""
+        # What is near to a family's name is meant with all that follows the slash.
+        near = near.replace("'?)", f"/{member}'?)") if near and len(member) <= 80 and member.isprintable() else ""
+        near = near or suggestion(name, [entry.name for entry in entries if not (slash and entry.member)])
+        return f"{shown(name)} is not one of {listed}{near}"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._look())

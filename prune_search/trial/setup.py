@@ -257,7 +257,9 @@ class _Factory:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.recipe.seed if seed is None else seed)
             if not isinstance(model, UserCode):
-                return model.entry(axes.MODELS).make(shape, classes, **model.options), ""
+                entry = model.entry(axes.MODELS)
+                rooted = {"root": self.root} if entry.facts.rooted else {}
+                return entry.make(shape, classes, **rooted, **model.options), ""
             factory = self.code.factory("model", model.name)
             source = source_digest(factory)
             if isinstance(data, TaskData) and self._of_one_task():
@@ -374,21 +376,32 @@ def _check_nothing_trained_is_lost(factory: _Factory, data: TrialData, model: nn
     """
     recipe = factory.recipe
     init = recipe.train.init.entry(axes.INITS)
+    named = recipe.task.model
+    if not isinstance(named, UserCode) and init.facts.draws:
+        if named.entry(axes.MODELS).facts.trained(**named.options):
+            raise _lost(f"{named.name} comes with trained weights", init.name)
+        return
     asked = (repr(recipe.task.model), source, data.shape, data.classes)
     if not source or not init.facts.draws or asked in _DRAWN:
         return
     other, _ = factory.build(recipe.seed + 1)
     pairs = zip(prunable_weights(model).values(), prunable_weights(other).values(), strict=False)
     varied = [(one, two) for one, two in pairs if one.numel() > 1 and bool((one != one.flatten()[0]).any())]
-    if not varied or not all(one.shape == two.shape and torch.equal(one, two) for one, two in varied):
+    same = sum(one.numel() for one, two in varied if one.shape == two.shape and torch.equal(one, two))
+    # A pretrained network may have a head of its own that is drawn: most weights count.
+    if 2 * same <= sum(one.numel() for one, _ in varied):
         _DRAWN.add(asked)
         return
+    builds = "builds the same weights whatever the seed, as a pretrained network does"
+    raise _lost(f"{recipe.task.written['model']} {builds}", init.name)
+
+
+def _lost(what: str, init: str) -> UserError:
     text = (
-        f"{recipe.task.written['model']} builds the same weights whatever the seed, as a pretrained network does, and "
-        f"train.init {init.name} would draw them anew. To prune the network as it comes, set train.from=model; to "
-        f"train it further first, set train.init=as-built"
+        f"{what}, and train.init {init} would draw them anew. To prune the network as it comes, set train.from=model; "
+        f"to train it further first, set train.init=as-built"
     )
-    raise UserError([Problem("task.model", text)])
+    return UserError([Problem("task.model", text)])
 
 
 def _load_given(model: nn.Module, written: str, folder: Path | None) -> None:
@@ -452,13 +465,15 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
             tensor.copy_(tensors[name])
 
 
-def finished_model(recipe: Recipe, data: TrialData, code: Code, tensors: Mapping[str, Tensor]) -> nn.Module:
+def finished_model(
+    recipe: Recipe, data: TrialData, code: Code, tensors: Mapping[str, Tensor], root: Path | None = None
+) -> nn.Module:
     """The recipe's network with the tensors of a result (shapes [...] as in its state dict), in eval mode on the CPU.
 
     Raises:
         UserError: user code was not allowed or fails, or the tensors are another network's.
     """
-    model, _ = _Factory(recipe, code, None, data).build()
+    model, _ = _Factory(recipe, code, root, data).build()
     load_weights(model, tensors, "the result")
     return model.eval()
 

@@ -19,6 +19,7 @@ from prune_search.recipe.fields import (
     ListOf,
     Number,
     Optimizer,
+    Settings,
     Text,
     Value,
     Word,
@@ -286,3 +287,42 @@ def test_a_step_that_is_nearly_one_is_suggested(raw: str, meant: str) -> None:
     reading = Reading()
     assert ClockStep().read(raw, "mask.at", reading) is BAD
     assert reading.problems[0].message.endswith(f"(did you mean '{meant}'?)")
+
+
+# --- families, and settings of other libraries
+
+
+def test_a_member_of_a_family_has_one_form_whichever_way_it_is_written() -> None:
+    zoo: Axis[Facts, object] = Axis(Facts, "animal", "task.animal")
+    zoo.register("zoo", summary="any", options={"tame": Option(Flag(), False)}, member="NAME")(
+        lambda tame, member: f"{member} {tame}"
+    )
+    written: tuple[Any, ...] = (
+        "zoo/plains/ape",
+        {"name": "zoo/plains/ape"},
+        {"name": "zoo", "id": "plains/ape"},
+        {"name": "zoo", "id": "plains/ape", "tame": False},
+    )
+    for raw in written:
+        assert Value(zoo).read(raw, "", Reading()) == {"name": "zoo/plains/ape", "tame": False}
+    reading = Reading()
+    for raw in ("zoo", {"name": "zoo", "id": 3}, {"name": "zoo/ape", "id": "ape"}, {"name": "zo", "id": "ape"}):
+        assert Value(zoo).read(raw, "x", reading) is BAD
+    assert [problem.message for problem in reading.problems] == [
+        "'zoo' is a family of animals: write zoo/NAME",
+        "'zoo' is a family of animals: write zoo/NAME",
+        "is not a key of x; valid keys: tame",
+        "'zo' is not one of zoo/NAME (did you mean 'zoo'?)",
+    ]
+    assert Value(zoo).describe() == "a animal: zoo/NAME"
+
+
+def test_settings_are_plain_values_in_the_order_of_their_names() -> None:
+    value = Settings().read({"b": [1, {"z": 1, "y": None}], "a": 0.5}, "", Reading())
+    assert value == {"a": 0.5, "b": [1, {"y": None, "z": 1}]}
+    assert list(value) == ["a", "b"]
+    assert list(value["b"][1]) == ["y", "z"]
+    for raw in ([], "x", {"": 1}, {1: 2}, {"a": math.inf}, {"a": {"b": {3: 1}}}, {str(i): i for i in range(201)}):
+        reading = Reading()
+        assert Settings().read(raw, "config", reading) is BAD
+        assert [problem.path for problem in reading.problems] == ["config"]

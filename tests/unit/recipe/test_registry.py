@@ -83,3 +83,64 @@ def test_what_an_entry_makes_must_be_of_the_kind_that_is_needed() -> None:
     assert entry.build(float, 2.0, scale=3) == 6.0
     with pytest.raises(UserError, match="criterion: 'own' returned a str where a float is needed"):
         entry.build(float, "a", scale=3)
+
+
+# --- families
+
+
+def family() -> Axis[Sampler, object]:
+    one = axis(Call(("seed",)))
+
+    @one.register("zoo", options=LIMIT, member="NAME", facts=Sampler(independent=True))
+    def zoo(seed: int, *, limit: float, member: str) -> str:
+        """Any animal."""
+        return f"{seed} {limit} {member}"
+
+    one.register("zebra", summary="one of its own")(lambda seed: None)
+    return one
+
+
+def test_a_family_stands_for_every_name_behind_its_slash() -> None:
+    one = family()
+    entry = one["zoo/plains/zebra"]
+    assert (entry.name, entry.member, entry.shown, entry.facts.independent) == (
+        "zoo/plains/zebra",
+        "",
+        "zoo/plains/zebra",
+        True,
+    )
+    assert entry.make(2, limit=1.5) == "2 1.5 plains/zebra"
+    assert ("zoo/ape" in one, "zoo" in one, "zoo/" in one, "zoo/\n" in one, "zu/ape" in one) == (
+        True,
+        False,
+        False,
+        False,
+        False,
+    )
+    # What can be built without a name more is listed apart from what cannot.
+    assert list(one) == ["zebra"]
+    assert [entry.shown for entry in one.listed()] == ["zebra", "zoo/NAME"]
+    with pytest.raises(ValueError, match="sampler 'zoo' is registered twice"):
+        one.register("zoo", summary="again")
+    one.withdraw("zoo")
+    assert "zoo/ape" not in one
+
+
+def test_a_family_whose_function_takes_no_member_is_refused() -> None:
+    with pytest.raises(ValueError, match="member"):
+        axis(Call(("seed",))).register("zoo", summary="any", member="NAME")(lambda seed: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("zo/ape", "'zo/ape' is not one of zebra, zoo/NAME (did you mean 'zoo/ape'?)"),
+        ("zebr", "'zebr' is not one of zebra, zoo/NAME (did you mean 'zebra'?)"),
+        ("zoo", "'zoo' is a family of samplers: write zoo/NAME"),
+        ("zoo/", "'zoo/' is a family of samplers: write zoo/NAME"),
+        ("river/ape", "'river/ape' is not one of zebra, zoo/NAME"),
+        (3, "3 is not one of zebra, zoo/NAME"),
+    ],
+)
+def test_a_name_near_a_family_is_suggested_with_its_member(name: object, message: str) -> None:
+    assert family().unknown(name) == message
