@@ -60,8 +60,12 @@ AUGMENTATIONS: Axis[facts.Facts, Tensor] = Axis(
     ("prune_search.training.augmentations",),
     call=Call(("inputs", "generator")),
 )
-LOSSES: Axis[facts.Facts, Tensor] = Axis(
-    facts.Facts, "loss", "mask.score.loss", ("prune_search.training.losses",), call=Call(("outputs", "labels"))
+LOSSES: Axis[facts.Loss, Tensor] = Axis(
+    facts.Loss,
+    "loss",
+    "mask.score.loss",
+    ("prune_search.training.losses",),
+    call=Call(("outputs", "labels"), declared={"taught": "lesson"}),
 )
 CRITERIA: Axis[facts.Criterion, Scores] = Axis(
     facts.Criterion, "criterion", "mask.criterion", ("prune_search.pruning.mask.criteria",), call=Call(("scoring",))

@@ -118,6 +118,18 @@ class OptimizerFacts(Facts):
 
 
 @dataclass(frozen=True)
+class Loss(Facts):
+    """A loss.
+
+    Attributes:
+        taught: whether it compares the network with a teacher: it is given the lesson of a batch by keyword, and is for
+            retrainings only.
+    """
+
+    taught: bool = False
+
+
+@dataclass(frozen=True)
 class Criterion(Facts):
     """A criterion.
 

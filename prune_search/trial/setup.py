@@ -18,7 +18,8 @@ from prune_search.recipe.blocks import UserCode
 from prune_search.recipe.clock import Timeline, resolve
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.recipe.recipe import Named, Recipe, digest_of
-from prune_search.recipe.space import epoch_length
+from prune_search.recipe.space import recipe_epoch
+from prune_search.recipe.training_options import DENSE
 from prune_search.tasks.data import DataSet
 from prune_search.tasks.layers import check_network, other_names, prunable_weights
 from prune_search.tasks.network import (
@@ -34,11 +35,14 @@ from prune_search.tasks.user import (
     source_digest,
     with_inputs_for,
 )
+from prune_search.training.accumulation import accumulating
 from prune_search.training.batchnorm_penalty import batchnorm_penalty, batchnorm_scales
 from prune_search.training.environment import autocast, environment_class
 from prune_search.training.loop import Feed, Hook, Network, augmentation
+from prune_search.training.parameter_groups import Group
 from prune_search.training.segment import model_tensors
 from prune_search.trial.pretrained import fitted, read_weights
+from prune_search.trial.teachers import GivenTeacher, read_teacher
 
 Factory = Callable[..., Any]
 _log = logging.getLogger("prune_search")
@@ -87,6 +91,7 @@ class TrialSetup:
         digests: of the network and the data, for the key.
         environment: the environment class.
         forward: digest of the forward code.
+        given_teacher: the teacher of retrainings, where it comes from a folder.
     """
 
     recipe: Recipe
@@ -97,6 +102,7 @@ class TrialSetup:
     digests: Mapping[str, str]
     environment: Mapping[str, Any]
     forward: str
+    given_teacher: GivenTeacher | None = None
     _feeds: dict[tuple[str | int, ...], Feed] = field(default_factory=dict)
 
     @property
@@ -107,6 +113,11 @@ class TrialSetup:
     def key(self) -> str:
         """The recipe's content address."""
         return self.recipe.key(self.digests)
+
+    @cached_property
+    def teacher(self) -> nn.Module | None:
+        """The teacher that comes from a folder, on the network's device; None without one."""
+        return None if self.given_teacher is None else self.given_teacher.model.to(self.network.device)
 
     @cached_property
     def output_layer(self) -> str | None:
@@ -120,8 +131,10 @@ class TrialSetup:
             self._feeds[words] = Feed(self.data.train, self.recipe.train.batch, self.recipe.seed, words, augment)
         return self._feeds[words]
 
-    def optimizer(self, named: Named, parameters: Iterable[nn.Parameter] = ()) -> torch.optim.Optimizer:
-        """A fresh optimizer over some parameters (none given: the network's), its buffers at zero."""
+    def optimizer(
+        self, named: Named, parameters: Iterable[nn.Parameter] | Iterable[Group] = ()
+    ) -> torch.optim.Optimizer:
+        """A fresh optimizer over parameters or groups of them (none given: the network's), its buffers at zero."""
         options = dict(named.options)
         rate = options.pop("lr")
         trained = list(parameters) or list(self.model.parameters())
@@ -217,7 +230,7 @@ def prepare(
     """
     code = code or Code()
     data = data or read_data(recipe, data_root, code)
-    timeline = resolve(recipe, epoch_length(len(data.train.labels), recipe.train.batch))
+    timeline = resolve(recipe, recipe_epoch(recipe, len(data.train.labels)))
     model, source = _build_model(recipe, data.shape, data.classes, code, data.of_integers)
     check_network(model, "task.model")
     init = recipe.train.init
@@ -245,9 +258,15 @@ def prepare(
     if device.type == "cuda":
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = Network(model, device, autocast(device, precision), torch.nn.functional.cross_entropy)
+    network = accumulating(network, recipe.train.accumulate)
     start = model_tensors(model)
     environment = environment_class(device, precision, threads, workers)
-    return TrialSetup(recipe, data.to(device), network, start, timeline, digests, environment, forward)
+    taught = recipe.retrain_options.teacher
+    teacher = None
+    if taught is not None and taught != DENSE:
+        teacher = read_teacher(taught, folder, lambda recipe, tensors: finished_model(recipe, data, code, tensors))
+        digests["teacher"] = teacher.digest
+    return TrialSetup(recipe, data.to(device), network, start, timeline, digests, environment, forward, teacher)
 
 
 # Factories, by name, source and data, that were found to draw their weights: a worker asks once.
