@@ -131,7 +131,7 @@ def _calibrations(made: Plan, where: Where) -> list[tuple[Calibration, float]]:
     kinds: dict[str, list[Planned]] = {}
     for item in made.first:
         train = item.recipe.train
-        kind = repr((item.recipe.task.written, train.batch, train.precision, train.threads))
+        kind = repr((item.recipe.task.written, train.step_examples, train.precision, train.threads))
         kinds.setdefault(kind, []).append(item)
     largest = sorted(kinds.values(), key=lambda items: -sum(item.steps for item in items))[:MAX_CALIBRATIONS]
     total = sum(item.steps for items in largest for item in items) or 1

@@ -71,7 +71,7 @@ def run(
         from prune_search.training.segment import MODEL
 
         start = {key.removeprefix(MODEL): value for key, value in setup.start.items()}
-        write_folder(result, Path(out), start if recipe.train.start is not None else None)
+        write_folder(result, Path(out), start if recipe.train.start is not None else None, setup.given_teacher)
     return result
 
 

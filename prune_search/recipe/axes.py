@@ -69,7 +69,11 @@ TASK_METRICS: Axis[facts.TaskMetric, object] = Axis(
     facts.TaskMetric, "task metric", "Task.metrics", ("prune_search.tasks.measures",), call=Call(("target", "classes"))
 )
 LOSSES: Axis[facts.Loss, Tensor] = Axis(
-    facts.Loss, "loss", "mask.score.loss", ("prune_search.training.losses",), call=Call(("outputs", "labels"))
+    facts.Loss,
+    "loss",
+    "mask.score.loss",
+    ("prune_search.training.losses",),
+    call=Call(("outputs", "labels"), declared={"taught": "lesson"}),
 )
 CRITERIA: Axis[facts.Criterion, Scores] = Axis(
     facts.Criterion, "criterion", "mask.criterion", ("prune_search.pruning.mask.criteria",), call=Call(("scoring",))

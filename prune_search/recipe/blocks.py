@@ -18,6 +18,7 @@ from prune_search.recipe.plain import Block, at_key, known_as, named_at, step_at
 from prune_search.recipe.registry import AnyAxis
 from prune_search.recipe.schema import SCORE, is_user_code
 from prune_search.recipe.step import Step
+from prune_search.recipe.training_options import TrainingOptions
 
 LossFunction = Callable[..., object]
 Forms = Literal["final", "per_round", "learned", "by", "layers"]
@@ -25,6 +26,7 @@ Forms = Literal["final", "per_round", "learned", "by", "layers"]
 
 # `train.from`: the weights that the factory built, and those of no file; a file of that name is ./model.
 FROM_MODEL = "model"
+NO_STEPS = Step(unit="it")
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,9 @@ class Train:
         start: ``train.from``: the file whose weights are w(K), or ``model`` where the network that its factory built
             has them; None where w(0) is drawn.
         batchnorm_l1: L1 penalty on the scales of batch norms, at least 0.
+        accumulate: batches per optimizer step, at least 1.
+        warmup: length of the linear warm-up of the clock's learning rate, besides the schedule's own.
+        options: what holds in trajectory 1.
         written: the canonical block.
     """
 
@@ -98,6 +103,9 @@ class Train:
     augment: Named
     start: str | None
     batchnorm_l1: float
+    accumulate: int
+    warmup: Step
+    options: TrainingOptions
     written: Block = field(repr=False, compare=False)
 
     @classmethod
@@ -114,8 +122,16 @@ class Train:
             augment=Named.of(axes.AUGMENTATIONS, written["augment"]),
             start=at_key(str, written, "from") if "from" in written else None,
             batchnorm_l1=at_key(float, written, "batchnorm_l1") if "batchnorm_l1" in written else 0.0,
+            accumulate=at_key(int, written, "accumulate") if "accumulate" in written else 1,
+            warmup=step_at(written, "warmup") or NO_STEPS,
+            options=TrainingOptions.of(written),
             written=written,
         )
+
+    @property
+    def step_examples(self) -> int:
+        """Examples that an optimizer step sees."""
+        return self.batch * self.accumulate
 
     @property
     def from_model(self) -> bool:
@@ -376,6 +392,7 @@ class Retrain:
         schedule: of its own, or None.
         dynamics: what moves the mask, or None.
         stretch: whether the rest of the clock is passed through in `steps`.
+        warmup: length of the linear warm-up of its learning rate, whatever that is.
         written: the canonical block.
     """
 
@@ -386,6 +403,7 @@ class Retrain:
     schedule: Named | None
     dynamics: Named | None
     stretch: bool
+    warmup: Step
     written: Block = field(repr=False, compare=False)
 
     @classmethod
@@ -399,6 +417,7 @@ class Retrain:
             schedule=named_at(axes.SCHEDULES, written, "schedule"),
             dynamics=named_at(axes.DYNAMICS, written, "dynamics"),
             stretch=at_key(bool, written, "stretch"),
+            warmup=step_at(written, "warmup") or NO_STEPS,
             written=written,
         )
 

@@ -16,6 +16,7 @@ from prune_search.recipe.fields import child
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named, Recipe
 from prune_search.recipe.step import END, MAX_ITERATIONS, Step
+from prune_search.recipe.training_options import DENSE
 
 Rate = Callable[[int], float]
 
@@ -70,6 +71,26 @@ def rate_of(schedule: Named, base: float, total: int, epoch: int, path: str = "s
     return rate
 
 
+def warmed(rate: Rate, length: int) -> Rate:
+    """A rate that is multiplied by (t + 1) / length in its first steps; of no length, the rate itself."""
+    if length == 0:
+        return rate
+    return lambda step: rate(step) * min(1.0, (step + 1) / length)
+
+
+def _warm_up(path: str, written: Step, total: int, epoch: int) -> int:
+    """The length of a warm-up in iterations.
+
+    Raises:
+        UserError: it is longer than what it warms up.
+    """
+    length = written.resolve(total, epoch)
+    if length > total:
+        text = f"{written} is {length} iterations, past the end of a training of {total} iterations"
+        raise UserError([Problem(path, text, form=False)])
+    return length
+
+
 def base_rate(optimizer: Named) -> float:
     """The peak learning rate of a registered optimizer."""
     return float(optimizer.options["lr"])
@@ -78,7 +99,13 @@ def base_rate(optimizer: Named) -> float:
 def train_rate(recipe: Recipe, epoch: int) -> Rate:
     """Learning rate of trajectory 1 by step."""
     total = recipe.train.steps.resolve(0, epoch)
-    return rate_of(recipe.train.schedule, base_rate(recipe.optimizer), total, epoch, "train.schedule")
+    return _clock_rate(recipe, base_rate(recipe.optimizer), total, epoch)
+
+
+def _clock_rate(recipe: Recipe, base: float, total: int, epoch: int) -> Rate:
+    """The learning rate of train's schedule at a step of the clock, from the rate of some optimizer."""
+    rate = rate_of(recipe.train.schedule, base, total, epoch, "train.schedule")
+    return warmed(rate, _warm_up("train.warmup", recipe.train.warmup, total, epoch))
 
 
 def resolve(recipe: Recipe, epoch: int) -> Timeline:
@@ -101,6 +128,9 @@ def resolve(recipe: Recipe, epoch: int) -> Timeline:
     k1 = _place("mask.at.latest" if mask.stable else "mask.at", mask.latest, total, epoch, problems)
     k2 = _k2(weights, k1, total, epoch, problems)
     trained = max(k1, k2 if k2 is not None else (total if weights.at == END else k1))
+    if recipe.retrain_options.teacher == DENSE:
+        # w(K) teaches.
+        trained = total
     start = _Start(recipe, epoch, total, k1, problems)
     steps = start.steps(retrain) if retrain is not None else 0
     least = steps
@@ -228,11 +258,22 @@ class _Start:
         return steps
 
     def rate(self, steps: int) -> Rate:
+        retrain = self.recipe.retrain
+        if retrain is None:
+            return self._unwarmed(steps)
+        if math.isinf(self.relief):
+            length = _warm_up("retrain.warmup", retrain.warmup, steps, self.epoch)
+        else:
+            # Once the mask is known the retraining can be shorter than it was taken to be.
+            length = min(retrain.warmup.resolve(steps, self.epoch), steps)
+        return warmed(self._unwarmed(steps), length)
+
+    def _unwarmed(self, steps: int) -> Rate:
         train, retrain = self.recipe.train, self.recipe.retrain
         base = base_rate(retrain.optimizer if retrain is not None else train.optimizer)
         if retrain is not None and retrain.schedule is not None:
             return rate_of(retrain.schedule, base, steps, self.epoch, "retrain.schedule")
-        on_clock = rate_of(train.schedule, base, self.total, self.epoch, "train.schedule")
+        on_clock = _clock_rate(self.recipe, base, self.total, self.epoch)
         if retrain is not None and isinstance(retrain.clock, Hold):
             held = retrain.clock.rate
             rate = on_clock(max(self.total - 1, 0)) if held == "final" else held

@@ -125,10 +125,13 @@ class Loss(Facts):
             ``numbers`` (shaped like the outputs), ``tokens`` (the inputs themselves, of which each is predicted from
             those before it), or ``outputs`` (the loss that the network itself returns).
         metric: the registered task metric that a task with this loss has where it names none.
+        taught: whether it compares the network with a teacher: it is given the lesson of a batch by keyword, and is for
+            retrainings only.
     """
 
     target: Literal["classes", "chances", "numbers", "tokens", "outputs"] = "classes"
     metric: str = "accuracy"
+    taught: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ LARGEST = 1e12
 END = Step(back=True, unit="end")
 
 # What the length of an epoch depends on, and which keys are therefore filled before their neighbours.
-EPOCH_PATHS = ("task.data", "train.batch")
-FIRST = {"": ("task", "train"), "train": ("batch",)}
+EPOCH_PATHS = ("task.data", "train.batch", "train.accumulate")
+FIRST = {"": ("task", "train"), "train": ("batch", "accumulate")}
 
 
 class Draw(Protocol):
@@ -196,8 +196,8 @@ class Filler:
     Attributes:
         draw: who draws.
         place: a path to the sampler's name of it, which also carries the option of ``any`` that wrote it.
-        epoch_of: iterations in an epoch, for draws between whole epochs, given ``task.data`` and ``train.batch`` as
-            drawn (None where they are not written).
+        epoch_of: iterations in an epoch, for draws between whole epochs, given ``task.data``, ``train.batch`` and
+            ``train.accumulate`` as drawn (None where they are not written).
         params: what was drawn, by dotted path (without the options that it lies in).
         labels: the labels of every choice met so far, by the sampler's name; kept from one point to the next.
         settled: those two, once they are drawn.
@@ -206,7 +206,7 @@ class Filler:
 
     draw: Draw
     place: Callable[[str], str]
-    epoch_of: Callable[[Any, Any], int]
+    epoch_of: Callable[[Any, Any, Any], int]
     params: dict[str, Any]
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     settled: dict[str, Any] = field(default_factory=dict)

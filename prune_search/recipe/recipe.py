@@ -20,6 +20,7 @@ from prune_search.recipe.reading import Reading
 from prune_search.recipe.registry import AnyAxis
 from prune_search.recipe.rules import check_rules
 from prune_search.recipe.schema import BLOCKS, SCHEMA, read_blocks
+from prune_search.recipe.training_options import DENSE, TrainingOptions
 
 
 def canonical_json(data: object) -> str:
@@ -101,13 +102,22 @@ class Recipe:
         """The canonical form, with its schema number."""
         return {"schema": SCHEMA, **self.blocks}
 
-    def starting_from(self, start: Plain) -> dict[str, Plain]:
-        """The canonical form, with something else in the place of ``train.from``; the same where there is none."""
+    def starting_from(self, start: Plain, teacher: Plain = True) -> dict[str, Plain]:
+        """The canonical form with something else in the places where files are named; the same where none is.
+
+        Args:
+            start: in the place of ``train.from``.
+            teacher: in the place of the folder at ``retrain.loss.teacher``.
+        """
         canonical = self.canonical
         train = self.blocks["train"]
         # Without reading the block, which a key does not need.
         if isinstance(train, Mapping) and "from" in train:
             canonical["train"] = {**train, "from": start}
+        retrain = self.blocks["retrain"]
+        loss = retrain.get("loss") if isinstance(retrain, Mapping) else None
+        if isinstance(loss, Mapping) and isinstance(retrain, Mapping) and loss.get("teacher", DENSE) != DENSE:
+            canonical["retrain"] = {**retrain, "loss": {**loss, "teacher": teacher}}
         return canonical
 
     def named(self, axis: AnyAxis, block: str, key: str) -> Named:
@@ -147,6 +157,11 @@ class Recipe:
     def retrain(self) -> Retrain | None:
         """f3, or None where the recipe says ``none``."""
         return None if self.blocks["retrain"] == "none" else Retrain.of(self.blocks["retrain"])
+
+    @cached_property
+    def retrain_options(self) -> TrainingOptions:
+        """What holds in retrainings: train's options, and retrain's own over them."""
+        return TrainingOptions.of(self.train.written, None if self.retrain is None else self.retrain.written)
 
     @property
     def optimizer(self) -> Named:

@@ -12,6 +12,8 @@ from prune_search.recipe.fields import Value
 from prune_search.recipe.problems import Problem, shown
 from prune_search.recipe.reading import BAD, UnreadableError
 from prune_search.recipe.registry import Axis, Declared, Entry, Made
+from prune_search.recipe.step import Step
+from prune_search.recipe.training_options import DENSE
 
 Blocks = Mapping[str, Any]
 GoesWithSome = Entry[Criterion | Scope | Transform | DynamicsFacts, object]
@@ -289,6 +291,28 @@ def _optimizers(blocks: Blocks) -> Iterator[Problem]:
             yield _no(path, wrong)
 
 
+def _training_options(blocks: Blocks) -> Iterator[Problem]:
+    for path in ("train", "retrain"):
+        block = blocks[path]
+        schedule = block.get("schedule") if isinstance(block, Mapping) else None
+        if schedule is None or "warmup" not in block:
+            continue
+        own = _options(schedule).get("warmup", "0it")
+        if block["warmup"] is not BAD and own is not BAD and Step.parse(own).place(Step(unit="it")) != "start":
+            text = f"is a second warm-up: {path}.schedule has one of {own}; give one of them"
+            yield _no(f"{path}.warmup", text)
+
+
+def _teacher(blocks: Blocks) -> Iterator[Problem]:
+    train, retrain = blocks["train"], blocks["retrain"]
+    if retrain == "none" or _options(retrain.get("loss", "")).get("teacher") != DENSE:
+        return
+    untrained = Step.parse(train["steps"]).place(Step(unit="it")) == "start"
+    if untrained and "from" not in train:
+        text = f"{DENSE} is the network at the end of its training, and train.steps is {train['steps']}"
+        yield _no("retrain.loss.teacher", text)
+
+
 RULES: tuple[Callable[[Blocks], Iterator[Problem]], ...] = (
     _shape,
     _rounds,
@@ -301,4 +325,6 @@ RULES: tuple[Callable[[Blocks], Iterator[Problem]], ...] = (
     _dynamics,
     _redraw,
     _optimizers,
+    _training_options,
+    _teacher,
 )

@@ -34,6 +34,7 @@ from prune_search.recipe.problems import not_one_of, shown
 from prune_search.recipe.reading import BAD, Reading, UnreadableError
 from prune_search.recipe.registry import REQUIRED, Field, Option
 from prune_search.recipe.step import Step
+from prune_search.recipe.training_options import OF_RETRAIN, OF_TRAIN, drop_repeated, needs_no_teacher
 
 SCHEMA = 1
 BLOCKS = ("task", "train", "mask", "weights", "retrain", "rounds")
@@ -125,7 +126,7 @@ SCORE = {
     "nested": Option(Flag(), True, "keep what one iteration removed removed in the next"),
     "batches": Option(Integer(1, 1_000_000), 1, "number of training batches used for the scores"),
     "per_class": Option(Integer(1, 100_000), None, "number of training examples per class, instead of batches"),
-    "loss": Option(Value(axes.LOSSES), "cross-entropy", "loss that the scores differentiate"),
+    "loss": Option(Value(axes.LOSSES, needs_no_teacher), "cross-entropy", "loss that the scores differentiate"),
     "mode": Option(Word(("train", "eval")), "train", "mode of the network during scoring"),
     "normalization": Option(Value(axes.NORMALIZATIONS), "none", "how each layer's scores are normalized", later=True),
 }
@@ -179,6 +180,7 @@ TRAIN = {
     "batchnorm_l1": Option(
         Number(0.0, 1e3), 0.0, "L1 penalty on the scales of batch norms, in trajectory 1 and in retrainings", later=True
     ),
+    **OF_TRAIN,
 }
 MASK = {
     "at": Option(
@@ -211,6 +213,7 @@ RETRAIN = {
     "schedule": Option(Value(axes.SCHEDULES), None),
     "dynamics": Option(Value(axes.DYNAMICS), None),
     "stretch": Option(Flag(), False),
+    **OF_RETRAIN,
 }
 ROUNDS = Integer(1, 1000)
 
@@ -233,6 +236,9 @@ def read_blocks(raw: Mapping[str, object], reading: Reading) -> dict[str, Any]:
         retrain, at = blocks["retrain"], blocks["weights"]["at"]
         if retrain != "none" and "schedule" not in retrain:
             retrain.setdefault("clock", BAD if reading.problems else _default_clock(at, blocks["train"]["steps"]))
+    with contextlib.suppress(UnreadableError):
+        if blocks["retrain"] != "none":
+            drop_repeated(blocks["train"], blocks["retrain"])
     return blocks
 
 

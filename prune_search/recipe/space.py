@@ -111,8 +111,8 @@ class Space:
         index = draw.choice("any", labels) if len(options) > 1 else 0
         label, blocks = options[index]
 
-        def epoch_of(data: Any, batch: Any) -> int:
-            return epoch or nominal_epoch(data, batch, examples)
+        def epoch_of(data: Any, batch: Any, accumulate: Any) -> int:
+            return epoch or nominal_epoch(data, batch, examples, accumulate)
 
         params = {"any": label} if len(options) > 1 else {}
         filler = Filler(
@@ -325,13 +325,14 @@ def _problems_of(space: Space, drawn: Drawn) -> list[Problem]:
     return [replace(p, path=space.written.place(drawn.option, p.path) if p.path else "") for p in problems]
 
 
-def nominal_epoch(data: Any, batch: Any, examples: int = 0) -> int:
+def nominal_epoch(data: Any, batch: Any, examples: int = 0, accumulate: Any = None) -> int:
     """Iterations in an epoch as far as it is known while a recipe is drawn; at least 1.
 
     Args:
         data: ``task.data`` as written; None for the default.
         batch: ``train.batch`` as written; None for the default.
         examples: training examples where they are known otherwise.
+        accumulate: ``train.accumulate`` as written; None for the default.
     """
     data = TASK["data"].default if data is None else data
     batch = TRAIN["batch"].default if batch is None else batch
@@ -340,7 +341,8 @@ def nominal_epoch(data: Any, batch: Any, examples: int = 0) -> int:
         examples = axes.DATASETS[name].facts.train_examples
     if not examples or isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         return NOMINAL_EPOCH
-    return max(1, examples // batch)
+    together = accumulate if isinstance(accumulate, int) and accumulate > 1 else 1
+    return max(1, examples // (batch * together))
 
 
 def known_epoch(recipe: Recipe) -> int | None:
@@ -350,7 +352,20 @@ def known_epoch(recipe: Recipe) -> int | None:
         UserError: the batch is larger than the training set.
     """
     examples = recipe.task.source.train_examples
-    return epoch_length(examples, recipe.train.batch) if examples else None
+    return recipe_epoch(recipe, examples) if examples else None
+
+
+def recipe_epoch(recipe: Recipe, examples: int) -> int:
+    """Iterations in an epoch of a recipe: ⌊examples / (batch * accumulate)⌋.
+
+    Raises:
+        UserError: a step takes more examples than there are.
+    """
+    train = recipe.train
+    if train.step_examples > examples >= train.batch:
+        text = f"{train.accumulate} batches of {train.batch} are more than the training set of {examples} examples"
+        raise UserError([Problem("train.accumulate", text, form=False)])
+    return epoch_length(examples, train.batch) // train.accumulate
 
 
 def epoch_length(examples: int, batch: int) -> int:

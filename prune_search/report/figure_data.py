@@ -13,7 +13,7 @@ from prune_search.recipe.metric_names import quality
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.search_block import parse_objective
-from prune_search.recipe.space import epoch_length, known_epoch
+from prune_search.recipe.space import known_epoch, recipe_epoch
 from prune_search.report.figure_style import RC, Format, drawn
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def timeline_of(canonical: Mapping[str, Any], examples: int) -> tuple[Recipe, Ti
     """A canonical recipe placed on its clock; None where this version cannot read it."""
     try:
         recipe = Recipe.from_canonical(canonical)
-        epoch = known_epoch(recipe) or (epoch_length(examples, recipe.train.batch) if examples else 1)
+        epoch = known_epoch(recipe) or (recipe_epoch(recipe, examples) if examples else 1)
         return recipe, resolve(recipe, epoch)
     except UserError:
         return None

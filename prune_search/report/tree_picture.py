@@ -10,7 +10,7 @@ from prune_search.ledger.account import total
 from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
-from prune_search.recipe.space import epoch_length, known_epoch
+from prune_search.recipe.space import known_epoch, recipe_epoch
 from prune_search.trial.addresses import nominal_branch
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def grow(search: SearchRecords) -> TreeNode:
 def _add(root: TreeNode, trial: TrialRecords, examples: int) -> None:
     try:
         recipe = Recipe.from_canonical(trial.recipe)
-        epoch = known_epoch(recipe) or (epoch_length(examples, recipe.train.batch) if examples else 1)
+        epoch = known_epoch(recipe) or (recipe_epoch(recipe, examples) if examples else 1)
         vertices = nominal_branch(recipe, epoch)[1].vertices()
     except UserError:
         # A recipe of another version's making: it is not drawn.

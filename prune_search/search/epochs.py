@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.recipe import Recipe
-from prune_search.recipe.space import epoch_length, known_epoch
+from prune_search.recipe.space import known_epoch, recipe_epoch
 
 if TYPE_CHECKING:
     from prune_search.trial.setup import Code
@@ -33,7 +33,7 @@ class EpochLengths:
             UserError: the data are not there, or the batch is larger than the training set.
         """
         known = known_epoch(recipe)
-        return known if known is not None else epoch_length(self.examples(recipe), recipe.train.batch)
+        return known if known is not None else recipe_epoch(recipe, self.examples(recipe))
 
     def examples(self, recipe: Recipe) -> int:
         """Size of the training set of a recipe's data, which are read."""

@@ -37,12 +37,15 @@ def stored_steps(items: Iterable[Planned], setup_of: Callable[[Recipe], TrialSet
     needed: dict[str, int] = {}
     for item in items if there else ():
         train = item.recipe.train
-        kind = repr((item.recipe.task.written, train.init.written, train.start, train.threads, train.precision))
+        teacher = item.recipe.retrain_options.teacher
+        kind = repr(
+            (item.recipe.task.written, train.init.written, train.start, teacher, train.threads, train.precision)
+        )
         if kind not in setups:
             setups[kind] = setup_of(item.recipe)
         # How it is trained changes the address, and neither the data nor w(0).
         root = replace(setups[kind], recipe=item.recipe, timeline=item.timeline).root()
-        for vertex in branch_of(item.recipe, item.timeline, root).vertices():
+        for vertex in branch_of(item.recipe, item.timeline, root, setups[kind].digests.get("teacher")).vertices():
             needed[vertex.address] = max(vertex.needed, needed.get(vertex.address, 0))
     return sum(
         max((step for step in there.get(address, ()) if step <= steps), default=0) for address, steps in needed.items()

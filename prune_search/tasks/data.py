@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -117,6 +118,10 @@ class DataSet:
     def loss(self) -> Callable[[Tensor, Tensor], Tensor]:
         """What training minimises."""
         return torch.nn.functional.cross_entropy
+
+    def smoothed(self, share: float) -> Callable[[Tensor, Tensor], Tensor]:
+        """The loss with a share of each target spread over all classes."""
+        return functools.partial(torch.nn.functional.cross_entropy, label_smoothing=share)
 
     @property
     def metrics(self) -> tuple[str, ...]:

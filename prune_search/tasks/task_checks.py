@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -168,10 +169,9 @@ def _with_loss(data: TaskData, outputs: Any, whole: Any) -> TaskData:
     if named is None:
         raise _wrong("no loss is named")
     entry, options = named.entry(axes.LOSSES), dict(named.options)
-
-    def loss(found: Any, labels: Any) -> Tensor:
-        return entry.make(found, labels, **options)
-
+    if entry.facts.taught:
+        raise _wrong(f"loss {named.name} is for retrainings: set retrain.loss, and give the task a loss of its own")
+    loss = functools.partial(entry.make, **options)
     target = entry.facts.target
     if target == "outputs":
         return replace(data, loss=loss, target=_kind(outputs, whole))

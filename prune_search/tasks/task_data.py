@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -107,6 +108,12 @@ class TaskData:
         """The sha256 (hex) of the metrics: what is measured anew where they change."""
         named = {name: made if callable(made) else repr(made) for name, made in named_metrics(self.task).items()}
         return code_digest({**named, "names": repr(sorted(self.metrics))})
+
+    def smoothed(self, share: float) -> Callable[[Any, Any], Tensor] | None:
+        """The loss with a share of each target spread over all classes; None where it is no cross-entropy."""
+        options = getattr(self.loss, "keywords", {})
+        has_it = isinstance(self.loss, functools.partial) and "label_smoothing" in options
+        return functools.partial(self.loss.func, **{**options, "label_smoothing": share}) if has_it else None
 
     @property
     def looked_at(self) -> str:

@@ -26,6 +26,7 @@ from prune_search.testing.checked import Checked
 from prune_search.testing.entries import check_entry
 from prune_search.testing.networks import trained_network
 from prune_search.training.optimizers import load_state_tensors, state_tensors
+from prune_search.training.teaching import Lesson
 
 STEPS = 8
 
@@ -149,7 +150,11 @@ def check_loss(name: str, **options: object) -> None:
     """
     one = check_entry(LOSSES, name, options)
     logits = torch.randn(8, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    loss = LOSSES[name].make(logits, torch.arange(8) % 5, **one.named.options)
+    more: dict[str, object] = {}
+    if LOSSES[name].facts.taught:
+        said = torch.randn(8, 5, generator=torch.Generator().manual_seed(1))
+        more["lesson"] = Lesson(said, torch.nn.functional.cross_entropy)
+    loss = LOSSES[name].make(logits, torch.arange(8) % 5, **one.named.options, **more)
     one.require(loss.shape == (), f"it is a tensor {list(loss.shape)}, and not one number")
     loss.backward()  # type: ignore[no-untyped-call]
     grad = logits.grad

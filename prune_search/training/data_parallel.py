@@ -26,6 +26,7 @@ from prune_search.tasks.dataflow import examples_in, some_examples
 from prune_search.training.loop import Feed, Network, WorkerLostError, seed_layers
 from prune_search.training.randomness import derive
 from prune_search.training.synced_norms import synced_norms
+from prune_search.training.teaching import Teaching
 
 LEADER = 0
 # A follower waits while the leader measures, finds a mask, or reads what is stored. One that has died is noticed
@@ -127,6 +128,7 @@ class Leader:
     worker_group: WorkerGroup
     broken: bool = False
     _asked: tuple[bool, ...] = field(default=())
+    _taught: Teaching | None = None
 
     @contextlib.contextmanager
     def _together(self) -> Iterator[None]:
@@ -152,7 +154,11 @@ class Leader:
         told = None if asked == self._asked else asked
         self._asked = asked
         with self._together(), synced_norms(network.model):
-            self.worker_group.say(("pass", feed.words, number, told))
+            if network.teaching is not None and network.teaching is not self._taught:
+                self._taught = network.teaching
+                self.worker_group.say(("teacher", network.role))
+                self.worker_group.share_state(network.teaching.teacher)
+            self.worker_group.say(("pass", feed.words, number, told, network.role))
             self.worker_group.share_state(network.model)
             return self.worker_group.pass_over(network, feed, number)
 
@@ -183,18 +189,35 @@ class Leader:
             self.worker_group.say(("end",))
 
 
-def follow(worker_group: WorkerGroup, network: Network, feeds: Callable[..., Feed]) -> None:
+def follow(
+    worker_group: WorkerGroup,
+    network: Network,
+    feeds: Callable[..., Feed],
+    networks: Callable[[str], Network] | None = None,
+) -> None:
     """Take part in the passes of the leader until it ends.
 
     Args:
         worker_group: all workers.
         network: the same as the leader's.
         feeds: from the words of a stream to its batches (`setup.TrialSetup.feed`).
+        networks: from a role to the network with the loss of that role; None: there is one for all.
     """
     model = network.model
+    known: dict[str, Network] = {}
+
+    def in_role(role: str) -> Network:
+        if role not in known:
+            known[role] = network if networks is None else networks(role)
+        return known[role]
+
     while True:
         match worker_group.hear():
-            case ("pass", words, number, asked):
+            case ("teacher", role):
+                if (teaching := in_role(role).teaching) is not None:
+                    worker_group.share_state(teaching.teacher)
+            case ("pass", words, number, asked, role):
+                own = in_role(role)
                 if asked is not None:
                     for parameter, wanted in zip(model.parameters(), asked, strict=True):
                         parameter.requires_grad_(wanted)
@@ -202,8 +225,9 @@ def follow(worker_group: WorkerGroup, network: Network, feeds: Callable[..., Fee
                 worker_group.share_state(model)
                 for parameter in model.parameters():
                     parameter.grad = None
-                with synced_norms(model):
-                    worker_group.pass_over(network, feeds(*words), number)
+                listening = contextlib.nullcontext() if own.teaching is None else own.teaching.listening(model)
+                with synced_norms(model), listening:
+                    worker_group.pass_over(own, feeds(*words), number)
             case ("check",):
                 worker_group.share_state(model)
                 dist.gather_object(_digest(model), None, LEADER, group=worker_group.words)

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.tasks.request import Request
+from prune_search.training.optimizers import set_rate
 from prune_search.training.randomness import derive, generator
 
 if TYPE_CHECKING:
     from prune_search.recipe.recipe import Named
     from prune_search.tasks.examples import Examples, Reader
+    from prune_search.training.teaching import Teaching
 
 CHECK_EVERY_ON_ACCELERATOR = 50
 
@@ -50,6 +52,7 @@ class Hook:
         at_start: called once when network, optimizer and hooks hold the state that the segment begins or goes on from.
         before_step: called with the step before its forward pass.
         after_backward: called with the step when the gradients are there, before the optimizer uses them.
+        after_step: called with the step when the optimizer has used them.
         finished: asked before each step; True ends the segment there.
         at_end: called once when the segment has reached its end.
         state, load: what it must remember to go on, as named tensors.
@@ -59,6 +62,7 @@ class Hook:
     at_start: Callable[[], None] | None = None
     before_step: Callable[[int], None] | None = None
     after_backward: Callable[[int], None] | None = None
+    after_step: Callable[[int], None] | None = None
     finished: Callable[[int], bool] | None = None
     at_end: Callable[[], None] | None = None
     state: Callable[[], Mapping[str, Tensor]] | None = None
@@ -147,6 +151,8 @@ class Network:
         autocast: makes the context of a forward pass.
         loss: from (outputs, labels) to a scalar.
         gradients: adds those of a batch to the parameters' and gives its loss: `pass_over`, or several workers.
+        role: which of a trial's losses this is, by which other workers know it: ``train``, ``retrain``, or empty.
+        teaching: with a teacher, what the loss asks it; None without one.
     """
 
     model: nn.Module
@@ -154,6 +160,8 @@ class Network:
     autocast: Callable[[], AbstractContextManager[Any]]
     loss: Callable[[Any, Any], Tensor]
     gradients: Callable[[Network, Feed, int], Tensor] = lambda network, feed, number: pass_over(network, feed, number)
+    role: str = ""
+    teaching: Teaching | None = None
 
 
 @dataclass(frozen=True)
@@ -206,6 +214,7 @@ def train(
     before = [hook.before_step for hook in course.hooks if hook.before_step]
     after = [hook.after_backward for hook in course.hooks if hook.after_backward]
     check_every = 1 if network.device.type == "cpu" else CHECK_EVERY_ON_ACCELERATOR
+    stepped = [hook.after_step for hook in course.hooks if hook.after_step]
     rate = math.nan
     model.train()
     for step in range(start, stop):
@@ -214,8 +223,7 @@ def train(
         number = course.first + step
         if (wanted := course.rate(step)) != rate:
             rate = wanted
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            set_rate(optimizer, rate)
         for call in before:
             call(step)
         optimizer.zero_grad(set_to_none=True)
@@ -223,6 +231,8 @@ def train(
         for call in after:
             call(step)
         optimizer.step()
+        for call in stepped:
+            call(step)
         if (step % check_every == 0 or step == stop - 1) and not math.isfinite(loss.item()):
             raise TrainingError("nan", f"the loss is {loss.item()} at step {step} (learning rate {rate:g})")
         if on_step is not None:

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import LOSSES
 from prune_search.recipe.facts import Loss
-from prune_search.recipe.fields import Integer, ListOf, Number
+from prune_search.recipe.fields import Integer, ListOf, Number, Text, Word
+from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.registry import Option
+from prune_search.recipe.training_options import DENSE, OFF
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from prune_search.training.teaching import Lesson
 else:
     from prune_search.lazy import torch
 
@@ -190,11 +194,91 @@ def causal_language_model(outputs: Any, labels: Tensor, *, ignore_index: int = I
     )
 
 
+@LOSSES.register(
+    "distillation",
+    summary="the task's loss and the distance of the softened outputs from those of a teacher",
+    source="Hinton, Vinyals, Dean 2015, arXiv 1503.02531, section 2; features: Romero et al. 2014, arXiv 1412.6550",
+    options={
+        "teacher": Option(Text(), DENSE, "dense: w(K) of the same trial; or the folder of an exported network"),
+        "temperature": Option(Number(0.0, 1e3, above=True), 2.0, "T, by which the logits are divided"),
+        "weight": Option(Number(0.0, 1.0), 0.5, "share of the teacher in the loss; the rest is the task's loss"),
+        "features": Option(
+            Word((OFF, "last")), OFF, "last: also the mean squared distance of the inputs of the output layer"
+        ),
+    },
+    facts=Loss(taught=True),
+)
+def distillation(
+    outputs: object,
+    labels: object,
+    *,
+    lesson: Lesson,
+    teacher: str = DENSE,
+    temperature: float = 2.0,
+    weight: float = 0.5,
+    features: str = OFF,
+) -> Tensor:
+    """(1 - weight) * task + weight * (T² * KL(softmax(teacher / T) || softmax(student / T)) + MSE of the features).
+
+    The divergence is the mean over the examples, and over the places of outputs that have some. T² keeps the size of
+    its gradient whatever the temperature (section 2.1).
+
+    Args:
+        outputs: of the network: logits [B, classes, …], or [B, …, classes] where labels [B, …] show it; or an object or
+            mapping that carries them.
+        labels: of the task.
+        lesson: what the teacher says of the batch.
+        teacher: who it is; the lesson is its.
+        temperature: T, above 0.
+        weight: 0 … 1.
+        features: ``none`` or ``last``.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        UserError: the two do not have outputs of the same shape, or have a single one, whose softmax is always 1.
+    """
+    given, wanted = _logits(outputs), _logits(lesson.outputs)
+    if given.shape != wanted.shape:
+        raise _unteachable(f"the teacher's outputs are {list(wanted.shape)}, and the network's {list(given.shape)}")
+    classes = _classes(given, labels)
+    if given.ndim < 2 or given.shape[classes] < 2:
+        raise _unteachable("distillation compares probabilities of classes, and the network has a single output")
+    student, master = (torch.log_softmax(one / temperature, dim=classes) for one in (given, wanted))
+    places = given.numel() // given.shape[classes]
+    apart = torch.nn.functional.kl_div(student, master, reduction="sum", log_target=True) / places
+    taught = temperature**2 * apart
+    if lesson.features is not None:
+        own, other = lesson.features
+        if own.shape != other.shape:
+            text = (
+                f"the inputs of the teacher's output layer are {list(other.shape)}, and the network's {list(own.shape)}"
+            )
+            raise _unteachable(text, "retrain.loss.features")
+        taught = taught + torch.nn.functional.mse_loss(_widened(own), _widened(other))
+    return (1.0 - weight) * lesson.task(outputs, labels) + weight * taught
+
+
+def _unteachable(message: str, path: str = "retrain.loss.teacher") -> UserError:
+    return UserError([Problem(path, message, form=False)])
+
+
+def _classes(logits: Tensor, labels: object) -> int:
+    """The dimension of the classes: the second one, or the last one where the labels have all others."""
+    if isinstance(labels, torch.Tensor) and logits.ndim > 2 and labels.shape == logits.shape[:-1]:
+        return logits.ndim - 1 if labels.shape != (logits.shape[0], *logits.shape[2:]) else 1
+    return 1
+
+
 def _logits(outputs: Any) -> Tensor:
     """The scores among the outputs. A mean over a batch in 16 bits would lose most of its digits."""
     from prune_search.tasks.outputs import logits_of
 
-    logits = logits_of(outputs)
+    return _widened(logits_of(outputs))
+
+
+def _widened(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import OPTIMIZERS
 from prune_search.recipe.facts import OptimizerFacts
-from prune_search.recipe.fields import Flag, Number
+from prune_search.recipe.fields import Flag, Integer, Number
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.registry import Option
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+    # The parameters, or groups of them as torch takes them.
+    Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 else:
     from prune_search.lazy import torch
 
+# The factor of a group's learning rate, beside torch's own keys of a parameter group.
+SCALE = "scale"
 _FRACTION = Number(0.0, 1.0, below=True)
 _RATE = Number(0.0, above=True)
+MUON_SINCE = (2, 9)
 
 
 def _adam_options(weight_decay: float, decay_doc: str) -> dict[str, Option]:
@@ -49,7 +56,7 @@ def _nesterov_needs_momentum(momentum: float, nesterov: bool, **others: float) -
     facts=OptimizerFacts(check=_nesterov_needs_momentum),
 )
 def sgd(
-    parameters: Iterable[nn.Parameter],
+    parameters: Parameters,
     lr: float = 0.1,
     *,
     momentum: float = 0.9,
@@ -77,7 +84,7 @@ def sgd(
     options=_adam_options(0.0, "coefficient of the weight that is added to the gradient"),
 )
 def adam(
-    parameters: Iterable[nn.Parameter],
+    parameters: Parameters,
     lr: float = 0.001,
     *,
     beta1: float = 0.9,
@@ -101,7 +108,7 @@ def adam(
     options=_adam_options(0.01, "coefficient of weight times learning rate that is subtracted from the weight"),
 )
 def adamw(
-    parameters: Iterable[nn.Parameter],
+    parameters: Parameters,
     lr: float = 0.001,
     *,
     beta1: float = 0.9,
@@ -118,9 +125,81 @@ def adamw(
     )
 
 
-def _implementation(parameters: list[nn.Parameter]) -> dict[str, Any]:
+def _has_muon(**options: object) -> str:
+    """Empty where torch has the optimizer; said without importing torch."""
+    has = tuple(int(part) for part in version("torch").split("+")[0].split(".")[:2])
+    return (
+        ""
+        if has >= MUON_SINCE
+        else f"muon needs torch {MUON_SINCE[0]}.{MUON_SINCE[1]} or later (this is {has[0]}.{has[1]})"
+    )
+
+
+@OPTIMIZERS.register(
+    "muon",
+    summary="momentum made orthogonal for weights of two dimensions; AdamW for all others",
+    source="Jordan et al. 2024, Muon, kellerjordan.github.io/posts/muon; Liu et al. 2025, 2502.16982",
+    options={
+        "lr": Option(_RATE, 0.02, "learning rate of weights of two dimensions before the schedule"),
+        "momentum": Option(_FRACTION, 0.95, "decay of the momentum buffer, per step"),
+        "nesterov": Option(Flag(), True, "use Nesterov momentum"),
+        "weight_decay": Option(Number(0.0), 0.1, "coefficient of weight times learning rate that is subtracted"),
+        "iterations": Option(Integer(1, 20), 5, "Newton-Schulz iterations per step"),
+        "adamw_lr": Option(_RATE, 0.001, "learning rate of all other parameters before the schedule"),
+        "beta1": Option(_FRACTION, 0.9, "of AdamW: decay of the mean of the gradient, per step"),
+        "beta2": Option(_FRACTION, 0.999, "of AdamW: decay of the mean of the squared gradient, per step"),
+        "eps": Option(Number(0.0, above=True), 1e-8, "of AdamW: added to the root of the mean squared gradient"),
+    },
+    facts=OptimizerFacts(check=_has_muon),
+)
+def muon(
+    parameters: Parameters,
+    lr: float = 0.02,
+    *,
+    momentum: float = 0.95,
+    nesterov: bool = True,
+    weight_decay: float = 0.1,
+    iterations: int = 5,
+    adamw_lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+) -> torch.optim.Optimizer:
+    """torch's Muon for parameters of two dimensions and its AdamW for the others, as one optimizer.
+
+    Both take the same weight decay. A schedule changes both rates by the same factor, and so does a rate that is held:
+    AdamW's is always adamw_lr / lr times Muon's.
+
+    Raises:
+        UserError: this torch has no Muon.
+    """
+    from prune_search.training.muon import MuonWithAdamW
+
+    if wrong := _has_muon():
+        raise UserError([Problem("", wrong, form=False)])
+    groups = [item if isinstance(item, dict) else {"params": [item]} for item in parameters]
+    if groups and all(set(group) == {"params"} for group in groups):
+        groups = [{"params": [parameter for group in groups for parameter in group["params"]]}]
+    flat: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for group in groups:
+        for part, fits, scale in ((flat, True, 1.0), (others, False, adamw_lr / lr)):
+            chosen = [parameter for parameter in group["params"] if (parameter.ndim == 2) == fits]
+            if chosen:
+                part.append({**group, "params": chosen, SCALE: group.get(SCALE, 1.0) * scale})
+    inner: list[torch.optim.Optimizer] = []
+    if flat:
+        settings: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "ns_steps": iterations}
+        inner.append(torch.optim.Muon(flat, lr=lr, weight_decay=weight_decay, **settings))
+    if others:
+        inner.append(adamw(others, lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
+    return MuonWithAdamW(inner)
+
+
+def _implementation(given: list[Any]) -> dict[str, Any]:
     # Fused: on one CPU thread 2 to 5 times as fast as torch's foreach and plain loops (torch 2.13, 5 thousand to 5
     # million weights), with the same bits whatever the alignment and the number of threads; on CUDA one kernel a step.
+    parameters = [p for item in given for p in (item["params"] if isinstance(item, Mapping) else (item,))]
     fits = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
     return {"fused": True} if fits else {}
 
@@ -145,6 +224,12 @@ def _make_ready(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Non
                 parameter.grad = torch.empty_like(parameter).copy_(gradient)
             if group.get("momentum") and "momentum_buffer" not in optimizer.state[parameter]:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group its learning rate: `rate` times the group's ``scale``, which is 1 where it has none."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group[SCALE] if SCALE in group else rate
 
 
 def state_tensors(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:

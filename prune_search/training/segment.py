@@ -127,7 +127,7 @@ class Segment:
 
     def _leads_to(self, start: int, state: State, step: int) -> bool:
         """Whether the state at `start` is the one asked for as `step`: that one, or the early end."""
-        return start >= step or (bool(state.meta.get("ended")) and step == self.total)
+        return start >= step or bool(state.meta.get("ended"))
 
     def _nearest(self, step: int) -> tuple[int, State | None]:
         """The nearest state at or before a step, known or stored; none at step 0 where there is none."""

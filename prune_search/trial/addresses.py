@@ -7,7 +7,7 @@ What a trial trains, what a plan counts and what the driver waits for are all re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -122,20 +122,21 @@ class Branch:
         return [vertex for vertex in everything if vertex.needed > 0]
 
 
-def branch_of(recipe: Recipe, timeline: Timeline, root: str) -> Branch:
+def branch_of(recipe: Recipe, timeline: Timeline, root: str, teacher: str | None = None) -> Branch:
     """The branch of a recipe.
 
     Args:
         recipe: canonical.
         timeline: its places in iterations.
         root: the address of trajectory 1 (`setup.TrialSetup.root`, or `nominal_root` before anything is read).
+        teacher: the digest of a teacher that comes from a folder; None where there is none, or before it is read.
     """
     # With train.from the given weights are w(K): a segment of no steps.
     steps, needed = (timeline.total, timeline.trained) if recipe.train.start is None else (0, 0)
     train = Vertex(TRAIN, root, steps, needed, recipe.mask.stable is not None)
     rounds: list[RoundBranch] = []
     for number in range(1, recipe.rounds + 1):
-        rounds.append(_Grower(recipe, timeline, train, rounds[-1] if rounds else None, number).round())
+        rounds.append(_Grower(recipe, timeline, train, rounds[-1] if rounds else None, number, teacher).round())
     return Branch(train, tuple(rounds))
 
 
@@ -167,6 +168,7 @@ class _Grower:
     train: Vertex
     before: RoundBranch | None
     number: int
+    teacher: str | None = None
 
     @property
     def source(self) -> Vertex:
@@ -283,6 +285,9 @@ class _Grower:
         parts = {key: value for key, value in written.items() if key not in ("steps", "until", "dynamics")}
         if moves and retrain is not None and retrain.dynamics is not None:
             parts.update(dynamics=retrain.dynamics.written, share=_asked(share))
+        loss = written.get("loss")
+        if self.teacher is not None and isinstance(loss, Mapping):
+            parts["loss"] = {**loss, "teacher": self.teacher}
         # The clock's schedule is in the root's address; places on it are resolved.
         parts.update(steps=line.retrain_steps, clock=line.clock if line.clock is not None else parts.get("clock"))
         if line.open and retrain is not None:

@@ -18,6 +18,7 @@ from prune_search.storage.files import put_folder
 from prune_search.storage.json_files import json_bytes, read_json
 from prune_search.storage.tensors import encode, load_tensors
 from prune_search.trial.result import Result
+from prune_search.trial.teachers import TEACHER_RECIPE, TEACHER_WEIGHTS, GivenTeacher
 
 MASKS_FILE, METRICS_FILE, START_FILE = "masks.safetensors", "metrics.json", "start.safetensors"
 
@@ -44,18 +45,21 @@ def check_out(folder: Path, key: str) -> None:
 
 def recipe_text(result: Result) -> str:
     """recipe.yaml: the canonical recipe under a comment that says how to run it again."""
-    canonical = result.recipe.starting_from(START_FILE)
+    canonical = result.recipe.starting_from(START_FILE, TEACHER_RECIPE)
     head = f"# {result.paradigm}, sparsity {result.receipt.reached:.4f}, key {result.key}\n"
     return f"{head}# prune-search run DIR --verify   (DIR: this folder)\n{strict_yaml.dump(canonical)}"
 
 
-def write_folder(result: Result, folder: Path, start: Mapping[str, Any] | None = None) -> None:
+def write_folder(
+    result: Result, folder: Path, start: Mapping[str, Any] | None = None, teacher: GivenTeacher | None = None
+) -> None:
     """Write a finished run, whole or not at all.
 
     Args:
         result: the run.
         folder: made, or replaced where it holds a run of the same key.
         start: the weights of ``train.from``, written beside where the recipe has them.
+        teacher: the network of ``retrain.loss.teacher``, likewise.
 
     Raises:
         StorageError: it could not be written.
@@ -68,6 +72,9 @@ def write_folder(result: Result, folder: Path, start: Mapping[str, Any] | None =
     }
     if start is not None:
         files[START_FILE] = encode(start)
+    if teacher is not None:
+        files[TEACHER_RECIPE] = strict_yaml.dump(teacher.recipe.canonical).encode()
+        files[TEACHER_WEIGHTS] = encode(dict(teacher.tensors))
     put_folder(folder.absolute(), files, lambda there: False)
 
 

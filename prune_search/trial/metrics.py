@@ -8,10 +8,12 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import METRICS
+from prune_search.recipe.problems import Problem, UserError, not_one_of
 from prune_search.storage.measurements import Measurements
 from prune_search.tasks.dataflow import twin_of
 from prune_search.tasks.metrics import Measured, Take, at_the_end, figures, in_training
-from prune_search.training.segment import load_model
+from prune_search.training.segment import MODEL, load_model
+from prune_search.training.weight_average import averaged
 from prune_search.trial.training_flops import Operations
 
 if TYPE_CHECKING:
@@ -112,8 +114,31 @@ def training_metrics(
     def take(what: Mapping[str, object], measure: Callable[[], Mapping[str, float]]) -> Mapping[str, float]:
         return measure()
 
-    network = _Network(item.masks_in(tensors), spent, lambda: setup.model, copied, take)
+    masks = item.masks_in(tensors)
+    average = averaged(tensors)
+
+    @cache
+    def finished() -> nn.Module:
+        # What the training would result in.
+        model = copied()
+        load_model(model, {MODEL + key: value for key, value in {**model.state_dict(), **average}.items()})
+        masks.apply(model)
+        return model
+
+    trained, shown = (finished, finished) if average else ((lambda: setup.model), copied)
+    network = _Network(masks, spent, trained, shown, take)
     return _measure(setup, network, "validation", in_training(asked))
+
+
+def validation_figure(setup: TrialSetup, name: str) -> float:
+    """A registered metric of validation data, of the network as it is now; its training is not changed."""
+    found = setup.scores("validation", setup.model)
+    shown = {f"{SHOWN_AS['validation']}/{score}": value for score, value in found.items()}
+    if name in shown:
+        return shown[name]
+    if name not in METRICS:
+        raise UserError([Problem("early_stopping.metric", not_one_of(name, shown))])
+    return figures(Measured(scores={"validation": found}, load=lambda: setup.model, data=setup.data), [name])[name]
 
 
 def _measure(setup: TrialSetup, network: _Network, split: str, names: Iterable[str]) -> dict[str, float]:

@@ -107,6 +107,7 @@ class RoundTransforms:
             words=words,
             feed=lambda: self.setup.feed(*words),
             penalty=item.penalty,
+            steps_per_epoch=self.setup.timeline.epoch,
         )
 
     def segment(

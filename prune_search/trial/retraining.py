@@ -14,6 +14,7 @@ from prune_search.pruning.retrain.mask_keeper import MaskKeeper
 from prune_search.recipe import axes
 from prune_search.recipe.clock import Lasting, lasting
 from prune_search.training.loop import Course, Hook
+from prune_search.trial.how_trained import hooks_of, optimizer_of
 from prune_search.trial.scoring_data import scoring_data
 from prune_search.trial.setup import TrialSetup
 
@@ -38,7 +39,8 @@ def retrain_course(
         moving: the rule, the kept share at the end and the round of one that moves the mask; None: the mask stays.
     """
     line, retrain = setup.timeline, setup.recipe.retrain
-    optimizer = setup.optimizer(setup.recipe.optimizer if retrain is None else retrain.optimizer)
+    options = setup.recipe.retrain_options
+    optimizer = optimizer_of(setup, setup.recipe.optimizer if retrain is None else retrain.optimizer, options)
     keeper = MaskKeeper(setup.model, masks, optimizer)
     hooks = [keeper.hook()]
     dynamics = None if retrain is None else retrain.dynamics
@@ -53,7 +55,11 @@ def retrain_course(
         hooks.insert(0, dynamics.entry(axes.DYNAMICS).build(Hook, given, **dynamics.options))
     if lasts.steps < line.retrain_steps:
         hooks.append(Hook("length", finished=lambda step: step >= lasts.steps))
-    return Course(optimizer, setup.feed(), lasts.order_from, lasts.rate, [*setup.penalties(), *hooks])
+    settled = settles_at(setup, lasts) if moving is not None else 0
+    every = hooks_of(
+        setup, options, lasts.steps, [*setup.penalties(), *hooks], settled, lambda: keeper.set(keeper.masks)
+    )
+    return Course(optimizer, setup.feed(), lasts.order_from, lasts.rate, every)
 
 
 def settles_at(setup: TrialSetup, lasts: Lasting) -> int:

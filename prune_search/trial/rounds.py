@@ -22,10 +22,18 @@ from prune_search.recipe import axes
 from prune_search.recipe.clock import Lasting, train_rate
 from prune_search.recipe.step import END
 from prune_search.tasks.network import prunable_weights
-from prune_search.training.loop import Course
+from prune_search.training.loop import Course, Network
 from prune_search.training.segment import Segment, load_model, model_tensors
 from prune_search.training.state_store import StateStore
 from prune_search.trial.addresses import Adjustment, Branch, RoundBranch, Vertex, branch_of
+from prune_search.trial.how_trained import (
+    dense_teacher,
+    hooks_of,
+    needs_dense_teacher,
+    optimizer_of,
+    retraining_network,
+    training_network,
+)
 from prune_search.trial.phases import RoundTransforms, Tensors, Transform, model_only, segment_of
 from prune_search.trial.retraining import retrain_course, retraining_of, settles_at
 from prune_search.trial.score_training import learning
@@ -39,12 +47,16 @@ def first_trajectory(setup: TrialSetup, store: StateStore, branch: Branch) -> Se
     line = setup.timeline
 
     def course() -> Course:
-        optimizer = setup.optimizer(setup.recipe.optimizer)
-        return Course(optimizer, setup.feed(), 0, train_rate(setup.recipe, line.epoch), setup.penalties())
+        options = setup.recipe.train.options
+        optimizer = optimizer_of(setup, setup.recipe.optimizer, options)
+        hooks = hooks_of(setup, options, line.total, setup.penalties())
+        return Course(optimizer, setup.feed(), 0, train_rate(setup.recipe, line.epoch), hooks)
 
     asked = {line.k1} | ({line.k2} if line.k2 is not None else set())
-    begin = setup.start
-    return segment_of(setup, store, "train", branch.train, (lambda: begin, course), asked, grid=True)
+    if needs_dense_teacher(setup):
+        asked.add(line.total)
+    begin, network = setup.start, training_network(setup)
+    return segment_of(setup, store, "train", branch.train, (lambda: begin, course), asked, grid=True, network=network)
 
 
 @dataclass
@@ -58,6 +70,7 @@ class Round:
         first: trajectory 1.
         source: the current trajectory, on which the mask is found.
         before: the round before, or None.
+        network: with the loss of retrainings; None: the trial's.
     """
 
     setup: TrialSetup
@@ -66,6 +79,7 @@ class Round:
     first: Segment
     source: Segment
     before: Round | None
+    network: Network | None = None
 
     @property
     def number(self) -> int:
@@ -257,7 +271,7 @@ class Round:
 
     def _retraining(self, name: str, vertex: Vertex, moves: bool) -> Segment:
         how = (lambda: self._retrain_start(moves), lambda: self._retrain_course(moves))
-        return segment_of(self.setup, self.store, self._label(name), vertex, how)
+        return segment_of(self.setup, self.store, self._label(name), vertex, how, network=self.network)
 
     def _static_masks(self, moves: bool) -> MaskSet:
         """The mask that the retraining starts with."""
@@ -270,6 +284,9 @@ class Round:
         return self._pruned(self._static_masks(moves))
 
     def _retrain_course(self, moves: bool) -> Course:
+        if self.network is not None and self.network.teaching is not None:
+            # It can be trained in this same network, whose state comes after it.
+            _ = self.network.teaching.teacher
         moving = (self.rule, self.share, self.number) if moves else None
         return retrain_course(self.setup, self._static_masks(moves), self.lasting, moving)
 
@@ -308,7 +325,11 @@ class Round:
     def _first_needed(self, k1: int) -> int:
         """How far trajectory 1 is asked for where the mask is found at `k1`."""
         line, at = self.setup.timeline, self.setup.recipe.weights.at
-        return max(k1, k1 if at == "mask" else self.first.total if line.k2 is None else line.k2)
+        early = self.setup.recipe.train.options.early_stopping is not None
+        total = self.first.known_length() if early else self.first.total
+        if needs_dense_teacher(self.setup):
+            return total
+        return min(max(k1, k1 if at == "mask" else total if line.k2 is None else line.k2), total)
 
     def needed(self, done: bool = False) -> int:
         """Steps that this round asks for, whoever trained them; before it is done, of what is not known the most.
@@ -326,12 +347,13 @@ class Round:
 
 def rounds_of(setup: TrialSetup, store: StateStore) -> tuple[Segment, list[Round]]:
     """Trajectory 1 and the rounds of a recipe. Nothing is trained yet."""
-    branch = branch_of(setup.recipe, setup.timeline, setup.root())
+    branch = branch_of(setup.recipe, setup.timeline, setup.root(), setup.digests.get("teacher"))
     first = first_trajectory(setup, store, branch)
     rounds: list[Round] = []
     source, before = first, None
+    network = retraining_network(setup, dense_teacher(setup, first)) if setup.recipe.retrain is not None else None
     for addresses in branch.rounds:
-        before = Round(setup, store, addresses, first, source, before)
+        before = Round(setup, store, addresses, first, source, before, network)
         rounds.append(before)
         source = before.retraining
     return first, rounds

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from prune_search.training.segment import MODEL, load_model
 from prune_search.training.state_store import LackingError, SegmentClaims, StateStore, Steps
 from prune_search.trial.callbacks import Observation, Silent, Sink
 from prune_search.trial.errors import TrialError
+from prune_search.trial.how_trained import check_teaching
 from prune_search.trial.metrics import Spent, end_metrics, training_metrics
 from prune_search.trial.result import Result, RoundResult
 from prune_search.trial.rounds import Round, rounds_of
@@ -81,6 +83,7 @@ def run_trial(
     measurements = Measurements(storage)
     store = _state_store(setup, storage, sink, sharing)
     with settings_of(setup), _as_trial_errors(isinstance(setup.recipe.task.model, UserCode)):
+        check_teaching(setup)
         first, rounds = rounds_of(setup, store)
         # Where the mask's place shows while the network is trained, its round counts what comes before.
         stable = setup.recipe.mask.stable is not None
@@ -89,11 +92,21 @@ def run_trial(
         results = []
         steps.needed = needed_first
         costs = Costs.of(setup)
-        spent = Spent(needed_first, costs.steps(needed_first))
+
+        @cache
+        def before_rounds() -> Spent:
+            # Trajectory 1 can have ended early; by then it is known.
+            early = setup.recipe.train.options.early_stopping is not None
+            first_steps = min(needed_first, first.known_length()) if early else needed_first
+            return Spent(first_steps, costs.steps(first_steps))
+
+        before: Callable[[], Spent] = before_rounds
         for item in rounds:
-            store.watch = _watch(setup, item, (spent, costs), sink, asked)
+            store.watch = _watch(setup, item, (before, costs), sink, asked)
             masks = item.masks
-            spent = Spent(spent.steps + item.needed(done=True), spent.operations + spent_in(item, costs))
+            earlier = before()
+            spent = Spent(earlier.steps + item.needed(done=True), earlier.operations + spent_in(item, costs))
+            before = partial(_already, spent)
             steps.needed = spent.steps
             metrics = end_metrics(setup, item, "validation", spent, measurements, asked)
             found_at = item.k1 if stable else None
@@ -123,6 +136,10 @@ def run_trial(
     )
 
 
+def _already(spent: Spent) -> Spent:
+    return spent
+
+
 def _state_store(setup: TrialSetup, storage: StoragePath | None, sink: Sink, sharing: Sharing) -> StateStore:
     """Where the trial's states lie, and who is told of them."""
     told = sink.reached
@@ -140,24 +157,25 @@ def _state_store(setup: TrialSetup, storage: StoragePath | None, sink: Sink, sha
 
 
 def _watch(
-    setup: TrialSetup, item: Round, before: tuple[Spent, Costs], sink: Sink, asked: Collection[str]
+    setup: TrialSetup, item: Round, before: tuple[Callable[[], Spent], Costs], sink: Sink, asked: Collection[str]
 ) -> Callable[[str, int, Callable[[], Mapping[str, Tensor]]], None]:
     """Measures the network in the middle of a round's last retraining, where the sink wants it.
 
     Args:
         setup: of the trial.
         item: the round.
-        before: what was spent before the round, and what a step costs.
+        before: gives what was spent before the round, once its last segment is trained, and what a step costs.
         sink: who is told.
         asked: metrics that are taken besides those of validation data that always are.
     """
     target = item.end
     settled = item.settled()
     wanted = frozenset(sink.observe_at(target.total, setup.timeline.epoch, settled))
-    spent, costs = before
+    spent_before, costs = before
 
     def watch(address: str, step: int, hooks: Callable[[], Mapping[str, Tensor]]) -> None:
         if address == target.address and step in wanted and step < target.total:
+            spent = spent_before()
             steps = spent.steps + item.needed(done=True) - target.known_length() + step
             tensors = hooks()
             operations = spent.operations + spent_until(item, costs, item.masks_in(tensors), step)

@@ -16,9 +16,11 @@ from prune_search.pruning.mask.selection import unknown_layers
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import Mask, UserCode
 from prune_search.recipe.clock import Timeline, resolve
+from prune_search.recipe.metric_names import wrong_metric
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.recipe.recipe import Named, Recipe, digest_of
-from prune_search.recipe.space import epoch_length
+from prune_search.recipe.space import recipe_epoch
+from prune_search.recipe.training_options import DENSE
 from prune_search.tasks.data import DataSet
 from prune_search.tasks.layers import check_network, other_names, prunable_weights
 from prune_search.tasks.network import (
@@ -38,11 +40,14 @@ from prune_search.tasks.user import (
     source_digest,
     with_inputs_for,
 )
+from prune_search.training.accumulation import accumulating
 from prune_search.training.batchnorm_penalty import batchnorm_penalty, batchnorm_scales
 from prune_search.training.environment import autocast, environment_class
 from prune_search.training.loop import Feed, Hook, Network, augmentation
+from prune_search.training.parameter_groups import Group
 from prune_search.training.segment import model_tensors
 from prune_search.trial.pretrained import fitted, read_weights
+from prune_search.trial.teachers import GivenTeacher, read_teacher
 
 Factory = Callable[..., Any]
 # What a trial trains on: a classification data set of arrays, or any task.
@@ -98,6 +103,7 @@ class TrialSetup:
         digests: of the network and the data, for the key.
         environment: the environment class.
         forward: digest of the forward code.
+        given_teacher: the teacher of retrainings, where it comes from a folder.
     """
 
     recipe: Recipe
@@ -108,6 +114,7 @@ class TrialSetup:
     digests: Mapping[str, str]
     environment: Mapping[str, Any]
     forward: str
+    given_teacher: GivenTeacher | None = None
     _feeds: dict[tuple[str | int, ...], Feed] = field(default_factory=dict)
 
     @property
@@ -127,6 +134,11 @@ class TrialSetup:
         if isinstance(self.data, DataSet) or not isinstance(named, Named) or named.written != DEFAULT_LOSS:
             return mask
         return replace(mask, score=replace(mask.score, loss=_loss_of(self.data)))
+
+    @cached_property
+    def teacher(self) -> nn.Module | None:
+        """The teacher that comes from a folder, on the network's device; None without one."""
+        return None if self.given_teacher is None else self.given_teacher.model.to(self.network.device)
 
     @cached_property
     def output_layer(self) -> str | None:
@@ -152,8 +164,10 @@ class TrialSetup:
             raise UserError([Problem("task.data", f"has no {split} split")])
         return self.data.scores(model, examples, self.recipe.train.batch, self.network.autocast)  # type: ignore[arg-type]
 
-    def optimizer(self, named: Named, parameters: Iterable[nn.Parameter] = ()) -> torch.optim.Optimizer:
-        """A fresh optimizer over some parameters (none given: the network's), its buffers at zero."""
+    def optimizer(
+        self, named: Named, parameters: Iterable[nn.Parameter] | Iterable[Group] = ()
+    ) -> torch.optim.Optimizer:
+        """A fresh optimizer over parameters or groups of them (none given: the network's), its buffers at zero."""
         options = dict(named.options)
         rate = options.pop("lr")
         trained = list(parameters) or list(self.model.parameters())
@@ -270,6 +284,13 @@ class _Factory:
                 return build_task_model(factory, model.name, shape, classes, self.root, None), source
             return build_user_model(factory, shape, classes, integers), source
 
+    def finished(self, recipe: Recipe, tensors: Mapping[str, Tensor]) -> nn.Module:
+        """Another recipe's network with the tensors of its result, which takes the batches of these data."""
+        if self.data is None:
+            raise ValueError("the data are not known")
+        model = finished_model(recipe, self.data, self.code, tensors, self.root)
+        return self.data.usage.rules.adapted(model) if isinstance(self.data, TaskData) else model
+
     def _of_one_task(self) -> bool:
         """Whether model and data are those of one task."""
         task = self.recipe.task
@@ -283,13 +304,22 @@ def _epoch_of(recipe: Recipe, data: TrialData) -> int:
         UserError: a stream does not say how many examples it has, and the recipe has places in epochs or percent.
     """
     count = len(data.train)
-    return epoch_length(count, recipe.train.batch) if count else STREAM_EPOCH
+    return recipe_epoch(recipe, count) if count else STREAM_EPOCH
 
 
 def _loss_of(data: TrialData) -> Callable[[Any, Any], Tensor]:
     if data.loss is None:
         raise UserError([Problem("task", "no loss goes with it")])
     return data.loss
+
+
+def _check_stopping(recipe: Recipe, data: TrialData) -> None:
+    """Refuse to stop early by what this task does not measure."""
+    retrain = recipe.retrain_options if recipe.retrain is not None else None
+    for role, options in (("train", recipe.train.options), ("retrain", retrain)):
+        stopping = None if options is None else options.early_stopping
+        if stopping is not None and (text := wrong_metric(stopping.metric, [*data.metrics, "loss"])):
+            raise UserError([Problem(f"{role}.early_stopping.metric", text)])
 
 
 def _check_augmentation(recipe: Recipe, data: TrialData) -> None:
@@ -351,14 +381,21 @@ def prepare(
     forward = forward_digest(model)
     data = fitted_to(model, data)
     _check_augmentation(recipe, data)
+    _check_stopping(recipe, data)
     threads, precision = recipe.train.threads, recipe.train.precision
     model = model.to(device)
     if device.type == "cuda":
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = Network(model, device, autocast(device, precision), _loss_of(data))
+    network = accumulating(network, recipe.train.accumulate)
     start = model_tensors(model)
     environment = environment_class(device, precision, threads, workers)
-    return TrialSetup(recipe, data.to(device), network, start, timeline, digests, environment, forward)
+    taught = recipe.retrain_options.teacher
+    teacher = None
+    if taught is not None and taught != DENSE:
+        teacher = read_teacher(taught, folder, factory.finished)
+        digests["teacher"] = teacher.digest
+    return TrialSetup(recipe, data.to(device), network, start, timeline, digests, environment, forward, teacher)
 
 
 # Factories, by name, source and data, that were found to draw their weights: a worker asks once.

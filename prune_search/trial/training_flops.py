@@ -60,7 +60,7 @@ class Costs:
     def of(cls, setup: TrialSetup) -> Costs:
         """Of a recipe's network and batch."""
         costs = layer_costs(setup.model, setup.data.train.first(1), "flops")
-        return cls({name: cost * setup.recipe.train.batch for name, cost in costs.items()})
+        return cls({name: cost * setup.recipe.train.step_examples for name, cost in costs.items()})
 
     @property
     def dense(self) -> float:

@@ -20,7 +20,8 @@ class MaskKeeper:
 
     A masked weight and its optimizer buffers are set to 0 when the mask is set, and the gradient of a masked weight is
     set to 0 before every optimizer step. Weight decay and momentum of zeros are zeros, so the weight stays exactly 0,
-    at the cost of one multiplication of the gradients per step.
+    at the cost of one multiplication of the gradients per step. An optimizer whose update of a weight depends on other
+    gradients (`mixes_weights`) moves it all the same, and it is set to 0 after the step too.
     """
 
     def __init__(self, model: nn.Module, masks: MaskSet, optimizer: torch.optim.Optimizer) -> None:
@@ -53,6 +54,11 @@ class MaskKeeper:
         if gradients:
             torch._foreach_mul_(gradients, factors)
 
+    def _mask_weights(self, step: int) -> None:
+        if self._weights:
+            with torch.no_grad():
+                torch._foreach_mul_(self._weights, self._factors)
+
     def _state(self) -> dict[str, Tensor]:
         units = {f"units/{name}": torch.tensor(pair) for name, pair in self.masks.units.items()}
         asked = {} if self.masks.asked is None else {"asked": torch.tensor(self.masks.asked, dtype=torch.float64)}
@@ -68,6 +74,7 @@ class MaskKeeper:
             "mask",
             at_start=lambda: self.set(self.masks),
             after_backward=self._mask_gradients,
+            after_step=self._mask_weights if getattr(self.optimizer, "mixes_weights", False) else None,
             state=self._state,
             load=self._load,
         )

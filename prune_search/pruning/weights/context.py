@@ -28,6 +28,7 @@ class TransformContext:
         words: the place of the transform and the round: what tells its draws from others.
         feed: makes the data stream of this place.
         penalty: the L2 penalty that ``mask.prepare`` left on every weight; 0 elsewhere.
+        steps_per_epoch: optimizer steps in an epoch; None: as many as the feed has batches.
     """
 
     network: Network
@@ -39,3 +40,9 @@ class TransformContext:
     words: tuple[str | int, ...]
     feed: Callable[[], Feed]
     penalty: Decimal = Decimal(0)
+    steps_per_epoch: int | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Optimizer steps in an epoch."""
+        return self.feed().epoch if self.steps_per_epoch is None else self.steps_per_epoch

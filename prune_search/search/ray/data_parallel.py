@@ -114,8 +114,9 @@ def _work(config: Mapping[str, Any]) -> None:
 def _follow(job: TrialJob, worker_group: WorkerGroup) -> None:
     from prune_search.training.data_parallel import follow
     from prune_search.training.environment import pick_device
+    from prune_search.trial.how_trained import followed
     from prune_search.trial.run import settings_of
 
     setup = setup_of(job, pick_device(job.options.device))
     with settings_of(setup):
-        follow(worker_group, setup.network, setup.feed)
+        follow(worker_group, setup.network, setup.feed, lambda role: followed(setup, role))

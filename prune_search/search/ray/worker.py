@@ -243,6 +243,7 @@ def setup_of(job: TrialJob, device: device) -> TrialSetup:
 
 
 def _run(course: _Course) -> Result:
+    from prune_search.training.accumulation import accumulated
     from prune_search.training.environment import pick_device
     from prune_search.trial.callbacks import Guarded
     from prune_search.trial.run import Sharing, run_trial
@@ -254,7 +255,8 @@ def _run(course: _Course) -> Result:
         sink.system = system_figures(device)
     setup = setup_of(job, device)
     if leader is not None:
-        setup.network = replace(setup.network, gradients=leader.gradients)
+        together = accumulated(leader.gradients, setup.recipe.train.accumulate)
+        setup.network = replace(setup.network, gradients=together)
     sharing = Sharing(course.claims, tuple(job.stops), tuple(job.grid), course.steps)
     storage = options.storage_folder if options.sharing else folder / UNSHARED / job.trial
     guarded = Guarded(sink, watch_for_stop(folder))

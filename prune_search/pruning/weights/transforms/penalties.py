@@ -226,7 +226,7 @@ def _phase(setting: TransformContext, total: int, options: Mapping[str, Any], ho
 
     optimizer = Named.of(OPTIMIZERS, options["optimizer"])
     schedule = Named.of(SCHEDULES, options["schedule"])
-    return Phase(total, optimizer, rate_of(schedule, base_rate(optimizer), total, setting.feed().epoch), hooks)
+    return Phase(total, optimizer, rate_of(schedule, base_rate(optimizer), total, setting.epoch), hooks)
 
 
 def _iterations(length: str, epoch: int) -> int:
@@ -281,7 +281,7 @@ def _rise_length(epoch: int, penalty: Decimal, **options: Any) -> int:
 )
 def growing_penalty(setting: TransformContext, **options: Any) -> Phase:
     """The update and stabilise stages of GReg, after ``mask.prepare`` the second half of GReg-2."""
-    epoch = setting.feed().epoch
+    epoch = setting.epoch
     ramp = _growth(epoch, setting.penalty, options)
     stabilise, hold = (_iterations(options[key], epoch) for key in ("stabilise", "hold"))
     structured = setting.rule.granularity.entry(_granularities()).facts.structured
@@ -336,7 +336,7 @@ def rising_penalty(setting: TransformContext, **options: Any) -> Phase:
     The released code picks in the step of the last increment, and trains under that penalty afterwards: with ``hold``
     off, and as much ``hold`` of the growing penalty that follows.
     """
-    epoch = setting.feed().epoch
+    epoch = setting.epoch
     ramp = _rise(epoch, options)
 
     def hooks() -> list[Hook]:
