@@ -43,7 +43,11 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
     if any(entry["knobs"] for entry in data.get("importance", ())):
         console.print(_importance(data["importance"]))
     if data["controls"]:
-        console.print(_controls(data["controls"], data["sort"].split()[1]))
+        from prune_search.recipe.metric_names import quality
+        from prune_search.recipe.search_block import parse_objective
+
+        written = (data["sort"], *data["objectives"])
+        console.print(_controls(data["controls"], quality(map(parse_objective, written))[1]))
     for name, counts in data["steps"].items():
         console.print(f"steps of {escape(name)}  {steps_line(counts)}", soft_wrap=True)
     best = next((row for row in rows if row["key"] is not None and row["key"] == data["best"]), None)

@@ -73,7 +73,7 @@ def _line(records: SearchRecords, trial: TrialRecords) -> str:
     known = {metric: trial.metrics[metric] for metric in shown if trial.metrics.get(metric) is not None}
     figures = "".join(f"  {metric} {_number(value)}" for metric, value in known.items())
     of_all = trial.metrics.get("sparsity/all_parameters")
-    figures += "" if of_all is None else f" ({of_all:.4f} of all parameters)"
+    figures += "" if of_all is None or "sparsity/all_parameters" in known else f" ({of_all:.4f} of all parameters)"
     error = trial.ended.data["error"] if trial.ended is not None else None
     return f"{name}  {trial.status}{figures}" + (f"  {error['kind']}: {error['message']}" if error else "")
 

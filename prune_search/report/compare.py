@@ -11,7 +11,7 @@ from prune_search.ledger.account import total
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe import axes
-from prune_search.recipe.metric_names import can_be_a_tasks, metric_facts, searchable
+from prune_search.recipe.metric_names import can_be_a_tasks, metric_facts, quality, searchable
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.search_block import parse_objective
 from prune_search.report.filters import Filters, grouped
@@ -39,8 +39,8 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
 
     Args:
         searches: one or more on the same data set. Objectives and constraints are those of the first one, and so is
-            the dense network that constraints are relative to; ``delta_dense``, of the metric that ranks, is
-            relative to each row's own.
+            the dense network that constraints are relative to; ``delta_dense`` is relative to each row's own, and of
+            the metric that ranks, or where that is not measured on data, of the first objective that is.
         question: how rows are ranked, which are left out, and what they are put together by.
 
     Returns:
@@ -61,6 +61,7 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
     _check_same_data(searches)
     block = searches[0].definition["space"]["search"]
     direction, metric = _ranked_by(block, question.sort)
+    measured = quality([(direction, metric), *map(parse_objective, block["objectives"])])[1]
     goals, dense = Goals.of(block), dense_of(searches[0])
     conditions = Filters.read(question.only, dense)
     found = rows_of(searches)
@@ -79,12 +80,12 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
         "sort": f"{direction} {metric}",
         "where": list(question.only),
         "by": question.by,
-        "rows": [row.as_data(metric) for row in rows],
+        "rows": [row.as_data(measured) for row in rows],
         "left_out": len(found) - len(kept),
         "groups": [] if question.by is None else grouped(rows, question.by, metric),
         "pareto": [row.key for row in rows if row.pareto],
         "points": points_data(searches, stand_ins, goals, dense or None, conditions.keeps),
-        "controls": [_control(search, trial, metric) for search in searches for trial in search.controls()],
+        "controls": [_control(search, trial, measured) for search in searches for trial in search.controls()],
         "steps": {search.name: total(search.trials.values()).as_data() for search in searches},
         "best": done[best.id].key if best is not None else None,
         "constraints_met": best is not None and met,

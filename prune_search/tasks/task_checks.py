@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.tasks.batches import target_of
+from prune_search.tasks.batches import Inputs, target_of
 from prune_search.tasks.dataflow import evaluating, examples_in, same_draws, tensors_in
 from prune_search.tasks.examples import Asked, Held, Listed, ReadBatches
 from prune_search.tasks.outputs import carried_loss, logits_of
@@ -120,7 +120,7 @@ def fitted_task(data: TaskData, model: nn.Module) -> TaskData:
 
     Args:
         data: as `read_task` gave it.
-        model: that takes the task's batches (`Rules.adapted`); it is left as it was.
+        model: made to take the task's batches (`Rules.adapted`) where these are not one tensor; else left as it was.
 
     Raises:
         UserError: with everything that is wrong.
@@ -130,6 +130,8 @@ def fitted_task(data: TaskData, model: nn.Module) -> TaskData:
     except Exception as error:
         raise _wrong(f"the examples make no batch: {_said(error)}") from error
     inputs = data.usage.rules.inputs(whole)
+    if isinstance(inputs, Inputs):
+        data.usage.rules.adapted(model)
     try:
         with evaluating(model), same_draws(inputs):
             outputs = model(inputs)

@@ -238,7 +238,7 @@ def fitted_to(model: nn.Module, data: TrialData) -> TrialData:
     """
     if isinstance(data, DataSet):
         return with_inputs_for(model, data)
-    return fitted_task(data, data.usage.rules.adapted(model))
+    return fitted_task(data, model)
 
 
 @dataclass(frozen=True)
