@@ -13,7 +13,7 @@ from torch import nn
 
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.tasks.kinds.packages import package, said
-from prune_search.tasks.kinds.paths import few, local, wrong
+from prune_search.tasks.kinds.paths import few, local, looked_up, wrong
 
 KEY = "task.model"
 AUTO: Mapping[str, str] = MappingProxyType(
@@ -53,6 +53,7 @@ def pretrained(
     who = f"hf/{written}"
     transformers = package("transformers", who, KEY)
     place = local(written, root, KEY)
+    prefix = "" if place is not None else looked_up(written, root)
     given: dict[str, Any] = {"local_files_only": place is not None, "trust_remote_code": False}
     if gguf is not None:
         for needed in ("gguf", "accelerate"):
@@ -172,14 +173,13 @@ def _fit(
             config.max_position_embeddings = shape[0]
 
 
-def _called(who: str, make: Any, looked_up: bool = False) -> Any:
+def _called(who: str, make: Any, prefix: str = "") -> Any:
     try:
         return make()
     except UserError:
         raise
     except Exception as error:  # whatever the library raises of files, names, sizes and the net
-        there = "there is no such folder, and by that name " if looked_up else ""
-        raise wrong(KEY, f"{there}{who} cannot be built: {said(error)}") from error
+        raise wrong(KEY, f"{prefix}{who} cannot be built: {said(error)}") from error
 
 
 def _name(key: Any) -> str:
