@@ -96,6 +96,10 @@ class Stream(IterableDataset[Any]):
         for row in self.source:
             yield self.encode(row)
 
+    def set_epoch(self, epoch: int) -> None:
+        """Which pass comes next: the library goes on from a loaded state in the pass of that state only."""
+        self.source.set_epoch(epoch)
+
     def state_dict(self) -> dict[str, Any]:
         """Where it is."""
         return {"source": self.source.state_dict()}
@@ -133,6 +137,10 @@ class TokenStream(IterableDataset[tuple[Tensor, Tensor]]):
             self.left = self.left[self.length :]
             yield block, block
 
+    def set_epoch(self, epoch: int) -> None:
+        """Which pass comes next: the library goes on from a loaded state in the pass of that state only."""
+        self.source.set_epoch(epoch)
+
     def state_dict(self) -> dict[str, Any]:
         """Where it is: the library's state after the last row, and the tokens of it that are left."""
         return {"source": self.source.state_dict(), "left": list(self.left)}
@@ -143,8 +151,23 @@ class TokenStream(IterableDataset[tuple[Tensor, Tensor]]):
         self.left, self.resumed = list(state["left"]), True
 
 
-def target_of(columns: Columns, features: Mapping[str, Any], rows: Any) -> tuple[Callable[[Any], Any], int | None]:
-    """How a target is read, and how many classes there are; None where numbers are predicted.
+@dataclass(frozen=True)
+class Target:
+    """How a target is read.
+
+    Attributes:
+        read: from what stands in a row to the target of an example.
+        outputs: the number of classes, or of numbers to predict.
+        classes: whether there are classes.
+    """
+
+    read: Callable[[Any], Any]
+    outputs: int
+    classes: bool = True
+
+
+def target_of(columns: Columns, features: Mapping[str, Any], rows: Any) -> Target:
+    """How a target is read.
 
     Args:
         columns: with a target.
@@ -158,9 +181,10 @@ def target_of(columns: Columns, features: Mapping[str, Any], rows: Any) -> tuple
     kind = kind_of(features[name])
     if kind in ("class", "classes"):
         inner = features[name] if kind == "class" else getattr(features[name], "feature", None) or features[name][0]
-        return _unchanged, int(inner.num_classes)
-    if kind == "number" or kind == "array":
-        return _as_numbers, None
+        return Target(_unchanged, int(inner.num_classes))
+    if kind in ("number", "array"):
+        width = 1 if kind == "number" or rows is None else len(_as_numbers(rows[0][name]))
+        return Target(_as_numbers, width, classes=False)
     if kind not in ("whole", "text") or rows is None:
         text = f"the target {shown(name)} holds {kind}" + (" of a stream" if rows is None else "")
         raise wrong(KEY, f"{text}: cast it to ClassLabel, which says how many classes there are")
@@ -170,9 +194,9 @@ def target_of(columns: Columns, features: Mapping[str, Any], rows: Any) -> tuple
     if kind == "whole":
         if values[0] < 0:
             raise wrong(KEY, f"the target {shown(name)} must be 0 or more (got {values[0]})")
-        return int, int(values[-1]) + 1
+        return Target(int, int(values[-1]) + 1)
     numbered = {value: place for place, value in enumerate(values)}
-    return partial(_class_of, numbered=numbered, name=name), len(values)
+    return Target(partial(_class_of, numbered=numbered, name=name), len(values))
 
 
 def _unchanged(value: Any) -> Any:

@@ -128,12 +128,12 @@ def _labelled(
     digest: str,
 ) -> Task:
     """Examples with a target."""
-    target, classes = hf_rows.target_of(reading.columns, source.features, None if wanted.streaming else parts["train"])
-    encode = _encoding(kinds, source, root, reading, target, f"hf-dataset/{wanted.name}")
+    target = hf_rows.target_of(reading.columns, source.features, None if wanted.streaming else parts["train"])
+    encode = _encoding(kinds, source, root, reading, target.read, f"hf-dataset/{wanted.name}")
     kind = hf_rows.Stream if wanted.streaming else hf_rows.Rows
     made = {part: kind(rows.select_columns(_names(reading.columns)), encode(part)) for part, rows in parts.items()}
-    loss, metrics = ("mse", ("rmse", "r2")) if classes is None else ("cross-entropy", ("accuracy",))
-    return _task(made, loss, metrics, classes, 0 if wanted.streaming else reading.workers, digest)
+    loss, metrics = ("cross-entropy", ("accuracy",)) if target.classes else ("mse", ("rmse", "r2"))
+    return _task(made, loss, metrics, target.outputs, 0 if wanted.streaming else reading.workers, digest)
 
 
 def _names(columns: Columns) -> list[str]:
@@ -182,7 +182,7 @@ def _task(
     parts: Mapping[str, Any],
     loss: str,
     metrics: tuple[str, ...],
-    classes: int | None,
+    classes: int,
     workers: int,
     digest: str | None,
 ) -> Task:

@@ -62,9 +62,7 @@ def pretrained(
             raise wrong(f"{KEY}.gguf", f"there is no {place / gguf}{suggestion(gguf, _ggufs(place))}")
         given["gguf_file"] = gguf
     with _quiet(transformers):
-        config = _called(
-            who, lambda: transformers.AutoConfig.from_pretrained(str(place or written), **given), place is None
-        )
+        config = _called(who, lambda: transformers.AutoConfig.from_pretrained(str(place or written), **given), prefix)
         head = head or _head_of(config, who)
         _set(config, values, f"{KEY}.config")
         _fit(config, shape, classes, head, values, trained=True)
@@ -151,7 +149,7 @@ def _fit(
             config.num_labels = max(1, classes or 1)
     elif trained or "vocab_size" in values:
         if (classes or 0) > config.vocab_size:
-            text = f"has {config.vocab_size} tokens, and the data {classes}: is the tokenizer that of another network?"
+            text = f"{config.model_type} has {config.vocab_size} tokens, and the data {classes}: is the tokenizer another's?"
             raise wrong(KEY if trained else f"{KEY}.config.vocab_size", text)
     elif classes:
         config.vocab_size = classes
