@@ -92,6 +92,7 @@ def table(
         test=made.parts.get("test"),
         loss="cross-entropy" if made.classes else "mse",
         metrics=("accuracy",) if made.classes else ("rmse", "r2"),
-        classes=len(made.classes) or None,
+        # Of numbers to predict, how many outputs the network has.
+        classes=len(made.classes) or 1,
         name="table",
     )

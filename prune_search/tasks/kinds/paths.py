@@ -63,6 +63,12 @@ def local(written: str, root: Path | None, key: str) -> Path | None:
     return None if found is None else found.absolute()
 
 
+def looked_up(written: str, root: Path | None) -> str:
+    """The beginning of a message about what is no folder, and by its name cannot be had either."""
+    near = suggestion(written, _names(root or Path.cwd()))
+    return f"there is no such folder{near}, and by that name "
+
+
 def _names(folder: Path) -> list[str]:
     try:
         return sorted(entry.name for entry in os.scandir(folder))[:10_000]

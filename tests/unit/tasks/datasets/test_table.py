@@ -19,7 +19,7 @@ def test_classes_and_numbers_have_their_losses_and_metrics(made: Made, tmp_path:
     assert (task.classes, task.loss, task.metrics) == (3, "cross-entropy", ("accuracy",))
     assert [tuple(part[0].shape) for part in (task.train, task.validation, task.test)] == [(24, 2), (3, 2), (3, 2)]
     task = made(tmp_path, "table", file="t.csv", target="a", task="regression", test=str(tmp_path / "t.csv"))
-    assert (task.classes, task.loss, task.metrics) == (None, "mse", ("rmse", "r2"))
+    assert (task.classes, task.loss, task.metrics) == (1, "mse", ("rmse", "r2"))
     assert [tuple(part[1].shape) for part in (task.train, task.validation, task.test)] == [(27, 1), (3, 1), (30, 1)]
 
 
