@@ -74,6 +74,7 @@ def test_an_arrow_is_drawn_where_no_other_leads(tree: Path) -> None:
     assert "| cli | search, recipe |" in drawn
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_guide_is_drawn_from_the_imports_as_they_are() -> None:
     page = (house.ROOT / house.PAGE).read_text(encoding="utf-8")
     assert house.with_picture(page, house.picture(house.ROOT)) == page, "run: python tests/house.py"

@@ -19,6 +19,7 @@ VARIABLE = "PRUNE_SEARCH_PLUGINS"
 PACKAGE = Path(__file__).parents[1]
 
 _imported = False
+_importing = False
 _failure: UserError | None = None
 
 
@@ -32,6 +33,11 @@ def find_own_modules() -> None:
         sys.path.insert(0, here)
 
 
+def plugins_are_there() -> bool:
+    """Whether all plug-ins have been imported."""
+    return _imported and not _importing and _failure is None
+
+
 def import_plugins() -> None:
     """Import all plug-ins, once per process.
 
@@ -39,13 +45,13 @@ def import_plugins() -> None:
         UserError: one of them cannot be imported; the message names it, the error and the line. Raised again at every
             later call, so that nothing goes on without a plug-in that was asked for.
     """
-    global _imported, _failure
+    global _imported, _importing, _failure
     if _failure is not None:
         raise _failure
     if _imported:
         return
     # First, so that a look-up by a plug-in while it is imported does not begin anew.
-    _imported = True
+    _imported = _importing = True
     try:
         for point in entry_points(group="prune_search"):
             _import(point.module, f"the entry point {point.name!r} of group prune_search")
@@ -57,6 +63,8 @@ def import_plugins() -> None:
     except UserError as error:
         _failure = error
         raise
+    finally:
+        _importing = False
 
 
 def _import(name: str, named_by: str) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from prune_search.recipe.facts import Facts
 from prune_search.recipe.plain_data import Plain
-from prune_search.recipe.plugins import import_plugins
+from prune_search.recipe.plugins import import_plugins, plugins_are_there
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.recipe.reading import Reading
 
@@ -183,6 +183,7 @@ class Axis(Mapping[str, Entry[Declared, Made]]):
         self._entries: dict[str, Entry[Declared, Made]] = {}
         self._families: dict[str, Entry[Declared, Made]] = {}
         self._found = False
+        self._whole = False
 
     def register(
         self,
@@ -245,9 +246,11 @@ class Axis(Mapping[str, Entry[Declared, Made]]):
         del (self._families if name in self._families else self._entries)[name]
 
     def _look(self) -> dict[str, Entry[Declared, Made]]:
-        with _LOOKING:
-            self._import_homes()
-            import_plugins()
+        # Once everything is there, nobody waits for anybody.
+        if not (self._whole and plugins_are_there()):
+            with _LOOKING:
+                self._import_homes()
+                import_plugins()
         return self._entries
 
     def _import_homes(self) -> None:
@@ -257,6 +260,7 @@ class Axis(Mapping[str, Entry[Declared, Made]]):
                 self._found = True
                 for home in self.homes:
                     _import_all(home)
+                self._whole = True
 
     def __getitem__(self, name: str) -> Entry[Declared, Made]:
         found = self._look().get(name)

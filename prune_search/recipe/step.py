@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
@@ -49,25 +50,7 @@ class Step:
         Raises:
             ValueError: with what is wrong, for anything that is no step or is absurdly long.
         """
-        if text == "end":
-            return cls(back=True, unit="end")
-        back = text.startswith("end-")
-        body = text.removeprefix("end-")
-        if match := _PERCENT.fullmatch(body):
-            percent = Decimal(match["percent"]).normalize()
-            if percent > 100:
-                raise ValueError("is over 100%")
-            return cls(percent=percent, back=back, unit="%")
-        match = _COUNT.fullmatch(body)
-        if not body or match is None:
-            raise ValueError("is not a step: write 3ep, 120it, 3ep20it, 5%, end or end-3ep")
-        epochs, iterations = int(match["epochs"] or 0), int(match["iterations"] or 0)
-        if epochs > MAX_EPOCHS or iterations > MAX_ITERATIONS:
-            raise ValueError(f"is too long: at most {MAX_EPOCHS}ep and {MAX_ITERATIONS}it")
-        unit: Literal["it", "ep", "epit"] = (
-            "epit" if match["epochs"] and match["iterations"] else "ep" if match["epochs"] else "it"
-        )
-        return cls(epochs=epochs, iterations=iterations, back=back, unit=unit)
+        return _parsed(text)
 
     def __str__(self) -> str:
         if self.unit == "end":
@@ -114,10 +97,34 @@ class Step:
         return "between"
 
 
-# The end of the clock.
-END = Step.parse("end")
-
-
 def as_iterations(iterations: int) -> Step:
     """A step of so many iterations."""
     return Step(iterations=iterations)
+
+
+# A space is looked at in hundreds of draws, whose steps are mostly the same few.
+@functools.lru_cache(maxsize=4096)
+def _parsed(text: str) -> Step:
+    if text == "end":
+        return Step(back=True, unit="end")
+    back = text.startswith("end-")
+    body = text.removeprefix("end-")
+    if match := _PERCENT.fullmatch(body):
+        percent = Decimal(match["percent"]).normalize()
+        if percent > 100:
+            raise ValueError("is over 100%")
+        return Step(percent=percent, back=back, unit="%")
+    match = _COUNT.fullmatch(body)
+    if not body or match is None:
+        raise ValueError("is not a step: write 3ep, 120it, 3ep20it, 5%, end or end-3ep")
+    epochs, iterations = int(match["epochs"] or 0), int(match["iterations"] or 0)
+    if epochs > MAX_EPOCHS or iterations > MAX_ITERATIONS:
+        raise ValueError(f"is too long: at most {MAX_EPOCHS}ep and {MAX_ITERATIONS}it")
+    unit: Literal["it", "ep", "epit"] = (
+        "epit" if match["epochs"] and match["iterations"] else "ep" if match["epochs"] else "it"
+    )
+    return Step(epochs=epochs, iterations=iterations, back=back, unit=unit)
+
+
+# The end of the clock.
+END = Step.parse("end")

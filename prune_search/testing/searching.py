@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
+import functools
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +19,7 @@ from prune_search.ledger.records import SEARCH_FILE, SearchRecords, read_search,
 from prune_search.recipe.axes import PICTURES, PRESETS, SAMPLERS, SCHEDULERS, SURFACES
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.recipe import Recipe, canonical_json
-from prune_search.recipe.space import find, read_space
+from prune_search.recipe.space import Space, find, read_space
 from prune_search.report.figure_data import FigureData, hang
 from prune_search.search.next_trial import NextTrial
 from prune_search.search.proposer import check_sampler as problems_of_sampler
@@ -45,7 +48,6 @@ SEVERAL: Mapping[str, Any] = {
     ],
 }
 ACCURACY, SPARSITY = "maximize val/accuracy", "maximize sparsity"
-PARTS = ("whole", "empty")
 
 
 def simulated(raw: Mapping[str, Any], surface: Any, folder: Path, run: bool = True) -> SearchRecords:
@@ -57,7 +59,14 @@ def simulated(raw: Mapping[str, Any], surface: Any, folder: Path, run: bool = Tr
         folder: a storage of its own.
         run: whether it is run to its end; else no trial has begun yet.
     """
-    space = read_space(copy.deepcopy(dict(raw)), "a check")
+    return _run(_read(raw), surface, folder, run)
+
+
+def _read(raw: Mapping[str, Any]) -> Space:
+    return read_space(copy.deepcopy(dict(raw)), "a check")
+
+
+def _run(space: Space, surface: Any, folder: Path, run: bool = True) -> SearchRecords:
     simulation = Simulation.of(surface)
     home = search_folder(folder, "check")
     home.mkdir(parents=True)
@@ -69,10 +78,10 @@ def simulated(raw: Mapping[str, Any], surface: Any, folder: Path, run: bool = Tr
     return read_search(home)
 
 
-def _course(raw: Mapping[str, Any], surface: Any = DEFAULT) -> list[Any]:
+def _course(space: Space, surface: Any = DEFAULT) -> list[Any]:
     """What was proposed in a simulated search, how it ended and what was found."""
     with tempfile.TemporaryDirectory(prefix="prune-search-") as folder:
-        records = simulated(raw, surface, Path(folder))
+        records = _run(space, surface, Path(folder))
         return [
             (trial.id, trial.recipe, trial.status, dict(trial.metrics), [one.data["metrics"] for one in trial.measured])
             for trial in records.trials.values()
@@ -98,24 +107,19 @@ def check_sampler(name: str, trials: int = 12, **options: object) -> None:
     for objectives in ([ACCURACY], [ACCURACY, SPARSITY]):
         block = {"trials": trials, "sampler": one.named.written, "objectives": objectives}
         # A sampler says itself which spaces it does not take: such a search is refused before it begins.
-        raw = next(
-            (raw for raw in (_searched(space, **block) for space in (SEVERAL, ONE_PARADIGM)) if _taken(raw)), None
-        )
-        one.require(raw is not None, f"it takes no space for {' and '.join(objectives)}")
-        if raw is not None:
-            _check_proposals(one, raw, trials)
+        spaces = (_read(_searched(raw, **block)) for raw in (SEVERAL, ONE_PARADIGM))
+        space = next((space for space in spaces if not problems_of_sampler(space)), None)
+        one.require(space is not None, f"it takes no space for {' and '.join(objectives)}")
+        if space is not None:
+            _check_proposals(one, space, trials)
 
 
-def _taken(raw: Mapping[str, Any]) -> bool:
-    return not problems_of_sampler(read_space(copy.deepcopy(dict(raw)), "a check"))
-
-
-def _check_proposals(one: Checked, raw: Mapping[str, Any], trials: int) -> None:
-    first = _course(raw)
+def _check_proposals(one: Checked, space: Space, trials: int) -> None:
+    first = _course(space)
     proposed = [trial for trial in first if trial[0].isdigit()]
     one.require(proposed, "it proposes no trial")
     one.require(len(proposed) <= trials, f"of {trials} trials it proposes {len(proposed)}")
-    one.require(_course(raw) == first, "the same search takes another course the second time")
+    one.require(_course(space) == first, "the same search takes another course the second time")
     different = len({canonical_json(recipe) for _, recipe, *_ in proposed})
     one.require(different > 1, f"its {len(proposed)} proposals are all the same")
 
@@ -135,12 +139,12 @@ def check_scheduler(name: str, **options: object) -> None:
         one.require(inside, f"of a training of {total} steps it wants to measure at {steps}")
     share = facts.keeps(**one.named.options)
     one.require(0 < share <= 1, f"it says that it keeps {share} of the trials")
-    raw = _searched(SEVERAL, trials=1, scheduler=one.named.written, controls=False)
-    statuses = [status for _, _, status, *_ in _course(raw)]
+    alone = _read(_searched(SEVERAL, trials=1, scheduler=one.named.written, controls=False))
+    statuses = [status for _, _, status, *_ in _course(alone)]
     one.require("stopped" not in statuses, "it stops the only trial of a search")
     objectives = [ACCURACY, SPARSITY] if facts.several_objectives else [ACCURACY]
-    raw = _searched(SEVERAL, trials=10, scheduler=one.named.written, objectives=objectives)
-    one.require(_course(raw) == _course(raw), "the same search takes another course the second time")
+    space = _read(_searched(SEVERAL, trials=10, scheduler=one.named.written, objectives=objectives))
+    one.require(_course(space) == _course(space), "the same search takes another course the second time")
 
 
 def check_surface(name: str, **options: object) -> None:
@@ -153,9 +157,9 @@ def check_surface(name: str, **options: object) -> None:
     written = one.named.written
     digests = {Simulation.of(written).digest for _ in range(2)}
     one.require(len(digests) == 1, "made twice, it has another digest")
-    raw = _searched(SEVERAL, trials=6)
-    first = _course(raw, written)
-    one.require(first == _course(raw, written), "the same search takes another course the second time")
+    space = _read(_searched(SEVERAL, trials=6))
+    first = _course(space, written)
+    one.require(first == _course(space, written), "the same search takes another course the second time")
     for _, _, status, metrics, _ in first:
         accuracy = metrics.get("val/accuracy", 0.0)
         one.require(status != "completed" or 0 <= accuracy <= 1, f"an accuracy of it is {accuracy}")
@@ -168,18 +172,25 @@ def check_picture(name: str, **options: object) -> None:
         AssertionError: something does not hold.
     """
     one = check_entry(PICTURES, name, options)
-    raw = _searched(SEVERAL, trials=8, objectives=[ACCURACY, SPARSITY])
-    with tempfile.TemporaryDirectory(prefix="prune-search-") as folder:
-        whole, empty = (_shown(simulated(raw, DEFAULT, Path(folder, part), part == "whole")) for part in PARTS)
-        before = json.dumps(whole.data, sort_keys=True, default=str)
-        first = hang(whole, [name])
-        one.require(hang(whole, [name]) == first, "drawn twice, it is another file")
-        left = json.dumps(whole.data, sort_keys=True, default=str) == before
-        one.require(left, "it changes the comparison that it is given")
-        drawn = all(image.startswith(b"<?xml") for image in first.values())
-        one.require(drawn, "what is drawn is no SVG file")
-        nothing = not hang(empty, [name])
-        one.require(nothing, "of a search without trials it draws something: return None there")
+    whole, empty = (_shown(records) for records in _to_be_shown())
+    before = json.dumps(whole.data, sort_keys=True, default=str)
+    first = hang(whole, [name])
+    one.require(hang(whole, [name]) == first, "drawn twice, it is another file")
+    left = json.dumps(whole.data, sort_keys=True, default=str) == before
+    one.require(left, "it changes the comparison that it is given")
+    drawn = all(image.startswith(b"<?xml") for image in first.values())
+    one.require(drawn, "what is drawn is no SVG file")
+    nothing = not hang(empty, [name])
+    one.require(nothing, "of a search without trials it draws something: return None there")
+
+
+@functools.cache
+def _to_be_shown() -> tuple[SearchRecords, SearchRecords]:
+    """A search, and one without trials: the same for every picture, so that they stay until the process ends."""
+    space = _read(_searched(SEVERAL, trials=8, objectives=[ACCURACY, SPARSITY]))
+    folder = tempfile.mkdtemp(prefix="prune-search-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return _run(space, DEFAULT, Path(folder, "whole")), _run(space, DEFAULT, Path(folder, "empty"), run=False)
 
 
 def _shown(records: SearchRecords) -> FigureData:

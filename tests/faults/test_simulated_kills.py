@@ -16,8 +16,8 @@ from prune_search.storage import files
 pytestmark = pytest.mark.faults
 
 SEEDS = [
-    *range(2),
-    *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 10)),
+    0,
+    *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 10)),
     *(pytest.param(seed, marks=pytest.mark.long) for seed in range(10, 50)),
 ]
 # The judge, too, decides alike after a kill; three workers, so that much is under way at each.

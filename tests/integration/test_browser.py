@@ -60,11 +60,11 @@ class Pages:
         return {key: trial.proposed.data["name"] for key, trial in found if trial.proposed is not None}
 
 
-@pytest.fixture(scope="module", params=["mixed", pytest.param("quickstart", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["mixed", pytest.param("quickstart", marks=pytest.mark.long)])
 def pages(
     browser: Browser, trouble: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Pages]:
-    """The small search of test_search.py; in the slow suite the quickstart too."""
+    """The small search of test_search.py; the quickstart, minutes of it, shows the same pages again."""
     if request.param == "mixed":
         outcome = request.getfixturevalue("mixed")
     else:

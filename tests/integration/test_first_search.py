@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 SPACE = """\
 # prune-search launch first.yaml
 preset: snip
@@ -29,6 +31,8 @@ def typed(home: Path, *words: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.services
+@pytest.mark.xdist_group("ray")
 def test_a_search_is_launched_and_compared(tmp_path: Path) -> None:
     (tmp_path / "first.yaml").write_text(SPACE)
     outcome = typed(tmp_path, "launch", "first.yaml")

@@ -40,11 +40,20 @@ TRIALS: dict[str, Blocks] = {
 }
 
 
+# What the others show too, one choice after the other.
+SHOWN_BY_OTHERS = {"dense", "magnitude-after-training", "learning-rate-rewinding", "force", "greg-1", "gradual"} | {
+    "scratch-e",
+    "late-rewinding",
+}
+
+
 def figures(result: Result) -> Any:
     return (*hashes(result), result.metrics, [(item.metrics, item.mask_sha256) for item in result.rounds])
 
 
-@pytest.mark.parametrize("trial", TRIALS)
+@pytest.mark.parametrize(
+    "trial", [pytest.param(name, marks=pytest.mark.slow if name in SHOWN_BY_OTHERS else ()) for name in TRIALS]
+)
 def test_a_result_does_not_depend_on_what_was_stored(setup_of: SetupOf, tmp_path: Path, trial: str) -> None:
     raw = TRIALS[trial]
     nowhere = run_trial(setup_of(raw), None)
@@ -63,7 +72,7 @@ def test_an_early_end_is_early(setup_of: SetupOf) -> None:
     assert steps[0] - steps[1] == 12
 
 
-@pytest.mark.parametrize("lost", range(6))
+@pytest.mark.parametrize("lost", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 def test_a_trial_that_lost_part_of_its_states_finds_the_same_result(
     setup_of: SetupOf, tmp_path: Path, lost: int
 ) -> None:
@@ -166,7 +175,11 @@ def changed(raw: Blocks, key: str, value: Any) -> Blocks:
     return result
 
 
-@pytest.mark.parametrize(("base", "key", "value"), CHANGES)
+@pytest.mark.parametrize(
+    ("base", "key", "value"),
+    # Of the values of one block every third is changed always; what is new here is new in all of them.
+    [pytest.param(*change, marks=pytest.mark.slow if index % 3 else ()) for index, change in enumerate(CHANGES)],
+)
 def test_trials_that_differ_in_one_value_do_not_get_each_other_s_states(
     setup_of: SetupOf, tmp_path: Path, base: str, key: str, value: Any
 ) -> None:

@@ -132,7 +132,11 @@ def test_every_criterion_is_in_the_space_of_all_and_those_that_fit_in_the_one_at
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name == "growing_penalty" else ()) for name in NAMES]
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("quickstart", "structured_filters") else pytest.mark.slow)
+        for name in NAMES
+    ],
 )
 def test_a_draw_of_each_runs(name: str, tmp_path: Path) -> None:
     from prune_search.api.run import run

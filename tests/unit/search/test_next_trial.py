@@ -29,7 +29,7 @@ def test_every_trial_and_control_is_started_once(tmp_path: Path) -> None:
     assert all(trial.ended is not None for trial in records.trials.values())
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def test_a_reproducible_search_does_not_depend_on_when_its_trials_end(tmp_path: Path, seed: int) -> None:
     one = Simulation.begin(tmp_path / "one", seed=0).run()
     other = Simulation.begin(tmp_path / "other", seed=seed).run()

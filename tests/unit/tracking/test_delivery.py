@@ -99,7 +99,7 @@ def test_a_second_delivery_sends_nothing(folder: Path) -> None:
     check(store, folder)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.slow)])
 def test_a_process_killed_at_any_call_leaves_nothing_twice_and_nothing_out(folder: Path, when: str) -> None:
     for at in range(1, calls_of_one_sync(folder) + 1):
         store = Store()
@@ -112,7 +112,7 @@ def test_a_process_killed_at_any_call_leaves_nothing_twice_and_nothing_out(folde
         shutil.rmtree(folder / "tracking")
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.slow), "after"])
 def test_an_answer_lost_at_any_call_is_asked_for_and_the_call_is_not_simply_repeated(folder: Path, when: str) -> None:
     for at in range(1, calls_of_one_sync(folder) + 1):
         store = Store()

@@ -54,7 +54,9 @@ def alive(file: Path) -> bool:
         return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_a_signal_ends_the_server_and_its_workers(tmp_path: Path, number: int) -> None:
     file, worker = tmp_path / "server", tmp_path / "server.worker"
     runner = subprocess.Popen([sys.executable, "-c", RUNNER, sys.executable, "-c", SERVER, str(file), "100", "0"])
@@ -69,7 +71,7 @@ def test_a_signal_ends_the_server_and_its_workers(tmp_path: Path, number: int) -
     assert not alive(worker)
 
 
-@pytest.mark.parametrize(("code", "ours"), [("0", 1), ("3", 3)])
+@pytest.mark.parametrize(("code", "ours"), [pytest.param("0", 1, marks=pytest.mark.slow), ("3", 3)])
 def test_a_server_that_ends_unasked_is_a_failure_and_its_workers_end_too(tmp_path: Path, code: str, ours: int) -> None:
     before = signal.getsignal(signal.SIGTERM)
     file = tmp_path / "server"

@@ -28,7 +28,8 @@ def run_workers(folder: Path, size: int, *more: str) -> tuple[list[int], dict[st
     return [worker.returncode for worker in workers], json.loads(told[0][0] or "{}"), [err[-2000:] for _, err in told]
 
 
-@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 2, 3])
 def test_the_gradients_of_a_batch_are_those_of_one_worker(size: int, tmp_path: Path) -> None:
     codes, found, said = run_workers(tmp_path, size)
     assert codes == [0] * size, said

@@ -73,7 +73,9 @@ def cut(model: nn.Module, mask: MaskSet, last: str) -> nn.Module:
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize(("kind", "last"), [("projection", "fc"), ("sigmoids", "out")])
-@pytest.mark.parametrize("control", [None, "shuffle", "invert", "random"])
+@pytest.mark.parametrize(
+    "control", [None, *(pytest.param(name, marks=pytest.mark.slow) for name in ("shuffle", "invert", "random"))]
+)
 def test_cutting_out_the_removed_channels_changes_nothing(kind: str, last: str, mode: str, control: str | None) -> None:
     model = network(kind)
     mask = found(model, control=control)

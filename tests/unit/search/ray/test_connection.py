@@ -107,6 +107,7 @@ def test_a_cluster_that_is_not_there_is_said_of_the_address(monkeypatch: pytest.
         connect(None, {})
 
 
+@pytest.mark.slow
 def test_no_garbage_is_collected_while_ray_shuts_down(monkeypatch: pytest.MonkeyPatch) -> None:
     collecting: list[bool] = []
     monkeypatch.setattr(ray, "shutdown", lambda: collecting.append(gc.isenabled()))
