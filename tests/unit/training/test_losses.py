@@ -30,7 +30,7 @@ def test_nll_logits_takes_the_logits_for_log_probabilities() -> None:
     assert logits.grad.tolist() == [[0.0, -0.5, 0.0], [-0.5, 0.0, 0.0]]
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", sorted(name for name, entry in LOSSES.items() if not entry.facts.taught))
 def test_precision_is_not_lost(name: str) -> None:
     half = LOSSES[name].make(LOGITS.bfloat16(), LABELS)
     assert half.dtype == torch.float32
