@@ -66,14 +66,17 @@ class DataSource(Facts):
         classes: how many; 0: unknown.
         shape: of one example; (): unknown.
         embedded: whether it comes with the package and needs no file.
-        metrics: what is measured on it besides the loss; (): unknown before the data are read.
     """
 
     train_examples: int = 0
     classes: int = 0
     shape: tuple[int, ...] = ()
     embedded: bool = False
-    metrics: tuple[str, ...] = ("accuracy",)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What is measured on it besides the loss; (): not known before the data are read."""
+        return ("accuracy",) if self.classes else ()
 
 
 @dataclass(frozen=True)
