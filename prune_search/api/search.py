@@ -37,6 +37,8 @@ from prune_search.storage.places import StoragePath
 from prune_search.tracking.settings import prepare_process
 
 if TYPE_CHECKING:
+    import pandas
+
     from prune_search.search.launch_options import LaunchOptions
     from prune_search.search.next_trial import Listener
     from prune_search.search.stop_request import StopRequest
@@ -66,6 +68,24 @@ class Outcome:
     wall_s: float
     undelivered_reason: str = ""
 
+    def frame(self) -> pandas.DataFrame:
+        """One row for each trial, controls too: name, paradigm, status, key, what was drawn, and its metrics.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        from prune_search.api.notebook import frame_of
+
+        return frame_of([_row(trial) for trial in self.records.trials.values()])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from prune_search.api.notebook import page
+
+        counts = self.records.counts()
+        done = sum(counts[name] for name in ("completed", "stopped", "failed", "duplicate"))
+        return page(self.records, done, int(self.records.definition["space"]["search"]["trials"]))
+
     def as_data(self) -> dict[str, Any]:
         """The data of ``launch --json`` and ``resume --json``."""
         definition, counts = self.records.definition, self.records.counts()
@@ -94,6 +114,12 @@ class Outcome:
             "undelivered_reason": self.undelivered_reason,
             "wall_s": round(self.wall_s, 3),
         }
+
+
+def _row(trial: TrialRecords) -> dict[str, Any]:
+    data = {} if trial.proposed is None else trial.proposed.data
+    about = {"trial": data.get("name", trial.id), "paradigm": data.get("paradigm"), "status": trial.status}
+    return {**about, "key": trial.result.get("key"), **data.get("params", {}), **trial.metrics}
 
 
 def _shortly(trial: TrialRecords) -> dict[str, Any]:
@@ -184,7 +210,7 @@ def launch(
         set: dotted keys and their values, e.g. ``{"search.trials": 8}``.
         where: storage, data folder, device, and the user's own model and data.
         options: name, MLflow, cluster.
-        listener: called with the records whenever a trial starts or ends.
+        listener: called with the records whenever a trial starts or ends; None: a notebook shows a bar and a table.
 
     Returns:
         The records of all trials and how the search ended.
@@ -246,7 +272,7 @@ def resume(
         name: of the search.
         where: storage; the data folder if it has moved; model and data of a search that somebody else launched.
         options: cluster, heartbeat; MLflow of a search that somebody else launched.
-        listener: called with the records whenever a trial starts or ends.
+        listener: called with the records whenever a trial starts or ends; None: a notebook shows a bar and a table.
         fork: start a new search from the edited space file, reusing everything trained so far.
 
     Raises:
@@ -370,9 +396,11 @@ def _simulated(space: Space, simulation: Simulation) -> Runner:
 
 
 def _run(folder: StoragePath, asked: StopRequest, runner: Runner, where: Where, listener: Listener | None) -> Outcome:
+    from prune_search.api.notebook import notebook_view
     from prune_search.tracking.delivery_thread import DeliveryThread
 
     begun = time.monotonic()
+    listener = listener or notebook_view()
     search = read_search(folder, trials=False)
     delivery_thread = DeliveryThread(folder, search.tracking_uri, search.definition["experiment"])
     # It begins with the first trial: before, its import would only delay the start.

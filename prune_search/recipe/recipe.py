@@ -19,7 +19,7 @@ from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.reading import Reading
 from prune_search.recipe.registry import AnyAxis
 from prune_search.recipe.rules import check_rules
-from prune_search.recipe.schema import BLOCKS, SCHEMA, read_blocks
+from prune_search.recipe.schema import BLOCKS, SCHEMA, is_user_code, read_blocks
 from prune_search.recipe.training_options import DENSE, TrainingOptions
 
 
@@ -92,7 +92,7 @@ class Recipe:
             return None, [newer]
         reading = Reading(partial=True, of_0_1=of_0_1)
         check_top_level(raw, reading)
-        blocks = read_blocks(_with_default_model(raw), reading)
+        blocks = read_blocks(_with_default_init(_with_default_model(raw)), reading)
         whole = not reading.problems
         reading.problems += check_rules(blocks)
         return cls(MappingProxyType(blocks)) if whole else None, reading.problems
@@ -218,6 +218,18 @@ def _with_default_model(raw: Mapping[str, object]) -> Mapping[str, object]:
     criterion = axes.CRITERIA.get(str(name(mask.get("criterion"))))
     convolutional = structured or (criterion is not None and criterion.facts.convolutional_default)
     return {**raw, "task": {**task, "model": "small-conv"}} if convolutional else raw
+
+
+def _with_default_init(raw: Mapping[str, object]) -> Mapping[str, object]:
+    """The networks of other libraries, and those of a task that brings its own, begin as they are built by default."""
+    task, train = raw.get("task", {}), raw.get("train", {})
+    if not isinstance(task, Mapping) or not isinstance(train, Mapping) or "init" in train:
+        return raw
+    model = task.get("model")
+    name = model.get("name") if isinstance(model, Mapping) else model
+    of_another = isinstance(name, str) and name.partition("/")[0] in axes.MODELS.families
+    of_its_task = is_user_code(model) and model == task.get("data")
+    return {**raw, "train": {**train, "init": "as-built"}} if of_another or of_its_task else raw
 
 
 __all__ = ["Named", "Recipe", "canonical_json", "check_top_level", "digest_of", "newer_schema"]
