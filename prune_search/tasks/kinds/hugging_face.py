@@ -149,7 +149,8 @@ def _fit(
             config.num_labels = max(1, classes or 1)
     elif trained or "vocab_size" in values:
         if (classes or 0) > config.vocab_size:
-            text = f"{config.model_type} has {config.vocab_size} tokens, and the data {classes}: is the tokenizer another's?"
+            own = f"{config.model_type} has {config.vocab_size} tokens"
+            text = f"{own}, and the data {classes}: is the tokenizer that of another network?"
             raise wrong(KEY if trained else f"{KEY}.config.vocab_size", text)
     elif classes:
         config.vocab_size = classes
