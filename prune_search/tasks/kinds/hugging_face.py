@@ -149,8 +149,7 @@ def _fit(
             config.num_labels = max(1, classes or 1)
     elif trained or "vocab_size" in values:
         if (classes or 0) > config.vocab_size:
-            own = f"{config.model_type} has {config.vocab_size} tokens"
-            text = f"{own}, and the data {classes}: is the tokenizer that of another network?"
+            text = f"{config.model_type} has {config.vocab_size} tokens, the data {classes}: another tokenizer?"
             raise wrong(KEY if trained else f"{KEY}.config.vocab_size", text)
     elif classes:
         config.vocab_size = classes

@@ -113,7 +113,7 @@ def test_everything_that_does_not_fit_is_one_sentence_with_its_key(make: Make, g
             (8,),
             12,
             {},
-            "task.model: gpt2 has 11 tokens, and the data 12: is the tokenizer",
+            "task.model: gpt2 has 11 tokens, the data 12: another tokenizer",
         ),
         ("hf/gpt", (8,), 11, {"class": "image-classification"}, "task.model.class: hf/gpt has no head image-classif"),
         ("hf/gpt", (8,), 11, {"config": {"n_heads": 4}}, "task.model.config.n_heads: is not a value .* 'n_head'"),
@@ -132,7 +132,7 @@ def test_everything_that_does_not_fit_is_one_sentence_with_its_key(make: Make, g
             (8,),
             12,
             {**head, "config": GPT},
-            "task.model.config.vocab_size: gpt2 has 11 tokens, and the",
+            "task.model.config.vocab_size: gpt2 has 11 tokens, the",
         ),
     )
     for name, shape, classes, options, message in cases:
