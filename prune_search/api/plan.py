@@ -92,7 +92,7 @@ def plan(
     from prune_search.search.plan import make_plan
 
     where = where or Where()
-    space = read_search_space(target, [*(set or {}).items(), *where.assignments()])
+    space = read_search_space(target, [*where.values(set).items()])
     epochs = EpochLengths(where.data_folder(), where.code())
     dense = dense_recipe(space)
     # A draw between two epochs needs the size of a data set that is not known before it is read.

@@ -52,7 +52,7 @@ def run(
         2380
     """
     where = where or Where()
-    space, folder = read_target(target, [*(set or {}).items(), *where.assignments()])
+    space, folder = read_target(target, [*where.values(set).items()])
     recipe = space.only_recipe()
     from prune_search.trial.folder import check_out, write_folder
     from prune_search.trial.run import run_trial

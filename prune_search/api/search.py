@@ -225,7 +225,7 @@ def launch(
     """
     prepare_process()
     where, options = where or Where(), options or Options()
-    space = read_search_space(target, [*(set or {}).items(), *where.assignments()])
+    space = read_search_space(target, [*where.values(set).items()])
     _check_search(space)
     simulation = None if options.simulate is None else Simulation.of(options.simulate)
     storage = where.storage_folder()
@@ -236,7 +236,7 @@ def launch(
     else:
         examples, runner = 0, _simulated(space, simulation)
     folder = new_folder(storage, options.name or default_name(space.source), options.name is not None)
-    values = {**(set or {}), **dict(where.assignments())}
+    values = where.values(set)
     definition = define(space, folder, where, options.tracking_uri, values, simulation)
     definition |= {"examples": examples, "system_metrics": options.system_metrics}
     from prune_search.search.stop_request import holding

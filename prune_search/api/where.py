@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,6 +107,15 @@ class Where:
         from prune_search.trial.setup import prepare
 
         return prepare(recipe, pick_device(self.device), self.data_folder(), self.code(), folder)
+
+    def values(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What the options for a task, model and data set in the recipe, and ``--set`` then, such as their own options.
+
+        Args:
+            given: dotted path to value, as ``--set`` has them.
+        """
+        named = dict(self.assignments())
+        return {**named, **{key: value for key, value in (given or {}).items() if key not in named}}
 
     def assignments(self) -> list[tuple[str, Any]]:
         """What ``--task``, ``--model`` and ``--data`` set in the recipe."""

@@ -96,7 +96,7 @@ def launch(
     simulated = surface_written(surface, simulate)
     options = Options(name, tracking_uri, address, heartbeat, share, simulated, system_metrics)
     check_options(options, where)
-    searched = read_search_space(space, [*values.items(), *where.assignments()])
+    searched = read_search_space(space, [*where.values(values).items()])
     if simulated is None:
         _tell_plan(space, searched, where, yes, quiet=as_json)
     with watching_search(quiet=as_json and not sys.stderr.isatty()) as listener:

@@ -38,6 +38,17 @@ def test_only_a_factory_is_the_users_code_and_a_registered_name_is_not() -> None
     assert Where().assignments() == []
 
 
+def test_options_of_a_named_model_are_set_after_it() -> None:
+    given = {"task.model.width": 8, "task.model": "lenet-5", "rounds": 2}
+    assert list(Where(model="resnet-20").values(given).items()) == [
+        ("task.model", "resnet-20"),
+        ("task.model.width", 8),
+        ("rounds", 2),
+    ]
+    assert Where().values(given) == given
+    assert Where().values(None) == {}
+
+
 def test_the_budget_is_read_from_the_option_else_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

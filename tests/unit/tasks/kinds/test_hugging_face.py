@@ -57,31 +57,27 @@ def test_sizes_that_a_configuration_leaves_out_are_those_of_the_data(make: Make)
         ("masked-lm", (2, 8, 5)),
         ("causal-lm", (2, 8, 5)),
     ):
-        model = make(
-            "hf-config/bert", (8,), 5, **{"class": head, "config": {**SMALL, "is_decoder": head == "causal-lm"}}
-        )
+        config = {**SMALL, "is_decoder": head == "causal-lm"}
+        model = make("hf-config/bert", (8,), 5, **{"class": head, "config": config})
         assert isinstance(model, nn.Module)
         assert model.training
         assert model(tokens).logits.shape == shape
-    vit = make(
-        "hf-config/vit", (1, 16, 16), 5, **{"class": "image-classification", "config": {**SMALL, "patch_size": 8}}
-    )
+    config = {**SMALL, "patch_size": 8}
+    vit = make("hf-config/vit", (1, 16, 16), 5, **{"class": "image-classification", "config": config})
     assert vit(torch.randn(2, 1, 16, 16)).logits.shape == (2, 5)
     # Longer texts than the type's usual limit have a position each, and its tokens for begin and end are left out.
-    gpt2 = make(
-        "hf-config/gpt2", (1500,), 7, **{"class": "causal-lm", "config": {"n_embd": 8, "n_layer": 1, "n_head": 1}}
-    )
+    config = {"n_embd": 8, "n_layer": 1, "n_head": 1}
+    gpt2 = make("hf-config/gpt2", (1500,), 7, **{"class": "causal-lm", "config": config})
     assert (gpt2.config.max_position_embeddings, gpt2.config.vocab_size, gpt2.config.eos_token_id) == (1500, 7, None)
     assert not gpt2.config.use_cache
 
 
 def test_weights_are_drawn_from_the_generator_of_torch(make: Make) -> None:
-    first, again, other = (
-        (torch.manual_seed(seed), make("hf-config/gpt2", (8,), 11, **{"class": "causal-lm", "config": GPT}))[
-            1
-        ].state_dict()
-        for seed in (0, 0, 1)
-    )
+    states = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        states.append(make("hf-config/gpt2", (8,), 11, **{"class": "causal-lm", "config": GPT}).state_dict())
+    first, again, other = states
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
@@ -117,7 +113,7 @@ def test_everything_that_does_not_fit_is_one_sentence_with_its_key(make: Make, g
             (8,),
             12,
             {},
-            "task.model: has 11 tokens, and the data 12: is the tokenizer that of another network",
+            "task.model: gpt2 has 11 tokens, the data 12: another tokenizer",
         ),
         ("hf/gpt", (8,), 11, {"class": "image-classification"}, "task.model.class: hf/gpt has no head image-classif"),
         ("hf/gpt", (8,), 11, {"config": {"n_heads": 4}}, "task.model.config.n_heads: is not a value .* 'n_head'"),
@@ -131,7 +127,13 @@ def test_everything_that_does_not_fit_is_one_sentence_with_its_key(make: Make, g
         ("hf-config/vit", (8,), 11, head, "task.model.class: hf-config/vit has no head causal-lm; it has image-class"),
         ("hf-config/bert", (8,), 11, {**head, "config": {"hidden": 3}}, "task.model.config.hidden: is not a value"),
         ("hf-config/bert", (8,), 11, {**head, "config": {"hidden_size": 17}}, "hf-config/bert cannot be built: "),
-        ("hf-config/gpt2", (8,), 12, {**head, "config": GPT}, "task.model.config.vocab_size: has 11 tokens, and the"),
+        (
+            "hf-config/gpt2",
+            (8,),
+            12,
+            {**head, "config": GPT},
+            "task.model.config.vocab_size: gpt2 has 11 tokens, the",
+        ),
     )
     for name, shape, classes, options, message in cases:
         with pytest.raises(UserError, match=message) as caught:

@@ -25,11 +25,8 @@ def needed(name: str) -> Any:
 
 def test_networks_of_timm_take_images_of_this_size_and_these_channels() -> None:
     needed("timm")
-    for name, shape in (
-        ("resnet18", (1, 16, 16)),
-        ("vit_tiny_patch16_224", (3, 32, 32)),
-        ("resnet18.a1_in1k", (3, 16, 16)),
-    ):
+    names = ("resnet18", (1, 16, 16)), ("vit_tiny_patch16_224", (3, 32, 32)), ("resnet18.a1_in1k", (3, 16, 16))
+    for name, shape in names:
         model = of_timm(shape, 7, name, False, {})
         assert model(torch.randn(2, *shape)).shape == (2, 7)
     assert of_timm((3, 32, 32), 7, "resnet18", False, {"drop_rate": 0.3}).drop_rate == 0.3
