@@ -129,6 +129,9 @@ def _lines(planned: PlannedSearch) -> list[tuple[str, str]]:
     if planned.device_hours is not None and planned.storage_bytes is not None:
         device = planned.calibration[0][0].device
         lines.append(("time", f"about {duration(3600 * planned.device_hours)} on one {device} like this one"))
+        waiting = max(item.seconds_waiting for item, _ in planned.calibration)
+        if waiting:
+            lines.append(("data", f"a step waits {1000 * waiting:.1f} ms for data: more workers may help"))
         lines.append(("storage", f"about {shown_size(planned.storage_bytes)} in {made.states:,} states"))
     return lines
 

@@ -116,6 +116,8 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
         unmet = "" if best["constraints_met"] else "  (no trial meets the constraints)"
         lines.append(("best", f"{best['name']}  {figures}{unmet}"))
     lines.append(("steps", steps_line(data)))
+    if data["seconds_waiting"] is not None:
+        lines.append(("data", f"a step waits {1000 * data['seconds_waiting']:.1f} ms for data"))
     if data["tracking_uri"] and not data["simulated"]:
         lines.append(("mlflow", data["tracking_uri"]))
     lines += _cluster_lines(data)

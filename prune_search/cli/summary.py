@@ -44,7 +44,10 @@ def show_result(result: Result, out: Path | None) -> None:
     console.print("metrics   " + "  ".join(f"{name} {figure(value)}" for name, value in scores.items()), soft_wrap=True)
     if line := _operations(result.metrics):
         console.print(f"training  {line}", soft_wrap=True)
-    console.print(f"steps     trained {result.steps[0]}  reused {result.steps[1]}  in {result.seconds:.1f} s")
+    waited = f"  (steps waited {result.waited_s:.1f} s for data)" if result.waited_s else ""
+    console.print(f"steps     trained {result.steps[0]}  reused {result.steps[1]}  in {result.seconds:.1f} s{waited}")
+    if looked_at := result.inputs.get("digest_of"):
+        console.print(f"data      the key covers {looked_at}", soft_wrap=True)
     console.print(f"mask      {result.masks.sha256}")
     console.print(f"weights   {result.weights_sha256}")
     if out is not None:

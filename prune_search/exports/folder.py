@@ -131,7 +131,7 @@ def card(result: Result, about: CardOf | None = None) -> str:
         "## Figures\n\n" + _figures(result, about.dense, about.repeats),
         *([] if about.costs is None else ["## Size and speed\n\n" + size_and_speed(about.costs)]),
         "## Load it\n\n" + _loading(result, about),
-        _inputs(result.recipe),
+        _inputs(result),
         "## Run it again\n\n" + _again(result),
         "## Layers\n\n" + _layers(result),
     ]
@@ -228,17 +228,22 @@ def _moments(measured: Sequence[Metrics]) -> tuple[dict[str, float], dict[str, f
 # --- running it again -----------------------------------------------------------------------------------------------
 
 
-def _inputs(recipe: Recipe) -> str:
-    data = recipe.task.data
+def _inputs(result: Result) -> str:
+    data = result.recipe.task.data
+    looked_at = result.inputs.get("digest_of")
+    covered = f" The recipe's key covers {looked_at} of the data." if looked_at else ""
     if isinstance(data, UserCode):
-        return f"Inputs as your own data set `{data.name}` makes them."
-    return f"Inputs as the data set `{data.name}` of prune_search prepares them (`prune-search methods` describes it)."
+        return f"Inputs as your own data set `{data.name}` makes them.{covered}"
+    described = "(`prune-search methods` describes it)."
+    return f"Inputs as the data set `{data.name}` of prune_search prepares them {described}{covered}"
 
 
 def reproducing_command(recipe: Recipe) -> str:
     """What is typed in the exported folder to train the network anew, and to compare it with what lies there."""
     task = recipe.task
     named = {"model": task.model, "data": task.data}
+    if isinstance(task.model, UserCode) and task.model == task.data:
+        named = {"task": task.model}
     own = [f"--{key} {value.name}" for key, value in named.items() if isinstance(value, UserCode)]
     # Own code was found in the folder where the search was launched; here there is none.
     words = [*(["PYTHONPATH=FOLDER_OF_YOUR_CODE"] if own else []), "prune-search run . --verify", *own]

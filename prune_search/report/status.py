@@ -43,6 +43,7 @@ def status_data(search: SearchRecords, is_running: bool, now: float | None = Non
         ``machines``, the cluster (see `ledger.cluster_status.Machines`), None where nothing runs; ``steps_trained``,
         ``steps_saved``, ``steps_replayed``, ``steps_repeated`` and ``steps_abandoned`` of all trials, controls too (see
         `trial.account.Account`); ``simulated``, the surface that stands in for training, or None;
+        ``seconds_waiting``, of a step for data, None where none is read while training goes on;
         ``seconds_left``, an estimate, None where nothing is known or nothing runs; ``created``, epoch seconds;
         ``objectives``, their metrics; ``tracking_uri``, its MLflow's, without passwords.
     """
@@ -64,6 +65,7 @@ def status_data(search: SearchRecords, is_running: bool, now: float | None = Non
         "waits": _waits(search),
         "machines": _machines(search, now) if state == RUNNING else None,
         **total(search.trials.values()).as_data(),
+        "seconds_waiting": _waiting(search),
         "seconds_left": _seconds_left(search, block, time.time() if now is None else now) if state == RUNNING else None,
         "created": search.definition.get("created"),
         "objectives": [parse_objective(written)[1] for written in block["objectives"]],
@@ -137,6 +139,13 @@ def _failure(trial: TrialRecords) -> dict[str, Any]:
     error = (trial.ended.data.get("error") if trial.ended else None) or {}
     name = trial.proposed.data["name"] if trial.proposed else trial.id
     return {"id": trial.id, "name": name, "kind": error.get("kind", ""), "message": error.get("message", "")}
+
+
+def _waiting(search: SearchRecords) -> float | None:
+    """Seconds that a trained step has waited for data, which is read while training goes on; None where it is not."""
+    results = [trial.result for trial in search.trials.values() if trial.result.get("seconds_waiting")]
+    steps = sum(result.get("steps_trained", 0) for result in results)
+    return sum(result["seconds_waiting"] for result in results) / steps if steps else None
 
 
 def _seconds_left(search: SearchRecords, block: Any, now: float) -> float | None:

@@ -16,6 +16,8 @@ from prune_search.tasks.request import Request
 
 # One for all trials: trials of different seeds are compared on the same split.
 SPLIT_SEED = 20210306
+# What the digest of data in memory has looked at.
+ALL_BYTES = "all bytes"
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +147,7 @@ class DataSet:
     @property
     def looked_at(self) -> str:
         """What the digest has looked at."""
-        return "all bytes"
+        return ALL_BYTES
 
     def scores(
         self, model: nn.Module, split: Split, batch: int, autocast: Callable[[], AbstractContextManager[object]]

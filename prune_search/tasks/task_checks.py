@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -288,7 +289,9 @@ def _default_metrics(data: TaskData) -> list[str]:
 def _try(make: Callable[[], Tally], data: TaskData, model: nn.Module, whole: Any) -> str:
     """What is wrong with a metric, tried on one batch; an empty text where nothing is."""
     try:
-        with evaluating(model), same_draws(data.usage.rules.inputs(whole)):
+        with evaluating(model), same_draws(data.usage.rules.inputs(whole)), warnings.catch_warnings():
+            # A few examples rarely have every class.
+            warnings.simplefilter("ignore")
             tally = make()
             tally.update(data.seen(model, whole))
             float(tally.value())

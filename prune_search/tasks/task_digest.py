@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prune_search.tasks.data import ALL_BYTES
 from prune_search.tasks.digest import ordered_tensors_digest
 from prune_search.tasks.examples import Asked, Examples, Held, Listed, ReadBatches
 from prune_search.tasks.sources import captured, described, source
@@ -32,7 +33,7 @@ def examples_digest(split: Examples, given: str | None) -> tuple[str, str]:
         return _sha(["given", given, *_indices(split)]), "as the task gives it"
     if isinstance(split, Held):
         named = ((f"tensor {number}", tensor) for number, tensor in enumerate(_tensors(split.content)))
-        return ordered_tensors_digest(named), "all bytes"
+        return ordered_tensors_digest(named), ALL_BYTES
     dataset = getattr(split, "dataset", None)
     fingerprint = getattr(dataset, "_fingerprint", None)
     if isinstance(fingerprint, str):

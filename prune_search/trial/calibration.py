@@ -26,12 +26,14 @@ class Calibration:
         seconds_per_evaluation: of one pass over the validation data.
         model_bytes: weights and buffers, as a stored state has them.
         device: what it was measured on.
+        seconds_waiting: of a step, for data that is read while training goes on.
     """
 
     seconds_per_step: float
     seconds_per_evaluation: float
     model_bytes: int
     device: str
+    seconds_waiting: float = 0.0
 
 
 def calibrate(setup: TrialSetup) -> Calibration:
@@ -44,7 +46,7 @@ def calibrate(setup: TrialSetup) -> Calibration:
     torch.set_num_threads(setup.recipe.train.threads)
     try:
         with torch.random.fork_rng(devices=[setup.network.device] if setup.network.device.type == "cuda" else []):
-            per_step = _step_seconds(setup)
+            per_step, waiting = _step_seconds(setup)
             begun = time.perf_counter()
             setup.scores("validation", setup.model)
             per_evaluation = time.perf_counter() - begun
@@ -52,21 +54,22 @@ def calibrate(setup: TrialSetup) -> Calibration:
         torch.set_num_threads(before)
     tensors = model_tensors(setup.model)
     size = sum(int(tensor.nbytes) for tensor in tensors.values())
-    return Calibration(per_step, per_evaluation, size, setup.network.device.type)
+    return Calibration(per_step, per_evaluation, size, setup.network.device.type, waiting)
 
 
-def _step_seconds(setup: TrialSetup) -> float:
+def _step_seconds(setup: TrialSetup) -> tuple[float, float]:
+    """Seconds of a step, and for how many of them it waits for data."""
     optimizer = setup.optimizer(setup.recipe.optimizer)
     course = Course(optimizer, setup.feed(), 0, train_rate(setup.recipe, setup.timeline.epoch), ())
     train(setup.network, course, 0, WARM_UP_STEPS)
     _wait(setup)
-    begun, steps = time.perf_counter(), 0
+    begun, steps, waited = time.perf_counter(), 0, setup.waited_s
     while time.perf_counter() - begun < MEASURED_S:
         first = WARM_UP_STEPS + steps
         train(setup.network, course, first, first + STEPS_AT_A_TIME)
         _wait(setup)
         steps += STEPS_AT_A_TIME
-    return (time.perf_counter() - begun) / steps
+    return (time.perf_counter() - begun) / steps, (setup.waited_s - waited) / steps
 
 
 def _wait(setup: TrialSetup) -> None:

@@ -52,7 +52,9 @@ class Result:
         steps_repeated: of the trained ones, those that another run trained at the same time.
         seconds: wall time.
         preset: the name that the user typed, or None.
-        inputs: the ``shape`` of an example and the number of ``classes``, with which the network is built again.
+        inputs: the ``shape`` of an example and the number of ``classes``, with which the network is built again;
+            ``digest_of``: what the data's digest has looked at, where that is not every byte.
+        waited_s: seconds of them in which steps waited for data.
     """
 
     recipe: Recipe
@@ -70,6 +72,7 @@ class Result:
     digests: Mapping[str, str] = field(default_factory=dict)
     steps_repeated: int = 0
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    waited_s: float = 0.0
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -117,6 +120,7 @@ class Result:
             "digests": dict(self.digests),
             **({"inputs": dict(self.inputs)} if self.inputs else {}),
             "seconds": round(self.seconds, 3),
+            **({"seconds_waiting": round(self.waited_s, 3)} if self.waited_s else {}),
         }
 
 

@@ -132,7 +132,8 @@ def run_trial(
         seconds=time.monotonic() - begun,
         preset=preset,
         digests=setup.digests,
-        inputs={"shape": list(setup.data.shape), "classes": setup.data.classes, "integers": setup.data.of_integers},
+        inputs=setup.inputs,
+        waited_s=setup.waited_s,
     )
 
 

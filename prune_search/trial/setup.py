@@ -21,7 +21,7 @@ from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.space import recipe_epoch
 from prune_search.recipe.training_options import DENSE
-from prune_search.tasks.data import DataSet
+from prune_search.tasks.data import ALL_BYTES, DataSet
 from prune_search.tasks.layers import check_network, other_names, prunable_weights
 from prune_search.tasks.network import (
     forward_digest,
@@ -152,6 +152,18 @@ class TrialSetup:
             batch, seed = self.recipe.train.batch, self.recipe.seed
             self._feeds[words] = Feed(self.data.train, batch, seed, words, augment, ahead=True)
         return self._feeds[words]
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds for which training steps have waited for data that is read while it goes on."""
+        return sum(feed.waited_s for feed in self._feeds.values())
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What a network is built again with, and what the data's digest has looked at where that is not all."""
+        data = self.data
+        about = {"shape": list(data.shape), "classes": data.classes, "integers": data.of_integers}
+        return about if data.looked_at == ALL_BYTES else {**about, "digest_of": data.looked_at}
 
     def scores(self, split: str, model: nn.Module) -> dict[str, float]:
         """The loss and the metrics of a network on a split: ``validation`` or ``test``.
