@@ -7,8 +7,9 @@ is set up once, and so do all tests that share a Ray: two at once are too much f
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
 SetupOf = Callable[[Mapping[str, Any]], "TrialSetup"]
 # Fixtures that start a service for the whole session.
 SERVICES = frozenset({"trouble", "head", "one_object_store"})
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Read the files without looking for garbage: what they make stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from real_search import outcomes
 from simulated_runs import FAILING, Simulated, shuffled
 from simulated_search import SPACE
 
+from prune_search.api.definition import BY_NAME, space_of
 from prune_search.ledger.records import SearchRecords, read_search
 from prune_search.storage import files
 
@@ -17,8 +20,8 @@ pytestmark = pytest.mark.faults
 
 SEEDS = [
     0,
-    *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 10)),
-    *(pytest.param(seed, marks=pytest.mark.long) for seed in range(10, 50)),
+    *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4)),
+    *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 50)),
 ]
 # The judge, too, decides alike after a kill; three workers, so that much is under way at each.
 JUDGED = SPACE.replace("seed: 5}", "seed: 5, scheduler: {name: asha, grace: 1ep, eta: 2}}")
@@ -26,6 +29,37 @@ JUDGED = SPACE.replace("seed: 5}", "seed: 5, scheduler: {name: asha, grace: 1ep,
 
 class Killed(BaseException):
     """Nobody catches it, as nobody catches SIGKILL."""
+
+
+class Dies:
+    """A process that is killed while it writes its records.
+
+    Args:
+        patch: what makes its writing do so.
+        draw: of whether the record that it dies at is written in half or whole.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch, draw: random.Random) -> None:
+        self.draw = draw
+        self.left = 0
+        self.put_file = files.put_file
+        patch.setattr("prune_search.ledger.records.put_file", self.put_or_die)
+        # The machine goes on: what was written is there, synced or not.
+        patch.setattr("os.fsync", lambda handle: None)
+
+    def after(self, records: int) -> None:
+        """Die at the record of that number from now."""
+        self.left = records
+
+    def put_or_die(self, path: Path, data: bytes, *, lasting: bool = True) -> None:
+        self.left -= 1
+        if self.left == 0 and self.draw.random() < 0.5:
+            # Half-way: a name that nobody reads.
+            path.with_name(f".tmp-1-{self.draw.getrandbits(64):016x}").write_bytes(data[: len(data) // 2])
+            raise Killed
+        self.put_file(path, data, lasting=lasting)
+        if self.left == 0:
+            raise Killed
 
 
 @pytest.fixture(scope="module")
@@ -42,25 +76,10 @@ def test_a_search_that_is_killed_again_and_again_ends_as_the_unbroken_one(
 ) -> None:
     draw = random.Random(seed)
     search = Simulated.begin(tmp_path, JUDGED, FAILING)
-    put_file, left = files.put_file, 0
-
-    def put_or_die(path: Path, data: bytes, *, lasting: bool = True) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0 and draw.random() < 0.5:
-            # Half-way: a name that nobody reads.
-            path.with_name(f".tmp-1-{seed:016x}").write_bytes(data[: len(data) // 2])
-            raise Killed
-        put_file(path, data, lasting=lasting)
-        if left == 0:
-            raise Killed
-
-    monkeypatch.setattr("prune_search.ledger.records.put_file", put_or_die)
-    # The machine goes on: what was written is there, synced or not.
-    monkeypatch.setattr("os.fsync", lambda handle: None)
+    dies = Dies(monkeypatch, draw)
     kills = 0
     while True:
-        left = draw.randint(1, 60)
+        dies.after(draw.randint(1, 60))
         try:
             search.run(shuffled(draw.randrange(1000)))
             break
@@ -72,3 +91,62 @@ def test_a_search_that_is_killed_again_and_again_ends_as_the_unbroken_one(
     for trial in records.trials.values():
         places = [(record.data["round"], record.data["step"]) for record in trial.measured]
         assert len(places) == len(set(places))
+
+
+# Holes of blocks whose names are not in the order of the alphabet, nor are the holes within a block.
+TWISTED = """\
+train: {steps: 3ep, optimizer: {name: sgd, lr: {hole: loguniform, low: 0.01, high: 0.5}}}
+weights: {at: {hole: choice, of: [end, 1ep]}}
+rounds: 1
+retrain: {steps: {hole: int, low: 1ep, high: 3ep}, clock: {hold: 0.01}}
+mask:
+  sparsity: {hole: uniform, low: 0.5, high: 0.95}
+  at: end
+  criterion: {hole: choice, of: [random, magnitude, l1]}
+task: {data: digits, model: {name: mlp, hidden: [16]}, seed: 0}
+search:
+  {seed: 5, trials: 9, sampler: SAMPLER, reproducible: true, concurrency: 2,
+  objectives: OBJECTIVES, scheduler: SCHEDULER}
+"""
+ASHA = "{name: asha, grace: 1ep, eta: 2}"
+ONE, TWO = "[maximize val/accuracy]", "[maximize val/accuracy, maximize sparsity]"
+SEARCHED = [
+    ("grid", "none", ONE),
+    ("grid", ASHA, ONE),
+    ("tpe", "none", TWO),
+    ("tpe", ASHA, ONE),
+    ("nsga2", "none", TWO),
+    ("nsga2", ASHA, ONE),
+    ("random", "none", ONE),
+    ("random", ASHA, ONE),
+]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scheduler", "objectives"),
+    [pytest.param(*case, marks=() if case[:2] == ("tpe", ASHA) else pytest.mark.slow) for case in SEARCHED],
+    ids=[f"{sampler}-{'asha' if scheduler == ASHA else scheduler}" for sampler, scheduler, _ in SEARCHED],
+)
+def test_a_killed_search_goes_on_from_what_was_stored_whatever_the_order_of_its_holes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, scheduler: str, objectives: str
+) -> None:
+    """Each process that goes on reads the space from search.json, whose keys are sorted; the first has the file's."""
+    written = {"tpe": "{name: tpe, startup: 3}", "nsga2": "{name: nsga2, population: 3}"}.get(sampler, sampler)
+    text = TWISTED.replace("SAMPLER", written).replace("SCHEDULER", scheduler).replace("OBJECTIVES", objectives)
+    whole = Simulated.begin(tmp_path / "whole", text).run()
+    search = Simulated.begin(tmp_path / "killed", text)
+    draw = random.Random(7)
+    dies = Dies(monkeypatch, draw)
+    kills = 0
+    while True:
+        dies.after(draw.randint(15, 60))
+        try:
+            search.run(shuffled(draw.randrange(1000)))
+            break
+        except Killed:
+            kills += 1
+            stored = json.dumps({**read_search(search.folder).definition, "hole_order": BY_NAME}, sort_keys=True)
+            search = replace(search, space=space_of(json.loads(stored)))
+    assert kills >= 2
+    assert outcomes(read_search(search.folder)) == outcomes(whole)
+    assert len({json.dumps(dict(trial.params), sort_keys=True) for trial in whole.numbered()}) > 4

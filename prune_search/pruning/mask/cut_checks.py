@@ -7,6 +7,7 @@ what the network computes and not on the weights that it has.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Of the largest output: sums are taken in another order. In float64, and where a network does not run in it.
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}
+# Copies with other weights: in one of them a branch may be dead, so that what is done to it does not show.
+DRAWS = 4
 NOT_ALIKE = "its channels are not alike: they are split, paired or reshaped on the way to what reads them"
 CHANGES = "cutting its channels out changes outputs: something on the way counts them"
 
@@ -29,18 +32,21 @@ Edit = Callable[[Tensor, "Claim"], Tensor]
 class CutChecks:
     """A copy of a network on which channels are exchanged and cut."""
 
-    def __init__(self, model: nn.Module, example: Any) -> None:
+    def __init__(self, model: nn.Module, example: Any, draw: int = 0) -> None:
         """The copy runs in float64 where the network can.
 
         Args:
             model: left as it was.
             example: inputs [N, …].
+            draw: of the copy's weights, below `DRAWS`.
         """
-        self.model = _redrawn(model, torch.float64)
+        self.draw = draw
+        self.other = functools.cache(lambda: CutChecks(model, example, draw + 1))
+        self.model = _redrawn(model, torch.float64, draw)
         self.example = mapped(example, lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
         self.whole = self._outputs({})
         if self.whole is None or not all(bool(out.isfinite().all()) for out in self.whole):
-            self.model, self.example = _redrawn(model, None), example
+            self.model, self.example = _redrawn(model, None, draw), example
             self.whole = self._outputs({})
         self.tensors = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
 
@@ -62,7 +68,19 @@ class CutChecks:
             cut = self._outputs(self._edited(sets, _cut, kept))
         if cut is None or masked is None:
             return CHANGES if proven else ""
-        return "" if self._same(masked, cut) else CHANGES
+        if not self._same(masked, cut):
+            return CHANGES
+        unseen = [] if self.draw + 1 == DRAWS else self._unseen(sets, kept, masked)
+        return self.other().objection(unseen, proven) if unseen else ""
+
+    def _unseen(self, sets: Sequence[Channels], kept: Sequence[Tensor], masked: list[Tensor]) -> list[Channels]:
+        """The sets of which nothing shows in the masked network: it has the same outputs without them."""
+        found = []
+        for place, one in enumerate(sets):
+            without = [torch.zeros_like(units) if at == place else units for at, units in enumerate(kept)]
+            if self._same(masked, self._outputs(self._edited(sets, _zero, without))):
+                found.append(one)
+        return found
 
     def _edited(self, sets: Sequence[Channels], edit: Any, kept: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
         changed: dict[str, Tensor] = {}
@@ -104,11 +122,11 @@ class CutChecks:
         return True
 
 
-def _redrawn(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+def _redrawn(model: nn.Module, dtype: torch.dtype | None, draw: int) -> nn.Module:
     """A copy with weights near those of `model`, none of them 0."""
     twin = twin_of(model)
     twin = twin if dtype is None else twin.to(dtype)
-    source = torch.Generator().manual_seed(0)
+    source = torch.Generator().manual_seed(draw)
     with torch.no_grad():
         for parameter in twin.parameters():
             if parameter.is_floating_point():
