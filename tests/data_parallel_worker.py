@@ -1,26 +1,32 @@
-"""One worker, a process of its own: ``data_parallel_worker.py RANK SIZE FILE [lost]``; the leader prints what it found.
+"""One worker, a process of its own: ``data_parallel_worker.py RANK SIZE FILE [lost|taught]``.
 
-With ``lost`` the second worker dies in the middle of a step.
+The leader prints what it found.
+
+With ``lost`` the second worker dies in the middle of a step; with ``taught`` the loss asks a teacher.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import json
 import os
 import sys
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from prune_search.recipe.axes import AUGMENTATIONS
+from prune_search.recipe.axes import AUGMENTATIONS, LOSSES
 from prune_search.storage.digests import weights_digest
 from prune_search.tasks.data import Split
+from prune_search.training.accumulation import accumulated
 from prune_search.training.data_parallel import Leader, WorkerGroup, follow
 from prune_search.training.loop import Feed, Network, WorkerLostError, pass_over
+from prune_search.training.teaching import Teaching
 
 
 class Small(nn.Module):
@@ -102,6 +108,54 @@ def lose(worker_group: WorkerGroup) -> dict[str, Any]:
     return {}
 
 
+def master() -> nn.Module:
+    """A teacher whose outputs do not depend on what else is in the batch: every norm has running figures."""
+    model = Small()
+    model.last[2] = nn.BatchNorm1d(8)
+    return model
+
+
+def taught(role: str, seed: int = 1, whole: Network | None = None) -> Network:
+    """A network with a teacher in one role; only the leader's teacher has the right weights."""
+    net = whole or network()
+    if role != "retrain":
+        return net
+    torch.manual_seed(seed)
+    made = functools.partial(LOSSES["distillation"].make, features="last", weight=0.8)
+    teaching = Teaching(master, nn.functional.cross_entropy, made, ("head", "head"))
+    _ = teaching.teacher
+    gradients = teaching.gradients(pass_over)
+    return replace(net, loss=teaching.loss, gradients=gradients, role=role, teaching=teaching)
+
+
+def lead_taught(worker_group: WorkerGroup) -> dict[str, Any]:
+    """A step without a teacher, and two accumulated ones with it, by all workers and by this one alone."""
+    leader = Leader(worker_group)
+    errors: dict[str, float] = {}
+    own: dict[str, float] = {}
+    for role, number in (("", 0), ("retrain", 1), ("retrain", 2)):
+        alone, exact, together = taught(role), taught(role), taught(role)
+        gradients = accumulated(leader.gradients, 2)
+        if together.teaching is not None:
+            gradients = together.teaching.gradients(gradients)
+        exact.model.double()
+        if exact.teaching is not None:
+            exact.teaching.teacher.double()
+        precise = feed("here")
+        precise.split = Split(precise.split.inputs.double(), precise.split.labels)
+        losses = [
+            replace(together, gradients=gradients).gradients(together, feed("here"), number),
+            accumulated(alone.gradients, 2)(alone, feed("here"), number),
+            accumulated(exact.gradients, 2)(exact, precise, number),
+        ]
+        note(errors, f"{role} loss", losses[0], losses[2])
+        note(own, f"{role} loss", losses[1], losses[2])
+        step(together, exact, errors)
+        step(alone, exact, own)
+    leader.end()
+    return {"errors": errors, "own": own}
+
+
 def note(errors: dict[str, float], name: str, found: Tensor, true: Tensor) -> None:
     """The largest error relative to the largest value."""
     error = float((found.double() - true.double()).abs().max() / true.double().abs().max().clamp(min=1e-6))
@@ -130,6 +184,14 @@ if __name__ == "__main__":
     rank, size = int(sys.argv[1]), int(sys.argv[2])
     dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=size)
     joined = WorkerGroup.joined()
+    if sys.argv[4:] == ["taught"]:
+        if rank == 0:
+            print(json.dumps(lead_taught(joined)))
+        else:
+            own = network()
+            follow(joined, own, feed, lambda role: taught(role, 7, own))
+        dist.destroy_process_group()
+        sys.exit(0)
     if sys.argv[4:]:
         if rank == 1:
             joined.hear()

@@ -10,7 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from prune_search.recipe import strict_yaml
+from prune_search.recipe.fields import Length
 from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.recipe.reading import Reading
+from prune_search.recipe.step import Step
 
 Sets = Annotated[
     list[str] | None,
@@ -62,6 +65,19 @@ def examples(*commands: str) -> str:
 def reflowed(command: Callable[..., object] | None) -> str:
     """The docstring of a command, one line per paragraph, so that the terminal's width wraps it."""
     return "\n\n".join(" ".join(part.split()) for part in (inspect.getdoc(command) or "").split("\n\n"))
+
+
+def read_length(text: str, option: str) -> Step:
+    """Parse a length of training.
+
+    Raises:
+        UserError: it is none, or it is 0.
+    """
+    reading = Reading()
+    written = Length(positive=True).read(text, option, reading)
+    if reading.problems:
+        raise UserError(reading.problems)
+    return Step.parse(written)
 
 
 def read_sets(sets: list[str] | None) -> dict[str, Any]:

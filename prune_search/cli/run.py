@@ -20,18 +20,21 @@ from prune_search.cli.arguments import (
     StorageBudget,
     TaskName,
     examples,
+    read_length,
     read_sets,
 )
 from prune_search.cli.exits import FAILED, complain
 from prune_search.cli.verbs import VERBS, Verb
 
 if TYPE_CHECKING:
+    from prune_search.trial.callbacks import Observation
     from prune_search.trial.result import Result
 
 EPILOG = examples(
     "prune-search run lottery-ticket",
     "prune-search run snip --set mask.sparsity=0.9 --set task.seed=1 --out ticket",
     "prune-search run ticket --verify",
+    "prune-search run fine-tune --evaluate-every 1ep",
     "prune-search run fine-tune --data fashion-mnist --model lenet-5 --data-root ~/data",
     "prune-search run recipe.yaml --model my.module:net --data my.module:data",
 )
@@ -59,6 +62,15 @@ def run(
             help="Retrain from scratch and compare bit for bit: with the given folder, or else with a second run.",
         ),
     ] = False,
+    evaluate_every: Annotated[
+        str | None,
+        typer.Option(
+            "--evaluate-every",
+            metavar="STEPS",
+            help="Also measure on validation data after every so many steps of a retraining, e.g. 100it or 1ep. "
+            "Nothing is measured where the retraining is stored already.",
+        ),
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
@@ -73,14 +85,17 @@ def run(
     from prune_search.cli.progress import watching
     from prune_search.search.stop_request import StopRequest, watch_signals
     from prune_search.training.loop import PreemptedError
-    from prune_search.trial.callbacks import Guarded
+    from prune_search.trial.callbacks import Evaluating, Guarded, Sink
 
+    every = None if evaluate_every is None else read_length(evaluate_every, "--evaluate-every")
     where = Where(data_root, storage, model, data, device, storage_budget, task=task)
     verdict: str | None = None
     compared: dict[str, Any] = {}
     asked = StopRequest()
     with watch_signals(asked), watching(quiet=as_json and not sys.stderr.isatty()) as bar:
-        sink = Guarded(bar, asked)
+        seen: list[Observation] = []
+        told: Sink = bar if every is None else Evaluating(bar, every, seen.append)
+        sink = Guarded(told, asked)
         try:
             if verify:
                 verified = verify_recipe(recipe, set=values, where=where, out=out, sink=sink)
@@ -90,12 +105,24 @@ def run(
         except PreemptedError:
             complain("Stopped; the training state is stored. Run the same command again to continue.")
             return asked.exit_code
-    _show(result, verdict, compared, out, as_json)
+    _show(result, verdict, compared, out, as_json, seen if every is not None else None)
     return FAILED if verdict == "different" else 0
 
 
-def _show(result: Result, verdict: str | None, compared: dict[str, Any], out: Path | None, as_json: bool) -> None:
+def _show(
+    result: Result,
+    verdict: str | None,
+    compared: dict[str, Any],
+    out: Path | None,
+    as_json: bool,
+    seen: list[Observation] | None = None,
+) -> None:
     data = result.as_data()
+    if seen is not None:
+        data["evaluations"] = [
+            {"round": one.round_number, "step": one.step, "steps_trained": one.steps_trained, **one.metrics}
+            for one in seen
+        ]
     if verdict is not None:
         data["verified"] = verdict
     if as_json:
@@ -103,6 +130,9 @@ def _show(result: Result, verdict: str | None, compared: dict[str, Any], out: Pa
     else:
         from prune_search.cli.summary import show_result
 
+        for one in seen or ():
+            figures = "  ".join(f"{name} {value:.4f}" for name, value in one.metrics.items())
+            typer.echo(f"round {one.round_number}, step {one.step}: {figures}")
         show_result(result, out)
     if verdict is not None:
         here, there = dict(result.environment), compared

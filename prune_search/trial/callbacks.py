@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from prune_search.recipe.step import Step
     from prune_search.trial.result import RoundResult
 
 
@@ -96,6 +97,42 @@ class Silent:
 
     def reached(self, place: str, step: int) -> None:
         """Do nothing."""
+
+
+class Evaluating:
+    """Passes everything on to another sink, and has the network measured at multiples of some steps too.
+
+    Args:
+        sink: who is told.
+        every: steps of a retraining between measurements; a share counts of its own steps.
+        told: receives what was measured there.
+    """
+
+    def __init__(self, sink: Sink, every: Step, told: Callable[[Observation], None]) -> None:
+        self.started = sink.started
+        self.stage = sink.stage
+        self.step = sink.step
+        self.round_done = sink.round_done
+        self.reached = sink.reached
+        self._sink = sink
+        self._every = every
+        self._told = told
+        self._own: set[int] = set()
+        self._others: set[int] = set()
+
+    def observe_at(self, total: int, epoch: int, settled: int) -> Collection[int]:
+        """What the other sink wants, and the multiples."""
+        every = max(1, self._every.resolve(total, epoch))
+        self._own = set(range(every, total, every))
+        self._others = set(self._sink.observe_at(total, epoch, settled))
+        return self._own | self._others
+
+    def observed(self, seen: Observation) -> None:
+        """Tell each what it asked for."""
+        if seen.step in self._own:
+            self._told(seen)
+        if seen.step in self._others:
+            self._sink.observed(seen)
 
 
 class Guarded:

@@ -64,3 +64,34 @@ def test_a_loss_that_is_no_number_is_a_trial_that_failed(typed: Typed) -> None:
     said = typed("run", "dense", *SHORT, "--set", "train.optimizer.lr=1e9", "--json")
     assert (said.code, said.out) == (3, "")
     assert "the loss is" in said.err
+
+
+def test_measurements_in_the_middle_of_a_retraining_are_asked_for_by_a_length(typed: Typed, tmp_path: Path) -> None:
+    own = ("--storage", str(tmp_path), "--set", "train.steps=6it", "--set", "train.batch=32")
+    data = the_object(typed("run", "snip", *own, "--evaluate-every", "2it", "--json").out)
+    assert [(one["round"], one["step"]) for one in data["evaluations"]] == [(1, 2), (1, 4)]
+    assert all({"val/accuracy", "val/loss"} <= set(one) for one in data["evaluations"])
+    said = typed("run", "snip", *own, "--set", "task.seed=1", "--evaluate-every", "3it")
+    assert said.out.startswith("round 1, step 3: val/accuracy ")
+    for wrong in ("0it", "often", "end"):
+        said = typed("run", "snip", *own, "--evaluate-every", wrong)
+        assert (said.code, said.out) == (2, "")
+        assert "--evaluate-every: " in said.err
+
+
+def test_wrong_options_of_training_are_one_line_each(typed: Typed) -> None:
+    for key, value in (
+        ("train.clip", "0"),
+        ("train.accumulate", "0"),
+        ("train.accumulate", "10000"),
+        ("train.label_smoothing", "1"),
+        ("train.layer_decay", "2"),
+        ("train.ema", "1"),
+        ("train.warmup", "99ep"),
+        ("train.early_stopping", "7"),
+        ("retrain.loss", "distilation"),
+    ):
+        said = typed("run", "snip", "--set", f"{key}={value}")
+        assert said.code == 2, key
+        assert f"{key}: " in said.err
+        assert len(said.err.strip().splitlines()) == 1, said.err

@@ -43,6 +43,15 @@ def test_the_gradients_of_a_batch_are_those_of_one_worker(size: int, tmp_path: P
 
 
 @pytest.mark.slow
+def test_all_workers_have_the_leaders_teacher_and_its_loss(tmp_path: Path) -> None:
+    codes, found, said = run_workers(tmp_path, 2, "taught")
+    assert codes == [0, 0], said
+    assert {" loss", "retrain loss", "head.weight", "first.0.weight"} <= set(found["errors"])
+    own = found["own"]
+    assert {name: error for name, error in found["errors"].items() if error > 2e-5 + 5 * own[name]} == {}
+
+
+@pytest.mark.slow
 def test_a_worker_that_is_gone_is_no_error_of_the_trial(tmp_path: Path) -> None:
     codes, found, said = run_workers(tmp_path, 2, "lost")
     assert codes == [0, 1], said

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 import torch
 
+from prune_search.recipe.step import Step
 from prune_search.training.loop import PreemptedError
-from prune_search.trial.callbacks import Guarded, Silent, Sink
+from prune_search.trial.callbacks import Evaluating, Guarded, Observation, Silent, Sink
 
 
 class Counting(Silent):
@@ -47,3 +50,23 @@ def test_the_step_after_which_a_trial_is_stopped_is_told_first() -> None:
     with pytest.raises(PreemptedError, match="asked to stop"):
         sink.step(2, 9, torch.tensor(0.5))
     assert inner.steps == [1, 2]
+
+
+def test_measurements_are_told_to_who_asked_for_them() -> None:
+    class Halfway(Silent):
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+
+        def observe_at(self, total: int, epoch: int, settled: int) -> Collection[int]:
+            return (total // 2,)
+
+        def observed(self, seen: Observation) -> None:
+            self.seen.append(seen.step)
+
+    inner, told = Halfway(), list[int]()
+    sink = Evaluating(inner, Step.parse("1ep"), lambda seen: told.append(seen.step))
+    wanted = sink.observe_at(20, 4, 0)
+    assert sorted(wanted) == [4, 8, 10, 12, 16]
+    for step in sorted(wanted):
+        sink.observed(Observation(1, step, step, step, {}, 0.5))
+    assert (told, inner.seen) == ([4, 8, 12, 16], [10])
