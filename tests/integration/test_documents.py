@@ -35,6 +35,7 @@ ORDER = (
     "searching",
     "recipes",
     "own_code",
+    "kinds",
     "criterion",
     "contributing",
     "storage",

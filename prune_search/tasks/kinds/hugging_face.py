@@ -54,6 +54,10 @@ def pretrained(
     transformers = package("transformers", who, KEY)
     place = local(written, root, KEY)
     prefix = "" if place is not None else looked_up(written, root)
+    if place is not None and place.is_file():
+        if place.suffix != ".gguf":
+            raise wrong(KEY, f"{place} is a file: name the folder that it lies in, or a .gguf file")
+        place, gguf = place.parent, place.name
     given: dict[str, Any] = {"local_files_only": place is not None, "trust_remote_code": False}
     if gguf is not None:
         for needed in ("gguf", "accelerate"):
@@ -63,7 +67,8 @@ def pretrained(
         given["gguf_file"] = gguf
     with _quiet(transformers):
         config = _called(who, lambda: transformers.AutoConfig.from_pretrained(str(place or written), **given), prefix)
-        head = head or _head_of(config, who)
+        # A GGUF file holds a language model, and its configuration names no architecture.
+        head = head or ("causal-lm" if gguf is not None else _head_of(config, who))
         _set(config, values, f"{KEY}.config")
         _fit(config, shape, classes, head, values, trained=True)
         auto = _auto(transformers, head, config, who)
@@ -101,6 +106,12 @@ def _finished(network: nn.Module) -> nn.Module:
     config: Any = network.config
     if getattr(config, "use_cache", None):
         config.use_cache = False
+    odd = [name for name, parameter in network.named_parameters() if not parameter.is_floating_point()]
+    if odd:
+        raise wrong(KEY, f"its weights are quantized ({few(odd, 2)}), and cannot be trained or pruned")
+    if getattr(network, "is_quantized", False):
+        # From a file of quantized weights that were widened while they were read; the library would refuse float().
+        network.is_quantized = False  # type: ignore[assignment]
     return network.float().train()
 
 

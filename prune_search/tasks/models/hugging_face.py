@@ -29,7 +29,7 @@ def _always(**options: object) -> bool:
     source=SOURCE,
     options={
         "class": Option(Word(CLASSES), None, "what its head does; where left out, what its configuration says"),
-        "gguf": Option(Text(), None, "GGUF file in the folder to read the weights from"),
+        "gguf": Option(Text(), None, "GGUF file in the folder to read the weights from; hf/FILE.gguf is short for it"),
         "config": Option(Settings(), {}, "values of its configuration that are to be others"),
     },
     facts=Model(trained=_always, rooted=True),
@@ -43,7 +43,8 @@ def pretrained_network(
         shape: of one example: (channels, height, width) of images, (tokens,) of text.
         classes: number of classes, or of tokens.
         config: values of its configuration that are to be others.
-        member: a folder, absolute or below `root` or the working directory; else a name that transformers looks up.
+        member: a folder or a GGUF file, absolute or below `root` or the working directory; else a name that
+            transformers looks up.
         root: the folder of --data-root, or None.
         options: ``class`` and ``gguf``.
 

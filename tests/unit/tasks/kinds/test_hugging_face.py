@@ -120,6 +120,8 @@ def test_everything_that_does_not_fit_is_one_sentence_with_its_key(make: Make, g
         ("hf/gpt", (8,), 11, {"config": {"_name_or_path": "x"}}, "task.model.config._name_or_path: is not a value"),
         ("hf/gpt", (8,), 11, {"config": {"trust_remote_code": True}}, "task.model.config.trust_remote_code: is not"),
         ("hf/empty", (8,), 11, head, "task.model: hf/empty cannot be built: "),
+        ("hf/gpt/config.json", (8,), 11, head, "config.json is a file: name the folder that it lies in, or a .gguf"),
+        ("hf/gpt", (8,), 11, {"gguf": "no.gguf"}, "task.model.gguf: (there is no|.*which is not installed)"),
         ("hf/./none", (8,), 11, head, "task.model: there is no .*none"),
         ("hf/gpt", (8,), 11, {"class": "causal"}, "task.model.class: 'causal' is not one of .* did you mean|causal-lm"),
         ("hf-config/bret", (8,), 11, head, "task.model: transformers has no type 'bret' .did you mean 'bert'"),
