@@ -58,6 +58,12 @@ def feed(*words: str | int) -> Feed:
     return Feed(split, 13, 3, words, lambda inputs, draw: AUGMENTATIONS["crop-flip"].make(inputs, draw, pad=1))
 
 
+def doubled(split: object) -> Split:
+    """Examples in float64."""
+    assert isinstance(split, Split)
+    return Split(split.inputs.double(), split.labels)
+
+
 def lead(worker_group: WorkerGroup) -> dict[str, Any]:
     """Three steps of gradient descent by all workers, and by this one alone in float64 and in float32."""
     leader, together = Leader(worker_group), network()
@@ -71,7 +77,7 @@ def lead(worker_group: WorkerGroup) -> dict[str, Any]:
                 net.model.get_parameter("head.bias").requires_grad_(True)
         stream = feed("here", number)
         precise = copy.deepcopy(stream)
-        precise.split = Split(stream.split.inputs.double(), stream.split.labels)
+        precise.split = doubled(stream.split)
         losses = [
             leader.gradients(together, stream, number),
             pass_over(alone, stream, number),
@@ -142,7 +148,7 @@ def lead_taught(worker_group: WorkerGroup) -> dict[str, Any]:
         if exact.teaching is not None:
             exact.teaching.teacher.double()
         precise = feed("here")
-        precise.split = Split(precise.split.inputs.double(), precise.split.labels)
+        precise.split = doubled(precise.split)
         losses = [
             replace(together, gradients=gradients).gradients(together, feed("here"), number),
             accumulated(alone.gradients, 2)(alone, feed("here"), number),

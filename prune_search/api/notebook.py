@@ -12,7 +12,7 @@ from prune_search.ledger.ranking import Goals
 from prune_search.recipe.problems import Problem, UserError
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas  # type: ignore[import-untyped]
 
     from prune_search.ledger.records import SearchRecords, TrialRecords
 
@@ -32,7 +32,7 @@ def notebook_view() -> SearchView | None:
     """What draws a search in this notebook; None elsewhere."""
     if not in_notebook():
         return None
-    from IPython.display import HTML, display
+    from IPython.display import HTML, display  # type: ignore[import-not-found]
 
     handle = display(HTML("<p>starting …</p>"), display_id=True)
     return SearchView(lambda text: handle.update(HTML(text)))

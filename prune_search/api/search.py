@@ -37,7 +37,7 @@ from prune_search.storage.places import StoragePath
 from prune_search.tracking.settings import prepare_process
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas  # type: ignore[import-untyped]
 
     from prune_search.search.launch_options import LaunchOptions
     from prune_search.search.next_trial import Listener

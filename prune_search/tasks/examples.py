@@ -54,6 +54,16 @@ class Examples(Protocol):
         """The inputs of the first examples, at most `count`."""
 
 
+class TaskExamples(Examples, Protocol):
+    """The examples of a split of a `Task`."""
+
+    def used(self, usage: Usage) -> TaskExamples:
+        """The same examples, whose batches are used otherwise."""
+
+    def to(self, device: torch.device | str) -> TaskExamples:
+        """The same examples, batches of which are put elsewhere."""
+
+
 @dataclass(frozen=True)
 class Usage:
     """How the batches of a task are used.
@@ -94,6 +104,10 @@ class Held:
         """The same examples on a device."""
         there = torch.device(device)
         return replace(self, content=mapped(self.content, lambda tensor: tensor.to(there)), device=there)
+
+    def used(self, usage: Usage) -> Held:
+        """The same examples, whose batches are used otherwise."""
+        return replace(self, usage=usage)
 
     def reader(self, request: Callable[[int], Request], batch: int, ahead: bool) -> Reader:
         """Batches are picked on the device."""
@@ -152,6 +166,10 @@ class Listed:
     def at(self, index: int) -> int:
         """The index in the data set of one in the split."""
         return index if self.indices is None else int(self.indices[index])
+
+    def used(self, usage: Usage) -> Listed:
+        """The same examples, whose batches are used otherwise."""
+        return replace(self, usage=usage)
 
     def reader(self, request: Callable[[int], Request], batch: int, ahead: bool) -> Reader:
         """Batches are read ahead by the workers, in the order of their numbers."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from prune_search.tasks.data import DataSet, Split
+    from prune_search.tasks.task_data import TaskData
 else:
     from prune_search.lazy import torch
 
@@ -50,7 +51,7 @@ class Measured:
     total: Mapping[str, int] = field(default_factory=dict)
     steps_trained: int = 0
     load: Callable[[], nn.Module] | None = None
-    data: DataSet | None = None
+    data: DataSet | TaskData | None = None
     operations: Mapping[str, float] = field(default_factory=dict)
     masks: Mapping[str, torch.Tensor] = field(default_factory=dict)
     take: Take = _taken_now

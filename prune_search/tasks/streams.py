@@ -45,6 +45,10 @@ class Streamed:
         """The same stream, batches of which are put on a device."""
         return replace(self, device=torch.device(device))
 
+    def used(self, usage: Usage) -> Streamed:
+        """The same examples, whose batches are used otherwise."""
+        return replace(self, usage=usage)
+
     def reader(self, request: Callable[[int], Request], batch: int, ahead: bool) -> _StreamReader:
         """Batches in the stream's order; another number than the next one is reached from the stream's begin."""
         return _StreamReader(self, batch)

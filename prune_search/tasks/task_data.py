@@ -19,7 +19,7 @@ from prune_search.recipe.problems import UserError, shown
 from prune_search.tasks.batches import Rules, target_of
 from prune_search.tasks.data import SPLIT_SEED, split_indices
 from prune_search.tasks.dataflow import evaluating, examples_in, tensors_in
-from prune_search.tasks.examples import Examples, Held, Listed, Usage
+from prune_search.tasks.examples import Held, Listed, TaskExamples, Usage
 from prune_search.tasks.streams import Streamed
 from prune_search.tasks.tallies import Mean, Seen, Tally
 from prune_search.tasks.task import Task
@@ -51,9 +51,9 @@ class TaskData:
 
     name: str
     task: Task
-    train: Examples
-    validation: Examples
-    test: Examples | None
+    train: TaskExamples
+    validation: TaskExamples
+    test: TaskExamples | None
     classes: int = 0
     held_out: bool = False
     usage: Usage = field(default_factory=Usage)
@@ -63,12 +63,12 @@ class TaskData:
     best: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def splits(self) -> dict[str, Examples]:
+    def splits(self) -> dict[str, TaskExamples]:
         """The splits by name."""
         found = {"train": self.train, "validation": self.validation}
         return found if self.test is None else {**found, "test": self.test}
 
-    def split(self, name: str) -> Examples | None:
+    def split(self, name: str) -> TaskExamples | None:
         """A split by its name; None: there is none."""
         return self.splits.get(name)
 
@@ -111,9 +111,10 @@ class TaskData:
 
     def smoothed(self, share: float) -> Callable[[Any, Any], Tensor] | None:
         """The loss with a share of each target spread over all classes; None where it is no cross-entropy."""
-        options = getattr(self.loss, "keywords", {})
-        has_it = isinstance(self.loss, functools.partial) and "label_smoothing" in options
-        return functools.partial(self.loss.func, **{**options, "label_smoothing": share}) if has_it else None
+        loss = self.loss
+        if not isinstance(loss, functools.partial) or "label_smoothing" not in loss.keywords:
+            return None
+        return functools.partial(loss.func, **{**loss.keywords, "label_smoothing": share})
 
     @property
     def looked_at(self) -> str:
@@ -131,15 +132,16 @@ class TaskData:
 
     def used(self, usage: Usage) -> TaskData:
         """The same data whose batches are used otherwise."""
-        splits = {name: replace(split, usage=usage) for name, split in self.splits.items()}  # type: ignore[type-var]
-        made = replace(self, **splits, usage=usage)
+        train, validation = self.train.used(usage), self.validation.used(usage)
+        test = None if self.test is None else self.test.used(usage)
+        made = replace(self, train=train, validation=validation, test=test, usage=usage)
         for name in ("_digests", "digest"):
             if name in vars(self):
                 vars(made)[name] = vars(self)[name]
         return made
 
     def scores(
-        self, model: nn.Module, split: Examples, batch: int, autocast: Callable[[], AbstractContextManager[object]]
+        self, model: nn.Module, split: TaskExamples, batch: int, autocast: Callable[[], AbstractContextManager[object]]
     ) -> dict[str, float]:
         """One pass over a split in evaluation mode, without gradients: ``loss`` and the metrics.
 
@@ -182,7 +184,7 @@ def read_task(name: str, task: Task) -> tuple[TaskData | None, list[str]]:
         The data, or None and everything that is wrong.
     """
     wrong = _wrong_settings(task)
-    splits: dict[str, Examples] = {}
+    splits: dict[str, TaskExamples] = {}
     usage = Usage(Rules(task.forward))
     share = isinstance(task.validation, int | float) and not isinstance(task.validation, bool)
     for part, given in (("train", task.train), ("validation", task.validation), ("test", task.test)):
@@ -229,7 +231,7 @@ def _wrong_settings(task: Task) -> list[str]:
     return wrong
 
 
-def _examples(part: str, given: Any, task: Task, usage: Usage, wrong: list[str]) -> Examples | None:
+def _examples(part: str, given: Any, task: Task, usage: Usage, wrong: list[str]) -> TaskExamples | None:
     """One split, of whatever form it was given in."""
     if given is None:
         return None
@@ -311,7 +313,7 @@ def _shared(array: numpy.ndarray[Any, Any]) -> Tensor:
         return torch.from_numpy(array)
 
 
-def _held_out(train: Examples, share: float, wrong: list[str]) -> tuple[Examples, Examples] | None:
+def _held_out(train: TaskExamples, share: float, wrong: list[str]) -> tuple[TaskExamples, TaskExamples] | None:
     """The rest and what is held out: stratified by class where the targets say it, the same for all trials."""
     if not 0 < share < 1:
         wrong.append(f"validation must be a Dataset, or a share above 0 and below 1 (got {share:g})")
@@ -335,7 +337,7 @@ def _held_out(train: Examples, share: float, wrong: list[str]) -> tuple[Examples
     return train.chosen(rest), train.chosen(held)  # type: ignore[attr-defined]
 
 
-def _labels(split: Examples) -> Tensor | None:
+def _labels(split: TaskExamples) -> Tensor | None:
     """The classes of all examples, int64 [N], where they can be had without reading every example."""
     if isinstance(split, Held):
         found = target_of(split.content)
@@ -348,13 +350,17 @@ def _labels(split: Examples) -> Tensor | None:
             found = None if found is None else torch.as_tensor(found)
         except (TypeError, ValueError, RuntimeError):
             return None
-    fits = isinstance(found, Tensor) and found.dim() == 1 and len(found) == len(split)
-    if not fits or found.is_floating_point() or found.dtype == torch.bool or bool((found < 0).any()):
+        indices = getattr(split, "indices", None)
+        if found is not None and indices is not None and found.dim():
+            found = found[torch.as_tensor(list(indices), dtype=torch.int64)]
+    if not isinstance(found, Tensor) or found.dim() != 1 or len(found) != len(split):
+        return None
+    if found.is_floating_point() or found.dtype == torch.bool or bool((found < 0).any()):
         return None
     return found.long().cpu()
 
 
-def _classes(split: Examples) -> int:
+def _classes(split: TaskExamples) -> int:
     """How many classes there are, as far as it shows without reading the data."""
     if isinstance(split, Held):
         target = target_of(split.content)

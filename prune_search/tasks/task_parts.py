@@ -74,10 +74,11 @@ def metrics_of(task: Task, target: str, classes: int) -> dict[str, tuple[Callabl
                 problems += error.problems
                 continue
             entry = named.entry(axes.TASK_METRICS)
-            found[name] = functools.partial(entry.make, target, classes, **named.options), entry.facts.best
+            make: Callable[[], Any] = functools.partial(entry.make, target, classes, **named.options)
+            found[name] = make, entry.facts.best
         elif _is_library_metric(given):
             found[name] = (
-                (lambda one=given: FromLibrary(lambda scores, targets: one.clone(), _fitting)),
+                functools.partial(_copied, given),
                 _best_of(given),
             )
         elif callable(given) and _takes_nothing(given):
@@ -94,6 +95,10 @@ def metrics_of(task: Task, target: str, classes: int) -> dict[str, tuple[Callabl
     if problems:
         raise UserError(problems)
     return found
+
+
+def _copied(metric: Any) -> FromLibrary:
+    return FromLibrary(lambda scores, targets: metric.clone(), _fitting)
 
 
 def _is_library_metric(given: Any) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import torch
+from arrays import arrays
 
 from prune_search.pruning.mask.finder import find_mask
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
@@ -40,7 +41,7 @@ def setup_of(model: str, data: str, batch: int, root: str | None, device: torch.
 
 def bare(setup: TrialSetup, steps: int) -> Callable[[], None]:
     """The loop that a user would write."""
-    model, split, batch = setup.model, setup.data.train, setup.recipe.train.batch
+    model, split, batch = setup.model, arrays(setup.data).train, setup.recipe.train.batch
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
 
     def piece() -> None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 import torch
+from arrays import arrays
 from small_trials import SetupOf, blocks, greg, growing, rounds
 from torch import Tensor, nn
 
@@ -85,7 +86,7 @@ def test_the_penalty_shrinks_what_goes_so_that_removing_it_changes_little(setup_
     weights = item._transformed
     grown, plain = weights(), first.end().tensors
     gone = {name: ~mask for name, mask in item.found.items() if not bool(mask.all())}
-    inputs = setup.data.validation.inputs
+    inputs = arrays(setup.data).validation.inputs
 
     def change(tensors: Mapping[str, Tensor]) -> float:
         load_model(setup.model, tensors)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from arrays import arrays
 from small_trials import Blocks, SetupOf, rounds
 
 from prune_search.compact.flops import flops
@@ -93,7 +94,7 @@ def scratch(**retrain: Any) -> Blocks:
 def test_scratch_b_trains_for_the_operations_of_the_dense_network(setup_of: SetupOf, tmp_path: Path) -> None:
     setup = setup_of(scratch())
     _, (item,) = rounds(setup)
-    example = setup.data.train.inputs[:1]
+    example = arrays(setup.data).train.inputs[:1]
     relief = flops(setup.model, example) / flops(setup.model, example, item.found)
     # Half of the filters: a half of the first layer, a quarter of the second, a half of the last.
     first, second, last = 8 * 9 * 64, 12 * 8 * 9 * 16, 48 * 10

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from arrays import arrays
 from command_line import Typed
 from made_search import make_definition
 from plugin_metrics import registered
@@ -38,7 +39,7 @@ def least_weight(measured: Measured) -> float:
     assert model is not None
     assert data is not None
     with evaluating(model):
-        return float(model(data.validation.inputs).abs().mean())
+        return float(model(arrays(data).validation.inputs).abs().mean())
 
 
 @pytest.fixture

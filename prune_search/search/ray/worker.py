@@ -31,11 +31,10 @@ if TYPE_CHECKING:
     from torch import device
 
     from prune_search.search.given_code import GivenCode
-    from prune_search.tasks.data import DataSet
     from prune_search.training.data_parallel import Leader
     from prune_search.training.state_store import SegmentClaims, Steps
     from prune_search.trial.result import Result
-    from prune_search.trial.setup import Code, TrialSetup
+    from prune_search.trial.setup import Code, TrialData, TrialSetup
 
 # Where the states of trials lie that share nothing.
 UNSHARED = "unshared"
@@ -270,10 +269,10 @@ class _LastData:
     """The data set that this process read last, on its device: most trials of a search share it."""
 
     key: tuple[Any, ...] | None = None
-    data: DataSet | None = None
+    data: TrialData | None = None
 
 
-def _data(recipe: Recipe, root: Path | None, code: Code, device: device) -> DataSet:
+def _data(recipe: Recipe, root: Path | None, code: Code, device: device) -> TrialData:
     from prune_search.trial.setup import read_data
 
     key = (repr(recipe.task.data), root, code.data, device)

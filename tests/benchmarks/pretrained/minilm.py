@@ -58,10 +58,7 @@ def encoded(pairs: list[tuple[str, int]], tokenizer: Any) -> dict[str, torch.Ten
 def network(folder: str) -> nn.Module:
     """The encoder with a head for two classes, which is drawn."""
     from transformers import AutoModelForSequenceClassification
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     made: nn.Module = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2, local_files_only=True)
     return made
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import ray
 import torch
+from arrays import arrays
 from ray import tune
 from torch import nn
 from torch.nn.utils import prune
@@ -31,7 +32,7 @@ def lottery_ticket(config: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     recipe = Recipe.read({"task": {"data": "fashion-mnist"}, "mask": MASK, "weights": {"at": "end"}, "retrain": "none"})
-    data = read_data(recipe, Path(config["data_root"]), Code())
+    data = arrays(read_data(recipe, Path(config["data_root"]), Code()))
     inputs, labels = data.train.inputs, data.train.labels
     model = nn.Sequential(
         nn.Flatten(), nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10)

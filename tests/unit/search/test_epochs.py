@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from arrays import arrays
 
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
@@ -30,7 +31,7 @@ def test_a_known_size_needs_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_own_data_are_read_once_for_all_recipes_and_only_where_they_are_allowed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    digits = setup.read_data(recipe("digits", 100), None, setup.Code())
+    digits = arrays(setup.read_data(recipe("digits", 100), None, setup.Code()))
     read: list[str] = []
 
     def counting(made: Recipe, root: object, code: setup.Code) -> DataSet:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
 import torch
+from arrays import arrays
 from torch import nn
 
 from prune_search.recipe.problems import UserError
@@ -21,16 +24,20 @@ def pair(count: int, classes: int = 3, dtype: str = "float64") -> tuple[numpy.nd
 
 def problems_of(returned: object) -> list[str]:
     with pytest.raises(UserError) as caught:
-        build_user_data(lambda: returned, None)
+        built(lambda: returned)
     assert {problem.path for problem in caught.value.problems} == {"task.data"}
     return [problem.message.split("<lambda>: ", 1)[1] for problem in caught.value.problems]
+
+
+def built(factory: Callable[..., Any]) -> DataSet:
+    return arrays(build_user_data(factory, None))
 
 
 def test_a_mapping_of_arrays_becomes_a_data_set() -> None:
     def letters() -> dict[str, object]:
         return {"train": pair(30), "validation": pair(6), "test": pair(9, dtype="uint8")}
 
-    data = build_user_data(letters, None)
+    data = built(letters)
     assert [len(split) for split in data.splits.values()] == [30, 6, 9]
     assert (data.shape, data.classes) == ((4,), 3)
     assert data.name.endswith(":test_a_mapping_of_arrays_becomes_a_data_set.<locals>.letters")
@@ -42,7 +49,7 @@ def test_a_mapping_of_arrays_becomes_a_data_set() -> None:
 def test_tensors_lists_and_read_only_arrays_do_as_well() -> None:
     inputs, labels = pair(10)
     inputs.setflags(write=False)
-    data = build_user_data(
+    data = built(
         lambda: {
             "train": [torch.arange(40).reshape(10, 4).half(), torch.arange(10, dtype=torch.uint8) % 3],
             "validation": (inputs, labels.astype(">i4")),
@@ -56,23 +63,23 @@ def test_tensors_lists_and_read_only_arrays_do_as_well() -> None:
 
 
 def test_without_a_validation_split_a_tenth_of_the_training_examples_is_held_out() -> None:
-    data = build_user_data(lambda: {"train": pair(60), "test": pair(9)}, None)
+    data = built(lambda: {"train": pair(60), "test": pair(9)})
     assert [len(split) for split in data.splits.values()] == [54, 6, 9]
     assert torch.bincount(data.validation.labels).tolist() == [2, 2, 2]
     both = torch.cat([data.train.inputs, data.validation.inputs])
     assert sorted(both[:, 0].tolist()) == [4.0 * place for place in range(60)]
-    assert build_user_data(lambda: {"train": pair(60), "test": pair(9)}, None).digest == data.digest
+    assert built(lambda: {"train": pair(60), "test": pair(9)}).digest == data.digest
 
 
 def test_two_training_examples_are_enough_to_hold_one_out() -> None:
-    data = build_user_data(lambda: {"train": pair(2, classes=1), "test": pair(1)}, None)
+    data = built(lambda: {"train": pair(2, classes=1), "test": pair(1)})
     assert [len(split) for split in data.splits.values()] == [1, 1, 1]
 
 
 def test_a_data_set_passes_as_it_is_under_the_factorys_name() -> None:
     split = Split(torch.zeros(2, 4), torch.tensor([0, 1]))
     given = DataSet("another name", split, split, split, classes=5)
-    data = build_user_data(lambda: given, None)
+    data = built(lambda: given)
     assert data.digest == given.digest
     assert data.classes == 5
     assert data.name.endswith("<lambda>")
@@ -88,16 +95,16 @@ def test_a_data_factory_gets_the_root_under_either_name(tmp_path: Path) -> None:
     def other(data_root: Path | None = None) -> dict[str, object]:
         return one(data_root)
 
-    build_user_data(one, tmp_path)
-    build_user_data(other, tmp_path)
-    build_user_data(one, None)
+    arrays(build_user_data(one, tmp_path))
+    arrays(build_user_data(other, tmp_path))
+    built(one)
     assert seen == [tmp_path, tmp_path, None]
 
 
 def test_an_error_in_a_data_factory_is_told_by_its_line(here: Path) -> None:
     (here / "my_data.py").write_text("import json\n\ndef make(root):\n    return json.loads('{')\n")
     with pytest.raises(UserError) as caught:
-        build_user_data(factory_named("my_data:make", "task.data"), None)
+        built(factory_named("my_data:make", "task.data"))
     message = str(caught.value).removeprefix("task.data: ")
     assert message.startswith("my_data:make raised JSONDecodeError: ")
     assert message.endswith(f"(line 4 of {here / 'my_data.py'})")
@@ -188,14 +195,14 @@ def test_what_is_odd_about_labels_is_said(
 def test_integers_stay_integers_and_count_in_the_key_as_the_floats_that_they_were() -> None:
     ids = torch.randint(9, (30, 4), generator=torch.Generator().manual_seed(0))
     labels = torch.arange(30) % 3
-    whole = build_user_data(lambda: {"train": (ids, labels), "test": (ids, labels), "classes": 3}, None)
-    parts = build_user_data(lambda: {"train": (ids.float(), labels), "test": (ids, labels), "classes": 3}, None)
+    whole = built(lambda: {"train": (ids, labels), "test": (ids, labels), "classes": 3})
+    parts = built(lambda: {"train": (ids.float(), labels), "test": (ids, labels), "classes": 3})
     assert (whole.train.inputs.dtype, parts.test.inputs.dtype) == (torch.int64, torch.float32)
     assert whole.digest == parts.digest == whole.with_inputs(torch.float32).digest
 
 
 def test_a_network_is_given_integers_where_it_takes_them_and_else_float32_with_a_word() -> None:
-    data = build_user_data(lambda: {"train": pair(30, dtype="uint8"), "test": pair(9, dtype="uint8")}, None)
+    data = built(lambda: {"train": pair(30, dtype="uint8"), "test": pair(9, dtype="uint8")})
     assert data.of_integers
     taken = with_inputs_for(nn.Sequential(nn.Embedding(256, 2), nn.Flatten()), data)
     assert taken.train.inputs.dtype == torch.int64

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from arrays import arrays
 from plugin_metrics import registered
 
 from prune_search.recipe.facts import Metric
@@ -58,7 +59,9 @@ def test_a_search_that_names_nothing_else_gets_accuracy_and_loss_alone(setup_of:
 
     class Evaluating(Watching):
         def observed(self, seen: Observation) -> None:
-            found.append({f"val/{key}": value for key, value in evaluate(setup.model, setup.data.validation).items()})
+            found.append(
+                {f"val/{key}": value for key, value in evaluate(setup.model, arrays(setup.data).validation).items()}
+            )
             super().observed(seen)
 
     sink = Evaluating()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from arrays import arrays
 from torch import Tensor
 
 from prune_search.trial.scoring_data import scoring_data
@@ -52,7 +53,7 @@ def test_examples_per_class_are_as_many_of_each_or_all_of_a_class_that_has_fewer
     given = setup(setup_of, per_class=count)
     (batch,) = scoring_data(given, 1).batches(1)
     found = torch.bincount(batch[1], minlength=10).tolist()
-    assert found == [min(count, size) for size in torch.bincount(given.data.train.labels).tolist()]
+    assert found == [min(count, size) for size in torch.bincount(arrays(given.data).train.labels).tolist()]
     assert len(torch.unique(batch[0].flatten(1), dim=0)) == len(batch[0])
     (other,) = scoring_data(given, 1).batches(2)
     assert not torch.equal(batch[0], other[0])
@@ -61,5 +62,5 @@ def test_examples_per_class_are_as_many_of_each_or_all_of_a_class_that_has_fewer
 def test_the_training_s_augmentation_is_not_applied(setup_of: SetupOf) -> None:
     blocks = {"task": {"model": {"name": "small-conv", "channels": [2, 2]}}, "train": {"augment": "crop-flip"}}
     given = setup_of({"preset": "snip", **blocks})
-    known = {tuple(row) for row in given.data.train.inputs.flatten(1).tolist()}
+    known = {tuple(row) for row in arrays(given.data).train.inputs.flatten(1).tolist()}
     assert {tuple(row) for row in inputs(scoring_data(given, 1).batches(1)).flatten(1).tolist()} <= known
