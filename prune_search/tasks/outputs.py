@@ -64,4 +64,6 @@ def _parts(outputs: object) -> Mapping[object, object]:
         return dict(enumerate(outputs))
     if dataclasses.is_dataclass(outputs):
         return {one.name: getattr(outputs, one.name) for one in dataclasses.fields(outputs)}
-    return vars(outputs) if hasattr(outputs, "__dict__") else {}
+    found: dict[object, object] = {}
+    found.update(getattr(outputs, "__dict__", {}))
+    return found

@@ -70,7 +70,7 @@ def sgd(
     """
     if nesterov and momentum == 0.0:
         raise UserError([Problem("nesterov", "true needs a momentum above 0 (got momentum 0.0)", form=False)])
-    given = list(parameters)
+    given: list[Any] = list(parameters)
     optimizer = torch.optim.SGD(
         given, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, **_implementation(given)
     )
@@ -93,7 +93,7 @@ def adam(
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
     """Adam, algorithm 1 of the paper."""
-    given = list(parameters)
+    given: list[Any] = list(parameters)
     return _guarded(
         torch.optim.Adam(
             given, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, **_implementation(given)
@@ -117,7 +117,7 @@ def adamw(
     weight_decay: float = 0.01,
 ) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay, algorithm 2 of the paper, in torch's form (the decay is times the rate)."""
-    given = list(parameters)
+    given: list[Any] = list(parameters)
     return _guarded(
         torch.optim.AdamW(
             given, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, **_implementation(given)
@@ -177,7 +177,7 @@ def muon(
 
     if wrong := _has_muon():
         raise UserError([Problem("", wrong, form=False)])
-    groups = [item if isinstance(item, dict) else {"params": [item]} for item in parameters]
+    groups: list[dict[str, Any]] = [item if isinstance(item, dict) else {"params": [item]} for item in parameters]
     if groups and all(set(group) == {"params"} for group in groups):
         groups = [{"params": [parameter for group in groups for parameter in group["params"]]}]
     flat: list[dict[str, Any]] = []

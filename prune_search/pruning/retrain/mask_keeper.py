@@ -55,9 +55,9 @@ class MaskKeeper:
             torch._foreach_mul_(gradients, factors)
 
     def _mask_weights(self, step: int) -> None:
-        if self._weights:
-            with torch.no_grad():
-                torch._foreach_mul_(self._weights, self._factors)
+        weights: list[Tensor] = [weight.detach() for weight in self._weights]
+        if weights:
+            torch._foreach_mul_(weights, self._factors)
 
     def _state(self) -> dict[str, Tensor]:
         units = {f"units/{name}": torch.tensor(pair) for name, pair in self.masks.units.items()}

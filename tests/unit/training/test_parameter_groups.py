@@ -129,7 +129,8 @@ def test_groups_train_as_an_optimizer_of_each_and_are_stored_and_restored(name: 
     train(stopped, Course(second, Feed(split, 8, 3), 0, lambda step: 0.02), 3, 6)
     layers = [OPTIMIZERS[name].make(list(layer.parameters()), 0.02, **options) for layer in apart.model.children()]
     for step in range(6):
-        set_rate(layers[0], 0.01), set_rate(layers[1], 0.02)
+        set_rate(layers[0], 0.01)
+        set_rate(layers[1], 0.02)
         apart.model.zero_grad()
         apart.gradients(apart, Feed(split, 8, 3), step)
         for one in layers:

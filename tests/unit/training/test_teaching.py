@@ -116,7 +116,8 @@ def test_a_teacher_is_asked_about_the_batch_and_stays_as_it_is() -> None:
             wanted = torch.softmax(master.head(hidden) / 3.0, 1)
         kl = (wanted * (wanted.log() - torch.log_softmax(outputs / 3.0, 1))).sum(1).mean()
         squares = (kept[0] - hidden).square().mean()
-        return 0.3 * nn.functional.cross_entropy(outputs, labels) + 0.7 * (9.0 * kl + squares)
+        found: Tensor = 0.3 * nn.functional.cross_entropy(outputs, labels) + 0.7 * (9.0 * kl + squares)
+        return found
 
     kept: list[Tensor] = []
     other = Net(2)

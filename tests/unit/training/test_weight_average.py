@@ -90,16 +90,17 @@ def test_within_the_network_has_the_average_and_after_its_own_weights() -> None:
 
 
 def test_zeros_stay_exact_zeros_and_a_tied_weight_is_averaged_once() -> None:
-    net = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
-    net[1].weight = net[0].weight
+    first, second = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+    second.weight = first.weight
+    net = nn.Sequential(first, second)
     with torch.no_grad():
-        net[0].weight[0] = 0.0
+        first.weight[0] = 0.0
     hook = begun(WeightAverage(net, DECAY).hook())
     assert hook.after_step is not None
     assert hook.state is not None
     for step in range(5):
         with torch.no_grad():
-            net[0].weight[1:] += 1.0
+            first.weight[1:] += 1.0
         hook.after_step(step)
     assert list(hook.state()) == ["0.weight"]
     assert (hook.state()["0.weight"][0] == 0).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_a_trial_that_is_stopped_again_and_again_ends_with_the_same_bits(
     for _ in range(40):
         asked = iter((False, False, True))
         try:
-            result = run_trial(setup_of(raw), tmp_path, Guarded(Silent(), lambda asked=asked: next(asked, False)))
+            result = run_trial(setup_of(raw), tmp_path, Guarded(Silent(), partial(next, asked, False)))
         except PreemptedError:
             steps.append(3)
             continue
