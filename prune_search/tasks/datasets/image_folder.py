@@ -71,7 +71,7 @@ def image_folder(
     Raises:
         UserError: everything that is wrong with the folder and the options.
     """
-    from prune_search.recipe.problems import UserError
+    from prune_search.recipe.problems import Problem, UserError
     from prune_search.tasks.kinds.packages import package
     from prune_search.tasks.kinds.paths import below_root, files_digest, wrong
     from prune_search.tasks.task import Task
@@ -80,7 +80,7 @@ def image_folder(
     from prune_search.tasks.kinds import images
     from prune_search.tasks.kinds.image_transforms import Look, torchvision_transform
 
-    problems = []
+    problems: list[Problem] = []
     if len(mean) not in (1, 3) or len(std) != len(mean):
         text = f"mean and std need 3 figures each, or 1 for grey images (got {len(mean)} and {len(std)})"
         problems += wrong("task.data.mean", text).problems

@@ -68,13 +68,14 @@ def table(
     Raises:
         UserError: everything that is wrong with the files.
     """
-    from prune_search.recipe.problems import UserError
+    from prune_search.recipe.problems import Problem, UserError
     from prune_search.tasks.kinds.paths import below_root
     from prune_search.tasks.kinds.table import Reading, encoded
-    from prune_search.tasks.kinds.table_files import read_table
+    from prune_search.tasks.kinds.table_files import Column, read_table
     from prune_search.tasks.task import Task
 
-    files, problems = {}, []
+    files: dict[str, tuple[Path, dict[str, Column]]] = {}
+    problems: list[Problem] = []
     for part, key, name in (("train", "file", file), ("validation", "validation", validation), ("test", "test", test)):
         if name is not None:
             try:

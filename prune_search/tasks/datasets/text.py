@@ -53,12 +53,13 @@ def text(
     Raises:
         UserError: everything that is wrong with the files.
     """
-    from prune_search.recipe.problems import UserError
+    from prune_search.recipe.problems import Problem, UserError
     from prune_search.tasks.kinds.text import check_tokens, divided, in_blocks, read_texts, tokens_of
     from prune_search.tasks.kinds.tokenizers import tokenizer_named
     from prune_search.tasks.task import Task
 
-    texts, problems = {}, []
+    texts: dict[str, list[str]] = {}
+    problems: list[Problem] = []
     for part, key, patterns in (
         ("train", "files", files),
         ("validation",) * 2 + (validation,),

@@ -95,7 +95,7 @@ def _parts(splits: Mapping[str, Any], wanted: Wanted, who: str) -> dict[str, Any
     for part, name in wanted.splits.items():
         if name is None:
             name = next((usual for usual in USUAL.get(part, ()) if usual in splits), None)
-        if name in splits:
+        if name is not None and name in splits:
             parts[part] = splits[name]
         elif name is not None:
             text = f"{who} has no split {shown(name)}{suggestion(name, splits)}; it has {few(splits)}"

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from prune_search.recipe.problems import UserError, shown, suggestion
+from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.tasks.data import split_indices
 from prune_search.tasks.kinds.image_transforms import Look, coloured
 from prune_search.tasks.kinds.packages import said
@@ -119,7 +119,8 @@ def scan(folder: Path) -> tuple[dict[str, Found], tuple[str, ...]]:
     if present and (more := sorted(set(inside) - {path.name for path in present.values()})):
         _log.warning("%s: %s beside train: left out", folder, few(more))
     classes = tuple(_folders(present.get("train", folder)))
-    problems, odd = [], []
+    problems: list[str] = []
+    odd: list[str] = []
     found: dict[str, Found] = {}
     for part, place in (present or {"train": folder}).items():
         found[part] = _part(folder, place, classes, part, problems, odd)
@@ -210,7 +211,7 @@ def check_decoding(folder: Path, names: Sequence[str], channels: int, digest: st
     """
     if digest in _DECODED:
         return
-    problems = []
+    problems: list[Problem] = []
     chosen = names if len(names) <= MAX_DECODED else [names[i * len(names) // MAX_DECODED] for i in range(MAX_DECODED)]
     for name in chosen:
         try:

@@ -85,8 +85,8 @@ def encoded(files: Mapping[str, tuple[Path, Columns]], reading: Reading, share: 
     if problems:
         raise UserError(problems)
     rows = _split({part: len(values) for part, values in labels.items()}, labels["train"] if classes else None, share)
-    columns = {part: files[part if part in files else "train"][1] for part in rows}
-    inputs, features = _inputs(names, columns, rows, reading)
+    used = {part: files[part if part in files else "train"][1] for part in rows}
+    inputs, features = _inputs(names, used, rows, reading)
     targets = {part: labels[part if part in files else "train"][index] for part, index in rows.items()}
     if not classes:
         targets = _numbers(targets, reading)
@@ -257,9 +257,9 @@ def _categories(column: Column, texts: Sequence[str], hot: bool) -> NDArray[nump
     numbered = {text: place for place, text in enumerate(texts)}
     own = numpy.array([*(numbered.get(text, -1) for text in column.texts), -1], numpy.int64)
     codes = own[_known(column.codes)]
-    if not hot:
-        return (codes + 1).astype(numpy.float32)[:, None]
-    return numpy.equal(codes[:, None], numpy.arange(len(texts))[None]).astype(numpy.float32)
+    kinds = numpy.equal(codes[:, None], numpy.arange(len(texts))[None]) if hot else codes[:, None] + 1
+    made: NDArray[numpy.float32] = kinds.astype(numpy.float32)
+    return made
 
 
 def _numbers(targets: Mapping[str, Numbers], reading: Reading) -> dict[str, NDArray[Any]]:

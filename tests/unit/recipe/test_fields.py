@@ -306,7 +306,13 @@ def test_a_member_of_a_family_has_one_form_whichever_way_it_is_written() -> None
     for raw in written:
         assert Value(zoo).read(raw, "", Reading()) == {"name": "zoo/plains/ape", "tame": False}
     reading = Reading()
-    for raw in ("zoo", {"name": "zoo", "id": 3}, {"name": "zoo/ape", "id": "ape"}, {"name": "zo", "id": "ape"}):
+    odd: tuple[Any, ...] = (
+        "zoo",
+        {"name": "zoo", "id": 3},
+        {"name": "zoo/ape", "id": "ape"},
+        {"name": "zo", "id": "ape"},
+    )
+    for raw in odd:
         assert Value(zoo).read(raw, "x", reading) is BAD
     assert [problem.message for problem in reading.problems] == [
         "'zoo' is a family of animals: write zoo/NAME",
@@ -322,7 +328,16 @@ def test_settings_are_plain_values_in_the_order_of_their_names() -> None:
     assert value == {"a": 0.5, "b": [1, {"y": None, "z": 1}]}
     assert list(value) == ["a", "b"]
     assert list(value["b"][1]) == ["y", "z"]
-    for raw in ([], "x", {"": 1}, {1: 2}, {"a": math.inf}, {"a": {"b": {3: 1}}}, {str(i): i for i in range(201)}):
+    wrong: tuple[Any, ...] = (
+        [],
+        "x",
+        {"": 1},
+        {1: 2},
+        {"a": math.inf},
+        {"a": {"b": {3: 1}}},
+        {str(i): i for i in range(201)},
+    )
+    for raw in wrong:
         reading = Reading()
         assert Settings().read(raw, "config", reading) is BAD
         assert [problem.path for problem in reading.problems] == ["config"]

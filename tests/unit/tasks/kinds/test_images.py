@@ -12,6 +12,7 @@ import torch
 
 from prune_search.recipe.problems import UserError
 from prune_search.tasks.kinds import images
+from prune_search.tasks.kinds.image_transforms import Look
 
 Write = Callable[..., Path]
 
@@ -93,6 +94,6 @@ def test_damaged_images_are_all_named_before_training_and_when_they_are_read(pic
     assert all("task.data.folder: " in message and "cannot be decoded" in message for message in messages)
     assert "cat/00.png" in messages[0]
     assert "dog/01.png" in messages[1]
-    sets = images.files(root / "pets", found, images.Look(8, 8))
+    sets = images.files(root / "pets", found, Look(8, 8))
     with pytest.raises(UserError, match=r"cat/00.png cannot be decoded"):
         sets["train"][0]

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from prune_search.recipe.problems import UserError
-from prune_search.tasks.kinds.table import Encoded, Reading, encoded
+from prune_search.tasks.kinds.table import Columns, Encoded, Reading, encoded
 from prune_search.tasks.kinds.table_files import read_table
 
 TRAIN = "age,town,same,y\n1,Rome,7,no\n2,Bonn,7,yes\n3,Rome,7,no\n6,,7,yes\n"
 OTHER = "y,town,age,same\nyes,Oslo,3,8\nno,Rome,,7\n"
 
 
-def files(folder: Path, **texts: str) -> dict[str, tuple[Path, object]]:
-    found = {}
+def files(folder: Path, **texts: str) -> dict[str, tuple[Path, Columns]]:
+    found: dict[str, tuple[Path, Columns]] = {}
     for part, text in texts.items():
         path = folder / f"{part}.csv"
         path.write_text(text)
@@ -27,7 +27,7 @@ def files(folder: Path, **texts: str) -> dict[str, tuple[Path, object]]:
 
 
 def made(folder: Path, reading: Reading, share: float = 0.25, **texts: str) -> Encoded:
-    return encoded(files(folder, **texts), reading, share)  # type: ignore[arg-type]
+    return encoded(files(folder, **texts), reading, share)
 
 
 def problems(folder: Path, reading: Reading, share: float = 0.25, **texts: str) -> list[str]:
