@@ -36,6 +36,10 @@ METRICS: Axis[facts.Metric, float] = Axis(
     ("prune_search.tasks.metrics", "prune_search.compact.metrics"),
     call=Call(("measured",)),
 )
+# From the kind of targets and the number of classes (0: there are none) to what sums a metric up over batches.
+TASK_METRICS: Axis[facts.TaskMetric, object] = Axis(
+    facts.TaskMetric, "task metric", "Task.metrics", ("prune_search.tasks.measures",), call=Call(("target", "classes"))
+)
 INITS: Axis[facts.Initializer, None] = Axis(
     facts.Initializer,
     "initializer",
@@ -63,10 +67,6 @@ AUGMENTATIONS: Axis[facts.Facts, Tensor] = Axis(
     "train.augment",
     ("prune_search.training.augmentations",),
     call=Call(("inputs", "generator")),
-)
-# From the kind of targets and the number of classes (0: there are none) to what sums a metric up over batches.
-TASK_METRICS: Axis[facts.TaskMetric, object] = Axis(
-    facts.TaskMetric, "task metric", "Task.metrics", ("prune_search.tasks.measures",), call=Call(("target", "classes"))
 )
 LOSSES: Axis[facts.Loss, Tensor] = Axis(
     facts.Loss,

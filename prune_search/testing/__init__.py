@@ -31,6 +31,7 @@ from prune_search.testing.training import (
     check_model,
     check_optimizer,
     check_schedule,
+    check_task_metric,
 )
 from prune_search.testing.trials import check_dynamics, check_transform
 
@@ -59,5 +60,6 @@ __all__ = [
     "check_scope",
     "check_stability",
     "check_surface",
+    "check_task_metric",
     "check_transform",
 ]

@@ -16,6 +16,7 @@ CHECKS: Mapping[str, Callable[..., None]] = {
     axes.DATASETS.name: training.check_data_set,
     axes.MODELS.name: training.check_model,
     axes.METRICS.name: training.check_metric,
+    axes.TASK_METRICS.name: training.check_task_metric,
     axes.INITS.name: training.check_initializer,
     axes.OPTIMIZERS.name: training.check_optimizer,
     axes.SCHEDULES.name: training.check_schedule,

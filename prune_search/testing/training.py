@@ -18,10 +18,12 @@ from prune_search.recipe.axes import (
     MODELS,
     OPTIMIZERS,
     SCHEDULES,
+    TASK_METRICS,
 )
 from prune_search.tasks.data import DataSet
 from prune_search.tasks.metrics import Measured, evaluate
 from prune_search.tasks.network import output_layer, prunable_weights
+from prune_search.tasks.tallies import Seen
 from prune_search.testing.checked import Checked
 from prune_search.testing.entries import check_entry
 from prune_search.testing.networks import trained_network
@@ -142,25 +144,108 @@ def check_augmentation(name: str, **options: object) -> None:
     one.require(known, "its pictures have levels that are neither 0 nor in the given ones")
 
 
+# By what a loss or a metric takes: outputs [8, …] and the targets that go with them.
+def _outputs_and_targets(target: str) -> tuple[Tensor, Tensor | None]:
+    source = torch.Generator().manual_seed(0)
+    shape = {"tokens": (8, 6, 7), "numbers": (8, 3, 4, 4)}.get(target, (8, 7))
+    outputs = torch.randn(shape, generator=source)
+    targets = {
+        "classes": torch.arange(8) % 7,
+        "chances": (torch.arange(56).reshape(8, 7) % 3 == 0).float(),
+        "numbers": torch.randn(shape, generator=source),
+        "tokens": torch.randint(7, (8, 6), generator=source),
+    }
+    return outputs, targets.get(target)
+
+
 def check_loss(name: str, **options: object) -> None:
-    """A loss is one finite number with a gradient.
+    """A loss is one finite number with a gradient, of outputs and targets of the kind that it declares.
 
     Raises:
         AssertionError: something does not hold.
     """
     one = check_entry(LOSSES, name, options)
-    logits = torch.randn(8, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    facts = LOSSES[name].facts
+    logits, targets = _outputs_and_targets("classes" if facts.target == "outputs" else facts.target)
+    logits.requires_grad_()
     more: dict[str, object] = {}
-    if LOSSES[name].facts.taught:
-        said = torch.randn(8, 5, generator=torch.Generator().manual_seed(1))
+    if facts.taught:
+        said = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1))
         more["lesson"] = Lesson(said, torch.nn.functional.cross_entropy)
-    loss = LOSSES[name].make(logits, torch.arange(8) % 5, **one.named.options, **more)
+    outputs: object = {"logits": logits, "loss": logits.square().mean()} if facts.target == "outputs" else logits
+    loss = LOSSES[name].make(outputs, targets, **one.named.options, **more)
     one.require(loss.shape == (), f"it is a tensor {list(loss.shape)}, and not one number")
     loss.backward()  # type: ignore[no-untyped-call]
     grad = logits.grad
     one.require(torch.isfinite(loss), "it is not finite")
     one.require(grad is not None and torch.isfinite(grad).all(), "its gradient is not finite, or there is none")
     one.require(grad is not None and (grad != 0).any(), "its gradient is 0 everywhere")
+    measured = facts.metric in TASK_METRICS
+    one.require(measured, f"it declares metric={facts.metric!r}: {', '.join(sorted(TASK_METRICS))}")
+
+
+def check_task_metric(name: str, target: str = "", **options: object) -> None:
+    """A metric of a task is a finite number that does not depend on how the examples are cut into batches.
+
+    Where it is better for right outputs than for wrong ones, it declares so.
+
+    Args:
+        name: of the metric.
+        target: the targets that it is checked with: ``classes``, ``chances``, ``numbers`` or ``tokens``; empty: the
+            first of them that it accepts.
+        options: that it is checked with.
+
+    Raises:
+        AssertionError: something does not hold.
+    """
+    one = check_entry(TASK_METRICS, name, options)
+    facts = TASK_METRICS[name].facts
+    refused: dict[str, str] = {}
+    for kind in (target,) if target else ("numbers", "classes", "chances", "tokens"):
+        outputs, targets = _outputs_and_targets(kind)
+        if targets is None:
+            raise ValueError(f"target must be classes, chances, numbers or tokens (got {target!r})")
+        right = _right_outputs(kind, outputs, targets)
+
+        def figure(
+            scores: Tensor, batch: int, kind: str = kind, outputs: Tensor = outputs, targets: Tensor = targets
+        ) -> float:
+            tally = TASK_METRICS[name].make(kind, outputs.shape[1 if kind == "classes" else -1], **one.named.options)
+            for start in range(0, len(targets), batch):
+                some = scores[start : start + batch], targets[start : start + batch]
+                tally.update(Seen(some[0], some, some[1], len(some[0]), 0.0))
+            return tally.value()
+
+        try:
+            whole = figure(outputs, len(targets))
+        except Exception as error:  # noqa: BLE001 - whatever says that these targets are none of its own
+            refused[kind] = f"{kind}: {type(error).__name__}: {error}"
+            continue
+        one.require(type(whole) is float and math.isfinite(whole), f"it is {whole!r}, and not a finite float")
+        for batch in (3, 4):
+            parts = figure(outputs, batch)
+            text = f"of 8 examples at once it is {whole}, and of batches of {batch} {parts}"
+            one.require(math.isclose(parts, whole, rel_tol=1e-4, abs_tol=1e-6), text)
+        best, wrong = figure(right, len(targets)), whole
+        better = best > wrong if facts.best == "maximize" else best < wrong
+        one.require(
+            better, f"it declares best={facts.best!r}, and is {best} of right outputs and {wrong} of wrong ones"
+        )
+        one.require(not facts.share or max(best, wrong) <= 1, f"it declares share, and is {max(best, wrong)}")
+        return
+    one.require(False, f"it accepts no targets: {'; '.join(refused.values())}")
+
+
+def _right_outputs(kind: str, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Outputs [8, …] that fit their targets well, and not so well that a metric is infinite."""
+    if kind == "numbers":
+        return targets + 0.01 * outputs
+    if kind == "chances":
+        return 20.0 * (targets - 0.5)
+    told = targets
+    if kind == "tokens":
+        told = torch.cat([targets[:, 1:], targets[:, :1]], dim=1)
+    return 10.0 * nn.functional.one_hot(told, outputs.shape[-1]).float()
 
 
 def check_data_set(name: str, data_root: Path | None = None, **options: object) -> None:

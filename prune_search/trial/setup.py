@@ -53,7 +53,8 @@ Factory = Callable[..., Any]
 # What a trial trains on: a classification data set of arrays, or any task.
 TrialData = DataSet | TaskData
 _log = logging.getLogger("prune_search")
-PICTURE_DIMENSIONS = 3
+# Examples that an augmentation is tried on.
+AUGMENTED = 2
 # What a recipe scores that does not say it.
 DEFAULT_LOSS = "cross-entropy"
 # Batches in an epoch of a stream that does not say how long it is.
@@ -335,12 +336,16 @@ def _check_stopping(recipe: Recipe, data: TrialData) -> None:
 
 
 def _check_augmentation(recipe: Recipe, data: TrialData) -> None:
-    """Refuse to augment what is no picture."""
-    if recipe.train.augment.name != "none" and len(data.shape) != PICTURE_DIMENSIONS:
-        text = (
-            f"{recipe.train.augment.name} is for pictures [channels, height, width], and these inputs are {data.shape}"
-        )
+    """Refuse to augment what an augmentation does not take: it is tried on a few examples."""
+    named = recipe.train.augment
+    augment = augmentation(named)
+    if augment is None:
+        return
+    inputs = data.train.first(AUGMENTED)
+    if not isinstance(inputs, Tensor):
+        text = f"{named.name} takes one tensor, and the network of this task gets others: augment in its Dataset"
         raise UserError([Problem("train.augment", text)])
+    augment(inputs, torch.Generator().manual_seed(0))
 
 
 def prepare(

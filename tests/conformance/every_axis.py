@@ -13,7 +13,7 @@ import typer
 
 from prune_search.cli.verbs import VERBS, Verb
 from prune_search.recipe import axes
-from prune_search.recipe.facts import Criterion, DataSource, Metric, Scope
+from prune_search.recipe.facts import Criterion, DataSource, Metric, Scope, TaskMetric
 from prune_search.recipe.fields import Number
 from prune_search.recipe.registry import Option
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from prune_search.simulation.surface import Outlook, SurfacePoint
     from prune_search.tasks.data import DataSet
     from prune_search.tasks.metrics import Measured
+    from prune_search.tasks.tallies import Seen
     from prune_search.training.loop import Hook
 else:
     from prune_search.lazy import torch
@@ -69,6 +70,25 @@ def net(shape: tuple[int, ...], classes: int) -> nn.Module:
 def error(measured: Measured) -> float:
     """Share of the validation examples that are classified wrongly, 0…1."""
     return 1 - measured.scores["validation"]["accuracy"]
+
+
+# tasks/measures/
+@axes.TASK_METRICS.register("my-largest-error", facts=TaskMetric(best="minimize"))
+@dataclass
+class LargestError:
+    """The largest distance of a number from its target."""
+
+    target: str
+    classes: int
+    largest: float = 0.0
+
+    def update(self, seen: Seen) -> None:
+        """Take a batch into account."""
+        self.largest = max(self.largest, float((seen.scores - seen.target).abs().max()))
+
+    def value(self) -> float:
+        """Of all batches."""
+        return self.largest
 
 
 # training/initializers.py

@@ -197,6 +197,6 @@ def test_a_wrong_one_of_an_installed_distribution_is_named(
 def test_what_makes_the_wrong_thing_is_told_by_its_name(named: Named, typed: Typed) -> None:
     named(HEAD + "@DATASETS.register('x', summary='x')\ndef x(root):\n    return 3\n")
     said = typed("run", "dense", "--set", "task.data=x")
-    assert (said.code, "'x' returned a int where a DataSet is needed" in said.err) == (2, True)
+    assert (said.code, "'x' returned a int where a DataSet or a Task is needed" in said.err) == (2, True)
     with contextlib.suppress(KeyError):
         del sys.modules[NAME]

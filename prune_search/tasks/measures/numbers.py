@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _regression(name: str, **options: Any) -> FromLibrary:
-    library = torchmetrics()
+    library = torchmetrics().regression
     return FromLibrary(lambda scores, targets: getattr(library, name)(**options), alike)
 
 
@@ -54,7 +54,7 @@ def r2(target: str, classes: int) -> FromLibrary:
         scores, targets = alike(scores, targets)
         return (scores, targets) if scores.dim() < 2 else (scores.flatten(1), targets.flatten(1))
 
-    library = torchmetrics()
+    library = torchmetrics().regression
     return FromLibrary(lambda scores, targets: library.R2Score(), flat)
 
 
@@ -67,4 +67,5 @@ def r2(target: str, classes: int) -> FromLibrary:
 )
 def psnr(target: str, classes: int, *, data_range: float = 1.0) -> FromLibrary:
     """10 log10(range² / mean squared error) over all values of the split."""
-    return _regression("PeakSignalNoiseRatio", data_range=data_range)
+    library = torchmetrics().image
+    return FromLibrary(lambda scores, targets: library.PeakSignalNoiseRatio(data_range=data_range), alike)

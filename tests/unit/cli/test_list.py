@@ -25,7 +25,7 @@ def test_a_row_has_state_task_progress_and_best_result(typed: Typed, tmp_path: P
     told.trial("snip", 0.9, 0.95)
     told.failed(0.7)
     words = " ".join(typed("list").out.split())
-    assert "monday │ interrupted │ mlp on digits │ 2 of 4 │ snip │ 0.9500 │ 0.9000" in words
+    assert "monday │ interrupted │ mlp on digits │ 2 of 4 │ snip │ accuracy 0.9500 │ 0.9000" in words
     (row,) = json.loads(typed("list", "--json").out)["searches"]
     assert (row["name"], row["state"], row["trials"]["failed"]) == ("monday", "interrupted", 1)
 

@@ -93,7 +93,7 @@ def test_an_objective_is_a_direction_and_a_metric(written: str, canonical: tuple
         ("maximize", "must be maximize METRIC or minimize METRIC (got 'maximize')"),
         ("maximize val/accuracy now", "must be maximize METRIC or minimize METRIC (got 'maximize val/accuracy now')"),
         ("maximise sparsity", "'maximise' is not one of maximize, minimize (did you mean 'maximize'?)"),
-        ("maximize val/acuracy", "'val/acuracy' is not one of "),
+        ("maximize accuracy", "'accuracy' is not one of "),
         ("maximize test/accuracy", "'test/accuracy' is measured on test data, which a search never sees"),
         ("maximize test/anything", "'test/anything' is measured on test data, which a search never sees"),
         ("3", "must be maximize METRIC or minimize METRIC (got 3)"),

@@ -125,6 +125,22 @@ def test_an_error_of_form_inside_an_option_is_an_error_though_other_options_are_
     ]
 
 
+def test_a_metric_that_the_registered_data_set_does_not_have_is_an_error_with_the_nearest_one() -> None:
+    search = "search: {objectives: [minimize val/loss, maximize val/acuracy], constraints: [val/f1 >= 0.5]}"
+    first, second = errors(SNIP + "rounds: {hole: int, low: 1, high: 2}\n" + search)
+    assert first.path == "search.objectives[1]"
+    assert first.message.startswith("'val/acuracy' is not one of ")
+    assert first.message.endswith("(did you mean 'val/accuracy'?)")
+    assert (second.path, second.message.partition(" is ")[0]) == ("search.constraints[0]", "'val/f1'")
+
+
+def test_the_metrics_of_a_task_of_ones_own_are_left_to_its_launch() -> None:
+    task = "preset: snip\ntask: {data: 'my_task:task', model: 'my_task:task'}\n"
+    search = "search: {objectives: [maximize val/acuracy]}"
+    found = space(task + "rounds: {hole: int, low: 1, high: 2}\n" + search)
+    assert found.search["objectives"] == ["maximize val/acuracy"]
+
+
 def test_a_range_that_leaves_what_is_allowed_is_an_error_at_its_end() -> None:
     (problem,) = errors(
         SNIP + "mask: {sparsity: {hole: uniform, low: 0.5, high: 1.5}}\nrounds: {hole: int, low: 1, high: 1}"

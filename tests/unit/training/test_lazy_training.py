@@ -23,6 +23,7 @@ def test_the_registry_is_read_and_a_schedule_made_without_torch() -> None:
         "train.optimizer adam adamw muon sgd",
         "train.schedule constant cosine one-cycle step",
         "train.augment crop-flip flip none",
-        "mask.score.loss cross-entropy distillation nll-logits",
+        "mask.score.loss binary-cross-entropy causal-language-model cross-entropy distillation huber l1 model mse "
+        "nll-logits",
         "False",
     ], done.stderr
