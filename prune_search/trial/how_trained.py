@@ -34,7 +34,7 @@ def optimizer_of(setup: TrialSetup, named: Named, options: TrainingOptions) -> t
     parameters = list(setup.model.parameters())
     factors = None
     if options.layer_decay < 1.0:
-        factors = layer_factors(setup.model, setup.data.train.inputs[:1], options.layer_decay)
+        factors = layer_factors(setup.model, setup.data.train.first(1), options.layer_decay)
     return setup.optimizer(named, parameter_groups(parameters, options.decay_norms, factors))
 
 
@@ -111,7 +111,7 @@ def retraining_network(setup: TrialSetup, teacher: Callable[[], nn.Module] | Non
         made = functools.partial(_same, given)
     if options.loss.options.get("features", OFF) != OFF:
         student = setup.output_layer or ""
-        other = student if given is None else output_layer(given, setup.data.train.inputs[:1]) or ""
+        other = student if given is None else output_layer(given, setup.data.train.first(1)) or ""
         layers = student.rpartition(".")[0], other.rpartition(".")[0]
     entry = options.loss.entry(axes.LOSSES)
     make = functools.partial(entry.make, **options.loss.options)
