@@ -11,8 +11,9 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from prune_search.tasks.digest import ordered_tensors_digest
+from prune_search.tasks.digest import Part, ordered_parts_digest
 from prune_search.tasks.request import Request
+from prune_search.tasks.stored_split import StoredSplit
 
 # One for all trials: trials of different seeds are compared on the same split.
 SPLIT_SEED = 20210306
@@ -68,6 +69,27 @@ class Split:
         """The same examples on `device`."""
         return Split(self.inputs.to(device), self.labels.to(device))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the inputs that are handed out."""
+        return self.inputs.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example."""
+        return tuple(self.inputs.shape[1:])
+
+    def as_type(self, dtype: torch.dtype) -> Split | StoredSplit:
+        """The same examples, handed out as another type."""
+        return self if dtype == self.dtype else StoredSplit(self.inputs, self.labels, dtype)
+
+    def input_parts(self) -> Iterator[Tensor]:
+        """All inputs in their order, a few megabytes at a time."""
+        return StoredSplit(self.inputs, self.labels, self.dtype).input_parts()
+
+
+AnySplit = Split | StoredSplit
+
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
@@ -84,21 +106,21 @@ class DataSet:
     """
 
     name: str
-    train: Split
-    validation: Split
-    test: Split
+    train: AnySplit
+    validation: AnySplit
+    test: AnySplit
     classes: int
     held_out: bool = False
 
     @property
-    def splits(self) -> dict[str, Split]:
+    def splits(self) -> dict[str, AnySplit]:
         """The three splits by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one example."""
-        return tuple(self.train.inputs.shape[1:])
+        return self.train.shape
 
     @cached_property
     def digest(self) -> str:
@@ -106,13 +128,15 @@ class DataSet:
 
         Inputs are hashed as float32, because version 0.1 converted them all to it.
         """
-        return ordered_tensors_digest(
-            (f"{name}.{part}", tensor)
-            for name, split in self.splits.items()
-            for part, tensor in (("inputs", split.inputs.to(torch.float32)), ("labels", split.labels))
-        )
+        return ordered_parts_digest(self._digested())
 
-    def split(self, name: str) -> Split | None:
+    def _digested(self) -> Iterator[Part]:
+        for name, split in self.splits.items():
+            inputs = (part.to(torch.float32) for part in split.input_parts())
+            yield f"{name}.inputs", torch.float32, (len(split), *split.shape), inputs
+            yield f"{name}.labels", split.labels.dtype, tuple(split.labels.shape), (split.labels,)
+
+    def split(self, name: str) -> AnySplit | None:
         """A split by its name."""
         return self.splits.get(name)
 
@@ -150,7 +174,7 @@ class DataSet:
         return ALL_BYTES
 
     def scores(
-        self, model: nn.Module, split: Split, batch: int, autocast: Callable[[], AbstractContextManager[object]]
+        self, model: nn.Module, split: AnySplit, batch: int, autocast: Callable[[], AbstractContextManager[object]]
     ) -> dict[str, float]:
         """``accuracy`` and ``loss`` on a split; batches are of 1,000 whatever the training's."""
         from prune_search.tasks.metrics import evaluate
@@ -164,13 +188,13 @@ class DataSet:
     @property
     def of_integers(self) -> bool:
         """Whether inputs are integers: token ids, or bytes of pictures."""
-        return not self.train.inputs.is_floating_point()
+        return not self.train.dtype.is_floating_point
 
     def with_inputs(self, dtype: torch.dtype) -> DataSet:
         """The same data set with inputs of another type."""
-        return self._made_of(*(Split(split.inputs.to(dtype), split.labels) for split in self.splits.values()))
+        return self._made_of(*(split.as_type(dtype) for split in self.splits.values()))
 
-    def _made_of(self, train: Split, validation: Split, test: Split) -> DataSet:
+    def _made_of(self, train: AnySplit, validation: AnySplit, test: AnySplit) -> DataSet:
         made = replace(self, train=train, validation=validation, test=test)
         if "digest" in vars(self):
             vars(made)["digest"] = self.digest  # the same numbers: no second pass over them

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from prune_search.tasks.data import DataSet, Split
+    from prune_search.tasks.data import AnySplit, DataSet
     from prune_search.tasks.task_data import TaskData
 else:
     from prune_search.lazy import torch
@@ -95,7 +95,7 @@ def figures(measured: Measured, names: Iterable[str]) -> dict[str, float]:
 
 def evaluate(
     model: nn.Module,
-    split: Split,
+    split: AnySplit,
     batch: int = 1000,
     autocast: Callable[[], AbstractContextManager[object]] | None = None,
 ) -> dict[str, float]:
@@ -117,7 +117,7 @@ def evaluate(
 
     correct, loss = 0, 0.0
     with evaluating(model):
-        for inputs, labels in zip(torch.split(split.inputs, batch), torch.split(split.labels, batch), strict=True):
+        for inputs, labels in split.parts(batch):
             with (autocast or nullcontext)():
                 scores = model(inputs)
             scores = scores.to(torch.promote_types(scores.dtype, torch.float32))

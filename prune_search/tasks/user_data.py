@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from prune_search.recipe.problems import shown, suggestion
-from prune_search.tasks.data import DataSet, Split, split_off
+from prune_search.tasks.data import DataSet, Split, split_indices
+from prune_search.tasks.stored_split import KEPT, StoredSplit, as_stored
 
 KEYS = ("train", "validation", "test", "classes")
 HELD_OUT = 10  # one in ten of the training examples, where no validation split is given
@@ -63,12 +64,12 @@ def read_data(name: str, returned: Any) -> tuple[DataSet | None, list[str]]:
             wrong.append("train has a single example, so no validation split can be held out")
     if wrong:
         return None, wrong
-    if any(split.inputs.is_floating_point() for split in whole.values()):
-        whole = {key: Split(split.inputs.to(torch.float32), split.labels) for key, split in whole.items()}
+    if any(split.dtype.is_floating_point for split in whole.values()):
+        whole = {key: split.as_type(torch.float32) for key, split in whole.items()}
     if "validation" not in whole:
         train = whole["train"]
-        held_out = max(1, len(train) // HELD_OUT)
-        whole["train"], whole["validation"] = split_off(train.inputs, train.labels, held_out)
+        rest, held = split_indices(train.labels, max(1, len(train) // HELD_OUT))
+        whole["train"], whole["validation"] = train.chosen(rest), train.chosen(held)
     for remark in _remarks(whole["train"].labels, classes or 1):
         _log.warning("%s: %s", name, remark)
     ours = "validation" not in given or bool(getattr(returned, "held_out", False))
@@ -88,15 +89,15 @@ def _remarks(labels: Tensor, classes: int) -> Iterator[str]:
         yield f"of {classes} classes {len(unused)} never occur in the training labels: {names}"
 
 
-def _split(raw: Any, key: str, wrong: list[str]) -> Split | None:
+def _split(raw: Any, key: str, wrong: list[str]) -> StoredSplit | None:
     """One split, or None where something is wrong with it by itself."""
-    if isinstance(raw, Split):
+    if isinstance(raw, Split | StoredSplit):
         raw = (raw.inputs, raw.labels)
     if not isinstance(raw, tuple | list) or len(raw) != 2:
         wrong.append(f"{key} must be a pair of inputs and labels (got a value of type {type(raw).__name__})")
         return None
-    inputs = _tensor(raw[0], f"{key} inputs", "real", torch.float32, wrong)
-    labels = _tensor(raw[1], f"{key} labels", "whole", torch.int64, wrong)
+    inputs = _inputs(raw[0], f"{key} inputs", wrong)
+    labels = _labels(raw[1], f"{key} labels", wrong)
     if inputs is None or labels is None:
         return None
     before = len(wrong)
@@ -108,51 +109,74 @@ def _split(raw: Any, key: str, wrong: list[str]) -> Split | None:
         wrong.append(f"{key} has {len(inputs)} inputs but {len(labels)} labels")
     if not inputs.numel() or not labels.numel():
         wrong.append(f"{key} has no examples (inputs {tuple(inputs.shape)}, labels {tuple(labels.shape)})")
-    elif not bool(torch.isfinite(inputs).all()):
+    elif inputs.dim() and inputs.is_floating_point() and not _are_finite(inputs):
         wrong.append(f"{key} inputs contain values that are not finite as float32")
-    return Split(inputs, labels) if len(wrong) == before else None
+    return StoredSplit(inputs, labels, _held_as(inputs.dtype)) if len(wrong) == before else None
 
 
-def _tensor(raw: Any, what: str, numbers: str, dtype: torch.dtype, wrong: list[str]) -> Tensor | None:
-    """`raw` as a tensor of `dtype` on the CPU, or None where its numbers are not "real" or "whole"."""
+def _are_finite(inputs: Tensor) -> bool:
+    """Whether all values [...] are finite as float32, a few megabytes at a time."""
+    whole = StoredSplit(inputs, torch.empty(len(inputs), dtype=torch.int64), torch.float32)
+    return all(bool(torch.isfinite(part).all()) for part in whole.input_parts())
+
+
+def _inputs(raw: Any, what: str, wrong: list[str]) -> Tensor | None:
+    """Inputs as they are stored, without a copy where torch can have them so; None where they are no real numbers."""
     if isinstance(raw, Tensor):
-        whole = not raw.is_floating_point() and not raw.is_complex() and raw.dtype != torch.bool
-        if whole or (numbers == "real" and not raw.is_complex()):
-            kept = _integers(raw.dtype) if whole and numbers == "real" else dtype
-            return raw.detach().to("cpu", kept).contiguous()
-        wrong.append(f"{what} must be {numbers} numbers (got {raw.dtype})")
+        if not raw.is_complex():
+            as_it_is = raw.dtype in KEPT
+            otherwise = torch.float32 if raw.is_floating_point() or raw.dtype == torch.bool else torch.int64
+            return raw.detach().to("cpu", raw.dtype if as_it_is else otherwise).contiguous()
+        wrong.append(f"{what} must be real numbers (got {raw.dtype})")
         return None
+    array = _array(raw, what, "iufb", "real", wrong)
+    if array is None or (stored := as_stored(array)) is not None:
+        return None if array is None else stored
+    wanted = "int64" if array.dtype.kind in "iu" and array.dtype != numpy.uint8 else "float32"
+    wanted = "uint8" if array.dtype == numpy.uint8 else wanted
+    with numpy.errstate(over="ignore"):  # what becomes infinite is refused with a message of our own
+        return torch.from_numpy(numpy.array(array, dtype=wanted, order="C"))
+
+
+def _labels(raw: Any, what: str, wrong: list[str]) -> Tensor | None:
+    """Labels as int64 on the CPU, or None where they are no whole numbers."""
+    if isinstance(raw, Tensor):
+        if not raw.is_floating_point() and not raw.is_complex() and raw.dtype != torch.bool:
+            return raw.detach().to("cpu", torch.int64).contiguous()
+        wrong.append(f"{what} must be whole numbers (got {raw.dtype})")
+        return None
+    array = _array(raw, what, "iu", "whole", wrong)
+    return None if array is None else torch.from_numpy(numpy.array(array, dtype="int64", order="C"))
+
+
+def _array(raw: Any, what: str, kinds: str, numbers: str, wrong: list[str]) -> numpy.ndarray[Any, Any] | None:
+    """`raw` as an array, without a copy where it is one; None where its type is of none of the kinds."""
     try:
         array = numpy.asarray(raw)
     except ValueError as error:
         wrong.append(f"{what} are not an array: {error}")
         return None
-    if array.dtype.kind not in ("iu" if numbers == "whole" else "iufb"):
+    if array.dtype.kind not in kinds:
         wrong.append(f"{what} must be {numbers} numbers (got {array.dtype})")
         return None
-    if numbers == "real" and array.dtype.kind in "iu":
-        wanted = "uint8" if array.dtype == numpy.uint8 else "int64"
-        return torch.from_numpy(numpy.array(array, dtype=wanted, order="C"))
-    with numpy.errstate(over="ignore"):  # what becomes infinite is refused with a message of our own
-        return torch.from_numpy(numpy.array(array, dtype=str(dtype).removeprefix("torch."), order="C"))
+    return array
 
 
-def _integers(dtype: torch.dtype) -> torch.dtype:
-    """The type that integers are held in: bytes stay bytes, of which there may be many."""
-    return dtype if dtype == torch.uint8 else torch.int64
+def _held_as(stored: torch.dtype) -> torch.dtype:
+    """The type of inputs until a network is known: bytes stay bytes, of which there may be many."""
+    if stored.is_floating_point:
+        return torch.float32
+    return stored if stored == torch.uint8 else torch.int64
 
 
-def _check_shapes(splits: Mapping[str, Split], wrong: list[str]) -> None:
-    shape = tuple(splits["train"].inputs.shape[1:])
+def _check_shapes(splits: Mapping[str, StoredSplit], wrong: list[str]) -> None:
+    shape = splits["train"].shape
     for key, split in splits.items():
-        if tuple(split.inputs.shape[1:]) != shape:
-            wrong.append(
-                f"an example of {key} has the shape {tuple(split.inputs.shape[1:])}, but an example of train "
-                f"has {shape}"
-            )
+        if split.shape != shape:
+            wrong.append(f"an example of {key} has the shape {split.shape}, but an example of train has {shape}")
 
 
-def _check_labels(splits: Mapping[str, Split], classes: int, wrong: list[str]) -> None:
+def _check_labels(splits: Mapping[str, StoredSplit], classes: int, wrong: list[str]) -> None:
     lowest = min(int(split.labels.min()) for split in splits.values())
     if lowest < 0:
         wrong.append(f"labels must be 0 or more (got {lowest})")
