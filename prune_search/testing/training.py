@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -210,11 +211,13 @@ def check_task_metric(name: str, target: str = "", **options: object) -> None:
         def figure(
             scores: Tensor, batch: int, kind: str = kind, outputs: Tensor = outputs, targets: Tensor = targets
         ) -> float:
-            tally = TASK_METRICS[name].make(kind, outputs.shape[1 if kind == "classes" else -1], **one.named.options)
+            tally: Any = TASK_METRICS[name].make(
+                kind, outputs.shape[1 if kind == "classes" else -1], **one.named.options
+            )
             for start in range(0, len(targets), batch):
                 some = scores[start : start + batch], targets[start : start + batch]
                 tally.update(Seen(some[0], some, some[1], len(some[0]), 0.0))
-            return tally.value()
+            return float(tally.value())
 
         try:
             whole = figure(outputs, len(targets))

@@ -130,9 +130,9 @@ def _redrawn(model: nn.Module, dtype: torch.dtype | None, draw: int) -> nn.Modul
     with torch.no_grad():
         for parameter in twin.parameters():
             if parameter.is_floating_point():
-                draw = torch.randn(2, *parameter.shape, generator=source).to(parameter)
+                drawn = torch.randn(2, *parameter.shape, generator=source).to(parameter)
                 fan = max(1, parameter[0].numel() if parameter.dim() > 1 else 4)
-                parameter.mul_(1 + 0.3 * draw[0]).add_(draw[1] * fan**-0.5)
+                parameter.mul_(1 + 0.3 * drawn[0]).add_(drawn[1] * fan**-0.5)
         for name, buffer in twin.named_buffers():
             if buffer.is_floating_point() and name.endswith(("running_mean", "running_var")):
                 buffer.add_(torch.rand(buffer.shape, generator=source).to(buffer))

@@ -54,8 +54,7 @@ def test_tensors_lists_and_read_only_arrays_do_as_well() -> None:
             "train": [torch.arange(40).reshape(10, 4).half(), torch.arange(10, dtype=torch.uint8) % 3],
             "validation": (inputs, labels.astype(">i4")),
             "test": ([[1, 2, 3, 4]], [0]),
-        },
-        None,
+        }
     )
     assert torch.equal(data.train.inputs, data.validation.inputs)
     assert torch.equal(data.train.labels, data.validation.labels)
