@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from prune_search.library import arguments
 from prune_search.library.arguments import AnyBatches, Given, Loss
+from prune_search.library.task_batches import takes_task_batches
 from prune_search.pruning.mask.finder import units_in
 from prune_search.pruning.mask.group_scores import (
     CONVENTIONS,
@@ -43,6 +44,7 @@ class _Stored(nn.Module):
         return torch.stack(products).sum()
 
 
+@takes_task_batches
 def group_scores(
     model: nn.Module,
     criterion: Given,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from prune_search.library import arguments
 from prune_search.library.arguments import AnyBatches, Given, Loss, share_of
+from prune_search.library.task_batches import takes_task_batches
 from prune_search.pruning.mask.counts import exact
 from prune_search.pruning.mask.finder import find_mask as find_by_rule
 from prune_search.pruning.mask.finder import units_in
@@ -33,6 +34,7 @@ from prune_search.recipe.recipe import Named
 from prune_search.training.randomness import derive
 
 
+@takes_task_batches
 def score(
     criterion: Given,
     model: nn.Module,
@@ -54,7 +56,8 @@ def score(
         model: the network, on any device and of any floating type.
         batches: (inputs [B, …], labels [B]) to score on; scores use the mean gradient over batches, but where
             a criterion's option says that every batch is scored by itself (taylor). Inputs
-            are what the network takes: a tensor, or mappings, sequences or objects with tensors.
+            are what the network takes: a tensor, or mappings, sequences or objects with tensors. A batch that is a
+            mapping, or a tuple of more than two parts, is taken as a `Task` takes it.
         loss: a registered loss, or a function from (outputs [B, C], labels [B]) to a scalar.
         mode: ``train`` or ``eval`` during scoring; None: the modules' current mode.
         parameters: weights or layers to score; None: all convolution and linear weights.
@@ -135,6 +138,7 @@ def _loss(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
     return MaskRule(plain, whole, weight, Score.of({"loss": arguments.loss_of(loss)})).loss()
 
 
+@takes_task_batches
 def find_mask(
     model: nn.Module,
     criterion: Given = "magnitude",
@@ -286,6 +290,7 @@ def _given(one: UnitSet, scores: Mapping[str, Tensor]) -> Tensor:
     return split.sum(1) if split.shape[1] > 1 else split[:, 0]
 
 
+@takes_task_batches
 def next_level(
     mask: MaskSet,
     model: nn.Module,
