@@ -173,7 +173,7 @@ class Course:
         feed: batches by number.
         first: the feed's number of the segment's step 0.
         rate: learning rate by step of the segment.
-        hooks: called in this order.
+        hooks: called in this order; what stores the place in a stream comes last by itself.
         further: parameters of the optimizer that are not the network's, by name; a hook stores their values.
     """
 
@@ -183,6 +183,12 @@ class Course:
     rate: Callable[[int], float]
     hooks: Sequence[Hook] = ()
     further: Mapping[str, nn.Parameter] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        place = self.feed.state_hook()
+        if place is not None:
+            # A stream has no order but its own: where it is belongs to every state.
+            object.__setattr__(self, "hooks", (*self.hooks, place))
 
     def finished(self, step: int) -> bool:
         """Whether a hook ends the segment at a step that is reached."""
