@@ -15,12 +15,12 @@ from prune_search.recipe.registry import REQUIRED, AnyAxis
 from prune_search.testing import CHECKS, check_criterion, check_entry
 
 # What a check is called with, where the name alone does not do: samplers leave their random beginning soon.
-GIVEN: Mapping[str, Mapping[str, Any]] = {
-    "random": {"trials": 6},
-    "grid": {"trials": 6},
-    "tpe": {"startup": 4, "trials": 8},
-    "nsga2": {"population": 4, "trials": 8},
-    "gp": {"startup": 2, "trials": 4},
+GIVEN: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    ("sampler", "random"): {"trials": 6},
+    ("sampler", "grid"): {"trials": 6},
+    ("sampler", "tpe"): {"startup": 4, "trials": 8},
+    ("sampler", "nsga2"): {"population": 4, "trials": 8},
+    ("sampler", "gp"): {"startup": 2, "trials": 4},
 }
 # Data sets whose files are not here are checked where the files are; a table of measurements is one's own file.
 NOT_HERE = {name for name, entry in DATASETS.items() if not entry.facts.embedded} | {"measured-table"}
@@ -36,7 +36,7 @@ RUNNING = [
 
 @pytest.mark.parametrize(("axis", "name"), RUNNING)
 def test_it_does_what_its_axis_asks_of_it(axis: AnyAxis, name: str) -> None:
-    CHECKS[axis.name](name, **GIVEN.get(name, {}))
+    CHECKS[axis.name](name, **GIVEN.get((axis.name, name), {}))
 
 
 @pytest.mark.parametrize("name", sorted(NOT_HERE))
