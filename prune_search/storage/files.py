@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from prune_search.storage import local_files, object_files
+from prune_search.storage.content import Content
 from prune_search.storage.errors import StorageError, one_line
 from prune_search.storage.object_paths import ObjectPath
 from prune_search.storage.places import SomePlace, StoragePath
 
 __all__ = [
+    "Content",
     "OpenFolder",
     "StorageError",
     "Store",
@@ -68,7 +70,7 @@ class Store(Protocol[SomePlace]):
     def creates_exclusively(self, folder: SomePlace, /) -> bool: ...
     def open_regular(self, path: SomePlace, /) -> AbstractContextManager[BinaryIO]: ...
     def put_folder(
-        self, folder: SomePlace, files: Mapping[str, bytes], valid: Callable[[SomePlace], bool], /
+        self, folder: SomePlace, files: Mapping[str, Content], valid: Callable[[SomePlace], bool], /
     ) -> None: ...
     def open_folder(self, folder: SomePlace, /) -> AbstractContextManager[OpenFolder]: ...
     def remove_tree(self, folder: SomePlace, first: str = "", /) -> None: ...
@@ -179,14 +181,14 @@ def open_regular(path: StoragePath) -> AbstractContextManager[BinaryIO]:
     return store_of(path).open_regular(path)
 
 
-def put_folder(folder: SomePlace, files: Mapping[str, bytes], valid: Callable[[SomePlace], bool]) -> None:
+def put_folder(folder: SomePlace, files: Mapping[str, Content], valid: Callable[[SomePlace], bool]) -> None:
     """Store a folder of files under its name, whole or not at all.
 
     The first valid one stays: where `folder` exists and is valid it is kept, where it is corrupt it is replaced.
 
     Args:
         folder: where it stands afterwards. Its parents are made.
-        files: name to content; the last one is the manifest, which names the sha256 of the others.
+        files: name to content, or its parts; the last one is the manifest, which names the sha256 of the others.
         valid: whether a folder is complete and unaltered.
 
     Raises:

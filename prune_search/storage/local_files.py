@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.storage.content import Content
 from prune_search.storage.errors import StorageError, one_line
 
 # Longer than a write takes.
@@ -37,9 +38,10 @@ def _make_folder(path: Path) -> None:
     path.mkdir(parents=True)
 
 
-def _write_bytes(path: Path, data: bytes, lasting: bool = True) -> None:
+def _write_bytes(path: Path, data: Content, lasting: bool = True) -> None:
     with open(path, "xb") as file:
-        file.write(data)
+        for part in (data,) if isinstance(data, bytes) else data:
+            file.write(part)
         if lasting:
             file.flush()
             os.fsync(file.fileno())
@@ -99,7 +101,7 @@ def side_folder(storage: Path) -> Path:
     return storage.absolute()
 
 
-def put_folder(folder: Path, files: Mapping[str, bytes], valid: Callable[[Path], bool]) -> None:
+def put_folder(folder: Path, files: Mapping[str, Content], valid: Callable[[Path], bool]) -> None:
     """A folder beside its place, then renamed into it; the first valid one stays."""
     temporary = _temporary_in(folder.parent)
     with _storing(temporary, folder):

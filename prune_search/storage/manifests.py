@@ -15,6 +15,8 @@ from prune_search.storage.files import open_regular, put_file, remove_tree
 from prune_search.storage.places import SomePlace, StoragePath, below, names_in
 
 FORMAT = 1
+# Of states that hold masks: one bit a place, where format 1 has a byte.
+PACKED_FORMAT = 2
 MAX_BYTES = 16 * 1024 * 1024
 TENSORS = "state.safetensors"
 MANIFEST = "manifest.json"
@@ -104,7 +106,7 @@ def no_constant(name: str) -> Any:
 
 
 def read_manifest(data: bytes) -> dict[str, Any]:
-    """The content of a manifest's bytes: ``files``, with the one entry of the tensors, and ``meta``.
+    """The content of a manifest's bytes: ``format``, ``files``, with the one entry of the tensors, and ``meta``.
 
     Raises:
         ValueError: a byte was modified, or it is of another format.
@@ -119,8 +121,9 @@ def read_manifest(data: bytes) -> dict[str, Any]:
         raise ValueError(f"{MANIFEST} is broken: {one_line(error)}") from error
     if not isinstance(content, dict) or type(content.get("format")) is not int:
         raise ValueError(f"{MANIFEST} does not describe a state")
-    if content["format"] != FORMAT:
-        raise ValueError(f"its format is {shown(content['format'])}; this version reads format {FORMAT}")
+    if content["format"] not in (FORMAT, PACKED_FORMAT):
+        known = f"formats {FORMAT} and {PACKED_FORMAT}"
+        raise ValueError(f"its format is {shown(content['format'])}; this version reads {known}")
     digest = content.pop("sha256", None)
     if not faithful or list(content) != ["format", "files", "meta"] or digest != digest_of(content):
         raise ValueError(f"{MANIFEST} was modified")

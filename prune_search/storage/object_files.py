@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage import object_client
+from prune_search.storage.content import Content, joined
 from prune_search.storage.errors import StorageError, one_line
 from prune_search.storage.object_paths import ObjectPath
 from prune_search.storage.places import state_home
@@ -78,13 +79,14 @@ def content_name(name: str, sha256: str) -> str:
     return f"{stem}.{sha256}.{ending}" if dot else f"{name}.{sha256}"
 
 
-def put_folder(folder: ObjectPath, files: Mapping[str, bytes], valid: Callable[[ObjectPath], bool]) -> None:
+def put_folder(folder: ObjectPath, files: Mapping[str, Content], valid: Callable[[ObjectPath], bool]) -> None:
     """The manifest last; the others under names that hold their digests."""
     *others, manifest = files
     for name in others:
-        (folder / content_name(name, hashlib.sha256(files[name]).hexdigest())).write_bytes(files[name])
-    if not (folder / manifest).create(files[manifest]) and not valid(folder):
-        (folder / manifest).write_bytes(files[manifest])
+        data = joined(files[name])
+        (folder / content_name(name, hashlib.sha256(data).hexdigest())).write_bytes(data)
+    if not (folder / manifest).create(joined(files[manifest])) and not valid(folder):
+        (folder / manifest).write_bytes(joined(files[manifest]))
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import mmap
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from torch import Tensor
 
 from prune_search.recipe.problems import shown
 from prune_search.storage.cache import CACHE
-from prune_search.storage.files import StorageError, one_line, open_folder, put_folder
+from prune_search.storage.files import Content, StorageError, one_line, open_folder, put_folder
 from prune_search.storage.manifests import (
     FORMAT,
     MANIFEST,
     MAX_BYTES,
+    PACKED_FORMAT,
     TENSORS,
     digest_of,
     list_states,
@@ -32,8 +34,16 @@ from prune_search.storage.manifests import (
     rendered,
     state_folder,
 )
+from prune_search.storage.packed_masks import has_masks, packed, unpacked
 from prune_search.storage.places import StoragePath
-from prune_search.storage.tensors import decode, encode, load_tensors, read_tensors_bytes, save_tensors
+from prune_search.storage.tensors import (
+    decode,
+    decode_mapped,
+    encoded_parts,
+    load_tensors,
+    read_tensors_bytes,
+    save_tensors,
+)
 
 __all__ = [
     "State",
@@ -48,6 +58,8 @@ __all__ = [
     "write_state",
 ]
 
+# Bytes from which a state is mapped when it is read, and written without another copy.
+LARGE = 64 * 2**20
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 _log = logging.getLogger("prune_search")
@@ -58,7 +70,7 @@ class State:
     """What was stored of a training at one step.
 
     Attributes:
-        tensors: name to tensor, on the CPU, in memory of their own.
+        tensors: name to tensor, on the CPU, in memory of their own; of a large state, in a private map of its file.
         meta: plain data beside them.
     """
 
@@ -80,12 +92,15 @@ def write_state(folder: StoragePath, tensors: Mapping[str, Tensor], meta: Mappin
     """
     if _is_valid(folder):
         return
-    data = encode(tensors)
-    sha256 = hashlib.sha256(data).hexdigest()
-    content = {"format": FORMAT, "files": {TENSORS: {"sha256": sha256, "bytes": len(data)}}, "meta": dict(meta)}
+    bits = has_masks(tensors)
+    parts = encoded_parts(packed(tensors) if bits else tensors)
+    sha256, size = _digest(parts), sum(map(len, parts))
+    entry = {"sha256": sha256, "bytes": size}
+    content = {"format": PACKED_FORMAT if bits else FORMAT, "files": {TENSORS: entry}, "meta": dict(meta)}
     manifest = rendered({**content, "sha256": digest_of(content)})
     read_manifest(manifest)  # what could not be read back is not written
-    files = {TENSORS: data, MANIFEST: manifest}
+    # Of a large one no second copy is made.
+    files: dict[str, Content] = {TENSORS: parts if size >= LARGE else b"".join(parts), MANIFEST: manifest}
     put_folder(folder, files, _is_valid)
     CACHE.put(sha256, tensors)
 
@@ -155,8 +170,24 @@ def _read(folder: StoragePath, afresh: bool = False) -> State:
         with opened.open(TENSORS, size, sha256) as file:
             if file.seek(0, os.SEEK_END) != size:
                 raise ValueError(f"{TENSORS} does not have the size that was written")
-            data = read_tensors_bytes(file)
+            mapped = _mapped(file) if size >= LARGE else None
+            data = read_tensors_bytes(file) if mapped is None else mapped
     return _checked(data, content)
+
+
+def _mapped(file: BinaryIO) -> mmap.mmap | None:
+    """A file of this machine's, mapped: what is written to the memory stays in it. None where there is no file."""
+    try:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    except (OSError, ValueError):
+        return None
+
+
+def _digest(parts: Iterable[bytes | memoryview]) -> str:
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(part)
+    return sha.hexdigest()
 
 
 def _written(content: Mapping[str, Any]) -> tuple[int, str]:
@@ -167,11 +198,13 @@ def _written(content: Mapping[str, Any]) -> tuple[int, str]:
     return size, sha256
 
 
-def _checked(data: bytes, content: Mapping[str, Any]) -> State:
+def _checked(data: bytes | mmap.mmap, content: Mapping[str, Any]) -> State:
     # These bytes, and no others, are the ones that are parsed.
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != content["files"][TENSORS]["sha256"]:
         raise ValueError(f"{TENSORS} was modified")
-    tensors = decode(data)
+    tensors = decode_mapped(data) if isinstance(data, mmap.mmap) else decode(data)
+    if content["format"] == PACKED_FORMAT:
+        tensors = unpacked(tensors)
     CACHE.put(sha256, tensors)
     return State(tensors, content["meta"])

@@ -7,6 +7,7 @@ import math
 import os
 import struct
 from collections.abc import Mapping
+from mmap import mmap
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +29,13 @@ _ITEM_BYTES = {
     **{"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "C64": 8},
     **{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1},
 }
+_DTYPES = {
+    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
+    **{"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64},
+    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8},
+    **{"U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "BOOL": torch.bool},
+}
+_TYPES = {dtype: name for name, dtype in _DTYPES.items()}
 # Whatever reading foreign bytes can end in: the parser's own error, and what torch raises for an absurd shape.
 _UNREADABLE = (SafetensorError, LookupError, ValueError, TypeError, RuntimeError, AssertionError, OverflowError)
 
@@ -58,6 +66,74 @@ def encode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = N
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
     text += b" " * (-len(text) % 8)
     return b"".join((_LENGTH.pack(len(text)), text, memoryview(data)[begin:]))
+
+
+def encoded_parts(tensors: Mapping[str, Tensor]) -> list[bytes | memoryview]:
+    """The bytes of a safetensors file in parts, of which those of tensors on the CPU are their own memory.
+
+    Joined, equal tensors give equal bytes.
+
+    Args:
+        tensors: dense tensors of any shape [...], device and layout.
+
+    Raises:
+        ValueError: a tensor has the name that the format keeps for the metadata, or a type that it does not know.
+    """
+    if _METADATA in tensors:
+        raise ValueError(f"a tensor cannot be named {_METADATA}")
+    if unknown := next((tensor.dtype for tensor in tensors.values() if tensor.dtype not in _TYPES), None):
+        raise ValueError(f"a safetensors file cannot hold {unknown}")
+    header: dict[str, Any] = {}
+    parts: list[bytes | memoryview] = []
+    end = 0
+    # Wide types first, as the format asks: each tensor is then aligned to its own type.
+    for name in sorted(tensors, key=lambda name: (-tensors[name].element_size(), name)):
+        tensor = tensors[name]
+        flat = tensor.detach().cpu().contiguous().reshape(-1).resolve_conj().resolve_neg()
+        span = [end, end := end + flat.nbytes]
+        header[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": span}
+        if flat.numel():
+            parts.append(flat.view(torch.uint8).numpy().data)
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    text += b" " * (-len(text) % 8)
+    return [_LENGTH.pack(len(text)), text, *parts]
+
+
+def decode_mapped(buffer: mmap) -> dict[str, Tensor]:
+    """The tensors in a file that is mapped into memory, which stay there: no byte is copied before it is written to.
+
+    Args:
+        buffer: a private mapping (`mmap.ACCESS_COPY`) of a whole safetensors file.
+
+    Returns:
+        Name to tensor, sorted by name, on the CPU.
+
+    Raises:
+        ValueError: what is wrong with the bytes, in one line.
+    """
+    check_layout(buffer[: _LENGTH.size], buffer[_LENGTH.size : _LENGTH.size + MAX_HEADER_BYTES], len(buffer))
+    (length,) = _LENGTH.unpack(buffer[: _LENGTH.size])
+    first = _LENGTH.size + length
+    found: dict[str, Tensor] = {}
+    try:
+        entries = json.loads(buffer[_LENGTH.size : first].decode("utf-8"))
+        entries.pop(_METADATA, None)
+        for name, entry in sorted(entries.items()):
+            dtype, shape, begin = _DTYPES[entry["dtype"]], entry["shape"], first + entry["data_offsets"][0]
+            count = math.prod(shape)
+            if begin % dtype.itemsize:
+                raise ValueError(f"{shown(name)} is not aligned")
+            found[name] = (
+                torch.frombuffer(buffer, dtype=dtype, count=count, offset=begin).reshape(shape)
+                if count
+                else torch.empty(shape, dtype=dtype)
+            )
+    except _UNREADABLE as error:
+        raise ValueError(f"is not a valid safetensors file: {one_line(error)}") from error
+    for name, tensor in found.items():
+        if tensor.dtype == torch.bool and _has_other_bytes(tensor):
+            raise ValueError(f"is not a valid safetensors file: {shown(name)} contains bytes that are not booleans")
+    return found
 
 
 def decode(data: bytes) -> dict[str, Tensor]:

@@ -43,7 +43,7 @@ def test_every_altered_byte_is_found() -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"files": {"../secret": ENTRY}}, {"files": {}}, {"files": {"state.safetensors": {}}}, {"meta": []}, {"format": 2}],
+    [{"files": {"../secret": ENTRY}}, {"files": {}}, {"files": {"state.safetensors": {}}}, {"meta": []}, {"format": 3}],
 )
 def test_a_manifest_of_something_else_is_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"names other files|format"):

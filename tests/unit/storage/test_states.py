@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
+from prune_search.storage import states
 from prune_search.storage.states import (
     list_states,
     newest_state,
@@ -65,7 +67,7 @@ def test_the_manifest_says_what_the_files_are(tmp_path: Path) -> None:
     content = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     digest = content.pop("sha256")
-    assert content == {"format": 1, "files": {"state.safetensors": entry}, "meta": {"a": 1}}
+    assert content == {"format": 2, "files": {"state.safetensors": entry}, "meta": {"a": 1}}
     assert digest == hashlib.sha256(json.dumps(content).encode() + b"\n").hexdigest()
 
 
@@ -148,6 +150,56 @@ def test_nothing_is_read_where_nothing_is(tmp_path: Path) -> None:
     assert read_state(tmp_path / "a\x00b") is None
     assert list_states(tmp_path / "absent") == []
     assert newest_state(tmp_path / "absent", 10) is None
+
+
+def test_masks_are_stored_as_bits(tmp_path: Path) -> None:
+    draw = torch.Generator().manual_seed(0)
+    masks = {
+        f"mask/{place}": torch.rand(shape, generator=draw) > 0.5
+        for place, shape in enumerate([(), (3,), (0, 2), (9, 7)])
+    }
+    write_state(state_folder(tmp_path, 1), {**masks, "weight": torch.ones(2)}, {})
+    stored = safetensors.torch.load_file(state_folder(tmp_path, 1) / "state.safetensors")
+    assert {name: tuple(tensor.shape) for name, tensor in stored.items()} == {
+        "bits//mask/0": (1,),
+        "bits/3/mask/1": (1,),
+        "bits/0x2/mask/2": (0,),
+        "bits/9x7/mask/3": (8,),
+        "weight": (2,),
+    }
+    state = read_state(state_folder(tmp_path, 1))
+    assert state is not None
+    assert list(state.tensors) == sorted(state.tensors)
+    assert_equal(state.tensors, {**masks, "weight": torch.ones(2)})
+    write_state(state_folder(tmp_path, 2), {"weight": torch.ones(2)}, {})
+    assert json.loads((state_folder(tmp_path, 2) / "manifest.json").read_text())["format"] == 1
+
+
+def test_a_large_state_is_read_from_its_file_without_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(states, "LARGE", 1)
+    write_state(state_folder(tmp_path, 7), some_tensors(), META)
+    first = read_state(state_folder(tmp_path, 7))
+    assert first is not None
+    assert_equal(first.tensors, some_tensors())
+    with open("/proc/self/maps") as maps:
+        assert "step-000000007/state.safetensors" in maps.read()
+    for tensor in first.tensors.values():
+        # Nothing of it reaches the file, and the file can go.
+        tensor.zero_()
+    second = read_state(state_folder(tmp_path, 7))
+    assert second is not None
+    states.remove_state(state_folder(tmp_path, 7))
+    assert_equal(second.tensors, some_tensors())
+
+
+def test_a_large_state_of_another_bit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(states, "LARGE", 1)
+    write_state(state_folder(tmp_path, 7), some_tensors(), META)
+    path = state_folder(tmp_path, 7) / "state.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert read_state(state_folder(tmp_path, 7)) is None
 
 
 def test_states_are_listed_by_step(tmp_path: Path) -> None:

@@ -1,0 +1,12 @@
+"""What a file is made of: bytes, or parts of them that are written one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Content = bytes | Sequence[bytes | memoryview]
+
+
+def joined(content: Content) -> bytes:
+    """The bytes in one piece."""
+    return content if isinstance(content, bytes) else b"".join(content)
