@@ -27,6 +27,7 @@ def run(root: Path, data: Mapping[str, Any], model: Any, preset: str = "snip", *
     return prune_search.run(recipe, set={"mask.sparsity": 0.5}, where=Where(root, root / "store", device="cpu"))
 
 
+@pytest.mark.slow
 def test_a_table_is_learnt_as_classes_and_as_numbers(tmp_path: Path) -> None:
     rows = [f"{n % 7},{'pq'[n % 2]},{'yes' if n % 7 > 3 else 'no'},{n % 7 / 2}" for n in range(160)]
     (tmp_path / "t.csv").write_text("\n".join(["size,kind,answer,half", *rows]))

@@ -97,6 +97,15 @@ def trained(shape: tuple[int, ...], classes: int) -> nn.Sequential:
     return network
 
 
+BODY = nn.Linear(64, 64)
+
+
+def trained_below_a_new_head(shape: tuple[int, ...], classes: int) -> nn.Sequential:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, classes))
+    network[1].load_state_dict(BODY.state_dict())
+    return network
+
+
 def drawn(shape: tuple[int, ...], classes: int) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
 
@@ -119,6 +128,8 @@ def test_what_a_factory_trained_is_kept_or_refused_but_never_drawn_anew_in_silen
     with pytest.raises(UserError, match=r"task\.model: .* builds the same weights whatever the seed, .* kaiming") as e:
         prepared(trained)
     assert "train.from=model" in str(e.value)
+    with pytest.raises(UserError, match="builds the same weights whatever the seed"):
+        prepared(trained_below_a_new_head)
     assert torch.equal(prepared(trained, init="as-built").start[f"{MODEL}1.weight"], TRAINED.weight)
     assert not caplog.messages
     kept = prepared(trained, **{"from": "model"})
