@@ -289,8 +289,8 @@ def _default_metrics(data: TaskData) -> list[str]:
 def _try(make: Callable[[], Tally], data: TaskData, model: nn.Module, whole: Any) -> str:
     """What is wrong with a metric, tried on one batch; an empty text where nothing is."""
     try:
-        with evaluating(model), same_draws(data.usage.rules.inputs(whole)), warnings.catch_warnings():
-            # A few examples rarely have every class.
+        # What a metric says of so few examples, that they are all of one class say, is of no use to anybody.
+        with warnings.catch_warnings(), evaluating(model), same_draws(data.usage.rules.inputs(whole)):
             warnings.simplefilter("ignore")
             tally = make()
             tally.update(data.seen(model, whole))
