@@ -6,6 +6,7 @@ speaks of, whatever became of the file. Nothing is kept until `allow` is called,
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 
@@ -27,12 +28,15 @@ class TensorCache:
         self.most_bytes = most_bytes
         self._states: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
         self._bytes = 0
+        # States are written in a thread, and read in another.
+        self._lock = threading.RLock()
 
     def get(self, sha256: str) -> dict[str, Tensor] | None:
         """Copies of the tensors, sorted by name, in memory of their own; None where they are not there."""
-        if (state := self._states.get(sha256)) is None:
-            return None
-        self._states.move_to_end(sha256)
+        with self._lock:
+            if (state := self._states.get(sha256)) is None:
+                return None
+            self._states.move_to_end(sha256)
         return {name: tensor.clone() for name, tensor in state.items()}
 
     def put(self, sha256: str, tensors: Mapping[str, Tensor]) -> None:
@@ -40,14 +44,18 @@ class TensorCache:
         size = sum(tensor.nbytes for tensor in tensors.values())
         if sha256 in self._states or not 0 < size <= self.most_bytes:
             return
-        self._states[sha256] = {name: _copy(tensors[name]) for name in sorted(tensors)}
-        self._bytes += size
-        self._shrink()
+        copies = {name: _copy(tensors[name]) for name in sorted(tensors)}
+        with self._lock:
+            if sha256 not in self._states:
+                self._states[sha256] = copies
+                self._bytes += size
+            self._shrink()
 
     def allow(self, most_bytes: int) -> None:
         """Keep so many bytes from now on."""
-        self.most_bytes = most_bytes
-        self._shrink()
+        with self._lock:
+            self.most_bytes = most_bytes
+            self._shrink()
 
     def _shrink(self) -> None:
         while self._bytes > self.most_bytes:

@@ -8,9 +8,10 @@ of its steps will be asked for.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,13 +29,15 @@ from prune_search.storage.states import (
     state_folder,
     write_state,
 )
-from prune_search.training.loop import Course, Hook, Network, PreemptedError, train
-from prune_search.training.optimizers import load_state_tensors, state_tensors
+from prune_search.training.background import Background
+from prune_search.training.course_tensors import OPTIMIZER, hook_tensors, load_course
+from prune_search.training.loop import Course, Network, PreemptedError, train
+from prune_search.training.optimizers import state_tensors
 from prune_search.training.state_store import LackingError, StateStore
 
 logger = logging.getLogger("prune_search")
 
-MODEL, OPTIMIZER, HOOK = "model/", "optimizer/", "hook/"
+MODEL = "model/"
 GRID = 10
 # What the states on the first trajectory may take together, where a space can ask for many of its steps.
 MAX_GRID_BYTES = 256 * 2**20
@@ -186,34 +189,47 @@ class Segment:
         load_model(self.network.model, state.tensors)
         names = {parameter: name for name, parameter in self.network.model.named_parameters()}
         names.update({parameter: name for name, parameter in course.further.items()})
-        _load_course(course, names, state.tensors)
+        load_course(course, names, state.tensors)
         # What is asked for lies before a state that is known: it is replayed. (A state that another run stores while
         # this one trains the same steps makes no replay of them.)
         replay = self._furthest() > stop
         writer = _Writer(self, course, names, start, replay)
         if self.store.stage is not None:
             self.store.stage(self.name, self.total)
+        try:
+            final, reached = self._trained(course, writer, start, stop)
+        except BaseException:
+            # Nobody else takes the segment over while something of it is still being written.
+            with contextlib.suppress(Exception):
+                writer.wait()
+            raise
+        writer.clean(reached)
+        if final.meta["ended"] and reached < self.total and writer.folder is not None:
+            note_early_end(writer.folder, reached)
+        self._remember(reached, final)
+        return final
+
+    def _trained(self, course: Course, writer: _Writer, start: int, stop: int) -> tuple[State, int]:
+        """Train from `start` to `stop`; the state there, which is stored, and the step."""
         reached = start
         for goal in sorted({stop, *(step for step in (*self.asked, *self.grid_steps()) if start < step < stop)}):
             reached = train(self.network, course, reached, goal, writer.on_step)
             if reached < goal or course.finished(reached):
                 break
             if goal < stop:
-                self._remember_asked(goal, writer.write(goal, ended=False))
+                writer.write(goal, ended=False, then=functools.partial(self._remember_asked, goal))
         ended = reached == self.total or course.finished(reached)
         if ended:
             for hook in course.hooks:
                 if hook.at_end is not None:
                     hook.at_end()
-        if not replay and self._furthest() >= reached:
+        writer.wait()
+        if not writer.replay and self._furthest() >= reached:
             # Nobody had it when this began: it was trained elsewhere at the same time.
             self.store.steps.repeated += reached - start
         final = writer.write(reached, ended)
-        writer.clean(reached)
-        if ended and reached < self.total and writer.folder is not None:
-            note_early_end(writer.folder, reached)
-        self._remember(reached, final)
-        return final
+        writer.wait()
+        return final, reached
 
     def _remember_asked(self, step: int, state: State) -> None:
         if step in self.asked:
@@ -247,31 +263,12 @@ class Segment:
         return 2 * sum(int(tensor.nbytes) for tensor in self.network.model.state_dict().values())
 
 
-def _load_course(course: Course, names: Mapping[nn.Parameter, str], tensors: Mapping[str, Tensor]) -> None:
-    stored = {key.removeprefix(OPTIMIZER): value for key, value in tensors.items() if key.startswith(OPTIMIZER)}
-    if stored:
-        load_state_tensors(course.optimizer, names, stored)
-    for hook in course.hooks:
-        prefix = f"{HOOK}{hook.name}/"
-        own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        if hook.load is not None and own:
-            hook.load(own)
-    for hook in course.hooks:
-        if hook.at_start is not None:
-            hook.at_start()
-
-
-def _hook_tensors(hooks: Sequence[Hook]) -> dict[str, Tensor]:
-    return {
-        f"{HOOK}{hook.name}/{key}": value.detach().clone()
-        for hook in hooks
-        if hook.state is not None
-        for key, value in hook.state().items()
-    }
-
-
 class _Writer:
-    """Stores states of a segment while it is trained, and now and then one to recover from."""
+    """Stores states of a segment while it is trained, and now and then one to recover from.
+
+    A state is copied in memory, and written beside the training. It counts as stored once it is: whoever is told of it
+    is told then, at the next step, the next state or the end of the segment.
+    """
 
     def __init__(
         self, segment: Segment, course: Course, names: Mapping[nn.Parameter, str], start: int, replay: bool
@@ -287,6 +284,11 @@ class _Writer:
         # The step of the newest state that is there to recover from, and whether the last state could be stored.
         self.recovery = -1
         self.stored = False
+        self._beside = Background()
+
+    def wait(self) -> None:
+        """Wait until what is being written is stored, or cannot be."""
+        self._beside.wait()
 
     def on_step(self, step: int, loss: Tensor) -> None:
         """Called after each finished step."""
@@ -294,6 +296,7 @@ class _Writer:
         self.last_step = time.monotonic()
         store.steps.trained += 1
         store.steps.replayed += self.replay
+        self._beside.look()
         try:
             try:
                 if store.progress is not None:
@@ -301,21 +304,32 @@ class _Writer:
             finally:
                 # Also where the trial ends here: it continues from the step after this one.
                 if store.watch is not None:
-                    store.watch(self.segment.address, step, lambda: _hook_tensors(self.course.hooks))
+                    store.watch(self.segment.address, step, lambda: hook_tensors(self.course.hooks))
         except PreemptedError:
             if step < self.segment.total:
                 self.write(step, ended=False)
+                self.wait()
             raise
         due = self.folder is not None and time.monotonic() - self.last > RECOVERY_EVERY_S
         # The state of an end is stored by whoever ends the segment, as one.
         if due and step < self.segment.total and not self.course.finished(step):
-            self.write(step, ended=False)
-            self.clean(step)
-            self.recovery = step
+            self.write(step, ended=False, then=lambda state: self._recoverable(step))
 
-    def write(self, step: int, ended: bool) -> State:
-        """Store the state at `step`; where the storage fails, go on with the one in memory."""
-        tensors = {**model_tensors(self.segment.network.model), **_hook_tensors(self.course.hooks)}
+    def _recoverable(self, step: int) -> None:
+        self.clean(step)
+        self.recovery = step
+
+    def write(self, step: int, ended: bool, then: Callable[[State], None] | None = None) -> State:
+        """Store the state at `step` beside the training; where the storage fails, go on with the one in memory.
+
+        Args:
+            step: that is reached.
+            ended: whether nothing comes after it.
+            then: called with the state when it is stored, or cannot be.
+        """
+        # Never more than one copy waits to be written.
+        self.wait()
+        tensors = {**model_tensors(self.segment.network.model), **hook_tensors(self.course.hooks)}
         if not ended:
             # Nothing continues from an end: the next segment starts with optimizer buffers at zero.
             buffers = state_tensors(self.course.optimizer, self.names)
@@ -324,19 +338,32 @@ class _Writer:
         meta["rests_on"] = sorted([address, at] for address, at in self.segment._rests_on)
         meta["seconds_per_step"] = round((self.last_step - self.begun) / max(1, step - self.start), 6)
         meta["environment"] = dict(self.segment.store.environment)
-        if self.folder is not None:
-            self.stored = True
-            if ended and step == self.start:
-                # The state that was gone on from was none of an end, and a valid state is never written over.
-                _forget(state_folder(self.folder, step))
-            try:
-                write_state(state_folder(self.folder, step), tensors, meta)
-                self.segment.store.steps.stored = self.segment.store.steps.trained
-            except StorageError as error:
-                self.stored = False
+        state, trained = State(tensors, meta), self.segment.store.steps.trained
+
+        def done(error: BaseException | None) -> None:
+            self.stored = error is None and self.folder is not None
+            if self.stored:
+                self.segment.store.steps.stored = trained
+            elif isinstance(error, StorageError):
                 logger.warning("%s; continuing without it", error)
+            elif error is not None:
+                raise error
+            if then is not None:
+                then(state)
+
+        if self.folder is None:
+            done(None)
+        else:
+            self._beside.start(functools.partial(self._write, self.folder, state, ended and step == self.start), done)
         self.last = time.monotonic()
-        return State(tensors, meta)
+        return state
+
+    def _write(self, vertex: StoragePath, state: State, anew: bool) -> None:
+        folder = state_folder(vertex, state.meta["step"])
+        if anew:
+            # The state that was gone on from was none of an end, and a valid state is never written over.
+            _forget(folder)
+        write_state(folder, state.tensors, state.meta)
 
     def clean(self, newest: int) -> None:
         """Remove the states that were only there to recover from, now that the one at `newest` is stored.

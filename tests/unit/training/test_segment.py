@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,7 +191,7 @@ def test_states_to_recover_from_do_not_pile_up_between_those_that_are_kept(tmp_p
     one.store.progress = lambda step, total, loss: seen.add(len(stored(tmp_path)))
     one.end()
     assert stored(tmp_path) == [3, 6, 7, 9, 12, 15, 18, 21, 24, 27, 30]
-    assert max(seen) <= 11  # never more than one beside those that are kept
+    assert max(seen) <= 12  # beside those that are kept the newest one, and the one before it until that is stored
 
 
 @pytest.mark.usefixtures("every_step")
@@ -209,6 +211,70 @@ def test_the_last_state_is_not_removed_for_one_that_could_not_be_stored(
         assert differing(segment(tmp_path).end().tensors, whole) == []
     assert "continuing without it" in caplog.text
     assert stored(tmp_path) == [12]
+
+
+def test_training_goes_on_while_a_state_is_written_which_counts_once_it_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, go, begun = states.write_state, threading.Event(), threading.Event()
+
+    def slow(folder: Path, tensors: Any, meta: Any) -> None:
+        begun.set()
+        assert go.wait(30)
+        real(folder, tensors, meta)
+
+    monkeypatch.setattr(stretch_module, "write_state", slow)
+    told: list[tuple[str, int]] = []
+    one = segment(tmp_path, asked=(10,))
+    one.store.reached = lambda place, step: told.append(("reached", step))
+
+    def progress(step: int, total: int, loss: Tensor) -> None:
+        told.append(("step", step))
+        if step == 15:
+            assert begun.is_set()
+            assert (stored(tmp_path), one.store.steps.stored) == ([], 0)
+            go.set()
+
+    one.store.progress = progress
+    end = one.end()
+    at = told.index(("reached", 10))
+    assert told.index(("step", 15)) < at
+    assert told[-1] == ("reached", TOTAL)
+    assert (stored(tmp_path), one.store.steps.stored) == ([10, TOTAL], TOTAL)
+    # What was trained meanwhile is not in it.
+    assert differing(segment(tmp_path).at(10).tensors, segment(None).at(10).tensors) == []
+    assert differing(segment(None).end().tensors, end.tensors) == []
+
+
+def test_a_training_that_fails_waits_for_what_is_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = states.write_state
+
+    def slow(folder: Path, tensors: Any, meta: Any) -> None:
+        time.sleep(0.2)
+        real(folder, tensors, meta)
+
+    monkeypatch.setattr(stretch_module, "write_state", slow)
+    one = segment(tmp_path, asked=(10,))
+
+    def progress(step: int, total: int, loss: Tensor) -> None:
+        if step == 11:
+            raise TrainingError("nan", "no number")
+
+    one.store.progress = progress
+    with pytest.raises(TrainingError):
+        one.end()
+    assert (stored(tmp_path), one.store.steps.stored) == ([10], 10)
+
+
+def test_what_is_wrong_with_a_state_is_raised_where_the_next_one_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(folder: Path, tensors: Any, meta: Any) -> None:
+        raise ValueError("cannot be stored")
+
+    monkeypatch.setattr(stretch_module, "write_state", wrong)
+    with pytest.raises(ValueError, match="cannot be stored"):
+        segment(tmp_path, asked=(10,)).end()
 
 
 def early(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Hook]:
