@@ -345,8 +345,8 @@ def _check_trial(space: Space, where: Where) -> tuple[Space, int]:
     Returns:
         The space, whose objectives name metrics of its task, and the size of the training set.
     """
-    from prune_search.recipe.metric_names import resolved, wrong_metric
-    from prune_search.recipe.search_block import metrics_asked
+    from prune_search.recipe.metric_names import wrong_metric
+    from prune_search.recipe.search_block import metrics_asked, resolved
     from prune_search.search.next_trial import dense_recipe
 
     try:

@@ -49,6 +49,13 @@ def wrong_metric(name: str, scores: Iterable[str]) -> str:
     return "" if name in known else not_one_of(name, known)
 
 
+def measured_on(data: object) -> tuple[str, ...]:
+    """What is measured on a data set, besides the loss, as ``task.data`` names it; (): not known before it is read."""
+    name = data.get("name") if isinstance(data, Mapping) else data
+    entry = axes.DATASETS.get(name) if isinstance(name, str) else None
+    return () if entry is None else entry.facts.metrics
+
+
 def quality(objectives: Iterable[tuple[str, str]]) -> tuple[str, str]:
     """(direction, metric) that says how good a network is: the first objective that is measured on data."""
     found = next(((way, name) for way, name in objectives if name.startswith("val/")), None)
@@ -59,45 +66,3 @@ def lead(metrics: Mapping[str, Any]) -> str:
     """The measured metric that is shown where there is room for one: the accuracy, else a task's own, else the loss."""
     own = [name for name in metrics if name.startswith("val/") and name != LOSS]
     return ACCURACY if ACCURACY in metrics or not metrics else own[0] if own else LOSS
-
-
-def resolved(search: Mapping[str, Any], scores: Iterable[str], best: Mapping[str, str]) -> dict[str, Any]:
-    """A search block with a task's first metric in the place of ``val/METRIC``, and of an accuracy that nobody wrote.
-
-    Where smaller is better, what is maximized is minimized, and what is at least a bound relative to the dense network
-    is at most that; a bound of a metric that is no share is relative: ``dense - 1%`` becomes ``0.99 * dense``.
-
-    Args:
-        search: canonical.
-        scores: the names of the task's metrics, without ``val/``.
-        best: which way each is better.
-    """
-    from prune_search.recipe.search_block import DEFAULT_OBJECTIVES, parse_constraint
-
-    names = [name for name in scores if name != "loss"] or ["loss"]
-    first = f"val/{names[0]}"
-    down = best.get(names[0], "minimize") == "minimize"
-    objectives = list(search["objectives"])
-    if objectives == DEFAULT_OBJECTIVES and ACCURACY.partition("/")[2] not in names:
-        objectives[0] = f"maximize {LEADING}"
-    made = [
-        written if LEADING not in written.split() else f"{'minimize' if down else 'maximize'} {first}"
-        for written in objectives
-    ]
-    constraints = []
-    for written in search["constraints"]:
-        metric, relation, bound = parse_constraint(written)
-        if metric != LEADING:
-            constraints.append(written)
-            continue
-        if down:
-            relation = {">=": "<=", "<=": ">="}[relation]
-        if bound.factor and bound.offset and not is_share(first):
-            factor = bound.factor + (-bound.offset if down else bound.offset)
-            value = f"{factor:g} * dense"
-        elif bound.factor and bound.offset:
-            value = f"dense {'+' if (bound.offset > 0) != down else '-'} {abs(bound.offset):g}"
-        else:
-            value = written.partition(relation if not down else {"<=": ">=", ">=": "<="}[relation])[2].strip()
-        constraints.append(f"{first} {relation} {value}")
-    return {**search, "objectives": made, "constraints": constraints}

@@ -9,6 +9,7 @@ from typing import Any
 from prune_search.recipe import axes
 from prune_search.recipe.facts import Criterion, DynamicsFacts, Scope, Transform
 from prune_search.recipe.fields import Value
+from prune_search.recipe.metric_names import measured_on, wrong_metric
 from prune_search.recipe.problems import Problem, shown
 from prune_search.recipe.reading import BAD, UnreadableError
 from prune_search.recipe.registry import Axis, Declared, Entry, Made
@@ -313,6 +314,18 @@ def _teacher(blocks: Blocks) -> Iterator[Problem]:
         yield _no("retrain.loss.teacher", text)
 
 
+def _stopping(blocks: Blocks) -> Iterator[Problem]:
+    """Early stopping by a metric that is not measured on the data set, as far as that is known."""
+    known = measured_on(blocks["task"]["data"])
+    for role in ("train", "retrain"):
+        block = blocks[role]
+        stopping = block.get("early_stopping") if isinstance(block, Mapping) else None
+        if known and isinstance(stopping, Mapping):
+            text = wrong_metric(stopping["metric"], [*known, "loss"])
+            if text:
+                yield _no(f"{role}.early_stopping.metric", text)
+
+
 RULES: tuple[Callable[[Blocks], Iterator[Problem]], ...] = (
     _shape,
     _rounds,
@@ -326,5 +339,6 @@ RULES: tuple[Callable[[Blocks], Iterator[Problem]], ...] = (
     _redraw,
     _optimizers,
     _training_options,
+    _stopping,
     _teacher,
 )

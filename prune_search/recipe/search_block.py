@@ -10,7 +10,7 @@ from typing import Any
 
 from prune_search.recipe import axes
 from prune_search.recipe.fields import Flag, Integer, ListOf, Number, Value, read_block
-from prune_search.recipe.metric_names import can_be_a_tasks, metric_facts, searchable
+from prune_search.recipe.metric_names import ACCURACY, LEADING, can_be_a_tasks, is_share, metric_facts, searchable
 from prune_search.recipe.problems import not_one_of, shown
 from prune_search.recipe.reading import BAD, Reading
 from prune_search.recipe.registry import Option
@@ -159,3 +159,43 @@ def read_search(raw: Any, reading: Reading) -> Mapping[str, Any] | None:
 def workers_of(search: Mapping[str, Any]) -> int:
     """How many workers train one trial of a canonical search block together."""
     return int(search.get("workers_per_trial") or 1)
+
+
+def resolved(search: Mapping[str, Any], scores: Iterable[str], best: Mapping[str, str]) -> dict[str, Any]:
+    """A search block with a task's first metric in the place of ``val/METRIC``, and of an accuracy that nobody wrote.
+
+    Where smaller is better, what is maximized is minimized, and what is at least a bound relative to the dense network
+    is at most that; a bound of a metric that is no share is relative: ``dense - 1%`` becomes ``0.99 * dense``.
+
+    Args:
+        search: canonical.
+        scores: the names of the task's metrics, without ``val/``.
+        best: which way each is better.
+    """
+    names = [name for name in scores if name != "loss"] or ["loss"]
+    first = f"val/{names[0]}"
+    down = best.get(names[0], "minimize") == "minimize"
+    objectives = list(search["objectives"])
+    if objectives == DEFAULT_OBJECTIVES and ACCURACY.partition("/")[2] not in names:
+        objectives[0] = f"maximize {LEADING}"
+    made = [
+        written if LEADING not in written.split() else f"{'minimize' if down else 'maximize'} {first}"
+        for written in objectives
+    ]
+    constraints = []
+    for written in search["constraints"]:
+        metric, relation, bound = parse_constraint(written)
+        if metric != LEADING:
+            constraints.append(written)
+            continue
+        if down:
+            relation = {">=": "<=", "<=": ">="}[relation]
+        if bound.factor and bound.offset and not is_share(first):
+            factor = bound.factor + (-bound.offset if down else bound.offset)
+            value = f"{factor:g} * dense"
+        elif bound.factor and bound.offset:
+            value = f"dense {'+' if (bound.offset > 0) != down else '-'} {abs(bound.offset):g}"
+        else:
+            value = written.partition(relation if not down else {"<=": ">=", ">=": "<="}[relation])[2].strip()
+        constraints.append(f"{first} {relation} {value}")
+    return {**search, "objectives": made, "constraints": constraints}

@@ -13,7 +13,7 @@ from prune_search.recipe.clock import resolve
 from prune_search.recipe.fields import child
 from prune_search.recipe.holes import Draw, Filler, check_holes, is_hole, without_broken_holes
 from prune_search.recipe.merge import Written, assign, expand
-from prune_search.recipe.metric_names import LEADING, wrong_metric
+from prune_search.recipe.metric_names import LEADING, measured_on, wrong_metric
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown, suggestion
 from prune_search.recipe.reading import Reading
 from prune_search.recipe.recipe import Recipe, digest_of, newer_schema
@@ -196,10 +196,9 @@ def inspect(
 
 def _unmeasured(search: Mapping[str, Any], options: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
     """Metrics that no task of the space has, as far as its data sets say what is measured on them."""
-    named = [blocks.get("task", {}).get("data") for blocks in options]
-    names = [one.get("name") if isinstance(one, Mapping) else one for one in named]
-    known = [axes.DATASETS[name].facts.metrics for name in names if isinstance(name, str) and name in axes.DATASETS]
-    if len(known) < len(names) or not all(known):
+    tasks = [blocks.get("task", {}) for blocks in options]
+    known = [measured_on(task.get("data")) if isinstance(task, Mapping) else () for task in tasks]
+    if not known or not all(known):
         return
     scores = [*dict.fromkeys(name for metrics in known for name in metrics), "loss"]
     for key in ("objectives", "constraints"):

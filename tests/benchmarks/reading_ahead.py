@@ -5,7 +5,7 @@
 Decoding an example costs so many products of matrices that a batch takes one worker about as long as a training step.
 Three loops take turns, `--pieces` times each: training on examples in memory, reading alone, and training on examples
 that a worker reads. With perfect reading ahead the last takes as long as the larger of the first two. A second figure
-compares the training loop with a bare PyTorch loop over torch's own DataLoader, both with one worker and cheap examples.
+compares the training loop with a bare PyTorch loop over torch's own DataLoader, with one worker and cheap examples.
 """
 
 from __future__ import annotations
@@ -149,9 +149,8 @@ def main() -> None:
         print(f"{name:12} {1000 * statistics.median(found[name] for found in times) / options.steps:7.2f} ms a step")
     ahead = [found["both"] / max(found["in memory"], found["reading"]) for found in times]
     print(f"training with reading / the larger of the two   {median_of(ahead)}")
-    print(
-        f"our loop / bare PyTorch, cheap examples, worker {median_of([f['our loader'] / f['bare loader'] for f in times])}"
-    )
+    cheap = [found["our loader"] / found["bare loader"] for found in times]
+    print(f"our loop / bare PyTorch, cheap examples, worker {median_of(cheap)}")
 
 
 def void(value: object) -> None:

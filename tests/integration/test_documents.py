@@ -34,6 +34,7 @@ ORDER = (
     "export",
     "searching",
     "recipes",
+    "pretrained",
     "own_code",
     "kinds",
     "criterion",

@@ -120,7 +120,7 @@ def test_bad_teachers_and_losses_are_refused_by_their_key() -> None:
     untrained = refused({"steps": "0it"}, {"loss": "distillation"})
     assert untrained.startswith("retrain.loss.teacher: dense is the network at the end of its training")
     blocks = PRESETS["snip"].make()
-    with pytest.raises(UserError, match=r"mask.score.loss: 'distillation' is not one of cross-entropy, nll-logits"):
+    with pytest.raises(UserError, match=r"mask.score.loss: 'distillation' is not one of .*cross-entropy"):
         Recipe.read({**blocks, "mask": {**blocks["mask"], "score": {"loss": "distillation"}}})
 
 
