@@ -30,7 +30,7 @@ from prune_search.recipe.schema import GranularityField
 from prune_search.tasks.dataflow import mapped
 from prune_search.tasks.layers import SHOWN, check_network, other_names, prunable_weights
 
-AnyBatches = Iterable[tuple[Any, Any]] | Callable[[int], Iterable[tuple[Any, Any]]]
+AnyBatches = Iterable[Any] | Callable[[int], Iterable[Any]]
 Loss = str | Callable[[Any, Any], Tensor]
 Given = str | Mapping[str, Any]
 # Presets that a criterion's name can stand for: a criterion, and how often it is scored.

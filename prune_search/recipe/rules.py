@@ -316,7 +316,7 @@ def _teacher(blocks: Blocks) -> Iterator[Problem]:
 
 def _stopping(blocks: Blocks) -> Iterator[Problem]:
     """Early stopping by a metric that is not measured on the data set, as far as that is known."""
-    known = measured_on(blocks["task"]["data"])
+    known = measured_on(blocks["task"]["data"]) if "task" in blocks else ()
     for role in ("train", "retrain"):
         block = blocks[role]
         stopping = block.get("early_stopping") if isinstance(block, Mapping) else None

@@ -31,7 +31,7 @@ def run(root: Path, data: Mapping[str, Any], model: Any, preset: str = "snip", *
 def test_a_table_is_learnt_as_classes_and_as_numbers(tmp_path: Path) -> None:
     rows = [f"{n % 7},{'pq'[n % 2]},{'yes' if n % 7 > 3 else 'no'},{n % 7 / 2}" for n in range(160)]
     (tmp_path / "t.csv").write_text("\n".join(["size,kind,answer,half", *rows]))
-    data = {"name": "table", "file": "t.csv", "target": "answer", "drop": ["half"]}
+    data: dict[str, Any] = {"name": "table", "file": "t.csv", "target": "answer", "drop": ["half"]}
     assert run(tmp_path, data, "mlp").metrics["val/accuracy"] > 0.8
     data = {"name": "table", "file": "t.csv", "target": "half", "drop": ["answer"], "task": "regression", "split": 0.2}
     result = run(tmp_path, {**data, "scale_target": True}, "mlp", optimizer={"lr": 0.01})
@@ -61,11 +61,13 @@ def test_a_language_model_learns_characters_and_a_stored_one_is_never_drawn_anew
     from prune_search.recipe.axes import MODELS
 
     (tmp_path / "a.txt").write_text("abcdefgh" * 300)
-    data = {"name": "text", "files": "a.txt", "length": 16}
+    data: dict[str, Any] = {"name": "text", "files": "a.txt", "length": 16}
     adam = {"name": "adam", "lr": 0.01}
     result = run(tmp_path, data, GPT, optimizer=adam, steps="60it")
     assert result.metrics["val/perplexity"] < 6
-    network = MODELS["hf-config/gpt2"].make((16,), 8, **{key: value for key, value in GPT.items() if key != "name"})
+    network: Any = MODELS["hf-config/gpt2"].make(
+        (16,), 8, **{key: value for key, value in GPT.items() if key != "name"}
+    )
     network.save_pretrained(str(tmp_path / "net"))
     with pytest.raises(UserError, match=r"task.model: hf/net comes with trained weights, and train.init kaiming would"):
         run(tmp_path, data, "hf/net", init="kaiming")
