@@ -21,7 +21,7 @@ from prune_search.tasks.data import SPLIT_SEED, split_indices
 from prune_search.tasks.dataflow import evaluating, examples_in, tensors_in
 from prune_search.tasks.examples import Examples, Held, Listed, Usage
 from prune_search.tasks.streams import Streamed
-from prune_search.tasks.tallies import Mean, Seen, Tally
+from prune_search.tasks.tallies import IGNORED, Mean, Seen, Tally
 from prune_search.tasks.task import Task
 from prune_search.tasks.task_digest import code_digest, examples_digest
 from prune_search.tasks.task_parts import loss_named, metrics_of, named_metrics
@@ -168,7 +168,14 @@ class TaskData:
         with autocast():
             outputs = model(inputs)
             loss = float("nan") if self.loss is None else float(self.loss(outputs, labels))
-        return Seen(outputs, whole, target_of(whole), examples_in(inputs), loss)
+        return Seen(outputs, whole, self._counted(target_of(whole)), examples_in(inputs), loss)
+
+    def _counted(self, target: Any) -> Any:
+        """Targets, of which those that the loss ignores are what metrics ignore too."""
+        ignored = getattr(self.loss, "keywords", {}).get("ignore_index", IGNORED)
+        if ignored == IGNORED or not isinstance(target, Tensor):
+            return target
+        return target.where(target != ignored, IGNORED)
 
 
 def read_task(name: str, task: Task) -> tuple[TaskData | None, list[str]]:
@@ -348,6 +355,9 @@ def _labels(split: Examples) -> Tensor | None:
             found = None if found is None else torch.as_tensor(found)
         except (TypeError, ValueError, RuntimeError):
             return None
+        indices = getattr(split, "indices", None)
+        if found is not None and indices is not None and found.dim() == 1 and len(found) == len(split.dataset):  # type: ignore[attr-defined]
+            found = found[torch.as_tensor(indices)]
     fits = isinstance(found, Tensor) and found.dim() == 1 and len(found) == len(split)
     if not fits or found.is_floating_point() or found.dtype == torch.bool or bool((found < 0).any()):
         return None
