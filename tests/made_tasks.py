@@ -95,26 +95,7 @@ def _text(root: str | None) -> str:
     files = sorted(Path(root, "tinyshakespeare").glob("*.txt")) if root else []
     if files:
         return files[0].read_text(encoding="utf-8")[:6000]
-    words = [
-        "to",
-        "be",
-        "or",
-        "not",
-        "to",
-        "be",
-        "that",
-        "is",
-        "the",
-        "question",
-        "whether",
-        "tis",
-        "nobler",
-        "in",
-        "the",
-        "mind",
-        "to",
-        "suffer",
-    ]
+    words = ["to", "be", "or", "not", "that", "is", "the", "question", "whether", "nobler", "in", "mind", "suffer"]
     draw = random.Random(0)
     return " ".join(draw.choice(words) for _ in range(1200))[:6000]
 

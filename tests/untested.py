@@ -26,6 +26,7 @@ WITHOUT_BEHAVIOUR: Mapping[str, str] = {
     "pruning/retrain/context.py": "a dataclass without methods",
     "pruning/weights/context.py": "a dataclass without methods",
     "search/ray/warm_up.py": "imports only; tests/unit/search/ray/test_worker.py runs it",
+    "tasks/request.py": "a dataclass without methods",
     "tracking/pyfunc_model.py": "runs within MLflow only; tests/integration/test_cli_search.py serves a network by it",
     "training/phase.py": "a dataclass without methods",
     "version.py": "a number",

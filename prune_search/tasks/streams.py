@@ -7,6 +7,7 @@ import io
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import count as counting
 from typing import Any
 
 import torch
@@ -55,16 +56,22 @@ class Streamed:
 
     def parts(self, batch: int) -> Iterator[Any]:
         """All batches of one pass."""
-        with_state = _Position(copy.deepcopy(self.dataset), self.collate, batch)
-        for number, found in enumerate(with_state.once()):
-            if self.limit is not None and number >= self.limit:
+        batches = _Position(copy.deepcopy(self.dataset), self.collate, batch).once()
+        for number in counting() if self.limit is None else range(self.limit):
+            # What is drawn while it is read is the same each time.
+            with drawing():
+                seed_all(number)
+                found = next(batches, None)
+            if found is None:
                 return
             yield self.put(found)
 
     def head(self, count: int) -> Any:
         """A batch of the first examples."""
         position = _Position(copy.deepcopy(self.dataset), self.collate, count)
-        found = next(position.once(), None)
+        with drawing():
+            seed_all(0)
+            found = next(position.once(), None)
         if found is None:
             raise UserError([Problem("task", "the stream has no examples")])
         return some_examples(self.put(found), slice(count))

@@ -41,11 +41,9 @@ def check_examples(data: TaskData) -> list[str]:
             wrong += [f"{part}: {text}" for text in _odd_numbers(split.content)]
         elif isinstance(split, Listed):
             wrong += [f"{part}: {text}" for text in _odd_examples(split, data.task.collate is None)]
-    train = data.train
-    if isinstance(train, Held) and len(train) > 1:
-        target = target_of(train.content)
-        if isinstance(target, Tensor) and target.dim() == 1 and _is_whole(target) and bool((target == target[0]).all()):
-            wrong.append(f"train: all {len(train)} targets are {int(target[0])}: one class only, and nothing to learn")
+    labels = data.class_labels()
+    if labels is not None and len(labels) > 1 and bool((labels == labels[0]).all()):
+        wrong.append(f"train: all {len(labels)} targets are {int(labels[0])}: one class only, and nothing to learn")
     return wrong
 
 

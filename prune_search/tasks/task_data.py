@@ -21,7 +21,7 @@ from prune_search.tasks.data import SPLIT_SEED, split_indices
 from prune_search.tasks.dataflow import evaluating, examples_in, tensors_in
 from prune_search.tasks.examples import Held, Listed, TaskExamples, Usage
 from prune_search.tasks.streams import Streamed
-from prune_search.tasks.tallies import Mean, Seen, Tally
+from prune_search.tasks.tallies import IGNORED, Mean, Seen, Tally
 from prune_search.tasks.task import Task
 from prune_search.tasks.task_digest import code_digest, examples_digest
 from prune_search.tasks.task_parts import loss_named, metrics_of, named_metrics
@@ -170,7 +170,14 @@ class TaskData:
         with autocast():
             outputs = model(inputs)
             loss = float("nan") if self.loss is None else float(self.loss(outputs, labels))
-        return Seen(outputs, whole, target_of(whole), examples_in(inputs), loss)
+        return Seen(outputs, whole, self._counted(target_of(whole)), examples_in(inputs), loss)
+
+    def _counted(self, target: Any) -> Any:
+        """Targets, of which those that the loss ignores are what metrics ignore too."""
+        ignored = getattr(self.loss, "keywords", {}).get("ignore_index", IGNORED)
+        if ignored == IGNORED or not isinstance(target, Tensor):
+            return target
+        return target.where(target != ignored, IGNORED)
 
 
 def read_task(name: str, task: Task) -> tuple[TaskData | None, list[str]]:
@@ -351,7 +358,7 @@ def _labels(split: TaskExamples) -> Tensor | None:
         except (TypeError, ValueError, RuntimeError):
             return None
         indices = getattr(split, "indices", None)
-        if found is not None and indices is not None and found.dim():
+        if found is not None and indices is not None and found.dim() == 1 and len(found) == len(dataset or ()):
             found = found[torch.as_tensor(list(indices), dtype=torch.int64)]
     if not isinstance(found, Tensor) or found.dim() != 1 or len(found) != len(split):
         return None

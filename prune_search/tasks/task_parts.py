@@ -82,7 +82,7 @@ def metrics_of(task: Task, target: str, classes: int) -> dict[str, tuple[Callabl
                 _best_of(given),
             )
         elif callable(given) and _takes_nothing(given):
-            found[name] = functools.partial(_made_by, given), _best_of(given)
+            found[name] = functools.partial(_made_by, given), _best_of_made(given)
         elif callable(given):
             found[name] = functools.partial(users_function, given), _best_of(given)
         else:
@@ -129,6 +129,14 @@ def _fitting(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     if scores.dim() == targets.dim() + 1 and scores.shape[-1] == 1:
         scores = scores.squeeze(-1)
     return scores, targets
+
+
+def _best_of_made(factory: Callable[[], Any]) -> str:
+    """Which way what a factory makes is better; one that fails is told when it is tried on a batch."""
+    try:
+        return _best_of(factory())
+    except Exception:  # noqa: BLE001 - whatever a factory raises
+        return _best_of(factory)
 
 
 def _best_of(given: Any) -> str:

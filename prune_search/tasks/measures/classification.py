@@ -26,8 +26,7 @@ def _of_classes(name: str, target: str, classes: int, **options: Any) -> FromLib
 
     def make(scores: Tensor, targets: Tensor) -> Any:
         if target == "chances":
-            single = scores.dim() == 1 or scores.shape[-1] == 1
-            if single:
+            if scores.dim() == 1 or scores.shape[1] == 1:
                 return getattr(library, f"Binary{name}")()
             return getattr(library, f"Multilabel{name}")(num_labels=scores.shape[1], **options)
         return getattr(library, f"Multiclass{name}")(num_classes=scores.shape[-1], **options)

@@ -1,0 +1,127 @@
+"""Batches by number: the same bits whoever reads them, wherever one begins, and no draw moved outside."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from made_tasks import Pairs
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from prune_search.tasks.dataflow import tensors_in
+from prune_search.tasks.examples import Held, Listed, Usage, drawing, seed_all
+from prune_search.training.loop import Feed
+
+
+class Drawn(Dataset[tuple[Any, int]]):
+    """Each example is drawn anew when it is read, from all three generators."""
+
+    def __init__(self, count: int = 22) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return torch.tensor([torch.rand(()).item(), numpy.random.rand(), random.random()]), index
+
+
+def listed(workers: int = 0) -> Listed:
+    return Listed(Drawn(), default_collate, workers=workers)
+
+
+def feed(workers: int, seed: int = 3, *words: str) -> Feed:
+    return Feed(listed(workers), 5, seed, words, ahead=True)
+
+
+def same(one: Any, other: Any) -> bool:
+    pairs = zip(tensors_in(one), tensors_in(other), strict=True)
+    return all(torch.equal(first, second) for first, second in pairs)
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_workers_give_the_same_bits_and_one_can_begin_in_the_middle(workers: int) -> None:
+    alone = [feed(0)(step) for step in range(10)]
+    read = feed(workers)
+    assert all(same(read(step), alone[step]) for step in range(10))
+    begun = feed(workers)
+    assert all(same(begun(step), alone[step]) for step in (7, 8, 9, 2))
+
+
+def test_every_epoch_draws_anew_and_another_seed_or_stream_other_numbers() -> None:
+    read = feed(0)
+    epochs = [[read(step) for step in range(4 * epoch, 4 * epoch + 4)] for epoch in range(2)]
+    for batches in epochs:
+        chosen = torch.cat([labels for _, labels in batches])
+        assert len(set(chosen.tolist())) == 20
+    by_index = [
+        {int(label): inputs for batch in batches for inputs, label in zip(*batch, strict=True)} for batches in epochs
+    ]
+    common = by_index[0].keys() & by_index[1].keys()
+    assert common
+    assert not any(torch.equal(by_index[0][index], by_index[1][index]) for index in common)
+    assert not same(feed(0, 4)(0), read(0))
+    assert not same(feed(0, 3, "score")(0), read(0))
+
+
+def test_what_reading_draws_moves_no_draw_outside() -> None:
+    def states() -> tuple[Tensor, Any, Any]:
+        return torch.get_rng_state(), numpy.random.get_state()[1].tolist(), random.getstate()
+
+    before = states()
+    for workers in (0, 1):
+        feed(workers)(0)
+        list(listed(workers).parts(3))
+        listed().first(4)
+    after = states()
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
+    with drawing():
+        seed_all(3, 1)
+        one = torch.rand(()), numpy.random.rand(), random.random()
+        seed_all(3, 1)
+        assert one == (torch.rand(()), numpy.random.rand(), random.random())
+    assert states()[1:] == before[1:]
+
+
+def test_all_examples_come_in_their_order_and_the_same_each_time() -> None:
+    parts = list(listed().parts(5))
+    assert [len(labels) for _, labels in parts] == [5, 5, 5, 5, 2]
+    assert torch.cat([labels for _, labels in parts]).tolist() == list(range(22))
+    assert same(parts, list(listed(1).parts(5)))
+    some = listed().chosen(torch.tensor([4, 20, 7]))
+    assert len(some) == 3
+    assert [labels.tolist() for _, labels in some.parts(2)] == [[4, 20], [7]]
+    assert [some.at(place) for place in range(3)] == [4, 20, 7]
+    again = some.chosen(torch.tensor([2, 0]))
+    assert [labels.tolist() for _, labels in again.parts(2)] == [[7, 4]]
+
+
+def test_arrays_and_listed_examples_are_put_in_the_same_order() -> None:
+    content = default_collate([Pairs(30, 0)[index] for index in range(30)])
+    del content["identity"]
+    held, one_by_one = Held(content, Usage()), Listed(Pairs(30, 0), default_collate)
+    for step in range(6):
+        first, second = (Feed(split, 8, 1)(step) for split in (held, one_by_one))
+        assert torch.equal(first[1], second[1])
+        assert torch.equal(first[0].content["words"], second[0].content["words"])
+    assert held.first(3).content["words"].dtype == torch.int64
+    assert [len(part["label"]) for part in held.parts(20)] == [20, 10]
+    assert len(held.chosen(torch.tensor([1, 2]))) == 2
+
+
+def test_the_loss_is_given_the_target_or_the_whole_batch() -> None:
+    batch = (torch.ones(2, 3), torch.zeros(2))
+    assert Usage().pair(batch)[1] is batch[1]
+    assert Usage(whole=True).pair(batch)[1] is batch
+
+
+def test_how_long_a_step_waits_is_counted() -> None:
+    read = feed(0)
+    assert read.waited_s == 0
+    read(0)
+    assert read.waited_s > 0
