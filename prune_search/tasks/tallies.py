@@ -151,7 +151,12 @@ def alike(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def classified(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores [N, C] and classes [N]: places of pictures and sequences are examples, ignored ones are left out."""
+    """Scores [N, C] and classes [N]: places of pictures and sequences are examples, ignored ones are left out.
+
+    Of targets that are chances of each class, the most likely one counts.
+    """
+    if targets.is_floating_point() and targets.shape == scores.shape and scores.dim() > 1:
+        targets = targets.argmax(dim=1)
     if scores.dim() > 2:
         last = scores.shape[:-1] == targets.shape
         scores = scores.flatten(0, -2) if last else scores.movedim(1, -1).flatten(0, -2)

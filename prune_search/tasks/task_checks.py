@@ -189,7 +189,7 @@ def _default_loss(outputs: Any, whole: Any) -> str:
     target = target_of(whole)
     if isinstance(target, Tensor) and _is_whole(target):
         return "cross-entropy"
-    names = ", ".join(sorted(axes.LOSSES))
+    names = ", ".join(sorted(name for name, entry in axes.LOSSES.items() if not entry.facts.taught))
     kind = str(target.dtype).removeprefix("torch.") if isinstance(target, Tensor) else type(target).__name__
     raise _wrong(f"name a loss: targets of type {kind} do not say which; {names}, or f(outputs, batch)")
 

@@ -235,7 +235,7 @@ def _read(task: Task, name: str) -> TaskData:
     if data is not None:
         wrong = check_examples(data)
     if data is None or wrong:
-        raise UserError(Problem("task", f"{name}: {message}") for message in wrong)
+        raise UserError(Problem("task", f"{task.name or name}: {message}") for message in wrong)
     return data
 
 
