@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 EPILOG = examples(
     "prune-search launch quickstart",
     "prune-search launch search_spaces/lottery_ticket.yaml --data-root ~/data --trials 32 --concurrency 4",
+    "prune-search launch pretrained --task my_task:task --set search.trials=12",
     "prune-search launch quickstart --simulate --trials 1000",
     "prune-search launch my.yaml --name first --set search.sampler=random --tracking-uri http://localhost:5000",
 )

@@ -36,6 +36,7 @@ EPILOG = examples(
     "prune-search run ticket --verify",
     "prune-search run fine-tune --evaluate-every 1ep",
     "prune-search run fine-tune --data fashion-mnist --model lenet-5 --data-root ~/data",
+    "prune-search run snip --task my.module:task",
     "prune-search run recipe.yaml --model my.module:net --data my.module:data",
 )
 
