@@ -52,10 +52,15 @@ class PlannedSearch:
 
     @property
     def storage_bytes(self) -> int | None:
-        """Of the states; those on trajectory 1 have optimizer buffers, about as large as the weights again."""
+        """Of the states: each has the weights, those that are gone on from the optimizer's buffers, others a mask."""
         if not self.calibration:
             return None
-        return round(sum(share * self.plan.states * 2 * item.model_bytes for item, share in self.calibration))
+        return round(sum(share * self._bytes(item) for item, share in self.calibration))
+
+    def _bytes(self, item: Calibration) -> int:
+        made = self.plan
+        buffers, masks = made.states_on_the_way * item.optimizer_bytes, made.states_of_masks * item.mask_bytes
+        return made.states * item.model_bytes + buffers + masks
 
     def as_data(self) -> dict[str, Any]:
         """The data of ``plan --json``."""

@@ -24,6 +24,7 @@ from prune_search.search.next_trial import dense_recipe
 from prune_search.search.proposer import Proposer
 from prune_search.search.schedulers import make_stopping_rule
 from prune_search.training.randomness import derive
+from prune_search.training.segment import GRID
 from prune_search.trial.addresses import Branch, nominal_branch
 
 EpochOf = Callable[[Recipe], int | None]
@@ -33,6 +34,8 @@ SHOWN_RECIPES = 20
 MAX_DRAWN = 2000
 MAX_DRAWS_PER_TRIAL = 20
 FEW_SHARED = 1.1
+# Segments that are trained under a mask, by the beginning of their place.
+MASKED = ("retrain.", "control.")
 # The longest retraining over the shortest, from where a comparison at equal steps is warned of.
 UNEQUAL = 1.25
 
@@ -77,6 +80,8 @@ class Plan:
         steps_controls: of the controls, besides: an estimate, since two of them follow the best trial.
         scheduler_share: the share of `steps_shared` that the scheduler can save.
         states: stored states: ends of segments, and places on trajectory 1.
+        states_on_the_way: those of `states` that training goes on from, which hold the optimizer's buffers.
+        states_of_masks: those of `states` that hold a mask: ends of retrainings.
         first: the first twenty trials.
         warnings: what in the space costs more than it must.
     """
@@ -96,6 +101,8 @@ class Plan:
     first: tuple[Planned, ...]
     warnings: tuple[str, ...] = field(default=())
     steps_stored: int | None = None
+    states_on_the_way: int = 0
+    states_of_masks: int = 0
 
     @property
     def ceiling(self) -> float:
@@ -114,6 +121,8 @@ class Plan:
             # The name that version 0.1 gave segments.
             "stretches": self.segments,
             "states": self.states,
+            "states_on_the_way": self.states_on_the_way,
+            "states_of_masks": self.states_of_masks,
             "steps_unshared": self.steps_unshared,
             "steps_shared": self.steps_shared,
             "steps_stored": self.steps_stored,
@@ -165,6 +174,7 @@ def make_plan(
             users[vertex.address] += 1
     there = None if stored is None else stored(items)
     shared, unshared = sum(longest.values()), sum(item.steps for item in items)
+    states = _states(items, longest)
     return Plan(
         trials=trials,
         drawn=len(items),
@@ -177,7 +187,9 @@ def make_plan(
         steps_shared=round(scale * shared),
         steps_controls=_controls(space, epoch_of, items),
         scheduler_share=_scheduler_share(space, items, users, shared),
-        states=round(scale * _states(items, longest)),
+        states=round(scale * len(states)),
+        states_on_the_way=round(scale * sum(state.on_the_way for state in states)),
+        states_of_masks=round(scale * sum(state.masked for state in states)),
         first=tuple(items[:SHOWN_RECIPES]),
         warnings=(*_warnings(space, items, unshared / shared if shared else 1.0), *_unequal(space, items)),
         steps_stored=None if there is None else round(scale * there),
@@ -227,15 +239,39 @@ def _controls(space: Space, epoch_of: EpochOf, items: list[Planned]) -> int:
     return round((0 if dense.branch.train.address in known else dense.steps) + mean + last)
 
 
-def _states(items: Iterable[Planned], longest: Mapping[str, int]) -> int:
-    """The end of every segment, and the places on trajectory 1 that are asked for."""
-    places = {
-        (item.branch.train.address, place)
-        for item in items
-        for place in (item.timeline.k1, item.timeline.k2)
-        if place is not None and 0 < place < item.timeline.total
-    }
-    return len(longest) + len(places)
+@dataclass(frozen=True)
+class _PlannedState:
+    """A state that a search stores.
+
+    Attributes:
+        address: of its segment.
+        step: of the segment.
+        on_the_way: whether training goes on from it: it holds the optimizer's buffers.
+        masked: whether it was trained under a mask.
+    """
+
+    address: str
+    step: int
+    on_the_way: bool
+    masked: bool
+
+
+def _states(items: Iterable[Planned], longest: Mapping[str, int]) -> set[_PlannedState]:
+    """The furthest state of every segment, and on trajectory 1 the places that are asked for and the coarse grid."""
+    found: set[_PlannedState] = set()
+    for item in items:
+        for vertex in item.branch.vertices():
+            furthest = longest[vertex.address]
+            masked = vertex.place.startswith(MASKED)
+            if furthest:
+                found.add(_PlannedState(vertex.address, furthest, furthest < vertex.steps, masked))
+        train, line = item.branch.train, item.timeline
+        furthest = longest.get(train.address, 0)
+        coarse = (round(train.steps * part / GRID) for part in range(1, GRID))
+        for place in {line.k1, *(() if line.k2 is None else (line.k2,)), *coarse}:
+            if 0 < place < furthest:
+                found.add(_PlannedState(train.address, place, True, False))
+    return found
 
 
 def _scheduler_share(space: Space, items: list[Planned], users: Mapping[str, int], shared: int) -> float:

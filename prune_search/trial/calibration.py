@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from prune_search.recipe.clock import train_rate
+from prune_search.tasks.layers import prunable_weights
 from prune_search.training.loop import Course, train
+from prune_search.training.optimizers import state_tensors
 from prune_search.training.segment import model_tensors
 from prune_search.trial.setup import TrialSetup
 
@@ -27,12 +29,16 @@ class Calibration:
         model_bytes: weights and buffers, as a stored state has them.
         device: what it was measured on.
         seconds_waiting: of a step, for data that is read while training goes on.
+        optimizer_bytes: the optimizer's buffers, as a state has them that training goes on from.
+        mask_bytes: a mask of all weights that can be pruned, one bit each.
     """
 
     seconds_per_step: float
     seconds_per_evaluation: float
     model_bytes: int
     device: str
+    optimizer_bytes: int = 0
+    mask_bytes: int = 0
     seconds_waiting: float = 0.0
 
 
@@ -46,7 +52,8 @@ def calibrate(setup: TrialSetup) -> Calibration:
     torch.set_num_threads(setup.recipe.train.threads)
     try:
         with torch.random.fork_rng(devices=[setup.network.device] if setup.network.device.type == "cuda" else []):
-            per_step, waiting = _step_seconds(setup)
+            optimizer = setup.optimizer(setup.recipe.optimizer)
+            per_step, waiting = _step_seconds(setup, optimizer)
             begun = time.perf_counter()
             setup.scores("validation", setup.model)
             per_evaluation = time.perf_counter() - begun
@@ -54,12 +61,14 @@ def calibrate(setup: TrialSetup) -> Calibration:
         torch.set_num_threads(before)
     tensors = model_tensors(setup.model)
     size = sum(int(tensor.nbytes) for tensor in tensors.values())
-    return Calibration(per_step, per_evaluation, size, setup.network.device.type, waiting)
+    names = {parameter: name for name, parameter in setup.model.named_parameters()}
+    buffers = sum(int(tensor.nbytes) for tensor in state_tensors(optimizer, names).values())
+    bits = sum(-(-weight.numel() // 8) for weight in prunable_weights(setup.model).values())
+    return Calibration(per_step, per_evaluation, size, setup.network.device.type, buffers, bits, waiting)
 
 
-def _step_seconds(setup: TrialSetup) -> tuple[float, float]:
+def _step_seconds(setup: TrialSetup, optimizer: torch.optim.Optimizer) -> tuple[float, float]:
     """Seconds of a step, and for how many of them it waits for data."""
-    optimizer = setup.optimizer(setup.recipe.optimizer)
     course = Course(optimizer, setup.feed(), 0, train_rate(setup.recipe, setup.timeline.epoch), ())
     train(setup.network, course, 0, WARM_UP_STEPS)
     _wait(setup)

@@ -11,7 +11,7 @@ from small_trials import Blocks, SetupOf, blocks, model_part, rounds, same_bits
 from prune_search.recipe.clock import resolve
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
-from prune_search.training.segment import OPTIMIZER
+from prune_search.training.course_tensors import OPTIMIZER
 from prune_search.trial.run import run_trial
 
 FAST: dict[str, Blocks] = {

@@ -11,6 +11,7 @@ from prune_search.api.plan import PlannedSearch, plan
 from prune_search.api.run import run
 from prune_search.api.where import Where
 from prune_search.recipe.problems import UserError
+from prune_search.storage.inventory import take_inventory
 from prune_search.trial.calibration import Calibration
 
 SPACE = {
@@ -36,7 +37,7 @@ def test_the_cost_is_the_mean_over_the_kinds_of_networks_by_their_shares() -> No
     fast = Calibration(**{**vars(slow), "seconds_per_step": 1.0, "model_bytes": 300})
     planned = PlannedSearch(made, ((slow, 0.25), (fast, 0.75)))
     assert planned.device_hours == pytest.approx(1.25 * (made.steps_shared + made.steps_controls) / 3600)
-    assert planned.storage_bytes == 2 * made.states * 250
+    assert planned.storage_bytes == made.states * 250
     assert [item["share"] for item in planned.as_data()["calibration"]] == [0.25, 0.75]
 
 
@@ -80,3 +81,14 @@ def test_what_the_storage_has_is_counted_and_nothing_is_stored(tmp_path: Path) -
     fields: dict[str, Any] = {"seconds_per_step": 3600.0, "seconds_per_evaluation": 0.0, "model_bytes": 1}
     calibration = Calibration(**{**dict.fromkeys(Calibration.__dataclass_fields__, 0), **fields})
     assert PlannedSearch(made.plan, ((calibration, 1.0),)).device_hours == 10
+
+
+def test_the_planned_storage_is_what_is_stored(tmp_path: Path) -> None:
+    where = Where(storage=tmp_path / "store")
+    network = {"task.model": {"name": "mlp", "hidden": [256]}, "mask.sparsity": {"hole": "choice", "of": [0.9]}}
+    planned = plan(GRID, set={**network, "search.trials": 1}, where=where)
+    recipe = {key: value for key, value in GRID.items() if key != "search"}
+    run(recipe, set={**network, "mask.sparsity": 0.9}, where=where)
+    found = take_inventory(tmp_path / "store")
+    assert planned.plan.states == len(found.states)
+    assert planned.storage_bytes == pytest.approx(found.size, rel=0.05)
