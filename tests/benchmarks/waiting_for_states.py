@@ -1,8 +1,8 @@
-"""How long a training waits for its states: a network of 100 MB with momentum, one state after every ten steps.
+"""How long a training waits for its states: a network of 100 MB with momentum, one state after every six steps.
 
     python tests/benchmarks/waiting_for_states.py [--megabytes 100] [--storage FOLDER]
 
-Prints the seconds of the steps alone, and what four states add to them: as it is, and where each is waited for.
+Prints the seconds of the steps alone, and what three states add to them: as it is, and where each is waited for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from prune_search.training.loop import Course, Feed, Network
 from prune_search.training.segment import Segment, model_tensors
 from prune_search.training.state_store import StateStore, Steps
 
-WIDTH, EVERY, TOTAL = 2500, 10, 40
+WIDTH, EVERY, TOTAL = 2500, 6, 18
 
 
 def main() -> None:
