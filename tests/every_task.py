@@ -71,7 +71,7 @@ def paradigms(name: str) -> list[str]:
 
 def given(name: str, root: Path) -> tuple[dict[str, Any], prune_search.Where]:
     """What a recipe of a task sets, and where it runs."""
-    where = {"storage": root / "storage", "data_root": root}
+    where: dict[str, Any] = {"storage": root / "storage", "data_root": root}
     if name != "pictures":
         return dict(SHORT), prune_search.Where(task=f"made_tasks:{name}", **where)
     write_pictures(root / "pictures")

@@ -85,9 +85,10 @@ class SmallGPT(nn.Module):
         """Logits [B, T, V] of tokens [B, T]."""
         found = self.embedding(tokens) + self.places(torch.arange(tokens.shape[1], device=tokens.device))
         parts = self.attend(self.norm(found)).unflatten(-1, (3, 2, -1)).permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(*parts, is_causal=True)
+        mixed = nn.functional.scaled_dot_product_attention(parts[0], parts[1], parts[2], is_causal=True)
         found = found + self.back(mixed.transpose(1, 2).flatten(2))
-        return self.head(found + self.narrow(nn.functional.gelu(self.wide(self.after(found)))))
+        scores: Tensor = self.head(found + self.narrow(nn.functional.gelu(self.wide(self.after(found)))))
+        return scores
 
 
 @cache
@@ -126,7 +127,8 @@ def _sequences(count: int, seed: int) -> dict[str, Tensor]:
 def _bert() -> nn.Module:
     from transformers import BertConfig, BertForSequenceClassification
 
-    config = BertConfig(
+    make: Any = BertConfig
+    config = make(
         vocab_size=32,
         hidden_size=16,
         num_hidden_layers=1,
@@ -153,8 +155,9 @@ def _pictures(count: int, seed: int) -> dict[str, Tensor]:
 def _vit() -> nn.Module:
     from transformers import ViTConfig, ViTForImageClassification
 
+    make: Any = ViTConfig
     return ViTForImageClassification(
-        ViTConfig(
+        make(
             hidden_size=16,
             num_hidden_layers=1,
             num_attention_heads=2,
@@ -174,9 +177,8 @@ def vit() -> Task:
 def _convnext() -> nn.Module:
     from transformers import ConvNextConfig, ConvNextForImageClassification
 
-    config = ConvNextConfig(
-        hidden_sizes=[8, 12], depths=[1, 1], num_stages=2, patch_size=2, image_size=16, num_labels=3
-    )
+    make: Any = ConvNextConfig
+    config = make(hidden_sizes=[8, 12], depths=[1, 1], num_stages=2, patch_size=2, image_size=16, num_labels=3)
     return ConvNextForImageClassification(config)
 
 
@@ -197,7 +199,8 @@ class SmallUNet(nn.Module):
         """Pictures [B, 1, H, W] of the same size."""
         high = self.first(pictures).relu()
         low = self.up(self.down(high).relu()).relu()
-        return self.last(torch.cat([high, low], 1))
+        picture: Tensor = self.last(torch.cat([high, low], 1))
+        return picture
 
 
 def _noisy(count: int, seed: int) -> Arrays:

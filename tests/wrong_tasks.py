@@ -69,7 +69,7 @@ class Silent(Failing):
 class Keyed(Failing):
     """Names inputs that the batch does not have."""
 
-    def forward(self, *, left: Tensor, right: Tensor) -> Tensor:
+    def forward(self, *, left: Tensor, right: Tensor) -> Tensor:  # type: ignore[override]
         return left
 
 

@@ -52,7 +52,7 @@ class Streamed:
 
     def reader(self, request: Callable[[int], Request], batch: int, ahead: bool) -> _StreamReader:
         """Batches in the stream's order; another number than the next one is reached from the stream's begin."""
-        return _StreamReader(self, batch)
+        return _StreamReader(self, batch, request)
 
     def parts(self, batch: int) -> Iterator[Any]:
         """All batches of one pass."""
@@ -144,8 +144,8 @@ class _StreamReader:
         waited_s: for so long whoever asked has waited.
     """
 
-    def __init__(self, split: Streamed, batch: int) -> None:
-        self._split, self._batch = split, batch
+    def __init__(self, split: Streamed, batch: int, request: Callable[[int], Request]) -> None:
+        self._split, self._batch, self._request = split, batch, request
         self._begin()
         self.waited_s = 0.0
 
@@ -160,7 +160,7 @@ class _StreamReader:
         batch = None
         with drawing():
             while self._next <= step:
-                seed_all(self._next)
+                seed_all(self._request(self._next).seed(), self._next)
                 batch = self._position.next()
                 self._next += 1
         self.waited_s += time.perf_counter() - begun

@@ -106,7 +106,9 @@ class Feed:
         return inputs, labels
 
     def request(self, step: int) -> Request:
-        """Which examples the batch of a step is made of, and what they draw from."""
+        """Which examples the batch of a step is made of, and what they draw from; of a stream, the latter alone."""
+        if len(self.split) < self.batch:
+            return Request(torch.empty(0, dtype=torch.int64), lambda: derive(self.seed, "read", *self.words, step))
         epoch, place = divmod(step, self.epoch)
         order = self._orders.get(epoch)
         if order is None:

@@ -13,11 +13,10 @@ from prune_search.recipe.metric_names import (
     lead,
     metric_facts,
     quality,
-    resolved,
     searchable,
     wrong_metric,
 )
-from prune_search.recipe.search_block import DEFAULT_OBJECTIVES
+from prune_search.recipe.search_block import DEFAULT_OBJECTIVES, resolved
 
 
 def test_a_tasks_metric_is_known_by_its_registered_name() -> None:

@@ -70,7 +70,8 @@ def test_every_epoch_draws_anew_and_another_seed_or_stream_other_numbers() -> No
 
 def test_what_reading_draws_moves_no_draw_outside() -> None:
     def states() -> tuple[Tensor, Any, Any]:
-        return torch.get_rng_state(), numpy.random.get_state()[1].tolist(), random.getstate()
+        drawn: Any = numpy.random.get_state()
+        return torch.get_rng_state(), drawn[1].tolist(), random.getstate()
 
     before = states()
     for workers in (0, 1):

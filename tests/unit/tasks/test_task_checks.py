@@ -63,7 +63,6 @@ def test_a_loss_of_ones_own_is_given_the_whole_batch() -> None:
 
     found = fitted(task(loss=loss))
     assert [tuple(part.shape) for part in seen[0]] == [(4, 6), (4,)]
-    assert found.train.reader(lambda _: None, 4, False)  # type: ignore[arg-type, return-value]
     assert (found.usage.whole, found.target, list(found.metrics)) == (True, "classes", ["accuracy"])
 
 

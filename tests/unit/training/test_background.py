@@ -11,7 +11,11 @@ from prune_search.training.background import Background
 
 def test_a_job_runs_beside_and_is_told_of_here_once() -> None:
     beside, told, go = Background(), [], threading.Event()
-    beside.start(lambda: go.wait(10) and None, lambda error: told.append((error, threading.current_thread())))
+
+    def wait() -> None:
+        go.wait(10)
+
+    beside.start(wait, lambda error: told.append((error, threading.current_thread())))
     beside.look()
     assert told == []
     go.set()

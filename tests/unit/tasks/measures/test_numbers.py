@@ -41,5 +41,5 @@ def test_r2_is_the_share_of_the_variance_that_is_explained_a_mean_over_the_outpu
     assert value("r2", OUTPUTS, TARGETS) == pytest.approx(sum(each) / 3, rel=1e-5)
     for outputs in (OUTPUTS[:, :1], OUTPUTS[:, 0]):
         assert value("r2", outputs, TARGETS[:, 0]) == pytest.approx(each[0], rel=1e-5)
-    pictures = OUTPUTS.unflatten(1, (1, 3, 1)), TARGETS.unflatten(1, (1, 3, 1))
+    pictures = OUTPUTS.reshape(-1, 1, 3, 1), TARGETS.reshape(-1, 1, 3, 1)
     assert value("r2", *pictures) == pytest.approx(sum(each) / 3, rel=1e-5)
