@@ -379,6 +379,11 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in tensors_in(example):
             self._put(tensor, _Made(of_data=True))
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Torch would import its compiler at the first operation, which takes seconds: nothing is compiled here.
+        return False
+
     def made(self, tensor: Tensor) -> _Made:
         """What is known of a tensor."""
         return self._made.get(_storage(tensor), _CONSTANT)
