@@ -20,7 +20,7 @@ PARADIGMS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "second order at initialization": ("two_inputs", "grasp", {"mask.score": {"batches": 2}}),
     "no data": ("unet", "synflow", {"mask.score.iterations": 3}),
     "learned probabilities": ("regression", "supermask", {}),
-    "learned gates": ("unet", "gumbel-mask", {}),
+    "learned gates": ("unet", "gumbel-mask", {"mask.criterion.steps": "20it", "retrain.steps": "10it"}),
     "hidden in random weights": ("two_inputs", "edge-popup", {}),
     "an integer program": ("regression", "fine-tune", {**RETRAINED, "mask.scope": "knapsack"}),
     "rewound": ("language_model", "late-rewinding", {"rounds": 2, "weights.at": "2it"}),
