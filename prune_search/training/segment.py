@@ -42,6 +42,8 @@ GRID = 10
 # What the states on the first trajectory may take together, where a space can ask for many of its steps.
 MAX_GRID_BYTES = 256 * 2**20
 RECOVERY_EVERY_S = 20.0
+# States from this size on are written beside the training.
+BESIDE_FROM_BYTES = 16 * 2**20
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -266,7 +268,8 @@ class Segment:
 class _Writer:
     """Stores states of a segment while it is trained, and now and then one to recover from.
 
-    A state is copied in memory, and written beside the training. It counts as stored once it is: whoever is told of it
+    A state is copied in memory, and a large one is written beside the training: a small one is written sooner than a
+    step is trained, and a kill loses no step that it could have kept. It counts as stored once it is: whoever is told of it
     is told then, at the next step, the next state or the end of the segment.
     """
 
@@ -354,7 +357,10 @@ class _Writer:
         if self.folder is None:
             done(None)
         else:
-            self._beside.start(functools.partial(self._write, self.folder, state, ended and step == self.start), done)
+            write = functools.partial(self._write, self.folder, state, ended and step == self.start)
+            self._beside.start(write, done)
+            if sum(int(tensor.nbytes) for tensor in tensors.values()) < BESIDE_FROM_BYTES:
+                self.wait()
         self.last = time.monotonic()
         return state
 

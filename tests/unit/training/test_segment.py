@@ -224,6 +224,7 @@ def test_training_goes_on_while_a_state_is_written_which_counts_once_it_is_store
         real(folder, tensors, meta)
 
     monkeypatch.setattr(stretch_module, "write_state", slow)
+    monkeypatch.setattr(stretch_module, "BESIDE_FROM_BYTES", 0)
     told: list[tuple[str, int]] = []
     one = segment(tmp_path, asked=(10,))
     one.store.reached = lambda place, step: told.append(("reached", step))
