@@ -15,7 +15,12 @@ from prune_search.ledger.tracking_uri import default_uri
 pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.xdist_group("ray")]
 
 
-@pytest.mark.parametrize("name", NAMES)
+# One of arrays, one of a stream and one of a network of another library; the others differ in what test_runs.py covers.
+OFTEN = ("regression", "stream", "bert")
+CASES = [name if name in OFTEN else pytest.param(name, marks=pytest.mark.long) for name in NAMES]
+
+
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.usefixtures("trouble")
 def test_six_trials_are_searched_exported_and_exact(name: str, tmp_path: Path) -> None:
     sets, where = given(name, tmp_path)
