@@ -239,7 +239,7 @@ ATTACKS: dict[str, Callable[[Path, Path], None]] = {
     ),
     "a manifest with a further key": with_manifest(lambda data: manifest_of(data, more=1)),
     "a manifest written differently": with_manifest(lambda data: manifest_of(data) + b" "),
-    "a manifest of another format": with_manifest(lambda data: manifest_of(data, format=2)),
+    "a manifest of another format": with_manifest(lambda data: manifest_of(data, format=3)),
     "a manifest of the format true": with_manifest(lambda data: manifest_of(data, format=True)),
     "a manifest whose meta are a list": with_manifest(lambda data: manifest_of(data, meta=[])),
     "a manifest whose files are a list": with_manifest(lambda data: manifest_of(data, files=["state.safetensors"])),
