@@ -45,7 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SERVICES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.services)
-            item.add_marker(pytest.mark.xdist_group("ray"))
+            # Named once: xdist joins the names of several groups to one of its own.
+            if item.get_closest_marker("xdist_group") is None:
+                item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.hookimpl(optionalhook=True)
