@@ -269,8 +269,8 @@ class _Writer:
     """Stores states of a segment while it is trained, and now and then one to recover from.
 
     A state is copied in memory, and a large one is written beside the training: a small one is written sooner than a
-    step is trained, and a kill loses no step that it could have kept. It counts as stored once it is: whoever is told of it
-    is told then, at the next step, the next state or the end of the segment.
+    step is trained, and a kill loses no step that it could have kept. It counts as stored once it is: whoever is told
+    of it is told then, at the next step, the next state or the end of the segment.
     """
 
     def __init__(

@@ -17,7 +17,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.xdist_group("r
 
 # One of arrays, one of a stream and one of a network of another library; the others differ in what test_runs.py covers.
 OFTEN = ("regression", "stream", "bert")
-CASES = [name if name in OFTEN else pytest.param(name, marks=pytest.mark.long) for name in NAMES]
+CASES = [
+    case if case.values[0] in OFTEN else pytest.param(*case.values, marks=[*case.marks, pytest.mark.long], id=case.id)
+    for case in NAMES
+]
 
 
 @pytest.mark.parametrize("name", CASES)
