@@ -43,6 +43,7 @@ def same(one: Any, other: Any) -> bool:
     return all(torch.equal(first, second) for first, second in pairs)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_workers_give_the_same_bits_and_one_can_begin_in_the_middle(workers: int) -> None:
     alone = [feed(0)(step) for step in range(10)]
