@@ -124,20 +124,21 @@ def _sequences(count: int, seed: int) -> dict[str, Tensor]:
     }
 
 
+# Of the smallest transformers.
+SMALLEST = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "num_labels": 3,
+}
+
+
 def _bert() -> nn.Module:
     from transformers import BertConfig, BertForSequenceClassification
 
     make: Any = BertConfig
-    config = make(
-        vocab_size=32,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=16,
-        num_labels=3,
-    )
-    return BertForSequenceClassification(config)
+    return BertForSequenceClassification(make(vocab_size=32, max_position_embeddings=16, **SMALLEST))
 
 
 def bert() -> Task:
@@ -156,17 +157,7 @@ def _vit() -> nn.Module:
     from transformers import ViTConfig, ViTForImageClassification
 
     make: Any = ViTConfig
-    return ViTForImageClassification(
-        make(
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=24,
-            image_size=16,
-            patch_size=8,
-            num_labels=3,
-        )
-    )
+    return ViTForImageClassification(make(image_size=16, patch_size=8, **SMALLEST))
 
 
 def vit() -> Task:

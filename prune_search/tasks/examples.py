@@ -15,15 +15,15 @@ import numpy
 import torch
 from torch import Tensor
 
-from prune_search.tasks.batches import Rules
+from prune_search.tasks.batches import Rules, target_of
 from prune_search.tasks.dataflow import examples_in, mapped
 from prune_search.tasks.request import Request
+from prune_search.tasks.stored_split import between, lies_on, moved
 
 Pair = tuple[Any, Any]
 # From the number of a batch to its inputs and labels; one that reads ahead has `waited_s`, one of a stream has state
 # and load.
 Reader = Callable[[int], Pair]
-PairOf = Callable[[Any], Pair]
 # Batches that each worker process has read before they are needed.
 AHEAD = 2
 
@@ -78,32 +78,44 @@ class Usage:
 
     def pair(self, batch: Any) -> Pair:
         """Inputs, and what the loss is given beside the outputs."""
-        from prune_search.tasks.batches import target_of
-
         return self.rules.inputs(batch), batch if self.whole else target_of(batch)
 
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """Examples in memory: one batch of all of them.
+    """Examples in memory or in mapped files: one batch of all of them, or a choice among it.
+
+    Whatever is read from it lies in memory of its own, so that nothing can write to what a user gave.
 
     Attributes:
-        content: tensors [N, …], in the structure of a batch.
+        content: tensors [M, …], in the structure of a batch, never written to; splits of one batch share it.
         usage: of batches.
         device: where they lie.
+        rows: int64 [N], the examples' places in the content; None: all of it, in its order.
     """
 
     content: Any
     usage: Usage = field(default_factory=Usage)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
-        return examples_in(self.content)
+        return examples_in(self.content) if self.rows is None else len(self.rows)
+
+    @property
+    def target(self) -> Any:
+        """The target of all examples; None where they have none."""
+        rows = self.rows
+        found = target_of(self.content)
+        return found if rows is None else mapped(found, lambda tensor: tensor[rows])
 
     def to(self, device: torch.device | str) -> Held:
-        """The same examples on a device."""
+        """The same examples on a device, where nothing else goes."""
         there = torch.device(device)
-        return replace(self, content=mapped(self.content, lambda tensor: tensor.to(there)), device=there)
+        if lies_on(self.device, there):
+            return self
+        content = mapped(self.content, lambda tensor: moved(tensor, self.rows, there))
+        return replace(self, content=content, device=there, rows=None)
 
     def used(self, usage: Usage) -> Held:
         """The same examples, whose batches are used otherwise."""
@@ -114,26 +126,34 @@ class Held:
 
         def read(step: int) -> Pair:
             chosen = request(step).chosen
-            return self.usage.pair(mapped(self.content, lambda tensor: tensor[chosen]))
+            rows = chosen if self.rows is None else self.rows[chosen]
+            return self.usage.pair(mapped(self.content, lambda tensor: tensor[rows]))
 
         return read
 
     def parts(self, batch: int) -> Iterator[Any]:
         """All examples in their order."""
-        for start in range(0, len(self), batch):
-            yield mapped(self.content, lambda tensor, at=start: tensor[at : at + batch])  # type: ignore[misc]
+        for begin in range(0, len(self), batch):
+            yield self._between(begin, begin + batch)
 
     def head(self, count: int) -> Any:
         """A batch of the first examples."""
-        return mapped(self.content, lambda tensor: tensor[:count])
+        return self._between(0, count)
 
     def first(self, count: int) -> Any:
         """The inputs of the first examples."""
         return self.usage.rules.inputs(self.head(count))
 
     def chosen(self, indices: Tensor) -> Held:
-        """Some of the examples."""
-        return replace(self, content=mapped(self.content, lambda tensor: tensor[indices]))
+        """Some of the examples; nothing is copied."""
+        return replace(self, rows=indices if self.rows is None else self.rows[indices])
+
+    def _between(self, begin: int, end: int) -> Any:
+        def own(tensor: Tensor) -> Tensor:
+            some = between(tensor, self.rows, begin, end)
+            return some.clone() if self.rows is None else some
+
+        return mapped(self.content, own)
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,13 +87,9 @@ class StoredSplit:
     def to(self, device: torch.device | str) -> StoredSplit:
         """The same examples on `device`, of which nothing else goes there."""
         there = torch.device(device)
-        if there.type == self.stored.device.type and there.index in (None, self.stored.device.index):
+        if lies_on(self.stored.device, there):
             return self
-        moved = torch.empty((len(self), *self.shape), dtype=self.stored.dtype, device=there)
-        size = self._rows_at_a_time()
-        for begin in range(0, len(self), size):
-            moved[begin : begin + size] = self._stored_between(begin, begin + size)
-        return StoredSplit(moved, self.labels.to(there), self.dtype)
+        return StoredSplit(moved(self.stored, self.rows, there), self.labels.to(there), self.dtype)
 
     def as_type(self, dtype: torch.dtype) -> StoredSplit:
         """The same examples, handed out as another type."""
@@ -106,19 +102,41 @@ class StoredSplit:
 
     def input_parts(self) -> Iterator[Tensor]:
         """All inputs in their order, a few megabytes at a time."""
-        size = self._rows_at_a_time()
-        for begin in range(0, len(self), size):
-            yield self._between(begin, begin + size)
-
-    def _rows_at_a_time(self) -> int:
-        return max(1, PART_BYTES // max(1, 4 * self.stored[:1].numel()))
-
-    def _stored_between(self, begin: int, end: int) -> Tensor:
-        return self.stored[begin:end] if self.rows is None else self.stored[self.rows[begin:end]]
+        for part in parts_of(self.stored, self.rows):
+            yield self._own(part)
 
     def _between(self, begin: int, end: int) -> Tensor:
-        chosen = self._stored_between(begin, end)
-        return chosen.to(self.dtype, copy=self.rows is None, memory_format=torch.contiguous_format)
+        return self._own(between(self.stored, self.rows, begin, end))
+
+    def _own(self, part: Tensor) -> Tensor:
+        return part.to(self.dtype, copy=self.rows is None, memory_format=torch.contiguous_format)
+
+
+def lies_on(device: torch.device, wanted: torch.device) -> bool:
+    """Whether a device is the wanted one, which may name no number."""
+    return wanted.type == device.type and wanted.index in (None, device.index)
+
+
+def between(stored: Tensor, rows: Tensor | None, begin: int, end: int) -> Tensor:
+    """Some of the examples of stored ones [M, ...], or of a choice of them: a view without rows, else a copy."""
+    return stored[begin:end] if rows is None else stored[rows[begin:end]]
+
+
+def parts_of(stored: Tensor, rows: Tensor | None) -> Iterator[Tensor]:
+    """All examples of stored ones [M, ...], or of a choice of them, a few megabytes at a time."""
+    size = max(1, PART_BYTES // max(1, 4 * stored[:1].numel()))
+    for begin in range(0, len(stored if rows is None else rows), size):
+        yield between(stored, rows, begin, begin + size)
+
+
+def moved(stored: Tensor, rows: Tensor | None, device: torch.device) -> Tensor:
+    """Stored examples [M, ...], or a choice of them, on another device; nothing else goes there."""
+    there = torch.empty((len(stored if rows is None else rows), *stored.shape[1:]), dtype=stored.dtype, device=device)
+    begin = 0
+    for part in parts_of(stored, rows):
+        there[begin : begin + len(part)] = part
+        begin += len(part)
+    return there
 
 
 def as_stored(array: numpy.ndarray[Any, Any]) -> Tensor | None:

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.batches import Inputs, target_of
-from prune_search.tasks.dataflow import evaluating, examples_in, same_draws, tensors_in
+from prune_search.tasks.dataflow import evaluating, examples_in, mapped, same_draws, tensors_in
 from prune_search.tasks.examples import Asked, Held, Listed, ReadBatches
 from prune_search.tasks.outputs import carried_loss, logits_of
+from prune_search.tasks.stored_split import parts_of
 from prune_search.tasks.tallies import IGNORED, Tally
 from prune_search.tasks.task_data import TaskData
 from prune_search.tasks.task_parts import loss_named, metrics_of
@@ -38,7 +39,7 @@ def check_examples(data: TaskData) -> list[str]:
     wrong: list[str] = []
     for part, split in data.splits.items():
         if isinstance(split, Held):
-            wrong += [f"{part}: {text}" for text in _odd_numbers(split.content)]
+            wrong += [f"{part}: {text}" for text in _odd_numbers(split)]
         elif isinstance(split, Listed):
             wrong += [f"{part}: {text}" for text in _odd_examples(split, data.task.collate is None)]
     labels = data.class_labels()
@@ -51,19 +52,20 @@ def _is_whole(target: Tensor) -> bool:
     return not target.is_floating_point() and not target.is_complex() and target.dtype != torch.bool
 
 
-def _odd_numbers(content: Any, first: int = 0) -> list[str]:
-    found = []
-    for tensor in tensors_in(content):
-        if not tensor.is_floating_point() or not tensor.dim():
-            continue
-        # In parts: a mask of all would take a byte for each number.
-        for start in range(0, len(tensor), 4096):
-            finite = torch.isfinite(tensor[start : start + 4096]).flatten(1 if tensor.dim() > 1 else 0)
-            bad = ~(finite.all(1) if finite.dim() > 1 else finite)
-            if bool(bad.any()):
-                found.append(f"example {first + start + int(bad.nonzero()[0])} holds NaN or infinite values")
-                break
-    return found
+def _odd_numbers(split: Held) -> list[str]:
+    places = [_first_odd(tensor, split.rows) for tensor in tensors_in(split.content) if tensor.is_floating_point()]
+    return [f"example {place} holds NaN or infinite values" for place in places if place is not None]
+
+
+def _first_odd(tensor: Tensor, rows: Tensor | None) -> int | None:
+    """The first example that is not finite. In parts: a mask of all would take a byte for each number."""
+    begin = 0
+    for part in parts_of(tensor, rows):
+        finite = torch.isfinite(part).reshape(len(part), -1).all(1)
+        if not bool(finite.all()):
+            return begin + int((~finite).nonzero()[0])
+        begin += len(part)
+    return None
 
 
 def _odd_examples(split: Listed, alike: bool) -> list[str]:
@@ -125,7 +127,8 @@ def fitted_task(data: TaskData, model: nn.Module) -> TaskData:
         UserError: with everything that is wrong.
     """
     try:
-        whole = data.train.to(_device(model)).head(SHOWN_TO_THE_NETWORK)
+        device = _device(model)
+        whole = mapped(data.train.head(SHOWN_TO_THE_NETWORK), lambda tensor: tensor.to(device))
     except Exception as error:
         raise _wrong(f"the examples make no batch: {_said(error)}") from error
     inputs = data.usage.rules.inputs(whole)
@@ -220,8 +223,7 @@ def _wrong_targets(data: TaskData, outputs: Any) -> list[str]:
     scores = logits_of(outputs)
     found: list[str] = []
     for part, split in data.splits.items():
-        whole = split.content if isinstance(split, Held) else split.head(SHOWN_TO_THE_NETWORK)
-        target = target_of(whole)
+        target = split.target if isinstance(split, Held) else target_of(split.head(SHOWN_TO_THE_NETWORK))
         if not isinstance(target, Tensor) or not _is_whole(target) or scores.dim() < 2:
             continue
         last = scores.dim() > 2 and scores.shape[1:-1] == target.shape[1:]

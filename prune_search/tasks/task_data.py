@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -20,13 +19,12 @@ from prune_search.tasks.batches import Rules, target_of
 from prune_search.tasks.data import SPLIT_SEED, split_indices
 from prune_search.tasks.dataflow import evaluating, examples_in, tensors_in
 from prune_search.tasks.examples import Held, Listed, TaskExamples, Usage
+from prune_search.tasks.stored_split import as_stored
 from prune_search.tasks.streams import Streamed
 from prune_search.tasks.tallies import IGNORED, Mean, Seen, Tally
 from prune_search.tasks.task import Task
 from prune_search.tasks.task_digest import code_digest, examples_digest
 from prune_search.tasks.task_parts import loss_named, metrics_of, named_metrics
-
-_log = logging.getLogger("prune_search")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +38,13 @@ class TaskData:
         validation: what a search sees.
         test: what only ``run`` and ``export`` report; None: there is none.
         classes: how many; 0: there are none, or it is not known.
+        digests: of each split by name, with what each has looked at; they are made when they are first asked for.
         held_out: whether the validation examples were taken from the training set by us.
         usage: how batches are used.
         loss: from (outputs, labels) to a scalar; None before a network is known.
         target: what targets are: ``classes``, ``chances``, ``numbers``, ``tokens``, or empty where there is none.
         metrics: name to what makes a tally.
         best: name to ``maximize`` or ``minimize``.
-        seen: what the digest of the data has looked at.
     """
 
     name: str
@@ -54,6 +52,7 @@ class TaskData:
     train: TaskExamples
     validation: TaskExamples
     test: TaskExamples | None
+    digests: Callable[[], Mapping[str, tuple[str, str]]]
     classes: int = 0
     held_out: bool = False
     usage: Usage = field(default_factory=Usage)
@@ -89,10 +88,6 @@ class TaskData:
         return bool(found) and not found[0].is_floating_point()
 
     @cached_property
-    def _digests(self) -> dict[str, tuple[str, str]]:
-        return {name: examples_digest(split, self.task.digest) for name, split in self.splits.items()}
-
-    @cached_property
     def digest(self) -> str:
         """The sha256 (hex) of the examples, and of the loss and functions that training uses."""
         task = self.task
@@ -100,7 +95,7 @@ class TaskData:
             task.loss if isinstance(task.loss, str | None) or callable(task.loss) else repr(sorted(task.loss.items()))
         )
         functions = {"loss": loss, "forward": task.forward, "collate": task.collate}
-        examples = {f"{name} examples": digest for name, (digest, _) in self._digests.items()}
+        examples = {f"{name} examples": digest for name, (digest, _) in self.digests().items()}
         return code_digest({**functions, **examples})
 
     @cached_property
@@ -119,26 +114,16 @@ class TaskData:
     @property
     def looked_at(self) -> str:
         """What the digest has looked at."""
-        return self._digests["train"][1]
+        return self.digests()["train"][1]
 
     def to(self, device: torch.device | str) -> TaskData:
         """The same data on a device."""
-        test = None if self.test is None else self.test.to(device)
-        made = replace(self, train=self.train.to(device), validation=self.validation.to(device), test=test)
-        for name in ("_digests", "digest", "metrics_digest"):
-            if name in vars(self):
-                vars(made)[name] = vars(self)[name]
-        return made
+        return replace(self, **{name: split.to(device) for name, split in self.splits.items()})  # type: ignore[arg-type]
 
     def used(self, usage: Usage) -> TaskData:
         """The same data whose batches are used otherwise."""
-        train, validation = self.train.used(usage), self.validation.used(usage)
-        test = None if self.test is None else self.test.used(usage)
-        made = replace(self, train=train, validation=validation, test=test, usage=usage)
-        for name in ("_digests", "digest"):
-            if name in vars(self):
-                vars(made)[name] = vars(self)[name]
-        return made
+        splits = {name: split.used(usage) for name, split in self.splits.items()}
+        return replace(self, **splits, usage=usage)  # type: ignore[arg-type]
 
     def scores(
         self, model: nn.Module, split: TaskExamples, batch: int, autocast: Callable[[], AbstractContextManager[object]]
@@ -211,7 +196,10 @@ def read_task(name: str, task: Task) -> tuple[TaskData | None, list[str]]:
     if wrong or "train" not in splits or "validation" not in splits:
         return None, wrong
     classes = task.classes or _classes(splits["train"])
-    return TaskData(name, task, splits["train"], splits["validation"], splits.get("test"), classes, share, usage), []
+    train, validation, test = splits["train"], splits["validation"], splits.get("test")
+    # Fitted to a network and on a device it is the same data, of which the digests are made once.
+    digests = functools.cache(lambda: {part: examples_digest(split, task.digest) for part, split in splits.items()})
+    return TaskData(name, task, train, validation, test, digests, classes, share, usage), []
 
 
 def _wrong_settings(task: Task) -> list[str]:
@@ -249,7 +237,11 @@ def _examples(part: str, given: Any, task: Task, usage: Usage, wrong: list[str])
     if isinstance(given, TensorDataset) and task.collate is None:
         given = tuple(given.tensors)
     if _is_arrays(given):
-        content = mapped_arrays(given)
+        try:
+            content = as_tensors(given)
+        except TypeError as error:
+            wrong.append(f"{part}: an array of it can be no tensor: {error}")
+            return None
         sizes = {len(tensor) if tensor.dim() else 0 for tensor in tensors_in(content)}
         if len(sizes) != 1:
             wrong.append(
@@ -296,28 +288,22 @@ def _is_arrays(given: Any) -> bool:
     )
 
 
-def mapped_arrays(given: Any) -> Any:
-    """Arrays as tensors, which share their memory; float64 of numpy becomes float32."""
+def as_tensors(given: Any) -> Any:
+    """Arrays as tensors on the CPU, of the same memory where torch can have it; float64 of numpy becomes float32.
+
+    Raises:
+        TypeError: torch has no such numbers.
+    """
     if isinstance(given, Mapping):
-        return {key: mapped_arrays(part) for key, part in given.items()}
+        return {key: as_tensors(part) for key, part in given.items()}
     if isinstance(given, tuple | list):
-        return tuple(mapped_arrays(part) for part in given)
+        return tuple(as_tensors(part) for part in given)
     if isinstance(given, Tensor):
-        return given.detach()
+        return given.detach().cpu()
     array = given.astype(numpy.float32) if given.dtype == numpy.float64 else given
-    if not array.flags.writeable:
-        # It is only read; torch would warn of it.
-        array = numpy.lib.stride_tricks.as_strided(array, writeable=False)
-        return _shared(array)
-    return torch.from_numpy(numpy.ascontiguousarray(array))
-
-
-def _shared(array: numpy.ndarray[Any, Any]) -> Tensor:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*not writable")
-        return torch.from_numpy(array)
+    if (stored := as_stored(array)) is not None:
+        return stored
+    return torch.from_numpy(numpy.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
 
 
 def _held_out(train: TaskExamples, share: float, wrong: list[str]) -> tuple[TaskExamples, TaskExamples] | None:
@@ -347,7 +333,7 @@ def _held_out(train: TaskExamples, share: float, wrong: list[str]) -> tuple[Task
 def _labels(split: TaskExamples) -> Tensor | None:
     """The classes of all examples, int64 [N], where they can be had without reading every example."""
     if isinstance(split, Held):
-        found = target_of(split.content)
+        found = split.target
     else:
         dataset = getattr(split, "dataset", None)
         found = next(
@@ -370,7 +356,7 @@ def _labels(split: TaskExamples) -> Tensor | None:
 def _classes(split: TaskExamples) -> int:
     """How many classes there are, as far as it shows without reading the data."""
     if isinstance(split, Held):
-        target = target_of(split.content)
+        target = split.target
         whole = isinstance(target, Tensor) and not target.is_floating_point() and target.dtype != torch.bool
         if whole and target.numel():
             return max(0, int(target.max()) + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from prune_search.tasks.data import ALL_BYTES
-from prune_search.tasks.digest import ordered_tensors_digest
+from prune_search.tasks.digest import ordered_parts_digest
 from prune_search.tasks.examples import Asked, Examples, Held, Listed, ReadBatches
 from prune_search.tasks.sources import captured, described, source
+from prune_search.tasks.stored_split import parts_of
 
 SAMPLED = 256
 # Of each file that is sampled, so many bytes at its begin and at its end.
@@ -32,8 +33,8 @@ def examples_digest(split: Examples, given: str | None) -> tuple[str, str]:
         # Which examples are held out is not in a digest that somebody gives for all.
         return _sha(["given", given, *_indices(split)]), "as the task gives it"
     if isinstance(split, Held):
-        named = ((f"tensor {number}", tensor) for number, tensor in enumerate(_tensors(split.content)))
-        return ordered_tensors_digest(named), ALL_BYTES
+        named = ((f"tensor {number}", *part) for number, part in enumerate(_parts(split.content, split.rows)))
+        return ordered_parts_digest(named), ALL_BYTES
     dataset = getattr(split, "dataset", None)
     fingerprint = getattr(dataset, "_fingerprint", None)
     if isinstance(fingerprint, str):
@@ -67,21 +68,27 @@ def _sha(parts: list[str]) -> str:
 
 
 def _indices(split: Examples) -> list[str]:
+    """The places of the examples that belong to a split, where these are not all."""
+    if isinstance(split, Held):
+        return [] if split.rows is None else [repr(split.rows.tolist())]
     indices = getattr(split, "indices", None)
     return [] if indices is None else [repr(list(indices))]
 
 
-def _tensors(content: Any) -> Iterator[Tensor]:
+def _parts(content: Any, rows: Tensor | None) -> Iterator[tuple[torch.dtype, tuple[int, ...], Iterable[Tensor]]]:
+    """Type, shape and parts of the tensors in a batch, or of some of its examples, and of the names they have."""
     if isinstance(content, Tensor):
-        yield content
+        count = len(content if rows is None else rows)
+        yield content.dtype, (count, *content.shape[1:]), parts_of(content, rows)
     elif isinstance(content, Mapping):
         for key in sorted(content, key=str):
             # The name counts: which input is which.
-            yield torch.frombuffer(bytearray(str(key).encode() or b"\0"), dtype=torch.uint8)
-            yield from _tensors(content[key])
+            name = torch.frombuffer(bytearray(str(key).encode() or b"\0"), dtype=torch.uint8)
+            yield name.dtype, tuple(name.shape), (name,)
+            yield from _parts(content[key], rows)
     elif isinstance(content, tuple | list):
         for part in content:
-            yield from _tensors(part)
+            yield from _parts(part, rows)
 
 
 def _files(dataset: Any) -> list[str]:
@@ -115,11 +122,6 @@ def _sampled(split: Listed) -> tuple[str, str]:
     places = sorted({round(number * (count - 1) / max(1, SAMPLED - 1)) for number in range(SAMPLED)}) if count else []
     read = ReadBatches(split.dataset, lambda examples: examples)
     parts = [f"{count} examples", *_indices(split)]
-    parts += [described_example(read[Asked([split.at(place)], 0)][0]) for place in places]
+    parts += [described(read[Asked([split.at(place)], 0)][0]) for place in places]
     whole = len(places) == count
     return _sha(parts), f"all {count} examples" if whole else f"{len(places)} of {count} examples, at even distances"
-
-
-def described_example(example: Any) -> str:
-    """An example as text: arrays by their bytes, and whatever else torch's collating takes by its value."""
-    return described(example)

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, default_collate
 
 from prune_search.tasks.dataflow import tensors_in
 from prune_search.tasks.examples import Held, Listed, Usage, drawing, seed_all
+from prune_search.tasks.request import Request
 from prune_search.training.loop import Feed
 
 
@@ -114,6 +115,30 @@ def test_arrays_and_listed_examples_are_put_in_the_same_order() -> None:
     assert held.first(3).content["words"].dtype == torch.int64
     assert [len(part["label"]) for part in held.parts(20)] == [20, 10]
     assert len(held.chosen(torch.tensor([1, 2]))) == 2
+
+
+def test_some_of_arrays_are_those_examples_and_nothing_is_copied() -> None:
+    content = (torch.arange(40.0).view(20, 2), torch.arange(20))
+    some = Held(content).chosen(torch.tensor([19, 3, 4, 11])).chosen(torch.tensor([3, 0, 1]))
+    assert some.content is content
+    assert len(some) == 3
+    assert some.target.tolist() == some.head(9)[1].tolist() == [11, 19, 3]
+    assert [labels.tolist() for _, labels in some.parts(2)] == [[11, 19], [3]]
+    inputs, labels = some.reader(lambda step: Request(torch.tensor([2, 0]), lambda: 0), 2, False)(0)
+    assert (inputs.tolist(), labels.tolist()) == ([[6, 7], [22, 23]], [3, 11])
+
+
+def test_nothing_that_is_read_from_arrays_shares_their_memory() -> None:
+    content = (torch.ones(8, 2), torch.zeros(8, dtype=torch.int64))
+    whole = Held(content)
+    for split in (whole, whole.chosen(torch.arange(2, 8))):
+        read = split.reader(lambda step: Request(torch.arange(4), lambda: 0), 4, False)(0)
+        for inputs, labels in (*split.parts(3), split.head(2), read):
+            inputs.mul_(5)
+            labels.add_(1)
+        split.first(3).zero_()
+    assert bool((content[0] == 1).all())
+    assert not bool(content[1].any())
 
 
 def test_the_loss_is_given_the_target_or_the_whole_batch() -> None:

@@ -84,6 +84,7 @@ def test_a_class_made_in_a_function_carries_what_its_methods_enclose() -> None:
         (torch.zeros(2), torch.ones(2)),
         (Options(1, 0.1), Options(1, 0.2)),
         (SimpleNamespace(a=1), SimpleNamespace(a=2)),
+        ({"a": 1}, {"a": 2}),
         (int, str),
         (holding(1), holding(2)),
     ],

@@ -49,6 +49,18 @@ class Named(Dataset[tuple[Any, int]]):
         return torch.full((4,), float(index)), self.targets[index]
 
 
+class Noted(Labelled):
+    """Notes which examples were read."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        super().__init__(count, seed)
+        self.asked: list[int] = []
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        self.asked.append(index)
+        return super().__getitem__(index)
+
+
 def test_every_form_of_data_is_read() -> None:
     pair = (INPUTS, CLASSES)
     for given, kind in (
@@ -85,6 +97,9 @@ def test_types_stay_but_float64_of_numpy_and_memory_is_shared() -> None:
     mapped.flags.writeable = True
     mapped[0] = 7
     assert held.content[0][0].tolist() == [7, 7]
+    turned = read(Task(None, (numpy.arange(12.0, dtype=">f4").reshape(6, 2)[::-1], CLASSES[:6]), 0.5)).train.first(1)
+    assert isinstance(turned, torch.Tensor)
+    assert turned.dtype == torch.float32
 
 
 def test_the_share_held_out_is_stratified_and_the_same_each_time() -> None:
@@ -127,6 +142,8 @@ def test_what_is_wrong_is_told_all_at_once() -> None:
     assert text.startswith("train: a stream of type generator has no state_dict and load_state_dict")
     (text,) = problems(Task(None, 3, (INPUTS, CLASSES)))
     assert text.endswith("(got a value of type int)")
+    (text,) = problems(Task(None, (INPUTS, numpy.array([{}] * 100, dtype=object)), (INPUTS, CLASSES)))
+    assert text.startswith("train: an array of it can be no tensor: can't convert np.ndarray of type numpy.object_")
 
 
 def test_the_digest_changes_with_one_byte_and_with_nothing_else() -> None:
@@ -148,6 +165,19 @@ def test_the_digest_changes_with_one_byte_and_with_nothing_else() -> None:
     digests = [other.digest for other in others]
     assert len({data.digest, *digests}) == 7
     assert read(replace(base, metrics=["mae"])).metrics_digest != data.metrics_digest
+
+
+def test_examples_are_looked_at_once_for_the_digest_whatever_becomes_of_the_data() -> None:
+    seen = Noted(20, 0)
+    data = read(Task(None, seen, Labelled(9, 1), loss="binary-cross-entropy"))
+    before = data.digest
+    first = len(seen.asked)
+    assert first >= 20
+    fitted = fitted_task(data, perceptron(6, 4)).to("cpu")
+    shown = len(seen.asked)
+    assert fitted.looked_at == "all 20 examples"
+    assert fitted.digest == before
+    assert len(seen.asked) == shown
 
 
 def test_what_the_digest_has_looked_at_is_said(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, default_collate
 
 from prune_search.tasks.examples import Held, Listed
 from prune_search.tasks.streams import Streamed
-from prune_search.tasks.task_digest import code_digest, described_example, examples_digest
+from prune_search.tasks.task_digest import code_digest, examples_digest
 
 
 class Files(Dataset[Any]):
@@ -46,6 +46,16 @@ def test_every_byte_of_arrays_counts_and_so_do_names_and_shapes() -> None:
     assert len(digests) == len(variants)
     turned = {"labels": content["labels"], "a": content["a"].t().contiguous().t()}
     assert examples_digest(Held(turned), None)[0] == examples_digest(Held(content), None)[0]
+
+
+def test_some_of_arrays_have_the_digest_of_the_same_arrays_elsewhere() -> None:
+    content = {"a": torch.randn(30, 3, 2), "labels": torch.arange(30)}
+    rows = torch.tensor([5, 29, 0, 7])
+    copied = Held({name: tensor[rows].clone() for name, tensor in content.items()})
+    assert examples_digest(Held(content).chosen(rows), None) == examples_digest(copied, None)
+    # A digest that somebody gives is of all examples: which ones belong to the split counts beside it.
+    held = [Held(content).chosen(rows), Held(content).chosen(rows[:3]), Held(content)]
+    assert len({examples_digest(one, "v1")[0] for one in held}) == 3
 
 
 def test_examples_are_sampled_with_what_they_draw_and_it_is_said() -> None:
@@ -103,4 +113,3 @@ def test_functions_are_known_by_their_text_and_what_they_carry() -> None:
     assert first == code_digest({"loss": functools.partial(loss, weight=1.0), "forward": None})
     assert first != code_digest({"loss": functools.partial(loss, weight=2.0)})
     assert code_digest({"loss": "mse"}) != code_digest({"loss": "l1"})
-    assert described_example({"a": 1}) != described_example({"a": 2})
