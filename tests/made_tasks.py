@@ -266,6 +266,18 @@ class Counted(IterableDataset[Arrays]):
         self.place = int(state["place"])
 
 
+class Endless(Counted):
+    """A stream that does not say how many examples it has."""
+
+    def __len__(self) -> int:
+        raise TypeError("no length")
+
+
+def endless() -> Task:
+    """Examples of a stream without a length."""
+    return Task(lambda: perceptron(6, 3), Endless(96, 0), Counted(32, 1), classes=3)
+
+
 def stream() -> Task:
     """Examples that come one after the other."""
     return Task(lambda: perceptron(6, 3), Counted(96, 0), Counted(32, 1), Counted(32, 2), classes=3)

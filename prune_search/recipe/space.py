@@ -22,6 +22,8 @@ from prune_search.recipe.search_block import parse_constraint, parse_objective, 
 from prune_search.recipe.space_samples import AtRandom, Corner, space_samples
 
 NOMINAL_EPOCH = 100
+# Iterations in an epoch of a stream that does not say how many examples it has.
+STREAM_EPOCH = 1000
 SAMPLED_DRAWS = 200
 MAX_PROBLEMS = 100
 MAX_NAMES = 12
@@ -357,10 +359,16 @@ def known_epoch(recipe: Recipe) -> int | None:
 def recipe_epoch(recipe: Recipe, examples: int) -> int:
     """Iterations in an epoch of a recipe: ⌊examples / (batch * accumulate)⌋.
 
+    Args:
+        recipe: with the batch.
+        examples: in the training set; 0: a stream that does not say it, whose epoch is `STREAM_EPOCH`.
+
     Raises:
         UserError: a step takes more examples than there are.
     """
     train = recipe.train
+    if not examples:
+        return STREAM_EPOCH
     if train.step_examples > examples >= train.batch:
         text = f"{train.accumulate} batches of {train.batch} are more than the training set of {examples} examples"
         raise UserError([Problem("train.accumulate", text, form=False)])

@@ -85,7 +85,7 @@ def timeline_of(canonical: Mapping[str, Any], examples: int) -> tuple[Recipe, Ti
     """A canonical recipe placed on its clock; None where this version cannot read it."""
     try:
         recipe = Recipe.from_canonical(canonical)
-        epoch = known_epoch(recipe) or (recipe_epoch(recipe, examples) if examples else 1)
+        epoch = known_epoch(recipe) or recipe_epoch(recipe, examples)
         return recipe, resolve(recipe, epoch)
     except UserError:
         return None

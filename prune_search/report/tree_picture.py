@@ -56,7 +56,7 @@ def grow(search: SearchRecords) -> TreeNode:
 def _add(root: TreeNode, trial: TrialRecords, examples: int) -> None:
     try:
         recipe = Recipe.from_canonical(trial.recipe)
-        epoch = known_epoch(recipe) or (recipe_epoch(recipe, examples) if examples else 1)
+        epoch = known_epoch(recipe) or recipe_epoch(recipe, examples)
         vertices = nominal_branch(recipe, epoch)[1].vertices()
     except UserError:
         # A recipe of another version's making: it is not drawn.

@@ -19,7 +19,7 @@ from prune_search.recipe.clock import Timeline, resolve
 from prune_search.recipe.metric_names import wrong_metric
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.recipe.recipe import Named, Recipe, digest_of
-from prune_search.recipe.space import recipe_epoch
+from prune_search.recipe.space import STREAM_EPOCH, recipe_epoch
 from prune_search.recipe.training_options import DENSE
 from prune_search.tasks.data import ALL_BYTES, DataSet
 from prune_search.tasks.layers import check_network, other_names, prunable_weights
@@ -57,8 +57,6 @@ _log = logging.getLogger("prune_search")
 AUGMENTED = 2
 # What a recipe scores that does not say it.
 DEFAULT_LOSS = "cross-entropy"
-# Batches in an epoch of a stream that does not say how long it is.
-STREAM_EPOCH = 1000
 
 
 @dataclass(frozen=True)
@@ -236,6 +234,9 @@ def _read(task: Task, name: str) -> TaskData:
         wrong = check_examples(data)
     if data is None or wrong:
         raise UserError(Problem("task", f"{task.name or name}: {message}") for message in wrong)
+    if not len(data.train):
+        text = "task %s: its stream does not say how many examples it has: an epoch (1ep) is taken to be %dit"
+        _log.warning(text, task.name or name, STREAM_EPOCH)
     return data
 
 
@@ -310,16 +311,6 @@ class _Factory:
         return isinstance(task.model, UserCode) and task.model == task.data
 
 
-def _epoch_of(recipe: Recipe, data: TrialData) -> int:
-    """Batches of an epoch.
-
-    Raises:
-        UserError: a stream does not say how many examples it has, and the recipe has places in epochs or percent.
-    """
-    count = len(data.train)
-    return recipe_epoch(recipe, count) if count else STREAM_EPOCH
-
-
 def _loss_of(data: TrialData) -> Callable[[Any, Any], Tensor]:
     if data.loss is None:
         raise UserError([Problem("task", "no loss goes with it")])
@@ -373,7 +364,7 @@ def prepare(
     """
     code = code or Code()
     data = data or read_data(recipe, data_root, code)
-    timeline = resolve(recipe, _epoch_of(recipe, data))
+    timeline = resolve(recipe, recipe_epoch(recipe, len(data.train)))
     factory = _Factory(recipe, code, data_root, data)
     model, source = factory.build()
     check_network(model, "task.model")

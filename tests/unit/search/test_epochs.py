@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
+import torch
 from arrays import arrays
+from made_tasks import endless
 
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
@@ -26,6 +30,20 @@ def test_a_known_size_needs_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert EpochLengths(None, Code())(recipe("digits", 100)) == 12
     with pytest.raises(UserError, match="is larger than the training set"):
         EpochLengths(None, Code())(recipe("digits", 100_000))
+
+
+def test_an_epoch_of_a_stream_without_a_length_is_a_thousand_steps_and_it_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    name = "made_tasks:endless"
+    found = recipe(name, 32)
+    lengths = EpochLengths(None, Code(model=name, data=endless))
+    with caplog.at_level(logging.WARNING, "prune_search"):
+        assert [lengths(recipe(name, batch)) for batch in (32, 96)] == [1000, 1000]
+        assert setup.prepare(found, torch.device("cpu"), code=Code(data=name)).timeline.epoch == 1000
+    said = "its stream does not say how many examples it has: an epoch (1ep) is taken to be 1000it"
+    # Once for each of the two readings.
+    assert caplog.messages == [f"task {name}: {said}"] * 2
 
 
 def test_own_data_are_read_once_for_all_recipes_and_only_where_they_are_allowed(
