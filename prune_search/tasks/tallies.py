@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prune_search.recipe.problems import Problem, UserError
+from prune_search.tasks.shapes import IGNORED, class_dimension
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 else:
     from prune_search.lazy import torch
-
-IGNORED = -100
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,15 +140,6 @@ def torchmetrics() -> Any:
     return found
 
 
-def alike(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Numbers and their targets of one shape."""
-    if scores.dim() == targets.dim() + 1 and scores.shape[-1] == 1:
-        scores = scores.squeeze(-1)
-    elif targets.dim() == scores.dim() + 1 and targets.shape[-1] == 1:
-        targets = targets.squeeze(-1)
-    return scores, targets.to(scores.dtype)
-
-
 def classified(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Scores [N, C] and classes [N]: places of pictures and sequences are examples, ignored ones are left out.
 
@@ -158,8 +148,7 @@ def classified(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     if targets.is_floating_point() and targets.shape == scores.shape and scores.dim() > 1:
         targets = targets.argmax(dim=1)
     if scores.dim() > 2:
-        last = scores.shape[:-1] == targets.shape
-        scores = scores.flatten(0, -2) if last else scores.movedim(1, -1).flatten(0, -2)
+        scores = scores.movedim(class_dimension(scores, targets), -1).flatten(0, -2)
         targets = targets.flatten()
     kept = targets != IGNORED
     return (scores, targets) if bool(kept.all()) else (scores[kept], targets[kept])
@@ -168,6 +157,3 @@ def classified(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 def shifted(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Scores [B, T, V] and tokens [B, T], of which each is predicted from those before it, as `classified`."""
     return classified(scores[:, :-1], targets[:, 1:])
-
-
-Options = Mapping[str, Any]

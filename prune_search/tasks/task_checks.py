@@ -19,8 +19,9 @@ from prune_search.tasks.batches import Inputs, target_of
 from prune_search.tasks.dataflow import evaluating, examples_in, mapped, same_draws, tensors_in
 from prune_search.tasks.examples import Asked, Held, Listed, ReadBatches
 from prune_search.tasks.outputs import carried_loss, logits_of
+from prune_search.tasks.shapes import IGNORED, class_dimension
 from prune_search.tasks.stored_split import parts_of
-from prune_search.tasks.tallies import IGNORED, Tally
+from prune_search.tasks.tallies import Tally
 from prune_search.tasks.task_data import TaskData
 from prune_search.tasks.task_parts import loss_named, metrics_of
 from prune_search.tasks.user import line_of
@@ -226,8 +227,7 @@ def _wrong_targets(data: TaskData, outputs: Any) -> list[str]:
         target = split.target if isinstance(split, Held) else target_of(split.head(SHOWN_TO_THE_NETWORK))
         if not isinstance(target, Tensor) or not _is_whole(target) or scores.dim() < 2:
             continue
-        last = scores.dim() > 2 and scores.shape[1:-1] == target.shape[1:]
-        outs = scores.shape[-1 if last else 1]
+        outs = scores.shape[class_dimension(scores, target)]
         if part == "train" and weights and len(weights) != outs:
             found.append(f"loss: class_weights has {len(weights)} values, and the network has {outs} outputs")
         bad = ((target < 0) | (target >= outs)) & (target != ignored)

@@ -7,14 +7,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor
-
 from prune_search.recipe import axes
 from prune_search.recipe.fields import Value
 from prune_search.recipe.named import Named
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.reading import Reading
 from prune_search.recipe.registry import AnyAxis
+from prune_search.tasks.shapes import squeezed
 from prune_search.tasks.tallies import FromLibrary, Tally, users_function
 from prune_search.tasks.task import Task
 
@@ -98,7 +97,7 @@ def metrics_of(task: Task, target: str, classes: int) -> dict[str, tuple[Callabl
 
 
 def _copied(metric: Any) -> FromLibrary:
-    return FromLibrary(lambda scores, targets: metric.clone(), _fitting)
+    return FromLibrary(lambda scores, targets: metric.clone(), squeezed)
 
 
 def _is_library_metric(given: Any) -> bool:
@@ -121,14 +120,7 @@ def _takes_nothing(given: Callable[..., Any]) -> bool:
 
 
 def _made_by(factory: Callable[[], Any]) -> FromLibrary:
-    return FromLibrary(lambda scores, targets: factory(), _fitting)
-
-
-def _fitting(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Numbers shaped like their targets; scores of classes and float targets of chances as torchmetrics takes them."""
-    if scores.dim() == targets.dim() + 1 and scores.shape[-1] == 1:
-        scores = scores.squeeze(-1)
-    return scores, targets
+    return FromLibrary(lambda scores, targets: factory(), squeezed)
 
 
 def _best_of_made(factory: Callable[[], Any]) -> str:

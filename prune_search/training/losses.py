@@ -11,6 +11,7 @@ from prune_search.recipe.fields import Integer, ListOf, Number, Text, Word
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.registry import Option
 from prune_search.recipe.training_options import DENSE, OFF
+from prune_search.tasks.shapes import IGNORED, alike, class_dimension, classes_second
 
 if TYPE_CHECKING:
     import torch
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from prune_search.training.teaching import Lesson
 else:
     from prune_search.lazy import torch
-
-IGNORED = -100
 
 
 @LOSSES.register(
@@ -63,7 +62,7 @@ def cross_entropy(
     Returns:
         A scalar, in nats.
     """
-    logits = _channels_second(_logits(outputs), labels)
+    logits = classes_second(_logits(outputs), labels)
     if not (label_smoothing or class_weights or ignore_index != IGNORED):
         return torch.nn.functional.cross_entropy(logits, labels)
     weights = torch.tensor(class_weights, dtype=logits.dtype, device=logits.device) if class_weights else None
@@ -92,7 +91,7 @@ def nll_logits(outputs: Any, labels: Tensor) -> Tensor:
     Returns:
         A scalar, in units of the logits.
     """
-    return torch.nn.functional.nll_loss(_channels_second(_logits(outputs), labels), labels)
+    return torch.nn.functional.nll_loss(classes_second(_logits(outputs), labels), labels)
 
 
 @LOSSES.register(
@@ -113,7 +112,7 @@ def binary_cross_entropy(outputs: Any, labels: Tensor, *, positive_weight: float
     Returns:
         A scalar, in nats.
     """
-    logits, targets = _alike(_logits(outputs), labels)
+    logits, targets = alike(_logits(outputs), labels)
     weight = None if positive_weight == 1.0 else logits.new_tensor(positive_weight)
     return torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight)
 
@@ -126,7 +125,7 @@ def binary_cross_entropy(outputs: Any, labels: Tensor, *, positive_weight: float
 )
 def mse(outputs: Any, labels: Tensor) -> Tensor:
     """The mean of (output - target)², in the square of the target's unit; both [B, …]."""
-    return torch.nn.functional.mse_loss(*_alike(_logits(outputs), labels))
+    return torch.nn.functional.mse_loss(*alike(_logits(outputs), labels))
 
 
 @LOSSES.register(
@@ -137,7 +136,7 @@ def mse(outputs: Any, labels: Tensor) -> Tensor:
 )
 def l1(outputs: Any, labels: Tensor) -> Tensor:
     """The mean of |output - target|, in the target's unit; both [B, …]."""
-    return torch.nn.functional.l1_loss(*_alike(_logits(outputs), labels))
+    return torch.nn.functional.l1_loss(*alike(_logits(outputs), labels))
 
 
 @LOSSES.register(
@@ -149,7 +148,7 @@ def l1(outputs: Any, labels: Tensor) -> Tensor:
 )
 def huber(outputs: Any, labels: Tensor, *, delta: float = 1.0) -> Tensor:
     """The mean of e²/2 where |e| ≤ delta, else delta·(|e| - delta/2); e is output - target, both [B, …]."""
-    return torch.nn.functional.huber_loss(*_alike(_logits(outputs), labels), delta=delta)
+    return torch.nn.functional.huber_loss(*alike(_logits(outputs), labels), delta=delta)
 
 
 @LOSSES.register(
@@ -242,7 +241,7 @@ def distillation(
     given, wanted = _logits(outputs), _logits(lesson.outputs)
     if given.shape != wanted.shape:
         raise _unteachable(f"the teacher's outputs are {list(wanted.shape)}, and the network's {list(given.shape)}")
-    classes = _classes(given, labels)
+    classes = class_dimension(given, labels)
     if given.ndim < 2 or given.shape[classes] < 2:
         raise _unteachable("distillation compares probabilities of classes, and the network has a single output")
     student, master = (torch.log_softmax(one / temperature, dim=classes) for one in (given, wanted))
@@ -264,13 +263,6 @@ def _unteachable(message: str, path: str = "retrain.loss.teacher") -> UserError:
     return UserError([Problem(path, message, form=False)])
 
 
-def _classes(logits: Tensor, labels: object) -> int:
-    """The dimension of the classes: the second one, or the last one where the labels have all others."""
-    if isinstance(labels, torch.Tensor) and logits.ndim > 2 and labels.shape == logits.shape[:-1]:
-        return logits.ndim - 1 if labels.shape != (logits.shape[0], *logits.shape[2:]) else 1
-    return 1
-
-
 def _logits(outputs: Any) -> Tensor:
     """The scores among the outputs. A mean over a batch in 16 bits would lose most of its digits."""
     from prune_search.tasks.outputs import logits_of
@@ -280,24 +272,3 @@ def _logits(outputs: Any) -> Tensor:
 
 def _widened(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-
-
-def _channels_second(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logits as torch wants them, [B, C, …]."""
-    last = logits.dim() == labels.dim() + 1 > 2 and logits.shape[:-1] == labels.shape
-    return logits.movedim(-1, 1) if last and (logits.shape[0], *logits.shape[2:]) != tuple(labels.shape) else logits
-
-
-def _alike(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Outputs and targets of one shape: what is never right, to spread one over the other, is refused.
-
-    Raises:
-        ValueError: they differ in more than a last dimension of 1.
-    """
-    if outputs.dim() == targets.dim() + 1 and outputs.shape[-1] == 1:
-        outputs = outputs.squeeze(-1)
-    elif targets.dim() == outputs.dim() + 1 and targets.shape[-1] == 1:
-        targets = targets.squeeze(-1)
-    if outputs.shape != targets.shape:
-        raise ValueError(f"outputs of shape {tuple(outputs.shape)} do not go with targets {tuple(targets.shape)}")
-    return outputs, targets.to(outputs.dtype)

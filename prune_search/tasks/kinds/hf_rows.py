@@ -15,9 +15,9 @@ from torch.utils.data import Dataset, IterableDataset
 
 from prune_search.recipe.problems import shown, suggestion
 from prune_search.tasks.kinds.paths import few, wrong
+from prune_search.tasks.shapes import IGNORED
 
 KEY = "task.data.columns"
-IGNORED = -100
 Row = Mapping[str, Any]
 Encode = Callable[[Row], Any]
 

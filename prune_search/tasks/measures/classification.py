@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from prune_search.recipe.axes import TASK_METRICS
 from prune_search.recipe.facts import TaskMetric
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.tasks.tallies import FromLibrary, Mean, Seen, alike, classified, shifted, torchmetrics
+from prune_search.tasks.shapes import alike
+from prune_search.tasks.tallies import FromLibrary, Mean, Seen, classified, shifted, torchmetrics
 
 if TYPE_CHECKING:
     from torch import Tensor

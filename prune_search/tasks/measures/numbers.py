@@ -8,7 +8,8 @@ from prune_search.recipe.axes import TASK_METRICS
 from prune_search.recipe.facts import TaskMetric
 from prune_search.recipe.fields import Number
 from prune_search.recipe.registry import Option
-from prune_search.tasks.tallies import FromLibrary, alike, torchmetrics
+from prune_search.tasks.shapes import alike
+from prune_search.tasks.tallies import FromLibrary, torchmetrics
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torchmetrics
 
-from prune_search.tasks.tallies import FromLibrary, Mean, Seen, alike, classified, shifted, users_function
+from prune_search.tasks.tallies import FromLibrary, Mean, Seen, classified, shifted, users_function
 
 
 def seen(outputs: Any, target: Any = None, count: int = 2, loss: float = 0.0) -> Seen:
@@ -54,13 +54,6 @@ def test_a_metric_of_the_library_is_made_once_and_must_give_one_number() -> None
 def test_scores_are_the_logits_in_32_bits_at_least() -> None:
     assert seen({"logits": torch.ones(2, dtype=torch.bfloat16), "hidden": torch.ones(3)}).scores.dtype == torch.float32
     assert seen(torch.ones(2, dtype=torch.float64)).scores.dtype == torch.float64
-
-
-def test_a_last_dimension_of_one_may_be_missing_on_either_side() -> None:
-    for scores, targets in ((torch.ones(4, 1), torch.zeros(4).long()), (torch.ones(4), torch.zeros(4, 1))):
-        found = alike(scores, targets)
-        assert [tuple(one.shape) for one in found] == [(4,), (4,)]
-        assert found[1].dtype == torch.float32
 
 
 def test_places_are_examples_and_ignored_ones_are_left_out() -> None:

@@ -1,0 +1,50 @@
+"""How outputs and targets lie to each other: which dimension the classes are in, and numbers of one shape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Targets of this value count for nothing, as in torch.
+IGNORED = -100
+
+
+def class_dimension(scores: Tensor, targets: object) -> int:
+    """The dimension of the classes: the second one, or the last one where only that goes with the targets.
+
+    Args:
+        scores: [B, C], [B, C, …] or [B, …, C].
+        targets: classes [N, …], whose number of examples does not matter; anything else says nothing.
+    """
+    places = tuple(getattr(targets, "shape", ()))[1:]
+    shape = tuple(scores.shape)
+    return len(shape) - 1 if len(shape) > 2 and places == shape[1:-1] and places != shape[2:] else 1
+
+
+def classes_second(scores: Tensor, targets: object) -> Tensor:
+    """Scores as torch's losses want them, [B, C, …]."""
+    dimension = class_dimension(scores, targets)
+    return scores if dimension == 1 else scores.movedim(dimension, 1)
+
+
+def squeezed(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores and targets without a last dimension of 1 that only one of them has."""
+    if scores.dim() == targets.dim() + 1 and scores.shape[-1] == 1:
+        return scores.squeeze(-1), targets
+    if targets.dim() == scores.dim() + 1 and targets.shape[-1] == 1:
+        return scores, targets.squeeze(-1)
+    return scores, targets
+
+
+def alike(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers and their targets of one shape and type: what is never right, to spread one over the other, is refused.
+
+    Raises:
+        ValueError: they differ in more than a last dimension of 1.
+    """
+    scores, targets = squeezed(scores, targets)
+    if scores.shape != targets.shape:
+        raise ValueError(f"outputs of shape {tuple(scores.shape)} do not go with targets {tuple(targets.shape)}")
+    return scores, targets.to(scores.dtype)
