@@ -367,7 +367,8 @@ def load(folder: str | Path, *, where: Where | None = None) -> Loaded:
     """
     from prune_search.compact.config_file import COMPACT, CONFIG_FILE, MASKED, load_network
     from prune_search.exports.folder import load as read_folder
-    from prune_search.trial.setup import build_model, load_weights
+    from prune_search.trial.pretrained import load_weights
+    from prune_search.trial.setup import build_model
 
     folder, where = Path(folder), where or Where()
     exported = read_folder(folder)

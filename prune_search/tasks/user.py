@@ -24,7 +24,7 @@ from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.tasks.data import DataSet
 from prune_search.tasks.network import evaluating
 from prune_search.tasks.sources import bare, captured, source, source_file
-from prune_search.tasks.task import Task
+from prune_search.tasks.task import Task, Whole
 from prune_search.tasks.user_data import read_data
 
 MODEL_KEY, DATA_KEY = "task.model", "task.data"
@@ -81,8 +81,10 @@ def source_digest(factory: Callable[..., Any]) -> str:
 
     Where the text can't be had, its qualified name and bytecode stand in for it. Settings are the arguments of a
     partial, the values that a closure captured, defaults and attributes, as far as they are plain values or arrays.
+    For a task that is there already its model's factory stands: its data and functions have a digest of their own.
     """
-    text = f"{source(factory)}\0{captured(factory)}"
+    thing = factory.task.model if isinstance(factory, Whole) else factory
+    text = f"{source(thing)}\0{captured(thing)}"
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -208,7 +210,7 @@ def build_user_data(factory: Callable[..., Any], root: Path | None) -> DataSet |
     Raises:
         UserError: it needs other arguments, raises, or returns something else; everything that is wrong at once.
     """
-    returned = factory if isinstance(factory, Task) else _called(factory, {"root": root, "data_root": root}, DATA_KEY)
+    returned = _called(factory, {"root": root, "data_root": root}, DATA_KEY)
     if isinstance(returned, Task):
         return returned
     data, wrong = read_data(name_of(factory), returned)

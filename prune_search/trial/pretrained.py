@@ -1,4 +1,6 @@
-"""Reads trained weights from the files in which people keep them: safetensors, torch's own, a Hugging Face folder.
+"""Trained weights: read from the files in which people keep them, put into a network, and never drawn anew unasked.
+
+The files are safetensors, torch's own, and folders as Hugging Face writes them.
 
 Nothing is ever unpickled: torch's files are read with ``weights_only``, which knows tensors and plain containers.
 """
@@ -6,22 +8,28 @@ Nothing is ever unpickled: torch's files are read with ``weights_only``, which k
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.recipe import axes
+from prune_search.recipe.blocks import UserCode
+from prune_search.recipe.problems import Problem, UserError, shown, suggestion
+from prune_search.recipe.recipe import Recipe
 from prune_search.storage.files import one_line
 from prune_search.storage.tensors import load_tensors
+from prune_search.tasks.layers import prunable_weights
 
 # Where checkpoints keep their state dict, and what wrappers put in front of every name.
 PLACES = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "model.", "_orig_mod.")
 TORCH_FILES = (".pt", ".pth", ".bin", ".ckpt")
 MAX_NAMES = 5
+_log = logging.getLogger("prune_search")
 
 
 def read_weights(path: Path, written: str) -> dict[str, Tensor]:
@@ -131,3 +139,121 @@ def _state_dict(content: Any, where: str) -> dict[str, Tensor]:
     keys = ", ".join(shown(key) for key in list(content)[:MAX_NAMES])
     text = f"{where} has no state dict: its keys are {keys}; looked at the top and under {', '.join(PLACES)}"
     raise UserError([Problem("", text)])
+
+
+def load_given(model: nn.Module, written: str, folder: Path | None) -> None:
+    """Put the weights of ``train.from`` into a model, and say what had to be done to make them fit.
+
+    Args:
+        model: changed in place.
+        written: the path, as the recipe has it.
+        folder: of the recipe file, which the path can be relative to.
+
+    Raises:
+        UserError: there is no such file, or its tensors are another network's.
+    """
+    path = Path(written)
+    if not path.is_absolute() and folder is not None and (folder / path).exists():
+        path = folder / path
+    state = model.state_dict(keep_vars=True)
+    try:
+        tensors, taken = fitted(read_weights(path, written), state)
+        notes = [f"the names of its tensors are read without {prefix!r}" for prefix in taken]
+        for name in sorted(set(state) - set(tensors)):
+            if name.endswith("num_batches_tracked"):
+                # Files of old versions of torch lack them; they are counts.
+                tensors[name] = state[name].detach().clone()
+        widened = [name for name, tensor in tensors.items() if name in state and _is_wider(state[name], tensor)]
+        if widened:
+            notes.append(f"{len(widened)} tensors in lower precision become {state[widened[0]].dtype}")
+            tensors |= {name: tensors[name].to(state[name].dtype) for name in widened}
+        load_weights(model, tensors, shown(written))
+    except UserError as error:
+        raise UserError(Problem("train.from", p.message) for p in error.problems) from None
+    for note in notes:
+        _log.warning("train.from: %s: %s", shown(written), note)
+
+
+def _is_wider(has: Tensor, given: Tensor) -> bool:
+    """Whether a type holds every value of another, smaller one of floating point."""
+    both = has.is_floating_point() and given.is_floating_point()
+    return both and has.dtype != given.dtype and torch.promote_types(has.dtype, given.dtype) == has.dtype
+
+
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Copy weights and buffers into a model.
+
+    Args:
+        model: changed in place, or left as it was where they do not fit.
+        tensors: by name, as in the model's state_dict.
+        source: where they come from, for messages.
+
+    Raises:
+        UserError: with every tensor that is missing, unknown, or of another shape or type.
+    """
+    problems = []
+    state = model.state_dict(keep_vars=True)
+    for name, tensor in state.items():
+        given = tensors.get(name)
+        if given is None:
+            near = suggestion(name, [other for other in tensors if other not in state])
+            problems.append(Problem("", f"{source} is missing the tensor {name!r}{near}"))
+        elif given.shape != tensor.shape or given.dtype != tensor.dtype:
+            has, wanted = (f"{tuple(t.shape)} of {t.dtype}" for t in (given, tensor))
+            problems.append(Problem("", f"{source}: {name} is {has}, but the model's is {wanted}"))
+    unknown = sorted(set(tensors) - set(state))
+    if unknown:
+        problems.append(Problem("", f"{source} has tensors that the model does not have: {', '.join(unknown[:5])}"))
+    if problems:
+        raise UserError(problems)
+    with torch.no_grad():
+        for name, tensor in state.items():
+            tensor.copy_(tensors[name])
+
+
+# Factories, by name, source and data, that were found to draw their weights: a worker asks once.
+_DRAWN: set[tuple[object, ...]] = set()
+
+
+def check_nothing_is_lost(
+    recipe: Recipe, model: nn.Module, source: str, about: tuple[object, ...], build: Callable[[int], nn.Module]
+) -> None:
+    """Refuse to draw the weights of a network anew that its factory does not draw: a pretrained one.
+
+    Args:
+        recipe: with the model and ``train.init``.
+        model: as it was built with the recipe's seed.
+        source: digest of a user's factory; empty for a registered model, which says whether it is trained.
+        about: what else the factory was told.
+        build: the model with another seed.
+
+    Raises:
+        UserError: trained weights would be lost.
+    """
+    init = recipe.train.init.entry(axes.INITS)
+    named = recipe.task.model
+    if not isinstance(named, UserCode) and init.facts.draws:
+        if named.entry(axes.MODELS).facts.trained(**named.options):
+            raise _lost(f"{named.name} comes with trained weights", init.name)
+        return
+    asked = (repr(recipe.task.model), source, *about)
+    if not source or not init.facts.draws or asked in _DRAWN:
+        return
+    other = prunable_weights(build(recipe.seed + 1))
+    pairs = zip(prunable_weights(model).values(), other.values(), strict=False)
+    varied = [(one, two) for one, two in pairs if one.numel() > 1 and bool((one != one.flatten()[0]).any())]
+    same = sum(one.numel() for one, two in varied if one.shape == two.shape and torch.equal(one, two))
+    # A pretrained network may have a head of its own that is drawn: most weights count.
+    if 2 * same <= sum(one.numel() for one, _ in varied):
+        _DRAWN.add(asked)
+        return
+    builds = "builds the same weights whatever the seed, as a pretrained network does"
+    raise _lost(f"{recipe.task.written['model']} {builds}", init.name)
+
+
+def _lost(what: str, init: str) -> UserError:
+    text = (
+        f"{what}, and train.init {init} would draw them anew. To prune the network as it comes, set train.from=model; "
+        f"to train it further first, set train.init=as-built"
+    )
+    return UserError([Problem("task.model", text)])

@@ -17,7 +17,7 @@ from prune_search.recipe import axes
 from prune_search.recipe.blocks import Mask, UserCode
 from prune_search.recipe.clock import Timeline, resolve
 from prune_search.recipe.metric_names import wrong_metric
-from prune_search.recipe.problems import Problem, UserError, shown, suggestion
+from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.space import STREAM_EPOCH, recipe_epoch
 from prune_search.recipe.training_options import DENSE
@@ -46,7 +46,7 @@ from prune_search.training.environment import autocast, environment_class
 from prune_search.training.loop import Feed, Hook, Network, augmentation
 from prune_search.training.parameter_groups import Group
 from prune_search.training.segment import model_tensors
-from prune_search.trial.pretrained import fitted, read_weights
+from prune_search.trial.pretrained import check_nothing_is_lost, load_given, load_weights
 from prune_search.trial.teachers import GivenTeacher, read_teacher
 
 Factory = Callable[..., Any]
@@ -290,13 +290,11 @@ class _Factory:
                 return entry.make(shape, classes, **rooted, **model.options), ""
             factory = self.code.factory("model", model.name)
             source = source_digest(factory)
-            if isinstance(data, TaskData) and self._of_one_task():
-                return build_task_model(data.task.model, model.name, shape, classes, self.root, data), source
-            if isinstance(data, TaskData):
-                return build_task_model(factory, model.name, shape, classes, self.root, data), source
-            if data is None and self._of_one_task():
-                return build_task_model(factory, model.name, shape, classes, self.root, None), source
-            return build_user_model(factory, shape, classes, integers), source
+            if isinstance(data, DataSet) or (data is None and not self._of_one_task()):
+                return build_user_model(factory, shape, classes, integers), source
+            # A task that was read has its model with it: the function that gives the task is not called again.
+            own = factory if data is None or not self._of_one_task() else data.task.model
+            return build_task_model(own, model.name, shape, classes, self.root, data), source
 
     def finished(self, recipe: Recipe, tensors: Mapping[str, Tensor]) -> nn.Module:
         """Another recipe's network with the tensors of its result, which takes the batches of these data."""
@@ -370,10 +368,11 @@ def prepare(
     check_network(model, "task.model")
     init = recipe.train.init
     if recipe.train.start is None:
-        _check_nothing_trained_is_lost(factory, data, model, source)
+        about = data.shape, data.classes
+        check_nothing_is_lost(recipe, model, source, about, lambda seed: factory.build(seed)[0])
         init.entry(axes.INITS).make(model, recipe.seed, **init.options)
     elif not recipe.train.from_model:
-        _load_given(model, recipe.train.start, folder)
+        load_given(model, recipe.train.start, folder)
     if recipe.train.start is not None and data.held_out:
         _log.warning(
             "train.from: the validation examples were taken from the training set here, and the given weights may have "
@@ -404,110 +403,6 @@ def prepare(
         teacher = read_teacher(taught, folder, factory.finished)
         digests["teacher"] = teacher.digest
     return TrialSetup(recipe, data.to(device), network, start, timeline, digests, environment, forward, teacher)
-
-
-# Factories, by name, source and data, that were found to draw their weights: a worker asks once.
-_DRAWN: set[tuple[object, ...]] = set()
-
-
-def _check_nothing_trained_is_lost(factory: _Factory, data: TrialData, model: nn.Module, source: str) -> None:
-    """Refuse to draw the weights of a network anew that its factory does not draw: a pretrained one.
-
-    Args:
-        factory: with the recipe.
-        data: for the factory's arguments.
-        model: as it was built with the recipe's seed.
-        source: digest of a user's factory; empty for a registered model, which draws.
-    """
-    recipe = factory.recipe
-    init = recipe.train.init.entry(axes.INITS)
-    named = recipe.task.model
-    if not isinstance(named, UserCode) and init.facts.draws:
-        if named.entry(axes.MODELS).facts.trained(**named.options):
-            raise _lost(f"{named.name} comes with trained weights", init.name)
-        return
-    asked = (repr(recipe.task.model), source, data.shape, data.classes)
-    if not source or not init.facts.draws or asked in _DRAWN:
-        return
-    other, _ = factory.build(recipe.seed + 1)
-    pairs = zip(prunable_weights(model).values(), prunable_weights(other).values(), strict=False)
-    varied = [(one, two) for one, two in pairs if one.numel() > 1 and bool((one != one.flatten()[0]).any())]
-    same = sum(one.numel() for one, two in varied if one.shape == two.shape and torch.equal(one, two))
-    # A pretrained network may have a head of its own that is drawn: most weights count.
-    if 2 * same <= sum(one.numel() for one, _ in varied):
-        _DRAWN.add(asked)
-        return
-    builds = "builds the same weights whatever the seed, as a pretrained network does"
-    raise _lost(f"{recipe.task.written['model']} {builds}", init.name)
-
-
-def _lost(what: str, init: str) -> UserError:
-    text = (
-        f"{what}, and train.init {init} would draw them anew. To prune the network as it comes, set train.from=model; "
-        f"to train it further first, set train.init=as-built"
-    )
-    return UserError([Problem("task.model", text)])
-
-
-def _load_given(model: nn.Module, written: str, folder: Path | None) -> None:
-    """Put the weights of ``train.from`` into the model, and say what had to be done to make them fit."""
-    path = Path(written)
-    if not path.is_absolute() and folder is not None and (folder / path).exists():
-        path = folder / path
-    state = model.state_dict(keep_vars=True)
-    try:
-        tensors, taken = fitted(read_weights(path, written), state)
-        notes = [f"the names of its tensors are read without {prefix!r}" for prefix in taken]
-        for name in sorted(set(state) - set(tensors)):
-            if name.endswith("num_batches_tracked"):
-                # Files of old versions of torch lack them; they are counts.
-                tensors[name] = state[name].detach().clone()
-        widened = [name for name, tensor in tensors.items() if name in state and _is_wider(state[name], tensor)]
-        if widened:
-            notes.append(f"{len(widened)} tensors in lower precision become {state[widened[0]].dtype}")
-            tensors |= {name: tensors[name].to(state[name].dtype) for name in widened}
-        load_weights(model, tensors, shown(written))
-    except UserError as error:
-        raise UserError(Problem("train.from", p.message) for p in error.problems) from None
-    for note in notes:
-        _log.warning("train.from: %s: %s", shown(written), note)
-
-
-def _is_wider(has: Tensor, given: Tensor) -> bool:
-    """Whether a type holds every value of another, smaller one of floating point."""
-    both = has.is_floating_point() and given.is_floating_point()
-    return both and has.dtype != given.dtype and torch.promote_types(has.dtype, given.dtype) == has.dtype
-
-
-def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Copy weights and buffers into a model.
-
-    Args:
-        model: changed in place, or left as it was where they do not fit.
-        tensors: by name, as in the model's state_dict.
-        source: where they come from, for messages.
-
-    Raises:
-        UserError: with every tensor that is missing, unknown, or of another shape or type.
-    """
-    problems = []
-    state = model.state_dict(keep_vars=True)
-    for name, tensor in state.items():
-        given = tensors.get(name)
-        if given is None:
-            near = suggestion(name, [other for other in tensors if other not in state])
-            problems.append(Problem("", f"{source} is missing the tensor {name!r}{near}"))
-        elif given.shape != tensor.shape or given.dtype != tensor.dtype:
-            has, wanted = (f"{tuple(t.shape)} of {t.dtype}" for t in (given, tensor))
-            problems.append(Problem("", f"{source}: {name} is {has}, but the model's is {wanted}"))
-    unknown = sorted(set(tensors) - set(state))
-    if unknown:
-        problems.append(Problem("", f"{source} has tensors that the model does not have: {', '.join(unknown[:5])}"))
-    if problems:
-        raise UserError(problems)
-    with torch.no_grad():
-        for name, tensor in state.items():
-            tensor.copy_(tensors[name])
 
 
 def finished_model(

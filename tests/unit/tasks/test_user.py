@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from prune_search.recipe.problems import UserError
+from prune_search.tasks.task import Task, Whole
 from prune_search.tasks.user import build_user_model, factory_named, name_of, source_digest
 
 GOOD = """\
@@ -158,6 +159,20 @@ def test_the_source_digest_changes_with_what_a_callable_carries() -> None:
     assert source_digest(partial(make_linear, classes=2)) != source_digest(partial(make_linear, classes=3))
     assert source_digest(scaled(1.0)) == source_digest(scaled(1.0))
     assert source_digest(scaled(1.0)) != source_digest(scaled(2.0))
+
+
+def test_the_source_of_a_task_that_is_there_is_that_of_its_model_factory() -> None:
+    """Its data is hashed by itself: if it counted here as well, `workers` and the like would change every key."""
+
+    def other(classes: int) -> nn.Module:
+        return nn.Linear(3, classes)
+
+    def digest(model: Callable[..., nn.Module], examples: int) -> str:
+        rows = (torch.zeros(examples, 4), torch.zeros(examples))
+        return source_digest(Whole(Task(model=model, train=rows, validation=0.5)))
+
+    assert digest(make_linear, 8) == digest(make_linear, 16) == source_digest(make_linear)
+    assert digest(other, 8) != digest(make_linear, 8)
 
 
 def test_without_a_source_text_the_bytecode_stands_in_for_it() -> None:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import read_space
 from prune_search.training.segment import MODEL
-from prune_search.trial.setup import Code, TrialSetup, load_weights, prepare
+from prune_search.trial.pretrained import load_weights
+from prune_search.trial.setup import Code, TrialSetup, prepare
 
 SetupOf = Callable[[Mapping[str, Any]], TrialSetup]
 CPU = torch.device("cpu")
