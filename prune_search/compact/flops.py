@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from prune_search.pruning.mask.layer_measurements import layer_costs
 from prune_search.pruning.mask.mask_set import MaskSet
-from prune_search.tasks.dataflow import eager, is_plain, mapped, same_draws, some_examples, twin_of
-from prune_search.tasks.network import PRUNABLE, evaluating, prunable_weights
+from prune_search.tasks.network import PRUNABLE, prunable_weights
+from prune_search.tasks.passes import eager, evaluating, is_plain, same_draws, twin_of
+from prune_search.tasks.structures import mapped, some_examples
 
 
 def flops(model: nn.Module, example: Any, masks: MaskSet | None = None) -> float:

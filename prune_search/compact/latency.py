@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from prune_search.tasks.dataflow import device_of
-from prune_search.tasks.network import evaluating
+from prune_search.tasks.passes import evaluating
+from prune_search.tasks.structures import device_of
 
 WARM_UP = 5
 MIN_PASSES, MAX_PASSES = 20, 500

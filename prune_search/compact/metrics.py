@@ -86,7 +86,7 @@ def timed(model: nn.Module, example: Any, batch: int) -> dict[str, float]:
         ``masked`` and ``compact``, the medians; with `` low`` and `` high`` behind, the quartiles.
     """
     from prune_search.compact.latency import latencies
-    from prune_search.tasks.dataflow import repeated, some_examples
+    from prune_search.tasks.structures import repeated, some_examples
 
     networks = {"masked": model, "compact": compact_or_masked(model, some_examples(example, slice(1)))}
     found = {}
@@ -120,7 +120,7 @@ def _example(measured: Measured) -> Any:
 
 def size_figures(measured: Measured) -> Mapping[str, float]:
     """`sizes`, measured once per network."""
-    from prune_search.tasks.dataflow import some_examples
+    from prune_search.tasks.structures import some_examples
 
     what = {"kind": "sizes", "format": FORMAT}
     return measured.take(
@@ -131,7 +131,7 @@ def size_figures(measured: Measured) -> Mapping[str, float]:
 def time_figures(measured: Measured, batch: int) -> Mapping[str, float]:
     """`timed`, measured once per network and machine."""
     from prune_search.compact.latency import machine_name
-    from prune_search.tasks.dataflow import device_of
+    from prune_search.tasks.structures import device_of
 
     example = _example(measured)
     what = {"kind": "latency", "format": FORMAT, "batch": batch, "machine": machine_name(device_of(example))}

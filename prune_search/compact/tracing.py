@@ -14,7 +14,7 @@ from torch.nn import functional
 from prune_search.compact.graph import CONSTANT, INPUT, Described, Description, Node
 from prune_search.compact.operations import FUNCTIONS, LAYERS, REQUIRED
 from prune_search.compact.options import number
-from prune_search.tasks.dataflow import evaluating, unwrapped
+from prune_search.tasks.passes import evaluating, unwrapped
 
 _CLASSES = {entry.make: name for name, entry in LAYERS.items()}
 _TARGETS = {target: name for name, entry in FUNCTIONS.items() for target in entry.targets}

@@ -22,7 +22,7 @@ from prune_search.storage.files import put_file
 from prune_search.storage.json_files import json_bytes
 from prune_search.storage.measurements import Measurements
 from prune_search.storage.tensors import encode
-from prune_search.tasks.dataflow import device_of, repeated, some_examples
+from prune_search.tasks.structures import device_of, repeated, some_examples
 from prune_search.trial.folder import METRICS_FILE, read_metrics
 
 

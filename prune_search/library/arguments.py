@@ -27,8 +27,8 @@ from prune_search.recipe.recipe import Named, Recipe
 from prune_search.recipe.registry import AnyAxis, Field
 from prune_search.recipe.rules import check_rules
 from prune_search.recipe.schema import GranularityField
-from prune_search.tasks.dataflow import mapped
 from prune_search.tasks.layers import SHOWN, check_network, other_names, prunable_weights
+from prune_search.tasks.structures import mapped
 
 AnyBatches = Iterable[Any] | Callable[[int], Iterable[Any]]
 Loss = str | Callable[[Any, Any], Tensor]

@@ -6,21 +6,18 @@ network. Every operation of torch is seen here, so that nothing that runs is tak
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from prune_search.tasks.layers import PRUNABLE, has_computed_bias, prunable_weights
+from prune_search.tasks.layers import PRUNABLE, prunable_weights
+from prune_search.tasks.passes import eager, evaluating, same_draws, unfused
+from prune_search.tasks.structures import examples_in, listed_tensors, tensors_in
 
 # Operations that sum products of two operands.
 _PRODUCTS = {
@@ -48,12 +45,6 @@ _BATCH_NORMS = frozenset(
     (
         *("aten.native_batch_norm", "aten._native_batch_norm_legit", "aten._native_batch_norm_legit_no_training"),
         *("aten.cudnn_batch_norm", "aten.miopen_batch_norm", "aten._batch_norm_no_update"),
-    )
-)
-_DROPOUTS = frozenset(
-    (
-        *(functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d, torch.dropout),
-        *(functional.alpha_dropout, functional.feature_alpha_dropout, torch.feature_dropout),
     )
 )
 Watch = Callable[["Use"], None]
@@ -145,68 +136,6 @@ class _Made:
 _CONSTANT = _Made()
 
 
-@contextlib.contextmanager
-def eager() -> Iterator[None]:
-    """Compiled networks run as they were written meanwhile, so that hooks and modes see what they do."""
-    if "torch._dynamo" not in sys.modules:  # nothing can be compiled yet, and importing it takes seconds
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield
-
-
-@contextlib.contextmanager
-def unfused() -> Iterator[None]:
-    """Attention and recurrent layers run as the operations that they are made of."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    backends: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)
-    enabled = [backend.enabled for backend in backends]
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        for backend in backends:
-            backend.enabled = False
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for backend, before in zip(backends, enabled, strict=True):
-            backend.enabled = before
-
-
-class _NoDropout(TorchFunctionMode):
-    """Functions that drop values return their inputs."""
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        if func in _DROPOUTS:
-            return args[0] if args else kwargs["input"]
-        return func(*args, **(kwargs or {}))
-
-
-def without_dropout() -> contextlib.AbstractContextManager[object]:
-    """Nothing is dropped meanwhile, even by networks that always do."""
-    return _NoDropout()
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every module's own mode is restored afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The network itself, without what runs it elsewhere or compiled."""
-    wrapper = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    while isinstance(model, wrapper) or isinstance(getattr(model, "_orig_mod", None), nn.Module):
-        model = model.module if isinstance(model, wrapper) else model._orig_mod  # type: ignore[assignment]
-    return model
-
-
 def flow(model: nn.Module, example: Any, watch: Watch | None = None) -> Flow:
     """What a forward pass in evaluation mode does with the prunable weights.
 
@@ -243,115 +172,6 @@ def flow(model: nn.Module, example: Any, watch: Watch | None = None) -> Flow:
         {name: tuple(dict.fromkeys(found)) for name, found in seen.norms.items()},
         seen.last,
     )
-
-
-def tensors_in(value: Any) -> list[Tensor]:
-    """The tensors in whatever a network takes or returns: mappings, sequences and objects are looked into."""
-    found: list[Tensor] = []
-
-    def take(tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        return tensor
-
-    mapped(value, take)
-    return found
-
-
-def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The same structure with other tensors; whatever is no tensor stays.
-
-    Args:
-        value: a tensor, or mappings, sequences and objects (dataclasses, say) with tensors in them; it is left alone.
-        change: from each tensor to the one in its place.
-    """
-    return _mapped(value, change, {})
-
-
-# Of containers that were seen already, by their ids: they, so that no id is used again, and what became of them.
-_Known = dict[int, tuple[Any, Any]]
-
-
-def _mapped(value: Any, change: Callable[[Tensor], Tensor], known: _Known) -> Any:
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, str | bytes | int | float | type | nn.Module | None) or callable(value):
-        return value
-    if id(value) not in known:
-        # What holds itself holds the old one.
-        known[id(value)] = (value, value)
-        known[id(value)] = (value, _mapped_parts(value, lambda part: _mapped(part, change, known)))
-    return known[id(value)][1]
-
-
-def _mapped_parts(value: Any, inner: Callable[[Any], Any]) -> Any:
-    """A container of other parts; itself where none is another."""
-    if isinstance(value, tuple | list | set):
-        parts = [(part, inner(part)) for part in value]
-        if all(made is part for part, made in parts):
-            return value
-        made_parts = [made for _, made in parts]
-        return type(value)(*made_parts) if hasattr(value, "_fields") else type(value)(made_parts)
-    whole = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
-    items = [(key, part, inner(part)) for key, part in whole.items()]
-    if all(made is part for _, part, made in items):
-        return value
-    if isinstance(value, Mapping):
-        twin: Any = copy.copy(value) if hasattr(value, "__setitem__") else dict(value)
-        for key, _, made in items:
-            twin[key] = made
-        return twin
-    twin = copy.copy(value)
-    for key, _, made in items:
-        object.__setattr__(twin, key, made)
-    return twin
-
-
-def examples_in(inputs: Any) -> int:
-    """How many examples a batch of inputs has: the first dimension of its first tensor that has one; else 0."""
-    return next((len(tensor) for tensor in tensors_in(inputs) if tensor.dim()), 0)
-
-
-def some_examples(inputs: Any, chosen: slice) -> Any:
-    """Some of the examples of a batch of inputs; tensors that have no place for each of them stay whole."""
-    count = examples_in(inputs)
-    return mapped(inputs, lambda tensor: tensor[chosen] if tensor.dim() and len(tensor) == count else tensor)
-
-
-def repeated(inputs: Any, count: int) -> Any:
-    """A batch of so many examples: those of another batch, over and over."""
-    has = examples_in(inputs)
-    rows = torch.arange(count) % max(1, has)
-    return mapped(inputs, lambda t: t[rows.to(t.device)] if t.dim() and len(t) == has else t)
-
-
-def device_of(inputs: Any) -> torch.device:
-    """Where a batch of inputs lies."""
-    return next((tensor.device for tensor in tensors_in(inputs)), torch.device("cpu"))
-
-
-def is_plain(layer: nn.Module, inputs: Tensor) -> bool:
-    """Whether a call of a layer can be repeated: its bias is a parameter, and no transform wraps its inputs."""
-    return not has_computed_bias(layer) and not torch._C._functorch.is_functorch_wrapped_tensor(inputs)
-
-
-def twin_of(model: nn.Module) -> nn.Module:
-    """A deep copy of a network, whatever it has noted of its last pass: tensors of a graph are copied without it."""
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        for value in vars(module).values():
-            noted = list(value.values()) if isinstance(value, dict) else [value]
-            memo.update({id(one): one.detach().clone() for one in _tensors(noted) if one.grad_fn is not None})
-    return copy.deepcopy(model, memo)
-
-
-@contextlib.contextmanager
-def same_draws(example: Any) -> Iterator[None]:
-    """What a network draws even when it is evaluated is the same every time, and moves no draw outside."""
-    devices = sorted({tensor.get_device() for tensor in tensors_in(example) if tensor.is_cuda})
-    with torch.random.fork_rng(devices=devices):
-        for source in (torch.default_generator, *(torch.cuda.default_generators[index] for index in devices)):
-            source.manual_seed(0)
-        yield
 
 
 class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -393,8 +213,8 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        operands = [*_tensors(args), *_tensors(tuple(kwargs.values()))]
-        results = _tensors(result)
+        operands = [*listed_tensors(args), *listed_tensors(tuple(kwargs.values()))]
+        results = listed_tensors(result)
         self._alive += results
         self._follow(str(func.overloadpacket), args, operands, results)
         return result
@@ -446,13 +266,6 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._made[key] = _Made(made.weights | before.weights, made.of_data)
 
 
-def _tensors(value: Any) -> list[Tensor]:
-    """The tensors that an operation of torch takes or returns."""
-    if isinstance(value, Tensor):
-        return [value]
-    return [tensor for part in value for tensor in _tensors(part)] if isinstance(value, tuple | list) else []
-
-
 def _storage(tensor: Tensor) -> int:
     try:
         return int(tensor.untyped_storage()._cdata)
@@ -468,7 +281,7 @@ def _factors(name: str, args: tuple[Any, ...]) -> list[Any]:
         return list(args[:2])
     if name in _LOOKUPS:
         return [args[1]]
-    return list(_tensors(args)) if name in _FUSED else []
+    return list(listed_tensors(args)) if name in _FUSED else []
 
 
 def _operations(name: str, args: tuple[Any, ...], operand: Tensor, results: list[Tensor]) -> float:

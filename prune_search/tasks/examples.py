@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from prune_search.tasks.batches import Rules, target_of
-from prune_search.tasks.dataflow import examples_in, mapped
 from prune_search.tasks.request import Request
 from prune_search.tasks.stored_split import between, lies_on, moved
+from prune_search.tasks.structures import examples_in, mapped
 
 Pair = tuple[Any, Any]
 # From the number of a batch to its inputs and labels; one that reads ahead has `waited_s`, one of a stream has state

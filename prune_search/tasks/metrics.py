@@ -113,7 +113,7 @@ def evaluate(
         "accuracy" in 0 … 1 (of equal highest scores, the first class counts) and "loss", the mean cross-entropy in
         nats; NaN where a score is.
     """
-    from prune_search.tasks.network import evaluating
+    from prune_search.tasks.passes import evaluating
 
     correct, loss = 0, 0.0
     with evaluating(model):

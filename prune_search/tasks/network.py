@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from prune_search.tasks.dataflow import Flow, flow
-from prune_search.tasks.dataflow import evaluating as evaluating
 from prune_search.tasks.digest import ordered_tensors_digest
 from prune_search.tasks.layers import PRUNABLE as PRUNABLE
 from prune_search.tasks.layers import parametrized_weights as parametrized_weights

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from prune_search.tasks.dataflow import mapped
+from prune_search.tasks.structures import mapped
 
 
 def logits_of(outputs: object) -> Tensor:

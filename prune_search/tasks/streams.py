@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.tasks.dataflow import mapped, some_examples
 from prune_search.tasks.examples import Pair, Usage, drawing, seed_all
 from prune_search.tasks.request import Request
+from prune_search.tasks.structures import mapped, some_examples
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.batches import Inputs, target_of
-from prune_search.tasks.dataflow import evaluating, examples_in, mapped, same_draws, tensors_in
 from prune_search.tasks.examples import Asked, Held, Listed, ReadBatches
 from prune_search.tasks.outputs import carried_loss, logits_of
+from prune_search.tasks.passes import evaluating, same_draws
 from prune_search.tasks.shapes import IGNORED, class_dimension
 from prune_search.tasks.stored_split import parts_of
+from prune_search.tasks.structures import examples_in, mapped, tensors_in
 from prune_search.tasks.tallies import Tally
 from prune_search.tasks.task_data import TaskData
 from prune_search.tasks.task_parts import loss_named, metrics_of

@@ -17,11 +17,12 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default
 from prune_search.recipe.problems import UserError, shown
 from prune_search.tasks.batches import Rules, target_of
 from prune_search.tasks.data import SPLIT_SEED, split_indices
-from prune_search.tasks.dataflow import evaluating, examples_in, tensors_in
 from prune_search.tasks.examples import Held, Listed, TaskExamples, Usage
+from prune_search.tasks.passes import evaluating
 from prune_search.tasks.shapes import IGNORED
 from prune_search.tasks.stored_split import as_stored
 from prune_search.tasks.streams import Streamed
+from prune_search.tasks.structures import examples_in, tensors_in
 from prune_search.tasks.tallies import Mean, Seen, Tally
 from prune_search.tasks.task import Task
 from prune_search.tasks.task_digest import code_digest, examples_digest

@@ -22,7 +22,7 @@ from torch import nn
 from prune_search.recipe.plugins import find_own_modules
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.tasks.data import DataSet
-from prune_search.tasks.network import evaluating
+from prune_search.tasks.passes import evaluating
 from prune_search.tasks.sources import bare, captured, source, source_file
 from prune_search.tasks.task import Task, Whole
 from prune_search.tasks.user_data import read_data

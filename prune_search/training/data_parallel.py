@@ -22,7 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from prune_search.storage.digests import weights_digest
-from prune_search.tasks.dataflow import examples_in, some_examples
+from prune_search.tasks.structures import examples_in, some_examples
 from prune_search.training.loop import Feed, Network, WorkerLostError, seed_layers
 from prune_search.training.randomness import derive
 from prune_search.training.synced_norms import synced_norms

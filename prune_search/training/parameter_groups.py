@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from prune_search.tasks.dataflow import same_draws
-from prune_search.tasks.network import evaluating
+from prune_search.tasks.passes import evaluating, same_draws
 from prune_search.training.optimizers import SCALE
 
 Group = dict[str, Any]

@@ -14,8 +14,8 @@ from prune_search.recipe.metric_names import metric_facts
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.training_options import DENSE, OFF, EarlyStopping, TrainingOptions
-from prune_search.tasks.dataflow import twin_of
 from prune_search.tasks.network import output_layer
+from prune_search.tasks.passes import twin_of
 from prune_search.training.clipping import clipping
 from prune_search.training.early_stopping import BestState, StoppingRule
 from prune_search.training.loop import Hook, Network, pass_over

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from prune_search.recipe.axes import METRICS
 from prune_search.recipe.problems import Problem, UserError, not_one_of
 from prune_search.storage.measurements import Measurements
-from prune_search.tasks.dataflow import twin_of
 from prune_search.tasks.metrics import Measured, Take, at_the_end, figures, in_training
+from prune_search.tasks.passes import twin_of
 from prune_search.training.segment import MODEL, load_model
 from prune_search.training.weight_average import averaged
 from prune_search.trial.training_flops import Operations

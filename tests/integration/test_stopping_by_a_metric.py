@@ -21,7 +21,7 @@ from prune_search.recipe.space import read_space
 from prune_search.search.launch_options import LaunchOptions
 from prune_search.search.ray.worker import TrialJob, run_job
 from prune_search.tasks.metrics import Measured
-from prune_search.tasks.network import evaluating
+from prune_search.tasks.passes import evaluating
 
 SMALL = {"preset": "random", "task": {"model": {"name": "mlp", "hidden": [12]}, "seed": 0}, "train": {"steps": "3ep"}}
 SCHEDULERS = [{"name": "asha", "grace": "1ep", "eta": 2}, {"name": "median", "grace": "1ep", "startup": 1}]

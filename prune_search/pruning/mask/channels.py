@@ -20,17 +20,10 @@ from prune_search.pruning.mask.dependency_groups import (
     makers_of,
 )
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.tasks.dataflow import (
-    eager,
-    evaluating,
-    examples_in,
-    flow,
-    mapped,
-    same_draws,
-    unwrapped,
-    without_dropout,
-)
+from prune_search.tasks.dataflow import flow
 from prune_search.tasks.layers import PRUNABLE, SHOWN, prunable_weights
+from prune_search.tasks.passes import eager, evaluating, same_draws, unwrapped, without_dropout
+from prune_search.tasks.structures import examples_in, mapped
 
 # What was found of networks that are still there; tracing one takes as long as many forward passes.
 _FOUND: WeakKeyDictionary[nn.Module, dict[Any, tuple[list[Channels], dict[str, str]]]] = WeakKeyDictionary()

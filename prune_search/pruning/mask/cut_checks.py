@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from prune_search.tasks.dataflow import eager, evaluating, mapped, same_draws, tensors_in, twin_of, without_dropout
+from prune_search.tasks.passes import eager, evaluating, same_draws, twin_of, without_dropout
+from prune_search.tasks.structures import mapped, tensors_in
 
 if TYPE_CHECKING:
     from prune_search.pruning.mask.dependency_groups import Channels, Claim

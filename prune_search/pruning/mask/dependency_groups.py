@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.tasks.dataflow import eager, tensors_in
 from prune_search.tasks.layers import PRUNABLE
+from prune_search.tasks.passes import eager
+from prune_search.tasks.structures import tensors_in
 
 NORMS = nn.modules.batchnorm._NormBase
 # Places of channels in a flattened dimension; a group of more is one that Torch-Pruning comes to no end with.

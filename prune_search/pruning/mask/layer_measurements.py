@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from prune_search.pruning.mask.units import DEPTHWISE, READER, WEIGHT, UnitSet
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.tasks.dataflow import eager, evaluating, flow, tensors_in
+from prune_search.tasks.dataflow import flow
 from prune_search.tasks.layers import listed, own_weights, prunable_weights
+from prune_search.tasks.passes import eager, evaluating
+from prune_search.tasks.structures import tensors_in
 
 TIMED_PASSES = 5
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from prune_search.tasks.dataflow import eager
+from prune_search.tasks.passes import eager
 from prune_search.training.loop import seed_layers
 
 

@@ -57,7 +57,7 @@ class Scoring:
 
     def shown(self) -> Any:
         """Inputs of the network, on its device, whatever they are."""
-        from prune_search.tasks.dataflow import mapped
+        from prune_search.tasks.structures import mapped
 
         if self.example is None and not self.batches():
             raise UserError([Problem("batches", "the shape of an input is required: pass batches or example_input")])
@@ -67,7 +67,7 @@ class Scoring:
 
     def ones(self, dtype: torch.dtype) -> Any:
         """An input of ones, [1, …], on the network's device."""
-        from prune_search.tasks.dataflow import mapped, some_examples
+        from prune_search.tasks.structures import mapped, some_examples
 
         def filled(tensor: Tensor) -> Tensor:
             return torch.ones(tensor.shape, dtype=dtype, device=tensor.device)
@@ -111,7 +111,7 @@ def sample_gradients(scoring: Scoring, each: str) -> Iterator[list[Tensor]]:
     Yields:
         One gradient per weight, in their order.
     """
-    from prune_search.tasks.dataflow import examples_in, some_examples
+    from prune_search.tasks.structures import examples_in, some_examples
 
     weights = list(scoring.weights.values())
 
@@ -148,8 +148,8 @@ def watch_layers(scoring: Scoring, weights: Collection[int], note: Callable[...,
         weights: ids of the weights whose layers are watched.
         note: a forward hook: told the layer, its inputs and its output.
     """
-    from prune_search.tasks.dataflow import eager
     from prune_search.tasks.layers import PRUNABLE
+    from prune_search.tasks.passes import eager
 
     layers = [m for m in scoring.model.modules() if isinstance(m, PRUNABLE) and id(m._parameters["weight"]) in weights]
     handles = [layer.register_forward_hook(note) for layer in layers]

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from prune_search.pruning.mask.channels import following_norms
 from prune_search.pruning.mask.dependency_groups import TRANSPOSED
 from prune_search.pruning.mask.scoring import Scores, Scoring
-from prune_search.tasks.dataflow import tensors_in, twin_of
 from prune_search.tasks.network import prunable_weights
+from prune_search.tasks.passes import twin_of
+from prune_search.tasks.structures import tensors_in
 
 BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections import UserDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prune_search.tasks.dataflow import flow, mapped, some_examples, tensors_in
+from prune_search.tasks.dataflow import flow
 from prune_search.tasks.network import output_layers
-
-
-class Pair(NamedTuple):
-    """Inputs as a named tuple."""
-
-    first: Tensor
-    second: str
 
 
 class Net(nn.Module):
@@ -96,28 +88,6 @@ def test_what_a_network_draws_when_it_is_evaluated_moves_no_draw_outside() -> No
     before = torch.get_rng_state()
     flow(net, torch.randn(3, 4, generator=torch.Generator()))
     assert torch.equal(torch.get_rng_state(), before)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Inputs as a frozen dataclass."""
-
-    ids: Tensor
-    name: str
-
-
-def test_tensors_are_exchanged_within_any_structure() -> None:
-    x, y = torch.arange(6).reshape(3, 2), torch.tensor(7)
-    packed = Pair(x, "two")
-    given: dict[str, Any] = {"a": [x, (y, "one")], "b": UserDict(c=x), "d": Batch(x, "three"), "e": packed, "f": None}
-    assert [tuple(one.shape) for one in tensors_in(given)] == [(3, 2), (), (3, 2), (3, 2), (3, 2)]
-    some = some_examples(given, slice(1))
-    assert (some["a"][0].tolist(), some["a"][1]) == ([[0, 1]], (y, "one"))
-    assert (some["b"]["c"].tolist(), some["d"].ids.tolist(), some["d"].name) == ([[0, 1]], [[0, 1]], "three")
-    assert isinstance(some["e"], Pair)
-    assert (some["e"].first.tolist(), some["e"].second) == ([[0, 1]], "two")
-    assert len(given["b"]["c"]) == 3
-    assert mapped(given, lambda tensor: tensor) is given
 
 
 def test_uses_without_a_call_are_told_from_calls() -> None:

@@ -12,9 +12,9 @@ from made_tasks import Pairs
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from prune_search.tasks.dataflow import tensors_in
 from prune_search.tasks.examples import Held, Listed, Usage, drawing, seed_all
 from prune_search.tasks.request import Request
+from prune_search.tasks.structures import tensors_in
 from prune_search.training.loop import Feed
 
 

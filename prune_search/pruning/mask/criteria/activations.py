@@ -97,7 +97,7 @@ def _seen(scoring: Scoring) -> dict[str, list[tuple[nn.Module, Tensor]]]:
         found[names[id(weight)]].append((layer, square))
 
     from prune_search.pruning.mask.scoring import watch_layers
-    from prune_search.tasks.dataflow import is_plain
+    from prune_search.tasks.passes import is_plain
 
     watch_layers(scoring, names, note)
     return found

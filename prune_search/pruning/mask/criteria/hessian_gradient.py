@@ -21,7 +21,7 @@ else:
 def _parts(batches: Batches, halves: bool) -> Batches:
     if not halves:
         return batches
-    from prune_search.tasks.dataflow import examples_in, some_examples
+    from prune_search.tasks.structures import examples_in, some_examples
 
     cut = [(inputs, labels, examples_in(inputs) // 2) for inputs, labels in batches]
     wanted = [(x, y, part) for x, y, half in cut for part in (slice(half), slice(half, None))]

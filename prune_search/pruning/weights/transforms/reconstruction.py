@@ -230,8 +230,8 @@ def scaling(layer: Layer, ridge: float) -> Tensor:
 
 def _refit(setting: TransformContext, sampler: _Sampler, change: Callable[[Layer], Tensor]) -> None:
     """Change the weights of every layer that misses something of its outputs, in forward order."""
-    from prune_search.tasks.dataflow import twin_of
-    from prune_search.tasks.network import evaluating, running_order
+    from prune_search.tasks.network import running_order
+    from prune_search.tasks.passes import evaluating, twin_of
 
     if setting.masks is None:
         return

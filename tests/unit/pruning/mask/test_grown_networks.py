@@ -10,8 +10,8 @@ from grown_networks import CLASSES, KINDS, PLACES, WIDTH, Grown, cut_by
 from torch import Tensor
 
 from prune_search import UserError, find_mask
-from prune_search.tasks.dataflow import tensors_in
 from prune_search.tasks.layers import prunable_weights
+from prune_search.tasks.structures import tensors_in
 
 # Every kind comes first in two of them; a few in the default selection.
 SEEDS = [pytest.param(seed, marks=() if seed % 8 == 3 else pytest.mark.slow) for seed in range(2 * len(KINDS))]
