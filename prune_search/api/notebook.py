@@ -51,18 +51,23 @@ class SearchView:
 
     def __call__(self, records: SearchRecords, ended: TrialRecords | None) -> None:
         """Show the current records."""
-        counts = records.counts()
-        total = int(records.definition["space"]["search"]["trials"])
-        done = sum(counts[name] for name in ("completed", "stopped", "failed", "duplicate"))
         now = time.monotonic()
+        done, total = progress(records)
         if now - self._drawn_at >= LOOK_EVERY_S or done >= total:
             self._drawn_at = now
-            self._draw(page(records, done, total))
+            self._draw(page(records))
 
 
-def page(records: SearchRecords, done: int, total: int) -> str:
-    """A bar, and the best trials so far."""
+def progress(records: SearchRecords) -> tuple[int, int]:
+    """How many trials have ended, and how many there are to be."""
     counts = records.counts()
+    done = sum(counts[name] for name in ("completed", "stopped", "failed", "duplicate"))
+    return done, int(records.definition["space"]["search"]["trials"])
+
+
+def page(records: SearchRecords) -> str:
+    """A bar, and the best trials so far."""
+    counts, (done, total) = records.counts(), progress(records)
     words = [f"{counts[name]} {name}" for name in ("running", "stopped", "failed") if counts.get(name)]
     bar = f'<progress value="{min(done, total)}" max="{max(1, total)}" style="width:20em"></progress>'
     head = f"<p><b>{escape(records.name)}</b> {bar} {done} of {total}{''.join(f', {word}' for word in words)}</p>"

@@ -82,9 +82,7 @@ class Outcome:
         """What a notebook shows."""
         from prune_search.api.notebook import page
 
-        counts = self.records.counts()
-        done = sum(counts[name] for name in ("completed", "stopped", "failed", "duplicate"))
-        return page(self.records, done, int(self.records.definition["space"]["search"]["trials"]))
+        return page(self.records)
 
     def as_data(self) -> dict[str, Any]:
         """The data of ``launch --json`` and ``resume --json``."""

@@ -20,11 +20,11 @@ from prune_search.pruning.mask.units import WRONG_SHAPE
 from prune_search.pruning.mask.variants import decided_share
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import Score
-from prune_search.recipe.fields import Value
+from prune_search.recipe.fields import Value, canonical
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
-from prune_search.recipe.reading import BAD, Reading
+from prune_search.recipe.reading import BAD
 from prune_search.recipe.recipe import Named, Recipe
-from prune_search.recipe.registry import AnyAxis, Field
+from prune_search.recipe.registry import AnyAxis
 from prune_search.recipe.rules import check_rules
 from prune_search.recipe.schema import GranularityField
 from prune_search.tasks.layers import SHOWN, check_network, other_names, prunable_weights
@@ -46,20 +46,7 @@ def value(axis: AnyAxis, written: Given, path: str, options: Mapping[str, Any] |
     Raises:
         UserError: with everything that is wrong about it.
     """
-    return Named.of(axis, canonical(Value(axis), _merged(written, options or {}), path))
-
-
-def canonical(field: Field, written: Any, path: str) -> Any:
-    """The canonical form of what was written.
-
-    Raises:
-        UserError: with everything that is wrong about it.
-    """
-    told = Reading(library=True)
-    read = field.read(written, path, told)
-    if told.problems or read is BAD:
-        raise UserError(told.problems)
-    return read
+    return Named.of(axis, canonical(Value(axis), _merged(written, options or {}), path, library=True))
 
 
 def _merged(written: Given, options: Mapping[str, Any]) -> Any:
@@ -101,7 +88,7 @@ def schedule_of(written: Given) -> tuple[str, int]:
 
 def loss_of(loss: Loss) -> Any:
     """A loss as a rule takes it: a function as it is, a name checked."""
-    return loss if callable(loss) else canonical(Value(axes.LOSSES), loss, "loss")
+    return loss if callable(loss) else canonical(Value(axes.LOSSES), loss, "loss", library=True)
 
 
 def rounding_of(written: str) -> str:
@@ -131,7 +118,7 @@ def rule_of(
     Raises:
         UserError: something is wrong, or does not go together.
     """
-    unit = Named.of(axes.GRANULARITIES, canonical(GranularityField(), granularity, "granularity"))
+    unit = Named.of(axes.GRANULARITIES, canonical(GranularityField(), granularity, "granularity", library=True))
     competing = value(axes.SCOPES, scope, "scope")
     rule = MaskRule(criterion, competing, unit, Score.of(score), None, rounding_of(rounding), ties_of(ties))
     together(rule, None if _fixed_sparsity(unit) is not None else BAD)

@@ -10,7 +10,7 @@ from typing import Any
 
 from prune_search.recipe.facts import Criterion, Transform
 from prune_search.recipe.plain_data import Plain
-from prune_search.recipe.problems import not_one_of, shown, suggestion
+from prune_search.recipe.problems import UserError, not_one_of, shown, suggestion
 from prune_search.recipe.reading import BAD, Reading
 from prune_search.recipe.registry import REQUIRED, AnyAxis, AnyEntry, Field, Option
 from prune_search.recipe.step import MAX_ITERATIONS, Step
@@ -22,6 +22,25 @@ def child(path: str, key: object) -> str:
     if not (text and text.isascii() and text.isprintable() and len(text) <= 60):
         text = shown(text)
     return f"{path}.{text}" if path else text
+
+
+def canonical(field: Field, written: Any, path: str, library: bool = False) -> Any:
+    """The canonical form of what was given outside a recipe.
+
+    Args:
+        field: what it is to be.
+        written: what was given.
+        path: what it is called in messages.
+        library: whether a library function was given it.
+
+    Raises:
+        UserError: with everything that is wrong about it.
+    """
+    told = Reading(library=library)
+    read = field.read(written, path, told)
+    if told.problems or read is BAD:
+        raise UserError(told.problems)
+    return read
 
 
 @dataclass(frozen=True)

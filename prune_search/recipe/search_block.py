@@ -184,18 +184,17 @@ def resolved(search: Mapping[str, Any], scores: Iterable[str], best: Mapping[str
     ]
     constraints = []
     for written in search["constraints"]:
-        metric, relation, bound = parse_constraint(written)
+        metric, asked, bound = parse_constraint(written)
         if metric != LEADING:
             constraints.append(written)
             continue
-        if down:
-            relation = {">=": "<=", "<=": ">="}[relation]
+        relation = {">=": "<=", "<=": ">="}[asked] if down else asked
         if bound.factor and bound.offset and not is_share(first):
             factor = bound.factor + (-bound.offset if down else bound.offset)
             value = f"{factor:g} * dense"
         elif bound.factor and bound.offset:
             value = f"dense {'+' if (bound.offset > 0) != down else '-'} {abs(bound.offset):g}"
         else:
-            value = written.partition(relation if not down else {"<=": ">=", ">=": "<="}[relation])[2].strip()
+            value = written.partition(asked)[2].strip()
         constraints.append(f"{first} {relation} {value}")
     return {**search, "objectives": made, "constraints": constraints}

@@ -98,8 +98,3 @@ def _keywords(model: nn.Module) -> frozenset[str] | None:
     parameters = list(inspect.signature(model.forward).parameters.values())
     named = frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
     return named or None
-
-
-def is_adapted(model: nn.Module) -> bool:
-    """Whether a network takes `Inputs`."""
-    return bool(getattr(type(model), "_takes_inputs", False))

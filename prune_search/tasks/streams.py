@@ -28,7 +28,6 @@ class Streamed:
         collate: makes a batch of a list of examples; None: the stream yields batches.
         usage: of batches.
         length: examples in an epoch, as ``len`` says; 0: unknown.
-        limit: batches of an evaluation; None: to the stream's end.
         device: where batches are put.
     """
 
@@ -36,7 +35,6 @@ class Streamed:
     collate: Callable[[list[Any]], Any] | None
     usage: Usage = field(default_factory=Usage)
     length: int = 0
-    limit: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __len__(self) -> int:
@@ -57,7 +55,7 @@ class Streamed:
     def parts(self, batch: int) -> Iterator[Any]:
         """All batches of one pass."""
         batches = _Position(copy.deepcopy(self.dataset), self.collate, batch).once()
-        for number in counting() if self.limit is None else range(self.limit):
+        for number in counting():
             # What is drawn while it is read is the same each time.
             with drawing():
                 seed_all(number)

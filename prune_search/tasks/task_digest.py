@@ -14,12 +14,11 @@ from torch import Tensor
 from prune_search.tasks.data import ALL_BYTES
 from prune_search.tasks.digest import ordered_parts_digest
 from prune_search.tasks.examples import Asked, Examples, Held, Listed, ReadBatches
+from prune_search.tasks.kinds.paths import files_digest
 from prune_search.tasks.sources import captured, described, source
 from prune_search.tasks.stored_split import parts_of
 
 SAMPLED = 256
-# Of each file that is sampled, so many bytes at its begin and at its end.
-FILE_BYTES = 4096
 
 
 def examples_digest(split: Examples, given: str | None) -> tuple[str, str]:
@@ -42,7 +41,10 @@ def examples_digest(split: Examples, given: str | None) -> tuple[str, str]:
     if isinstance(split, Listed):
         files = _files(dataset)
         if files:
-            return _sha([*_of_files(files), *_indices(split)]), f"names and sizes of {len(files)} files, bytes of some"
+            base = os.path.commonpath([path.parent for path, _ in files])
+            listed = [(os.path.relpath(path, base), path) for path, _ in files]
+            known = files_digest(listed, [label for _, label in files])
+            return _sha([known, *_indices(split)]), f"names and sizes of {len(files)} files, bytes of some"
         return _sampled(split)
     return _sha(
         ["stream", described(vars(dataset) if hasattr(dataset, "__dict__") else None), source(type(dataset))]
@@ -91,7 +93,7 @@ def _parts(content: Any, rows: Tensor | None) -> Iterator[tuple[torch.dtype, tup
             yield from _parts(part, rows)
 
 
-def _files(dataset: Any) -> list[str]:
+def _files(dataset: Any) -> list[tuple[Path, str]]:
     """The files that a data set lists, as torchvision's folders do: of (path, class) pairs or of paths."""
     for name in ("samples", "imgs", "files", "paths"):
         found = getattr(dataset, name, None)
@@ -99,22 +101,8 @@ def _files(dataset: Any) -> list[str]:
             paths = [item[0] if isinstance(item, tuple | list) else item for item in found]
             labels = [repr(item[1:]) if isinstance(item, tuple | list) else "" for item in found]
             if all(isinstance(path, str | Path) and os.path.isfile(path) for path in paths[:3]):
-                return [f"{path}\0{label}" for path, label in zip(paths, labels, strict=True)]
+                return [(Path(path), label) for path, label in zip(paths, labels, strict=True)]
     return []
-
-
-def _of_files(files: list[str]) -> Iterator[str]:
-    paths = [Path(item.partition("\0")[0]) for item in files]
-    base = os.path.commonpath([str(path.parent) for path in paths])
-    every = max(1, len(paths) // SAMPLED)
-    for number, (path, item) in enumerate(zip(paths, files, strict=True)):
-        size = path.stat().st_size
-        yield f"{os.path.relpath(path, base)} {size} {item.partition(chr(0))[2]}"
-        if number % every == 0:
-            with path.open("rb") as stream:
-                head = stream.read(FILE_BYTES)
-                stream.seek(max(0, size - FILE_BYTES))
-                yield hashlib.sha256(head + stream.read(FILE_BYTES)).hexdigest()
 
 
 def _sampled(split: Listed) -> tuple[str, str]:

@@ -8,22 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from prune_search.recipe import axes
-from prune_search.recipe.fields import Value
+from prune_search.recipe.fields import Value, canonical
 from prune_search.recipe.named import Named
 from prune_search.recipe.problems import Problem, UserError, shown
-from prune_search.recipe.reading import Reading
-from prune_search.recipe.registry import AnyAxis
 from prune_search.tasks.shapes import squeezed
 from prune_search.tasks.tallies import FromLibrary, Tally, users_function
 from prune_search.tasks.task import Task
-
-
-def _canonical(axis: AnyAxis, given: object, path: str) -> object:
-    reading = Reading()
-    found = Value(axis).read(given, path, reading)
-    if reading.problems:
-        raise UserError(reading.problems)
-    return found
 
 
 def loss_named(given: object) -> Named | None:
@@ -34,7 +24,7 @@ def loss_named(given: object) -> Named | None:
     """
     if given is None or callable(given):
         return None
-    return Named.of(axes.LOSSES, _canonical(axes.LOSSES, given, "loss"))
+    return Named.of(axes.LOSSES, canonical(Value(axes.LOSSES), given, "loss"))
 
 
 def named_metrics(task: Task) -> dict[str, Any]:
@@ -68,7 +58,7 @@ def metrics_of(task: Task, target: str, classes: int) -> dict[str, tuple[Callabl
             )
         elif isinstance(given, str | Mapping):
             try:
-                named = Named.of(axes.TASK_METRICS, _canonical(axes.TASK_METRICS, given, path))
+                named = Named.of(axes.TASK_METRICS, canonical(Value(axes.TASK_METRICS), given, path))
             except UserError as error:
                 problems += error.problems
                 continue

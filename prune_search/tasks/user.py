@@ -59,7 +59,7 @@ def factory_named(text: str, key: str) -> Callable[..., Any]:
 
 def _module_named(name: str, text: str, key: str) -> Any:
     try:
-        with users_code(text, key, None):
+        with _users_code(text, key, None):
             return importlib.import_module(name)
     except UserError as error:
         cause = error.__cause__
@@ -113,7 +113,7 @@ def build_user_model(
     doing = f", run on two examples of shape {shape},"
     # Of a network that takes neither, what it says of integers is told.
     dtype = torch.int64 if integers and (takes_integers(model, shape) or not _takes(model, shape)) else torch.float32
-    with users_code(name, MODEL_KEY, source_file(factory), doing), evaluating(model):
+    with _users_code(name, MODEL_KEY, source_file(factory), doing), evaluating(model):
         scores = model(torch.zeros(2, *shape, device=device, dtype=dtype))
     if not isinstance(scores, torch.Tensor) or scores.shape != (2, classes):
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else f"a value of type {type(scores).__name__}"
@@ -248,7 +248,7 @@ def _called(
         known = [*given.values(), *(offered[word] for word in bound if word in offered)]
         more = {word: value for word, value in handed_on.items() if value not in known}
     drawn = torch.get_rng_state()
-    with users_code(name, key, source_file(factory)):
+    with _users_code(name, key, source_file(factory)):
         try:
             return factory(**given, **more)
         except TypeError as error:
@@ -259,7 +259,7 @@ def _called(
 
 
 @contextmanager
-def users_code(name: str, key: str, file: str | None, doing: str = "") -> Iterator[None]:
+def _users_code(name: str, key: str, file: str | None, doing: str = "") -> Iterator[None]:
     """What the user's code raises becomes a UserError that names it, the error and the line."""
     try:
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -104,17 +104,8 @@ def _order_of_calls(model: nn.Module, example: Any) -> dict[str, int]:
     ]
     try:
         with torch.no_grad(), evaluating(model), same_draws(example):
-            run(model, example)
+            model(example)
     finally:
         for handle in handles:
             handle.remove()
     return order
-
-
-def run(model: nn.Module, example: Any) -> object:
-    """A forward pass over an example as people write batches: a mapping, positional inputs, or one input."""
-    if isinstance(example, Mapping):
-        return model(**example)
-    if isinstance(example, Iterable) and not isinstance(example, torch.Tensor):
-        return model(*example)
-    return model(example)

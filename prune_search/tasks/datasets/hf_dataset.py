@@ -93,9 +93,10 @@ def hf_dataset(
     """
     from prune_search.tasks.kinds.hf_rows import Columns
     from prune_search.tasks.kinds.hf_sources import Wanted
-    from prune_search.tasks.kinds.hf_task import Look, Reading, task_of
+    from prune_search.tasks.kinds.hf_task import Reading, task_of
+    from prune_search.tasks.kinds.look import Look
 
     wanted = Wanted(member, {"train": train, "validation": validation, "test": test}, subset, revision, streaming)
-    look = Look(size, tuple(augment), tuple(mean), tuple(std))
+    look = Look(size, size, tuple(augment), tuple(mean), tuple(std))
     used = Columns(tuple(columns["inputs"]), columns.get("target"))
     return task_of(wanted, root, Reading(used, split, tokenizer, length, look, workers))

@@ -71,24 +71,19 @@ def image_folder(
     Raises:
         UserError: everything that is wrong with the folder and the options.
     """
-    from prune_search.recipe.problems import Problem, UserError
+    from prune_search.recipe.problems import UserError
     from prune_search.tasks.kinds.packages import package
-    from prune_search.tasks.kinds.paths import below_root, files_digest, wrong
+    from prune_search.tasks.kinds.paths import below_root, files_digest
     from prune_search.tasks.task import Task
 
     package("PIL.Image", "image-folder", "task.data")
     from prune_search.tasks.kinds import images
-    from prune_search.tasks.kinds.image_transforms import Look, torchvision_transform
+    from prune_search.tasks.kinds.image_transforms import torchvision_transform
+    from prune_search.tasks.kinds.look import Look
 
-    problems: list[Problem] = []
-    if len(mean) not in (1, 3) or len(std) != len(mean):
-        text = f"mean and std need 3 figures each, or 1 for grey images (got {len(mean)} and {len(std)})"
-        problems += wrong("task.data.mean", text).problems
-    if resize is not None and resize < size:
-        problems += wrong("task.data.resize", f"must be at least size, {size} (got {resize})").problems
-    if problems:
-        raise UserError(problems)
     look = Look(size, resize or size, tuple(augment), tuple(mean), tuple(std), interpolation)
+    if look.problems():
+        raise UserError(look.problems())
     made = None
     if transforms == "torchvision":
         made = partial(

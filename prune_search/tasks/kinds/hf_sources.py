@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
-from prune_search.tasks.kinds.packages import package, said
+from prune_search.tasks.kinds.packages import asked, package
 from prune_search.tasks.kinds.paths import few, files_digest, local, looked_up, wrong
 
 KEY = "task.data"
@@ -69,7 +69,7 @@ def load(wanted: Wanted, root: Path | None) -> Source:
     if place is not None and not place.is_dir():
         raise wrong(KEY, f"{place} is a file: name the folder that it lies in")
     with _quiet(library):
-        splits = _called(who, lambda: _loaded(library, wanted, place), prefix)
+        splits = asked(lambda: _loaded(library, wanted, place), KEY, f"{prefix}{who} cannot be loaded")
         if not isinstance(splits, Mapping):
             splits = {"train": splits}
         parts = _parts(splits, wanted, who)
@@ -119,15 +119,6 @@ def _digest(parts: Mapping[str, Any], wanted: Wanted, place: Path | None) -> str
         return files_digest([(path.relative_to(place).as_posix(), path) for path in found], sorted(parts))
     told = {part: getattr(data, "_fingerprint", None) for part, data in parts.items()}
     return files_digest([], (wanted.name, wanted.subset, wanted.revision, sorted(told.items())))
-
-
-def _called(who: str, make: Any, prefix: str) -> Any:
-    try:
-        return make()
-    except UserError:
-        raise
-    except Exception as error:  # whatever the library raises of files, names and the net
-        raise wrong(KEY, f"{prefix}{who} cannot be loaded: {said(error)}") from error
 
 
 @contextmanager

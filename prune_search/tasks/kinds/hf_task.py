@@ -10,25 +10,16 @@ from typing import Any
 
 import torch
 
-from prune_search.recipe.problems import shown
-from prune_search.tasks.data import split_indices
+from prune_search.recipe.problems import UserError, shown
 from prune_search.tasks.kinds import hf_rows
 from prune_search.tasks.kinds.hf_rows import Columns, Encode, kind_of
 from prune_search.tasks.kinds.hf_sources import Source, Wanted, load
+from prune_search.tasks.kinds.look import Look
 from prune_search.tasks.kinds.packages import package
+from prune_search.tasks.kinds.parts import held_out
 from prune_search.tasks.kinds.paths import files_digest, wrong
 from prune_search.tasks.kinds.tokenizers import Tokenizer, of_hugging_face
 from prune_search.tasks.task import Task
-
-
-@dataclass(frozen=True)
-class Look:
-    """How images become tensors; see `prune_search.tasks.kinds.image_transforms.Look`."""
-
-    size: int
-    augment: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -76,15 +67,12 @@ def _held_out(source: Source, reading: Reading) -> dict[str, Any]:
     if "validation" in parts:
         return parts
     rows = parts["train"]
-    count = round(reading.share * len(rows))
-    if not 0 < count < len(rows):
-        raise wrong("task.data.split", f"{reading.share:g} of {len(rows)} rows cannot be held out for validation")
     labels = torch.zeros(len(rows), dtype=torch.int64)
     target = reading.columns.target
     if target is not None and kind_of(source.features[target]) == "class":
         labels = torch.tensor(list(rows[target])).clamp_min(0)
-    rest, held = split_indices(labels, count)
-    return {**parts, "train": rows.select(rest.tolist()), "validation": rows.select(held.tolist())}
+    mine = held_out(labels, ("validation",), reading.share, "rows")
+    return {**parts, **{part: rows.select(places.tolist()) for part, places in mine.items()}}
 
 
 def _language(
@@ -159,11 +147,12 @@ def _encoding(
         package("PIL.Image", who, "task.data")
         from prune_search.tasks.kinds import image_transforms
 
-        if len(look.mean) not in (1, 3) or len(look.std) != len(look.mean):
-            raise wrong("task.data.mean", "mean and std need 3 figures each, or 1 for grey images")
-        full = image_transforms.Look(look.size, look.size, look.augment, look.mean, look.std)
-        coloured = partial(image_transforms.coloured, channels=full.channels)
-        return lambda part: hf_rows.ImageExamples(columns, full.transform(part == "train"), target, coloured)
+        if look.problems():
+            raise UserError(look.problems())
+        coloured = partial(image_transforms.coloured, channels=look.channels)
+        return lambda part: hf_rows.ImageExamples(
+            columns, image_transforms.Transform(look, part == "train"), target, coloured
+        )
     if kinds & {"text", "words", "image"}:
         raise wrong("task.data.columns", f"{who}: inputs of {', '.join(sorted(kinds))} cannot go together")
     whole = frozenset(name for name in columns.inputs if kind_of(source.features[name]) in ("whole", "wholes", "class"))

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
-from prune_search.tasks.kinds.packages import package, said
+from prune_search.tasks.kinds.packages import asked, package
 from prune_search.tasks.kinds.paths import few, local, looked_up, wrong
 
 KEY = "task.model"
@@ -65,18 +65,22 @@ def pretrained(
         if place is not None and not (place / gguf).is_file():
             raise wrong(f"{KEY}.gguf", f"there is no {place / gguf}{suggestion(gguf, _ggufs(place))}")
         given["gguf_file"] = gguf
+    failed = f"{who} cannot be built"
     with _quiet(transformers):
-        config = _called(who, lambda: transformers.AutoConfig.from_pretrained(str(place or written), **given), prefix)
+        config = asked(
+            lambda: transformers.AutoConfig.from_pretrained(str(place or written), **given), KEY, f"{prefix}{failed}"
+        )
         # A GGUF file holds a language model, and its configuration names no architecture.
         head = head or ("causal-lm" if gguf is not None else _head_of(config, who))
         _set(config, values, f"{KEY}.config")
         _fit(config, shape, classes, head, values, trained=True)
         auto = _auto(transformers, head, config, who)
-        network, notes = _called(
-            who,
+        network, notes = asked(
             lambda: auto.from_pretrained(
                 str(place or written), config=config, ignore_mismatched_sizes=True, output_loading_info=True, **given
             ),
+            KEY,
+            failed,
         )
     drawn = sorted({_name(key) for kind in ("missing_keys", "mismatched_keys") for key in notes.get(kind, ())})
     if drawn:
@@ -91,14 +95,15 @@ def random_weights(shape: tuple[int, ...], classes: int, kind: str, head: str, v
     mapping = package("transformers.models.auto.configuration_auto", who, KEY).CONFIG_MAPPING
     if kind not in mapping:
         raise wrong(KEY, f"transformers has no type {shown(kind)}{suggestion(kind, list(mapping.keys()))}")
+    failed = f"{who} cannot be built"
     with _quiet(transformers):
-        config = _called(who, lambda: transformers.AutoConfig.for_model(kind))
+        config = asked(lambda: transformers.AutoConfig.for_model(kind), KEY, failed)
         # Read anew with the values: some follow from others.
         _check(config, values, f"{KEY}.config")
-        config = _called(who, lambda: transformers.AutoConfig.for_model(kind, **values))
+        config = asked(lambda: transformers.AutoConfig.for_model(kind, **values), KEY, failed)
         _fit(config, shape, classes, head, values, trained=False)
         auto = _auto(transformers, head, config, who)
-        return _finished(_called(who, lambda: auto.from_config(config)))
+        return _finished(asked(lambda: auto.from_config(config), KEY, failed))
 
 
 def _finished(network: nn.Module) -> nn.Module:
@@ -180,15 +185,6 @@ def _fit(
         most = getattr(config, "max_position_embeddings", None)
         if isinstance(most, int) and most < shape[0]:
             config.max_position_embeddings = shape[0]
-
-
-def _called(who: str, make: Any, prefix: str = "") -> Any:
-    try:
-        return make()
-    except UserError:
-        raise
-    except Exception as error:  # whatever the library raises of files, names, sizes and the net
-        raise wrong(KEY, f"{prefix}{who} cannot be built: {said(error)}") from error
 
 
 def _name(key: Any) -> str:

@@ -16,41 +16,13 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
+from prune_search.tasks.kinds.look import Look
+
 Picture = Image.Image
 INTERPOLATIONS: Mapping[str, Image.Resampling] = MappingProxyType(
     {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 )
 GREY = 128
-
-
-@dataclass(frozen=True)
-class Look:
-    """How images become tensors.
-
-    Attributes:
-        size: height and width of an example in pixels.
-        resize: the shorter side before the middle is cut out, in pixels, at least `size`.
-        augment: what is done to training images, by name and in this order.
-        mean: of each channel, of levels 0 … 1.
-        std: likewise.
-        interpolation: ``bilinear`` or ``bicubic``.
-    """
-
-    size: int
-    resize: int
-    augment: tuple[str, ...] = ()
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    interpolation: str = "bilinear"
-
-    @property
-    def channels(self) -> int:
-        """1 of grey images, 3 of others."""
-        return len(self.mean)
-
-    def transform(self, training: bool) -> Callable[[Picture], Tensor]:
-        """From an image to float32 [channels, size, size], normalised."""
-        return Transform(self, training)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
-from prune_search.tasks.data import split_indices
-from prune_search.tasks.kinds.image_transforms import Look, coloured
+from prune_search.tasks.kinds.image_transforms import Transform, coloured
+from prune_search.tasks.kinds.look import Look
 from prune_search.tasks.kinds.packages import said
+from prune_search.tasks.kinds.parts import held_out, missing_parts
 from prune_search.tasks.kinds.paths import few, unreadable, wrong
 
 KEY = "task.data.folder"
@@ -189,18 +190,9 @@ def split(found: Mapping[str, Found], share: float) -> dict[str, Found]:
     Raises:
         UserError: there are too few images.
     """
-    parts = dict(found)
-    missing = [
-        part for part in ("test", "validation") if part not in parts and (part == "validation" or len(parts) == 1)
-    ]
-    count = round(share * len(parts["train"]))
-    if missing and (count < 1 or len(parts["train"]) - count * len(missing) < 1):
-        text = f"{share:g} of {len(found['train'])} images cannot be held out for {' and '.join(missing)} each"
-        raise wrong("task.data.split", text)
-    for part in missing:
-        rest, held = split_indices(parts["train"].labels, count)
-        parts[part], parts["train"] = parts["train"].at(held), parts["train"].at(rest)
-    return parts
+    whole = found["train"]
+    rows = held_out(whole.labels, missing_parts(found), share, "images")
+    return {**found, **{part: whole.at(mine) for part, mine in rows.items()}}
 
 
 def check_decoding(folder: Path, names: Sequence[str], channels: int, digest: str) -> None:
@@ -234,7 +226,7 @@ def files(folder: Path, parts: Mapping[str, Found], look: Look, transforms: Any 
         look: how they become tensors.
         transforms: from (look, whether for training) to a transform; None: our own.
     """
-    made = transforms or (lambda look, training: look.transform(training))
+    made = transforms or Transform
     return {
         part: ImageFiles(folder, found, look.channels, made(look, part == "train")) for part, found in parts.items()
     }

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
-from prune_search.tasks.data import split_indices
+from prune_search.tasks.kinds.parts import held_out, missing_parts
 from prune_search.tasks.kinds.paths import few, wrong
 from prune_search.tasks.kinds.table_files import Column, Numbers
 
@@ -204,17 +204,9 @@ def _written(value: float) -> str:
 def _split(sizes: Mapping[str, int], labels: NDArray[Any] | None, share: float) -> dict[str, NDArray[Any]]:
     """The rows of every part, as indices into its file."""
     rows = {part: numpy.arange(size) for part, size in sizes.items()}
-    missing = [part for part in ("test", "validation") if part not in rows and (part == "validation" or len(rows) == 1)]
-    total = sizes["train"]
-    count = round(share * total)
-    if missing and (count < 1 or total - count * len(missing) < 1):
-        text = f"{share:g} of {total} rows cannot be held out for {' and '.join(missing)} each"
-        raise wrong("task.data.split", text)
-    kinds = torch.zeros(total, dtype=torch.int64) if labels is None else torch.from_numpy(labels)
-    for part in missing:
-        mine = rows["train"]
-        rest, held = split_indices(kinds[torch.from_numpy(mine)], count)
-        rows[part], rows["train"] = mine[held.numpy()], mine[rest.numpy()]
+    kinds = torch.zeros(sizes["train"], dtype=torch.int64) if labels is None else torch.from_numpy(labels)
+    drawn = held_out(kinds, missing_parts(sizes), share, "rows")
+    rows.update({part: mine.numpy() for part, mine in drawn.items()})
     return {part: rows[part] for part in ("train", "validation", "test") if part in rows}
 
 

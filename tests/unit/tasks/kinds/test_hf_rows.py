@@ -14,7 +14,8 @@ from PIL import Image as Picture
 from prune_search.recipe.problems import UserError
 from prune_search.tasks.kinds import hf_rows
 from prune_search.tasks.kinds.hf_rows import Columns, kind_of
-from prune_search.tasks.kinds.image_transforms import Look, coloured
+from prune_search.tasks.kinds.image_transforms import Transform, coloured
+from prune_search.tasks.kinds.look import Look
 
 
 class Value:
@@ -112,7 +113,7 @@ def test_numbers_are_a_tensor_and_several_columns_a_mapping() -> None:
 def test_images_are_tensors_in_the_channels_that_are_asked_for() -> None:
     look = Look(8, 8, mean=(0.5,), std=(0.5,))
     made = hf_rows.ImageExamples(
-        Columns(("image",), "label"), look.transform(False), int, lambda image: coloured(image, look.channels)
+        Columns(("image",), "label"), Transform(look, False), int, lambda image: coloured(image, look.channels)
     )
     image, label = made({"image": Picture.fromarray(numpy.full((9, 12, 3), 255, numpy.uint8)), "label": 2})
     assert (image.shape, float(image.min()), label) == ((1, 8, 8), 1.0, 2)

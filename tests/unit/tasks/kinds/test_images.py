@@ -12,7 +12,7 @@ import torch
 
 from prune_search.recipe.problems import UserError
 from prune_search.tasks.kinds import images
-from prune_search.tasks.kinds.image_transforms import Look
+from prune_search.tasks.kinds.look import Look
 
 Write = Callable[..., Path]
 
