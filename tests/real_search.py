@@ -6,6 +6,8 @@ import contextlib
 import importlib
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,11 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from command_line import Said
+
 import prune_search
 from prune_search.api.search import Outcome
-from prune_search.ledger.records import SearchRecords, TrialRecords
+from prune_search.ledger.records import SearchRecords, TrialRecords, read_search, search_folder
 from prune_search.ledger.tracking_uri import default_uri
 from prune_search.recipe.axes import CRITERIA, MODELS
+from prune_search.recipe.problems import UserError
+from prune_search.storage.places import StoragePath
 
 TESTS = Path(__file__).parent
 # What the criteria of `troubled` look for: a variable that names a folder, and files in it.
@@ -170,6 +176,71 @@ def wait_for(what: Callable[[], Any], seconds: float = 60.0) -> Any:
             return found
         time.sleep(0.01)
     raise TimeoutError(f"not within {seconds} s")
+
+
+def attempts(folder: StoragePath) -> int:
+    """How many attempts of trials a search has begun."""
+    return _counted(folder, lambda trial: len(trial.attempts))
+
+
+def _counted(folder: StoragePath, of: Callable[[TrialRecords], int]) -> int:
+    try:
+        return sum(of(trial) for trial in read_search(folder).trials.values())
+    except UserError:
+        return 0
+
+
+@dataclass
+class Started:
+    """A search in a process of its own, with a Ray of its own.
+
+    Attributes:
+        folder: of the search.
+        process: the command line.
+        family: every process that it was ever seen to have.
+    """
+
+    folder: StoragePath
+    process: subprocess.Popen[str]
+    family: set[int]
+
+    @classmethod
+    def of(cls, home: Path, trouble: Path, storage: StoragePath, name: str, *words: str) -> Started:
+        """Type a command about the search `name`, in a session of its own as a terminal has it."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prune_search", *words, "--storage", str(storage)],
+            env=environment(trouble),
+            cwd=home,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        return cls(search_folder(storage, name), process, {process.pid})
+
+    def wait_for_attempts(self, number: int, seconds: float = 120.0) -> None:
+        """Until so many attempts of trials have been started."""
+        self._wait(lambda: attempts(self.folder) >= number, seconds)
+
+    def wait_for_ended(self, number: int, seconds: float = 600.0) -> None:
+        """Until so many trials have ended."""
+        self._wait(lambda: _counted(self.folder, lambda trial: trial.ended is not None) >= number, seconds)
+
+    def _wait(self, what: Callable[[], bool], seconds: float) -> None:
+        wait_for(lambda: self.process.poll() is not None or what(), seconds)
+        assert self.process.poll() is None, self.said()
+        self.family |= descendants(self.process.pid)
+
+    def kill_all(self) -> None:
+        """SIGKILL, and all that it has started."""
+        for pid in descendants(self.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        self.said()
+
+    def said(self, seconds: float = 120.0) -> Said:
+        """What it came to, once it has ended."""
+        out, err = self.process.communicate(timeout=seconds)
+        return Said(self.process.returncode, out, err)
 
 
 @dataclass

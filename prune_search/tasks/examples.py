@@ -15,7 +15,9 @@ import numpy
 import torch
 from torch import Tensor
 
+from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.batches import Rules, target_of
+from prune_search.tasks.raised import raised
 from prune_search.tasks.request import Request
 from prune_search.tasks.stored_split import between, lies_on, moved
 from prune_search.tasks.structures import examples_in, mapped
@@ -247,19 +249,62 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class ReadBatches:
-    """Reads batches: a data set of batches for torch's loader. An example's draws depend on seed and index alone."""
+    """Reads batches; an example's draws depend on seed and index alone."""
 
     dataset: Any
     collate: Callable[[list[Any]], Any]
 
     def __getitem__(self, asked: Asked) -> Any:
+        """A batch.
+
+        Raises:
+            UserError: an example cannot be read, or they cannot be made a batch.
+        """
         with drawing():
             examples = []
             for index in asked.indices:
                 seed_all(asked.seed, index)
-                examples.append(self.dataset[index])
+                with told_of(f"example {index} cannot be read"):
+                    examples.append(self.dataset[index])
             seed_all(asked.seed, -1, *asked.indices[:1])
-            return self.collate(examples)
+            some = ", ".join(map(str, asked.indices[:3]))
+            with told_of(f"collate cannot make a batch of the examples {some}{' …' * (len(asked.indices) > 3)}"):
+                return self.collate(examples)
+
+
+@contextmanager
+def told_of(what: str) -> Iterator[None]:
+    """Whatever a user's data set raises inside is told in one line; what is such a line already stays."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError([Problem("task", f"{what}: {raised(error)}")]) from error
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Stands for a batch that a worker process could not read: torch would hand on the error as a traceback's text.
+
+    Attributes:
+        problems: what is wrong.
+    """
+
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class WorkersBatches:
+    """Reads batches in a worker process: a data set of batches for torch's loader."""
+
+    read: ReadBatches
+
+    def __getitem__(self, asked: Asked) -> Any:
+        try:
+            return self.read[asked]
+        except UserError as error:
+            return Failed(error.problems)
 
 
 @contextmanager
@@ -305,6 +350,8 @@ class _Reading:
         if step != self._next:
             self._batches = self._from(step)
         batch = next(self._batches)
+        if isinstance(batch, Failed):
+            raise UserError(batch.problems)
         self._next = step + 1
         self.waited_s += time.perf_counter() - begun
         return self._split.put(batch)
@@ -318,7 +365,7 @@ class _Reading:
             return (read[asked] for asked in requests)
         # Its own generator: the loader draws a number for its workers, which the training must not miss.
         loader: DataLoader[Any] = DataLoader(
-            read,  # type: ignore[arg-type]
+            WorkersBatches(read),  # type: ignore[arg-type]
             batch_size=None,
             sampler=requests,
             num_workers=self._workers,

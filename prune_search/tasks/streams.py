@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.tasks.examples import Pair, Usage, drawing, seed_all
+from prune_search.tasks.examples import Pair, Usage, drawing, seed_all, told_of
 from prune_search.tasks.request import Request
 from prune_search.tasks.structures import mapped, some_examples
 
@@ -59,7 +59,8 @@ class Streamed:
             # What is drawn while it is read is the same each time.
             with drawing():
                 seed_all(number)
-                found = next(batches, None)
+                with told_of(f"batch {number} of the stream cannot be read"):
+                    found = next(batches, None)
             if found is None:
                 return
             yield self.put(found)
@@ -69,7 +70,8 @@ class Streamed:
         position = _Position(copy.deepcopy(self.dataset), self.collate, count)
         with drawing():
             seed_all(0)
-            found = next(position.once(), None)
+            with told_of("the stream cannot be read"):
+                found = next(position.once(), None)
         if found is None:
             raise UserError([Problem("task", "the stream has no examples")])
         return some_examples(self.put(found), slice(count))
@@ -159,7 +161,8 @@ class _StreamReader:
         with drawing():
             while self._next <= step:
                 seed_all(self._request(self._next).seed(), self._next)
-                batch = self._position.next()
+                with told_of(f"batch {self._next} of the stream cannot be read"):
+                    batch = self._position.next()
                 self._next += 1
         self.waited_s += time.perf_counter() - begun
         return self._split.usage.pair(self._split.put(batch))

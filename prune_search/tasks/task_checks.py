@@ -19,13 +19,13 @@ from prune_search.tasks.batches import Inputs, target_of
 from prune_search.tasks.examples import Asked, Held, Listed, ReadBatches
 from prune_search.tasks.outputs import carried_loss, logits_of
 from prune_search.tasks.passes import evaluating, same_draws
+from prune_search.tasks.raised import raised
 from prune_search.tasks.shapes import IGNORED, class_dimension
 from prune_search.tasks.stored_split import parts_of
 from prune_search.tasks.structures import examples_in, mapped, tensors_in
 from prune_search.tasks.tallies import Tally
 from prune_search.tasks.task_data import TaskData
 from prune_search.tasks.task_parts import loss_named, metrics_of
-from prune_search.tasks.user import line_of
 
 KEY = "task"
 SHOWN_TO_THE_NETWORK, LOOKED_AT = 4, 64
@@ -80,8 +80,8 @@ def _odd_examples(split: Listed, alike: bool) -> list[str]:
         index = split.at(place)
         try:
             (example,) = read[Asked([index], 0)]
-        except Exception as error:  # noqa: BLE001 - whatever a user's data set raises
-            return [*found, f"example {index} cannot be read: {_said(error)}"]
+        except UserError as error:
+            return [*found, *(problem.message for problem in error.problems)]
         form = _form(example)
         if first is None:
             first = (index, form)
@@ -131,8 +131,10 @@ def fitted_task(data: TaskData, model: nn.Module) -> TaskData:
     try:
         device = _device(model)
         whole = mapped(data.train.head(SHOWN_TO_THE_NETWORK), lambda tensor: tensor.to(device))
+    except UserError:
+        raise
     except Exception as error:
-        raise _wrong(f"the examples make no batch: {_said(error)}") from error
+        raise _wrong(f"the examples make no batch: {raised(error)}") from error
     inputs = data.usage.rules.inputs(whole)
     if isinstance(inputs, Inputs):
         data.usage.rules.adapted(model)
@@ -144,7 +146,7 @@ def fitted_task(data: TaskData, model: nn.Module) -> TaskData:
     except UserError:
         raise
     except Exception as error:
-        raise _wrong(f"the network does not accept a batch of {_form(whole)}: {_said(error)}") from error
+        raise _wrong(f"the network does not accept a batch of {_form(whole)}: {raised(error)}") from error
     with_loss = _with_loss(data, outputs, whole)
     wrong = _wrong_targets(with_loss, outputs)
     if wrong:
@@ -159,11 +161,6 @@ def _device(model: nn.Module) -> torch.device:
 
 def _wrong(text: str) -> UserError:
     return UserError([Problem(KEY, text)])
-
-
-def _said(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}{line_of(error, None)}"
 
 
 def _with_loss(data: TaskData, outputs: Any, whole: Any) -> TaskData:
@@ -248,7 +245,7 @@ def _check_loss(data: TaskData, outputs: Any, whole: Any) -> None:
     except Exception as error:
         shape = _form(outputs) if isinstance(outputs, Tensor | tuple | list | Mapping) else type(outputs).__name__
         raise _wrong(
-            f"the loss does not accept outputs {shape} and a batch of {_form(whole)}: {_said(error)}"
+            f"the loss does not accept outputs {shape} and a batch of {_form(whole)}: {raised(error)}"
         ) from error
     if not isinstance(found, Tensor) or found.numel() != 1:
         got = f"a tensor {list(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
@@ -299,5 +296,5 @@ def _try(make: Callable[[], Tally], data: TaskData, model: nn.Module, whole: Any
     except UserError as error:
         return "; ".join(problem.message for problem in error.problems)
     except Exception as error:  # noqa: BLE001 - whatever a metric raises
-        return f"raised {_said(error)}"
+        return f"raised {raised(error)}"
     return ""

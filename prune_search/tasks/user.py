@@ -7,7 +7,6 @@ import hashlib
 import importlib
 import inspect
 import logging
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from prune_search.recipe.plugins import find_own_modules
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.tasks.data import DataSet
 from prune_search.tasks.passes import evaluating
+from prune_search.tasks.raised import raised
 from prune_search.tasks.sources import bare, captured, source, source_file
 from prune_search.tasks.task import Task, Whole
 from prune_search.tasks.user_data import read_data
@@ -266,26 +266,7 @@ def _users_code(name: str, key: str, file: str | None, doing: str = "") -> Itera
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        said = " ".join(str(error).split())
-        said = said if len(said) <= 300 else f"{said[:299]}…"
-        raise _wrong(key, f"{name}{doing} raised {type(error).__name__}: {said}{line_of(error, file)}") from error
-
-
-def line_of(error: BaseException, file: str | None) -> str:
-    """`` (line N of FILE)``: the innermost line that is neither Python's nor an installed package's nor ours."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f" (line {error.lineno} of {error.filename})"
-    frames = traceback.extract_tb(error.__traceback__)
-    # Their code may itself be installed: then it is known by the factory's file.
-    theirs = [f for f in frames if not _installed(f.filename)] or [f for f in frames if f.filename == file]
-    return f" (line {theirs[-1].lineno} of {theirs[-1].filename})" if theirs else ""
-
-
-def _installed(filename: str) -> bool:
-    """Whether a file belongs to Python, to an installed package or to this one."""
-    ours = (Path(inspect.__file__).parent, Path(__file__).parents[1])
-    path = Path(filename)
-    return filename.startswith("<frozen") or "-packages" in filename or any(folder in path.parents for folder in ours)
+        raise _wrong(key, f"{name}{doing} raised {raised(error, file)}") from error
 
 
 def _wrong(key: str, message: str) -> UserError:

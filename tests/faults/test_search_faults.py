@@ -12,17 +12,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Said, Typed
+from command_line import Typed
 from real_mlflow import MLFLOW_WARNINGS, kept_runs
 from real_search import (
     HANG,
     SMALL,
+    Started,
     alive,
+    attempts,
     command_of,
     descendants,
     environment,
@@ -86,58 +87,6 @@ def unbroken(home: Path) -> SearchRecords:
     return launch(home, LONG, "unbroken", home / "unbroken", search__trials=5).records
 
 
-@dataclass
-class Started:
-    """A search in a process of its own.
-
-    Attributes:
-        folder: of the search.
-        process: the command line.
-        family: every process that it was ever seen to have.
-    """
-
-    folder: Path
-    process: subprocess.Popen[str]
-    family: set[int]
-
-    @classmethod
-    def of(cls, home: Path, trouble: Path, storage: Path, *words: str) -> Started:
-        """Type a command, in a session of its own as a terminal has it."""
-        command = [sys.executable, "-m", "prune_search", *words, "--storage", str(storage)]
-        process = subprocess.Popen(
-            command,
-            env=environment(trouble),
-            cwd=home,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        return cls(search_folder(storage, "long"), process, {process.pid})
-
-    def records(self) -> SearchRecords | None:
-        """What its ledger says."""
-        try:
-            return read_search(self.folder)
-        except UserError:
-            return None
-
-    def wait_for_attempts(self, number: int) -> None:
-        """Until so many attempts of trials have been started."""
-        wait_for(lambda: self.process.poll() is not None or self._attempts() >= number, 120)
-        assert self.process.poll() is None, self.said()
-        self.family |= descendants(self.process.pid)
-
-    def _attempts(self) -> int:
-        records = self.records()
-        return sum(len(trial.attempts) for trial in records.trials.values()) if records is not None else 0
-
-    def said(self) -> Said:
-        """What it came to, once it has ended."""
-        out, err = self.process.communicate(timeout=120)
-        return Said(self.process.returncode, out, err)
-
-
 def check_mlflow(records: SearchRecords) -> None:
     """Every trial is one run, none is running, and no value was logged twice."""
     from mlflow import MlflowClient
@@ -159,7 +108,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(
     draw = random.Random(seed)
     (home / "long.yaml").write_text(LONG)
     started = Started.of(
-        home, trouble, tmp_path, "launch", "long.yaml", "--trials", "5", "--tracking-uri", default_uri(home)
+        home, trouble, tmp_path, "long", "launch", "long.yaml", "--trials", "5", "--tracking-uri", default_uri(home)
     )
     started.wait_for_attempts(draw.randint(2, 6))
     time.sleep(draw.uniform(0, 0.5))
@@ -267,7 +216,7 @@ def test_a_search_is_held_by_one_process_and_can_be_asked_to_end(
     others: list[str] = []
 
     def end() -> None:
-        wait_for(lambda: _started(folder) >= 2)
+        wait_for(lambda: attempts(folder) >= 2)
         try:
             prune_search.launch(home / "long.yaml", where=Where(storage=tmp_path))
         except UserError as error:
@@ -289,13 +238,6 @@ def test_a_search_is_held_by_one_process_and_can_be_asked_to_end(
     assert data["steps_saved"] > 0
     assert outcomes(read_search(folder)) == outcomes(unbroken)
     check_mlflow(read_search(folder))
-
-
-def _started(folder: Path) -> int:
-    try:
-        return sum(len(trial.attempts) for trial in read_search(folder).trials.values())
-    except UserError:
-        return 0
 
 
 def test_the_lease_of_a_process_that_is_gone_is_taken_over(tmp_path: Path) -> None:
@@ -373,7 +315,17 @@ def test_a_launch_that_is_asked_to_end_stores_its_states(
     """Row 16, with Ray in the same process group as a terminal has it."""
     (home / "long.yaml").write_text(LONG)
     started = Started.of(
-        home, trouble, tmp_path, "launch", "long.yaml", "--trials", "5", "--tracking-uri", default_uri(home), "--json"
+        home,
+        trouble,
+        tmp_path,
+        "long",
+        "launch",
+        "long.yaml",
+        "--trials",
+        "5",
+        "--tracking-uri",
+        default_uri(home),
+        "--json",
     )
     started.wait_for_attempts(3)
     time.sleep(0.3)
@@ -395,7 +347,7 @@ def test_of_two_that_are_launched_at_once_one_runs(home: Path, trouble: Path, tm
     """Row 9."""
     (home / "long.yaml").write_text(LONG)
     words = ("launch", "long.yaml", "--trials", "1", "--tracking-uri", default_uri(home))
-    started = [Started.of(home, trouble, tmp_path, *words) for _ in range(2)]
+    started = [Started.of(home, trouble, tmp_path, "long", *words) for _ in range(2)]
     ended = sorted((one.said() for one in started), key=lambda said: said.code)
     assert [said.code for said in ended] == [0, 2]
     assert "held by process" in ended[1].err

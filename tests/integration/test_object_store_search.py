@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +12,7 @@ import pytest
 from command_line import Typed
 from object_store import BUCKET, KEY_ID, SECRET, ObjectStore
 from real_mlflow import MLFLOW_WARNINGS
-from real_search import SMALL, descendants, environment, outcomes, troubles, wait_for
+from real_search import SMALL, Started, outcomes, troubles
 
 import prune_search
 from prune_search import Options, Where
@@ -139,47 +135,16 @@ def test_what_cannot_be_used_is_said_in_one_line(object_store: ObjectStore, tmp_
     assert "--out: must be a folder on this machine" in said.err
 
 
-class Started:
-    """A search in a process of its own, with a Ray of its own."""
-
-    def __init__(self, folder: Path, trouble: Path, *words: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "prune_search", *words, "--storage", STORAGE, "--json"],
-            env=environment(trouble),
-            cwd=folder,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-
-    def until_trials(self, number: int) -> None:
-        """Wait until so many have ended."""
-        folder = search_folder(place_of(STORAGE), "long")
-
-        def enough() -> bool:
-            assert self.process.poll() is None, self.process.communicate()
-            try:
-                records = read_search(folder)
-            except UserError:
-                return False
-            return sum(trial.ended is not None for trial in records.trials.values()) >= number
-
-        wait_for(enough, 600)
-
-    def kill(self) -> None:
-        """SIGKILL, and all that it has started."""
-        for pid in descendants(self.process.pid):
-            os.kill(pid, signal.SIGKILL)
-        self.process.communicate()
+def started(folder: Path, trouble: Path, *words: str) -> Started:
+    """A search in the object store, in a process of its own."""
+    return Started.of(folder, trouble, place_of(STORAGE), "long", *words, "--json")
 
 
 def resumed(folder: Path, trouble: Path) -> tuple[dict[str, Any], SearchRecords]:
     """Go on to the end."""
-    process = Started(folder, trouble, "resume", "long").process
-    out, err = process.communicate(timeout=900)
-    assert process.returncode == 0, err
-    data: dict[str, Any] = json.loads(out)
+    said = started(folder, trouble, "resume", "long").said(900)
+    assert said.code == 0, said.err
+    data: dict[str, Any] = json.loads(said.out)
     return data, read_search(search_folder(place_of(STORAGE), "long"))
 
 
@@ -196,9 +161,9 @@ def test_a_killed_search_goes_on_and_equals_an_unbroken_one(
     object_store: ObjectStore, long: Path, trouble: Path
 ) -> None:
     unbroken = prune_search.launch(long / "long.yaml", where=Where(storage=long / "store"))
-    search = Started(long, trouble, "launch", "long.yaml")
-    search.until_trials(2)
-    search.kill()
+    search = started(long, trouble, "launch", "long.yaml")
+    search.wait_for_ended(2)
+    search.kill_all()
     data, records = resumed(long, trouble)
     assert data["trials"]["completed"] + data["trials"]["duplicates"] == 4
     assert outcomes(records, "measured") == outcomes(unbroken.records, "measured")
@@ -210,12 +175,12 @@ def test_where_the_service_goes_away_the_search_ends_in_one_line_and_goes_on_lat
     object_store: ObjectStore, long: Path, trouble: Path
 ) -> None:
     unbroken = prune_search.launch(long / "long.yaml", where=Where(storage=long / "store"))
-    search = Started(long, trouble, "launch", "long.yaml")
-    search.until_trials(1)
+    search = started(long, trouble, "launch", "long.yaml")
+    search.wait_for_ended(1)
     with object_store.away():
-        _, err = search.process.communicate(timeout=900)
-    assert search.process.returncode == 3, err
-    lines = [line for line in err.splitlines() if line.startswith("prune-search:")]
+        said = search.said(900)
+    assert said.code == 3, said.err
+    lines = [line for line in said.err.splitlines() if line.startswith("prune-search:")]
     assert len(lines) == 1
     assert "the object store cannot be reached" in lines[0]
     _, records = resumed(long, trouble)

@@ -1,16 +1,20 @@
-"""The same space searched over every task; exported, repeated exactly, and loaded as a network."""
+"""The same space searched over every task; killed and resumed, exported, repeated exactly, and loaded as a network."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from every_task import METRICS, NAMES, given, space
-from real_search import statuses
+from real_search import Started, outcomes, statuses
 
 import prune_search
-from prune_search.ledger.tracking_uri import default_uri
+from prune_search.ledger.records import SearchRecords
 
 pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.xdist_group("ray")]
 
@@ -23,15 +27,26 @@ CASES = [
 ]
 
 
+def killed_and_resumed(file: Path, sets: Mapping[str, Any], where: prune_search.Where, trouble: Path) -> SearchRecords:
+    """The same search in a storage of its own: killed with all its processes while it trains, and gone on with here."""
+    place = dataclasses.replace(where, storage=file.parent / "killed")
+    words = ["launch", file.name, "--data-root", str(file.parent), *(["--task", str(where.task)] if where.task else [])]
+    for key, value in sets.items():
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    started = Started.of(file.parent, trouble, file.parent / "killed", file.stem, *words)
+    started.wait_for_attempts(3)
+    started.kill_all()
+    return prune_search.resume(file.stem, where=place).records
+
+
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.usefixtures("trouble")
-def test_six_trials_are_searched_exported_and_exact(name: str, tmp_path: Path) -> None:
+def test_six_trials_are_searched_killed_exported_and_exact(name: str, tmp_path: Path, trouble: Path) -> None:
     sets, where = given(name, tmp_path)
-    file = tmp_path / "space.yaml"
+    file = tmp_path / f"{name.replace('_', '-')}.yaml"
     file.write_text(space(name))
-    options = prune_search.Options(name.replace("_", "-"), tracking_uri=default_uri(tmp_path / "storage"))
-    outcome = prune_search.launch(file, set=sets, where=where, options=options)
+    outcome = prune_search.launch(file, set=sets, where=where)
     assert statuses(outcome.records) == ["completed"] * 6
+    assert outcomes(killed_and_resumed(file, sets, where, trouble)) == outcomes(outcome.records)
     metric = f"val/{METRICS[name][0]}"
     for trial in outcome.records.numbered():
         assert metric in trial.result["metrics"]

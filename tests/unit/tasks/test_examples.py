@@ -12,6 +12,7 @@ from made_tasks import Pairs
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.examples import Held, Listed, Usage, drawing, seed_all
 from prune_search.tasks.request import Request
 from prune_search.tasks.structures import tensors_in
@@ -152,3 +153,42 @@ def test_how_long_a_step_waits_is_counted() -> None:
     assert read.waited_s == 0
     read(0)
     assert read.waited_s > 0
+
+
+class Broken(Drawn):
+    """One of its examples is gone."""
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        if index == 7:
+            raise FileNotFoundError("no example 7 any more")
+        return super().__getitem__(index)
+
+
+def ragged(examples: list[Any]) -> Any:
+    raise ValueError("shapes differ")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_cannot_be_read_in_the_middle_of_a_training_is_told_in_one_line(workers: int) -> None:
+    read = Feed(Listed(Broken(), default_collate, workers=workers), 22, 3, (), ahead=True)
+    with pytest.raises(UserError) as caught:
+        read(0)
+    (problem,) = caught.value.problems
+    assert problem.path == "task"
+    assert problem.message.startswith("example 7 cannot be read: FileNotFoundError: no example 7 any more (line ")
+    assert problem.message.endswith("test_examples.py)")
+    read = Feed(Listed(Drawn(), ragged, workers=workers), 22, 3, (), ahead=True)
+    with pytest.raises(UserError, match=r"collate cannot make a batch of the examples 16, 13, 3 …: ValueError: shapes"):
+        read(0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_line_that_a_data_set_tells_itself_stays_as_it_is(workers: int) -> None:
+    told = UserError([Problem("task.data.folder", "3.png cannot be decoded")])
+
+    class Told(Drawn):
+        def __getitem__(self, index: int) -> tuple[Any, int]:
+            raise told
+
+    with pytest.raises(UserError, match=r"^task.data.folder: 3.png cannot be decoded$"):
+        Feed(Listed(Told(), default_collate, workers=workers), 5, 3, (), ahead=True)(0)
