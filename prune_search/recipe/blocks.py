@@ -64,6 +64,11 @@ class Task:
         return cls(data, model, at_key(int, written, "seed"), written)
 
     @property
+    def of_users_code(self) -> bool:
+        """Whether code of the user's own runs in a trial."""
+        return isinstance(self.data, UserCode) or isinstance(self.model, UserCode)
+
+    @property
     def source(self) -> DataSource:
         """What is known of the data before they are read; of a user's own nothing."""
         return DataSource() if isinstance(self.data, UserCode) else self.data.entry(axes.DATASETS).facts

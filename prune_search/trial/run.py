@@ -14,12 +14,12 @@ from torch import Tensor
 from prune_search.pruning.mask.finder import units_and_others
 from prune_search.pruning.mask.mask_set import MaskSet, ScoreError
 from prune_search.pruning.mask.receipt import Receipt
-from prune_search.recipe.blocks import UserCode
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
 from prune_search.storage.digests import weights_digest
 from prune_search.storage.measurements import Measurements
 from prune_search.storage.places import StoragePath
+from prune_search.tasks.raised import raised
 from prune_search.training.loop import PreemptedError, TrainingError, WorkerLostError
 from prune_search.training.segment import MODEL, load_model
 from prune_search.training.state_store import LackingError, SegmentClaims, StateStore, Steps
@@ -82,7 +82,7 @@ def run_trial(
     begun = time.monotonic()
     measurements = Measurements(storage)
     store = _state_store(setup, storage, sink, sharing)
-    with settings_of(setup), _as_trial_errors(isinstance(setup.recipe.task.model, UserCode)):
+    with settings_of(setup), _as_trial_errors(setup.recipe.task.of_users_code):
         check_teaching(setup)
         first, rounds = rounds_of(setup, store)
         # Where the mask's place shows while the network is trained, its round counts what comes before.
@@ -207,8 +207,8 @@ def settings_of(setup: TrialSetup) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _as_trial_errors(users_model: bool) -> Iterator[None]:
-    """What training can meet, as one kind of error; whatever a user's own model raises among it."""
+def _as_trial_errors(users_code: bool) -> Iterator[None]:
+    """What training can meet, as one kind of error; whatever a user's own code raises among it."""
     try:
         yield
     except TrainingError as error:
@@ -220,10 +220,9 @@ def _as_trial_errors(users_model: bool) -> Iterator[None]:
     except (WorkerLostError, PreemptedError, LackingError, UserError):
         raise
     except Exception as error:
-        if not users_model:
+        if not users_code:
             raise
-        lines = str(error).splitlines() or [""]
-        raise TrialError("code", f"your model raised {type(error).__name__}: {lines[0][:300]}") from error
+        raise TrialError("code", f"your code raised {raised(error)}") from error
 
 
 def results_differ(first: Mapping[str, object], second: Mapping[str, object]) -> str:

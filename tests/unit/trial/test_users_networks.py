@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from prune_search.api.run import run
 from prune_search.api.where import Where
 from prune_search.recipe.problems import UserError
+from prune_search.tasks.task import Task
 from prune_search.trial.errors import TrialError
 
 SHORT = {"train.steps": "1ep", "mask.sparsity": 0.5}
@@ -56,6 +58,26 @@ def test_a_weight_that_is_computed_is_refused_by_name() -> None:
 
 
 def test_an_error_of_the_users_network_is_one_line() -> None:
-    with pytest.raises(TrialError, match=r"^your model raised LookupError: no mood$") as caught:
+    told = r"^your code raised LookupError: no mood for this \(line \d+ of .*test_users_networks.py\)$"
+    with pytest.raises(TrialError, match=told) as caught:
         run("dense", set={"train.steps": "1ep"}, where=Where(model=moody), fresh=True)
+    assert caught.value.kind == "code"
+
+
+def strict_loss(outputs: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """Takes no label 3 and over, which are not among the first examples."""
+    if int(batch[1].max()) > 2:
+        raise LookupError("an unknown label")
+    return functional.cross_entropy(outputs, batch[1])
+
+
+def strict_task() -> Task:
+    inputs, labels = torch.randn(400, 1, 8, 8), torch.arange(400) // 100
+    return Task(train=(inputs, labels), validation=(inputs[:9], labels[:9]), loss=strict_loss, classes=4)
+
+
+def test_so_is_an_error_of_a_loss_in_the_middle_of_a_training_where_the_network_is_a_registered_one() -> None:
+    sets = {"train.steps": "1ep", "task.model": {"name": "mlp", "hidden": [4]}}
+    with pytest.raises(TrialError, match=r"^your code raised LookupError: an unknown label \(line \d+ of ") as caught:
+        run("dense", set=sets, where=Where(data=strict_task), fresh=True)
     assert caught.value.kind == "code"
