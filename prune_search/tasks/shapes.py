@@ -30,19 +30,23 @@ def classes_second(scores: Tensor, targets: object) -> Tensor:
 
 
 def squeezed(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores and targets without a last dimension of 1 that only one of them has."""
-    if scores.dim() == targets.dim() + 1 and scores.shape[-1] == 1:
-        return scores.squeeze(-1), targets
-    if targets.dim() == scores.dim() + 1 and targets.shape[-1] == 1:
-        return scores, targets.squeeze(-1)
-    return scores, targets
+    """Scores and targets without a dimension of 1 that only one of them has: the last, or the second, a channel."""
+    return _without_one(scores, targets), _without_one(targets, scores)
+
+
+def _without_one(tensor: Tensor, other: Tensor) -> Tensor:
+    if tensor.dim() == other.dim() + 1 and tensor.dim() > 1:
+        for place in (tensor.dim() - 1, 1):
+            if tensor.shape[place] == 1 and (*tensor.shape[:place], *tensor.shape[place + 1 :]) == tuple(other.shape):
+                return tensor.squeeze(place)
+    return tensor
 
 
 def alike(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Numbers and their targets of one shape and type: what is never right, to spread one over the other, is refused.
 
     Raises:
-        ValueError: they differ in more than a last dimension of 1.
+        ValueError: they differ in more than a last or second dimension of 1.
     """
     scores, targets = squeezed(scores, targets)
     if scores.shape != targets.shape:

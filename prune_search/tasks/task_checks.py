@@ -179,9 +179,8 @@ def _with_loss(data: TaskData, outputs: Any, whole: Any) -> TaskData:
     if target == "outputs":
         return replace(data, loss=loss, target=_kind(outputs, whole))
     if target_of(whole) is None:
-        raise _wrong(
-            f"loss {named.name} needs a target, and a batch of {_form(whole)} has none: give a loss of your own"
-        )
+        how = "give the tokens twice, as input and as target" if target == "tokens" else "give a loss of your own"
+        raise _wrong(f"loss {named.name} needs a target, and a batch of {_form(whole)} has none: {how}")
     return replace(data, loss=loss, target=target)
 
 

@@ -54,7 +54,7 @@ def cross_entropy(
 
     Args:
         outputs: logits [B, C], [B, C, …] or [B, …, C], floating point; 16-bit logits are widened to float32 first.
-        labels: [B] or [B, …], int64 in 0 … C - 1; or chances shaped like the logits.
+        labels: [B] or [B, …], whole numbers in 0 … C - 1; or chances shaped like the logits.
         label_smoothing: share of the target that is spread over all classes, 0 … 1 (Szegedy et al. 2015, 1512.00567).
         ignore_index: targets that count for nothing.
         class_weights: one for each class, or none.
@@ -62,7 +62,7 @@ def cross_entropy(
     Returns:
         A scalar, in nats.
     """
-    logits = classes_second(_logits(outputs), labels)
+    logits, labels = classes_second(_logits(outputs), labels), _classes(labels)
     if not (label_smoothing or class_weights or ignore_index != IGNORED):
         return torch.nn.functional.cross_entropy(logits, labels)
     weights = torch.tensor(class_weights, dtype=logits.dtype, device=logits.device) if class_weights else None
@@ -91,7 +91,7 @@ def nll_logits(outputs: Any, labels: Tensor) -> Tensor:
     Returns:
         A scalar, in units of the logits.
     """
-    return torch.nn.functional.nll_loss(classes_second(_logits(outputs), labels), labels)
+    return torch.nn.functional.nll_loss(classes_second(_logits(outputs), labels), _classes(labels))
 
 
 @LOSSES.register(
@@ -106,7 +106,7 @@ def binary_cross_entropy(outputs: Any, labels: Tensor, *, positive_weight: float
 
     Args:
         outputs: logits z [B, …].
-        labels: y, 0 … 1, of the same shape; a last dimension of 1 may be missing.
+        labels: y, 0 … 1, of the same shape; a last or second dimension of 1 may be missing.
         positive_weight: w.
 
     Returns:
@@ -268,6 +268,12 @@ def _logits(outputs: Any) -> Tensor:
     from prune_search.tasks.outputs import logits_of
 
     return _widened(logits_of(outputs))
+
+
+def _classes(labels: Tensor) -> Tensor:
+    """Classes as torch's losses take them: int64 (uint8 goes as well); chances stay what they are."""
+    narrow = (torch.int8, torch.int16, torch.int32, torch.bool)
+    return labels.long() if labels.dtype in narrow else labels
 
 
 def _widened(logits: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 
 from prune_search.tasks.shapes import alike, class_dimension, classes_second, squeezed
 from prune_search.tasks.tallies import classified
-from prune_search.training.losses import cross_entropy
+from prune_search.training.losses import cross_entropy, nll_logits
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,33 @@ def test_a_metric_sees_the_classes_where_the_loss_sees_them(shape: tuple[int, ..
     found, labels = classified(scores, targets)
     apart = torch.nn.functional.cross_entropy(found, labels)
     assert float(cross_entropy(scores, targets)) == pytest.approx(float(apart), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "targets", "wanted"),
+    [
+        ((6, 1, 4, 5), (6, 4, 5), ((6, 4, 5), (6, 4, 5))),
+        ((6, 4, 5), (6, 1, 4, 5), ((6, 4, 5), (6, 4, 5))),
+        ((6, 4, 5, 1), (6, 4, 5), ((6, 4, 5), (6, 4, 5))),
+        ((1, 1), (1,), ((1,), (1,))),
+        # Classes of one place are no channel.
+        ((6, 3, 1), (6, 1), ((6, 3, 1), (6, 1))),
+        ((6, 1, 5), (6, 4), ((6, 1, 5), (6, 4))),
+        ((1,), (), ((1,), ())),
+    ],
+)
+def test_a_channel_that_only_one_of_them_has_is_dropped(
+    scores: tuple[int, ...], targets: tuple[int, ...], wanted: tuple[tuple[int, ...], tuple[int, ...]]
+) -> None:
+    found = squeezed(torch.zeros(scores), torch.zeros(targets))
+    assert tuple(tuple(each.shape) for each in found) == wanted
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.bool])
+def test_whole_numbers_of_any_kind_are_classes(kind: torch.dtype) -> None:
+    scores, labels = torch.randn(6, 2), torch.tensor([0, 1, 1, 0, 1, 0])
+    assert torch.equal(cross_entropy(scores, labels.to(kind)), cross_entropy(scores, labels))
+    assert torch.equal(nll_logits(scores, labels.to(kind)), nll_logits(scores, labels))
 
 
 def test_numbers_of_other_shapes_are_refused_but_for_a_last_dimension_of_one() -> None:
