@@ -110,7 +110,8 @@ def allowed_code(definition: Mapping[str, Any], where: Where, name: str) -> dict
 
     ours = launched_here(definition)
     allowed: dict[str, str | Factory | None] = {}
-    problems, missing = [], []
+    problems: list[Problem] = []
+    missing: dict[str, str] = {}
     for key in CODE_KEYS:
         given, known = getattr(where, key), definition["code"].get(key)
         if given is not None and (given if isinstance(given, str) else name_of(given)) != known:
@@ -129,11 +130,15 @@ def allowed_code(definition: Mapping[str, Any], where: Where, name: str) -> dict
                 text = f"{known} carries other arguments than the function that the search was launched with"
                 problems.append(Problem(f"--{key}", text, name))
         elif given is None and known is not None and not ours:
-            missing.append(f"--{key} {shlex.quote(known)}")
+            missing[key] = known
         allowed[key] = known if given is None else given
     if missing:
         text = "this search uses custom code and was not launched by you on this machine. Review the code, then pass"
-        problems.append(Problem("", f"{text} {' '.join(missing)}", name))
+        # A task is both.
+        both = len(missing) == len(CODE_KEYS) and len(set(missing.values())) == 1
+        named = {"task": missing["data"]} if both else missing
+        words = " ".join(f"--{key} {shlex.quote(known)}" for key, known in named.items())
+        problems.append(Problem("", f"{text} {words}", name))
     if problems:
         raise UserError(problems)
     return allowed

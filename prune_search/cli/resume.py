@@ -38,8 +38,8 @@ def resume(
 ) -> int:
     """Continue a search from its ledger, each trial from its last stored state.
 
-    If you launched the search yourself, its code and its MLflow server are found automatically; otherwise pass --model,
-    --data and --tracking-uri again.
+    If you launched the search yourself, its code and its MLflow server are found automatically; otherwise pass --task
+    (or --model and --data) and --tracking-uri again.
     """
     from prune_search.api.search import Options
     from prune_search.api.search import resume as resume_search

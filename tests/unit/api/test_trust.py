@@ -42,6 +42,19 @@ def test_code_runs_where_it_is_named_again_or_was_launched_here(tmp_path: Path) 
     assert allowed_code(foreign, Where(), "told")["model"] == "theirs:net"
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ({"model": "theirs:task", "data": "theirs:task"}, "--task theirs:task"),
+        ({"model": "theirs:net", "data": "theirs:data"}, "--model theirs:net --data theirs:data"),
+        ({"model": None, "data": "theirs:data"}, "--data theirs:data"),
+    ],
+)
+def test_what_has_to_be_typed_for_foreign_code_is_said(tmp_path: Path, code: dict[str, str | None], words: str) -> None:
+    with pytest.raises(UserError, match=f"Review the code, then pass {words}$"):
+        allowed_code(definition(tmp_path, code=code), Where(), "told")
+
+
 def test_a_search_reports_to_the_storage_or_to_a_server_that_the_user_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
