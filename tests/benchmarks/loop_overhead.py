@@ -16,13 +16,13 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import torch
-from arrays import arrays
 
 from prune_search.pruning.mask.finder import find_mask
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.retrain.mask_keeper import MaskKeeper
 from prune_search.recipe.blocks import Mask
 from prune_search.recipe.space import read_space
+from prune_search.tasks.data import DataSet
 from prune_search.training.environment import pick_device
 from prune_search.training.loop import Course, train
 from prune_search.trial.setup import TrialSetup, prepare
@@ -41,7 +41,9 @@ def setup_of(model: str, data: str, batch: int, root: str | None, device: torch.
 
 def bare(setup: TrialSetup, steps: int) -> Callable[[], None]:
     """The loop that a user would write."""
-    model, split, batch = setup.model, arrays(setup.data).train, setup.recipe.train.batch
+    if not isinstance(setup.data, DataSet):
+        raise TypeError("the bare loop takes arrays")
+    model, split, batch = setup.model, setup.data.train, setup.recipe.train.batch
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
 
     def piece() -> None:

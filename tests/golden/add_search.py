@@ -1,4 +1,6 @@
-"""Makes the golden search of format 1, which was asked to end half-way: ``python tests/golden/add_search.py``.
+"""Makes the golden search of format 1, which was asked to end half-way.
+
+    PYTHONPATH=tests python tests/golden/add_search.py
 
 Only for a new format: a search that is in the repository is never written anew, since old ones must stay readable.
 """

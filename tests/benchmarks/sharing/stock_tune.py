@@ -16,7 +16,6 @@ from typing import Any
 
 import ray
 import torch
-from arrays import arrays
 from ray import tune
 from torch import nn
 from torch.nn.utils import prune
@@ -27,12 +26,15 @@ STEPS, BATCH, RATE = 60, 128, 0.1
 def lottery_ticket(config: dict[str, Any]) -> None:
     """One trial: train, then prune a fifth and rewind, `rounds` times."""
     from prune_search.recipe.recipe import Recipe
+    from prune_search.tasks.data import DataSet
     from prune_search.trial.setup import Code, read_data
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     recipe = Recipe.read({"task": {"data": "fashion-mnist"}, "mask": MASK, "weights": {"at": "end"}, "retrain": "none"})
-    data = arrays(read_data(recipe, Path(config["data_root"]), Code()))
+    data = read_data(recipe, Path(config["data_root"]), Code())
+    if not isinstance(data, DataSet):
+        raise TypeError("the bare loop takes arrays")
     inputs, labels = data.train.inputs, data.train.labels
     model = nn.Sequential(
         nn.Flatten(), nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10)
