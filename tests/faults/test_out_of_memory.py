@@ -22,8 +22,8 @@ SPACE = """\
 task: {data: digits, model: {name: hungry, appetite: {hole: choice, of: [0, 1, 2]}}, seed: 0}
 train: {steps: 3ep, batch: 128, optimizer: {name: sgd, lr: 0.1, momentum: 0.9}}
 preset: random
-mask: {sparsity: {hole: choice, of: [0.5, 0.7]}}
-search: {sampler: grid, trials: 6, concurrency: 3, cpus_per_trial: 0.5, controls: false}
+mask: {sparsity: 0.5}
+search: {sampler: grid, trials: 3, concurrency: 3, cpus_per_trial: 0.5, controls: false}
 """
 
 
@@ -40,15 +40,15 @@ def test_a_trial_that_is_out_of_memory_is_tried_once_more_on_a_device_of_its_own
     (tmp_path / "hungry.yaml").write_text(SPACE)
     options = Options("hungry", default_uri(tmp_path))
     outcome = prune_search.launch(tmp_path / "hungry.yaml", where=Where(storage=tmp_path), options=options)
-    assert outcome.as_data()["trials"] == {"completed": 4, "stopped": 0, "failed": 2, "duplicates": 0}
+    assert outcome.as_data()["trials"] == {"completed": 2, "stopped": 0, "failed": 1, "duplicates": 0}
     records = read_search(search_folder(tmp_path, "hungry"))
     by_appetite = {
         appetite: [t for t in records.numbered() if t.recipe["task"]["model"]["appetite"] == appetite]
         for appetite in (0, 1, 2)
     }
     # Those that fit are left alone; those that a whole device is enough for end well; the others fail.
-    assert [t.status for appetite in (0, 1, 2) for t in by_appetite[appetite]] == [*["completed"] * 4, *["failed"] * 2]
-    assert [t.retries for appetite in (0, 1, 2) for t in by_appetite[appetite]] == [0, 0, 1, 1, 1, 1]
+    assert [t.status for appetite in (0, 1, 2) for t in by_appetite[appetite]] == ["completed", "completed", "failed"]
+    assert [t.retries for appetite in (0, 1, 2) for t in by_appetite[appetite]] == [0, 1, 1]
     definition = records.definition
     runs = {
         run.key: run

@@ -307,8 +307,8 @@ def test_a_run_that_is_asked_to_end_goes_on_from_its_stored_step(
     assert found["steps_trained"] + found["steps_reused"] == 3609
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("by", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGINT])
+@pytest.mark.long
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
 def test_a_launch_that_is_asked_to_end_stores_its_states(
     home: Path, trouble: Path, tmp_path: Path, unbroken: SearchRecords, by: signal.Signals
 ) -> None:

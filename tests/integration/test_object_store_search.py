@@ -80,7 +80,7 @@ def test_a_search_in_an_object_store_and_one_that_takes_it_up(
     assert SECRET.encode() not in everything
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("known")
 def test_a_search_whose_states_are_removed_while_it_runs_finds_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -169,7 +169,7 @@ def test_a_killed_search_goes_on_and_equals_an_unbroken_one(
     assert outcomes(records, "measured") == outcomes(unbroken.records, "measured")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.faults
 def test_where_the_service_goes_away_the_search_ends_in_one_line_and_goes_on_later(
     object_store: ObjectStore, long: Path, trouble: Path

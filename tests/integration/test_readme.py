@@ -22,7 +22,7 @@ def example() -> str:
     return str(code)
 
 
-@pytest.mark.parametrize("shorter", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("shorter", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_the_example_for_notebooks(
     trouble: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shorter: bool
 ) -> None:

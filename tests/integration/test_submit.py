@@ -86,7 +86,7 @@ def test_with_the_token_the_search_runs_with_the_users_code(head: Head, home: Pa
 
 
 @NEEDS_DASHBOARD
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_search_goes_on_when_the_terminal_is_gone(head: Head, home: Path, tmp_path: Path) -> None:
     from real_search import wait_for
 

@@ -19,8 +19,8 @@ from prune_search.ledger.records import SearchRecords
 pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.xdist_group("ray")]
 
 
-# One of arrays, one of a stream and one of a network of another library; the others differ in what test_runs.py covers.
-OFTEN = ("regression", "stream", "bert")
+# The one whose state is the largest part of the task's own; what the others differ in is covered by test_runs.py.
+OFTEN = ("stream",)
 CASES = [
     case if case.values[0] in OFTEN else pytest.param(*case.values, marks=[*case.marks, pytest.mark.long], id=case.id)
     for case in NAMES
