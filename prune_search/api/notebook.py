@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -32,10 +33,10 @@ def notebook_view() -> SearchView | None:
     """What draws a search in this notebook; None elsewhere."""
     if not in_notebook():
         return None
-    from IPython.display import HTML, display  # type: ignore[import-not-found]
-
-    handle = display(HTML("<p>starting …</p>"), display_id=True)
-    return SearchView(lambda text: handle.update(HTML(text)))
+    # Not everybody has it, and what is installed of it is typed in part.
+    shown = importlib.import_module("IPython.display")
+    handle = shown.display(shown.HTML("<p>starting …</p>"), display_id=True)
+    return SearchView(lambda text: handle.update(shown.HTML(text)))
 
 
 class SearchView:
@@ -65,13 +66,13 @@ def progress(records: SearchRecords) -> tuple[int, int]:
     return done, int(records.definition["space"]["search"]["trials"])
 
 
-def page(records: SearchRecords) -> str:
-    """A bar, and the best trials so far."""
+def page(records: SearchRecords, note: str = "") -> str:
+    """A bar, a note where there is one, and the best trials so far."""
     counts, (done, total) = records.counts(), progress(records)
     words = [f"{counts[name]} {name}" for name in ("running", "stopped", "failed") if counts.get(name)]
     bar = f'<progress value="{min(done, total)}" max="{max(1, total)}" style="width:20em"></progress>'
     head = f"<p><b>{escape(records.name)}</b> {bar} {done} of {total}{''.join(f', {word}' for word in words)}</p>"
-    return head + table(records)
+    return head + (f"<p>{escape(note)}</p>" if note else "") + table(records)
 
 
 def table(records: SearchRecords) -> str:

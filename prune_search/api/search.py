@@ -82,7 +82,10 @@ class Outcome:
         """What a notebook shows."""
         from prune_search.api.notebook import page
 
-        return page(self.records)
+        stopped = (
+            "" if self.signal is None else f"Interrupted. prune_search.resume({self.records.name!r}) continues it."
+        )
+        return page(self.records, stopped)
 
     def as_data(self) -> dict[str, Any]:
         """The data of ``launch --json`` and ``resume --json``."""
