@@ -106,42 +106,56 @@ def allowed_code(definition: Mapping[str, Any], where: Where, name: str) -> dict
         UserError: the search names code, and the user does not; or the user names other code.
     """
     from prune_search.search.given_code import settings_digest
+    from prune_search.tasks.task import Whole
     from prune_search.tasks.user import name_of
 
     ours = launched_here(definition)
+    used = {key: definition["code"].get(key) for key in CODE_KEYS}
     allowed: dict[str, str | Factory | None] = {}
     problems: list[Problem] = []
     missing: dict[str, str] = {}
-    for key in CODE_KEYS:
-        given, known = getattr(where, key), definition["code"].get(key)
+    elsewhere: dict[str, str] = {}
+    for key, given in where.given_code().items():
+        known = used[key]
+        of_task = given is not None and getattr(where, key) is None
+        if of_task and known is None and any(used.values()):
+            # The search takes one of the two from the task, and the other one is registered.
+            given = None
+        option = "--task" if of_task else f"--{key}"
         if given is not None and (given if isinstance(given, str) else name_of(given)) != known:
             # A registered model is no code: the recipes name it.
             text = f"the search was launched with {shown(known)}" if known else "the search uses no custom code"
-            problems.append(Problem(f"--{key}", f"{text} (got {shown(given)})", name))
+            problems.append(Problem(option, f"{text} (got {shown(given)})", name))
         elif (settings := definition.get("given", {}).get(key)) is not None:
             if given is None or isinstance(given, str):
-                text = (
-                    f"the search was launched from Python with a function that importing {known} does not give (of a "
-                    f"script or notebook, or a partial): resume it there, with "
-                    f"prune_search.resume({name!r}, where=prune_search.Where({key}=…))"
-                )
-                problems.append(Problem(f"--{key}", text, name))
+                elsewhere[key] = known or ""
             elif settings_digest(given) != settings:
                 text = f"{known} carries other arguments than the function that the search was launched with"
-                problems.append(Problem(f"--{key}", text, name))
+                problems.append(Problem(option, text, name))
         elif given is None and known is not None and not ours:
             missing[key] = known
         allowed[key] = known if given is None else given
+    for key, known in _by_option(elsewhere).items():
+        what = f"a function that importing {known} does not give (of a script or notebook, or a partial)"
+        text = (
+            f"the search was launched from Python with {'a Task' if known == name_of(Whole) else what}: resume it "
+            f"there, with prune_search.resume({name!r}, where=prune_search.Where({key}=…))"
+        )
+        problems.append(Problem(f"--{key}", text, name))
     if missing:
         text = "this search uses custom code and was not launched by you on this machine. Review the code, then pass"
-        # A task is both.
-        both = len(missing) == len(CODE_KEYS) and len(set(missing.values())) == 1
-        named = {"task": missing["data"]} if both else missing
-        words = " ".join(f"--{key} {shlex.quote(known)}" for key, known in named.items())
+        words = " ".join(f"--{key} {shlex.quote(known)}" for key, known in _by_option(missing).items())
         problems.append(Problem("", f"{text} {words}", name))
     if problems:
-        raise UserError(problems)
+        # What a task gives is both: once is enough.
+        raise UserError(dict.fromkeys(problems))
     return allowed
+
+
+def _by_option(named: Mapping[str, str]) -> Mapping[str, str]:
+    """What is named as model and as data; as task where that is the same."""
+    both = len(named) == len(CODE_KEYS) and len(set(named.values())) == 1
+    return {"task": named["data"]} if both else named
 
 
 def check_tracking(definition: Mapping[str, Any], storage: StoragePath, named: str | None, name: str) -> None:

@@ -82,9 +82,9 @@ class Where:
         """The user's own code that was named here and may run."""
         from prune_search.trial.setup import Code
 
-        return Code(*(value if _is_code(value) else None for value in self._given().values()))
+        return Code(*(value if _is_code(value) else None for value in self.given_code().values()))
 
-    def _given(self) -> dict[str, str | Factory | None]:
+    def given_code(self) -> dict[str, str | Factory | None]:
         """Model and data, where a task is named those of the task."""
         task = self.task
         if task is not None and not isinstance(task, str) and not callable(task):
@@ -121,7 +121,7 @@ class Where:
         """What ``--task``, ``--model`` and ``--data`` set in the recipe."""
         from prune_search.tasks.user import name_of
 
-        given = {f"task.{key}": value for key, value in self._given().items() if value is not None}
+        given = {f"task.{key}": value for key, value in self.given_code().items() if value is not None}
         return [(key, value if isinstance(value, str) else name_of(value)) for key, value in given.items()]
 
 

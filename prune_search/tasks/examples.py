@@ -23,8 +23,8 @@ from prune_search.tasks.stored_split import between, lies_on, moved
 from prune_search.tasks.structures import examples_in, mapped
 
 Pair = tuple[Any, Any]
-# From the number of a batch to its inputs and labels; one that reads ahead has `waited_s`, one of a stream has state
-# and load.
+# From the number of a batch to its inputs and labels; one that reads ahead has `waited_s` and `close`, one of a stream
+# has state and load.
 Reader = Callable[[int], Pair]
 # Batches that each worker process has read before they are needed.
 AHEAD = 2
@@ -343,6 +343,10 @@ class _Reading:
 
     def __call__(self, step: int) -> Pair:
         return self._split.usage.pair(self.whole(step))
+
+    def close(self) -> None:
+        """End the worker processes; the next batch starts them anew."""
+        self._next, self._batches = None, iter(())
 
     def whole(self, step: int) -> Any:
         """The batch of a number, on the device."""

@@ -88,7 +88,6 @@ class Feed:
     words: tuple[str | int, ...] = ()
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
     ahead: bool = False
-    _orders: dict[int, Tensor] = field(default_factory=dict)
     _reader: Reader | None = None
 
     @property
@@ -98,39 +97,61 @@ class Feed:
 
     def __call__(self, step: int) -> tuple[Any, Any]:
         """(inputs [B, …], labels [B, …]) of the batch at a step of the stream."""
-        if self._reader is None:
-            self._reader = self.split.reader(self.request, self.batch, self.ahead)
-        inputs, labels = self._reader(step)
+        inputs, labels = self._read()(step)
         if self.augment is not None:
             inputs = self.augment(inputs, generator(self.seed, "augment", *self.words, step))
         return inputs, labels
-
-    def request(self, step: int) -> Request:
-        """Which examples the batch of a step is made of, and what they draw from; of a stream, the latter alone."""
-        if len(self.split) < self.batch:
-            return Request(torch.empty(0, dtype=torch.int64), lambda: derive(self.seed, "read", *self.words, step))
-        epoch, place = divmod(step, self.epoch)
-        order = self._orders.get(epoch)
-        if order is None:
-            draw = generator(self.seed, "order", *self.words, epoch)
-            order = torch.randperm(len(self.split), generator=draw).to(self.split.device)
-            # Reading ahead comes to the next epoch before this one is over.
-            self._orders = {number: self._orders[number] for number in self._orders if number == epoch - 1}
-            self._orders[epoch] = order
-        chosen = order[place * self.batch : (place + 1) * self.batch]
-        return Request(chosen, lambda: derive(self.seed, "read", *self.words, epoch))
 
     @property
     def waited_s(self) -> float:
         """Seconds for which steps have waited for data."""
         return 0.0 if self._reader is None else float(getattr(self._reader, "waited_s", 0.0))
 
+    def close(self) -> None:
+        """End the processes that read ahead; the next batch that is asked for starts them anew."""
+        end = getattr(self._reader, "close", None)
+        if end is not None:
+            end()
+
     def state_hook(self) -> Hook | None:
         """What stores where a stream is, with every state of the training; None where batches are found by number."""
-        if self._reader is None:
-            self._reader = self.split.reader(self.request, self.batch, self.ahead)
-        state, load = getattr(self._reader, "state", None), getattr(self._reader, "load", None)
+        reader = self._read()
+        state, load = getattr(reader, "state", None), getattr(reader, "load", None)
         return None if state is None else Hook("stream", state=state, load=load)
+
+    def _read(self) -> Reader:
+        if self._reader is None:
+            # It must not hold the feed, which holds it: the garbage collector would end the queue to its workers
+            # before it tells them to end, and wait for each of them for seconds.
+            order = _Order(self.split, self.batch, self.seed, self.words)
+            self._reader = self.split.reader(order, self.batch, self.ahead)
+        return self._reader
+
+
+@dataclass
+class _Order:
+    """Which examples the batch of a step is made of, and what they draw from; of a stream, the latter alone."""
+
+    split: Examples
+    batch: int
+    seed: int
+    words: tuple[str | int, ...]
+    orders: dict[int, Tensor] = field(default_factory=dict)
+
+    def __call__(self, step: int) -> Request:
+        seed, words = self.seed, self.words
+        if len(self.split) < self.batch:
+            return Request(torch.empty(0, dtype=torch.int64), lambda: derive(seed, "read", *words, step))
+        epoch, place = divmod(step, len(self.split) // self.batch)
+        order = self.orders.get(epoch)
+        if order is None:
+            draw = generator(seed, "order", *words, epoch)
+            order = torch.randperm(len(self.split), generator=draw).to(self.split.device)
+            # Reading ahead comes to the next epoch before this one is over.
+            self.orders = {number: self.orders[number] for number in self.orders if number == epoch - 1}
+            self.orders[epoch] = order
+        chosen = order[place * self.batch : (place + 1) * self.batch]
+        return Request(chosen, lambda: derive(seed, "read", *words, epoch))
 
 
 def augmentation(augment: Named) -> Callable[[Tensor, torch.Generator], Tensor] | None:

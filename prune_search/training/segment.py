@@ -205,6 +205,8 @@ class Segment:
             with contextlib.suppress(Exception):
                 writer.wait()
             raise
+        finally:
+            course.feed.close()
         writer.clean(reached)
         if final.meta["ended"] and reached < self.total and writer.folder is not None:
             note_early_end(writer.folder, reached)

@@ -58,6 +58,7 @@ def calibrate(setup: TrialSetup) -> Calibration:
             setup.scores("validation", setup.model)
             per_evaluation = time.perf_counter() - begun
     finally:
+        setup.close()
         torch.set_num_threads(before)
     tensors = model_tensors(setup.model)
     size = sum(int(tensor.nbytes) for tensor in tensors.values())

@@ -82,7 +82,7 @@ def run_trial(
     begun = time.monotonic()
     measurements = Measurements(storage)
     store = _state_store(setup, storage, sink, sharing)
-    with settings_of(setup), _as_trial_errors(setup.recipe.task.of_users_code):
+    with settings_of(setup), contextlib.closing(setup), _as_trial_errors(setup.recipe.task.of_users_code):
         check_teaching(setup)
         first, rounds = rounds_of(setup, store)
         # Where the mask's place shows while the network is trained, its round counts what comes before.

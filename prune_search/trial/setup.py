@@ -145,12 +145,18 @@ class TrialSetup:
         return output_layer(self.model, self.data.train.first(1))
 
     def feed(self, *words: str | int) -> Feed:
-        """The data stream of a place; no words: the training clock's."""
+        """The data stream of a place; no words: the training clock's. Of one at a time, examples are read ahead."""
         if words not in self._feeds:
+            self.close()
             augment = augmentation(self.recipe.train.augment)
             batch, seed = self.recipe.train.batch, self.recipe.seed
             self._feeds[words] = Feed(self.data.train, batch, seed, words, augment, ahead=True)
         return self._feeds[words]
+
+    def close(self) -> None:
+        """End the processes that read examples ahead; whoever needs them starts them anew."""
+        for feed in self._feeds.values():
+            feed.close()
 
     @property
     def waited_s(self) -> float:

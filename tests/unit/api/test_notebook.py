@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +10,13 @@ from made_search import make_search
 
 from prune_search.api.notebook import SearchView, frame_of, in_notebook, notebook_view, table
 from prune_search.api.search import Outcome
-from prune_search.ledger.records import read_search
+from prune_search.ledger.records import SearchRecords, read_search
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> SearchRecords:
+    """A search that has ended."""
+    return read_search(make_search(tmp_path_factory.mktemp("notebook"), "monday"))
 
 
 def test_nothing_is_drawn_outside_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +28,9 @@ def test_nothing_is_drawn_outside_a_notebook(monkeypatch: pytest.MonkeyPatch) ->
     assert not in_notebook()
 
 
-def test_in_a_notebook_one_display_is_drawn_again_and_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_in_a_notebook_one_display_is_drawn_again_and_again(
+    monkeypatch: pytest.MonkeyPatch, records: SearchRecords
+) -> None:
     drawn: list[str] = []
     handle = SimpleNamespace(update=drawn.append)
     kernel = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=object()))
@@ -32,7 +39,6 @@ def test_in_a_notebook_one_display_is_drawn_again_and_again(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "IPython.display", shown)
     view = notebook_view()
     assert view is not None
-    records = read_search(make_search(tmp_path, "monday"))
     view(records, None)
     view(records, None)
     (text,) = set(drawn)
@@ -40,8 +46,7 @@ def test_in_a_notebook_one_display_is_drawn_again_and_again(monkeypatch: pytest.
     assert "<progress" in text
 
 
-def test_the_best_trial_is_the_first_row(tmp_path: Path) -> None:
-    records = read_search(make_search(tmp_path, "monday"))
+def test_the_best_trial_is_the_first_row(records: SearchRecords) -> None:
     goals = [trial for trial in records.numbered() if trial.status == "completed"]
     text = table(records)
     accuracy = {str(t.proposed.data["name"]): t.metrics["val/accuracy"] for t in goals if t.proposed is not None}
@@ -52,18 +57,20 @@ def test_the_best_trial_is_the_first_row(tmp_path: Path) -> None:
     assert f"{accuracy[first]:.4f}" in text
 
 
-def test_a_frame_has_a_row_for_each_trial(tmp_path: Path) -> None:
-    records = read_search(make_search(tmp_path, "monday"))
+def test_a_frame_has_a_row_for_each_trial(records: SearchRecords) -> None:
     outcome = Outcome(records, None, 0, None, 1.0)
     frame = outcome.frame()
     assert len(frame) == len(records.trials)
     assert {"trial", "status", "val/accuracy", "sparsity"} <= set(frame.columns)
     assert "<table" in outcome._repr_html_()
+    assert "Interrupted" not in outcome._repr_html_()
+    stopped = Outcome(records, 2, 0, None, 1.0)
+    assert "Interrupted. prune_search.resume(&#x27;monday&#x27;) continues it." in stopped._repr_html_()
     assert list(frame_of([{"a": 1}]).columns) == ["a"]
 
 
-def test_a_view_draws_what_changed(tmp_path: Path) -> None:
+def test_a_view_draws_what_changed(records: SearchRecords) -> None:
     drawn: list[str] = []
     view = SearchView(drawn.append)
-    view(read_search(make_search(tmp_path, "monday")), None)
+    view(records, None)
     assert len(drawn) == 1

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from told_search import Told
 
 from prune_search.api.trust import allowed_code, check_tracking, checked, launched_here, remember
 from prune_search.api.where import Where
 from prune_search.recipe.problems import UserError
+from prune_search.search.given_code import settings_digest
+from prune_search.tasks.task import Task, Whole
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +56,34 @@ def test_code_runs_where_it_is_named_again_or_was_launched_here(tmp_path: Path) 
 def test_what_has_to_be_typed_for_foreign_code_is_said(tmp_path: Path, code: dict[str, str | None], words: str) -> None:
     with pytest.raises(UserError, match=f"Review the code, then pass {words}$"):
         allowed_code(definition(tmp_path, code=code), Where(), "told")
+
+
+def test_a_task_is_the_code_that_it_gives(tmp_path: Path) -> None:
+    both = definition(tmp_path, code={"model": "theirs:task", "data": "theirs:task"})
+    assert allowed_code(both, Where(task="theirs:task"), "told") == {"model": "theirs:task", "data": "theirs:task"}
+    with pytest.raises(UserError, match=r"^told: --task: .* launched with 'theirs:task' \(got 'my:task'\)$"):
+        allowed_code(both, Where(task="my:task"), "told")
+    # The network is a registered one.
+    data = {**both, "code": {"model": None, "data": "theirs:task"}}
+    assert allowed_code(data, Where(task="theirs:task"), "told") == {"model": None, "data": "theirs:task"}
+    none = {**both, "code": {"model": None, "data": None}}
+    with pytest.raises(UserError, match="--task: the search uses no custom code"):
+        allowed_code(none, Where(task="my:task"), "told")
+
+
+def test_a_task_that_was_given_as_it_is_has_to_be_given_again(tmp_path: Path) -> None:
+    def task(scale: float) -> Task:
+        return Task(model=torch.nn.Identity, train=(scale * torch.ones(8, 2), torch.zeros(8)), validation=0.5)
+
+    digest = settings_digest(Whole(task(1.0)))
+    name = "prune_search.tasks.task:Whole"
+    launched = definition(tmp_path, code={"model": name, "data": name}, given={"model": digest, "data": digest})
+    assert set(allowed_code(launched, Where(task=task(1.0)), "told")) == {"model", "data"}
+    with pytest.raises(UserError, match=r"--task: .*:Whole carries other arguments than") as caught:
+        allowed_code(launched, Where(task=task(2.0)), "told")
+    assert len(caught.value.problems) == 1
+    with pytest.raises(UserError, match=r"launched from Python with a Task: resume it there, .*Where\(task=…\)\)$"):
+        allowed_code(launched, Where(), "told")
 
 
 def test_a_search_reports_to_the_storage_or_to_a_server_that_the_user_names(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import time
+from multiprocessing import active_children
 from typing import Any
 
 import numpy
@@ -182,13 +185,35 @@ def test_what_cannot_be_read_in_the_middle_of_a_training_is_told_in_one_line(wor
         read(0)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_line_that_a_data_set_tells_itself_stays_as_it_is(workers: int) -> None:
+def test_a_line_that_a_data_set_tells_itself_stays_as_it_is() -> None:
     told = UserError([Problem("task.data.folder", "3.png cannot be decoded")])
 
     class Told(Drawn):
         def __getitem__(self, index: int) -> tuple[Any, int]:
             raise told
 
-    with pytest.raises(UserError, match=r"^task.data.folder: 3.png cannot be decoded$"):
-        Feed(Listed(Told(), default_collate, workers=workers), 5, 3, (), ahead=True)(0)
+    for workers in (0, 1):
+        with pytest.raises(UserError, match=r"^task.data.folder: 3.png cannot be decoded$"):
+            Feed(Listed(Told(), default_collate, workers=workers), 5, 3, (), ahead=True)(0)
+
+
+@pytest.mark.parametrize("how", ["closed", "dropped"])
+def test_the_processes_of_a_reader_end_with_it_and_are_not_left_to_the_garbage_collector(how: str) -> None:
+    gc.disable()
+    try:
+        read, before = feed(1), set(active_children())
+        first = read(0)
+        workers = set(active_children()) - before
+        assert len(workers) == 1
+        begun = time.monotonic()
+        if how == "closed":
+            read.close()
+            assert same(read(0), first)
+            read.close()
+        del read
+        # Torch waits for five seconds before it ends a worker that was not told.
+        assert time.monotonic() - begun < 4
+        assert not any(worker.is_alive() for worker in workers)
+        assert set(active_children()) == before
+    finally:
+        gc.enable()

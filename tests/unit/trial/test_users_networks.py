@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from multiprocessing import active_children
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -81,3 +83,21 @@ def test_so_is_an_error_of_a_loss_in_the_middle_of_a_training_where_the_network_
     with pytest.raises(TrialError, match=r"^your code raised LookupError: an unknown label \(line \d+ of ") as caught:
         run("dense", set=sets, where=Where(data=strict_task), fresh=True)
     assert caught.value.kind == "code"
+
+
+def read_task() -> Task:
+    data = torch.utils.data.TensorDataset(torch.randn(60, 64), torch.arange(60) % 4)
+    return Task(train=data, validation=0.2, classes=4, workers=1)
+
+
+@pytest.mark.parametrize("preset", ["fine-tune", "thinet"])
+def test_no_process_that_reads_examples_outlives_its_trial(preset: str) -> None:
+    before = set(active_children())
+    sets = {
+        "train.steps": "4it",
+        "retrain.steps": "2it",
+        "train.batch": 8,
+        "task.model": {"name": "mlp", "hidden": [8]},
+    }
+    run(preset, set=sets, where=Where(data=read_task), fresh=True)
+    assert set(active_children()) == before
