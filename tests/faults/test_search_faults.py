@@ -342,7 +342,7 @@ def test_a_launch_that_is_asked_to_end_stores_its_states(
     check_mlflow(outcome.records)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_of_two_that_are_launched_at_once_one_runs(home: Path, trouble: Path, tmp_path: Path) -> None:
     """Row 9."""
     (home / "long.yaml").write_text(LONG)

@@ -137,6 +137,7 @@ def test_a_builder_that_is_killed_is_taken_over(unbroken: Outcome, tmp_path: Pat
     assert account.trained <= distinct(rounds) + kills * STEPS * 9
 
 
+@pytest.mark.long
 def test_two_searches_on_one_storage_share_what_they_train_at_the_same_time(tmp_path: Path, unbroken: Outcome) -> None:
     storage, outcomes = tmp_path / "storage", {}
 

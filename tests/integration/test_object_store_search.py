@@ -155,7 +155,7 @@ def long(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.faults
 def test_a_killed_search_goes_on_and_equals_an_unbroken_one(
     object_store: ObjectStore, long: Path, trouble: Path
