@@ -104,9 +104,8 @@ def outcome_of(trial: TrialRecords) -> Mapping[str, Any]:
     """What two searches agree on: all that was proposed and found, but not when, how fast, and what was stored."""
     proposed = dict(trial.proposed.data) if trial.proposed is not None else {}
     ended = dict(trial.ended.data) if trial.ended is not None else {}
-    result = {
-        key: value for key, value in trial.result.items() if key not in ("seconds", "steps_trained", "steps_reused")
-    }
+    varied = ("seconds", "seconds_waiting", "steps_trained", "steps_reused")
+    result = {key: value for key, value in trial.result.items() if key not in varied}
     measured = [
         (record.data["round"], record.data["step"], record.data["steps_trained"], record.data["metrics"])
         for record in trial.measured
