@@ -40,6 +40,8 @@ def main() -> None:
     parser.add_argument("storage", nargs="+", type=Path)
     for storage in parser.parse_args().storage:
         count, same, total, again = repeated(storage)
+        if not count:
+            parser.error(f"{storage} holds no states")
         share = again / max(1, total)
         print(f"{count} states, {same} files twice; {total / 2**20:.1f} MiB of tensors, {share:.2%} of them twice")
 
