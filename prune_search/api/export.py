@@ -280,13 +280,12 @@ def _write(
     costs = costs_of(finished, networks, Measurements(there.storage_folder()))
     write_networks(to, networks)
     add_costs(to, costs)
-    apart = _write_onnx(to, finished, networks) if options.onnx else None
+    apart, named = _write_onnx(to, finished, networks) if options.onnx else (None, ())
     version = None
     if options.register is not None:
         version = _register(to, options.register, server, finished, networks)
-    export_folder(
-        result, to, replace(about, repeats=repeats, costs=costs, registered=options.register, onnx_apart=apart)
-    )
+    known = replace(about, repeats=repeats, costs=costs, registered=options.register)
+    export_folder(result, to, replace(known, onnx_apart=apart, onnx_inputs=named))
     return Export(to, result, costs, apart, version, None if version is None else masked(server[0]))
 
 
@@ -309,14 +308,13 @@ def _described(networks: Networks, option: str) -> nn.Module:
     return networks.compact
 
 
-def _write_onnx(to: Path, finished: Finished, networks: Networks) -> float:
-    from torch import Tensor
-
+def _write_onnx(to: Path, finished: Finished, networks: Networks) -> tuple[float, tuple[str, ...]]:
+    """How far its outputs are from torch's, and the names of its inputs."""
     from prune_search.exports.onnx_file import write_onnx
+    from prune_search.tasks.batches import named_tensors
 
-    if not isinstance(finished.inputs, Tensor):
-        raise UserError([Problem("--onnx", "this network takes more than one tensor, which is not written as ONNX")])
-    return write_onnx(networks.compact or finished.model, to, finished.inputs)
+    model = networks.compact or finished.model
+    return write_onnx(model, to, finished.inputs), tuple(named_tensors(model, finished.inputs))
 
 
 def _register(to: Path, name: str, server: Server, finished: Finished, networks: Networks) -> str:

@@ -86,6 +86,7 @@ class CardOf:
         costs: of `networks.costs_of`, or None.
         registered: the name of the registered MLflow model, or None.
         onnx_apart: how far model.onnx is from torch; None where there is none.
+        onnx_inputs: names of its inputs.
     """
 
     search_name: str | None = None
@@ -95,6 +96,7 @@ class CardOf:
     costs: Mapping[str, Any] | None = None
     registered: str | None = None
     onnx_apart: float | None = None
+    onnx_inputs: Sequence[str] = ("x",)
 
 
 def export_folder(result: Result, folder: Path, about: CardOf | None = None) -> None:
@@ -146,7 +148,9 @@ def _loading(result: Result, about: CardOf) -> str:
         parts += ["With prune_search, from config.json and safetensors, without the model's class:"]
         parts += [_fenced(f"import prune_search\n\n{line}", "py")]
     if about.onnx_apart is not None:
-        text = f"`model.onnx`: input `x`, output `y`, any batch; outputs within {about.onnx_apart:.0e} of torch's."
+        names = ", ".join(f"`{name}`" for name in about.onnx_inputs)
+        word = "input" if len(about.onnx_inputs) == 1 else "inputs"
+        text = f"`model.onnx`: {word} {names}, output `y`, any batch; outputs within {about.onnx_apart:.0e} of torch's."
         parts += [f"With onnxruntime, from {text}"]
     if about.registered is not None:
         parts += ["With MLflow, where it was registered:"]

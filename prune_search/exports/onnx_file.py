@@ -7,15 +7,19 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.storage.files import put_file
+from prune_search.tasks.batches import named_tensors, with_tensors
+from prune_search.tasks.outputs import logits_of
+from prune_search.tasks.structures import examples_in, repeated
 
 ONNX_FILE = "model.onnx"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -35,19 +39,42 @@ def check_installed() -> None:
         raise UserError([Problem("--onnx", text)])
 
 
-def onnx_bytes(model: nn.Module, shape: tuple[int, ...]) -> bytes:
-    """A network as an ONNX model: input ``x`` [batch, *shape], output ``y``, the batch of any size."""
-    example = torch.zeros(2, *shape)
+class _Flat(nn.Module):
+    """A network that is called with its input tensors one by one, and returns its scores alone."""
+
+    def __init__(self, model: nn.Module, inputs: Any, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self.inputs, self.names = model, inputs, names
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        return logits_of(self.model(with_tensors(self.inputs, dict(zip(self.names, tensors, strict=True)))))
+
+
+def onnx_bytes(model: nn.Module, inputs: Any) -> bytes:
+    """A network as an ONNX model, the batch of any size: one output ``y``, and inputs as `named_tensors` names them.
+
+    Args:
+        model: on the CPU.
+        inputs: at least one example.
+    """
+    examples = repeated(inputs, 2)
+    tensors = named_tensors(model.eval(), examples)
+    batch = {0: torch.export.Dim("batch")}
+    shapes: tuple[Any, ...] = (batch,)
+    with torch.no_grad():
+        plain = isinstance(examples, Tensor) and isinstance(model(examples), Tensor)
+    if not plain:
+        model, shapes = _Flat(model, examples, list(tensors)).eval(), ((batch,) * len(tensors),)
     with tempfile.TemporaryDirectory() as scratch, _quietly():
         path = Path(scratch) / ONNX_FILE
         torch.onnx.export(
-            model.eval(),
-            (example,),
+            model,
+            tuple(tensors.values()),
             str(path),
-            input_names=["x"],
+            input_names=list(tensors),
             output_names=["y"],
             dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=shapes,
             opset_version=OPSET,
             external_data=False,
             optimize=True,
@@ -73,8 +100,8 @@ def _quietly() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def runner(path: Path) -> Callable[[Tensor], Tensor]:
-    """From inputs to outputs, by onnxruntime on the CPU."""
+def runner(path: Path) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    """From inputs by name to outputs, by onnxruntime on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -82,20 +109,23 @@ def runner(path: Path) -> Callable[[Tensor], Tensor]:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-    def run(inputs: Tensor) -> Tensor:
-        (out,) = session.run(None, {"x": inputs.detach().cpu().numpy()})
+    taken = {one.name for one in session.get_inputs()}
+
+    def run(inputs: Mapping[str, Tensor]) -> Tensor:
+        given = {name: tensor.detach().cpu().numpy() for name, tensor in inputs.items() if name in taken}
+        (out,) = session.run(None, given)
         return torch.from_numpy(out)
 
     return run
 
 
-def write_onnx(model: nn.Module, folder: Path, inputs: Tensor) -> float:
+def write_onnx(model: nn.Module, folder: Path, inputs: Any) -> float:
     """Write model.onnx, and compare it with torch on batches of several sizes.
 
     Args:
         model: on the CPU, in evaluation mode.
         folder: to write to.
-        inputs: at least one example, [N, …].
+        inputs: at least one example: a tensor [N, …], or `prune_search.tasks.batches.Inputs`.
 
     Returns:
         The largest difference, relative to the largest output.
@@ -105,9 +135,9 @@ def write_onnx(model: nn.Module, folder: Path, inputs: Tensor) -> float:
     """
     check_installed()
     try:
-        put_file(folder / ONNX_FILE, onnx_bytes(model, tuple(inputs.shape[1:])))
+        put_file(folder / ONNX_FILE, onnx_bytes(model, inputs))
         run = runner(folder / ONNX_FILE)
-        apart = max(_apart(model, run, inputs[:count]) for count in (1, 3, len(inputs)))
+        apart = max(_apart(model, run, repeated(inputs, count)) for count in (1, 3, examples_in(inputs)))
     except (RuntimeError, ValueError, TypeError) as error:
         lines = str(error).splitlines() or [""]
         text = f"the network cannot be written as ONNX ({type(error).__name__}: {lines[0][:200]})"
@@ -119,10 +149,10 @@ def write_onnx(model: nn.Module, folder: Path, inputs: Tensor) -> float:
     return apart
 
 
-def _apart(model: nn.Module, run: Callable[[Tensor], Tensor], inputs: Tensor) -> float:
+def _apart(model: nn.Module, run: Callable[[Mapping[str, Tensor]], Tensor], inputs: Any) -> float:
     with torch.no_grad():
-        expected = model(inputs)
-    return relative_difference(run(inputs), expected)
+        expected = logits_of(model(inputs))
+    return relative_difference(run(named_tensors(model, inputs)), expected)
 
 
 def relative_difference(got: Tensor, expected: Tensor) -> float:

@@ -89,8 +89,41 @@ def adapted(model: nn.Module, forward: Forward | None = None) -> nn.Module:
         return own.forward(self, *given, **named)
 
     said = {"__module__": own.__module__, "__qualname__": own.__qualname__, "__doc__": own.__doc__}
-    model.__class__ = type(own.__name__, (own,), {**said, "forward": run, "_takes_inputs": True})
+    marks = {"_takes_inputs": True, "_input_names": names, "_own_forward": forward is not None}
+    model.__class__ = type(own.__name__, (own,), {**said, **marks, "forward": run})
     return model
+
+
+def named_tensors(model: nn.Module, inputs: Any) -> dict[str, Tensor]:
+    """The tensors that a network is called with, by name: ``x`` where it is one; ``x0``, ``x1`` … where they have none.
+
+    Args:
+        model: whose forward says which of a mapping it takes; targets are left out.
+        inputs: as `Rules.inputs` gives them.
+
+    Raises:
+        ValueError: a forward of the user's takes the batch apart.
+    """
+    if isinstance(inputs, Tensor):
+        return {"x": inputs}
+    if getattr(type(model), "_own_forward", False):
+        raise ValueError("a forward of your own takes the batch apart")
+    content = inputs.content
+    if not isinstance(content, Mapping):
+        return {f"x{place}": part for place, part in enumerate(content) if isinstance(part, Tensor)}
+    names = getattr(type(model), "_input_names", None)
+    return {
+        key: part
+        for key, part in content.items()
+        if isinstance(part, Tensor) and key not in TARGETS and (names is None or key in names)
+    }
+
+
+def with_tensors(inputs: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Inputs of the same form that hold the tensors of `named_tensors` alone."""
+    if isinstance(inputs, Tensor):
+        return tensors["x"]
+    return Inputs(dict(tensors) if isinstance(inputs.content, Mapping) else tuple(tensors.values()))
 
 
 def _keywords(model: nn.Module) -> frozenset[str] | None:

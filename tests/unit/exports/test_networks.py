@@ -20,6 +20,7 @@ from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.recipe.problems import UserError
 from prune_search.storage.measurements import Measurements
 from prune_search.storage.tensors import encode
+from prune_search.tasks.batches import Inputs, adapted, named_tensors
 
 
 class Scaled(nn.Module):
@@ -158,13 +159,45 @@ def test_onnxruntime_says_what_torch_says_for_any_batch(folder: Path) -> None:
     run = runner(folder / "model.onnx")
     with torch.no_grad():
         for batch in (1, 4, 5):
-            assert torch.allclose(run(inputs[:batch]), small(inputs[:batch]), rtol=1e-4, atol=1e-5)
+            assert torch.allclose(run({"x": inputs[:batch]}), small(inputs[:batch]), rtol=1e-4, atol=1e-5)
+
+
+class Two(nn.Module):
+    """Takes two inputs, one of them whole numbers, and returns its scores in a mapping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.layer = nn.Embedding(7, 4), nn.Linear(4, 3)
+
+    def forward(self, words: Tensor, scale: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        return {"logits": self.layer(self.table(words).mean(1) * scale)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mapping", [True, False])
+def test_networks_of_several_inputs_are_written_with_their_names(tmp_path: Path, mapping: bool) -> None:
+    words, scale = torch.randint(7, (5, 6)), torch.rand(5, 1)
+    content = {"words": words, "scale": scale, "labels": torch.zeros(5)} if mapping else (words, scale)
+    model, inputs = adapted(Two()).eval(), Inputs(content)
+    assert write_onnx(model, tmp_path, inputs) < TOLERANCE
+    named = named_tensors(model, inputs)
+    assert list(named) == (["words", "scale"] if mapping else ["x0", "x1"])
+    with torch.no_grad():
+        assert torch.allclose(runner(tmp_path / "model.onnx")(named), model(inputs)["logits"], atol=1e-5)
+
+
+def test_a_forward_of_the_users_is_not_written(tmp_path: Path) -> None:
+    model = adapted(Two(), lambda network, batch: network(batch["words"], batch["scale"])).eval()
+    inputs = Inputs({"words": torch.randint(7, (5, 6)), "scale": torch.rand(5, 1)})
+    with pytest.raises(UserError, match=r"--onnx: .*a forward of your own takes the batch apart"):
+        write_onnx(model, tmp_path, inputs)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
 def test_a_file_that_says_something_else_is_not_left_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small, inputs = load_network(folder), finished().inputs
-    wrong = onnx_bytes(nn.Sequential(small, nn.Softmax(1)), (1, 8, 8))
+    wrong = onnx_bytes(nn.Sequential(small, nn.Softmax(1)), inputs)
     monkeypatch.setattr("prune_search.exports.onnx_file.onnx_bytes", lambda model, shape: wrong)
     with pytest.raises(UserError, match="onnxruntime and torch differ"):
         write_onnx(small, folder, inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -24,13 +24,13 @@ def off_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[int]]:
     def put(error: float) -> list[int]:
         sizes: list[int] = []
 
-        def run(inputs: Tensor) -> Tensor:
-            sizes.append(len(inputs))
-            out: Tensor = MODEL(inputs).detach()
+        def run(inputs: Mapping[str, Tensor]) -> Tensor:
+            sizes.append(len(inputs["x"]))
+            out: Tensor = MODEL(inputs["x"]).detach()
             return out * (1 + error)
 
         monkeypatch.setattr(onnx_file, "check_installed", lambda: None)
-        monkeypatch.setattr(onnx_file, "onnx_bytes", lambda model, shape: b"onnx")
+        monkeypatch.setattr(onnx_file, "onnx_bytes", lambda model, inputs: b"onnx")
         monkeypatch.setattr(onnx_file, "runner", lambda path: run)
         return sizes
 
@@ -59,7 +59,7 @@ def test_what_the_exporter_refuses_is_said_of_the_option(
 ) -> None:
     off_by(0.0)
 
-    def refuse(model: nn.Module, shape: tuple[int, ...]) -> bytes:
+    def refuse(model: nn.Module, inputs: Tensor) -> bytes:
         raise RuntimeError("no such operator\nand much more")
 
     monkeypatch.setattr(onnx_file, "onnx_bytes", refuse)
