@@ -8,7 +8,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +59,13 @@ def onnx_bytes(model: nn.Module, inputs: Any) -> bytes:
     """
     examples = repeated(inputs, 2)
     tensors = named_tensors(model.eval(), examples)
-    batch = {0: torch.export.Dim("batch")}
-    shapes: tuple[Any, ...] = (batch,)
+    batch = torch.export.Dim("batch")
+    # What has no place for each example keeps its shape.
+    shapes: tuple[Any, ...] = tuple({0: batch} if one.dim() and len(one) == 2 else {} for one in tensors.values())
     with torch.no_grad():
         plain = isinstance(examples, Tensor) and isinstance(model(examples), Tensor)
     if not plain:
-        model, shapes = _Flat(model, examples, list(tensors)).eval(), ((batch,) * len(tensors),)
+        model, shapes = _Flat(model, examples, list(tensors)).eval(), (shapes,)
     with tempfile.TemporaryDirectory() as scratch, _quietly():
         path = Path(scratch) / ONNX_FILE
         torch.onnx.export(
@@ -85,19 +86,19 @@ def onnx_bytes(model: nn.Module, inputs: Any) -> bytes:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """The exporter tells its progress, and warns of what other parts of torch will change."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """The exporter tells its progress, warns of what other parts of torch will change, and prints what it then raises."""
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings(), open(os.devnull, "w", encoding="utf-8") as nowhere:
             warnings.simplefilter("ignore")
-            from contextlib import redirect_stdout
-
-            with redirect_stdout(nowhere):
+            with redirect_stdout(nowhere), redirect_stderr(nowhere):
                 yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def runner(path: Path) -> Callable[[Mapping[str, Tensor]], Tensor]:
@@ -109,11 +110,8 @@ def runner(path: Path) -> Callable[[Mapping[str, Tensor]], Tensor]:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-    taken = {one.name for one in session.get_inputs()}
-
     def run(inputs: Mapping[str, Tensor]) -> Tensor:
-        given = {name: tensor.detach().cpu().numpy() for name, tensor in inputs.items() if name in taken}
-        (out,) = session.run(None, given)
+        (out,) = session.run(None, {name: tensor.detach().cpu().numpy() for name, tensor in inputs.items()})
         return torch.from_numpy(out)
 
     return run
@@ -139,14 +137,23 @@ def write_onnx(model: nn.Module, folder: Path, inputs: Any) -> float:
         run = runner(folder / ONNX_FILE)
         apart = max(_apart(model, run, repeated(inputs, count)) for count in (1, 3, examples_in(inputs)))
     except (RuntimeError, ValueError, TypeError) as error:
-        lines = str(error).splitlines() or [""]
-        text = f"the network cannot be written as ONNX ({type(error).__name__}: {lines[0][:200]})"
+        (folder / ONNX_FILE).unlink(missing_ok=True)
+        cause = _first_cause(error)
+        lines = str(cause).splitlines() or [""]
+        text = f"the network cannot be written as ONNX ({type(cause).__name__}: {lines[0][:200]})"
         raise UserError([Problem("--onnx", text)]) from error
     if not apart <= TOLERANCE:
         (folder / ONNX_FILE).unlink(missing_ok=True)
         text = f"onnxruntime and torch differ by {apart:.1e} of the largest output, more than {TOLERANCE:.0e}"
         raise UserError([Problem("--onnx", text)])
     return apart
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """What an error began with: the exporter's own words are about its steps."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _apart(model: nn.Module, run: Callable[[Mapping[str, Tensor]], Tensor], inputs: Any) -> float:

@@ -13,6 +13,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from prune_search.tasks.structures import tensors_in
+
 TARGETS = ("labels", "label", "target", "targets")
 Forward = Callable[[nn.Module, Any], Any]
 
@@ -95,35 +97,43 @@ def adapted(model: nn.Module, forward: Forward | None = None) -> nn.Module:
 
 
 def named_tensors(model: nn.Module, inputs: Any) -> dict[str, Tensor]:
-    """The tensors that a network is called with, by name: ``x`` where it is one; ``x0``, ``x1`` … where they have none.
+    """The tensors that a network is called with, by name: ``x`` where it is one; ``x0``, ``x1`` … by their places.
 
     Args:
         model: whose forward says which of a mapping it takes; targets are left out.
         inputs: as `Rules.inputs` gives them.
 
     Raises:
-        ValueError: a forward of the user's takes the batch apart.
+        ValueError: a forward of the user's takes the batch apart, or tensors lie deeper within the batch.
     """
     if isinstance(inputs, Tensor):
         return {"x": inputs}
     if getattr(type(model), "_own_forward", False):
         raise ValueError("a forward of your own takes the batch apart")
-    content = inputs.content
-    if not isinstance(content, Mapping):
-        return {f"x{place}": part for place, part in enumerate(content) if isinstance(part, Tensor)}
     names = getattr(type(model), "_input_names", None)
-    return {
-        key: part
-        for key, part in content.items()
-        if isinstance(part, Tensor) and key not in TARGETS and (names is None or key in names)
+    taken = {
+        name: part
+        for name, part in _by_name(inputs.content).items()
+        if name not in TARGETS and (names is None or not isinstance(inputs.content, Mapping) or name in names)
     }
+    deeper = [name for name, part in taken.items() if not isinstance(part, Tensor) and tensors_in(part)]
+    if deeper:
+        raise ValueError(f"the input {deeper[0]} is no tensor but holds some")
+    return {name: part for name, part in taken.items() if isinstance(part, Tensor)}
 
 
 def with_tensors(inputs: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """Inputs of the same form that hold the tensors of `named_tensors` alone."""
+    """The same inputs with other tensors by the names of `named_tensors`; targets are left out, all else stays."""
     if isinstance(inputs, Tensor):
         return tensors["x"]
-    return Inputs(dict(tensors) if isinstance(inputs.content, Mapping) else tuple(tensors.values()))
+    parts = {**_by_name(inputs.content), **tensors}
+    if not isinstance(inputs.content, Mapping):
+        return Inputs(tuple(parts.values()))
+    return Inputs({name: part for name, part in parts.items() if name not in TARGETS})
+
+
+def _by_name(content: Any) -> dict[str, Any]:
+    return dict(content) if isinstance(content, Mapping) else {f"x{place}": part for place, part in enumerate(content)}
 
 
 def _keywords(model: nn.Module) -> frozenset[str] | None:

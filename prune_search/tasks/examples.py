@@ -17,7 +17,7 @@ from torch import Tensor
 
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.batches import Rules, target_of
-from prune_search.tasks.raised import raised
+from prune_search.tasks.raised import as_user_error
 from prune_search.tasks.request import Request
 from prune_search.tasks.stored_split import between, lies_on, moved
 from prune_search.tasks.structures import examples_in, mapped
@@ -28,6 +28,7 @@ Pair = tuple[Any, Any]
 Reader = Callable[[int], Pair]
 # Batches that each worker process has read before they are needed.
 AHEAD = 2
+KEY = "task"
 
 
 class Examples(Protocol):
@@ -264,23 +265,13 @@ class ReadBatches:
             examples = []
             for index in asked.indices:
                 seed_all(asked.seed, index)
-                with told_of(f"example {index} cannot be read"):
+                with as_user_error(f"example {index} cannot be read:", KEY):
                     examples.append(self.dataset[index])
             seed_all(asked.seed, -1, *asked.indices[:1])
             some = ", ".join(map(str, asked.indices[:3]))
-            with told_of(f"collate cannot make a batch of the examples {some}{' …' * (len(asked.indices) > 3)}"):
+            more = " …" if len(asked.indices) > 3 else ""
+            with as_user_error(f"collate cannot make a batch of the examples {some}{more}:", KEY):
                 return self.collate(examples)
-
-
-@contextmanager
-def told_of(what: str) -> Iterator[None]:
-    """Whatever a user's data set raises inside is told in one line; what is such a line already stays."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError([Problem("task", f"{what}: {raised(error)}")]) from error
 
 
 @dataclass(frozen=True)

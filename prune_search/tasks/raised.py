@@ -1,10 +1,14 @@
-"""What a user's code raised, on one line that says where."""
+"""What a user's code or another library raised, on one line that says where."""
 
 from __future__ import annotations
 
 import inspect
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from prune_search.recipe.problems import Problem, UserError
 
 
 def raised(error: BaseException, file: str | None = None) -> str:
@@ -17,6 +21,26 @@ def raised(error: BaseException, file: str | None = None) -> str:
     said = " ".join(str(error).split())
     said = said if len(said) <= 300 else f"{said[:299]}…"
     return f"{type(error).__name__}: {said}{line_of(error, file)}"
+
+
+@contextmanager
+def as_user_error(what: str, key: str, file: str | None = None) -> Iterator[None]:
+    """Whatever a user's code or another library raises inside becomes one line; what is such a line already stays.
+
+    Args:
+        what: said before the error, "example 3 cannot be read:".
+        key: where what it is about is written.
+        file: that is the user's even where it is installed.
+
+    Raises:
+        UserError: something was raised.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserError([Problem(key, f"{what} {raised(error, file)}")]) from error
 
 
 def line_of(error: BaseException, file: str | None) -> str:

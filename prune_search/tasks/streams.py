@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.tasks.examples import Pair, Usage, drawing, seed_all, told_of
+from prune_search.tasks.examples import KEY, Pair, Usage, drawing, seed_all
+from prune_search.tasks.raised import as_user_error
 from prune_search.tasks.request import Request
 from prune_search.tasks.structures import mapped, some_examples
 
@@ -59,7 +60,7 @@ class Streamed:
             # What is drawn while it is read is the same each time.
             with drawing():
                 seed_all(number)
-                with told_of(f"batch {number} of the stream cannot be read"):
+                with as_user_error(f"batch {number} of the stream cannot be read:", KEY):
                     found = next(batches, None)
             if found is None:
                 return
@@ -70,10 +71,10 @@ class Streamed:
         position = _Position(copy.deepcopy(self.dataset), self.collate, count)
         with drawing():
             seed_all(0)
-            with told_of("the stream cannot be read"):
+            with as_user_error("the stream cannot be read:", KEY):
                 found = next(position.once(), None)
         if found is None:
-            raise UserError([Problem("task", "the stream has no examples")])
+            raise UserError([Problem(KEY, "the stream has no examples")])
         return some_examples(self.put(found), slice(count))
 
     def first(self, count: int) -> Any:
@@ -120,7 +121,7 @@ class _Position:
                 return self._collate(found)
             self._items = None
             self._passes += 1
-        raise UserError([Problem("task", f"the stream has fewer examples than a batch of {self._batch}")])
+        raise UserError([Problem(KEY, f"the stream has fewer examples than a batch of {self._batch}")])
 
     def state(self) -> Mapping[str, Any]:
         """Where it is, as plain data and tensors."""
@@ -161,7 +162,7 @@ class _StreamReader:
         with drawing():
             while self._next <= step:
                 seed_all(self._request(self._next).seed(), self._next)
-                with told_of(f"batch {self._next} of the stream cannot be read"):
+                with as_user_error(f"batch {self._next} of the stream cannot be read:", KEY):
                     batch = self._position.next()
                 self._next += 1
         self.waited_s += time.perf_counter() - begun

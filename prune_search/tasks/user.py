@@ -8,8 +8,7 @@ import importlib
 import inspect
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +21,7 @@ from prune_search.recipe.plugins import find_own_modules
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.tasks.data import DataSet
 from prune_search.tasks.passes import evaluating
-from prune_search.tasks.raised import raised
+from prune_search.tasks.raised import as_user_error
 from prune_search.tasks.sources import bare, captured, source, source_file
 from prune_search.tasks.task import Task, Whole
 from prune_search.tasks.user_data import read_data
@@ -59,7 +58,7 @@ def factory_named(text: str, key: str) -> Callable[..., Any]:
 
 def _module_named(name: str, text: str, key: str) -> Any:
     try:
-        with _users_code(text, key, None):
+        with as_user_error(f"{text} raised", key):
             return importlib.import_module(name)
     except UserError as error:
         cause = error.__cause__
@@ -113,7 +112,7 @@ def build_user_model(
     doing = f", run on two examples of shape {shape},"
     # Of a network that takes neither, what it says of integers is told.
     dtype = torch.int64 if integers and (takes_integers(model, shape) or not _takes(model, shape)) else torch.float32
-    with _users_code(name, MODEL_KEY, source_file(factory), doing), evaluating(model):
+    with as_user_error(f"{name}{doing} raised", MODEL_KEY, source_file(factory)), evaluating(model):
         scores = model(torch.zeros(2, *shape, device=device, dtype=dtype))
     if not isinstance(scores, torch.Tensor) or scores.shape != (2, classes):
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else f"a value of type {type(scores).__name__}"
@@ -248,7 +247,7 @@ def _called(
         known = [*given.values(), *(offered[word] for word in bound if word in offered)]
         more = {word: value for word, value in handed_on.items() if value not in known}
     drawn = torch.get_rng_state()
-    with _users_code(name, key, source_file(factory)):
+    with as_user_error(f"{name} raised", key, source_file(factory)):
         try:
             return factory(**given, **more)
         except TypeError as error:
@@ -256,17 +255,6 @@ def _called(
                 raise
         torch.set_rng_state(drawn)
         return factory(**given)
-
-
-@contextmanager
-def _users_code(name: str, key: str, file: str | None, doing: str = "") -> Iterator[None]:
-    """What the user's code raises becomes a UserError that names it, the error and the line."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise _wrong(key, f"{name}{doing} raised {raised(error, file)}") from error
 
 
 def _wrong(key: str, message: str) -> UserError:

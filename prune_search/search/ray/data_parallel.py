@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import time
@@ -118,5 +119,5 @@ def _follow(job: TrialJob, worker_group: WorkerGroup) -> None:
     from prune_search.trial.run import settings_of
 
     setup = setup_of(job, pick_device(job.options.device))
-    with settings_of(setup):
+    with settings_of(setup), contextlib.closing(setup):
         follow(worker_group, setup.network, setup.feed, lambda role: followed(setup, role))

@@ -82,8 +82,8 @@ def image_folder(
     from prune_search.tasks.kinds.look import Look
 
     look = Look(size, resize or size, tuple(augment), tuple(mean), tuple(std), interpolation)
-    if look.problems():
-        raise UserError(look.problems())
+    if problems := look.problems():
+        raise UserError(problems)
     made = None
     if transforms == "torchvision":
         made = partial(

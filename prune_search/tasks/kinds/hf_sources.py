@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
-from prune_search.tasks.kinds.packages import asked, package
+from prune_search.tasks.kinds.packages import package
 from prune_search.tasks.kinds.paths import few, files_digest, local, looked_up, wrong
+from prune_search.tasks.raised import as_user_error
 
 KEY = "task.data"
 # What the parts are called where a recipe does not say, the first that is there.
@@ -69,7 +70,8 @@ def load(wanted: Wanted, root: Path | None) -> Source:
     if place is not None and not place.is_dir():
         raise wrong(KEY, f"{place} is a file: name the folder that it lies in")
     with _quiet(library):
-        splits = asked(lambda: _loaded(library, wanted, place), KEY, f"{prefix}{who} cannot be loaded")
+        with as_user_error(f"{prefix}{who} cannot be loaded:", KEY):
+            splits = _loaded(library, wanted, place)
         if not isinstance(splits, Mapping):
             splits = {"train": splits}
         parts = _parts(splits, wanted, who)

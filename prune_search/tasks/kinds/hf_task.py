@@ -147,8 +147,8 @@ def _encoding(
         package("PIL.Image", who, "task.data")
         from prune_search.tasks.kinds import image_transforms
 
-        if look.problems():
-            raise UserError(look.problems())
+        if problems := look.problems():
+            raise UserError(problems)
         coloured = partial(image_transforms.coloured, channels=look.channels)
         return lambda part: hf_rows.ImageExamples(
             columns, image_transforms.Transform(look, part == "train"), target, coloured

@@ -12,8 +12,9 @@ from typing import Any
 from torch import nn
 
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
-from prune_search.tasks.kinds.packages import asked, package
+from prune_search.tasks.kinds.packages import package
 from prune_search.tasks.kinds.paths import few, local, looked_up, wrong
+from prune_search.tasks.raised import as_user_error
 
 KEY = "task.model"
 AUTO: Mapping[str, str] = MappingProxyType(
@@ -65,23 +66,19 @@ def pretrained(
         if place is not None and not (place / gguf).is_file():
             raise wrong(f"{KEY}.gguf", f"there is no {place / gguf}{suggestion(gguf, _ggufs(place))}")
         given["gguf_file"] = gguf
-    failed = f"{who} cannot be built"
+    failed = f"{who} cannot be built:"
     with _quiet(transformers):
-        config = asked(
-            lambda: transformers.AutoConfig.from_pretrained(str(place or written), **given), KEY, f"{prefix}{failed}"
-        )
+        with as_user_error(f"{prefix}{failed}", KEY):
+            config = transformers.AutoConfig.from_pretrained(str(place or written), **given)
         # A GGUF file holds a language model, and its configuration names no architecture.
         head = head or ("causal-lm" if gguf is not None else _head_of(config, who))
         _set(config, values, f"{KEY}.config")
         _fit(config, shape, classes, head, values, trained=True)
         auto = _auto(transformers, head, config, who)
-        network, notes = asked(
-            lambda: auto.from_pretrained(
+        with as_user_error(failed, KEY):
+            network, notes = auto.from_pretrained(
                 str(place or written), config=config, ignore_mismatched_sizes=True, output_loading_info=True, **given
-            ),
-            KEY,
-            failed,
-        )
+            )
     drawn = sorted({_name(key) for kind in ("missing_keys", "mismatched_keys") for key in notes.get(kind, ())})
     if drawn:
         _log.warning("%s: not among the trained weights, and drawn: %s", who, few(drawn))
@@ -95,15 +92,19 @@ def random_weights(shape: tuple[int, ...], classes: int, kind: str, head: str, v
     mapping = package("transformers.models.auto.configuration_auto", who, KEY).CONFIG_MAPPING
     if kind not in mapping:
         raise wrong(KEY, f"transformers has no type {shown(kind)}{suggestion(kind, list(mapping.keys()))}")
-    failed = f"{who} cannot be built"
+    failed = f"{who} cannot be built:"
     with _quiet(transformers):
-        config = asked(lambda: transformers.AutoConfig.for_model(kind), KEY, failed)
+        with as_user_error(failed, KEY):
+            config = transformers.AutoConfig.for_model(kind)
         # Read anew with the values: some follow from others.
         _check(config, values, f"{KEY}.config")
-        config = asked(lambda: transformers.AutoConfig.for_model(kind, **values), KEY, failed)
+        with as_user_error(failed, KEY):
+            config = transformers.AutoConfig.for_model(kind, **values)
         _fit(config, shape, classes, head, values, trained=False)
         auto = _auto(transformers, head, config, who)
-        return _finished(asked(lambda: auto.from_config(config), KEY, failed))
+        with as_user_error(failed, KEY):
+            network = auto.from_config(config)
+        return _finished(network)
 
 
 def _finished(network: nn.Module) -> nn.Module:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from prune_search.recipe.problems import Problem, UserError
 
-Made = TypeVar("Made")
 # The extra that brings a package; one that is not named here is installed by its own name.
 EXTRAS = {
     "PIL": "vision",
@@ -53,25 +51,6 @@ def package(module: str, who: str, key: str) -> Any:
     except Exception as error:
         text = f"{who} needs {module}, which this version of {name} does not have or cannot import: {said(error)}"
         raise UserError([Problem(key, text)]) from error
-
-
-def asked(make: Callable[[], Made], key: str, failed: str) -> Made:
-    """What a call of another library returns; whatever it raises of files, names, sizes and the net is the user's.
-
-    Args:
-        make: makes the call.
-        key: where what it is about is written.
-        failed: what is said before the library's own words, "gpt2 cannot be built".
-
-    Raises:
-        UserError: the call fails.
-    """
-    try:
-        return make()
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError([Problem(key, f"{failed}: {said(error)}")]) from error
 
 
 def said(error: BaseException, limit: int = 300) -> str:

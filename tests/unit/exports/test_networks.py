@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,46 @@ def test_networks_of_several_inputs_are_written_with_their_names(tmp_path: Path,
     assert list(named) == (["words", "scale"] if mapping else ["x0", "x1"])
     with torch.no_grad():
         assert torch.allclose(runner(tmp_path / "model.onnx")(named), model(inputs)["logits"], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_what_is_no_tensor_and_what_has_no_place_for_each_example_stay_as_they_are(tmp_path: Path) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor, flip: bool, scale: Tensor) -> Tensor:
+            found: Tensor = self.layer(x) * scale
+            return -found if flip else found
+
+    model, inputs = adapted(Scaled()).eval(), Inputs((torch.randn(5, 4), True, torch.tensor(3.0)))
+    assert list(named_tensors(model, inputs)) == ["x0", "x2"]
+    assert write_onnx(model, tmp_path, inputs) < TOLERANCE
+
+
+def test_tensors_within_an_input_are_told(tmp_path: Path) -> None:
+    inputs = Inputs({"words": [torch.zeros(5)], "scale": torch.zeros(5, 1)})
+    with pytest.raises(UserError, match=r"--onnx: .*the input words is no tensor but holds some"):
+        write_onnx(adapted(Two()).eval(), tmp_path, inputs)
+
+
+@pytest.mark.slow
+def test_what_the_exporter_cannot_do_is_one_plain_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Dependent(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * 2 if bool(x.sum() > 0) else x
+
+    with pytest.raises(UserError) as caught:
+        write_onnx(Dependent().eval(), tmp_path, torch.randn(5, 4))
+    (problem,) = caught.value.problems
+    assert problem.message.isprintable()
+    assert "the network cannot be written as ONNX (" in problem.message
+    assert "step 1/3" not in problem.message
+    assert capsys.readouterr() == ("", "")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_a_forward_of_the_users_is_not_written(tmp_path: Path) -> None:
