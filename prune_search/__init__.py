@@ -20,9 +20,10 @@ from prune_search.version import __version__
 if TYPE_CHECKING:
     from prune_search.api.compare import compare
     from prune_search.api.export import Export, ExportOptions, Loaded, export, export_pareto, load
+    from prune_search.api.outcome import Outcome
     from prune_search.api.plan import PlannedSearch, plan
     from prune_search.api.run import Verified, run, verify
-    from prune_search.api.search import Options, Outcome, launch, resume
+    from prune_search.api.search import Options, launch, resume
     from prune_search.api.where import Where
     from prune_search.library.dynamics import Dynamics
     from prune_search.library.figures import layer_costs, layer_densities, sparsity_at

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from protected_head import Head
     from real_search import Searches
 
-    from prune_search.api.search import Outcome
+    from prune_search.api.outcome import Outcome
     from prune_search.trial.setup import TrialSetup
 
 SetupOf = Callable[[Mapping[str, Any]], "TrialSetup"]

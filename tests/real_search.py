@@ -20,7 +20,7 @@ from typing import Any
 from command_line import Said
 
 import prune_search
-from prune_search.api.search import Outcome
+from prune_search.api.outcome import Outcome
 from prune_search.ledger.records import SearchRecords, TrialRecords, read_search, search_folder
 from prune_search.ledger.tracking_uri import default_uri
 from prune_search.recipe.axes import CRITERIA, MODELS

@@ -86,9 +86,9 @@ def test_no_import_climbs_and_none_goes_in_a_circle() -> None:
     assert house.circles(edge for edge in edges if not edge.typing_only) == []
 
 
-def test_every_module_with_behaviour_of_its_own_has_a_unit_test_of_its_name() -> None:
+def test_every_module_with_behaviour_of_its_own_has_a_mirror_of_its_name() -> None:
     left = untested.untested(house.ROOT)
-    assert left == [], f"write {', '.join(map(untested.test_of, left))}, or give a reason in tests/untested.py"
+    assert left == [], f"write {', '.join(map(untested.mirror_of, left))}, or give a reason in tests/untested.py"
     assert untested.stale(house.ROOT) == []
 
 
@@ -104,7 +104,7 @@ def test_a_module_goes_without_only_for_a_reason(tmp_path: Path) -> None:
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / f"{name}.py").write_text(text)
     assert untested.untested(tmp_path) == ["pruning/mask/criteria/helper.py", "recipe/step.py"]
-    file = tmp_path / untested.test_of("recipe/step.py")
+    file = tmp_path / untested.mirror_of("recipe/step.py")
     file.parent.mkdir(parents=True)
     file.touch()
     assert untested.untested(tmp_path) == ["pruning/mask/criteria/helper.py"]

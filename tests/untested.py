@@ -61,7 +61,7 @@ FAMILIES = (
 )
 
 
-def test_of(module: str) -> str:
+def mirror_of(module: str) -> str:
     """The file that tests a module, both as paths: of the module below the package, of the test below the tree."""
     path = Path(module)
     return str(UNIT / path.parent / f"test_{path.name}")
@@ -80,7 +80,7 @@ def untested(root: Path) -> list[str]:
     return [
         module
         for module in modules(root)
-        if not (root / test_of(module)).is_file() and module not in WITHOUT_BEHAVIOUR and not _covered(root, module)
+        if not (root / mirror_of(module)).is_file() and module not in WITHOUT_BEHAVIOUR and not _covered(root, module)
     ]
 
 
@@ -94,13 +94,13 @@ def _covered(root: Path, module: str) -> bool:
 def stale(root: Path) -> list[str]:
     """Exemptions that are none any more: modules that are gone or have a test, tests that are gone, empty families."""
     known = set(modules(root))
-    found = [module for module in WITHOUT_BEHAVIOUR if module not in known or (root / test_of(module)).is_file()]
+    found = [module for module in WITHOUT_BEHAVIOUR if module not in known or (root / mirror_of(module)).is_file()]
     found += [name for family in FAMILIES for name in (EVERY_ENTRY, *family.tests) if not (root / name).is_file()]
     found += [
         family.folder
         for family in FAMILIES
         if not any(
-            str(Path(module).parent) == family.folder and not (root / test_of(module)).is_file() for module in known
+            str(Path(module).parent) == family.folder and not (root / mirror_of(module)).is_file() for module in known
         )
     ]
     return sorted(set(found))
@@ -116,7 +116,7 @@ def told(root: Path) -> Iterator[str]:
     yield "entries of a family, which are tested together (and one by one by " + EVERY_ENTRY + "):"
     for family in FAMILIES:
         count = sum(
-            str(Path(module).parent) == family.folder and not (root / test_of(module)).is_file()
+            str(Path(module).parent) == family.folder and not (root / mirror_of(module)).is_file()
             for module in modules(root)
         )
         yield f"  {family.folder}: {count} modules, {', '.join(family.tests)}"

@@ -10,6 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from prune_search.ledger.ranking import Goals
+from prune_search.ledger.records import ended_in
 from prune_search.recipe.problems import Problem, UserError
 
 if TYPE_CHECKING:
@@ -53,26 +54,24 @@ class SearchView:
     def __call__(self, records: SearchRecords, ended: TrialRecords | None) -> None:
         """Show the current records."""
         now = time.monotonic()
-        done, total = progress(records)
-        if now - self._drawn_at >= LOOK_EVERY_S or done >= total:
+        if now - self._drawn_at >= LOOK_EVERY_S or ended_in(records.counts()) >= _asked(records):
             self._drawn_at = now
             self._draw(page(records))
 
 
-def progress(records: SearchRecords) -> tuple[int, int]:
-    """How many trials have ended, and how many there are to be."""
-    counts = records.counts()
-    done = sum(counts[name] for name in ("completed", "stopped", "failed", "duplicate"))
-    return done, int(records.definition["space"]["search"]["trials"])
-
-
 def page(records: SearchRecords, note: str = "") -> str:
     """A bar, a note where there is one, and the best trials so far."""
-    counts, (done, total) = records.counts(), progress(records)
+    counts, total = records.counts(), _asked(records)
+    done = ended_in(counts)
     words = [f"{counts[name]} {name}" for name in ("running", "stopped", "failed") if counts.get(name)]
     bar = f'<progress value="{min(done, total)}" max="{max(1, total)}" style="width:20em"></progress>'
     head = f"<p><b>{escape(records.name)}</b> {bar} {done} of {total}{''.join(f', {word}' for word in words)}</p>"
     return head + (f"<p>{escape(note)}</p>" if note else "") + table(records)
+
+
+def _asked(records: SearchRecords) -> int:
+    """How many trials there are to be."""
+    return int(records.definition["space"]["search"]["trials"])
 
 
 def table(records: SearchRecords) -> str:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.api.compare import draw
 from prune_search.api.definition import default_name, define, edited, free_name, new_folder, space_of
+from prune_search.api.outcome import Outcome
 from prune_search.api.target import Target, read_search_space
 from prune_search.api.trust import allowed_code, check_tracking, checked, remember
 from prune_search.api.where import Where
-from prune_search.ledger.account import total
-from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import (
     ENDED_FILE,
     SEARCH_FILE,
@@ -37,8 +36,6 @@ from prune_search.storage.places import StoragePath
 from prune_search.tracking.settings import prepare_process
 
 if TYPE_CHECKING:
-    import pandas  # type: ignore[import-untyped]
-
     from prune_search.search.launch_options import LaunchOptions
     from prune_search.search.next_trial import Listener
     from prune_search.search.stop_request import StopRequest
@@ -46,91 +43,6 @@ if TYPE_CHECKING:
 FINISH_TRACKING_S = 30.0
 # Whoever sends SIGTERM waits for half a minute; what is not delivered by then, `sync` delivers.
 HURRIED_TRACKING_S = 10.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a search ended.
-
-    Attributes:
-        records: all records of the search.
-        signal: the signal that ended it early, or None.
-        undelivered: number of records that have not reached MLflow yet; `sync` delivers them.
-        undelivered_reason: why they have not, on one line without passwords; empty if all have.
-        parent_run_id: id of the search's run in MLflow, or None.
-        wall_s: wall-clock duration in seconds.
-    """
-
-    records: SearchRecords
-    signal: int | None
-    undelivered: int
-    parent_run_id: str | None
-    wall_s: float
-    undelivered_reason: str = ""
-
-    def frame(self) -> pandas.DataFrame:
-        """One row for each trial, controls too: name, paradigm, status, key, what was drawn, and its metrics.
-
-        Raises:
-            UserError: pandas is not installed.
-        """
-        from prune_search.api.notebook import frame_of
-
-        return frame_of([_row(trial) for trial in self.records.trials.values()])
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from prune_search.api.notebook import page
-
-        stopped = (
-            "" if self.signal is None else f"Interrupted. prune_search.resume({self.records.name!r}) continues it."
-        )
-        return page(self.records, stopped)
-
-    def as_data(self) -> dict[str, Any]:
-        """The data of ``launch --json`` and ``resume --json``."""
-        definition, counts = self.records.definition, self.records.counts()
-        goals = Goals.of(definition["space"]["search"])
-        figures = self.records.dense
-        trials = self.records.numbered()
-        best, met = goals.best(trials, figures)
-        everything = list(self.records.trials.values())
-        return {
-            "name": self.records.name,
-            "storage": str(self.records.folder.parent.parent),
-            "tracking_uri": self.records.tracking_uri,
-            "experiment": definition["experiment"],
-            "parent_run_id": self.parent_run_id,
-            "trials": {
-                "completed": counts["completed"],
-                "stopped": counts["stopped"],
-                "failed": counts["failed"],
-                "duplicates": counts["duplicate"],
-            },
-            "best": None if best is None else _shortly(best),
-            "constraints_met": met,
-            "pareto": [_shortly(trial) for trial in goals.pareto(trials, figures)],
-            **total(everything).as_data(),
-            "undelivered": self.undelivered,
-            "undelivered_reason": self.undelivered_reason,
-            "wall_s": round(self.wall_s, 3),
-        }
-
-
-def _row(trial: TrialRecords) -> dict[str, Any]:
-    data = {} if trial.proposed is None else trial.proposed.data
-    about = {"trial": data.get("name", trial.id), "paradigm": data.get("paradigm"), "status": trial.status}
-    return {**about, "key": trial.result.get("key"), **data.get("params", {}), **trial.metrics}
-
-
-def _shortly(trial: TrialRecords) -> dict[str, Any]:
-    data = {} if trial.proposed is None else trial.proposed.data
-    return {
-        "key": trial.result.get("key"),
-        "name": data.get("name"),
-        "paradigm": data.get("paradigm"),
-        "metrics": dict(trial.metrics),
-    }
 
 
 @dataclass(frozen=True)

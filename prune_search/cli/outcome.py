@@ -10,7 +10,7 @@ import typer
 from prune_search.cli.exits import FAILED, complain
 
 if TYPE_CHECKING:
-    from prune_search.api.search import Outcome
+    from prune_search.api.outcome import Outcome
 
 
 def finish(outcome: Outcome, storage: str | None, as_json: bool) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prune_search.cli.drawing import drawing
 from prune_search.ledger.account import account_of
 from prune_search.ledger.ranking import Goals
+from prune_search.ledger.records import ended_in
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -34,7 +35,7 @@ class SearchBar:
     def __call__(self, records: SearchRecords, ended: TrialRecords | None) -> None:
         """Show the current records."""
         counts = records.counts()
-        done = sum(counts[name] for name in ("completed", "stopped", "failed", "duplicate"))
+        done = ended_in(counts)
         total = records.definition["space"]["search"]["trials"]
         if ended is not None and not self.console.is_terminal:
             self.console.print(f"{done}/{total}  {_line(records, ended)}", highlight=False, soft_wrap=True)

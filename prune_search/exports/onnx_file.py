@@ -86,7 +86,7 @@ def onnx_bytes(model: nn.Module, inputs: Any) -> bytes:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """The exporter tells its progress, warns of what other parts of torch will change, and prints what it then raises."""
+    """The exporter tells its progress, warns of what torch will change, and prints what it then raises."""
     loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -243,6 +243,11 @@ class SearchRecords:
         return counts
 
 
+def ended_in(counts: Mapping[str, int]) -> int:
+    """How many trials have ended, of `SearchRecords.counts`."""
+    return sum(counts[name] for name in ("completed", "stopped", "failed", "duplicate"))
+
+
 def trial_id(number: int) -> str:
     """The id of trial `number`, from 1."""
     return f"{number:06d}"

@@ -8,6 +8,7 @@ PyYAML gives events only, so that an alias is refused before anything is copied 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -189,9 +190,9 @@ class _Document:
     def read(self, mapping: bool) -> Any:
         value: Any = None
         try:
-            value = self._root(mapping)
-        except _Stop:
-            pass  # what it stops for is among the problems
+            # What it stops for is among the problems.
+            with contextlib.suppress(_Stop):
+                value = self._root(mapping)
         except yaml.MarkedYAMLError as error:
             self._unparsed(error)
         except (ValueError, OverflowError):  # PyYAML lets these through for an impossible \U escape or %YAML version

@@ -21,7 +21,7 @@ from prune_search.storage.measurements import Measurements
 from prune_search.storage.places import StoragePath
 from prune_search.tasks.raised import raised
 from prune_search.training.loop import PreemptedError, TrainingError, WorkerLostError
-from prune_search.training.segment import MODEL, load_model
+from prune_search.training.segment import MODEL, Segment, load_model
 from prune_search.training.state_store import LackingError, SegmentClaims, StateStore, Steps
 from prune_search.trial.callbacks import Observation, Silent, Sink
 from prune_search.trial.errors import TrialError
@@ -92,15 +92,7 @@ def run_trial(
         results = []
         steps.needed = needed_first
         costs = Costs.of(setup)
-
-        @cache
-        def before_rounds() -> Spent:
-            # Trajectory 1 can have ended early; by then it is known.
-            early = setup.recipe.train.options.early_stopping is not None
-            first_steps = min(needed_first, first.known_length()) if early else needed_first
-            return Spent(first_steps, costs.steps(first_steps))
-
-        before: Callable[[], Spent] = before_rounds
+        before = _before_rounds(setup, first, needed_first, costs)
         for item in rounds:
             store.watch = _watch(setup, item, (before, costs), sink, asked)
             masks = item.masks
@@ -135,6 +127,18 @@ def run_trial(
         inputs=setup.inputs,
         waited_s=setup.waited_s,
     )
+
+
+def _before_rounds(setup: TrialSetup, first: Segment, needed: int, costs: Costs) -> Callable[[], Spent]:
+    """What is spent before the rounds, which is known when trajectory 1 is trained: it can end early."""
+
+    @cache
+    def spent() -> Spent:
+        early = setup.recipe.train.options.early_stopping is not None
+        steps = min(needed, first.known_length()) if early else needed
+        return Spent(steps, costs.steps(steps))
+
+    return spent
 
 
 def _already(spent: Spent) -> Spent:

@@ -34,7 +34,7 @@ from real_search import (
 
 import prune_search
 from prune_search import Options, Where
-from prune_search.api.search import Outcome
+from prune_search.api.outcome import Outcome
 from prune_search.ledger.records import SearchRecords, TrialRecords, read_search, search_folder
 from prune_search.ledger.tracking_uri import default_uri
 from prune_search.recipe.problems import UserError

@@ -17,7 +17,7 @@ from real_search import troubles, wait_for
 
 import prune_search
 from prune_search import Options, Where
-from prune_search.api.search import Outcome
+from prune_search.api.outcome import Outcome
 from prune_search.ledger.account import total
 from prune_search.ledger.records import SearchRecords, read_search
 from prune_search.ledger.tracking_uri import default_uri

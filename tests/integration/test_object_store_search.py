@@ -16,7 +16,7 @@ from real_search import SMALL, Started, outcomes, troubles
 
 import prune_search
 from prune_search import Options, Where
-from prune_search.api.search import Outcome
+from prune_search.api.outcome import Outcome
 from prune_search.ledger.records import SearchRecords, read_search, search_folder
 from prune_search.recipe.problems import UserError
 from prune_search.storage.files import side_folder

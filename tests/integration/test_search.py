@@ -15,7 +15,7 @@ from real_search import LATE, MIXED, SMALL, Searches, environment, outcomes, tro
 
 import prune_search
 from prune_search import Where
-from prune_search.api.search import Outcome
+from prune_search.api.outcome import Outcome
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import SearchRecords
 from prune_search.recipe.problems import UserError

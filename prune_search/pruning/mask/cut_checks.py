@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,8 +26,6 @@ TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}
 DRAWS = 2
 NOT_ALIKE = "its channels are not alike: they are split, paired or reshaped on the way to what reads them"
 CHANGES = "cutting its channels out changes outputs: something on the way counts them"
-
-Edit = Callable[[Tensor, "Claim"], Tensor]
 
 
 class CutChecks:
@@ -61,12 +59,12 @@ class CutChecks:
         """
         if self.whole is None:
             return ""
-        if not self._same(self.whole, self._outputs(self._edited(sets, _exchange))):
+        if not self._same(self.whole, self._outputs(self._exchanged(sets))):
             return NOT_ALIKE
         kept = [_drawn(one, place) for place, one in enumerate(sets)]
-        masked = self._outputs(self._edited(sets, _zero, kept))
+        masked = self._outputs(self._zeroed(sets, kept))
         with _narrowed(self.model, sets, kept):
-            cut = self._outputs(self._edited(sets, _cut, kept))
+            cut = self._outputs(self._cut(sets, kept))
         if cut is None or masked is None:
             return CHANGES if proven else ""
         if not self._same(masked, cut):
@@ -79,28 +77,44 @@ class CutChecks:
         found = []
         for place, one in enumerate(sets):
             without = [torch.zeros_like(units) if at == place else units for at, units in enumerate(kept)]
-            if self._same(masked, self._outputs(self._edited(sets, _zero, without))):
+            if self._same(masked, self._outputs(self._zeroed(sets, without))):
                 found.append(one)
         return found
 
-    def _edited(self, sets: Sequence[Channels], edit: Any, kept: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
+    def _exchanged(self, sets: Sequence[Channels]) -> dict[str, Tensor]:
+        """The tensors in which the channels of each set stand in another order."""
         changed: dict[str, Tensor] = {}
-        drawn = kept if kept is not None else [_order(one, place) for place, one in enumerate(sets)]
-        narrow: dict[tuple[str, int], Tensor] = {}
-        for one, units in zip(sets, drawn, strict=True):
+        for place, one in enumerate(sets):
+            order = _order(one, place)
             for claim in (*one.claims, *one.beside):
-                tensor = changed.get(claim.parameter, self.tensors[claim.parameter].detach())
-                if edit is _cut:
-                    narrow[claim.parameter, claim.dimension] = narrow.get(
-                        (claim.parameter, claim.dimension), torch.ones(tensor.shape[claim.dimension], dtype=torch.bool)
-                    ) & ~_places(claim, ~units, tensor.shape[claim.dimension])
-                    changed.setdefault(claim.parameter, tensor)
-                elif not (edit is _zero and claim in one.beside):
-                    changed[claim.parameter] = edit(tensor, claim, units)
-        for (name, dimension), stays in narrow.items():
-            places = torch.nonzero(stays).squeeze(1).to(changed[name].device)
-            changed[name] = changed[name].index_select(dimension, places)
+                changed[claim.parameter] = _exchange(self._now(changed, claim), claim, order)
         return changed
+
+    def _zeroed(self, sets: Sequence[Channels], kept: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The tensors in which the channels that do not stay are 0."""
+        changed: dict[str, Tensor] = {}
+        for one, units in zip(sets, kept, strict=True):
+            for claim in one.claims:
+                changed[claim.parameter] = _zero(self._now(changed, claim), claim, units)
+        return changed
+
+    def _cut(self, sets: Sequence[Channels], kept: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The tensors without the channels that do not stay: all that go along a dimension at once."""
+        stays: dict[tuple[str, int], Tensor] = {}
+        for one, units in zip(sets, kept, strict=True):
+            for claim in (*one.claims, *one.beside):
+                place, length = (claim.parameter, claim.dimension), self._now({}, claim).shape[claim.dimension]
+                before = stays.get(place, torch.ones(length, dtype=torch.bool))
+                stays[place] = before & ~_places(claim, ~units, length)
+        changed: dict[str, Tensor] = {}
+        for (name, dimension), places in stays.items():
+            tensor = changed.get(name, self.tensors[name].detach())
+            changed[name] = tensor.index_select(dimension, torch.nonzero(places).squeeze(1).to(tensor.device))
+        return changed
+
+    def _now(self, changed: Mapping[str, Tensor], claim: Claim) -> Tensor:
+        """A claim's tensor as it has become."""
+        return changed.get(claim.parameter, self.tensors[claim.parameter].detach())
 
     def _outputs(self, changed: dict[str, Tensor]) -> list[Tensor] | None:
         """The outputs with other tensors; None where the network does not run with them."""
@@ -188,10 +202,6 @@ def _zero(tensor: Tensor, claim: Claim, kept: Tensor) -> Tensor:
     gone = _places(claim, ~kept, tensor.shape[claim.dimension]).to(tensor.device)
     made.movedim(claim.dimension, 0)[gone] = 0
     return made
-
-
-def _cut(tensor: Tensor, claim: Claim, kept: Tensor) -> Tensor:
-    raise NotImplementedError  # all cuts along a dimension are made at once
 
 
 def _places(claim: Claim, units: Tensor, length: int) -> Tensor:

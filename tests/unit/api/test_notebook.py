@@ -9,7 +9,6 @@ import pytest
 from made_search import make_search
 
 from prune_search.api.notebook import SearchView, frame_of, in_notebook, notebook_view, table
-from prune_search.api.search import Outcome
 from prune_search.ledger.records import SearchRecords, read_search
 
 
@@ -57,15 +56,7 @@ def test_the_best_trial_is_the_first_row(records: SearchRecords) -> None:
     assert f"{accuracy[first]:.4f}" in text
 
 
-def test_a_frame_has_a_row_for_each_trial(records: SearchRecords) -> None:
-    outcome = Outcome(records, None, 0, None, 1.0)
-    frame = outcome.frame()
-    assert len(frame) == len(records.trials)
-    assert {"trial", "status", "val/accuracy", "sparsity"} <= set(frame.columns)
-    assert "<table" in outcome._repr_html_()
-    assert "Interrupted" not in outcome._repr_html_()
-    stopped = Outcome(records, 2, 0, None, 1.0)
-    assert "Interrupted. prune_search.resume(&#x27;monday&#x27;) continues it." in stopped._repr_html_()
+def test_rows_become_a_frame() -> None:
     assert list(frame_of([{"a": 1}]).columns) == ["a"]
 
 

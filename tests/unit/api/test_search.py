@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_search import make_search
 from told_search import Told
 
 from prune_search.api import search
-from prune_search.api.search import Options, Outcome, check_options, launch, resume
+from prune_search.api.search import Options, check_options, launch, resume
 from prune_search.api.where import Where
 from prune_search.ledger.records import ENDED_FILE, SEARCH_FILE, SearchRecords, TrialRecords, read_search
 from prune_search.recipe.problems import UserError
@@ -160,13 +159,3 @@ def test_what_is_running_is_not_resumed_and_what_came_from_no_file_is_not_forked
     )
     with pytest.raises(UserError, match="--fork: the search was not launched from a file"):
         resume("plain", where=where, fork=True)
-
-
-def test_the_data_of_a_search_name_its_best_trial_its_front_and_its_account(tmp_path: Path) -> None:
-    records = read_search(make_search(tmp_path, trials=8))
-    data = Outcome(records, 2, 5, "run-id", 1.23456).as_data()
-    assert data["trials"] == {"completed": 6, "stopped": 1, "failed": 1, "duplicates": 0}
-    assert (data["parent_run_id"], data["undelivered"], data["wall_s"]) == ("run-id", 5, 1.235)
-    names = {trial["name"] for trial in data["pareto"]}
-    assert data["best"]["name"] in names
-    assert data["steps_trained"] > 0

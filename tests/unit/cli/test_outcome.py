@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from simulated_search import Simulation
 
-from prune_search.api.search import Outcome
+from prune_search.api.outcome import Outcome
 from prune_search.cli.outcome import finish
 
 REPEATED = """\

@@ -119,7 +119,9 @@ def test_a_second_creation_is_refused(root: StoragePath) -> None:
 def test_a_storage_can_be_used_once_it_is_prepared(root: StoragePath) -> None:
     storage = prepare_storage(root / "new" / "storage")
     put_file(storage / "one", b"1")
+    assert (storage / "one").read_bytes() == b"1"
     (side_folder(storage) / "local").touch()
+    assert [path.name for path in side_folder(storage).iterdir() if path.name == "local"] == ["local"]
 
 
 def test_a_file_is_no_storage(tmp_path: Path) -> None:

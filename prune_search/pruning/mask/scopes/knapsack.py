@@ -111,6 +111,48 @@ def choices(units: int, share: Decimal, levels: int, least: int) -> list[int]:
     return sorted({max(low, keep_count(units, one)) for one in shares}, reverse=True)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What each choice of each layer costs and loses.
+
+    Attributes:
+        counts: per layer, the kept units of each choice, the most first.
+        losses: per layer, of each choice.
+        costs: per layer, of each choice.
+    """
+
+    counts: list[list[int]]
+    losses: list[list[float]]
+    costs: list[list[float]]
+
+    @classmethod
+    def of(
+        cls, layers: list[LayerUnits], whole: Mapping[str, float], counts: list[list[int]], measuring: Measuring
+    ) -> Measured:
+        """Measure the choices; what a layer costs is in proportion to its kept units.
+
+        Args:
+            layers: that take part.
+            whole: per layer, what it costs with all its units.
+            counts: per layer, the kept units of each choice.
+            measuring: what is measured on the dense network.
+        """
+        pairs = list(zip(layers, counts, strict=True))
+        losses = [_falling([measuring.loss(layer.name, count) for count in some]) for layer, some in pairs]
+        costs = [[whole[layer.name] * count / layer.units for count in some] for layer, some in pairs]
+        return cls(counts, losses, costs)
+
+    @property
+    def floor(self) -> float:
+        """What the deepest choices cost: no limit of the knapsack can be below it."""
+        return sum(min(one) for one in self.costs)
+
+    def within(self, limit: float) -> list[int]:
+        """Per layer, the kept units that lose least and cost no more than a limit in all."""
+        chosen = solve(self.losses, self.costs, limit)
+        return [some[index] for some, index in zip(self.counts, chosen, strict=True)]
+
+
 @SCOPES.register(
     "knapsack",
     summary="layer densities that increase the loss least within a budget of units, parameters, FLOPs or latency",
@@ -165,36 +207,22 @@ def knapsack(
         amount = exact(kept)
         whole = dict(measuring.shared(costs) if costs else measuring.cost(kind))
     tried = [choices(layer.units, amount, levels, least) for layer in layers]
-    losses = [
-        _falling([measuring.loss(layer.name, count) for count in counts])
-        for layer, counts in zip(layers, tried, strict=True)
-    ]
-    prices = [
-        [whole[layer.name] * count / layer.units for count in counts]
-        for layer, counts in zip(layers, tried, strict=True)
-    ]
-    total = keep_count(sum(layer.units for layer in layers), amount, rounding)
-    # What the deepest choices cost: no limit of the knapsack can be below it.
-    floor = sum(min(one) for one in prices)
-
-    def within(limit: float) -> list[int]:
-        return [counts[index] for counts, index in zip(tried, solve(losses, prices, limit), strict=True)]
-
+    measured = Measured.of(layers, whole, tried, measuring)
     if budget is not None:
         plain = Spending(
             tuple((cost, (name,)) for name, cost in whole.items()), {one.name: one.units for one in layers}
         )
         spending = plain if measuring.spent is None else measuring.spent(costs or kind)
-        chosen = _spent_up(layers, within, (floor, sum(whole.values())), float(amount), spending)
+        chosen = _spent_up(layers, measured.within, (measured.floor, sum(whole.values())), float(amount), spending)
+        if share is not None:
+            chosen = _on_the_way(layers, chosen, share, rounding)
     else:
+        total = keep_count(sum(layer.units for layer in layers), amount, rounding)
         # Of fewer units than every layer's deepest choice, the largest remainders decide which layers are left empty.
-        chosen = within(max(float(total), floor))
-    if budget is None:
+        chosen = measured.within(max(float(total), measured.floor))
         room = [min(layer.available, layer.units) for layer in layers]
         scale = total / max(1, sum(chosen))
         chosen = allocate(total, [count * scale for count in chosen], room, least)
-    elif share is not None:
-        chosen = _on_the_way(layers, chosen, share, rounding)
     return [Pool((layer.name,), count) for layer, count in zip(layers, chosen, strict=True)]
 
 
