@@ -291,7 +291,8 @@ def _write(
 
 def _finished(result: Result, where: Where) -> Finished:
     from prune_search.exports.networks import Finished
-    from prune_search.trial.setup import finished_model, fitted_to, read_data
+    from prune_search.trial.data_and_network import finished_model, read_data
+    from prune_search.trial.setup import fitted_to
 
     data = read_data(result.recipe, where.data_folder(), where.code())
     model = finished_model(result.recipe, data, where.code(), result.tensors, where.data_folder())
@@ -365,8 +366,8 @@ def load(folder: str | Path, *, where: Where | None = None) -> Loaded:
     """
     from prune_search.compact.config_file import COMPACT, CONFIG_FILE, MASKED, load_network
     from prune_search.exports.folder import load as read_folder
+    from prune_search.trial.data_and_network import build_model
     from prune_search.trial.pretrained import load_weights
-    from prune_search.trial.setup import build_model
 
     folder, where = Path(folder), where or Where()
     exported = read_folder(folder)

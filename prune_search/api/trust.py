@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from prune_search.api.where import Where
-    from prune_search.trial.setup import Factory
+    from prune_search.trial.data_and_network import Factory
 
 logger = logging.getLogger("prune_search")
 

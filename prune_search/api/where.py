@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from prune_search.recipe.recipe import Recipe
     from prune_search.storage.budget import StorageCleaner
     from prune_search.tasks.task import Task
-    from prune_search.trial.setup import Code, Factory, TrialSetup
+    from prune_search.trial.data_and_network import Code, Factory
+    from prune_search.trial.setup import TrialSetup
 
 DATA_ROOT_VARIABLE = "PRUNE_SEARCH_DATA"
 
@@ -80,7 +81,7 @@ class Where:
 
     def code(self) -> Code:
         """The user's own code that was named here and may run."""
-        from prune_search.trial.setup import Code
+        from prune_search.trial.data_and_network import Code
 
         return Code(*(value if _is_code(value) else None for value in self.given_code().values()))
 

@@ -69,6 +69,11 @@ class Task:
         return isinstance(self.data, UserCode) or isinstance(self.model, UserCode)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether model and data are those of one task of the user's own."""
+        return isinstance(self.model, UserCode) and self.model == self.data
+
+    @property
     def source(self) -> DataSource:
         """What is known of the data before they are read; of a user's own nothing."""
         return DataSource() if isinstance(self.data, UserCode) else self.data.entry(axes.DATASETS).facts

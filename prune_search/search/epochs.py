@@ -10,7 +10,7 @@ from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import known_epoch, recipe_epoch
 
 if TYPE_CHECKING:
-    from prune_search.trial.setup import Code
+    from prune_search.trial.data_and_network import Code
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class EpochLengths:
         """Size of the training set of a recipe's data, which are read."""
         written = repr(recipe.task.data)
         if written not in self._examples:
-            from prune_search.trial.setup import read_data
+            from prune_search.trial.data_and_network import read_data
 
             self._examples[written] = len(read_data(recipe, self.data_root, self.code).train)
         return self._examples[written]

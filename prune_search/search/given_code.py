@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prune_search.trial.setup import Code, Factory
+    from prune_search.trial.data_and_network import Code, Factory
 
 MAIN = "__main__"
 

@@ -11,7 +11,7 @@ from prune_search.storage.places import StoragePath, place_of
 
 if TYPE_CHECKING:
     from prune_search.search.given_code import GivenCode
-    from prune_search.trial.setup import Code
+    from prune_search.trial.data_and_network import Code
 
 HEARTBEAT_S = 300.0
 
@@ -58,7 +58,7 @@ class LaunchOptions:
 
     def user_code(self) -> Code:
         """The user's code that may run: what was given as a function, and names of the rest."""
-        from prune_search.trial.setup import Code
+        from prune_search.trial.data_and_network import Code
 
         given = {} if self.given is None else self.given.functions
         return Code(given.get("model") or self.code.get("model"), given.get("data") or self.code.get("data"))

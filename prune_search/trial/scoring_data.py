@@ -12,7 +12,8 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.request import Request
 from prune_search.training.loop import Feed
 from prune_search.training.randomness import derive, generator
-from prune_search.trial.setup import TrialData, TrialSetup
+from prune_search.trial.data_and_network import TrialData
+from prune_search.trial.setup import TrialSetup
 
 
 def scoring_data(setup: TrialSetup, round_number: int, *words: str | int) -> ScoringData:

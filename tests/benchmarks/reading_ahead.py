@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 from prune_search.recipe.space import read_space
 from prune_search.tasks.task import Task, Whole
 from prune_search.training.loop import Course, train
-from prune_search.trial.setup import Code, TrialSetup, prepare
+from prune_search.trial.data_and_network import Code
+from prune_search.trial.setup import TrialSetup, prepare
 
 BATCH, EXAMPLES, WIDTH, CLASSES = 64, 4096, 256, 10
 

@@ -18,8 +18,9 @@ import torch
 
 from prune_search.api.target import read_target
 from prune_search.storage.cache import CACHE, WORKER_BYTES
+from prune_search.trial.data_and_network import Code, read_data
 from prune_search.trial.run import run_trial
-from prune_search.trial.setup import Code, prepare, read_data
+from prune_search.trial.setup import prepare
 
 RECIPE = {
     "task.data": "fashion-mnist",

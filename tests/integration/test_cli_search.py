@@ -21,7 +21,7 @@ from prune_search.ledger.records import read_search
 from prune_search.ledger.tracking_uri import default_uri
 from prune_search.recipe.axes import DATASETS
 from prune_search.tasks.data import DataSet, Split
-from prune_search.trial import setup
+from prune_search.trial import data_and_network
 
 pytestmark = MLFLOW_WARNINGS
 
@@ -178,7 +178,7 @@ def test_what_is_exported_is_as_accurate_in_torch_onnxruntime_and_mlflow(
     test = DATASETS["digits"].build(DataSet, None).test
     expected = pytest.approx(data["metrics"]["test/accuracy"], abs=1e-9)
     # Without the model's class: from config.json alone.
-    monkeypatch.setattr(setup, "build_model", None)
+    monkeypatch.setattr(data_and_network, "build_model", None)
     loaded = prune_search.load(folder)
     with torch.no_grad():
         assert right(loaded.network(), test) == expected

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from prune_search.search.given_code import GivenCode
     from prune_search.training.data_parallel import Leader
     from prune_search.training.state_store import SegmentClaims, Steps
+    from prune_search.trial.data_and_network import Code, TrialData
     from prune_search.trial.result import Result
-    from prune_search.trial.setup import Code, TrialData, TrialSetup
+    from prune_search.trial.setup import TrialSetup
 
 # Where the states of trials lie that share nothing.
 UNSHARED = "unshared"
@@ -273,7 +274,7 @@ class _LastData:
 
 
 def _data(recipe: Recipe, root: Path | None, code: Code, device: device) -> TrialData:
-    from prune_search.trial.setup import read_data
+    from prune_search.trial.data_and_network import read_data
 
     key = (repr(recipe.task.data), root, code.data, device)
     if _LastData.key != key or _LastData.data is None:

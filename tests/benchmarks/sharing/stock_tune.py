@@ -27,7 +27,7 @@ def lottery_ticket(config: dict[str, Any]) -> None:
     """One trial: train, then prune a fifth and rewind, `rounds` times."""
     from prune_search.recipe.recipe import Recipe
     from prune_search.tasks.data import DataSet
-    from prune_search.trial.setup import Code, read_data
+    from prune_search.trial.data_and_network import Code, read_data
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

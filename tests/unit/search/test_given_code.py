@@ -19,7 +19,7 @@ from prune_search.search.given_code import GivenCode, has_importable_name, setti
 from prune_search.search.launch_options import LaunchOptions
 from prune_search.search.ray.driver import check_given
 from prune_search.tasks.user import source_digest
-from prune_search.trial.setup import Code
+from prune_search.trial.data_and_network import Code
 
 SCRIPT = """\
 def net(shape, classes):

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from prune_search.recipe.problems import UserError
-from prune_search.trial.pretrained import fitted, read_weights
+from prune_search.trial.pretrained import fitted, load_weights, read_weights
 
 
 def network() -> nn.Module:
@@ -116,3 +116,17 @@ def test_what_wrappers_put_in_front_of_names_is_taken_away() -> None:
     assert same(fitted(compiled, inner)[0], inner)
     # What fits nowhere comes back as it fits best, to be told name by name.
     assert fitted({"encoder.x": torch.ones(1)}, state) == ({"encoder.x": torch.ones(1)}, [])
+
+
+def test_weights_that_do_not_fit_are_all_named_and_none_is_copied() -> None:
+    model = nn.Linear(2, 2)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    given: dict[str, Tensor] = {"weight": torch.zeros(3, 2), "extra": torch.zeros(1)}
+    with pytest.raises(UserError) as caught:
+        load_weights(model, given, "own.safetensors")
+    assert [problem.message for problem in caught.value.problems] == [
+        "own.safetensors: weight is (3, 2) of torch.float32, but the model's is (2, 2) of torch.float32",
+        "own.safetensors is missing the tensor 'bias'",
+        "own.safetensors has tensors that the model does not have: extra",
+    ]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

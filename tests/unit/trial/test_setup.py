@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import read_space
 from prune_search.training.segment import MODEL
-from prune_search.trial.pretrained import load_weights
-from prune_search.trial.setup import Code, TrialSetup, prepare
+from prune_search.trial.data_and_network import Code
+from prune_search.trial.setup import TrialSetup, prepare
 
 SetupOf = Callable[[Mapping[str, Any]], TrialSetup]
 CPU = torch.device("cpu")
@@ -42,27 +42,6 @@ def test_trajectory_1_is_named_by_what_trains_it_not_by_what_comes_after(setup_o
     assert setup_of({**small(), "mask": {"sparsity": 0.9}}).root() == root
     assert setup_of(small(optimizer={"lr": 0.05})).root() != root
     assert setup_of(small(steps="3ep")).root() != root
-
-
-def test_custom_code_runs_only_where_the_caller_names_it_too() -> None:
-    recipe = read_space({"preset": "snip", "task": {"model": "os:getcwd"}}, "a test").only_recipe()
-    for code in (None, Code(model="os.path:join"), Code(data="os:getcwd")):
-        with pytest.raises(UserError, match=r"task\.model: 'os:getcwd' is custom code: .* --model os:getcwd"):
-            prepare(recipe, CPU, code=code)
-
-
-def test_weights_that_do_not_fit_are_all_named_and_none_is_copied() -> None:
-    model = nn.Linear(2, 2)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    given: dict[str, Tensor] = {"weight": torch.zeros(3, 2), "extra": torch.zeros(1)}
-    with pytest.raises(UserError) as caught:
-        load_weights(model, given, "own.safetensors")
-    assert [problem.message for problem in caught.value.problems] == [
-        "own.safetensors: weight is (3, 2) of torch.float32, but the model's is (2, 2) of torch.float32",
-        "own.safetensors is missing the tensor 'bias'",
-        "own.safetensors has tensors that the model does not have: extra",
-    ]
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_given_weights_are_found_beside_the_recipe_file(setup_of: SetupOf, tmp_path: Path) -> None:
