@@ -137,8 +137,9 @@ SMALLEST = {
 def _bert() -> nn.Module:
     from transformers import BertConfig, BertForSequenceClassification
 
-    make: Any = BertConfig
-    return BertForSequenceClassification(make(vocab_size=32, max_position_embeddings=16, **SMALLEST))
+    make = BertConfig
+    network: nn.Module = BertForSequenceClassification(make(vocab_size=32, max_position_embeddings=16, **SMALLEST))
+    return network
 
 
 def bert() -> Task:
@@ -156,8 +157,9 @@ def _pictures(count: int, seed: int) -> dict[str, Tensor]:
 def _vit() -> nn.Module:
     from transformers import ViTConfig, ViTForImageClassification
 
-    make: Any = ViTConfig
-    return ViTForImageClassification(make(image_size=16, patch_size=8, **SMALLEST))
+    make = ViTConfig
+    network: nn.Module = ViTForImageClassification(make(image_size=16, patch_size=8, **SMALLEST))
+    return network
 
 
 def vit() -> Task:
@@ -168,9 +170,10 @@ def vit() -> Task:
 def _convnext() -> nn.Module:
     from transformers import ConvNextConfig, ConvNextForImageClassification
 
-    make: Any = ConvNextConfig
+    make = ConvNextConfig
     config = make(hidden_sizes=[8, 12], depths=[1, 1], num_stages=2, patch_size=2, image_size=16, num_labels=3)
-    return ConvNextForImageClassification(config)
+    network: nn.Module = ConvNextForImageClassification(config)
+    return network
 
 
 def convnext() -> Task:
