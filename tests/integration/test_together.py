@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from every_task import given
 from real_mlflow import MLFLOW_WARNINGS
 from real_search import HALT, SMALL, Searches, statuses, troubles
 
@@ -63,6 +66,23 @@ def test_two_workers_find_what_one_finds(searches: Searches, tmp_path: Path, par
         assert trial.result["mask_sha256"] == data["mask_sha256"]
         assert trial.result["weights_sha256"] != data["weights_sha256"]
         assert trial.metrics["val/loss"] == pytest.approx(data["metrics"]["val/loss"], rel=1e-4)
+
+
+def test_two_workers_train_a_task_whose_batches_are_mappings(tmp_path: Path) -> None:
+    sets, where = given("two_inputs", tmp_path)
+    recipe = {"preset": "snip", "mask": {"sparsity": {"hole": "uniform", "low": 0.5, "high": 0.7}}}
+    search = {"trials": 1, "concurrency": 1, "controls": False, "workers_per_trial": 2}
+    space = tmp_path / "mappings.yaml"
+    space.write_text(json.dumps({**recipe, "search": search}))
+    together = prune_search.launch(space, set=sets, where=where)
+    (trial,) = together.records.numbered()
+    assert trial.status == "completed"
+    filled = {block: trial.recipe[block] for block in BLOCKS}
+    alone = prune_search.run(filled, where=replace(where, storage=tmp_path / "alone"))
+    assert trial.result["environment"]["workers"] == 2
+    assert trial.result["mask_sha256"] == alone.masks.sha256
+    for metric in ("val/loss", "val/accuracy"):
+        assert trial.metrics[metric] == pytest.approx(alone.metrics[metric], rel=1e-4)
 
 
 @pytest.mark.long
