@@ -1,16 +1,21 @@
 """What sharing saves: lists of recipes run with sharing on and off.
 
     python tests/benchmarks/sharing/sharing.py --data-root FOLDER_OF_FASHION_MNIST [--only two,four,…] [--steps 240]
+        [--pairs 3]
 
 Prints, per list, the steps trained (replayed, repeated and abandoned ones included) with sharing off and on, their
 ratio, the ceiling that `plan` states and how much of it was reached; device seconds (inside trials) and wall seconds;
 and whether the two runs found the same masks and weights, bit for bit. Steps shrink alike however long a training is;
 seconds do so the less, the shorter it is, since what a trial costs besides is not shared. ``studies`` takes 20 minutes.
+
+The first launch of a process imports Ray, so that one that is not counted goes before. With ``--pairs`` each list is
+run so often both ways, which of the two is first in turns, and the wall seconds of every pair are printed.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -110,13 +115,26 @@ class Storage:
         return Total(steps, device, self._wall_s, tuple(sorted(results)), distinct)
 
 
-def run(studies: Sequence[Study], data_root: Path) -> tuple[Total, Total]:
-    """The list with sharing on, and off. The two take turns, so that a machine that slows down does so for both."""
+def warm_up(data_root: Path) -> None:
+    """A launch that pays for what only the first one of a process does."""
+    with tempfile.TemporaryDirectory() as folder:
+        few = {"search.trials": 2, "search.controls": False, "train.steps": "5it"}
+        Storage(Path(folder), data_root, True).launch(Study("quickstart", few), "warm-up")
+
+
+def run(studies: Sequence[Study], data_root: Path, turned: bool = False) -> tuple[Total, Total]:
+    """The list with sharing on, and off. The two take turns, so that a machine that slows down does so for both.
+
+    Args:
+        studies: of the list.
+        data_root: of the data set's files.
+        turned: whether the one without sharing goes first.
+    """
     with tempfile.TemporaryDirectory() as shared, tempfile.TemporaryDirectory() as apart:
         on, off = Storage(Path(shared), data_root, True), Storage(Path(apart), data_root, False)
         for index, study in enumerate(studies):
-            on.launch(study, f"study-{index}")
-            off.launch(study, f"study-{index}")
+            for storage in (off, on) if turned else (on, off):
+                storage.launch(study, f"study-{index}")
         return on.total(), off.total()
 
 
@@ -130,9 +148,10 @@ def distinct_steps(trials: Sequence[TrialRecords]) -> int:
     return sum(longest.values())
 
 
-def report(name: str, studies: Sequence[Study], data_root: Path) -> None:
+def report(name: str, studies: Sequence[Study], data_root: Path, pairs: int) -> None:
     """Run a list both ways, and print what came out."""
-    on, off = run(studies, data_root)
+    runs = [run(studies, data_root, turned=pair % 2 == 1) for pair in range(pairs)]
+    on, off = runs[0]
     trained, alone = on.steps["steps_trained"], off.steps["steps_trained"]
     wasted = ", ".join(f"{word} {on.steps[f'steps_{word}']}" for word in ("replayed", "repeated", "abandoned"))
     print(f"\n{name}: {len(on.results)} trials in {len(studies)} searches; ceiling {alone / on.distinct:.2f}")
@@ -140,7 +159,12 @@ def report(name: str, studies: Sequence[Study], data_root: Path) -> None:
     print(f"  ratio ÷ ceiling {on.distinct / trained:.3f}")
     print(f"  device s  off {off.device_s:.1f}  on {on.device_s:.1f}  ratio {off.device_s / on.device_s:.2f}")
     print(f"  wall s    off {off.wall_s:.1f}  on {on.wall_s:.1f}  ratio {off.wall_s / on.wall_s:.2f}")
-    print(f"  equal results, bit for bit: {on.results == off.results}", flush=True)
+    if pairs > 1:
+        shown = ", ".join(f"{apart.wall_s:.1f} / {shared.wall_s:.1f}" for shared, apart in runs)
+        middle = statistics.median(apart.wall_s / shared.wall_s for shared, apart in runs)
+        print(f"  wall s off / on of every pair: {shown}; median ratio {middle:.2f}")
+    equal = all(shared.results == apart.results for shared, apart in runs)
+    print(f"  equal results, bit for bit: {equal}", flush=True)
 
 
 def main() -> None:
@@ -149,10 +173,12 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--steps", type=int, help="iterations of training, instead of those that are written")
     parser.add_argument("--only", default=",".join(LISTS), help=f"some of {', '.join(LISTS)}")
+    parser.add_argument("--pairs", type=int, default=1, help="how often each list is run both ways")
     given = parser.parse_args()
+    warm_up(given.data_root)
     for name in given.only.split(","):
         studies = LISTS[name] if given.steps is None else longer(LISTS[name], given.steps)
-        report(name, studies, given.data_root)
+        report(name, studies, given.data_root, given.pairs)
 
 
 if __name__ == "__main__":
