@@ -8,8 +8,8 @@ ratio, the ceiling that `plan` states and how much of it was reached; device sec
 and whether the two runs found the same masks and weights, bit for bit. Steps shrink alike however long a training is;
 seconds do so the less, the shorter it is, since what a trial costs besides is not shared. ``studies`` takes 20 minutes.
 
-The first launch of a process imports Ray, so that one that is not counted goes before. With ``--pairs`` each list is
-run so often both ways, which of the two is first in turns, and the wall seconds of every pair are printed.
+The first launch of a process also imports Ray, so one that is not counted goes before. ``--pairs N`` runs each list N
+times both ways, in alternating order, and prints the wall seconds of every pair; the other figures are of the first.
 """
 
 from __future__ import annotations
