@@ -120,6 +120,9 @@ def rule_of(
     """
     unit = Named.of(axes.GRANULARITIES, canonical(GranularityField(), granularity, "granularity", library=True))
     competing = value(axes.SCOPES, scope, "scope")
+    if competing.entry(axes.SCOPES).facts.searches:
+        text = f"{competing.name} prunes in episodes, which a trial runs: run it in a recipe (prune_search.run)"
+        raise UserError([Problem("scope", text)])
     rule = MaskRule(criterion, competing, unit, Score.of(score), None, rounding_of(rounding), ties_of(ties))
     together(rule, None if _fixed_sparsity(unit) is not None else BAD)
     return rule

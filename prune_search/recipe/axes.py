@@ -103,8 +103,10 @@ SCOPES: Axis[facts.Scope, object] = Axis(
     facts.Scope,
     "scope",
     "mask.scope",
-    ("prune_search.pruning.mask.scopes",),
-    call=Call(("layers", "share", "rounding"), declared={"measured": "measuring"}, apart=("exclude",)),
+    ("prune_search.pruning.mask.scopes", "prune_search.search.scopes"),
+    call=Call(
+        ("layers", "share", "rounding"), declared={"measured": "measuring", "searches": "found"}, apart=("exclude",)
+    ),
 )
 CONTROLS: Axis[facts.Control, Scores] = Axis(
     facts.Control, "control", "mask.control", ("prune_search.pruning.mask.controls",), call=Call(("chosen",))

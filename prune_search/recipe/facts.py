@@ -267,6 +267,9 @@ class Scope(Facts):
         once: it measures the dense network, so that it goes with a single round.
         densities: from ``(layers, share, **options)`` to the layers' kept shares, where they follow from their shapes.
         check: from ``(sparsity, **options)`` to what is wrong with them together, or an empty text.
+        search: where it tries the layers' fractions in episodes: from ``(FractionProblem, **options)`` to the
+            `FractionSearcher` that proposes them; its function is given what was found by the keyword ``found``.
+        length: from ``(epoch, **options)`` to the steps of that search.
     """
 
     granularities: tuple[str, ...] | None = None
@@ -277,6 +280,13 @@ class Scope(Facts):
     once: bool = False
     densities: Callable[..., Sequence[float]] | None = None
     check: Callable[..., str] | None = None
+    search: Callable[..., object] | None = None
+    length: Callable[..., int] | None = None
+
+    @property
+    def searches(self) -> bool:
+        """Whether it tries the layers' fractions in episodes, which a trial runs."""
+        return self.search is not None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ class Vertex:
 
     Attributes:
         place: where it stands on the branch: ``train``, ``prepare.R``, ``mask.R`` (a criterion that trains),
-            ``transform.R.INDEX``, ``retrain.R``, ``control.R``, with R the round from 1.
+            ``transform.R.INDEX``, ``retrain.R``, ``control.R``, with R the round from 1. ``mask.R`` is also the search
+            of a scope that tries fractions in episodes.
         address: sha256 of everything that its states depend on.
         steps: its length in iterations, at most (a hook can end it earlier).
         needed: how far this recipe asks for it, in iterations.
@@ -74,7 +75,7 @@ class RoundBranch:
         share: kept share of the units in scope that the round asks for, 0 to 1; None where the scope decides it or
             it is learned.
         prepare: ``mask.prepare``, or None.
-        learn: the training of the criterion's scores, or None.
+        learn: the training of the criterion's scores, or the scope's search in episodes, or None.
         mask: the address of the mask.
         adjustments: ``weights.transform``.
         retrain: the retraining; of no steps where there is none.
@@ -195,7 +196,9 @@ class _Grower:
         prepare, penalty = self._prepare()
         learn = self._learn(share, prepare)
         mask = self._mask(share, prepare)
-        goes_on = learn if self.stays else None
+        # A search in episodes leaves the weights as they were.
+        learns = self.recipe.mask.criterion.entry(axes.CRITERIA).facts.trains
+        goes_on = learn if self.stays and learns else None
         weights, adjustments = self._adjustments(mask, goes_on or prepare, penalty, goes_on is not None)
         retrain = self._retrain("retrain", weights, share, self.moves)
         control = None
@@ -221,7 +224,7 @@ class _Grower:
         mask, named = self.recipe.mask, self.recipe.mask.criterion
         facts = named.entry(axes.CRITERIA).facts
         if not facts.trains or facts.length is None:
-            return None
+            return self._search(prepare)
         parts = _written(mask, "criterion", "granularity")
         parts.update(loss=mask.score.written["loss"], exclude=mask.scope.options.get("exclude"))
         if facts.of_share(**named.options):
@@ -232,6 +235,17 @@ class _Grower:
         address = digest_of({"kind": "learn", **source, "mask": parts, "previous": previous})
         steps = facts.length(self.timeline.epoch, **named.options)
         return Vertex(f"mask.{self.number}", address, steps, steps)
+
+    def _search(self, prepare: Vertex | None) -> Vertex | None:
+        """The search of a scope that tries fractions in episodes."""
+        mask, named = self.recipe.mask, self.recipe.mask.scope
+        facts = named.entry(axes.SCOPES).facts
+        if not facts.searches or facts.length is None:
+            return None
+        parts = _written(mask, "criterion", "score", "scope", "granularity", "rounding", "ties")
+        source = {"source": self.source.address, "at": self.k1, "prepared": prepare.address if prepare else None}
+        steps = facts.length(self.timeline.epoch, **named.options)
+        return Vertex(f"mask.{self.number}", digest_of({"kind": "search", **source, "mask": parts}), steps, steps)
 
     @property
     def stays(self) -> bool:

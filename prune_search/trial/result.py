@@ -101,6 +101,7 @@ class Result:
                 for layer in receipt.layers
             ],
             "collapsed": receipt.collapsed,
+            **({"search": finite(receipt.search)} if receipt.search else {}),
             "metrics": finite(self.metrics),
             "rounds": [
                 {

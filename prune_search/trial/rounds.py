@@ -14,7 +14,7 @@ from functools import cached_property
 from prune_search.pruning.mask.counts import exact, share_after
 from prune_search.pruning.mask.finder import find_mask, units_in
 from prune_search.pruning.mask.mask_set import MaskSet
-from prune_search.pruning.mask.rule import MaskRule
+from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.score_training import learned_scores
 from prune_search.pruning.mask.variants import decided_share, with_control
 from prune_search.pruning.retrain.mask_keeper import stored_masks
@@ -26,6 +26,7 @@ from prune_search.training.loop import Course, Network
 from prune_search.training.segment import Segment, load_model, model_tensors
 from prune_search.training.state_store import StateStore
 from prune_search.trial.addresses import Adjustment, Branch, RoundBranch, Vertex, branch_of
+from prune_search.trial.episodes import found_counts, search_figures, searching
 from prune_search.trial.how_trained import (
     dense_teacher,
     hooks_of,
@@ -105,8 +106,9 @@ class Round:
         """The kept share that a scope comes to which decides it, on the weights of the first round."""
         if self.before is not None:
             return self.before._decided
+        shown = self._shown()
         load_model(self.setup.model, self._mask_state())
-        return decided_share(self.setup.model, self.rule, scoring_data(self.setup, self.number))
+        return decided_share(self.setup.model, self.rule, shown)
 
     @property
     def last(self) -> bool:
@@ -184,9 +186,13 @@ class Round:
 
     @cached_property
     def learning(self) -> Segment | None:
-        """The segment in which the criterion learns its scores."""
+        """The segment in which the criterion learns its scores, or the scope searches in episodes."""
         if self.branch.learn is None:
             return None
+        if self.searches:
+            begin, course, network = searching(self.setup, self.rule, self.number, self._mask_state)
+            label = self._label(self.rule.scope.name)
+            return segment_of(self.setup, self.store, label, self.branch.learn, (begin, course), network=network)
 
         def asked() -> tuple[Decimal | None, MaskSet | None]:
             return None if self.learned_share else self.share, self.before.masks if self.before else None
@@ -195,13 +201,31 @@ class Round:
         label = self._label(self.rule.criterion.name)
         return segment_of(self.setup, self.store, label, self.branch.learn, (begin, course), network=network)
 
+    @property
+    def searches(self) -> bool:
+        """Whether the scope tries the layers' fractions in episodes."""
+        return self.rule.scope.entry(axes.SCOPES).facts.searches
+
+    def searched(self) -> dict[str, float]:
+        """Figures of the search in episodes; empty where there is none."""
+        return search_figures(self.learning.end().tensors) if self.searches and self.learning is not None else {}
+
+    def _shown(self) -> ScoringData:
+        """What the mask is found by: the data, and what was learned or searched for."""
+        shown = scoring_data(self.setup, self.number)
+        if self.learning is None:
+            return shown
+        end = self.learning.end().tensors
+        if not self.searches:
+            return replace(shown, learned=learned_scores(end))
+        names = [one.name for one in units_in(self.setup.model, self.rule, shown)]
+        return replace(shown, found=dict(zip(names, found_counts(end), strict=True)))
+
     @cached_property
     def found(self) -> MaskSet:
         """f1: the mask that is found on w(k1)."""
         share = None if self.learned_share else self.share
-        shown = scoring_data(self.setup, self.number)
-        if self.learning is not None:
-            shown = replace(shown, learned=learned_scores(self.learning.end().tensors))
+        shown = self._shown()
         load_model(self.setup.model, self._mask_state())
         previous = (self.before.masks, self.before.share) if self.before else None
         self.store.steps.trained += self._scoring_steps

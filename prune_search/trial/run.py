@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 import torch
@@ -194,7 +194,7 @@ def _watch(
 def _receipt(setup: TrialSetup, item: Round, masks: MaskSet) -> Receipt:
     """The receipt of a round's mask, with the parameters that the mask leaves out."""
     _, others = units_and_others(setup.model, item.rule, scoring_data(setup, item.number))
-    return masks.of_network(setup.model, others).receipt()
+    return replace(masks.of_network(setup.model, others).receipt(), search=item.searched())
 
 
 @contextlib.contextmanager

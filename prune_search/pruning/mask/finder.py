@@ -166,8 +166,19 @@ class Finder:
     def _pools(self, share: Decimal | None, available: UnitMasks, measuring: Callable[[], Measuring]) -> list[Pool]:
         if self.sets[0].run and share is not None:
             return in_runs(self.sets, share, self.rule.rounding)
+        layers = self.layers(available)
+        found = scope_pools(self.rule, layers, share, measuring, self.scoring_data.found)
+        criterion = self.rule.criterion
+        compared = criterion.entry(axes.CRITERIA).facts.competition(**criterion.options)
+        if share is not None and compared != "scope":
+            shapes = {layer.name: (layer.shape, layer.units) for layer in layers}
+            found = by_row(found, shapes, share, self.rule.rounding, compared == "layer")
+        return found
+
+    def layers(self, available: UnitMasks) -> list[LayerUnits]:
+        """The layers that take part, with the units that may be kept."""
         counts = {one.name: int(np.count_nonzero(available[one.name].numpy())) for one in self.sets}
-        layers = [
+        return [
             LayerUnits(
                 one.name,
                 one.shape,
@@ -177,13 +188,6 @@ class Finder:
             )
             for one in self.sets
         ]
-        found = scope_pools(self.rule, layers, share, measuring)
-        criterion = self.rule.criterion
-        compared = criterion.entry(axes.CRITERIA).facts.competition(**criterion.options)
-        if share is not None and compared != "scope":
-            shapes = {layer.name: (layer.shape, layer.units) for layer in layers}
-            found = by_row(found, shapes, share, self.rule.rounding, compared == "layer")
-        return found
 
     def search(self, share: Decimal, before: Decimal) -> Chosen:
         """The iterations of scoring, the mask tightened after each."""

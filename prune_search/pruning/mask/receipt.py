@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -53,6 +54,7 @@ class Receipt:
         layers: one per prunable weight, in module order.
         sparsity_of_all_parameters: removed/total over all parameters of the network; None where they are not known.
         left_out: parameters with rows and columns that take no part, and why.
+        search: figures of a search in episodes for the layers' fractions; empty where there was none.
     """
 
     asked: float
@@ -62,6 +64,7 @@ class Receipt:
     layers: tuple[LayerReceipt, ...]
     sparsity_of_all_parameters: float | None = None
     left_out: tuple[LeftOut, ...] = ()
+    search: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def collapsed(self) -> int:
@@ -72,4 +75,5 @@ class Receipt:
         """Plain data for records and JSON."""
         layers = [vars(layer) for layer in self.layers]
         left_out = [vars(one) for one in self.left_out]
-        return {**vars(self), "layers": layers, "left_out": left_out, "collapsed": self.collapsed}
+        found = {**vars(self), "layers": layers, "left_out": left_out, "collapsed": self.collapsed}
+        return found if self.search else {key: value for key, value in found.items() if key != "search"}

@@ -59,6 +59,7 @@ class ScoringData:
         round_number: r, from 1.
         example: an input of the network, [1, …], whose shape is looked at; None: that of the batches.
         learned: the units' scores by set, where the criterion has learned them.
+        found: the kept units by set, where the scope has searched for them in episodes.
     """
 
     batches: Callable[[int], Batches]
@@ -67,6 +68,7 @@ class ScoringData:
     round_number: int
     example: Callable[[], Tensor] | None = None
     learned: Mapping[str, Tensor] | None = None
+    found: Mapping[str, int] | None = None
 
     def shown(self) -> Tensor | None:
         """An input, where there is one."""

@@ -119,13 +119,27 @@ def unknown_layers(scope: Named, weights: Mapping[str, Any], aliases: Mapping[st
 
 
 def scope_pools(
-    rule: MaskRule, layers: list[LayerUnits], share: Decimal | None, measuring: Callable[[], Measuring]
+    rule: MaskRule,
+    layers: list[LayerUnits],
+    share: Decimal | None,
+    measuring: Callable[[], Measuring],
+    found: Mapping[str, int] | None = None,
 ) -> list[Pool]:
-    """The pools that a rule's scope makes."""
+    """The pools that a rule's scope makes.
+
+    Args:
+        rule: with the scope.
+        layers: that take part.
+        share: kept share of all units; None where the scope decides it.
+        measuring: what a scope may measure.
+        found: the kept units by layer, where the scope has searched for them in episodes.
+    """
     scope = rule.scope.entry(axes.SCOPES)
     options = {key: value for key, value in rule.scope.options.items() if key != "exclude"}
     if scope.facts.measured:
         options["measuring"] = measuring()
+    if scope.facts.searches:
+        options["found"] = found
     return scope.build(list, layers, share, rule.rounding, **options)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 
 import torch
@@ -13,12 +13,13 @@ from prune_search.pruning.mask.controls import Chosen
 from prune_search.pruning.mask.counts import PRECISION, keep_count
 from prune_search.pruning.mask.finder import Finder, units_and_others
 from prune_search.pruning.mask.layer_measurements import Measuring
-from prune_search.pruning.mask.mask_set import MaskSet, UnitMasks
+from prune_search.pruning.mask.mask_set import MaskSet, UnitMasks, rounded
 from prune_search.pruning.mask.restoring import left_as_it_was
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
+from prune_search.pruning.mask.scopes.explicit import overall
 from prune_search.pruning.mask.scoring import Scores
-from prune_search.pruning.mask.selection import choose
-from prune_search.pruning.mask.units import UnitSet, as_mask_set, units_of_masks
+from prune_search.pruning.mask.selection import choose, normalized
+from prune_search.pruning.mask.units import LayerUnits, UnitSet, as_mask_set, units_of_masks
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.network import prunable_weights
@@ -77,6 +78,47 @@ def selection(
 
     pools = finder.pools(share, candidates, nothing)
     return finder.sets, candidates, lambda scores: choose(scores, candidates, pools)
+
+
+@dataclass(frozen=True)
+class CountedMasks:
+    """Masks with given counts per layer, by scores that are taken once.
+
+    Attributes:
+        layers: that take part.
+        measuring: what layers cost.
+        at: from kept units per layer, by name, to the mask of the units, which the recipe's own search would find.
+        applied: from that mask to one that can be put onto the network.
+    """
+
+    layers: list[LayerUnits]
+    measuring: Measuring
+    at: Callable[[Mapping[str, int]], UnitMasks]
+    applied: Callable[[UnitMasks], MaskSet]
+
+
+def counted_masks(model: nn.Module, rule: MaskRule, scoring_data: ScoringData) -> CountedMasks:
+    """Masks for whoever tries counts of kept units again and again.
+
+    Args:
+        model: the network at w(k1), which is scored; it is left as it was.
+        rule: what is scored; its scope takes counts that were found.
+        scoring_data: the data, and the draw.
+    """
+    finder = Finder(model, rule, scoring_data, None)
+    layers, candidates = finder.layers(finder.candidates), finder.candidates
+    with left_as_it_was(model, rule.score.mode):
+        dense = finder.dense()
+        scores = normalized(rule.score.normalization, finder.score(dense, 1), candidates)
+    measuring = finder.measuring(dense, scores, candidates)
+
+    def at(kept: Mapping[str, int]) -> UnitMasks:
+        finder.scoring_data = replace(scoring_data, found=kept)
+        share = overall(layers, [kept[layer.name] for layer in layers])
+        pools = finder.pools(share, candidates, lambda: measuring)
+        return rounded(choose(scores, candidates, pools), scores, candidates, finder.grouping.multiple)
+
+    return CountedMasks(layers, measuring, at, lambda kept: finder.as_masks(kept, None))
 
 
 def with_control(model: nn.Module, masks: MaskSet, rule: MaskRule, scoring_data: ScoringData) -> MaskSet:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from prune_search.pruning.mask.budgets import Budget, lacking_costs, spending_of, spent_up
 from prune_search.pruning.mask.counts import allocate, exact, keep_count
 from prune_search.pruning.mask.scopes.explicit import PerLayer, overall, toward
 from prune_search.pruning.mask.scopes.shared import SHARED
 from prune_search.recipe.axes import SCOPES
 from prune_search.recipe.facts import Scope
-from prune_search.recipe.fields import Integer, Number, child
-from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
-from prune_search.recipe.reading import BAD, Reading
+from prune_search.recipe.fields import Integer, Number
+from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.registry import Option
 
 if TYPE_CHECKING:
@@ -22,29 +22,11 @@ if TYPE_CHECKING:
     from prune_search.pruning.mask.mask_set import Pool
     from prune_search.pruning.mask.units import LayerUnits
 
-KINDS = ("parameters", "flops", "latency")
 # The lowest density that is tried, as a part of the budget's share.
 DEEPEST = Decimal("0.125")
 SECONDS = 30.0
-# Halvings of an interval in the search for what a budget means: of the knapsack's limit, and of a common factor.
-LIMITS, HALVINGS = 8, 24
-
-
-@dataclass(frozen=True)
-class Budget:
-    """One of parameters, flops and latency, with the share of the dense layers' that may be kept."""
-
-    def describe(self) -> str:
-        return "{parameters: k}, {flops: k} or {latency: k} with k above 0 and up to 1"
-
-    def read(self, raw: Any, path: str, reading: Reading) -> Any:
-        if not isinstance(raw, Mapping) or len(raw) != 1:
-            return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)})")
-        ((kind, share),) = raw.items()
-        if kind not in KINDS:
-            return reading.wrong(child(path, kind), not_one_of(kind, KINDS))
-        value = Number(0.0, 1.0, above=True).read(share, child(path, kind), reading)
-        return BAD if value is BAD else {kind: value}
+# Halvings of an interval in the search for what a budget means of the knapsack's limit.
+LIMITS = 8
 
 
 def _check(sparsity: Any, **options: Any) -> str:
@@ -52,9 +34,7 @@ def _check(sparsity: Any, **options: Any) -> str:
     by_scope = isinstance(sparsity, Mapping) and "by" in sparsity
     if by_scope != (budget is not None):
         return "needs either a budget and sparsity {by: scope}, or a sparsity that is the budget of units"
-    if budget is not None and "latency" in budget and not options.get("costs"):
-        return "needs costs per layer for a budget of latency (prune_search.layer_costs measures them)"
-    return ""
+    return lacking_costs(budget, options.get("costs"))
 
 
 def solve(losses: list[list[float]], costs: list[list[float]], budget: float) -> list[int]:
@@ -197,7 +177,6 @@ def knapsack(
     Raises:
         UserError: the budget cannot be met.
     """
-    from prune_search.pruning.mask.layer_measurements import Spending
     from prune_search.pruning.mask.mask_set import Pool
 
     whole = {layer.name: float(layer.units) for layer in layers}
@@ -209,10 +188,7 @@ def knapsack(
     tried = [choices(layer.units, amount, levels, least) for layer in layers]
     measured = Measured.of(layers, whole, tried, measuring)
     if budget is not None:
-        plain = Spending(
-            tuple((cost, (name,)) for name, cost in whole.items()), {one.name: one.units for one in layers}
-        )
-        spending = plain if measuring.spent is None else measuring.spent(costs or kind)
+        spending = spending_of({one.name: one.units for one in layers}, whole, measuring, costs or kind)
         chosen = _spent_up(layers, measured.within, (measured.floor, sum(whole.values())), float(amount), spending)
         if share is not None:
             chosen = _on_the_way(layers, chosen, share, rounding)
@@ -267,31 +243,7 @@ def _spent_up(
         middle = (low + high) / 2
         counts = within(middle)
         low, high, chosen = (middle, high, counts) if fits(counts) else (low, middle, chosen)
-    factor, step = 1.0, 1.0
-    raised = chosen
-    for _ in range(HALVINGS):
-        counts = [
-            min(most[name], max(count, int(count * (factor + step)))) for name, count in zip(names, chosen, strict=True)
-        ]
-        if fits(counts):
-            factor, raised = factor + step, counts
-        else:
-            step /= 2
-    return _filled(raised, [most[name] for name in names], fits)
-
-
-def _filled(counts: list[int], most: list[int], fits: Callable[[list[int]], bool]) -> list[int]:
-    """One unit more of one layer after the other, the largest first, as long as there is room."""
-    found = list(counts)
-    open_ = sorted(range(len(found)), key=lambda index: -most[index])
-    while open_:
-        for index in list(open_):
-            tried = [count + (at == index) for at, count in enumerate(found)]
-            if tried[index] <= most[index] and fits(tried):
-                found = tried
-            else:
-                open_.remove(index)
-    return found
+    return spent_up(chosen, chosen, [most[name] for name in names], fits)
 
 
 def _falling(losses: list[float]) -> list[float]:
