@@ -6,7 +6,7 @@ It stands here, and not beside the other scopes, since only this package imports
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -63,12 +63,12 @@ class RandomFractions:
         return {}
 
 
-@dataclass(frozen=True)
+@dataclass
 class StudiedFractions:
     """Optuna's TPE over one fraction per layer, with the constraint cost - budget ≤ 0.
 
-    The study is made anew for every proposal from the episodes so far, and its sampler draws from the episode's number:
-    nothing is remembered, so that a search that was interrupted goes on with the same proposals.
+    Every proposal has a study of its own, over the episodes so far, and its sampler draws from the episode's number: a
+    search that was interrupted goes on with the same proposals.
 
     Attributes:
         problem: what is searched for.
@@ -77,6 +77,7 @@ class StudiedFractions:
 
     problem: FractionProblem
     startup: int
+    _trials: list[Any] = field(default_factory=list)
 
     def propose(self, episodes: Episodes) -> Tensor:
         """The actions of the next episode, float64 [L]."""
@@ -87,21 +88,17 @@ class StudiedFractions:
 
         names = [f"{place}:{layer.name}" for place, layer in enumerate(self.problem.layers)]
         space = {name: optuna.distributions.FloatDistribution(0.0, self.problem.most) for name in names}
-        trials = []
-        for place in range(len(episodes)):
-            values = episodes.actions[place].tolist()
+        for place in range(len(self._trials), len(episodes)):
             done = optuna.trial.create_trial(
-                params=dict(zip(names, values, strict=True)),
+                params=dict(zip(names, episodes.actions[place].tolist(), strict=True)),
                 distributions=dict(space),
                 value=float(episodes.rewards[place]),
-                system_attrs={"constraints": [float(episodes.costs[place]) - self.problem.budget]},
+                constraints={"budget": float(episodes.costs[place]) - self.problem.budget},
             )
-            trials.append(placed(done, place))
+            self._trials.append(placed(done, place))
         seed = derive(self.problem.seed, "study", *self.problem.words, len(episodes)) % 2**32
-        sampler = optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=self.startup, multivariate=True, constraints_func=_constraints
-        )
-        study = optuna.create_study(storage=OneStudy(trials), sampler=sampler, direction="maximize")
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.startup, multivariate=True)
+        study = optuna.create_study(storage=OneStudy(self._trials), sampler=sampler, direction="maximize")
         asked = study.ask(fixed_distributions=dict(space))
         return torch.tensor([asked.params[name] for name in names], dtype=torch.float64)
 
@@ -118,12 +115,6 @@ class StudiedFractions:
     def summary(self) -> dict[str, float]:
         """No figures of its own."""
         return {}
-
-
-def _constraints(trial: Any) -> list[float]:
-    """That of a finished trial, which it was made with."""
-    found: list[float] = trial.system_attrs["constraints"]
-    return found
 
 
 def _search(problem: FractionProblem, **options: Any) -> FractionSearcher:

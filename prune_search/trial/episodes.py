@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prune_search.pruning.mask.budgets import spending_of
 from prune_search.pruning.mask.fraction_search import (
     Answer,
     Episodes,
@@ -26,7 +27,6 @@ from prune_search.pruning.mask.fraction_search import (
     layer_features,
 )
 from prune_search.pruning.mask.layer_measurements import Measuring
-from prune_search.pruning.mask.budgets import spending_of
 from prune_search.pruning.mask.rule import MaskRule
 from prune_search.pruning.mask.scopes.episodic import training_steps
 from prune_search.pruning.mask.units import LayerUnits
@@ -116,8 +116,8 @@ def _problem(setup: TrialSetup, rule: MaskRule, masks: CountedMasks, number: int
     floor = problem.cost(problem.deepest)
     if floor > problem.budget:
         text = (
-            f"is {share:g} of the {kind}, and {floor / 100:.4g} are left with {options['most']:g} of every layer pruned: "
-            "raise it, or mask.scope.most"
+            f"is {share:g} of the {kind}, and {floor / 100:.4g} are left with {options['most']:g} of every layer "
+            "pruned: raise it, or mask.scope.most"
         )
         raise UserError([Problem("mask.scope.budget", text)])
     return problem
@@ -239,7 +239,7 @@ class EpisodeRunner:
         }
 
     def state(self) -> dict[str, Tensor]:
-        """The episodes, what the searcher remembers, the actions of the episode that goes on, and at the end the answer."""
+        """The episodes, what the searcher remembers, the actions of the episode that goes on, and the answer at the end."""
         found = {**self.episodes.state(), **{SEARCHER + key: one for key, one in self.searcher.state().items()}}
         if self.now is not None:
             found[NOW] = self.now

@@ -17,6 +17,7 @@ to us, omnisafe pins pandas 2.0.3 and brings wandb and moviepy, and none of them
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -128,7 +129,7 @@ def _network(inputs: int, outputs: int, draw: torch.Generator, last: float) -> n
     """An MLP 32-32 with orthogonal weights; those of the last layer are multiplied by `last`."""
     layers: list[nn.Module] = []
     sizes = [inputs, HIDDEN, HIDDEN, outputs]
-    for place, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for place, (before, after) in enumerate(itertools.pairwise(sizes)):
         # Drawn below from a generator of its own: torch's default one stays where it is.
         linear = nn.utils.skip_init(nn.Linear, before, after, dtype=torch.float64)
         gain = last if place == len(sizes) - 2 else math.sqrt(2.0)
@@ -259,8 +260,11 @@ class ConstrainedPolicy:
                 with torch.no_grad():
                     parameter.copy_(state[f"{name}/{place}"])
                 prefix = f"{name}/{place}/"
-                own = {key.removeprefix(prefix): value.cpu().clone() for key, value in state.items()
-                       if key.startswith(prefix)}
+                own = {
+                    key.removeprefix(prefix): value.cpu().clone()
+                    for key, value in state.items()
+                    if key.startswith(prefix)
+                }
                 optimizer.state.pop(parameter, None)
                 if own:
                     optimizer.state[parameter] = own

@@ -203,7 +203,9 @@ def layer_features(model: nn.Module, layers: Sequence[LayerUnits]) -> Tensor:
         model: the network.
         layers: that take part; of coupled channels the first weight is looked at.
     """
-    owners = {f"{name}.{leaf}" if name else leaf: one for name, one in model.named_modules() for leaf in one._parameters}
+    owners = {
+        f"{name}.{leaf}" if name else leaf: one for name, one in model.named_modules() for leaf in one._parameters
+    }
     rows = []
     for place, layer in enumerate(layers):
         module, shape = owners.get(layer.name), layer.shape
@@ -225,4 +227,3 @@ def _pair(value: Any, default: int) -> list[float]:
     numbers = [value] * 2 if isinstance(value, int) else [one for one in value if isinstance(one, int)][:2]
     numbers = numbers * 2 if len(numbers) == 1 else numbers or [default, default]
     return [float(number) for number in numbers]
-
