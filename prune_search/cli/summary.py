@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from prune_search.pruning.mask.receipt import search_told
 from prune_search.recipe.metric_names import lead
 from prune_search.report.labels import figure
 
@@ -36,6 +37,8 @@ def show_result(result: Result, out: Path | None) -> None:
     )
     if (line := _of_all_parameters(receipt)) is not None:
         console.print(line, soft_wrap=True)
+    if receipt.search:
+        console.print(f"search    {search_told(receipt.search)}", soft_wrap=True)
     if receipt.collapsed:
         console.print(f"[bold]{receipt.collapsed} layers have no weights left[/bold]: no signal passes through them")
     scores = {

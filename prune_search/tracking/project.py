@@ -218,7 +218,7 @@ def _trial_artifacts(trial: TrialRecords, result: Mapping[str, Any]) -> dict[str
     artifacts = {"recipe.yaml": strict_yaml.dump(dict(trial.recipe))} if trial.recipe else {}
     if result:
         names = [
-            *("key", "sparsity", "left_out", "layers", "collapsed"),
+            *("key", "sparsity", "left_out", "layers", "collapsed", "search"),
             *("mask_sha256", "weights_sha256", "digests", "environment"),
         ]
         artifacts["receipt.json"] = _json({name: result[name] for name in names if name in result})

@@ -27,6 +27,7 @@ from prune_search.pruning.mask.fraction_search import (
     layer_features,
 )
 from prune_search.pruning.mask.layer_measurements import Measuring
+from prune_search.pruning.mask.receipt import search_told
 from prune_search.pruning.mask.rule import MaskRule
 from prune_search.pruning.mask.scopes.episodic import training_steps
 from prune_search.pruning.mask.units import LayerUnits
@@ -221,7 +222,7 @@ class EpisodeRunner:
         self.now, self.keeper = None, None
         self.answer = answer(self.problem, self.episodes)
         if not self.answer.feasible:
-            _log.warning("%s: %s", self.name, told_of(self.figures()))
+            _log.warning("%s: %s", self.name, search_told(self.figures()))
 
     def figures(self) -> dict[str, float]:
         """What the receipt says of the search."""
@@ -239,7 +240,7 @@ class EpisodeRunner:
         }
 
     def state(self) -> dict[str, Tensor]:
-        """The episodes, what the searcher remembers, the actions of the episode that goes on, and the answer at the end."""
+        """The episodes, what the searcher remembers, the open episode's actions, and the answer at the end."""
         found = {**self.episodes.state(), **{SEARCHER + key: one for key, one in self.searcher.state().items()}}
         if self.now is not None:
             found[NOW] = self.now
@@ -277,18 +278,3 @@ def search_figures(tensors: Tensors) -> dict[str, float]:
     """What the receipt says of a search, from its last state."""
     prefix = f"hook/{HOOK}/{FIGURES}/"
     return {key.removeprefix(prefix): float(one) for key, one in tensors.items() if key.startswith(prefix)}
-
-
-def told_of(figures: Mapping[str, float]) -> str:
-    """A search in a sentence."""
-    episodes, budget = f"{figures['episodes']:.0f} episodes", f"the budget of {figures['budget']:g}%"
-    if figures["feasible"]:
-        return (
-            f"{figures['feasible']:.0f} of {episodes} met {budget}; episode {figures['episode']:.0f} has the highest "
-            f"reward of them, {figures['reward']:.4g}, and keeps {figures['cost']:.4g}%"
-        )
-    nearest = f"the cheapest kept {figures['episode_cost']:.4g}%" if "episode_cost" in figures else "none was run"
-    return (
-        f"none of {episodes} met {budget} ({nearest}); its layers were thinned alike to {figures['cost']:.4g}%, and "
-        "that network was never tried"
-    )

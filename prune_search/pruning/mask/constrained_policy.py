@@ -1,12 +1,13 @@
 """PPO-Lagrangian: a policy that maximises a reward while the mean cost of its episodes stays within a budget.
 
-The policy is Gaussian with a mean from an MLP 32-32 (tanh) and a standard deviation of its own per action. Two critics
-of the same size estimate what is still to come of reward and of cost. The policy's loss is
+The policy is Gaussian with a mean from an MLP 32-32 (tanh) and a standard deviation of its own per action. The mean goes
+through a sigmoid: a mean far outside of 0 … 1 would be clipped whatever is drawn, and nothing would lead it back. Two
+critics of the same size estimate what is still to come of reward and of cost. The policy's loss is
 
     [ -E min(r A_R, clip(r, 1 ± c) A_R) + ν E[r A_C] ] / (1 + ν) + ½ MSE(V_R) + ½ MSE(V_C),
 
-with r the ratio of new to old probabilities. A_R is normalised; A_C is only centred, and its ratio is not clipped. The
-multiplier ν = softplus(z) rises while the mean cost is above the budget: Adam on -ν (mean cost - budget).
+with r the ratio of new to old probabilities. A_R is normalised; A_C is centred, in units of the rollout's deviation of
+cost, and its ratio is not clipped. The multiplier ν = softplus(z) rises while the mean cost is above the budget: Adam on -ν (mean cost - budget).
 
 Malik, Haider, Iqbal & Taj 2021, 2110.08558; Schulman et al. 2017, Proximal Policy Optimization, 1707.06347; Ray, Achiam
 & Amodei 2019, Benchmarking Safe Exploration in Deep Reinforcement Learning (PPO-Lagrangian).
@@ -32,6 +33,8 @@ MAX_GRADIENT_NORM = 0.5
 MINIBATCH = 64
 # A rollout's epochs end where the mean KL divergence from the policy that made it is above so many times the target.
 KL_SLACK = 1.5
+# Costs of a rollout that hardly differ are scaled as if they differed by this part of what all costs do.
+LEAST_SPREAD = 0.1
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class PolicyOptions:
         multiplier_lr: of Adam, for z.
         multiplier: ν at the start.
         std: the standard deviation of an action at the start.
-        mean: of an action at the start.
+        mean: of an action at the start, above 0 and below 1.
     """
 
     lr: float = 3e-4
@@ -55,8 +58,8 @@ class PolicyOptions:
     epochs: int = 10
     multiplier_lr: float = 1.0
     multiplier: float = 1.0
-    std: float = 1.0
-    mean: float = 0.0
+    std: float = 0.3
+    mean: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -154,19 +157,19 @@ class ConstrainedPolicy:
 
     def __init__(self, observation: int, action: int, options: PolicyOptions, draw: torch.Generator) -> None:
         self.options = options
-        self.mean = _network(observation, action, draw, 0.01)
+        self.mean = nn.Sequential(*_network(observation, action, draw, 0.01), nn.Sigmoid())
         self.reward_critic = _network(observation, 1, draw, 1.0)
         self.cost_critic = _network(observation, 1, draw, 1.0)
-        nn.init.constant_(self.mean[-1].bias, options.mean)  # type: ignore[arg-type]
+        nn.init.constant_(self.mean[-2].bias, math.log(options.mean / (1 - options.mean)))  # type: ignore[arg-type]
         self.log_std = nn.Parameter(torch.full((action,), math.log(options.std), dtype=torch.float64))
         self.multiplier = Multiplier(options.multiplier, options.multiplier_lr)
         networks = (self.mean, self.reward_critic, self.cost_critic)
         self.parameters = [self.log_std, *(one for network in networks for one in network.parameters())]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=options.lr, eps=1e-5)
+        self.optimizer = torch.optim.Adam(self.parameters, lr=options.lr, eps=1e-5, foreach=True)
         self.updates = 0
 
     def act(self, observation: Tensor, draw: torch.Generator) -> Tensor:
-        """An action [action] for an observation [observation]; it is not clipped."""
+        """Actions [..., action] for observations [..., observation]; they are not clipped."""
         with torch.no_grad():
             mean: Tensor = self.mean(observation)
             noise = torch.randn(mean.shape, generator=draw, dtype=torch.float64)
@@ -191,12 +194,14 @@ class ConstrainedPolicy:
             rollout: made by the policy as it is now.
             budget: of an episode's cost, Σ over its steps.
             shuffle: from the number of the epoch to a generator.
-            seen: rewards and costs of all episodes so far, [n] each, by which critics and the cost's advantage are
-                scaled; None: those of the rollout.
+            seen: rewards and costs of all episodes so far, [n] each, in whose units the critics estimate; None: those of
+                the rollout.
         """
         sums = (rollout.rewards.sum(1), rollout.costs.sum(1)) if seen is None else seen
         rewards, costs = (_Scale.of(one) for one in sums)
         observations, actions = rollout.observations.flatten(0, 1), rollout.actions.flatten(0, 1)
+        # As the policy settles, rewards and costs spread less alike: scaled alike, ν weighs them against each other.
+        spread = _Scale.of(rollout.costs.sum(1)).deviation
         with torch.no_grad():
             before = self.log_probability(observations, actions)
             reward_values = rewards.undone(self.reward_critic(rollout.observations)[..., 0])
@@ -208,7 +213,7 @@ class ConstrainedPolicy:
             actions,
             before,
             better.flatten(),
-            (dearer / costs.deviation).flatten(),
+            (dearer / max(spread, LEAST_SPREAD * costs.deviation)).flatten(),
             rewards.done(better + reward_values).flatten(),
             costs.done(dearer + cost_values).flatten(),
         )

@@ -77,3 +77,22 @@ class Receipt:
         left_out = [vars(one) for one in self.left_out]
         found = {**vars(self), "layers": layers, "left_out": left_out, "collapsed": self.collapsed}
         return found if self.search else {key: value for key, value in found.items() if key != "search"}
+
+
+def search_told(figures: Mapping[str, float]) -> str:
+    """A search in episodes, in a sentence.
+
+    Args:
+        figures: of a receipt (`Receipt.search`).
+    """
+    episodes, budget = f"{figures['episodes']:.0f} episodes", f"the budget of {figures['budget']:g}%"
+    if figures["feasible"]:
+        return (
+            f"{figures['feasible']:.0f} of {episodes} met {budget}; episode {figures['episode']:.0f} has the highest "
+            f"reward of them, {figures['reward']:.4g}, and keeps {figures['cost']:.4g}%"
+        )
+    nearest = f"the cheapest kept {figures['episode_cost']:.4g}%" if "episode_cost" in figures else "none was run"
+    return (
+        f"none of {episodes} met {budget} ({nearest}); its layers were thinned alike to {figures['cost']:.4g}%, and "
+        "that network was never tried"
+    )
