@@ -15,6 +15,7 @@ from prune_search.pruning.mask.counts import exact, share_after
 from prune_search.pruning.mask.finder import find_mask, units_in
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
+from prune_search.pruning.mask.scopes.episodic import training_steps
 from prune_search.pruning.mask.score_training import learned_scores
 from prune_search.pruning.mask.variants import decided_share, with_control
 from prune_search.pruning.retrain.mask_keeper import stored_masks
@@ -205,6 +206,11 @@ class Round:
     def searches(self) -> bool:
         """Whether the scope tries the layers' fractions in episodes."""
         return self.rule.scope.entry(axes.SCOPES).facts.searches
+
+    def untrained_steps(self) -> int:
+        """Steps of episodes in which nothing is trained, but the network is measured."""
+        trained = not self.searches or training_steps(self.setup.timeline.epoch, **self.rule.scope.options)
+        return 0 if trained or self.learning is None else self.learning.known_length()
 
     def searched(self) -> dict[str, float]:
         """Figures of the search in episodes; empty where there is none."""

@@ -110,7 +110,7 @@ def spent_until(item: Round, costs: Costs, masks: MaskSet, step: int) -> Operati
     """
     retrained = item.retraining.known_length()
     controlled = item.controlled.known_length() if item.controlled else 0
-    apart = item.needed(done=True) - retrained - controlled
+    apart = item.needed(done=True) - item.untrained_steps() - retrained - controlled
     found = costs.steps(apart, costs.sparse(item.before.masks if item.before else None))
     done = retrained if item.controlled else step
     retrain = item.setup.recipe.retrain

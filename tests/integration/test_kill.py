@@ -116,11 +116,24 @@ STAGES = {
     "gradual": (GRADUAL, {"retrain": 30}),
     "rounds": (ADAM_IN_ROUNDS, {"train": 30, "retrain (round 1)": 26, "retrain (round 2)": 26}),
 }
-# Masks that move, killed in one way only.
+# A scope that prunes in ten episodes of three steps each, and learns from every two of them.
+EPISODES: Blocks = {
+    "task": TASK,
+    "train": TRAIN,
+    "mask": {
+        "at": "end",
+        "criterion": "magnitude",
+        "scope": {"name": "ppo-lagrangian", "episodes": 10, "reward_steps": "3it", "n_steps": 6},
+    },
+    "weights": {"at": "end"},
+    "retrain": {"steps": "6it", "clock": {"hold": 0.01}},
+}
+# Masks that move or are searched for, killed in one way only.
 MOVING = {
     "rigl": (moving("rigl", every="4it", init="normal"), {"retrain": 30}),
     "snfs": (moving("snfs", every="4it"), {"retrain": 30}),
     "deepr": (moving("deepr", temperature=1.0e-4), {"retrain": 30}),
+    "episodes": (EPISODES, {"ppo-lagrangian": 30, "retrain": 6}),
     "gibbs": (moving("gibbs", beta={"until": "20it", "every": "2it"}), {"retrain": 30}),
 }
 

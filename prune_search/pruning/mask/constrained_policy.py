@@ -1,13 +1,14 @@
 """PPO-Lagrangian: a policy that maximises a reward while the mean cost of its episodes stays within a budget.
 
-The policy is Gaussian with a mean from an MLP 32-32 (tanh) and a standard deviation of its own per action. The mean goes
-through a sigmoid: a mean far outside of 0 … 1 would be clipped whatever is drawn, and nothing would lead it back. Two
+The policy is Gaussian with a mean from an MLP 32-32 (tanh) and a standard deviation of its own per action. The mean
+goes through a sigmoid: one far outside of 0 … 1 would be clipped whatever is drawn, and nothing would lead it back. Two
 critics of the same size estimate what is still to come of reward and of cost. The policy's loss is
 
     [ -E min(r A_R, clip(r, 1 ± c) A_R) + ν E[r A_C] ] / (1 + ν) + ½ MSE(V_R) + ½ MSE(V_C),
 
 with r the ratio of new to old probabilities. A_R is normalised; A_C is centred, in units of the rollout's deviation of
-cost, and its ratio is not clipped. The multiplier ν = softplus(z) rises while the mean cost is above the budget: Adam on -ν (mean cost - budget).
+cost, and its ratio is not clipped. The multiplier ν = softplus(z) rises while the mean cost is above the budget: Adam
+on -ν (mean cost - budget).
 
 Malik, Haider, Iqbal & Taj 2021, 2110.08558; Schulman et al. 2017, Proximal Policy Optimization, 1707.06347; Ray, Achiam
 & Amodei 2019, Benchmarking Safe Exploration in Deep Reinforcement Learning (PPO-Lagrangian).
@@ -194,8 +195,8 @@ class ConstrainedPolicy:
             rollout: made by the policy as it is now.
             budget: of an episode's cost, Σ over its steps.
             shuffle: from the number of the epoch to a generator.
-            seen: rewards and costs of all episodes so far, [n] each, in whose units the critics estimate; None: those of
-                the rollout.
+            seen: rewards and costs of all episodes so far, [n] each, in whose units the critics estimate; None: those
+                of the rollout.
         """
         sums = (rollout.rewards.sum(1), rollout.costs.sum(1)) if seen is None else seen
         rewards, costs = (_Scale.of(one) for one in sums)
