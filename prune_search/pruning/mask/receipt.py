@@ -91,8 +91,8 @@ def search_told(figures: Mapping[str, float]) -> str:
             f"{figures['feasible']:.0f} of {episodes} met {budget}; episode {figures['episode']:.0f} has the highest "
             f"reward of them, {figures['reward']:.4g}, and keeps {figures['cost']:.4g}%"
         )
-    nearest = f"the cheapest kept {figures['episode_cost']:.4g}%" if "episode_cost" in figures else "none was run"
+    cheapest = f"the cheapest kept {figures['episode_cost']:.4g}%. Its" if "episode_cost" in figures else "All"
     return (
-        f"none of {episodes} met {budget} ({nearest}); its layers were thinned alike to {figures['cost']:.4g}%, and "
-        "that network was never tried"
+        f"none of {episodes} met {budget}: {cheapest} layers were thinned alike to {figures['cost']:.4g}%, and that "
+        "network was never tried"
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
-from prune_search.pruning.mask.receipt import LayerReceipt, Receipt
+from prune_search.pruning.mask.receipt import LayerReceipt, Receipt, search_told
 
 
 def test_layers_with_nothing_left_are_counted_and_all_of_it_is_plain_data() -> None:
@@ -15,3 +16,21 @@ def test_layers_with_nothing_left_are_counted_and_all_of_it_is_plain_data() -> N
     assert json.loads(json.dumps(data)) == data
     assert (data["asked"], data["collapsed"], data["units_kept"]) == (0.7, 1, 4)
     assert data["layers"][1] == {"name": "b", "total": 5, "kept": 0, "units": 5, "units_kept": 0}
+
+
+def test_a_search_in_episodes_is_told_in_a_sentence() -> None:
+    figures = {"episodes": 200.0, "budget": 10.0, "feasible": 31.0, "episode": 88.0, "reward": 91.25, "cost": 9.632}
+    told = search_told(figures)
+    assert told.startswith("31 of 200 episodes met the budget of 10%; episode 88 ")
+    assert told.endswith("91.25, and keeps 9.632%")
+    missed = search_told({**figures, "feasible": 0.0, "episode_cost": 18.4})
+    assert missed.startswith(
+        "none of 200 episodes met the budget of 10%: the cheapest kept 18.4%. Its layers were thinned"
+    )
+    assert "never tried" in missed
+
+
+def test_a_receipt_has_a_search_in_its_data_only_where_there_was_one() -> None:
+    plain = Receipt(0.5, 0.5, 2, 2, ())
+    assert "search" not in plain.as_data()
+    assert replace(plain, search={"budget": 10.0}).as_data()["search"] == {"budget": 10.0}
