@@ -62,7 +62,7 @@ class Problem:
         episodes = {"budget": BUDGET, "episodes": self.evaluations}
         return {
             "knapsack": {"name": "knapsack", "budget": BUDGET, "levels": self.levels},
-            "ppo-lagrangian": {"name": "ppo-lagrangian", **episodes},
+            "ppo-lagrangian": {"name": "ppo-lagrangian", "n_steps": 32, "lr": 3.0e-3, **episodes},
             "tpe": {"name": "fractions-study", "sampler": "tpe", **episodes},
             "random": {"name": "fractions-study", "sampler": "random", **episodes},
         }

@@ -135,7 +135,7 @@ def _network(inputs: int, outputs: int, draw: torch.Generator, last: float) -> n
     sizes = [inputs, HIDDEN, HIDDEN, outputs]
     for place, (before, after) in enumerate(itertools.pairwise(sizes)):
         # Drawn below from a generator of its own: torch's default one stays where it is.
-        linear = nn.utils.skip_init(nn.Linear, before, after, dtype=torch.float64)
+        linear: nn.Linear = nn.utils.skip_init(nn.Linear, before, after, dtype=torch.float64)  # type: ignore[no-untyped-call]
         gain = last if place == len(sizes) - 2 else math.sqrt(2.0)
         nn.init.orthogonal_(linear.weight, gain, generator=draw)
         nn.init.zeros_(linear.bias)
@@ -219,7 +219,7 @@ class ConstrainedPolicy:
             costs.done(dearer + cost_values).flatten(),
         )
         orders = (torch.randperm(len(before), generator=shuffle(epoch)) for epoch in range(self.options.epochs))
-        for part in (part for order in orders for part in order.split(MINIBATCH)):
+        for part in (part for order in orders for part in torch.split(order, MINIBATCH)):
             if not self._step(batch.at(part)):
                 break
         self.multiplier.update(float(rollout.costs.sum(1).mean()) - budget)
@@ -243,7 +243,7 @@ class ConstrainedPolicy:
         loss = loss + 0.5 * (self.reward_critic(batch.observations)[:, 0] - batch.reward_to_come).square().mean()
         loss = loss + 0.5 * (self.cost_critic(batch.observations)[:, 0] - batch.cost_to_come).square().mean()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM)
         self.optimizer.step()
         return True

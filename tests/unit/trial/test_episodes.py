@@ -139,6 +139,9 @@ def test_a_search_goes_on_in_the_middle_of_an_episode_bit_for_bit(setup_of: Setu
     load_model(other.model, weights)
     again.optimizer.load_state_dict(buffers)
     (later,) = again.hooks
+    assert later.load is not None
+    assert later.at_start is not None
+    assert later.state is not None
     later.load(stored)
     later.at_start()
     train(network, again, 20, 36)
