@@ -76,7 +76,8 @@ class Task:
     @property
     def source(self) -> DataSource:
         """What is known of the data before they are read; of a user's own nothing."""
-        return DataSource() if isinstance(self.data, UserCode) else self.data.entry(axes.DATASETS).facts
+        data = self.data
+        return DataSource() if isinstance(data, UserCode) else data.entry(axes.DATASETS).facts.having(data.options)
 
 
 def _code_or_named(axis: AnyAxis, written: object) -> Named | UserCode:

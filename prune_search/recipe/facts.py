@@ -66,17 +66,23 @@ class DataSource(Facts):
         classes: how many; 0: unknown.
         shape: of one example; (): unknown.
         embedded: whether it comes with the package and needs no file.
+        with_options: from ``**options`` to the facts of the data set with these options; None: they are always the same.
     """
 
     train_examples: int = 0
     classes: int = 0
     shape: tuple[int, ...] = ()
     embedded: bool = False
+    with_options: Callable[..., DataSource] | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """What is measured on it besides the loss; (): not known before the data are read."""
         return ("accuracy",) if self.classes else ()
+
+    def having(self, options: Mapping[str, object]) -> DataSource:
+        """The facts of the data set with some options, all of them given."""
+        return self if self.with_options is None else self.with_options(**options)
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,8 @@ class Metric(Facts):
 
     Attributes:
         best: which way is better.
-        split: the part of the data it is measured on: ``validation``, ``test``, or empty where it needs no data.
+        split: the part of the data it is measured on: ``train``, ``validation``, ``test``, or empty where it needs no
+            data.
         always: whether every network is measured; else only where a search names it, and what is exported.
         simulated: whether a simulated trial has it too, which has scores, counts of weights and steps, but no network.
         mid_training: whether it can be taken in the middle of a retraining too, so that a scheduler can stop a trial by

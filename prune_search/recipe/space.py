@@ -10,6 +10,7 @@ from typing import Any
 
 from prune_search.recipe import axes, strict_yaml
 from prune_search.recipe.clock import resolve
+from prune_search.recipe.data_source import source_of
 from prune_search.recipe.fields import child
 from prune_search.recipe.holes import Draw, Filler, check_holes, is_hole, without_broken_holes
 from prune_search.recipe.merge import Written, assign, expand
@@ -337,9 +338,7 @@ def nominal_epoch(data: Any, batch: Any, examples: int = 0, accumulate: Any = No
     """
     data = TASK["data"].default if data is None else data
     batch = TRAIN["batch"].default if batch is None else batch
-    name = data.get("name") if isinstance(data, Mapping) else data
-    if not examples and isinstance(name, str) and name in axes.DATASETS:
-        examples = axes.DATASETS[name].facts.train_examples
+    examples = examples or source_of(data).train_examples
     if not examples or isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         return NOMINAL_EPOCH
     together = accumulate if isinstance(accumulate, int) and accumulate > 1 else 1

@@ -79,7 +79,7 @@ def check_sparsity(recipe: Recipe) -> None:
 
 def epoch_of(recipe: Recipe) -> int:
     """Iterations in an epoch; of a data set whose size is not known before it is read, a nominal one."""
-    return nominal_epoch(recipe.task.data.name, recipe.train.batch, accumulate=recipe.train.accumulate)
+    return nominal_epoch(recipe.task.written["data"], recipe.train.batch, accumulate=recipe.train.accumulate)
 
 
 def chain_of(recipe: Recipe) -> Chain:

@@ -61,6 +61,24 @@ def xavier(model: nn.Module, seed: int, stream: str = "init") -> None:
 
 
 @INITS.register(
+    "normal",
+    summary="normal with a given standard deviation in every layer, biases 0",
+    source="common in theory; small initializations: Yang et al. 2023, 2301.00335",
+    options={"std": Option(Number(0.0, 1e3, above=True), 0.01, "standard deviation of the weights")},
+)
+def normal(model: nn.Module, seed: int, stream: str = "init", *, std: float) -> None:
+    """Draw the weights of `model` from N(0, std²), whatever their fan-in, in place; else as `kaiming`.
+
+    Args:
+        model: the network, on any device.
+        seed: the trial's seed.
+        stream: what it is drawn for.
+        std: above 0.
+    """
+    _initialize(model, seed, stream, weight=lambda w, g: _normal(w, std, g), bias=_zeros)
+
+
+@INITS.register(
     "kaiming-uniform",
     summary="uniform within ± 1 / sqrt(fan-in), biases too: torch's default",
     source="torch.nn.Linear and torch.nn.Conv2d, reset_parameters",

@@ -58,3 +58,33 @@ def lenet_300_100(shape: tuple[int, ...], classes: int) -> nn.Module:
         classes: number of outputs.
     """
     return _perceptron([flat(shape), 300, 100, classes])
+
+
+@MODELS.register(
+    "two-layer",
+    summary="a layer of neurons for each class, with ReLU to a power; a class's score is the sum of its neurons",
+    source="Yang, Liang, Guo, Wu & Wang 2023, 2301.00335; its sizes are this project's",
+    options={
+        "width": Option(Integer(1, 65_536), 20, "m, neurons of each class"),
+        "power": Option(Integer(1, 10), 3, "q of the activation max(z, 0)^q / q"),
+    },
+)
+def two_layer(shape: tuple[int, ...], classes: int, width: int, power: int) -> nn.Module:
+    """F_k(x) = Σ_r σ(⟨w_{k,r}, x⟩) with σ(z) = max(z, 0)^q / q; rows k·m … k·m + m - 1 of the weight are class k's.
+
+    The first layer is the only one: without biases, and prunable. The readout is a sum, which has no weights. So the
+    layer makes the outputs, and granularities that leave the output layer alone have nothing to prune.
+
+    Args:
+        shape: of one example.
+        classes: K, the number of outputs.
+        width: m.
+        power: q.
+    """
+    from prune_search.tasks.models.networks.two_layer import PolynomialReLU, SumPerClass
+
+    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=torch.nn.Flatten())
+    layers["fc1"] = torch.nn.Linear(flat(shape), classes * width, bias=False)
+    layers["activation"] = PolynomialReLU(power)
+    layers["readout"] = SumPerClass(classes)
+    return torch.nn.Sequential(layers)
