@@ -27,7 +27,7 @@ def run(
     sink: Sink | None = None,
     fresh: bool = False,
 ) -> Result:
-    """Run one recipe and measure the result.
+    """Run one recipe and measure the result, also by the metrics that the ``search`` block of its file names.
 
     Args:
         target: a recipe file, an exported folder, the name of a preset, or plain data.
@@ -54,6 +54,7 @@ def run(
     where = where or Where()
     space, folder = read_target(target, [*where.values(set).items()])
     recipe = space.only_recipe()
+    from prune_search.recipe.search_block import metrics_asked
     from prune_search.trial.folder import check_out, write_folder
     from prune_search.trial.run import run_trial
 
@@ -64,7 +65,8 @@ def run(
     if out is not None:
         check_out(local_folder(Path(out), "--out"), setup.key)
     cleaner = None if fresh else where.cleaner()
-    result = run_trial(setup, None if cleaner is None else cleaner.storage, sink, space.preset)
+    asked = metrics_asked(space.search)
+    result = run_trial(setup, None if cleaner is None else cleaner.storage, sink, space.preset, asked=asked)
     if cleaner is not None:
         cleaner.finish()
     if out is not None:

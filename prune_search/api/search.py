@@ -261,6 +261,7 @@ def _check_trial(space: Space, where: Where) -> tuple[Space, int]:
     from prune_search.recipe.metric_names import wrong_metric
     from prune_search.recipe.search_block import metrics_asked, resolved
     from prune_search.search.next_trial import dense_recipe
+    from prune_search.trial.metrics import check_asked
 
     try:
         setup = where.trial_setup(dense_recipe(space))
@@ -271,6 +272,10 @@ def _check_trial(space: Space, where: Where) -> tuple[Space, int]:
     wrong = [text for name in metrics_asked(search) if (text := wrong_metric(name, [*metrics, "loss"]))]
     if wrong:
         raise UserError(Problem("search.objectives", text, space.source) for text in wrong)
+    try:
+        check_asked(setup, metrics_asked(search))
+    except UserError as error:
+        raise error.of(space.source) from None
     return (space if search == space.search else replace(space, search=search)), len(setup.data.train)
 
 

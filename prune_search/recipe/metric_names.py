@@ -45,7 +45,9 @@ def can_be_a_tasks(name: str) -> bool:
 
 def wrong_metric(name: str, scores: Iterable[str]) -> str:
     """What is wrong with a metric where a task measures these scores on a split; an empty text where nothing is."""
-    known = [*(f"val/{score}" for score in scores), *(n for n in searchable() if not metric_facts(n).score)]
+    measured = [f"{part}/{score}" for part in ("val", "train") for score in scores]
+    others = [n for n in searchable() if not metric_facts(n).score]
+    known = [*(n for n in measured if n.startswith("val/") or n in axes.METRICS), *others]
     return "" if name in known else not_one_of(name, known)
 
 

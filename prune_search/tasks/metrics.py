@@ -34,7 +34,7 @@ class Measured:
     """What a metric is computed from.
 
     Attributes:
-        scores: split ("validation", "test") to what `evaluate` returned on it.
+        scores: split ("train", "validation", "test") to what `evaluate` returned on it.
         kept: layer to the number of weights that are not pruned; all convolution and linear weights of the network.
         total: layer to its number of weights; the same layers.
         steps_trained: optimizer steps taken for this network, anywhere (criteria and transforms included).
@@ -70,7 +70,7 @@ def at_the_end(split: str, asked: Collection[str] = ()) -> list[str]:
         split: of the data; on ``validation`` those that need no data are among them.
         asked: those that are taken besides the ones that always are.
     """
-    wanted = (split,) if split == "test" else (split, "")
+    wanted = (split, "") if split == "validation" else (split,)
     facts = {name: entry.facts for name, entry in METRICS.items()}
     return [name for name, own in facts.items() if own.split in wanted and (own.always or name in asked)]
 
@@ -168,6 +168,28 @@ def test_accuracy(measured: Measured) -> float:
 def test_loss(measured: Measured) -> float:
     """Test loss."""
     return measured.scores["test"]["loss"]
+
+
+@METRICS.register(
+    "train/accuracy",
+    summary="share of the training examples, not augmented, that are classified correctly, 0…1",
+    source="common practice",
+    facts=Metric(score="accuracy", split="train", always=False),
+)
+def train_accuracy(measured: Measured) -> float:
+    """Training accuracy of the finished network, 0 … 1."""
+    return measured.scores["train"]["accuracy"]
+
+
+@METRICS.register(
+    "train/loss",
+    summary="mean cross-entropy on the training examples, not augmented, in nats; or a task's own loss on them",
+    source="common practice",
+    facts=Metric(score="loss", best="minimize", split="train", always=False),
+)
+def train_loss(measured: Measured) -> float:
+    """Training loss of the finished network, without penalties."""
+    return measured.scores["train"]["loss"]
 
 
 @METRICS.register(

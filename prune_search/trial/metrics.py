@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from prune_search.trial.setup import TrialSetup
 
 
-SHOWN_AS = {"validation": "val", "test": "test"}
+SHOWN_AS = {"train": "train", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,40 @@ class _Network:
     take: Take
 
 
+def check_asked(setup: TrialSetup, asked: Collection[str]) -> None:
+    """Refuse what cannot be measured of a trial, before it is trained.
+
+    Raises:
+        UserError: metrics of training data, which are a stream that does not say how long it is.
+    """
+    wanted = _of_training_data(asked)
+    if wanted and not len(setup.data.train):
+        text = "needs a pass over the training data, which are a stream that does not say how many examples it has"
+        raise UserError([Problem("search.objectives", f"{name} {text}") for name in wanted])
+
+
+def _of_training_data(asked: Collection[str]) -> list[str]:
+    return [name for name in asked if name in METRICS and METRICS[name].facts.split == "train"]
+
+
+def round_metrics(
+    setup: TrialSetup, item: Round, spent: Spent, measurements: Measurements, asked: Collection[str] = ()
+) -> dict[str, float]:
+    """What a search sees of a round that was run: validation data, what needs none, and training data where asked.
+
+    Args:
+        setup: see `end_metrics`, as are the others.
+        item: the round.
+        spent: up to its end.
+        measurements: stored ones are not taken again.
+        asked: metrics that are taken besides those that always are.
+    """
+    found = end_metrics(setup, item, "validation", spent, measurements, asked)
+    wanted = _of_training_data(asked)
+    of_training = end_metrics(setup, item, "train", spent, measurements, asked) if wanted else {}
+    return {**found, **{name: value for name, value in of_training.items() if name in wanted}}
+
+
 def end_metrics(
     setup: TrialSetup,
     item: Round,
@@ -72,7 +106,7 @@ def end_metrics(
     Args:
         setup: of the trial; its network gets the weights of the round's end, where something has to run it.
         item: the round.
-        split: ``validation``, with what needs no data, or ``test``.
+        split: ``validation``, with what needs no data, ``train`` or ``test``.
         spent: up to the end of the round.
         measurements: stored ones are not taken again.
         asked: metrics that are taken besides those that always are.

@@ -26,7 +26,7 @@ from prune_search.training.state_store import LackingError, SegmentClaims, State
 from prune_search.trial.callbacks import Observation, Silent, Sink
 from prune_search.trial.errors import TrialError
 from prune_search.trial.how_trained import check_teaching
-from prune_search.trial.metrics import Spent, end_metrics, training_metrics
+from prune_search.trial.metrics import Spent, check_asked, end_metrics, round_metrics, training_metrics
 from prune_search.trial.result import Result, RoundResult
 from prune_search.trial.rounds import Round, rounds_of
 from prune_search.trial.scoring_data import scoring_data
@@ -84,6 +84,7 @@ def run_trial(
     store = _state_store(setup, storage, sink, sharing)
     with settings_of(setup), contextlib.closing(setup), _as_trial_errors(setup.recipe.task.of_users_code):
         check_teaching(setup)
+        check_asked(setup, asked)
         first, rounds = rounds_of(setup, store)
         # Where the mask's place shows while the network is trained, its round counts what comes before.
         stable = setup.recipe.mask.stable is not None
@@ -100,7 +101,7 @@ def run_trial(
             spent = Spent(earlier.steps + item.needed(done=True), earlier.operations + spent_in(item, costs))
             before = partial(_already, spent)
             steps.needed = spent.steps
-            metrics = end_metrics(setup, item, "validation", spent, measurements, asked)
+            metrics = round_metrics(setup, item, spent, measurements, asked)
             found_at = item.k1 if stable else None
             results.append(RoundResult(item.number, _receipt(setup, item, masks), masks.sha256, metrics, found_at))
             sink.round_done(results[-1])

@@ -15,6 +15,7 @@ SYNFLOW = "Tanaka, Kunin, Yamins & Ganguli 2020, Pruning Neural Networks Without
 FORCE = "de Jorge et al. 2021, Progressive Skeletonization, 2006.09081"
 GREG = "Wang et al. 2021, Neural Pruning via Growing Regularization, 2012.09243"
 LIU = "Liu et al. 2019, Rethinking the Value of Network Pruning, 1810.05270"
+THEORY = "Yang, Liang, Guo, Wu & Wang 2023, How Neural Network Pruning Affects its Generalization, 2301.00335"
 OBS = "Hassibi & Stork 1992, Second Order Derivatives for Network Pruning: Optimal Brain Surgeon"
 
 Blocks = dict[str, Any]
@@ -48,6 +49,29 @@ def random() -> Blocks:
         "weights": {"at": "0it"},
         "retrain": {"until": "end"},
     }
+
+
+@PRESETS.register(
+    "random-global",
+    summary="a random mask at initialization, every weight alike; a two-layer network on sparse signals in noise",
+    source=THEORY,
+)
+def random_global() -> Blocks:
+    """The paper keeps each weight with a chance; here exactly as many are kept as that chance keeps on average.
+
+    Gradient descent on all examples at once, without momentum or penalty, from a small initialization. The paper's
+    conditions are on orders of magnitude: the numbers are this project's, at which both of its regimes show.
+    """
+    train = {
+        "steps": "2000it",
+        "batch": 10,
+        "init": {"name": "normal", "std": 0.03},
+        "optimizer": {"name": "sgd", "lr": 0.01, "momentum": 0.0, "weight_decay": 0.0},
+        "schedule": "constant",
+    }
+    mask = {"at": "0it", "criterion": "random", "sparsity": 0.95, "scope": "global"}
+    task = {"data": "sparse-signal", "model": "two-layer"}
+    return {"task": task, "train": train, "mask": mask, "weights": {"at": "0it"}, "retrain": {"until": "end"}}
 
 
 @PRESETS.register(

@@ -41,6 +41,8 @@ def test_a_metric_that_a_task_does_not_have_is_told_with_the_nearest() -> None:
     assert wrong_metric("val/f1", ["f1", "loss"]) == ""
     assert wrong_metric("val/loss", ["f1", "loss"]) == ""
     assert wrong_metric("steps_trained", ["f1"]) == ""
+    assert wrong_metric("train/loss", ["f1", "loss"]) == ""
+    assert wrong_metric("train/accuracy", ["f1", "loss"]) != ""
     assert "did you mean 'val/f1'" in wrong_metric("val/f2", ["f1", "loss"])
     assert "did you mean" in wrong_metric("val/acuracy", ["accuracy", "loss"])
     assert wrong_metric("val/accuracy", ["f1", "loss"]) != ""

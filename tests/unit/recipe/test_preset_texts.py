@@ -179,6 +179,12 @@ deep-inverse-prior:
   weights: {at: 0it}
   retrain: {until: end, clock: 0it}
   rounds: 8
+random-global:
+  task: {data: sparse-signal, model: two-layer}
+  train: {steps: 2000it, batch: 10, init: {name: normal, std: 0.03}, optimizer: {name: sgd, lr: 0.01, momentum: 0.0, weight_decay: 0.0}, schedule: constant}
+  mask: {at: 0it, criterion: random, sparsity: 0.95, scope: global}
+  weights: {at: 0it}
+  retrain: {until: end, clock: 0it}
 control-shuffle:                               # the same densities, another mask
   mask: {at: 0it, criterion: snip, sparsity: 0.9, scope: global, control: shuffle}     # or: invert, random (see Control)
   weights: {at: 0it, transform: [reinit]}

@@ -145,7 +145,7 @@ def test_a_draw_of_each_runs(name: str, tmp_path: Path) -> None:
     space = read(name)
     where = Where(storage=tmp_path, data_root=data_root(space))
     result = run(shortened(draws(space, 1)[0].canonical), where=where)
-    assert 0.0 < result.receipt.reached < 1.0
+    assert 0.0 <= result.receipt.reached < 1.0
     assert 0.0 <= result.metrics["val/accuracy"] <= 1.0
 
 
@@ -165,7 +165,7 @@ def test_every_paradigm_of_all_paradigms_takes_the_same_training() -> None:
 
 def data_root(space: Space) -> Path | None:
     """Where the files of a data set lie that does not come with a package."""
-    if draws(space, 1)[0].blocks["task"]["data"] == "digits":
+    if draws(space, 1)[0].task.source.embedded:
         return None
     beside = ROOT.parent / "shared" / "data"
     root = Path(os.environ.get("PRUNE_SEARCH_DATA", beside))
@@ -178,7 +178,7 @@ def shortened(canonical: dict[str, Any]) -> dict[str, Any]:
     """A drawn recipe at a fraction of its length: large batches, few rounds, every number of steps divided."""
     recipe: dict[str, Any] = scaled(canonical)
     recipe["rounds"] = min(2, recipe["rounds"])
-    recipe["train"] |= {"steps": "20it", "batch": 200}
+    recipe["train"] |= {"steps": "20it", "batch": min(200, Recipe.read(canonical).task.source.train_examples)}
     return recipe
 
 

@@ -92,7 +92,11 @@ def test_the_forward_passes_run_in_the_given_context() -> None:
 
 
 MEASURED = Measured(
-    scores={"validation": {"accuracy": 0.5, "loss": 1.25}, "test": {"accuracy": 0.75, "loss": 0.5}},
+    scores={
+        "train": {"accuracy": 1.0, "loss": 0.25},
+        "validation": {"accuracy": 0.5, "loss": 1.25},
+        "test": {"accuracy": 0.75, "loss": 0.5},
+    },
     kept={"fc1.weight": 5, "fc2.weight": 0, "fc3.weight": 5},
     total={"fc1.weight": 30, "fc2.weight": 4, "fc3.weight": 6},
     steps_trained=1200,
@@ -102,6 +106,8 @@ MEASURED = Measured(
 @pytest.mark.parametrize(
     ("name", "value", "best", "split"),
     [
+        ("train/accuracy", 1.0, "maximize", "train"),
+        ("train/loss", 0.25, "minimize", "train"),
         ("val/accuracy", 0.5, "maximize", "validation"),
         ("val/loss", 1.25, "minimize", "validation"),
         ("test/accuracy", 0.75, "maximize", "test"),

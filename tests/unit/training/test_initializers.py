@@ -31,6 +31,17 @@ class Small(nn.Module):
             self.add_module(name, part)
 
 
+def test_normal_weights_have_the_given_deviation_whatever_their_fan_in() -> None:
+    model = nn.Sequential(nn.Linear(400, 100), nn.Linear(100, 300))
+    INITS["normal"].make(model, 3, std=0.02)
+    for layer in model:
+        assert float(layer.weight.std()) == pytest.approx(0.02, rel=0.02)
+        assert not layer.bias.any()
+    once = state(model)
+    INITS["normal"].make(model, 3, std=0.04)
+    torch.testing.assert_close(model[0].weight, 2 * once["0.weight"])
+
+
 def state(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from arrays import arrays
 from plugin_metrics import registered
 
 from prune_search.recipe.facts import Metric
+from prune_search.recipe.problems import UserError
 from prune_search.tasks.metrics import Measured, evaluate
 from prune_search.trial.callbacks import Observation, Silent
+from prune_search.trial.metrics import check_asked
 from prune_search.trial.result import Result
 from prune_search.trial.run import run_trial
 from prune_search.trial.setup import TrialSetup
@@ -80,6 +83,28 @@ def test_what_is_named_is_measured_too_where_it_can_be(setup_of: SetupOf) -> Non
         assert one.metrics["steps_trained"] == one.steps_trained == one.step
         share = one.step / result.metrics["steps_trained"]
         assert one.metrics[DENSE] == pytest.approx(share * result.metrics[DENSE], rel=1e-12)
+
+
+def test_training_data_are_measured_where_they_are_asked_for_and_only_of_finished_networks(setup_of: SetupOf) -> None:
+    asked = ("train/accuracy", "val/accuracy")
+    setup = setup_of(small("snip"))
+    result, seen = watched(setup, asked)
+    assert set(result.metrics) >= {"train/accuracy", "val/accuracy"}
+    assert "train/loss" not in result.metrics
+    assert all("train/accuracy" not in observation.metrics for observation in seen)
+    expected = evaluate(setup.model, setup.data.train)  # type: ignore[arg-type]
+    assert result.metrics["train/accuracy"] == expected["accuracy"]
+    assert result.metrics["train/accuracy"] != result.metrics["val/accuracy"]
+    plain, _ = watched(setup_of(small("snip")))
+    assert not any(name.startswith("train/") and "flops" not in name for name in plain.metrics)
+    assert plain.weights_sha256 == result.weights_sha256
+
+
+def test_training_data_without_an_end_are_not_measured() -> None:
+    setup = SimpleNamespace(data=SimpleNamespace(train=[]))
+    check_asked(setup, ["val/accuracy"])  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="train/loss needs a pass over the training data"):
+        check_asked(setup, ["train/loss"])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("raw", [small("snip"), moving("set"), small("magnitude-after-training")], ids=str)
