@@ -83,15 +83,20 @@ class Told:
         seed: int = 0,
         control: str = "",
         twin: str | None = None,
+        training: float | None = None,
         **ended: Any,
     ) -> str:
-        """A trial that has ended; its id. `ended` overrides what the last record says."""
+        """A trial that has ended; its id. `training` is its training accuracy, where that was measured.
+
+        `ended` overrides what the last record says.
+        """
         recorder, proposed = self.propose(preset, sparsity, seed, control, twin)
         recorder.write("started", {"host": "here", "pid": 1, "node": ""})
         reached = sparsity or 0.0
         metrics: Mapping[str, Any] = {
             **{"val/accuracy": accuracy, "val/loss": None, "test/accuracy": 0.5},
             **{"sparsity": reached, "collapsed": 0.0, "steps_trained": 100.0},
+            **({} if training is None else {"train/accuracy": training}),
         }
         result = result_of(proposed["recipe"], metrics, proposed["paradigm"], reached)
         done = {"status": "completed", "result": result, "error": None}

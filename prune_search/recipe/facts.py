@@ -66,7 +66,7 @@ class DataSource(Facts):
         classes: how many; 0: unknown.
         shape: of one example; (): unknown.
         embedded: whether it comes with the package and needs no file.
-        with_options: from ``**options`` to the facts of the data set with these options; None: they are always the same.
+        with_options: from ``**options`` to the facts with these options; None: they are always the same.
     """
 
     train_examples: int = 0

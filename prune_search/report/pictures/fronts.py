@@ -118,7 +118,11 @@ def _dense_line(axes: Axes, figure_data: FigureData, metric: str) -> None:
     "accuracy-sparsity", summary="accuracy over the weights left, the dense network a line", facts=Picture(place=20)
 )
 def accuracy_sparsity(figure_data: FigureData) -> Figure | None:
-    """The best network of each paradigm at each sparsity, rounds on the way among them, joined by a line."""
+    """The best network of each paradigm at each sparsity, rounds on the way among them, joined by a line.
+
+    Where a search measures the same on training data, a dotted line shows it for the same networks: what fits, and no
+    longer generalizes, stands out.
+    """
     paradigms = {row["key"]: row["paradigm"] for row in figure_data.rows}
     measured = figure_data.quality
     named = measured.partition("/")[2]
@@ -143,6 +147,11 @@ def accuracy_sparsity(figure_data: FigureData) -> Figure | None:
         deviations = [network.get("deviation", {}).get(measured, 0.0) for _, network in found]
         bars = deviations if any(deviations) else None
         axes.errorbar(xs, ys, bars, linestyle=look.line, linewidth=1.1, capsize=2, label=name, **look.marks)
+        fits = [(1 - place, network["metrics"].get(f"train/{named}")) for place, network in found]
+        if any(fit is not None for _, fit in fits):
+            marks = replace(look, filled=False).marks | {"markersize": 3.5}
+            shown = list(zip(*((x, fit) for x, fit in fits if fit is not None), strict=True))
+            axes.plot(*shown, linestyle=":", linewidth=1.0, label=f"{name}, training data", zorder=1, **marks)
     _dense_line(axes, figure_data, measured)
     weights_left(axes, sparsities)
     focus(axes, [network["metrics"][measured] for curve in curves.values() for network in curve.values()])

@@ -38,6 +38,16 @@ def test_only_what_has_something_to_show_is_drawn(tmp_path: Path) -> None:
     assert list(found) == ["pareto", "accuracy-sparsity", "layer-density", "k1-k2-plane", "search-course", "tree"]
 
 
+def test_training_accuracy_stands_beside_the_other_where_it_was_measured(tmp_path: Path) -> None:
+    names = ["accuracy-sparsity"]
+    for folder, training in (("without", None), ("with", 1.0)):
+        told = Told.begin(tmp_path / folder)
+        for sparsity, accuracy in ((0.5, 0.9), (0.9, 0.95), (0.99, 0.5)):
+            told.trial("snip", sparsity, accuracy, training=training)
+        drawn = hang(exhibit_of(told.folder), names)["accuracy-sparsity"].decode()
+        assert ("snip, training data" in drawn) is (training is not None)
+
+
 @pytest.mark.slow
 def test_the_pictures_of_a_search_say_what_they_show(tmp_path: Path) -> None:
     found = {name: content.decode() for name, content in hang(exhibit_of(make_search(tmp_path))).items()}

@@ -48,7 +48,9 @@ def test_a_part_depends_on_its_own_size_and_the_seed_alone() -> None:
 def test_what_is_too_small_for_the_classes_is_all_said_at_once() -> None:
     with pytest.raises(UserError) as caught:
         drawn(dimension=3, classes=4, train=2, validation=4, test=1)
-    assert [problem.path for problem in caught.value.problems] == [f"task.data.{k}" for k in ("dimension", "train", "test")]
+    assert [problem.path for problem in caught.value.problems] == [
+        f"task.data.{k}" for k in ("dimension", "train", "test")
+    ]
     assert "at least the 4 classes" in str(caught.value)
 
 
