@@ -4,7 +4,7 @@
 
 Every recipe of the space `generalization` is run, of which the seed draws the data too, as in the theory (Yang et al.
 2023, 2301.00335); in the space all seeds have the same data. A signal weight is one that can see its class's signal:
-that of coordinate k in a neuron of class k. With --picture the picture is written to that file; what a folder given with
+that of coordinate k in a neuron of class k. With --picture the picture is written to that file; what the folder of
 --storage has already is not trained again.
 """
 
@@ -109,7 +109,8 @@ def verdict(found: Mapping[float, Sequence[Trained]]) -> str:
     last = max(fits)
     gain = f"{means[best]:.3f} against {means[min(found)]:.3f} of all; better with {gains} of {len(found[best])} seeds"
     mild = f"mild: {1 - best:.1%} of the weights generalize best, {gain}"
-    over = f"over: {1 - last:.1%} of the weights fit all training examples with every seed, test {means[last]:.3f}"
+    fit = "still fit every training example with every seed"
+    over = f"over: {1 - last:.1%} of the weights {fit}, test {means[last]:.3f}"
     return f"{mild}\n{over}"
 
 

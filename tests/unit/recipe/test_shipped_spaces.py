@@ -78,6 +78,31 @@ def test_what_is_no_shipped_space_is_not_found(name: str) -> None:
     assert shipped_space(name) is None
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("all_criteria", "all_paradigms", "sanity_checks") else ())
+        for name in NAMES
+    ],
+)
+def test_a_dry_run_of_each_counts_what_it_would_train(name: str) -> None:
+    from prune_search.api.plan import plan
+
+    made = plan(name, calibrated=False, stored=False).plan
+    assert 0 < made.recipes <= made.trials <= read(name).search["trials"]
+    assert made.steps_unshared >= made.steps_shared > 0
+
+
+def test_the_guide_lists_every_space_with_its_question() -> None:
+    import prune_search
+
+    page = (Path(prune_search.__file__).parent / "guide" / "searching.md").read_text(encoding="utf-8")
+    table = page.split("| shipped space | question |\n|---|---|\n")[1].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert sorted(name.strip("`") for name, _ in rows) == NAMES
+    assert all(len(question) > 20 for _, question in rows)
+
+
 def test_the_package_folder_leads_to_the_same_files() -> None:
     import prune_search
 
