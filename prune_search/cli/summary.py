@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -47,6 +47,8 @@ def show_result(result: Result, out: Path | None) -> None:
     console.print("metrics   " + "  ".join(f"{name} {figure(value)}" for name, value in scores.items()), soft_wrap=True)
     if line := _operations(result.metrics):
         console.print(f"training  {line}", soft_wrap=True)
+    if line := _initializer(result.initializer):
+        console.print(f"prior     {line}", soft_wrap=True)
     waited = f"  (steps waited {result.waited_s:.1f} s for data)" if result.waited_s else ""
     console.print(f"steps     trained {result.steps[0]}  reused {result.steps[1]}  in {result.seconds:.1f} s{waited}")
     if looked_at := result.inputs.get("digest_of"):
@@ -56,6 +58,17 @@ def show_result(result: Result, out: Path | None) -> None:
     if out is not None:
         console.print(f"written   {out}", soft_wrap=True)
         console.print(f"next      prune-search run {out} --verify", soft_wrap=True)
+
+
+def _initializer(found: Mapping[str, Any]) -> str:
+    """What the initializer found: the distance to a Gaussian process, and each parameter's σ."""
+    if "prior" not in found:
+        return ""
+    prior = list(found["prior"].items())
+    shown = "  ".join(f"{name} {figure(one['sigma'])}" for name, one in prior[:MAX_LAYERS])
+    more = f"  and {len(prior) - MAX_LAYERS} more: --json" if len(prior) > MAX_LAYERS else ""
+    start, end = figure(found["distance_start"]), figure(found["distance_end"])
+    return f"distance to the Gaussian process {start} → {end}  σ {shown}{more}"
 
 
 def _of_all_parameters(receipt: Receipt) -> str | None:

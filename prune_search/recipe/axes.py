@@ -33,26 +33,26 @@ METRICS: Axis[facts.Metric, float] = Axis(
     facts.Metric,
     "metric",
     "search.objectives",
-    ("prune_search.tasks.metrics", "prune_search.compact.metrics"),
+    ("prune_search.tasks.metrics", "prune_search.tasks.calibration", "prune_search.compact.metrics"),
     call=Call(("measured",)),
 )
 # From the kind of targets and the number of classes (0: there are none) to what sums a metric up over batches.
 TASK_METRICS: Axis[facts.TaskMetric, object] = Axis(
     facts.TaskMetric, "task metric", "Task.metrics", ("prune_search.tasks.measures",), call=Call(("target", "classes"))
 )
-INITS: Axis[facts.Initializer, None] = Axis(
+INITS: Axis[facts.Initializer, object] = Axis(
     facts.Initializer,
     "initializer",
     "train.init",
     ("prune_search.training.initializers",),
-    call=Call(("model", "seed"), named=("stream",)),
+    call=Call(("model", "seed"), named=("stream",), declared={"measures": "inputs"}),
 )
 OPTIMIZERS: Axis[facts.OptimizerFacts, optim.Optimizer] = Axis(
     facts.OptimizerFacts,
     "optimizer",
     "train.optimizer",
     ("prune_search.training.optimizers",),
-    call=Call(("parameters", "rate"), apart=("lr",)),
+    call=Call(("parameters", "rate"), declared={"samples": "posterior"}, apart=("lr",)),
 )
 SCHEDULES: Axis[facts.Facts, Rate] = Axis(
     facts.Facts,

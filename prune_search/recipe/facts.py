@@ -111,6 +111,7 @@ class Metric(Facts):
         mid_training: whether it can be taken in the middle of a retraining too, so that a scheduler can stop a trial by
             it; None: where it is measured on validation data.
         score: what it is called among the scores of a pass over the split, where it is one of them.
+        needs_classes: whether the task's targets must be classes, chances of them, or tokens.
     """
 
     best: Literal["maximize", "minimize"] = "maximize"
@@ -119,6 +120,7 @@ class Metric(Facts):
     simulated: bool = False
     mid_training: bool | None = None
     score: str = ""
+    needs_classes: bool = False
 
     @property
     def in_training(self) -> bool:
@@ -163,9 +165,13 @@ class Initializer(Facts):
 
     Attributes:
         draws: whether it draws random weights, so that a transform can draw anew.
+        measures: whether it looks at training inputs, and takes what gives them by the keyword ``inputs``.
+        prior: whether it finds a prior over weights, of which ``weight_decay: from-prior`` can be made.
     """
 
     draws: bool = True
+    measures: bool = False
+    prior: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,9 +180,11 @@ class OptimizerFacts(Facts):
 
     Attributes:
         check: from ``**options`` to what is wrong with them together, or an empty text.
+        samples: whether it draws from a posterior, and takes what is known of that by the keyword ``posterior``.
     """
 
     check: Callable[..., str] | None = None
+    samples: bool = False
 
 
 @dataclass(frozen=True)

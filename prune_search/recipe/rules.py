@@ -277,19 +277,36 @@ def _redraw(blocks: Blocks) -> Iterator[Problem]:
             )
 
 
-def _optimizers(blocks: Blocks) -> Iterator[Problem]:
+def _optimizer_places(blocks: Blocks) -> list[tuple[str, Any]]:
+    """Path and value of every optimizer of a recipe."""
     places = [("train.optimizer", blocks["train"]["optimizer"])]
     phases = [(f"weights.transform.{index}", item) for index, item in enumerate(blocks["weights"]["transform"])]
     phases += [("retrain", blocks["retrain"]), ("mask.prepare", blocks["mask"].get("prepare"))]
     phases.append(("mask.criterion", blocks["mask"]["criterion"]))
-    places += [
+    return places + [
         (f"{path}.optimizer", phase["optimizer"]) for path, phase in phases if "optimizer" in _options(phase or "")
     ]
-    for path, written in places:
+
+
+def _optimizers(blocks: Blocks) -> Iterator[Problem]:
+    for path, written in _optimizer_places(blocks):
         check = entry_of(axes.OPTIMIZERS, written).facts.check
         wrong = check(**{k: v for k, v in _options(written).items() if k != "name"}) if check is not None else ""
         if wrong:
             yield _no(path, wrong)
+
+
+def _prior(blocks: Blocks) -> Iterator[Problem]:
+    """A weight decay that is a word is made of the prior that the initializer finds."""
+    init, given = entry_of(axes.INITS, blocks["train"]["init"]), "from" in blocks["train"]
+    if init.facts.prior and not given:
+        return
+    known = ", ".join(name for name, entry in axes.INITS.items() if entry.facts.prior)
+    got = "train.from, with which nothing is drawn" if given else f"train.init {init.name!r}"
+    for path, written in _optimizer_places(blocks):
+        decay = _options(written).get("weight_decay")
+        if isinstance(decay, str):
+            yield _no(f"{path}.weight_decay", f"{decay} is made of the prior that train.init {known} finds (got {got})")
 
 
 def _training_options(blocks: Blocks) -> Iterator[Problem]:
@@ -338,6 +355,7 @@ RULES: tuple[Callable[[Blocks], Iterator[Problem]], ...] = (
     _dynamics,
     _redraw,
     _optimizers,
+    _prior,
     _training_options,
     _stopping,
     _teacher,

@@ -28,6 +28,7 @@ from prune_search.tasks.tallies import Seen
 from prune_search.testing.checked import Checked
 from prune_search.testing.entries import check_entry
 from prune_search.testing.networks import trained_network
+from prune_search.training.initialized import initialize
 from prune_search.training.optimizers import load_state_tensors, state_tensors
 from prune_search.training.teaching import Lesson
 
@@ -103,11 +104,12 @@ def check_initializer(name: str, **options: object) -> None:
     """
     one = check_entry(INITS, name, options)
     entry = INITS[name]
+    inputs = torch.randn(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
     def drawn(seed: int, stream: str, disturbance: int) -> dict[str, Tensor]:
         model = trained_network()
         torch.manual_seed(disturbance)
-        entry.make(model, seed, stream=stream, **one.named.options)
+        initialize(one.named, model, seed, lambda count: inputs[:count], stream)
         return {key: value.clone() for key, value in model.state_dict().items()}
 
     first, again = drawn(1, "init", 0), drawn(1, "init", 5)

@@ -10,13 +10,16 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import INITS
 from prune_search.recipe.facts import Initializer
 from prune_search.recipe.fields import Number, Word
 from prune_search.recipe.registry import Option
 from prune_search.training.edge_of_chaos import ACTIVATIONS, known_edge
+from prune_search.training.functional_prior import SEARCH_SEED, STREAM, find_prior
+from prune_search.training.initialized import Initialized, Inputs
+from prune_search.training.prior_options import OPTIONS, search_of
 from prune_search.training.randomness import derive, generator
 
 if TYPE_CHECKING:
@@ -150,6 +153,65 @@ def edge_of_chaos(
         return _normal(parameter, sigma_b, source)
 
     _initialize(model, seed, stream, weight=lambda w, g: _normal(w, sigma_w / math.sqrt(_fans(w)[0]), g), bias=bias)
+
+
+@INITS.register(
+    "functional-prior",
+    summary="a Gaussian prior per layer under which the network's functions are like those of a Gaussian process",
+    source="Tran, Rossi, Milios & Filippone 2022, All You Need is a Good Functional Prior, 2011.12829, algorithm 1",
+    options=OPTIONS,
+    facts=Initializer(measures=True, prior=True),
+)
+def functional_prior(
+    model: nn.Module,
+    seed: int,
+    stream: str = "init",
+    *,
+    inputs: Inputs,
+    gp: dict[str, Any],
+    prior: str,
+    **numbers: Any,
+) -> Initialized:
+    """Draw weights from N(0, σ_w² / fan_in) and biases from N(0, σ_b²) with each layer's own σ, in place.
+
+    The σ (or the inverse gammas of σ², from which each is drawn once) are found by `find_prior` from training inputs;
+    they do not depend on the seed, the weights do. Linear and convolution layers have a prior; all other modules are
+    drawn as in `kaiming`. The paper samples a posterior with this prior; to begin an ordinary training with a draw of
+    it is an adaptation.
+
+    Args:
+        model: the network, on any device.
+        seed: the trial's seed.
+        stream: what it is drawn for.
+        inputs: gives inputs of training examples.
+        gp: the Gaussian process, canonical.
+        prior: ``gaussian`` or ``hierarchical``.
+        numbers: the other options.
+
+    Returns:
+        The distances and the σ; the variances of the prior.
+
+    Raises:
+        UserError: the inputs or the network do not fit.
+    """
+
+    def settle(twin: nn.Module) -> None:
+        _initialize(twin, SEARCH_SEED, STREAM, weight=lambda w, g: torch.zeros(w.shape), bias=_zeros)
+
+    found = find_prior(model, search_of(gp, prior, numbers), inputs, settle)
+    drawn = {name: one.draw(generator(seed, stream, name, "variance")) for name, one in found.variances.items()}
+    owned = {model.get_parameter(name): variance for name, variance in drawn.items()}
+
+    def weight(parameter: Tensor, source: torch.Generator) -> Tensor:
+        return _normal(parameter, math.sqrt(owned[parameter] / _fans(parameter)[0]), source)  # type: ignore[index]
+
+    def bias(of: Tensor, parameter: Tensor, source: torch.Generator) -> Tensor:
+        return _normal(parameter, math.sqrt(owned[parameter]), source)  # type: ignore[index]
+
+    _initialize(model, seed, stream, weight=weight, bias=bias)
+    fans = {name: _fans(model.get_parameter(name))[0] for name in drawn if model.get_parameter(name).ndim > 1}
+    variances = {name: one.typical / fans.get(name, 1) for name, one in found.variances.items()}
+    return Initialized(found.figures(), variances)
 
 
 @INITS.register(

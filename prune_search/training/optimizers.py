@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import OPTIMIZERS
 from prune_search.recipe.facts import OptimizerFacts
-from prune_search.recipe.fields import Flag, Integer, Number
+from prune_search.recipe.fields import Either, Flag, Integer, Number, Word
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.recipe.registry import Option
+from prune_search.recipe.registry import Field, Option
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+    from prune_search.training.sghmc import Posterior
 
     # The parameters, or groups of them as torch takes them.
     Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
@@ -25,17 +27,20 @@ else:
 SCALE = "scale"
 _FRACTION = Number(0.0, 1.0, below=True)
 _RATE = Number(0.0, above=True)
+# A weight decay that is made of the prior that the initializer found (`parameter_groups.with_strengths`).
+FROM_PRIOR = "from-prior"
+_DECAY = Either(((str, Word((FROM_PRIOR,))), ((int, float), Number(0.0))))
 MUON_SINCE = (2, 9)
 
 
-def _adam_options(weight_decay: float, decay_doc: str) -> dict[str, Option]:
+def _adam_options(weight_decay: float, decay_doc: str, decay: Field) -> dict[str, Option]:
     return {
         "lr": Option(_RATE, 0.001, "learning rate before the schedule"),
         "beta1": Option(_FRACTION, 0.9, "decay of the mean of the gradient, per step"),
         "beta2": Option(_FRACTION, 0.999, "decay of the mean of the squared gradient, per step"),
         # Above 0: with 0 a masked weight, whose buffers are 0, would become 0 / 0.
         "eps": Option(Number(0.0, above=True), 1e-8, "added to the root of the mean squared gradient"),
-        "weight_decay": Option(Number(0.0), weight_decay, decay_doc),
+        "weight_decay": Option(decay, weight_decay, decay_doc),
     }
 
 
@@ -50,7 +55,9 @@ def _nesterov_needs_momentum(momentum: float, nesterov: bool, **others: float) -
     options={
         "lr": Option(_RATE, 0.1, "learning rate before the schedule"),
         "momentum": Option(_FRACTION, 0.9, "decay of the momentum buffer, per step"),
-        "weight_decay": Option(Number(0.0), 5e-4, "coefficient of the weight that is added to the gradient"),
+        "weight_decay": Option(
+            _DECAY, 5e-4, "coefficient of the weight that is added to the gradient; from-prior: 1 / (variance · N)"
+        ),
         "nesterov": Option(Flag(), False, "use Nesterov momentum; needs momentum above 0"),
     },
     facts=OptimizerFacts(check=_nesterov_needs_momentum),
@@ -81,7 +88,9 @@ def sgd(
     "adam",
     summary="Adam; weight decay is part of the gradient",
     source="Kingma, Ba 2014, arXiv 1412.6980",
-    options=_adam_options(0.0, "coefficient of the weight that is added to the gradient"),
+    options=_adam_options(
+        0.0, "coefficient of the weight that is added to the gradient; from-prior: 1 / (variance · N)", _DECAY
+    ),
 )
 def adam(
     parameters: Parameters,
@@ -105,7 +114,9 @@ def adam(
     "adamw",
     summary="Adam with decoupled weight decay",
     source="Loshchilov, Hutter 2017, arXiv 1711.05101",
-    options=_adam_options(0.01, "coefficient of weight times learning rate that is subtracted from the weight"),
+    options=_adam_options(
+        0.01, "coefficient of weight times learning rate that is subtracted from the weight", Number(0.0)
+    ),
 )
 def adamw(
     parameters: Parameters,
@@ -194,6 +205,36 @@ def muon(
     if others:
         inner.append(adamw(others, lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
     return MuonWithAdamW(inner)
+
+
+@OPTIMIZERS.register(
+    "sghmc",
+    summary="stochastic-gradient Hamiltonian Monte Carlo: draws weights from their posterior, scale-adapted",
+    source="Chen, Fox & Guestrin 2014, 1402.4102; Springenberg et al. 2016, NeurIPS, eqs. 8-10",
+    options={
+        "lr": Option(_RATE, 0.01, "step size before the schedule, which has to hold for exact samples"),
+        "friction": Option(Number(0.0, 1.0, above=True), 0.05, "share of the velocity that is lost per step"),
+        "burn_in": Option(Integer(1, 10**9), 2000, "steps in which the scale of the gradients is estimated"),
+        "weight_decay": Option(_DECAY, 5e-4, "precision of the prior over N; from-prior: 1 / (variance · N)"),
+    },
+    facts=OptimizerFacts(samples=True),
+)
+def sghmc(
+    parameters: Parameters,
+    lr: float = 0.01,
+    *,
+    friction: float = 0.05,
+    burn_in: int = 2000,
+    weight_decay: float = 5e-4,
+    posterior: Posterior | None = None,
+) -> torch.optim.Optimizer:
+    """See `sghmc.SGHMC`. The posterior is exp(-N (mean loss + weight_decay ‖w‖² / 2)), N examples.
+
+    Without a `posterior`, N is 1 and the noise is that of seed 0.
+    """
+    from prune_search.training.sghmc import SGHMC, Posterior
+
+    return SGHMC(list(parameters), lr, friction, burn_in, weight_decay, posterior or Posterior())
 
 
 def _implementation(given: list[Any]) -> dict[str, Any]:

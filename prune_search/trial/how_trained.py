@@ -29,13 +29,20 @@ from prune_search.trial.setup import TrialSetup
 TRAIN, RETRAIN = "train", "retrain"
 
 
-def optimizer_of(setup: TrialSetup, named: Named, options: TrainingOptions) -> torch.optim.Optimizer:
-    """A fresh optimizer over the network's parameters, in the groups that the options ask for."""
+def optimizer_of(setup: TrialSetup, named: Named, options: TrainingOptions, *words: str | int) -> torch.optim.Optimizer:
+    """A fresh optimizer over the network's parameters, in the groups that the options ask for.
+
+    Args:
+        setup: the recipe, the data and the network.
+        named: the optimizer.
+        options: what holds in the training.
+        words: the place of the training, for what the optimizer draws.
+    """
     parameters = list(setup.model.parameters())
     factors = None
     if options.layer_decay < 1.0:
         factors = layer_factors(setup.model, setup.data.train.first(1), options.layer_decay)
-    return setup.optimizer(named, parameter_groups(parameters, options.decay_norms, factors))
+    return setup.optimizer(named, parameter_groups(parameters, options.decay_norms, factors), words)
 
 
 def hooks_of(

@@ -108,6 +108,7 @@ class RoundTransforms:
             feed=lambda: self.setup.feed(*words),
             penalty=item.penalty,
             steps_per_epoch=self.setup.timeline.epoch,
+            inputs=self.setup.data.train.first,
         )
 
     def segment(
@@ -131,7 +132,7 @@ class RoundTransforms:
         def course() -> Course:
             named = item.named
             phase = named.entry(axes.TRANSFORMS).build(Phase, self.context(item, masks()), **named.options)
-            optimizer = self.setup.optimizer(phase.optimizer)
+            optimizer = self.setup.optimizer(phase.optimizer, words=(item.place, self.number))
             hooks = list(phase.hooks())
             if self.removed is not None:
                 hooks.append(MaskKeeper(self.setup.model, self.removed(), optimizer).hook())

@@ -55,6 +55,7 @@ class Result:
         inputs: the ``shape`` of an example and the number of ``classes``, with which the network is built again;
             ``digest_of``: what the data's digest has looked at, where that is not every byte.
         waited_s: seconds of them in which steps waited for data.
+        initializer: what the initializer found, as plain data; empty of one that finds nothing.
     """
 
     recipe: Recipe
@@ -73,6 +74,7 @@ class Result:
     steps_repeated: int = 0
     inputs: Mapping[str, Any] = field(default_factory=dict)
     waited_s: float = 0.0
+    initializer: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -120,6 +122,7 @@ class Result:
             "steps_repeated": self.steps_repeated,
             "digests": dict(self.digests),
             **({"inputs": dict(self.inputs)} if self.inputs else {}),
+            **({"initializer": dict(self.initializer)} if self.initializer else {}),
             "seconds": round(self.seconds, 3),
             **({"seconds_waiting": round(self.waited_s, 3)} if self.waited_s else {}),
         }

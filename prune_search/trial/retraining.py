@@ -28,7 +28,11 @@ def retraining_of(setup: TrialSetup, k1: int, masks: MaskSet) -> Lasting:
 
 
 def retrain_course(
-    setup: TrialSetup, masks: MaskSet, lasts: Lasting, moving: tuple[MaskRule, Decimal, int] | None = None
+    setup: TrialSetup,
+    masks: MaskSet,
+    lasts: Lasting,
+    moving: tuple[MaskRule, Decimal, int] | None = None,
+    number: int = 1,
 ) -> Course:
     """How a retraining is trained.
 
@@ -37,10 +41,12 @@ def retrain_course(
         masks: that it starts with.
         lasts: its steps, rates and data order.
         moving: the rule, the kept share at the end and the round of one that moves the mask; None: the mask stays.
+        number: of the round.
     """
     line, retrain = setup.timeline, setup.recipe.retrain
     options = setup.recipe.retrain_options
-    optimizer = optimizer_of(setup, setup.recipe.optimizer if retrain is None else retrain.optimizer, options)
+    named = setup.recipe.optimizer if retrain is None else retrain.optimizer
+    optimizer = optimizer_of(setup, named, options, "retrain", number)
     keeper = MaskKeeper(setup.model, masks, optimizer)
     hooks = [keeper.hook()]
     dynamics = None if retrain is None else retrain.dynamics

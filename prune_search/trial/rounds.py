@@ -50,7 +50,7 @@ def first_trajectory(setup: TrialSetup, store: StateStore, branch: Branch) -> Se
 
     def course() -> Course:
         options = setup.recipe.train.options
-        optimizer = optimizer_of(setup, setup.recipe.optimizer, options)
+        optimizer = optimizer_of(setup, setup.recipe.optimizer, options, "train")
         hooks = hooks_of(setup, options, line.total, setup.penalties())
         return Course(optimizer, setup.feed(), 0, train_rate(setup.recipe, line.epoch), hooks)
 
@@ -318,7 +318,7 @@ class Round:
             # It can be trained in this same network, whose state comes after it.
             _ = self.network.teaching.teacher
         moving = (self.rule, self.share, self.number) if moves else None
-        return retrain_course(self.setup, self._static_masks(moves), self.lasting, moving)
+        return retrain_course(self.setup, self._static_masks(moves), self.lasting, moving, self.number)
 
     @property
     def end(self) -> Segment:

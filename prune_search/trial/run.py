@@ -127,6 +127,7 @@ def run_trial(
         digests=setup.digests,
         inputs=setup.inputs,
         waited_s=setup.waited_s,
+        initializer={} if setup.initialized is None else setup.initialized.figures,
     )
 
 

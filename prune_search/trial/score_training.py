@@ -58,7 +58,7 @@ def learning(
 
     def course() -> Course:
         phase = entry.build(Phase, given(), **criterion.options)
-        optimizer = setup.optimizer(phase.optimizer, phase.learned.values())
+        optimizer = setup.optimizer(phase.optimizer, phase.learned.values(), (PLACE, number))
         return Course(optimizer, setup.feed(PLACE, number), 0, phase.rate, phase.hooks(), phase.learned)
 
     return begin, course, replace(setup.network, loss=rule.loss())

@@ -35,9 +35,12 @@ from prune_search.tasks.user import (
 from prune_search.training.accumulation import accumulating
 from prune_search.training.batchnorm_penalty import batchnorm_penalty, batchnorm_scales
 from prune_search.training.environment import autocast, environment_class
+from prune_search.training.initialized import Initialized, initialize
 from prune_search.training.loop import Feed, Hook, Network, augmentation
-from prune_search.training.parameter_groups import Group
+from prune_search.training.optimizers import FROM_PRIOR
+from prune_search.training.parameter_groups import Group, with_strengths
 from prune_search.training.segment import model_tensors
+from prune_search.training.sghmc import Posterior
 from prune_search.trial.data_and_network import Code, NetworkFactory, TrialData, read_data
 from prune_search.trial.pretrained import check_nothing_is_lost, load_given
 from prune_search.trial.teachers import GivenTeacher, read_teacher
@@ -63,6 +66,7 @@ class TrialSetup:
         environment: the environment class.
         forward: digest of the forward code.
         given_teacher: the teacher of retrainings, where it comes from a folder.
+        initialized: what the initializer found; None of one that finds nothing.
     """
 
     recipe: Recipe
@@ -74,6 +78,7 @@ class TrialSetup:
     environment: Mapping[str, Any]
     forward: str
     given_teacher: GivenTeacher | None = None
+    initialized: Initialized | None = None
     _feeds: dict[tuple[str | int, ...], Feed] = field(default_factory=dict)
 
     @property
@@ -142,14 +147,47 @@ class TrialSetup:
         return self.data.scores(model, examples, self.recipe.train.batch, self.network.autocast)  # type: ignore[arg-type]
 
     def optimizer(
-        self, named: Named, parameters: Iterable[nn.Parameter] | Iterable[Group] = ()
+        self,
+        named: Named,
+        parameters: Iterable[nn.Parameter] | Iterable[Group] = (),
+        words: tuple[str | int, ...] = (),
     ) -> torch.optim.Optimizer:
-        """A fresh optimizer over parameters or groups of them (none given: the network's), its buffers at zero."""
-        options = dict(named.options)
+        """A fresh optimizer over parameters or groups of them (none given: the network's), its buffers at zero.
+
+        Args:
+            named: the optimizer.
+            parameters: or groups of them.
+            words: the place of the training, for what the optimizer draws.
+        """
+        options, entry = dict(named.options), named.entry(axes.OPTIMIZERS)
         rate = options.pop("lr")
-        trained = list(parameters) or list(self.model.parameters())
-        made: torch.optim.Optimizer = named.entry(axes.OPTIMIZERS).make(trained, rate, **options)
+        trained: Any = list(parameters) or list(self.model.parameters())
+        if options.get("weight_decay") == FROM_PRIOR:
+            options["weight_decay"] = 0.0
+            trained = with_strengths(trained, self._prior_strengths())
+        if entry.facts.samples:
+            options["posterior"] = Posterior(self._examples(), self.recipe.seed, words)
+        made: torch.optim.Optimizer = entry.make(trained, rate, **options)
         return made
+
+    def _prior_strengths(self) -> dict[nn.Parameter, float]:
+        """1 / (prior variance · N) of each parameter of the network that has a prior."""
+        variances = {} if self.initialized is None else self.initialized.variances
+        examples = self._examples()
+        return {self.model.get_parameter(name): 1 / (variance * examples) for name, variance in variances.items()}
+
+    def _examples(self) -> int:
+        """N, the training examples, which a posterior is made of.
+
+        Raises:
+            UserError: a stream does not say how many it has.
+        """
+        if count := len(self.data.train):
+            return count
+        text = (
+            "a posterior is made of a known number of training examples, and this stream does not say how many it has"
+        )
+        raise UserError([Problem("train.optimizer", text)])
 
     def penalties(self) -> list[Hook]:
         """What every training of the network's weights adds to their gradients, as hooks that come first."""
@@ -247,11 +285,11 @@ def prepare(
     factory = NetworkFactory(recipe, code, data_root, data)
     model, source = factory.build()
     check_network(model, "task.model")
-    init = recipe.train.init
+    initialized = None
     if recipe.train.start is None:
         about = data.shape, data.classes
         check_nothing_is_lost(recipe, model, source, about, lambda seed: factory.build(seed)[0])
-        init.entry(axes.INITS).make(model, recipe.seed, **init.options)
+        initialized = initialize(recipe.train.init, model, recipe.seed, lambda count: _inputs_for(model, data, count))
     elif not recipe.train.from_model:
         load_given(model, recipe.train.start, folder)
     if recipe.train.start is not None and data.held_out:
@@ -283,4 +321,11 @@ def prepare(
     if taught is not None and taught != DENSE:
         teacher = read_teacher(taught, folder, factory.finished)
         digests["teacher"] = teacher.digest
-    return TrialSetup(recipe, data.to(device), network, start, timeline, digests, environment, forward, teacher)
+    data = data.to(device)
+    return TrialSetup(recipe, data, network, start, timeline, digests, environment, forward, teacher, initialized)
+
+
+def _inputs_for(model: nn.Module, data: TrialData, count: int) -> Any:
+    """The inputs of the first training examples, as the network takes them."""
+    shown = with_inputs_for(model, data) if isinstance(data, DataSet) else data
+    return shown.train.first(count)

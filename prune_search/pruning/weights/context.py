@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prune_search.pruning.mask.mask_set import MaskSet
     from prune_search.pruning.mask.rule import MaskRule
     from prune_search.recipe.recipe import Named
     from prune_search.training.loop import Feed, Network
+
+
+def _no_inputs(count: int) -> Any:
+    raise ValueError("training inputs were not given")
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class TransformContext:
         feed: makes the data stream of this place.
         penalty: the L2 penalty that ``mask.prepare`` left on every weight; 0 elsewhere.
         steps_per_epoch: optimizer steps in an epoch; None: as many as the feed has batches.
+        inputs: gives the inputs of that many training examples.
     """
 
     network: Network
@@ -41,6 +46,7 @@ class TransformContext:
     feed: Callable[[], Feed]
     penalty: Decimal = Decimal(0)
     steps_per_epoch: int | None = None
+    inputs: Callable[[int], Any] = _no_inputs
 
     @property
     def epoch(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prune_search.recipe.axes import INITS, TRANSFORMS
+from prune_search.recipe.axes import TRANSFORMS
 from prune_search.recipe.facts import Transform
 from prune_search.recipe.fields import Integer
 from prune_search.recipe.registry import Option
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 )
 def reinit(setting: TransformContext) -> None:
     """Another draw than w(0), and another one in every round and at every place."""
+    from prune_search.training.initialized import initialize
+
     stream = "/".join(map(str, ("reinit", *setting.words)))
-    setting.init.entry(INITS).make(setting.network.model, setting.seed, stream=stream, **setting.init.options)
+    initialize(setting.init, setting.network.model, setting.seed, setting.inputs, stream)
 
 
 @TRANSFORMS.register(
