@@ -370,8 +370,8 @@ def _say(found: FunctionalPrior, layers: int) -> None:
     _log.info(text, found.start, found.end, layers, found.seconds)
     if not found.end < found.start:
         _log.warning(
-            "train.init: functional-prior: the distance to the Gaussian process did not fall (%.4g, then %.4g): give it "
-            "more iterations, functions or critic_steps, or another gp",
+            "train.init: functional-prior: the distance to the Gaussian process did not fall (%.4g, then %.4g): "
+            "give it more iterations, functions or critic_steps, or another gp",
             found.start,
             found.end,
         )

@@ -55,6 +55,11 @@ def trained_critic(ours: Tensor, theirs: Tensor, how: CriticTraining, source: to
         layers += [layer, torch.nn.Softplus()]
     critic = torch.nn.Sequential(*layers[:-1])
     ours, theirs = ours.detach(), theirs.detach()
+    with torch.no_grad():
+        if critic(ours).mean() < critic(theirs).mean():
+            # Its negative is a critic too. In one dimension the penalty would keep it from turning round.
+            critic[-1].weight.neg_()
+            critic[-1].bias.neg_()
     optimizer = torch.optim.Adagrad(critic.parameters(), lr=how.rate, foreach=True)
     for _ in range(how.steps):
         share = torch.rand((len(ours), 1), generator=source)
@@ -67,6 +72,7 @@ def trained_critic(ours: Tensor, theirs: Tensor, how: CriticTraining, source: to
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
     return critic.requires_grad_(False)
 
 
@@ -77,7 +83,8 @@ def distance(critic: nn.Module, ours: Tensor, theirs: Tensor) -> Tensor:
 
     Args:
         critic: of `trained_critic`.
-        ours, theirs: [S, N].
+        ours: functions, [S, N].
+        theirs: [S, N].
     """
     value: Tensor = critic(ours).mean() - critic(theirs).mean()
     return value
