@@ -1,4 +1,7 @@
-"""Names the paradigm of a recipe: the preset it equals apart from task, train, numbers and lengths."""
+"""Names the paradigm of a recipe: the preset it equals apart from task, train, numbers and lengths.
+
+Of train one thing counts: whether the weights come from a prior that the initializer finds.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from prune_search.recipe.step import Step
 
 # What decides how fast or how long, and not which paradigm: dropped like the numbers.
 _FREE = ("optimizer",)
+PRIOR = "prior"
 _AXES_OF = {
     ("mask", "criterion"): axes.CRITERIA,
     ("mask", "scope"): axes.SCOPES,
@@ -27,7 +31,7 @@ _AXES_OF = {
 
 
 def skeleton(recipe: Recipe) -> dict[str, Any]:
-    """What is left of a recipe without task, train, numbers and lengths.
+    """What is left of a recipe without task, train (but for a prior of its initializer), numbers and lengths.
 
     A step counts as start, between or end; rounds and scoring iterations as one or more. The asked sparsity is a
     number in any of its forms, unless it is learned or decided by another entry.
@@ -44,6 +48,8 @@ def skeleton(recipe: Recipe) -> dict[str, Any]:
         "rounds": _count(recipe.rounds),
     }
     bones["retrain"] = _retrain(recipe, total)
+    if recipe.train.init.entry(axes.INITS).facts.prior:
+        bones[PRIOR] = recipe.train.init.name
     return bones
 
 
@@ -132,8 +138,10 @@ def _known(names: tuple[str, ...]) -> tuple[tuple[str, dict[str, Any]], ...]:
 def paradigm(recipe: Recipe) -> str:
     """The preset's name, or ``custom k1→k2``."""
     bones = skeleton(recipe)
-    for name, known in _known(tuple(axes.PRESETS)):
-        if bones == known:
-            return name
+    # Where no preset has this prior, it is that of the other blocks.
+    for looked_for in (bones, {key: value for key, value in bones.items() if key != PRIOR}):
+        for name, known in _known(tuple(axes.PRESETS)):
+            if looked_for == known:
+                return name
     at = "stable" if recipe.mask.stable else recipe.mask.at
     return f"custom {at}→{recipe.weights.at}"

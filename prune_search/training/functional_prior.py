@@ -223,8 +223,8 @@ def functions_of(model: nn.Module, drawn: Mapping[str, Tensor], inputs: Tensor) 
         return found.reshape(*found.shape[:2], -1).transpose(1, 2).flatten(0, 1)
     except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        text = f"functional-prior runs a network for many draws of its weights at once, which this one does not take: {reason}"
-        raise UserError([Problem("train.init", text)]) from error
+        text = "functional-prior runs a network for many draws of its weights at once, which this one does not take"
+        raise UserError([Problem("train.init", f"{text}: {reason}")]) from error
 
 
 @dataclass(frozen=True, eq=False)

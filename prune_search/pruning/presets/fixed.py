@@ -281,6 +281,18 @@ def sbp_sr() -> Blocks:
 
 
 @PRESETS.register(
+    "functional-prior",
+    summary="snip on weights drawn from a prior whose functions are like a Gaussian process's, which is the decay too",
+    source="Tran, Rossi, Milios & Filippone 2022, All You Need is a Good Functional Prior, 2011.12829",
+)
+def functional_prior() -> Blocks:
+    """An adaptation: the paper prunes nothing, and samples the posterior. The search for the prior is a short one."""
+    blocks = _at_initialization({"criterion": "snip", "sparsity": 0.9})
+    blocks["train"] = {"init": {"name": "functional-prior"}, "optimizer": {"weight_decay": "from-prior"}}
+    return blocks
+
+
+@PRESETS.register(
     "early-bird",
     summary="channels ranked by batch norm scales, pruned as soon as the mask is stable",
     source="You et al. 2020, Drawing Early-Bird Tickets, 1909.11957",

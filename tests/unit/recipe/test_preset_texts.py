@@ -169,7 +169,7 @@ fuse-init:
   retrain: {until: end, clock: 0it}
   rounds: 3
 functional-prior:
-  train: {init: {name: functional-prior, gp: {kernel: rbf, lengthscale: 0.6}}, optimizer: {name: sgd, lr: 0.1, weight_decay: from-prior}}
+  train: {init: {name: functional-prior, gp: {kernel: rbf}}, optimizer: {name: sgd, lr: 0.1, weight_decay: from-prior}}
   mask: {at: 0it, criterion: snip, sparsity: 0.9, scope: global}
   weights: {at: 0it}
   retrain: {until: end, clock: 0it}
