@@ -137,8 +137,6 @@ class Layer:
 
 def layers_of(model: nn.Module) -> list[Layer]:
     """The linear and convolution layers of a network, each parameter in the first that has it."""
-    from prune_search.training.initializers import fan_in
-
     names = {parameter: name for name, parameter in model.named_parameters()}
     found: dict[str, Layer] = {}
     taken: set[str] = set()
@@ -148,7 +146,7 @@ def layers_of(model: nn.Module) -> list[Layer]:
         weight = names.get(module.weight)
         bias = None if module.bias is None else names.get(module.bias)
         if weight is not None and weight not in found:
-            found[weight] = Layer(weight, None if bias in taken else bias, fan_in(module.weight))
+            found[weight] = Layer(weight, None if bias in taken else bias, max(module.weight[0].numel(), 1))
             taken |= {bias} if bias is not None else set()
     return list(found.values())
 

@@ -101,7 +101,8 @@ def test_every_group_has_its_own_share_of_the_rate() -> None:
     assert [rates[id(p)] for p in model.parameters()] == pytest.approx([0.05, 0.05, 0.5, 0.5])
 
 
-@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+# What a sampler draws for a parameter depends on its number among all of the optimizer's.
+@pytest.mark.parametrize("name", [name for name in sorted(OPTIMIZERS) if not OPTIMIZERS[name].facts.samples])
 def test_groups_train_as_an_optimizer_of_each_and_are_stored_and_restored(name: str) -> None:
     """Two groups of factors 0.5 and 1 are as two optimizers, the first at half the rate; also after a stop."""
     source = torch.Generator().manual_seed(1)
