@@ -317,7 +317,8 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("Linear", "Conv1d", "Conv2d", "Conv3d"), _MIXING),
     **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"), Rule(_normalization_links, _normalized)),
     **dict.fromkeys(
-        ("max_pool1d", "max_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"), Rule(_straight, _unchanged)
+        ("max_pool1d", "max_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "upsample"),
+        Rule(_straight, _unchanged),
     ),
     "avg_pool2d": Rule(_average_links, _averaged),
     "mean": Rule(_mean_links, _unchanged),

@@ -17,8 +17,10 @@ from torch.nn import functional
 from prune_search.compact.options import (
     Kinds,
     flag,
+    flag_or_none,
     number,
     number_or_none,
+    number_or_numbers,
     padding,
     places,
     sides,
@@ -147,6 +149,11 @@ def _mean(inputs: Sequence[Tensor], dim: list[int], keepdim: bool) -> Tensor:
     return inputs[0].mean(dim, keepdim)
 
 
+def _upsample(inputs: Sequence[Tensor], scale_factor: Any, mode: str, align_corners: bool | None) -> Tensor:
+    """The layer `nn.Upsample` with a factor; of one with a size the size of the output would be fixed."""
+    return functional.interpolate(inputs[0], scale_factor=scale_factor, mode=mode, align_corners=align_corners)
+
+
 _POOL: Kinds = {"kernel_size": whole_or_wholes, "padding": whole_or_wholes, "ceil_mode": flag}
 _MAX: Kinds = {**_POOL, "stride": whole_or_wholes, "dilation": whole_or_wholes}
 _AVERAGE: Kinds = {**_POOL, "stride": whole_or_wholes, "count_include_pad": flag, "divisor_override": whole_or_none}
@@ -254,6 +261,10 @@ FUNCTIONS: Mapping[str, Function] = {
         {"pad": wholes, "mode": word("constant", "reflect", "replicate", "circular"), "value": number_or_none},
         targets=(functional.pad,),
         arguments={"pad": REQUIRED, "mode": "constant", "value": None},
+    ),
+    "upsample": Function(
+        _upsample,
+        {"scale_factor": number_or_numbers, "mode": word("nearest", "bilinear"), "align_corners": flag_or_none},
     ),
     "max_pool1d": _pooled(torch.max_pool1d, _MAX, _MAX_ARGUMENTS, functional.max_pool1d),
     "max_pool2d": _pooled(torch.max_pool2d, _MAX, _MAX_ARGUMENTS, functional.max_pool2d),

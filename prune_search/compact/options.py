@@ -28,6 +28,11 @@ def flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
+def flag_or_none(value: Any) -> bool:
+    """True or false, or nothing."""
+    return value is None or flag(value)
+
+
 def number(value: Any) -> bool:
     """A finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -36,6 +41,13 @@ def number(value: Any) -> bool:
 def number_or_none(value: Any) -> bool:
     """A finite number, or nothing."""
     return value is None or number(value)
+
+
+def number_or_numbers(value: Any) -> bool:
+    """A finite number, or one for each direction."""
+    return number(value) or (
+        isinstance(value, list) and len(value) <= MAX_DIMENSIONS and all(number(item) for item in value)
+    )
 
 
 def wholes(value: Any) -> bool:

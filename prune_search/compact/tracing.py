@@ -41,6 +41,7 @@ _STATELESS: dict[type[nn.Module], tuple[str, tuple[str, ...]]] = {
     ),
     nn.AdaptiveAvgPool1d: ("adaptive_avg_pool1d", ("output_size",)),
     nn.AdaptiveAvgPool2d: ("adaptive_avg_pool2d", ("output_size",)),
+    nn.Upsample: ("upsample", ("scale_factor", "mode", "align_corners")),
 }
 _PADDINGS = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d, nn.ConstantPad2d)
 _NOTHING_DONE: tuple[type[nn.Module], ...] = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)

@@ -61,8 +61,8 @@ SCHEDULES: Axis[facts.Facts, Rate] = Axis(
     ("prune_search.training.schedules",),
     call=Call(("base", "total", "epoch")),
 )
-AUGMENTATIONS: Axis[facts.Facts, Tensor] = Axis(
-    facts.Facts,
+AUGMENTATIONS: Axis[facts.Augmentation, Tensor] = Axis(
+    facts.Augmentation,
     "augmentation",
     "train.augment",
     ("prune_search.training.augmentations",),

@@ -92,10 +92,12 @@ class Model(Facts):
     Attributes:
         trained: from ``**options`` to whether it comes with trained weights, which must not be drawn anew unasked.
         rooted: whether it looks for files below the folder of ``--data-root``, and takes it by the keyword ``root``.
+        pictures: whether its outputs are pictures, a value per class and pixel, and no scores of classes.
     """
 
     trained: Callable[..., bool] = _untrained
     rooted: bool = False
+    pictures: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,17 @@ class TaskMetric(Facts):
 
     best: Literal["maximize", "minimize"] = "maximize"
     share: bool = False
+
+
+@dataclass(frozen=True)
+class Augmentation(Facts):
+    """An augmentation.
+
+    Attributes:
+        new_levels: whether its pictures have levels that are neither 0 nor among those that it was given.
+    """
+
+    new_levels: bool = False
 
 
 @dataclass(frozen=True)
@@ -398,9 +411,12 @@ class Preset(Facts):
 
     Attributes:
         also: blocks that, merged over its own, make further forms of the same paradigm, by which recipes are named too.
+        paradigm: the preset that it is with another task or training, and by which its recipes are named; empty: it is
+            a paradigm of its own.
     """
 
     also: tuple[Mapping[str, object], ...] = ()
+    paradigm: str = ""
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,8 @@ def _known(names: tuple[str, ...]) -> tuple[tuple[str, dict[str, Any]], ...]:
     found = []
     for name in names:
         entry = axes.PRESETS[name]
+        if entry.facts.paradigm:
+            continue
         forms = [merge(entry.make(), also) for also in ({}, *entry.facts.also)]
         found += [(name, skeleton(Recipe.read(blocks))) for blocks in forms]
     return tuple(found)

@@ -213,7 +213,7 @@ def check_preset(name: str, **options: object) -> None:
     digests = {"network": "n", "data": "d"}
     one.require(Recipe.read(blocks).key(digests) == recipe.key(digests), "its canonical form has another key")
     found = paradigm(recipe)
-    one.require(found == name, f"its paradigm is {found!r}")
+    one.require(found == (entry.facts.paradigm or name), f"its paradigm is {found!r}")
     sourced = entry.source != "" or entry.summary.startswith("control")
     one.require(sourced, "it has no source; a control without one has a summary that begins with 'control'")
     # Long enough for every paper's places.

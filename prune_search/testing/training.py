@@ -144,7 +144,9 @@ def check_augmentation(name: str, **options: object) -> None:
     one.require((first.shape, first.dtype) == (inputs.shape, inputs.dtype), form)
     one.require(torch.equal(inputs, before), "it changes the pictures that it is given")
     known = set(first.flatten().tolist()) <= {0.0, *inputs.flatten().tolist()}
-    one.require(known, "its pictures have levels that are neither 0 nor in the given ones")
+    declared = AUGMENTATIONS[name].facts.new_levels
+    one.require(known or declared, "its pictures have levels that are neither 0 nor in the given ones")
+    one.require(not (known and declared), "it declares new_levels, and makes none")
 
 
 # By what a loss or a metric takes: outputs [8, …] and the targets that go with them.
@@ -284,7 +286,7 @@ def check_data_set(name: str, data_root: Path | None = None, **options: object) 
 
 
 def check_model(name: str, shapes: tuple[tuple[int, ...], ...] = ((1, 8, 8), (3, 32, 32)), **options: object) -> None:
-    """A model gives a logit per class, and every weight that can be pruned has a gradient.
+    """A model gives a logit per class (one that makes pictures: per pixel), and every weight to prune has a gradient.
 
     Args:
         name: of the model.
@@ -301,9 +303,11 @@ def check_model(name: str, shapes: tuple[tuple[int, ...], ...] = ((1, 8, 8), (3,
         inputs = torch.randn(4, *shape)
         logits = model(inputs)
         of = f"of 4 inputs {list(shape)} and 7 classes"
-        one.require(logits.shape == (4, 7), f"{of} it makes logits {list(logits.shape)}")
+        made = (4, 7, *shape[1:]) if MODELS[name].facts.pictures else (4, 7)
+        one.require(logits.shape == made, f"{of} it makes logits {list(logits.shape)}, and not {list(made)}")
         one.require(torch.isfinite(logits).all(), f"{of} some logits are not finite")
-        nn.functional.cross_entropy(logits, torch.arange(4)).backward()  # type: ignore[no-untyped-call]
+        labels = torch.arange(4).reshape(4, *[1] * len(made[2:])).expand(4, *made[2:])
+        nn.functional.cross_entropy(logits, labels).backward()  # type: ignore[no-untyped-call]
         weights = prunable_weights(model)
         one.require(len(weights) >= 1, "it has no weight that can be pruned")
         for key, weight in weights.items():

@@ -1,4 +1,4 @@
-"""Augmentations of images, for a whole batch at a time.
+"""Augmentations of images and other inputs, for a whole batch at a time.
 
 What is drawn is drawn on the CPU and moved, so that a CPU and a CUDA device see the same pictures.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import AUGMENTATIONS
-from prune_search.recipe.fields import Integer
+from prune_search.recipe.facts import Augmentation
+from prune_search.recipe.fields import Integer, Number
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.registry import Option
 
@@ -79,6 +80,33 @@ def crop_flip(inputs: Tensor, generator: torch.Generator, *, pad: int = 4) -> Te
     pixels = rows[:, :, None] * (width + 2 * pad) + columns[:, None, :]
     taken = padded.gather(2, pixels.flatten(1)[:, None, :].expand(batch, channels, height * width))
     return _laid_out_as(inputs, taken.view(inputs.shape))
+
+
+@AUGMENTATIONS.register(
+    "gaussian-noise",
+    summary="Gaussian noise, drawn anew in every step, added to the inputs",
+    source="Ulyanov, Vedaldi, Lempitsky 2018, Deep Image Prior, 1711.10925, section 3 (noise of the fixed input, 1/30)",
+    options={"std": Option(Number(0.0, above=True), 1 / 30, "standard deviation, in the unit of the inputs")},
+    facts=Augmentation(new_levels=True),
+)
+def gaussian_noise(inputs: Tensor, generator: torch.Generator, *, std: float = 1 / 30) -> Tensor:
+    """Add N(0, std²) to every value.
+
+    Args:
+        inputs: [B, …], floating point, on any device.
+        generator: on the CPU.
+        std: above 0.
+
+    Returns:
+        New inputs, of the same shape, type, device and memory format.
+
+    Raises:
+        UserError: the inputs are whole numbers.
+    """
+    if not inputs.is_floating_point():
+        text = f"'gaussian-noise' needs inputs of floating point (got {str(inputs.dtype).removeprefix('torch.')})"
+        raise UserError([Problem("train.augment", text, form=False)])
+    return torch.add(inputs, torch.randn(inputs.shape, generator=generator).to(inputs), alpha=std)
 
 
 def _coins(inputs: Tensor, generator: torch.Generator) -> Tensor:

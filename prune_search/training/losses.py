@@ -121,11 +121,30 @@ def binary_cross_entropy(outputs: Any, labels: Tensor, *, positive_weight: float
     "mse",
     summary="mean squared error",
     source="common practice",
+    options={"ignore_value": Option(Number(), None, "targets of this value count for nothing", later=True)},
     facts=Loss(target="numbers", metric="rmse"),
 )
-def mse(outputs: Any, labels: Tensor) -> Tensor:
-    """The mean of (output - target)², in the square of the target's unit; both [B, …]."""
-    return torch.nn.functional.mse_loss(*alike(_logits(outputs), labels))
+def mse(outputs: Any, labels: Tensor, *, ignore_value: float | None = None) -> Tensor:
+    """The mean of (output - target)², in the square of the target's unit; both [B, …].
+
+    Args:
+        outputs: numbers [B, …].
+        labels: targets of the same shape; a last or second dimension of 1 may be missing.
+        ignore_value: targets of exactly this value are left out of the mean and of its gradient; None: all count. Of a
+            batch of nothing else the mean is NaN.
+
+    Returns:
+        A scalar.
+
+    Example:
+        Outputs (1, 2, 3) and targets (0, 5, -100) with ``ignore_value`` -100: (1² + 3²) / 2 = 5.
+    """
+    numbers, targets = alike(_logits(outputs), labels)
+    if ignore_value is None:
+        return torch.nn.functional.mse_loss(numbers, targets)
+    counts = targets != ignore_value
+    # Not picked by the mask, whose length would have to come from the device.
+    return torch.where(counts, numbers - targets, 0.0).square().sum() / counts.sum()
 
 
 @LOSSES.register(

@@ -128,6 +128,11 @@ class NetworkFactory:
             torch.default_generator.manual_seed(self.recipe.seed if seed is None else seed)
             if not isinstance(model, UserCode):
                 entry = model.entry(axes.MODELS)
+                if entry.facts.pictures and isinstance(data, DataSet):
+                    text = (
+                        f"{model.name} makes pictures, and {data.name} asks for classes: use it with denoise or inpaint"
+                    )
+                    raise UserError([Problem("task.model", text)])
                 rooted = {"root": self.root} if entry.facts.rooted else {}
                 return entry.make(shape, classes, **rooted, **model.options), ""
             factory = self.code.factory("model", model.name)

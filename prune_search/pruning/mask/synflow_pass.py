@@ -60,6 +60,7 @@ class FlowPass:
 def plain_pass(scoring: Scoring, dtype: torch.dtype) -> FlowPass:
     """The pass as it is written down: every parameter and buffer absolute."""
     model = twin_of(scoring.model).to(dtype).eval().requires_grad_(False)
+    _with_first_statistics(model)
     with torch.no_grad():
         for tensor in model.state_dict().values():
             tensor.abs_()
@@ -72,6 +73,19 @@ def plain_pass(scoring: Scoring, dtype: torch.dtype) -> FlowPass:
         leaf.data = part.view(leaf.shape)
         leaf.requires_grad_()
     return FlowPass(model, leaves, values, None, ones)
+
+
+def _with_first_statistics(model: nn.Module) -> None:
+    """Give batch norms that store no statistics those with which others begin, mean 0 and variance 1, in place.
+
+    Normalized by the statistics of the input of ones itself, the sum of outputs would hardly depend on a weight.
+    """
+    for norm in model.modules():
+        if isinstance(norm, BATCH_NORMS) and norm.running_mean is None:
+            like = next((one for one in norm.parameters(recurse=False)), next(model.parameters()))
+            norm.running_mean = torch.zeros(norm.num_features, dtype=like.dtype, device=like.device)
+            norm.running_var = torch.ones(norm.num_features, dtype=like.dtype, device=like.device)
+            norm.track_running_stats = True
 
 
 def _check_takes(model: nn.Module, ones: Any) -> None:

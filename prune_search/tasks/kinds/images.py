@@ -83,8 +83,13 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         return self.transform(image), int(self.found.labels[index])
 
 
-def decoded(path: Path, channels: int) -> Image.Image:
+def decoded(path: Path, channels: int, key: str = KEY) -> Image.Image:
     """An image file, decoded, in 1 or 3 channels.
+
+    Args:
+        path: of the file.
+        channels: 1 or 3.
+        key: of the recipe, for messages.
 
     Raises:
         UserError: it is no image, or damaged.
@@ -95,7 +100,7 @@ def decoded(path: Path, channels: int) -> Image.Image:
             with Image.open(path) as image:
                 return coloured(image, channels)
     except Exception as error:  # whatever Pillow raises of damaged bytes
-        raise wrong(KEY, f"{path} cannot be decoded: {said(error, 120)}") from error
+        raise wrong(key, f"{path} cannot be decoded: {said(error, 120)}") from error
 
 
 def scan(folder: Path) -> tuple[dict[str, Found], tuple[str, ...]]:

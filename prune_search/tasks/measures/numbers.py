@@ -63,10 +63,20 @@ def r2(target: str, classes: int) -> FromLibrary:
     "psnr",
     summary="peak signal-to-noise ratio, in dB",
     source="torchmetrics PeakSignalNoiseRatio",
-    options={"data_range": Option(Number(0.0, above=True), 1.0, "largest difference of two values of a target")},
+    options={
+        "data_range": Option(Number(0.0, above=True), 1.0, "largest difference of two values of a target"),
+        "ignore_value": Option(Number(), None, "targets of this value count for nothing", later=True),
+    },
     facts=TaskMetric(),
 )
-def psnr(target: str, classes: int, *, data_range: float = 1.0) -> FromLibrary:
-    """10 log10(range² / mean squared error) over all values of the split."""
+def psnr(target: str, classes: int, *, data_range: float = 1.0, ignore_value: float | None = None) -> FromLibrary:
+    """10 log10(range² / mean squared error) over all values of the split, or those whose target is not ignored."""
+
+    def counted(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        scores, targets = alike(scores, targets)
+        kept = targets != ignore_value
+        return scores[kept], targets[kept]
+
     library = torchmetrics().image
-    return FromLibrary(lambda scores, targets: library.PeakSignalNoiseRatio(data_range=data_range), alike)
+    prepare = alike if ignore_value is None else counted
+    return FromLibrary(lambda scores, targets: library.PeakSignalNoiseRatio(data_range=data_range), prepare)
