@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from prune_search.compact.tracing import UndescribedError, describe
+from prune_search.compact.tracing import UndescribedError, describe, described
 
 
 class Calls(nn.Module):
@@ -78,3 +78,13 @@ def test_a_network_without_operations_is_refused_in_one_sentence() -> None:
     for model in models:
         with pytest.raises(UndescribedError, match=r"^it has no operation: its output is its input$"):
             describe(model, (3, 8, 8))
+
+
+def test_upsampling_by_a_factor_is_an_operation_and_to_a_size_is_none() -> None:
+    for mode, corners in (("bilinear", False), ("bilinear", True), ("nearest", None)):
+        model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Upsample(scale_factor=2, mode=mode, align_corners=corners))
+        made = described(model, (3, 8, 8))
+        given = torch.randn(2, 3, 8, 8)
+        assert torch.equal(made(given), model(given).detach())
+    with pytest.raises(UndescribedError, match="scale_factor"):
+        describe(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Upsample(size=16)), (3, 8, 8))

@@ -30,8 +30,11 @@ def test_every_model_trains_on_every_shape(name: str, shape: tuple[int, ...]) ->
     torch.manual_seed(0)
     model = built(name, shape, classes=7)
     scores = model(torch.randn(3, *shape))
-    assert scores.shape == (3, 7)
-    torch.autograd.backward(nn.functional.cross_entropy(scores, torch.tensor([0, 3, 6])))
+    # A value per class, of models that make pictures at every pixel.
+    places = shape[1:] if MODELS[name].facts.pictures else ()
+    assert scores.shape == (3, 7, *places)
+    labels = torch.tensor([0, 3, 6]).reshape(3, *[1] * len(places)).expand(3, *places)
+    torch.autograd.backward(nn.functional.cross_entropy(scores, labels))
     gradients = [parameter.grad for parameter in model.parameters()]
     assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
 

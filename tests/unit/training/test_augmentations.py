@@ -112,3 +112,15 @@ def test_the_draws_never_change() -> None:
         [4, 5, 6, 0, 0, 0],
         [8, 7, 0, 11, 10, 0],
     ]
+
+
+def test_gaussian_noise_is_drawn_anew_with_its_deviation_and_needs_numbers_with_a_point() -> None:
+    make = AUGMENTATIONS["gaussian-noise"].make
+    inputs = torch.full((4, 3, 50, 50), 5.0)
+    noise = make(inputs, source(1), std=0.2) - inputs
+    assert float(noise.mean()) == pytest.approx(0.0, abs=0.005)
+    assert float(noise.std()) == pytest.approx(0.2, rel=0.02)
+    assert torch.equal(make(inputs, source(1), std=0.2) - inputs, noise)
+    assert not torch.equal(make(inputs, source(2), std=0.2) - inputs, noise)
+    with pytest.raises(UserError, match=r"needs inputs of floating point \(got int64\)"):
+        make(inputs.long(), source(1))

@@ -116,3 +116,14 @@ def test_a_language_model_predicts_each_token_from_those_before_it() -> None:
     tokens[0, 3] = -100
     kept = LOSSES["causal-language-model"].make(logits, tokens)
     assert kept.item() == pytest.approx(torch.stack(surprise[:2] + surprise[3:]).mean().item())
+
+
+def test_ignored_targets_change_neither_the_mean_squared_error_nor_its_gradient() -> None:
+    outputs = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    loss = LOSSES["mse"].make(outputs, torch.tensor([0.0, 5.0, -100.0]), ignore_value=-100.0)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == pytest.approx((1**2 + 3**2) / 2)
+    assert outputs.grad is not None
+    assert outputs.grad.tolist() == [1.0, -3.0, 0.0]
+    whole = LOSSES["mse"].make(outputs, torch.tensor([0.0, 5.0, -100.0]))
+    assert whole.item() == pytest.approx((1**2 + 3**2 + 103**2) / 3)

@@ -61,7 +61,7 @@ def synflow(scoring: Scoring, dtype: str) -> Scores:
     In a search for a mask float64 is worked out in full only where float32 cannot tell which weight goes.
 
     Raises:
-        ScoreError: the flow is outside the range of float64.
+        ScoreError: the flow is outside the range of float64, or nothing is masked and no weight has any.
     """
     from prune_search.pruning.mask.mask_set import ScoreError
     from prune_search.pruning.mask.scoring import ERROR
@@ -79,6 +79,11 @@ def synflow(scoring: Scoring, dtype: str) -> Scores:
     scoring.memory[ERROR] = 0.0
     if not math.isfinite(_total(scores)):
         raise ScoreError("the synaptic flow through this network is outside the range of float64")
+    if _total(scores) == 0.0 and all(bool((weight == scoring.dense[n]).all()) for n, weight in scoring.weights.items()):
+        raise ScoreError(
+            "the synaptic flow of every weight is 0: the outputs of the absolute network are saturated, as those of a "
+            "sigmoid or softmax at its end are, or no path leads to them; let the network end before it"
+        )
     if scoring.rough and error is None:
         found = _largest_error(_flow(scoring, "fast"), scores)
         scoring.memory["synflow: error of the fast pass"] = MARGIN * found

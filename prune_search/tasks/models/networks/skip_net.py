@@ -12,9 +12,10 @@ def _layer(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequen
     """Convolution with reflected borders, normalization, leaky ReLU: [N, inputs, H, W] to [N, outputs, H', W'].
 
     The normalization takes the statistics of the batch in evaluation too, as the released code does, which never leaves
-    training mode: of a single picture they are the picture's own.
+    training mode: of a single picture they are the picture's own. A bias before it would have no effect.
     """
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode="reflect")
+    border = kernel // 2
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=border, bias=False, padding_mode="reflect")
     return nn.Sequential(convolution, _norm(outputs), nn.LeakyReLU(SLOPE))
 
 

@@ -43,3 +43,12 @@ def test_r2_is_the_share_of_the_variance_that_is_explained_a_mean_over_the_outpu
         assert value("r2", outputs, TARGETS[:, 0]) == pytest.approx(each[0], rel=1e-5)
     pictures = OUTPUTS.reshape(-1, 1, 3, 1), TARGETS.reshape(-1, 1, 3, 1)
     assert value("r2", *pictures) == pytest.approx(sum(each) / 3, rel=1e-5)
+
+
+def test_psnr_leaves_ignored_targets_out() -> None:
+    ignored = TARGETS.clone()
+    ignored[::3] = -100.0
+    counts = ignored != -100.0
+    peak = 10 * math.log10(1.0 / float(ERROR[counts].square().mean()))
+    assert value("psnr", OUTPUTS, ignored, ignore_value=-100.0) == pytest.approx(peak, rel=1e-5)
+    assert value("psnr", OUTPUTS, ignored) < 0

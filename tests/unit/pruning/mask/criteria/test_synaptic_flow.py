@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.finder import find_mask
-from prune_search.pruning.mask.mask_set import MaskSet
+from prune_search.pruning.mask.mask_set import MaskSet, ScoreError
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Scoring
 from prune_search.recipe.axes import CRITERIA
@@ -265,3 +265,27 @@ def reference_in_evaluation(model: nn.Module, inputs: Tensor, keep: float, itera
     for vector in vectors:
         vector.requires_grad_(False)
     return reference(other, inputs, keep, iterations)
+
+
+def test_batch_norms_without_statistics_count_as_those_that_have_not_begun() -> None:
+    def network(stored: bool) -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(2, 4, 3),
+            nn.BatchNorm2d(4, track_running_stats=stored),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(64, 3),
+        )
+
+    stored, none = (flow(network(kind), torch.randn(1, 2, 6, 6)) for kind in (True, False))
+    assert all(torch.equal(stored[name], none[name]) for name in stored)
+    assert all(bool((score > 0).all()) for score in none.values())
+
+
+def test_a_flow_that_is_saturated_at_the_output_is_refused() -> None:
+    wide = nn.Sequential(nn.Linear(64, 200), nn.Linear(200, 200), nn.Linear(200, 3), nn.Sigmoid())
+    with torch.no_grad():
+        wide[0].weight.mul_(100)
+    with pytest.raises(ScoreError, match="the synaptic flow of every weight is 0: .* let the network end before it"):
+        flow(wide, torch.randn(1, 64))
