@@ -287,5 +287,5 @@ def test_a_flow_that_is_saturated_at_the_output_is_refused() -> None:
     wide = nn.Sequential(nn.Linear(64, 200), nn.Linear(200, 200), nn.Linear(200, 3), nn.Sigmoid())
     with torch.no_grad():
         wide[0].weight.mul_(100)
-    with pytest.raises(ScoreError, match="the synaptic flow of every weight is 0: .* let the network end before it"):
+    with pytest.raises(ScoreError, match=r"the synaptic flow of every weight is 0: .* let the network end before it"):
         flow(wide, torch.randn(1, 64))
