@@ -4,8 +4,8 @@
 
 The log of a run lies in tests/benchmarks/records/.
 
-Three photographs (two of scikit-learn, one that comes with matplotlib) get noise of deviation 0.1. A network is fitted to
-each from a fixed random input, and compared with the clean picture every ten steps, which no training sees. The masks:
+Three photographs (two of scikit-learn, one that comes with matplotlib) get noise of deviation 0.1. A network is fitted
+to each from a fixed random input, and compared with the clean picture every ten steps, which no training sees. The masks:
 none; random before fitting; learned before fitting on untrained weights (Optimal Eye Surgeon's, `gumbel`); by magnitude
 after fitting, weights rewound to where they began (a lottery ticket of one round). Of each curve its peak, its end and
 the steps after which it has fallen a decibel below its own peak are printed, and a verdict on what is claimed: that a
@@ -103,17 +103,19 @@ def draw(curves: dict[str, dict[str, Curve]], to: Path) -> None:
 def main() -> None:
     """Print one line per picture and mask, then the verdict."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=48)
+    parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--scales", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--learn", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--learn", type=int, default=240)
     parser.add_argument("--sparsity", type=float, default=0.9)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture-file", type=Path)
     options = parser.parse_args()
     curves: dict[str, dict[str, Curve]] = {}
     later: list[str] = []
-    print(f"{options.size} pixels a side, {options.steps} steps of Adam at 0.01, sparsity {options.sparsity:g} but dense")
+    print(
+        f"{options.size} pixels a side, {options.steps} steps of Adam at 0.01, sparsity {options.sparsity:g} but dense"
+    )
     with tempfile.TemporaryDirectory() as storage:
         for picture, written in pictures().items():
             curves[picture] = {}
@@ -130,7 +132,9 @@ def main() -> None:
             dense, learned = (figures_of(curves[picture][name])[3] for name in (DENSE, LEARNED))
             if dense is not None and (learned is None or learned > dense):
                 later.append(picture)
-    print(f"\nthe mask learned at initialization fits the noise later than dense on {len(later)} of {len(curves)} pictures")
+    print(
+        f"\nthe mask learned at initialization fits the noise later than dense on {len(later)} of {len(curves)} pictures"
+    )
     if options.picture_file is not None:
         draw(curves, options.picture_file)
 

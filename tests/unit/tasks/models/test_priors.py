@@ -7,52 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from prune_search.recipe.axes import MODELS
 from prune_search.recipe.problems import UserError
-from prune_search.tasks.network import prunable_weights
 
 
 def built(name: str, shape: tuple[int, ...], classes: int, **options: object) -> Any:
     entry = MODELS[name]
     defaults = {key: option.default for key, option in entry.options.items()}
     return entry.make(shape, classes, **{**defaults, **options})
-
-
-def test_skip_net_is_the_papers_in_layers_and_channels() -> None:
-    """Five scales of 128 channels, 4 that skip: 3x3 down twice, 3x3 and 1x1 up, 1x1 for the picture."""
-    model = built("skip-net", (32, 64, 64), 3, channels=128, scales=5)
-    count = sum(weight.numel() for weight in prunable_weights(model).values())
-    down = 9 * 32 * 128 + 4 * 9 * 128 * 128 + 5 * 9 * 128 * 128
-    up = 5 * (9 * 132 * 128 + 128 * 128)
-    skip = 32 * 4 + 4 * 128 * 4
-    assert count == down + up + skip + 128 * 3
-    assert sum(isinstance(module, nn.Upsample) for module in model.modules()) == 5
-
-
-def test_what_a_network_makes_of_a_picture_is_the_same_in_evaluation() -> None:
-    torch.manual_seed(0)
-    model = built("skip-net", (4, 16, 16), 3, channels=6)
-    given = torch.rand(1, 4, 16, 16)
-    trained = model.train()(given).detach()
-    assert torch.equal(model.eval()(given).detach(), trained)
-    assert 0.0 < float(trained.min()) < float(trained.max()) < 1.0
-    wide = built("skip-net", (4, 16, 16), 3, channels=6, sigmoid=False)(given).detach()
-    assert float(wide.min()) < 0.0
-
-
-def test_skipping_channels_carry_what_is_finer_than_the_narrowest_place() -> None:
-    """Without what goes through the scales inside, the output still depends on the input by skipping channels alone."""
-    for skip in (0, 4):
-        torch.manual_seed(1)
-        model = built("skip-net", (4, 16, 16), 3, channels=6, skip=skip, scales=2)
-        with torch.no_grad():
-            for name, weight in model.named_parameters():
-                if ".down." in name:
-                    weight.zero_()
-            first, second = (model(torch.rand(1, 4, 16, 16)) for _ in range(2))
-        assert torch.equal(first, second) is (skip == 0)
 
 
 @pytest.mark.parametrize(
@@ -68,27 +32,6 @@ def test_pictures_that_cannot_be_halved_so_often_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         built("skip-net", shape, 3, **options)
-
-
-def test_inverse_prior_is_its_formula() -> None:
-    torch.manual_seed(0)
-    model = built("inverse-prior", (5,), 3, width=7, activation="sigmoid")
-    u = torch.randn(2, 5)
-    weights, signs, found = model.hidden.weight.detach(), model.out.weight.detach(), model(u).detach()
-    assert set(signs.flatten().tolist()) == {-1.0, 1.0}
-    for row in range(2):
-        for place in range(3):
-            wanted = sum(
-                float(signs[place, k]) / (1 + math.exp(-float(weights[k] @ u[row]))) / math.sqrt(7) for k in range(7)
-            )
-            assert float(found[row, place]) == pytest.approx(wanted, rel=1e-4, abs=1e-6)
-    torch.manual_seed(0)
-    fixed = built("inverse-prior", (5,), 3, width=7, activation="sigmoid", trained="hidden")
-    assert torch.equal(fixed(u), model(u))
-    assert list(prunable_weights(fixed)) == ["hidden.weight"]
-    assert float(built("inverse-prior", (50,), 3, width=4000).hidden.weight.detach().std()) == pytest.approx(
-        1.0, rel=0.02
-    )
 
 
 # --- the theory: 20 unknowns, 10 measurements, an input of 50 figures, 400 steps at rate .3
