@@ -5,11 +5,11 @@
 The log of a run lies in tests/benchmarks/records/.
 
 Three photographs (two of scikit-learn, one that comes with matplotlib) get noise of deviation 0.1. A network is fitted
-to each from a fixed random input, and compared with the clean picture every ten steps, which no training sees. The masks:
-none; random before fitting; learned before fitting on untrained weights (Optimal Eye Surgeon's, `gumbel`); by magnitude
-after fitting, weights rewound to where they began (a lottery ticket of one round). Of each curve its peak, its end and
-the steps after which it has fallen a decibel below its own peak are printed, and a verdict on what is claimed: that a
-sparse network found at initialization fits the noise later than the dense one.
+to each from a fixed random input, and compared every ten steps with the clean picture, which no training sees. The
+masks: none; random before fitting; learned before fitting on untrained weights (Optimal Eye Surgeon's, `gumbel`); by
+magnitude after fitting, weights rewound to where they began (a lottery ticket of one round). Of each curve its peak, its
+end and the step at which it has fallen a decibel below its own peak are printed, and on how many pictures holds what is
+claimed: that a sparse network found at initialization fits the noise later than the dense one.
 """
 
 from __future__ import annotations
@@ -113,9 +113,8 @@ def main() -> None:
     options = parser.parse_args()
     curves: dict[str, dict[str, Curve]] = {}
     later: list[str] = []
-    print(
-        f"{options.size} pixels a side, {options.steps} steps of Adam at 0.01, sparsity {options.sparsity:g} but dense"
-    )
+    head = f"{options.size} pixels a side, {options.steps} steps of Adam at 0.01"
+    print(f"{head}, sparsity {options.sparsity:g} but dense", flush=True)
     with tempfile.TemporaryDirectory() as storage:
         for picture, written in pictures().items():
             curves[picture] = {}
@@ -124,17 +123,12 @@ def main() -> None:
                 curves[picture][name] = found
                 peak, at, end, fallen = figures_of(found)
                 told = f"-{FALLEN:g} dB from step {fallen}" if fallen else f"never {FALLEN:g} dB below its peak"
-                print(
-                    f"{picture:9} {name:26} peak {peak:5.2f} dB at {at:4}  end {end:5.2f}  peak - end {peak - end:5.2f}  "
-                    f"{told}  {seconds:.0f} s",
-                    flush=True,
-                )
+                psnr = f"peak {peak:5.2f} dB at {at:4}  end {end:5.2f}  peak - end {peak - end:5.2f}"
+                print(f"{picture:9} {name:26} {psnr}  {told}  {seconds:.0f} s", flush=True)
             dense, learned = (figures_of(curves[picture][name])[3] for name in (DENSE, LEARNED))
             if dense is not None and (learned is None or learned > dense):
                 later.append(picture)
-    print(
-        f"\nthe mask learned at initialization fits the noise later than dense on {len(later)} of {len(curves)} pictures"
-    )
+    print(f"\nthe mask learned at initialization fits the noise later: on {len(later)} of {len(curves)} pictures")
     if options.picture_file is not None:
         draw(curves, options.picture_file)
 
