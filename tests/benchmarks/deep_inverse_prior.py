@@ -7,9 +7,9 @@ The log of a run lies in tests/benchmarks/records/.
 Three photographs (two of scikit-learn, one that comes with matplotlib) get noise of deviation 0.1. A network is fitted
 to each from a fixed random input, and compared every ten steps with the clean picture, which no training sees. The
 masks: none; random before fitting; learned before fitting on untrained weights (Optimal Eye Surgeon's, `gumbel`); by
-magnitude after fitting, weights rewound to where they began (a lottery ticket of one round). Of each curve its peak, its
-end and the step at which it has fallen a decibel below its own peak are printed, and on how many pictures holds what is
-claimed: that a sparse network found at initialization fits the noise later than the dense one.
+magnitude after fitting, weights rewound to where they began (a lottery ticket of one round). Of each curve its peak,
+its end and the step at which it has fallen a decibel below its own peak are printed, and on how many pictures holds
+what is claimed: that a sparse network found at initialization fits the noise later than the dense one.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--scales", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=240)
-    parser.add_argument("--learn", type=int, default=240)
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--learn", type=int, default=150)
     parser.add_argument("--sparsity", type=float, default=0.9)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture-file", type=Path)
