@@ -50,7 +50,7 @@ def fitted(width: int, seed: int) -> tuple[float, float, float]:
     losses = []
     for _ in range(401):
         loss = 0.5 * (model(u) @ measure.T - y).square().sum()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
