@@ -15,6 +15,7 @@ from prune_search.compact.graph import Described, Description, build, read
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.storage.files import one_line, open_regular
 from prune_search.storage.tensors import load_tensors
+from prune_search.tasks.fusion import is_record
 
 CONFIG_FILE, COMPACT_FILE = "config.json", "compact.safetensors"
 MASKED, COMPACT = "masked", "compact"
@@ -79,4 +80,6 @@ def load_network(folder: Path, name: str = COMPACT) -> Described:
     if name not in found:
         raise UserError([Problem("networks", not_one_of(name, found), str(folder / CONFIG_FILE))])
     path = folder / FILES[name]
-    return build(found[name], load_tensors(path), str(path))
+    # The description says already which layers stand for others.
+    tensors = {key: tensor for key, tensor in load_tensors(path).items() if not is_record(key)}
+    return build(found[name], tensors, str(path))

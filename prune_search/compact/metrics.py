@@ -52,7 +52,7 @@ def sizes(model: nn.Module, masks: MaskSet, example: Any, small: nn.Module | Non
         found[f"{name} parameters"] = float(sum(parameter.numel() for parameter in network.parameters()))
         found[f"{name} bytes"] = float(len(encode(state)))
         found[f"{name} flops"] = flops(network, example)
-    masked = sum(int((~mask).sum()) for mask in masks.everything.values())
+    masked = sum(int((~mask).sum()) for mask in masks.present.values())
     found["nonzero"] = found["dense parameters"] - masked
     found["packed bytes"] = float(len(encode(pack(model.state_dict(), masks))))
     return found

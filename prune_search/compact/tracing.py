@@ -14,6 +14,7 @@ from torch.nn import functional
 from prune_search.compact.graph import CONSTANT, INPUT, Described, Description, Node
 from prune_search.compact.operations import FUNCTIONS, LAYERS, REQUIRED
 from prune_search.compact.options import number
+from prune_search.tasks.fusion import is_record
 from prune_search.tasks.passes import evaluating, unwrapped
 
 _CLASSES = {entry.make: name for name, entry in LAYERS.items()}
@@ -99,6 +100,7 @@ def described(model: nn.Module, shape: tuple[int, ...]) -> Described:
     wanted = made.state_dict()
     if missing := sorted(set(wanted) - set(state)):
         raise UndescribedError(f"{missing[0]} is not in its state dict")
+    state = {name: tensor for name, tensor in state.items() if not is_record(name)}
     if unknown := sorted(set(state) - set(wanted)):
         raise UndescribedError(f"{unknown[0]} is not used by its output")
     made.load_state_dict({name: tensor.detach().clone() for name, tensor in state.items()}, assign=True)

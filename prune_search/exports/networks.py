@@ -133,7 +133,7 @@ def _dense(masked: Described, masks: MaskSet) -> Described:
     full = described(masked, masked.description.shape)
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for name, mask in masks.everything.items():
+        for name, mask in masks.present.items():
             weight = full.get_parameter(name)
             weight[~mask] = 0.01 * torch.randn(int((~mask).sum()), generator=draw)
     return full

@@ -340,6 +340,7 @@ class Transform(Facts):
         needs_data: whether it reads training data.
         granularities: those it goes with; None: all.
         redraws: whether it needs an initializer that draws.
+        reshapes: whether it changes the network's layers, so that their weights have other shapes or are gone.
     """
 
     place: Literal["transform", "prepare", "both"] = "transform"
@@ -349,6 +350,7 @@ class Transform(Facts):
     needs_data: bool = False
     granularities: tuple[str, ...] | None = None
     redraws: bool = False
+    reshapes: bool = False
 
 
 @dataclass(frozen=True)

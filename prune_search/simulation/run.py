@@ -164,7 +164,7 @@ class Trial:
             "weights_sha256": _digest(last, "weights"),
             "environment": {"simulated": self.simulation.name},
             "sparsity": {"asked": receipt.asked, "reached": receipt.reached},
-            "layers": [vars(layer) for layer in receipt.layers],
+            "layers": [layer.as_data() for layer in receipt.layers],
             "collapsed": receipt.collapsed,
             "metrics": finite(rounds[-1].metrics),
             "rounds": [

@@ -44,6 +44,7 @@ class Measured:
         masks: of the weights, for metrics that look at places.
         take: a measurement of this network that takes time.
         parameters: how many the network has, those that are never pruned among them; 0: see the network itself.
+        fused: parameters that it has no more because another layer stands for theirs.
     """
 
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -56,6 +57,7 @@ class Measured:
     masks: Mapping[str, torch.Tensor] = field(default_factory=dict)
     take: Take = _taken_now
     parameters: int = 0
+    fused: Collection[str] = ()
 
     @property
     def model(self) -> nn.Module | None:
@@ -216,7 +218,7 @@ def sparsity(measured: Measured) -> float:
 )
 def collapsed(measured: Measured) -> float:
     """How many layers have no weight left."""
-    return float(sum(kept == 0 for kept in measured.kept.values()))
+    return float(sum(kept == 0 and name not in measured.fused for name, kept in measured.kept.items()))
 
 
 @METRICS.register(

@@ -131,6 +131,10 @@ def _trial(one: Checked, raw: Blocks, storage: Path | None = None) -> Result:
     counts = f"in a small trial {receipt.units_kept} units are kept where {receipt.units_asked} were asked for"
     one.require(abs(receipt.units_kept - receipt.units_asked) <= rows / 2, counts)
     for layer in receipt.layers:
+        if layer.fused_into:
+            gone = layer.kept == 0 and layer.name not in result.tensors
+            one.require(gone, f"after a small trial {layer.name} is said to be fused away, and is there")
+            continue
         mask, weight = result.masks[layer.name], result.tensors[layer.name]
         told = (int(mask.sum()), mask.numel()) == (layer.kept, layer.total)
         one.require(told, f"in a small trial the receipt of {layer.name} does not count its mask")

@@ -29,6 +29,7 @@ from prune_search.storage.states import (
     state_folder,
     write_state,
 )
+from prune_search.tasks.fusion import restructured
 from prune_search.training.background import Background
 from prune_search.training.course_tensors import OPTIMIZER, hook_tensors, load_course
 from prune_search.training.loop import Course, Network, PreemptedError, train
@@ -54,12 +55,13 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 def load_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy named weights and buffers, shaped like the model's [...], into a model.
 
-    They are copied into the memory that the model has, so that its alignment, on which the last bits of a matrix
+    Where layers of theirs were fused, the model is brought into that structure first, and else back into its own. They are copied into the memory that the model has, so that its alignment, on which the last bits of a matrix
     product can depend, is always torch's own.
 
     Raises:
         KeyError: one is missing.
     """
+    restructured(model, tensors, MODEL)
     with torch.no_grad():
         for name, tensor in model.state_dict(keep_vars=True).items():
             tensor.copy_(tensors[MODEL + name])
@@ -187,6 +189,9 @@ class Segment:
         # Making the course can find a mask or train what it rests on in this same network: the state comes after it.
         with self.store.noting(self._rests_on):
             course = self.course()
+            if restructured(self.network.model, state.tensors, MODEL):
+                # It was made for the network that what it rests on has left: others of its layers were fused there.
+                course = self.course()
         self._rests_on |= rests_on(state.meta)
         load_model(self.network.model, state.tensors)
         names = {parameter: name for name, parameter in self.network.model.named_parameters()}

@@ -191,7 +191,7 @@ class _Grower:
 
     def round(self) -> RoundBranch:
         sparsity, control_by = self.recipe.mask.sparsity, self.recipe.mask.control
-        told = not (sparsity.learned or sparsity.by_scope)
+        told = not (sparsity.learned or sparsity.by_scope or sparsity.layers is not None)
         share = keep_share(sparsity, self.number, self.recipe.rounds) if told else None
         prepare, penalty = self._prepare()
         learn = self._learn(share, prepare)
@@ -267,7 +267,8 @@ class _Grower:
         previous = self.before.mask if self.before else None
         found = mask.stable.written if mask.stable is not None else self.k1
         source = {"kind": "mask", "source": self.source.address, "at": found, "prepared": prepared}
-        return digest_of({**source, "mask": parts, "share": _asked(share), "previous": previous})
+        asked = _asked(share) if mask.sparsity.layers is None else f"{mask.sparsity.layers} layers"
+        return digest_of({**source, "mask": parts, "share": asked, "previous": previous})
 
     def _adjustments(
         self, mask: str, before: Vertex | None, left: Decimal, goes_on: bool

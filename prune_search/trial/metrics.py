@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prune_search.recipe.axes import METRICS
 from prune_search.recipe.problems import Problem, UserError, not_one_of
 from prune_search.storage.measurements import Measurements
+from prune_search.tasks.fusion import restructured
 from prune_search.tasks.metrics import Measured, Take, at_the_end, figures, in_training
 from prune_search.tasks.passes import twin_of
 from prune_search.training.segment import MODEL, load_model
@@ -112,6 +113,7 @@ def end_metrics(
         asked: metrics that are taken besides those that always are.
     """
     masks = item.masks
+    restructured(setup.model, item.result, MODEL)
 
     @cache
     def loaded() -> nn.Module:
@@ -194,7 +196,9 @@ def _measure(setup: TrialSetup, network: _Network, split: str, names: Iterable[s
         operations=network.spent.operations.as_data(),
         masks=masks,
         take=network.take,
-        parameters=sum(parameter.numel() for parameter in setup.model.parameters()),
+        parameters=sum(parameter.numel() for parameter in setup.model.parameters())
+        + sum(masks.everything[name].numel() for name in masks.fused),
+        fused=frozenset(masks.fused),
     )
     shown = {f"{SHOWN_AS[split]}/{name}": value for name, value in found.items()}
     others = figures(measured, [name for name in names if name not in shown and not METRICS[name].facts.score])

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from torch import Tensor
 
+from prune_search.pruning.mask.fused_masks import fitted
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.rule import MaskRule
 from prune_search.pruning.retrain.mask_keeper import MaskKeeper
@@ -144,5 +145,6 @@ class RoundTransforms:
         """What a transform that takes no steps makes of some weights."""
         found = masks()
         load_model(self.setup.model, weights())
+        found = fitted(found, self.setup.model, self.setup.weights)
         item.named.entry(axes.TRANSFORMS).make(self.context(item, found), **item.named.options)
         return model_tensors(self.setup.model)

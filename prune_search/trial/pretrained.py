@@ -22,6 +22,7 @@ from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.recipe.recipe import Recipe
 from prune_search.storage.files import one_line
 from prune_search.storage.tensors import load_tensors
+from prune_search.tasks.fusion import restructured
 from prune_search.tasks.layers import prunable_weights
 
 # Where checkpoints keep their state dict, and what wrappers put in front of every name.
@@ -192,6 +193,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
         UserError: with every tensor that is missing, unknown, or of another shape or type.
     """
     problems = []
+    restructured(model, tensors)
     state = model.state_dict(keep_vars=True)
     for name, tensor in state.items():
         given = tensors.get(name)

@@ -100,6 +100,7 @@ class Result:
             "left_out": [vars(one) for one in receipt.left_out],
             "layers": [
                 {"name": layer.name, "total": layer.total, "kept": layer.kept, **_units(layer.units, layer.units_kept)}
+                | ({"fused_into": layer.fused_into} if layer.fused_into else {})
                 for layer in receipt.layers
             ],
             "collapsed": receipt.collapsed,

@@ -13,6 +13,7 @@ from functools import cached_property
 
 from prune_search.pruning.mask.counts import exact, share_after
 from prune_search.pruning.mask.finder import find_mask, units_in
+from prune_search.pruning.mask.fused_masks import fitted, with_fused
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scopes.episodic import training_steps
@@ -21,10 +22,11 @@ from prune_search.pruning.mask.variants import decided_share, with_control
 from prune_search.pruning.retrain.mask_keeper import stored_masks
 from prune_search.recipe import axes
 from prune_search.recipe.clock import Lasting, train_rate
+from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.step import END
-from prune_search.tasks.network import prunable_weights
+from prune_search.tasks.fusion import records, restructured
 from prune_search.training.loop import Course, Network
-from prune_search.training.segment import Segment, load_model, model_tensors
+from prune_search.training.segment import MODEL, Segment, load_model, model_tensors
 from prune_search.training.state_store import StateStore
 from prune_search.trial.addresses import Adjustment, Branch, RoundBranch, Vertex, branch_of
 from prune_search.trial.episodes import found_counts, search_figures, searching
@@ -95,7 +97,20 @@ class Round:
             return self.branch.share
         if self.learned_share:
             return 1 - exact(self.found.receipt().asked)
+        if self.setup.recipe.mask.sparsity.layers is not None:
+            return self._share_without(self.setup.recipe.mask.sparsity.layers)
         return share_after(self._decided, self.number, self.setup.recipe.rounds)
+
+    def _share_without(self, layers: int) -> Decimal:
+        """The kept share of this network's layers where so many more than before are removed."""
+        # The network may have layers of another round just now; what is looked at is which layers there are.
+        restructured(self.setup.model, self.before.result if self.before else self.setup.start, MODEL)
+        sets = units_in(self.setup.model, self.rule, scoring_data(self.setup, self.number))
+        left = sum(self.before is None or bool(self.before.masks[one.name].any()) for one in sets)
+        if layers > left:
+            text = f"asks for {layers} more layers in round {self.number}, and {left} can still be removed"
+            raise UserError([Problem("mask.sparsity.layers", text)])
+        return Decimal(left - layers) / len(sets)
 
     @property
     def learned_share(self) -> bool:
@@ -132,7 +147,7 @@ class Round:
         """The weights that take part."""
         sets = units_in(self.setup.model, self.rule, scoring_data(self.setup, self.number))
         owned = {part.parameter for one in sets for part in one.parts}
-        return tuple(name for name in prunable_weights(self.setup.model) if name in owned)
+        return tuple(name for name in self.setup.weights if name in owned)
 
     def _source_state(self) -> Tensors:
         if self.setup.recipe.mask.at == END or self.number > 1:
@@ -282,7 +297,7 @@ class Round:
     def _pruned(self, masks: MaskSet) -> Tensors:
         """w' = m ⊙ f2(w(k2), m)."""
         load_model(self.setup.model, self._transformed())
-        masks.apply(self.setup.model)
+        fitted(masks, self.setup.model, self.setup.weights).apply(self.setup.model)
         return model_tensors(self.setup.model)
 
     # --- f3 -----------------------------------------------------------------------------------------------------
@@ -318,7 +333,8 @@ class Round:
             # It can be trained in this same network, whose state comes after it.
             _ = self.network.teaching.teacher
         moving = (self.rule, self.share, self.number) if moves else None
-        return retrain_course(self.setup, self._static_masks(moves), self.lasting, moving, self.number)
+        masks = fitted(self._static_masks(moves), self.setup.model, self.setup.weights)
+        return retrain_course(self.setup, masks, self.lasting, moving, self.number)
 
     @property
     def end(self) -> Segment:
@@ -342,7 +358,13 @@ class Round:
 
     def masks_in(self, tensors: Tensors) -> MaskSet:
         """The mask that holds in a state of the retraining."""
-        return stored_masks(tensors, prunable_weights(self.setup.model)) or self.found
+        stored = stored_masks(tensors, self.setup.weights)
+        if stored is not None:
+            return with_fused(stored, tensors, MODEL)
+        found = self.found
+        if records(tensors, MODEL):
+            restructured(self.setup.model, tensors, MODEL)
+        return fitted(found, self.setup.model, self.setup.weights)
 
     def settled(self) -> int:
         """The step of the retraining from which the mask has the asked sparsity."""

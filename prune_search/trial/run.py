@@ -195,7 +195,11 @@ def _watch(
 
 def _receipt(setup: TrialSetup, item: Round, masks: MaskSet) -> Receipt:
     """The receipt of a round's mask, with the parameters that the mask leaves out."""
+    if masks.fused:
+        load_model(setup.model, setup.start)
     _, others = units_and_others(setup.model, item.rule, scoring_data(setup, item.number))
+    if masks.fused:
+        load_model(setup.model, item.result)
     return replace(masks.of_network(setup.model, others).receipt(), search=item.searched())
 
 

@@ -67,6 +67,7 @@ class TrialSetup:
         forward: digest of the forward code.
         given_teacher: the teacher of retrainings, where it comes from a folder.
         initialized: what the initializer found; None of one that finds nothing.
+        weights: the prunable weights of the network at w(0), by name: for their names, order and shapes.
     """
 
     recipe: Recipe
@@ -80,6 +81,11 @@ class TrialSetup:
     given_teacher: GivenTeacher | None = None
     initialized: Initialized | None = None
     _feeds: dict[tuple[str | int, ...], Feed] = field(default_factory=dict)
+    weights: Mapping[str, Tensor] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Before anything is fused: layers that are gone later have their masks all the same.
+        self.weights = {name: weight.detach() for name, weight in prunable_weights(self.network.model).items()}
 
     @property
     def model(self) -> nn.Module:

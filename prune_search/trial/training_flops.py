@@ -9,7 +9,7 @@ Passes that only score, and train nothing, are not counted.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from prune_search.pruning.mask.layer_measurements import layer_costs
@@ -52,15 +52,19 @@ class Costs:
 
     Attributes:
         layers: by weight, operations of the dense layer's forward pass for a batch.
+        sizes: by weight, how many values it has; empty: as many as its mask. A layer that others were fused into has
+            more, and as many outputs as before.
     """
 
     layers: Mapping[str, float]
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, setup: TrialSetup) -> Costs:
         """Of a recipe's network and batch."""
         costs = layer_costs(setup.model, setup.data.train.first(1), "flops")
-        return cls({name: cost * setup.recipe.train.step_examples for name, cost in costs.items()})
+        layers = {name: cost * setup.recipe.train.step_examples for name, cost in costs.items()}
+        return cls(layers, {name: weight.numel() for name, weight in setup.weights.items()})
 
     @property
     def dense(self) -> float:
@@ -71,7 +75,9 @@ class Costs:
         """A forward pass under a mask; None: nothing is removed."""
         if masks is None:
             return self.dense
-        return sum(cost * masks.kept[name] / masks[name].numel() for name, cost in self.layers.items())
+        return sum(
+            cost * masks.kept[name] / self.sizes.get(name, masks[name].numel()) for name, cost in self.layers.items()
+        )
 
     def steps(self, count: int, forward: float | None = None, full_gradients: int = 0) -> Operations:
         """Some training steps.

@@ -52,6 +52,8 @@ class MaskSet(Mapping[str, Tensor]):
         sizes: of all parameters of the network, by name; empty where it is not known.
         left_out: parameters that take no part, and why: weights that could be pruned, and what more has rows and
             columns.
+        fused: parameters that the network has no more, with the layer that stands for them (see `tasks.fusion`). Their
+            masks keep nothing, and have the shapes that the parameters had.
     """
 
     masks: Mapping[str, Tensor]
@@ -60,6 +62,7 @@ class MaskSet(Mapping[str, Tensor]):
     held: Mapping[str, Tensor] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    fused: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Tensor:
         return self.masks[name]
@@ -85,6 +88,11 @@ class MaskSet(Mapping[str, Tensor]):
         """The masks of the weights and of what is held with them."""
         return {**self.masks, **self.held}
 
+    @property
+    def present(self) -> Mapping[str, Tensor]:
+        """Of `everything`, what the network still has."""
+        return {name: mask for name, mask in self.everything.items() if name not in self.fused}
+
     def sparsity(self) -> float:
         """1 - kept/total over all prunable weights: of convolutions, linear and recurrent layers, and attention."""
         total = sum(mask.numel() for mask in self.masks.values())
@@ -103,13 +111,14 @@ class MaskSet(Mapping[str, Tensor]):
             left_out: prunable weights that take no part, and why.
         """
         sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+        sizes.update({name: self.everything[name].numel() for name in self.fused})
         reasons = dict.fromkeys(left_whole(model), "layers of this kind are not pruned")
         return replace(self, sizes=sizes, left_out={**(left_out or {}), **reasons})
 
     def receipt(self) -> Receipt:
         """Asked and reached, per layer and in total."""
         layers = tuple(
-            LayerReceipt(name, mask.numel(), self.kept[name], *self.units.get(name, (0, 0)))
+            LayerReceipt(name, mask.numel(), self.kept[name], *self.units.get(name, (0, 0)), self.fused.get(name, ""))
             for name, mask in self.masks.items()
         )
         kept = sum(count for _, count in self.units.values())
@@ -126,7 +135,7 @@ class MaskSet(Mapping[str, Tensor]):
         """
         parameters = dict(model.named_parameters())
         with torch.no_grad():
-            for name, mask in self.everything.items():
+            for name, mask in self.present.items():
                 weight = parameters[name]
                 weight.masked_fill_(~mask.to(weight.device), 0.0)
 

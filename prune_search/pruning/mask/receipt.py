@@ -18,6 +18,7 @@ class LayerReceipt:
         units: units of the granularity; 0 for a layer that takes no part, or whose channels are counted at the first of
             the layers that share them.
         units_kept: units kept.
+        fused_into: the layer that stands for this one, which the network has no more; empty for all others.
     """
 
     name: str
@@ -25,6 +26,11 @@ class LayerReceipt:
     kept: int
     units: int
     units_kept: int
+    fused_into: str = ""
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data; what is empty is left out."""
+        return {key: value for key, value in vars(self).items() if key != "fused_into" or value}
 
 
 @dataclass(frozen=True)
@@ -68,12 +74,12 @@ class Receipt:
 
     @property
     def collapsed(self) -> int:
-        """Layers with nothing left."""
-        return sum(layer.kept == 0 for layer in self.layers)
+        """Layers with nothing left, but for those that another one stands for."""
+        return sum(layer.kept == 0 and not layer.fused_into for layer in self.layers)
 
     def as_data(self) -> dict[str, Any]:
         """Plain data for records and JSON."""
-        layers = [vars(layer) for layer in self.layers]
+        layers = [layer.as_data() for layer in self.layers]
         left_out = [vars(one) for one in self.left_out]
         found = {**vars(self), "layers": layers, "left_out": left_out, "collapsed": self.collapsed}
         return found if self.search else {key: value for key, value in found.items() if key != "search"}

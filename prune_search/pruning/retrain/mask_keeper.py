@@ -37,7 +37,7 @@ class MaskKeeper:
         self._weights: list[nn.Parameter] = []
         self._factors: list[Tensor] = []
         self.masks = masks
-        for name, mask in masks.everything.items():
+        for name, mask in masks.present.items():
             if bool(mask.all()):
                 continue
             weight = self.parameters[name]
@@ -66,7 +66,7 @@ class MaskKeeper:
         return {**{f"mask/{name}": mask for name, mask in self.masks.items()}, **units, **held, **asked}
 
     def _load(self, state: Mapping[str, Tensor]) -> None:
-        self.set(masks_of(state, self.masks))
+        self.set(replace(masks_of(state, self.masks), fused=self.masks.fused))
 
     def hook(self) -> Hook:
         """The hook that keeps the mask. It comes after hooks that want the gradients of masked weights."""
