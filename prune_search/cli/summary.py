@@ -39,6 +39,8 @@ def show_result(result: Result, out: Path | None) -> None:
         console.print(line, soft_wrap=True)
     if receipt.search:
         console.print(f"search    {search_told(receipt.search)}", soft_wrap=True)
+    if receipt.fused:
+        console.print(receipt.fused)
     if receipt.collapsed:
         console.print(f"[bold]{receipt.collapsed} layers have no weights left[/bold]: no signal passes through them")
     scores = {
@@ -110,7 +112,8 @@ def _layers(result: Result) -> Table:
     table = Table("layer", "weights", "kept", "density", title="receipt")
     layers = result.receipt.layers
     for layer in layers[:MAX_LAYERS]:
-        table.add_row(layer.name, f"{layer.total:,}", f"{layer.kept:,}", f"{layer.kept / layer.total:.4f}")
+        density = f"in {layer.fused_into}" if layer.fused_into else f"{layer.kept / layer.total:.4f}"
+        table.add_row(layer.name, f"{layer.total:,}", f"{layer.kept:,}", density)
     if len(layers) > MAX_LAYERS:
         table.add_row(f"… {len(layers) - MAX_LAYERS} more: --json", "", "", "")
     return table

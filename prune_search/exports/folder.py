@@ -13,6 +13,7 @@ from torch import Tensor
 from prune_search.exports.card_costs import size_and_speed
 from prune_search.exports.densities_picture import densities_svg
 from prune_search.exports.model_code import loading_code
+from prune_search.pruning.mask.receipt import LayerReceipt
 from prune_search.recipe import axes, strict_yaml
 from prune_search.recipe.blocks import UserCode
 from prune_search.recipe.problems import Problem, UserError
@@ -155,7 +156,7 @@ def _loading(result: Result, about: CardOf) -> str:
     if about.registered is not None:
         parts += ["With MLflow, where it was registered:"]
         parts += [_fenced(f'mlflow.pyfunc.load_model("models:/{about.registered}@champion").predict(inputs)', "py")]
-    parts += ["Plain torch and safetensors, from this folder:", _fenced(loading_code(result.recipe), "python")]
+    parts += ["Plain torch and safetensors, from this folder:", _fenced(loading_code(result.recipe, result.tensors), "python")]
     return "\n\n".join(parts)
 
 
@@ -274,7 +275,7 @@ def _again(result: Result) -> str:
 
 def _layers(result: Result) -> str:
     rows = [
-        [f"`{layer.name}`", f"{layer.total:,}", f"{layer.kept:,}", f"{layer.kept / layer.total:.4f}"]
+        [f"`{layer.name}`", f"{layer.total:,}", f"{layer.kept:,}", _density(layer)]
         for layer in result.receipt.layers
     ]
     receipt = result.receipt
@@ -282,7 +283,12 @@ def _layers(result: Result) -> str:
     share = receipt.sparsity_of_all_parameters
     reached += "" if share is None else f", of all parameters {share:.4f}"
     total = f"{reached}; layers with no weights left: {receipt.collapsed}."
+    total += f"\n\n{receipt.fused[0].upper()}{receipt.fused[1:]}." if receipt.fused else ""
     return _table(["layer", "weights", "kept", "density"], rows) + "\n\n" + total
+
+
+def _density(layer: LayerReceipt) -> str:
+    return f"in `{layer.fused_into}`" if layer.fused_into else f"{layer.kept / layer.total:.4f}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

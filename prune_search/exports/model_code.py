@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import UserCode
 from prune_search.recipe.recipe import Recipe
+from prune_search.tasks.fusion import is_record, restructured
 
 # Layers whose repr is the call that makes them.
 SPEAKING = (
@@ -15,7 +18,9 @@ SPEAKING = (
     nn.BatchNorm1d,
     nn.BatchNorm2d,
     nn.Conv2d,
+    nn.Dropout,
     nn.Flatten,
+    nn.Identity,
     nn.Linear,
     nn.MaxPool2d,
     nn.ReLU,
@@ -46,11 +51,19 @@ def plain_torch(model: nn.Module) -> str | None:
     return "\n".join(["nn.Sequential(", "    OrderedDict(", "        [", *layers, "        ]", "    )", ")"])
 
 
-def loading_code(recipe: Recipe) -> str:
-    """Python that loads an exported network from the current folder: in plain torch wherever that can be said."""
+def loading_code(recipe: Recipe, tensors: Mapping[str, Tensor] | None = None) -> str:
+    """Python that loads an exported network from the current folder: in plain torch wherever that can be said.
+
+    Args:
+        recipe: of the network.
+        tensors: of its state dict, which say which layers were fused; None: none were.
+    """
     head = ["from safetensors.torch import load_file"]
     named = recipe.task.model
     model = _registered(recipe)
+    fused = sorted(filter(is_record, tensors or {}))
+    if model is not None and tensors and fused:
+        restructured(model, tensors)
     expression = None if model is None else plain_torch(model)
     if expression is not None:
         lines = ["from collections import OrderedDict", "", *head, "from torch import nn", "", f"model = {expression}"]
@@ -62,8 +75,18 @@ def loading_code(recipe: Recipe) -> str:
         given = ", ".join([*_shape_of(recipe), *(f"{key}={value!r}" for key, value in named.options.items())])
         own = "from prune_search.recipe.axes import MODELS  # its layers are defined there"
         lines = [own, *head, "", f"model = MODELS[{named.name!r}].make({given})"]
+    if fused and expression is None:
+        lines.insert(0, "from prune_search.tasks.fusion import restructured  # layers of it were fused")
+    load = ['model.load_state_dict(load_file("model.safetensors"))']
+    if fused:
+        load = [
+            'weights = load_file("model.safetensors")',
+            *(f"del weights[{name!r}]  # which layers this one stands for" for name in fused if expression is not None),
+            *(["restructured(model, weights)"] if expression is None else []),
+            "model.load_state_dict(weights)",
+        ]
     lines += [
-        'model.load_state_dict(load_file("model.safetensors"))',
+        *load,
         "model.eval()",
         'masks = load_file("masks.safetensors")  # True where a weight is kept; elsewhere it is exactly 0',
     ]

@@ -14,7 +14,7 @@ from prune_search.recipe.problems import Problem, shown
 from prune_search.recipe.reading import BAD, UnreadableError
 from prune_search.recipe.registry import Axis, Declared, Entry, Made
 from prune_search.recipe.step import Step
-from prune_search.recipe.training_options import DENSE
+from prune_search.recipe.training_options import DENSE, OFF
 
 Blocks = Mapping[str, Any]
 GoesWithSome = Entry[Criterion | Scope | Transform | DynamicsFacts, object]
@@ -277,6 +277,44 @@ def _redraw(blocks: Blocks) -> Iterator[Problem]:
             )
 
 
+def _reshaping(blocks: Blocks) -> Iterator[Problem]:
+    """What a transform that changes the network's layers does not go with."""
+    entries = [entry_of(axes.TRANSFORMS, written) for written in blocks["weights"]["transform"]]
+    name = next((entry.name for entry in entries if entry.facts.reshapes), None)
+    if name is None:
+        return
+    retrain, weights, does = blocks["retrain"], blocks["weights"], f"transform {name}, which changes the layers"
+    if blocks["rounds"] > 1 and weights["at"] != "end":
+        text = f"must be end with more than one round and {does}: earlier weights have others"
+        yield _no("weights.at", f"{text} (got {shown(weights['at'])})")
+    if blocks["rounds"] > 1 and "layers" not in blocks["mask"]["sparsity"]:
+        text = f"must be {{layers: …}} with more than one round and {does}: a share is one of other layers in each round"
+        yield _no("mask.sparsity", f"{text} (got {shown(blocks['mask']['sparsity'])})")
+    if retrain == "none":
+        return
+    if "dynamics" in retrain:
+        yield _no("retrain.dynamics", f"cannot be combined with {does}")
+    if isinstance(retrain.get("steps"), Mapping):
+        yield _no("retrain.steps", f"same_flops_as cannot be combined with {does}")
+    if _options(retrain.get("loss", "")).get("features", OFF) != OFF:
+        yield _no("retrain.loss.features", f"cannot be combined with {does}")
+
+
+def _layers(blocks: Blocks) -> Iterator[Problem]:
+    """A count of layers instead of a share."""
+    mask = blocks["mask"]
+    if "layers" not in mask["sparsity"]:
+        return
+    granularity = entry_of(axes.GRANULARITIES, mask["granularity"]).name
+    if granularity != "layer":
+        yield _no("mask.sparsity", f"layers works only with granularity layer (got {granularity!r})")
+    scope = entry_of(axes.SCOPES, mask["scope"]).name
+    if scope != "global":
+        yield _no("mask.scope", f"must be global with sparsity: {{layers: …}} (got {scope!r})")
+    if isinstance(mask["at"], Mapping):
+        yield _no("mask.sparsity", "layers cannot be combined with mask.at: {stable: …}, which compares shares")
+
+
 def _optimizer_places(blocks: Blocks) -> list[tuple[str, Any]]:
     """Path and value of every optimizer of a recipe."""
     places = [("train.optimizer", blocks["train"]["optimizer"])]
@@ -354,6 +392,8 @@ RULES: tuple[Callable[[Blocks], Iterator[Problem]], ...] = (
     _stable,
     _dynamics,
     _redraw,
+    _reshaping,
+    _layers,
     _optimizers,
     _prior,
     _training_options,

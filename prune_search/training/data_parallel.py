@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from prune_search.storage.digests import weights_digest
+from prune_search.tasks.fusion import RECORD, records_of, restructured
 from prune_search.tasks.structures import examples_in, some_examples
 from prune_search.training.loop import Feed, Network, WorkerLostError, seed_layers
 from prune_search.training.randomness import derive
@@ -129,6 +130,15 @@ class Leader:
     broken: bool = False
     _asked: tuple[bool, ...] = field(default=())
     _taught: Teaching | None = None
+    _fused: tuple[str, ...] = ()
+
+    def _share_structure(self, model: nn.Module) -> None:
+        """Tell the followers which layers of the network were fused, where that has changed."""
+        found = {f"{name}.{RECORD}": record.cpu() for name, record in records_of(model).items()}
+        if (now := tuple(f"{name} {record.tolist()}" for name, record in found.items())) != self._fused:
+            self._fused = now
+            shapes = {name: tensor.shape for name, tensor in model.state_dict().items() if name not in found}
+            self.worker_group.say(("structure", found, shapes))
 
     @contextlib.contextmanager
     def _together(self) -> Iterator[None]:
@@ -158,6 +168,7 @@ class Leader:
                 self._taught = network.teaching
                 self.worker_group.say(("teacher", network.role))
                 self.worker_group.share_state(network.teaching.teacher)
+            self._share_structure(network.model)
             self.worker_group.say(("pass", feed.words, number, told, network.role))
             self.worker_group.share_state(network.model)
             return self.worker_group.pass_over(network, feed, number)
@@ -175,6 +186,7 @@ class Leader:
         """
         found: list[Any] = [None] * self.worker_group.size
         with self._together():
+            self._share_structure(model)
             self.worker_group.say(("check",))
             self.worker_group.share_state(model)
             dist.gather_object(_digest(model), found, LEADER, group=self.worker_group.words)
@@ -216,6 +228,8 @@ def follow(
             case ("teacher", role):
                 if (teaching := in_role(role).teaching) is not None:
                     worker_group.share_state(teaching.teacher)
+            case ("structure", found, shapes):
+                restructured(model, {**found, **{name: torch.empty(shape) for name, shape in shapes.items()}})
             case ("pass", words, number, asked, role):
                 own = in_role(role)
                 if asked is not None:

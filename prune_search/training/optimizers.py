@@ -136,6 +136,26 @@ def adamw(
     )
 
 
+@OPTIMIZERS.register(
+    "rmsprop",
+    summary="the gradient divided by a running root mean square; weight decay is part of the gradient",
+    source="Tieleman, Hinton 2012, COURSERA Lecture 6.5, in torch's form without momentum",
+    options={
+        "lr": Option(_RATE, 0.001, "learning rate before the schedule"),
+        "decay": Option(_FRACTION, 0.9, "decay of the mean square, per step"),
+        "eps": Option(Number(0.0, above=True), 1e-7, "added to the root"),
+        "weight_decay": Option(Number(0.0), 0.0, "coefficient of the weight that is added to the gradient"),
+    },
+)
+def rmsprop(
+    parameters: Parameters, lr: float = 0.001, *, decay: float = 0.9, eps: float = 1e-7, weight_decay: float = 0.0
+) -> torch.optim.Optimizer:
+    """``v = decay * v + (1 - decay) * g²``, then ``w = w - lr * g / (√v + eps)``; v starts at zero."""
+    given: list[Any] = list(parameters)
+    optimizer = torch.optim.RMSprop(given, lr=lr, alpha=decay, eps=eps, weight_decay=weight_decay)
+    return _guarded(optimizer)
+
+
 def _has_muon(**options: object) -> str:
     """Empty where torch has the optimizer; said without importing torch."""
     has = tuple(int(part) for part in version("torch").split("+")[0].split(".")[:2])

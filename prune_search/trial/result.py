@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from prune_search.pruning.mask.receipt import Receipt
     from prune_search.recipe.recipe import Recipe
 
+# Of a network of which layers were fused: what its number of parameters was, and is.
+SIZES = ("before", "after")
+
 
 @dataclass(frozen=True)
 class RoundResult:
@@ -105,6 +108,7 @@ class Result:
             ],
             "collapsed": receipt.collapsed,
             **({"search": finite(receipt.search)} if receipt.search else {}),
+            **({} if receipt.parameters is None else {"parameters": dict(zip(SIZES, receipt.parameters, strict=True))}),
             "metrics": finite(self.metrics),
             "rounds": [
                 {

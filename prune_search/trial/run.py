@@ -197,10 +197,14 @@ def _receipt(setup: TrialSetup, item: Round, masks: MaskSet) -> Receipt:
     """The receipt of a round's mask, with the parameters that the mask leaves out."""
     if masks.fused:
         load_model(setup.model, setup.start)
+    before = sum(parameter.numel() for parameter in setup.model.parameters())
     _, others = units_and_others(setup.model, item.rule, scoring_data(setup, item.number))
+    receipt = masks.of_network(setup.model, others).receipt()
     if masks.fused:
         load_model(setup.model, item.result)
-    return replace(masks.of_network(setup.model, others).receipt(), search=item.searched())
+        after = sum(parameter.numel() for parameter in setup.model.parameters())
+        receipt = replace(masks.of_network(setup.model, others).receipt(), parameters=(before, after))
+    return replace(receipt, search=item.searched())
 
 
 @contextlib.contextmanager

@@ -61,6 +61,7 @@ class Receipt:
         sparsity_of_all_parameters: removed/total over all parameters of the network; None where they are not known.
         left_out: parameters with rows and columns that take no part, and why.
         search: figures of a search in episodes for the layers' fractions; empty where there was none.
+        parameters: of the network as its factory made it, and of this one, where layers of it were fused; else None.
     """
 
     asked: float
@@ -71,6 +72,7 @@ class Receipt:
     sparsity_of_all_parameters: float | None = None
     left_out: tuple[LeftOut, ...] = ()
     search: Mapping[str, float] = field(default_factory=dict)
+    parameters: tuple[int, int] | None = None
 
     @property
     def collapsed(self) -> int:
@@ -82,7 +84,17 @@ class Receipt:
         layers = [layer.as_data() for layer in self.layers]
         left_out = [vars(one) for one in self.left_out]
         found = {**vars(self), "layers": layers, "left_out": left_out, "collapsed": self.collapsed}
-        return found if self.search else {key: value for key, value in found.items() if key != "search"}
+        without = {"search": not self.search, "parameters": self.parameters is None}
+        return {key: value for key, value in found.items() if not without.get(key)}
+
+    @property
+    def fused(self) -> str:
+        """Which layers another one stands for, and what became of the network's size, in a sentence; else empty."""
+        pairs = [f"{layer.name} into {layer.fused_into}" for layer in self.layers if layer.fused_into]
+        if not pairs or self.parameters is None:
+            return ""
+        before, after = self.parameters
+        return f"fused: {', '.join(pairs)}; the network has {after:,} parameters instead of {before:,}"
 
 
 def search_told(figures: Mapping[str, float]) -> str:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import MODELS
-from prune_search.recipe.fields import Integer, ListOf
+from prune_search.recipe.fields import Integer, ListOf, Number
 from prune_search.recipe.registry import Option
 from prune_search.tasks.models.shapes import picture
 
@@ -124,6 +124,46 @@ def conv_4(shape: tuple[int, ...], classes: int) -> nn.Module:
     layers["fc2"] = torch.nn.Linear(256, 256)
     layers["relu6"] = torch.nn.ReLU()
     layers["fc3"] = torch.nn.Linear(256, classes)
+    return torch.nn.Sequential(layers)
+
+
+@MODELS.register(
+    "narrow-conv",
+    summary="3x3 convolutions with batch normalisation after ReLU, halving after every second one, and a linear layer",
+    source="Ghods, Lan, Goldstein, Studer 2020, arXiv 2001.10509, as released for Fashion-MNIST",
+    options={
+        "channels": Option(ListOf(Integer(1, 4096), 1, 10), [2, 4, 8, 16], "filters of each convolution"),
+        "dropout": Option(Number(0.0, 1.0, below=True), 0.2, "share that is dropped after each halving"),
+    },
+)
+def narrow_conv(shape: tuple[int, ...], classes: int, channels: list[int], dropout: float) -> nn.Module:
+    """Convolution, ReLU, batch normalisation for each of `channels`; halving and dropout after every second one.
+
+    As released, but for one share of dropout at all depths, where the release drops 0.2 first and 0.3 then.
+
+    Args:
+        shape: (channels, height, width) of one example; 1x28x28 in the paper. Sides of 1 are halved no further.
+        classes: number of outputs.
+        channels: filters of each convolution.
+        dropout: from 0 to below 1.
+
+    Raises:
+        UserError: the examples are no pictures.
+    """
+    inputs, height, width = picture("narrow-conv", shape)
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for place, filters in enumerate(channels, start=1):
+        layers[f"conv{place}"] = torch.nn.Conv2d(inputs, filters, 3, padding=1)
+        layers[f"relu{place}"] = torch.nn.ReLU()
+        layers[f"bn{place}"] = torch.nn.BatchNorm2d(filters)
+        inputs = filters
+        if place % 2 == 0:
+            halving = (min(2, height), min(2, width))
+            layers[f"pool{place}"] = torch.nn.MaxPool2d(halving)
+            layers[f"dropout{place}"] = torch.nn.Dropout(dropout)
+            height, width = height // halving[0], width // halving[1]
+    layers["flatten"] = torch.nn.Flatten()
+    layers["fc"] = torch.nn.Linear(inputs * height * width, classes)
     return torch.nn.Sequential(layers)
 
 
