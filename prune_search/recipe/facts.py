@@ -225,6 +225,7 @@ class Criterion(Facts):
         sparsity: the forms of sparsity that it takes.
         oracle: an independent, slow definition that tests compare with.
         convolutional_default: whether the default model is convolutional.
+        of_places: whether scores depend on the places of layers only, so that a mask is known before training.
     """
 
     kind: str = "static"
@@ -245,6 +246,7 @@ class Criterion(Facts):
     sparsity: tuple[str, ...] = ("final", "per_round")
     oracle: Callable[..., Mapping[str, object]] | None = None
     convolutional_default: bool = False
+    of_places: bool = False
 
     def competition(self, **options: object) -> str:
         """Within what single weights compete: ``scope``, ``row`` or ``layer``."""
@@ -341,6 +343,8 @@ class Transform(Facts):
         granularities: those it goes with; None: all.
         redraws: whether it needs an initializer that draws.
         reshapes: whether it changes the network's layers, so that their weights have other shapes or are gone.
+        check_network: from ``(network, example inputs, names of the weights that are removed)``, raises a UserError
+            where it cannot change that network so.
     """
 
     place: Literal["transform", "prepare", "both"] = "transform"
@@ -351,6 +355,7 @@ class Transform(Facts):
     granularities: tuple[str, ...] | None = None
     redraws: bool = False
     reshapes: bool = False
+    check_network: Callable[..., object] | None = None
 
 
 @dataclass(frozen=True)

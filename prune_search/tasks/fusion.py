@@ -158,7 +158,7 @@ def _check(dense: Mapping[str, nn.Module], name: str, fused: Fused, weight: Tens
         text = f"{name}.{RECORD} tells of the layer {shown(unknown[0])}, which the model does not have"
         raise UserError([Problem("", text)])
     try:
-        shape = _made(fused).get_parameter("weight").shape
+        shape = without_memory(fused).get_parameter("weight").shape
     except Exception:
         raise UserError([Problem("", f"{name}.{RECORD} tells of a layer that cannot be made")]) from None
     if weight is None or weight.shape != shape:
@@ -166,8 +166,10 @@ def _check(dense: Mapping[str, nn.Module], name: str, fused: Fused, weight: Tens
         raise UserError([Problem("", f"{name}.weight {has}, and {name}.{RECORD} tells of {tuple(shape)}")])
 
 
-def _made(fused: Fused) -> nn.Module:
-    with torch.device("meta"):
+def without_memory(fused: Fused) -> nn.Module:
+    """The layer on the meta device: its shapes and settings. No random number is drawn."""
+    # The constructors draw on the meta device too.
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
         return KINDS[fused.kind](**fused.options)
 
 
@@ -183,7 +185,7 @@ def _fuse(model: nn.Module, name: str, fused: Fused) -> None:
     for bypassed in fused.bypassed:
         _stand_in(model, bypassed, nn.Identity())
     old = model.get_submodule(name).get_parameter("weight")
-    made = _made(fused).to(old.dtype).to_empty(device=old.device)
+    made = without_memory(fused).to(old.dtype).to_empty(device=old.device)
     if made.get_parameter("weight").dim() == 4 and old.is_contiguous(memory_format=torch.channels_last):
         made = made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.no_grad():

@@ -26,6 +26,7 @@ from prune_search.training.state_store import LackingError, SegmentClaims, State
 from prune_search.trial.callbacks import Observation, Silent, Sink
 from prune_search.trial.errors import TrialError
 from prune_search.trial.how_trained import check_teaching
+from prune_search.trial.layer_checks import check_layers
 from prune_search.trial.metrics import Spent, check_asked, end_metrics, round_metrics, training_metrics
 from prune_search.trial.result import Result, RoundResult
 from prune_search.trial.rounds import Round, rounds_of
@@ -85,6 +86,7 @@ def run_trial(
     with settings_of(setup), contextlib.closing(setup), _as_trial_errors(setup.recipe.task.of_users_code):
         check_teaching(setup)
         check_asked(setup, asked)
+        check_layers(setup)
         first, rounds = rounds_of(setup, store)
         # Where the mask's place shows while the network is trained, its round counts what comes before.
         stable = setup.recipe.mask.stable is not None

@@ -16,6 +16,7 @@ FORCE = "de Jorge et al. 2021, Progressive Skeletonization, 2006.09081"
 GREG = "Wang et al. 2021, Neural Pruning via Growing Regularization, 2012.09243"
 LIU = "Liu et al. 2019, Rethinking the Value of Network Pruning, 1810.05270"
 THEORY = "Yang, Liang, Guo, Wu & Wang 2023, How Neural Network Pruning Affects its Generalization, 2301.00335"
+FUSE = "Ghods, Lan, Goldstein & Studer 2020, MSE-Optimal Neural Network Initialization via Layer Fusion, 2001.10509"
 OBS = "Hassibi & Stork 1992, Second Order Derivatives for Network Pruning: Optimal Brain Surgeon"
 
 Blocks = dict[str, Any]
@@ -363,6 +364,24 @@ def thinet() -> Blocks:
         "mask": {"at": "end", "criterion": criterion, "sparsity": 0.5, "scope": scope, "granularity": "channel"},
         "weights": {"at": "end", "transform": ["least-squares-scaling"]},
         "retrain": {"steps": "2ep", "clock": {"hold": "final"}},
+    }
+
+
+@PRESETS.register(
+    "fuse-init",
+    summary="the last layer is fused into the next by least squares, and the shallower network trained; three times",
+    source=FUSE,
+)
+def fuse_init() -> Blocks:
+    """Four convolutions become one; each network is trained as long as the first, at the same rates.
+
+    The network and its training are those of the task: ``search_spaces/fuse_init.yaml`` has the paper's beside its own.
+    """
+    return {
+        "mask": {"at": "end", "criterion": "last", "sparsity": {"layers": 1}, "granularity": "layer"},
+        "weights": {"at": "end", "transform": [{"name": "fuse", "ridge": 1.0e-6, "samples": 5000}]},
+        "retrain": {"until": "end", "clock": "0it"},
+        "rounds": 3,
     }
 
 

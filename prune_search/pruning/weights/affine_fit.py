@@ -71,11 +71,13 @@ def affine_fit(moments: Moments, ridge: float) -> tuple[Tensor, Tensor]:
         Of pairs with y = 3 x + 1 the map is W = 3, b = 1, but for the ridge: W = 3 v / (v + ρ) with the variance v.
     """
     of_x, of_yx = moments.covariances()
-    if ridge == 0.0:
-        weight: Tensor = of_yx @ torch.linalg.pinv(of_x, hermitian=True, rtol=1e-12)
+    held = of_x.clone()
+    held.diagonal().add_(ridge)
+    root, failed = torch.linalg.cholesky_ex(held)
+    if ridge == 0.0 or bool(failed):
+        # Inputs that depend on each other, beside which the ridge, if there is one, is less than a rounding error.
+        weight: Tensor = of_yx @ torch.linalg.pinv(held, hermitian=True, rtol=1e-12)
     else:
-        held = of_x.clone()
-        held.diagonal().add_(ridge)
-        weight = torch.cholesky_solve(of_yx.T, torch.linalg.cholesky(held)).T
+        weight = torch.cholesky_solve(of_yx.T, root).T
     x, y = moments.means()
     return weight, y - weight @ x

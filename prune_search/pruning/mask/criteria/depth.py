@@ -31,9 +31,9 @@ def _one_at_a_time(scoring: Scoring) -> dict[str, list[float]]:
 
     order = running_order(scoring.model, scoring.shown())
     found = {}
-    for name, weight in scoring.dense.items():
+    for name in scoring.dense:
         after = sum(order.index(other) > order.index(name) for other in scoring.dense)
-        found[name] = [float(after + 1)] * weight.numel()
+        found[name] = [float(after + 1)]
     return found
 
 
@@ -46,6 +46,7 @@ def _one_at_a_time(scoring: Scoring) -> dict[str, list[float]]:
         granularities=("layer",),
         sparsity=("layers", "final", "per_round"),
         oracle=_one_at_a_time,
+        of_places=True,
     ),
 )
 def last(scoring: Scoring) -> Scores:

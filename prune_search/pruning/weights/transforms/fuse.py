@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.axes import TRANSFORMS
@@ -27,6 +27,12 @@ _log = logging.getLogger("prune_search")
 MAX_VALUES = 2**24
 
 
+def _check_network(model: nn.Module, example: Any, removed: Iterable[str]) -> None:
+    from prune_search.pruning.weights.layer_chains import find_chains
+
+    find_chains(model, example, removed)
+
+
 @TRANSFORMS.register(
     "fuse",
     summary="replaces each removed layer and the layer after it by one, fitted to their outputs by least squares",
@@ -35,7 +41,7 @@ MAX_VALUES = 2**24
         "ridge": Option(Number(0.0, 1e3), 1.0e-6, "what is added to the variances of the inputs"),
         "samples": Option(Integer(1, 10_000_000), 5000, "training examples, at most one epoch"),
     },
-    facts=Transform(needs_data=True, granularities=("layer",), reshapes=True),
+    facts=Transform(needs_data=True, granularities=("layer",), reshapes=True, check_network=_check_network),
 )
 def fuse(setting: TransformContext, *, ridge: float, samples: int) -> None:
     """min E ‖y - (W a₀ + b)‖² + ρ ‖W‖²: a₀ comes into the removed layer, y out of the layer after it.
@@ -54,6 +60,7 @@ def fuse(setting: TransformContext, *, ridge: float, samples: int) -> None:
     from prune_search.pruning.weights.layer_chains import find_chains
     from prune_search.tasks.layers import prunable_weights
     from prune_search.tasks.passes import twin_of
+    from prune_search.training.loop import TrainingError
 
     if setting.masks is None:
         return
@@ -66,6 +73,8 @@ def fuse(setting: TransformContext, *, ridge: float, samples: int) -> None:
     before = sum(parameter.numel() for parameter in model.parameters())
     for chain in find_chains(model, shown[0][:1], removed):
         moments = _moments(model, whole, chain, shown)
+        if not all(bool(mean.isfinite().all()) for mean in moments.means()):
+            raise TrainingError("nan", f"fuse: the inputs or outputs of {chain.first} are not finite")
         inputs = len(moments.means()[0])
         if moments.count <= inputs:
             text = "fuse: %d values of each of %s's inputs were seen, and it has %d inputs: more samples would fit better"
@@ -124,14 +133,12 @@ def _add(moments: Moments, chain: Chain, given: Tensor, made: Tensor) -> None:
 def _pairs(chain: Chain, given: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
     """What each output sees, [pairs, inputs], and the outputs, [pairs, outputs]."""
     from prune_search.pruning.weights.transforms.reconstruction import patches
-    from prune_search.tasks.fusion import KINDS
+    from prune_search.tasks.fusion import without_memory
 
     options = chain.fused.options
     if chain.fused.kind == "Linear":
         return given.reshape(-1, options["in_features"]), made.reshape(-1, options["out_features"])
-    with torch.device("meta"):
-        layer = KINDS[chain.fused.kind](**options)
-    seen = patches(layer, given)
+    seen = patches(without_memory(chain.fused), given)
     if seen is None:
         raise ValueError(f"a {chain.fused.kind} has no patches")
     return seen.reshape(-1, seen.shape[-1]), made.flatten(2).transpose(1, 2).reshape(-1, made.shape[1])
