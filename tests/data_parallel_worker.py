@@ -1,8 +1,9 @@
-"""One worker, a process of its own: ``data_parallel_worker.py RANK SIZE FILE [lost|taught]``.
+"""One worker, a process of its own: ``data_parallel_worker.py RANK SIZE FILE [lost|taught|fused]``.
 
 The leader prints what it found.
 
-With ``lost`` the second worker dies in the middle of a step; with ``taught`` the loss asks a teacher.
+With ``lost`` the second worker dies in the middle of a step; with ``taught`` the loss asks a teacher; with
+``fused`` layers of the leader's network are fused, and later no more.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from prune_search.recipe.axes import AUGMENTATIONS, LOSSES
 from prune_search.storage.digests import weights_digest
 from prune_search.tasks.data import Split
+from prune_search.tasks.fusion import RECORD, Fused, restructured
 from prune_search.training.accumulation import accumulated
 from prune_search.training.data_parallel import Leader, WorkerGroup, follow
 from prune_search.training.loop import Feed, Network, WorkerLostError, pass_over
@@ -162,6 +164,41 @@ def lead_taught(worker_group: WorkerGroup) -> dict[str, Any]:
     return {"errors": errors, "own": own}
 
 
+def lead_fused(worker_group: WorkerGroup) -> dict[str, Any]:
+    """A step of the network, one with its last layers fused, and one of the network again."""
+    leader, together = Leader(worker_group), network()
+    dense = {name: tensor.clone() for name, tensor in together.model.state_dict().items()}
+    record = Fused("Linear", {"in_features": 54, "out_features": 5, "bias": True}, ("last.1", "last.2"), {})
+    fused = {name: tensor for name, tensor in dense.items() if not name.startswith(("last.1", "last.2"))}
+    weight = torch.randn(5, 54, generator=torch.Generator().manual_seed(1))
+    fused |= {"head.weight": weight, f"head.{RECORD}": record.encoded()}
+    errors: dict[str, float] = {}
+    own: dict[str, float] = {}
+    for number, tensors in enumerate((dense, fused, dense)):
+        alone, exact = network(), network()
+        for net in (together, alone, exact):
+            restructured(net.model, tensors)
+            net.model.load_state_dict(tensors)
+        exact.model.double()
+        stream = feed("here", number)
+        precise = copy.deepcopy(stream)
+        precise.split = doubled(stream.split)
+        losses = [
+            leader.gradients(together, stream, number),
+            pass_over(alone, stream, number),
+            pass_over(exact, precise, number),
+        ]
+        note(errors, f"loss {number}", losses[0], losses[2])
+        note(own, f"loss {number}", losses[1], losses[2])
+        step(together, exact, errors)
+        step(alone, exact, own)
+    restructured(together.model, fused)
+    together.model.load_state_dict(fused)
+    leader.check(together.model, weights_digest(together.model.state_dict()))
+    leader.end()
+    return {"errors": errors, "own": own}
+
+
 def note(errors: dict[str, float], name: str, found: Tensor, true: Tensor) -> None:
     """The largest error relative to the largest value."""
     error = float((found.double() - true.double()).abs().max() / true.double().abs().max().clamp(min=1e-6))
@@ -190,6 +227,13 @@ if __name__ == "__main__":
     rank, size = int(sys.argv[1]), int(sys.argv[2])
     dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=size)
     joined = WorkerGroup.joined()
+    if sys.argv[4:] == ["fused"]:
+        if rank == 0:
+            print(json.dumps(lead_fused(joined)))
+        else:
+            follow(joined, network(), feed)
+        dist.destroy_process_group()
+        sys.exit(0)
     if sys.argv[4:] == ["taught"]:
         if rank == 0:
             print(json.dumps(lead_taught(joined)))

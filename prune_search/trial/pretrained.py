@@ -159,6 +159,8 @@ def load_given(model: nn.Module, written: str, folder: Path | None) -> None:
     state = model.state_dict(keep_vars=True)
     try:
         tensors, taken = fitted(read_weights(path, written), state)
+        if restructured(model, tensors):
+            state = model.state_dict(keep_vars=True)
         notes = [f"the names of its tensors are read without {prefix!r}" for prefix in taken]
         for name in sorted(set(state) - set(tensors)):
             if name.endswith("num_batches_tracked"):

@@ -52,6 +52,15 @@ def test_all_workers_have_the_leaders_teacher_and_its_loss(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+def test_all_workers_have_the_structure_of_the_leaders_network(tmp_path: Path) -> None:
+    codes, found, said = run_workers(tmp_path, 2, "fused")
+    assert codes == [0, 0], said
+    assert {"loss 0", "loss 1", "loss 2", "head.weight"} <= set(found["errors"])
+    own = found["own"]
+    assert {name: error for name, error in found["errors"].items() if error > 2e-5 + 5 * own[name]} == {}
+
+
+@pytest.mark.slow
 def test_a_worker_that_is_gone_is_no_error_of_the_trial(tmp_path: Path) -> None:
     codes, found, said = run_workers(tmp_path, 2, "lost")
     assert codes == [0, 1], said
