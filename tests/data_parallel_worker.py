@@ -179,6 +179,7 @@ def lead_fused(worker_group: WorkerGroup) -> dict[str, Any]:
         for net in (together, alone, exact):
             restructured(net.model, tensors)
             net.model.load_state_dict(tensors)
+            net.model.zero_grad()
         exact.model.double()
         stream = feed("here", number)
         precise = copy.deepcopy(stream)

@@ -191,3 +191,19 @@ def test_combinations_that_make_no_sense_are_refused(change: dict[str, Any], pat
     with pytest.raises(UserError) as error:
         setup_of({**recipe(), **change})
     assert path in [problem.path for problem in error.value.problems]
+
+
+@pytest.mark.slow
+def test_a_fused_start_has_a_smaller_loss_than_a_random_one_of_the_same_depth(setup_of: SetupOf) -> None:
+    """On digits, for ten seeds: the validation loss before the shallower network is trained at all."""
+    better = 0
+    for seed in range(10):
+        losses = []
+        for more in ([], ["reinit"]):
+            raw = recipe(1, retrain="none")
+            raw["task"] = {"model": {"name": "narrow-conv", "channels": [4, 8, 16, 32]}, "seed": seed}
+            raw["train"] = {**raw["train"], "steps": "5ep"}
+            raw["weights"] = {"at": "end", "transform": ["fuse", *more]}
+            losses.append(run_trial(setup_of(raw), None).metrics["val/loss"])
+        better += losses[0] < losses[1]
+    assert better >= 9
