@@ -156,7 +156,8 @@ def _loading(result: Result, about: CardOf) -> str:
     if about.registered is not None:
         parts += ["With MLflow, where it was registered:"]
         parts += [_fenced(f'mlflow.pyfunc.load_model("models:/{about.registered}@champion").predict(inputs)', "py")]
-    parts += ["Plain torch and safetensors, from this folder:", _fenced(loading_code(result.recipe, result.tensors), "python")]
+    code = loading_code(result.recipe, result.tensors)
+    parts += ["Plain torch and safetensors, from this folder:", _fenced(code, "python")]
     return "\n\n".join(parts)
 
 
@@ -275,8 +276,7 @@ def _again(result: Result) -> str:
 
 def _layers(result: Result) -> str:
     rows = [
-        [f"`{layer.name}`", f"{layer.total:,}", f"{layer.kept:,}", _density(layer)]
-        for layer in result.receipt.layers
+        [f"`{layer.name}`", f"{layer.total:,}", f"{layer.kept:,}", _density(layer)] for layer in result.receipt.layers
     ]
     receipt = result.receipt
     reached = f"Sparsity requested {receipt.asked:.4f}, reached {receipt.reached:.4f}"

@@ -288,7 +288,7 @@ def _reshaping(blocks: Blocks) -> Iterator[Problem]:
         text = f"must be end with more than one round and {does}: earlier weights have others"
         yield _no("weights.at", f"{text} (got {shown(weights['at'])})")
     if blocks["rounds"] > 1 and "layers" not in blocks["mask"]["sparsity"]:
-        text = f"must be {{layers: …}} with more than one round and {does}: a share is one of other layers in each round"
+        text = f"must be {{layers: …}} with more than one round and {does}: a share is of other layers in each"
         yield _no("mask.sparsity", f"{text} (got {shown(blocks['mask']['sparsity'])})")
     if retrain == "none":
         return

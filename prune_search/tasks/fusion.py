@@ -8,7 +8,6 @@ it, into the structure of some tensors, and back.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +86,9 @@ def _side(value: Any) -> int:
 
 
 def _option(value: Any) -> Any:
-    return value if isinstance(value, bool) else [_side(one) for one in value] if isinstance(value, list) else _side(value)
+    if isinstance(value, bool):
+        return value
+    return [_side(one) for one in value] if isinstance(value, list) else _side(value)
 
 
 def is_record(name: str) -> bool:
@@ -108,7 +109,8 @@ def records(tensors: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor
 
 def records_of(model: nn.Module) -> dict[str, Tensor]:
     """The buffers of a network's fused layers, by the layer's name."""
-    return {name: record for name, module in model.named_modules() if (record := module._buffers.get(RECORD)) is not None}
+    found = ((name, module._buffers.get(RECORD)) for name, module in model.named_modules())
+    return {name: record for name, record in found if record is not None}
 
 
 def fused_parameters(found: Mapping[str, Tensor]) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -159,7 +161,7 @@ def _check(dense: Mapping[str, nn.Module], name: str, fused: Fused, weight: Tens
         raise UserError([Problem("", text)])
     try:
         shape = without_memory(fused).get_parameter("weight").shape
-    except Exception:
+    except (TypeError, ValueError, RuntimeError, OverflowError, ZeroDivisionError):
         raise UserError([Problem("", f"{name}.{RECORD} tells of a layer that cannot be made")]) from None
     if weight is None or weight.shape != shape:
         has = "is missing" if weight is None else f"is {tuple(weight.shape)}"
@@ -215,8 +217,3 @@ def removed_parameters(model: nn.Module, bypassed: Iterable[str]) -> dict[str, t
         for name in bypassed
         for own, parameter in dense[name].named_parameters()
     }
-
-
-def count_removed(found: Mapping[str, Tensor]) -> int:
-    """How many values the parameters had that a network has no more; `found` as for `fused_parameters`."""
-    return sum(math.prod(shape) for _, shape in fused_parameters(found).values())

@@ -55,7 +55,9 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 def load_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy named weights and buffers, shaped like the model's [...], into a model.
 
-    Where layers of theirs were fused, the model is brought into that structure first, and else back into its own. They are copied into the memory that the model has, so that its alignment, on which the last bits of a matrix
+    Where layers of theirs were fused, the model is brought into that structure first, and else back into its own.
+
+    They are copied into the memory that the model has, so that its alignment, on which the last bits of a matrix
     product can depend, is always torch's own.
 
     Raises:

@@ -27,7 +27,8 @@ def check_layers(setup: TrialSetup) -> None:
     sets = units_in(setup.model, rule, shown)
     wanted = mask.sparsity.layers * rounds
     if wanted > len(sets):
-        text = f"{mask.sparsity.layers} in each of {rounds} rounds are more layers than the {len(sets)} that can be removed"
+        asked = f"{mask.sparsity.layers} in each of {rounds} rounds"
+        text = f"{asked} are more layers than the {len(sets)} that can be removed"
         raise UserError([Problem("mask.sparsity.layers", text)])
     if not mask.criterion.entry(axes.CRITERIA).facts.of_places or mask.control is not None:
         return

@@ -5,7 +5,8 @@
 The log of a run lies in tests/benchmarks/records/fuse_init.log.
 
 A network of four convolutions is trained, its last convolution is fused into the output layer, and what is left is
-trained as long again; three times. Beside it, every network begins anew with random weights (``reinit`` after ``fuse``).
+trained as long again; three times. Beside it, every network begins anew with random weights (``reinit`` after
+``fuse``).
 Network, batch, optimizer and rates are the paper's as released. The training is shorter: the paper has 50 epochs (its
 rates fall at the same shares of it), ten seeds, and all training examples for the fit.
 """
@@ -89,7 +90,8 @@ def main() -> None:
             print(f"{4 - number} conv  {start:6}  loss {cells[0]}  at the end {cells[1]}  accuracy {cells[2]} %")
         pairs = zip(found[number, "fused"], found[number, "random"], strict=True)
         better = [(one[0] < other[0], one[2] > other[2]) for one, other in pairs]
-        print(f"        fused is better after 1 step in {sum(a for a, _ in better)}, at the end in {sum(b for _, b in better)}")
+        first, last = (sum(column) for column in zip(*better, strict=True))
+        print(f"        fused has the smaller loss after 1 step in {first} seeds, the higher accuracy in {last}")
     print(f"{time.monotonic() - begun:.0f} s")
 
 

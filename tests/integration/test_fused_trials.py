@@ -99,7 +99,8 @@ def test_a_random_start_of_the_same_depth_is_the_same_recipe_with_reinit(setup_o
     assert {name: tensor.shape for name, tensor in one.tensors.items()} == {
         name: tensor.shape for name, tensor in two.tensors.items()
     }
-    assert one.masks.sha256 == two.masks.sha256 and one.weights_sha256 != two.weights_sha256
+    assert one.masks.sha256 == two.masks.sha256
+    assert one.weights_sha256 != two.weights_sha256
 
 
 def test_a_fused_network_is_taught_by_the_dense_one_and_stops_early(setup_of: SetupOf) -> None:
@@ -128,7 +129,8 @@ def test_a_run_is_verified_exported_and_loaded(tmp_path: Path) -> None:
     # No layer is left there that does nothing.
     assert not any(name.startswith(("conv2", "conv3", "bn2", "bn3")) for name, _ in loaded.compact.named_modules())
     card = (folder / "README.md").read_text()
-    assert "in `fc`" in card and "the network has 1,966 parameters instead of 1,161" in card
+    assert "in `fc`" in card
+    assert "the network has 1,966 parameters instead of 1,161" in card
 
     code = card.split("```python\n")[1].split("```")[0]
     code += "\nimport torch\nprint(model(torch.ones(1, 1, 8, 8)).tolist())"
@@ -142,7 +144,8 @@ def test_networks_of_ones_own_are_loaded_by_code_that_brings_them_into_shape(set
     result = run_trial(setup_of(recipe(1)), None)
     own = {**result.recipe.canonical, "task": {**result.recipe.task.written, "model": "my.nets:Holder.make"}}
     code = loading_code(Recipe.from_canonical(own), result.tensors)
-    assert "restructured(model, weights)" in code and "from prune_search.tasks.fusion import restructured" in code
+    assert "restructured(model, weights)" in code
+    assert "from prune_search.tasks.fusion import restructured" in code
     compile(code.replace("(...)", "()"), "code", "exec")
 
 
@@ -154,7 +157,8 @@ def test_a_pruned_network_of_fused_layers_can_be_begun_with(setup_of: SetupOf, t
     raw["mask"] = {"at": "end", "criterion": "magnitude", "sparsity": 0.5}
     raw["weights"], raw["retrain"] = {"at": "end"}, {"steps": "2it", "clock": {"hold": 0.01}}
     result = run_trial(setup_of(raw), None)
-    assert [layer.name for layer in result.receipt.layers if not layer.fused_into] == ["conv1.weight", "conv2.weight", "fc.weight"]
+    left = [layer.name for layer in result.receipt.layers if not layer.fused_into]
+    assert left == ["conv1.weight", "conv2.weight", "fc.weight"]
     assert result.receipt.units_kept == result.receipt.units_asked == (27 + 108 + 640 + 1) // 2
 
 

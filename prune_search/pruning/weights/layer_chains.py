@@ -262,9 +262,7 @@ def _window(first: str, call: _Call) -> Window | None:
     if isinstance(module, _POOLS):
         if module.ceil_mode:
             raise refused(first, f"{call.name} rounds its size up (ceil_mode)")
-        kernel, stride, padding = (
-            _sides(value, dims) for value in (module.kernel_size, module.stride, module.padding)
-        )
+        kernel, stride, padding = (_sides(value, dims) for value in (module.kernel_size, module.stride, module.padding))
         dilation = _sides(getattr(module, "dilation", 1), dims)
         return Window(_seen(kernel, dilation), stride, padding)
     if call.made.shape != call.given.shape:

@@ -15,7 +15,6 @@ from prune_search.recipe.problems import UserError
 from prune_search.tasks.fusion import (
     RECORD,
     Fused,
-    count_removed,
     fused_parameters,
     is_record,
     records,
@@ -31,7 +30,8 @@ def network() -> nn.Module:
     return nn.Sequential(OrderedDict(block=inner, next=nn.Conv2d(3, 4, 3), flatten=nn.Flatten(), fc=nn.Linear(64, 5)))
 
 
-OPTIONS = {"in_channels": 2, "out_channels": 4, "kernel_size": [5, 5], "stride": [1, 1], "padding": [0, 0], "bias": True}
+SIDES = {"kernel_size": [5, 5], "stride": [1, 1], "padding": [0, 0]}
+OPTIONS = {"in_channels": 2, "out_channels": 4, "bias": True, **SIDES}
 GONE = {"block.conv.weight": (3, 2, 3, 3), "block.conv.bias": (3,), "block.bn.weight": (3,), "block.bn.bias": (3,)}
 FUSED = Fused("Conv2d", OPTIONS, ("block.conv", "block.bn", "block.act"), GONE)
 
@@ -39,7 +39,8 @@ FUSED = Fused("Conv2d", OPTIONS, ("block.conv", "block.bn", "block.act"), GONE)
 def tensors(fused: Fused = FUSED) -> dict[str, Tensor]:
     """The state dict of the network where `next` stands for the block."""
     found = {name: tensor for name, tensor in network().state_dict().items() if name.startswith("fc.")}
-    return {**found, "next.weight": torch.randn(4, 2, 5, 5), "next.bias": torch.randn(4), f"next.{RECORD}": fused.encoded()}
+    own = {"weight": torch.randn(4, 2, 5, 5), "bias": torch.randn(4), RECORD: fused.encoded()}
+    return {**found, **{f"next.{key}": tensor for key, tensor in own.items()}}
 
 
 def test_a_record_comes_back_from_its_bytes() -> None:
@@ -81,7 +82,9 @@ def test_new_layers_draw_nothing_and_are_of_the_type_and_layout_of_the_old_ones(
     restructured(model, given)
     assert torch.equal(torch.get_rng_state(), state)
     weight = model.get_parameter("next.weight")
-    assert weight.dtype == torch.float64 and weight.requires_grad and not weight.any()
+    assert weight.dtype == torch.float64
+    assert weight.requires_grad
+    assert not weight.any()
     assert weight.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -89,11 +92,12 @@ def test_records_are_found_with_and_without_a_prefix() -> None:
     given = {f"model/{name}": tensor for name, tensor in tensors().items()}
     assert list(records(given, "model/")) == ["next"]
     model = network()
-    assert records_of(model) == {} and restructured(model, given, "model/")
+    assert records_of(model) == {}
+    assert restructured(model, given, "model/")
     assert list(records_of(model)) == ["next"]
     assert fused_parameters(records_of(model)) == {name: ("next", shape) for name, shape in GONE.items()}
-    assert count_removed(records_of(model)) == 54 + 9
-    assert is_record(f"a.b.{RECORD}") and not is_record("a.weight")
+    assert is_record(f"a.b.{RECORD}")
+    assert not is_record("a.weight")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +120,10 @@ def test_bytes_that_say_something_else_are_refused(change: dict[str, Any]) -> No
         Fused.decoded(record, "next")
 
 
-@pytest.mark.parametrize("record", [torch.zeros(3), torch.zeros(0, dtype=torch.uint8), torch.full((9,), 91, dtype=torch.uint8)])
+BYTES = [torch.tensor([], dtype=torch.uint8), torch.full((9,), 91, dtype=torch.uint8)]
+
+
+@pytest.mark.parametrize("record", [torch.zeros(3), *BYTES])
 def test_tensors_that_are_no_record_are_refused(record: Tensor) -> None:
     with pytest.raises(UserError, match=rf"next\.{RECORD}"):
         Fused.decoded(record, "next")

@@ -22,7 +22,9 @@ def recipe(rounds: int, layers: int, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("rounds", "layers"), [(1, 1), (1, 3), (3, 1)])
-def test_as_many_layers_as_there_are_besides_the_output_layer_can_go(rounds: int, layers: int, setup_of: SetupOf) -> None:
+def test_as_many_layers_as_there_are_besides_the_output_layer_can_go(
+    rounds: int, layers: int, setup_of: SetupOf
+) -> None:
     setup = setup_of(recipe(rounds, layers))
     before = {name: tensor.clone() for name, tensor in setup.model.state_dict().items()}
     check_layers(setup)

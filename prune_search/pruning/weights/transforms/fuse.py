@@ -36,7 +36,8 @@ def _check_network(model: nn.Module, example: Any, removed: Iterable[str]) -> No
 @TRANSFORMS.register(
     "fuse",
     summary="replaces each removed layer and the layer after it by one, fitted to their outputs by least squares",
-    source="Ghods, Lan, Goldstein & Studer 2020, MSE-Optimal Neural Network Initialization via Layer Fusion, 2001.10509",
+    source="Ghods, Lan, Goldstein & Studer 2020, MSE-Optimal Neural Network Initialization via Layer Fusion, "
+    "2001.10509",
     options={
         "ridge": Option(Number(0.0, 1e3), 1.0e-6, "what is added to the variances of the inputs"),
         "samples": Option(Integer(1, 10_000_000), 5000, "training examples, at most one epoch"),
@@ -46,12 +47,13 @@ def _check_network(model: nn.Module, example: Any, removed: Iterable[str]) -> No
 def fuse(setting: TransformContext, *, ridge: float, samples: int) -> None:
     """min E ‖y - (W a₀ + b)‖² + ρ ‖W‖²: a₀ comes into the removed layer, y out of the layer after it.
 
-    W = C_{y a₀} (C_{a₀} + ρ I)⁻¹ and b = E y - W E a₀, with centred covariances in float64. Activations, normalizations,
-    poolings and dropout between the two go with the removed layer; batch norms act by their running statistics. Two
-    linear layers become a linear layer, two convolutions one convolution with their composite kernel, stride and padding
-    (fitted to what each output sees, the padding of zeros included), a convolution before a linear layer becomes a
-    linear layer that takes all of a₀. Layers that are removed one after the other become one with the next that stays.
-    The network is shallower afterwards: the fused layer has its name and place, the others hand on what they are given.
+    W = C_{y a₀} (C_{a₀} + ρ I)⁻¹ and b = E y - W E a₀, with centred covariances in float64. Activations,
+    normalizations, poolings and dropout between the two go with the removed layer; batch norms act by their running
+    statistics. Two linear layers become a linear layer, two convolutions one convolution with their composite kernel,
+    stride and padding (fitted to what each output sees, the padding of zeros included), a convolution before a linear
+    layer becomes a linear layer that takes all of a₀. Layers that are removed one after the other become one with the
+    next that stays. The network is shallower afterwards: the fused layer has the name and place of the last, the
+    others hand on what they are given.
 
     Raises:
         UserError: a layer cannot be fused; the message says why.
@@ -77,8 +79,8 @@ def fuse(setting: TransformContext, *, ridge: float, samples: int) -> None:
             raise TrainingError("nan", f"fuse: the inputs or outputs of {chain.first} are not finite")
         inputs = len(moments.means()[0])
         if moments.count <= inputs:
-            text = "fuse: %d values of each of %s's inputs were seen, and it has %d inputs: more samples would fit better"
-            _log.warning(text, moments.count, chain.into, inputs)
+            text = "fuse: %s was fitted to %d values of each of its %d inputs: more samples would fit better"
+            _log.warning(text, chain.into, moments.count, inputs)
         _replace(model, chain, *affine_fit(moments, ridge))
         _check_runs(model, whole, chain, shown[0][:1])
     after = sum(parameter.numel() for parameter in model.parameters())

@@ -18,7 +18,8 @@ def perceptron() -> nn.Module:
 
 def fused(model: nn.Module) -> dict[str, torch.Tensor]:
     """Layer 4 stands for layer 2."""
-    record = Fused("Linear", {"in_features": 5, "out_features": 3, "bias": True}, ("2", "3"), {"2.weight": (4, 5), "2.bias": (4,)})
+    options, gone = {"in_features": 5, "out_features": 3, "bias": True}, {"2.weight": (4, 5), "2.bias": (4,)}
+    record = Fused("Linear", options, ("2", "3"), gone)
     tensors = {f"4.{RECORD}": record.encoded(), "4.weight": torch.ones(3, 5)}
     restructured(model, tensors)
     return tensors
@@ -51,7 +52,8 @@ def test_what_is_gone_keeps_nothing_and_what_grew_keeps_all() -> None:
     whole = found.of_network(model)
     receipt = whole.receipt()
     assert [layer.fused_into for layer in receipt.layers] == ["", "4", ""]
-    assert receipt.collapsed == 0 and receipt.reached == 1 - 45 / 65
+    assert receipt.collapsed == 0
+    assert receipt.reached == 1 - 45 / 65
     # 20 weights and 4 biases are gone of 30 + 5, 20 + 4 and 15 + 3.
     assert receipt.sparsity_of_all_parameters == 24 / 77
 
@@ -61,4 +63,5 @@ def test_in_the_next_round_what_was_gone_before_is_in_its_place_again() -> None:
     order = list(prunable_weights(model))
     fused(model)
     found = fitted(keep_all(prunable_weights(model)), model, order)
-    assert list(found) == order and found.kept == {"0.weight": 30, "2.weight": 0, "4.weight": 15}
+    assert list(found) == order
+    assert found.kept == {"0.weight": 30, "2.weight": 0, "4.weight": 15}
