@@ -201,12 +201,12 @@ def _receipt(setup: TrialSetup, item: Round, masks: MaskSet) -> Receipt:
         load_model(setup.model, setup.start)
     before = sum(parameter.numel() for parameter in setup.model.parameters())
     _, others = units_and_others(setup.model, item.rule, scoring_data(setup, item.number))
-    receipt = masks.of_network(setup.model, others).receipt()
+    parameters = None
     if masks.fused:
         load_model(setup.model, item.result)
-        after = sum(parameter.numel() for parameter in setup.model.parameters())
-        receipt = replace(masks.of_network(setup.model, others).receipt(), parameters=(before, after))
-    return replace(receipt, search=item.searched())
+        parameters = before, sum(parameter.numel() for parameter in setup.model.parameters())
+    receipt = masks.of_network(setup.model, others).receipt()
+    return replace(receipt, search=item.searched(), parameters=parameters)
 
 
 @contextlib.contextmanager

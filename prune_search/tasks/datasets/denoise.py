@@ -14,8 +14,16 @@ if TYPE_CHECKING:
     from prune_search.tasks.task import Task
 
 HELD_OUT = "held-out-pixels"
+# Pictures that come with scikit-learn.
+KNOWN = ("china", "flower")
+
+
+def _of_picture(*, picture: str, **options: object) -> DataSource:
+    return DataSource(train_examples=1, embedded=picture in KNOWN)
+
+
 # The single example is the fixed input with its picture.
-ONE = DataSource(train_examples=1)
+ONE = DataSource(train_examples=1, embedded=True, with_options=_of_picture)
 
 
 def _options(sigma: float, keep: float) -> dict[str, Option]:
