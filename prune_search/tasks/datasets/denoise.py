@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from prune_search.tasks.task import Task
 
 HELD_OUT = "held-out-pixels"
-# Pictures that come with scikit-learn.
+# Pictures that come with scikit-learn: photographs of 427 x 640 pixels.
 KNOWN = ("china", "flower")
 
 
