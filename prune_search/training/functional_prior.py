@@ -137,7 +137,7 @@ class Layer:
 
 def layers_of(model: nn.Module) -> list[Layer]:
     """The linear and convolution layers of a network, each parameter in the first that has it."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     found: dict[str, Layer] = {}
     taken: set[str] = set()
     for module in model.modules():

@@ -77,7 +77,8 @@ class GaussianProcess:
         level = JITTER * float(covariance.diagonal().mean()) + 1e-12
         lower = torch.linalg.cholesky(covariance + level * torch.eye(len(covariance), dtype=torch.float64))
         normal = torch.randn((functions, len(covariance)), generator=source, dtype=torch.float64)
-        return (normal @ lower.T).float()
+        found: Tensor = (normal @ lower.T).float()
+        return found
 
 
 def _rbf(x: Tensor, process: GaussianProcess) -> Tensor:

@@ -56,7 +56,7 @@ def with_strengths(
     """
     found: list[Group] = []
     for item in groups:
-        group = item if isinstance(item, dict) else {"params": [item]}
+        group: Group = item if isinstance(item, dict) else {"params": [item]}
         split: dict[float, list[nn.Parameter]] = {}
         for parameter in group["params"]:
             strength = float(group.get("weight_decay", strengths.get(parameter, 0.0)))

@@ -47,19 +47,19 @@ def trained_critic(ours: Tensor, theirs: Tensor, how: CriticTraining, source: to
     sizes = (ours.shape[1], *how.hidden, 1)
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(sizes):
-        layer = torch.nn.utils.skip_init(torch.nn.Linear, fan_in, fan_out)
+        layer = torch.nn.Linear(fan_in, fan_out, device="meta").to_empty(device="cpu")
         with torch.no_grad():
             normal = torch.randn(layer.weight.shape, generator=source)
             layer.weight.copy_(normal * math.sqrt(2 / (fan_in + fan_out)))
             layer.bias.copy_(torch.randn(layer.bias.shape, generator=source))
         layers += [layer, torch.nn.Softplus()]
-    critic = torch.nn.Sequential(*layers[:-1])
+    critic, last = torch.nn.Sequential(*layers[:-1]), layers[-2]
     ours, theirs = ours.detach(), theirs.detach()
     with torch.no_grad():
         if critic(ours).mean() < critic(theirs).mean():
             # Its negative is a critic too. In one dimension the penalty would keep it from turning round.
-            critic[-1].weight.neg_()
-            critic[-1].bias.neg_()
+            for parameter in last.parameters():
+                parameter.neg_()
     optimizer = torch.optim.Adagrad(critic.parameters(), lr=how.rate, foreach=True)
     for _ in range(how.steps):
         share = torch.rand((len(ours), 1), generator=source)
@@ -70,7 +70,7 @@ def trained_critic(ours: Tensor, theirs: Tensor, how: CriticTraining, source: to
         penalty = (slopes.norm(dim=1) - 1).square().mean()
         loss = how.penalty * penalty - (at_ours.mean() - at_theirs.mean())
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return critic.requires_grad_(False)

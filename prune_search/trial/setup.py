@@ -293,9 +293,10 @@ def prepare(
     check_network(model, "task.model")
     initialized = None
     if recipe.train.start is None:
+        given = data
         about = data.shape, data.classes
         check_nothing_is_lost(recipe, model, source, about, lambda seed: factory.build(seed)[0])
-        initialized = initialize(recipe.train.init, model, recipe.seed, lambda count: _inputs_for(model, data, count))
+        initialized = initialize(recipe.train.init, model, recipe.seed, lambda count: _inputs_for(model, given, count))
     elif not recipe.train.from_model:
         load_given(model, recipe.train.start, folder)
     if recipe.train.start is not None and data.held_out:

@@ -68,7 +68,7 @@ def test_without_a_prior_there_is_no_decay_from_it(init: str) -> None:
 
 
 def test_a_sampled_trial_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    optimizer = {"name": "sghmc", "burn_in": 3, "weight_decay": "from-prior"}
+    optimizer: dict[str, Any] = {"name": "sghmc", "burn_in": 3, "weight_decay": "from-prior"}
     whole = run_trial(setup(**optimizer), None, test=False)
     stops = iter([False, False, False, True])
     stopped = Guarded(Silent(), lambda: next(stops))
