@@ -116,6 +116,6 @@ def test_the_preset_runs_is_taken_up_and_exported_and_comes_out_again(tmp_path: 
     assert more.steps[0] == 6
     assert prune_search.verify(tmp_path / "out", where=where).verdict == "exact"
     made = prune_search.export(str(tmp_path / "out"), tmp_path / "exported", where=where)
-    network = prune_search.load(made.folder)
+    network = prune_search.load(made.folder).network()
     given = picture_task("x", CLEAN, True, HOW).train[0]
     assert network(given).shape == (1, 3, 16, 16)
