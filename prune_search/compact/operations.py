@@ -150,7 +150,7 @@ def _mean(inputs: Sequence[Tensor], dim: list[int], keepdim: bool) -> Tensor:
 
 
 def _upsample(inputs: Sequence[Tensor], scale_factor: Any, mode: str, align_corners: bool | None) -> Tensor:
-    """The layer `nn.Upsample` with a factor; of one with a size the size of the output would be fixed."""
+    """By a factor; with a size the size of the output would be fixed."""
     return functional.interpolate(inputs[0], scale_factor=scale_factor, mode=mode, align_corners=align_corners)
 
 
@@ -265,6 +265,15 @@ FUNCTIONS: Mapping[str, Function] = {
     "upsample": Function(
         _upsample,
         {"scale_factor": number_or_numbers, "mode": word("nearest", "bilinear"), "align_corners": flag_or_none},
+        targets=(functional.interpolate,),
+        arguments={
+            "size": None,
+            "scale_factor": None,
+            "mode": "nearest",
+            "align_corners": None,
+            "recompute_scale_factor": None,
+            "antialias": False,
+        },
     ),
     "max_pool1d": _pooled(torch.max_pool1d, _MAX, _MAX_ARGUMENTS, functional.max_pool1d),
     "max_pool2d": _pooled(torch.max_pool2d, _MAX, _MAX_ARGUMENTS, functional.max_pool2d),

@@ -22,7 +22,7 @@ def deep_inverse_prior() -> dict[str, Any]:
     return {
         "task": {
             "data": {"name": "denoise", "picture": "china", "sigma": 0.1, "validate": "held-out-pixels"},
-            "model": {"name": "skip-net", "scales": 3},
+            "model": "skip-net",
         },
         "train": {
             "steps": "600it",
@@ -33,6 +33,6 @@ def deep_inverse_prior() -> dict[str, Any]:
         },
         "mask": {"at": "end", "criterion": "magnitude", "sparsity": {"per_round": 0.2}, "scope": "global"},
         "weights": {"at": "0it"},
-        "retrain": {"until": "end", "clock": "0it"},
+        "retrain": {"until": "end"},
         "rounds": 8,
     }

@@ -86,5 +86,9 @@ def test_upsampling_by_a_factor_is_an_operation_and_to_a_size_is_none() -> None:
         made = described(model, (3, 8, 8))
         given = torch.randn(2, 3, 8, 8)
         assert torch.equal(made(given), model(given).detach())
+    op, options = only(lambda x: functional.interpolate(x, scale_factor=2, mode="nearest"))
+    assert (op, options) == ("upsample", {"scale_factor": 2, "mode": "nearest", "align_corners": None})
+    with pytest.raises(UndescribedError, match="antialias"):
+        only(lambda x: functional.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True))
     with pytest.raises(UndescribedError, match="scale_factor"):
         describe(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Upsample(size=16)), (3, 8, 8))

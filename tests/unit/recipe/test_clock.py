@@ -71,6 +71,7 @@ def refused(text: str, epoch: int = EPOCH) -> list[tuple[str, str]]:
         "obs": (1000, None, 1000, 100, 1000, None, (0.001, 0.001)),
         "thinet": (1000, None, 1000, 200, 1000, None, (0.001, 0.001)),
         "control-shuffle": (0, 0, 0, 1000, 0, 0, (0.1, 0.001)),
+        "deep-inverse-prior": (600, 0, 600, 600, 0, 0, (0.01, 0.01)),
     }.items(),
 )
 def test_the_timeline_of_a_preset_at_paper_length(preset: str, expected: tuple[Any, ...]) -> None:
@@ -82,6 +83,9 @@ def test_the_timeline_of_a_preset_at_paper_length(preset: str, expected: tuple[A
     # Its training comes with its paper's data; the others have the default's.
     own = 2000 if preset == "random-global" else 1000
     assert (line.epoch, line.total) == (EPOCH, 0 if hidden else own)
+    # One picture is fitted for steps of its own.
+    total = 600 if preset == "deep-inverse-prior" else 1000
+    assert (line.epoch, line.total) == (EPOCH, 0 if hidden else total)
     if rates:
         assert (line.rate(0), line.rate(line.retrain_steps - 1)) == pytest.approx(rates, rel=1e-12)
 

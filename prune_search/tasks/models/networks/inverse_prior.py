@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "softplus": nn.functional.softplus}
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "softplus": nn.functional.softplus,
+}
 
 
 class InversePrior(nn.Module):

@@ -45,8 +45,10 @@ class Scale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From [N, inputs, H, W] to [N, channels, H, W]; H and W are even."""
+        beside = [] if self.skip is None else [self.skip(x)]
         inner = self.doubled(self.inside(self.down(x)))
-        return self.up(self.joined(inner if self.skip is None else torch.cat([self.skip(x), inner], dim=1)))
+        found: Tensor = self.up(self.joined(torch.cat([*beside, inner], dim=1) if beside else inner))
+        return found
 
 
 class SkipNet(nn.Module):

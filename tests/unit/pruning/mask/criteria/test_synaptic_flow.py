@@ -284,8 +284,9 @@ def test_batch_norms_without_statistics_count_as_those_that_have_not_begun() -> 
 
 
 def test_a_flow_that_is_saturated_at_the_output_is_refused() -> None:
-    wide = nn.Sequential(nn.Linear(64, 200), nn.Linear(200, 200), nn.Linear(200, 3), nn.Sigmoid())
+    first = nn.Linear(64, 200)
+    wide = nn.Sequential(first, nn.Linear(200, 200), nn.Linear(200, 3), nn.Sigmoid())
     with torch.no_grad():
-        wide[0].weight.mul_(100)
+        first.weight.mul_(100)
     with pytest.raises(ScoreError, match=r"the synaptic flow of every weight is 0: .* let the network end before it"):
         flow(wide, torch.randn(1, 64))
