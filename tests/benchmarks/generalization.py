@@ -57,8 +57,9 @@ def recipe(seed: int, sparsity: float) -> dict[str, Any]:
     """One recipe of the space, with data of its own seed, and the search block that names what is measured."""
     raw, source = find(str(SPACE))
     sets = [("task.seed", seed), ("mask.sparsity", sparsity)]
-    canonical = read_space(raw, source, sets).only_recipe().canonical
-    canonical["task"]["data"] |= {"seed": seed}
+    canonical: dict[str, Any] = dict(read_space(raw, source, sets).only_recipe().canonical)
+    task = canonical["task"]
+    canonical["task"] = {**task, "data": {**task["data"], "seed": seed}}
     return {**canonical, "search": {"constraints": strict_yaml.load_file(SPACE)["search"]["constraints"]}}
 
 
@@ -87,11 +88,9 @@ def table(found: Mapping[float, Sequence[Trained]], chance: float) -> str:
         lines.append(f"{1 - sparsity:14.1%} {spread(train):>16} {spread(test):>16}   {errors:<32} {weights}")
     none = [one for networks in found.values() for one in networks if not one.signal_weights]
     if none:
-        train, test = (statistics.fmean(getattr(one, name) for one in none) for name in ("train", "test"))
-        lines.append("")
-        lines.append(
-            f"the {len(none)} networks without a signal weight: train {train:.3f}, test {test:.3f}, chance {chance:.3f}"
-        )
+        fit, guess = (statistics.fmean(values) for values in zip(*((one.train, one.test) for one in none), strict=True))
+        without = f"the {len(none)} networks without a signal weight"
+        lines += ["", f"{without}: train {fit:.3f}, test {guess:.3f}, chance {chance:.3f}"]
     return "\n".join(lines)
 
 

@@ -35,6 +35,7 @@ def test_normal_weights_have_the_given_deviation_whatever_their_fan_in() -> None
     model = nn.Sequential(nn.Linear(400, 100), nn.Linear(100, 300))
     INITS["normal"].make(model, 3, std=0.02)
     for layer in model:
+        assert isinstance(layer, nn.Linear)
         assert float(layer.weight.std()) == pytest.approx(0.02, rel=0.02)
         assert not layer.bias.any()
     once = state(model)
