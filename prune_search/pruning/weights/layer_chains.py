@@ -98,7 +98,8 @@ def find_chains(model: nn.Module, example: Any, removed: Iterable[str]) -> list[
     layers = holders(model)
     gone = {_only(layers, weight): weight for weight in removed}
     calls, outputs = _calls(model, example)
-    found, taken = [], set()
+    found: list[Chain] = []
+    taken: set[str] = set()
     for place, call in enumerate(calls):
         if call.name in gone and call.name not in taken:
             chain = _followed(calls, place, frozenset(gone))

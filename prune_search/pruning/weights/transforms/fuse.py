@@ -128,7 +128,7 @@ def _add(moments: Moments, chain: Chain, given: Tensor, made: Tensor) -> None:
     places = math.prod(made.shape[2:]) if made.dim() > 2 else 1
     per_example = max(1, math.prod(given.shape[1:]), int(given.shape[1]) * kernel * places)
     at_a_time = max(1, MAX_VALUES // per_example)
-    for x, y in zip(given.split(at_a_time), made.split(at_a_time), strict=True):
+    for x, y in zip(torch.split(given, at_a_time), torch.split(made, at_a_time), strict=True):
         moments.add(*_pairs(chain, x, y))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,7 +11,12 @@ from torch import Tensor
 
 from prune_search.pruning.weights.affine_fit import Moments, affine_fit
 
-ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "sine": lambda x: torch.sin(3 * x), "square": torch.square}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "sine": lambda x: torch.sin(3 * x),
+    "square": torch.square,
+}
 
 
 def draws(*shape: int, seed: int = 0) -> Tensor:
@@ -19,7 +25,7 @@ def draws(*shape: int, seed: int = 0) -> Tensor:
 
 def moments(x: Tensor, y: Tensor, batch: int = 64) -> Moments:
     found = Moments()
-    for part, made in zip(x.split(batch), y.split(batch), strict=True):
+    for part, made in zip(torch.split(x, batch), torch.split(y, batch), strict=True):
         found.add(part, made)
     return found
 

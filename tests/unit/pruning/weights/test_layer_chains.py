@@ -34,7 +34,7 @@ def test_windows_add_up_as_convolutions_do() -> None:
     both = first.then(second)
     assert both == Window((11,), (6,), (5,))
     layers = nn.Sequential(nn.Conv1d(1, 1, 3, 2, 1), nn.Conv1d(1, 1, 5, 3, 2))
-    as_one = nn.Conv1d(1, 1, both.kernel, both.stride, both.padding)
+    as_one = nn.Conv1d(1, 1, both.kernel[0], both.stride[0], both.padding[0])
     for length in range(11, 60):
         x = torch.zeros(1, 1, length)
         assert layers(x).shape == as_one(x).shape

@@ -28,14 +28,14 @@ class Batches:
     """What a transform asks of a feed."""
 
     def __init__(self, inputs: Tensor, batch: int = 50) -> None:
-        self.parts = inputs.split(batch)
+        self.parts = torch.split(inputs, batch)
         self.epoch = len(self.parts)
 
     def __call__(self, number: int) -> tuple[Tensor, Tensor]:
         return self.parts[number], torch.zeros(len(self.parts[number]))
 
 
-def net(*modules: nn.Module) -> nn.Module:
+def net(*modules: nn.Module) -> nn.Sequential:
     torch.manual_seed(0)
     model = nn.Sequential(OrderedDict((f"m{place}", module) for place, module in enumerate(modules)))
     for module in model:
@@ -53,7 +53,12 @@ def fused(model: nn.Module, inputs: Tensor, *removed: str, ridge: float = 0.0, s
     masks = keep_all(prunable_weights(model))
     masks = MaskSet({name: mask & (name not in removed) for name, mask in masks.items()})
     feed: Any = Batches(inputs)
-    rule = MaskRule(*(Named.of(axis, name) for axis, name in RULE), Score.of({}))
+    rule = MaskRule(
+        Named.of(axes.CRITERIA, "last"),
+        Named.of(axes.SCOPES, "global"),
+        Named.of(axes.GRANULARITIES, "layer"),
+        Score.of({}),
+    )
     network = Network(model, torch.device("cpu"), None, None)  # type: ignore[arg-type]
     init = Named.of(axes.INITS, "kaiming")
     context = TransformContext(network, masks, rule, removed, init, 0, ("a", 1), lambda: feed)
@@ -61,11 +66,6 @@ def fused(model: nn.Module, inputs: Tensor, *removed: str, ridge: float = 0.0, s
     return model.eval()
 
 
-RULE: tuple[tuple[Any, str], ...] = (
-    (axes.CRITERIA, "last"),
-    (axes.SCOPES, "global"),
-    (axes.GRANULARITIES, "layer"),
-)
 VECTORS = torch.randn(400, 8, generator=torch.Generator().manual_seed(1))
 PICTURES = torch.randn(60, 2, 9, 9, generator=torch.Generator().manual_seed(2))
 
@@ -159,7 +159,8 @@ def test_where_each_output_sees_all_of_the_input_fusing_convolutions_is_fusing_t
         )
     # A kernel that is shared by all places is one of the linear layers, of which the fit is the best.
     assert float(other.square().mean()) <= float(error.square().mean()) * (1 + 1e-9)
-    assert (as_convolution.get_submodule("m2").kernel_size, error.shape[1]) == ((3, 3), 3 * (1 + 2 * padding) ** 2)
+    assert as_convolution.get_parameter("m2.weight").shape == (3, 2, 3, 3)
+    assert error.shape[1] == 3 * (1 + 2 * padding) ** 2
 
 
 @pytest.mark.parametrize("kind", ["dense", "convolution", "into dense"])
@@ -183,7 +184,7 @@ def test_what_a_fused_network_misses_is_not_correlated_with_its_input(kind: str)
     assert float(missed.abs().max()) > 1e-3 * size
     assert float(missed.mean((0, 2)).abs().max()) < 1e-9 * size
     # The gradient of ‖missed‖² by the weights is the sum of what it is correlated with.
-    ((before - after(inputs)) ** 2).mean().backward()  # type: ignore[no-untyped-call]
+    ((before - after(inputs)) ** 2).mean().backward()
     gradient = after.get_parameter(f"{into}.weight").grad
     assert gradient is not None
     assert float(gradient.abs().max()) < 1e-9 * size
