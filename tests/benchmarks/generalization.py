@@ -23,6 +23,7 @@ from typing import Any
 from prune_search.api.run import run
 from prune_search.api.where import Where
 from prune_search.recipe import strict_yaml
+from prune_search.recipe.named import Named
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import find, read_space
 from prune_search.report.figure_style import COLOURS, LINES, QUIET, RC, drawn, grid, legend, log_shares, new_figure
@@ -49,7 +50,7 @@ class Trained:
 
 def axes_of_the_space() -> tuple[list[int], list[float]]:
     """The seeds and the fractions of the space."""
-    raw = strict_yaml.load_file(SPACE)
+    raw: Any = strict_yaml.load_file(SPACE)
     return raw["task"]["seed"]["of"], raw["mask"]["sparsity"]["of"]
 
 
@@ -60,7 +61,7 @@ def recipe(seed: int, sparsity: float) -> dict[str, Any]:
     canonical: dict[str, Any] = dict(read_space(raw, source, sets).only_recipe().canonical)
     task = canonical["task"]
     canonical["task"] = {**task, "data": {**task["data"], "seed": seed}}
-    return {**canonical, "search": {"constraints": strict_yaml.load_file(SPACE)["search"]["constraints"]}}
+    return {**canonical, "search": {"constraints": raw["search"]["constraints"]}}
 
 
 def signal_weights(result: Result) -> int:
@@ -163,10 +164,11 @@ def main() -> None:
         for sparsity in sparsities:
             for seed in seeds:
                 found[sparsity].append(trained(seed, sparsity, options.storage or Path(folder)))
-    data, train = first.task.written["data"], first.train
+    assert isinstance(first.task.data, Named)
+    data, steps = first.task.data.options, first.train.steps.resolve(0, 1)
     print(
         f"{data['train']} training and {data['test']} test examples of {data['dimension']} numbers, {data['classes']} "
-        f"classes, signal {data['signal']}, noise {data['noise']}; {train.steps} steps of gradient descent"
+        f"classes, signal {data['signal']}, noise {data['noise']}; {steps} steps of gradient descent"
     )
     print(f"{len(seeds)} seeds of data, weights and mask: mean ± standard deviation\n")
     print(table(found, chance))

@@ -80,12 +80,9 @@ def test_the_timeline_of_a_preset_at_paper_length(preset: str, expected: tuple[A
     assert [line.k1, line.k2, line.trained, line.retrain_steps, line.order_from, line.clock] == places
     # Masks that are learned at initialization train no weights before.
     hidden = preset in ("edge-popup", "supermask", "gumbel-mask")
-    # Its training comes with its paper's data; the others have the default's.
-    own = 2000 if preset == "random-global" else 1000
+    # One has its paper's training, and one fits a single picture; the others have the default's.
+    own = {"random-global": 2000, "deep-inverse-prior": 600}.get(preset, 1000)
     assert (line.epoch, line.total) == (EPOCH, 0 if hidden else own)
-    # One picture is fitted for steps of its own.
-    total = 600 if preset == "deep-inverse-prior" else 1000
-    assert (line.epoch, line.total) == (EPOCH, 0 if hidden else total)
     if rates:
         assert (line.rate(0), line.rate(line.retrain_steps - 1)) == pytest.approx(rates, rel=1e-12)
 
