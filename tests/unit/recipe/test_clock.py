@@ -71,6 +71,8 @@ def refused(text: str, epoch: int = EPOCH) -> list[tuple[str, str]]:
         "obs": (1000, None, 1000, 100, 1000, None, (0.001, 0.001)),
         "thinet": (1000, None, 1000, 200, 1000, None, (0.001, 0.001)),
         "control-shuffle": (0, 0, 0, 1000, 0, 0, (0.1, 0.001)),
+        "constrained-rl": (1000, None, 1000, 500, 1000, None, (0.001, 0.001)),
+        "fuse-init": (1000, None, 1000, 1000, 0, 0, (0.1, 0.001)),
         "deep-inverse-prior": (600, 0, 600, 600, 0, 0, (0.01, 0.01)),
     }.items(),
 )

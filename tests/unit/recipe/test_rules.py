@@ -69,7 +69,7 @@ def read(text: str) -> Recipe:
             "'by' works with neither criterion magnitude nor scope erk",
         ),
         (
-            f"mask: {{at: 0it, criterion: magnitude, sparsity: {{layers: 1}}}}, {TAIL}",
+            f"mask: {{at: 0it, criterion: magnitude, sparsity: {{layers: 1}}, granularity: layer}}, {TAIL}",
             "mask.sparsity",
             "'layers' works with neither criterion magnitude nor scope global",
         ),

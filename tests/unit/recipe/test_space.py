@@ -121,7 +121,7 @@ def test_an_error_of_form_inside_an_option_is_an_error_though_other_options_are_
     assert [str(problem) for problem in errors(text)] == [
         "file: train.optimizer.momentum: is not a key of train.optimizer; valid keys: lr, beta1, beta2, eps, "
         "weight_decay",
-        "file: train.optimizer: 'adm' is not one of adam, adamw, muon, sgd, sghmc (did you mean 'adam'?)",
+        "file: train.optimizer: 'adm' is not one of adam, adamw, muon, rmsprop, sgd, sghmc (did you mean 'adam'?)",
     ]
 
 
