@@ -14,16 +14,8 @@ if TYPE_CHECKING:
     from prune_search.tasks.task import Task
 
 HELD_OUT = "held-out-pixels"
-# Pictures that come with scikit-learn: photographs of 427 x 640 pixels.
-KNOWN = ("china", "flower")
-
-
-def _of_picture(*, picture: str, **options: object) -> DataSource:
-    return DataSource(train_examples=1, embedded=picture in KNOWN)
-
-
 # The single example is the fixed input with its picture.
-ONE = DataSource(train_examples=1, embedded=True, with_options=_of_picture)
+ONE = DataSource(train_examples=1)
 
 
 def _options(sigma: float, keep: float) -> dict[str, Option]:
