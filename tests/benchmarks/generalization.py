@@ -115,7 +115,7 @@ def verdict(found: Mapping[float, Sequence[Trained]]) -> str:
 
 
 def picture(found: Mapping[float, Sequence[Trained]], chance: float) -> bytes:
-    """Test and training error over the weights left, mean and standard deviation over the seeds."""
+    """Test and training error over the weights left: means over the seeds, and each seed's test error."""
     import matplotlib
 
     with matplotlib.rc_context(RC):
@@ -125,10 +125,8 @@ def picture(found: Mapping[float, Sequence[Trained]], chance: float) -> bytes:
         for place, (name, label) in enumerate((("test", "test error"), ("train", "training error"))):
             errors = [[1 - getattr(one, name) for one in networks] for networks in found.values()]
             look = {"color": COLOURS[1 - place], "marker": "os"[place], "linestyle": LINES[place], "markersize": 5.5}
-            means, bars = ([take(values) for values in errors] for take in (statistics.fmean, statistics.stdev))
-            axes.errorbar(
-                left, means, bars, capsize=2, linewidth=1.3, label=f"{label}, mean ± deviation", zorder=3, **look
-            )
+            means = [statistics.fmean(values) for values in errors]
+            axes.plot(left, means, linewidth=1.3, label=f"{label}, mean", zorder=3, **look)
             if name == "test":
                 spots = [(x, y) for x, values in zip(left, errors, strict=True) for y in values]
                 axes.plot(
