@@ -149,6 +149,10 @@ def _mean(inputs: Sequence[Tensor], dim: list[int], keepdim: bool) -> Tensor:
     return inputs[0].mean(dim, keepdim)
 
 
+def _sum(inputs: Sequence[Tensor], dim: list[int], keepdim: bool) -> Tensor:
+    return inputs[0].sum(dim, keepdim)
+
+
 def _upsample(inputs: Sequence[Tensor], scale_factor: Any, mode: str, align_corners: bool | None) -> Tensor:
     """By a factor; with a size the size of the output would be fixed."""
     return functional.interpolate(inputs[0], scale_factor=scale_factor, mode=mode, align_corners=align_corners)
@@ -254,6 +258,12 @@ FUNCTIONS: Mapping[str, Function] = {
         _mean,
         {"dim": wholes, "keepdim": flag},
         targets=(torch.mean, "mean"),
+        arguments={"dim": REQUIRED, "keepdim": False},
+    ),
+    "sum": Function(
+        _sum,
+        {"dim": wholes, "keepdim": flag},
+        targets=(torch.sum, "sum"),
         arguments={"dim": REQUIRED, "keepdim": False},
     ),
     "pad": Function(

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from prune_search.compact.graph import CONSTANT, INPUT, Described, Description, Node
 from prune_search.compact.operations import FUNCTIONS, LAYERS, REQUIRED
-from prune_search.compact.options import number
+from prune_search.compact.options import number, wholes
 from prune_search.tasks.fusion import is_record
 from prune_search.tasks.passes import evaluating, unwrapped
 
@@ -317,6 +317,6 @@ def _bound(op: str, arguments: Mapping[str, Any], given: tuple[Any, ...], named:
         raise UndescribedError(f"{op} is called without {missing[0]}")
     if "stride" in bound and bound["stride"] is None:
         bound["stride"] = bound["kernel_size"]
-    if op == "mean" and not isinstance(bound["dim"], list | tuple):
+    if options.get("dim") is wholes and not isinstance(bound["dim"], list | tuple):
         bound["dim"] = [bound["dim"]]
     return {key: _listed(value) for key, value in bound.items()}

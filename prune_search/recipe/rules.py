@@ -305,8 +305,11 @@ def _layers(blocks: Blocks) -> Iterator[Problem]:
     mask = blocks["mask"]
     if "layers" not in mask["sparsity"]:
         return
+    criterion = entry_of(axes.CRITERIA, mask["criterion"]).facts
+    if "layers" not in criterion.sparsity:
+        return  # said already
     granularity = entry_of(axes.GRANULARITIES, mask["granularity"]).name
-    if granularity != "layer":
+    if granularity != "layer" and criterion.granularities is None:
         yield _no("mask.sparsity", f"layers works only with granularity layer (got {granularity!r})")
     scope = entry_of(axes.SCOPES, mask["scope"]).name
     if scope != "global":

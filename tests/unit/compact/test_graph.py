@@ -82,6 +82,7 @@ class Attention(nn.Module):
         batch = x.shape[0]
         x = self.norm(x.reshape(batch, 4, 6))
         weights = (self.queries(x) @ self.keys(x).transpose(1, 2)).softmax(dim=-1)
+        weights = weights / weights.sum(-1, keepdim=True)
         mixed: Tensor = torch.matmul(weights, x).permute(0, 2, 1).mean(2)
         return mixed
 

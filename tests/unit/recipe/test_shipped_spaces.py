@@ -151,8 +151,6 @@ def test_every_criterion_is_in_the_space_of_all_and_those_that_fit_in_the_one_at
         return {criterion if isinstance(criterion, str) else criterion["name"] for criterion in written}
 
     can = {name for name, entry in CRITERIA.items() if not entry.facts.keeps_all and not entry.facts.trains}
-    # One of whole layers has a space of its own.
-    can = {name for name in can if CRITERIA[name].facts.granularities != ("layer",)}
     assert met("all_criteria") == can
     # A group's criterion has nothing to tell of single weights.
     assert met("at_initialization") == {name for name in can if CRITERIA[name].facts.granularities is None}

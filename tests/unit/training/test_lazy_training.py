@@ -20,7 +20,7 @@ def test_the_registry_is_read_and_a_schedule_made_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.splitlines() == [
         "train.init as-built edge-of-chaos kaiming kaiming-uniform signed-constant xavier",
-        "train.optimizer adam adamw muon sgd",
+        "train.optimizer adam adamw muon rmsprop sgd",
         "train.schedule constant cosine one-cycle step",
         "train.augment crop-flip flip none",
         "mask.score.loss binary-cross-entropy causal-language-model cross-entropy distillation huber l1 model mse "

@@ -43,7 +43,7 @@ class SumPerClass(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From [N, K * m], the m neurons of class 0 first, to [N, K]."""
-        return x.unflatten(1, (self.classes, -1)).sum(dim=2)
+        return x.reshape(x.shape[0], self.classes, -1).sum(dim=2)
 
     def extra_repr(self) -> str:
         """What tells two of them apart."""
