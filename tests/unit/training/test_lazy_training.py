@@ -19,10 +19,10 @@ print("torch" in sys.modules)
 def test_the_registry_is_read_and_a_schedule_made_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.splitlines() == [
-        "train.init as-built edge-of-chaos kaiming kaiming-uniform signed-constant xavier",
-        "train.optimizer adam adamw muon rmsprop sgd",
+        "train.init as-built edge-of-chaos functional-prior kaiming kaiming-uniform normal signed-constant xavier",
+        "train.optimizer adam adamw muon rmsprop sgd sghmc",
         "train.schedule constant cosine one-cycle step",
-        "train.augment crop-flip flip none",
+        "train.augment crop-flip flip gaussian-noise none",
         "mask.score.loss binary-cross-entropy causal-language-model cross-entropy distillation huber l1 model mse "
         "nll-logits",
         "False",
