@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
@@ -79,7 +79,6 @@ def run_trial(
         TrialError: the loss or a score is not a number, or the device is out of memory.
     """
     sink, sharing = sink or Silent(), sharing or Sharing()
-    steps = sharing.steps
     begun = time.monotonic()
     measurements = Measurements(storage)
     store = _state_store(setup, storage, sink, sharing)
@@ -88,30 +87,62 @@ def run_trial(
         check_asked(setup, asked)
         check_layers(setup)
         first, rounds = rounds_of(setup, store)
-        # Where the mask's place shows while the network is trained, its round counts what comes before.
-        stable = setup.recipe.mask.stable is not None
-        needed_first = 0 if stable else min(first.total, setup.timeline.trained)
-        sink.started(setup.key, needed_first + sum(item.needed() for item in rounds))
-        results = []
-        steps.needed = needed_first
-        costs = Costs.of(setup)
-        before = _before_rounds(setup, first, needed_first, costs)
-        for item in rounds:
-            store.watch = _watch(setup, item, (before, costs), sink, asked)
-            masks = item.masks
-            earlier = before()
-            spent = Spent(earlier.steps + item.needed(done=True), earlier.operations + spent_in(item, costs))
-            before = partial(_already, spent)
-            steps.needed = spent.steps
-            metrics = round_metrics(setup, item, spent, measurements, asked)
-            found_at = item.k1 if stable else None
-            results.append(RoundResult(item.number, _receipt(setup, item, masks), masks.sha256, metrics, found_at))
-            sink.round_done(results[-1])
+        results, spent = _rounds_run(setup, store, (first, rounds), sink, measurements, asked)
         last = rounds[-1]
         has_test = test and setup.data.split("test") is not None
         test_metrics = end_metrics(setup, last, "test", spent, measurements) if has_test else {}
         load_model(setup.model, last.result)
-        tensors = {key.removeprefix(MODEL): value.cpu() for key, value in last.result.items() if key.startswith(MODEL)}
+    return _result(setup, last, results, test_metrics, sharing.steps, begun, preset)
+
+
+def _rounds_run(
+    setup: TrialSetup,
+    store: StateStore,
+    planned: tuple[Segment, Sequence[Round]],
+    sink: Sink,
+    measurements: Measurements,
+    asked: Collection[str],
+) -> tuple[tuple[RoundResult, ...], Spent]:
+    """Each round is trained and measured, and the sink told.
+
+    Returns:
+        The rounds' results, and what was spent in all.
+    """
+    first, rounds = planned
+    steps = store.steps
+    # Where the mask's place shows while the network is trained, its round counts what comes before.
+    stable = setup.recipe.mask.stable is not None
+    needed_first = 0 if stable else min(first.total, setup.timeline.trained)
+    sink.started(setup.key, needed_first + sum(item.needed() for item in rounds))
+    steps.needed = needed_first
+    costs = Costs.of(setup)
+    before = _before_rounds(setup, first, needed_first, costs)
+    results: list[RoundResult] = []
+    for item in rounds:
+        store.watch = _watch(setup, item, (before, costs), sink, asked)
+        masks = item.masks
+        earlier = before()
+        spent = Spent(earlier.steps + item.needed(done=True), earlier.operations + spent_in(item, costs))
+        before = partial(_already, spent)
+        steps.needed = spent.steps
+        metrics = round_metrics(setup, item, spent, measurements, asked)
+        found_at = item.k1 if stable else None
+        results.append(RoundResult(item.number, _receipt(setup, item, masks), masks.sha256, metrics, found_at))
+        sink.round_done(results[-1])
+    return tuple(results), before()
+
+
+def _result(
+    setup: TrialSetup,
+    last: Round,
+    results: tuple[RoundResult, ...],
+    test_metrics: Mapping[str, float],
+    steps: Steps,
+    begun: float,
+    preset: str | None,
+) -> Result:
+    """What a trial ends with, told by its last round."""
+    tensors = {key.removeprefix(MODEL): value.cpu() for key, value in last.result.items() if key.startswith(MODEL)}
     return Result(
         recipe=setup.recipe,
         key=setup.key,
@@ -119,7 +150,7 @@ def run_trial(
         masks=last.masks,
         tensors=tensors,
         weights_sha256=weights_digest(tensors),
-        rounds=tuple(results),
+        rounds=results,
         test_metrics=test_metrics,
         environment=setup.environment,
         steps=(steps.trained, steps.reused, steps.replayed),
