@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 MAX_ROWS = 40
 MAX_PARAMS = 6
 MAX_KNOBS = 5
 WIDE = 110
+# Columns that text may be folded into are at least so wide.
+FOLDED = 24
+UNLIMITED = 10_000
 # From here on a figure is a count.
 LARGE = 100
 
@@ -31,7 +37,7 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
     console = Console(highlight=False)
     rows = data["rows"]
     if rows:
-        console.print(_leaderboard(data, console.width >= WIDE))
+        _print_fitted(console, _leaderboard(data, console.width >= WIDE))
     if len(rows) > MAX_ROWS:
         console.print(f"… {len(rows) - MAX_ROWS} more: --json")
     if data["left_out"]:
@@ -39,7 +45,7 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
     if data["groups"]:
         console.print(_groups(data))
     if data["pareto"]:
-        console.print(_front(data))
+        _print_fitted(console, _front(data))
     if any(entry["knobs"] for entry in data.get("importance", ())):
         console.print(_importance(data["importance"]))
     if data["controls"]:
@@ -70,24 +76,71 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
     )
 
 
-def _leaderboard(data: dict[str, Any], wide: bool) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.table import Table
+@dataclass(frozen=True)
+class _Wide:
+    """A table that may be wider than the terminal.
 
-    from prune_search.report.labels import head_of, shown_metrics
+    Attributes:
+        title: above it.
+        heads: of the columns.
+        rows: the cells of each line, and its style.
+        last: the columns that can be left out, the least needed first.
+        caption: below it.
+        folds: the columns whose text may go on in another line.
+    """
+
+    title: str
+    heads: list[str]
+    rows: list[tuple[list[str], str | None]]
+    last: list[str]
+    caption: str = ""
+    folds: tuple[str, ...] = ()
+
+    def without(self, heads: Collection[str], folds: Collection[str] = ()) -> Table:
+        """The table without some columns, which the caption names; more columns may fold their text."""
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+
+        kept = [place for place, head in enumerate(self.heads) if head not in heads]
+        missing = (
+            f"too narrow for {', '.join(head for head in self.heads if head in heads)}: see --json" if heads else ""
+        )
+        caption = "; ".join(filter(None, (self.caption, missing)))
+        table = Table(title=self.title, caption=caption or None, box=SIMPLE_HEAD, pad_edge=False)
+        for place in kept:
+            table.add_column(self.heads[place], no_wrap=self.heads[place] not in (*self.folds, *folds), overflow="fold")
+        for cells, style in self.rows:
+            table.add_row(*(cells[place] for place in kept), style=style)
+        return table
+
+
+def _print_fitted(console: Console, wide: _Wide) -> None:
+    """Print a table with as many columns as the terminal shows without splitting a name."""
+    from rich.measure import Measurement
+
+    unlimited = console.options.update(width=UNLIMITED)
+    left: list[str] = []
+    for head in (*wide.last, ""):
+        needed = Measurement.get(console, unlimited, wide.without([*left, *wide.folds])).maximum
+        fits = needed + FOLDED * len(wide.folds) <= console.width
+        if fits or not head:
+            break
+        left.append(head)
+    console.print(wide.without(left, () if fits else ("trial",)))
+
+
+def _leaderboard(data: dict[str, Any], wide: bool) -> _Wide:
+    from rich.markup import escape
+
+    from prune_search.report.labels import SPARSITIES, head_of, shown_metrics
 
     several = len(data["searches"]) > 1
     simulated = f"  (simulated: {data['simulated']})" if data["simulated"] else ""
-    table = Table(title=data["sort"] + simulated, caption="* on the Pareto front", box=SIMPLE_HEAD, pad_edge=False)
     first, *others = shown_metrics(data)
-    for head in ("rank", *(["search"] if several else []), "trial", first, "− dense", *others):
-        table.add_column(head_of(head), no_wrap=head != "trial", overflow="fold")
+    heads = ["rank", *(["search"] if several else []), "trial", head_of(first), "− dense", *map(head_of, others)]
     with_steps = wide and "steps_trained" not in others
-    if with_steps:
-        table.add_column("steps", no_wrap=True)
-    if wide:
-        table.add_column("params")
+    heads += (["steps"] if with_steps else []) + (["params"] if wide else [])
+    rows: list[tuple[list[str], str | None]] = []
     for row in data["rows"][:MAX_ROWS]:
         name = escape(row["name"]) + ("" if row["seeds"] == 1 else f" × {row['seeds']} seeds")
         cells = ["–" if row["rank"] is None else str(row["rank"]), *([escape(row["search"])] if several else [])]
@@ -95,8 +148,17 @@ def _leaderboard(data: dict[str, Any], wide: bool) -> Table:
         cells += [_figure(row, metric) for metric in others]
         cells += [f"{row['metrics'].get('steps_trained', 0):,.0f}"] if with_steps else []
         cells += [escape(_params(row["params"]))] if wide else []
-        table.add_row(*cells, style=None if row["status"] == "completed" else "dim")
-    return table
+        rows.append((cells, None if row["status"] == "completed" else "dim"))
+    beside = [head_of(name) for name in SPARSITIES[1:] if head_of(name) in heads]
+    last = [*(["steps"] if with_steps else []), *beside, "− dense", *reversed([head_of(name) for name in others])]
+    return _Wide(
+        data["sort"] + simulated,
+        heads,
+        rows,
+        list(dict.fromkeys(last)),
+        "* on the Pareto front",
+        ("params",) if wide else (),
+    )
 
 
 def _figure(row: dict[str, Any], metric: str) -> str:
@@ -124,28 +186,28 @@ def _params(params: dict[str, Any]) -> str:
     return "  ".join(parts[:MAX_PARAMS]) + ("  …" if len(parts) > MAX_PARAMS else "")
 
 
-def _front(data: dict[str, Any]) -> Table:
+def _front(data: dict[str, Any]) -> _Wide:
     """The Pareto front of the trials, with those of their intermediate rounds that lie on it too."""
-    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
-    from rich.table import Table
 
-    from prune_search.report.labels import head_of, known_sparsities
+    from prune_search.report.labels import SPARSITIES, head_of, known_sparsities
 
     objectives = [written.split()[1] for written in data["objectives"]]
     known = known_sparsities(line["metrics"] for line in (*data["rows"], *data["points"]))
     metrics = list(dict.fromkeys((*known, *objectives)))
-    table = Table(*map(head_of, metrics), "− dense", "trial", title="Pareto front", box=SIMPLE_HEAD)
     lines: list[tuple[dict[str, Any], str, str, str | None]] = [
         (row, _delta(row["delta_dense"]), row["name"], None) for row in data["rows"] if row["pareto"]
     ]
     for point in data["points"]:
         if point["pareto"]:
-            place = f"{point['name']}, round {point['round']} of {point['rounds']}"
+            place = f"{point['name']}, round {point['round']}/{point['rounds']}"
             lines.append(({**point, "deviation": {}, "status": ""}, "", place, "dim"))
+    rows: list[tuple[list[str], str | None]] = []
     for line, delta, name, style in sorted(lines, key=lambda item: (item[0]["metrics"].get("sparsity", 0.0), item[2])):
-        table.add_row(*(_figure(line, metric) for metric in metrics), delta, escape(name), style=style)
-    return table
+        rows.append(([*(_figure(line, metric) for metric in metrics), delta, escape(name)], style))
+    heads = [*map(head_of, metrics), "− dense", "trial"]
+    beside = [head_of(name) for name in known if name in SPARSITIES[1:]]
+    return _Wide("Pareto front", heads, rows, [*beside, "− dense"])
 
 
 def _controls(controls: list[dict[str, Any]], metric: str) -> Table:

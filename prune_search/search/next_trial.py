@@ -357,8 +357,16 @@ class NextTrial:
 
 
 def run_name(number: int, recipe: Recipe) -> str:
-    """A trial's name for people: ``012-lottery-ticket-s0.90``."""
-    fraction, final = recipe.mask.sparsity.per_round, recipe.mask.sparsity.final
-    reached = (final or 0.0) if fraction is None else 1 - (1 - fraction) ** recipe.rounds
+    """A trial's name for people: ``012-lottery-ticket-s0.90``; of what removes layers, ``012-fuse-init-3-layers``."""
     words = paradigm(recipe).replace(" ", "-").replace("→", "-to-")
-    return f"{number:03d}-{words}-s{reached:.2f}"
+    return f"{number:03d}-{words}{_removes(recipe)}"
+
+
+def _removes(recipe: Recipe) -> str:
+    asked = recipe.mask.sparsity
+    if asked.layers is not None:
+        removed = asked.layers * recipe.rounds
+        return f"-{removed}-layer" + ("s" if removed > 1 else "")
+    if asked.per_round is not None:
+        return f"-s{1 - (1 - asked.per_round) ** recipe.rounds:.2f}"
+    return f"-s{asked.final:.2f}" if asked.final is not None else ""

@@ -371,6 +371,7 @@ def thinet() -> Blocks:
     "fuse-init",
     summary="the last layer is fused into the next by least squares, and the shallower network trained; three times",
     source=FUSE,
+    facts=Preset(also=({"rounds": 1}, *({"rounds": rounds, "retrain": {"clock": "50%"}} for rounds in (1, 3)))),
 )
 def fuse_init() -> Blocks:
     """Four convolutions become one; each network is trained as long as the first, at the same rates.

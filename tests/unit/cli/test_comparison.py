@@ -53,6 +53,26 @@ def test_rows_that_a_condition_hides_are_counted_and_the_command_names_the_trial
     assert out.splitlines()[-1] == "next  prune-search export told --trial 003-random --to DIR"
 
 
+@pytest.mark.parametrize(("columns", "left_out"), [(120, []), (60, ["− dense"]), (50, ["− dense", "sparsity"])])
+def test_a_narrow_terminal_splits_no_name_and_says_which_columns_it_leaves_out(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+    left_out: list[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    show_comparison(compare_data([told(tmp_path).records]), str(tmp_path))
+    lines = capsys.readouterr().out.splitlines()
+    board = "\n".join(lines[: [line.strip() for line in lines].index("Pareto front")])
+    head = next(line for line in lines if "rank" in line)
+    assert "001-snip × 2 seeds *" in board
+    assert "0.9500 ± 0.0141" in board
+    assert [name for name in ("− dense", "sparsity") if name not in head] == left_out
+    said = " ".join(board.split())
+    assert ("too narrow for " + ", ".join(left_out) + ": see --json" in said) == bool(left_out)
+
+
 def test_where_nothing_completed_nothing_is_suggested(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     search = Told.begin(tmp_path)
     search.failed(0.9)

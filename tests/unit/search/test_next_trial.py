@@ -13,7 +13,7 @@ from simulated_search import SPACE, Simulation, figures_of
 from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import known_epoch, read_space
-from prune_search.search.next_trial import Next, NextTrial, dense_recipe, long_recipe
+from prune_search.search.next_trial import Next, NextTrial, dense_recipe, long_recipe, run_name
 
 SMALL = SPACE.replace("trials: 12", "trials: 5")
 MET = SMALL.replace("seed: 5", "seed: 5, constraints: [val/accuracy >= dense - BOUND]")
@@ -208,3 +208,18 @@ def test_a_given_network_is_compared_with_as_it_came_and_as_it_is_when_it_is_tra
     assert again.retrain.written["stretch"] is True
     # What the winner did not train is not trained.
     assert long_recipe(Recipe.read({**winner.blocks, "retrain": "none"}), dense.canonical, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("blocks", "name"),
+    [
+        ({"preset": "lottery-ticket", "rounds": 5}, "007-lottery-ticket-s0.67"),
+        ({"preset": "fuse-init"}, "007-fuse-init-3-layers"),
+        ({"preset": "fuse-init", "rounds": 1, "retrain": {"clock": "80%"}}, "007-fuse-init-1-layer"),
+        ({"preset": "constrained-rl"}, "007-constrained-rl"),
+        ({"preset": "dense"}, "007-dense-s0.00"),
+    ],
+)
+def test_a_trial_is_called_by_its_paradigm_and_by_what_it_removes(blocks: dict[str, Any], name: str) -> None:
+    raw = {"task": {"data": "digits", "model": {"name": "mlp", "hidden": [16, 16, 16, 16]}}, **blocks}
+    assert run_name(7, read_space(raw, "a test").only_recipe()) == name
