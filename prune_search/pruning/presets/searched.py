@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prune_search.recipe.axes import PRESETS
+from prune_search.recipe.facts import Preset
 
 Blocks = dict[str, Any]
 
@@ -13,6 +14,13 @@ Blocks = dict[str, Any]
     "constrained-rl",
     summary="a policy learns each layer's pruned fraction within a budget of parameters, then training continues",
     source="Malik, Haider, Iqbal & Taj 2021, Pruning through Constrained Reinforcement Learning, 2110.08558",
+    facts=Preset(
+        also=tuple(
+            {"retrain": {"clock": {"hold": rate}}, "mask": {"score": {"mode": mode}}}
+            for rate in ("final", 0.01)
+            for mode in ("train", "eval")
+        )
+    ),
 )
 def constrained_rl() -> Blocks:
     """A tenth of the parameters, 1,000 episodes, 32 training steps before each reward.
