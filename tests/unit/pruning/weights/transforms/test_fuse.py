@@ -21,7 +21,7 @@ from prune_search.recipe.problems import UserError
 from prune_search.tasks.layers import prunable_weights
 from prune_search.training.loop import Network, TrainingError
 
-EXACT = 1e-5  # of float32 weights and outputs, relative to the largest
+EXACT = 1e-6  # of float32 weights and outputs, relative to the largest
 
 
 class Batches:
