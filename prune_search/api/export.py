@@ -12,6 +12,7 @@ from prune_search.api.run import run
 from prune_search.api.target import Target
 from prune_search.api.trust import allowed_code, checked
 from prune_search.api.where import Where
+from prune_search.ledger.finalists import winner_of
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import SearchRecords, TrialRecords, read_search, search_folder
 from prune_search.ledger.uris import masked
@@ -110,7 +111,7 @@ def chosen_trial(records: SearchRecords, key: str | None = None) -> TrialRecords
         UserError: nothing has completed, or no completed trial has that key.
     """
     if key is None:
-        trial, _ = Goals.of(records.definition["space"]["search"]).best(records.numbered(), records.dense)
+        trial = winner_of(records).trial
         if trial is None:
             raise UserError([Problem("", "no trial has completed yet", records.name)])
         return trial

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prune_search.ledger.account import total
+from prune_search.ledger.finalists import finalists_data, winner_of
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import SearchRecords, TrialRecords
 
@@ -56,7 +57,8 @@ class Outcome:
         goals = Goals.of(definition["space"]["search"])
         figures = self.records.dense
         trials = self.records.numbered()
-        best, met = goals.best(trials, figures)
+        winner = winner_of(self.records)
+        best, met = winner.trial, winner.met
         everything = list(self.records.trials.values())
         return {
             "name": self.records.name,
@@ -72,6 +74,7 @@ class Outcome:
             },
             "best": None if best is None else _shortly(best),
             "constraints_met": met,
+            **({"finalists": finalists_data(self.records, winner.finalists)} if winner.finalists else {}),
             "pareto": [_shortly(trial) for trial in goals.pareto(trials, figures)],
             **total(everything).as_data(),
             "undelivered": self.undelivered,

@@ -48,6 +48,8 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
         _print_fitted(console, _front(data))
     if any(entry["knobs"] for entry in data.get("importance", ())):
         console.print(_importance(data["importance"]))
+    for name, finalists in data["finalists"].items():
+        _print_fitted(console, _finalists(name, finalists, data))
     if data["controls"]:
         from prune_search.recipe.metric_names import quality
         from prune_search.recipe.search_block import parse_objective
@@ -208,6 +210,38 @@ def _front(data: dict[str, Any]) -> _Wide:
     heads = [*map(head_of, metrics), "− dense", "trial"]
     beside = [head_of(name) for name in known if name in SPARSITIES[1:]]
     return _Wide("Pareto front", heads, rows, [*beside, "− dense"])
+
+
+def _finalists(search: str, finalists: list[dict[str, Any]], data: dict[str, Any]) -> _Wide:
+    """The best recipes on new seeds, and whether seeds explain which of them is the first."""
+    from rich.markup import escape
+
+    from prune_search.report.labels import head_of
+
+    first, *others = finalists[0]["metrics"]
+    heads = ["trial", f"{head_of(first)}, new seeds", "as a trial", *map(head_of, others), "seeds"]
+    rows: list[tuple[list[str], str | None]] = []
+    for one in finalists:
+        cells = [escape(one["name"]) + (" =" if one["like_best"] and one is not finalists[0] else "")]
+        cells += [
+            _told(one, first),
+            _figure({"metrics": {first: one["metrics"][first]["measured"]}, "deviation": {}}, first),
+        ]
+        cells += [_told(one, metric) for metric in others]
+        cells.append(f"{one['seeds']}" + (f", {one['failed']} failed" if one["failed"] else ""))
+        rows.append((cells, None))
+    several = f" of {escape(search)}" if len(data["searches"]) > 1 else ""
+    told = "as a trial: the figure that made it a finalist, a lucky one"
+    equal = (
+        "; = is as good as the first, as far as the seeds tell" if any(o["like_best"] for o in finalists[1:]) else ""
+    )
+    return _Wide(f"finalists{several}", heads, rows, [*reversed([head_of(name) for name in others])], told + equal)
+
+
+def _told(finalist: dict[str, Any], metric: str) -> str:
+    figures = finalist["metrics"][metric]
+    row = {"metrics": {metric: figures["mean"]}, "deviation": {metric: figures["deviation"]}, "status": "failed"}
+    return _figure(row, metric)
 
 
 def _controls(controls: list[dict[str, Any]], metric: str) -> Table:

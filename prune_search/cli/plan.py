@@ -68,16 +68,18 @@ def plan(
 def summary(planned: PlannedSearch) -> str:
     """The plan as one line."""
     made = planned.plan
-    text = f"{made.trials:,} trials, {made.steps_shared + made.steps_controls:,} steps to train"
+    text = f"{made.trials:,} trials, {made.steps_shared:,} steps to train"
     if made.steps_unshared > made.steps_shared:
         text += f" ({made.steps_unshared:,} without sharing, {made.ceiling:.2f} times as many)"
-    return text
+    besides = {"controls": made.steps_controls, "finalists": made.steps_finalists}
+    more = [name for name, steps in besides.items() if steps]
+    return text + (f", and about {sum(besides.values()):,} for {' and '.join(more)}" if more else "")
 
 
 def must_ask(planned: PlannedSearch) -> bool:
     """Whether a search is large enough to need confirmation."""
     made = planned.plan
-    return made.steps_shared + made.steps_controls > ASK_STEPS or made.trials > ASK_TRIALS
+    return made.steps_to_train > ASK_STEPS or made.trials > ASK_TRIALS
 
 
 def agreed(planned: PlannedSearch) -> bool:
@@ -124,6 +126,8 @@ def _lines(planned: PlannedSearch) -> list[tuple[str, str]]:
         ("ceiling", f"sharing saves at most a factor of {made.ceiling:.2f}"),
         ("controls", f"about {made.steps_controls:,} more steps"),
     ]
+    if made.steps_finalists:
+        lines.append(("finalists", f"at most about {made.steps_finalists:,} more steps, on new seeds"))
     if made.scheduler_share:
         lines.append(("scheduler", f"can save up to {made.scheduler_share:.0%} of the shared steps"))
     if planned.device_hours is not None and planned.storage_bytes is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from prune_search.cli.drawing import drawing
 from prune_search.ledger.account import account_of
+from prune_search.ledger.finalists import winner_of
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import ended_in
 
@@ -56,7 +57,7 @@ class SearchBar:
 
 
 def _best(records: SearchRecords) -> str:
-    best, _ = _goals(records).best(records.numbered(), records.dense)
+    best = winner_of(records).trial
     if best is None or best.proposed is None:
         return ""
     _, metric = _goals(records).objectives[0]

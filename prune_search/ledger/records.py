@@ -6,7 +6,8 @@
         trials/<id>/<kind>-<attempt>-<n>.json
         trials/<id>/progress-<attempt>.json
 
-A trial's id is its number (``000012``) or the name of a control (``control-dense``). The kinds are
+A trial's id is its number (``000012``), the name of a control (``control-dense``), or that of a finalist's repetition
+on a new seed (``finalist-000012-1001``). The kinds are
 
     proposed   recipe, params, option of ``any``, what the sampler must remember; duplicate_of where it was seen before
     started    attempt, host, pid
@@ -44,6 +45,8 @@ Status = Literal["completed", "stopped", "failed"]
 KINDS: tuple[Kind, ...] = ("proposed", "started", "measured", "ended")
 FORMAT = 1
 DENSE = "control-dense"
+# What the ids of a finalist's repetitions begin with.
+FINALIST = "finalist-"
 _PROGRESS = re.compile(r"progress-(?P<attempt>[0-9]{3})\.json")
 SEARCHES, SEARCH_FILE, TRIALS = "searches", "search.json", "trials"
 # Written where a search is over before all its trials are proposed (a time budget, an exhausted grid).
@@ -117,8 +120,13 @@ class TrialRecords:
 
     @property
     def control(self) -> bool:
-        """Whether it is a control, outside the count of trials."""
-        return self.id.startswith("control-")
+        """Whether it is outside the count of trials, to be compared with: a control, or a finalist's repetition."""
+        return self.id.startswith(("control-", FINALIST))
+
+    @property
+    def repetition(self) -> bool:
+        """Whether it repeats a finalist on a new seed."""
+        return self.id.startswith(FINALIST)
 
     @property
     def status(self) -> str:
@@ -216,7 +224,7 @@ class SearchRecords:
 
     def controls(self) -> list[TrialRecords]:
         """The controls."""
-        return [trial for trial in self.trials.values() if trial.control]
+        return [trial for trial in self.trials.values() if trial.control and not trial.repetition]
 
     @property
     def dense(self) -> Mapping[str, float] | None:

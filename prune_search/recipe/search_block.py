@@ -122,6 +122,25 @@ def measured_at_the_end_only(search: Mapping[str, Any]) -> list[str]:
     return [name for name in metrics_asked(search) if not metric_facts(name).in_training]
 
 
+FINALISTS = {
+    "count": Option(Integer(1, 1000), 3, "number of recipes that are repeated"),
+    "seeds": Option(Integer(2, 1000), 3, "number of new seeds for each"),
+}
+
+
+@dataclass(frozen=True)
+class Finalists:
+    """How many of the best recipes are repeated at the end, and on how many new seeds."""
+
+    def describe(self) -> str:
+        return "a mapping such as {count: 3, seeds: 3}"
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        if not isinstance(raw, Mapping):
+            return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)})")
+        return read_block(FINALISTS, raw, path, reading)
+
+
 DEFAULT_OBJECTIVES = ["maximize val/accuracy", "maximize sparsity"]
 SEARCH = {
     "sampler": Option(Value(axes.SAMPLERS), "tpe"),
@@ -134,6 +153,7 @@ SEARCH = {
     "seed": Option(Integer(0, SEED_LIMIT), 0, "of the sampler"),
     "reproducible": Option(Flag(), False),
     "controls": Option(Flag(), True),
+    "finalists": Option(Finalists(), None, "the best recipes are repeated on new seeds, and the best mean wins"),
     "time_budget": Option(Number(0.0, 1e9, above=True), None, "seconds"),
     "max_failures": Option(Integer(0, 100_000), 3, "number of retries of a trial whose process died"),
     "cpus_per_trial": Option(Number(0.0, 10_000.0, above=True), 1.0, "per worker of a trial"),

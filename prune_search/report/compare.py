@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prune_search.ledger.account import total
+from prune_search.ledger.finalists import finalists_data, winner_of
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe import axes
@@ -46,7 +47,9 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
     Returns:
         ``rows``, ranked ones first; ``pareto``, the keys of the rows on the Pareto front; ``points``, the networks
         after earlier rounds of the chains (see `points`); ``controls``; ``steps``, what each search trained, saved,
-        replayed, repeated and abandoned (see `ledger.account`); ``best``, the key of the best row, or None;
+        replayed, repeated and abandoned (see `ledger.account`); ``finalists``, by search, the best recipes repeated on
+        new seeds (see `ledger.finalists`); ``best``, the key of the best row, or of the finalist with the best mean
+        where one search is asked for, or None;
         ``constraints_met``, whether it meets the constraints; ``groups`` (see `filters.grouped`; empty without `by`),
         ``left_out``, how many rows `only` leaves out; and ``searches``, ``simulated`` (the surface, or None),
         ``objectives``, ``constraints``, ``sort``, ``where``, ``by``.
@@ -71,6 +74,13 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
     stand_ins = [row.stand_in() for row in done.values()]
     front = {trial.id for trial in goals.pareto(stand_ins, dense or None)}
     best, met = goals.best(stand_ins, dense or None)
+    best_key = done[best.id].key if best is not None else None
+    ends = {search.name: winner_of(search) for search in searches}
+    if len(searches) == 1 and (end := ends[searches[0].name]).finalists and end.trial is not None:
+        # Its repetitions on new seeds choose, unless the condition leaves it out.
+        place = next((row for row in done.values() if any(run.trial is end.trial for run in row.runs)), None)
+        if place is not None:
+            best_key, met = place.key, end.met
     rows = [replace(row, pareto=row.status == "completed" and row.stand_in().id in front) for row in rows]
     return {
         "searches": [search.name for search in searches],
@@ -87,7 +97,12 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
         "points": points_data(searches, stand_ins, goals, dense or None, conditions.keeps),
         "controls": [_control(search, trial, measured) for search in searches for trial in search.controls()],
         "steps": {search.name: total(search.trials.values()).as_data() for search in searches},
-        "best": done[best.id].key if best is not None else None,
+        "finalists": {
+            name: finalists_data(search, ends[name].finalists)
+            for name, search in ((search.name, search) for search in searches)
+            if ends[name].finalists
+        },
+        "best": best_key,
         "constraints_met": best is not None and met,
     }
 

@@ -45,6 +45,7 @@ def page(data: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
         *shown[:1],
         _leaderboard(data),
         *shown[1:],
+        *(_finalists(name, finalists) for name, finalists in data["finalists"].items()),
         _groups(data),
         _importance(data["importance"]),
         _difference(data.get("difference")),
@@ -165,6 +166,27 @@ def _difference(data: Mapping[str, Any] | None) -> str:
     ]
     tables = _table(["recipe", *names], keys) + _table(["metric", *names, "difference"], figures)
     return f"<h2>{escape(names[0])} and {escape(names[1])}</h2>{tables}"
+
+
+def _finalists(search: str, finalists: Sequence[Row]) -> str:
+    metrics = list(finalists[0]["metrics"])
+    lines = []
+    for one in finalists:
+        shown = [
+            _figure({"metrics": {m: told["mean"]}, "deviation": {m: told["deviation"]}, "status": "failed"}, m)
+            for m, told in one["metrics"].items()
+        ]
+        first = one["metrics"][metrics[0]]["measured"]
+        alike = "" if one is finalists[0] else "as good, as far as seeds tell" if one["like_best"] else "worse"
+        lines.append(("", [one["name"], *shown, _short(first), str(one["seeds"]), alike]))
+    heads = [
+        "trial",
+        *(f"{metric}, new seeds" for metric in metrics),
+        f"{metrics[0]}, as a trial",
+        "seeds",
+        "beside the first",
+    ]
+    return f"<h2>Finalists of {escape(search)}, repeated on new seeds</h2>{_table(heads, lines)}"
 
 
 def _controls(controls: Sequence[Row]) -> str:

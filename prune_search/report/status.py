@@ -9,7 +9,7 @@ from typing import Any
 
 from prune_search.ledger.account import total
 from prune_search.ledger.cluster_status import read_machines
-from prune_search.ledger.ranking import Goals
+from prune_search.ledger.finalists import winner_of
 from prune_search.ledger.records import (
     SearchRecords,
     TrialRecords,
@@ -122,7 +122,8 @@ def _machines(search: SearchRecords, now: float | None) -> dict[str, Any] | None
 
 
 def _best(search: SearchRecords) -> dict[str, Any] | None:
-    trial, met = Goals.of(search.definition["space"]["search"]).best(search.numbered(), search.dense)
+    winner = winner_of(search)
+    trial, met = winner.trial, winner.met
     if trial is None or trial.proposed is None:
         return None
     return {

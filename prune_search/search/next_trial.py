@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from prune_search.ledger.finalists import finalist_id, on_seed, wanted, winner_of
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import (
     DENSE,
+    FINALIST,
     Record,
     Recorder,
     SearchRecords,
@@ -160,7 +162,14 @@ class NextTrial:
         """The trial that is to be started now, or whether to wait or to end."""
         if self.stopping():
             return Next.FINISHED
-        for step in (self._room_made, self._unfinished, self._first_control, self._proposal, self._last_controls):
+        for step in (
+            self._room_made,
+            self._unfinished,
+            self._first_control,
+            self._proposal,
+            self._finalist,
+            self._last_controls,
+        ):
             found = step()
             if found is not None:
                 if isinstance(found, TrialRecords):
@@ -306,12 +315,26 @@ class NextTrial:
                     return True
         return False
 
+    def _finalist(self) -> TrialRecords | Next | None:
+        """The best recipes on new seeds, once all trials have ended."""
+        asked = self.search.get("finalists")
+        if asked is None:
+            return None
+        if self._waiting() or any(not identity.startswith(FINALIST) for identity in self.running):
+            return Next.WAIT
+        for trial, seeds in wanted(self.records, self.goals, asked):
+            for seed in seeds:
+                identity = finalist_id(trial.id, seed)
+                if identity not in self.records.trials:
+                    return self._propose_repetition(identity, trial, seed)
+        return Next.WAIT if self.running else None
+
     def _last_controls(self) -> TrialRecords | Next | None:
         if self.running - {LONG, SHUFFLE} or self._waiting():
             return Next.WAIT
         if not self.search["controls"]:
             return None
-        best, _ = self.goals.best(self.records.numbered(), self.records.dense)
+        best = winner_of(self.records).trial
         if best is None:
             return None
         winner = Recipe.from_canonical(best.recipe)
@@ -333,6 +356,12 @@ class NextTrial:
     def _propose_control(self, identity: str, recipe: Recipe) -> TrialRecords:
         extra = {"number": 0, "option": "", "params": {}, "sampler": None, "duplicate_of": None}
         return self._propose(identity, recipe, extra)
+
+    def _propose_repetition(self, identity: str, trial: TrialRecords, seed: int) -> TrialRecords:
+        assert trial.proposed is not None
+        extra = {"number": 0, "option": "", "params": {}, "sampler": None, "duplicate_of": None}
+        extra |= {"finalist": trial.id, "name": f"{trial.proposed.data['name']}-seed-{seed}"}
+        return self._propose(identity, Recipe.from_canonical(on_seed(trial.recipe, seed)), extra)
 
     def _propose(self, identity: str, recipe: Recipe, extra: Mapping[str, Any]) -> TrialRecords:
         name = identity if extra["number"] == 0 else run_name(extra["number"], recipe)

@@ -78,6 +78,7 @@ class Plan:
         steps_shared: with every segment trained once.
         steps_stored: of `steps_shared`, what the storage has already; None where that is not known.
         steps_controls: of the controls, besides: an estimate, since two of them follow the best trial.
+        steps_finalists: of the finalists' repetitions, at most, as for trials of mean length; 0 where there are none.
         scheduler_share: the share of `steps_shared` that the scheduler can save.
         states: stored states: ends of segments, and places on trajectory 1.
         states_on_the_way: those of `states` that training goes on from, which hold the optimizer's buffers.
@@ -103,6 +104,12 @@ class Plan:
     steps_stored: int | None = None
     states_on_the_way: int = 0
     states_of_masks: int = 0
+    steps_finalists: int = 0
+
+    @property
+    def steps_to_train(self) -> int:
+        """What the search trains in all."""
+        return self.steps_shared + self.steps_controls + self.steps_finalists
 
     @property
     def ceiling(self) -> float:
@@ -127,6 +134,7 @@ class Plan:
             "steps_shared": self.steps_shared,
             "steps_stored": self.steps_stored,
             "steps_controls": self.steps_controls,
+            **({"steps_finalists": self.steps_finalists} if self.steps_finalists else {}),
             "ceiling": round(self.ceiling, 4),
             "scheduler_share": round(self.scheduler_share, 4),
             "first": [_shown(item) for item in self.first],
@@ -193,6 +201,7 @@ def make_plan(
         first=tuple(items[:SHOWN_RECIPES]),
         warnings=(*_warnings(space, items, unshared / shared if shared else 1.0), *_unequal(space, items)),
         steps_stored=None if there is None else round(scale * there),
+        steps_finalists=_finalists(space, items),
     )
 
 
@@ -237,6 +246,12 @@ def _controls(space: Space, epoch_of: EpochOf, items: list[Planned]) -> int:
     mean = sum(item.steps for item in items) / len(items)
     last = sum(item.branch.rounds[-1].retrain.needed for item in items) / len(items)
     return round((0 if dense.branch.train.address in known else dense.steps) + mean + last)
+
+
+def _finalists(space: Space, items: list[Planned]) -> int:
+    """As many trials of mean length as there are repetitions; those on one seed may share some of it."""
+    asked = space.search.get("finalists")
+    return 0 if asked is None else round(asked["count"] * asked["seeds"] * sum(i.steps for i in items) / len(items))
 
 
 @dataclass(frozen=True)

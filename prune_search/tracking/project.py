@@ -153,7 +153,7 @@ def _trial_tags(search: SearchRecords, trial: TrialRecords, status: str, result:
     tags = {
         "search.id": search.definition["id"],
         "trial.id": trial.id,
-        "kind": "control" if trial.control else "trial",
+        "kind": "finalist" if trial.repetition else "control" if trial.control else "trial",
         "status": status,
         "paradigm": proposed.get("paradigm"),
         "option": proposed.get("option"),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from prune_search.ledger.finalists import Winner, winner_of
 from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe import strict_yaml
 from prune_search.tracking.leaderboard import Placed, directions, goals_of
@@ -29,7 +30,7 @@ def parent_note(search: SearchRecords, board: Sequence[Placed], state: str, pict
     # MLflow shows the first lines, and the rest when it is asked to.
     parts = [_summary(search, board, state), _table(search, board), _picture(pictures), _plan(search)]
     head = "\n\n".join(part for part in (*parts, _next_commands(search, state)) if part)
-    note = "\n\n".join(part for part in (head, _best_recipe(board)) if part)
+    note = "\n\n".join(part for part in (head, _best_recipe(search, board)) if part)
     return note if len(note) <= MAX_TAG else head
 
 
@@ -63,11 +64,28 @@ def _summary(search: SearchRecords, board: Sequence[Placed], state: str) -> str:
 def _best(search: SearchRecords, board: Sequence[Placed]) -> str:
     if not board:
         return ""
+    if (end := winner_of(search)).finalists:
+        return _best_finalist(search, end)
     trial = board[0].trial
     name = trial.proposed.data["name"] if trial.proposed is not None else trial.id
     figures = [f"{_plain(metric)} {_number(trial.metrics.get(metric))}" for metric in directions(goals_of(search))]
     missed = " (no trial meets the constraints; this one comes closest)" if board[0].violation > 0 else ""
     return f"**Best:** {_plain(name)}, {', '.join(figures)}{missed}"
+
+
+def _best_finalist(search: SearchRecords, end: Winner) -> str:
+    first = end.finalists[0]
+    name = first.trial.proposed.data["name"] if first.trial.proposed is not None else first.trial.id
+    figures = []
+    for metric in directions(goals_of(search)):
+        deviation = first.deviation(metric)
+        spread = f" ± {_number(deviation)}" if deviation else ""
+        figures.append(f"{_plain(metric)} {_number(first.mean(metric))}{spread}")
+    missed = "" if end.met else " (no finalist meets the constraints; this one comes closest)"
+    alike = sum(first.like(other, goals_of(search).objectives[0][1]) for other in end.finalists[1:])
+    others = f" {alike} other of {len(end.finalists)} finalists as good, as far as seeds tell." if alike else ""
+    seeds = f"means of {len(first.repeats)} new seeds"
+    return f"**Best:** {_plain(name)}, {', '.join(figures)} ({seeds}){missed}.{others}"
 
 
 def _plan(search: SearchRecords) -> str:
@@ -142,10 +160,11 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _best_recipe(board: Sequence[Placed]) -> str:
+def _best_recipe(search: SearchRecords, board: Sequence[Placed]) -> str:
     if not board:
         return ""
-    recipe = strict_yaml.dump(dict(board[0].trial.recipe)).rstrip()
+    best = winner_of(search).trial or board[0].trial
+    recipe = strict_yaml.dump(dict(best.recipe)).rstrip()
     return f"**The best recipe**\n\n```yaml\n{recipe}\n```"
 
 

@@ -46,9 +46,15 @@ def test_the_line_before_a_launch_says_what_sharing_saves(file: str) -> None:
     planned = plan(file, set={"search.trials": 20}, calibrated=False)
     made = planned.plan
     assert summary(planned) == (
-        f"20 trials, {made.steps_shared + made.steps_controls:,} steps to train "
-        f"({made.steps_unshared:,} without sharing, {made.ceiling:.2f} times as many)"
+        f"20 trials, {made.steps_shared:,} steps to train "
+        f"({made.steps_unshared:,} without sharing, {made.ceiling:.2f} times as many), "
+        f"and about {made.steps_controls:,} for controls"
     )
+    more = plan(file, set={"search.trials": 20, "search.finalists": {"count": 2, "seeds": 3}}, calibrated=False)
+    assert more.plan.steps_finalists == round(6 * made.steps_unshared / 20)
+    besides = made.steps_controls + more.plan.steps_finalists
+    assert summary(more).endswith(f", and about {besides:,} for controls and finalists")
+    assert more.as_data()["steps_finalists"] == more.plan.steps_finalists
 
 
 def test_a_large_search_is_asked_for_and_no_terminal_agrees_to_none(
