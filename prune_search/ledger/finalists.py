@@ -111,10 +111,10 @@ def new_seeds(trials: Sequence[TrialRecords], count: int) -> list[int]:
 
 
 def chosen_finalists(trials: Sequence[TrialRecords], goals: Goals, dense: Dense, count: int) -> list[TrialRecords]:
-    """The best trials by what was measured, the best first; of those that differ only in the seed, one.
+    """The best trials, the best first; of those that differ only in the seed, one.
 
     Args:
-        trials: of one search, without controls.
+        trials: of one search, without controls, with the figures by which they are judged.
         goals: objectives and constraints.
         dense: metrics of the dense network; None while they are not known.
         count: at most so many.
@@ -126,32 +126,23 @@ def chosen_finalists(trials: Sequence[TrialRecords], goals: Goals, dense: Dense,
     return list(found.values())[:count]
 
 
-def wanted(search: SearchRecords, goals: Goals, asked: Mapping[str, int]) -> list[tuple[TrialRecords, list[int]]]:
-    """Each finalist, with the seeds on which it is to be repeated.
-
-    Args:
-        search: whose trials have ended.
-        goals: objectives and constraints.
-        asked: ``search.finalists``.
-    """
-    trials = search.numbered()
-    seeds = new_seeds(trials, asked["seeds"])
-    return [(trial, seeds) for trial in chosen_finalists(trials, goals, search.dense, asked["count"])]
-
-
 def finalists_of(search: SearchRecords) -> list[Finalist]:
-    """The finalists, once all their repetitions have ended; before that none."""
-    block = search.definition["space"]["search"]
-    asked = block.get("finalists")
-    if asked is None:
+    """The finalists, once all their repetitions have ended; before that none.
+
+    Each repetition notes whose else there are, and on which seeds; where trials were added to a search, and other
+    recipes became its finalists, the last note counts.
+    """
+    notes = [trial.proposed for trial in search.trials.values() if trial.repetition and trial.proposed is not None]
+    if not notes:
         return []
+    last = max(notes, key=lambda note: (note.time, note.trial)).data
     found = []
-    for trial, seeds in wanted(search, Goals.of(block), asked):
-        repeats = [search.trials.get(finalist_id(trial.id, seed)) for seed in seeds]
-        if any(repeat is None or repeat.ended is None for repeat in repeats):
+    for identity in last["finalists"]:
+        repeats = [search.trials.get(finalist_id(identity, seed)) for seed in last["seeds"]]
+        if identity not in search.trials or any(repeat is None or repeat.ended is None for repeat in repeats):
             return []
         done = tuple(repeat for repeat in repeats if repeat is not None and repeat.status == "completed")
-        found.append(Finalist(trial, done, len(repeats) - len(done)))
+        found.append(Finalist(search.trials[identity], done, len(repeats) - len(done)))
     return found
 
 

@@ -6,12 +6,13 @@ Nothing here knows Ray. The state is the records; what the driver keeps besides 
 from __future__ import annotations
 
 import enum
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from prune_search.ledger.finalists import finalist_id, on_seed, wanted, winner_of
+from prune_search.ledger.finalists import chosen_finalists, finalist_id, new_seeds, on_seed, winner_of
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import (
     DENSE,
@@ -322,11 +323,13 @@ class NextTrial:
             return None
         if self._waiting() or any(not identity.startswith(FINALIST) for identity in self.running):
             return Next.WAIT
-        for trial, seeds in wanted(self.records, self.goals, asked):
-            for seed in seeds:
-                identity = finalist_id(trial.id, seed)
-                if identity not in self.records.trials:
-                    return self._propose_repetition(identity, trial, seed)
+        trials = self.records.numbered()
+        chosen = [trial.id for trial in chosen_finalists(trials, self.goals, self.records.dense, asked["count"])]
+        seeds = new_seeds(trials, asked["seeds"])
+        for identity, seed in itertools.product(chosen, seeds):
+            if finalist_id(identity, seed) not in self.records.trials:
+                noted = {"finalists": chosen, "seeds": seeds}
+                return self._propose_repetition(self.records.trials[identity], seed, noted)
         return Next.WAIT if self.running else None
 
     def _last_controls(self) -> TrialRecords | Next | None:
@@ -357,11 +360,12 @@ class NextTrial:
         extra = {"number": 0, "option": "", "params": {}, "sampler": None, "duplicate_of": None}
         return self._propose(identity, recipe, extra)
 
-    def _propose_repetition(self, identity: str, trial: TrialRecords, seed: int) -> TrialRecords:
+    def _propose_repetition(self, trial: TrialRecords, seed: int, noted: Mapping[str, Any]) -> TrialRecords:
+        """A finalist on a new seed; its record notes all finalists and seeds."""
         assert trial.proposed is not None
-        extra = {"number": 0, "option": "", "params": {}, "sampler": None, "duplicate_of": None}
-        extra |= {"finalist": trial.id, "name": f"{trial.proposed.data['name']}-seed-{seed}"}
-        return self._propose(identity, Recipe.from_canonical(on_seed(trial.recipe, seed)), extra)
+        extra = {"number": 0, "option": "", "params": {}, "sampler": None, "duplicate_of": None, **noted}
+        extra |= {"name": f"{trial.proposed.data['name']}-seed-{seed}"}
+        return self._propose(finalist_id(trial.id, seed), Recipe.from_canonical(on_seed(trial.recipe, seed)), extra)
 
     def _propose(self, identity: str, recipe: Recipe, extra: Mapping[str, Any]) -> TrialRecords:
         name = identity if extra["number"] == 0 else run_name(extra["number"], recipe)
