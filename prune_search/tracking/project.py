@@ -14,6 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 from prune_search.ledger.account import Account, account_of
+from prune_search.ledger.finalists import winner_of
 from prune_search.ledger.records import Record, SearchRecords, TrialRecords
 from prune_search.ledger.state import State
 from prune_search.recipe import strict_yaml
@@ -306,7 +307,8 @@ def _plan(block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _summary(search: SearchRecords) -> _Curve:
     """Totals and the best so far, over trials and controls in the order in which they ended; x is how many have.
 
-    The steps are those of all, as everywhere; only trials are counted, and only they can be the best.
+    The steps are those of all, as everywhere; only trials are counted, and only they can be the best: by their own
+    figures, and once finalists are repeated by the winner's means.
     """
     goals, dense, curve = goals_of(search), search.dense, _Curve()
     counts = dict.fromkeys(("completed", "stopped", "failed", "duplicates"), 0)
@@ -314,6 +316,9 @@ def _summary(search: SearchRecords) -> _Curve:
     best: TrialRecords | None = None
     ends = [(trial.ended, trial) for trial in search.trials.values() if trial.ended is not None]
     ends.sort(key=lambda end: (end[0].time, end[1].id))
+    end = winner_of(search)
+    repeats = [trial for one in end.finalists for trial in one.repeats]
+    repeated = max((trial.ended.time for trial in repeats if trial.ended is not None), default=math.inf)
     for number, (ended, trial) in enumerate(ends, start=1):
         steps += account_of(trial)
         if not trial.control:
@@ -322,7 +327,8 @@ def _summary(search: SearchRecords) -> _Curve:
                 best = trial if best is None else min(best, trial, key=lambda one: goals.order(one, dense))
         curve.add({**counts, **steps.as_data()}, number, ended.time)
         if best is not None:
-            figures = {f"best/{name}": best.metrics[name] for _, name in goals.objectives}
+            metrics = best.metrics if ended.time < repeated else end.finalists[0].stand_in().metrics
+            figures = {f"best/{name}": metrics[name] for _, name in goals.objectives}
             curve.add({name: _shown(value) for name, value in figures.items()}, number, ended.time)
     return curve
 

@@ -17,6 +17,7 @@ from prune_search.report.compare import Question, compare_data
 from prune_search.report.page import page
 from prune_search.report.status import status_data
 from prune_search.tracking.leaderboard import placed
+from prune_search.tracking.project import project_parent
 from prune_search.tracking.run_notes import parent_note
 
 REPEATED = SPACE.replace("seed: 5}", "seed: 5, finalists: {count: 3, seeds: 2}}")
@@ -74,6 +75,11 @@ def test_the_winner_is_the_same_wherever_people_look(
     best = next(line for line in note.splitlines() if line.startswith("**Best:**"))
     assert best.startswith(f"**Best:** {name}, val/accuracy 0.71 ± 0.02828, ")
     assert "1 other of 3 finalists as good, as far as seeds tell" in best
+    parent = project_parent(search, "finished").content
+    curve = sorted((point.step, point.value) for point in parent.points if point.name == "best/val/accuracy")
+    assert curve[-1][1] == pytest.approx(0.71)
+    lucky = max(trial.metrics["val/accuracy"] for trial in search.numbered() if trial.status == "completed")
+    assert max(value for _, value in curve[:-4]) == pytest.approx(lucky, abs=1e-4)
     best_now = status_data(search, False)["best"]
     assert (best_now["name"], best_now["key"]) == (name, key)
 
