@@ -85,11 +85,13 @@ def run(
     from prune_search.api.where import Where
     from prune_search.cli.progress import watching
     from prune_search.search.stop_request import StopRequest, watch_signals
+    from prune_search.training.compiler_import import postpone_compiler_import
     from prune_search.training.loop import PreemptedError
     from prune_search.trial.callbacks import Evaluating, Guarded, Sink
 
     every = None if evaluate_every is None else read_length(evaluate_every, "--evaluate-every")
     where = Where(data_root, storage, model, data, device, storage_budget, task=task)
+    postpone_compiler_import()
     verdict: str | None = None
     compared: dict[str, Any] = {}
     asked = StopRequest()
