@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from command_line import Said
+from forked_workers import forked_workers
 
 import prune_search
 from prune_search.api.outcome import Outcome
@@ -70,17 +71,24 @@ def running_ray(trouble: Path, more: Mapping[str, str] | None = None) -> Iterato
 
     # Paths of sockets are short.
     folder = tempfile.mkdtemp(prefix="ps-ray-")
-    ray.init(
-        address="local", include_dashboard=False, log_to_driver=False, logging_level=40, num_cpus=2, _temp_dir=folder
-    )
-    # The workers have it; this process, and what other tests start from it, must not.
-    os.environ.clear()
-    os.environ.update(before)
-    try:
-        yield
-    finally:
-        disconnect()
-        shutil.rmtree(folder, ignore_errors=True)
+    with forked_workers() as forks:
+        os.environ.update(forks)
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=40,
+            num_cpus=2,
+            _temp_dir=folder,
+        )
+        # The workers have it; this process, and what other tests start from it, must not.
+        os.environ.clear()
+        os.environ.update(before)
+        try:
+            yield
+        finally:
+            disconnect()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
