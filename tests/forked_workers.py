@@ -79,7 +79,8 @@ def _context(arguments: list[str]) -> dict[str, Any]:
 
 
 def serve(path: str) -> None:
-    """Import what workers need, and fork one for whoever asks, until killed."""
+    """Import what workers need, and fork one for whoever asks, until killed or left alone."""
+    parent = os.getppid()
     import ray._private.workers.default_worker
     import ray.tune  # noqa: F401
 
@@ -93,7 +94,7 @@ def serve(path: str) -> None:
     listener.listen(64)
     listener.settimeout(0.1)
     os.rename(path + ".new", path)
-    while True:
+    while os.getppid() == parent:
         with contextlib.suppress(TimeoutError):
             connection, _ = listener.accept()
             pid = os.fork()

@@ -20,7 +20,7 @@ SPACE = f"""\
 {SMALL}
 preset: snip
 mask: {{sparsity: {{hole: uniform, low: 0.5, high: 0.9}}}}
-search: {{trials: 2, concurrency: 2, controls: false}}
+search: {{trials: 2, concurrency: 1, controls: false}}
 """
 MODULE = """\
 import torch
