@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from command_line import Said
 from forked_workers import forked_workers
 
@@ -71,8 +72,10 @@ def running_ray(trouble: Path, more: Mapping[str, str] | None = None) -> Iterato
 
     # Paths of sockets are short.
     folder = tempfile.mkdtemp(prefix="ps-ray-")
-    with forked_workers() as forks:
+    with forked_workers() as forks, pytest.MonkeyPatch.context() as patch:
         os.environ.update(forks)
+        # It reads what all workers wrote again and again, to show it to nobody.
+        patch.setattr("ray._private.node.Node.start_log_monitor", lambda node: None)
         ray.init(
             address="local",
             include_dashboard=False,
