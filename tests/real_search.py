@@ -67,7 +67,8 @@ def running_ray(trouble: Path, more: Mapping[str, str] | None = None) -> Iterato
     from prune_search.search.ray.driver import SETTINGS
 
     before = dict(os.environ)
-    os.environ.update(environment(trouble) | SETTINGS | dict(more or {}))
+    # Ray lets its workers wait for whatever else the machine does, and so for the other half of the tests.
+    os.environ.update(environment(trouble) | SETTINGS | {"RAY_worker_niceness": "0"} | dict(more or {}))
     import ray
 
     # Paths of sockets are short.
