@@ -20,12 +20,13 @@ class Heartbeat:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._last = 0.0
+        self._closed = False
         self._wait(max(seconds, START_S))
 
     def __call__(self) -> None:
         """A sign of life. Cheap enough for every step: most calls only look at the clock."""
         now = time.monotonic()
-        if now - self._last > min(1.0, self._seconds / 4):
+        if not self._closed and now - self._last > min(1.0, self._seconds / 4):
             self._last = now
             self._wait(self._seconds)
 
@@ -34,5 +35,6 @@ class Heartbeat:
         faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or 2)
 
     def close(self) -> None:
-        """From here on nothing ends the process."""
+        """From here on nothing ends the process, whoever still beats."""
+        self._closed = True
         faulthandler.cancel_dump_traceback_later()

@@ -260,7 +260,12 @@ def _run(course: _Course) -> Result:
     sharing = Sharing(course.claims, tuple(job.stops), tuple(job.grid), course.steps)
     storage = options.storage_folder if options.sharing else folder / UNSHARED / job.trial
     guarded = Guarded(sink, watch_for_stop(folder))
-    result = run_trial(setup, storage, guarded, test=False, sharing=sharing, asked=metrics_asked(job.search))
+    # A pass is a sign of life too: scores, costs and evaluations can take longer than a step may.
+    sign = setup.model.register_forward_hook(lambda *_: course.heartbeat())
+    try:
+        result = run_trial(setup, storage, guarded, test=False, sharing=sharing, asked=metrics_asked(job.search))
+    finally:
+        sign.remove()
     if leader is not None:
         leader.check(setup.model, result.weights_sha256)
     return result

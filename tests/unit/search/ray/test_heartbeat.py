@@ -32,5 +32,5 @@ def test_a_process_that_hangs_ends_itself_and_shows_where() -> None:
 
 
 def test_after_it_is_closed_nothing_ends_the_process() -> None:
-    closed = run("beat.close()")
+    closed = run("beat.close()\nbeat()")
     assert (closed.returncode, closed.stdout) == (0, "alive\n")

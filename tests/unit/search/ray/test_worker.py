@@ -18,6 +18,7 @@ from prune_search.recipe.axes import CRITERIA, MODELS
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import read_space
 from prune_search.search.launch_options import LaunchOptions
+from prune_search.search.ray.heartbeat import Heartbeat
 from prune_search.search.ray.worker import UNSHARED, TrialJob, run_job, setup_of
 from prune_search.search.stop_request import ask_to_stop
 from prune_search.storage.inventory import take_inventory
@@ -141,3 +142,23 @@ def test_a_batch_that_is_too_small_for_its_workers_is_refused(tmp_path: Path) ->
     with pytest.raises(UserError, match=r"train\.batch: 64 examples cannot be split among 65 workers"):
         setup_of(wide, torch.device("cpu"))
     assert setup_of(job, torch.device("cpu")).recipe.canonical == job.recipe
+
+
+def test_every_pass_of_the_network_is_a_sign_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[str] = []
+
+    class Counted(Heartbeat):
+        def __call__(self) -> None:
+            beats.append("beat")
+            super().__call__()
+
+    monkeypatch.setattr("prune_search.search.ray.worker.Heartbeat", Counted)
+    job = job_of(tmp_path)
+    assert run_job(job, None) == "completed"
+    plain = len(beats)
+    beats.clear()
+    scan = {"criterion": "sensitivity-scan", "sparsity": 0.5, "score": {"mode": "eval", "batches": 1}}
+    # Each layer is pruned to ten levels and measured, without a step.
+    job = job_of(tmp_path / "scan", mask={"at": "0it", **scan})
+    assert run_job(job, None) == "completed"
+    assert len(beats) >= plain + 10
