@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from prune_search.library import calls
 from prune_search.pruning.mask.counts import exact
 from prune_search.pruning.mask.finder import ASKED_OUT, MAKES_OUTPUTS
 from prune_search.pruning.mask.mask_set import MaskSet
@@ -28,7 +29,7 @@ from prune_search.recipe.registry import AnyAxis
 from prune_search.recipe.rules import check_rules
 from prune_search.recipe.schema import GranularityField
 from prune_search.tasks.layers import SHOWN, check_network, other_names, prunable_weights
-from prune_search.tasks.structures import mapped
+from prune_search.tasks.structures import mapped, tensors_in
 
 AnyBatches = Iterable[Any] | Callable[[int], Iterable[Any]]
 Loss = str | Callable[[Any, Any], Tensor]
@@ -38,6 +39,7 @@ METHODS = ("force", "iterative-snip")
 ITERATIONS = 100
 ROUNDINGS = ("half-up", "floor-keep", "floor-drop")
 TIES = ("index", "keep", "drop")
+MODES = ("train", "eval")
 
 
 def value(axis: AnyAxis, written: Given, path: str, options: Mapping[str, Any] | None = None) -> Named:
@@ -57,7 +59,11 @@ def _merged(written: Given, options: Mapping[str, Any]) -> Any:
 
 def method(criterion: Given) -> tuple[Given, dict[str, Any] | None, bool]:
     """The criterion that a name means, the schedule of such a preset, and whether removed units stay removed."""
-    name = criterion if isinstance(criterion, str) else criterion.get("name", "")
+    given: object = criterion
+    if callable(given):
+        text = f"is a function ({shown(criterion)}): compute the scores and pass them to mask_from_scores"
+        raise UserError([Problem("criterion", text)])
+    name = criterion.get("name", "") if isinstance(criterion, Mapping) else criterion
     if name not in METHODS:
         return criterion, None, True
     mask = Recipe.read(axes.PRESETS[name].make()).mask
@@ -89,6 +95,13 @@ def schedule_of(written: Given) -> tuple[str, int]:
 def loss_of(loss: Loss) -> Any:
     """A loss as a rule takes it: a function as it is, a name checked."""
     return loss if callable(loss) else canonical(Value(axes.LOSSES), loss, "loss", library=True)
+
+
+def mode_of(written: str | None) -> str | None:
+    """A mode of the network, checked."""
+    if written not in (None, *MODES):
+        raise UserError([Problem("mode", not_one_of(written, MODES))])
+    return written
 
 
 def rounding_of(written: str) -> str:
@@ -167,6 +180,7 @@ def together(rule: MaskRule, sparsity: Any, dynamics: Named | None = None) -> No
 def score_block(schedule: Given, loss: Loss, mode: str | None, normalization: Given) -> dict[str, Any]:
     """The score block of a mask that is found in iterations, all but whether they are nested."""
     path, iterations = schedule_of(schedule)
+    mode_of(mode)
     scaled = value(axes.NORMALIZATIONS, normalization, "normalization").written
     return {"iterations": iterations, "path": path, "loss": loss_of(loss), "mode": mode, "normalization": scaled}
 
@@ -181,6 +195,9 @@ def weights_of(model: nn.Module, parameters: Collection[str] | None) -> dict[str
     weights = prunable_weights(model)
     if parameters is None:
         return weights
+    if isinstance(parameters, str):
+        text = f"must be a list of names (got {shown(parameters)}: write [{shown(parameters)}])"
+        raise UserError([Problem("parameters", text)])
     aliases = other_names(model)
     wanted = {weight_named(name, weights, "parameters", aliases) for name in parameters}
     return {name: weight for name, weight in weights.items() if name in wanted}
@@ -216,8 +233,12 @@ def evidence_of(
         batches: (inputs [B, …], labels [B]), or a function from the iteration to them; moved to the network's device.
         example: inputs [B, …].
         seed: seed of random draws.
+
+    Raises:
+        UserError: one of them is not what it must be.
     """
     check_network(model)
+    calls.whole("seed", seed)
     device = next(model.parameters()).device
     fixed = None if batches is None or callable(batches) else _placed(batches, device)
 
@@ -235,8 +256,16 @@ def evidence_of(
     return ScoringData(at, last, seed, 1, None if seen is None else lambda: seen)
 
 
-def _placed(batches: Iterable[tuple[Any, Any]], device: Any) -> Sequence[tuple[Any, Any]]:
-    return [(_put(inputs, device), _put(labels, device)) for inputs, labels in batches]
+def _placed(batches: Any, device: Any) -> Sequence[tuple[Any, Any]]:
+    placed = []
+    for place, batch in enumerate(calls.batches_of(batches)):
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            text = f"must be {calls.PAIRS} (batch {place} is {type(batch).__name__})"
+            raise UserError([Problem("batches", text)])
+        if any(len(tensor) == 0 for tensor in tensors_in(batch[0]) if tensor.dim()):
+            raise UserError([Problem("batches", f"batch {place} has no examples")])
+        placed.append((_put(batch[0], device), _put(batch[1], device)))
+    return placed
 
 
 def _put(item: Any, device: Any) -> Any:
@@ -264,8 +293,8 @@ def share_of(model: nn.Module, rule: MaskRule, sparsity: float | Decimal | None,
     """
     fixed = _fixed_sparsity(rule.granularity)
     by_scope = "by" in rule.scope.entry(axes.SCOPES).facts.sparsity
-    if sparsity is not None and not 0 <= sparsity <= 1:
-        raise UserError([Problem("sparsity", f"must be a number from 0 to 1 (got {sparsity})")])
+    if sparsity is not None:
+        calls.number("sparsity", sparsity, 0, 1)
     if sparsity is None and fixed is None and not by_scope:
         raise UserError([Problem("sparsity", "is missing; it must be a number from 0 to 1")])
     left_out = None if fixed is not None else {"by": "scope"}
@@ -275,12 +304,11 @@ def share_of(model: nn.Module, rule: MaskRule, sparsity: float | Decimal | None,
     return decided_share(model, rule, scoring_data) if sparsity is None else 1 - exact(sparsity)
 
 
-def told_of(mask: MaskSet, stacklevel: int = 3) -> MaskSet:
+def told_of(mask: MaskSet) -> MaskSet:
     """The mask, after a warning of what takes no part in it that no one asked to leave out.
 
     Args:
         mask: as it was found.
-        stacklevel: of the warning, from here to the caller's code.
     """
     told = (ASKED_OUT, MAKES_OUTPUTS, WRONG_SHAPE)
     others = {name: why for name, why in mask.left_out.items() if not why.startswith(told)}
@@ -293,5 +321,5 @@ def told_of(mask: MaskSet, stacklevel: int = 3) -> MaskSet:
             f"{share:.1%} of the parameters take no part, so that sparsity {mask.sparsity():.4f} is {of_all:.4f} of "
             f"all parameters ({shown}{more})"
         )
-        warnings.warn(text, stacklevel=stacklevel)
+        warnings.warn(text, stacklevel=calls.callers_level())
     return mask

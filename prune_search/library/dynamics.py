@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prune_search.library import arguments
+from prune_search.library import arguments, calls
 from prune_search.library.arguments import AnyBatches, Given, Loss
+from prune_search.library.calls import told_in_one_line
 from prune_search.library.penalties import plain_rule
 from prune_search.pruning.mask.finder import find_mask, units_and_others
 from prune_search.pruning.mask.mask_set import MaskSet, keep_all
@@ -27,6 +28,7 @@ from prune_search.recipe.reading import BAD
 from prune_search.recipe.recipe import Named
 from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
+from prune_search.tasks.layers import check_network
 from prune_search.tasks.network import prunable_weights
 from prune_search.training.loop import Hook, Network
 
@@ -76,6 +78,7 @@ class Dynamics:
         ...     dynamics.step(i)
     """
 
+    @told_in_one_line
     def __init__(
         self,
         name: str,
@@ -97,9 +100,16 @@ class Dynamics:
         seed: int = 0,
         **options: Any,
     ) -> None:
-        if name not in axes.DYNAMICS:
+        if not isinstance(name, str) or name not in axes.DYNAMICS:
             raise UserError([Problem("name", not_one_of(name, axes.DYNAMICS))])
         entry = axes.DYNAMICS[name]
+        check_network(model)
+        if steps is not None:
+            calls.whole("steps", steps, 1)
+        if mask is not None:
+            calls.mask_for(model, mask)
+        calls.whole("epoch", epoch, 1)
+        calls.whole("start", start, 0)
         written = _spoken(entry.options, options)
         named = arguments.value(axes.DYNAMICS, name, "dynamics", written)
         rule = plain_rule("random", scope, granularity, loss, mode, rounding)
@@ -114,7 +124,7 @@ class Dynamics:
             mask = keep_all(prunable_weights(model)) if whole else find_mask(model, rule, share, None, scoring_data)
             _, others = units_and_others(model, rule, scoring_data)
             mask = arguments.told_of(mask.of_network(model, others))
-        self.optimizer = optimizer
+        self.optimizer = calls.optimizer_of(model, optimizer)
         self._keeper = MaskKeeper(model, mask, optimizer)
         total = _total(named, steps, epoch)
         wrong = entry.facts.misplaced(total, epoch, **named.options)
@@ -207,6 +217,9 @@ def _spoken(known: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, A
     written = {}
     for key, item in options.items():
         name = key if key in known else SPOKEN.get(key, key)
+        if name in written:
+            other = next(other for other in options if SPOKEN.get(other, other) == name and other != key)
+            raise UserError([Problem(f"dynamics.{name}", f"is given twice, as {other} and as {key}")])
         steps = name in known and isinstance(known[name].field, Length | ClockStep)
         whole = isinstance(item, int) and not isinstance(item, bool)
         below = _options_below(known[name].field, item) if name in known and isinstance(item, Mapping) else None

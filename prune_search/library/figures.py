@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import nn
 
 from prune_search.library import arguments
 from prune_search.library.arguments import Given
+from prune_search.library.calls import number, told_in_one_line
 from prune_search.pruning.mask.counts import PRECISION, exact
 from prune_search.pruning.mask.finder import units_in
 from prune_search.pruning.mask.layer_measurements import layer_costs as costs_of_layers
@@ -18,6 +20,7 @@ from prune_search.recipe.problems import Problem, UserError, not_one_of
 from prune_search.tasks.layers import check_network, prunable_weights
 
 
+@told_in_one_line
 def layer_densities(
     model: nn.Module,
     scope: Given,
@@ -38,6 +41,7 @@ def layer_densities(
     Raises:
         UserError: the scope's densities depend on scores.
     """
+    check_network(model)
     plain = arguments.value(axes.CRITERIA, "magnitude", "criterion")
     rule = arguments.rule_of(plain, scope, granularity, {"loss": "cross-entropy", "mode": None})
     entry = rule.scope.entry(axes.SCOPES)
@@ -55,6 +59,7 @@ def layer_densities(
     return found
 
 
+@told_in_one_line
 def sparsity_at(
     path: str, t: float, initial: float = 0.0, final: float = 1.0, begin: float = 0.0, end: float = 1.0
 ) -> float:
@@ -79,7 +84,11 @@ def sparsity_at(
     """
     if path not in axes.PATHS:
         raise UserError([Problem("path", not_one_of(path, axes.PATHS))])
-    if not 0 <= initial <= final <= 1:
+    for name, given in (("t", t), ("begin", begin), ("end", end)):
+        number(name, given, -math.inf)
+    for name, given in (("initial", initial), ("final", final)):
+        number(name, given, 0, 1)
+    if not initial <= final:
         raise UserError([Problem("final", f"must be from initial to 1 (got initial {initial}, final {final})")])
     if t >= end:
         return float(final)
@@ -93,6 +102,7 @@ def sparsity_at(
         return float(1 - kept)
 
 
+@told_in_one_line
 def layer_costs(model: nn.Module, example_input: Any, kind: str = "flops") -> dict[str, float]:
     """The cost of each layer: ``parameters``, ``flops`` for one input, or ``latency`` in milliseconds on this machine.
 
@@ -113,4 +123,6 @@ def layer_costs(model: nn.Module, example_input: Any, kind: str = "flops") -> di
     if kind not in kinds:
         raise UserError([Problem("kind", not_one_of(kind, kinds))])
     check_network(model)
+    if example_input is None:
+        raise UserError([Problem("example_input", "is missing: pass inputs of the network, [B, …]")])
     return costs_of_layers(model, example_input, kind)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from prune_search.library import arguments
 from prune_search.library.arguments import AnyBatches, Given, Loss
+from prune_search.library.calls import told_in_one_line
 from prune_search.library.task_batches import takes_task_batches
 from prune_search.pruning.mask.finder import units_in
 from prune_search.pruning.mask.group_scores import (
@@ -28,6 +29,7 @@ from prune_search.pruning.mask.scoring import Scoring, apart
 from prune_search.pruning.mask.units import SCALE, UnitSet
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError, not_one_of
+from prune_search.tasks.layers import check_network
 from prune_search.tasks.network import prunable_weights
 from prune_search.training.randomness import derive
 
@@ -44,6 +46,7 @@ class _Stored(nn.Module):
         return torch.stack(products).sum()
 
 
+@told_in_one_line
 @takes_task_batches
 def group_scores(
     model: nn.Module,
@@ -89,6 +92,7 @@ def group_scores(
     Raises:
         UserError: an argument is invalid, or Torch-Pruning cannot trace the network.
     """
+    check_network(model)
     for path, word, known in (("over", over, OVER), ("scale", scale, SCALES), ("convention", convention, CONVENTIONS)):
         if word not in known:
             raise UserError([Problem(path, not_one_of(word, known))])

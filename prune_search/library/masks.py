@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from prune_search.library import arguments
 from prune_search.library.arguments import AnyBatches, Given, Loss, share_of
+from prune_search.library.calls import mask_for, number, scores_of, told_in_one_line
 from prune_search.library.task_batches import takes_task_batches
 from prune_search.pruning.mask.counts import exact
 from prune_search.pruning.mask.finder import find_mask as find_by_rule
@@ -31,9 +32,11 @@ from prune_search.recipe import axes
 from prune_search.recipe.blocks import Score
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named
+from prune_search.tasks.layers import check_network, other_names, prunable_weights
 from prune_search.training.randomness import derive
 
 
+@told_in_one_line
 @takes_task_batches
 def score(
     criterion: Given,
@@ -75,6 +78,7 @@ def score(
         UserError: an argument is invalid.
         ScoreError: the criterion cannot score this network.
     """
+    check_network(model)
     named = arguments.value(axes.CRITERIA, arguments.method(criterion)[0], "criterion", options)
     scaled = arguments.value(axes.NORMALIZATIONS, normalization, "normalization")
     scoring_data = arguments.evidence_of(model, batches, example_input, seed)
@@ -83,6 +87,9 @@ def score(
     filters = allowed is not None and "weight" not in allowed
     grouping = Grouping(arguments.value(axes.GRANULARITIES, "filter" if filters else "weight", "granularity"))
     weights = arguments.weights_of(model, parameters)
+    if mask is not None:
+        mask_for(model, mask)
+    arguments.mode_of(mode)
     with left_as_it_was(model, mode):
         units = _units_at(model, named, weights, grouping, scoring_data, (mask, _loss(loss)))
     scores = {name: _normalized(units[name], scaled) for name in weights}
@@ -138,6 +145,7 @@ def _loss(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
     return MaskRule(plain, whole, weight, Score.of({"loss": arguments.loss_of(loss)})).loss()
 
 
+@told_in_one_line
 @takes_task_batches
 def find_mask(
     model: nn.Module,
@@ -194,6 +202,7 @@ def find_mask(
     Example:
         >>> find_mask(model, criterion="snip", sparsity=0.9, batches=[(x, y)]).apply(model)
     """
+    check_network(model)
     known, of_method, stays = arguments.method(criterion)
     named = arguments.value(axes.CRITERIA, known, "criterion", options)
     block = arguments.score_block(
@@ -209,6 +218,7 @@ def find_mask(
     )
 
 
+@told_in_one_line
 def mask_from_scores(
     model: nn.Module,
     scores: Mapping[str, Tensor],
@@ -252,10 +262,10 @@ def mask_from_scores(
     Example:
         >>> mask_from_scores(model, {"0": importance}, 0.9).apply(model)
     """
-    weights = arguments.weights_of(model, list(scores))
-    if not weights:
-        raise UserError([Problem("scores", "is empty: pass the scores of at least one layer")])
-    named = {weight_named(name, weights, "scores"): tensor for name, tensor in scores.items()}
+    check_network(model)
+    if mask is not None:
+        mask_for(model, mask)
+    named = _by_weight(model, scores_of(scores))
     # The scores are given, one per unit: this criterion's reduction of them leaves them as they are.
     plain = arguments.value(axes.CRITERIA, "random", "criterion")
     block = {**arguments.score_block("one-shot", "cross-entropy", None, normalization), "nested": True}
@@ -268,6 +278,23 @@ def mask_from_scores(
     previous = None if mask is None else (mask, Decimal(1))
     share = share_of(model, rule, sparsity, scoring_data)
     return find_by_rule(model, rule, share, previous, replace(scoring_data, learned=units))
+
+
+def _by_weight(model: nn.Module, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Scores by the names of weights, which none has twice."""
+    if not scores:
+        raise UserError([Problem("scores", "is empty: pass the scores of at least one layer")])
+    weights, aliases = prunable_weights(model), other_names(model)
+    found: dict[str, Tensor] = {}
+    for name, tensor in scores.items():
+        weight = weight_named(name, weights, "scores", aliases)
+        if weight in found:
+            raise UserError([Problem("scores", f"of {weight} are given twice, under two names")])
+        if tensor.dim() != 1 and tensor.shape != (shape := weights[weight].shape):
+            text = f"of {weight} have the shape {list(tensor.shape)}, and not {list(shape)} or one number per unit"
+            raise UserError([Problem("scores", text)])
+        found[weight] = tensor
+    return found
 
 
 def _given(one: UnitSet, scores: Mapping[str, Tensor]) -> Tensor:
@@ -290,6 +317,7 @@ def _given(one: UnitSet, scores: Mapping[str, Tensor]) -> Tensor:
     return split.sum(1) if split.shape[1] > 1 else split[:, 0]
 
 
+@told_in_one_line
 @takes_task_batches
 def next_level(
     mask: MaskSet,
@@ -332,8 +360,9 @@ def next_level(
     Raises:
         UserError: an argument is invalid.
     """
-    if not 0 <= fraction <= 1:
-        raise UserError([Problem("fraction", f"must be a number from 0 to 1 (got {fraction})")])
+    check_network(model)
+    number("fraction", fraction, 0, 1)
+    mask_for(model, mask)
     named = arguments.value(axes.CRITERIA, criterion, "criterion")
     block = {"iterations": 1, "path": "one-shot", "nested": True, "loss": arguments.loss_of(loss), "mode": mode}
     rule = arguments.only(arguments.rule_of(named, scope, granularity, block, rounding, ties), model, parameters)

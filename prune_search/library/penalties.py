@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from prune_search.library import arguments
 from prune_search.library.arguments import AnyBatches, Given, Loss
+from prune_search.library.calls import mask_for, number, optimizer_of, told_in_one_line, whole
 from prune_search.pruning.mask.counts import exact
 from prune_search.pruning.mask.finder import find_mask, units_in
 from prune_search.pruning.mask.mask_set import MaskSet
@@ -18,7 +20,8 @@ from prune_search.pruning.mask.rule import MaskRule
 from prune_search.pruning.retrain.mask_keeper import MaskKeeper
 from prune_search.pruning.weights.transforms.penalties import GrowingHook, Penalty, Ramp
 from prune_search.recipe import axes
-from prune_search.recipe.problems import Problem, UserError, not_one_of
+from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
+from prune_search.tasks.layers import check_network
 from prune_search.tasks.network import prunable_weights
 from prune_search.training.optimizers import zero_masked
 
@@ -40,6 +43,8 @@ class MaskHook:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, model: nn.Module, mask: MaskSet) -> None:
+        check_network(model)
+        optimizer_of(model, optimizer)
         self.optimizer = optimizer
         self.model = model
         self.mask = mask
@@ -53,8 +58,9 @@ class MaskHook:
         """Maintain another mask from now on.
 
         Raises:
-            KeyError: a parameter is missing in the network.
+            UserError: it is no mask, or that of another network.
         """
+        mask_for(self.model, mask)
         named = dict(self.model.named_parameters())
         self.mask = mask
         self._pairs = [
@@ -119,6 +125,7 @@ class GrowingPenalty:
         UserError: an argument is invalid.
     """
 
+    @told_in_one_line
     def __init__(
         self,
         model: nn.Module,
@@ -143,8 +150,10 @@ class GrowingPenalty:
         example_input: Any = None,
         seed: int = 0,
     ) -> None:
-        self.model = model
-        self.optimizer = optimizer
+        check_network(model)
+        self.model, self.optimizer = model, optimizer_of(model, optimizer)
+        if mask is not None:
+            mask_for(model, mask)
         self._rule = plain_rule(criterion, scope, granularity, loss, mode, rounding)
         self._evidence = arguments.evidence_of(model, batches, example_input, seed)
         arguments.needs_batches(self._rule.criterion, self._evidence)
@@ -152,7 +161,12 @@ class GrowingPenalty:
         self._share = None if mask is not None else arguments.share_of(model, self._rule, sparsity, self._evidence)
         structured = bool(self._rule.granularity.entry(axes.GRANULARITIES).facts.structured)
         self._stop = {"kept": kept, "ratio": ratio if structured else None, "together": pick is None}
-        self._growth, self._stabilise = (_positive("step", step), every, exact(ceiling)), stabilise
+        whole("every", every, 1)
+        number("kept", kept, -math.inf)
+        if ratio is not None:
+            number("ratio", ratio, 0, above=True)
+        self._growth = (_positive("step", step), every, _positive("ceiling", ceiling))
+        self._stabilise = whole("stabilise", stabilise, 0)
         self._penalty = Penalty(dict(model.named_parameters()))
         self._rise = _rise(pick, every)
         self._growing: GrowingHook | None = None
@@ -165,7 +179,7 @@ class GrowingPenalty:
         """Choose the units that go; the penalty begins to grow on them after `hold` steps."""
         if self.mask is None:
             found = find_mask(self.model, self._rule, self._share, None, self._evidence)
-            self.mask = arguments.told_of(found, stacklevel=4)
+            self.mask = arguments.told_of(found)
         increment, every, ceiling = self._growth
         names = self.mask if self._share is None else self._names()
         removed = {name: ~self.mask[name] for name in names}
@@ -226,20 +240,18 @@ def _one_goal(sparsity: float | Decimal | None, mask: MaskSet | None, pick: Mapp
         raise UserError([Problem("mask", f"cannot be combined with {given[0]}: the mask says which weights go")])
 
 
-def _positive(path: str, number: float) -> Decimal:
-    if not number > 0:
-        raise UserError([Problem(path, f"must be a number above 0 (got {number})")])
-    return exact(number)
+def _positive(path: str, given: float) -> Decimal:
+    return exact(number(path, given, 0, above=True))
 
 
 def _rise(pick: Mapping[str, float] | None, every: int) -> Ramp | None:
     """The penalty that rises on all weights before anything is picked."""
-    if isinstance(every, bool) or every < 1:
-        raise UserError([Problem("every", f"must be a whole number from 1 (got {every})")])
     if pick is None:
         return None
+    if not isinstance(pick, Mapping):
+        raise UserError([Problem("pick", f"must be a mapping with the keys step, until (got {shown(pick)})")])
     known = {"step": 1.0e-5, "until": 1.0e-2}
     if unknown := [key for key in pick if key not in known]:
         raise UserError([Problem(f"pick.{unknown[0]}", not_one_of(unknown[0], known))])
     given = {**known, **pick}
-    return Ramp(Decimal(0), _positive("pick.step", given["step"]), every, exact(given["until"]))
+    return Ramp(Decimal(0), _positive("pick.step", given["step"]), every, _positive("pick.until", given["until"]))

@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 
+from prune_search.library.calls import batches_of
 from prune_search.tasks.batches import Inputs, Rules, adapted, target_of
 
 P = ParamSpec("P")
@@ -36,12 +37,10 @@ def takes_task_batches(function: Callable[P, Returned]) -> Callable[P, Returned]
         if callable(batches):
             made: Any = functools.partial(_made_pairs, batches)
         else:
-            batches = list(batches)
-            made = [pair(batch) for batch in batches]
-            if not any(isinstance(inputs, Inputs) for inputs, _ in made):
-                bound.arguments["batches"] = batches
-                return function(*bound.args, **bound.kwargs)
+            made = [pair(batch) for batch in batches_of(batches)]
         bound.arguments["batches"] = made
+        if not callable(batches) and not any(isinstance(inputs, Inputs) for inputs, _ in made):
+            return function(*bound.args, **bound.kwargs)
         with taking_inputs(model):
             return function(*bound.args, **bound.kwargs)
 
@@ -49,7 +48,7 @@ def takes_task_batches(function: Callable[P, Returned]) -> Callable[P, Returned]
 
 
 def _made_pairs(batches: Callable[[int], Any], iteration: int) -> list[tuple[Any, Any]]:
-    return [pair(batch) for batch in batches(iteration)]
+    return [pair(batch) for batch in batches_of(batches(iteration))]
 
 
 def pair(batch: Any) -> tuple[Any, Any]:

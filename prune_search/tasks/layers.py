@@ -161,15 +161,21 @@ def check_network(model: nn.Module, path: str = "model") -> None:
         path: what messages call it.
 
     Raises:
-        UserError: it has no parameters, lazy ones, such as torch.jit has compiled, or prunable ones that are computed
-            from others; or none to prune.
+        UserError: it is no network, or has no parameters, lazy ones, such as have no values, such as torch.jit has
+            compiled, or prunable ones that are computed from others; or none to prune.
     """
+    given: object = model
+    if not isinstance(given, nn.Module):
+        got = f"the class {given.__name__}: pass an instance" if isinstance(given, type) else type(given).__name__
+        raise UserError([Problem(path, f"must be a torch.nn.Module (got {got})")])
     if scripted := [prefix or "the network" for prefix, module in model.named_modules() if _is_scripted(module)]:
         text = f"{listed(scripted)}: compiled by torch.jit, so that its layers cannot be seen; pass what was compiled"
         raise UserError([Problem(path, text)])
     if lazy := _uninitialized(model):
         text = f"{listed(lazy)}: without a shape until the network has run once: run it on an example first"
         raise UserError([Problem(path, text)])
+    if empty := [name for name, parameter in model.named_parameters() if parameter.is_meta]:
+        raise UserError([Problem(path, f"{listed(empty)}: on the device meta, without values: load them first")])
     if computed := parametrized_weights(model):
         text = (
             f"{listed(computed)}: computed from other parameters (weight_norm?), so a mask cannot hold it; make it "

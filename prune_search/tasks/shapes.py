@@ -25,8 +25,14 @@ def class_dimension(scores: Tensor, targets: object) -> int:
 
 def classes_second(scores: Tensor, targets: object) -> Tensor:
     """Scores as torch's losses want them, [B, C, …]."""
+    _check_there(targets)
     dimension = class_dimension(scores, targets)
     return scores if dimension == 1 else scores.movedim(dimension, 1)
+
+
+def _check_there(targets: object) -> None:
+    if targets is None:
+        raise ValueError("the batch has no labels, and the loss needs some")
 
 
 def squeezed(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,6 +54,7 @@ def alike(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: they differ in more than a last or second dimension of 1.
     """
+    _check_there(targets)
     scores, targets = squeezed(scores, targets)
     if scores.shape != targets.shape:
         raise ValueError(f"outputs of shape {tuple(scores.shape)} do not go with targets {tuple(targets.shape)}")

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from prune_search.pruning.mask.counts import keep_count
 from prune_search.pruning.mask.receipt import LayerReceipt, LeftOut, Receipt
+from prune_search.recipe.problems import Problem, UserError
 from prune_search.storage.digests import masks_digest
 from prune_search.tasks.layers import left_whole
 
@@ -132,11 +133,15 @@ class MaskSet(Mapping[str, Tensor]):
 
         Raises:
             KeyError: a parameter is missing in the model.
+            UserError: a parameter has another shape.
         """
         parameters = dict(model.named_parameters())
         with torch.no_grad():
             for name, mask in self.present.items():
                 weight = parameters[name]
+                if mask.shape != weight.shape:
+                    text = f"{name} is {list(mask.shape)} in the mask and {list(weight.shape)} in the network"
+                    raise UserError([Problem("model", text)])
                 weight.masked_fill_(~mask.to(weight.device), 0.0)
 
 

@@ -39,12 +39,16 @@ class FlowPass:
 
     def scores(self, scoring: Scoring) -> Scores:
         """|w| ⊙ dR/d|w|, shaped like the weights, in the type of the pass."""
+        from prune_search.pruning.mask.mask_set import ScoreError
+
         with torch.no_grad():
             torch._foreach_copy_(self.leaves, list(scoring.weights.values()))
             self.values.abs_()
             if self.factors is not None:
                 self.values.mul_(self.factors)
         outputs = [one for one in tensors_in(self.model(self.ones)) if one.requires_grad]
+        if not outputs:
+            raise ScoreError("synflow takes the gradient of the network's outputs, and they have none")
         flow = outputs[0].sum() if len(outputs) == 1 else torch.stack([one.sum() for one in outputs]).sum()
         slopes = torch.autograd.grad(flow, self.leaves, allow_unused=True)
         found = {}
