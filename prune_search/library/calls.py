@@ -89,7 +89,7 @@ def number(path: str, given: Any, low: float, high: float = math.inf, above: boo
 
 def whole(path: str, given: Any, low: float = -math.inf) -> int:
     """A whole number of at least `low`, checked."""
-    if isinstance(given, numbers.Integral) and type(given) is not bool and int(given) >= low:
+    if not isinstance(given, bool) and isinstance(given, numbers.Integral) and int(given) >= low:
         return int(given)
     span = "" if low == -math.inf else f" from {low:g}"
     raise UserError([Problem(path, f"must be a whole number{span} (got {shown(given)})")])

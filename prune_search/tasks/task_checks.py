@@ -6,7 +6,7 @@ import functools
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from prune_search.tasks.examples import Asked, Held, Listed, ReadBatches
 from prune_search.tasks.outputs import carried_loss, logits_of
 from prune_search.tasks.passes import evaluating, same_draws
 from prune_search.tasks.raised import raised
+from prune_search.tasks.remarks import SOFTMAX, are_probabilities, label_remarks
 from prune_search.tasks.shapes import IGNORED, class_dimension
 from prune_search.tasks.stored_split import parts_of
 from prune_search.tasks.structures import examples_in, mapped, tensors_in
@@ -29,6 +30,8 @@ from prune_search.tasks.task_parts import loss_named, metrics_of
 
 KEY = "task"
 SHOWN_TO_THE_NETWORK, LOOKED_AT = 4, 64
+# Characters of a form, in messages.
+LONGEST = 160
 _log = logging.getLogger("prune_search")
 
 
@@ -88,7 +91,8 @@ def _odd_examples(split: Listed, alike: bool) -> list[str]:
         elif alike and form != first[1]:
             return [
                 *found,
-                f"example {index} is {form}, and example {first[0]} is {first[1]}: give a collate, or make them alike",
+                f"example {index} is {_cut(form)}, and example {first[0]} is {_cut(first[1])}: give a collate, or make "
+                "them alike",
             ]
         if any(t.is_floating_point() and not bool(torch.isfinite(t).all()) for t in _numbers(example)):
             return [*found, f"example {index} holds NaN or infinite values"]
@@ -106,6 +110,10 @@ def _numbers(example: Any) -> list[Tensor]:
         except (TypeError, ValueError, RuntimeError):
             return []
     return [example] if isinstance(example, Tensor) else []
+
+
+def _cut(form: str) -> str:
+    return form if len(form) <= LONGEST else f"{form[: LONGEST - 1]}…"
 
 
 def _form(example: Any) -> str:
@@ -146,12 +154,14 @@ def fitted_task(data: TaskData, model: nn.Module) -> TaskData:
     except UserError:
         raise
     except Exception as error:
-        raise _wrong(f"the network does not accept a batch of {_form(whole)}: {raised(error)}") from error
+        raise _wrong(f"the network does not accept a batch of {_cut(_form(whole))}: {raised(error)}") from error
     with_loss = _with_loss(data, outputs, whole)
     wrong = _wrong_targets(with_loss, outputs)
     if wrong:
         raise UserError(Problem(KEY, text) for text in wrong)
     _check_loss(with_loss, outputs, whole)
+    for remark in _remarks(with_loss, outputs, whole):
+        _log.warning("task %s: %s", data.task.name or data.name, remark)
     return _with_metrics(with_loss, model, whole)
 
 
@@ -180,7 +190,7 @@ def _with_loss(data: TaskData, outputs: Any, whole: Any) -> TaskData:
         return replace(data, loss=loss, target=_kind(outputs, whole))
     if target_of(whole) is None:
         how = "give the tokens twice, as input and as target" if target == "tokens" else "give a loss of your own"
-        raise _wrong(f"loss {named.name} needs a target, and a batch of {_form(whole)} has none: {how}")
+        raise _wrong(f"loss {named.name} needs a target, and a batch of {_cut(_form(whole))} has none: {how}")
     return replace(data, loss=loss, target=target)
 
 
@@ -235,6 +245,20 @@ def _wrong_targets(data: TaskData, outputs: Any) -> list[str]:
     return found
 
 
+def _remarks(data: TaskData, outputs: Any, whole: Any) -> Iterator[str]:
+    """What is odd though nothing is wrong with it, of classes that a registered loss is told."""
+    target = target_of(whole)
+    if data.target != "classes" or callable(data.task.loss) or not isinstance(target, Tensor):
+        return
+    scores = logits_of(outputs)
+    dimension = class_dimension(scores, target)
+    if are_probabilities(scores, dimension):
+        yield SOFTMAX
+    labels = data.class_labels()
+    if labels is not None and scores.dim() > 1:
+        yield from label_remarks(labels[labels >= 0], scores.shape[dimension])
+
+
 def _check_loss(data: TaskData, outputs: Any, whole: Any) -> None:
     if data.loss is None:
         raise _wrong("no loss is named")
@@ -244,7 +268,7 @@ def _check_loss(data: TaskData, outputs: Any, whole: Any) -> None:
     except Exception as error:
         shape = _form(outputs) if isinstance(outputs, Tensor | tuple | list | Mapping) else type(outputs).__name__
         raise _wrong(
-            f"the loss does not accept outputs {shape} and a batch of {_form(whole)}: {raised(error)}"
+            f"the loss does not accept outputs {shape} and a batch of {_cut(_form(whole))}: {raised(error)}"
         ) from error
     if not isinstance(found, Tensor) or found.numel() != 1:
         got = f"a tensor {list(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"

@@ -22,6 +22,7 @@ from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.tasks.data import DataSet
 from prune_search.tasks.passes import evaluating
 from prune_search.tasks.raised import as_user_error
+from prune_search.tasks.remarks import SOFTMAX, are_probabilities
 from prune_search.tasks.sources import bare, captured, source, source_file
 from prune_search.tasks.task import Task, Whole
 from prune_search.tasks.user_data import read_data
@@ -117,16 +118,9 @@ def build_user_model(
     if not isinstance(scores, torch.Tensor) or scores.shape != (2, classes):
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else f"a value of type {type(scores).__name__}"
         raise _wrong(MODEL_KEY, f"{name}: its model must map 2 examples to scores of shape {(2, classes)} (got {got})")
-    if classes > 1 and _are_probabilities(scores.detach()):
-        _log.warning(
-            "%s: its outputs are probabilities, but cross-entropy takes logits: remove the softmax at the end", name
-        )
+    if are_probabilities(scores):
+        _log.warning("%s: %s", name, SOFTMAX)
     return model
-
-
-def _are_probabilities(scores: torch.Tensor) -> bool:
-    """Whether every row of scores [N, C] is a distribution, as it is after a softmax."""
-    return bool((scores >= 0).all()) and torch.allclose(scores.sum(dim=1), torch.ones(len(scores)), atol=1e-4)
 
 
 def takes_integers(model: nn.Module, shape: tuple[int, ...]) -> bool:
@@ -230,6 +224,9 @@ def _called(
     whatever it hands its keywords to takes none of that name.
     """
     name = name_of(factory)
+    if isinstance(factory, nn.Module) or not callable(factory):
+        what = "a network, and not a function that makes one" if isinstance(factory, nn.Module) else shown(factory)
+        raise _wrong(key, f"must be a function, or package.module:function (got {what})")
     try:
         parameters = list(inspect.signature(factory).parameters.values())
     except (TypeError, ValueError):  # a builtin that does not tell

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy
@@ -12,12 +12,12 @@ from torch import Tensor
 
 from prune_search.recipe.problems import shown, suggestion
 from prune_search.tasks.data import DataSet, Split, split_indices
+from prune_search.tasks.remarks import label_remarks
 from prune_search.tasks.stored_split import KEPT, StoredSplit, as_stored
 
 KEYS = ("train", "validation", "test", "classes")
 HELD_OUT = 10  # one in ten of the training examples, where no validation split is given
 MAX_CLASSES = 100_000
-MAX_NAMED = 10
 _log = logging.getLogger("prune_search")
 
 
@@ -70,23 +70,10 @@ def read_data(name: str, returned: Any) -> tuple[DataSet | None, list[str]]:
         train = whole["train"]
         rest, held = split_indices(train.labels, max(1, len(train) // HELD_OUT))
         whole["train"], whole["validation"] = train.chosen(rest), train.chosen(held)
-    for remark in _remarks(whole["train"].labels, classes or 1):
+    for remark in label_remarks(whole["train"].labels, classes or 1):
         _log.warning("%s: %s", name, remark)
     ours = "validation" not in given or bool(getattr(returned, "held_out", False))
     return DataSet(name, whole["train"], whole["validation"], whole["test"], classes or 1, ours), []
-
-
-def _remarks(labels: Tensor, classes: int) -> Iterator[str]:
-    """What is odd about the training labels, int64 [N], though nothing is wrong with them."""
-    if classes == 1:
-        yield "there is one class only, so that every network is right: are the labels those that were meant?"
-        return
-    unused = (torch.bincount(labels, minlength=classes) == 0).nonzero().flatten().tolist()
-    if unused == [0]:
-        yield "the training labels begin at 1, so that class 0 never occurs: subtract 1"
-    elif unused:
-        names = ", ".join(map(str, unused[:MAX_NAMED])) + (" …" if len(unused) > MAX_NAMED else "")
-        yield f"of {classes} classes {len(unused)} never occur in the training labels: {names}"
 
 
 def _split(raw: Any, key: str, wrong: list[str]) -> StoredSplit | None:

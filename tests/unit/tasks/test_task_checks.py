@@ -114,3 +114,28 @@ def test_a_network_of_transformers_brings_its_loss() -> None:
     pytest.importorskip("transformers")
     found = fitted(bert())
     assert (found.target, list(found.metrics)) == ("classes", ["accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "last", "said"),
+    [
+        ([0, 1, 2], 3, nn.Identity(), ""),
+        ([0, 1, 2], 3, nn.Softmax(dim=-1), "its outputs are probabilities"),
+        ([1, 2, 3], 4, nn.Identity(), "the training labels begin at 1"),
+        ([0, 1, 4], 6, nn.Identity(), "of 6 classes 3 never occur in the training labels: 2, 3, 5"),
+    ],
+)
+def test_odd_labels_and_outputs_of_a_task_are_warned_of(
+    labels: list[int], classes: int, last: nn.Module, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    inputs, targets = torch.randn(24, 5), torch.tensor(labels).repeat(8)
+    fitted(Task(train=(inputs, targets), test=(inputs, targets)), nn.Sequential(nn.Linear(5, classes), last))
+    assert len(caplog.messages) == bool(said)
+    assert said in "".join(caplog.messages)
+
+
+def test_examples_of_many_parts_are_told_briefly() -> None:
+    many = ([tuple(range(400)), tuple(range(401))] * 4, None)
+    wrong = check_examples(read(Task(train=many[0], test=many[0])))
+    assert wrong
+    assert all(len(text) < 500 for text in wrong)

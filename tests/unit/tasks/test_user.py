@@ -306,6 +306,11 @@ def test_a_softmax_at_the_end_is_warned_of(caplog: pytest.LogCaptureFixture) -> 
         assert ["remove the softmax" in message for message in caplog.messages] == ([True] if said else [])
 
 
+@pytest.mark.parametrize("given", [nn.Linear(3, 2), 3, ["mlp"]])
+def test_what_is_no_function_is_refused_as_such(given: Any) -> None:
+    assert "must be a function" in refused(lambda: build_user_model(given, (3,), 2), "task.model")
+
+
 def test_keywords_are_handed_on_to_a_factory_that_takes_any() -> None:
     def resnet(pretrained: bool = False, **kwargs: int) -> nn.Module:
         return nn.Linear(3, kwargs.get("num_classes", 1000))
