@@ -24,6 +24,7 @@ from prune_search.storage.files import one_line
 from prune_search.storage.tensors import load_tensors
 from prune_search.tasks.fusion import restructured
 from prune_search.tasks.layers import prunable_weights
+from prune_search.tasks.raised import raised
 
 # Where checkpoints keep their state dict, and what wrappers put in front of every name.
 PLACES = ("state_dict", "model_state_dict", "model")
@@ -37,9 +38,9 @@ def read_weights(path: Path, written: str) -> dict[str, Tensor]:
     """The tensors of a file of weights, by the names that it gives them.
 
     Args:
-        path: a .safetensors file; a .pt, .pth, .bin or .ckpt file with a state dict, or with one under ``state_dict``,
-            ``model_state_dict`` or ``model``; or a folder as Hugging Face writes it (one file, or several and an
-            index).
+        path: a .safetensors file; a file of torch, whatever its name, with a state dict, or with one under
+            ``state_dict``, ``model_state_dict`` or ``model``; or a folder as Hugging Face writes it (one file, or
+            several and an index).
         written: as the user wrote it, for messages.
 
     Raises:
@@ -48,8 +49,16 @@ def read_weights(path: Path, written: str) -> dict[str, Tensor]:
     path = path.resolve()
     if path.is_dir():
         return _of_folder(path, written)
-    read = _torch_file if path.suffix.lower() in TORCH_FILES else load_tensors
-    return dict(read(path))
+    return dict((_torch_file if _is_of_torch(path) else load_tensors)(path))
+
+
+def _is_of_torch(path: Path) -> bool:
+    """Whether torch wrote a file, by its name, or where that says nothing by how it begins: a zip file or a pickle."""
+    suffix = path.suffix.lower()
+    if suffix in TORCH_FILES or suffix == ".safetensors" or not path.is_file():
+        return suffix in TORCH_FILES
+    with path.open("rb") as file:
+        return file.read(4).startswith((b"PK\x03\x04", b"\x80"))
 
 
 def fitted(tensors: Mapping[str, Tensor], wanted: Collection[str]) -> tuple[dict[str, Tensor], list[str]]:
@@ -121,7 +130,7 @@ def _torch_file(path: Path) -> dict[str, Tensor]:
         if "weights_only" in str(error):
             text = f"{where} holds more than tensors and is not read: save torch.save(model.state_dict(), …) instead"
         else:
-            text = f"{where} cannot be read as a file of torch: {one_line(error)}"
+            text = f"{where} cannot be read as a file of torch: {raised(error)}"
         raise UserError([Problem("", text)]) from None
     return _state_dict(content, where)
 
@@ -137,7 +146,7 @@ def _state_dict(content: Any, where: str) -> dict[str, Tensor]:
             if wrong := [name for name, value in tensors.items() if value.layout != torch.strided]:
                 raise UserError([Problem("", f"{where}: {wrong[0]} is not a dense tensor")])
             return {name: value.detach() for name, value in tensors.items()}
-    keys = ", ".join(shown(key) for key in list(content)[:MAX_NAMES])
+    keys = ", ".join(shown(key) for key in list(content)[:MAX_NAMES]) or "none"
     text = f"{where} has no state dict: its keys are {keys}; looked at the top and under {', '.join(PLACES)}"
     raise UserError([Problem("", text)])
 
@@ -170,9 +179,12 @@ def load_given(model: nn.Module, written: str, folder: Path | None) -> None:
         if widened:
             notes.append(f"{len(widened)} tensors in lower precision become {state[widened[0]].dtype}")
             tensors |= {name: tensors[name].to(state[name].dtype) for name in widened}
+        if odd := [name for name, tensor in tensors.items() if name in state and not bool(tensor.isfinite().all())]:
+            raise UserError([Problem("", f"{shown(written)}: {odd[0]} holds values that are not finite")])
         load_weights(model, tensors, shown(written))
     except UserError as error:
-        raise UserError(Problem("train.from", p.message) for p in error.problems) from None
+        told = (f"{shown(written)} {p.message}" if p.source else p.message for p in error.problems)
+        raise UserError(Problem("train.from", text) for text in told) from None
     for note in notes:
         _log.warning("train.from: %s: %s", shown(written), note)
 

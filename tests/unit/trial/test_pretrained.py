@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from prune_search.recipe.problems import UserError
-from prune_search.trial.pretrained import fitted, load_weights, read_weights
+from prune_search.trial.pretrained import fitted, load_given, load_weights, read_weights
 
 
 def network() -> nn.Module:
@@ -130,3 +130,24 @@ def test_weights_that_do_not_fit_are_all_named_and_none_is_copied() -> None:
         "own.safetensors has tensors that the model does not have: extra",
     ]
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["best.tar", "weights", "epoch-3.pkl"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_of_torch_is_known_whatever_it_is_called(tmp_path: Path, name: str, zipped: bool) -> None:
+    state = network().state_dict()
+    torch.save(state, tmp_path / name, _use_new_zipfile_serialization=zipped)
+    assert same(read_weights(tmp_path / name, name), state)
+
+
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path: Path) -> None:
+    state = network().state_dict()
+    state["2.weight"][0, 1] = float("nan")
+    torch.save(state, tmp_path / "net.pt")
+    (tmp_path / "torn.safetensors").write_bytes(b"abc")
+    for name, reason in (
+        ("net.pt", r"'net\.pt': 2\.weight holds values that are not finite"),
+        ("torn.safetensors", "'torn"),
+    ):
+        with pytest.raises(UserError, match=rf"train\.from: .*{reason}"):
+            load_given(network(), name, tmp_path)
