@@ -28,7 +28,7 @@ PAIRS = "[(inputs, labels), …]"
 
 
 def told_in_one_line(function: Callable[P, Returned]) -> Callable[P, Returned]:
-    """A function whose errors that a network, a loss or another library raises become one line.
+    """A function in which whatever a network, a loss, a plug-in or another library raises becomes one line.
 
     Only what this package itself raises unforeseen, which is a fault of it, stays what it is.
     """
@@ -42,7 +42,7 @@ def told_in_one_line(function: Callable[P, Returned]) -> Callable[P, Returned]:
         except Exception as error:
             if not _others(error):
                 raise
-            raise UserError([Problem("model", f"the network or the loss raised {raised(error)}")]) from error
+            raise UserError([Problem("model", f"the network, the loss or a plug-in raised {raised(error)}")]) from error
 
     return calling
 

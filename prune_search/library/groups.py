@@ -25,7 +25,7 @@ from prune_search.pruning.mask.group_scores import (
 from prune_search.pruning.mask.reductions import reduction_name
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
-from prune_search.pruning.mask.scoring import Scoring, apart
+from prune_search.pruning.mask.scoring import Scoring, apart, scores_by
 from prune_search.pruning.mask.units import SCALE, UnitSet
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError, not_one_of
@@ -147,7 +147,7 @@ def _scored(
     options = rule.criterion.options
     with layers_seeded(model, derive(scoring_data.seed, "score layers", *scoring.words)):
         for part in apart(scoring, scored_by_batch(rule.criterion, rule.granularity)):
-            found: dict[str, Tensor] = entry.make(part, **options)
+            found = scores_by(rule.criterion.name, entry.make(part, **options), part)
             yield {name: tensor.detach() for name, tensor in found.items()}
 
 

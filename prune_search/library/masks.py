@@ -24,7 +24,7 @@ from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.reductions import reduction
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
-from prune_search.pruning.mask.scoring import Scores, Scoring, apart
+from prune_search.pruning.mask.scoring import Scores, Scoring, apart, scores_by
 from prune_search.pruning.mask.selection import weight_named
 from prune_search.pruning.mask.units import WEIGHT, Grouping, UnitSet
 from prune_search.pruning.mask.variants import next_mask
@@ -125,7 +125,7 @@ def _units_at(
     parts = list(apart(scoring, entry.facts.each_batch(**criterion.options)))
     with layers_seeded(model, derive(scoring_data.seed, "score layers", *scoring.words)):
         for part in parts:
-            found: Scores = entry.make(part, **criterion.options)
+            found = scores_by(criterion.name, entry.make(part, **criterion.options), part)
             units = {name: reduce(grouping.split(found[name].detach())) for name in weights}
             totals = {name: totals[name] + one for name, one in units.items()} if totals else units
     return {name: total / len(parts) for name, total in totals.items()} if len(parts) > 1 else totals

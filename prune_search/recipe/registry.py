@@ -219,6 +219,9 @@ class Axis(Mapping[str, Entry[Declared, Made]]):
             what = f"unknown facts {sorted(unknown)}" if unknown else "facts twice, as one value and by keyword"
             raise ValueError(f"{self.name} {name!r} declares {what}; known: {sorted(known)}")
         own = facts if facts is not None else self.facts(**declared)
+        if not isinstance(own, self.facts):
+            text = f"must be given as facts={self.facts.__name__}(…) (got a {type(own).__name__})"
+            raise ValueError(f"{self.name} {name!r}: facts {text}")
 
         def remember(make: F) -> F:
             if not self._found and not getattr(make, "__module__", "").startswith(self.homes):

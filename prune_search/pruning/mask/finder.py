@@ -20,7 +20,7 @@ from prune_search.pruning.mask.mask_set import MaskSet, Pool, UnclearError, Unit
 from prune_search.pruning.mask.reductions import PLAIN, reduction, reduction_name
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
-from prune_search.pruning.mask.scoring import ERROR, Scores, Scoring, apart
+from prune_search.pruning.mask.scoring import ERROR, Scores, Scoring, apart, scores_by
 from prune_search.pruning.mask.selection import choose, excluded, in_runs, normalized, scope_pools, weight_named
 from prune_search.pruning.mask.units import (
     SCALE,
@@ -315,7 +315,7 @@ class Finder:
         each_batch = scored_by_batch(self.rule.criterion, self.rule.granularity)
         with torch.enable_grad(), layers_seeded(self.model, derive(self.scoring_data.seed, *words)):
             for part in apart(scoring, each_batch):
-                yield criterion.make(part, **options)
+                yield scores_by(criterion.name, criterion.make(part, **options), part)
 
     def measuring(self, dense: Scores, scores: Scores, allowed: UnitMasks) -> Measuring:
         """What a scope may measure: the loss with one layer pruned, and what layers cost."""

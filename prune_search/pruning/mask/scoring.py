@@ -75,6 +75,35 @@ class Scoring:
         return mapped(some_examples(self.shown(), slice(1)), filled)
 
 
+def scores_by(name: str, found: Any, scoring: Scoring) -> Scores:
+    """What a criterion returned, checked: a plug-in's may be anything.
+
+    Args:
+        name: of the criterion.
+        found: what it returned.
+        scoring: what it was given.
+
+    Raises:
+        UserError: it is no mapping to tensors, or one of a wrong shape; or a weight has no scores.
+    """
+    if not isinstance(found, Mapping):
+        raise _wrong(name, f"returned a {type(found).__name__}, not a mapping from each weight to its scores")
+    for weight, parameter in scoring.weights.items():
+        scores = found.get(weight)
+        if not isinstance(scores, torch.Tensor):
+            what = f"a {type(scores).__name__}, not a tensor," if weight in found else "no scores"
+            raise _wrong(name, f"returned {what} for {weight}")
+        # One for each filter has one dimension.
+        if scores.shape != parameter.shape and not (scores.dim() == 1 and len(scores) in parameter.shape[:2]):
+            text = f"returned scores of shape {list(scores.shape)} for {weight}, which has {list(parameter.shape)}"
+            raise _wrong(name, text)
+    return dict(found)
+
+
+def _wrong(name: str, text: str) -> UserError:
+    return UserError([Problem("mask.criterion", f"{name} {text}")])
+
+
 def apart(scoring: Scoring, each_batch: bool) -> Iterator[Scoring]:
     """What is scored at a time: all batches, or one after the other."""
     batches = scoring.batches() if each_batch else []

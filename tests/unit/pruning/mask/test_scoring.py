@@ -11,6 +11,7 @@ from prune_search.pruning.mask.scoring import (
     Scoring,
     gradients,
     sample_gradients,
+    scores_by,
     single_weights,
     watch_layers,
 )
@@ -87,3 +88,19 @@ def test_what_passes_a_layer_is_seen_once_per_batch_and_the_hooks_are_gone_after
     given.model(batches()[0][0])
     assert len(seen) == 2
     assert single_weights(torch.zeros(2, 3)).shape == (6, 1)
+
+
+def test_what_a_criterion_returns_is_checked() -> None:
+    given = scoring(nn.Linear(3, 2))
+    fine = torch.ones(2, 3)
+    assert scores_by("mine", {"weight": fine}, given)["weight"] is fine
+    assert list(scores_by("mine", {"weight": torch.ones(2)}, given)) == ["weight"]  # one for each filter
+    for wrong, told in (
+        (fine, "returned a Tensor, not a mapping"),
+        ({"bias": fine}, "returned no scores for weight"),
+        ({"weight": fine.numpy()}, "returned a ndarray, not a tensor, for weight"),
+        ({"weight": fine.T}, r"shape \[3, 2\] for weight, which has \[2, 3\]"),
+        ({"weight": torch.ones(6)}, r"shape \[6\] for weight"),
+    ):
+        with pytest.raises(UserError, match=rf"mask\.criterion: mine .*{told}"):
+            scores_by("mine", wrong, given)
