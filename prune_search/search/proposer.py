@@ -26,6 +26,8 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.space import Drawn, Space
 from prune_search.recipe.space_samples import Corner, space_samples
+from prune_search.search.guided.guide import Guide
+from prune_search.search.guided.sampler import GuidedSampler
 from prune_search.search.optuna_study import Generations, OneStudy, placed
 from prune_search.search.suggest import Grid, TrialDraw, distribution_from, remembered, walk
 from prune_search.training.randomness import derive
@@ -83,6 +85,7 @@ class Proposer:
         self._generations = Generations()
         self._grid: list[Proposal] = []
         self._rest: Iterator[Proposal] | None = None
+        self._guide: Guide | None = None
 
     def propose(self, number: int, known: Sequence[TrialRecords], dense: Dense) -> Proposal | None:
         """Proposal `number`: a function of the space, the number, and what is known.
@@ -94,7 +97,7 @@ class Proposer:
             dense: metrics of the dense network; None while they are not known, and then no constraint counts.
 
         Returns:
-            The proposal; None where a grid has no further point.
+            The proposal; None where a grid has no further point, or every recipe of a guided search was proposed.
 
         Raises:
             UserError: a thousand draws in a row were invalid.
@@ -102,6 +105,13 @@ class Proposer:
         sampler = make_sampler(self.space, self._seed(number))
         if isinstance(sampler, Grid):
             return self._on_grid(sampler, number)
+        if isinstance(sampler, GuidedSampler):
+            if self._guide is None:
+                self._guide = Guide(self.space, self._epoch_of, self._examples, sampler.prior)
+            found = self._guide.choose(number, known, dense)
+            if found is None:
+                return None
+            sampler.chosen = found.drawn
         study = self._study(sampler, known, dense)
         system: dict[str, Any] = {}
         wrong = UserError(())

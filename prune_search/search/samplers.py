@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import SAMPLERS
 from prune_search.recipe.facts import Sampler
-from prune_search.recipe.fields import Integer
+from prune_search.recipe.fields import Flag, Integer
 from prune_search.recipe.registry import Option
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
+    from prune_search.search.guided.sampler import GuidedSampler
     from prune_search.search.suggest import Grid
 
 
@@ -65,6 +66,24 @@ def gp(seed: int, *, startup: int) -> BaseSampler:
     import optuna
 
     return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
+
+
+@SAMPLERS.register(
+    "guided",
+    summary="knows what is stored and what pruning results are like: most expected gain for the steps that it costs",
+    source=(
+        "Jones et al. 1998, Efficient Global Optimization; Snoek et al. 2012, 1206.2944 (improvement per cost); "
+        "the prior: Rosenfeld et al. 2021, 2006.10621, and Renda et al. 2020, 2003.02389"
+    ),
+    options={
+        "prior": Option(Flag(), True, "begin with what published findings say of errors; it is discounted where wrong"),
+    },
+)
+def guided(seed: int, *, prior: bool) -> GuidedSampler:
+    """A mixture of Gaussian processes over the measured rounds of all trials, and the price of every recipe."""
+    from prune_search.search.guided.sampler import GuidedSampler
+
+    return GuidedSampler(seed, prior)
 
 
 @SAMPLERS.register(
