@@ -205,7 +205,9 @@ class _Near:
 
     def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
         # Between two whole numbers, so that a share falls on the number that it came from.
-        moved = self._moved(name, low, high, log) if log else self._moved(name, low - 0.5 * step, high + 0.5 * step, log)
+        moved = (
+            self._moved(name, low, high, log) if log else self._moved(name, low - 0.5 * step, high + 0.5 * step, log)
+        )
         return moved.integer(name, low, high, log, step)
 
     def _take(self, name: str, index: int, labels: tuple[str, ...]) -> int:

@@ -121,7 +121,8 @@ class Gains:
         belief = one.belief
         # The best expected figure of what has ended, not the luckiest measurement.
         best = belief.mean[:, good].max(1) if len(good) else belief.mean[:, rows].min(1)
-        return belief.weights @ improvement(belief.mean[:, rows], belief.deviation[:, rows], best[:, None])
+        gained = improvement(belief.mean[:, rows], belief.deviation[:, rows], best[:, None])
+        return numpy.asarray(belief.weights @ gained, dtype=numpy.float64)
 
     def _front(self, rows: NDArray[numpy.int64], good: NDArray[numpy.int64]) -> Array:
         """What a recipe adds to the staircase of the best figure at each sparsity, which is known beforehand."""
@@ -164,7 +165,7 @@ class Gains:
                 weight * (value - low) / ((high - low) or 1.0)
                 for weight, value, low, high in zip(weights, values, lowest, highest, strict=True)
             ]
-            return numpy.min(scaled, axis=0) + PLAIN * numpy.sum(scaled, axis=0)
+            return numpy.asarray(numpy.min(scaled, axis=0) + PLAIN * numpy.sum(scaled, axis=0), dtype=numpy.float64)
 
         best = scalar(reached).max() if len(good) else -math.inf
         if not math.isfinite(best):
@@ -183,9 +184,7 @@ def improvement(mean: Array, deviation: Array, best: Array) -> Array:
     return numpy.asarray(deviation * (u * ndtr(u) + density), dtype=numpy.float64)
 
 
-def marginal_steps(
-    vertices: Sequence[tuple[str, int]], done: Mapping[str, int], going: Mapping[str, int]
-) -> float:
+def marginal_steps(vertices: Sequence[tuple[str, int]], done: Mapping[str, int], going: Mapping[str, int]) -> float:
     """Steps that a recipe would add to the tree.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -181,7 +181,8 @@ class Guide:
         first = len(open_) + len(running)
         pending = numpy.arange(len(open_), first)
         at = numpy.arange(first, len(networks))
-        with_prior, without = nodes_of(networks, self.prior), nodes_of(networks, False)
+        with_prior = nodes_of(networks, self.prior)
+        without = replace(with_prior, prior=None)
         sparsity = numpy.array([math.nan if one.density is None else 1 - one.density for one in networks])
         model = _Model(seen, at, pending, sparsity)
         objectives = [model.of(with_prior, without, metric, way) for way, metric in self.goals.objectives]
@@ -232,7 +233,7 @@ def _middle(trial: TrialRecords) -> Record | None:
 
 
 def _looked_at(past: Sequence[Past]) -> list[Seen]:
-    """The measurements that count: what recipes ended with first, then what was measured on the way, the latest first."""
+    """The measurements that count: what recipes ended with, then what was measured on the way, the latest of each."""
     last = [one for trial in past for one in trial.seen if one.last][-MOST_SEEN:]
     way = [one for trial in past for one in trial.seen if not one.last]
     left = MOST_SEEN - len(last)
@@ -266,9 +267,7 @@ class _Model:
         nodes = with_prior if target.is_error else without
         return Modelled(target, self._belief(nodes, self.at[usable], target.all(figures)))
 
-    def _belief(
-        self, nodes: Nodes, seen: numpy.ndarray[Any, numpy.dtype[numpy.int64]], values: Any
-    ) -> Belief:
+    def _belief(self, nodes: Nodes, seen: numpy.ndarray[Any, numpy.dtype[numpy.int64]], values: Any) -> Belief:
         belief = believe(nodes, seen, values)
         if not len(self.pending):
             return belief

@@ -43,5 +43,3 @@ class GuidedSampler(BaseSampler):
         if param_name in self.chosen:
             return self.chosen[param_name]
         return RandomSampler(seed=self.seed).sample_independent(study, trial, param_name, param_distribution)
-
-

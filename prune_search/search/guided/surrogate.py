@@ -25,7 +25,7 @@ MEMBERS = 32
 COMMON = 100.0
 # Members of a smaller share of the largest weight are left out.
 FEWEST = 0.01
-# The deviation of the surface that is guessed before anything is seen, and of how many measurements' weight the guess is.
+# The deviation of the surface that is guessed, and how many measurements that guess is worth.
 SCALE, GUESSED = 0.15, 6.0
 # Median deviation of a measurement's noise over the surface's, and deviation of the slope of a prior from 1.
 NOISE, SLOPE = 0.4, 1.0
@@ -193,9 +193,7 @@ class _Fitted:
         likelihood = -numpy.log(numpy.diag(factor)).sum() - half * numpy.log(beta)
         return cls(one, float(likelihood), factor, white, float(beta / half))
 
-    def predict(
-        self, kernel: _Kernel, prior: Array, tilt: Array, seen: NDArray[numpy.int64]
-    ) -> tuple[Array, Array]:
+    def predict(self, kernel: _Kernel, prior: Array, tilt: Array, seen: NDArray[numpy.int64]) -> tuple[Array, Array]:
         """Mean and deviation at every node."""
         one = self.member
         everything = numpy.arange(len(prior))

@@ -10,9 +10,9 @@ import pytest
 
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import read_space
+from prune_search.search.expected_error import error_at
 from prune_search.simulation.chain import chain_of
 from prune_search.simulation.surface import Outlook, Simulation, SurfacePoint
-from prune_search.search.expected_error import error_at
 
 
 def recipe(preset: str, **sets: Any) -> Recipe:
