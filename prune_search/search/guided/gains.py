@@ -117,7 +117,7 @@ class Gains:
         if one.belief is None:
             known = _known(one)
             best = known[good].max() if len(good) else known[rows].min()
-            return numpy.maximum(known[rows] - best, 0.0)
+            return numpy.asarray(numpy.maximum(known[rows] - best, 0.0), dtype=numpy.float64)
         belief = one.belief
         # The best expected figure of what has ended, not the luckiest measurement.
         best = belief.mean[:, good].max(1) if len(good) else belief.mean[:, rows].min(1)

@@ -138,7 +138,7 @@ class Guide:
         try:
             recipe = Recipe.from_canonical(trial.recipe)
             epoch = self.epoch_of(recipe) or 1
-            one = Candidate.of(recipe, epoch, data["option"], trial.params, data["sampler"]["params"])
+            one = Candidate.of(recipe, epoch, str(data.get("option", "")), trial.params, data["sampler"]["params"])
         except UserError:
             return None
         if trial.duplicate_of is not None:

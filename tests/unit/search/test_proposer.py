@@ -104,6 +104,7 @@ SAMPLED: dict[str, tuple[Blocks, int]] = {
     "tpe": ({"startup": 5}, 24),
     "nsga2": ({"population": 4}, 24),
     "gp": ({"startup": 2}, 4),
+    "guided": ({}, 12),
     "grid": ({}, 24),
 }
 EVERY_SAMPLER = [pytest.param({"name": name, **options}, n, id=name) for name, (options, n) in SAMPLED.items()]
