@@ -13,7 +13,7 @@ from prune_search.recipe.clock import Timeline
 from prune_search.recipe.recipe import Recipe
 from prune_search.search.expected_error import expected_error, mean_rate, taken_at
 from prune_search.search.guided.candidates import Candidate
-from prune_search.search.guided.surrogate import Nodes
+from prune_search.search.guided.kernel import Nodes
 
 # Holes that say what the places, the lengths and the depth say already.
 SAID = ("any", "mask.at", "mask.sparsity", "weights.at", "retrain.steps", "retrain.until", "retrain.clock", "rounds")

@@ -12,7 +12,8 @@ from scipy.special import ndtr
 from scipy.stats import norm, qmc
 
 from prune_search.ledger.ranking import Dense, Goals
-from prune_search.search.guided.surrogate import Array, Belief
+from prune_search.search.guided.kernel import Array
+from prune_search.search.guided.surrogate import Belief
 from prune_search.search.guided.targets import Target
 
 SPARSITY = "sparsity"

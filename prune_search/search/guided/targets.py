@@ -10,7 +10,7 @@ import numpy
 
 from prune_search.recipe.metric_names import is_share
 from prune_search.search.guided.features import FLOOR
-from prune_search.search.guided.surrogate import Array
+from prune_search.search.guided.kernel import Array
 
 LEAST = 1e-12
 
@@ -21,10 +21,12 @@ class Target:
 
     Attributes:
         scaled: from a figure.
+        figure: back from that scale.
         is_error: whether it is -log(error) or -log(loss), which the prior speaks of.
     """
 
     scaled: Callable[[float], float]
+    figure: Callable[[float], float]
     is_error: bool
 
     @classmethod
@@ -41,14 +43,22 @@ class Target:
         """
         sign = 1.0 if direction == "maximize" else -1.0
         if sign > 0 and is_share(metric):
-            return cls(lambda value: -math.log(max(1 - value, 0.0) + FLOOR), True)
+            return cls(
+                lambda value: -math.log(max(1 - value, 0.0) + FLOOR),
+                lambda scaled: min(1.0, max(0.0, 1 + FLOOR - math.exp(-scaled))),
+                True,
+            )
         if figures and min(figures) > 0:
-            return cls(lambda value: sign * math.log(max(value, LEAST)), sign < 0 and metric.startswith("val/"))
+            return cls(
+                lambda value: sign * math.log(max(value, LEAST)),
+                lambda scaled: math.exp(sign * scaled),
+                sign < 0 and metric.startswith("val/"),
+            )
         mean = float(numpy.mean(figures)) if figures else 0.0
         deviation = float(numpy.std(figures)) if len(figures) > 1 else 1.0
         # As far apart as the surrogate guesses errors to be.
         unit = (deviation or 1.0) / 0.3
-        return cls(lambda value: sign * (value - mean) / unit, False)
+        return cls(lambda value: sign * (value - mean) / unit, lambda scaled: mean + sign * scaled * unit, False)
 
     def all(self, figures: Sequence[float]) -> Array:
         """Of several figures."""

@@ -21,11 +21,11 @@ def believed(means: Sequence[float], deviation: float = 0.1) -> Modelled:
     """A metric that is believed by one member, on its own scale."""
     mean = numpy.array([means], dtype=float)
     belief = Belief(numpy.ones(1), mean, numpy.full(mean.shape, deviation), 0.0)
-    return Modelled(Target(lambda value: value, False), belief)
+    return Modelled(Target(float, float, False), belief)
 
 
 def known(values: Sequence[float]) -> Modelled:
-    return Modelled(Target(lambda value: value, False), None, numpy.array(values, dtype=float))
+    return Modelled(Target(float, float, False), None, numpy.array(values, dtype=float))
 
 
 def gains(
@@ -49,7 +49,9 @@ def test_one_objective_prefers_what_is_better_and_what_is_less_certain() -> None
     found = one.of(rows, 1)
     assert found[1] > found[0] > found[2]
     unsure = Belief(numpy.ones(1), numpy.array([[1.0, 1.0, 1.0, 1.0]]), numpy.array([[0.1, 0.3, 0.2, 0.1]]), 0.0)
-    found = gains(search(["maximize val/accuracy"]), [Modelled(Target(float, False), unsure)], [0.9] * 4).of(rows, 1)
+    found = gains(search(["maximize val/accuracy"]), [Modelled(Target(float, float, False), unsure)], [0.9] * 4).of(
+        rows, 1
+    )
     assert found[1] > found[2] > found[0]
 
 

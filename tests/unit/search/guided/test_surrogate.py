@@ -1,14 +1,14 @@
-"""What the mixture believes: its kernel against a slow definition, what it learns, and which members it trusts."""
+"""What the mixture believes: what it learns, and which members it trusts."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy
 import pytest
 
-from prune_search.search.guided.surrogate import COMMON, Member, Nodes, _Kernel, believe, members
+from prune_search.search.guided.kernel import Nodes
+from prune_search.search.guided.surrogate import believe
 
 
 def line(count: int = 21, deepens: bool = False) -> Nodes:
@@ -17,38 +17,6 @@ def line(count: int = 21, deepens: bool = False) -> Nodes:
     depth = at.copy() if deepens else numpy.zeros(count)
     kinds = (numpy.arange(count) % 2)[:, None]
     return Nodes(at[:, None], kinds, depth, numpy.arange(count) // 2)
-
-
-def matern(distance: float, length: float) -> float:
-    r = math.sqrt(5) * distance / length
-    return (1 + r + r * r / 3) * math.exp(-r)
-
-
-def slow(one: Member, nodes: Nodes, i: int, j: int) -> float:
-    """The covariance of two nodes, term by term, as the docstrings have it."""
-    numbers = nodes.numbers
-    if one.ranked:
-        numbers = numpy.argsort(numpy.argsort(numbers, axis=0), axis=0) / (len(numbers) - 1)
-    parts = [matern(abs(numbers[i, 0] - numbers[j, 0]), one.lengths[0])]
-    parts.append(1.0 if nodes.kinds[i, 0] == nodes.kinds[j, 0] else math.exp(-1 / one.kinds[0]))
-    main = (1 - one.additive) * parts[0] * parts[1] + one.additive * sum(parts) / 2
-    same = one.own**2 * (nodes.branch[i] == nodes.branch[j])
-    if numpy.ptp(nodes.depth) == 0:
-        return float(main + same + COMMON)
-    apart = abs(nodes.depth[i] - nodes.depth[j])
-    fan = math.exp(one.fan * (nodes.depth[i] - 1)) * math.exp(one.fan * (nodes.depth[j] - 1))
-    return float(fan * (main * matern(apart, one.depth) + same) + one.base**2 * matern(apart, one.level) + COMMON)
-
-
-@pytest.mark.parametrize("deepens", [False, True])
-def test_kernels_are_what_their_slow_definition_says(deepens: bool) -> None:
-    nodes = line(6, deepens)
-    everything = numpy.arange(6)
-    for one in members(1, 1, False)[:8]:
-        found = _Kernel.of(nodes).between(one, everything, everything)
-        expected = [[slow(one, nodes, i, j) for j in range(6)] for i in range(6)]
-        numpy.testing.assert_allclose(found, expected, rtol=2e-6)
-        numpy.testing.assert_allclose(_Kernel.of(nodes).variance(one), numpy.diag(expected), rtol=2e-6)
 
 
 def test_measurements_are_learned_and_what_is_far_from_them_is_less_certain() -> None:

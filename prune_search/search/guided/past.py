@@ -1,0 +1,126 @@
+"""What the records of a search say of its recipes: which networks were measured, what runs, what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from prune_search.ledger.records import Record, TrialRecords
+from prune_search.recipe.problems import UserError
+from prune_search.recipe.recipe import Recipe
+from prune_search.search.guided.candidates import Candidate, EpochOf
+from prune_search.search.guided.features import Network, network
+
+# Measurements that are looked at, at most: the last ones of every recipe first.
+MOST_SEEN = 150
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A measurement.
+
+    Attributes:
+        network: what was measured.
+        figures: of it.
+        last: whether it is what a completed trial ended with.
+    """
+
+    network: Network
+    figures: Mapping[str, Any]
+    last: bool
+
+
+@dataclass(frozen=True)
+class Past:
+    """A trial that was proposed.
+
+    Attributes:
+        trial: its id.
+        candidate: its recipe.
+        seen: what was measured of it.
+        running: whether it has not ended.
+        completed: whether it ran to its end.
+    """
+
+    trial: str
+    candidate: Candidate
+    seen: tuple[Seen, ...]
+    running: bool
+    completed: bool
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads trials; what follows from records that will not change is computed once.
+
+    Attributes:
+        epoch_of: iterations in an epoch of a recipe, or None where they are not known.
+    """
+
+    epoch_of: EpochOf
+    _ends: dict[str, Network] = field(default_factory=dict, repr=False)
+
+    def all(self, trials: Sequence[TrialRecords]) -> list[Past]:
+        """What trials say, in the order of their numbers; controls and recipes that cannot be placed are left out."""
+        past = [self.past(trial) for trial in sorted(trials, key=lambda trial: trial.id) if not trial.control]
+        return [one for one in past if one is not None]
+
+    def past(self, trial: TrialRecords) -> Past | None:
+        """What a trial's records say; None of a control, or of a recipe that cannot be placed."""
+        if trial.proposed is None or trial.proposed.data["sampler"] is None:
+            return None
+        kept = trial.computed.get("guided")
+        if kept is not None and kept[:3] == (id(self), trial.ended is None, len(trial.measured)):
+            found: Past | None = kept[3]
+            return found
+        found = self._read(trial)
+        trial.computed["guided"] = (id(self), trial.ended is None, len(trial.measured), found)
+        return found
+
+    def _read(self, trial: TrialRecords) -> Past | None:
+        data = {} if trial.proposed is None else trial.proposed.data
+        try:
+            recipe = Recipe.from_canonical(trial.recipe)
+            epoch = self.epoch_of(recipe) or 1
+            one = Candidate.of(recipe, epoch, str(data.get("option", "")), trial.params, data["sampler"]["params"])
+        except UserError:
+            return None
+        if trial.duplicate_of is not None:
+            return Past(trial.id, one, (), False, False)
+        completed = trial.status == "completed"
+        found = [Seen(network(one, number), record.figures, False) for number, record in _rounds(trial, completed)]
+        if not completed and (middle := _middle(trial)) is not None and one.timeline.retrain_steps:
+            number, step = int(middle.data["round"]), int(middle.data["step"])
+            done = min(1.0, step / one.timeline.retrain_steps)
+            found.append(Seen(network(one, number, done), middle.figures, False))
+        if completed:
+            found.append(Seen(self.end(one), trial.metrics, True))
+        return Past(trial.id, one, tuple(found), trial.ended is None, completed)
+
+    def end(self, one: Candidate) -> Network:
+        """What a recipe ends with; computed once."""
+        if one.digest not in self._ends:
+            self._ends[one.digest] = network(one, one.recipe.rounds)
+        return self._ends[one.digest]
+
+
+def _rounds(trial: TrialRecords, completed: bool) -> Iterator[tuple[int, Record]]:
+    """What was measured at the ends of rounds; of a completed trial without the last, which its result has."""
+    ends = [record for record in trial.measured if record.data.get("step") is None]
+    for record in ends[:-1] if completed else ends:
+        yield int(record.data["round"]), record
+
+
+def _middle(trial: TrialRecords) -> Record | None:
+    """The last measurement of a trial, where it was in the middle of a retraining."""
+    last = trial.measured[-1] if trial.measured else None
+    return last if last is not None and last.data.get("step") is not None else None
+
+
+def looked_at(past: Sequence[Past]) -> list[Seen]:
+    """The measurements that count: what recipes ended with, then what was measured on the way, the latest of each."""
+    last = [one for trial in past for one in trial.seen if one.last][-MOST_SEEN:]
+    way = [one for trial in past for one in trial.seen if not one.last]
+    left = MOST_SEEN - len(last)
+    return [*last, *(way[-left:] if left else [])]

@@ -1,0 +1,133 @@
+"""What is expected of the recipes that a search has run: the luckiest measurement is not the best recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy
+
+from prune_search.ledger.ranking import Dense, Goals
+from prune_search.ledger.records import Record, SearchRecords, TrialRecords
+from prune_search.recipe import axes
+from prune_search.recipe.recipe import Named, Recipe
+from prune_search.recipe.space import nominal_epoch
+from prune_search.search.guided.features import nodes_of
+from prune_search.search.guided.gains import Modelled
+from prune_search.search.guided.model import Model
+from prune_search.search.guided.past import Past, Reader, looked_at
+
+# Deviations on either side of an expected figure: 95 % of a normal distribution.
+WIDTH = 1.96
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a metric of a recipe is expected to be, were it run again and again.
+
+    Attributes:
+        value: in the metric's unit.
+        low: 95 % of what is believed lies above it …
+        high: … and below it, both ends together.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def as_data(self) -> dict[str, float]:
+        """As ``--json`` has it."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def expected_figures(
+    trials: Sequence[TrialRecords], goals: Goals, prior: bool = True, reader: Reader | None = None
+) -> dict[str, dict[str, Expected]]:
+    """What is expected of every completed recipe, by trial and metric of the goals.
+
+    The mixture of Gaussian processes of the sampler `guided`, over all that was measured, whichever sampler proposed
+    it. Its prior is discounted where it does not explain what was measured.
+
+    Args:
+        trials: of one search; controls, repeated recipes and trials that did not complete are left out.
+        goals: whose metrics are wanted.
+        prior: whether published findings are a prior mean of the error.
+        reader: reads the trials; one that is used again remembers what it has read.
+    """
+    past = (reader or Reader(nominal)).all(trials)
+    ended = [one for one in past if one.completed]
+    if not ended:
+        return {}
+    found: dict[str, dict[str, Expected]] = {one.trial: {} for one in ended}
+    for metric, modelled, rows in _modelled(past, goals, prior):
+        centre, deviation = modelled.moments(rows)
+        for one, middle, width in zip(ended, centre, WIDTH * deviation, strict=True):
+            ends = [modelled.target.figure(float(middle + side)) for side in (-width, width)]
+            value = modelled.target.figure(float(middle))
+            found[one.trial][metric] = Expected(value, min(ends), max(ends))
+    return found
+
+
+def _modelled(
+    past: Sequence[Past], goals: Goals, prior: bool
+) -> list[tuple[str, Modelled, numpy.ndarray[tuple[int], numpy.dtype[numpy.int64]]]]:
+    """Each metric of the goals, as modelled, and the rows of the completed recipes."""
+    seen = looked_at(past)
+    last = [one.seen[-1].network for one in past if one.completed]
+    networks = [*last, *(one.network for one in seen)]
+    at = numpy.arange(len(last), len(networks))
+    nodes = nodes_of(networks, prior)
+    model = Model(seen, at, numpy.arange(0), numpy.full(len(networks), numpy.nan))
+    wanted = {metric: direction for direction, metric in goals.objectives}
+    wanted |= {m: "maximize" if relation == ">=" else "minimize" for m, relation, _ in goals.constraints}
+    rows = numpy.arange(len(last))
+    return [
+        (metric, model.of(nodes, replace(nodes, prior=None), metric, direction), rows)
+        for metric, direction in wanted.items()
+    ]
+
+
+def recommended(
+    trials: Sequence[TrialRecords], goals: Goals, dense: Dense, prior: bool = True, reader: Reader | None = None
+) -> tuple[TrialRecords | None, bool]:
+    """The trial that `Goals.best` chooses by expected figures, and whether it meets the constraints.
+
+    Args:
+        trials: of one search.
+        goals: objectives and constraints.
+        dense: metrics of the dense network, as they were measured; None while they are not known.
+        prior: whether published findings are a prior mean of the error.
+        reader: see `expected_figures`.
+    """
+    figures = expected_figures(trials, goals, prior, reader)
+    found, met = goals.best([_expected(trial, figures.get(trial.id, {})) for trial in trials], dense)
+    return next((trial for trial in trials if found is not None and trial.id == found.id), None), met
+
+
+def _expected(trial: TrialRecords, figures: Mapping[str, Expected]) -> TrialRecords:
+    """The trial with expected figures in place of measured ones."""
+    if trial.ended is None or not figures:
+        return trial
+    metrics = {**trial.metrics, **{metric: one.value for metric, one in figures.items() if metric in trial.metrics}}
+    data = {**trial.ended.data, "result": {**trial.result, "metrics": metrics}}
+    ended = Record(trial.id, "ended", trial.ended.attempt, trial.ended.number, trial.ended.time, data)
+    return TrialRecords(trial.id, trial.proposed, trial.attempts, [], ended)
+
+
+def recommended_of(search: SearchRecords) -> tuple[TrialRecords | None, bool, dict[str, dict[str, Expected]]]:
+    """What a stored search recommends, whether it meets the constraints, and what is expected of its recipes."""
+    block = search.definition["space"]["search"]
+    goals, prior, trials = Goals.of(block), with_prior(block["sampler"]), search.numbered()
+    reader = Reader(nominal)
+    found, met = recommended(trials, goals, search.dense or None, prior, reader)
+    return found, met, expected_figures(trials, goals, prior, reader)
+
+
+def with_prior(sampler: object) -> bool:
+    """Whether the findings are a prior: not where the search left them out."""
+    return bool(Named.of(axes.SAMPLERS, sampler).options.get("prior", True))
+
+
+def nominal(recipe: Recipe) -> int:
+    """Iterations in an epoch, as far as they are known without the data."""
+    return nominal_epoch(recipe.task.written["data"], recipe.train.batch, accumulate=recipe.train.accumulate)

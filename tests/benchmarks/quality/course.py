@@ -1,0 +1,137 @@
+"""One search: what it paid, and how good the recipe is that it would recommend, at each budget."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from simulated_trials import begin
+
+from prune_search.ledger.ranking import Goals
+from prune_search.ledger.records import SearchRecords, TrialRecords
+from prune_search.recipe.recipe import Recipe
+from prune_search.search import ledger_callbacks
+from prune_search.search.guided import guide, recommend
+from prune_search.search.guided.features import Network, nodes_of
+from prune_search.search.guided.kernel import Nodes
+from prune_search.search.guided.past import Reader
+from prune_search.search.guided.recommend import nominal, recommended, with_prior
+from prune_search.search.guided.surrogate import within_depths
+from prune_search.simulation.optimum import truth_of
+from prune_search.simulation.search import simulate_search
+from quality.problems import Problem
+
+MEMORY = "/dev/shm"
+DEFAULTS: Mapping[str, Any] = {"constraints": []}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A way to search.
+
+    Attributes:
+        name: shown.
+        sampler: as ``search.sampler`` has it.
+        scheduler: ``none`` or ``asha``.
+        expected: whether it recommends the recipe of the best expected value; else the best measured one.
+        upside_down: whether its prior says the opposite of what it says.
+    """
+
+    name: str
+    sampler: Any
+    scheduler: str = "none"
+    expected: bool = False
+    upside_down: bool = False
+
+
+LINES = (
+    Line("random", "random"),
+    Line("random, expected", "random", expected=True),
+    Line("random + asha", "random", "asha"),
+    Line("tpe", "tpe"),
+    Line("nsga2", "nsga2"),
+    Line("gp", "gp"),
+    Line("guided, no prior", {"name": "guided", "prior": False}, expected=True),
+    Line("guided", "guided", expected=True),
+    Line("guided, upside down", "guided", expected=True, upside_down=True),
+)
+
+
+def paid(trial: TrialRecords) -> int:
+    """Steps that were trained for a trial: what is stored is free."""
+    if trial.ended is None or trial.duplicate_of is not None:
+        return 0
+    return int(trial.ended.data["steps_trained"])
+
+
+def searched(problem: Problem, line: Line, seed: int, steps: float) -> Iterator[list[TrialRecords]]:
+    """Search until so many steps are paid; the trials that have ended, after each of them."""
+    space, simulation = problem.space(line.sampler, line.scheduler, seed), problem.simulation(seed)
+    ended: list[TrialRecords] = []
+
+    def listener(records: SearchRecords, trial: TrialRecords | None) -> None:
+        if trial is not None:
+            ended.append(trial)
+
+    where = MEMORY if Path(MEMORY).is_dir() else None
+    with tempfile.TemporaryDirectory(dir=where) as storage, _quick(), _prior(line.upside_down):
+        folder = begin(Path(storage), space, simulation)
+        simulate_search(space, folder, simulation, lambda: sum(map(paid, ended)) >= steps, listener)
+        yield from (ended[:count] for count in range(len(ended) + 1))
+
+
+def regrets(problem: Problem, line: Line, seed: int, budgets: Sequence[float]) -> list[float]:
+    """Regret of one search in points at each budget, which is in units."""
+    goals, reader, simulation = (
+        Goals.of({**DEFAULTS, **problem.raw["search"]}),
+        Reader(nominal),
+        problem.simulation(seed),
+    )
+    within: dict[float, list[TrialRecords]] = {}
+    for ended in searched(problem, line, seed, budgets[-1] * problem.unit):
+        units = sum(map(paid, ended)) / problem.unit
+        within |= {budget: ended for budget in budgets if units <= budget * (1 + 1e-9)}
+    found = []
+    for budget in budgets:
+        answer = answer_of(within[budget], goals, line, reader)
+        truth = problem.typical if answer is None else truth_of(Recipe.from_canonical(answer.recipe), simulation)
+        found.append(100 * (problem.best - truth))
+    return found
+
+
+def answer_of(trials: Sequence[TrialRecords], goals: Goals, line: Line, reader: Reader) -> TrialRecords | None:
+    """The trial whose recipe a search would recommend."""
+    if not line.expected:
+        return goals.best(trials, None)[0]
+    with _prior(line.upside_down):
+        return recommended(trials, goals, None, with_prior(line.sampler), reader)[0]
+
+
+@contextlib.contextmanager
+def _quick() -> Iterator[None]:
+    """Nothing here outlives the search, and nobody looks at the middle of a retraining but a stopping rule."""
+    with mock.patch.object(os, "fsync", return_value=None), mock.patch.object(ledger_callbacks, "MAX_OBSERVATIONS", 1):
+        yield
+
+
+@contextlib.contextmanager
+def _prior(upside_down: bool) -> Iterator[None]:
+    """The prior of `guided`, mirrored at each depth: what it expects to be best it expects to be worst."""
+
+    def mirrored(networks: Sequence[Network], prior: bool) -> Nodes:
+        nodes = nodes_of(networks, prior)
+        if nodes.prior is None:
+            return nodes
+        return replace(nodes, prior=nodes.prior - 2 * within_depths(nodes.prior, nodes.depth))
+
+    if not upside_down:
+        yield
+        return
+    with mock.patch.object(guide, "nodes_of", mirrored), mock.patch.object(recommend, "nodes_of", mirrored):
+        yield
