@@ -121,7 +121,8 @@ class Gains:
             return numpy.asarray(numpy.maximum(known[rows] - best, 0.0), dtype=numpy.float64)
         belief = one.belief
         # The best expected figure of what has ended, not the luckiest measurement.
-        best = belief.mean[:, good].max(1) if len(good) else belief.mean[:, rows].min(1)
+        # Where nothing has, that of a recipe drawn at random: what would be answered then.
+        best = belief.mean[:, good].max(1) if len(good) else belief.mean[:, rows].mean(1)
         gained = improvement(belief.mean[:, rows], belief.deviation[:, rows], best[:, None])
         return numpy.asarray(belief.weights @ gained, dtype=numpy.float64)
 

@@ -20,6 +20,8 @@ MEMBERS = 32
 COMMON = 100.0
 # Median deviation of a measurement's noise over the surface's.
 NOISE = 0.4
+# Depths that are told apart where a common level is taken off.
+LEVELS = 24
 ROOT5 = numpy.float32(5**0.5)
 
 
@@ -219,3 +221,12 @@ def _ranks(values: Array) -> Array:
         distinct, place = numpy.unique(numpy.round(values[:, column], 9), return_inverse=True)
         found[:, column] = place / max(1, len(distinct) - 1)
     return found
+
+
+def within_depths(values: Array, depth: Array) -> Array:
+    """What is expected less its mean at each depth: its slope is learned, and the common level besides."""
+    distinct, place = numpy.unique(numpy.round(depth, 9), return_inverse=True)
+    if len(distinct) > LEVELS:
+        _, place = numpy.unique(numpy.round(depth * LEVELS), return_inverse=True)
+    sums = numpy.bincount(place, weights=values)
+    return numpy.asarray(values - (sums / numpy.bincount(place))[place], dtype=numpy.float64)

@@ -8,13 +8,14 @@ what is seen loses its weight.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy
 from scipy.linalg import cholesky, solve_triangular
 
-from prune_search.search.guided.kernel import COMMON, Array, Kernel, Member, Nodes, Pairs, Rows, members
+from prune_search.search.guided.kernel import COMMON, Array, Kernel, Member, Nodes, Pairs, Rows, members, within_depths
 
 # Members of a smaller share of the largest weight are left out.
 FEWEST = 0.01
@@ -57,17 +58,15 @@ def believe(nodes: Nodes, seen: Rows, values: Array) -> Belief:
         values: [s], measured there.
     """
     kernel = Kernel.of(nodes)
-    guided = nodes.prior is not None
-    prior = numpy.zeros(len(nodes.depth)) if nodes.prior is None else nodes.prior
-    tilt = SLOPE * within_depths(prior, nodes.depth)
-    everyone = members(len(kernel.plain), len(kernel.kinds), guided)
+    expectation = {False: _unknown(nodes), True: _published(nodes)}
+    everyone = members(len(kernel.plain), len(kernel.kinds), nodes.prior is not None)
     if not len(seen):
         # The level that all have in common tells no two of them apart.
         weights = numpy.full(len(everyone), 1.0 / len(everyone))
-        means = numpy.array([prior if one.guided else numpy.full(len(prior), prior.mean()) for one in everyone])
-        variances = [kernel.variance(one) - COMMON + (tilt**2 if one.guided else 0.0) for one in everyone]
-        return Belief(weights, means, SCALE * numpy.sqrt(variances), float(guided) / 2)
-    table = _Table(kernel, prior, tilt, seen, values)
+        means = numpy.array([expectation[one.guided].mean for one in everyone])
+        variances = [kernel.variance(one) - COMMON + expectation[one.guided].tilt ** 2 for one in everyone]
+        return Belief(weights, means, SCALE * numpy.sqrt(variances), float(nodes.prior is not None) / 2)
+    table = _Table(kernel, expectation, seen, values)
     fitted = [table.fitted(one) for one in everyone]
     logs = numpy.array([one.likelihood for one in fitted])
     weights = numpy.exp(logs - logs.max())
@@ -79,11 +78,29 @@ def believe(nodes: Nodes, seen: Rows, values: Array) -> Belief:
     return Belief(weights, numpy.array([mean for mean, _ in found]), numpy.array([sd for _, sd in found]), share)
 
 
-def within_depths(prior: Array, depth: Array) -> Array:
-    """The prior less its mean at each depth: its slope is learned, and the common level besides."""
-    _, place = numpy.unique(numpy.round(depth, 9), return_inverse=True)
-    sums = numpy.bincount(place, weights=prior)
-    return numpy.asarray(prior - (sums / numpy.bincount(place))[place], dtype=numpy.float64)
+@dataclass(frozen=True)
+class _Expectation:
+    """What a member expects before it has seen anything.
+
+    Attributes:
+        mean: [n], of the target.
+        tilt: [n], what a deviation of the learned slope adds, over the member's deviation.
+    """
+
+    mean: Array
+    tilt: Array
+
+
+def _published(nodes: Nodes) -> _Expectation:
+    """The prior, times a slope that is learned."""
+    prior = numpy.zeros(len(nodes.depth)) if nodes.prior is None else nodes.prior
+    return _Expectation(prior, SLOPE * within_depths(prior, nodes.depth))
+
+
+def _unknown(nodes: Nodes) -> _Expectation:
+    """The same of all."""
+    level = 0.0 if nodes.prior is None else float(nodes.prior.mean())
+    return _Expectation(numpy.full(len(nodes.depth), level), numpy.zeros(len(nodes.depth)))
 
 
 @dataclass(frozen=True)
@@ -111,15 +128,13 @@ class _Table:
 
     Attributes:
         kernel: of all nodes.
-        prior: [n].
-        tilt: [n], the prior as far as its slope is learned.
+        expectation: of members that take the prior, and of those that do not.
         seen: [s], rows.
         values: [s].
     """
 
     kernel: Kernel
-    prior: Array
-    tilt: Array
+    expectation: Mapping[bool, _Expectation]
     seen: Rows
     values: Array
 
@@ -133,12 +148,11 @@ class _Table:
         left, right, pairs = self._triangle
         covariance = numpy.zeros((len(self.seen), len(self.seen)))
         covariance[left, right] = pairs.covariance(one)
-        if one.guided:
-            covariance += numpy.outer(self.tilt[self.seen], self.tilt[self.seen])
+        expected = self.expectation[one.guided]
+        covariance += numpy.outer(expected.tilt[self.seen], expected.tilt[self.seen])
         covariance[numpy.diag_indices(len(self.seen))] += one.noise**2
         factor = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
-        mean = self.prior[self.seen] if one.guided else self.prior.mean()
-        white = solve_triangular(factor, self.values - mean, lower=True, check_finite=False)
+        white = solve_triangular(factor, self.values - expected.mean[self.seen], lower=True, check_finite=False)
         half = (GUESSED + len(self.seen)) / 2
         beta = GUESSED / 2 * SCALE**2 + white @ white / 2
         likelihood = -numpy.log(numpy.diag(factor)).sum() - half * numpy.log(beta)
@@ -146,17 +160,15 @@ class _Table:
 
     def cross(self) -> Pairs:
         """Each measured node with each node."""
-        count = len(self.prior)
+        count = len(self.kernel.depth)
         return self.kernel.pairs(numpy.repeat(self.seen, count), numpy.tile(numpy.arange(count), len(self.seen)))
 
     def predicted(self, one: _Fitted, cross: Pairs) -> tuple[Array, Array]:
         """[n], mean and deviation at every node."""
-        covariance = cross.covariance(one.member).reshape(len(self.seen), len(self.prior))
-        variance = self.kernel.variance(one.member)
-        mean = self.prior if one.member.guided else numpy.full(len(self.prior), self.prior.mean())
-        if one.member.guided:
-            covariance += numpy.outer(self.tilt[self.seen], self.tilt)
-            variance = variance + self.tilt**2
+        covariance = cross.covariance(one.member).reshape(len(self.seen), -1)
+        expected = self.expectation[one.member.guided]
+        covariance += numpy.outer(expected.tilt[self.seen], expected.tilt)
+        variance = self.kernel.variance(one.member) + expected.tilt**2
         half = solve_triangular(one.factor, covariance, lower=True, overwrite_b=True, check_finite=False)
         left = numpy.maximum(variance - numpy.einsum("sn,sn->n", half, half), LEAST)
-        return mean + one.white @ half, numpy.sqrt(left * one.scale)
+        return expected.mean + one.white @ half, numpy.sqrt(left * one.scale)

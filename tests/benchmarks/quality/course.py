@@ -19,10 +19,9 @@ from prune_search.recipe.recipe import Recipe
 from prune_search.search import ledger_callbacks
 from prune_search.search.guided import guide, recommend
 from prune_search.search.guided.features import Network, nodes_of
-from prune_search.search.guided.kernel import Nodes
+from prune_search.search.guided.kernel import Nodes, within_depths
 from prune_search.search.guided.past import Reader
 from prune_search.search.guided.recommend import nominal, recommended, with_prior
-from prune_search.search.guided.surrogate import within_depths
 from prune_search.simulation.optimum import truth_of
 from prune_search.simulation.search import simulate_search
 from quality.problems import Problem
