@@ -46,7 +46,7 @@ def compare(
             presets or recipe files.
 
     Returns:
-        ``rows`` (trials differing only in seed share one), ``pareto``, ``controls``, ``best``, ``importance`` …;
+        ``rows`` (trials differing only in seed share one), ``pareto``, ``controls``, ``best``, ``recommended`` …;
         and ``difference`` if `diff` is given.
 
     Raises:
@@ -63,15 +63,18 @@ def compare(
 
 
 def comparison(searches: Sequence[SearchRecords], question: Question | None = None) -> dict[str, Any]:
-    """What `report.compare.compare_data` says of searches, and ``importance``: see `search.importance`.
+    """What `report.compare.compare_data` says of searches, with ``importance`` and ``recommended``.
+
+    See `search.importance`, and `search.guided.recommend`: the best expected recipe beside the best measured one.
 
     Raises:
         UserError: see `report.compare.compare_data`.
     """
     data = compare_data(searches, question)
+    from prune_search.search.guided.recommend import recommendations
     from prune_search.search.importance import importance_data
 
-    return {**data, "importance": importance_data(searches)}
+    return {**data, "importance": importance_data(searches), "recommended": recommendations(searches)}
 
 
 def differing(

@@ -68,14 +68,36 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
         else f"; no trial meets {' and '.join(data['constraints'])}: this one comes closest"
     )
     console.print(f"best  [bold]{escape(best['name'])}[/bold]  key {best['key'][:16]}{escape(met)}", soft_wrap=True)
+    for entry in data.get("recommended", ()):
+        console.print(_recommended(entry, len(data["searches"]) > 1), soft_wrap=True)
     if data["simulated"]:
         console.print("simulated: nothing was trained, so there is nothing to export")
         return
     option = storage_option(storage)
     chosen = f" --trial {best['name']}" if data["where"] else ""
+    for entry in data.get("recommended", ()):
+        if (
+            entry["followed"]
+            and entry["search"] == best["search"]
+            and not data["where"]
+            and entry["key"] != best["key"]
+        ):
+            chosen = f" --trial {entry['name']}"
     console.print(
         f"next  prune-search export {escape(best['search'] + chosen)} --to DIR{escape(option)}", soft_wrap=True
     )
+
+
+def _recommended(entry: dict[str, Any], several: bool) -> str:
+    """The recipe of the best expected figures: the best measured one may have been lucky."""
+    from rich.markup import escape
+
+    from prune_search.report.labels import recommended_text
+
+    of = f" of {escape(entry['search'])}" if several else ""
+    missed = "" if entry["constraints_met"] else "; it is not expected to meet the constraints"
+    text = escape(recommended_text(entry))
+    return f"expected best{of}  [bold]{escape(entry['name'])}[/bold]  {text}{missed}"
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ class Finalists:
 
 DEFAULT_OBJECTIVES = ["maximize val/accuracy", "maximize sparsity"]
 SEARCH = {
-    "sampler": Option(Value(axes.SAMPLERS), "tpe"),
+    "sampler": Option(Value(axes.SAMPLERS), "guided"),
     "scheduler": Option(Value(axes.SCHEDULERS), "none"),
     "trials": Option(Integer(1, 100_000), 24),
     "concurrency": Option(Integer(1, 100_000), 2, "number of trials that run at the same time"),

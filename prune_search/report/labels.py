@@ -55,3 +55,12 @@ def group_label(entry: Mapping[str, Any], several: bool = False) -> str:
         text = f"sparsity {low:g} … {high:g}"
     prefix = f"{' + '.join(entry['searches'])}: " if several else ""
     return f"{prefix}{text} ({entry['trials']} trials)"
+
+
+def recommended_text(entry: Mapping[str, Any]) -> str:
+    """What a search recommends: the expected figures with their intervals, and what was measured."""
+    parts = []
+    for metric, figure in entry["figures"].items():
+        expected = f"{metric} {figure['value']:.4g} expected ({figure['low']:.4g} … {figure['high']:.4g})"
+        parts.append(expected + ("" if figure["measured"] is None else f", {figure['measured']:.4g} measured"))
+    return "; ".join(parts)

@@ -9,7 +9,7 @@ from typing import Any
 
 from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.search_block import parse_objective
-from prune_search.report.labels import group_label, head_of, shown_metrics
+from prune_search.report.labels import group_label, head_of, recommended_text, shown_metrics
 from prune_search.version import __version__
 
 MAX_ROWS = 1000
@@ -86,6 +86,10 @@ def _summary(data: Mapping[str, Any]) -> str:
         figures = ", ".join(f"{name} {_figure(best, name)}" for _, name in map(parse_objective, data["objectives"]))
         missed = "" if data["constraints_met"] else " (no trial meets the constraints; this one comes closest)"
         lines.append(f"Best: <strong>{escape(best['name'])}</strong>, {escape(figures)}{missed}.")
+        for entry in data.get("recommended", ()):
+            of = f" of {escape(entry['search'])}" if len(data["searches"]) > 1 else ""
+            text = escape(recommended_text(entry))
+            lines.append(f"Expected best{of}: <strong>{escape(entry['name'])}</strong>, {text}.")
         if not data["simulated"]:
             lines.append(f"Take it along: <code>prune-search export {escape(best['search'])} --to DIR</code>")
     return "\n".join(f"<p>{line}</p>" for line in lines)

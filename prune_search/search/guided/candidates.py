@@ -22,7 +22,7 @@ from prune_search.trial.addresses import Branch, nominal_branch
 
 # A space of at most so many recipes is taken whole; a larger one is filled with so many points.
 MOST, FILLED = 512, 512
-# Neighbours of the best recipe that join the points of a large space at each proposal.
+# Neighbours of the best recipe that join the points of a large space.
 NEIGHBOURS = 48
 # Chance that a neighbour has another value of a hole, and how far away in shares of a range.
 CHANGED, NEAR = 0.5, 0.15
@@ -130,11 +130,11 @@ class Candidates:
         return (whole, True) if whole is not None else (self._filled(), False)
 
     def near(self, best: Mapping[str, Any], number: int) -> list[Candidate]:
-        """Neighbours of a recipe, drawn anew for every proposal.
+        """Neighbours of a recipe.
 
         Args:
             best: its parameters, by the sampler's names.
-            number: of the proposal.
+            number: tells draws of the same recipe's neighbours apart.
         """
         source = random.Random(derive(self.space.search["seed"], "guided", "near", number))
         return self._unlike(self._made(_Near(best, source)) for _ in range(NEIGHBOURS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,8 @@ from prune_search.search.guided.past import Past, Reader, Seen, looked_at
 
 # Power of the price, to which the mean price of a recipe is added: gains that are nearly free are no aim.
 POWER = 0.5
+# Proposals for which the neighbours of the best recipe are the same ones.
+REFRESHED = 8
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Guide:
     epoch_of: EpochOf
     examples: int = 0
     prior: bool = True
+    _neighbours: tuple[str, int, list[Candidate]] = field(default_factory=lambda: ("", 0, []), repr=False)
 
     @cached_property
     def reader(self) -> Reader:
@@ -80,15 +83,22 @@ class Guide:
         tried = {one.candidate.digest for one in there}
         fixed, whole = self.fixed
         open_ = [one for one in fixed if one.digest not in tried]
-        best = self._best(there, dense)
+        batch = number // REFRESHED
+        best = self._best(there, dense, batch)
         if not whole and best is not None:
-            open_ += [one for one in self.candidates.near(best.drawn, number) if one.digest not in tried]
+            open_ += [one for one in self._near(best, batch) if one.digest not in tried]
         if not open_:
             return None
         scores = self._scores(open_, there, dense, number)
         return open_[int(numpy.argmax(scores))]
 
-    def _best(self, past: Sequence[Past], dense: Dense) -> Candidate | None:
+    def _near(self, best: Candidate, batch: int) -> list[Candidate]:
+        """The neighbours of a recipe: others after so many proposals, the same ones in between."""
+        if self._neighbours[:2] != (best.digest, batch):
+            self._neighbours = (best.digest, batch, self.candidates.near(best.drawn, batch))
+        return self._neighbours[2]
+
+    def _best(self, past: Sequence[Past], dense: Dense, batch: int) -> Candidate | None:
         """The recipe whose neighbours are looked at: the one of the best measured figures."""
         ended = [one for one in past if one.completed and self.goals.values(one.seen[-1].figures) is not None]
         if not ended:
@@ -96,7 +106,7 @@ class Guide:
         ranks = self.goals.ranks([one.seen[-1].figures for one in ended], dense)
         first = [one for one, rank in zip(ended, ranks, strict=True) if rank == 0]
         # Of a front each in turn.
-        return first[len(past) % len(first)].candidate
+        return first[batch % len(first)].candidate
 
     # --- the choice -------------------------------------------------------------------------------------------------
 

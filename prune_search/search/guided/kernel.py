@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy
 from numpy.typing import NDArray
@@ -15,7 +16,8 @@ Array: TypeAlias = NDArray[numpy.float64]
 Array32: TypeAlias = NDArray[numpy.float32]
 Rows: TypeAlias = NDArray[numpy.int64]
 
-MEMBERS = 32
+# Of few measurements, of which each costs little, and of many.
+MEMBERS, OF_MANY, FEW = 128, 32, 80
 # Variance, over a member's own, of the level that all networks have in common: it is learned.
 COMMON = 100.0
 # Median deviation of a measurement's noise over the surface's.
@@ -76,9 +78,16 @@ class Member:
 
 
 @lru_cache(maxsize=64)
-def members(numbers: int, kinds: int, guided: bool) -> tuple[Member, ...]:
-    """The members for so many numbers and choices; where there is no prior, none takes it."""
-    shares = qmc.Sobol(numbers + kinds + 7, seed=0).random(MEMBERS)
+def members(numbers: int, kinds: int, guided: bool, count: int = MEMBERS) -> tuple[Member, ...]:
+    """The members for so many numbers and choices; where there is no prior, none takes it.
+
+    Args:
+        numbers: how many numbers tell networks apart.
+        kinds: how many choices.
+        guided: whether there is a prior.
+        count: of the members, a power of 2; the first ones are the same for every count.
+    """
+    shares = qmc.Sobol(numbers + kinds + 7, seed=0).random(count)
     found = []
     for place, row in enumerate(norm.ppf(numpy.clip(shares, 1e-3, 1 - 1e-3))):
         rest = row[numbers + kinds :]
@@ -98,6 +107,31 @@ def members(numbers: int, kinds: int, guided: bool) -> tuple[Member, ...]:
             )
         )
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Members, stacked: see `Member`.
+
+    Attributes:
+        one: the members.
+        lengths: [m, D].
+        kinds: [m, C].
+    """
+
+    one: tuple[Member, ...]
+    lengths: Array32
+    kinds: Array32
+
+    @classmethod
+    def of(cls, one: Sequence[Member]) -> Bank:
+        """Stack members."""
+        lengths, kinds = ([getattr(member, name) for member in one] for name in ("lengths", "kinds"))
+        return cls(tuple(one), numpy.array(lengths, numpy.float32), numpy.array(kinds, numpy.float32))
+
+    def column(self, name: str) -> Array32:
+        """[m, 1], one hyperparameter of all members."""
+        return numpy.array([[getattr(member, name)] for member in self.one], numpy.float32)
 
 
 @dataclass(frozen=True)
@@ -138,13 +172,26 @@ class Kernel:
         return numpy.exp(2 * one.fan * (self.depth - 1)) * (1 + one.own**2) + one.base**2 + COMMON
 
     def pairs(self, left: Rows, right: Rows) -> Pairs:
-        """[p] pairs of nodes, for every member alike."""
-        unlike = numpy.not_equal(self.kinds[:, left], self.kinds[:, right]).astype(numpy.float32)
-        plain, ranked = (numpy.abs(table[:, left] - table[:, right]) for table in (self.plain, self.ranked))
-        depth = self.depth[left], self.depth[right]
-        apart = numpy.abs(depth[0] - depth[1]).astype(numpy.float32)
-        same = (self.branch[left] == self.branch[right]).astype(numpy.float32)
-        return Pairs(plain, ranked, unlike, apart, (depth[0] + depth[1]).astype(numpy.float32), same, self.deepens)
+        """[left · right] every node on the left with every node on the right."""
+        count = len(left) * len(right)
+
+        def apart(table: Array32) -> Array32:
+            found = table[:, left][:, :, None] - table[:, right][:, None, :]
+            return numpy.abs(found, out=found).reshape(len(table), count)
+
+        def outer(values: NDArray[Any], join: Callable[..., NDArray[Any]]) -> Array32:
+            return join(values[left][:, None], values[right][None, :]).astype(numpy.float32).reshape(count)
+
+        unlike = (self.kinds[:, left][:, :, None] != self.kinds[:, right][:, None, :]).astype(numpy.float32)
+        return Pairs(
+            apart(self.plain),
+            apart(self.ranked),
+            unlike.reshape(len(self.kinds), count),
+            numpy.abs(outer(self.depth, numpy.subtract)),
+            outer(self.depth, numpy.add),
+            outer(self.branch, numpy.equal),
+            self.deepens,
+        )
 
 
 @dataclass(frozen=True)
@@ -169,35 +216,49 @@ class Pairs:
     same: Array32
     deepens: bool
 
-    def covariance(self, one: Member) -> Array:
-        """[p], over the member's variance, without the slope of a prior."""
-        found = self._alike(one)
-        if not self.deepens:
-            return numpy.asarray(found + numpy.float32(one.own**2) * self.same, dtype=numpy.float64) + COMMON
-        # Recipes fan out as their networks get sparser, around a curve that all have in common.
-        found *= matern(self.apart * numpy.float32(1 / one.depth))
-        found += numpy.float32(one.own**2) * self.same
-        found *= numpy.exp(numpy.float32(one.fan) * (self.depths - 2))
-        found += numpy.float32(one.base**2) * matern(self.apart * numpy.float32(1 / one.level))
-        return numpy.asarray(found, dtype=numpy.float64) + COMMON
+    def take(self, some: Rows) -> Pairs:
+        """Some of the pairs."""
+        tables = (self.plain[:, some], self.ranked[:, some], self.unlike[:, some])
+        return Pairs(*tables, self.apart[some], self.depths[some], self.same[some], self.deepens)
 
-    def _alike(self, one: Member) -> Array32:
+    def covariance(self, bank: Bank) -> Array32:
+        """[m, p], over each member's variance, without the slope of a prior and without `COMMON`."""
+        ranked = bank.column("ranked")[:, 0] > 0
+        found = numpy.empty((len(bank.one), len(self.apart)), numpy.float32)
+        for which, table in ((ranked, self.ranked), (~ranked, self.plain)):
+            if which.any():
+                found[which] = self._alike(
+                    Bank.of([one for one, this in zip(bank.one, which, strict=True) if this]), table
+                )
+        own = bank.column("own") ** 2
+        if not self.deepens:
+            found += own * self.same
+            return found
+        # Recipes fan out as their networks get sparser, around a curve that all have in common.
+        found *= matern(self.apart / bank.column("depth"))
+        found += own * self.same
+        found *= numpy.exp(bank.column("fan") * (self.depths - 2))
+        found += bank.column("base") ** 2 * matern(self.apart / bank.column("level"))
+        return found
+
+    def _alike(self, bank: Bank, table: Array32) -> Array32:
         """All interactions at once, and the main effects."""
-        count = len(one.lengths) + len(one.kinds)
-        product = numpy.ones(self.apart.shape, numpy.float32)
-        total = numpy.zeros(self.apart.shape, numpy.float32)
+        count = bank.lengths.shape[1] + bank.kinds.shape[1]
+        product = numpy.ones((len(bank.one), len(self.apart)), numpy.float32)
         if not count:
             return product
-        for distance, length in zip(self.ranked if one.ranked else self.plain, one.lengths, strict=True):
-            alike = matern(distance * numpy.float32(1 / length))
+        total = numpy.zeros_like(product)
+        for distance, lengths in zip(table, bank.lengths.T, strict=True):
+            alike = matern(distance / lengths[:, None])
             product *= alike
             total += alike
-        for unlike, length in zip(self.unlike, one.kinds, strict=True):
-            alike = 1 - unlike * numpy.float32(1 - numpy.exp(-1 / length))
+        for unlike, lengths in zip(self.unlike, bank.kinds.T, strict=True):
+            alike = 1 - unlike * (1 - numpy.exp(-1 / lengths))[:, None]
             product *= alike
             total += alike
-        product *= numpy.float32(1 - one.additive)
-        total *= numpy.float32(one.additive / count)
+        additive = bank.column("additive")
+        product *= 1 - additive
+        total *= additive / numpy.float32(count)
         product += total
         return product
 

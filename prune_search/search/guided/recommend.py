@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy
 
@@ -19,6 +20,7 @@ from prune_search.search.guided.past import Past, Reader, looked_at
 
 # Deviations on either side of an expected figure: 95 % of a normal distribution.
 WIDTH = 1.96
+VALIDATION = "val/"
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,11 @@ class Expected:
 def expected_figures(
     trials: Sequence[TrialRecords], goals: Goals, prior: bool = True, reader: Reader | None = None
 ) -> dict[str, dict[str, Expected]]:
-    """What is expected of every completed recipe, by trial and metric of the goals.
+    """What is expected of every completed recipe, by trial and metric of the goals that is measured on validation data.
 
-    The mixture of Gaussian processes of the sampler `guided`, over all that was measured, whichever sampler proposed
-    it. Its prior is discounted where it does not explain what was measured.
+    Other metrics are the same whenever they are measured. The mixture of Gaussian processes of the sampler `guided`
+    looks at all that was measured, whichever sampler proposed it. Its prior is discounted where it does not explain
+    what was measured.
 
     Args:
         trials: of one search; controls, repeated recipes and trials that did not complete are left out.
@@ -78,12 +81,13 @@ def _modelled(
     at = numpy.arange(len(last), len(networks))
     nodes = nodes_of(networks, prior)
     model = Model(seen, at, numpy.arange(0), numpy.full(len(networks), numpy.nan))
-    wanted = {metric: direction for direction, metric in goals.objectives}
-    wanted |= {m: "maximize" if relation == ">=" else "minimize" for m, relation, _ in goals.constraints}
+    wanted = {m: "maximize" if relation == ">=" else "minimize" for m, relation, _ in goals.constraints}
+    wanted |= {metric: direction for direction, metric in goals.objectives}
     rows = numpy.arange(len(last))
     return [
         (metric, model.of(nodes, replace(nodes, prior=None), metric, direction), rows)
         for metric, direction in wanted.items()
+        if metric.startswith(VALIDATION)
     ]
 
 
@@ -114,13 +118,35 @@ def _expected(trial: TrialRecords, figures: Mapping[str, Expected]) -> TrialReco
     return TrialRecords(trial.id, trial.proposed, trial.attempts, [], ended)
 
 
-def recommended_of(search: SearchRecords) -> tuple[TrialRecords | None, bool, dict[str, dict[str, Expected]]]:
-    """What a stored search recommends, whether it meets the constraints, and what is expected of its recipes."""
-    block = search.definition["space"]["search"]
-    goals, prior, trials = Goals.of(block), with_prior(block["sampler"]), search.numbered()
-    reader = Reader(nominal)
-    found, met = recommended(trials, goals, search.dense or None, prior, reader)
-    return found, met, expected_figures(trials, goals, prior, reader)
+def recommendations(searches: Sequence[SearchRecords]) -> list[dict[str, Any]]:
+    """What each search recommends, as ``compare --json`` has it.
+
+    Returns:
+        For each search with a completed recipe ``search``, ``id``, ``key`` and ``name`` of the trial;
+        ``constraints_met``, as far as its expected figures say; ``figures``, per metric of the goals what was
+        ``measured``, and the expected ``value`` with its ``low`` and ``high`` ends; and ``followed``, whether the
+        search's sampler is one that recommends by expected figures.
+    """
+    found = []
+    for search in searches:
+        block, trials = search.definition["space"]["search"], search.numbered()
+        goals, prior, reader = Goals.of(block), with_prior(block["sampler"]), Reader(nominal)
+        trial, met = recommended(trials, goals, search.dense or None, prior, reader)
+        if trial is None or trial.proposed is None:
+            continue
+        figures = expected_figures(trials, goals, prior, reader).get(trial.id, {})
+        found.append(
+            {
+                "search": search.name,
+                "id": trial.id,
+                "key": trial.result.get("key"),
+                "name": trial.proposed.data["name"],
+                "constraints_met": met,
+                "figures": {m: {"measured": trial.metrics.get(m), **one.as_data()} for m, one in figures.items()},
+                "followed": Named.of(axes.SAMPLERS, block["sampler"]).name == "guided",
+            }
+        )
+    return found
 
 
 def with_prior(sampler: object) -> bool:

@@ -8,21 +8,37 @@ what is seen loses its weight.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import solve_triangular
 
-from prune_search.search.guided.kernel import COMMON, Array, Kernel, Member, Nodes, Pairs, Rows, members, within_depths
+from prune_search.search.guided.kernel import (
+    COMMON,
+    FEW,
+    MEMBERS,
+    OF_MANY,
+    Array,
+    Bank,
+    Kernel,
+    Member,
+    Nodes,
+    Rows,
+    members,
+    within_depths,
+)
 
 # Members of a smaller share of the largest weight are left out.
-FEWEST = 0.01
+FEWEST = 0.05
 # The deviation of the surface that is guessed, and how many measurements that guess is worth.
 SCALE, GUESSED = 0.15, 6.0
 # Deviation of the slope of a prior from 1.
 SLOPE = 1.0
+# Covariances that are computed together: so many that they stay in a processor's cache.
+TOGETHER = 200_000
+# More than the measurements' squares over any factor.
+BEYOND = 1e12
 # The least variance that is left where everything is known.
 LEAST = 1e-9
 
@@ -59,7 +75,8 @@ def believe(nodes: Nodes, seen: Rows, values: Array) -> Belief:
     """
     kernel = Kernel.of(nodes)
     expectation = {False: _unknown(nodes), True: _published(nodes)}
-    everyone = members(len(kernel.plain), len(kernel.kinds), nodes.prior is not None)
+    count = MEMBERS if len(seen) <= FEW else OF_MANY
+    everyone = members(len(kernel.plain), len(kernel.kinds), nodes.prior is not None, count)
     if not len(seen):
         # The level that all have in common tells no two of them apart.
         weights = numpy.full(len(everyone), 1.0 / len(everyone))
@@ -67,13 +84,12 @@ def believe(nodes: Nodes, seen: Rows, values: Array) -> Belief:
         variances = [kernel.variance(one) - COMMON + expectation[one.guided].tilt ** 2 for one in everyone]
         return Belief(weights, means, SCALE * numpy.sqrt(variances), float(nodes.prior is not None) / 2)
     table = _Table(kernel, expectation, seen, values)
-    fitted = [table.fitted(one) for one in everyone]
+    fitted = table.fitted(everyone)
     logs = numpy.array([one.likelihood for one in fitted])
     weights = numpy.exp(logs - logs.max())
     kept = [place for place, weight in enumerate(weights) if weight > FEWEST]
     weights = weights[kept] / weights[kept].sum()
-    cross = table.cross()
-    found = [table.predicted(fitted[place], cross) for place in kept]
+    found = table.predicted([fitted[place] for place in kept])
     share = float(sum(w for w, place in zip(weights, kept, strict=True) if everyone[place].guided))
     return Belief(weights, numpy.array([mean for mean, _ in found]), numpy.array([sd for _, sd in found]), share)
 
@@ -121,6 +137,15 @@ class _Fitted:
     white: Array
     scale: float
 
+    @classmethod
+    def of(cls, one: Member, factor: Array) -> _Fitted:
+        """From the factor of the covariance with the measurements below it."""
+        white, factor = factor[-1, :-1], factor[:-1, :-1]
+        half = (GUESSED + len(white)) / 2
+        beta = GUESSED / 2 * SCALE**2 + white @ white / 2
+        likelihood = -numpy.log(numpy.diag(factor)).sum() - half * numpy.log(beta)
+        return cls(one, float(likelihood), factor, white, float(beta / half))
+
 
 @dataclass(frozen=True)
 class _Table:
@@ -138,37 +163,44 @@ class _Table:
     seen: Rows
     values: Array
 
-    @cached_property
-    def _triangle(self) -> tuple[Rows, Rows, Pairs]:
-        left, right = numpy.tril_indices(len(self.seen))
-        return left, right, self.kernel.pairs(self.seen[left], self.seen[right])
+    def fitted(self, everyone: Sequence[Member]) -> list[_Fitted]:
+        """Marginal likelihoods, each member's variance integrated out (inverse gamma around `SCALE` squared)."""
+        count = len(self.seen)
+        left, right = numpy.tril_indices(count)
+        pairs = self.kernel.pairs(self.seen, self.seen).take(left * count + right)
+        at_once = max(1, TOGETHER // len(left))
+        found: list[_Fitted] = []
+        for first in range(0, len(everyone), at_once):
+            bank = Bank.of(everyone[first : first + at_once])
+            # What was measured is a last row: the factor's last row is what is left of it over the factor.
+            whole = numpy.zeros((len(bank.one), count + 1, count + 1))
+            whole[:, left, right] = pairs.covariance(bank) + COMMON
+            for matrix, one in zip(whole, bank.one, strict=True):
+                expected = self.expectation[one.guided]
+                matrix[:count, :count] += numpy.outer(expected.tilt[self.seen], expected.tilt[self.seen])
+                matrix[numpy.diag_indices(count)] += one.noise**2
+                matrix[count, :count] = self.values - expected.mean[self.seen]
+                matrix[count, count] = BEYOND
+            factors = numpy.linalg.cholesky(whole)
+            found += [_Fitted.of(one, factor) for one, factor in zip(bank.one, factors, strict=True)]
+        return found
 
-    def fitted(self, one: Member) -> _Fitted:
-        """The member's marginal likelihood, with its variance integrated out (inverse gamma around `SCALE` squared)."""
-        left, right, pairs = self._triangle
-        covariance = numpy.zeros((len(self.seen), len(self.seen)))
-        covariance[left, right] = pairs.covariance(one)
-        expected = self.expectation[one.guided]
-        covariance += numpy.outer(expected.tilt[self.seen], expected.tilt[self.seen])
-        covariance[numpy.diag_indices(len(self.seen))] += one.noise**2
-        factor = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
-        white = solve_triangular(factor, self.values - expected.mean[self.seen], lower=True, check_finite=False)
-        half = (GUESSED + len(self.seen)) / 2
-        beta = GUESSED / 2 * SCALE**2 + white @ white / 2
-        likelihood = -numpy.log(numpy.diag(factor)).sum() - half * numpy.log(beta)
-        return _Fitted(one, float(likelihood), factor, white, float(beta / half))
+    def predicted(self, fitted: Sequence[_Fitted]) -> list[tuple[Array, Array]]:
+        """[n], mean and deviation at every node, by each member."""
+        count, everyone = len(self.seen), len(self.kernel.depth)
+        pairs = self.kernel.pairs(self.seen, numpy.arange(everyone))
+        at_once = max(1, TOGETHER // (count * everyone))
+        found = []
+        for first in range(0, len(fitted), at_once):
+            some = fitted[first : first + at_once]
+            for one, cross in zip(some, pairs.covariance(Bank.of([one.member for one in some])), strict=True):
+                found.append(self._predicted(one, cross.reshape(count, everyone) + COMMON))
+        return found
 
-    def cross(self) -> Pairs:
-        """Each measured node with each node."""
-        count = len(self.kernel.depth)
-        return self.kernel.pairs(numpy.repeat(self.seen, count), numpy.tile(numpy.arange(count), len(self.seen)))
-
-    def predicted(self, one: _Fitted, cross: Pairs) -> tuple[Array, Array]:
-        """[n], mean and deviation at every node."""
-        covariance = cross.covariance(one.member).reshape(len(self.seen), -1)
+    def _predicted(self, one: _Fitted, cross: Array) -> tuple[Array, Array]:
         expected = self.expectation[one.member.guided]
-        covariance += numpy.outer(expected.tilt[self.seen], expected.tilt)
+        cross = cross + numpy.outer(expected.tilt[self.seen], expected.tilt)
         variance = self.kernel.variance(one.member) + expected.tilt**2
-        half = solve_triangular(one.factor, covariance, lower=True, overwrite_b=True, check_finite=False)
+        half = solve_triangular(one.factor, cross, lower=True, overwrite_b=True, check_finite=False)
         left = numpy.maximum(variance - numpy.einsum("sn,sn->n", half, half), LEAST)
         return expected.mean + one.white @ half, numpy.sqrt(left * one.scale)
