@@ -18,19 +18,22 @@ the simulator. That is the formula which `guided` has as a prior, so that lines 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any
+from pathlib import Path
 
 import numpy
 import optuna
-from quality.course import LINES, Line, regrets
+from quality.course import LINES, regrets
 from quality.figures import CHANCE, Array, medians
 from quality.problems import Problem, problems
 
-Task = tuple[str, str, int]
+Asked = tuple[str | None, tuple[str, ...], str, str, int, tuple[float, ...]]
+Run = Callable[[Callable[[Asked], list[float]], Iterable[Asked]], Iterable[list[float]]]
+Found = dict[tuple[str, str], list[list[float]]]
 
 
 @cache
@@ -38,7 +41,7 @@ def _problems(table: str | None, grids: tuple[str, ...]) -> Mapping[str, Problem
     return {problem.name: problem for problem in problems(table, grids)}
 
 
-def _search(asked: tuple[str | None, tuple[str, ...], str, str, int, tuple[float, ...]]) -> list[float]:
+def _search(asked: Asked) -> list[float]:
     """Regrets of one search; in a process of its own where there are several."""
     table, grids, problem, name, seed, budgets = asked
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -46,32 +49,46 @@ def _search(asked: tuple[str | None, tuple[str, ...], str, str, int, tuple[float
     return regrets(_problems(table, grids)[problem], line, seed, budgets)
 
 
-def lines_of(problem: Problem, wanted: Sequence[str]) -> list[Line]:
-    """The lines that are run on a problem."""
-    return [line for line in LINES if line.name in wanted and not (problem.own and _with_prior(line))]
+def lines_of(problem: Problem, wanted: Sequence[str]) -> list[str]:
+    """The lines that are run on a problem: on the formula that the prior is, only those without it."""
+    return [line.name for line in LINES if line.name in wanted and not (problem.own and line.sampler == "guided")]
 
 
-def _with_prior(line: Line) -> bool:
-    return line.sampler == "guided"
+def searched(chosen: Sequence[Problem], options: argparse.Namespace, run: Run) -> Iterator[Found]:
+    """Regrets of every search so far, after each seed, as long as there is time."""
+    begun = time.monotonic()
+    found: Found = {}
+    pairs = [(problem.name, line) for problem in chosen for line in lines_of(problem, options.lines)]
+    for seed in range(options.seeds):
+        asked = [(options.table, tuple(options.grids), *pair, seed, tuple(options.budgets)) for pair in pairs]
+        for pair, row in zip(pairs, run(_search, asked), strict=True):
+            found.setdefault(pair, []).append(row)
+        yield found
+        spent = (time.monotonic() - begun) / 60
+        if options.minutes is not None and spent * (seed + 2) / (seed + 1) > options.minutes:
+            break
 
 
-def measured(problem: Problem, options: argparse.Namespace, run: Any) -> dict[str, Array]:
-    """Print a table of one problem; regrets by line, [seeds, budgets]."""
+def table_of(problem: Problem, lines: Mapping[str, Array]) -> Iterator[str]:
+    """The table of one problem: mean regrets and their standard errors."""
     count = f"{len(problem.recipes)} recipes" if problem.whole else "a continuous space"
     accuracies = f"best {100 * problem.best:.2f}, mean {100 * problem.typical:.2f}"
-    print(f"{problem.name}: {count}, {accuracies}, a unit is {problem.unit:,.0f} steps", flush=True)
-    found: dict[str, Array] = {}
-    for line in lines_of(problem, options.lines):
-        begun = time.perf_counter()
-        given = (options.table, tuple(options.grids), problem.name, line.name)
-        rows = list(run(_search, [(*given, seed, tuple(options.budgets)) for seed in range(options.seeds)]))
-        found[line.name] = numpy.array(rows)
-        mean = found[line.name].mean(0)
-        error = found[line.name].std(0, ddof=1) / len(rows) ** 0.5
-        seconds = (time.perf_counter() - begun) / len(rows)
+    yield f"{problem.name}: {count}, {accuracies}, a unit is {problem.unit:,.0f} steps"
+    for name, rows in lines.items():
+        mean, error = rows.mean(0), rows.std(0, ddof=1) / len(rows) ** 0.5 if len(rows) > 1 else 0 * rows[0]
         shown = "".join(f"{m:9.2f} ± {e:4.2f}" for m, e in zip(mean, error, strict=True))
-        print(f"  {line.name:24}{shown}   {seconds:6.1f} s a search", flush=True)
-    return found
+        yield f"  {name:24}{shown}"
+
+
+def report(chosen: Sequence[Problem], found: Found, options: argparse.Namespace) -> str:
+    """Everything that is printed."""
+    tables: dict[str, dict[str, Array]] = {problem.name: {} for problem in chosen}
+    for (name, line), rows in found.items():
+        tables[name][line] = numpy.array(rows)
+    seeds = len(next(iter(found.values())))
+    texts = [f"{seeds} seeds; budgets in units: {', '.join(f'{budget:g}' for budget in options.budgets)}"]
+    texts += [text for problem in chosen for text in table_of(problem, tables[problem.name])]
+    return "\n".join([*texts, *summary(tables, options)]) + "\n"
 
 
 def summary(found: Mapping[str, Mapping[str, Array]], options: argparse.Namespace) -> Iterator[str]:
@@ -97,17 +114,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=60)
     parser.add_argument("--budgets", type=float, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--minutes", type=float, help="end after so many, whatever the number of seeds")
+    parser.add_argument("--log", type=Path, help="a file for what is known after each seed")
     options = parser.parse_args()
     known = _problems(options.table, tuple(options.grids))
     chosen = [p for p in known.values() if not options.only or any(word in p.name for word in options.only)]
-    print(f"{options.seeds} seeds; budgets in units: {', '.join(f'{budget:g}' for budget in options.budgets)}")
-    if options.workers > 1:
-        with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
-            found = {problem.name: measured(problem, options, pool.map) for problem in chosen}
-    else:
-        found = {problem.name: measured(problem, options, map) for problem in chosen}
-    for text in summary(found, options):
-        print(text)
+    with contextlib.ExitStack() as stack:
+        run: Run = map
+        if options.workers > 1:
+            run = stack.enter_context(multiprocessing.get_context("spawn").Pool(options.workers)).map
+        text = ""
+        for found in searched(chosen, options, run):
+            text = report(chosen, found, options)
+            if options.log is not None:
+                options.log.write_text(text, encoding="utf-8")
+    print(text, end="")
 
 
 if __name__ == "__main__":

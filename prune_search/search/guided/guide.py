@@ -122,11 +122,13 @@ class Guide:
         at = numpy.arange(first, len(networks))
         with_prior = nodes_of(networks, self.prior)
         without = replace(with_prior, prior=None)
+        # A bound is kept by what is less sparse rather than by what is less certain.
+        careful = replace(without, worsens=True)
         sparsity = numpy.array([math.nan if one.density is None else 1 - one.density for one in networks])
         model = Model(seen, at, pending, sparsity)
         objectives = [model.of(with_prior, without, metric, way) for way, metric in self.goals.objectives]
         constraints = [
-            model.of(without, without, metric, "maximize" if relation == ">=" else "minimize")
+            model.of(careful, careful, metric, "maximize" if relation == ">=" else "minimize")
             for metric, relation, _ in self.goals.constraints
         ]
         ended = numpy.array([at[i] for i, one in enumerate(seen) if one.last], dtype=numpy.int64)

@@ -37,6 +37,7 @@ class Nodes:
         depth: [n], how sparse the network is on a log scale: 0 dense, 1 the sparsest; all equal where that is fixed.
         branch: [n], equal for the networks of one recipe.
         prior: [n], prior mean of the target, or None.
+        worsens: whether sparser networks are expected to be worse, where there is no prior to say so.
     """
 
     numbers: Array
@@ -44,6 +45,7 @@ class Nodes:
     depth: Array
     branch: NDArray[numpy.int64]
     prior: Array | None = None
+    worsens: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def members(numbers: int, kinds: int, guided: bool, count: int = MEMBERS) -> tup
                 kinds=0.8 * numpy.exp(0.6 * row[numbers : numbers + kinds]),
                 level=float(0.7 * numpy.exp(0.4 * rest[0])),
                 base=float(2.0 * numpy.exp(0.5 * rest[1])),
-                fan=float(1.2 * numpy.exp(0.6 * rest[2])),
+                # What goes wrong in training (a rate, say) is as bad for dense networks as for sparse ones.
+                fan=float(1.2 * numpy.exp(0.6 * rest[2])) if place // 4 % 3 else 0.0,
                 noise=float(NOISE * numpy.exp(0.5 * rest[3])),
                 own=float(0.2 * numpy.exp(0.5 * rest[4])),
                 additive=float(ndtr(rest[5])),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy
@@ -41,7 +41,7 @@ class Model:
         usable = [i for i, one in enumerate(self.seen) if _finite(one.figures.get(metric))]
         figures = [float(self.seen[i].figures[metric]) for i in usable]
         target = Target.of(metric, direction, figures)
-        nodes = with_prior if target.is_error else without
+        nodes = with_prior if target.is_error else replace(without, worsens=False)
         return Modelled(target, self._belief(nodes, self.at[usable], target.all(figures)))
 
     def _belief(self, nodes: Nodes, seen: numpy.ndarray[Any, numpy.dtype[numpy.int64]], values: Any) -> Belief:

@@ -35,6 +35,8 @@ FEWEST = 0.05
 SCALE, GUESSED = 0.15, 6.0
 # Deviation of the slope of a prior from 1.
 SLOPE = 1.0
+# What is expected to be lost from the densest network to the sparsest, on the scale of -log(error).
+WORSE = 1.0
 # Covariances that are computed together: so many that they stay in a processor's cache.
 TOGETHER = 200_000
 # More than the measurements' squares over any factor.
@@ -114,9 +116,10 @@ def _published(nodes: Nodes) -> _Expectation:
 
 
 def _unknown(nodes: Nodes) -> _Expectation:
-    """The same of all."""
+    """The same of all, but for how sparse they are."""
     level = 0.0 if nodes.prior is None else float(nodes.prior.mean())
-    return _Expectation(numpy.full(len(nodes.depth), level), numpy.zeros(len(nodes.depth)))
+    mean = numpy.full(len(nodes.depth), level) - (WORSE * nodes.depth if nodes.worsens else 0.0)
+    return _Expectation(mean, numpy.zeros(len(nodes.depth)))
 
 
 @dataclass(frozen=True)

@@ -111,11 +111,13 @@ def test_constraints_relative_to_the_dense_network_are_waited_for_and_then_count
     space = space_of(blocks, ["maximize sparsity"], constraints=["val/accuracy >= dense - 1%"])
     known: list[TrialRecords] = []
     proposer = Proposer(space, known_epoch)
-    met = []
-    for number in range(1, 11):
+    met = [0.0]
+    for number in range(1, 13):
         proposal = proposer.propose(number, known, {"val/accuracy": 0.92})
         assert proposal is not None
         figures = accuracy(proposal)
         known.append(told(proposal, figures))
-        met.append(figures["val/accuracy"] >= 0.91)
-    assert sum(met[5:]) >= 2
+        if figures["val/accuracy"] >= 0.91:
+            met.append(figures["sparsity"])
+    # At the best rate 0.8 is the sparsest that keeps the bound; one in seventy draws is sparser than 0.7 and keeps it.
+    assert max(met) > 0.7

@@ -39,9 +39,9 @@ def trials(figures: Mapping[float, Mapping[str, Any] | None], goals: list[str]) 
 
 def test_a_lucky_measurement_is_not_recommended() -> None:
     sparsities = numpy.linspace(0.5, 0.95, 10).round(3)
-    # Best at 0.7 on the whole; the one at 0.95, where all around are bad, was lucky.
+    # Best at 0.7 on the whole; the one at 0.9, where all around are bad, was lucky.
     figures = {float(s): {"val/accuracy": 0.95 - 0.8 * (s - 0.7) ** 2, "sparsity": float(s)} for s in sparsities}
-    figures[0.9]["val/accuracy"] = 0.955
+    figures[0.9]["val/accuracy"] = 0.951
     known, goals = trials(figures, ["maximize val/accuracy"])
     measured, _ = goals.best(known, None)
     found, met = recommended(known, goals, None)
@@ -52,7 +52,7 @@ def test_a_lucky_measurement_is_not_recommended() -> None:
     assert met
     expected = expected_figures(known, goals)
     lucky = expected[measured.id]["val/accuracy"]
-    assert lucky.low < lucky.value < 0.955
+    assert lucky.low < lucky.value < 0.951
     assert all(
         one["val/accuracy"].low <= one["val/accuracy"].value <= one["val/accuracy"].high for one in expected.values()
     )
