@@ -183,7 +183,8 @@ class Kernel:
             return numpy.abs(found, out=found).reshape(len(table), count)
 
         def outer(values: NDArray[Any], join: Callable[..., NDArray[Any]]) -> Array32:
-            return join(values[left][:, None], values[right][None, :]).astype(numpy.float32).reshape(count)
+            found = join(values[left][:, None], values[right][None, :])
+            return numpy.asarray(found, dtype=numpy.float32).reshape(count)
 
         unlike = (self.kinds[:, left][:, :, None] != self.kinds[:, right][:, None, :]).astype(numpy.float32)
         return Pairs(

@@ -38,24 +38,20 @@ def trials(figures: Mapping[float, Mapping[str, Any] | None], goals: list[str]) 
 
 
 def test_a_lucky_measurement_is_not_recommended() -> None:
-    sparsities = numpy.linspace(0.5, 0.95, 10).round(3)
-    # Best at 0.7 on the whole; the one at 0.9, where all around are bad, was lucky.
-    figures = {float(s): {"val/accuracy": 0.95 - 0.8 * (s - 0.7) ** 2, "sparsity": float(s)} for s in sparsities}
-    figures[0.9]["val/accuracy"] = 0.951
+    # About 0.94 up to 0.75, worse beyond, with a noise of half a point; the one at 0.8 had most luck.
+    accuracies = (0.936, 0.945, 0.938, 0.943, 0.941, 0.944, 0.9465, 0.925, 0.918, 0.905)
+    sparsities = numpy.linspace(0.5, 0.95, 10).round(3).tolist()
+    figures = {s: {"val/accuracy": found, "sparsity": s} for s, found in zip(sparsities, accuracies, strict=True)}
     known, goals = trials(figures, ["maximize val/accuracy"])
     measured, _ = goals.best(known, None)
     found, met = recommended(known, goals, None)
     assert measured is not None
     assert found is not None
-    assert measured.metrics["sparsity"] == 0.9
-    assert abs(found.metrics["sparsity"] - 0.7) < 0.11
+    assert measured.metrics["sparsity"] == 0.8
+    assert found.metrics["sparsity"] < 0.8
     assert met
-    expected = expected_figures(known, goals)
-    lucky = expected[measured.id]["val/accuracy"]
-    assert lucky.low < lucky.value < 0.951
-    assert all(
-        one["val/accuracy"].low <= one["val/accuracy"].value <= one["val/accuracy"].high for one in expected.values()
-    )
+    lucky = expected_figures(known, goals)[measured.id]["val/accuracy"]
+    assert lucky.low < lucky.value < 0.944
 
 
 def test_what_has_not_completed_is_not_recommended() -> None:
