@@ -74,7 +74,9 @@ def comparison(searches: Sequence[SearchRecords], question: Question | None = No
     from prune_search.search.guided.recommend import recommendations
     from prune_search.search.importance import importance_data
 
-    return {**data, "importance": importance_data(searches), "recommended": recommendations(searches)}
+    # Where recipes were repeated, their means say more than what is expected of one measurement.
+    once = [search for search in searches if search.name not in data["finalists"]]
+    return {**data, "importance": importance_data(searches), "recommended": recommendations(once)}
 
 
 def differing(

@@ -31,6 +31,7 @@ from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.space import Space
+from prune_search.search.guided.recommend import as_expected, follows, with_prior
 from prune_search.search.proposer import Proposer
 from prune_search.search.shared_tree import Tree
 from prune_search.storage.places import StoragePath
@@ -323,8 +324,10 @@ class NextTrial:
             return None
         if self._waiting() or any(not identity.startswith(FINALIST) for identity in self.running):
             return Next.WAIT
-        trials = self.records.numbered()
-        chosen = [trial.id for trial in chosen_finalists(trials, self.goals, self.records.dense, asked["count"])]
+        trials = judged = self.records.numbered()
+        if follows(self.search["sampler"]):
+            judged = as_expected(trials, self.goals, with_prior(self.search["sampler"]))
+        chosen = [trial.id for trial in chosen_finalists(judged, self.goals, self.records.dense, asked["count"])]
         seeds = new_seeds(trials, asked["seeds"])
         for identity, seed in itertools.product(chosen, seeds):
             if finalist_id(identity, seed) not in self.records.trials:

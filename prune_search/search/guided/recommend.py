@@ -103,9 +103,21 @@ def recommended(
         prior: whether published findings are a prior mean of the error.
         reader: see `expected_figures`.
     """
-    figures = expected_figures(trials, goals, prior, reader)
-    found, met = goals.best([_expected(trial, figures.get(trial.id, {})) for trial in trials], dense)
+    found, met = goals.best(as_expected(trials, goals, prior, reader), dense)
     return next((trial for trial in trials if found is not None and trial.id == found.id), None), met
+
+
+def as_expected(
+    trials: Sequence[TrialRecords], goals: Goals, prior: bool = True, reader: Reader | None = None
+) -> list[TrialRecords]:
+    """The trials with what is expected of them in the place of what was measured; see `expected_figures`."""
+    figures = expected_figures(trials, goals, prior, reader)
+    return [_expected(trial, figures.get(trial.id, {})) for trial in trials]
+
+
+def follows(sampler: object) -> bool:
+    """Whether a search with this sampler recommends, and repeats, by expected figures."""
+    return Named.of(axes.SAMPLERS, sampler).name == "guided"
 
 
 def _expected(trial: TrialRecords, figures: Mapping[str, Expected]) -> TrialRecords:
@@ -143,7 +155,7 @@ def recommendations(searches: Sequence[SearchRecords]) -> list[dict[str, Any]]:
                 "name": trial.proposed.data["name"],
                 "constraints_met": met,
                 "figures": {m: {"measured": trial.metrics.get(m), **one.as_data()} for m, one in figures.items()},
-                "followed": Named.of(axes.SAMPLERS, block["sampler"]).name == "guided",
+                "followed": follows(block["sampler"]),
             }
         )
     return found
