@@ -174,7 +174,7 @@ def command_of(pid: int) -> str:
         return ""
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 60.0) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 180.0) -> Any:
     """What `what` returns once it is true.
 
     Raises:
@@ -229,7 +229,7 @@ class Started:
         )
         return cls(search_folder(storage, name), process, {process.pid})
 
-    def wait_for_attempts(self, number: int, seconds: float = 120.0) -> None:
+    def wait_for_attempts(self, number: int, seconds: float = 300.0) -> None:
         """Until so many attempts of trials have been started."""
         self._wait(lambda: attempts(self.folder) >= number, seconds)
 
@@ -248,7 +248,7 @@ class Started:
             os.kill(pid, signal.SIGKILL)
         self.said()
 
-    def said(self, seconds: float = 120.0) -> Said:
+    def said(self, seconds: float = 300.0) -> Said:
         """What it came to, once it has ended."""
         out, err = self.process.communicate(timeout=seconds)
         return Said(self.process.returncode, out, err)
