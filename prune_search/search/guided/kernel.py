@@ -180,7 +180,8 @@ class Kernel:
 
         def apart(table: Array32) -> Array32:
             found = table[:, left][:, :, None] - table[:, right][:, None, :]
-            return numpy.abs(found, out=found).reshape(len(table), count)
+            distances: Array32 = numpy.abs(found, out=found).reshape(len(table), count)
+            return distances
 
         def outer(values: NDArray[Any], join: Callable[..., NDArray[Any]]) -> Array32:
             found = join(values[left][:, None], values[right][None, :])

@@ -1,0 +1,91 @@
+"""What records say of recipes: what they ended with, what was measured on the way, what runs, and what is left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from guided_trials import space_of, told
+
+from prune_search.ledger.records import Record, TrialRecords
+from prune_search.recipe.space import known_epoch
+from prune_search.search.guided.past import MOST_SEEN, Reader, looked_at
+from prune_search.search.proposer import Proposer
+
+BLOCKS: dict[str, Any] = {
+    "preset": "lottery-ticket",
+    "train": {"steps": "10ep"},
+    "rounds": 3,
+    "mask": {"sparsity": {"per_round": {"hole": "uniform", "low": 0.1, "high": 0.5}}},
+}
+
+
+def trials(count: int, running: int = 0) -> list[TrialRecords]:
+    proposer = Proposer(space_of(BLOCKS, ["maximize val/accuracy"], sampler="random"), known_epoch)
+    found: list[TrialRecords] = []
+    for number in range(1, count + running + 1):
+        proposal = proposer.propose(number, found, None)
+        assert proposal is not None
+        found.append(told(proposal, {"val/accuracy": 0.9} if number <= count else None))
+    return found
+
+
+def measured(trial: TrialRecords, number: int, step: int | None, accuracy: float) -> None:
+    data = {"round": number, "step": step, "metrics": {"val/accuracy": accuracy}, "sparsity": 0.5, "steps_trained": 1}
+    trial.add_measured(Record(trial.id, "measured", 1, len(trial.measured), 0.0, data))
+
+
+def test_a_completed_trial_shows_its_rounds_and_what_it_ended_with() -> None:
+    (trial,) = trials(1)
+    for number, accuracy in ((1, 0.97), (2, 0.95), (3, 0.91)):
+        measured(trial, number, None, accuracy)
+    (past,) = Reader(known_epoch).all([trial])
+    assert (past.trial, past.running, past.completed) == (trial.id, False, True)
+    # The last round is what the result tells again.
+    assert [(one.figures["val/accuracy"], one.last) for one in past.seen] == [(0.97, False), (0.95, False), (0.9, True)]
+    densities = [one.network.density for one in past.seen]
+    assert densities == sorted(densities, reverse=True)
+
+
+def test_a_trial_that_runs_shows_its_rounds_and_where_it_is() -> None:
+    (trial,) = trials(0, running=1)
+    measured(trial, 1, None, 0.97)
+    measured(trial, 2, 5, 0.6)
+    (past,) = Reader(known_epoch).all([trial])
+    assert (past.running, past.completed) == (True, False)
+    assert [one.figures["val/accuracy"] for one in past.seen] == [0.97, 0.6]
+
+
+def test_what_is_read_is_kept_until_the_records_change() -> None:
+    (trial,) = trials(0, running=1)
+    reader = Reader(known_epoch)
+    assert reader.past(trial) is reader.past(trial)
+    before = reader.past(trial)
+    measured(trial, 1, None, 0.97)
+    after = reader.past(trial)
+    assert before is not None
+    assert after is not None
+    assert (len(before.seen), len(after.seen)) == (0, 1)
+
+
+def test_controls_and_repeated_recipes_teach_nothing() -> None:
+    first, second = trials(2)
+    assert second.proposed is not None
+    repeated = {**second.proposed.data, "duplicate_of": first.id}
+    second.proposed = Record(second.id, "proposed", 1, 0, 0.0, repeated)
+    assert first.proposed is not None
+    control = TrialRecords("control-dense", first.proposed)
+    found = Reader(known_epoch).all([first, second, control])
+    assert [(one.trial, len(one.seen)) for one in found] == [(first.id, 1), (second.id, 0)]
+
+
+def test_of_many_measurements_what_recipes_ended_with_counts_first() -> None:
+    known = trials(20)
+    for trial in known:
+        for number in range(1, 3):
+            for step in range(5):
+                measured(trial, number, None if step == 4 else step, 0.9)
+    past = Reader(known_epoch).all(known)
+    seen = looked_at(past * 4)
+    assert len(seen) == MOST_SEEN
+    assert sum(one.last for one in seen) == 80
+    assert all(one.last for one in seen[:80])
