@@ -8,6 +8,7 @@ import numpy
 import pytest
 from guided_trials import space_of, told
 
+from prune_search.ledger.records import TrialRecords
 from prune_search.recipe.space import known_epoch
 from prune_search.search.guided.features import nodes_of
 from prune_search.search.guided.model import Model
@@ -25,7 +26,7 @@ ACCURACY = "val/accuracy"
 def modelled(pending: int = 0, metric: str = ACCURACY, direction: str = "maximize") -> Any:
     """The model of 8 recipes' accuracies, which fall with the sparsity, and their sparsities."""
     proposer = Proposer(space_of(BLOCKS, ["maximize val/accuracy"], sampler="random"), known_epoch)
-    trials = []
+    trials: list[TrialRecords] = []
     for number in range(1, 9):
         proposal = proposer.propose(number, trials, None)
         assert proposal is not None
@@ -36,8 +37,9 @@ def modelled(pending: int = 0, metric: str = ACCURACY, direction: str = "maximiz
     networks = [one.network for one in seen]
     nodes = nodes_of(networks, True)
     rows, known = numpy.arange(len(seen)), len(seen) - pending
-    sparsity = numpy.array([1 - one.density for one in networks])
-    model = Model(seen[:known], rows[:known], rows[known:], sparsity)
+    assert all(one.density is not None for one in networks)
+    sparsities = numpy.array([1 - (one.density or 0.0) for one in networks])
+    model = Model(seen[:known], rows[:known], rows[known:], sparsities)
     return model.of(nodes, nodes, metric, direction), seen, rows
 
 

@@ -42,7 +42,7 @@ def test_a_completed_trial_shows_its_rounds_and_what_it_ended_with() -> None:
     assert (past.trial, past.running, past.completed) == (trial.id, False, True)
     # The last round is what the result tells again.
     assert [(one.figures["val/accuracy"], one.last) for one in past.seen] == [(0.97, False), (0.95, False), (0.9, True)]
-    densities = [one.network.density for one in past.seen]
+    densities = [one.network.density or 0.0 for one in past.seen]
     assert densities == sorted(densities, reverse=True)
 
 
