@@ -49,7 +49,7 @@ any:
 - mask: {{at: end, criterion: late}}
   weights: {{at: 1ep}}
   retrain: {{until: end, clock: 1ep}}
-search: {{trials: 8, concurrency: 2, reproducible: true, seed: 3}}
+search: {{sampler: tpe, trials: 8, concurrency: 2, reproducible: true, seed: 3}}
 """
 
 
