@@ -24,7 +24,7 @@ any:
 - preset: lottery-ticket
   rounds: {hole: int, low: 2, high: 4}
 - preset: random
-search: {trials: 12, concurrency: 3, reproducible: true, seed: 5}
+search: {trials: 12, concurrency: 3, reproducible: true, sampler: tpe, seed: 5}
 """
 Figures = Callable[[TrialRecords], Mapping[str, Any] | None]
 

@@ -24,7 +24,7 @@ SEEDS = [
     *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 50)),
 ]
 # The judge, too, decides alike after a kill; three workers, so that much is under way at each.
-JUDGED = SPACE.replace("seed: 5}", "seed: 5, sampler: tpe, scheduler: {name: asha, grace: 1ep, eta: 2}}")
+JUDGED = SPACE.replace("seed: 5}", "seed: 5, scheduler: {name: asha, grace: 1ep, eta: 2}}")
 
 
 class Killed(BaseException):

@@ -101,9 +101,7 @@ def test_a_simulated_search_obeys_what_a_plug_in_computes_from_scores_and_refuse
     def error(measured: Measured) -> float:
         return 1.0 - measured.scores["validation"]["accuracy"]
 
-    scheduled = SPACE.replace(
-        "seed: 5}", "seed: 5, sampler: tpe, scheduler: {name: asha, grace: 1ep, eta: 2}, objectives: WHAT}"
-    )
+    scheduled = SPACE.replace("seed: 5}", "seed: 5, scheduler: {name: asha, grace: 1ep, eta: 2}, objectives: WHAT}")
     by_error = scheduled.replace("WHAT", "[minimize val/error]")
     with registered("val/error", error, Metric(best="minimize", split="validation", simulated=simulated)):
         if not simulated:

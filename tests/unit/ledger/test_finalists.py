@@ -24,8 +24,7 @@ from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import Record, SearchRecords, TrialRecords
 from prune_search.search.guided.recommend import as_expected
 
-REPEATED = SPACE.replace("seed: 5}", "seed: 5, sampler: random, finalists: {count: 2, seeds: 3}}")
-RANDOM = SPACE.replace("seed: 5}", "seed: 5, sampler: random}")
+REPEATED = SPACE.replace("seed: 5}", "seed: 5, finalists: {count: 2, seeds: 3}}")
 
 
 def accuracy(trial: TrialRecords) -> float:
@@ -68,7 +67,7 @@ def test_the_best_mean_over_the_new_seeds_wins_and_the_last_controls_follow_it(t
         # The one that was best as a trial is the worse on every new seed.
         return {**found, "val/accuracy": 0.2 if trial.id.split("-")[1] == lucky["id"] else 0.6}
 
-    plain = Simulation.begin(tmp_path / "plain", RANDOM).run()
+    plain = Simulation.begin(tmp_path / "plain").run()
     first, second = sorted(ended(plain), key=accuracy, reverse=True)[:2]
     lucky["id"] = first.id
     simulation = Simulation.begin(tmp_path / "repeated", REPEATED)
@@ -157,7 +156,7 @@ def test_two_finalists_are_alike_where_seeds_explain_their_distance(distance: fl
 
 
 def test_after_a_guided_search_those_that_are_expected_to_be_best_are_repeated(tmp_path: Path) -> None:
-    text = REPEATED.replace("sampler: random", "sampler: guided").replace("trials: 12", "trials: 6")
+    text = REPEATED.replace("sampler: tpe", "sampler: guided").replace("trials: 12", "trials: 6")
     search = Simulation.begin(tmp_path, text).run()
     goals = Goals.of(search.definition["space"]["search"])
     expected = chosen_finalists(as_expected(search.numbered(), goals), goals, search.dense, 2)
@@ -165,7 +164,7 @@ def test_after_a_guided_search_those_that_are_expected_to_be_best_are_repeated(t
 
 
 def test_without_finalists_a_search_is_what_it_was(tmp_path: Path) -> None:
-    search = Simulation.begin(tmp_path, RANDOM).run()
+    search = Simulation.begin(tmp_path).run()
     assert repetitions(search) == []
     goals = Goals.of(search.definition["space"]["search"])
     assert winner_of(search).trial == goals.best(search.numbered(), search.dense)[0]

@@ -20,7 +20,7 @@ from prune_search.tracking.leaderboard import placed
 from prune_search.tracking.project import project_parent
 from prune_search.tracking.run_notes import parent_note
 
-REPEATED = SPACE.replace("seed: 5}", "seed: 5, sampler: random, finalists: {count: 3, seeds: 2}}")
+REPEATED = SPACE.replace("seed: 5}", "seed: 5, finalists: {count: 3, seeds: 2}}")
 MEANS = {"0": 0.50, "1": 0.70, "2": 0.71}
 
 

@@ -19,7 +19,7 @@ from prune_search.simulation.optimum import optimum, truth_of
 from prune_search.simulation.surface import Simulation
 from prune_search.simulation.trained import Trained
 
-ASHA = SPACE.replace("seed: 5}", "seed: 5, sampler: tpe, scheduler: {name: asha, grace: 1ep, eta: 2}}")
+ASHA = SPACE.replace("seed: 5}", "seed: 5, scheduler: {name: asha, grace: 1ep, eta: 2}}")
 SHARES = ASHA.replace("grace: 1ep", "grace: 20%")
 CHAINS = """\
 preset: lottery-ticket
