@@ -33,6 +33,7 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
 
     from prune_search.api.where import storage_option
     from prune_search.cli.status import steps_line
+    from prune_search.report.labels import exported
 
     console = Console(highlight=False)
     rows = data["rows"]
@@ -74,18 +75,7 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
         console.print("simulated: nothing was trained, so there is nothing to export")
         return
     option = storage_option(storage)
-    chosen = f" --trial {best['name']}" if data["where"] else ""
-    for entry in data.get("recommended", ()):
-        if (
-            entry["followed"]
-            and entry["search"] == best["search"]
-            and not data["where"]
-            and entry["key"] != best["key"]
-        ):
-            chosen = f" --trial {entry['name']}"
-    console.print(
-        f"next  prune-search export {escape(best['search'] + chosen)} --to DIR{escape(option)}", soft_wrap=True
-    )
+    console.print(f"next  prune-search export {escape(exported(data, best))} --to DIR{escape(option)}", soft_wrap=True)
 
 
 def _recommended(entry: dict[str, Any], several: bool) -> str:

@@ -126,19 +126,42 @@ def chosen_finalists(trials: Sequence[TrialRecords], goals: Goals, dense: Dense,
     return list(found.values())[:count]
 
 
-def finalists_of(search: SearchRecords) -> list[Finalist]:
-    """The finalists, once all their repetitions have ended; before that none.
+@dataclass(frozen=True)
+class Choice:
+    """Which trials are repeated on which seeds, as each repetition notes it.
 
-    Each repetition notes whose else there are, and on which seeds; where trials were added to a search, and other
-    recipes became its finalists, the last note counts.
+    Attributes:
+        among: how many trials they were chosen from.
+        finalists: the trials' ids, the best first.
+        seeds: the new ones.
     """
+
+    among: int
+    finalists: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    def as_data(self) -> dict[str, Any]:
+        """As a repetition's record has it."""
+        return {"among": self.among, "finalists": list(self.finalists), "seeds": list(self.seeds)}
+
+
+def noted(search: SearchRecords) -> Choice | None:
+    """The finalists as the last repetition notes them: others than before where trials were added to a search."""
     notes = [trial.proposed for trial in search.trials.values() if trial.repetition and trial.proposed is not None]
     if not notes:
-        return []
+        return None
     last = max(notes, key=lambda note: (note.time, note.trial)).data
+    return Choice(last["among"], tuple(last["finalists"]), tuple(last["seeds"]))
+
+
+def finalists_of(search: SearchRecords) -> list[Finalist]:
+    """The finalists, once all their repetitions have ended; before that none."""
+    choice = noted(search)
+    if choice is None:
+        return []
     found = []
-    for identity in last["finalists"]:
-        repeats = [search.trials.get(finalist_id(identity, seed)) for seed in last["seeds"]]
+    for identity in choice.finalists:
+        repeats = [search.trials.get(finalist_id(identity, seed)) for seed in choice.seeds]
         if identity not in search.trials or any(repeat is None or repeat.ended is None for repeat in repeats):
             return []
         done = tuple(repeat for repeat in repeats if repeat is not None and repeat.status == "completed")

@@ -392,9 +392,11 @@ class Sampler(Facts):
 
     Attributes:
         independent: a proposal depends on no result, so that it can be made long before its trial runs.
+        expects: its searches recommend, and repeat, recipes by expected figures in place of measured ones.
     """
 
     independent: bool = False
+    expects: bool = False
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,19 @@ def group_label(entry: Mapping[str, Any], several: bool = False) -> str:
     return f"{prefix}{text} ({entry['trials']} trials)"
 
 
+def exported(data: Mapping[str, Any], best: Mapping[str, Any]) -> str:
+    """What ``prune-search export`` is to be given after a comparison, without its options for places.
+
+    The best row's search alone; with a trial where the best of the search is another one, or where the search
+    recommends another by its expected figures.
+    """
+    chosen = best["name"] if data["where"] else ""
+    for entry in data.get("recommended", ()) if not chosen else ():
+        if entry["followed"] and entry["search"] == best["search"] and entry["key"] != best["key"]:
+            chosen = entry["name"]
+    return str(best["search"]) + (f" --trial {chosen}" if chosen else "")
+
+
 def recommended_text(entry: Mapping[str, Any]) -> str:
     """What a search recommends: the expected figures with their intervals, and what was measured."""
     parts = []

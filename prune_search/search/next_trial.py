@@ -12,7 +12,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from prune_search.ledger.finalists import chosen_finalists, finalist_id, new_seeds, on_seed, winner_of
+from prune_search.ledger.finalists import (
+    Choice,
+    chosen_finalists,
+    finalist_id,
+    new_seeds,
+    noted,
+    on_seed,
+    winner_of,
+)
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import (
     DENSE,
@@ -324,16 +332,20 @@ class NextTrial:
             return None
         if self._waiting() or any(not identity.startswith(FINALIST) for identity in self.running):
             return Next.WAIT
+        choice = noted(self.records)
+        if choice is None or choice.among != len(self.records.numbered()):
+            choice = self._chosen(asked)
+        for identity, seed in itertools.product(choice.finalists, choice.seeds):
+            if finalist_id(identity, seed) not in self.records.trials:
+                return self._propose_repetition(self.records.trials[identity], seed, choice)
+        return Next.WAIT if self.running else None
+
+    def _chosen(self, asked: Mapping[str, int]) -> Choice:
         trials = judged = self.records.numbered()
         if follows(self.search["sampler"]):
             judged = as_expected(trials, self.goals, with_prior(self.search["sampler"]))
-        chosen = [trial.id for trial in chosen_finalists(judged, self.goals, self.records.dense, asked["count"])]
-        seeds = new_seeds(trials, asked["seeds"])
-        for identity, seed in itertools.product(chosen, seeds):
-            if finalist_id(identity, seed) not in self.records.trials:
-                noted = {"finalists": chosen, "seeds": seeds}
-                return self._propose_repetition(self.records.trials[identity], seed, noted)
-        return Next.WAIT if self.running else None
+        chosen = chosen_finalists(judged, self.goals, self.records.dense, asked["count"])
+        return Choice(len(trials), tuple(trial.id for trial in chosen), tuple(new_seeds(trials, asked["seeds"])))
 
     def _last_controls(self) -> TrialRecords | Next | None:
         if self.running - {LONG, SHUFFLE} or self._waiting():
@@ -363,11 +375,11 @@ class NextTrial:
         extra = {"number": 0, "option": "", "params": {}, "sampler": None, "duplicate_of": None}
         return self._propose(identity, recipe, extra)
 
-    def _propose_repetition(self, trial: TrialRecords, seed: int, noted: Mapping[str, Any]) -> TrialRecords:
+    def _propose_repetition(self, trial: TrialRecords, seed: int, choice: Choice) -> TrialRecords:
         """A finalist on a new seed; its record notes all finalists and seeds."""
         assert trial.proposed is not None
-        extra = {"number": 0, "option": "", "params": {}, "sampler": None, "duplicate_of": None, **noted}
-        extra |= {"name": f"{trial.proposed.data['name']}-seed-{seed}"}
+        extra = {"number": 0, "option": "", "params": {}, "sampler": None, "duplicate_of": None}
+        extra |= {**choice.as_data(), "name": f"{trial.proposed.data['name']}-seed-{seed}"}
         return self._propose(finalist_id(trial.id, seed), Recipe.from_canonical(on_seed(trial.recipe, seed)), extra)
 
     def _propose(self, identity: str, recipe: Recipe, extra: Mapping[str, Any]) -> TrialRecords:

@@ -78,6 +78,7 @@ def gp(seed: int, *, startup: int) -> BaseSampler:
     options={
         "prior": Option(Flag(), True, "begin with what published findings say of errors; it is discounted where wrong"),
     },
+    facts=Sampler(expects=True),
 )
 def guided(seed: int, *, prior: bool) -> GuidedSampler:
     """A mixture of Gaussian processes over the measured rounds of all trials, and the price of every recipe."""

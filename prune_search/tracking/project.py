@@ -317,6 +317,7 @@ def _summary(search: SearchRecords) -> _Curve:
     ends = [(trial.ended, trial) for trial in search.trials.values() if trial.ended is not None]
     ends.sort(key=lambda end: (end[0].time, end[1].id))
     end = winner_of(search)
+    means = end.finalists[0].stand_in().metrics if end.finalists else {}
     repeats = [trial for one in end.finalists for trial in one.repeats]
     repeated = max((trial.ended.time for trial in repeats if trial.ended is not None), default=math.inf)
     for number, (ended, trial) in enumerate(ends, start=1):
@@ -327,7 +328,7 @@ def _summary(search: SearchRecords) -> _Curve:
                 best = trial if best is None else min(best, trial, key=lambda one: goals.order(one, dense))
         curve.add({**counts, **steps.as_data()}, number, ended.time)
         if best is not None:
-            metrics = best.metrics if ended.time < repeated else end.finalists[0].stand_in().metrics
+            metrics = best.metrics if ended.time < repeated else means
             figures = {f"best/{name}": metrics[name] for _, name in goals.objectives}
             curve.add({name: _shown(value) for name, value in figures.items()}, number, ended.time)
     return curve

@@ -103,7 +103,13 @@ def recommended(
         prior: whether published findings are a prior mean of the error.
         reader: see `expected_figures`.
     """
-    found, met = goals.best(as_expected(trials, goals, prior, reader), dense)
+    return _best(trials, expected_figures(trials, goals, prior, reader), goals, dense)
+
+
+def _best(
+    trials: Sequence[TrialRecords], figures: Mapping[str, Mapping[str, Expected]], goals: Goals, dense: Dense
+) -> tuple[TrialRecords | None, bool]:
+    found, met = goals.best([_expected(trial, figures.get(trial.id, {})) for trial in trials], dense)
     return next((trial for trial in trials if found is not None and trial.id == found.id), None), met
 
 
@@ -117,7 +123,7 @@ def as_expected(
 
 def follows(sampler: object) -> bool:
     """Whether a search with this sampler recommends, and repeats, by expected figures."""
-    return Named.of(axes.SAMPLERS, sampler).name == "guided"
+    return Named.of(axes.SAMPLERS, sampler).entry(axes.SAMPLERS).facts.expects
 
 
 def _expected(trial: TrialRecords, figures: Mapping[str, Expected]) -> TrialRecords:
@@ -142,11 +148,12 @@ def recommendations(searches: Sequence[SearchRecords]) -> list[dict[str, Any]]:
     found = []
     for search in searches:
         block, trials = search.definition["space"]["search"], search.numbered()
-        goals, prior, reader = Goals.of(block), with_prior(block["sampler"]), Reader(nominal)
-        trial, met = recommended(trials, goals, search.dense or None, prior, reader)
+        goals, prior = Goals.of(block), with_prior(block["sampler"])
+        expected = expected_figures(trials, goals, prior)
+        trial, met = _best(trials, expected, goals, search.dense or None)
         if trial is None or trial.proposed is None:
             continue
-        figures = expected_figures(trials, goals, prior, reader).get(trial.id, {})
+        figures = expected.get(trial.id, {})
         found.append(
             {
                 "search": search.name,

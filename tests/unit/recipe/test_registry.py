@@ -58,7 +58,7 @@ def test_facts_are_those_of_the_axis_and_told_once() -> None:
     one = axis()
     one.register("old", summary="by keyword", independent=True)(lambda: None)
     assert one["old"].facts == Sampler(independent=True)
-    with pytest.raises(ValueError, match=r"unknown facts \['needs_data'\]; known: \['independent'\]"):
+    with pytest.raises(ValueError, match=r"unknown facts \['needs_data'\]; known: \['expects', 'independent'\]"):
         one.register("own", summary="s", needs_data=True)
     with pytest.raises(ValueError, match=r"'own': facts must be given as facts=Sampler\(…\) \(got a dict\)"):
         one.register("own", summary="s", facts={"independent": True})  # type: ignore[arg-type]

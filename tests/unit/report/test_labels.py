@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prune_search.report.labels import figure, group_label, shown_metrics
+from prune_search.report.labels import exported, figure, group_label, shown_metrics
 
 
 def test_a_leaderboard_has_a_column_for_each_metric_once() -> None:
@@ -27,3 +27,21 @@ def test_a_group_says_which_trials_it_is_of() -> None:
     assert group_label(entry, several=True) == "a + b: all (7 trials)"
     assert group_label({**entry, "sparsity": (0.5, 0.95)}) == "sparsity 0.5 … 0.95 (7 trials)"
     assert group_label({**entry, "option": "snip"}) == "snip only (7 trials)"
+
+
+@pytest.mark.parametrize(
+    ("where", "followed", "key", "said"),
+    [
+        ([], True, "b", "told --trial 002-snip"),
+        ([], True, "a", "told"),
+        ([], False, "b", "told"),
+        (["sparsity >= 0.9"], True, "b", "told --trial 001-random"),
+    ],
+    ids=["expected", "the same", "only measured", "hidden rows"],
+)
+def test_what_is_exported_is_the_best_that_is_shown_or_expected(
+    where: list[str], followed: bool, key: str, said: str
+) -> None:
+    entry = {"search": "told", "key": key, "name": "002-snip", "followed": followed}
+    best = {"search": "told", "key": "a", "name": "001-random"}
+    assert exported({"where": where, "recommended": [entry]}, best) == said
