@@ -89,7 +89,17 @@ def _course(space: Space, surface: Any = DEFAULT) -> list[Any]:
 
 
 def _searched(space: Mapping[str, Any], **block: Any) -> dict[str, Any]:
-    return {**space, "search": {"concurrency": 2, "reproducible": True, "seed": 5, "objectives": [ACCURACY], **block}}
+    return {
+        **space,
+        "search": {
+            "sampler": "tpe",
+            "concurrency": 2,
+            "reproducible": True,
+            "seed": 5,
+            "objectives": [ACCURACY],
+            **block,
+        },
+    }
 
 
 def check_sampler(name: str, trials: int = 12, **options: object) -> None:

@@ -22,7 +22,7 @@ preset: snip
 task: {data: digits, model: mlp}
 train: {steps: 2ep}
 mask: {sparsity: {hole: uniform, low: 0.5, high: 0.9}}
-search: {trials: 3, concurrency: 1, controls: false, seed: 1}
+search: {sampler: tpe, trials: 3, concurrency: 1, controls: false, seed: 1}
 """
 SIMULATED = Options(simulate="closed-form")
 

@@ -26,7 +26,7 @@ preset: lottery-ticket
 task: {data: digits, model: mlp, seed: 0}
 train: {steps: 3ep}
 rounds: {hole: int, low: 1, high: 9}
-search: {trials: 12, concurrency: 3, controls: false}
+search: {sampler: tpe, trials: 12, concurrency: 3, controls: false}
 """
 UNCONTROLLED = SPACE.replace("seed: 5}", "seed: 5, controls: false}")
 

@@ -22,7 +22,7 @@ task: {data: digits, model: mlp}
 preset: late-rewinding
 train: {steps: 3ep}
 weights: {at: {hole: choice, of: [1ep, 2ep]}}
-search: {trials: 2, concurrency: 2, controls: false, seed: 1}
+search: {sampler: tpe, trials: 2, concurrency: 2, controls: false, seed: 1}
 """
 
 

@@ -21,7 +21,7 @@ SPACE = """\
 task: {data: digits, model: mlp}
 preset: snip
 mask: {sparsity: {hole: uniform, low: 0.5, high: 0.95}}
-search: {trials: 2, concurrency: 2, controls: false, seed: 1}
+search: {sampler: tpe, trials: 2, concurrency: 2, controls: false, seed: 1}
 """
 
 

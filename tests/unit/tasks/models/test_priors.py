@@ -58,6 +58,7 @@ def fitted(width: int, seed: int) -> tuple[float, float, float]:
     return losses[400], math.log(losses[0] / max(losses[200], 1e-30)) / 200, travel
 
 
+@pytest.mark.slow
 def test_wider_networks_fit_the_measurements_faster_and_move_less() -> None:
     """2303.11265: wide enough, the loss falls exponentially, and weights stay near where they began.
 
