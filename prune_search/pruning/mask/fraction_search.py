@@ -189,7 +189,7 @@ def answer(problem: FractionProblem, episodes: Episodes) -> Answer:
     counts = problem.deepest if nearest is None else episodes.kept[nearest].tolist()
     least = [min(problem.least, layer.units) for layer in problem.layers]
     most = [layer.units for layer in problem.layers]
-    thinned = spent_up(counts, least, most, lambda tried: problem.fits(tried))
+    thinned = spent_up(counts, least, most, problem.fits)
     return Answer(tuple(thinned), problem.cost(thinned), nearest, 0)
 
 
