@@ -203,13 +203,10 @@ class EpisodeRunner:
         self.searcher.told(self.episodes)
 
     def _reward(self) -> float:
-        """The accuracy in percent, or minus the loss where the task has none."""
+        """The accuracy in percent, or minus the loss where the task has none; what is not finite is the worst, -inf."""
         scores = self.setup.scores(self.split, self.setup.model)
         found = 100.0 * scores["accuracy"] if "accuracy" in scores else -scores["loss"]
-        if math.isfinite(found):
-            return found
-        # A network that is ruined is as bad as the worst so far: nothing can be learned from an infinite number.
-        return float(self.episodes.rewards.min()) if len(self.episodes) else 0.0
+        return found if math.isfinite(found) else -math.inf
 
     def at_start(self) -> None:
         """In the middle of an episode go on under its mask."""
@@ -221,7 +218,7 @@ class EpisodeRunner:
         load_model(self.setup.model, self.dense)
         self.now, self.keeper = None, None
         self.answer = answer(self.problem, self.episodes)
-        if not self.answer.feasible:
+        if not self.answer.feasible or self.episodes.ruined:
             _log.warning("%s: %s", self.name, search_told(self.figures()))
 
     def figures(self) -> dict[str, float]:
@@ -235,6 +232,7 @@ class EpisodeRunner:
             "cost": found.cost,
             "episodes": float(len(self.episodes)),
             "feasible": float(found.feasible),
+            **({"ruined": float(self.episodes.ruined)} if self.episodes.ruined else {}),
             **best,
             **self.searcher.summary(),
         }

@@ -105,7 +105,7 @@ class Episodes:
         actions: float64 [episodes, L]: as they were proposed; `FractionProblem.clipped` makes fractions of them.
         kept: int64 [episodes, L]: units kept per layer.
         costs: float64 [episodes]: percent of the dense network.
-        rewards: float64 [episodes].
+        rewards: float64 [episodes]; -inf of a network that was ruined: its loss or accuracy was no finite number.
     """
 
     def __init__(self, layers: int) -> None:
@@ -123,6 +123,17 @@ class Episodes:
         self.kept = torch.cat([self.kept, torch.tensor([list(kept)], dtype=torch.int64)])
         self.costs = torch.cat([self.costs, torch.tensor([cost], dtype=torch.float64)])
         self.rewards = torch.cat([self.rewards, torch.tensor([reward], dtype=torch.float64)])
+
+    @property
+    def ruined(self) -> int:
+        """Episodes whose network had no finite loss or accuracy."""
+        return int(self.rewards.isinf().sum())
+
+    @property
+    def finite_rewards(self) -> Tensor:
+        """The rewards, those of ruined networks as low as the lowest other one: nothing is learned from -inf."""
+        finite = self.rewards[self.rewards.isfinite()]
+        return self.rewards.clamp(min=float(finite.min()) if len(finite) else 0.0)
 
     def state(self) -> dict[str, Tensor]:
         """As named tensors."""
@@ -182,7 +193,7 @@ def answer(problem: FractionProblem, episodes: Episodes) -> Answer:
     fits = episodes.costs <= problem.budget
     if bool(fits.any()):
         rewards = episodes.rewards.masked_fill(~fits, -torch.inf)
-        best = int(torch.argmax((rewards == rewards.max()).int()))
+        best = int(torch.argmax((fits & (rewards == rewards.max())).int()))
         kept = tuple(episodes.kept[best].tolist())
         return Answer(kept, float(episodes.costs[best]), best, int(fits.sum()))
     nearest = int(torch.argmin(episodes.costs)) if len(episodes) else None
