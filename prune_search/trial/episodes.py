@@ -129,10 +129,8 @@ def _spending(
 ) -> tuple[Callable[[Mapping[str, int]], float], float]:
     """What counts of kept units cost, and what all units do."""
     ((kind, _),) = options["budget"].items()
-    costs = options.get("costs")
     sizes = {layer.name: layer.units for layer in layers}
-    whole = measuring.shared(costs) if costs else measuring.cost(kind)
-    spending = spending_of(sizes, whole, measuring, costs or kind)
+    spending = spending_of(sizes, measuring, options.get("costs") or kind)
     return spending.total, spending.total(sizes)
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from prune_search.pruning.mask.budgets import spent_up
 from prune_search.pruning.mask.counts import PRECISION, exact, keep_count
 from prune_search.pruning.mask.units import LayerUnits
+from prune_search.tasks.layers import holders
 
 # What an observation says of a layer: its place, inputs, outputs, kernel, stride and padding in two dimensions, and the
 # fractions pruned so far.
@@ -214,12 +215,10 @@ def layer_features(model: nn.Module, layers: Sequence[LayerUnits]) -> Tensor:
         model: the network.
         layers: that take part; of coupled channels the first weight is looked at.
     """
-    owners = {
-        f"{name}.{leaf}" if name else leaf: one for name, one in model.named_modules() for leaf in one._parameters
-    }
+    owners = holders(model)
     rows = []
     for place, layer in enumerate(layers):
-        module, shape = owners.get(layer.name), layer.shape
+        ((_, module), *_), shape = owners[layer.name], layer.shape
         inputs = _whole(module, ("in_channels", "in_features"), shape[1] if len(shape) > 1 else 1)
         outputs = _whole(module, ("out_channels", "out_features"), shape[0])
         kernel = _pair(shape[2:], 1)
@@ -229,7 +228,7 @@ def layer_features(model: nn.Module, layers: Sequence[LayerUnits]) -> Tensor:
     return table / table.abs().amax(0).clamp(min=1.0)
 
 
-def _whole(module: nn.Module | None, names: Sequence[str], default: int) -> int:
+def _whole(module: nn.Module, names: Sequence[str], default: int) -> int:
     return next((int(getattr(module, name)) for name in names if isinstance(getattr(module, name, None), int)), default)
 
 
