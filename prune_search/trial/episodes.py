@@ -129,10 +129,8 @@ def _spending(
 ) -> tuple[Callable[[Mapping[str, int]], float], float]:
     """What counts of kept units cost, and what all units do."""
     ((kind, _),) = options["budget"].items()
-    costs = options.get("costs")
     sizes = {layer.name: layer.units for layer in layers}
-    whole = measuring.shared(costs) if costs else measuring.cost(kind)
-    spending = spending_of(sizes, whole, measuring, costs or kind)
+    spending = spending_of(sizes, measuring, options.get("costs") or kind)
     return spending.total, spending.total(sizes)
 
 
@@ -203,13 +201,10 @@ class EpisodeRunner:
         self.searcher.told(self.episodes)
 
     def _reward(self) -> float:
-        """The accuracy in percent, or minus the loss where the task has none."""
+        """The accuracy in percent, or minus the loss where the task has none; what is not finite is the worst, -inf."""
         scores = self.setup.scores(self.split, self.setup.model)
         found = 100.0 * scores["accuracy"] if "accuracy" in scores else -scores["loss"]
-        if math.isfinite(found):
-            return found
-        # A network that is ruined is as bad as the worst so far: nothing can be learned from an infinite number.
-        return float(self.episodes.rewards.min()) if len(self.episodes) else 0.0
+        return found if math.isfinite(found) else -math.inf
 
     def at_start(self) -> None:
         """In the middle of an episode go on under its mask."""
@@ -221,7 +216,7 @@ class EpisodeRunner:
         load_model(self.setup.model, self.dense)
         self.now, self.keeper = None, None
         self.answer = answer(self.problem, self.episodes)
-        if not self.answer.feasible:
+        if not self.answer.feasible or self.episodes.ruined:
             _log.warning("%s: %s", self.name, search_told(self.figures()))
 
     def figures(self) -> dict[str, float]:
@@ -235,6 +230,7 @@ class EpisodeRunner:
             "cost": found.cost,
             "episodes": float(len(self.episodes)),
             "feasible": float(found.feasible),
+            **({"ruined": float(self.episodes.ruined)} if self.episodes.ruined else {}),
             **best,
             **self.searcher.summary(),
         }

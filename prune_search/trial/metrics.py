@@ -150,7 +150,7 @@ def training_metrics(
     def take(what: Mapping[str, object], measure: Callable[[], Mapping[str, float]]) -> Mapping[str, float]:
         return measure()
 
-    masks = item.masks_in(tensors)
+    masks = item.masks_now(tensors)
     average = averaged(tensors)
 
     @cache

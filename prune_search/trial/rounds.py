@@ -24,7 +24,7 @@ from prune_search.recipe import axes
 from prune_search.recipe.clock import Lasting, train_rate
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.step import END
-from prune_search.tasks.fusion import records, restructured
+from prune_search.tasks.fusion import restructured
 from prune_search.training.loop import Course, Network
 from prune_search.training.segment import MODEL, Segment, load_model, model_tensors
 from prune_search.training.state_store import StateStore
@@ -362,9 +362,13 @@ class Round:
         if stored is not None:
             return with_fused(stored, tensors, MODEL)
         found = self.found
-        if records(tensors, MODEL):
-            restructured(self.setup.model, tensors, MODEL)
+        restructured(self.setup.model, tensors, MODEL)
         return fitted(found, self.setup.model, self.setup.weights)
+
+    def masks_now(self, tensors: Tensors) -> MaskSet:
+        """The mask that holds in the network while it is retrained, from the tensors of the hooks that train it."""
+        stored = stored_masks(tensors, self.setup.weights)
+        return fitted(self.found if stored is None else stored, self.setup.model, self.setup.weights)
 
     def settled(self) -> int:
         """The step of the retraining from which the mask has the asked sparsity."""

@@ -218,7 +218,7 @@ def _watch(
             spent = spent_before()
             steps = spent.steps + item.needed(done=True) - target.known_length() + step
             tensors = hooks()
-            operations = spent.operations + spent_until(item, costs, item.masks_in(tensors), step)
+            operations = spent.operations + spent_until(item, costs, item.masks_now(tensors), step)
             metrics = training_metrics(setup, item, tensors, Spent(steps, operations), asked)
             asked_sparsity = float(1 - item.share)
             sink.observed(Observation(item.number, step, step - settled, steps, metrics, asked_sparsity))

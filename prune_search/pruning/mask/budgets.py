@@ -45,14 +45,11 @@ def lacking_costs(budget: Mapping[str, float] | None, costs: Mapping[str, float]
     return ""
 
 
-def spending_of(
-    sizes: Mapping[str, int], whole: Mapping[str, float], measuring: Measuring, given: str | Mapping[str, float]
-) -> Spending:
+def spending_of(sizes: Mapping[str, int], measuring: Measuring, given: str | Mapping[str, float]) -> Spending:
     """What counts of kept units cost together.
 
     Args:
         sizes: units per layer.
-        whole: per layer, what it costs with all its units.
         measuring: of the network; where it does not know what is left once units are cut out, costs are in proportion.
         given: the kind of cost, or costs per layer.
     """
@@ -60,6 +57,7 @@ def spending_of(
 
     if measuring.spent is not None:
         return measuring.spent(given)
+    whole = measuring.cost(given) if isinstance(given, str) else measuring.shared(given)
     return Spending(tuple((cost, (name,)) for name, cost in whole.items()), dict(sizes))
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from prune_search.pruning.mask.budgets import spent_up
 from prune_search.pruning.mask.counts import PRECISION, exact, keep_count
 from prune_search.pruning.mask.units import LayerUnits
+from prune_search.tasks.layers import holders
 
 # What an observation says of a layer: its place, inputs, outputs, kernel, stride and padding in two dimensions, and the
 # fractions pruned so far.
@@ -105,7 +106,7 @@ class Episodes:
         actions: float64 [episodes, L]: as they were proposed; `FractionProblem.clipped` makes fractions of them.
         kept: int64 [episodes, L]: units kept per layer.
         costs: float64 [episodes]: percent of the dense network.
-        rewards: float64 [episodes].
+        rewards: float64 [episodes]; -inf of a network that was ruined: its loss or accuracy was no finite number.
     """
 
     def __init__(self, layers: int) -> None:
@@ -123,6 +124,17 @@ class Episodes:
         self.kept = torch.cat([self.kept, torch.tensor([list(kept)], dtype=torch.int64)])
         self.costs = torch.cat([self.costs, torch.tensor([cost], dtype=torch.float64)])
         self.rewards = torch.cat([self.rewards, torch.tensor([reward], dtype=torch.float64)])
+
+    @property
+    def ruined(self) -> int:
+        """Episodes whose network had no finite loss or accuracy."""
+        return int(self.rewards.isinf().sum())
+
+    @property
+    def finite_rewards(self) -> Tensor:
+        """The rewards, those of ruined networks as low as the lowest other one: nothing is learned from -inf."""
+        finite = self.rewards[self.rewards.isfinite()]
+        return self.rewards.clamp(min=float(finite.min()) if len(finite) else 0.0)
 
     def state(self) -> dict[str, Tensor]:
         """As named tensors."""
@@ -182,14 +194,14 @@ def answer(problem: FractionProblem, episodes: Episodes) -> Answer:
     fits = episodes.costs <= problem.budget
     if bool(fits.any()):
         rewards = episodes.rewards.masked_fill(~fits, -torch.inf)
-        best = int(torch.argmax((rewards == rewards.max()).int()))
+        best = int(torch.argmax((fits & (rewards == rewards.max())).int()))
         kept = tuple(episodes.kept[best].tolist())
         return Answer(kept, float(episodes.costs[best]), best, int(fits.sum()))
     nearest = int(torch.argmin(episodes.costs)) if len(episodes) else None
     counts = problem.deepest if nearest is None else episodes.kept[nearest].tolist()
     least = [min(problem.least, layer.units) for layer in problem.layers]
     most = [layer.units for layer in problem.layers]
-    thinned = spent_up(counts, least, most, lambda tried: problem.fits(tried))
+    thinned = spent_up(counts, least, most, problem.fits)
     return Answer(tuple(thinned), problem.cost(thinned), nearest, 0)
 
 
@@ -203,12 +215,10 @@ def layer_features(model: nn.Module, layers: Sequence[LayerUnits]) -> Tensor:
         model: the network.
         layers: that take part; of coupled channels the first weight is looked at.
     """
-    owners = {
-        f"{name}.{leaf}" if name else leaf: one for name, one in model.named_modules() for leaf in one._parameters
-    }
+    owners = holders(model)
     rows = []
     for place, layer in enumerate(layers):
-        module, shape = owners.get(layer.name), layer.shape
+        ((_, module), *_), shape = owners[layer.name], layer.shape
         inputs = _whole(module, ("in_channels", "in_features"), shape[1] if len(shape) > 1 else 1)
         outputs = _whole(module, ("out_channels", "out_features"), shape[0])
         kernel = _pair(shape[2:], 1)
@@ -218,7 +228,7 @@ def layer_features(model: nn.Module, layers: Sequence[LayerUnits]) -> Tensor:
     return table / table.abs().amax(0).clamp(min=1.0)
 
 
-def _whole(module: nn.Module | None, names: Sequence[str], default: int) -> int:
+def _whole(module: nn.Module, names: Sequence[str], default: int) -> int:
     return next((int(getattr(module, name)) for name in names if isinstance(getattr(module, name, None), int)), default)
 
 

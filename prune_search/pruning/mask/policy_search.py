@@ -59,7 +59,7 @@ class PolicySearch:
                 self._rollout(episodes, done - self.in_rollout),
                 self.problem.budget,
                 lambda epoch: generator(self.problem.seed, *words, epoch),
-                (episodes.rewards, episodes.costs),
+                (episodes.finite_rewards, episodes.costs),
             )
 
     def _rollout(self, episodes: Episodes, first: int) -> Rollout:
@@ -68,7 +68,7 @@ class PolicySearch:
         seen = torch.stack([self.observations(one, first + place) for place, one in enumerate(actions)])
         rewards = torch.zeros_like(actions)
         costs = torch.zeros_like(actions)
-        rewards[:, -1], costs[:, -1] = episodes.rewards[first:], episodes.costs[first:]
+        rewards[:, -1], costs[:, -1] = episodes.finite_rewards[first:], episodes.costs[first:]
         return Rollout(seen, actions[..., None], rewards, costs)
 
     def state(self) -> dict[str, Tensor]:

@@ -104,13 +104,14 @@ def search_told(figures: Mapping[str, float]) -> str:
         figures: of a receipt (`Receipt.search`).
     """
     episodes, budget = f"{figures['episodes']:.0f} episodes", f"the budget of {figures['budget']:g}%"
+    ruined = f"; {figures['ruined']:.0f} networks had no finite loss or accuracy" if "ruined" in figures else ""
     if figures["feasible"]:
         return (
             f"{figures['feasible']:.0f} of {episodes} met {budget}; episode {figures['episode']:.0f} has the highest "
-            f"reward of them, {figures['reward']:.4g}, and keeps {figures['cost']:.4g}%"
+            f"reward of them, {figures['reward']:.4g}, and keeps {figures['cost']:.4g}%{ruined}"
         )
     cheapest = f"the cheapest kept {figures['episode_cost']:.4g}%. Its" if "episode_cost" in figures else "All"
     return (
         f"none of {episodes} met {budget}: {cheapest} layers were thinned alike to {figures['cost']:.4g}%, and that "
-        "network was never tried"
+        f"network was never tried{ruined}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -174,3 +175,19 @@ def test_a_task_without_accuracy_is_rewarded_by_minus_its_loss(
     monkeypatch.setattr(TrialSetup, "scores", lambda self, split, model: {"loss": 2.5})
     _, hook = walked(setup, 2)
     assert hook.state()["rewards"].tolist() == [-2.5, -2.5]
+
+
+@pytest.mark.parametrize("scope", [policy(episodes=6), {"name": "fractions-study", "episodes": 6, "startup": 2}])
+def test_a_ruined_network_is_never_the_answer_and_is_told_of(
+    setup_of: SetupOf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, scope: dict[str, Any]
+) -> None:
+    setup = setup_of(recipe({**scope, "budget": {"parameters": 1.0}}))
+    losses = iter([math.nan, 2.5, math.inf, 1.5, math.nan, 3.5])
+    monkeypatch.setattr(TrialSetup, "scores", lambda self, split, model: {"loss": next(losses)})
+    made, hook = walked(setup, 6)
+    with caplog.at_level(logging.WARNING, "prune_search"):
+        for one in made.hooks:
+            one.at_end()
+    figures = search_figures({f"hook/episodes/{key}": value for key, value in hook.state().items()})
+    assert (figures["episode"], figures["reward"], figures["ruined"]) == (3.0, -1.5, 3.0)
+    assert "3 networks had no finite loss or accuracy" in caplog.text

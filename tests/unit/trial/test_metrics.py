@@ -100,6 +100,17 @@ def test_training_data_are_measured_where_they_are_asked_for_and_only_of_finishe
     assert plain.weights_sha256 == result.weights_sha256
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_layers_that_another_one_stands_for_are_so_in_the_middle_too(setup_of: SetupOf, ema: float) -> None:
+    blocks = small("fuse-init", mask={"sparsity": {"layers": 1}}, rounds=1, train={"steps": "2ep", "batch": 64})
+    raw = {**blocks, "retrain": {"until": "end", "clock": "0it", "ema": ema}}
+    asked = ["sparsity", "sparsity/all_parameters", "collapsed"]
+    result, seen = watched(setup_of(raw), asked)
+    assert result.metrics["collapsed"] == 0
+    for one in seen:
+        assert {name: one.metrics[name] for name in asked} == {name: result.metrics[name] for name in asked}
+
+
 def test_training_data_without_an_end_are_not_measured() -> None:
     setup = SimpleNamespace(data=SimpleNamespace(train=[]))
     check_asked(setup, ["val/accuracy"])  # type: ignore[arg-type]

@@ -16,7 +16,10 @@ else:
 
 
 def _places(scoring: Scoring) -> dict[str, int]:
-    """Each weight's place from the end of a forward pass, from 1; those that it does not use come first of all."""
+    """Each weight's place from the end of a forward pass, from 1; those that it does not use come first of all.
+
+    Where there is no input to run, the order is that of the modules.
+    """
     from prune_search.tasks.network import running_order
 
     order = running_order(scoring.model, scoring.shown()) if scoring.example is not None or scoring.batches() else []
@@ -51,6 +54,8 @@ def _one_at_a_time(scoring: Scoring) -> dict[str, list[float]]:
 )
 def last(scoring: Scoring) -> Scores:
     """1 for every weight of the last layer in a forward pass, 2 for the one before, and so on.
+
+    Without batches or an example input the order is that of the modules.
 
     Example:
         Of conv1, conv2 and conv3, conv3 has the lowest scores.

@@ -77,9 +77,10 @@ def synflow(scoring: Scoring, dtype: str) -> Scores:
     if wide or not _in_range(scores):
         scores = _flow(scoring, "float64")
     scoring.memory[ERROR] = 0.0
-    if not math.isfinite(_total(scores)):
+    total = _total(scores)
+    if not math.isfinite(total):
         raise ScoreError("the synaptic flow through this network is outside the range of float64")
-    if _total(scores) == 0.0 and all(bool((weight == scoring.dense[n]).all()) for n, weight in scoring.weights.items()):
+    if total == 0.0 and all(bool((weight == scoring.dense[n]).all()) for n, weight in scoring.weights.items()):
         raise ScoreError(
             "the synaptic flow of every weight is 0: the outputs of the absolute network are saturated, as those of a "
             "sigmoid or softmax at its end are, or no path leads to them; let the network end before it"

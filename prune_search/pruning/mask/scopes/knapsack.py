@@ -188,7 +188,7 @@ def knapsack(
     tried = [choices(layer.units, amount, levels, least) for layer in layers]
     measured = Measured.of(layers, whole, tried, measuring)
     if budget is not None:
-        spending = spending_of({one.name: one.units for one in layers}, whole, measuring, costs or kind)
+        spending = spending_of({one.name: one.units for one in layers}, measuring, costs or kind)
         chosen = _spent_up(layers, measured.within, (measured.floor, sum(whole.values())), float(amount), spending)
         if share is not None:
             chosen = _on_the_way(layers, chosen, share, rounding)

@@ -51,6 +51,8 @@ def test_lower_bounds_hold() -> None:
 
 
 def test_costs_are_in_proportion_where_nothing_is_known_of_what_is_cut_out() -> None:
-    measuring = Measuring(lambda name, count: 0.0, lambda kind: {}, lambda costs: costs)
-    spending = spending_of({"a": 10, "b": 4}, {"a": 100.0, "b": 8.0}, measuring, "flops")
+    costs = {"a": 100.0, "b": 8.0}
+    measuring = Measuring(lambda name, count: 0.0, lambda kind: {"flops": costs}[kind], lambda given: given)
+    spending = spending_of({"a": 10, "b": 4}, measuring, "flops")
+    assert spending_of({"a": 10, "b": 4}, measuring, costs) == spending
     assert spending.total({"a": 5, "b": 1}) == 52.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 
@@ -56,6 +57,18 @@ def test_the_answer_is_the_first_of_the_best_episodes_within_the_budget() -> Non
     )
     found = answer(problem(), episodes)
     assert (found.episode, found.kept, found.cost, found.feasible) == (2, (5, 2, 43), 50.0, 3)
+
+
+def test_a_ruined_network_is_worse_than_any_other_and_is_learned_from_as_the_worst() -> None:
+    ruined = ([5, 2, 20], -math.inf)
+    episodes = tried(ruined, ([10, 4, 86], -1.0), ([2, 2, 20], -7.5), ruined)
+    assert (answer(problem(), episodes).episode, answer(problem(), episodes).feasible) == (2, 3)
+    assert episodes.ruined == 2
+    assert episodes.finite_rewards.tolist() == [-7.5, -1.0, -7.5, -7.5]
+    # Where nothing else is within the budget, it is still one that is.
+    only = tried(([10, 4, 86], -1.0), ruined)
+    assert (answer(problem(), only).episode, only.finite_rewards.tolist()) == (1, [-1.0, -1.0])
+    assert tried(ruined).finite_rewards.tolist() == [0.0]
 
 
 def test_without_an_episode_within_the_budget_the_cheapest_is_thinned_until_it_is() -> None:

@@ -28,6 +28,8 @@ def test_a_search_in_episodes_is_told_in_a_sentence() -> None:
         "none of 200 episodes met the budget of 10%: the cheapest kept 18.4%. Its layers were thinned"
     )
     assert "never tried" in missed
+    ruined = search_told({**figures, "ruined": 3.0})
+    assert ruined == f"{told}; 3 networks had no finite loss or accuracy"
 
 
 def test_a_receipt_has_a_search_in_its_data_only_where_there_was_one() -> None:
