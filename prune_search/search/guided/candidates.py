@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from scipy.stats import qmc
 
 from prune_search.recipe.clock import Timeline
 from prune_search.recipe.problems import UserError
@@ -149,6 +148,9 @@ class Candidates:
         return self._unlike(iter(found))
 
     def _filled(self) -> list[Candidate]:
+        # Seconds, which only searches that draw such points have to spend.
+        from scipy.stats import qmc
+
         names = self._names()
         sobol = qmc.Sobol(max(1, len(names)), seed=derive(self.space.search["seed"], "guided", "fill") % 2**32)
         rows = sobol.random(FILLED)
