@@ -191,16 +191,16 @@ def improvement(mean: Array, deviation: Array, best: Array) -> Array:
     return numpy.asarray(deviation * (u * ndtr(u) + density), dtype=numpy.float64)
 
 
-def marginal_steps(vertices: Sequence[tuple[str, int]], done: Mapping[str, int], going: Mapping[str, int]) -> float:
+def marginal_steps(segments: Sequence[tuple[str, int]], done: Mapping[str, int], going: Mapping[str, int]) -> float:
     """Steps that a recipe would add to the tree.
 
     Args:
-        vertices: address and needed steps of each segment of its branch.
+        segments: address and needed steps of each segment of its branch.
         done: by address, steps that are stored.
         going: by address, steps that a running trial will have trained: half of them are still to be paid.
     """
     total = 0.0
-    for address, needed in vertices:
+    for address, needed in segments:
         left = max(0, needed - done.get(address, 0))
         total += left - min(left, max(0, going.get(address, 0) - done.get(address, 0))) / 2
     return total
