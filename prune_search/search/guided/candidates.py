@@ -6,10 +6,10 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from scipy.stats import qmc
 
 from prune_search.recipe.clock import Timeline
 from prune_search.recipe.problems import UserError
@@ -64,10 +64,15 @@ class Candidate:
         timeline, branch = nominal_branch(recipe, epoch)
         return cls(digest_of(recipe.canonical), option, params, drawn, recipe, timeline, branch)
 
+    @cached_property
+    def segments(self) -> tuple[tuple[str, int], ...]:
+        """Address and needed steps of every segment of training."""
+        return tuple((vertex.address, vertex.needed) for vertex in self.branch.vertices())
+
     @property
     def steps(self) -> int:
         """Iterations that it asks for."""
-        return sum(vertex.needed for vertex in self.branch.vertices())
+        return sum(needed for _, needed in self.segments)
 
 
 @dataclass
@@ -140,15 +145,18 @@ class Candidates:
         return self._unlike(self._made(_Near(best, source)) for _ in range(NEIGHBOURS))
 
     def _whole(self) -> list[Candidate] | None:
-        found: list[Candidate | None] = []
-        points = walk(2, lambda draw: (draw, self.space.fill(draw, examples=self.examples)))
-        for (draw, drawn), _ in points:
-            if len(found) == MOST or any(map(_is_long, draw.distributions.values())):
+        points: list[tuple[Drawn, Mapping[str, Any]]] = []
+        for drawn, draw in walk(2, lambda draw: self.space.fill(draw, examples=self.examples)):
+            if len(points) == MOST or any(map(_is_long, draw.distributions.values())):
                 return None
-            found.append(self._read(drawn, draw.params))
-        return self._unlike(iter(found))
+            points.append((drawn, draw.params))
+        # Read only now: that takes longer than to find out that there are too many.
+        return self._unlike(self._read(drawn, params) for drawn, params in points)
 
     def _filled(self) -> list[Candidate]:
+        # Seconds, which only searches that draw such points have to spend.
+        from scipy.stats import qmc
+
         names = self._names()
         sobol = qmc.Sobol(max(1, len(names)), seed=derive(self.space.search["seed"], "guided", "fill") % 2**32)
         rows = sobol.random(FILLED)

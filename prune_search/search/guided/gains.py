@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 import numpy
 from numpy.typing import NDArray
-from scipy.special import ndtr
-from scipy.stats import norm, qmc
 
 from prune_search.ledger.ranking import Dense, Goals
 from prune_search.search.guided.kernel import Array
@@ -44,6 +42,8 @@ class Modelled:
         least = self.target.scaled(bound) - 1e-9
         if self.belief is None:
             return numpy.where(_known(self)[rows] >= least, 1.0, 0.0)
+        from scipy.special import ndtr
+
         mean, deviation = self.belief.mean[:, rows], self.belief.deviation[:, rows]
         return numpy.asarray(self.belief.weights @ ndtr((mean - least) / deviation), dtype=numpy.float64)
 
@@ -152,6 +152,9 @@ class Gains:
 
     def _weighed(self, rows: NDArray[numpy.int64], good: NDArray[numpy.int64], number: int) -> Array:
         """Expected improvement of several objectives weighed anew for each proposal (Knowles 2006, ParEGO)."""
+        from scipy.special import ndtri
+        from scipy.stats import qmc
+
         count = len(self.objectives)
         moments = [one.moments(rows) for one in self.objectives]
         reached = [one.moments(good)[0] for one in self.objectives]
@@ -160,7 +163,7 @@ class Gains:
         shares = qmc.Sobol(count, seed=1).random(1 << (number + 1).bit_length())[number]
         weights = -numpy.log(numpy.clip(shares, 1e-6, 1 - 1e-6))
         weights /= weights.sum()
-        draws = norm.ppf(numpy.clip(qmc.Sobol(count, seed=2).random(DRAWS), 1e-3, 1 - 1e-3))
+        draws = ndtri(numpy.clip(qmc.Sobol(count, seed=2).random(DRAWS), 1e-3, 1 - 1e-3))
 
         def scalar(values: Sequence[Array]) -> Array:
             scaled = [
@@ -181,21 +184,23 @@ class Gains:
 
 def improvement(mean: Array, deviation: Array, best: Array) -> Array:
     """Expected improvement of normal figures over the best (Jones, Schonlau & Welch 1998, eq. 15)."""
+    from scipy.special import ndtr
+
     u = (mean - best) / deviation
     density = numpy.exp(-u * u / 2) / math.sqrt(2 * math.pi)
     return numpy.asarray(deviation * (u * ndtr(u) + density), dtype=numpy.float64)
 
 
-def marginal_steps(vertices: Sequence[tuple[str, int]], done: Mapping[str, int], going: Mapping[str, int]) -> float:
+def marginal_steps(segments: Sequence[tuple[str, int]], done: Mapping[str, int], going: Mapping[str, int]) -> float:
     """Steps that a recipe would add to the tree.
 
     Args:
-        vertices: address and needed steps of each segment of its branch.
+        segments: address and needed steps of each segment of its branch.
         done: by address, steps that are stored.
         going: by address, steps that a running trial will have trained: half of them are still to be paid.
     """
     total = 0.0
-    for address, needed in vertices:
+    for address, needed in segments:
         left = max(0, needed - done.get(address, 0))
         total += left - min(left, max(0, going.get(address, 0) - done.get(address, 0))) / 2
     return total

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy
 
-from prune_search.ledger.ranking import Dense, Goals
+from prune_search.ledger.ranking import Dense, Goals, total_violation
 from prune_search.ledger.records import TrialRecords
 from prune_search.recipe.space import Space
 from prune_search.search.guided.candidates import Candidate, Candidates, EpochOf
@@ -84,8 +84,7 @@ class Guide:
         fixed, whole = self.fixed
         open_ = [one for one in fixed if one.digest not in tried]
         batch = number // REFRESHED
-        best = self._best(there, dense, batch)
-        if not whole and best is not None:
+        if not whole and (best := self._best(there, dense, batch)) is not None:
             open_ += [one for one in self._near(best, batch) if one.digest not in tried]
         if not open_:
             return None
@@ -146,8 +145,7 @@ class Guide:
         return numpy.asarray(scores, dtype=numpy.float64)
 
     def _met(self, one: Seen, dense: Dense) -> bool:
-        violations = self.goals.violations(one.figures, dense)
-        return violations is None or all(violation <= 0 for violation in violations)
+        return total_violation(self.goals.violations(one.figures, dense)) == 0.0
 
     def _prices(self, open_: Sequence[Candidate], past: Sequence[Past]) -> list[float]:
         done: dict[str, int] = {}
@@ -155,6 +153,6 @@ class Guide:
         for one in past:
             into = done if one.completed else going if one.running else None
             if into is not None:
-                for vertex in one.candidate.branch.vertices():
-                    into[vertex.address] = max(vertex.needed, into.get(vertex.address, 0))
-        return [marginal_steps([(v.address, v.needed) for v in one.branch.vertices()], done, going) for one in open_]
+                for address, needed in one.candidate.segments:
+                    into[address] = max(needed, into.get(address, 0))
+        return [marginal_steps(one.segments, done, going) for one in open_]

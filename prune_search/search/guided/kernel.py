@@ -9,8 +9,6 @@ from typing import Any, TypeAlias
 
 import numpy
 from numpy.typing import NDArray
-from scipy.special import ndtr
-from scipy.stats import norm, qmc
 
 Array: TypeAlias = NDArray[numpy.float64]
 Array32: TypeAlias = NDArray[numpy.float32]
@@ -89,9 +87,12 @@ def members(numbers: int, kinds: int, guided: bool, count: int = MEMBERS) -> tup
         guided: whether there is a prior.
         count: of the members, a power of 2; the first ones are the same for every count.
     """
+    from scipy.special import ndtr, ndtri
+    from scipy.stats import qmc
+
     shares = qmc.Sobol(numbers + kinds + 7, seed=0).random(count)
     found = []
-    for place, row in enumerate(norm.ppf(numpy.clip(shares, 1e-3, 1 - 1e-3))):
+    for place, row in enumerate(ndtri(numpy.clip(shares, 1e-3, 1 - 1e-3))):
         rest = row[numbers + kinds :]
         found.append(
             Member(

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy
-from scipy.linalg import solve_triangular
 
 from prune_search.search.guided.kernel import (
     COMMON,
@@ -201,6 +200,8 @@ class _Table:
         return found
 
     def _predicted(self, one: _Fitted, cross: Array) -> tuple[Array, Array]:
+        from scipy.linalg import solve_triangular
+
         expected = self.expectation[one.member.guided]
         cross = cross + numpy.outer(expected.tilt[self.seen], expected.tilt)
         variance = self.kernel.variance(one.member) + expected.tilt**2
