@@ -258,7 +258,7 @@ def _check_trial(space: Space, where: Where) -> tuple[Space, int]:
     Returns:
         The space, whose objectives name metrics of its task, and the size of the training set.
     """
-    from prune_search.recipe.metric_names import metric_facts, wrong_metric
+    from prune_search.recipe.metric_names import wrong_metric
     from prune_search.recipe.search_block import metrics_asked, resolved
     from prune_search.search.next_trial import dense_recipe
     from prune_search.trial.metrics import check_asked
@@ -270,10 +270,6 @@ def _check_trial(space: Space, where: Where) -> tuple[Space, int]:
     metrics = list(setup.data.metrics)
     search = resolved(space.search, metrics, setup.data.best)
     wrong = [text for name in metrics_asked(search) if (text := wrong_metric(name, [*metrics, "loss"]))]
-    target = getattr(setup.data, "target", "classes")
-    if target not in ("classes", "chances", "tokens"):
-        asked = [name for name in metrics_asked(search) if metric_facts(name).needs_classes and name[4:] not in metrics]
-        wrong += [f"{name} needs probabilities of classes, which this task does not have" for name in asked]
     if wrong:
         raise UserError(Problem("search.objectives", text, space.source) for text in wrong)
     try:

@@ -5,7 +5,7 @@ It stands here, and not beside the other scopes, since only this package imports
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -34,11 +34,9 @@ class RandomFractions:
 
     Attributes:
         problem: what is searched for.
-        startup: of no account here.
     """
 
     problem: FractionProblem
-    startup: int = 0
 
     def propose(self, episodes: Episodes) -> Tensor:
         """The actions of the next episode, float64 [L]."""
@@ -118,9 +116,11 @@ class StudiedFractions:
 
 
 def _search(problem: FractionProblem, **options: Any) -> FractionSearcher:
-    makers: Mapping[str, Any] = {"tpe": StudiedFractions, "random": RandomFractions}
-    made: FractionSearcher = makers[options["sampler"]](problem, options["startup"])
-    return made
+    makers: Mapping[str, Callable[[], FractionSearcher]] = {
+        "tpe": lambda: StudiedFractions(problem, options["startup"]),
+        "random": lambda: RandomFractions(problem),
+    }
+    return makers[options["sampler"]]()
 
 
 @SCOPES.register(

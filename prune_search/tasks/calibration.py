@@ -49,8 +49,7 @@ def _measure(measured: Measured, split: str) -> Figures:
     if data is None or model is None:
         raise ValueError("this metric needs the network and the data, which were not given")
     examples: Any = data.split(split)
-    target = "classes" if isinstance(data, DataSet) else data.target
-    tallies: dict[str, Any] = {name: _tally(name, target, data.classes) for name in NAMES}
+    tallies: dict[str, Any] = {name: _tally(name, data.target, data.classes) for name in NAMES}
     batch = BATCH if isinstance(data, DataSet) else data.task.evaluate_batch or TASK_BATCH
     with evaluating(model):
         for whole in examples.parts(batch):

@@ -150,6 +150,11 @@ class DataSet:
         return functools.partial(torch.nn.functional.cross_entropy, label_smoothing=share)
 
     @property
+    def target(self) -> str:
+        """What the targets are, as the registered losses call it."""
+        return "classes"
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """What is measured on a split besides the loss; the first is shown where there is room for one."""
         return ("accuracy",)

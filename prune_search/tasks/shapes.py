@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 # Targets of this value count for nothing, as in torch.
 IGNORED = -100
 
+# Kinds of targets whose outputs are probabilities of classes.
+OF_CLASSES = ("classes", "chances", "tokens")
+
 
 def class_dimension(scores: Tensor, targets: object) -> int:
     """The dimension of the classes: the second one, or the last one where only that goes with the targets.

@@ -13,6 +13,7 @@ from prune_search.storage.measurements import Measurements
 from prune_search.tasks.fusion import restructured
 from prune_search.tasks.metrics import Measured, Take, at_the_end, figures, in_training
 from prune_search.tasks.passes import twin_of
+from prune_search.tasks.shapes import OF_CLASSES
 from prune_search.training.segment import MODEL, load_model
 from prune_search.training.weight_average import averaged
 from prune_search.trial.training_flops import Operations
@@ -64,12 +65,22 @@ def check_asked(setup: TrialSetup, asked: Collection[str]) -> None:
     """Refuse what cannot be measured of a trial, before it is trained.
 
     Raises:
-        UserError: metrics of training data, which are a stream that does not say how long it is.
+        UserError: metrics of training data, which are a stream that does not say how long it is; metrics of
+            probabilities, where the targets are no classes.
     """
-    wanted = _of_training_data(asked)
-    if wanted and not len(setup.data.train):
-        text = "needs a pass over the training data, which are a stream that does not say how many examples it has"
-        raise UserError([Problem("search.objectives", f"{name} {text}") for name in wanted])
+    stream = "needs a pass over the training data, which are a stream that does not say how many examples it has"
+    wrong = [] if len(setup.data.train) else [f"{name} {stream}" for name in _of_training_data(asked)]
+    if setup.data.target not in OF_CLASSES:
+        text = "needs probabilities of classes, which this task does not have"
+        wrong += [f"{name} {text}" for name in asked if _asks_for_classes(name, setup)]
+    if wrong:
+        raise UserError(Problem("search.objectives", text) for text in wrong)
+
+
+def _asks_for_classes(name: str, setup: TrialSetup) -> bool:
+    """Whether a metric is of probabilities and none that the task itself measures."""
+    own = name.partition("/")[2] in setup.data.metrics
+    return name in METRICS and METRICS[name].facts.needs_classes and not own
 
 
 def _of_training_data(asked: Collection[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prune_search.recipe.axes import TASK_METRICS
 from prune_search.recipe.facts import TaskMetric
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.tasks.shapes import alike
+from prune_search.tasks.shapes import OF_CLASSES, alike
 from prune_search.tasks.tallies import FromLibrary, Mean, Seen, classified, shifted, torchmetrics
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ BINS = 15
 
 
 def _needs_classes(name: str, target: str) -> None:
-    if target not in ("classes", "chances", "tokens"):
+    if target not in OF_CLASSES:
         text = f"{name} needs probabilities of classes, and these targets are {target or 'none'}"
         raise UserError([Problem("Task.metrics", text)])
 
