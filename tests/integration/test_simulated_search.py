@@ -20,7 +20,12 @@ task: {data: fashion-mnist, model: lenet-300-100}
 train: {steps: 10ep}
 weights: {at: {hole: choice, of: [0it, 100it, 1ep]}}
 rounds: {hole: int, low: 2, high: 5}
-search: {sampler: tpe, trials: 6, concurrency: 2, scheduler: {name: asha, grace: 1ep}, objectives: [maximize val/accuracy]}
+search:
+  sampler: tpe
+  trials: 6
+  concurrency: 2
+  scheduler: {name: asha, grace: 1ep}
+  objectives: [maximize val/accuracy]
 """
 
 
