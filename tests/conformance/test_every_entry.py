@@ -25,7 +25,7 @@ GIVEN: Mapping[tuple[str, str], Mapping[str, Any]] = {
 # Data sets whose files are not here are checked where the files are; a table of measurements is one's own file.
 NOT_HERE = {name for name, entry in DATASETS.items() if not entry.facts.embedded} | {"measured-table"}
 # Seconds each; what their axis asks is asked of the others always.
-SLOW = {"gp", "obs-compensation", "obs", "hessian-trace", "vgg-16-bn"}
+SLOW = {"gp", "guided", "obs-compensation", "obs", "hessian-trace", "vgg-16-bn"}
 ENTRIES = [(axis, name) for axis in AXES for name in axis]
 RUNNING = [
     pytest.param(axis, name, id=f"{axis.name}: {name}", marks=pytest.mark.slow if name in SLOW else ())

@@ -243,6 +243,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(space, "SAMPLED_DRAWS", 4)
 
 
+@pytest.mark.slow
 def test_what_is_fuzzed_is_valid_before() -> None:
     for tree in TREES:
         assert outcome(dump(tree)) in ("valid", "warned")

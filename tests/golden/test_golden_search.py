@@ -27,6 +27,7 @@ def golden(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_search_of_format_1_is_shown_compared_and_gone_on_with(golden: Path, typed: Typed) -> None:
     before = {path: path.read_bytes() for path in golden.rglob("*-*.json")}
     data = json.loads(typed("status", "golden", "--json").out)

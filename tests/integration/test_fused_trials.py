@@ -111,6 +111,7 @@ def test_a_fused_network_is_taught_by_the_dense_one_and_stops_early(setup_of: Se
     assert all(bool(tensor.isfinite().all()) for tensor in result.tensors.values())
 
 
+@pytest.mark.slow
 def test_a_run_is_verified_exported_and_loaded(tmp_path: Path) -> None:
     folder, where = tmp_path / "run", Where(storage=tmp_path / "store")
     result = prune_search.run(recipe(), where=where, out=folder)

@@ -101,7 +101,7 @@ def with_sampler(raw: Mapping[str, Any], sampler: str, **more: Any) -> dict[str,
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n == "quickstart" else [pytest.mark.slow]) for n in shipped_names()]
+    "name", [pytest.param(n, marks=[] if n == "sanity_checks" else [pytest.mark.slow]) for n in shipped_names()]
 )
 def test_every_shipped_space_is_the_same_search_from_its_file_and_from_what_was_stored(name: str) -> None:
     path = shipped_space(name)

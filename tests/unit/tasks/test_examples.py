@@ -170,7 +170,7 @@ def ragged(examples: list[Any]) -> Any:
     raise ValueError("shapes differ")
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_what_cannot_be_read_in_the_middle_of_a_training_is_told_in_one_line(workers: int) -> None:
     read = Feed(Listed(Broken(), default_collate, workers=workers), 22, 3, (), ahead=True)
     with pytest.raises(UserError) as caught:

@@ -106,6 +106,7 @@ def test_synflow_says_that_it_sees_nothing_through_a_sigmoid(tmp_path: Path) -> 
         )
 
 
+@pytest.mark.slow
 def test_the_preset_runs_is_taken_up_and_exported_and_comes_out_again(tmp_path: Path) -> None:
     where = prune_search.Where(storage=tmp_path / "store")
     small = {"task.data.size": 16, "task.data.inputs": 4, "task.model": SMALL, "train.steps": "6it", "rounds": 2}

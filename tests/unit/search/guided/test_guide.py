@@ -62,6 +62,7 @@ def test_every_recipe_of_a_small_space_is_proposed_once() -> None:
     assert len({str(one.recipe.canonical) for one in found}) == 12
 
 
+@pytest.mark.slow
 def test_a_proposal_depends_on_what_is_known_and_not_on_the_order_or_the_process() -> None:
     space = space_of(RATES, ["maximize val/accuracy"])
     known = [told(one, accuracy(one)) for one in proposals(space, accuracy, 6)]
