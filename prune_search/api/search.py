@@ -144,14 +144,14 @@ def launch(
     storage = where.storage_folder()
     check_writable(storage)
     if simulation is None:
-        space, examples = _check_trial(space, where)
+        space, examples, validated = _check_trial(space, where)
         runner = _trained(space, launch_options(options, where), examples)
     else:
-        examples, runner = 0, _simulated(space, simulation)
+        examples, validated, runner = 0, 0, _simulated(space, simulation)
     folder = new_folder(storage, options.name or default_name(space.source), options.name is not None)
     values = where.values(set)
     definition = define(space, folder, where, options.tracking_uri, values, simulation)
-    definition |= {"examples": examples, "system_metrics": options.system_metrics}
+    definition |= {"examples": examples, "validated": validated, "system_metrics": options.system_metrics}
     from prune_search.search.stop_request import holding
 
     make_folder(folder)
@@ -252,11 +252,11 @@ def _check_search(space: Space) -> None:
         raise UserError(problems).of(space.source)
 
 
-def _check_trial(space: Space, where: Where) -> tuple[Space, int]:
+def _check_trial(space: Space, where: Where) -> tuple[Space, int, int]:
     """Find out before Ray is started whether data and model are there and fit.
 
     Returns:
-        The space, whose objectives name metrics of its task, and the size of the training set.
+        The space, whose objectives name metrics of its task, and how many training and validation examples there are.
     """
     from prune_search.recipe.metric_names import wrong_metric
     from prune_search.recipe.search_block import metrics_asked, resolved
@@ -276,7 +276,8 @@ def _check_trial(space: Space, where: Where) -> tuple[Space, int]:
         check_asked(setup, metrics_asked(search))
     except UserError as error:
         raise error.of(space.source) from None
-    return (space if search == space.search else replace(space, search=search)), len(setup.data.train)
+    named = space if search == space.search else replace(space, search=search)
+    return named, len(setup.data.train), len(setup.data.validation)
 
 
 # Runs the trials of the search in a folder to their end, or until it is asked to end.

@@ -32,11 +32,14 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
     from rich.markup import escape
 
     from prune_search.api.where import storage_option
+    from prune_search.cli.exits import as_called
     from prune_search.cli.status import steps_line
     from prune_search.report.labels import exported
 
     console = Console(highlight=False)
     rows = data["rows"]
+    if len(data["matrix"]["paradigms"]) > 1:
+        _print_fitted(console, _matrix(data["matrix"]))
     if rows:
         _print_fitted(console, _leaderboard(data, console.width >= WIDE))
     if len(rows) > MAX_ROWS:
@@ -69,13 +72,42 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
         else f"; no trial meets {' and '.join(data['constraints'])}: this one comes closest"
     )
     console.print(f"best  [bold]{escape(best['name'])}[/bold]  key {best['key'][:16]}{escape(met)}", soft_wrap=True)
+    if (sparsest := data["sparsest"]) is not None:
+        console.print(_sparsest(sparsest), soft_wrap=True)
     for entry in data.get("recommended", ()):
         console.print(_recommended(entry, len(data["searches"]) > 1), soft_wrap=True)
     if data["simulated"]:
         console.print("simulated: nothing was trained, so there is nothing to export")
         return
     option = storage_option(storage)
-    console.print(f"next  prune-search export {escape(exported(data, best))} --to DIR{escape(option)}", soft_wrap=True)
+    hint = as_called(f"next  prune-search export {exported(data, best)} --to DIR{option}")
+    console.print(escape(hint), soft_wrap=True)
+
+
+def _sparsest(found: dict[str, Any]) -> str:
+    """What can go while the network stays within one percent of the dense one."""
+    from rich.markup import escape
+
+    if found["name"] is None:
+        return f"sparsest within 1 % of dense: none has {escape(found['condition'])}"
+    figures = "  ".join(f"{name} {value:.4f}" for name, value in found["metrics"].items())
+    return f"sparsest within 1 % of dense  [bold]{escape(found['name'])}[/bold]  {figures}"
+
+
+def _matrix(found: dict[str, Any]) -> _Wide:
+    """The best figure of each paradigm at each sparsity; the best of a column is marked."""
+    from rich.markup import escape
+
+    from prune_search.report.matrix import band_text, cell_text
+
+    bands = [band_text(band) for band in found["bands"]]
+    rows: list[tuple[list[str], str | None]] = []
+    for line in found["paradigms"]:
+        cells = [f"[bold]{cell_text(c)}[/bold]" if c and c["first"] else cell_text(c) for c in line["cells"]]
+        rows.append(([escape(line["paradigm"]), *cells], None))
+    title = f"{found['metric']} of each paradigm, by sparsity reached"
+    caption = "bold: the best at that sparsity; best–worst ×trials"
+    return _Wide(title, ["paradigm", *bands], rows, bands, caption)
 
 
 def _recommended(entry: dict[str, Any], several: bool) -> str:
@@ -170,9 +202,18 @@ def _leaderboard(data: dict[str, Any], wide: bool) -> _Wide:
         heads,
         rows,
         list(dict.fromkeys(last)),
-        "* on the Pareto front",
+        "* on the Pareto front" + _ties(data["rows"]),
         ("params",) if wide else (),
     )
+
+
+def _ties(rows: list[dict[str, Any]]) -> str:
+    """What rows of one rank mean, where there are any."""
+    ranks = [row["rank"] for row in rows if row["rank"] is not None]
+    tied = ranks.count(1)
+    if tied < 2:
+        return ""
+    return f"; the {tied} of rank 1 are as good, as far as seeds and the validation set tell: finalists decide"
 
 
 def _figure(row: dict[str, Any], metric: str) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from prune_search.cli.arguments import examples
+from prune_search.cli.exits import as_called
 from prune_search.cli.verbs import VERBS, Verb
 
 EPILOG = examples("prune-search cp lottery-ticket mine.yaml", "prune-search run mine.yaml")
@@ -33,4 +34,4 @@ def cp(
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError([Problem("", f"cannot be written: {reason}", str(file))]) from None
-    typer.echo(f"{file}: written. Run it with: prune-search run {file}")
+    typer.echo(as_called(f"{file}: written. Run it with: prune-search run {file}"))

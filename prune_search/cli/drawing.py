@@ -14,13 +14,22 @@ BAR_WIDTH = 24
 
 
 @contextlib.contextmanager
-def drawing(quiet: bool) -> Iterator[Progress | None]:
-    """A progress display whose tasks have a `note` field, or None if nothing should be drawn."""
-    console = Console(stderr=True)
+def warnings_on(console: Console) -> Iterator[None]:
+    """The package's warnings as single lines on a console."""
     logger = logging.getLogger("prune_search")
     handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)
     logger.addHandler(handler)
     try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def drawing(quiet: bool) -> Iterator[Progress | None]:
+    """A progress display whose tasks have a `note` field, or None if nothing should be drawn."""
+    console = Console(stderr=True)
+    with warnings_on(console):
         if quiet:
             yield None
             return
@@ -34,5 +43,3 @@ def drawing(quiet: bool) -> Iterator[Progress | None]:
         )
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             yield progress
-    finally:
-        logger.removeHandler(handler)

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from prune_search.cli.arguments import Json, Storage, examples
+from prune_search.cli.exits import as_called
 from prune_search.cli.searches import is_running, storage_folder
 from prune_search.cli.verbs import VERBS, Verb
 
@@ -25,7 +26,7 @@ def list_searches(storage: Storage = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps({"storage": str(root), "searches": rows}, allow_nan=False))
     elif not rows:
-        typer.echo(f"no searches in {root}. Start one with: prune-search launch quickstart")
+        typer.echo(as_called(f"no searches in {root}. Start one with: prune-search launch quickstart"))
     else:
         _show(rows)
 

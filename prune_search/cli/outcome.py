@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from prune_search.cli.exits import FAILED, complain
+from prune_search.cli.exits import FAILED, as_called, complain
 
 if TYPE_CHECKING:
     from prune_search.api.outcome import Outcome
@@ -42,6 +42,6 @@ def _show(outcome: Outcome, data: dict[str, Any], storage: str | None) -> None:
 
     if outcome.signal is None:
         show_comparison(compare_data([outcome.records]), storage)
-        typer.echo(f"next  prune-search ui{storage_option(storage)}  (all trials in the MLflow UI)")
+        typer.echo(as_called(f"next  prune-search ui{storage_option(storage)}  (all trials in the MLflow UI)"))
     counts = ", ".join(f"{count} {name}" for name, count in data["trials"].items() if count)
     typer.echo(f"{data['name']}: {counts or 'no trials'} in {duration(data['wall_s'])}; steps: {steps_line(data)}")

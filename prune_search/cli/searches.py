@@ -46,6 +46,26 @@ def find_search(storage: str | None, name: str) -> StoragePath:
     return folder
 
 
+def latest_search(storage: str | None) -> str:
+    """The name of the search that runs, or else of the one that was launched last.
+
+    Raises:
+        UserError: the storage has no searches.
+    """
+    from prune_search.ledger.records import list_searches, search_folder
+
+    root = storage_folder(storage)
+    known: list[tuple[bool, float, str]] = []
+    for name in list_searches(root):
+        folder = search_folder(root, name)
+        # One that cannot be read is told when it is asked for by its name.
+        with contextlib.suppress(UserError, LookupError, TypeError, ValueError):
+            known.append((is_running(folder), float(read(folder).definition.get("created") or 0.0), name))
+    if not known:
+        raise UserError([Problem("", "this storage has no searches yet", str(root))])
+    return max(known)[2]
+
+
 def read(folder: StoragePath) -> SearchRecords:
     """The records of a search.
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prune_search.cli.arguments import Json, Storage, examples
-from prune_search.cli.searches import Name, damaged, find_search, is_running, read
+from prune_search.cli.exits import as_called
+from prune_search.cli.searches import damaged, find_search, is_running, latest_search, read
 from prune_search.cli.verbs import VERBS, Verb
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.report.labels import SPARSITIES, figure, head_of
@@ -21,14 +22,19 @@ if TYPE_CHECKING:
 
     from prune_search.storage.places import StoragePath
 
-EPILOG = examples("prune-search status quickstart --watch", "prune-search status quickstart --json")
+EPILOG = examples(
+    "prune-search status", "prune-search status quickstart --watch", "prune-search status quickstart --json"
+)
 LOOK_EVERY_S, LOOK_SHARE = 2.0, 5.0
 MAX_FAILURES = 5
 
 
 @VERBS.register("status", facts=Verb(epilog=EPILOG))
 def status(
-    name: Name,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Name of the search. Default: the one that runs, or the latest."),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until the search ends.")] = False,
     storage: Storage = None,
     as_json: Json = False,
@@ -38,7 +44,7 @@ def status(
         raise UserError([Problem("--watch", "cannot be combined with --json, which prints a single object")])
     from prune_search.api.where import storage_option
 
-    folder = find_search(storage, name)
+    folder = find_search(storage, latest_search(storage) if name is None else name)
     data = _look(folder)
     if as_json:
         typer.echo(json.dumps(data, allow_nan=False))
@@ -129,7 +135,7 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
         lines.append(("", f"… {len(data['failures']) - MAX_FAILURES} more: --json"))
     follow = {"interrupted": "resume", "finished": "compare"}.get(data["state"])
     if follow is not None:
-        lines.append(("next", f"prune-search {follow} {data['name']}{option}"))
+        lines.append(("next", as_called(f"prune-search {follow} {data['name']}{option}")))
     return lines
 
 

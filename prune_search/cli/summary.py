@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from prune_search.cli.exits import as_called
 from prune_search.pruning.mask.receipt import search_told
 from prune_search.recipe.metric_names import lead
 from prune_search.report.labels import figure
@@ -59,7 +60,7 @@ def show_result(result: Result, out: Path | None) -> None:
     console.print(f"weights   {result.weights_sha256}")
     if out is not None:
         console.print(f"written   {out}", soft_wrap=True)
-        console.print(f"next      prune-search run {out} --verify", soft_wrap=True)
+        console.print(as_called(f"next      prune-search run {out} --verify"), soft_wrap=True)
 
 
 def _initializer(found: Mapping[str, Any]) -> str:

@@ -37,7 +37,7 @@ class Verb(Facts):
 
 
 # In the order of `prune-search --help`.
-_FILES = (
+FILES = (
     "run",
     "plan",
     "launch",
@@ -57,7 +57,7 @@ _FILES = (
     "cp",
 )
 VERBS: Axis[Verb, int | None] = Axis(
-    Verb, "verb", "prune-search VERB", tuple(f"prune_search.cli.{name}" for name in _FILES)
+    Verb, "verb", "prune-search VERB", tuple(f"prune_search.cli.{name}" for name in FILES)
 )
 
 

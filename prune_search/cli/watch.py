@@ -1,67 +1,145 @@
-"""Draws the progress of a search: trials done, running and failed, best so far, steps saved, time left."""
+"""Draws the progress of a search: how far it is, the best so far and the front; trials that ended scroll above."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from prune_search.cli.drawing import drawing
-from prune_search.ledger.account import account_of
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from prune_search.cli.drawing import warnings_on
+from prune_search.cli.status import duration
 from prune_search.ledger.finalists import winner_of
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import ended_in
+from prune_search.recipe.metric_names import quality
+from prune_search.report.status import seconds_left
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.console import RenderableType
 
     from prune_search.ledger.records import SearchRecords, TrialRecords
     from prune_search.search.next_trial import Listener
 
 LOOK_EVERY_S = 0.2
+REFRESHES_PER_S = 4
 # Larger figures, such as operations, are shown as whole numbers.
 MAX_WITH_PLACES = 1000.0
+BAR_WIDTH = (6, 30)
+REASONS = {"stopped": "others were better at the same maturity"}
 
 
-class SearchBar:
-    """Draws the progress of a search; without a terminal it prints a line per finished trial."""
+@dataclass
+class SearchDisplay:
+    """What stands at the foot of a terminal while a search runs; without a terminal, a line per trial that ended.
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.console = progress.console
-        self.task = progress.add_task("starting", total=None, note="")
-        self.shown = 0.0
+    Attributes:
+        console: where it is drawn.
+        clock: seconds since the epoch.
+        counts: finished, running and waiting trials, and how many there are in all; None before the first look.
+        best: the name of the best trial so far and its figures.
+        front: (sparsity, figure) of trials that no other beats in both, the sparsest first.
+        failed: how many failed.
+        until: when the search is expected to end, seconds since the epoch; None where nothing is known.
+    """
+
+    console: Console
+    clock: Callable[[], float] = time.time
+    name: str = "starting"
+    counts: tuple[int, int, int, int] | None = None
+    best: tuple[str, str] | None = None
+    front: list[tuple[float, float]] = field(default_factory=list)
+    failed: int = 0
+    until: float | None = None
+    looked: float = 0.0
 
     def __call__(self, records: SearchRecords, ended: TrialRecords | None) -> None:
-        """Show the current records."""
+        """Take up the current records; `ended` is the trial that has just ended, if one has."""
         counts = records.counts()
-        done = ended_in(counts)
-        total = records.definition["space"]["search"]["trials"]
-        if ended is not None and not self.console.is_terminal:
-            self.console.print(f"{done}/{total}  {_line(records, ended)}", highlight=False, soft_wrap=True)
+        done, total = ended_in(counts), records.definition["space"]["search"]["trials"]
+        if ended is not None:
+            line = f"{done}/{total}  {_line(records, ended)}"
+            self.console.print(line, highlight=False, soft_wrap=True, markup=False)
         # With thousands of simulated trials, finding the best one on every update would take most of the time.
-        now = time.monotonic()
-        if now - self.shown < LOOK_EVERY_S and done < total:
+        now = self.clock()
+        if self.counts is not None and now - self.looked < LOOK_EVERY_S and done < total:
             return
-        self.shown = now
-        saved = sum(account_of(trial).saved for trial in records.trials.values())
-        unfinished = [trial for trial in records.trials.values() if trial.ended is None]
+        self.looked, self.name, self.failed = now, records.name, counts["failed"]
         # A trial that waits for training in another one has no worker.
-        running = sum(trial.status == "running" for trial in unfinished)
-        note = f"running {running}  waiting {len(unfinished) - running}  stopped {counts['stopped']}"
-        note += f"  failed {counts['failed']}  saved {saved:,} steps"
-        best = _best(records)
-        note += f"  best {best}" if best else ""
-        self.progress.update(self.task, description=records.name, total=total, completed=done, note=note)
+        running = sum(trial.status == "running" for trial in records.trials.values())
+        self.counts = (done, running, max(0, total - done - counts["running"]), total)
+        self.best, self.front = _best(records), _front(records)
+        left = seconds_left(records, now)
+        self.until = None if left is None else now + left
+
+    def drawn(self) -> RenderableType:
+        """The lines, none wider than the terminal."""
+        lines: list[RenderableType] = [self._how_far()]
+        if self.best is not None:
+            lines.append(Text.assemble(("best   ", "dim"), (self.best[0], "bold"), f"  {self.best[1]}"))
+        if self.front:
+            lines.append(self._shown_front())
+        for line in lines:
+            if isinstance(line, Text):
+                line.no_wrap, line.overflow = True, "ellipsis"
+        return Group(*lines)
+
+    def _how_far(self) -> RenderableType:
+        if self.counts is None:
+            return Text(f"{self.name} …")
+        done, running, waiting, total = self.counts
+        told = f"{done}/{total} finished  {running} running  {waiting} waiting"
+        told += f"  {self.failed} failed" if self.failed else ""
+        if self.until is not None:
+            told += f"  {duration(max(0.0, self.until - self.clock()))} left"
+        room = self.console.width - len(self.name) - len(told) - 4
+        width = min(BAR_WIDTH[1], max(BAR_WIDTH[0], room))
+        row = Table.grid(padding=(0, 2, 0, 0))
+        for _ in range(3):
+            row.add_column(no_wrap=True, overflow="ellipsis")
+        row.add_row(escape(self.name), ProgressBar(total=total, completed=done, width=width), told)
+        return row
+
+    def _shown_front(self) -> Text:
+        """``sparsity: figure`` of as many points as there is room for, and how many there are besides."""
+        text = Text.assemble(("front  ", "dim"))
+        for place, (sparsity, value) in enumerate(self.front):
+            part = f"{sparsity:.1%}: {_number(value)}  "
+            left = len(self.front) - place
+            if text.cell_len + len(part) + len(f"and {left} more") > self.console.width:
+                text.append(f"and {left} more", style="dim")
+                break
+            text.append(part)
+        return text
 
 
-def _best(records: SearchRecords) -> str:
+def _best(records: SearchRecords) -> tuple[str, str] | None:
     best = winner_of(records).trial
     if best is None or best.proposed is None:
-        return ""
-    _, metric = _goals(records).objectives[0]
-    return f"{best.proposed.data['name']} {_number(best.metrics[metric])}"
+        return None
+    return best.proposed.data["name"], _figures(records, best)
+
+
+def _front(records: SearchRecords) -> list[tuple[float, float]]:
+    """Sparsity and quality of the completed trials that no other beats in both, the sparsest first."""
+    way, metric = quality(_goals(records).objectives)
+    known = [(t.metrics.get("sparsity"), t.metrics.get(metric)) for t in records.numbered() if t.status == "completed"]
+    points = sorted(((s, v) for s, v in known if s is not None and v is not None), key=lambda p: -p[0])
+    sign = 1.0 if way == "maximize" else -1.0
+    found: list[tuple[float, float]] = []
+    for sparsity, value in points:
+        if not found or sign * value > sign * found[-1][1]:
+            if found and found[-1][0] == sparsity:
+                found.pop()
+            found.append((sparsity, value))
+    return found
 
 
 def _goals(records: SearchRecords) -> Goals:
@@ -69,15 +147,25 @@ def _goals(records: SearchRecords) -> Goals:
 
 
 def _line(records: SearchRecords, trial: TrialRecords) -> str:
-    """How a trial ended, with the figures of the objectives and the sparsity."""
+    """How a trial ended, and why if not by itself, with the figures of the objectives and the sparsity."""
     name = trial.proposed.data["name"] if trial.proposed is not None else trial.id
+    error = trial.ended.data["error"] if trial.ended is not None else None
+    reason = f"  {error['kind']}: {error['message']}" if error else ""
+    if trial.status in REASONS:
+        step = trial.metrics.get("steps_trained")
+        reason = f"  at step {step:,.0f}: {REASONS[trial.status]}" if step else f"  {REASONS[trial.status]}"
+    figures = _figures(records, trial)
+    return f"{name}  {trial.status}" + (f"  {figures}" if figures else "") + reason
+
+
+def _figures(records: SearchRecords, trial: TrialRecords) -> str:
     shown = dict.fromkeys([*(metric for _, metric in _goals(records).objectives), "sparsity"])
     known = {metric: trial.metrics[metric] for metric in shown if trial.metrics.get(metric) is not None}
-    figures = "".join(f"  {metric} {_number(value)}" for metric, value in known.items())
+    figures = "  ".join(f"{metric} {_number(value)}" for metric, value in known.items())
     of_all = trial.metrics.get("sparsity/all_parameters")
-    figures += "" if of_all is None or "sparsity/all_parameters" in known else f" ({of_all:.4f} of all parameters)"
-    error = trial.ended.data["error"] if trial.ended is not None else None
-    return f"{name}  {trial.status}{figures}" + (f"  {error['kind']}: {error['message']}" if error else "")
+    return figures + (
+        "" if of_all is None or "sparsity/all_parameters" in known else f" ({of_all:.4f} of all parameters)"
+    )
 
 
 def _number(value: float) -> str:
@@ -87,5 +175,16 @@ def _number(value: float) -> str:
 @contextlib.contextmanager
 def watching_search(quiet: bool) -> Iterator[Listener | None]:
     """A listener that draws on standard error, or None. Warnings go to standard error as single lines."""
-    with drawing(quiet) as progress:
-        yield None if progress is None else SearchBar(progress)
+    console = Console(stderr=True)
+    with warnings_on(console):
+        if quiet:
+            yield None
+            return
+        display = SearchDisplay(console)
+        if not console.is_terminal:
+            yield display
+            return
+        from rich.live import Live
+
+        with Live(console=console, get_renderable=display.drawn, refresh_per_second=REFRESHES_PER_S, transient=True):
+            yield display

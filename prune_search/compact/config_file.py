@@ -28,7 +28,7 @@ def config(networks: Mapping[str, Described]) -> bytes:
     """config.json of some of `FILES`' networks."""
     described = {name: {"weights": FILES[name], **network.description.as_data()} for name, network in networks.items()}
     content = {"format": FORMAT, "made_by": "prune_search", "networks": described}
-    return (json.dumps(content, allow_nan=False) + "\n").encode()
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
 def read_config(folder: Path) -> dict[str, Description]:

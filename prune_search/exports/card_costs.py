@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from prune_search.exports.card_units import scaled
+
 NETWORKS = ("dense", "masked", "compact")
 SPEEDS = "Median milliseconds of a forward pass with the quartiles; the three networks took turns."
 
@@ -17,12 +19,15 @@ def size_and_speed(costs: Mapping[str, Any]) -> str:
     """
     sizes = costs["sizes"]
     rows = [
-        ["parameters", sizes["dense parameters"], sizes["nonzero"], sizes["compact parameters"]],
-        ["operations for one input", sizes["dense flops"], sizes["sparse flops"], sizes["compact flops"]],
-        ["bytes on disk", sizes["dense bytes"], sizes["packed bytes"], sizes["compact bytes"]],
+        ["parameters", *(f"{sizes[key]:,.0f}" for key in ("dense parameters", "nonzero", "compact parameters"))],
+        [
+            "operations for one input",
+            *(scaled(sizes[key], "FLOPs") for key in ("dense flops", "sparse flops", "compact flops")),
+        ],
+        ["on disk", *(scaled(sizes[key], "B") for key in ("dense bytes", "packed bytes", "compact bytes"))],
     ]
     head = "| | dense | sparse (in theory) | compact |\n| --- | ---: | ---: | ---: |"
-    lines = [head, *(f"| {name} | " + " | ".join(f"{value:,.0f}" for value in values) + " |" for name, *values in rows)]
+    lines = [head, *(f"| {name} | " + " | ".join(values) + " |" for name, *values in rows)]
     notes = (
         "Sparse counts what is not masked: parameters that are not 0, operations that only sparse code could leave "
         "out, and a file with masks as bits."

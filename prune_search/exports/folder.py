@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from prune_search.exports.card_costs import size_and_speed
+from prune_search.exports.card_units import human
 from prune_search.exports.densities_picture import densities_svg
 from prune_search.exports.model_code import loading_code
 from prune_search.pruning.mask.receipt import LayerReceipt
@@ -129,6 +130,7 @@ def card(result: Result, about: CardOf | None = None) -> str:
     """README.md of an exported folder."""
     about = about or CardOf()
     parts = [
+        _hub_block(result),
         _title(result, about.search_name, about.trial),
         f"![Density of every layer]({PICTURE_FILE})",
         "## Figures\n\n" + _figures(result, about.dense, about.repeats),
@@ -139,6 +141,27 @@ def card(result: Result, about: CardOf | None = None) -> str:
         "## Layers\n\n" + _layers(result),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _hub_block(result: Result) -> str:
+    """What model hubs read first: library, tags, data and figures. The license is the owner's to fill in."""
+    recipe = result.recipe
+    shown = [name for name in _ordered(result.metrics) if name.startswith("test/") and name != "test/loss"]
+    figures = [
+        {"type": name.partition("/")[2], "name": name, "value": round(result.metrics[name], 6)} for name in shown
+    ]
+    block: dict[str, Any] = {
+        "license": "unknown",
+        "library_name": "prune_search",
+        "tags": ["pruning", "sparse", result.paradigm],
+    }
+    if figures:
+        data = {"name": recipe.task.data.name, "type": recipe.task.data.name}
+        task = {"type": "other", "name": "pruned network"}
+        block["metrics"] = [figure["type"] for figure in figures]
+        name = f"{recipe.task.model.name}-{result.paradigm}"
+        block["model-index"] = [{"name": name, "results": [{"task": task, "dataset": data, "metrics": figures}]}]
+    return f"---\n{strict_yaml.dump(block).rstrip()}\n---"
 
 
 def _loading(result: Result, about: CardOf) -> str:
@@ -202,11 +225,11 @@ def _figures(result: Result, dense: Metrics | None, repeats: Mapping[int, Metric
     for name in _ordered(result.metrics):
         cells = [_figure(name, result.metrics.get(name))]
         if repeats:
-            cells.append(f"{_figure(name, means.get(name))} ± {_figure(name, deviations.get(name))}")
+            cells.append(_spread(name, means.get(name), deviations.get(name)))
         if dense is not None:
             cells.append(_figure(name, dense.get(name)))
         rows.append([name, *cells])
-    notes = "Accuracies are shares from 0 to 1. Test data was used for this card only; nothing was ranked by it."
+    notes = "Test data was used for this card only; nothing was ranked by it."
     return _table(["metric", *columns], rows) + "\n\n" + notes
 
 
@@ -217,9 +240,12 @@ def _ordered(metrics: Metrics) -> list[str]:
 
 
 def _figure(name: str, value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if name in ("steps_trained", "collapsed") else f"{value:.4f}"
+    return "–" if value is None else human(name, value)
+
+
+def _spread(name: str, mean: float | None, deviation: float | None) -> str:
+    """Mean ± deviation; of what is the same for every seed, the figure alone."""
+    return _figure(name, mean) + (f" ± {_figure(name, deviation)}" if deviation else "")
 
 
 def _moments(measured: Sequence[Metrics]) -> tuple[dict[str, float], dict[str, float]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +16,7 @@ from prune_search.recipe.metric_names import can_be_a_tasks, metric_facts, quali
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.recipe.search_block import parse_objective
 from prune_search.report.filters import Filters, grouped
+from prune_search.report.matrix import matrix_data, sparsest_data
 from prune_search.report.points import points_data
 from prune_search.report.rows import Row, Run, dense_of, place_of, rows_of
 
@@ -45,12 +46,14 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
         question: how rows are ranked, which are left out, and what they are put together by.
 
     Returns:
-        ``rows``, ranked ones first; ``pareto``, the keys of the rows on the Pareto front; ``points``, the networks
+        ``matrix``, paradigms over sparsities (see `matrix`); ``rows``, ranked ones first; ``pareto``, the keys of the
+        rows on the Pareto front; ``points``, the networks
         after earlier rounds of the chains (see `points`); ``controls``; ``steps``, what each search trained, saved,
         replayed, repeated and abandoned (see `ledger.account`); ``finalists``, by search, the best recipes repeated on
         new seeds (see `ledger.finalists`); ``best``, the key of the best row, or of the finalist with the best mean
         where one search is asked for, or None;
-        ``constraints_met``, whether it meets the constraints; ``groups`` (see `filters.grouped`; empty without `by`),
+        ``constraints_met``, whether it meets the constraints; ``sparsest``, the sparsest row within one percent of the
+        dense network (see `matrix.sparsest_data`); ``groups`` (see `filters.grouped`; empty without `by`),
         ``left_out``, how many rows `only` leaves out; and ``searches``, ``simulated`` (the surface, or None),
         ``objectives``, ``constraints``, ``sort``, ``where``, ``by``.
 
@@ -82,6 +85,9 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
         if place is not None:
             best_key, met = place.key, end.met
     rows = [replace(row, pareto=row.status == "completed" and row.stand_in().id in front) for row in rows]
+    told = [row.as_data(measured) for row in rows]
+    ranking = [(direction, metric), *map(parse_objective, block["objectives"])]
+    best_way = next((way for way, name in ranking if name == measured), metric_facts(measured).best)
     return {
         "searches": [search.name for search in searches],
         "simulated": searches[0].simulated,
@@ -90,7 +96,8 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
         "sort": f"{direction} {metric}",
         "where": list(question.only),
         "by": question.by,
-        "rows": [row.as_data(measured) for row in rows],
+        "matrix": matrix_data(told, measured, best_way),
+        "rows": told,
         "left_out": len(found) - len(kept),
         "groups": [] if question.by is None else grouped(rows, question.by, metric),
         "pareto": [row.key for row in rows if row.pareto],
@@ -104,6 +111,7 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
         },
         "best": best_key,
         "constraints_met": best is not None and met,
+        "sparsest": sparsest_data(told, dense, block["objectives"]),
     }
 
 
@@ -176,36 +184,26 @@ def _ranked(rows: Iterable[Row], metric: str, direction: str, goals: Goals) -> l
         )
 
     rows = sorted(rows, key=order)
-    ranks = shared_ranks([row.interval(metric) if row.status == "completed" else None for row in rows])
+    intervals = [row.interval(metric) if row.status == "completed" else None for row in rows]
+    ranks = shared_ranks(intervals, direction == "maximize")
     return [replace(row, rank=rank) for row, rank in zip(rows, ranks, strict=True)]
 
 
-def shared_ranks(intervals: Sequence[tuple[float, float] | None]) -> list[int | None]:
-    """Ranks from 1: rows whose intervals overlap share one, directly or through a row between them.
+def shared_ranks(intervals: Sequence[tuple[float, float] | None], larger: bool = True) -> list[int | None]:
+    """Ranks from 1: one more than the rows whose whole interval is better.
 
     Args:
-        intervals: (low, high) of each row, in the order of their middles; None for a row without a rank.
+        intervals: (low, high) of each row; None for a row without a rank.
+        larger: whether larger figures are better.
 
     Example:
         >>> shared_ranks([(0.9, 1.0), (0.8, 0.92), (0.5, 0.5), None])
         [1, 1, 3, None]
     """
-    ranks: list[int | None] = [None] * len(intervals)
-    known = sorted((interval, index) for index, interval in enumerate(intervals) if interval is not None)
-    groups: list[list[int]] = []
-    reach = -math.inf
-    for (low, high), index in known:
-        if groups and low <= reach:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-        reach = max(reach, high)
-    for group in groups:
-        best = min(group)
-        before = sum(1 for other in groups if min(other) < best for _ in other)
-        for index in group:
-            ranks[index] = before + 1
-    return ranks
+    known = [interval if larger else (-interval[1], -interval[0]) for interval in intervals if interval is not None]
+    lows = sorted(low for low, _ in known)
+    ranks = iter([1 + len(lows) - bisect.bisect_right(lows, high) for _, high in known])
+    return [None if interval is None else next(ranks) for interval in intervals]
 
 
 # --- controls -----------------------------------------------------------------------------------------------------

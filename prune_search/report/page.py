@@ -10,6 +10,7 @@ from typing import Any
 from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.search_block import parse_objective
 from prune_search.report.labels import exported, group_label, head_of, recommended_text, shown_metrics
+from prune_search.report.matrix import band_text, cell_text
 from prune_search.version import __version__
 
 MAX_ROWS = 1000
@@ -42,6 +43,7 @@ def page(data: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     shown = [_picture(name, content) for name, content in pictures.items()]
     parts = [
         _summary(data),
+        _matrix(data["matrix"]),
         *shown[:1],
         _leaderboard(data),
         *shown[1:],
@@ -86,6 +88,10 @@ def _summary(data: Mapping[str, Any]) -> str:
         figures = ", ".join(f"{name} {_figure(best, name)}" for _, name in map(parse_objective, data["objectives"]))
         missed = "" if data["constraints_met"] else " (no trial meets the constraints; this one comes closest)"
         lines.append(f"Best: <strong>{escape(best['name'])}</strong>, {escape(figures)}{missed}.")
+        if (sparsest := data["sparsest"]) is not None and sparsest["name"] is not None:
+            told = ", ".join(f"{name} {_short(value)}" for name, value in sparsest["metrics"].items())
+            name = escape(sparsest["name"])
+            lines.append(f"Sparsest within 1 % of the dense network: <strong>{name}</strong>, {escape(told)}.")
         for entry in data.get("recommended", ()):
             of = f" of {escape(entry['search'])}" if len(data["searches"]) > 1 else ""
             text = escape(recommended_text(entry))
@@ -93,6 +99,19 @@ def _summary(data: Mapping[str, Any]) -> str:
         if not data["simulated"]:
             lines.append(f"Take it along: <code>prune-search export {escape(exported(data, best))} --to DIR</code>")
     return "\n".join(f"<p>{line}</p>" for line in lines)
+
+
+def _matrix(found: Mapping[str, Any]) -> str:
+    """The best figure of each paradigm at each sparsity."""
+    if len(found["paradigms"]) < 2:
+        return ""
+    heads = ["paradigm", *map(band_text, found["bands"])]
+    lines = []
+    for line in found["paradigms"]:
+        cells = [f"★ {cell_text(cell)}" if cell and cell["first"] else cell_text(cell) for cell in line["cells"]]
+        lines.append(("", [line["paradigm"], *cells]))
+    told = f"<p>{escape(found['metric'])}; ★ the best at that sparsity; best–worst ×trials.</p>"
+    return f"<h2>Which paradigm wins at which sparsity</h2>{told}{_table(heads, lines)}"
 
 
 def _picture(name: str, content: bytes) -> str:
@@ -129,7 +148,9 @@ def _leaderboard(data: Mapping[str, Any]) -> str:
         look = "pareto" if row["pareto"] else "" if row["status"] == "completed" else "quiet"
         lines.append((look, cells))
     more = f"<p>{len(data['rows']) - MAX_ROWS} more rows.</p>" if len(data["rows"]) > MAX_ROWS else ""
-    legend = f"<p>Ranked by {escape(data['sort'])}; ★ on the Pareto front; ± one standard deviation over the seeds.</p>"
+    ties = "Of rows of one rank, seeds and the size of the validation set explain the difference."
+    told = f"Ranked by {escape(data['sort'])}; ★ on the Pareto front; ± one standard deviation over the seeds. {ties}"
+    legend = f"<p>{told}</p>"
     return f"<h2>Leaderboard</h2>{legend}{_table(heads, lines)}{more}"
 
 

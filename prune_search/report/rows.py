@@ -19,6 +19,10 @@ DENSE = "control-dense"
 # In the order in which rows are shown: what ran to its end comes first.
 STATUSES = ("completed", "stopped", "failed")
 
+# Shares of examples that are right: how far they can be off follows from how many examples there are.
+PROPORTIONS = ("val/accuracy",)
+DEVIATIONS = 1.96
+
 Metrics = Mapping[str, float]
 
 
@@ -30,11 +34,13 @@ class Run:
         search: the name of the search.
         trial: its records; it has ended.
         dense: the metrics of that search's dense network; empty where there is none.
+        validated: how many validation examples it was measured on; 0 where that is not known.
     """
 
     search: str
     trial: TrialRecords
     dense: Metrics
+    validated: int = 0
 
     @property
     def status(self) -> str:
@@ -65,7 +71,7 @@ class Row:
         runs: one per seed, all of one status, the lowest seed first.
         metrics: means over the seeds.
         deviation: sample standard deviations over the seeds; empty with one seed.
-        rank: from 1, shared where intervals overlap; None where it is not ranked.
+        rank: from 1, one more than the rows that are better beyond doubt; None where it is not ranked.
         pareto: whether it is on the Pareto front.
     """
 
@@ -97,9 +103,21 @@ class Row:
         return str(proposed.data["name"]) if proposed else self.first.id
 
     def interval(self, metric: str) -> tuple[float, float] | None:
-        """Mean ± one deviation, the figures that are shown; a point with one seed."""
+        """Where the figure lies as far as seeds and the size of the validation set tell: the wider one of both.
+
+        Seeds: mean ± one deviation, the figures that are shown. An accuracy of n examples: Wilson's interval of
+        95 % (Wilson 1927, JASA 22). A point where neither is known.
+        """
         mean, deviation = self.metrics.get(metric), self.deviation.get(metric, 0.0)
-        return None if mean is None else (mean - deviation, mean + deviation)
+        if mean is None:
+            return None
+        low, high = mean - deviation, mean + deviation
+        # Seeds are measured on the same examples.
+        count = max(run.validated for run in self.runs) if metric in PROPORTIONS else 0
+        if count and 0.0 <= mean <= 1.0:
+            wide = wilson(mean, count)
+            low, high = min(low, wide[0]), max(high, wide[1])
+        return low, high
 
     def as_data(self, metric: str) -> dict[str, Any]:
         """The row as ``compare --json`` has it; ``delta_dense`` is of `metric`."""
@@ -161,10 +179,10 @@ def rows_of(searches: Sequence[SearchRecords]) -> list[Row]:
     groups: dict[str, list[Run]] = {}
     for search in dict.fromkeys(search.name for search in searches):
         records = next(one for one in searches if one.name == search)
-        dense = dense_of(records)
+        dense, validated = dense_of(records), int(records.definition.get("validated") or 0)
         for trial in records.numbered():
             if trial.ended is not None:
-                groups.setdefault(_without_seed(trial.recipe), []).append(Run(search, trial, dense))
+                groups.setdefault(_without_seed(trial.recipe), []).append(Run(search, trial, dense, validated))
     return [_row(runs) for runs in groups.values()]
 
 
@@ -183,6 +201,19 @@ def _row(runs: list[Run]) -> Row:
     kept = tuple(sorted(seeds.values(), key=lambda run: (len(str(run.seed)), str(run.seed))))
     metrics, deviation = _moments([run.metrics for run in kept])
     return Row(kept, metrics, deviation)
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """The interval of 95 % of a share of `count` independent examples (Wilson 1927, JASA 22, 209-212).
+
+    Example:
+        >>> [round(end, 3) for end in wilson(0.95, 360)]
+        [0.922, 0.968]
+    """
+    z2 = DEVIATIONS**2
+    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = DEVIATIONS / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
+    return middle - half, middle + half
 
 
 def place_of(status: str) -> int:

@@ -25,6 +25,8 @@ from prune_search.report.rows import seen_by_a_search
 from prune_search.storage.places import StoragePath
 
 RUNNING, FINISHED, UNREADABLE = "running", "finished", "unreadable"
+# Trials whose mean time stands for those to come; controls of a search.
+RECENT, CONTROLS = 10, 3
 
 
 def status_data(search: SearchRecords, is_running: bool, now: float | None = None) -> dict[str, Any]:
@@ -66,7 +68,7 @@ def status_data(search: SearchRecords, is_running: bool, now: float | None = Non
         "machines": _machines(search, now) if state == RUNNING else None,
         **total(search.trials.values()).as_data(),
         "seconds_waiting": _waiting(search),
-        "seconds_left": _seconds_left(search, block, time.time() if now is None else now) if state == RUNNING else None,
+        "seconds_left": seconds_left(search, time.time() if now is None else now) if state == RUNNING else None,
         "created": search.definition.get("created"),
         "objectives": [parse_objective(written)[1] for written in block["objectives"]],
         "tracking_uri": masked(search.tracking_uri),
@@ -149,14 +151,35 @@ def _waiting(search: SearchRecords) -> float | None:
     return sum(result["seconds_waiting"] for result in results) / steps if steps else None
 
 
-def _seconds_left(search: SearchRecords, block: Any, now: float) -> float | None:
-    """The trials that are to come, at the mean seconds of those that ran, so many at once."""
+def seconds_left(search: SearchRecords, now: float) -> float | None:
+    """Seconds of what is left to run: trials at the mean of the last ones that ran, controls and repetitions too.
+
+    Args:
+        search: its records.
+        now: seconds since the epoch.
+
+    Returns:
+        An estimate; None where no trial has run yet.
+    """
+    block = search.definition["space"]["search"]
     numbered = search.numbered()
-    ran = [trial.ended.data.get("seconds") or 0.0 for trial in numbered if trial.ended and trial.duplicate_of is None]
-    if not ran or sum(ran) <= 0:
+    ran = [t for t in numbered if t.ended is not None and t.duplicate_of is None and t.ended.data.get("seconds")]
+    if not ran:
         return None
-    mean = sum(ran) / len(ran)
-    left = max(0, block["trials"] - sum(trial.ended is not None for trial in numbered))
+    # Later trials find more that is stored: the last ones tell more than the first.
+    last = sorted(ran, key=lambda trial: trial.ended.time if trial.ended else 0.0)[-RECENT:]
+    mean = sum(trial.ended.data["seconds"] for trial in last if trial.ended) / len(last)
+    left = max(0, block["trials"] - sum(trial.ended is not None for trial in numbered)) + _besides(search, block)
     begun = [trial.attempts[-1].time for trial in numbered if trial.status == "running"]
     spent = sum(min(max(0.0, now - time_begun), mean) for time_begun in begun)
     return float(max(0.0, mean * left - spent) / min(block["concurrency"], max(1, left)))
+
+
+def _besides(search: SearchRecords, block: Any) -> int:
+    """Controls and repetitions of finalists that have not ended."""
+    controls = (
+        CONTROLS - sum(trial.ended is not None for trial in search.controls()) if block.get("controls", True) else 0
+    )
+    finalists = block.get("finalists") or {}
+    repeated = sum(trial.ended is not None and trial.repetition for trial in search.trials.values())
+    return max(0, controls) + max(0, finalists.get("count", 0) * finalists.get("seeds", 0) - repeated)

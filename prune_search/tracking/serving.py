@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
+from typing import Any
 
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.errors import one_line
@@ -18,6 +19,16 @@ from prune_search.storage.errors import one_line
 # Signals that end this process end the server first; one that this process ignores (nohup) is left ignored.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LET_GO_S, LOOK_EVERY_S = 10.0, 0.05
+
+
+def _next_free(family: int, kind: int, protocol: int, address: Any) -> int | None:
+    """The first port after an address's that is free, of the next hundred; above 1023, which need no rights."""
+    host, port, *rest = address
+    for other in range(max(1024, port + 1), min(65535, max(1024, port) + 100)):
+        with contextlib.suppress(OSError), socket.socket(family, kind, protocol) as listener:
+            listener.bind((host, other, *rest))
+            return other
+    return None
 
 
 def check_free(host: str, port: int) -> None:
@@ -40,7 +51,9 @@ def check_free(host: str, port: int) -> None:
                 listener.bind(address)
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
-                text = f"{port} cannot be used on {host}: {one_line(error)}; choose another one"
+                free = _next_free(family, kind, protocol, address)
+                other = f"--port {free} is free" if free else "choose another one"
+                text = f"{port} cannot be used on {host}: {one_line(error)}; {other}"
                 raise UserError([Problem("--port", text)]) from None
             if error.errno == errno.EADDRNOTAVAIL and len(found) == 1:
                 raise UserError([Problem("--host", f"{shown(host)} is no address of this machine")]) from None

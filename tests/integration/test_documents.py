@@ -31,6 +31,8 @@ ORDER = (
     "README",
     "formula",
     "tutorial",
+    "which_paradigm",
+    "cookbook",
     "export",
     "searching",
     "recipes",

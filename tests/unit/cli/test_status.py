@@ -45,6 +45,17 @@ def test_status_says_how_far_a_search_is_and_what_to_type_next(told: Told, typed
     assert "prune-search resume monday" in words
 
 
+def test_without_a_name_it_is_the_search_that_runs_or_the_latest(told: Told, tmp_path: Path, typed: Typed) -> None:
+    later = Told.begin(tmp_path, "tuesday")
+    for folder, created in ((told.folder, 100.0), (later.folder, 200.0)):
+        file = folder / "search.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "created": created}))
+    assert typed("status").out.startswith("tuesday")
+    with Lease(told.folder, lost=lambda: None):
+        assert typed("status").out.startswith("monday")
+    assert "no searches yet" in typed("status", "--storage", str(tmp_path / "empty")).err
+
+
 def test_status_as_json_is_one_object(told: Told, typed: Typed) -> None:
     said = typed("status", "monday", "--json")
     data = json.loads(said.out)

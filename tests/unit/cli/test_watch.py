@@ -1,52 +1,93 @@
-"""The progress of a search as it is drawn: counts, the best so far, and a line per trial without a terminal."""
+"""The progress of a search as it is drawn: counts, the best so far, the front, and a line per trial that ended."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
 
+import pytest
 from rich.console import Console
-from rich.progress import Progress
 from told_search import Told
 
-from prune_search.cli.watch import SearchBar, watching_search
+from prune_search.cli.watch import SearchDisplay, watching_search
 
 
-def test_a_trial_that_ended_is_a_line_and_the_note_counts_all(tmp_path: Path) -> None:
+def drawn(display: SearchDisplay) -> list[str]:
+    with display.console.capture() as seen:
+        display.console.print(display.drawn())
+    return seen.get().splitlines()
+
+
+def display_of(width: int, seconds: float = 0.0) -> SearchDisplay:
+    return SearchDisplay(Console(file=io.StringIO(), width=width), clock=lambda: seconds)
+
+
+def test_a_trial_that_ended_is_a_line_with_the_reason_where_it_did_not_complete(tmp_path: Path) -> None:
     told = Told.begin(tmp_path, "monday", trials=4)
     told.dense(0.98)
     first = told.trial("snip", 0.9, 0.95)
+    stopped = told.trial("snip", 0.8, 0.6, status="stopped")
     failed = told.failed(0.7)
-    told.running("snip", 0.5)
     file = io.StringIO()
-    bar = SearchBar(Progress(console=Console(file=file, width=160), disable=True))
-    records = told.records
-    bar(records, records.trials[first])
-    bar(records, records.trials[failed])
+    display = SearchDisplay(Console(file=file, width=60))
+    for trial in (first, stopped, failed):
+        display(told.records, told.records.trials[trial])
     assert file.getvalue().splitlines() == [
-        "2/4  001-snip  completed  val/accuracy 0.9500  sparsity 0.9000",
-        "2/4  002-snip  failed  nan: the loss is not a number at step 40",
+        "3/4  001-snip  completed  val/accuracy 0.9500  sparsity 0.9000",
+        "3/4  002-snip  stopped  val/accuracy 0.6000  sparsity 0.8000"
+        "  at step 100: others were better at the same maturity",
+        "3/4  003-snip  failed  nan: the loss is not a number at step 40",
     ]
-    task = bar.progress.tasks[0]
-    assert (task.description, task.completed, task.total) == ("monday", 2, 4)
-    assert "running 1  waiting 0  stopped 0  failed 1" in task.fields["note"]
-    # 40 steps each of the control and of two trials.
-    assert "saved 120 steps" in task.fields["note"]
-    assert task.fields["note"].endswith("best 001-snip 0.9500")
 
 
-def test_it_looks_for_the_best_only_now_and_then_until_the_last_trial(tmp_path: Path) -> None:
-    told = Told.begin(tmp_path, trials=2)
-    bar = SearchBar(Progress(console=Console(file=io.StringIO()), disable=True))
-    told.trial("snip", 0.9, 0.95)
-    bar(told.records, None)
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_no_line_is_wider_than_the_terminal_and_no_count_is_cut(tmp_path: Path, width: int) -> None:
+    told = Told.begin(tmp_path, "a-search-with-a-long-name", trials=400)
+    for place in range(12):
+        told.trial("snip", 0.5 + place / 25, 0.99 - place / 50, seconds=3600.0)
+    told.failed(0.7)
     told.running("snip", 0.5)
-    bar(told.records, None)
-    assert "running 0" in bar.progress.tasks[0].fields["note"]
+    display = display_of(width)
+    display(told.records, None)
+    lines = drawn(display)
+    assert len(lines) == 3
+    assert all(len(line) <= width for line in lines), lines
+    assert "13/400 finished  1 running  386 waiting  1 failed" in lines[0]
+    assert lines[1].startswith("best   001-snip  val/accuracy 0.9900  sparsity 0.5000")
+    assert lines[2].startswith("front  94.0%: 0.7700  90.0%: 0.7900")
+    assert "more" in lines[2]
+
+
+def test_counts_are_right_from_the_first_look_and_time_runs_down(tmp_path: Path) -> None:
+    told = Told.begin(tmp_path, trials=3)
+    told.running("snip", 0.5)
+    display = display_of(100)
+    assert drawn(display) == ["starting …"]
+    display(told.records, None)
+    assert "0/3 finished  1 running  2 waiting" in drawn(display)[0]
+    told.trial("snip", 0.9, 0.95, seconds=20.0)
+    now = 1e9
+    display = SearchDisplay(display.console, clock=lambda: now)
+    display(told.records, None)
+    # Two trials and three controls are left, two at once.
+    assert drawn(display)[0].endswith("  50 s left")
+    now += 20.0
+    assert drawn(display)[0].endswith("  30 s left")
+
+
+def test_between_two_looks_nothing_is_counted_until_the_last_trial(tmp_path: Path) -> None:
+    told = Told.begin(tmp_path, trials=2)
+    display = display_of(100)
+    told.trial("snip", 0.9, 0.95)
+    display(told.records, None)
+    told.running("snip", 0.5)
+    display(told.records, None)
+    assert display.counts == (1, 0, 1, 2)
     told.trial("snip", 0.8, 0.96)
-    bar(told.records, None)
-    assert bar.progress.tasks[0].completed == 2
-    assert bar.progress.tasks[0].fields["note"].endswith("0.9600")
+    display(told.records, None)
+    assert display.counts == (2, 1, 0, 2)
+    assert display.best is not None
+    assert display.best[1].startswith("val/accuracy 0.9600")
 
 
 def test_quiet_has_no_listener() -> None:

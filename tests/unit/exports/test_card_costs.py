@@ -22,7 +22,7 @@ def costs(**more: Any) -> dict[str, Any]:
 def test_the_tables_have_every_size_and_the_sentence_what_was_compared() -> None:
     text = size_and_speed(costs())
     assert "| parameters | 1,000 | 100 | 1,000 |" in text
-    assert "| bytes on disk | 1,000 | 1,234 | 1,000 |" in text
+    assert "| on disk | 1 kB | 1.23 kB | 1 kB |" in text
     assert "within 1e-07 of the masked network's" in text
     assert "Batch 1 on a cpu, 1 thread(s): dense 2 [1.9, 2.1] ms" in text
     assert "The compact network is 2.00 times as fast as the dense one." in text

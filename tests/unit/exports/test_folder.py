@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 import prune_search
 from prune_search import Where
@@ -54,7 +55,15 @@ def table_rows(text: str) -> dict[str, list[str]]:
 def test_the_card_tells_what_it_is_and_where_it_comes_from(exported: tuple[Result, Path]) -> None:
     result, folder = exported
     text = (folder / "README.md").read_text()
-    assert text.startswith("# snip: mlp on digits, sparsity 0.9000\n")
+    _, block, rest = text.split("---\n", 2)
+    assert rest.lstrip().startswith("# snip: mlp on digits, sparsity 0.9000\n")
+    hub = yaml.safe_load(block)
+    assert hub["library_name"] == "prune_search"
+    assert hub["tags"] == ["pruning", "sparse", "snip"]
+    ((entry,),) = [model["results"] for model in hub["model-index"]]
+    assert entry["dataset"]["name"] == "digits"
+    tested = {figure["type"]: figure["value"] for figure in entry["metrics"]}
+    assert tested == {"accuracy": pytest.approx(result.metrics["test/accuracy"], abs=1e-6)}
     assert "Lee, Ajanthan & Torr 2019, SNIP, 1810.02340" in text
     assert "search `monday`, trial `001-snip-s0.90`" in text
     assert result.key in text
@@ -66,8 +75,8 @@ def test_the_card_has_test_figures_beside_the_dense_network_and_the_seeds(export
     rows = table_rows((folder / "README.md").read_text())
     assert len(rows["metric"]) == 3
     tested = result.metrics["test/accuracy"]
-    assert rows["test/accuracy"] == [f"{tested:.4f}", f"{tested + 0.01:.4f} ± 0.0141", "–"]
-    assert rows["val/accuracy"][2] == "0.9876"
+    assert rows["test/accuracy"] == [f"{tested:.2%}"[:-1] + " %", f"{tested + 0.01:.2%}"[:-1] + " % ± 1.41 %", "–"]
+    assert rows["val/accuracy"][2] == "98.76 %"
 
 
 def test_the_card_lists_every_layer(exported: tuple[Result, Path]) -> None:

@@ -63,15 +63,29 @@ def test_rows_whose_intervals_over_seeds_overlap_share_a_rank(tmp_path: Path) ->
     [
         ([], []),
         ([(0.9, 0.9), (0.9, 0.9), (0.8, 0.8)], [1, 1, 3]),
-        # The row between two that do not touch joins them.
-        ([(0.90, 0.95), (0.85, 0.91), (0.80, 0.86), (0.1, 0.2)], [1, 1, 1, 4]),
+        # The second is as good as the first, the third as good as the second, and the first better than the third.
+        ([(0.90, 0.95), (0.85, 0.91), (0.80, 0.86), (0.1, 0.2)], [1, 1, 2, 4]),
         ([(0.5, 0.5), None, (0.4, 0.4)], [1, None, 2]),
-        # Smaller is better: the first in the given order is the best.
-        ([(0.1, 0.1), (0.2, 0.3), (0.25, 0.4)], [1, 2, 2]),
     ],
 )
 def test_shared_ranks(intervals: list[tuple[float, float] | None], ranks: list[int | None]) -> None:
     assert shared_ranks(intervals) == ranks
+
+
+def test_where_smaller_is_better_the_least_is_first() -> None:
+    assert shared_ranks([(0.1, 0.1), (0.2, 0.3), (0.25, 0.4)], larger=False) == [1, 2, 2]
+
+
+def test_what_the_size_of_the_validation_set_explains_is_a_tie(tmp_path: Path) -> None:
+    told = Told.begin(tmp_path)
+    for sparsity, accuracy in ((0.9, 0.95), (0.8, 0.94), (0.7, 0.80)):
+        told.trial("snip", sparsity, accuracy)
+    records = told.records
+    assert [row["rank"] for row in compare_data([records])["rows"]] == [1, 2, 3]
+    records.definition["validated"] = 360
+    assert [row["rank"] for row in compare_data([records])["rows"]] == [1, 1, 3]
+    records.definition["validated"] = 100_000
+    assert [row["rank"] for row in compare_data([records])["rows"]] == [1, 2, 3]
 
 
 def test_a_recipe_that_was_proposed_twice_counts_once(tmp_path: Path) -> None:

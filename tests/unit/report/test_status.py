@@ -81,9 +81,9 @@ def test_failures_are_told_with_their_error(told: Told) -> None:
 
 def test_the_time_left_is_that_of_the_trials_to_come(told: Told) -> None:
     begun = told.records.trials["000005"].attempts[0].time
-    # Two trials at two seconds each, two at once; half of the running one is done.
-    assert status_data(told.records, is_running=True, now=begun + 1.0)["seconds_left"] == pytest.approx(1.5)
-    assert status_data(told.records, is_running=True, now=begun + 1e6)["seconds_left"] == pytest.approx(1.0)
+    # Two trials and two controls at two seconds each, two at once; half of the running one is done.
+    assert status_data(told.records, is_running=True, now=begun + 1.0)["seconds_left"] == pytest.approx(3.5)
+    assert status_data(told.records, is_running=True, now=begun + 1e6)["seconds_left"] == pytest.approx(3.0)
 
 
 def test_before_anything_has_ended_no_time_is_promised(tmp_path: Path) -> None:
@@ -99,7 +99,8 @@ def test_duplicates_are_counted_apart_and_take_no_time(tmp_path: Path) -> None:
     told.trial("snip", 0.9, 0.95, twin=first, steps_trained=0, steps_saved=100, seconds=0.0)
     data = status_data(told.records, is_running=True)
     assert (data["trials"]["completed"], data["trials"]["duplicates"]) == (1, 1)
-    assert data["seconds_left"] == pytest.approx(2.0)
+    # Two trials and three controls, two at once.
+    assert data["seconds_left"] == pytest.approx(5.0)
 
 
 def test_a_search_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) -> None:
