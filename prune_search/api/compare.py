@@ -179,10 +179,13 @@ def write_page(searches: Sequence[SearchRecords], data: dict[str, Any], file: Pa
     Raises:
         UserError: it cannot be written.
     """
+    from prune_search.report.explorer import details_of
     from prune_search.report.figure_data import FigureData, hang
     from prune_search.report.page import page
 
-    text = page(data, hang(FigureData(tuple(searches), data)))
+    figure_data = FigureData(tuple(searches), data)
+    pictures = hang(figure_data)
+    text = page({**data, "details": details_of(searches, data["rows"], figure_data.quality)}, pictures)
     try:
         put_file(file.absolute(), text.encode())
     except (StorageError, OSError) as error:

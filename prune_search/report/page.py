@@ -1,4 +1,4 @@
-"""Writes a comparison as one HTML page: self-contained tables and figures, without scripts."""
+"""Writes a comparison as one HTML page in one file: the answer first, figures to work with, the long table last."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any
 
 from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.search_block import parse_objective
+from prune_search.report import explorer
 from prune_search.report.labels import exported, group_label, head_of, recommended_text, shown_metrics
 from prune_search.report.matrix import band_text, cell_text
 from prune_search.version import __version__
 
 MAX_ROWS = 1000
-# Nothing is fetched and no script runs, whatever somebody wrote into a name.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+UNFOLDED = 40
+# Nothing is fetched and no script runs but our own, whatever somebody wrote into a name.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {script}"
 STYLE = """\
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #111; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+h1 { font-size: 1.5rem; } summary h2 { display: inline; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .2rem .7rem .2rem 0; border-bottom: 1px solid #ddd; vertical-align: top; }
 th { border-bottom: 2px solid #111; } .wide { overflow-x: auto; }
@@ -44,31 +46,33 @@ def page(data: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     parts = [
         _summary(data),
         _matrix(data["matrix"]),
-        *shown[:1],
-        _leaderboard(data),
-        *shown[1:],
+        explorer.explorer(data),
+        *shown,
         *(_finalists(name, finalists) for name, finalists in data["finalists"].items()),
         _groups(data),
         _importance(data["importance"]),
         _difference(data.get("difference")),
         _controls(data["controls"]),
         _steps(data["steps"]),
+        _leaderboard(data),
     ]
+    works = 'id="explorer"' in parts[2]
     body = "\n".join(part for part in parts if part)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{POLICY.format(script=explorer.script_hash())}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
 <style>
-{STYLE}</style>
+{STYLE}{explorer.STYLE}</style>
 </head>
 <body>
 <h1>{escape(title)}</h1>
 {body}
 <p><small>prune_search {escape(__version__)}</small></p>
+{f"<script>{explorer.script()}</script>" if works else ""}
 </body>
 </html>
 """
@@ -151,7 +155,10 @@ def _leaderboard(data: Mapping[str, Any]) -> str:
     ties = "Of rows of one rank, seeds and the size of the validation set explain the difference."
     told = f"Ranked by {escape(data['sort'])}; ★ on the Pareto front; ± one standard deviation over the seeds. {ties}"
     legend = f"<p>{told}</p>"
-    return f"<h2>Leaderboard</h2>{legend}{_table(heads, lines)}{more}"
+    table = _table(heads, lines, sortable=True)
+    # The page shows the figures first: the long table is unfolded by whoever needs it.
+    fold = "" if len(rows) > UNFOLDED else " open"
+    return f"<details{fold}><summary><h2>Leaderboard</h2></summary>{legend}{table}{more}</details>"
 
 
 def _groups(data: Mapping[str, Any]) -> str:
@@ -228,13 +235,18 @@ def _steps(steps: Mapping[str, Row]) -> str:
     return f"<h2>Steps</h2>{_table(['search', *(name.replace('_', ' ') for name in names)], lines)}"
 
 
-def _table(heads: Iterable[str], lines: Iterable[tuple[str, Sequence[str]]]) -> str:
+def _table(heads: Iterable[str], lines: Iterable[tuple[str, Sequence[str]]], sortable: bool = False) -> str:
+    """A table; of a sortable one each row names the trial that it is of."""
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
     rows = "\n".join(
-        f'<tr class="{look}">' + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
-        for look, cells in lines
+        f'<tr class="{look}"'
+        + (f' data-i="{place}">' if sortable else ">")
+        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        + "</tr>"
+        for place, (look, cells) in enumerate(lines)
     )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>'
+    kind = ' class="sortable"' if sortable else ""
+    return f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>'
 
 
 def _figure(row: Row, metric: str) -> str:
