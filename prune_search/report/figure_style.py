@@ -6,10 +6,13 @@ Colours are those of Okabe & Ito 2008, Color Universal Design, without the yello
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from prune_search.recipe.axes import PRESETS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,6 +45,11 @@ RC: dict[Any, Any] = {
 }
 
 
+# Paradigms that are often compared have colours of their own; the other presets follow by their names.
+FAMILIAR = (
+    *("learning-rate-rewinding", "magnitude-after-training", "gradual-magnitude", "lottery-ticket", "snip"),
+    *("late-rewinding", "random", "weight-rewinding", "synflow", "rigl", "set", "grasp", "fine-tune", "greg-1"),
+)
 # More kinds of marks cannot be told apart; the rest shares one.
 MAX_KINDS, OTHERS = 12, "others"
 
@@ -79,16 +87,21 @@ class FigureStyle:
 
 
 def styles(names: Iterable[str]) -> dict[str, FigureStyle]:
-    """A style for each name; the same names, in whatever order, get the same ones."""
+    """A style for each name; the same names, in whatever order, get the same ones, and a paradigm always its own."""
+    wanted = sorted(set(names))
+    order = {name: place for place, name in enumerate(dict.fromkeys((*FAMILIAR, *sorted(PRESETS))))}
+    places = {name: order[name] for name in wanted if name in order}
+    taken = frozenset(places.values())
+    free = (place for place in itertools.count() if place not in taken)
+    places.update({name: next(free) for name in wanted if name not in order and name != OTHERS})
     found: dict[str, FigureStyle] = {}
-    for place, name in enumerate(sorted(set(names), key=lambda name: (name == OTHERS, name))):
-        if name == OTHERS:
-            found[name] = FigureStyle(QUIET, "o", LINES[0], "", filled=False)
-            continue
+    for name, place in places.items():
         colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
         line, hatch = LINES[place % len(LINES)], HATCHES[place % len(HATCHES)]
         found[name] = FigureStyle(colour, marker, line, hatch, filled=place // len(COLOURS) % 2 == 0)
-    return found
+    if OTHERS in wanted:
+        found[OTHERS] = FigureStyle(QUIET, "o", LINES[0], "", filled=False)
+    return {name: found[name] for name in sorted(found, key=lambda name: (name == OTHERS, name))}
 
 
 def new_figure(title: str, panels: int = 1, height: float = HEIGHT, width: float = WIDTH) -> tuple[Figure, list[Axes]]:

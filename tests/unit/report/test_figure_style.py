@@ -31,6 +31,14 @@ def test_a_dozen_kinds_are_told_apart_and_the_same_names_look_the_same() -> None
     assert with_others[OTHERS].marks["markerfacecolor"] == "white"
 
 
+def test_a_paradigm_looks_the_same_beside_whatever_others() -> None:
+    alone = styles(["snip", "set"])
+    among = styles(["snip", "set", "a paradigm of mine", *(f"kind {n}" for n in range(5)), "lottery-ticket"])
+    assert {name: among[name] for name in alone} == alone
+    looks = [(style.colour, style.marker, style.filled) for style in among.values()]
+    assert len(set(looks)) == len(looks)
+
+
 def test_the_sparsest_is_at_the_right_of_an_axis_in_percent() -> None:
     _, (axes,) = new_figure("a title")
     weights_left(axes, [0.0, 0.5, 0.99])
