@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from prune_search.recipe import axes
@@ -14,6 +15,8 @@ def table() -> list[dict[str, Any]]:
     return [_row(axis.key, entry) for axis in AXES for entry in axis.listed()]
 
 
+# The number of a paper at arXiv.
+_PAPER = re.compile(r"(?<![\w/.-])(\d{4}\.\d{4,5})(?![\w/-])")
 # The axes of the guide's table: what a mask, weights and a retraining are made of, and the papers as presets.
 PRUNING = (
     axes.PRESETS,
@@ -34,7 +37,8 @@ def markdown() -> str:
     rows = sorted((row for row in table() if row["axis"] in names), key=lambda row: names.index(row["axis"]))
     lines = ["| axis | name | what it is | source |", "|---|---|---|---|"]
     for row in rows:
-        cells = (row["axis"], f"`{row['name']}`", row["summary"], row["source"])
+        source = _PAPER.sub(lambda found: f"[{found[1]}](https://arxiv.org/abs/{found[1]})", row["source"])
+        cells = (row["axis"], f"`{row['name']}`", row["summary"], source)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
