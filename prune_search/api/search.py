@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from prune_search.ledger.records import (
 )
 from prune_search.ledger.tracking_uri import uri_of
 from prune_search.recipe import strict_yaml
+from prune_search.recipe.begin import told
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import canonical_json
 from prune_search.recipe.space import Space
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from prune_search.search.launch_options import LaunchOptions
     from prune_search.search.next_trial import Listener
     from prune_search.search.stop_request import StopRequest
+
+logger = logging.getLogger("prune_search")
 
 FINISH_TRACKING_S = 30.0
 # Whoever sends SIGTERM waits for half a minute; what is not delivered by then, `sync` delivers.
@@ -140,6 +144,8 @@ def launch(
     where, options = where or Where(), options or Options()
     space = read_search_space(target, [*where.values(set).items()])
     _check_search(space)
+    for text in told(space.search):
+        logger.warning("%s", text)
     simulation = None if options.simulate is None else Simulation.of(options.simulate)
     storage = where.storage_folder()
     check_writable(storage)

@@ -277,6 +277,7 @@ class NextTrial:
             twin = self._first.get(digest)
             extra = {"number": number, "option": proposal.option, "params": dict(proposal.params)}
             extra |= {"sampler": proposal.sampler, "duplicate_of": twin}
+            extra |= {"begun": proposal.begun} if proposal.begun else {}
             self._propose(trial_id(number), proposal.recipe, extra)
             if twin is None and (ready := self._unfinished()) is not None:
                 return ready

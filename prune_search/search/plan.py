@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from prune_search.recipe import axes
+from prune_search.recipe.begin import told
 from prune_search.recipe.clock import Timeline
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
@@ -199,7 +200,11 @@ def make_plan(
         states_on_the_way=round(scale * sum(state.on_the_way for state in states)),
         states_of_masks=round(scale * sum(state.masked for state in states)),
         first=tuple(items[:SHOWN_RECIPES]),
-        warnings=(*_warnings(space, items, unshared / shared if shared else 1.0), *_unequal(space, items)),
+        warnings=(
+            *told(space.search),
+            *_warnings(space, items, unshared / shared if shared else 1.0),
+            *_unequal(space, items),
+        ),
         steps_stored=None if there is None else round(scale * there),
         steps_finalists=_finalists(space, items),
     )

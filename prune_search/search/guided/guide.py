@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -68,18 +68,23 @@ class Guide:
         steps = [one.steps for one in self.fixed[0]]
         return max(1.0, sum(steps) / max(1, len(steps)))
 
-    def choose(self, number: int, known: Sequence[TrialRecords], dense: Dense) -> Candidate | None:
+    def choose(
+        self, number: int, known: Sequence[TrialRecords], dense: Dense, given: Mapping[str, Any] | None = None
+    ) -> Candidate | None:
         """What is proposed as trial `number`.
 
         Args:
             number: from 1.
             known: the trials proposed so far, in any order.
             dense: metrics of the dense network, or None while they are not known.
+            given: what a recipe that is tried first says of the holes; only the others are chosen.
 
         Returns:
             None where every recipe of the space has been proposed.
         """
         there = self.reader.all(known)
+        if given and (first := self.candidates.with_given(given)):
+            return first[int(numpy.argmax(self._scores(first, there, dense, number)))]
         tried = {one.candidate.digest for one in there}
         fixed, whole = self.fixed
         open_ = [one for one in fixed if one.digest not in tried]
