@@ -149,22 +149,25 @@ def launch(
     simulation = None if options.simulate is None else Simulation.of(options.simulate)
     storage = where.storage_folder()
     check_writable(storage)
+    from prune_search.search.guided.experience import gathered
+    from prune_search.search.stop_request import holding
+
     if simulation is None:
         space, examples = _check_trial(space, where)
         runner = _trained(space, launch_options(options, where), examples)
     else:
         examples, runner = 0, _simulated(space, simulation)
+    experience = gathered(storage, space, simulation is not None, space_of)
     folder = new_folder(storage, options.name or default_name(space.source), options.name is not None)
     values = where.values(set)
     definition = define(space, folder, where, options.tracking_uri, values, simulation)
     definition |= {"examples": examples, "system_metrics": options.system_metrics}
-    from prune_search.search.stop_request import holding
-
     make_folder(folder)
     # Held before it is there to be seen, so that of two that are launched at once one is told who runs it.
     with holding(folder) as asked:
         if (folder / SEARCH_FILE).exists():
             raise UserError([Problem("--name", f"a search {shown(folder.name)} already exists")])
+        experience.store(folder)
         put_file(folder / SEARCH_FILE, (canonical_json(definition) + "\n").encode())
         remember(definition)
         try:

@@ -27,6 +27,7 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.space import Drawn, Space
 from prune_search.recipe.space_samples import Corner, space_samples
+from prune_search.search.guided.experience import Experience
 from prune_search.search.guided.guide import Guide
 from prune_search.search.guided.sampler import GuidedSampler
 from prune_search.search.optuna_study import Generations, OneStudy, placed
@@ -76,10 +77,18 @@ class Proposer:
         space: what is searched; its search block names the sampler, its seed, objectives and constraints.
         epoch_of: iterations in an epoch of a recipe, or None where they are not known.
         examples: training examples, of a data set whose size is not known before it is read.
+        experience: what earlier searches showed, which the sampler `guided` begins with.
     """
 
-    def __init__(self, space: Space, epoch_of: Callable[[Recipe], int | None], examples: int = 0) -> None:
+    def __init__(
+        self,
+        space: Space,
+        epoch_of: Callable[[Recipe], int | None],
+        examples: int = 0,
+        experience: Experience | None = None,
+    ) -> None:
         self.space = space
+        self.experience = experience or Experience()
         self.goals = Goals.of(space.search)
         self.begin = beginnings(space.search)
         self._epoch_of = epoch_of
@@ -112,7 +121,7 @@ class Proposer:
         first = self.begin[number - 1] if number <= len(self.begin) else None
         if isinstance(sampler, GuidedSampler):
             if self._guide is None:
-                self._guide = Guide(self.space, self._epoch_of, self._examples, sampler.prior)
+                self._guide = Guide(self.space, self._epoch_of, self._examples, sampler.prior, self.experience)
             found = self._guide.choose(number, known, dense, {} if first is None else first.values)
             if found is None:
                 return None

@@ -14,6 +14,7 @@ from prune_search.ledger.ranking import Dense, Goals, total_violation
 from prune_search.ledger.records import TrialRecords
 from prune_search.recipe.space import Space
 from prune_search.search.guided.candidates import Candidate, Candidates, EpochOf
+from prune_search.search.guided.experience import Experience
 from prune_search.search.guided.features import nodes_of
 from prune_search.search.guided.gains import Gains, marginal_steps
 from prune_search.search.guided.model import Model
@@ -34,12 +35,14 @@ class Guide:
         epoch_of: iterations in an epoch of a recipe, or None where they are not known.
         examples: training examples, of a data set whose size is not known before it is read.
         prior: whether the expected error of published findings is a prior mean.
+        experience: what earlier searches showed: further prior means.
     """
 
     space: Space
     epoch_of: EpochOf
     examples: int = 0
     prior: bool = True
+    experience: Experience = field(default_factory=Experience)
     _neighbours: tuple[str, int, list[Candidate]] = field(default_factory=lambda: ("", 0, []), repr=False)
 
     @cached_property
@@ -130,7 +133,10 @@ class Guide:
         careful = replace(without, worsens=True)
         sparsity = numpy.array([math.nan if one.density is None else 1 - one.density for one in networks])
         model = Model(seen, at, pending, sparsity)
-        objectives = [model.of(with_prior, without, metric, way) for way, metric in self.goals.objectives]
+        objectives = [
+            model.of(with_prior, without, metric, way, [*self.experience.expected(networks, metric, way).values()])
+            for way, metric in self.goals.objectives
+        ]
         constraints = [
             model.of(careful, careful, metric, "maximize" if relation == ">=" else "minimize")
             for metric, relation, _ in self.goals.constraints
