@@ -127,12 +127,13 @@ def recommended(
         reader: see `expected_figures`.
         experience: what earlier searches showed.
     """
-    return _best(trials, expected_figures(trials, goals, prior, reader, experience), goals, dense)
+    return best_expected(trials, expected_figures(trials, goals, prior, reader, experience), goals, dense)
 
 
-def _best(
+def best_expected(
     trials: Sequence[TrialRecords], figures: Mapping[str, Mapping[str, Expected]], goals: Goals, dense: Dense
 ) -> tuple[TrialRecords | None, bool]:
+    """The trial that `Goals.best` chooses by given expected figures, and whether it meets the constraints."""
     found, met = goals.best([_expected(trial, figures.get(trial.id, {})) for trial in trials], dense)
     return next((trial for trial in trials if found is not None and trial.id == found.id), None), met
 
@@ -180,7 +181,7 @@ def recommendations(searches: Sequence[SearchRecords]) -> list[dict[str, Any]]:
         experience, past = stored_experience(search.folder), Reader(nominal).all(trials)
         metrics = modelled_metrics(past, goals, prior, experience)
         expected = _figures(past, metrics)
-        trial, met = _best(trials, expected, goals, search.dense or None)
+        trial, met = best_expected(trials, expected, goals, search.dense or None)
         if trial is None or trial.proposed is None:
             continue
         figures = expected.get(trial.id, {})
