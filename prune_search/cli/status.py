@@ -140,7 +140,7 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
 
 
 def _expected_lines(told: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """The best expected figure over paid steps, beside what chance would have reached; the last places of the course."""
+    """The best expected figure at a few places of the course, beside what chance would have reached."""
     course = [] if told is None else told["course"]
     if told is None or not course:
         return []

@@ -17,6 +17,7 @@ from prune_search.search.guided.candidates import Candidate, Candidates, EpochOf
 from prune_search.search.guided.experience import Experience
 from prune_search.search.guided.features import nodes_of
 from prune_search.search.guided.gains import Gains, marginal_steps
+from prune_search.search.guided.kernel import Array
 from prune_search.search.guided.model import Model
 from prune_search.search.guided.past import Past, Reader, Seen, looked_at
 
@@ -98,6 +99,12 @@ class Guide:
             return None
         scores = self._scores(open_, there, dense, number)
         return open_[int(numpy.argmax(scores))]
+
+    def gains(self, recipes: Sequence[Candidate]) -> Array:
+        """[recipes], the logarithms of what is expected to be gained from each before anything is measured."""
+        prices = numpy.array(self._prices(recipes, []))
+        found = self._scores(recipes, [], None, 1) + POWER * numpy.log(prices + self.unit)
+        return numpy.asarray(found, dtype=numpy.float64)
 
     def _near(self, best: Candidate, batch: int) -> list[Candidate]:
         """The neighbours of a recipe: others after so many proposals, the same ones in between."""
