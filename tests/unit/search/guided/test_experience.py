@@ -88,9 +88,7 @@ def test_what_a_search_of_the_same_holes_measured_is_gathered_and_stored(storage
 
 
 def test_nothing_is_gathered_where_nothing_is_to_be_learned(storage: Path, tmp_path: Path) -> None:
-    other = read_space(
-        strict_yaml.load(SPACE.replace("{hole: choice, of: [0it, 1ep, 5ep, end]}", "end")), ""
-    )
+    other = read_space(strict_yaml.load(SPACE.replace("{hole: choice, of: [0it, 1ep, 5ep, end]}", "end")), "")
     cases = [space(begin="cold"), space(reproducible=True), space(sampler="tpe"), other]
     cases += [space(objectives=["minimize steps_trained"])]
     assert [gathered(storage, case, True, defined).earlier for case in cases] == [()] * len(cases)
