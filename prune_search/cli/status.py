@@ -36,39 +36,45 @@ def status(
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Show the progress of a search: trials, best result, steps saved and time left."""
+    """Show the progress of a search: trials, best result, steps saved and time left.
+
+    With --watch also what a search that learns expects of its best recipe over paid steps, beside what chance would
+    have reached.
+    """
     if watch and as_json:
         raise UserError([Problem("--watch", "cannot be combined with --json, which prints a single object")])
-    from prune_search.api.believed import Believed
     from prune_search.api.where import storage_option
 
-    folder, believed = find_search(storage, name), Believed()
-    data = _look(folder, believed)
+    folder = find_search(storage, name)
+    if watch:
+        _watch(folder, storage_option(storage))
+        return
+    data = _look(folder)
     if as_json:
         typer.echo(json.dumps(data, allow_nan=False))
-    elif watch:
-        _watch(folder, storage_option(storage), believed)
     else:
         from rich.console import Console
 
         Console(highlight=False).print(_shown(data, storage_option(storage)))
 
 
-def _look(folder: StoragePath, believed: Believed) -> dict[str, Any]:
+def _look(folder: StoragePath, believed: Believed | None = None) -> dict[str, Any]:
     from prune_search.report.status import status_data
     from prune_search.tracking.delivery_thread import undelivered
 
     with damaged(folder):
         records, running = read(folder), is_running(folder)
-        told = {"undelivered": undelivered(records, running), "expected": believed.watched(records)}
-        return {**status_data(records, running), **told}
+        data = {**status_data(records, running), "undelivered": undelivered(records, running)}
+        return data if believed is None else {**data, "expected": believed.watched(records)}
 
 
-def _watch(folder: StoragePath, option: str, believed: Believed) -> None:
+def _watch(folder: StoragePath, option: str) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    console = Console(highlight=False)
+    from prune_search.api.believed import Believed
+
+    console, believed = Console(highlight=False), Believed()
     data = _look(folder, believed)
     # Ctrl-C stops watching, not the search.
     with (

@@ -73,7 +73,9 @@ def paid(trial: TrialRecords) -> int:
     return int(trial.ended.data["steps_trained"])
 
 
-def searched(problem: Problem, line: Line, seed: int, steps: float, experience: Experience) -> Iterator[list[TrialRecords]]:
+def searched(
+    problem: Problem, line: Line, seed: int, steps: float, experience: Experience
+) -> Iterator[list[TrialRecords]]:
     """Search until so many steps are paid; the trials that have ended, after each of them."""
     space, simulation = problem.space(line.sampler, line.scheduler, seed), problem.simulation(seed)
     ended: list[TrialRecords] = []
