@@ -63,9 +63,10 @@ def compare(
 
 
 def comparison(searches: Sequence[SearchRecords], question: Question | None = None) -> dict[str, Any]:
-    """What `report.compare.compare_data` says of searches, with ``importance`` and ``recommended``.
+    """What `report.compare.compare_data` says of searches, with ``importance``, ``recommended`` and ``believed``.
 
-    See `search.importance`, and `search.guided.recommend`: the best expected recipe beside the best measured one.
+    See `search.importance`; `search.guided.recommend`: the best expected recipe beside the best measured one; and
+    `search.guided.outlook`: what searches that learn believe, over paid steps and of each hole.
 
     Raises:
         UserError: see `report.compare.compare_data`.
@@ -76,7 +77,10 @@ def comparison(searches: Sequence[SearchRecords], question: Question | None = No
 
     # Where recipes were repeated, their means say more than what is expected of one measurement.
     once = [search for search in searches if search.name not in data["finalists"]]
-    return {**data, "importance": importance_data(searches), "recommended": recommendations(once)}
+    from prune_search.api.believed import believed
+
+    told = {"importance": importance_data(searches), "recommended": recommendations(once)}
+    return {**data, **told, "believed": believed(searches)}
 
 
 def differing(

@@ -78,6 +78,7 @@ def plan(
     where: Where | None = None,
     calibrated: bool = True,
     stored: bool = True,
+    foreseen: bool = True,
 ) -> PlannedSearch:
     """Estimate the cost of a search before it is launched. Nothing is stored.
 
@@ -87,6 +88,7 @@ def plan(
         where: storage, data folder, device, and the user's own model and data.
         calibrated: whether to train every kind of network for about a second, to estimate hours and bytes.
         stored: whether to count the steps that are in the storage already, for which data and networks are read.
+        foreseen: whether to ask a sampler that learns what it expects to spend.
 
     Raises:
         UserError: the space or an argument is invalid, there is nothing to search, or data or a network cannot be had
@@ -102,7 +104,7 @@ def plan(
     dense = dense_recipe(space)
     # A draw between two epochs needs the size of a data set that is not known before it is read.
     examples = 0 if known_epoch(dense) is not None else epochs.examples(dense)
-    made = make_plan(space, epochs, examples, _counter(space, where) if stored else None)
+    made = make_plan(space, epochs, examples, _counter(space, where) if stored else None, foreseen)
     return PlannedSearch(made, tuple(_calibrations(made, where)) if calibrated else ())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from prune_search.ledger.records import (
 )
 from prune_search.ledger.tracking_uri import uri_of
 from prune_search.recipe import strict_yaml
+from prune_search.recipe.begin import told
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import canonical_json
 from prune_search.recipe.space import Space
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from prune_search.search.launch_options import LaunchOptions
     from prune_search.search.next_trial import Listener
     from prune_search.search.stop_request import StopRequest
+
+logger = logging.getLogger("prune_search")
 
 FINISH_TRACKING_S = 30.0
 # Whoever sends SIGTERM waits for half a minute; what is not delivered by then, `sync` delivers.
@@ -140,25 +144,30 @@ def launch(
     where, options = where or Where(), options or Options()
     space = read_search_space(target, [*where.values(set).items()])
     _check_search(space)
+    for text in told(space.search):
+        logger.warning("%s", text)
     simulation = None if options.simulate is None else Simulation.of(options.simulate)
     storage = where.storage_folder()
     check_writable(storage)
+    from prune_search.search.guided.experience import gathered
+    from prune_search.search.stop_request import holding
+
     if simulation is None:
         space, examples, validated = _check_trial(space, where)
         runner = _trained(space, launch_options(options, where), examples)
     else:
         examples, validated, runner = 0, 0, _simulated(space, simulation)
+    experience = gathered(storage, space, simulation is not None, space_of)
     folder = new_folder(storage, options.name or default_name(space.source), options.name is not None)
     values = where.values(set)
     definition = define(space, folder, where, options.tracking_uri, values, simulation)
     definition |= {"examples": examples, "validated": validated, "system_metrics": options.system_metrics}
-    from prune_search.search.stop_request import holding
-
     make_folder(folder)
     # Held before it is there to be seen, so that of two that are launched at once one is told who runs it.
     with holding(folder) as asked:
         if (folder / SEARCH_FILE).exists():
             raise UserError([Problem("--name", f"a search {shown(folder.name)} already exists")])
+        experience.store(folder)
         put_file(folder / SEARCH_FILE, (canonical_json(definition) + "\n").encode())
         remember(definition)
         try:

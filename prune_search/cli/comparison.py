@@ -34,7 +34,7 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
     from prune_search.api.where import storage_option
     from prune_search.cli.exits import as_called
     from prune_search.cli.status import steps_line
-    from prune_search.report.labels import exported
+    from prune_search.report.labels import exported, trusted_text
 
     console = Console(highlight=False)
     rows = data["rows"]
@@ -76,6 +76,9 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
         console.print(_sparsest(sparsest), soft_wrap=True)
     for entry in data.get("recommended", ()):
         console.print(_recommended(entry, len(data["searches"]) > 1), soft_wrap=True)
+        if entry.get("followed") and (trusted := trusted_text(entry)):
+            of = f" by {escape(entry['search'])}" if len(data["searches"]) > 1 else ""
+            console.print(f"trusted{of}  {escape(trusted)}", soft_wrap=True)
     if data["simulated"]:
         console.print("simulated: nothing was trained, so there is nothing to export")
         return

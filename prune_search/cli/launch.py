@@ -118,7 +118,7 @@ def _tell_plan(name: str, space: Space, where: Where, yes: bool, quiet: bool) ->
     """
     from prune_search.api.plan import plan
 
-    planned = plan(space, where=where, calibrated=False, stored=False)
+    planned = plan(space, where=where, calibrated=False, stored=False, foreseen=False)
     if not quiet:
         complain(f"{summary(planned)}. For details: prune-search plan")
         for warning in planned.plan.warnings:

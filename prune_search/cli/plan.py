@@ -122,6 +122,7 @@ def _lines(planned: PlannedSearch) -> list[tuple[str, str]]:
         ("trials", f"{made.trials:,}, {made.recipes:,} distinct ({how})"),
         ("segments", f"{made.vertices:,} distinct of the {made.segments:,} that the trials need"),
         ("steps", f"{made.steps_shared:,} shared, {made.steps_unshared:,} without sharing"),
+        *_expected(planned),
         *_stored(planned),
         ("ceiling", f"sharing saves at most a factor of {made.ceiling:.2f}"),
         ("controls", f"about {made.steps_controls:,} more steps"),
@@ -138,6 +139,14 @@ def _lines(planned: PlannedSearch) -> list[tuple[str, str]]:
             lines.append(("data", f"a step waits {1000 * waiting:.1f} ms for data: more workers may help"))
         lines.append(("storage", f"about {shown_size(planned.storage_bytes)} in {made.states:,} states"))
     return lines
+
+
+def _expected(planned: PlannedSearch) -> list[tuple[str, str]]:
+    expected, made = planned.plan.steps_expected, planned.plan
+    if expected is None:
+        return []
+    share = f", {expected / made.steps_shared:.2f} times what chance would" if made.steps_shared else ""
+    return [("expected", f"about {expected:,} steps{share}: what the sampler would train if it learned nothing")]
 
 
 def _stored(planned: PlannedSearch) -> list[tuple[str, str]]:

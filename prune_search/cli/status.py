@@ -20,6 +20,7 @@ from prune_search.report.labels import SPARSITIES, figure, head_of
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from prune_search.api.believed import Believed
     from prune_search.storage.places import StoragePath
 
 EPILOG = examples(
@@ -27,6 +28,8 @@ EPILOG = examples(
 )
 LOOK_EVERY_S, LOOK_SHARE = 2.0, 5.0
 MAX_FAILURES = 5
+# Places of the course of what is expected.
+SHOWN = 4
 
 
 @VERBS.register("status", facts=Verb(epilog=EPILOG))
@@ -39,38 +42,46 @@ def status(
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Show the progress of a search: trials, best result, steps saved and time left."""
+    """Show the progress of a search: trials, best result, steps saved and time left.
+
+    With --watch also what a search that learns expects of its best recipe over paid steps, beside what chance would
+    have reached.
+    """
     if watch and as_json:
         raise UserError([Problem("--watch", "cannot be combined with --json, which prints a single object")])
     from prune_search.api.where import storage_option
 
     folder = find_search(storage, latest_search(storage) if name is None else name)
+    if watch:
+        _watch(folder, storage_option(storage))
+        return
     data = _look(folder)
     if as_json:
         typer.echo(json.dumps(data, allow_nan=False))
-    elif watch:
-        _watch(folder, storage_option(storage))
     else:
         from rich.console import Console
 
         Console(highlight=False).print(_shown(data, storage_option(storage)))
 
 
-def _look(folder: StoragePath) -> dict[str, Any]:
+def _look(folder: StoragePath, believed: Believed | None = None) -> dict[str, Any]:
     from prune_search.report.status import status_data
     from prune_search.tracking.delivery_thread import undelivered
 
     with damaged(folder):
         records, running = read(folder), is_running(folder)
-        return {**status_data(records, running), "undelivered": undelivered(records, running)}
+        data = {**status_data(records, running), "undelivered": undelivered(records, running)}
+        return data if believed is None else {**data, "expected": believed.watched(records)}
 
 
 def _watch(folder: StoragePath, option: str) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    console = Console(highlight=False)
-    data = _look(folder)
+    from prune_search.api.believed import Believed
+
+    console, believed = Console(highlight=False), Believed()
+    data = _look(folder, believed)
     # Ctrl-C stops watching, not the search.
     with (
         contextlib.suppress(KeyboardInterrupt),
@@ -81,7 +92,7 @@ def _watch(folder: StoragePath, option: str) -> None:
             # Reading a long search takes a while; do not keep a core busy with it.
             time.sleep(max(LOOK_EVERY_S, LOOK_SHARE * spent))
             begun = time.monotonic()
-            data = _look(folder)
+            data = _look(folder, believed)
             spent = time.monotonic() - begun
             live.update(_shown(data, option), refresh=True)
 
@@ -121,6 +132,7 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
         )
         unmet = "" if best["constraints_met"] else "  (no trial meets the constraints)"
         lines.append(("best", f"{best['name']}  {figures}{unmet}"))
+    lines += _expected_lines(data.get("expected"))
     lines.append(("steps", steps_line(data)))
     if data["seconds_waiting"] is not None:
         lines.append(("data", f"a step waits {1000 * data['seconds_waiting']:.1f} ms for data"))
@@ -137,6 +149,23 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
     if follow is not None:
         lines.append(("next", as_called(f"prune-search {follow} {data['name']}{option}")))
     return lines
+
+
+def _expected_lines(told: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """The best expected figure at a few places of the course, beside what chance would have reached."""
+    course = [] if told is None else told["course"]
+    if told is None or not course:
+        return []
+    shown = [course[round(place * (len(course) - 1) / (SHOWN - 1))] for place in range(SHOWN)]
+    lines = []
+    for one in dict.fromkeys(map(id, shown)):
+        point = next(point for point in shown if id(point) == one)
+        chance = "" if point["chance"] is None else f"; chance {point['chance']:.4g}"
+        text = (
+            f"{point['value']:.4g} ({point['low']:.4g} … {point['high']:.4g}) at {point['steps']:,} paid steps{chance}"
+        )
+        lines.append(("", text))
+    return [("expected", f"best {told['metric']} so far, by what is believed now:"), *lines]
 
 
 def _cluster_lines(data: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -189,6 +189,52 @@ def _amount(bound: Any, epoch: int) -> float:
     return float(bound.epochs if bound.unit == "ep" else bound.epochs * epoch + bound.iterations)
 
 
+def amount_in(hole: Mapping[str, Any], said: Any, epoch: int) -> float | int | None:
+    """What a draw of a range would have to be for the hole to become a value; None where none would do.
+
+    Args:
+        hole: no choice, and nothing is wrong with it.
+        said: a number, or a written step.
+        epoch: iterations in an epoch, by which steps in another unit are counted.
+    """
+    low, high = _bounds(hole, "", Reading())
+    value = said
+    if isinstance(low, Step):
+        value = _amount_of(low, said, epoch)
+        low, high = (high, low) if low.back else (low, high)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    whole = hole["hole"] == "int" or (isinstance(low, Step) and _unit(low) == "it")
+    least, most = _amount(low, epoch), _amount(high, epoch)
+    least, most = (math.ceil(least), math.floor(most)) if whole else (least, most)
+    step = hole.get("step", 1 if whole else None)
+    on_grid = step is None or abs((value - least) / step - round((value - least) / step)) < 1e-9
+    if not (least <= value <= most and on_grid):
+        return None
+    return round(value) if whole else float(value)
+
+
+def _amount_of(bound: Step, said: Any, epoch: int) -> float | None:
+    """A written step in a bound's unit; None where it cannot be told."""
+    try:
+        step = Step.parse(said) if isinstance(said, str) else None
+    except ValueError:
+        return None
+    if step is None or (step.back or step.unit == "end") != bound.back:
+        return None
+    if step.unit == "end":
+        return 0.0
+    if (step.percent is None) != (bound.percent is None):
+        # No other unit says the beginning.
+        return 0.0 if not step.back and step.place(Step(unit="it")) == "start" else None
+    if step.percent is not None:
+        return float(step.percent)
+    iterations = step.epochs * epoch + step.iterations
+    if _unit(bound) == "it":
+        return iterations
+    return step.epochs + step.iterations / epoch
+
+
 @dataclass
 class Filler:
     """Fills the holes of a tree, one draw each.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prune_search.recipe import axes
+from prune_search.recipe.begin import Begin
 from prune_search.recipe.fields import Flag, Integer, ListOf, Number, Value, read_block
 from prune_search.recipe.metric_names import ACCURACY, LEADING, can_be_a_tasks, is_share, metric_facts, searchable
 from prune_search.recipe.problems import not_one_of, shown
@@ -153,6 +154,7 @@ SEARCH = {
     "seed": Option(Integer(0, SEED_LIMIT), 0, "of the sampler"),
     "reproducible": Option(Flag(), False),
     "controls": Option(Flag(), True),
+    "begin": Option(Begin(), None, "recipes that are tried first; cold: nothing is learned from earlier searches"),
     "finalists": Option(Finalists(), None, "the best recipes are repeated on new seeds, and the best mean wins"),
     "time_budget": Option(Number(0.0, 1e9, above=True), None, "seconds"),
     "max_failures": Option(Integer(0, 100_000), 3, "number of retries of a trial whose process died"),

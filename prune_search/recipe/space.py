@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_search.recipe import axes, strict_yaml
+from prune_search.recipe.begin import COLD, Begin, Beginning, beginnings, read_beginnings
 from prune_search.recipe.clock import resolve
 from prune_search.recipe.data_source import source_of
 from prune_search.recipe.fields import child
@@ -20,7 +21,7 @@ from prune_search.recipe.reading import Reading
 from prune_search.recipe.recipe import Recipe, digest_of, newer_schema
 from prune_search.recipe.schema import SCHEMA, TASK, TRAIN
 from prune_search.recipe.search_block import parse_constraint, parse_objective, read_search
-from prune_search.recipe.space_samples import AtRandom, Corner, space_samples
+from prune_search.recipe.space_samples import AtRandom, Corner, Given, space_samples
 
 NOMINAL_EPOCH = 100
 # Iterations in an epoch of a stream that does not say how many examples it has.
@@ -187,14 +188,56 @@ def inspect(
     search = read_search(written.search, reading)
     if search is not None:
         reading.problems += _unmeasured(search, [blocks for _, blocks in written.options])
+    before = len(reading.problems)
     for label, blocks in written.options:
         for path, node in _places(blocks):
             check_holes(node, written.place(label, path), reading)
+    begun = list(_begun(written)) if len(reading.problems) == before else []
     if reading.problems or search is None:
-        problems = [*reading.problems, *_form_elsewhere(written)]
+        problems = [*reading.problems, *_form_elsewhere(written), *(one for one in begun if isinstance(one, Problem))]
         return None, _unique(problems, source)
     space = Space(written, search, source)
-    return space, _unique(_drawn_problems(space), source)
+    problems = _drawn_problems(space)
+    if begun:
+        problems += [one for one in begun if isinstance(one, Problem)]
+        good = [one.as_data() for one in begun if isinstance(one, Beginning)]
+        space = replace(space, search={**search, "begin": good})
+        problems += _begun_wrongly(space)
+    return space, _unique(problems, source)
+
+
+def _begun(written: Written) -> Iterator[Beginning | Problem]:
+    """The recipes that are tried first, or what is wrong with them."""
+    search = written.search if isinstance(written.search, Mapping) else {}
+    reading = Reading()
+    items = Begin().read(search.get("begin", COLD), "search.begin", reading)
+    if items != COLD and not reading.problems and written.options:
+        yield from read_beginnings(items, written, find, _epoch(written))
+
+
+def _epoch(written: Written) -> int:
+    """Iterations in an epoch of the first option, as far as they are known."""
+    blocks = written.options[0][1]
+    task, train = (blocks.get(name) if isinstance(blocks.get(name), Mapping) else {} for name in ("task", "train"))
+    return nominal_epoch((task or {}).get("data"), (train or {}).get("batch"))
+
+
+def _begun_wrongly(space: Space) -> Iterator[Problem]:
+    """What is wrong with the recipes that are tried first, as the space fills up what they do not say."""
+    begun = beginnings(space.search)
+    if len(begun) > space.search["trials"]:
+        text = f"names {len(begun)} recipes, which are more than the {space.search['trials']} trials"
+        yield Problem("search.begin", text)
+    for place, one in enumerate(begun):
+        corner = Corner({})
+        drawn = space.fill(Given(one.values, corner))
+        if corner.seen:
+            # What is not said is drawn until it fits.
+            continue
+        for problem in _problems_of(space, drawn):
+            yield Problem(
+                f"search.begin[{place}]", f"{one.name}: {': '.join(filter(None, (problem.path, problem.message)))}"
+            )
 
 
 def _unmeasured(search: Mapping[str, Any], options: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -68,6 +68,39 @@ class AtRandom:
             drawn = low * math.pow(high / low, self.rng.random())
             return min(max(round(drawn), low), high)
         return low + step * self.rng.randint(0, (high - low) // step)
+
+
+class Drawing(Protocol):
+    """Who draws (see `holes.Draw`)."""
+
+    def choice(self, name: str, labels: tuple[str, ...]) -> int: ...
+    def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float: ...
+    def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int: ...
+
+
+@dataclass(frozen=True)
+class Given:
+    """Draws given values, and what is not given as somebody else does.
+
+    Attributes:
+        values: by the sampler's names, as `begin.Beginning` has them.
+        rest: draws the others.
+    """
+
+    values: Mapping[str, Any]
+    rest: Drawing
+
+    def choice(self, name: str, labels: tuple[str, ...]) -> int:
+        """The index of one of `labels`."""
+        return labels.index(self.values[name]) if name in self.values else self.rest.choice(name, labels)
+
+    def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
+        """A real number."""
+        return float(self.values[name]) if name in self.values else self.rest.uniform(name, low, high, log, step)
+
+    def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
+        """A whole number."""
+        return int(self.values[name]) if name in self.values else self.rest.integer(name, low, high, log, step)
 
 
 def space_samples(fill: Callable[[Any], T]) -> Iterator[T]:

@@ -70,6 +70,12 @@ def exported(data: Mapping[str, Any], best: Mapping[str, Any]) -> str:
     return str(best["search"]) + (f" --trial {chosen}" if chosen else "")
 
 
+def trusted_text(entry: Mapping[str, Any]) -> str:
+    """How much of what is expected rests on what was known before the search, the most trusted source first."""
+    shares = sorted(entry.get("trusted", {}).items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {share:.0%}" for name, share in shares)
+
+
 def recommended_text(entry: Mapping[str, Any]) -> str:
     """What a search recommends: the expected figures with their intervals, and what was measured."""
     parts = []

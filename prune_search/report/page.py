@@ -10,7 +10,7 @@ from typing import Any
 from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.search_block import parse_objective
 from prune_search.report import explorer
-from prune_search.report.labels import exported, group_label, head_of, recommended_text, shown_metrics
+from prune_search.report.labels import exported, group_label, head_of, recommended_text, shown_metrics, trusted_text
 from prune_search.report.matrix import band_text, cell_text
 from prune_search.version import __version__
 
@@ -100,6 +100,8 @@ def _summary(data: Mapping[str, Any]) -> str:
             of = f" of {escape(entry['search'])}" if len(data["searches"]) > 1 else ""
             text = escape(recommended_text(entry))
             lines.append(f"Expected best{of}: <strong>{escape(entry['name'])}</strong>, {text}.")
+            if entry.get("followed") and (trusted := trusted_text(entry)):
+                lines.append(f"What was known before{of} is trusted so far: {escape(trusted)}.")
         if not data["simulated"]:
             lines.append(f"Take it along: <code>prune-search export {escape(exported(data, best))} --to DIR</code>")
     return "\n".join(f"<p>{line}</p>" for line in lines)

@@ -39,6 +39,7 @@ from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.space import Space
+from prune_search.search.guided.experience import stored_experience
 from prune_search.search.guided.recommend import as_expected, follows, with_prior
 from prune_search.search.proposer import Proposer
 from prune_search.search.shared_tree import Tree
@@ -157,7 +158,7 @@ class NextTrial:
         budget = space.search.get("time_budget")
         deadline = None if budget is None else time.time() + budget
         goals, records = Goals.of(space.search), read_search(folder)
-        proposer = Proposer(space, epoch_of, examples)
+        proposer = Proposer(space, epoch_of, examples, stored_experience(folder))
         next_trial = cls(space, folder, records, proposer, goals, stopping, deadline, tree=Tree(epoch_of))
         for trial in records.trials.values():
             next_trial._learn(trial)
@@ -277,6 +278,7 @@ class NextTrial:
             twin = self._first.get(digest)
             extra = {"number": number, "option": proposal.option, "params": dict(proposal.params)}
             extra |= {"sampler": proposal.sampler, "duplicate_of": twin}
+            extra |= {"begun": proposal.begun} if proposal.begun else {}
             self._propose(trial_id(number), proposal.recipe, extra)
             if twin is None and (ready := self._unfinished()) is not None:
                 return ready
@@ -343,7 +345,7 @@ class NextTrial:
     def _chosen(self, asked: Mapping[str, int]) -> Choice:
         trials = judged = self.records.numbered()
         if follows(self.search["sampler"]):
-            judged = as_expected(trials, self.goals, with_prior(self.search["sampler"]))
+            judged = as_expected(trials, self.goals, with_prior(self.search["sampler"]), None, self.proposer.experience)
         chosen = chosen_finalists(judged, self.goals, self.records.dense, asked["count"])
         return Choice(len(trials), tuple(trial.id for trial in chosen), tuple(new_seeds(trials, asked["seeds"])))
 

@@ -14,12 +14,14 @@ from itertools import pairwise
 from typing import Any
 
 from prune_search.recipe import axes
+from prune_search.recipe.begin import told
 from prune_search.recipe.clock import Timeline
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.space import Space
 from prune_search.recipe.space_samples import AtRandom
+from prune_search.search.guided.spend import expected_spend
 from prune_search.search.next_trial import dense_recipe
 from prune_search.search.proposer import Proposer
 from prune_search.search.schedulers import make_stopping_rule
@@ -78,6 +80,7 @@ class Plan:
         steps_shared: with every segment trained once.
         steps_stored: of `steps_shared`, what the storage has already; None where that is not known.
         steps_controls: of the controls, besides: an estimate, since two of them follow the best trial.
+        steps_expected: what a sampler that learns expects to train, before anything is measured; None of others.
         steps_finalists: of the finalists' repetitions, at most, as for trials of mean length; 0 where there are none.
         scheduler_share: the share of `steps_shared` that the scheduler can save.
         states: stored states: ends of segments, and places on trajectory 1.
@@ -105,6 +108,7 @@ class Plan:
     states_on_the_way: int = 0
     states_of_masks: int = 0
     steps_finalists: int = 0
+    steps_expected: int | None = None
 
     @property
     def steps_to_train(self) -> int:
@@ -135,6 +139,7 @@ class Plan:
             "steps_stored": self.steps_stored,
             "steps_controls": self.steps_controls,
             **({"steps_finalists": self.steps_finalists} if self.steps_finalists else {}),
+            **({} if self.steps_expected is None else {"steps_expected": self.steps_expected}),
             "ceiling": round(self.ceiling, 4),
             "scheduler_share": round(self.scheduler_share, 4),
             "first": [_shown(item) for item in self.first],
@@ -152,7 +157,11 @@ def _shown(item: Planned) -> dict[str, Any]:
 
 
 def make_plan(
-    space: Space, epoch_of: EpochOf, examples: int = 0, stored: Callable[[list[Planned]], int | None] | None = None
+    space: Space,
+    epoch_of: EpochOf,
+    examples: int = 0,
+    stored: Callable[[list[Planned]], int | None] | None = None,
+    foreseen: bool = True,
 ) -> Plan:
     """Draw the trials of a search, and count what they train.
 
@@ -162,12 +171,13 @@ def make_plan(
         examples: size of the training set, where it is not known before the data are read; 0 otherwise.
         stored: counts the steps of trials that are stored (`stored_steps.stored_steps`), or says None where that cannot
             be known; None: nobody looks.
+        foreseen: whether to ask a sampler that learns what it expects to spend, which takes seconds in a large space.
 
     Raises:
         UserError: not one valid trial could be drawn.
     """
-    asked = space.search["trials"]
-    exact = bool(Named.of(axes.SAMPLERS, space.search["sampler"]).entry(axes.SAMPLERS).facts.independent)
+    asked, facts = space.search["trials"], Named.of(axes.SAMPLERS, space.search["sampler"]).entry(axes.SAMPLERS).facts
+    exact = bool(facts.independent)
     draw = _proposed if exact else _at_random
     items = list(draw(space, epoch_of, examples, min(asked, MAX_DRAWN)))
     if not items:
@@ -199,9 +209,14 @@ def make_plan(
         states_on_the_way=round(scale * sum(state.on_the_way for state in states)),
         states_of_masks=round(scale * sum(state.masked for state in states)),
         first=tuple(items[:SHOWN_RECIPES]),
-        warnings=(*_warnings(space, items, unshared / shared if shared else 1.0), *_unequal(space, items)),
+        warnings=(
+            *told(space.search),
+            *_warnings(space, items, unshared / shared if shared else 1.0),
+            *_unequal(space, items),
+        ),
         steps_stored=None if there is None else round(scale * there),
         steps_finalists=_finalists(space, items),
+        steps_expected=expected_spend(space, epoch_of, examples) if foreseen and facts.expects else None,
     )
 
 

@@ -21,15 +21,17 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from prune_search.ledger.ranking import Dense, Goals
 from prune_search.ledger.records import TrialRecords
 from prune_search.recipe import axes
+from prune_search.recipe.begin import Beginning, beginnings
 from prune_search.recipe.clock import resolve
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.space import Drawn, Space
 from prune_search.recipe.space_samples import Corner, space_samples
+from prune_search.search.guided.experience import Experience
 from prune_search.search.guided.guide import Guide
 from prune_search.search.guided.sampler import GuidedSampler
 from prune_search.search.optuna_study import Generations, OneStudy, placed
-from prune_search.search.suggest import Grid, TrialDraw, distribution_from, remembered, walk
+from prune_search.search.suggest import GivenDraw, Grid, GridDraw, TrialDraw, distribution_from, remembered, walk
 from prune_search.training.randomness import derive
 
 MAX_DRAWS = 1000
@@ -56,6 +58,7 @@ class Proposal:
         params: what was drawn, by dotted path.
         sampler: what a later proposal needs to know of this one (plain JSON data): params and distributions by the
             sampler's names, and the sampler's own attributes.
+        begun: the name of the recipe of ``search.begin`` that it is; empty where the sampler chose.
     """
 
     number: int
@@ -64,6 +67,7 @@ class Proposal:
     option: str
     params: Mapping[str, Any]
     sampler: dict[str, Any]
+    begun: str = ""
 
 
 class Proposer:
@@ -73,11 +77,20 @@ class Proposer:
         space: what is searched; its search block names the sampler, its seed, objectives and constraints.
         epoch_of: iterations in an epoch of a recipe, or None where they are not known.
         examples: training examples, of a data set whose size is not known before it is read.
+        experience: what earlier searches showed, which the sampler `guided` begins with.
     """
 
-    def __init__(self, space: Space, epoch_of: Callable[[Recipe], int | None], examples: int = 0) -> None:
+    def __init__(
+        self,
+        space: Space,
+        epoch_of: Callable[[Recipe], int | None],
+        examples: int = 0,
+        experience: Experience | None = None,
+    ) -> None:
         self.space = space
+        self.experience = experience or Experience()
         self.goals = Goals.of(space.search)
+        self.begin = beginnings(space.search)
         self._epoch_of = epoch_of
         self._examples = examples
         # What follows is computed from the space or from immutable records, so that it can be kept between calls.
@@ -105,10 +118,11 @@ class Proposer:
         sampler = make_sampler(self.space, self._seed(number))
         if isinstance(sampler, Grid):
             return self._on_grid(sampler, number)
+        first = self.begin[number - 1] if number <= len(self.begin) else None
         if isinstance(sampler, GuidedSampler):
             if self._guide is None:
-                self._guide = Guide(self.space, self._epoch_of, self._examples, sampler.prior)
-            found = self._guide.choose(number, known, dense)
+                self._guide = Guide(self.space, self._epoch_of, self._examples, sampler.prior, self.experience)
+            found = self._guide.choose(number, known, dense, {} if first is None else first.values)
             if found is None:
                 return None
             sampler.chosen = found.drawn
@@ -118,6 +132,8 @@ class Proposer:
         for draw in range(MAX_DRAWS):
             if draw == DRAWS_OF_SAMPLER:
                 study.sampler = RandomSampler(seed=self._seed(number, "uniform"))
+            if first is not None and not isinstance(sampler, GuidedSampler):
+                study.enqueue_trial(self._given(first))
             trial = study.ask()
             drawn = self.space.fill(TrialDraw(trial), examples=self._examples)
             system |= _attributes(study, trial)
@@ -128,8 +144,15 @@ class Proposer:
                 study.tell(trial, state=TrialState.FAIL)
                 continue
             kept = remembered(trial.params, trial.distributions, system)
-            return Proposal(number, drawn.raw, recipe, drawn.option, drawn.params, kept)
+            name = "" if first is None else first.name
+            return Proposal(number, drawn.raw, recipe, drawn.option, drawn.params, kept, name)
         raise UserError([_never(MAX_DRAWS, wrong)])
+
+    def _given(self, first: Beginning) -> dict[str, Any]:
+        """What a recipe that is tried first says, as Optuna knows it."""
+        draw = GivenDraw(first.values, Corner({}))
+        self.space.fill(draw, examples=self._examples)
+        return draw.params
 
     def _seed(self, number: int, *words: str) -> int:
         return derive(self.space.search["seed"], "propose", number, *words) % SEEDS
@@ -206,9 +229,14 @@ class Proposer:
         return self._grid[number - 1] if number <= len(self._grid) else None
 
     def _grid_points(self, grid: Grid) -> Iterator[Proposal]:
-        """Every valid recipe of the grid once."""
+        """The recipes that are tried first, then every other valid recipe of the grid once."""
         seen: set[str] = set()
-        invalid = 0
+        count = invalid = 0
+        for first in self.begin:
+            count += 1
+            proposal = self._first_of(first, grid, count)
+            seen.add(digest_of(proposal.recipe.canonical))
+            yield proposal
         for drawn, draw in walk(grid.points, lambda draw: self.space.fill(draw, examples=self._examples)):
             try:
                 recipe = self._read(drawn)
@@ -221,14 +249,34 @@ class Proposer:
             digest = digest_of(recipe.canonical)
             if digest not in seen:
                 seen.add(digest)
+                count += 1
                 kept = remembered(draw.params, draw.distributions, {})
-                yield Proposal(len(seen), drawn.raw, recipe, drawn.option, drawn.params, kept)
+                yield Proposal(count, drawn.raw, recipe, drawn.option, drawn.params, kept)
+
+    def _first_of(self, first: Beginning, grid: Grid, number: int) -> Proposal:
+        """A recipe that is tried first, what it does not say as the first point of the grid that is valid has it."""
+
+        def fill(draw: GridDraw) -> tuple[Drawn, GivenDraw]:
+            given = GivenDraw(first.values, draw)
+            return self.space.fill(given, examples=self._examples), given
+
+        wrong = UserError(())
+        for (drawn, given), draw in itertools.islice(walk(grid.points, fill), MAX_INVALID_OF_GRID):
+            try:
+                recipe = self._read(drawn)
+            except UserError as error:
+                wrong = error
+                continue
+            params, distributions = draw.params | given.params, draw.distributions | given.distributions
+            kept = remembered(params, distributions, {})
+            return Proposal(number, drawn.raw, recipe, drawn.option, drawn.params, kept, first.name)
+        raise UserError([_never(MAX_INVALID_OF_GRID, wrong)])
 
 
 def _attributes(study: optuna.Study, trial: optuna.Trial) -> dict[str, Any]:
     """What the sampler noted of a trial, but for what it tells other processes while the trial is drawn."""
     noted = study.get_trials(deepcopy=False)[trial.number].system_attrs
-    return {name: value for name, value in noted.items() if ":relative_params:" not in name}
+    return {name: value for name, value in noted.items() if ":relative_params:" not in name and name != "fixed_params"}
 
 
 def _number(trial: TrialRecords) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 from optuna.distributions import (
@@ -145,6 +145,61 @@ class PinnedDraw:
     def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
         """A whole number."""
         return int(self.params[name])
+
+
+class Rest(Protocol):
+    """Who draws what is not given."""
+
+    def choice(self, name: str, labels: tuple[str, ...]) -> int: ...
+    def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float: ...
+    def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int: ...
+
+
+@dataclass
+class GivenDraw:
+    """Draws the values of a recipe that is tried first, and what it does not say as somebody else does.
+
+    Attributes:
+        values: by the sampler's names, numbers in the unit of the hole (see `begin.Beginning`).
+        rest: draws the others.
+        params: what was given, as the sampler knows it.
+        distributions: of what it was drawn.
+    """
+
+    values: Mapping[str, Any]
+    rest: Rest
+    params: dict[str, Any] = field(default_factory=dict)
+    distributions: dict[str, BaseDistribution] = field(default_factory=dict)
+
+    def choice(self, name: str, labels: tuple[str, ...]) -> int:
+        """The index of one of `labels`."""
+        if name not in self.values:
+            return self.rest.choice(name, labels)
+        self._note(name, self.values[name], CategoricalDistribution(labels))
+        return labels.index(self.values[name])
+
+    def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
+        """A real number from `low` to `high`."""
+        if name not in self.values:
+            return self.rest.uniform(name, low, high, log, step)
+        value, steps = float(self.values[name]), steps_in(low, high, step)
+        if steps is None:
+            self._note(name, value, FloatDistribution(low, high, log=log))
+            return value
+        place = round((value - low) / (step or 1.0))
+        self._note(name, place, IntDistribution(0, steps))
+        return at_step(low, step, place)
+
+    def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
+        """A whole number from `low` to `high`."""
+        if name not in self.values:
+            return self.rest.integer(name, low, high, log, step)
+        self._note(name, int(self.values[name]), whole_of(low, high, log, step))
+        return int(self.values[name])
+
+    def _note(self, name: str, value: Any, distribution: BaseDistribution) -> None:
+        self.params[name] = value
+        self.distributions[name] = distribution
 
 
 @dataclass

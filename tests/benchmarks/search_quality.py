@@ -8,7 +8,8 @@ budget is the mean length of a recipe of the space from nothing, its first train
 Regret is how far the expected accuracy of the recipe that the search would recommend lies below the best of the space,
 in points of test accuracy: on measured networks it is the mean over the seeds of training. Where nothing has ended yet,
 that of the mean recipe. `guided` recommends the recipe of the best expected value, the others the best measured one;
-a line of random search with the former rule tells the two apart. A first training is longer than a unit's rest on some
+a line of random search with the former rule tells the two apart. `guided, other networks` begins with
+what the table says of the networks that are not searched. A first training is longer than a unit's rest on some
 problems, so that the first answer comes after one unit there.
 
 Problems: the table (four networks; chains of ten rounds, one-shot, and both), measured grids, and the closed form of
@@ -28,6 +29,7 @@ from pathlib import Path
 import numpy
 import optuna
 from quality.course import LINES, regrets
+from quality.defaults import of_problem
 from quality.figures import CHANCE, Array, medians
 from quality.problems import Problem, problems
 
@@ -46,7 +48,7 @@ def _search(asked: Asked) -> list[float]:
     table, grids, problem, name, seed, budgets = asked
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     line = next(one for one in LINES if one.name == name)
-    return regrets(_problems(table, grids)[problem], line, seed, budgets)
+    return regrets(_problems(table, grids)[problem], line, seed, budgets, of_problem(table, problem))
 
 
 def lines_of(problem: Problem, wanted: Sequence[str]) -> list[str]:

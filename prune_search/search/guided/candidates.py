@@ -16,12 +16,14 @@ from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe, digest_of
 from prune_search.recipe.space import Drawn, Space
 from prune_search.recipe.space_samples import Corner, space_samples
-from prune_search.search.suggest import MAX_LISTED, at_step, steps_in, walk, whole_of
+from prune_search.search.suggest import MAX_LISTED, GivenDraw, at_step, steps_in, walk, whole_of
 from prune_search.training.randomness import derive
 from prune_search.trial.addresses import Branch, nominal_branch
 
 # A space of at most so many recipes is taken whole; a larger one is filled with so many points.
 MOST, FILLED = 512, 512
+# So many ways to fill the holes of which a recipe that is tried first says nothing are looked at.
+COMPLETED = 64
 # Neighbours of the best recipe that join the points of a large space.
 NEIGHBOURS = 48
 # Chance that a neighbour has another value of a hole, and how far away in shares of a range.
@@ -144,6 +146,16 @@ class Candidates:
         source = random.Random(derive(self.space.search["seed"], "guided", "near", number))
         return self._unlike(self._made(_Near(best, source)) for _ in range(NEIGHBOURS))
 
+    def with_given(self, values: Mapping[str, Any]) -> list[Candidate]:
+        """Points with given values, which fill what these do not say evenly."""
+        return self._unlike(self._given(values, shares) for shares in self._spread(COMPLETED))
+
+    def _given(self, values: Mapping[str, Any], shares: Mapping[str, float]) -> Candidate | None:
+        rest = SharesDraw(lambda name: shares.get(name, 0.5))
+        draw = GivenDraw(values, rest)
+        drawn = self.space.fill(draw, examples=self.examples)
+        return self._read(drawn, rest.params | draw.params)
+
     def _whole(self) -> list[Candidate] | None:
         points: list[tuple[Drawn, Mapping[str, Any]]] = []
         for drawn, draw in walk(2, lambda draw: self.space.fill(draw, examples=self.examples)):
@@ -154,19 +166,20 @@ class Candidates:
         return self._unlike(self._read(drawn, params) for drawn, params in points)
 
     def _filled(self) -> list[Candidate]:
+        return self._unlike(
+            self._made(SharesDraw(lambda name, shares=shares: shares.get(name, 0.5)))  # type: ignore[misc]
+            for shares in self._spread(FILLED)
+        )
+
+    def _spread(self, count: int) -> Iterator[Mapping[str, float]]:
+        """So many points, a power of 2, that fill the space evenly, as shares of each hole's range."""
         # Seconds, which only searches that draw such points have to spend.
         from scipy.stats import qmc
 
         names = self._names()
         sobol = qmc.Sobol(max(1, len(names)), seed=derive(self.space.search["seed"], "guided", "fill") % 2**32)
-        rows = sobol.random(FILLED)
-
-        def made() -> Iterator[Candidate | None]:
-            for row in rows:
-                shares = dict(zip(names, row.tolist(), strict=False))
-                yield self._made(SharesDraw(lambda name, shares=shares: shares.get(name, 0.5)))  # type: ignore[misc]
-
-        return self._unlike(made())
+        for row in sobol.random(count):
+            yield dict(zip(names, row.tolist(), strict=False))
 
     def _names(self) -> list[str]:
         """The names of all holes, conditional ones too."""

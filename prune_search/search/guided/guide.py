@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -14,8 +14,10 @@ from prune_search.ledger.ranking import Dense, Goals, total_violation
 from prune_search.ledger.records import TrialRecords
 from prune_search.recipe.space import Space
 from prune_search.search.guided.candidates import Candidate, Candidates, EpochOf
+from prune_search.search.guided.experience import Experience
 from prune_search.search.guided.features import nodes_of
 from prune_search.search.guided.gains import Gains, marginal_steps
+from prune_search.search.guided.kernel import Array
 from prune_search.search.guided.model import Model
 from prune_search.search.guided.past import Past, Reader, Seen, looked_at
 
@@ -34,12 +36,14 @@ class Guide:
         epoch_of: iterations in an epoch of a recipe, or None where they are not known.
         examples: training examples, of a data set whose size is not known before it is read.
         prior: whether the expected error of published findings is a prior mean.
+        experience: what earlier searches showed: further prior means.
     """
 
     space: Space
     epoch_of: EpochOf
     examples: int = 0
     prior: bool = True
+    experience: Experience = field(default_factory=Experience)
     _neighbours: tuple[str, int, list[Candidate]] = field(default_factory=lambda: ("", 0, []), repr=False)
 
     @cached_property
@@ -68,18 +72,23 @@ class Guide:
         steps = [one.steps for one in self.fixed[0]]
         return max(1.0, sum(steps) / max(1, len(steps)))
 
-    def choose(self, number: int, known: Sequence[TrialRecords], dense: Dense) -> Candidate | None:
+    def choose(
+        self, number: int, known: Sequence[TrialRecords], dense: Dense, given: Mapping[str, Any] | None = None
+    ) -> Candidate | None:
         """What is proposed as trial `number`.
 
         Args:
             number: from 1.
             known: the trials proposed so far, in any order.
             dense: metrics of the dense network, or None while they are not known.
+            given: what a recipe that is tried first says of the holes; only the others are chosen.
 
         Returns:
             None where every recipe of the space has been proposed.
         """
         there = self.reader.all(known)
+        if given and (first := self.candidates.with_given(given)):
+            return first[int(numpy.argmax(self._scores(first, there, dense, number)))]
         tried = {one.candidate.digest for one in there}
         fixed, whole = self.fixed
         open_ = [one for one in fixed if one.digest not in tried]
@@ -90,6 +99,12 @@ class Guide:
             return None
         scores = self._scores(open_, there, dense, number)
         return open_[int(numpy.argmax(scores))]
+
+    def gains(self, recipes: Sequence[Candidate]) -> Array:
+        """[recipes], the logarithms of what is expected to be gained from each before anything is measured."""
+        prices = numpy.array(self._prices(recipes, []))
+        found = self._scores(recipes, [], None, 1) + POWER * numpy.log(prices + self.unit)
+        return numpy.asarray(found, dtype=numpy.float64)
 
     def _near(self, best: Candidate, batch: int) -> list[Candidate]:
         """The neighbours of a recipe: others after so many proposals, the same ones in between."""
@@ -125,7 +140,10 @@ class Guide:
         careful = replace(without, worsens=True)
         sparsity = numpy.array([math.nan if one.density is None else 1 - one.density for one in networks])
         model = Model(seen, at, pending, sparsity)
-        objectives = [model.of(with_prior, without, metric, way) for way, metric in self.goals.objectives]
+        objectives = [
+            model.of(with_prior, without, metric, way, [*self.experience.expected(networks, metric, way).values()])
+            for way, metric in self.goals.objectives
+        ]
         constraints = [
             model.of(careful, careful, metric, "maximize" if relation == ">=" else "minimize")
             for metric, relation, _ in self.goals.constraints

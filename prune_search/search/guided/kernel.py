@@ -35,6 +35,7 @@ class Nodes:
         depth: [n], how sparse the network is on a log scale: 0 dense, 1 the sparsest; all equal where that is fixed.
         branch: [n], equal for the networks of one recipe.
         prior: [n], prior mean of the target, or None.
+        learned: [n] each, what earlier searches let one expect of the target: further prior means.
         worsens: whether sparser networks are expected to be worse, where there is no prior to say so.
     """
 
@@ -44,6 +45,7 @@ class Nodes:
     branch: NDArray[numpy.int64]
     prior: Array | None = None
     worsens: bool = False
+    learned: tuple[Array, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Member:
         depth: length along the depth of what tells recipes apart.
         ranked: whether numbers count by their ranks.
         guided: whether it takes the prior.
+        earlier: which of the earlier searches' prior means it takes, from 0; -1: none.
     """
 
     lengths: Array
@@ -75,6 +78,12 @@ class Member:
     depth: float
     ranked: bool
     guided: bool
+    earlier: int = -1
+
+    @property
+    def source(self) -> int:
+        """Where its prior mean comes from: 0 nowhere, 1 the prior, 2 and above earlier searches."""
+        return 2 + self.earlier if self.earlier >= 0 else int(self.guided)
 
 
 @lru_cache(maxsize=64)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 from prune_search.search.guided.gains import SPARSITY, Modelled
-from prune_search.search.guided.kernel import Nodes
+from prune_search.search.guided.kernel import Array, Nodes
 from prune_search.search.guided.past import Seen
 from prune_search.search.guided.surrogate import Belief, believe
 from prune_search.search.guided.targets import Target
@@ -32,8 +32,18 @@ class Model:
     pending: numpy.ndarray[Any, numpy.dtype[numpy.int64]]
     sparsity: numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 
-    def of(self, with_prior: Nodes, without: Nodes, metric: str, direction: str) -> Modelled:
-        """A metric; the prior speaks of errors only."""
+    def of(
+        self, with_prior: Nodes, without: Nodes, metric: str, direction: str, learned: Sequence[Array] = ()
+    ) -> Modelled:
+        """A metric; the prior speaks of errors only.
+
+        Args:
+            with_prior: all nodes.
+            without: the same, without a prior mean.
+            metric: its name.
+            direction: maximize or minimize.
+            learned: [n] each, what earlier searches let one expect of it.
+        """
         if metric == SPARSITY and not numpy.isnan(self.sparsity).any():
             sign = 1.0 if direction == "maximize" else -1.0
             known = Target(lambda value: sign * value, lambda scaled: sign * scaled, False)
@@ -42,6 +52,7 @@ class Model:
         figures = [float(self.seen[i].figures[metric]) for i in usable]
         target = Target.of(metric, direction, figures)
         nodes = with_prior if target.is_error else replace(without, worsens=False)
+        nodes = replace(nodes, learned=tuple(learned))
         return Modelled(target, self._belief(nodes, self.at[usable], target.all(figures)))
 
     def _belief(self, nodes: Nodes, seen: numpy.ndarray[Any, numpy.dtype[numpy.int64]], values: Any) -> Belief:

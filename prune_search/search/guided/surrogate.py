@@ -9,7 +9,7 @@ what is seen loses its weight.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy
 
@@ -32,6 +32,8 @@ from prune_search.search.guided.kernel import (
 FEWEST = 0.05
 # The deviation of the surface that is guessed, and how many measurements that guess is worth.
 SCALE, GUESSED = 0.15, 6.0
+# Of the members that could take the prior, one in so many takes an earlier search's surface too.
+EVERY = 2
 # Deviation of the slope of a prior from 1.
 SLOPE = 1.0
 # What is expected to be lost from the densest network to the sparsest, on the scale of -log(error).
@@ -53,12 +55,14 @@ class Belief:
         mean: [m, n].
         deviation: [m, n], without the noise of a measurement.
         guided: the share of the weights that takes the prior.
+        learned: the shares that take what earlier searches let one expect, in their order.
     """
 
     weights: Array
     mean: Array
     deviation: Array
     guided: float
+    learned: tuple[float, ...] = ()
 
     @property
     def expected(self) -> Array:
@@ -75,15 +79,16 @@ def believe(nodes: Nodes, seen: Rows, values: Array) -> Belief:
         values: [s], measured there.
     """
     kernel = Kernel.of(nodes)
-    expectation = {False: _unknown(nodes), True: _published(nodes)}
+    expectation = dict(enumerate((_unknown(nodes), _published(nodes), *_learned(nodes))))
     count = MEMBERS if len(seen) <= FEW else OF_MANY
     everyone = members(len(kernel.plain), len(kernel.kinds), nodes.prior is not None, count)
+    everyone += _of_earlier(everyone, len(nodes.learned))
     if not len(seen):
         # The level that all have in common tells no two of them apart.
         weights = numpy.full(len(everyone), 1.0 / len(everyone))
-        means = numpy.array([expectation[one.guided].mean for one in everyone])
-        variances = [kernel.variance(one) - COMMON + expectation[one.guided].tilt ** 2 for one in everyone]
-        return Belief(weights, means, SCALE * numpy.sqrt(variances), float(nodes.prior is not None) / 2)
+        means = numpy.array([expectation[one.source].mean for one in everyone])
+        variances = [kernel.variance(one) - COMMON + expectation[one.source].tilt ** 2 for one in everyone]
+        return Belief(weights, means, SCALE * numpy.sqrt(variances), *_shares(everyone, weights, nodes))
     table = _Table(kernel, expectation, seen, values)
     fitted = table.fitted(everyone)
     logs = numpy.array([one.likelihood for one in fitted])
@@ -91,8 +96,22 @@ def believe(nodes: Nodes, seen: Rows, values: Array) -> Belief:
     kept = [place for place, weight in enumerate(weights) if weight > FEWEST]
     weights = weights[kept] / weights[kept].sum()
     found = table.predicted([fitted[place] for place in kept])
-    share = float(sum(w for w, place in zip(weights, kept, strict=True) if everyone[place].guided))
-    return Belief(weights, numpy.array([mean for mean, _ in found]), numpy.array([sd for _, sd in found]), share)
+    shares = _shares([everyone[place] for place in kept], weights, nodes)
+    return Belief(weights, numpy.array([mean for mean, _ in found]), numpy.array([sd for _, sd in found]), *shares)
+
+
+def _of_earlier(everyone: Sequence[Member], searches: int) -> tuple[Member, ...]:
+    """Further members that take what each of some earlier searches lets one expect; half as many as take the prior."""
+    some = everyone[:: 2 * EVERY]
+    return tuple(replace(one, guided=False, earlier=place) for place in range(searches) for one in some)
+
+
+def _shares(everyone: Sequence[Member], weights: Array, nodes: Nodes) -> tuple[float, tuple[float, ...]]:
+    """The weight of the prior, and of each earlier search."""
+    found = [0.0] * (2 + len(nodes.learned))
+    for one, weight in zip(everyone, weights, strict=True):
+        found[one.source] += float(weight)
+    return found[1], tuple(found[2:])
 
 
 @dataclass(frozen=True)
@@ -112,6 +131,11 @@ def _published(nodes: Nodes) -> _Expectation:
     """The prior, times a slope that is learned."""
     prior = numpy.zeros(len(nodes.depth)) if nodes.prior is None else nodes.prior
     return _Expectation(prior, SLOPE * within_depths(prior, nodes.depth))
+
+
+def _learned(nodes: Nodes) -> list[_Expectation]:
+    """What earlier searches showed, times a slope that is learned: their errors may lie further apart."""
+    return [_Expectation(mean, SLOPE * within_depths(mean, nodes.depth)) for mean in nodes.learned]
 
 
 def _unknown(nodes: Nodes) -> _Expectation:
@@ -155,13 +179,13 @@ class _Table:
 
     Attributes:
         kernel: of all nodes.
-        expectation: of members that take the prior, and of those that do not.
+        expectation: of members, by the source of their prior mean.
         seen: [s], rows.
         values: [s].
     """
 
     kernel: Kernel
-    expectation: Mapping[bool, _Expectation]
+    expectation: Mapping[int, _Expectation]
     seen: Rows
     values: Array
 
@@ -178,7 +202,7 @@ class _Table:
             whole = numpy.zeros((len(bank.one), count + 1, count + 1))
             whole[:, left, right] = pairs.covariance(bank) + COMMON
             for matrix, one in zip(whole, bank.one, strict=True):
-                expected = self.expectation[one.guided]
+                expected = self.expectation[one.source]
                 matrix[:count, :count] += numpy.outer(expected.tilt[self.seen], expected.tilt[self.seen])
                 matrix[numpy.diag_indices(count)] += one.noise**2
                 matrix[count, :count] = self.values - expected.mean[self.seen]
@@ -202,7 +226,7 @@ class _Table:
     def _predicted(self, one: _Fitted, cross: Array) -> tuple[Array, Array]:
         from scipy.linalg import solve_triangular
 
-        expected = self.expectation[one.member.guided]
+        expected = self.expectation[one.member.source]
         cross = cross + numpy.outer(expected.tilt[self.seen], expected.tilt)
         variance = self.kernel.variance(one.member) + expected.tilt**2
         half = solve_triangular(one.factor, cross, lower=True, overwrite_b=True, check_finite=False)

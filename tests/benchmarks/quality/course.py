@@ -18,6 +18,7 @@ from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe.recipe import Recipe
 from prune_search.search import ledger_callbacks
 from prune_search.search.guided import guide, recommend
+from prune_search.search.guided.experience import Experience
 from prune_search.search.guided.features import Network, nodes_of
 from prune_search.search.guided.kernel import Nodes, within_depths
 from prune_search.search.guided.past import Reader
@@ -40,6 +41,7 @@ class Line:
         scheduler: ``none`` or ``asha``.
         expected: whether it recommends the recipe of the best expected value; else the best measured one.
         upside_down: whether its prior says the opposite of what it says.
+        experience: whether it begins with what the table says of other networks.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Line:
     scheduler: str = "none"
     expected: bool = False
     upside_down: bool = False
+    experience: bool = False
 
 
 LINES = (
@@ -59,6 +62,7 @@ LINES = (
     Line("guided, no prior", {"name": "guided", "prior": False}, expected=True),
     Line("guided", "guided", expected=True),
     Line("guided, upside down", "guided", expected=True, upside_down=True),
+    Line("guided, other networks", "guided", expected=True, experience=True),
 )
 
 
@@ -69,7 +73,9 @@ def paid(trial: TrialRecords) -> int:
     return int(trial.ended.data["steps_trained"])
 
 
-def searched(problem: Problem, line: Line, seed: int, steps: float) -> Iterator[list[TrialRecords]]:
+def searched(
+    problem: Problem, line: Line, seed: int, steps: float, experience: Experience
+) -> Iterator[list[TrialRecords]]:
     """Search until so many steps are paid; the trials that have ended, after each of them."""
     space, simulation = problem.space(line.sampler, line.scheduler, seed), problem.simulation(seed)
     ended: list[TrialRecords] = []
@@ -81,35 +87,41 @@ def searched(problem: Problem, line: Line, seed: int, steps: float) -> Iterator[
     where = MEMORY if Path(MEMORY).is_dir() else None
     with tempfile.TemporaryDirectory(dir=where) as storage, _quick(), _prior(line.upside_down):
         folder = begin(Path(storage), space, simulation)
+        experience.store(folder)
         simulate_search(space, folder, simulation, lambda: sum(map(paid, ended)) >= steps, listener)
         yield from (ended[:count] for count in range(len(ended) + 1))
 
 
-def regrets(problem: Problem, line: Line, seed: int, budgets: Sequence[float]) -> list[float]:
+def regrets(
+    problem: Problem, line: Line, seed: int, budgets: Sequence[float], experience: Experience | None = None
+) -> list[float]:
     """Regret of one search in points at each budget, which is in units."""
+    known = experience if experience is not None and line.experience else Experience()
     goals, reader, simulation = (
         Goals.of({**DEFAULTS, **problem.raw["search"]}),
         Reader(nominal),
         problem.simulation(seed),
     )
     within: dict[float, list[TrialRecords]] = {}
-    for ended in searched(problem, line, seed, budgets[-1] * problem.unit):
+    for ended in searched(problem, line, seed, budgets[-1] * problem.unit, known):
         units = sum(map(paid, ended)) / problem.unit
         within |= {budget: ended for budget in budgets if units <= budget * (1 + 1e-9)}
     found = []
     for budget in budgets:
-        answer = answer_of(within[budget], goals, line, reader)
+        answer = answer_of(within[budget], goals, line, reader, known)
         truth = problem.typical if answer is None else truth_of(Recipe.from_canonical(answer.recipe), simulation)
         found.append(100 * (problem.best - truth))
     return found
 
 
-def answer_of(trials: Sequence[TrialRecords], goals: Goals, line: Line, reader: Reader) -> TrialRecords | None:
+def answer_of(
+    trials: Sequence[TrialRecords], goals: Goals, line: Line, reader: Reader, experience: Experience | None = None
+) -> TrialRecords | None:
     """The trial whose recipe a search would recommend."""
     if not line.expected:
         return goals.best(trials, None)[0]
     with _prior(line.upside_down):
-        return recommended(trials, goals, None, with_prior(line.sampler), reader)[0]
+        return recommended(trials, goals, None, with_prior(line.sampler), reader, experience)[0]
 
 
 @contextlib.contextmanager

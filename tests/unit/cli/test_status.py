@@ -110,6 +110,21 @@ def test_watch_ends_when_the_search_runs_no_more(told: Told, typed: Typed, monke
     assert "interrupted" in said.out.split("monday")[-2] + said.out.split("monday")[-1]
 
 
+def test_watch_shows_what_is_expected_beside_chance(told: Told, typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    course = [
+        {"steps": 100 * place, "value": 0.5 + place / 100, "low": 0.4, "high": 0.9, "chance": place and 0.45}
+        for place in range(9)
+    ]
+    course[0]["chance"] = None
+    tells = {"search": "monday", "metric": "val/accuracy", "direction": "maximize", "course": course, "effects": []}
+    monkeypatch.setattr("prune_search.api.believed.Believed.watched", lambda self, records: tells)
+    words = " ".join(typed("status", "monday", "--watch").out.split())
+    assert "expected best val/accuracy so far, by what is believed now: 0.5 (0.4 … 0.9) at 0 paid steps" in words
+    assert "0.58 (0.4 … 0.9) at 800 paid steps; chance 0.45" in words
+    assert words.count("paid steps") == status.SHOWN
+    assert "paid steps" not in typed("status", "monday").out
+
+
 def test_ctrl_c_ends_the_looking_only(told: Told, typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt

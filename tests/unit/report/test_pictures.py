@@ -71,6 +71,25 @@ def test_the_same_records_give_the_same_files(tmp_path: Path) -> None:
     assert hang(exhibit_of(folder), names) == hang(exhibit_of(folder), names)
 
 
+def test_what_a_search_believes_is_drawn_beside_chance_and_hole_by_hole(tmp_path: Path) -> None:
+    told = Told.begin(tmp_path)
+    told.trial("snip", 0.9, 0.95)
+    bare = exhibit_of(told.folder)
+    course = [
+        {"steps": 100 * place, "value": 0.8 + place / 50, "low": 0.7, "high": 0.95, "chance": 0.7} for place in range(4)
+    ]
+    points = [{"x": x, "value": 0.8 + x / 10, "low": 0.7, "high": 0.95} for x in (0.01, 0.1, 1.0)]
+    words = [{**point, "x": name} for point, name in zip(points, ("0it", "5ep", "end"), strict=True)]
+    effects = [{"hole": "train.optimizer.lr", "points": points}, {"hole": "weights.at", "points": words}]
+    one = {"search": "told", "metric": "val/accuracy", "direction": "maximize", "course": course, "effects": effects}
+    found = hang(FigureData(bare.searches, {**bare.data, "believed": [one]}), ["expected-course", "effects"])
+    line, holes = found["expected-course"].decode(), found["effects"].decode()
+    assert all(word in line for word in ("expected val/accuracy", "paid steps", ">chance<"))
+    assert all(word in holes for word in ("train.optimizer.lr", "weights.at", ">5ep<", ">end<"))
+    nothing = {**one, "course": course[:1], "effects": []}
+    assert hang(FigureData(bare.searches, {**bare.data, "believed": [nothing]}), ["expected-course", "effects"]) == {}
+
+
 def test_a_picture_is_one_registered_function(tmp_path: Path) -> None:
     @PICTURES.register("counts", summary="how many rows there are", facts=Picture(place=5))
     def counts(figure_data: FigureData) -> Figure | None:
