@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prune_search.cli.drawing import drawing
 from prune_search.ledger.account import account_of
 from prune_search.ledger.finalists import winner_of
+from prune_search.ledger.pauses import where_paused
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import ended_in
 
@@ -50,6 +51,7 @@ class SearchBar:
         # A trial that waits for training in another one has no worker.
         running = sum(trial.status == "running" for trial in unfinished)
         note = f"running {running}  waiting {len(unfinished) - running}  stopped {counts['stopped']}"
+        note += f"  paused {counts['paused']}" if counts["paused"] else ""
         note += f"  failed {counts['failed']}  saved {saved:,} steps"
         best = _best(records)
         note += f"  best {best}" if best else ""
@@ -77,7 +79,8 @@ def _line(records: SearchRecords, trial: TrialRecords) -> str:
     of_all = trial.metrics.get("sparsity/all_parameters")
     figures += "" if of_all is None or "sparsity/all_parameters" in known else f" ({of_all:.4f} of all parameters)"
     error = trial.ended.data["error"] if trial.ended is not None else None
-    return f"{name}  {trial.status}{figures}" + (f"  {error['kind']}: {error['message']}" if error else "")
+    status = f"{trial.status} {where_paused(trial)}".rstrip()
+    return f"{name}  {status}{figures}" + (f"  {error['kind']}: {error['message']}" if error else "")
 
 
 def _number(value: float) -> str:
