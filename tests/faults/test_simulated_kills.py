@@ -130,7 +130,7 @@ SEARCHED = [
 
 @pytest.mark.parametrize(
     ("sampler", "scheduler", "objectives"),
-    [pytest.param(*case, marks=() if case[0] == "tpe" and case[1] != "none" else pytest.mark.slow) for case in SEARCHED],
+    [pytest.param(*case, marks=() if case[:2] == ("tpe", PROMOTE) else pytest.mark.slow) for case in SEARCHED],
     ids=[f"{sampler}-{NAMES[scheduler]}" for sampler, scheduler, _ in SEARCHED],
 )
 def test_a_killed_search_goes_on_from_what_was_stored_whatever_the_order_of_its_holes(

@@ -80,7 +80,7 @@ class Problem:
         """The space of one search; `seed` is its own, and that of its recipes."""
         key = f"{sampler} {scheduler}"
         if key not in self.read:
-            judge = {"name": "asha", "grace": self.grace, "eta": 3} if scheduler == "asha" else scheduler
+            judge = scheduler if scheduler == "none" else {"name": scheduler, "grace": self.grace, "eta": 3}
             block = {"sampler": sampler, "scheduler": judge, "trials": MOST_TRIALS}
             sets = [(f"search.{key}", value) for key, value in block.items()]
             self.read[key] = read_space(self.flat if sampler == "gp" else self.raw, self.name, sets)
@@ -133,10 +133,13 @@ class Problem:
 # --- the closed form --------------------------------------------------------------------------------------------------
 
 
-def closed_form() -> Problem:
-    """The simulator's formula; task.seed is its noise."""
+def closed_form(percent: int = 95) -> Problem:
+    """The simulator's formula at a sparsity; task.seed is its noise."""
     raw, simulation = strict_yaml.load(CLOSED_FORM), Simulation.of("closed-form")
-    return Problem("closed form, sparsity 95 %", raw, raw, lambda seed: simulation, "10%", whole=False, own=True)
+    raw["mask"]["sparsity"] = percent / 100
+    return Problem(
+        f"closed form, sparsity {percent} %", raw, raw, lambda seed: simulation, "10%", whole=False, own=True
+    )
 
 
 # --- the table --------------------------------------------------------------------------------------------------------

@@ -26,7 +26,10 @@ def at(step: int | None, accuracy: float, sparsity: float = 0.9, number: int = 1
 
 
 def trial(
-    number: int, *measured: Mapping[str, Any], promoted: Sequence[tuple[int, int]] = (), paused: bool = True, turn: int = 0
+    number: int,
+    *measured: Mapping[str, Any],
+    promoted: Sequence[tuple[int, int]] = (),
+    paused: bool = True,
 ) -> TrialRecords:
     """A trial that was paused at the last place where it was measured; (turn, step) of each promotion."""
     identity = trial_id(number)
@@ -34,7 +37,7 @@ def trial(
     def record(kind: Any, attempt: int, data: Mapping[str, Any]) -> Record:
         return Record(identity, kind, attempt, 0, 0.0, data)
 
-    found = [record("proposed", 1, {"recipe": {"rounds": 1}, "turn": turn or number})]
+    found = [record("proposed", 1, {"recipe": {"rounds": 1}, "turn": number})]
     found += [record("measured", place, data) for place, data in enumerate(measured, 1)]
     for attempt, (in_turn, step) in enumerate(promoted, 1):
         there = next(data for data in measured if data["step"] == step)
@@ -55,7 +58,8 @@ def test_a_paused_trial_is_promoted_once_enough_others_were_seen_to_be_worse() -
     # Two of four go on.
     those.learn(trial(4, at(10, 0.3)))
     found = those.best(None, None)
-    assert found is not None and found.id == "000002"
+    assert found is not None
+    assert found.id == "000002"
     those.learn(trial(2, at(10, 0.5), promoted=[(5, 10)], paused=False))
     assert those.best(None, None) is None
 
@@ -76,7 +80,8 @@ def test_the_furthest_place_comes_first() -> None:
         there = [at(10, 0.8), at(20, number / 10)]
         those.learn(trial(number, *there, promoted=[(number + 4, 10)]))
     found = those.best(None, None)
-    assert found is not None and (found.id, where_paused(found)) == ("000008", "at step 20")
+    assert found is not None
+    assert (found.id, where_paused(found)) == ("000008", "at step 20")
 
 
 def test_a_promoted_trial_is_known_as_it_was_before() -> None:
@@ -104,7 +109,8 @@ def test_of_a_front_those_go_on_that_cover_it() -> None:
     for number, (accuracy, sparsity) in enumerate(front, 1):
         those.learn(trial(number, at(10, accuracy, sparsity), paused=number > 1))
     found = those.best(None, None)
-    assert found is not None and found.id == "000004"
+    assert found is not None
+    assert found.id == "000004"
 
 
 def test_a_scheduler_that_stops_pauses_nothing() -> None:
