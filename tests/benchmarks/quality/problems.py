@@ -133,13 +133,10 @@ class Problem:
 # --- the closed form --------------------------------------------------------------------------------------------------
 
 
-def closed_form(percent: int = 95) -> Problem:
-    """The simulator's formula at a sparsity; task.seed is its noise."""
+def closed_form() -> Problem:
+    """The simulator's formula; task.seed is its noise."""
     raw, simulation = strict_yaml.load(CLOSED_FORM), Simulation.of("closed-form")
-    raw["mask"]["sparsity"] = percent / 100
-    return Problem(
-        f"closed form, sparsity {percent} %", raw, raw, lambda seed: simulation, "10%", whole=False, own=True
-    )
+    return Problem("closed form, sparsity 95 %", raw, raw, lambda seed: simulation, "10%", whole=False, own=True)
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
