@@ -127,6 +127,8 @@ def outcome_of(trial: TrialRecords) -> Mapping[str, Any]:
         "measured": sorted(measured, key=lambda row: (row[0], row[1] is None, row[1] or 0)),
         "status": ended.get("status"),
         "error": ended.get("error"),
+        "paused": ended.get("paused"),
+        "promotions": [dict(record.data) for record in trial.promotions],
         "result": result,
     }
 

@@ -63,7 +63,7 @@ def page(records: SearchRecords, note: str = "") -> str:
     """A bar, a note where there is one, and the best trials so far."""
     counts, total = records.counts(), _asked(records)
     done = ended_in(counts)
-    words = [f"{counts[name]} {name}" for name in ("running", "stopped", "failed") if counts.get(name)]
+    words = [f"{counts[name]} {name}" for name in ("running", "stopped", "paused", "failed") if counts.get(name)]
     bar = f'<progress value="{min(done, total)}" max="{max(1, total)}" style="width:20em"></progress>'
     head = f"<p><b>{escape(records.name)}</b> {bar} {done} of {total}{''.join(f', {word}' for word in words)}</p>"
     return head + (f"<p>{escape(note)}</p>" if note else "") + table(records)

@@ -69,6 +69,7 @@ class Outcome:
             "trials": {
                 "completed": counts["completed"],
                 "stopped": counts["stopped"],
+                **({"paused": counts["paused"]} if counts["paused"] else {}),
                 "failed": counts["failed"],
                 "duplicates": counts["duplicate"],
             },

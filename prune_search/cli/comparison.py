@@ -192,6 +192,7 @@ def _leaderboard(data: dict[str, Any], wide: bool) -> _Wide:
     rows: list[tuple[list[str], str | None]] = []
     for row in data["rows"][:MAX_ROWS]:
         name = escape(row["name"]) + ("" if row["seeds"] == 1 else f" × {row['seeds']} seeds")
+        name += f" (paused {row['paused']})" if row.get("paused") else ""
         cells = ["–" if row["rank"] is None else str(row["rank"]), *([escape(row["search"])] if several else [])]
         cells += [f"{name} *" if row["pareto"] else name, _figure(row, first), _delta(row["delta_dense"])]
         cells += [_figure(row, metric) for metric in others]

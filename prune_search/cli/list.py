@@ -51,7 +51,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
         quoted = "" if shown is None else f"{measured.partition('/')[2]} {shown:.4f}"
         figures = [metrics.get(name) for name in SPARSITIES]
         trials = row["trials"]
-        done = sum(trials[key] for key in ("completed", "stopped", "failed", "duplicates"))
+        done = sum(trials.get(key, 0) for key in ("completed", "stopped", "paused", "failed", "duplicates"))
         begun = "" if row["created"] is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
         table.add_row(
             escape(row["name"]),

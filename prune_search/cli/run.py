@@ -86,7 +86,7 @@ def run(
     from prune_search.cli.progress import watching
     from prune_search.search.stop_request import StopRequest, watch_signals
     from prune_search.training.compiler_import import postpone_compiler_import
-    from prune_search.training.loop import PreemptedError
+    from prune_search.training.state_store import PreemptedError
     from prune_search.trial.callbacks import Evaluating, Guarded, Sink
 
     every = None if evaluate_every is None else read_length(evaluate_every, "--evaluate-every")

@@ -113,13 +113,15 @@ def _shown(data: dict[str, Any], option: str) -> Table:
 
 def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
     trials, best = data["trials"], data["best"]
-    ended = sum(trials[key] for key in ("completed", "stopped", "failed", "duplicates"))
+    ended = sum(trials.get(key, 0) for key in ("completed", "stopped", "paused", "failed", "duplicates"))
     lines = [
         ("task", " on ".join(str(data["task"][key]) for key in ("model", "data") if data["task"].get(key))),
         ("trials", f"{ended} of {data['planned']}:  " + "  ".join(f"{count} {kind}" for kind, count in trials.items())),
     ]
     if data["simulated"]:
         lines.append(("simulated", f"with the surface {data['simulated']}; nothing is trained"))
+    if data.get("paused"):
+        lines.append(("paused", "  ".join(f"{count} {where}" for where, count in data["paused"].items())))
     if data["controls"]:
         lines.append(
             ("controls", "  ".join(f"{name.removeprefix('control-')} {how}" for name, how in data["controls"].items()))

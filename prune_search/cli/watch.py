@@ -17,6 +17,7 @@ from rich.text import Text
 from prune_search.cli.drawing import warnings_on
 from prune_search.cli.status import duration
 from prune_search.ledger.finalists import winner_of
+from prune_search.ledger.pauses import where_paused
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import ended_in
 from prune_search.recipe.metric_names import quality
@@ -46,7 +47,7 @@ class SearchDisplay:
         counts: finished, running and waiting trials, and how many there are in all; None before the first look.
         best: the name of the best trial so far and its figures.
         front: (sparsity, figure) of trials that no other beats in both, the sparsest first.
-        failed: how many failed.
+        others: how many failed and how many are paused.
         until: when the search is expected to end, seconds since the epoch; None where nothing is known.
     """
 
@@ -56,7 +57,7 @@ class SearchDisplay:
     counts: tuple[int, int, int, int] | None = None
     best: tuple[str, str] | None = None
     front: list[tuple[float, float]] = field(default_factory=list)
-    failed: int = 0
+    others: tuple[int, int] = (0, 0)
     until: float | None = None
     looked: float = 0.0
 
@@ -71,7 +72,8 @@ class SearchDisplay:
         now = self.clock()
         if self.counts is not None and now - self.looked < LOOK_EVERY_S and done < total:
             return
-        self.looked, self.name, self.failed = now, records.name, counts["failed"]
+        self.looked, self.name = now, records.name
+        self.others = counts["failed"], counts["paused"]
         # A trial that waits for training in another one has no worker.
         running = sum(trial.status == "running" for trial in records.trials.values())
         self.counts = (done, running, max(0, total - done - counts["running"]), total)
@@ -96,7 +98,9 @@ class SearchDisplay:
             return Text(f"{self.name} …")
         done, running, waiting, total = self.counts
         told = f"{done}/{total} finished  {running} running  {waiting} waiting"
-        told += f"  {self.failed} failed" if self.failed else ""
+        told += "".join(
+            f"  {count} {what}" for count, what in zip(self.others, ("failed", "paused"), strict=True) if count
+        )
         if self.until is not None:
             told += f"  {duration(max(0.0, self.until - self.clock()))} left"
         room = self.console.width - len(self.name) - len(told) - 4
@@ -155,7 +159,8 @@ def _line(records: SearchRecords, trial: TrialRecords) -> str:
         step = trial.metrics.get("steps_trained")
         reason = f"  at step {step:,.0f}: {REASONS[trial.status]}" if step else f"  {REASONS[trial.status]}"
     figures = _figures(records, trial)
-    return f"{name}  {trial.status}" + (f"  {figures}" if figures else "") + reason
+    status = f"{trial.status} {where_paused(trial)}".rstrip()
+    return f"{name}  {status}" + (f"  {figures}" if figures else "") + reason
 
 
 def _figures(records: SearchRecords, trial: TrialRecords) -> str:

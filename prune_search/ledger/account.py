@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from prune_search.ledger.progress import Progress
-from prune_search.ledger.records import TrialRecords
+from prune_search.ledger.records import PAUSED, TrialRecords
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def account_of(trial: TrialRecords) -> Account:
     # What an earlier attempt stored was trained by this very trial, and is not saved.
     own = sum(progress.stored - progress.replayed for progress in before)
     saved = max(0, int(data.get("steps_saved") or 0) - max(0, own))
-    abandoned = 0 if data["status"] == "completed" else max(0, now.trained - now.shared)
+    abandoned = 0 if data["status"] in ("completed", PAUSED) else max(0, now.trained - now.shared)
     trained = max(int(data.get("steps_trained") or 0), now.trained)
     return earlier + Account(trained, saved, now.replayed, now.repeated, abandoned)
 

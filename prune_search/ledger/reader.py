@@ -23,7 +23,7 @@ class Follower:
 
     Records never change, so that each is read once: where a trial's folder holds new names, only these are opened, and
     the progress of its attempts, which does change. A trial that has ended is looked at once more, since files that
-    were put there while a folder was listed can be missed, and then left alone.
+    were put there while a folder was listed can be missed, and then left alone. A paused one can go on.
 
     Attributes:
         folder: of the search.
@@ -79,7 +79,8 @@ class Follower:
             told = (read_progress(folder / name) for name in names)
             progress = dict(found for found in told if found is not None)
             self._trials[identity] = trial_of(identity, [kept[name] for name in kept.keys() & names], progress)
-        if self._trials[identity].ended is not None:
+        trial = self._trials[identity]
+        if trial.ended is not None and trial.paused is None:
             self._settled[identity] = self._settled.get(identity, 0) + 1
             if self._settled[identity] > 1:
                 self._records.pop(identity, None)

@@ -12,7 +12,8 @@ on a new seed (``finalist-000012-1001``). The kinds are
     proposed   recipe, params, option of ``any``, what the sampler must remember; duplicate_of where it was seen before
     started    attempt, host, pid
     measured   metrics after a round, or at a step of the last retraining
-    ended      status (completed, stopped, failed), result or error
+    ended      status (completed, stopped, paused, failed), result or error; of a paused one what was measured there
+    promoted   a paused trial goes on; its end as paused counts no more
 
 The progress of an attempt is the one file that is written again and again, by the worker alone: what it has trained so
 far, and which states of the shared tree are there. Of a worker that was killed it is all that is left.
@@ -24,10 +25,11 @@ driver does no harm.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -40,9 +42,10 @@ from prune_search.storage.json_files import read_json
 from prune_search.storage.names import safe_child
 from prune_search.storage.places import SomePlace, StoragePath, below
 
-Kind = Literal["proposed", "started", "measured", "ended"]
-Status = Literal["completed", "stopped", "failed"]
-KINDS: tuple[Kind, ...] = ("proposed", "started", "measured", "ended")
+Kind = Literal["proposed", "started", "measured", "ended", "promoted"]
+Status = Literal["completed", "stopped", "paused", "failed"]
+KINDS: tuple[Kind, ...] = ("proposed", "started", "measured", "ended", "promoted")
+PAUSED = "paused"
 FORMAT = 1
 DENSE = "control-dense"
 # What the ids of a finalist's repetitions begin with.
@@ -89,8 +92,9 @@ class TrialRecords:
         proposed: what was proposed.
         attempts: started attempts.
         measured: by (round, step of the last retraining or None): metrics, first write wins; in the order of the file.
-        ended: how it ended, or None.
+        ended: how it ended, or None; also of a paused one, until it is promoted.
         progress: by attempt, how far it is.
+        promotions: how often it was paused and went on, in that order.
     """
 
     id: str
@@ -99,6 +103,7 @@ class TrialRecords:
     measured: list[Record] = field(default_factory=list)
     ended: Record | None = None
     progress: dict[int, Progress] = field(default_factory=dict)
+    promotions: list[Record] = field(default_factory=list)
     _places: dict[tuple[Any, Any], Record] = field(default_factory=dict, init=False, repr=False, compare=False)
     # What a reader has computed from records that will not change.
     computed: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -130,13 +135,34 @@ class TrialRecords:
 
     @property
     def status(self) -> str:
-        """completed, stopped, failed, duplicate, running or waiting."""
+        """completed, stopped, paused, failed, duplicate, running or waiting."""
         if self.ended is not None:
             return "duplicate" if self.duplicate_of is not None else str(self.ended.data["status"])
         if not self.attempts:
             return "waiting"
         last = self.progress.get(self.attempts[-1].attempt)
         return "waiting" if last is not None and last.put_off else "running"
+
+    @property
+    def paused(self) -> Mapping[str, Any] | None:
+        """What was measured where the trial rests, as a ``measured`` record has it; None where it does not rest."""
+        resting = self.ended is not None and self.ended.data["status"] == PAUSED
+        return self.ended.data[PAUSED] if self.ended is not None and resting else None
+
+    @property
+    def turn(self) -> int:
+        """The place of its latest start among the search's decisions: whether it was proposed then, or promoted."""
+        return int(self.promotions[-1].data["turn"]) if self.promotions else self._proposed_at()
+
+    def turn_at(self, measured: Record) -> int:
+        """The turn of the start that led to a measurement of this trial."""
+        before = [one for one in self.promotions if place_in(one.data) < place_in(measured.data)]
+        return int(before[-1].data["turn"]) if before else self._proposed_at()
+
+    def _proposed_at(self) -> int:
+        turn = None if self.proposed is None else self.proposed.data.get("turn")
+        # Where nothing is promoted, turns are the numbers of the trials.
+        return int(turn) if turn is not None else int(self.id) if self.id.isdecimal() else 0
 
     @property
     def alone(self) -> bool:
@@ -245,7 +271,7 @@ class SearchRecords:
 
     def counts(self) -> dict[str, int]:
         """How many trials that count have each status."""
-        counts = dict.fromkeys(("completed", "stopped", "failed", "duplicate", "running", "waiting"), 0)
+        counts = dict.fromkeys(("completed", "stopped", "paused", "failed", "duplicate", "running", "waiting"), 0)
         for trial in self.numbered():
             counts[trial.status] += 1
         return counts
@@ -253,7 +279,12 @@ class SearchRecords:
 
 def ended_in(counts: Mapping[str, int]) -> int:
     """How many trials have ended, of `SearchRecords.counts`."""
-    return sum(counts[name] for name in ("completed", "stopped", "failed", "duplicate"))
+    return sum(counts[name] for name in ("completed", "stopped", "paused", "failed", "duplicate"))
+
+
+def place_in(data: Mapping[str, Any]) -> tuple[int, float]:
+    """Where on its way a trial was measured, or paused: comparable among the places of one trial."""
+    return int(data["round"]), math.inf if data["step"] is None else float(data["step"])
 
 
 def trial_id(number: int) -> str:
@@ -360,16 +391,30 @@ def read_trial(folder: StoragePath) -> TrialRecords:
 def trial_of(identity: str, records: Iterable[Record], progress: Mapping[int, Progress]) -> TrialRecords:
     """A trial as its records tell it, whatever order they are in: of two that contradict, the first by name counts."""
     trial = TrialRecords(identity, progress=dict(sorted(progress.items())))
+    ends: list[Record] = []
     for record in sorted(records, key=lambda record: (record.attempt, record.number)):
         if record.kind == "proposed":
             trial.proposed = trial.proposed or record
         elif record.kind == "started":
             trial.attempts.append(record)
         elif record.kind == "ended":
-            trial.ended = trial.ended or record
+            ends.append(record)
+        elif record.kind == "promoted":
+            trial.promotions.append(record)
         else:
             trial.add_measured(record)
+    for end in ends:
+        if end.data["status"] == PAUSED:
+            # What a decision rests on: of a measurement that a machine's end has taken, this is left.
+            trial.add_measured(replace(end, kind="measured", data=end.data[PAUSED]))
+    trial.ended = next((end for end in ends if not _goes_on(end, trial.promotions)), None)
     return trial
+
+
+def _goes_on(end: Record, promotions: Iterable[Record]) -> bool:
+    """Whether a trial that was paused went on from there; also where a worker that outlived its driver paused it."""
+    paused = end.data["status"] == PAUSED
+    return paused and any(place_in(one.data) >= place_in(end.data[PAUSED]) for one in promotions)
 
 
 def read_search(folder: StoragePath, trials: bool = True) -> SearchRecords:

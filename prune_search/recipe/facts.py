@@ -407,11 +407,13 @@ class Scheduler(Facts):
         several_objectives: whether it can rank by more than one metric.
         mid_training: whether it compares trials by what is measured in the middle of their last retraining.
         keeps: from ``**options`` to the share of trials that goes on after each of its judgements.
+        promotes: whether the others are paused instead of stopped, and can go on later (`schedulers.PromotingRule`).
     """
 
     several_objectives: bool = True
     mid_training: bool = True
     keeps: Callable[..., float] = _all_go_on
+    promotes: bool = False
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,8 @@ def _leaderboard(data: Mapping[str, Any]) -> str:
     lines = []
     for row in rows:
         params = ", ".join(f"{path}={_short(value)}" for path, value in row["params"].items())
-        cells = ["–" if row["rank"] is None else str(row["rank"]) + (" ★" if row["pareto"] else ""), row["name"]]
+        cells = ["–" if row["rank"] is None else str(row["rank"]) + (" ★" if row["pareto"] else "")]
+        cells += [row["name"] + (f" (paused {row['paused']})" if row.get("paused") else "")]
         cells += [row["search"]] if len(data["searches"]) > 1 else []
         cells += [str(row["seeds"]), *(_figure(row, name) for name in shown)]
         cells += ["" if row["delta_dense"] is None else f"{row['delta_dense']:+.4f}", params]

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from prune_search.ledger.records import Record, SearchRecords, TrialRecords
+from prune_search.ledger.pauses import where_paused
+from prune_search.ledger.records import PAUSED, Record, SearchRecords, TrialRecords
 from prune_search.recipe import axes
 from prune_search.recipe.recipe import digest_of
 
 DENSE = "control-dense"
 # In the order in which rows are shown: what ran to its end comes first.
-STATUSES = ("completed", "stopped", "failed")
+STATUSES = ("completed", "paused", "stopped", "failed")
 
 # Shares of examples that are right: how far they can be off follows from how many examples there are.
 PROPORTIONS = ("val/accuracy",)
@@ -137,6 +138,7 @@ class Row:
             "rank": self.rank,
             "delta_dense": statistics.fmean(deltas) if deltas else None,
             "status": self.status,
+            **({"paused": where_paused(self.first)} if self.status == PAUSED else {}),
             "error": None if self.first.ended is None else self.first.ended.data.get("error"),
             "pareto": self.pareto,
         }

@@ -10,6 +10,7 @@ from typing import Any
 from prune_search.ledger.account import total
 from prune_search.ledger.cluster_status import read_machines
 from prune_search.ledger.finalists import winner_of
+from prune_search.ledger.pauses import paused_counts
 from prune_search.ledger.records import (
     SearchRecords,
     TrialRecords,
@@ -39,7 +40,8 @@ def status_data(search: SearchRecords, is_running: bool, now: float | None = Non
 
     Returns:
         ``name``; ``state``, one of running, interrupted, finished; ``trials``, how many of each status, where waiting
-        ones are those that are still to be run; ``planned``; ``controls``, each with its status; ``best``, or None;
+        ones are those that are still to be run; ``planned``; ``paused``, how many trials rest where, if any do;
+        ``controls``, each with its status; ``best``, or None;
         ``failures``, the errors; ``retried``, attempts after one that did not end (see `TrialRecords.retries`);
         ``waits``, how many begun trials wait ``for_training`` that another one does, and ``for_device``, a whole one;
         ``machines``, the cluster (see `ledger.cluster_status.Machines`), None where nothing runs; ``steps_trained``,
@@ -60,6 +62,7 @@ def status_data(search: SearchRecords, is_running: bool, now: float | None = Non
         "trials": _counts(search, state, block["trials"]),
         "simulated": search.simulated,
         "planned": block["trials"],
+        **({"paused": paused} if (paused := paused_counts(search)) else {}),
         "controls": {trial.id: trial.status for trial in search.controls()},
         "best": _best(search),
         "failures": [_failure(trial) for trial in failed],
@@ -97,6 +100,7 @@ def _counts(search: SearchRecords, state: str, planned: int) -> dict[str, int]:
     ended = {
         "completed": found["completed"],
         "stopped": found["stopped"],
+        **({"paused": found["paused"]} if found["paused"] else {}),
         "failed": found["failed"],
         "duplicates": found["duplicate"],
     }

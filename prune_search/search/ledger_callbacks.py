@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prune_search.ledger.progress import Progress
@@ -16,8 +17,9 @@ from prune_search.ledger.ranking import Dense
 from prune_search.ledger.reader import Follower
 from prune_search.ledger.records import Kind, Record
 from prune_search.search.rungs import Mark, Maturity, mark_fields
-from prune_search.search.schedulers import Decisions, make_stopping_rule
+from prune_search.search.schedulers import Decisions, make_promoting_rule, make_stopping_rule
 from prune_search.storage.places import StoragePath
+from prune_search.training.state_store import PausedError
 from prune_search.trial.result import finite
 
 if TYPE_CHECKING:
@@ -89,6 +91,11 @@ class EarlyStopping:
         """Whether the trial is stopped at a measurement that it has just written."""
         decisions, dense = self.standing()
         return decisions.stops(self.trial, maturity, self.epoch, dense)
+
+    @cached_property
+    def pauses(self) -> bool:
+        """Whether a trial that is stopped can go on later."""
+        return make_promoting_rule(self.scheduler) is not None
 
 
 @dataclass(frozen=True)
@@ -227,25 +234,30 @@ class LedgerSink:
         """A measurement in the middle of a retraining."""
         mark = None if self.early_stopping is None else self.early_stopping.wanted.get(seen.mature)
         at = mark_fields(seen.mature, mark)
-        self._measured(seen.round_number, at, seen.steps_trained, seen.metrics, seen.sparsity)
+        data = self._measured(seen.round_number, at, seen.steps_trained, seen.metrics, seen.sparsity)
         # The ledger is read where the stopping rule has something to say, and nowhere else.
-        if self.early_stopping is not None and mark is not None and self.early_stopping.stops((None, mark)):
-            raise StoppedError
+        if mark is not None:
+            self._judged((None, mark), data)
 
     def round_done(self, result: RoundResult) -> None:
         """A measurement at the end of a round."""
-        reached = result.receipt.reached
-        self._measured(result.number, mark_fields(None), int(result.metrics["steps_trained"]), result.metrics, reached)
-        if (
-            self.early_stopping is not None
-            and result.number < self.rounds
-            and self.early_stopping.stops((reached, None))
-        ):
+        reached, steps = result.receipt.reached, int(result.metrics["steps_trained"])
+        data = self._measured(result.number, mark_fields(None), steps, result.metrics, reached)
+        if result.number < self.rounds:
+            self._judged((reached, None), data)
+
+    def _judged(self, maturity: Maturity, data: Mapping[str, Any]) -> None:
+        """End the trial, or the attempt, where the scheduler says so."""
+        if self.early_stopping is None or not self.early_stopping.stops(maturity):
+            return
+        if not self.early_stopping.pauses:
             raise StoppedError
+        # As for every preempted training, its state is stored first.
+        raise PausedError(data)
 
     def _measured(
         self, number: int, at: Mapping[str, Any], steps: int, metrics: Mapping[str, Any], sparsity: float
-    ) -> None:
+    ) -> Mapping[str, Any]:
         data = {"round": number, **at, "steps_trained": steps, "metrics": finite(metrics), "sparsity": sparsity}
         system = self.system()
         if system:
@@ -254,6 +266,7 @@ class LedgerSink:
         self._needed = steps
         self.beat()
         self._mark = time.monotonic()
+        return data
 
     def steps(self, result: Result | None) -> dict[str, int]:
         """What was trained, and what stored states spared; of a trial without a result, up to its last measurement."""

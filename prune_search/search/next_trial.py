@@ -9,7 +9,7 @@ import enum
 import itertools
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from prune_search.ledger.finalists import (
@@ -29,6 +29,7 @@ from prune_search.ledger.records import (
     Recorder,
     SearchRecords,
     TrialRecords,
+    place_in,
     read_search,
     read_trial,
     trial_id,
@@ -41,6 +42,7 @@ from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.space import Space
 from prune_search.search.guided.experience import stored_experience
 from prune_search.search.guided.recommend import as_expected, follows, with_prior
+from prune_search.search.promotions import Promotions, known_by
 from prune_search.search.proposer import Proposer
 from prune_search.search.shared_tree import Tree
 from prune_search.storage.places import StoragePath
@@ -128,6 +130,8 @@ class NextTrial:
         tree: the shared tree, as far as this search knows it.
         free: whether nobody else holds the segment of an address, which a trial was refused.
         alone: by id, how many attempts a running trial that needs a whole device had when it was sent there.
+        promotions: decides which paused trials go on; None where the scheduler pauses none.
+        turn: the last one that was decided (see `promotions`).
     """
 
     space: Space
@@ -144,6 +148,9 @@ class NextTrial:
     tree: Tree = field(default_factory=lambda: Tree(lambda recipe: None))
     free: Callable[[str], bool] = lambda address: True
     alone: dict[str, int] = field(default_factory=dict)
+    promotions: Promotions | None = None
+    turn: int = 0
+    _copies: set[str] = field(default_factory=set)
 
     @classmethod
     def open(
@@ -160,6 +167,7 @@ class NextTrial:
         goals, records = Goals.of(space.search), read_search(folder)
         proposer = Proposer(space, epoch_of, examples, stored_experience(folder))
         next_trial = cls(space, folder, records, proposer, goals, stopping, deadline, tree=Tree(epoch_of))
+        next_trial.promotions = Promotions.of(space.search)
         for trial in records.trials.values():
             next_trial._learn(trial)
         return next_trial
@@ -219,8 +227,15 @@ class NextTrial:
             self._open[trial.id] = None
         else:
             self._open.pop(trial.id, None)
-        if trial.proposed is not None and not trial.control:
-            self._first.setdefault(trial.proposed.data["digest"], trial.id)
+        if self.promotions is not None:
+            self.promotions.learn(trial)
+        if trial.proposed is None or trial.control:
+            return
+        self._first.setdefault(trial.proposed.data["digest"], trial.id)
+        self.turn = max(self.turn, trial.turn)
+        if trial.duplicate_of is not None:
+            settled = trial.ended is not None and trial.paused is None
+            (self._copies.discard if settled else self._copies.add)(trial.id)
 
     # --- what comes next --------------------------------------------------------------------------------------------
 
@@ -255,33 +270,63 @@ class NextTrial:
         return None
 
     def _proposal(self) -> TrialRecords | Next | None:
+        """A trial that is promoted or proposed."""
+        turn = self.turn
         while True:
             self._settle_duplicates()
+            # A turn in which nobody was to go on was one too.
+            turn = max(turn, self.turn) + 1
             numbered = self.records.numbered()
-            if len(numbered) >= self.search["trials"] or self.exhausted or self._late():
+            spent = len(numbered) >= self.search["trials"] or self.exhausted
+            if self._late() or (spent and self.promotions is None):
                 return None
-            number = len(numbered) + 1
             if self._far_ahead(len(numbered)):
                 return Next.WAIT
-            known = self._known(number, numbered)
+            known = self._known(turn, numbered)
             if known is None:
                 return Next.WAIT
-            if self._needs_dense(number):
+            if self._needs_dense(turn):
                 return Next.WAIT
             if self._met(known):
                 return None
-            proposal = self.proposer.propose(number, known, self.records.dense)
-            if proposal is None:
-                self.exhausted = True
-                return None
-            digest = digest_of(proposal.recipe.canonical)
-            twin = self._first.get(digest)
-            extra = {"number": number, "option": proposal.option, "params": dict(proposal.params)}
-            extra |= {"sampler": proposal.sampler, "duplicate_of": twin}
-            extra |= {"begun": proposal.begun} if proposal.begun else {}
-            self._propose(trial_id(number), proposal.recipe, extra)
-            if twin is None and (ready := self._unfinished()) is not None:
+            if not self._promoted(turn):
+                last = self._last(turn)
+                if spent and (last is None or last >= self.turn):
+                    return None
+                if spent or not self._proposed(turn, known):
+                    continue
+            if (ready := self._unfinished()) is not None:
                 return ready
+
+    def _proposed(self, turn: int, known: list[TrialRecords]) -> bool:
+        """Propose the next trial; False where there is none, or where it needs no training."""
+        number = len(known) + 1
+        proposal = self.proposer.propose(number, known, self.records.dense)
+        if proposal is None:
+            self.exhausted = True
+            return False
+        digest = digest_of(proposal.recipe.canonical)
+        twin = self._first.get(digest)
+        extra = {"number": number, "option": proposal.option, "params": dict(proposal.params)}
+        extra |= {"sampler": proposal.sampler, "duplicate_of": twin}
+        extra |= {"begun": proposal.begun} if proposal.begun else {}
+        if self.promotions is not None:
+            extra["turn"] = turn
+        self._propose(trial_id(number), proposal.recipe, extra)
+        return twin is None
+
+    def _promoted(self, turn: int) -> bool:
+        """Let the best paused trial go on that is to; False where none is."""
+        last = self._last(turn)
+        found = None if self.promotions is None else self.promotions.best(last, self.records.dense)
+        if found is None:
+            return False
+        self._promote(found, turn)
+        return True
+
+    def _last(self, turn: int) -> int | None:
+        """The last turn whose outcome counts for this one; None: whatever is known counts."""
+        return turn - self.search["concurrency"] if self.search["reproducible"] else None
 
     @property
     def _independent(self) -> bool:
@@ -297,20 +342,22 @@ class NextTrial:
             return False
         return len(self._waiting()) >= (self.search["concurrency"] if learns else LOOK_AHEAD)
 
-    def _needs_dense(self, number: int) -> bool:
+    def _needs_dense(self, turn: int) -> bool:
         """Whether the dense network's figures are waited for; where it failed, the constraints stay unjudged."""
-        late = number > self.search["concurrency"] and not self._independent
+        late = turn > self.search["concurrency"] and not self._independent
         return late and self.goals.needs_dense and self.records.trials[DENSE].ended is None
 
-    def _known(self, number: int, trials: list[TrialRecords]) -> list[TrialRecords] | None:
-        """The `trials` before proposal `number` as it may see them; None while it must wait."""
-        if not self.search["reproducible"] or self._independent:
+    def _known(self, turn: int, trials: list[TrialRecords]) -> list[TrialRecords] | None:
+        """The `trials` so far as the decision of a turn may see them; None while it must wait."""
+        last = self._last(turn)
+        if last is None or self._independent:
             return trials
-        # Exactly the results of trials 1 … n-c count; what later ones have reached by now is not looked at.
-        seen = number - self.search["concurrency"]
-        if any(not self.records.trials[identity].control and int(identity) <= seen for identity in self._open):
+        # Exactly what came of turns 1 … t-c counts; what later ones have reached by now is not looked at.
+        unfinished = (self.records.trials[identity] for identity in self._open)
+        if any(not trial.control and trial.turn <= last for trial in unfinished):
             return None
-        return trials[: max(0, seen)] + [replace(t, ended=None, measured=[]) for t in trials[max(0, seen) :]]
+        first = max(0, last) if self.promotions is None else 0
+        return [*trials[:first], *(known_by(trial, last) for trial in trials[first:])]
 
     def _late(self) -> bool:
         return self.deadline is not None and time.time() > self.deadline
@@ -392,15 +439,30 @@ class NextTrial:
 
     def _end(self, trial: TrialRecords, data: Mapping[str, Any]) -> Record:
         spent = {"steps_trained": 0, "steps_saved": 0, "seconds": 0.0}
-        record = Recorder(self.folder, trial.id, LOST_ATTEMPT).write("ended", {**spent, **data})
+        attempt = LOST_ATTEMPT + len(trial.promotions)
+        record = Recorder(self.folder, trial.id, attempt).write("ended", {**spent, **data})
         self.refresh(trial.id)
         return record
 
+    def _promote(self, trial: TrialRecords, turn: int) -> None:
+        assert trial.ended is not None
+        place = {key: value for key, value in trial.ended.data["paused"].items() if key in ("round", "step", "share")}
+        Recorder(self.folder, trial.id, trial.ended.attempt).write("promoted", {"turn": turn, **place})
+        self.refresh(trial.id)
+
     def _settle_duplicates(self) -> None:
-        """A repeated recipe is not trained: its trial copies the result, and all its steps are saved."""
-        for trial in [self.records.trials[identity] for identity in self._open]:
+        """A repeated recipe is not trained: its trial copies the result, and all its steps are saved.
+
+        It rests while the trial rests whose recipe it repeats, and is promoted with it.
+        """
+        for identity in sorted(self._copies):
+            trial = self.records.trials[identity]
             twin = self.records.trials.get(trial.duplicate_of or "")
-            if twin is not None and twin.ended is not None:
+            if twin is None:
+                continue
+            if trial.paused is not None and (twin.paused is None or place_in(twin.paused) != place_in(trial.paused)):
+                self._promote(trial, twin.turn)
+            elif trial.ended is None and twin.ended is not None:
                 ended = dict(twin.ended.data)
                 saved = int(ended.get("steps_trained", 0)) + int(ended.get("steps_saved", 0))
                 self._end(trial, {**ended, "steps_trained": 0, "steps_saved": saved, "seconds": 0.0})

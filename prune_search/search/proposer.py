@@ -19,7 +19,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from prune_search.ledger.ranking import Dense, Goals
-from prune_search.ledger.records import TrialRecords
+from prune_search.ledger.records import PAUSED, TrialRecords
 from prune_search.recipe import axes
 from prune_search.recipe.begin import Beginning, beginnings
 from prune_search.recipe.clock import resolve
@@ -302,9 +302,9 @@ def frozen_trial(trial: TrialRecords, goals: Goals, dense: Dense) -> FrozenTrial
     """A trial as Optuna's samplers see it.
 
     One that has not ended is RUNNING (a sampler keeps away from it), a completed one COMPLETE with its values, a
-    stopped one PRUNED: with one objective it has its last value at the number of measurements that it survived, with
-    several none, which Optuna does not read there. A failed one, or one without a finite figure for each objective and
-    constraint, is FAIL. Violated constraints are above 0.
+    stopped or paused one PRUNED: with one objective it has its last value at the number of measurements that it
+    survived, with several none, which Optuna does not read there. A failed one, or one without a finite figure for each
+    objective and constraint, is FAIL. Violated constraints are above 0.
 
     Args:
         trial: proposed by a sampler.
@@ -327,7 +327,7 @@ def frozen_trial(trial: TrialRecords, goals: Goals, dense: Dense) -> FrozenTrial
     judged = all(math.isfinite(violation) for violation in violations)
     if status == "completed" and values is not None and judged:
         return create_trial(state=TrialState.COMPLETE, values=values, constraints=constraints, **drawn)
-    if status == "stopped":
+    if status in ("stopped", PAUSED):
         reached = {len(trial.measured): values[0]} if values is not None and len(values) == 1 else {}
         known = constraints if judged else {}
         return create_trial(state=TrialState.PRUNED, intermediate_values=reached, constraints=known, **drawn)

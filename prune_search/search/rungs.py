@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +90,38 @@ class Compared:
         """The measurements that count, its own among them."""
         return [seen for seen, counts in zip(self.seen, self.counts, strict=True) if counts and seen is not None]
 
+    def before(self, goals: Goals, dense: Dense) -> int:
+        """How many come before its own: on a better rank, or on the same one and earlier in the order of `spread`.
+
+        With one objective trials of equal rank come before none of each other.
+
+        Raises:
+            ValueError: it has no measurement of its own here.
+        """
+        if len(goals.objectives) == 1 or self.own is None:
+            return self.better(goals, dense)
+        return next(place for place, seen in enumerate(self.order(goals, dense)) if seen is self.own)
+
+    def first_of(self, wanted: Collection[str], goals: Goals, dense: Dense) -> Seen | None:
+        """The first in order of some trials, by their ids; None where none of them counts."""
+        if len(goals.objectives) == 1:
+            those = (seen for seen in self.all() if seen.trial.id in wanted)
+            return min(those, key=lambda one: (one.violation, one.cost, one.trial.id), default=None)
+        return next((seen for seen in self.order(goals, dense) if seen.trial.id in wanted), None)
+
+    def order(self, goals: Goals, dense: Dense) -> list[Seen]:
+        """All that count, by rank and, where ranks are equal, so that the front is covered evenly (`spread`)."""
+        seen = sorted(self.all(), key=lambda one: one.trial.id)
+        ranks = goals.ranks([one.record.figures for one in seen], dense)
+        fronts: dict[int, list[Seen]] = {}
+        for one, rank in zip(seen, ranks, strict=True):
+            fronts.setdefault(rank, []).append(one)
+        ordered: list[Seen] = []
+        for _, front in sorted(fronts.items()):
+            points = [goals.signed(goals.values(one.record.figures) or ()) for one in front]
+            ordered += [front[place] for place in spread(points)]
+        return ordered
+
     def better(self, goals: Goals, dense: Dense) -> int:
         """How many lie on a better rank (`Goals.ranks`) than its own.
 
@@ -125,7 +157,7 @@ class Rung:
     _places: dict[str, int] = field(default_factory=dict)
     _trials: list[TrialRecords] = field(default_factory=list)
     _seen: list[Seen | None] = field(default_factory=list)
-    # Rows: number of the trial, violation, cost; more columns than trials, so that a new one copies none.
+    # Rows: turn that led to the measurement, violation, cost; more columns than trials, so that a new one copies none.
     _figures: NDArray[np.float64] = field(default_factory=lambda: np.empty((3, 16)))
     _judged_by: tuple[Goals, Dense] | None = None
 
@@ -150,15 +182,16 @@ class Rung:
             trial_id: of the trial.
             goals: of the search.
             dense: metrics of the dense network, or None.
-            last: number of the last trial that counts besides its own; None: all count.
+            last: turn of the last start whose measurements count besides its own (see `TrialRecords.turn`); None: all
+                count.
         """
         self._settle(goals, dense)
         count = len(self._trials)
-        numbers, violations = self._figures[0, :count], self._figures[1, :count]
+        turns, violations = self._figures[0, :count], self._figures[1, :count]
         counts = ~np.isnan(violations)
         place = self._places.get(trial_id)
         if last is not None:
-            chosen = numbers <= last
+            chosen = turns <= last
             if place is not None:
                 chosen[place] = True
             counts &= chosen
@@ -184,9 +217,42 @@ class Rung:
                 self._figures = np.concatenate([self._figures, np.empty_like(self._figures)], axis=1)
         seen = None if trial.control or trial.duplicate_of is not None else _seen(trial, self.maturity, goals, dense)
         self._trials[place], self._seen[place] = trial, seen
-        # An id is the number, but for those of controls.
-        number = float(trial.id) if trial.id.isdecimal() else 0.0
-        self._figures[:, place] = (number, *((np.nan, np.nan) if seen is None else (seen.violation, seen.cost)))
+        figures = (0.0, np.nan, np.nan)
+        if seen is not None:
+            figures = (float(trial.turn_at(seen.record)), seen.violation, seen.cost)
+        self._figures[:, place] = figures
+
+
+def spread(points: Sequence[Sequence[float]]) -> list[int]:
+    """An order of the points of a front in which the first so many cover it, however many are taken.
+
+    First the best one in the first coordinate, then again and again the one that lies farthest from all before it, each
+    coordinate scaled to the range of the front; of equal ones the first. It is the order by an epsilon-net in which
+    multi-objective successive halving takes the trials of a front (Schmucker et al. 2021, 2106.12639, section 3.2;
+    Salinas et al. 2021, 2106.05680).
+
+    Args:
+        points: [n, objectives], finite, larger is better.
+
+    Returns:
+        [n], their indices.
+
+    Example:
+        >>> spread([(0.0, 1.0), (0.4, 0.5), (0.5, 0.4), (1.0, 0.0)])
+        [3, 0, 1, 2]
+    """
+    scaled = np.asarray(points, dtype=np.float64)
+    low, high = scaled.min(0), scaled.max(0)
+    scaled = (scaled - low) / np.where(high > low, high - low, 1.0)
+    # By the first coordinate, and where that is equal by the next ones.
+    taken = [min(range(len(points)), key=lambda place: tuple(-value for value in points[place]))]
+    distance = ((scaled - scaled[taken[0]]) ** 2).sum(1)
+    distance[taken[0]] = -1.0
+    while len(taken) < len(points):
+        taken.append(int(np.argmax(distance)))
+        distance = np.minimum(distance, ((scaled - scaled[taken[-1]]) ** 2).sum(1))
+        distance[taken[-1]] = -1.0
+    return taken
 
 
 def _seen(trial: TrialRecords, maturity: Maturity, goals: Goals, dense: Dense) -> Seen | None:
@@ -235,6 +301,11 @@ class Places:
             if maturity is not None:
                 self._rungs.setdefault(maturity, Rung(maturity)).put(trial)
         self._trials[trial.id] = (trial, len(trial.measured))
+
+    def trial(self, identity: str) -> TrialRecords | None:
+        """The latest reading of a trial; None of one that was not seen yet."""
+        found = self._trials.get(identity)
+        return None if found is None else found[0]
 
     def at(self, maturity: Maturity) -> Rung:
         """The trials that were measured at a maturity."""

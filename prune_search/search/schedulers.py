@@ -1,4 +1,4 @@
-"""Stops trials early, by pure functions of the records, so a resume loses nothing.
+"""Stops trials early or lets them rest, by pure functions of the records, so a resume loses nothing.
 
 Trials are compared at equal maturity only: in the last retraining at the same number of steps since the asked sparsity
 was reached, or at the same share of all that there are from there, and after each round among trials of equal reached
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -54,6 +54,23 @@ class StoppingRule(Protocol):
         """
 
 
+@runtime_checkable
+class PromotingRule(StoppingRule, Protocol):
+    """Lets a trial rest where a stopping rule stops it, and decides when it goes on."""
+
+    def promotes(self, compared: Compared, goals: Goals, dense: Dense) -> bool:
+        """Whether a paused trial goes on, seen what was measured where it rests.
+
+        Of the trials that rest at a place the best one is asked about (`rungs.Compared.order`): where it does not go
+        on, none does.
+
+        Args:
+            compared: the trial among those that were measured at the same maturity.
+            goals: of the search.
+            dense: metrics of the dense network, or None.
+        """
+
+
 @dataclass(frozen=True)
 class Decisions:
     """Decides over the trials of one search, from its records.
@@ -80,9 +97,14 @@ class Decisions:
             epoch: iterations in an epoch of the trial.
             dense: metrics of the dense network, or None.
         """
-        # As for proposals: exactly trials 1 … n-c count, so that a resumed search decides alike.
-        last = int(trial_id) - self.block["concurrency"] if self.block["reproducible"] else None
+        trial = self.places.trial(trial_id)
+        turn = int(trial_id) if trial is None else trial.turn
+        # As for proposals: exactly what was started in turns 1 … t-c counts, so that a resumed search decides alike.
+        last = turn - self.block["concurrency"] if self.block["reproducible"] else None
         compared = self.places.at(maturity).compared(trial_id, self.goals, dense, last)
+        if compared.own is not None and compared.own.trial.turn_at(compared.own.record) < turn:
+            # It was promoted from there, and trains again what came before a state that is gone.
+            return False
         return make_stopping_rule(self.block["scheduler"], epoch).stop(compared, self.goals, dense)
 
 
@@ -125,6 +147,8 @@ class SuccessiveHalving:
         eta: one of so many goes on.
         percent: whether rungs are shares of each trial's own retraining: one that is planned to be longer lowers its
             learning rate later, and is behind a shorter one at the same step, however the two end.
+        places: whether trials of equal rank are told apart, with several objectives, so that as many go on as are
+            meant to (`rungs.Compared.before`).
 
     Example:
         grace 10, eta 3: rungs at 10, 30, 90 … Of seven trials at a rung the best two go on.
@@ -133,6 +157,7 @@ class SuccessiveHalving:
     grace: Decimal
     eta: int
     percent: bool = False
+    places: bool = False
 
     def measure_at(self, total: int) -> Mapping[int, Mark]:
         """The rungs."""
@@ -156,7 +181,15 @@ class SuccessiveHalving:
         own = compared.own
         if own is None or not self._on_rung(own.record) or not own.known:
             return False
-        return compared.better(goals, dense) >= max(1, len(compared) // self.eta)
+        return self._behind(compared, goals, dense)
+
+    def promotes(self, compared: Compared, goals: Goals, dense: Dense) -> bool:
+        """Whether it is among the best at its rung by now."""
+        return compared.own is not None and not self._behind(compared, goals, dense)
+
+    def _behind(self, compared: Compared, goals: Goals, dense: Dense) -> bool:
+        ahead = compared.before(goals, dense) if self.places else compared.better(goals, dense)
+        return ahead >= max(1, len(compared) // self.eta)
 
     def _on_rung(self, record: Record) -> bool:
         mark, rung = mark_of(record), self.grace
@@ -170,18 +203,22 @@ class SuccessiveHalving:
         return rung == at
 
 
+ASHA = "Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning, 1810.05934, algorithm 2"
+RUNGS = {
+    "grace": Option(
+        Length(positive=True),
+        "1ep",
+        "length of retraining before the first rung; 10%: rungs at shares of each trial's own retraining",
+    ),
+    "eta": Option(Integer(2, 100), 3, "one in this many trials continues from a rung"),
+}
+
+
 @SCHEDULERS.register(
     "asha",
     summary="the best 1/eta continue at grace, grace·eta, grace·eta² … of the last retraining, in steps or percent",
-    source="Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning, 1810.05934, algorithm 2",
-    options={
-        "grace": Option(
-            Length(positive=True),
-            "1ep",
-            "length of retraining before the first rung; 10%: rungs at shares of each trial's own retraining",
-        ),
-        "eta": Option(Integer(2, 100), 3, "one in this many trials continues from a rung"),
-    },
+    source=ASHA,
+    options=RUNGS,
     facts=Scheduler(keeps=lambda *, grace, eta: 1 / eta),
 )
 def asha(epoch: int, *, grace: str, eta: int) -> SuccessiveHalving:
@@ -190,6 +227,23 @@ def asha(epoch: int, *, grace: str, eta: int) -> SuccessiveHalving:
     if length.percent is not None:
         return SuccessiveHalving(length.percent, eta, percent=True)
     return SuccessiveHalving(Decimal(length.resolve(0, epoch)), eta)
+
+
+@SCHEDULERS.register(
+    "asha-promote",
+    summary="as asha, but the others are paused, and continue from their stored states once they are among the best",
+    source=f"{ASHA}; several objectives: Schmucker et al. 2021, Multi-objective Asynchronous Successive Halving, "
+    "2106.12639",
+    options=RUNGS,
+    facts=Scheduler(keeps=lambda *, grace, eta: 1 / eta, promotes=True),
+)
+def asha_promote(epoch: int, *, grace: str, eta: int) -> SuccessiveHalving:
+    """Asynchronous successive halving that pauses and promotes.
+
+    With several objectives the best 1/eta are those of the first non-dominated fronts, under the constraints; of the
+    front that does not fit as a whole, those that cover it (`rungs.spread`).
+    """
+    return replace(asha(epoch, grace=grace, eta=eta), places=True)
 
 
 @dataclass(frozen=True)
@@ -286,6 +340,13 @@ def make_stopping_rule(scheduler: Any, epoch: int) -> StoppingRule:
     """
     named = Named.of(SCHEDULERS, scheduler)
     return named.entry(SCHEDULERS).build(StoppingRule, epoch, **named.options)
+
+
+def make_promoting_rule(scheduler: Any) -> PromotingRule | None:
+    """The rule that decides which paused trials go on; None of a scheduler that pauses none."""
+    named = Named.of(SCHEDULERS, scheduler)
+    entry = named.entry(SCHEDULERS)
+    return entry.build(PromotingRule, 1, **named.options) if entry.facts.promotes else None
 
 
 def check_scheduler(space: Space) -> list[Problem]:

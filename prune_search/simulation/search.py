@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prune_search.ledger.progress import Progress
-from prune_search.ledger.records import Kind, Record, Recorder, SearchRecords, TrialRecords
+from prune_search.ledger.records import PAUSED, Kind, Record, Recorder, SearchRecords, TrialRecords
 from prune_search.recipe.metric_names import metric_facts
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
@@ -23,6 +23,7 @@ from prune_search.simulation.run import SECONDS_PER_STEP, DiedError, Running, Si
 from prune_search.simulation.surface import Simulation
 from prune_search.simulation.trained import Trained
 from prune_search.storage.places import StoragePath
+from prune_search.training.state_store import PausedError
 from prune_search.trial.errors import TrialError
 
 HOST = "simulated"
@@ -80,7 +81,7 @@ class _Worker:
 
         Raises:
             StopIteration: the trial is done; its result is the value.
-            TrialError, UserError, StoppedError, DiedError: see `Trial.run`.
+            TrialError, UserError, StoppedError, PausedError, DiedError: see `Trial.run`.
         """
         if self.fresh:
             self.fresh = False
@@ -128,7 +129,9 @@ class SimulatedRun:
 
     def _take_up(self) -> None:
         """What an earlier process has measured and trained."""
-        if self.next_trial.search["scheduler"] != "none":
+        if self.next_trial.promotions is not None:
+            self.decisions = self.next_trial.promotions.decisions
+        elif self.next_trial.search["scheduler"] != "none":
             self.decisions = Decisions(self.next_trial.search)
         for trial in self.next_trial.records.trials.values():
             if self.decisions is not None:
@@ -170,6 +173,7 @@ class SimulatedRun:
         self.now = max(self.now, at)
         error: dict[str, str] | None = None
         result: dict[str, Any] | None = None
+        paused: dict[str, Any] = {}
         try:
             self._push(worker, worker.go_on(self.now))
             return
@@ -177,6 +181,8 @@ class SimulatedRun:
             status, result = "completed", done.value
         except StoppedError:
             status = "stopped"
+        except PausedError as rest:
+            status, paused = PAUSED, {PAUSED: rest.at}
         except DiedError:
             self._died(worker)
             return
@@ -189,13 +195,15 @@ class SimulatedRun:
         trained, needed = worker.trial.steps.trained, worker.trial.steps.needed
         spent = {"steps_trained": trained, "steps_saved": needed - trained}
         times = {"seconds": seconds, "training_seconds": trained * SECONDS_PER_STEP}
-        worker.recorder.write("ended", {"status": status, "result": result, "error": error, **spent, **times})
+        worker.recorder.write("ended", {"status": status, "result": result, "error": error, **paused, **spent, **times})
         self._done(worker.identity, None)
 
     def _died(self, worker: _Worker) -> None:
         """As Tune does it: the trial is started again, or given up."""
         trial = self.next_trial.records.trials[worker.identity]
-        if len(trial.attempts) > self.next_trial.search["max_failures"]:
+        before = trial.promotions[-1].attempt if trial.promotions else 0
+        since = sum(one.attempt > before for one in trial.attempts)
+        if since > self.next_trial.search["max_failures"]:
             self._done(worker.identity, "the trial's process died more often than max_failures allows")
         else:
             self._start(trial)

@@ -151,7 +151,7 @@ def check_scheduler(name: str, **options: object) -> None:
     one.require(0 < share <= 1, f"it says that it keeps {share} of the trials")
     alone = _read(_searched(SEVERAL, trials=1, scheduler=one.named.written, controls=False))
     statuses = [status for _, _, status, *_ in _course(alone)]
-    one.require("stopped" not in statuses, "it stops the only trial of a search")
+    one.require(not {"stopped", "paused"} & set(statuses), "it stops the only trial of a search")
     objectives = [ACCURACY, SPARSITY] if facts.several_objectives else [ACCURACY]
     space = _read(_searched(SEVERAL, trials=10, scheduler=one.named.written, objectives=objectives))
     one.require(_course(space) == _course(space), "the same search takes another course the second time")

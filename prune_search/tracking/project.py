@@ -1,7 +1,8 @@
 """Projects the ledger onto MLflow: a parent run per search, a child run per trial. Pure; no mlflow.
 
 A stopped trial becomes FINISHED with the tag ``status: stopped``: the scheduler ended it as it should, and MLflow
-paints KILLED in the red of a failure. KILLED is what an interrupted search leaves behind, until it is resumed.
+paints KILLED in the red of a failure. So does a paused one, which is RUNNING again once it is promoted. KILLED is what
+an interrupted search leaves behind, until it is resumed.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ MAX_ROUNDED = 1000
 # Drawn by whoever runs the search, and put beside its records.
 PICTURES = "pictures"
 MAX_PICTURES, MAX_PICTURE = 50, 4 * 2**20
-_STATUS = {"completed": FINISHED, "stopped": FINISHED, "failed": FAILED}
+_STATUS = {"completed": FINISHED, "stopped": FINISHED, "paused": FINISHED, "failed": FAILED}
 _PARENT_STATUS: dict[State, str] = {"running": RUNNING, "finished": FINISHED, "interrupted": KILLED}
 
 
@@ -314,7 +315,8 @@ def _summary(search: SearchRecords) -> _Curve:
     counts = dict.fromkeys(("completed", "stopped", "failed", "duplicates"), 0)
     steps = Account()
     best: TrialRecords | None = None
-    ends = [(trial.ended, trial) for trial in search.trials.values() if trial.ended is not None]
+    # A paused trial can still end in another way.
+    ends = [(trial.ended, trial) for trial in search.trials.values() if trial.ended is not None and not trial.paused]
     ends.sort(key=lambda end: (end[0].time, end[1].id))
     end = winner_of(search)
     means = end.finalists[0].stand_in().metrics if end.finalists else {}

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from prune_search.ledger.finalists import Winner, winner_of
+from prune_search.ledger.pauses import where_paused
 from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe import strict_yaml
 from prune_search.tracking.leaderboard import Placed, directions, goals_of
@@ -41,6 +42,9 @@ def trial_note(search: SearchRecords, trial: TrialRecords, status: str) -> str:
     if status == "failed" and trial.ended is not None:
         error = trial.ended.data.get("error") or {}
         return f"Failed ({_plain(error.get('kind'))}): {_plain(error.get('message'))}"
+    if status == "paused":
+        rest = f"Paused {where_paused(trial)}: others were better at the same maturity."
+        return f"{rest} It continues from its stored state once it is among the best there."
     if status == "completed" and not trial.control:
         name = trial.proposed.data["name"] if trial.proposed is not None else trial.result.get("key")
         return f"Export it with `prune-search export {_at(search)} --trial {name} --to DIR`"

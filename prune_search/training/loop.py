@@ -35,10 +35,6 @@ class TrainingError(Exception):
         self.kind = kind
 
 
-class PreemptedError(Exception):
-    """Somebody asked for the training to stop where it is: its state is stored, and it can go on from there."""
-
-
 class WorkerLostError(Exception):
     """A worker that trains along is gone: the trial is tried again with others."""
 

@@ -32,9 +32,9 @@ from prune_search.storage.states import (
 from prune_search.tasks.fusion import restructured
 from prune_search.training.background import Background
 from prune_search.training.course_tensors import OPTIMIZER, hook_tensors, load_course
-from prune_search.training.loop import Course, Network, PreemptedError, train
+from prune_search.training.loop import Course, Network, train
 from prune_search.training.optimizers import state_tensors
-from prune_search.training.state_store import LackingError, StateStore
+from prune_search.training.state_store import LackingError, PreemptedError, StateStore
 
 logger = logging.getLogger("prune_search")
 

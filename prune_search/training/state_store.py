@@ -30,6 +30,22 @@ class LackingError(Exception):
         self.step = step
 
 
+class PreemptedError(Exception):
+    """Somebody asked for the training to stop where it is: its state is stored, and it can go on from there."""
+
+
+class PausedError(PreemptedError):
+    """The scheduler lets the trial rest where it is.
+
+    Attributes:
+        at: what was measured there, as a ``measured`` record has it.
+    """
+
+    def __init__(self, at: Mapping[str, Any]) -> None:
+        super().__init__("the trial rests; its state is stored")
+        self.at = at
+
+
 class SegmentClaims(Protocol):
     """Who trains which segment, so that no two train the same. Never waits."""
 

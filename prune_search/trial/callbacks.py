@@ -46,7 +46,7 @@ class Sink(Protocol):
     def step(self, step: int, total: int, loss: Tensor) -> None:
         """A step of the segment is done; `loss` [] is still on the device.
 
-        It can raise `training.loop.PreemptedError` to end the trial here, its state stored.
+        It can raise `training.state_store.PreemptedError` to end the trial here, its state stored.
         """
 
     def observe_at(self, total: int, epoch: int, settled: int) -> Collection[int]:
@@ -59,7 +59,7 @@ class Sink(Protocol):
         """
 
     def observed(self, seen: Observation) -> None:
-        """What was measured there. It can raise `training.loop.PreemptedError`."""
+        """What was measured there. It can raise `training.state_store.PreemptedError`."""
 
     def round_done(self, result: RoundResult) -> None:
         """A round is done, retrained and measured."""
@@ -155,7 +155,7 @@ class Guarded:
 
     def step(self, step: int, total: int, loss: Tensor) -> None:
         """Report the step, then stop the trial if it was asked to."""
-        from prune_search.training.loop import PreemptedError
+        from prune_search.training.state_store import PreemptedError
 
         self._step(step, total, loss)
         if self._stop():

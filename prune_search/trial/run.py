@@ -20,9 +20,9 @@ from prune_search.storage.digests import weights_digest
 from prune_search.storage.measurements import Measurements
 from prune_search.storage.places import StoragePath
 from prune_search.tasks.raised import raised
-from prune_search.training.loop import PreemptedError, TrainingError, WorkerLostError
+from prune_search.training.loop import TrainingError, WorkerLostError
 from prune_search.training.segment import MODEL, Segment, load_model
-from prune_search.training.state_store import LackingError, SegmentClaims, StateStore, Steps
+from prune_search.training.state_store import LackingError, PreemptedError, SegmentClaims, StateStore, Steps
 from prune_search.trial.callbacks import Observation, Silent, Sink
 from prune_search.trial.errors import TrialError
 from prune_search.trial.how_trained import check_teaching

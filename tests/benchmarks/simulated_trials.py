@@ -42,6 +42,8 @@ CASES = (
     ("random", "none", False),
     ("random", "asha", False),
     ("random", "asha", True),
+    ("random", "asha-promote", False),
+    ("random", "asha-promote", True),
     ("tpe", "none", False),
     ("tpe", "asha", True),
     ("nsga2", "none", False),

@@ -108,11 +108,15 @@ search:
   {seed: 5, trials: 9, sampler: SAMPLER, reproducible: true, concurrency: 2,
   objectives: OBJECTIVES, scheduler: SCHEDULER}
 """
-ASHA = "{name: asha, grace: 1ep, eta: 2}"
+ASHA, PROMOTE = "{name: asha, grace: 1ep, eta: 2}", "{name: asha-promote, grace: 20%, eta: 2}"
+NAMES = {"none": "none", ASHA: "asha", PROMOTE: "asha-promote"}
 ONE, TWO = "[maximize val/accuracy]", "[maximize val/accuracy, maximize sparsity]"
 SEARCHED = [
     ("guided", "none", TWO),
     ("guided", ASHA, ONE),
+    ("guided", PROMOTE, TWO),
+    ("tpe", PROMOTE, ONE),
+    ("random", PROMOTE, TWO),
     ("grid", "none", ONE),
     ("grid", ASHA, ONE),
     ("tpe", "none", TWO),
@@ -126,8 +130,8 @@ SEARCHED = [
 
 @pytest.mark.parametrize(
     ("sampler", "scheduler", "objectives"),
-    [pytest.param(*case, marks=() if case[:2] == ("tpe", ASHA) else pytest.mark.slow) for case in SEARCHED],
-    ids=[f"{sampler}-{'asha' if scheduler == ASHA else scheduler}" for sampler, scheduler, _ in SEARCHED],
+    [pytest.param(*case, marks=() if case[:2] == ("tpe", PROMOTE) else pytest.mark.slow) for case in SEARCHED],
+    ids=[f"{sampler}-{NAMES[scheduler]}" for sampler, scheduler, _ in SEARCHED],
 )
 def test_a_killed_search_goes_on_from_what_was_stored_whatever_the_order_of_its_holes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, scheduler: str, objectives: str
@@ -152,3 +156,44 @@ def test_a_killed_search_goes_on_from_what_was_stored_whatever_the_order_of_its_
     assert kills >= 2
     assert outcomes(read_search(search.folder)) == outcomes(whole)
     assert len({json.dumps(dict(trial.params), sort_keys=True) for trial in whole.numbered()}) > 4
+
+
+# A space of which `guided` knows every recipe, so that a process begins quickly.
+LISTED = """\
+task: {data: digits, model: {name: mlp, hidden: [16]}, seed: 0}
+train: {steps: 3ep}
+mask: {sparsity: {hole: choice, of: [0.8, 0.9, 0.95, 0.98]}}
+any:
+- preset: snip
+- preset: late-rewinding
+  weights: {at: {hole: choice, of: [0it, 1ep]}}
+  rounds: {hole: choice, of: [1, 2, 4]}
+- preset: magnitude-after-training
+  retrain: {steps: {hole: choice, of: [1ep, 3ep]}, clock: {hold: {hole: choice, of: [0.01, 0.05]}}}
+search:
+  {seed: 5, trials: 30, sampler: guided, reproducible: true, concurrency: 3, objectives: OBJECTIVES,
+  scheduler: {name: asha-promote, grace: 10%, eta: 2}}
+"""
+KILLS = 50
+
+
+@pytest.mark.parametrize("objectives", [ONE, TWO], ids=["one", "two"])
+@pytest.mark.slow
+def test_a_guided_search_that_is_killed_fifty_times_promotes_whom_the_unbroken_one_promotes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objectives: str
+) -> None:
+    text = LISTED.replace("OBJECTIVES", objectives)
+    whole = Simulated.begin(tmp_path / "whole", text, FAILING).run()
+    assert {trial.status for trial in whole.numbered()} >= {"completed", "paused", "failed"}
+    assert sum(len(trial.promotions) for trial in whole.numbered()) >= 3
+    search = Simulated.begin(tmp_path / "killed", text, FAILING)
+    draw = random.Random(3)
+    dies = Dies(monkeypatch, draw)
+    for _ in range(KILLS):
+        # All that is left is written by the last process.
+        dies.after(draw.randint(1, 8))
+        with pytest.raises(Killed):
+            search.run(shuffled(draw.randrange(1000)))
+    dies.after(-1)
+    search.run(shuffled(draw.randrange(1000)))
+    assert outcomes(read_search(search.folder)) == outcomes(whole)

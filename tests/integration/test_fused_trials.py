@@ -18,7 +18,7 @@ from prune_search.exports.model_code import loading_code
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.tasks.fusion import RECORD
-from prune_search.training.loop import PreemptedError
+from prune_search.training.state_store import PreemptedError
 from prune_search.trial.callbacks import Guarded, Silent
 from prune_search.trial.run import Sharing, results_differ, run_trial
 from prune_search.trial.setup import TrialSetup

@@ -14,9 +14,8 @@ from prune_search.pruning.mask.score_training import learned_scores
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import read_space
 from prune_search.tasks.network import prunable_weights
-from prune_search.training.loop import PreemptedError
 from prune_search.training.segment import MODEL
-from prune_search.training.state_store import StateStore, Steps
+from prune_search.training.state_store import PreemptedError, StateStore, Steps
 from prune_search.trial.rounds import rounds_of
 from prune_search.trial.run import run_trial
 

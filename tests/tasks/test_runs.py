@@ -16,7 +16,7 @@ from torch import Tensor
 import prune_search
 from prune_search.tasks.batches import adapted
 from prune_search.tasks.outputs import logits_of
-from prune_search.training.loop import PreemptedError
+from prune_search.training.state_store import PreemptedError
 from prune_search.trial.callbacks import Silent
 
 pytestmark = pytest.mark.slow

@@ -10,6 +10,8 @@ import numpy
 from numpy.typing import NDArray
 
 from prune_search.ledger.ranking import Dense, Goals
+from prune_search.search.guided.hypervolume import MOST_OBJECTIVES, expected_hypervolume, front_of
+from prune_search.search.guided.hypervolume import improvement as improvement
 from prune_search.search.guided.kernel import Array
 from prune_search.search.guided.surrogate import Belief
 from prune_search.search.guided.targets import Target
@@ -90,7 +92,7 @@ class Gains:
 
         Args:
             rows: of the recipes' ends.
-            number: of the proposal, by which several objectives are weighed.
+            number: of the proposal, by which more than `MOST_OBJECTIVES` objectives are weighed.
         """
         chance = self._chance(rows)
         good = self.ended[self.met]
@@ -101,6 +103,8 @@ class Gains:
             gain = self._improvement(self.objectives[0], rows, good)
         elif len(names) == 2 and names[1] == SPARSITY and self.objectives[1].belief is None:
             gain = self._front(rows, good)
+        elif len(names) <= MOST_OBJECTIVES:
+            gain = self._volume(rows, good)
         else:
             gain = self._weighed(rows, good, number)
         return (gain + CRUMB * (gain.max(initial=0.0) or 1.0)) * chance
@@ -150,6 +154,19 @@ class Gains:
             total += weight * steps.sum(1)
         return total
 
+    def _volume(self, rows: NDArray[numpy.int64], good: NDArray[numpy.int64]) -> Array:
+        """Expected hypervolume improvement over the expected figures of what has ended, on the scales of the models."""
+        moments = [one.moments(rows) for one in self.objectives]
+        mean, deviation = (numpy.stack(columns, axis=1) for columns in zip(*moments, strict=True))
+        reached = numpy.stack([one.moments(good)[0] for one in self.objectives], axis=1)
+        # What all but the worst recipes have counts nowhere, unless it belongs to the front.
+        reference = numpy.quantile(mean, 0.1, axis=0)
+        if len(reached):
+            front = front_of(reached)
+            least, most = front.min(0), front.max(0)
+            reference = numpy.minimum(reference, least - 0.1 * (most - least))
+        return expected_hypervolume(mean, deviation, reached, reference)
+
     def _weighed(self, rows: NDArray[numpy.int64], good: NDArray[numpy.int64], number: int) -> Array:
         """Expected improvement of several objectives weighed anew for each proposal (Knowles 2006, ParEGO)."""
         from scipy.special import ndtri
@@ -180,15 +197,6 @@ class Gains:
             sampled = [mean + deviation * z for (mean, deviation), z in zip(moments, draw, strict=True)]
             found += numpy.maximum(scalar(sampled) - best, 0.0) / len(draws)
         return found
-
-
-def improvement(mean: Array, deviation: Array, best: Array) -> Array:
-    """Expected improvement of normal figures over the best (Jones, Schonlau & Welch 1998, eq. 15)."""
-    from scipy.special import ndtr
-
-    u = (mean - best) / deviation
-    density = numpy.exp(-u * u / 2) / math.sqrt(2 * math.pi)
-    return numpy.asarray(deviation * (u * ndtr(u) + density), dtype=numpy.float64)
 
 
 def marginal_steps(segments: Sequence[tuple[str, int]], done: Mapping[str, int], going: Mapping[str, int]) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from prune_search.ledger.records import TRIALS, Recorder, read_trial
+from prune_search.ledger.records import PAUSED, TRIALS, Recorder, read_trial
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.search_block import metrics_asked, workers_of
@@ -103,8 +103,8 @@ def run_job(job: TrialJob, claims: SegmentClaims | None = None, node: str = "", 
         leader: of the workers that train it together; None where this process trains it alone.
 
     Returns:
-        completed, stopped, failed; preempted where the search was asked to stop; lacking where somebody else trains
-        what it needs, and oom where its share of a device has too little memory, so that it is rescheduled.
+        completed, stopped, paused, failed; preempted where the search was asked to stop; lacking where somebody else
+        trains what it needs, and oom where its share of a device has too little memory, so that it is rescheduled.
 
     Raises:
         StorageError: a record could not be written.
@@ -134,6 +134,7 @@ def run_job(job: TrialJob, claims: SegmentClaims | None = None, node: str = "", 
             "status": end.status,
             "result": None if end.result is None else end.result.as_data(),
             "error": end.error,
+            **({} if end.paused is None else {PAUSED: end.paused}),
             **sink.steps(end.result),
             "seconds": time.monotonic() - begun,
             "training_seconds": sink.training_s,
@@ -150,12 +151,14 @@ class _End:
         status: as `run_job` returns it.
         result: of a trial that completed.
         error: kind and message, of one that failed.
+        paused: what was measured where it rests, of one that does.
         comes_again: whether the attempt alone is over, and not the trial.
     """
 
     status: str
     result: Result | None = None
     error: Mapping[str, str] | None = None
+    paused: Mapping[str, Any] | None = None
     comes_again: bool = False
 
 
@@ -182,12 +185,14 @@ class _Course:
 
 def _ended(course: _Course) -> _End:
     """Make an attempt, and tell how it ended."""
-    from prune_search.training.loop import PreemptedError, WorkerLostError
-    from prune_search.training.state_store import LackingError
+    from prune_search.training.loop import WorkerLostError
+    from prune_search.training.state_store import LackingError, PausedError, PreemptedError
 
     try:
         with contextlib.closing(course.heartbeat), _memory():
             return _End("completed", _run(course))
+    except PausedError as rest:
+        return _End(PAUSED, paused=rest.at)
     except PreemptedError:
         course.sink.tell()
         return _End("preempted", comes_again=True)

@@ -13,6 +13,7 @@ from unittest import mock
 
 from simulated_trials import begin
 
+from prune_search.ledger.account import account_of
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe.recipe import Recipe
@@ -38,7 +39,7 @@ class Line:
     Attributes:
         name: shown.
         sampler: as ``search.sampler`` has it.
-        scheduler: ``none`` or ``asha``.
+        scheduler: ``none``, ``asha`` or ``asha-promote``.
         expected: whether it recommends the recipe of the best expected value; else the best measured one.
         upside_down: whether its prior says the opposite of what it says.
         experience: whether it begins with what the table says of other networks.
@@ -68,28 +69,28 @@ LINES = (
 
 def paid(trial: TrialRecords) -> int:
     """Steps that were trained for a trial: what is stored is free."""
-    if trial.ended is None or trial.duplicate_of is not None:
-        return 0
-    return int(trial.ended.data["steps_trained"])
+    return account_of(trial).trained
 
 
 def searched(
     problem: Problem, line: Line, seed: int, steps: float, experience: Experience
 ) -> Iterator[list[TrialRecords]]:
-    """Search until so many steps are paid; the trials that have ended, after each of them."""
+    """Search until so many steps are paid; the trials that have ended or rest, whenever one more does."""
     space, simulation = problem.space(line.sampler, line.scheduler, seed), problem.simulation(seed)
-    ended: list[TrialRecords] = []
+    ended: dict[str, TrialRecords] = {}
+    after: list[list[TrialRecords]] = [[]]
 
     def listener(records: SearchRecords, trial: TrialRecords | None) -> None:
         if trial is not None:
-            ended.append(trial)
+            ended[trial.id] = trial
+            after.append(list(ended.values()))
 
     where = MEMORY if Path(MEMORY).is_dir() else None
     with tempfile.TemporaryDirectory(dir=where) as storage, _quick(), _prior(line.upside_down):
         folder = begin(Path(storage), space, simulation)
         experience.store(folder)
-        simulate_search(space, folder, simulation, lambda: sum(map(paid, ended)) >= steps, listener)
-        yield from (ended[:count] for count in range(len(ended) + 1))
+        simulate_search(space, folder, simulation, lambda: sum(map(paid, ended.values())) >= steps, listener)
+        yield from after
 
 
 def regrets(

@@ -80,7 +80,7 @@ class Problem:
         """The space of one search; `seed` is its own, and that of its recipes."""
         key = f"{sampler} {scheduler}"
         if key not in self.read:
-            judge = {"name": "asha", "grace": self.grace, "eta": 3} if scheduler == "asha" else scheduler
+            judge = scheduler if scheduler == "none" else {"name": scheduler, "grace": self.grace, "eta": 3}
             block = {"sampler": sampler, "scheduler": judge, "trials": MOST_TRIALS}
             sets = [(f"search.{key}", value) for key, value in block.items()]
             self.read[key] = read_space(self.flat if sampler == "gp" else self.raw, self.name, sets)

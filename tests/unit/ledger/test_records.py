@@ -39,7 +39,7 @@ def test_what_is_written_is_read_back_and_trials_are_in_order_with_controls_last
     assert [trial.metrics.get("val/accuracy") for trial in records.numbered()] == [0.7, 0.8, None, None]
     assert records.dense is not None
     assert records.dense["val/accuracy"] == 0.9
-    expected = {"completed": 2, "failed": 1, "running": 1, "stopped": 0, "duplicate": 0, "waiting": 0}
+    expected = {"completed": 2, "failed": 1, "running": 1, "stopped": 0, "paused": 0, "duplicate": 0, "waiting": 0}
     assert records.counts() == expected
 
 

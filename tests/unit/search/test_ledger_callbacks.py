@@ -12,7 +12,7 @@ from prune_search.ledger.records import Recorder, TrialRecords, read_trial, tria
 from prune_search.recipe.space import read_space
 from prune_search.search.ledger_callbacks import MAX_OBSERVATIONS, EarlyStopping, LedgerSink, StoppedError
 from prune_search.search.schedulers import Decisions
-from prune_search.training.state_store import Steps
+from prune_search.training.state_store import PausedError, PreemptedError, Steps
 from prune_search.trial.callbacks import Observation
 
 
@@ -29,8 +29,8 @@ class Deciding(Decisions):
         return self.answer
 
 
-def early_stopping(decisions: Decisions) -> EarlyStopping:
-    search = {"scheduler": {"name": "asha", "grace": "2ep", "eta": 2}, "objectives": ["maximize val/accuracy"]}
+def early_stopping(decisions: Decisions, name: str = "asha") -> EarlyStopping:
+    search = {"scheduler": {"name": name, "grace": "2ep", "eta": 2}, "objectives": ["maximize val/accuracy"]}
     scheduler = read_space({"preset": "snip", "search": search}, "a test").search["scheduler"]
     return EarlyStopping(trial_id(1), scheduler, lambda: (decisions, None))
 
@@ -59,6 +59,18 @@ def test_the_rule_is_asked_at_its_marks_alone_and_what_was_measured_is_written_b
         sink.observed(seen(20))
     assert decisions.asked == [(None, 20)]
     assert [record.data["step"] for record in written(tmp_path).measured] == [10, 20]
+
+
+def test_a_trial_that_is_paused_takes_along_what_was_measured_there(tmp_path: Path) -> None:
+    sink = LedgerSink(
+        Recorder(tmp_path, trial_id(1)), early_stopping(Deciding(answer=True), "asha-promote"), 1, Steps()
+    )
+    sink.observe_at(100, 10, 0)
+    with pytest.raises(PausedError) as rests:
+        sink.observed(seen(20))
+    # Training stores its state on this error as on every preemption.
+    assert isinstance(rests.value, PreemptedError)
+    assert rests.value.at == written(tmp_path).measured[-1].data
 
 
 def test_a_metric_that_is_no_number_is_written_as_none(tmp_path: Path) -> None:

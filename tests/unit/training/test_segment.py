@@ -21,9 +21,9 @@ from prune_search.storage import states
 from prune_search.storage.states import StorageError, list_states, read_state, state_folder
 from prune_search.tasks.data import Split
 from prune_search.training import segment as stretch_module
-from prune_search.training.loop import Course, Feed, Hook, Network, PreemptedError, TrainingError
+from prune_search.training.loop import Course, Feed, Hook, Network, TrainingError
 from prune_search.training.segment import Segment, model_tensors
-from prune_search.training.state_store import StateStore, Steps
+from prune_search.training.state_store import PreemptedError, StateStore, Steps
 
 TOTAL = 30
 KINDS: list[tuple[str, dict[str, Any]]] = [("sgd", {"momentum": 0.9, "weight_decay": 0.01}), ("adam", {})]
