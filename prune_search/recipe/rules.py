@@ -173,7 +173,9 @@ def _block_order(blocks: Blocks) -> Iterator[Problem]:
         yield _no("mask.scope.order", f"{text} … (got {criterion.name!r})")
     granularity = entry_of(axes.GRANULARITIES, mask["granularity"])
     if granularity.facts.structured and criterion.facts.layerwise is not None:
-        yield _no("mask.granularity", f"must be of single weights with scope option order: blocks (got {granularity.name!r})")
+        yield _no(
+            "mask.granularity", f"must be of single weights with scope option order: blocks (got {granularity.name!r})"
+        )
     if criterion.facts.layerwise is None:
         return
     if mask["score"]["iterations"] > 1:

@@ -5,12 +5,12 @@
         --text tinyshakespeare/input.txt | tee tests/benchmarks/records/language_model.log
 
 The network is pruned to 50 % (or 2:4) in the linear layers of its blocks. Calibration: the first 8 x 512 tokens of the
-first 60,000 characters. Perplexity: over the first 8 x 512 tokens of the last 60,000 characters, float32. `reference` is
-written here in plain torch, as the papers' released code goes: every layer with statistics of its own, float32, one
-example at a time. `ours` is the same choice through `prune_search.prune_blocks`. Each runs in a process of its own.
-Processor seconds are those of the pruning alone. The peak is what the process held at most meanwhile, above what it held
-with the network loaded, in blocks of the network (weights of one of its blocks); a mask of ours, one byte for each
-weight, is in it.
+first 60,000 characters. Perplexity: over the first 8 x 512 tokens of the last 60,000 characters, float32. The reference
+is written here in plain torch, as the papers' released code goes: every layer with statistics of its own, float32, one
+example at a time. Ours is the same choice through `prune_search.prune_blocks`. Each runs in a process of its own.
+Processor seconds are those of the pruning alone. The peak is what the process held at most meanwhile, above what it
+held with the network loaded, in blocks of the network (the weights of one of its blocks). The masks that ours returns,
+a byte for each weight, which is a quarter of the weights, are in it.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from prune_search.pruning.mask.controls import Chosen
 from prune_search.pruning.mask.counts import keep_count
 from prune_search.pruning.mask.layerwise import (
     InputStatistics,
@@ -21,7 +22,6 @@ from prune_search.pruning.mask.layerwise import (
     from_matrix,
     shown,
 )
-from prune_search.pruning.mask.controls import Chosen
 from prune_search.pruning.mask.mask_set import MaskSet, Pool, UnitMasks
 from prune_search.pruning.mask.moved_weights import MOVED, MovedWeights, weights_digest
 from prune_search.pruning.mask.restoring import layers_seeded
@@ -81,7 +81,9 @@ class BlockOrder:
     layerwise: Layerwise
     keepings: Mapping[str, Keeping]
 
-    def masks(self, batches: Sequence[Any], device: torch.device | None, afterwards: Afterwards | None) -> Iterator[tuple[str, Tensor]]:
+    def masks(
+        self, batches: Sequence[Any], device: torch.device | None, afterwards: Afterwards | None
+    ) -> Iterator[tuple[str, Tensor]]:
         """The masks, bool and shaped like the weights, each layer's as soon as it is found.
 
         Args:

@@ -95,7 +95,9 @@ class Sweep:
             w[end:].addmm_(root[begin:end, end:].T, errors, alpha=-1)
         return kept.T.contiguous(), w.T.contiguous()
 
-    def _slice(self, w: Tensor, root: Tensor, span: tuple[int, int], choosing: tuple[_Chooser | _Given, Tensor]) -> Tensor:
+    def _slice(
+        self, w: Tensor, root: Tensor, span: tuple[int, int], choosing: tuple[_Chooser | _Given, Tensor]
+    ) -> Tensor:
         """Decide and compensate the columns of a span within it, and return their errors, [columns, outputs]."""
         (begin, end), (chooser, kept) = span, choosing
         part, among = w[begin:end], root[begin:end, begin:end]

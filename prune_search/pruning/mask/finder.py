@@ -167,6 +167,7 @@ class Finder:
             else {one.name: torch.ones(one.size, dtype=torch.bool) for one in self.sets}
         )
         self._losses: dict[tuple[str, int], float] = {}
+        self._outliers: dict[float, Mapping[str, float]] = {}
 
     def pools(self, share: Decimal | None, available: UnitMasks, measuring: Callable[[], Measuring]) -> list[Pool]:
         """Who competes with whom, and how many are kept."""
@@ -363,8 +364,11 @@ class Finder:
         )
 
     def outliers(self, threshold: float) -> Mapping[str, float]:
-        """See `block_order.outliers`."""
-        return outliers(self.model, self.blocks, [one.name for one in self.sets], self.scoring_data, threshold)
+        """See `block_order.outliers`; measured once, before anything is removed."""
+        names = [one.name for one in self.sets]
+        if threshold not in self._outliers:
+            self._outliers[threshold] = outliers(self.model, self.blocks, names, self.scoring_data, threshold)
+        return self._outliers[threshold]
 
     def _loss(self) -> float:
         batches, loss = self.scoring_data.batches(1), self.rule.loss()

@@ -75,9 +75,7 @@ def as_matrix(layer: nn.Module, weight: Tensor) -> Tensor:
     kind = kind_of(layer)
     if kind is not None and kind.turned:
         return weight.T
-    plain = isinstance(layer, nn.Linear) or (
-        isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and layer.groups == 1
-    )
+    plain = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and layer.groups == 1)
     if not plain:
         text = f"a layer of type {type(layer).__name__} is no product of one matrix with its inputs"
         raise ScoreError(f"{text}: leave it out (exclude), or score all layers together")

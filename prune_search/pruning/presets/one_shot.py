@@ -13,7 +13,7 @@ Blocks = dict[str, Any]
 RUNS: tuple[Blocks, ...] = tuple({"mask": {"granularity": f"{n}:{2 * n}"}} for n in (2, 4))
 
 
-def _one_shot(criterion: str, transforms: list[str]) -> Blocks:
+def _one_shot(criterion: str, **weights: Any) -> Blocks:
     """Half of the weights of the network that is given, block by block, without retraining."""
     return {
         "train": {"from": "model", "batch": 1},
@@ -24,7 +24,7 @@ def _one_shot(criterion: str, transforms: list[str]) -> Blocks:
             "sparsity": 0.5,
             "scope": {"name": "uniform", "order": "blocks"},
         },
-        "weights": {"at": "end", "transform": transforms},
+        "weights": {"at": "end", **weights},
         "retrain": "none",
     }
 
@@ -37,7 +37,7 @@ def _one_shot(criterion: str, transforms: list[str]) -> Blocks:
 )
 def wanda() -> Blocks:
     """128 training examples for calibration, as in the paper; of half of each output row the rest goes."""
-    return _one_shot("wanda", [])
+    return _one_shot("wanda")
 
 
 @PRESETS.register(
@@ -48,4 +48,4 @@ def wanda() -> Blocks:
 )
 def sparsegpt() -> Blocks:
     """128 training examples for calibration, as in the paper, 128 columns at a time, damping 0.01."""
-    return _one_shot("sparsegpt", ["sparsegpt"])
+    return _one_shot("sparsegpt", transform=["sparsegpt"])

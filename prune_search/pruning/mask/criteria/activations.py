@@ -194,8 +194,8 @@ def wanda(scoring: Scoring, group: str = "row") -> Scores:
     """|w| ⊙ ‖x‖₂, at least 0, float64, shaped like the weights; the inputs are those of the masked network.
 
     Of a convolution x are the numbers that the weight meets as it slides over the pictures. All inputs come from one
-    pass; as in the released code, which prunes block after block and lets the pruned one feed the next, it goes with the
-    scope option ``order: blocks``. `group` plays no part in the scores: it says who competes.
+    pass. The released code prunes block after block and lets the pruned one feed the next: that is the scope option
+    ``order: blocks``. `group` plays no part in the scores: it says who competes.
     """
     del group
     squares = input_squares(scoring)

@@ -76,8 +76,8 @@ def sparsegpt(scoring: Scoring, damping: float, columns: int) -> Scores:
     """w_j² / [(H + λ I)⁻¹]_jj of each row, at the masked weights, at least 0, float64, shaped like the weights.
 
     H = Σ x xᵀ over all that the layer's outputs see, and λ is `damping` times its mean diagonal. With the scope option
-    ``order: blocks`` the paper's algorithm takes the place of these scores: within a layer columns are decided one slice
-    after the other, and what is removed is made up for in the columns after it. The weights that come of it are those of
+    ``order: blocks`` the paper's algorithm takes the place of these scores: the columns of a layer are decided slice
+    after slice, and what is removed is made up for in the columns after it. The weights that come of it are those of
     transform ``sparsegpt``.
     """
     del columns

@@ -92,8 +92,9 @@ def owl(
 ) -> list[Pool]:
     """One pool per layer, with the share of its block.
 
-    The share of outliers D of each block is measured on the dense network. Kept shares rise linearly in D, from block to
-    block by 2 λ in all, around the asked share. Of a network without repeated blocks every layer is a block.
+    The share of outliers D of each block is measured on the dense network. Kept shares rise linearly in D, by 2 λ from
+    the block of the fewest to that of the most, around the asked share. Of a network without repeated blocks every layer
+    is a block; a layer outside of the blocks is kept like an average one.
 
     Args:
         layers: that take part.
@@ -115,17 +116,27 @@ def owl(
     return pools_of(layers, share, rounding, least, shifted(wanted, [layer.units for layer in layers], float(share)))
 
 
-def _line(layers: Sequence[LayerUnits], first: float, last: float) -> list[float]:
+def _line(layers: Sequence[LayerUnits], share: float | None, first: float | None, last: float | None) -> list[float]:
     """The densities of a line of sparsities over the blocks."""
+    middle = 0.5 if share is None else 1 - share
+    if first is None:
+        first = middle if last is None else 2 * middle - last
+    last = 2 * middle - first if last is None else last
     numbers = places(layers)
     most = max(numbers, default=0)
     return [1 - (first + (last - first) * (number / most if most else 0.0)) for number in numbers]
 
 
 def _densities(
-    layers: list[LayerUnits], share: Decimal, *, first: float, last: float, **others: object
+    layers: list[LayerUnits], share: Decimal, *, first: float | None = None, last: float | None = None, **others: object
 ) -> list[float]:
-    return shifted(_line(layers, first, last), [layer.units for layer in layers], float(share))
+    return shifted(_line(layers, float(share), first, last), [layer.units for layer in layers], float(share))
+
+
+def _check(sparsity: object, *, first: float | None = None, last: float | None = None, **others: object) -> str:
+    if sparsity == {"by": "scope"} and (first is None or last is None):
+        return "ramp needs first and last with sparsity: {by: scope}, which they determine"
+    return ""
 
 
 @SCOPES.register(
@@ -133,12 +144,12 @@ def _densities(
     summary=f"sparsity changes along a line from the first to the last block; {EXACT}",
     source="this project: two numbers for a search over the sparsities of all layers",
     options={
-        "first": Option(Number(0.0, 1.0), doc="sparsity of the first block, before all are shifted to the asked one"),
-        "last": Option(Number(0.0, 1.0), doc="sparsity of the last block, before that"),
+        "first": Option(Number(0.0, 1.0), None, "sparsity of the first block, before all are shifted to the asked one"),
+        "last": Option(Number(0.0, 1.0), None, "sparsity of the last block; one that is left out mirrors the other"),
         "order": ORDER,
         **SHARED,
     },
-    facts=Scope(sparsity=("final", "per_round", "by"), densities=_densities),
+    facts=Scope(sparsity=("final", "per_round", "by"), densities=_densities, check=_check),
 )
 def ramp(
     layers: list[LayerUnits],
@@ -146,15 +157,16 @@ def ramp(
     rounding: str = "half-up",
     /,
     *,
-    first: float,
-    last: float,
+    first: float | None = None,
+    last: float | None = None,
     order: str = "together",
     least: int = 0,
 ) -> list[Pool]:
     """One pool per layer, with the share of its block.
 
-    With a sparsity the line is moved up or down as a whole until it is met exactly, so that only last - first counts.
-    With ``sparsity: {by: scope}`` the line is taken as it stands. A layer outside of blocks is a block of its own.
+    With a sparsity s the line is moved up or down as a whole until it is met exactly, so that only last - first counts;
+    one that is left out is 2 s minus the other. With ``sparsity: {by: scope}`` the line is taken as it stands. A layer
+    outside of blocks is a block of its own.
 
     Args:
         layers: that take part.
@@ -173,6 +185,6 @@ def ramp(
 
     if share is not None:
         return pools_of(layers, share, rounding, least, _densities(layers, share, first=first, last=last))
-    wanted = [exact(round(density, 12)) for density in _line(layers, first, last)]
+    wanted = [exact(round(density, 12)) for density in _line(layers, None, first, last)]
     counts = toward(layers, wanted, Decimal(0), rounding)
     return [Pool((layer.name,), max(kept, min(least, layer.units))) for layer, kept in zip(layers, counts, strict=True)]

@@ -7,51 +7,17 @@ from typing import Any
 
 import pytest
 import torch
+from block_network import BATCHES, Network, network
 from torch import Tensor, nn
 
 import prune_search
+from prune_search.pruning.mask.finder import Finder
+from prune_search.pruning.mask.rule import MaskRule, ScoringData
+from prune_search.recipe.blocks import Mask
 from prune_search.recipe.problems import UserError
 
 # Embeddings are never pruned, which is told.
 pytestmark = pytest.mark.filterwarnings("ignore:.*layers of this kind are not pruned")
-SOURCE = torch.Generator().manual_seed(0)
-TOKENS = torch.randint(20, (4, 12), generator=SOURCE)
-BATCHES = [(TOKENS[:2], TOKENS[:2]), (TOKENS[2:], TOKENS[2:])]
-
-
-class Block(nn.Module):
-    """A block with two layers on one input and one on theirs, which returns a tuple, as many do."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.up, self.gate = nn.Linear(width, 3 * width), nn.Linear(width, 3 * width, bias=False)
-        self.down = nn.Linear(3 * width, width)
-
-    def forward(self, hidden: Tensor, *, scale: float) -> tuple[Tensor, None]:
-        inner = self.norm(hidden)
-        return hidden + scale * self.down(torch.relu(self.up(inner)) * self.gate(inner)), None
-
-
-class Network(nn.Module):
-    """Embedding, blocks, head; the first block has another scale than the others."""
-
-    def __init__(self, width: int = 16, depth: int = 3) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(20, width)
-        self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
-        self.head = nn.Linear(width, 20, bias=False)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        hidden = self.embedding(tokens)
-        for place, block in enumerate(self.blocks):
-            hidden = block(hidden, scale=0.5 if place == 0 else 1.0)[0]
-        return self.head(hidden)
-
-
-def network() -> Network:
-    torch.manual_seed(3)
-    return Network().eval()
 
 
 def inputs_of(model: nn.Module, layer: nn.Module) -> Tensor:
@@ -166,3 +132,43 @@ def test_what_does_not_go_block_by_block_is_refused() -> None:
         prune_search.find_mask(network(), "wanda", 0.5, blocks, "filter", batches=BATCHES)
     with pytest.raises(UserError, match=r"batches: are required by criterion sparsegpt"):
         prune_search.prune_blocks(network(), "sparsegpt", 0.5)
+
+
+def test_outliers_are_those_of_the_dense_blocks() -> None:
+    model = network()
+    rule = MaskRule.of(mask_of({"name": "owl", "outlier": 2.0, "order": "blocks"}))
+    data = ScoringData(lambda iteration: BATCHES, None, 0, 1)
+    found = Finder(model, rule, data, None).outliers(2.0)
+    for place, block in enumerate(model.blocks):
+        layers = {"up": block.up, "gate": block.gate, "down": block.down}
+        scores = torch.cat(
+            [(one.weight.double().abs() * inputs_of(model, one).norm(dim=0)).flatten() for one in layers.values()]
+        )
+        wanted = float((scores > 2.0 * scores.mean()).double().mean())
+        assert 0 < wanted < 1
+        for name in layers:
+            assert abs(found[f"blocks.{place}.{name}.weight"] - wanted) < 1e-9
+    assert "head.weight" not in found
+
+
+def mask_of(scope: Any, criterion: str = "wanda") -> Mask:
+    score = {"mode": "eval"}
+    return Mask.of({"at": "end", "criterion": criterion, "scope": scope, "granularity": "weight", "score": score})
+
+
+def test_dense_blocks_are_kept_denser_by_a_scope() -> None:
+    model = network()
+    mask = prune_search.prune_blocks(model, "wanda", 0.5, {"name": "ramp", "first": 0.3, "last": 0.7}, batches=BATCHES)
+    kept = {name: count / size for name, (size, count) in mask.units.items()}
+    found = [kept[f"blocks.{place}.down.weight"] for place in range(3)]
+    assert found == pytest.approx([0.7, 0.5, 0.3], abs=0.01)
+
+
+def test_a_block_that_is_not_given_what_the_one_before_makes_is_refused() -> None:
+    class Skipping(Network):
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            hidden = self.embedding(tokens)
+            return self.head(sum(block(hidden, scale=1.0)[0] for block in self.blocks))
+
+    with pytest.raises(UserError, match=r"blocks.1 is not given what the block before it makes"):
+        prune_search.prune_blocks(Skipping(), "wanda", 0.5, batches=BATCHES)
