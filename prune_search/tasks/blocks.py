@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.layers import own_weights, prunable_weights
-from prune_search.tasks.passes import eager, unfused
-from prune_search.tasks.structures import listed_tensors, mapped
+from prune_search.tasks.passes import eager
+from prune_search.tasks.structures import listed_tensors, mapped, tensors_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +108,16 @@ class _Call:
                 return cls(args, {other: one for other, one in kwargs.items() if other != key}, key), value
         raise _wrong(f"{name} is given no tensor that a block before it could hand on")
 
+    def sharing(self, other: _Call) -> _Call:
+        """The same call, with the other's tensors where they are equal, so that they are in memory once."""
+        known = tensors_in((other.args, other.kwargs))
+
+        def one_of(tensor: Tensor) -> Tensor:
+            alike = (k for k in known if k.shape == tensor.shape and k.dtype == tensor.dtype and torch.equal(k, tensor))
+            return next(alike, tensor)
+
+        return _Call(mapped(self.args, one_of), mapped(self.kwargs, one_of), self.key)
+
     def made(self, block: nn.Module, value: Tensor, device: torch.device) -> Any:
         """What the block makes of a value."""
         args, kwargs = (mapped(part, lambda tensor: tensor.to(device)) for part in (self.args, self.kwargs))
@@ -141,7 +151,7 @@ class Chain:
     def __iter__(self) -> Iterator[Turn]:
         """The blocks' turns, in order. What a block makes is taken when the next one's turn comes, as it is then."""
         whole = not self.blocks.name
-        with eager(), unfused():
+        with eager(), _layers_called():
             if not whole:
                 self._begin()
             for place, block in enumerate(self.blocks.modules):
@@ -199,7 +209,7 @@ class Chain:
                 if place != len(calls):
                     raise _wrong(f"{name} runs out of turn, or twice in a pass")
                 call, value = _Call.of(args, kwargs, name)
-                calls.append(call)
+                calls.append(call.sharing(self._calls[0][place]) if self._calls else call)
                 if place == 0:
                     self._values.append(value.detach())
                 elif real and not torch.equal(value, made.pop()):
@@ -246,6 +256,17 @@ def _with_value(form: Any, value: Tensor) -> Any:
         return value
     first = next(place for place, part in enumerate(form) if listed_tensors(part))
     return type(form)((*form[:first], _with_value(form[first], value), *form[first + 1 :]))
+
+
+@contextlib.contextmanager
+def _layers_called() -> Iterator[None]:
+    """Torch's encoder layers call their parts meanwhile, where they would else take their weights themselves."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 @contextlib.contextmanager

@@ -93,7 +93,7 @@ def owl(
     """One pool per layer, with the share of its block.
 
     The share of outliers D of each block is measured on the dense network. Kept shares rise linearly in D, by 2 λ from
-    the block of the fewest to that of the most, around the asked share. Of a network without repeated blocks every layer
+    the block of the fewest to that of the most, around the asked share. Of a network without repeated blocks each layer
     is a block; a layer outside of the blocks is kept like an average one.
 
     Args:

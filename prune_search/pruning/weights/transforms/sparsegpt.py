@@ -30,8 +30,8 @@ def sparsegpt(setting: TransformContext, *, damping: float, columns: int) -> Non
 
     It sees the data of ``mask.score``, block by block, each on what the compensated blocks before it make of them; a
     network without repeated blocks, or with pruned layers outside of them, is one block. Where the same sweep has found
-    the mask, on the same weights and data, its weights are taken. Layers whose weight is no matrix with their inputs, or
-    that a batch does not reach by a call, are refused.
+    the mask, on the same weights and data, its weights are taken. Layers that do not multiply their inputs with one
+    matrix, or that a batch does not reach by a call, are refused.
     """
     from prune_search.pruning.mask.block_order import in_mode, inputs_of, with_masks
     from prune_search.pruning.mask.column_sweep import Sweep
