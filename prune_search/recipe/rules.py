@@ -168,7 +168,7 @@ def _block_order(blocks: Blocks) -> Iterator[Problem]:
     if criterion.facts.trains:
         return  # said already
     if criterion.facts.layerwise is None and criterion.facts.needs_data:
-        able = ", ".join(name for name, entry in axes.CRITERIA.items() if entry.facts.layerwise is not None)
+        able = ", ".join(sorted(name for name, entry in axes.CRITERIA.items() if entry.facts.layerwise is not None))
         text = f"'blocks' needs a criterion that scores a layer by its own inputs, or without data: {able}, magnitude"
         yield _no("mask.scope.order", f"{text} … (got {criterion.name!r})")
     granularity = entry_of(axes.GRANULARITIES, mask["granularity"])

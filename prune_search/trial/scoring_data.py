@@ -10,7 +10,7 @@ from prune_search.pruning.mask.rule import ScoringData
 from prune_search.pruning.mask.scoring import Batches
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.request import Request
-from prune_search.tasks.structures import mapped
+from prune_search.tasks.structures import mapped, tensors_in
 from prune_search.training.loop import Feed
 from prune_search.training.randomness import derive, generator
 from prune_search.trial.data_and_network import TrialData
@@ -51,12 +51,24 @@ def _check_enough(known: int, examples: int) -> None:
 
 
 def _cut(batch: tuple[Any, Any], length: int | None) -> tuple[Any, Any]:
-    """The first tokens of the sequences in a batch, [B, L] at most."""
+    """The first tokens of the sequences in a batch: of integers [B, L] at most `length`.
+
+    Raises:
+        UserError: it has no such sequences.
+    """
+    if length is None:
+        return batch
+
+    def has_tokens(tensor: torch.Tensor) -> bool:
+        return tensor.dim() == 2 and not tensor.is_floating_point()
 
     def cut(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor[:, :length] if tensor.dim() == 2 else tensor
+        return tensor[:, :length] if has_tokens(tensor) else tensor
 
-    return (mapped(batch[0], cut), mapped(batch[1], cut)) if length is not None else batch
+    if not any(has_tokens(tensor) for tensor in tensors_in(batch[0])):
+        text = "cuts sequences of tokens, and the inputs of this task have none; leave it out"
+        raise UserError([Problem("mask.score.calibration.length", text)])
+    return mapped(batch[0], cut), mapped(batch[1], cut)
 
 
 def _per_class(data: TrialData, count: int, seed: int, words: tuple[str | int, ...]) -> tuple[Any, Any]:

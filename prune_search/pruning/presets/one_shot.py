@@ -9,8 +9,15 @@ from prune_search.recipe.axes import PRESETS
 from prune_search.recipe.facts import Preset
 
 Blocks = dict[str, Any]
-# Granularities that fix the sparsity, with the scope that the preset has, make no other paradigm.
-RUNS: tuple[Blocks, ...] = tuple({"mask": {"granularity": f"{n}:{2 * n}"}} for n in (2, 4))
+# n of m, and other sparsities from block to block, make no other paradigm.
+ALSO: tuple[Blocks, ...] = (
+    {"mask": {"granularity": "2:4"}},
+    {"mask": {"scope": {"name": "owl", "order": "blocks"}}},
+    *(
+        {"mask": {"scope": {"name": "ramp", "order": "blocks", **ends}}}
+        for ends in ({"first": 0.4}, {"last": 0.6}, {"first": 0.4, "last": 0.6})
+    ),
+)
 
 
 def _one_shot(criterion: str, **weights: Any) -> Blocks:
@@ -33,7 +40,7 @@ def _one_shot(criterion: str, **weights: Any) -> Blocks:
     "wanda",
     summary="prunes a pretrained network block by block by |w| · ‖x‖₂, in one shot",
     source="Sun, Liu, Bair & Kolter 2024, A Simple and Effective Pruning Approach for LLMs, 2306.11695",
-    facts=Preset(also=RUNS),
+    facts=Preset(also=ALSO),
 )
 def wanda() -> Blocks:
     """128 training examples for calibration, as in the paper; of half of each output row the rest goes."""
@@ -44,7 +51,7 @@ def wanda() -> Blocks:
     "sparsegpt",
     summary="prunes a pretrained network block by block; kept weights make up for removed ones, in one shot",
     source=SOURCE,
-    facts=Preset(also=RUNS),
+    facts=Preset(also=ALSO),
 )
 def sparsegpt() -> Blocks:
     """128 training examples for calibration, as in the paper, 128 columns at a time, damping 0.01."""

@@ -14,7 +14,9 @@ import prune_search
 from prune_search.pruning.mask.finder import Finder
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.recipe.blocks import Mask
+from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
+from prune_search.recipe.space import read_space
 
 # Embeddings are never pruned, which is told.
 pytestmark = pytest.mark.filterwarnings("ignore:.*layers of this kind are not pruned")
@@ -172,3 +174,13 @@ def test_a_block_that_is_not_given_what_the_one_before_makes_is_refused() -> Non
 
     with pytest.raises(UserError, match=r"blocks.1 is not given what the block before it makes"):
         prune_search.prune_blocks(Skipping(), "wanda", 0.5, batches=BATCHES)
+
+
+def test_one_shot_recipes_are_named_by_their_preset_whatever_the_blocks_sparsities() -> None:
+    for mask in (
+        {"granularity": "4:8"},
+        {"scope": {"name": "owl", "order": "blocks", "outlier": 3.0}, "sparsity": 0.7},
+        {"scope": {"name": "ramp", "order": "blocks", "first": 0.3}},
+    ):
+        recipe = read_space({"preset": "sparsegpt", "mask": mask}, "a test").only_recipe()
+        assert paradigm(recipe) == "sparsegpt"
