@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prune_search.api.run import Verified, run, verify
     from prune_search.api.search import Options, launch, resume
     from prune_search.api.where import Where
+    from prune_search.library.blocks import prune_blocks
     from prune_search.library.dynamics import Dynamics
     from prune_search.library.figures import layer_costs, layer_densities, sparsity_at
     from prune_search.library.groups import group_scores
@@ -44,6 +45,7 @@ _NAMES = {
     "prune_search.library.figures": ("layer_costs", "layer_densities", "sparsity_at"),
     "prune_search.library.groups": ("group_scores",),
     "prune_search.pruning.mask.mask_set": ("MaskSet", "ScoreError"),
+    "prune_search.library.blocks": ("prune_blocks",),
     "prune_search.library.dynamics": ("Dynamics",),
     "prune_search.library.penalties": ("GrowingPenalty", "MaskHook"),
     "prune_search.recipe.problems": ("Problem", "UserError"),
@@ -84,6 +86,7 @@ __all__ = [
     "mask_from_scores",
     "next_level",
     "plan",
+    "prune_blocks",
     "resume",
     "run",
     "score",

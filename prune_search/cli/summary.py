@@ -40,6 +40,10 @@ def show_result(result: Result, out: Path | None) -> None:
         console.print(line, soft_wrap=True)
     if receipt.search:
         console.print(f"search    {search_told(receipt.search)}", soft_wrap=True)
+    if receipt.blocks:
+        console.print(
+            f"blocks    {receipt.blocks}, each pruned on what the pruned ones before it make", highlight=False
+        )
     if receipt.fused:
         console.print(receipt.fused)
     if receipt.collapsed:

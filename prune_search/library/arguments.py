@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from prune_search.library import calls
 from prune_search.pruning.mask.counts import exact
-from prune_search.pruning.mask.finder import ASKED_OUT, MAKES_OUTPUTS
+from prune_search.pruning.mask.finder import ASKED_OUT, MAKES_OUTPUTS, OUTSIDE
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Batches
@@ -310,7 +310,7 @@ def told_of(mask: MaskSet) -> MaskSet:
     Args:
         mask: as it was found.
     """
-    told = (ASKED_OUT, MAKES_OUTPUTS, WRONG_SHAPE)
+    told = (ASKED_OUT, MAKES_OUTPUTS, WRONG_SHAPE, OUTSIDE)
     others = {name: why for name, why in mask.left_out.items() if not why.startswith(told)}
     if others:
         share = sum(mask.sizes[name] for name in others) / sum(mask.sizes.values())

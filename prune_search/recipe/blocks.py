@@ -248,6 +248,7 @@ class Score:
         nested: whether what one iteration removed stays removed in the next.
         batches: training batches that a pass sees; of no account with `per_class`.
         per_class: training examples per class instead; None: `batches`.
+        calibration: so many training examples one by one instead, and how many tokens of each; None: `batches`.
         loss: whose gradient is scored: registered, or a caller's own function of (outputs, labels).
         mode: ``train`` or ``eval``, of the network while it is scored; None: as its modules are.
         normalization: of each layer's scores.
@@ -263,6 +264,7 @@ class Score:
     mode: str | None
     normalization: Named
     written: Block = field(repr=False, compare=False)
+    calibration: tuple[int, int | None] | None = None
 
     @classmethod
     def of(cls, written: Block) -> Score:
@@ -279,7 +281,16 @@ class Score:
             mode=None if block["mode"] is None else at_key(str, block, "mode"),
             normalization=Named.of(axes.NORMALIZATIONS, block["normalization"]),
             written=written,
+            calibration=_calibration(written.get("calibration")),
         )
+
+
+def _calibration(written: object) -> tuple[int, int | None] | None:
+    if written is None:
+        return None
+    block = known_as(Mapping, written, "mask.score.calibration")
+    length = block.get("length")
+    return at_key(int, block, "examples"), None if length is None else known_as(int, length, "length")
 
 
 @dataclass(frozen=True)

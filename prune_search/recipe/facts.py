@@ -226,6 +226,8 @@ class Criterion(Facts):
         oracle: an independent, slow definition that tests compare with.
         convolutional_default: whether the default model is convolutional.
         of_places: whether scores depend on the places of layers only, so that a mask is known before training.
+        layerwise: from ``**options`` to the `Layerwise` that prunes a layer from its own weights and inputs alone, so
+            that it can be done block after block (scope option ``order: blocks``); None: it needs more than those.
     """
 
     kind: str = "static"
@@ -247,6 +249,7 @@ class Criterion(Facts):
     oracle: Callable[..., Mapping[str, object]] | None = None
     convolutional_default: bool = False
     of_places: bool = False
+    layerwise: Callable[..., object] | None = None
 
     def competition(self, **options: object) -> str:
         """Within what single weights compete: ``scope``, ``row`` or ``layer``."""
@@ -345,6 +348,7 @@ class Transform(Facts):
         reshapes: whether it changes the network's layers, so that their weights have other shapes or are gone.
         check_network: from ``(network, example inputs, names of the weights that are removed)``, raises a UserError
             where it cannot change that network so.
+        takes_moved: whether it would compute the weights anew that a criterion has moved while it found the mask.
     """
 
     place: Literal["transform", "prepare", "both"] = "transform"
@@ -356,6 +360,7 @@ class Transform(Facts):
     redraws: bool = False
     reshapes: bool = False
     check_network: Callable[..., object] | None = None
+    takes_moved: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from prune_search.recipe.schema import BLOCKS
 ALTERNATIVES: dict[str, tuple[tuple[str, ...], ...]] = {
     "retrain": (("steps", "until"), ("schedule", "clock")),
     "mask.sparsity": (("final", "per_round", "by", "layers"),),
-    "mask.score": (("batches", "per_class"),),
+    "mask.score": (("batches", "per_class", "calibration"),),
 }
 # Where a word is not the name of a registered value, and gives way to a mapping that --set begins.
 WORDS = ("retrain", "retrain.steps", "retrain.clock", "mask.at", "mask.sparsity")

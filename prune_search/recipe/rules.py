@@ -159,6 +159,33 @@ def _learned(blocks: Blocks) -> Iterator[Problem]:
         )
 
 
+def _block_order(blocks: Blocks) -> Iterator[Problem]:
+    """What goes with layers that are decided block by block."""
+    mask = blocks["mask"]
+    if _options(mask["scope"]).get("order", "together") != "blocks":
+        return
+    criterion = entry_of(axes.CRITERIA, mask["criterion"])
+    if criterion.facts.trains:
+        return  # said already
+    if criterion.facts.layerwise is None and criterion.facts.needs_data:
+        able = ", ".join(sorted(name for name, entry in axes.CRITERIA.items() if entry.facts.layerwise is not None))
+        text = f"'blocks' needs a criterion that scores a layer by its own inputs, or without data: {able}, magnitude"
+        yield _no("mask.scope.order", f"{text} … (got {criterion.name!r})")
+    granularity = entry_of(axes.GRANULARITIES, mask["granularity"])
+    if granularity.facts.structured and criterion.facts.layerwise is not None:
+        yield _no(
+            "mask.granularity", f"must be of single weights with scope option order: blocks (got {granularity.name!r})"
+        )
+    if criterion.facts.layerwise is None:
+        return
+    if mask["score"]["iterations"] > 1:
+        text = f"must be 1 with scope option order: blocks (got {mask['score']['iterations']})"
+        yield _no("mask.score.iterations", text)
+    if "control" in mask and not entry_of(axes.CONTROLS, mask["control"]).facts.with_dynamics:
+        name = entry_of(axes.CONTROLS, mask["control"]).name
+        yield _no("mask.control", f"{name} needs scores, and of a mask that is found block by block none are left")
+
+
 def _granularity(blocks: Blocks) -> Iterator[Problem]:
     mask = blocks["mask"]
     granularity = entry_of(axes.GRANULARITIES, mask["granularity"]).name
@@ -390,6 +417,7 @@ RULES: tuple[Callable[[Blocks], Iterator[Problem]], ...] = (
     _retrained,
     _criterion,
     _learned,
+    _block_order,
     _granularity,
     _places,
     _stable,

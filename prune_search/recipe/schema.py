@@ -120,15 +120,9 @@ STABLE = {
 }
 SAME_FLOPS = {"same_flops_as": Option(Word(("train",))), "at_most": Option(Number(0.0, above=True), 2.0)}
 HOLD = {"hold": Option(Either(((str, Word(("final",))), ((int, float), Number(0.0, 1e6, above=True)))))}
-SCORE = {
-    "iterations": Option(Integer(1, 10_000), 1, "number of scoring passes; the mask is tightened after each"),
-    "path": Option(Value(axes.PATHS), "exponential", "how the kept share falls over the iterations"),
-    "nested": Option(Flag(), True, "keep what one iteration removed removed in the next"),
-    "batches": Option(Integer(1, 1_000_000), 1, "number of training batches used for the scores"),
-    "per_class": Option(Integer(1, 100_000), None, "number of training examples per class, instead of batches"),
-    "loss": Option(Value(axes.LOSSES, needs_no_teacher), "cross-entropy", "loss that the scores differentiate"),
-    "mode": Option(Word(("train", "eval")), "train", "mode of the network during scoring"),
-    "normalization": Option(Value(axes.NORMALIZATIONS), "none", "how each layer's scores are normalized", later=True),
+CALIBRATION = {
+    "examples": Option(Integer(1, 1_000_000), doc="number of training examples, seen one by one"),
+    "length": Option(Integer(1, 1_000_000), None, "tokens of each, at most"),
 }
 
 
@@ -145,18 +139,36 @@ class Block:
         return read_block(self.options, raw, path, reading)
 
 
+SCORE = {
+    "iterations": Option(Integer(1, 10_000), 1, "number of scoring passes; the mask is tightened after each"),
+    "path": Option(Value(axes.PATHS), "exponential", "how the kept share falls over the iterations"),
+    "nested": Option(Flag(), True, "keep what one iteration removed removed in the next"),
+    "batches": Option(Integer(1, 1_000_000), 1, "number of training batches used for the scores"),
+    "per_class": Option(Integer(1, 100_000), None, "number of training examples per class, instead of batches"),
+    "calibration": Option(Block(CALIBRATION), None, "examples of the scores, instead of batches", later=True),
+    "loss": Option(Value(axes.LOSSES, needs_no_teacher), "cross-entropy", "loss that the scores differentiate"),
+    "mode": Option(Word(("train", "eval")), "train", "mode of the network during scoring"),
+    "normalization": Option(Value(axes.NORMALIZATIONS), "none", "how each layer's scores are normalized", later=True),
+}
+
+
+# What the scores are taken on, one of them.
+DATA_OF_SCORES = ("batches", "per_class", "calibration")
+
+
 @dataclass(frozen=True)
 class ScoreField:
-    """The score block: `batches` or `per_class`, not both."""
+    """The score block: one of `batches`, `per_class` and `calibration`."""
 
     def describe(self) -> str:
         return Block(SCORE).describe()
 
     def read(self, raw: Any, path: str, reading: Reading) -> Any:
-        if isinstance(raw, Mapping) and "per_class" in raw and "batches" in raw:
-            reading.wrong(child(path, "per_class"), "cannot be combined with batches; choose one")
+        given = [key for key in DATA_OF_SCORES if isinstance(raw, Mapping) and key in raw]
+        for key in given[1:]:
+            reading.wrong(child(path, key), f"cannot be combined with {given[0]}; choose one")
         value = read_block(SCORE, raw, path, reading)
-        if value is not BAD and "per_class" in value:
+        if value is not BAD and ("per_class" in value or "calibration" in value):
             del value["batches"]
         return value
 

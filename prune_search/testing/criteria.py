@@ -177,11 +177,13 @@ def masks(one: Checked, model: nn.Module, mode: str, seed: int = 3) -> MaskSet:
 
 
 def _kept_of_half(one: Checked, found: MaskSet) -> int:
-    """⌊N/2+½⌋ of all units together, or of each row where the criterion compares rows."""
+    """⌊N/2+½⌋ of all units together, or of each row or layer where the criterion compares those."""
     sizes = [units for units, _ in found.units.values()]
     facts = one.named.entry(CRITERIA).facts
     if facts.keeps_all:
         return sum(sizes)
+    if facts.competition(**one.named.options) == "layer":
+        return sum(math.floor(size / 2 + 0.5) for size in sizes)
     if facts.competition(**one.named.options) == "row":
         return sum(mask.shape[0] * math.floor(mask[0].numel() / 2 + 0.5) for mask in found.values())
     return math.floor(sum(sizes) / 2 + 0.5)

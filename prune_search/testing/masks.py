@@ -76,7 +76,12 @@ def _steep(name: str, count: int) -> float:
 
 def _pools(one: Checked, given: list[LayerUnits], share: Decimal) -> list[Pool]:
     rule = MaskRule(read(CRITERIA, "magnitude"), one.named, read(GRANULARITIES, "weight"), Score.of({}))
-    return scope_pools(rule, given, share, lambda: Measuring(_steep, lambda kind: {}, lambda costs: costs))
+    return scope_pools(rule, given, share, lambda: _measuring(given))
+
+
+def _measuring(given: list[LayerUnits]) -> Measuring:
+    outliers = {layer.name: 0.01 * place for place, layer in enumerate(given)}
+    return Measuring(_steep, lambda kind: {}, lambda costs: costs, outliers=lambda threshold: outliers)
 
 
 def check_scope(name: str, **options: object) -> None:

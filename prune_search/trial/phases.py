@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from torch import Tensor
 
 from prune_search.pruning.mask.fused_masks import fitted
 from prune_search.pruning.mask.mask_set import MaskSet
+from prune_search.pruning.mask.moved_weights import MovedWeights
 from prune_search.pruning.mask.rule import MaskRule
 from prune_search.pruning.retrain.mask_keeper import MaskKeeper
 from prune_search.pruning.weights.context import TransformContext
@@ -20,6 +21,7 @@ from prune_search.training.phase import Phase
 from prune_search.training.segment import MODEL, Segment, load_model, model_tensors
 from prune_search.training.state_store import StateStore
 from prune_search.trial.addresses import Vertex
+from prune_search.trial.scoring_data import scoring_data
 from prune_search.trial.setup import TrialSetup
 
 Tensors = Mapping[str, Tensor]
@@ -86,6 +88,7 @@ class RoundTransforms:
         layers: names of the weights that take part.
         number: the round, from 1.
         removed: the mask of the round before, which stays removed while this round's transforms train; None in round 1.
+        moved: what the criterion has moved while it found the mask, for the transform that would do so anew.
     """
 
     setup: TrialSetup
@@ -94,6 +97,7 @@ class RoundTransforms:
     layers: Callable[[], tuple[str, ...]]
     number: int
     removed: Callable[[], MaskSet] | None
+    moved: dict[str, MovedWeights] = field(default_factory=dict)
 
     def context(self, item: Transform, masks: MaskSet | None) -> TransformContext:
         """What a transform is given; `masks` is None for ``mask.prepare``."""
@@ -110,6 +114,8 @@ class RoundTransforms:
             penalty=item.penalty,
             steps_per_epoch=self.setup.timeline.epoch,
             inputs=self.setup.data.train.first,
+            calibration=lambda: scoring_data(self.setup, self.number).batches(1),
+            moved=self.moved,
         )
 
     def segment(

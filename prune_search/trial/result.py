@@ -107,6 +107,7 @@ class Result:
                 for layer in receipt.layers
             ],
             "collapsed": receipt.collapsed,
+            **({"blocks": receipt.blocks} if receipt.blocks else {}),
             **({"search": finite(receipt.search)} if receipt.search else {}),
             **({} if receipt.parameters is None else {"parameters": dict(zip(SIZES, receipt.parameters, strict=True))}),
             "metrics": finite(self.metrics),

@@ -233,7 +233,8 @@ class Round:
 
     def _shown(self) -> ScoringData:
         """What the mask is found by: the data, and what was learned or searched for."""
-        shown = scoring_data(self.setup, self.number)
+        wanted = self.transforms.moved if self._compensates else None
+        shown = replace(scoring_data(self.setup, self.number), moved=wanted)
         if self.learning is None:
             return shown
         end = self.learning.end().tensors
@@ -241,6 +242,12 @@ class Round:
             return replace(shown, learned=learned_scores(end))
         names = [one.name for one in units_in(self.setup.model, self.rule, shown)]
         return replace(shown, found=dict(zip(names, found_counts(end), strict=True)))
+
+    @property
+    def _compensates(self) -> bool:
+        """Whether the first transform computes weights that the criterion may leave as it finds the mask."""
+        first = self.setup.recipe.transforms[:1]
+        return any(named.entry(axes.TRANSFORMS).facts.takes_moved for named in first)
 
     @cached_property
     def found(self) -> MaskSet:

@@ -6,12 +6,14 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal, localcontext
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from prune_search.pruning.mask.block_order import goes_by_blocks, layerwise_of, masks_by_blocks, outliers
 from prune_search.pruning.mask.controls import Chosen
 from prune_search.pruning.mask.counts import PRECISION, keep_count
 from prune_search.pruning.mask.group_scores import scored_by_batch, unit_scores
@@ -34,6 +36,7 @@ from prune_search.pruning.mask.units import (
 )
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
+from prune_search.tasks.blocks import Blocks, find_blocks
 from prune_search.tasks.dataflow import flow
 from prune_search.tasks.layers import SHOWN, other_names, prunable_weights
 from prune_search.tasks.network import made_outputs, running_order
@@ -43,6 +46,7 @@ from prune_search.training.randomness import derive
 ASKED_OUT, MAKES_OUTPUTS = "left out by the scope", "it makes the network's outputs"
 # What is done in training only, or with other inputs, may make outputs there.
 NOT_USED = "a forward pass on the example does not use it"
+OUTSIDE = "it is outside of the blocks,"
 Decided = tuple[Scores, UnitMasks]
 Previous = tuple[MaskSet, Decimal] | None
 
@@ -68,6 +72,8 @@ def find_mask(
         UserError: no layer takes part, or the network does not go with the granularity or scope.
     """
     finder = Finder(model, rule, scoring_data, previous[0] if previous else None)
+    if share is not None and goes_by_blocks(rule) and layerwise_of(rule) is not None:
+        return masks_by_blocks(finder, share)
     if rule.criterion.entry(axes.CRITERIA).facts.keeps_all:
         return finder.as_masks(finder.candidates, Decimal(1))
     before = previous[1] if previous else Decimal(1)
@@ -99,6 +105,10 @@ def units_and_others(
     whole = not grouping.prunes_output_layer
     example = scoring_data.shown() if grouping.looks_at_inputs or names or whole else None
     left_out = dict.fromkeys(excluded(names, model, weights, example), ASKED_OUT)
+    if goes_by_blocks(rule):
+        blocks = find_blocks(model)
+        outside = [name for name in weights if blocks.place_of(name) is None and name not in left_out]
+        left_out.update(dict.fromkeys(outside, f"{OUTSIDE} {blocks.told}"))
     if whole:
         left_out.update(_ends(model, weights, scoring_data, example))
     sets = grouping.sets(model, left_out, example)
@@ -157,6 +167,7 @@ class Finder:
             else {one.name: torch.ones(one.size, dtype=torch.bool) for one in self.sets}
         )
         self._losses: dict[tuple[str, int], float] = {}
+        self._outliers: dict[float, Mapping[str, float]] = {}
 
     def pools(self, share: Decimal | None, available: UnitMasks, measuring: Callable[[], Measuring]) -> list[Pool]:
         """Who competes with whom, and how many are kept."""
@@ -185,9 +196,15 @@ class Finder:
                 counts[one.name] if self.of_what_is_left else one.size,
                 counts[one.name],
                 one.owners,
+                self.blocks.place_of(one.name) if self.blocks.name else None,
             )
             for one in self.sets
         ]
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """The blocks of the network."""
+        return find_blocks(self.model)
 
     def search(self, share: Decimal, before: Decimal) -> Chosen:
         """The iterations of scoring, the mask tightened after each."""
@@ -343,7 +360,15 @@ class Finder:
             lambda kind: shared_costs(self.sets, costs(kind)),
             lambda given: shared_costs(self.sets, costs(given)),
             lambda given: Spending.of(self.sets, costs(given)),
+            self.outliers,
         )
+
+    def outliers(self, threshold: float) -> Mapping[str, float]:
+        """See `block_order.outliers`; measured once, before anything is removed."""
+        names = [one.name for one in self.sets]
+        if threshold not in self._outliers:
+            self._outliers[threshold] = outliers(self.model, self.blocks, names, self.scoring_data, threshold)
+        return self._outliers[threshold]
 
     def _loss(self) -> float:
         batches, loss = self.scoring_data.batches(1), self.rule.loss()
@@ -373,6 +398,8 @@ class Finder:
     def as_masks(self, kept: UnitMasks, share: Decimal | None) -> MaskSet:
         """The mask in weights, with what was asked (of a learned share: what was reached)."""
         whole = as_mask_set(self.sets, kept, self.weights, self.shapes).of_network(self.model, self.others)
+        if goes_by_blocks(self.rule):
+            whole = replace(whole, blocks=self.blocks.told)
         if share is None:
             return whole
         count = keep_count(sum(one.size for one in self.sets), share, self.rule.rounding)

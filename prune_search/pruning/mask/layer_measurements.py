@@ -31,12 +31,14 @@ class Measuring:
         cost: from ``parameters`` or ``flops`` to the cost of every layer's units with all kept.
         shared: from costs per weight to costs per layer of the scope.
         spent: from the same names or costs to what counts of kept units cost together; None: the sum of their shares.
+        outliers: from a threshold to the outliers of every block (`block_order.outliers`).
     """
 
     loss: Callable[[str, int], float]
     cost: Callable[[str], Mapping[str, float]]
     shared: Callable[[Mapping[str, float]], Mapping[str, float]]
     spent: Callable[[str | Mapping[str, float]], Spending] | None = None
+    outliers: Callable[[float], Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ UnitMasks = dict[str, Tensor]
 Values = npt.NDArray[Any]
 # From so many scores on a sample of them is looked at first, and how large it is.
 MANY, SAMPLE = 16384, 2048
+# From so many scores in a row on the rows are not sorted.
+WIDE = 32
 # Types whose scores are compared as float32, which NumPy knows.
 HALF = (torch.bfloat16, torch.float16)
 
@@ -55,6 +57,7 @@ class MaskSet(Mapping[str, Tensor]):
             columns.
         fused: parameters that the network has no more, with the layer that stands for them (see `tasks.fusion`). Their
             masks keep nothing, and have the shapes that the parameters had.
+        blocks: which blocks the mask was found in, one after the other; empty: it was not.
     """
 
     masks: Mapping[str, Tensor]
@@ -64,6 +67,7 @@ class MaskSet(Mapping[str, Tensor]):
     sizes: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     fused: Mapping[str, str] = field(default_factory=dict)
+    blocks: str = ""
 
     def __getitem__(self, name: str) -> Tensor:
         return self.masks[name]
@@ -126,7 +130,8 @@ class MaskSet(Mapping[str, Tensor]):
         reached = self.sparsity()
         asked_units, asked = self.asked if self.asked is not None else (kept, reached)
         left_out = tuple(LeftOut(name, self.sizes.get(name, 0), why) for name, why in self.left_out.items())
-        return Receipt(asked, reached, asked_units, kept, layers, self.sparsity_of_all_parameters(), left_out)
+        of_all = self.sparsity_of_all_parameters()
+        return Receipt(asked, reached, asked_units, kept, layers, of_all, left_out, blocks=self.blocks)
 
     def apply(self, model: nn.Module) -> None:
         """Set the masked weights of `model`, and what is held with them, to exactly 0 (never to -0).
@@ -255,6 +260,8 @@ def _highest_of_rows(scores: Tensor, allowed: Tensor, pool: Pool) -> Tensor:
     if bool(torch.isnan(scores[allowed]).any()):
         raise ScoreError(f"the score of {pool.names[0]} or a later layer is not a number")
     rows, may = scores.reshape(pool.rows, -1), allowed.reshape(pool.rows, -1)
+    if rows.shape[1] >= WIDE and 0 < pool.kept < rows.shape[1] and pool.ties == "index" and bool(may.all()):
+        return _highest_of_wide_rows(rows.numpy(), pool.kept)
     order = torch.sort(rows.nan_to_num(nan=0.0), dim=1, descending=True, stable=True).indices
     # Those that may be kept come first, in the order of their scores.
     order = order.gather(1, torch.sort(may.gather(1, order).int(), dim=1, descending=True, stable=True).indices)
@@ -267,6 +274,18 @@ def _highest_of_rows(scores: Tensor, allowed: Tensor, pool: Pool) -> Tensor:
         border, below = inside.amin(1, keepdim=True), outside.amax(1, keepdim=True)
         chosen = may & (rows >= border) if pool.ties == "keep" else chosen & (rows > below)
     return chosen.reshape(-1)
+
+
+def _highest_of_wide_rows(rows: Values, count: int) -> Tensor:
+    """So many of each row's highest scores, of equal ones the first; without sorting them, which takes far longer."""
+    place = rows.shape[1] - count
+    border = np.partition(rows, place, axis=1)[:, place, None]
+    chosen = rows >= border
+    more = chosen.sum(1) - count
+    for row in np.flatnonzero(more):
+        equals = np.flatnonzero(rows[row] == border[row])
+        chosen[row, equals[equals.size - more[row] :]] = False
+    return torch.from_numpy(chosen.reshape(-1))
 
 
 def select(

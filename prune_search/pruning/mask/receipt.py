@@ -62,6 +62,7 @@ class Receipt:
         left_out: parameters with rows and columns that take no part, and why.
         search: figures of a search in episodes for the layers' fractions; empty where there was none.
         parameters: of the network as its factory made it, and of this one, where layers of it were fused; else None.
+        blocks: which blocks the mask was found in, one after the other; empty: it was not.
     """
 
     asked: float
@@ -73,6 +74,7 @@ class Receipt:
     left_out: tuple[LeftOut, ...] = ()
     search: Mapping[str, float] = field(default_factory=dict)
     parameters: tuple[int, int] | None = None
+    blocks: str = ""
 
     @property
     def collapsed(self) -> int:
@@ -84,7 +86,7 @@ class Receipt:
         layers = [layer.as_data() for layer in self.layers]
         left_out = [vars(one) for one in self.left_out]
         found = {**vars(self), "layers": layers, "left_out": left_out, "collapsed": self.collapsed}
-        without = {"search": not self.search, "parameters": self.parameters is None}
+        without = {"search": not self.search, "parameters": self.parameters is None, "blocks": not self.blocks}
         return {key: value for key, value in found.items() if not without.get(key)}
 
     @property

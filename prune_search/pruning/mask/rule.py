@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 from torch import Tensor
 
+from prune_search.pruning.mask.moved_weights import MovedWeights
 from prune_search.pruning.mask.scoring import Batches
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import Mask, Score
@@ -60,6 +62,9 @@ class ScoringData:
         example: an input of the network, [1, …], whose shape is looked at; None: that of the batches.
         learned: the units' scores by set, where the criterion has learned them.
         found: the kept units by set, where the scope has searched for them in episodes.
+        device: where blocks are run one by one; None: where the network is.
+        moved: takes the weights that a criterion has moved while it found the mask, by `moved_weights.MOVED`, for the
+            transform that would compute them anew; None: nobody asks for them.
     """
 
     batches: Callable[[int], Batches]
@@ -69,6 +74,8 @@ class ScoringData:
     example: Callable[[], Tensor] | None = None
     learned: Mapping[str, Tensor] | None = None
     found: Mapping[str, int] | None = None
+    device: torch.device | None = None
+    moved: dict[str, MovedWeights] | None = None
 
     def shown(self) -> Tensor | None:
         """An input, where there is one."""

@@ -92,6 +92,7 @@ class LayerUnits:
         units: how many units the granularity makes of it.
         available: how many of them may still be kept.
         owners: the weights whose units these are; empty: `name` alone.
+        block: the number of the repeated block that it is in, from 0; None: it is in none.
     """
 
     name: str
@@ -99,6 +100,7 @@ class LayerUnits:
     units: int
     available: int
     owners: tuple[str, ...] = ()
+    block: int | None = None
 
 
 @dataclass(frozen=True)

@@ -259,6 +259,8 @@ def test_words_that_are_no_registered_names_give_way_to_a_mapping() -> None:
 
 
 def test_batches_and_per_class_displace_each_other() -> None:
+    score = with_sets(SNIP, mask__score__calibration="{examples: 3}")["mask"]["score"]
+    assert (score["calibration"], "batches" in score) == ({"examples": 3}, False)
     score = with_sets(SNIP, mask__score__per_class="3")["mask"]["score"]
     assert score["per_class"] == 3
     assert "batches" not in score

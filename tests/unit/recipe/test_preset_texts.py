@@ -186,6 +186,16 @@ random-global:
   mask: {at: 0it, criterion: random, sparsity: 0.95, scope: global}
   weights: {at: 0it}
   retrain: {until: end, clock: 0it}
+wanda:
+  train: {from: model, batch: 1}
+  mask: {at: end, criterion: wanda, score: {calibration: {examples: 128}, mode: eval}, sparsity: 0.5, scope: {name: uniform, order: blocks}}
+  weights: {at: end}
+  retrain: none
+sparsegpt:
+  train: {from: model, batch: 1}
+  mask: {at: end, criterion: {name: sparsegpt, damping: 0.01, columns: 128}, score: {calibration: {examples: 128}, mode: eval}, sparsity: 0.5, scope: {name: uniform, order: blocks}}
+  weights: {at: end, transform: [{name: sparsegpt, damping: 0.01, columns: 128}]}
+  retrain: none
 control-shuffle:                               # the same densities, another mask
   mask: {at: 0it, criterion: snip, sparsity: 0.9, scope: global, control: shuffle}     # or: invert, random (see Control)
   weights: {at: 0it, transform: [reinit]}

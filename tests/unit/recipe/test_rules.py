@@ -17,6 +17,7 @@ from prune_search.recipe.strict_yaml import load
 TAIL = "weights: {at: 0it}, retrain: {until: end}"
 MAGNITUDE = "mask: {at: end, criterion: magnitude, sparsity: 0.5}"
 ALL = "mask: {at: 0it, criterion: all, sparsity: 0.9}"
+BLOCKS = "{name: uniform, order: blocks}"
 GRADUAL = "weights: {at: 0it}, retrain: {until: end, dynamics: gradual}"
 
 
@@ -52,6 +53,32 @@ def read(text: str) -> Recipe:
             f"{ALL}, {TAIL}",
             "mask.sparsity",
             "must be 0 with criterion all, which keeps everything, unless retrain.dynamics prunes (got {'final': 0.9})",
+        ),
+        (
+            f"mask: {{at: end, criterion: snip, sparsity: 0.5, scope: {BLOCKS}}}, {TAIL}",
+            "mask.scope.order",
+            "'blocks' needs a criterion that scores a layer by its own inputs, or without data: sparsegpt, wanda, "
+            "magnitude … (got 'snip')",
+        ),
+        (
+            f"mask: {{at: end, criterion: wanda, sparsity: 0.5, scope: {BLOCKS}, granularity: filter}}, {TAIL}",
+            "mask.granularity",
+            "must be of single weights with scope option order: blocks (got 'filter')",
+        ),
+        (
+            f"mask: {{at: end, criterion: wanda, sparsity: 0.5, scope: {BLOCKS}, score: {{iterations: 2}}}}, {TAIL}",
+            "mask.score.iterations",
+            "must be 1 with scope option order: blocks (got 2)",
+        ),
+        (
+            f"mask: {{at: end, criterion: wanda, sparsity: 0.5, scope: {BLOCKS}, control: invert}}, {TAIL}",
+            "mask.control",
+            "invert needs scores, and of a mask that is found block by block none are left",
+        ),
+        (
+            f"mask: {{at: end, criterion: wanda, sparsity: {{by: scope}}, scope: {{name: ramp, first: 0.2}}}}, {TAIL}",
+            "mask.scope",
+            "ramp needs first and last with sparsity: {by: scope}, which they determine",
         ),
         (
             f"mask: {{at: 0it, criterion: all, sparsity: 0, control: shuffle}}, {TAIL}",

@@ -10,7 +10,8 @@ import torch
 from arrays import arrays
 from torch import Tensor
 
-from prune_search.trial.scoring_data import scoring_data
+from prune_search.recipe.problems import UserError
+from prune_search.trial.scoring_data import _cut, scoring_data
 from prune_search.trial.setup import TrialSetup
 
 SetupOf = Callable[[Mapping[str, Any]], TrialSetup]
@@ -64,3 +65,22 @@ def test_the_training_s_augmentation_is_not_applied(setup_of: SetupOf) -> None:
     given = setup_of({"preset": "snip", **blocks})
     known = {tuple(row) for row in arrays(given.data).train.inputs.flatten(1).tolist()}
     assert {tuple(row) for row in inputs(scoring_data(given, 1).batches(1)).flatten(1).tolist()} <= known
+
+
+def test_calibration_is_of_single_examples_that_none_is_seen_twice_of(setup_of: SetupOf) -> None:
+    given = scoring_data(setup(setup_of, calibration={"examples": 7}), 1).batches(1)
+    assert [len(batch) for batch, _ in given] == [1] * 7
+    assert len({str(batch.tolist()) for batch, _ in given}) == 7
+    again = scoring_data(setup(setup_of, calibration={"examples": 7}), 1).batches(1)
+    assert torch.equal(inputs(given), inputs(again))
+    with pytest.raises(UserError, match=r"calibration.examples: is 100000, and the training data have \d+ examples"):
+        scoring_data(setup(setup_of, calibration={"examples": 100_000}), 1).batches(1)
+    with pytest.raises(UserError, match=r"calibration.length: cuts sequences of tokens, and the inputs"):
+        scoring_data(setup(setup_of, calibration={"examples": 7, "length": 3}), 1).batches(1)
+
+
+def test_calibration_cuts_tokens_alone() -> None:
+    tokens, mask, weights = torch.arange(12).reshape(1, 12), torch.ones(1, 12, dtype=torch.bool), torch.rand(1, 12)
+    inputs, labels = _cut(({"tokens": tokens, "mask": mask, "weights": weights}, tokens), 5)
+    assert (inputs["tokens"].shape, inputs["mask"].shape, inputs["weights"].shape) == ((1, 5), (1, 5), (1, 12))
+    assert labels.tolist() == [[0, 1, 2, 3, 4]]

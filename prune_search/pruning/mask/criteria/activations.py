@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from prune_search.pruning.mask.layerwise import Layerwise
     from prune_search.pruning.mask.scoring import Scores, Scoring
     from prune_search.tasks.dataflow import Use
 else:
@@ -158,6 +159,16 @@ def _add(total: Tensor, weight: Tensor, use: Use, squares: Tensor | None) -> Non
         raise ScoreError(f"{use.name} is used by {use.operation} in a way that its inputs cannot be told")
 
 
+def _layerwise(group: str) -> Layerwise:
+    """The same of one layer: its scores decide, and what is kept stays as it is."""
+    from prune_search.pruning.mask.layerwise import Keeping, Layerwise
+
+    def prune(weight: Tensor, squares: Tensor, keeping: Keeping) -> tuple[Tensor, Tensor]:
+        return keeping.of(weight.abs() * squares.sqrt().to(weight.dtype)), weight
+
+    return Layerwise("squares", prune)
+
+
 @CRITERIA.register(
     "wanda",
     summary="|w| · ‖x‖₂ of the layer's input; single weights compete within their output row, or their layer, only",
@@ -170,14 +181,21 @@ def _add(total: Tensor, weight: Tensor, use: Use, squares: Tensor | None) -> Non
             later=True,
         )
     },
-    facts=Criterion(reduce="sum", compared=lambda group: group, scales="left", needs_data=True, oracle=_each_input),
+    facts=Criterion(
+        reduce="sum",
+        compared=lambda group: group,
+        scales="left",
+        needs_data=True,
+        oracle=_each_input,
+        layerwise=_layerwise,
+    ),
 )
 def wanda(scoring: Scoring, group: str = "row") -> Scores:
     """|w| ⊙ ‖x‖₂, at least 0, float64, shaped like the weights; the inputs are those of the masked network.
 
     Of a convolution x are the numbers that the weight meets as it slides over the pictures. All inputs come from one
-    pass: the released code prunes block after block and lets the pruned one feed the next. `group` plays no part in the
-    scores: it says who competes.
+    pass. The released code prunes block after block and lets the pruned one feed the next: that is the scope option
+    ``order: blocks``. `group` plays no part in the scores: it says who competes.
     """
     del group
     squares = input_squares(scoring)

@@ -33,9 +33,9 @@ def global_(layers: list[LayerUnits], share: Decimal, rounding: str = "half-up",
 
 
 ORDER = Option(
-    Word(("together", "sequential")),
+    Word(("together", "sequential", "blocks")),
     "together",
-    "sequential: score the layers in forward order, with all earlier layers already pruned",
+    "sequential: score the layers in forward order, with all earlier layers already pruned; blocks: block by block",
     later=True,
 )
 

@@ -134,8 +134,8 @@ def _add(moments: Moments, chain: Chain, given: Tensor, made: Tensor) -> None:
 
 def _pairs(chain: Chain, given: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
     """What each output sees, [pairs, inputs], and the outputs, [pairs, outputs]."""
-    from prune_search.pruning.weights.transforms.reconstruction import patches
     from prune_search.tasks.fusion import without_memory
+    from prune_search.tasks.patches import patches
 
     options = chain.fused.options
     if chain.fused.kind == "Linear":

@@ -13,10 +13,10 @@ from prune_search.pruning.weights.transforms.reconstruction import (
     Layer,
     _outputs,
     least_squares,
-    patches,
     scaling,
 )
 from prune_search.tasks.network import prunable_weights
+from prune_search.tasks.patches import patches
 from prune_search.training.segment import MODEL, load_model
 from prune_search.training.state_store import StateStore, Steps
 from prune_search.trial.rounds import rounds_of
