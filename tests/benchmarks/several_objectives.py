@@ -3,11 +3,11 @@
     python tests/benchmarks/several_objectives.py | tee tests/benchmarks/records/several_objectives.log
 
 Problems are retrainings of one dense network, on the simulator's closed form: accuracy against the steps of a recipe,
-and both against sparsity. Its formula is the prior of `guided`, which is left out for that reason. The volume is that of
-the expected figures of all recipes that were run to their end, over that of the front of the whole space; each objective
-counts from the worst recipe of the space (0) to the best one (1). The unit of a budget is the mean length of a recipe
-from nothing. `weighed` is `guided` with the gains that it had before: weights that change with every proposal (Knowles
-2006, ParEGO).
+and both against sparsity. Its formula is the prior of `guided`, which is left out for that reason. The volume is that
+of the expected figures of all recipes that were run to their end, over that of the front of the whole space; each
+objective counts from the worst recipe of the space (0) to the best one (1). The unit of a budget is the mean length of
+a recipe from nothing. `weighed` is `guided` with the gains that it had before: weights that change with every proposal
+(Knowles 2006, ParEGO).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from quality.problems import Problem
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.recipe import Recipe
 from prune_search.search.guided import gains
-from prune_search.search.guided.hypervolume import dominated_boxes, front_of
+from prune_search.search.guided.hypervolume import dominated_boxes
 from prune_search.simulation.chain import chain_of
 from prune_search.simulation.optimum import truth_of
 from prune_search.simulation.surface import Simulation
@@ -96,7 +96,7 @@ def volumes(
 
 
 def _volume(points: numpy.ndarray[tuple[int, int], numpy.dtype[numpy.float64]]) -> float:
-    lower, upper = dominated_boxes(front_of(points), numpy.full(points.shape[1], -1e-9))
+    lower, upper = dominated_boxes(numpy.unique(points, axis=0), numpy.full(points.shape[1], -1e-9))
     return float((upper - lower).prod(1).sum())
 
 

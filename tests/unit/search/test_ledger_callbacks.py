@@ -62,7 +62,9 @@ def test_the_rule_is_asked_at_its_marks_alone_and_what_was_measured_is_written_b
 
 
 def test_a_trial_that_is_paused_takes_along_what_was_measured_there(tmp_path: Path) -> None:
-    sink = LedgerSink(Recorder(tmp_path, trial_id(1)), early_stopping(Deciding(answer=True), "asha-promote"), 1, Steps())
+    sink = LedgerSink(
+        Recorder(tmp_path, trial_id(1)), early_stopping(Deciding(answer=True), "asha-promote"), 1, Steps()
+    )
     sink.observe_at(100, 10, 0)
     with pytest.raises(PausedError) as rests:
         sink.observed(seen(20))
