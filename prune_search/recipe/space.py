@@ -218,8 +218,8 @@ def _begun(written: Written) -> Iterator[Beginning | Problem]:
 def _epoch(written: Written) -> int:
     """Iterations in an epoch of the first option, as far as they are known."""
     blocks = written.options[0][1]
-    task, train = (blocks.get(name) if isinstance(blocks.get(name), Mapping) else {} for name in ("task", "train"))
-    return nominal_epoch((task or {}).get("data"), (train or {}).get("batch"))
+    task, train = (given if isinstance(given := blocks.get(name), Mapping) else {} for name in ("task", "train"))
+    return nominal_epoch(task.get("data"), train.get("batch"))
 
 
 def _begun_wrongly(space: Space) -> Iterator[Problem]:

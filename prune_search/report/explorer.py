@@ -107,7 +107,7 @@ def explorer(data: Mapping[str, Any]) -> str:
     told = dict(zip(names, kinds(sorted(names)) if len(set(names)) < 2 else kinds(names), strict=True))
     drawn = {name: styles(told.values())[kind] for name, kind in told.items()}
     details = data.get("details") or [{"recipe": {}, "curve": []}] * len(rows)
-    dense = next((c["metrics"] for c in data["controls"] if c["id"] == "control-dense"), {})
+    dense: Mapping[str, float] = next((c["metrics"] for c in data["controls"] if c["id"] == "control-dense"), {})
     content = {
         "x": "sparsity",
         "y": metric,

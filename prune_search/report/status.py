@@ -185,5 +185,6 @@ def _besides(search: SearchRecords, block: Any) -> int:
         CONTROLS - sum(trial.ended is not None for trial in search.controls()) if block.get("controls", True) else 0
     )
     finalists = block.get("finalists") or {}
+    wanted = int(finalists.get("count", 0)) * int(finalists.get("seeds", 0))
     repeated = sum(trial.ended is not None and trial.repetition for trial in search.trials.values())
-    return max(0, controls) + max(0, finalists.get("count", 0) * finalists.get("seeds", 0) - repeated)
+    return max(0, controls) + max(0, wanted - repeated)

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/pausing.py --minutes 6 | tee tests/benchmarks/records/pausing.log
 
-Problems are retrainings of one dense network at two sparsities, on the simulator's closed form: it has learning curves,
-so that a scheduler judges in the middle of retrainings, at 10, 30 and 90 % of each. Its formula is the prior of
+Problems are retrainings of one dense network at two sparsities, on the simulator's closed form: it has learning
+curves, so that a scheduler judges in the middle of retrainings, at 10, 30 and 90 % of each. Its formula is the prior of
 `guided`, which is left out for that reason. With a table of measured networks (`--table FILE.csv`, see
 `search_quality.py`) there are also chains of ten rounds, judged after rounds 1, 3 and 9, where `guided` has its prior.
 Regret, budgets and units are those of `search_quality.py`. What was trained of a trial that is stopped or rests is

@@ -25,6 +25,7 @@ from quality.problems import Problem
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.recipe import Recipe
 from prune_search.search.guided import gains
+from prune_search.search.guided.experience import Experience
 from prune_search.search.guided.hypervolume import dominated_boxes, front_of
 from prune_search.simulation.chain import chain_of
 from prune_search.simulation.optimum import truth_of
@@ -83,7 +84,7 @@ def volumes(
     before = mock.patch.object(gains, "MOST_OBJECTIVES", 0) if "weighed" in line.name else contextlib.nullcontext()
     known: Figures = {}
     with before:
-        for ended in searched(problem, line, seed, BUDGETS[-1] * problem.unit):
+        for ended in searched(problem, line, seed, BUDGETS[-1] * problem.unit, Experience()):
             units = sum(map(paid, ended)) / problem.unit
             done = [trial for trial in ended if trial.status == "completed"]
             for trial in done:

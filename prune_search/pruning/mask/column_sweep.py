@@ -24,6 +24,7 @@ def damped(products: Tensor, damping: float) -> Tensor:
     diagonal = products.diagonal()
     diagonal.add_(damping * diagonal.mean())
     diagonal[diagonal == 0] = 1.0
+    lower: Tensor
     lower, failed = torch.linalg.cholesky_ex(products)
     if bool(failed):
         raise _without_root(damping)
@@ -56,6 +57,7 @@ class Sweep:
         Raises:
             ScoreError: H has no root: the damping is too small for it.
         """
+        root: Tensor
         root, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(damped(products, self.damping)), upper=True)
         if bool(failed):
             raise _without_root(self.damping)

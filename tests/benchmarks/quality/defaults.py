@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -12,8 +13,8 @@ from prune_search.search.guided.experience import Earlier, Experience
 from prune_search.search.guided.features import Network, network
 from prune_search.search.guided.targets import Target
 from prune_search.simulation.chain import epoch_of
-from prune_search.simulation.surfaces.measured_table import kind_of, nearest
-from quality.problems import NETWORKS, MeasuredTable, replace, table
+from prune_search.simulation.surfaces.measured_table import MeasuredTable, kind_of, nearest
+from quality.problems import NETWORKS, table
 
 # Rounds of the chains, and lengths of retrainings in epochs, that are looked at.
 LOOKED_AT, LENGTHS = (2, 6, 10), (10, 30, 50, 90, 130, 182)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_search import make_search
@@ -11,7 +12,7 @@ from prune_search.ledger.pauses import paused_counts, where_paused
 from prune_search.ledger.reader import Follower
 from prune_search.ledger.records import Recorder, TrialRecords, read_search, trial_id
 
-PLACES = {
+PLACES: dict[str, dict[str, Any]] = {
     "at 20%": {"round": 1, "step": 5, "share": "20%"},
     "at step 40": {"round": 2, "step": 40},
     "after round 3": {"round": 3, "step": None},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from block_network import BATCHES, network
@@ -39,5 +41,6 @@ def test_arguments_are_checked() -> None:
         ({"criterion": "wandaa"}, r"did you mean 'wanda'"),
         ({"sparsity": 2}, r"sparsity: must be a number from 0 to 1"),
     ):
+        given: Any = {"sparsity": 0.5, **arguments}
         with pytest.raises(UserError, match=text):
-            prune_search.prune_blocks(network(), batches=BATCHES, **{"sparsity": 0.5, **arguments})
+            prune_search.prune_blocks(network(), batches=BATCHES, **given)

@@ -11,7 +11,7 @@ import torch
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import read_space
 from prune_search.storage.places import place_of
-from prune_search.training.loop import PreemptedError
+from prune_search.training.state_store import PreemptedError
 from prune_search.trial.callbacks import Guarded, Silent
 from prune_search.trial.run import run_trial
 from prune_search.trial.setup import TrialSetup, prepare

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from prune_search.recipe.step import Step
-from prune_search.training.loop import PreemptedError
+from prune_search.training.state_store import PreemptedError
 from prune_search.trial.callbacks import Evaluating, Guarded, Observation, Silent, Sink
 
 

@@ -12,8 +12,7 @@ import torch
 
 from prune_search.recipe.problems import UserError
 from prune_search.tasks.network import prunable_weights
-from prune_search.training.loop import PreemptedError
-from prune_search.training.state_store import StateStore, Steps
+from prune_search.training.state_store import PreemptedError, StateStore, Steps
 from prune_search.trial.callbacks import Guarded, Observation, Silent
 from prune_search.trial.how_trained import check_teaching, followed, retraining_network, training_network
 from prune_search.trial.metrics import validation_figure

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from prune_search.training.loop import PreemptedError, TrainingError
+from prune_search.training.loop import TrainingError
+from prune_search.training.state_store import PreemptedError
 from prune_search.trial.callbacks import Guarded, Observation, Silent
 from prune_search.trial.errors import TrialError
 from prune_search.trial.result import RoundResult

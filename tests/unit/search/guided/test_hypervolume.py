@@ -23,7 +23,8 @@ def test_boxes_fill_what_the_front_dominates(count: int) -> None:
     draw = numpy.random.default_rng(count)
     points, reference = draw.random((8, count)), numpy.full(count, 0.1)
     there = draw.random((200_000, count))
-    dominated = ((there[:, None] <= points[None]).all(2).any(1)) & (there >= reference).all(1)
+    below = numpy.all(there[:, None] <= points[None], axis=2)
+    dominated = numpy.any(below, axis=1) & numpy.all(there >= reference, axis=1)
     assert volume(front_of(points), reference) == pytest.approx(dominated.mean(), abs=0.005)
 
 
