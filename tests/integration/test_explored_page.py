@@ -51,7 +51,7 @@ def test_a_click_shows_a_recipe_and_another_compares_the_two(
 ) -> None:
     file = tmp_path / "page.html"
     file.write_text(page(data, {}), encoding="utf-8")
-    driver = browser.driver
+    driver: Any = browser.driver
     browser.text(file.as_uri(), f"{ROWS} of {ROWS} rows", picture="explorer")
     click = "document.querySelector('.point[data-i=\"{}\"]').dispatchEvent(new MouseEvent('click', {{shiftKey: {}}}))"
     driver.execute_script(click.format(0, "false"))

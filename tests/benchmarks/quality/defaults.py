@@ -59,7 +59,10 @@ def _measured(file: str, name: str) -> Iterator[tuple[tuple[Any, ...], Network, 
                 for density in [node.density] if which == "chains" else [0.8**r for r in LOOKED_AT]:
                     cell = nearest(surface.cells[kind], density or 1.0, time)
                     accuracy = statistics.fmean(validation for validation, _ in cell.seeds.values())
-                    numbers = {**node.numbers, "removed": node.numbers["removed"] if which == "chains" else 1 - density}
+                    numbers = {
+                        **node.numbers,
+                        "removed": node.numbers["removed"] if which == "chains" else 1 - (density or 1.0),
+                    }
                     placed = Network(f"{which} {number} {density:.4f}", numbers, {}, density, 0.0)
                     if which == "chains":
                         placed = Network(f"{which} {number}", numbers, {}, density, 0.0)
