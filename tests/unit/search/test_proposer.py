@@ -43,6 +43,7 @@ CONDITIONAL: Blocks = {
         {"preset": "fine-tune", "retrain": {"steps": {"hole": "uniform", "low": "0ep", "high": "2ep"}}},
     ],
 }
+SPARSE = {"hole": "uniform", "low": 0.5, "high": 0.98}
 SPARSITY: Blocks = {"preset": "snip", "mask": {"sparsity": {"hole": "uniform", "low": 0.0, "high": 0.99}}}
 
 
@@ -473,3 +474,25 @@ def test_nsga2_goes_through_hundreds_of_generations() -> None:
     proposal = Proposer(space_of(SPARSITY, {"name": "nsga2", "population": 2}), known_epoch).propose(1001, trials, None)
     assert proposal is not None
     assert proposal.sampler["system"] == {"NSGAIISampler:generation": 500}
+
+
+# --- recipes that are tried first ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("sampler", "trials"), FAST_SAMPLERS)
+def test_recipes_to_begin_with_come_first_and_a_fresh_process_goes_on_alike(sampler: Blocks, trials: int) -> None:
+    begin = ["snip", {"preset": "lottery-ticket", "weights": {"at": "1ep"}, "rounds": 3}]
+    blocks = {**CONDITIONAL, "any": [{"preset": "snip", "mask": {"sparsity": SPARSE}}, *CONDITIONAL["any"][1:]]}
+    space = space_of(blocks, sampler, begin=begin)
+    known = [ended(trial, {"val/accuracy": 0.5, "sparsity": 0.5}) for trial in course(space, 4)]
+    first, second = (trial.params for trial in known[:2])
+    assert (first["any"], first["mask.sparsity"]) == ("snip", 0.95)
+    assert 0.01 <= first["train.optimizer.lr"] <= 1.0
+    assert (second["any"], second["weights.at"], second["rounds"]) == ("lottery-ticket", "1ep", 3)
+    fresh = [Proposer(space, known_epoch).propose(number, known[: number - 1], None) for number in range(1, 5)]
+    assert [one.begun for one in fresh if one] == ["snip", "lottery-ticket (recipe 2)", "", ""]
+    for one, trial in zip(fresh[:2], known, strict=False):
+        assert one is not None
+        assert one.sampler == (trial.proposed and trial.proposed.data["sampler"])
+    if sampler["name"] == "grid":
+        assert len({str(trial.recipe) for trial in known}) == len(known)
