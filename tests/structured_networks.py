@@ -46,7 +46,11 @@ class UNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.inner, self.norm, self.deep = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 16, 3, 2, 1)
-        self.up, self.both, self.groups = nn.ConvTranspose2d(16, 8, 2, 2), nn.Conv2d(16, 12, 3, padding=1), nn.GroupNorm(4, 12)
+        self.up, self.both, self.groups = (
+            nn.ConvTranspose2d(16, 8, 2, 2),
+            nn.Conv2d(16, 12, 3, padding=1),
+            nn.GroupNorm(4, 12),
+        )
         self.wide, self.out = nn.Conv2d(12, 16, 1), nn.Conv2d(4, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,7 +65,11 @@ class Grouped(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.grouped, self.norm = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 32, 3, padding=1, groups=4), nn.BatchNorm2d(32)
+        self.first, self.grouped, self.norm = (
+            nn.Conv2d(3, 16, 1),
+            nn.Conv2d(16, 32, 3, padding=1, groups=4),
+            nn.BatchNorm2d(32),
+        )
         self.up, self.point = nn.ConvTranspose2d(32, 16, 2, 2, groups=4), nn.Conv2d(16, 8, 1, bias=False)
         self.deep, self.out = nn.Conv2d(8, 16, 3, groups=8), nn.Linear(64, 3)
 
@@ -89,7 +97,12 @@ class GPT(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embed, self.places = nn.Embedding(11, 16), nn.Parameter(torch.randn(1, 7, 16) * 0.1)
-        self.query, self.key, self.value, self.mix = nn.Linear(16, 16), nn.Linear(16, 8), nn.Linear(16, 8), nn.Linear(16, 16)
+        self.query, self.key, self.value, self.mix = (
+            nn.Linear(16, 16),
+            nn.Linear(16, 8),
+            nn.Linear(16, 8),
+            nn.Linear(16, 16),
+        )
         self.norm, self.second = nn.LayerNorm(16), nn.RMSNorm(16)
         self.gate, self.down, self.head = nn.Linear(16, 40), nn.Linear(20, 16), nn.Linear(16, 11, bias=False)
         self.head.weight = self.embed.weight

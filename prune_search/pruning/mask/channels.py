@@ -153,7 +153,7 @@ def _found_in(model: nn.Module, left_out: frozenset[str], example: Any) -> tuple
             raise UserError([Problem("mask.granularity", f"{error.problems[0].message}; {uncaptured}")]) from error
         return found, reasons
     if not _covered(others) - _covered(found):
-        return found, {**reasons, **{name: text for name, text in why.items() if name not in reasons}}
+        return found, {**reasons, **{name: text for name, text in why.items() if name in missing}}
     if _covered(found) <= _covered(others):
         return others, why
     ours = {(claim.parameter, claim.dimension) for one in found for claim in one.claims}

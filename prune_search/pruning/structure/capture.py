@@ -97,7 +97,9 @@ def capture(model: nn.Module, example: Any) -> Captured:
         raise UncapturedError(f"torch.export cannot follow it ({type(error).__name__}: {lines[0][:200]})") from error
 
 
-def _exported(flat: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[torch.export.ExportedProgram, tuple[dict[int, Any], ...]]:
+def _exported(
+    flat: nn.Module, tensors: Mapping[str, Tensor]
+) -> tuple[torch.export.ExportedProgram, tuple[dict[int, Any], ...]]:
     """A program of which as many dimensions as possible have any size: of the batch, and the length of indices."""
     error: Exception | None = None
     for shapes in _dynamic(tensors):

@@ -59,7 +59,9 @@ class GraphChecks:
         chosen = [units.classes[1::2] for units in sets]
         removed = np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.int64)
         masked = zeroed(self.analysis, sets, removed, self.tensors)
-        whole = self._outputs(rebuilt(self.analysis, {name: _like(t, self.tensors[name]) for name, t in masked.items()}))
+        whole = self._outputs(
+            rebuilt(self.analysis, {name: _like(t, self.tensors[name]) for name, t in masked.items()})
+        )
         return _difference(whole, self._outputs(cut(self.analysis, removed, self.tensors))) is not None
 
 

@@ -30,13 +30,14 @@ def analyze(captured: Captured) -> Analysis:
         stuck = [
             key
             for key, site in found.notes.sites.items()
-            if choices.get(key, 0) + 1 < len(site.candidates) and np.isin(np.unique(found.classes[site.ids]), alike).sum() < 2
+            if choices.get(key, 0) + 1 < len(site.candidates)
+            and np.isin(np.unique(found.classes[site.ids]), alike).sum() < 2
         ]
         if not stuck:
             break
         for key in stuck:
             choices[key] = choices.get(key, 0) + 1
-    assert best is not None  # noqa: S101 - there was a first try
+    assert best is not None
     return best
 
 

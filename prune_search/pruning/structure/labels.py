@@ -51,7 +51,8 @@ class Labels:
         """Places of which none goes without the one beside it.
 
         Args:
-            first, second: labels of equal shape.
+            first: labels.
+            second: labels of the same shape.
             why: the reason for those that are tied to a place that cannot go.
 
         Returns:

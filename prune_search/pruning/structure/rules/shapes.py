@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from prune_search.pruning.structure.labels import Dims, Ids, fixed
+from prune_search.pruning.structure.labels import Dims, fixed
 from prune_search.pruning.structure.place import Place
 from prune_search.pruning.structure.rules.elementwise import together
 from prune_search.pruning.structure.rules.registry import rule
@@ -305,4 +305,3 @@ def _mixed_groups(place: Place) -> Any:
     lines = dims[1].reshape(groups, -1).T
     dims[1] = place.tie_all(lines).repeat(groups)
     return dims
-

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from prune_search.pruning.structure.labels import FIXED, Labels, fixed, same_everywhere
@@ -10,7 +12,7 @@ from prune_search.pruning.structure.labels import FIXED, Labels, fixed, same_eve
 def test_tied_labels_are_one_class_however_long_the_way() -> None:
     labels = Labels()
     parts = [labels.fresh(3) for _ in range(6)]
-    for one, other in zip(parts[:-1], parts[1:], strict=True):
+    for one, other in itertools.pairwise(parts):
         labels.tie(one[::-1], other, "")
     classes, reasons = labels.classes()
     assert not reasons
