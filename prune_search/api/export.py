@@ -315,7 +315,7 @@ def _write_onnx(to: Path, finished: Finished, networks: Networks) -> tuple[float
     from prune_search.exports.onnx_file import write_onnx
     from prune_search.tasks.batches import named_tensors
 
-    model = networks.compact or finished.model
+    model = networks.smallest or finished.model
     return write_onnx(model, to, finished.inputs), tuple(named_tensors(model, finished.inputs))
 
 

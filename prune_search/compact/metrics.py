@@ -27,7 +27,13 @@ BATCHES = (1, 64)
 OURS = "this project"
 
 
-def sizes(model: nn.Module, masks: MaskSet, example: Any, small: nn.Module | None = None) -> dict[str, float]:
+def sizes(
+    model: nn.Module,
+    masks: MaskSet,
+    example: Any,
+    small: nn.Module | None = None,
+    operations: float | None = None,
+) -> dict[str, float]:
     """Parameters, operations and bytes of a masked network and of its compact form.
 
     Args:
@@ -35,6 +41,7 @@ def sizes(model: nn.Module, masks: MaskSet, example: Any, small: nn.Module | Non
         masks: of its weights.
         example: inputs [N, …].
         small: the compact network, where it is known.
+        operations: its multiplications and additions for one input, where its layers do not tell them.
 
     Returns:
         ``parameters``, ``bytes`` (the safetensors file) and ``flops`` (2 per weight and place, for one input) of the
@@ -51,7 +58,8 @@ def sizes(model: nn.Module, masks: MaskSet, example: Any, small: nn.Module | Non
         state = network.state_dict()
         found[f"{name} parameters"] = float(sum(parameter.numel() for parameter in network.parameters()))
         found[f"{name} bytes"] = float(len(encode(state)))
-        found[f"{name} flops"] = flops(network, example)
+        known = operations if name == "compact" else None
+        found[f"{name} flops"] = flops(network, example) if known is None else known
     masked = sum(int((~mask).sum()) for mask in masks.present.values())
     found["nonzero"] = found["dense parameters"] - masked
     found["packed bytes"] = float(len(encode(pack(model.state_dict(), masks))))

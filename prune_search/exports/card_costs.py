@@ -33,7 +33,7 @@ def size_and_speed(costs: Mapping[str, Any]) -> str:
         "out, and a file with masks as bits."
     )
     parts = ["\n".join(lines), notes]
-    if costs["described"] is True:
+    if costs["described"] is True or costs.get("program"):
         apart = f"the outputs of the compact network are within {costs['outputs_apart']:.0e} of the masked network's"
         parts.append(f"On examples of the validation data {apart}, relative to the largest output.")
     else:

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from prune_search.compact.file_names import PROGRAM_FILE
 from prune_search.exports.card_costs import size_and_speed
 from prune_search.exports.card_units import human
 from prune_search.exports.densities_picture import densities_svg
@@ -171,6 +172,12 @@ def _loading(result: Result, about: CardOf) -> str:
         line = f'network = prune_search.load("{HERE}").network()  # the compact network; .model is the masked one'
         parts += ["With prune_search, from config.json and safetensors, without the model's class:"]
         parts += [_fenced(f"import prune_search\n\n{line}", "py")]
+    if about.costs is not None and about.costs.get("program"):
+        line = f'network = torch.export.load("{PROGRAM_FILE}").module()  # the compact network; eval mode, any batch'
+        parts += [
+            "With plain torch, from program.pt2, without the model's class; it takes the input tensors one by one:"
+        ]
+        parts += [_fenced(f"import torch\n\n{line}", "py")]
     if about.onnx_apart is not None:
         names = ", ".join(f"`{name}`" for name in about.onnx_inputs)
         word = "input" if len(about.onnx_inputs) == 1 else "inputs"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from prune_search.compact.as_called import AsCalled, graph_flops
 from prune_search.compact.config_file import COMPACT, COMPACT_FILE, CONFIG_FILE, MASKED, config
 from prune_search.compact.cutting import compact
+from prune_search.compact.file_names import PROGRAM_FILE
+from prune_search.compact.from_graph import Smaller, UncapturedError, smaller
 from prune_search.compact.graph import Described
 from prune_search.compact.latency import latencies, machine_name
 from prune_search.compact.metrics import BATCHES, FORMAT, sizes
@@ -53,12 +57,19 @@ class Networks:
         masked, compact: None where the network cannot be described.
         reason: why it cannot; else empty.
         apart: the largest difference of their outputs on some examples, relative to the largest output.
+        graph: the compact network as torch.export's graph, where the other is missing or has channels that do nothing.
     """
 
     masked: Described | None = None
     compact: Described | None = None
     reason: str = ""
     apart: float = 0.0
+    graph: Smaller | None = None
+
+    @property
+    def smallest(self) -> nn.Module | None:
+        """The compact network that is measured and written as ONNX; None where there is none."""
+        return self.compact if self.graph is None else AsCalled(self.graph).eval()
 
 
 def describe_finished(finished: Finished, multiple: int = 1) -> Networks:
@@ -68,6 +79,21 @@ def describe_finished(finished: Finished, multiple: int = 1) -> Networks:
         finished: the network.
         multiple: widths of the compact network are rounded up to a multiple of it.
     """
+    found = _described(finished, multiple)
+    if found.compact is not None and not has_idle_channels(found.compact):
+        return found
+    try:
+        small = smaller(finished.model, finished.inputs, multiple)
+    except UncapturedError as error:
+        return found if found.compact is not None else replace(found, reason=f"{found.reason}; {error}")
+    before = finished.model if found.compact is None else found.compact
+    if _parameters(small.network) >= _parameters(before):
+        return found
+    return replace(found, graph=small, apart=max(found.apart, small.apart))
+
+
+def _described(finished: Finished, multiple: int) -> Networks:
+    """What can be described as data."""
     if not isinstance(finished.inputs, Tensor):
         return Networks(reason="it takes more than one tensor")
     if not isinstance(finished.model(finished.inputs[:1]), Tensor):
@@ -82,12 +108,30 @@ def describe_finished(finished: Finished, multiple: int = 1) -> Networks:
     return Networks(masked, small, "", apart)
 
 
+def _parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def has_idle_channels(model: nn.Module) -> bool:
+    """Whether some weight [outputs, inputs, …] still has a row or a column that is 0 everywhere."""
+    return any(
+        bool((weight.detach() == 0).movedim(dim, 0).flatten(1).all(1).any())
+        for weight in model.parameters()
+        if weight.dim() > 1
+        for dim in (0, 1)
+    )
+
+
 def write_networks(folder: Path, networks: Networks) -> None:
-    """Add config.json and compact.safetensors; nothing where the network cannot be described.
+    """Add config.json and compact.safetensors of a network that can be described, and program.pt2 where it is smaller.
 
     Raises:
         StorageError: they could not be written.
     """
+    if networks.graph is not None:
+        buffer = io.BytesIO()
+        torch.export.save(networks.graph.program(), buffer)
+        put_file(folder / PROGRAM_FILE, buffer.getvalue())
     if networks.masked is None or networks.compact is None:
         return
     put_file(folder / COMPACT_FILE, encode(networks.compact.state_dict()))
@@ -97,7 +141,8 @@ def write_networks(folder: Path, networks: Networks) -> None:
 def costs_of(finished: Finished, networks: Networks, measurements: Measurements) -> dict[str, Any]:
     """Sizes, and latencies of the dense, the masked and the compact network on this machine's CPU, as plain data."""
     example = some_examples(finished.inputs, slice(1))
-    small = networks.compact or finished.model
+    small = networks.smallest or finished.model
+    operations = None if networks.graph is None else graph_flops(networks.graph)
     dense = _dense(networks.masked, finished.masks) if networks.masked is not None else finished.model
     models = {"dense": dense, MASKED: networks.masked or finished.model, COMPACT: small}
     machine = machine_name(device_of(example))
@@ -108,7 +153,7 @@ def costs_of(finished: Finished, networks: Networks, measurements: Measurements)
     try:
         size = measurements.of(
             {"kind": "export sizes", "format": FORMAT, **finished.identity, **shape},
-            lambda: sizes(finished.model, finished.masks, example, small),
+            lambda: sizes(finished.model, finished.masks, example, small, operations),
         )
         for batch in BATCHES:
             what = {"kind": "export latency", "format": FORMAT, "batch": batch, "machine": machine}
@@ -117,7 +162,9 @@ def costs_of(finished: Finished, networks: Networks, measurements: Measurements)
             taken.append({"batch": batch, "device": machine, "threads": finished.threads, **bars})
     finally:
         torch.set_num_threads(before)
-    about = {"outputs_apart": networks.apart, "described": networks.reason or True}
+    about: dict[str, Any] = {"outputs_apart": networks.apart, "described": networks.reason or True}
+    if networks.graph is not None:
+        about["program"] = networks.graph.reason or True
     return {"sizes": dict(size), "latency_ms": taken, **about}
 
 

@@ -1,4 +1,8 @@
-"""Finds channels shared between layers with Torch-Pruning's dependency graph, and checks them with a forward pass."""
+"""Finds channels shared between layers: with Torch-Pruning's dependency graph, or in the graph of torch.export.
+
+What Torch-Pruning finds is checked with a forward pass. Where it finds no place in all layers, the graph that
+torch.export captures is read, and used where it has units in more of them.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,8 @@ from prune_search.pruning.mask.dependency_groups import (
     dependency_groups,
     makers_of,
 )
+from prune_search.pruning.mask.graph_channels import graph_channels
+from prune_search.pruning.structure.capture import UncapturedError
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.dataflow import flow
 from prune_search.tasks.layers import PRUNABLE, SHOWN, prunable_weights
@@ -128,9 +134,43 @@ def _renamed(one: Channels, outer: Mapping[str, str]) -> Channels:
 
 
 def _found_in(model: nn.Module, left_out: frozenset[str], example: Any) -> tuple[list[Channels], dict[str, str]]:
+    """The sets of Torch-Pruning where they are in all layers; else those of torch.export's graph if it has more."""
+    error: UserError | None = None
+    found: list[Channels] = []
+    reasons: dict[str, str] = {}
+    _check_runs(model, _two(example))
+    try:
+        found, reasons = _by_torch_pruning(model, left_out, example)
+    except UserError as problem:
+        error = problem
+    missing = set(prunable_weights(model)) - left_out - _covered(found)
+    if not missing:
+        return found, reasons
+    try:
+        others, why = graph_channels(model, left_out, example)
+    except UncapturedError as uncaptured:
+        if error is not None:
+            raise UserError([Problem("mask.granularity", f"{error.problems[0].message}; {uncaptured}")]) from error
+        return found, reasons
+    if not _covered(others) - _covered(found):
+        return found, {**reasons, **{name: text for name, text in why.items() if name in missing}}
+    if _covered(found) <= _covered(others):
+        return others, why
+    ours = {(claim.parameter, claim.dimension) for one in found for claim in one.claims}
+    apart = [one for one in others if ours.isdisjoint((claim.parameter, claim.dimension) for claim in one.claims)]
+    return [*found, *apart], {**reasons, **why}
+
+
+def _covered(sets: list[Channels]) -> set[str]:
+    """The weights of which channels are in some set."""
+    return {claim.parameter for one in sets for claim in one.claims if claim.role in ("weight", "depthwise")}
+
+
+def _by_torch_pruning(
+    model: nn.Module, left_out: frozenset[str], example: Any
+) -> tuple[list[Channels], dict[str, str]]:
     names = {parameter: name for name, parameter in model.named_parameters()}
     weights = prunable_weights(model)
-    _check_runs(model, _two(example))
     checks = CutChecks(model, _two(example))
     found: list[Channels] = []
     reasons: dict[str, str] = {}

@@ -132,7 +132,7 @@ def test_a_later_round_stays_within_an_earlier_one() -> None:
 
 
 class FrontPadding(nn.Module):
-    """A shortcut that pads in front of the channels: no coupling by index is right for it."""
+    """A shortcut that pads in front of the channels: Torch-Pruning's coupling by index is wrong for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -146,10 +146,30 @@ class FrontPadding(nn.Module):
         return self.out(x.mean((2, 3)))  # type: ignore[no-any-return]
 
 
+class Ordered(nn.Module):
+    """A running sum over the channels: none can go without changing those behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.out = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.first(x).cumsum(1).mean((2, 3)))  # type: ignore[no-any-return]
+
+
 def test_channels_that_cannot_be_followed_are_refused_and_not_guessed() -> None:
+    with pytest.raises(UserError, match="no set of channels that can be removed as a whole") as refused:
+        found(Ordered())
+    assert "cumsum depends on the order of its units" in str(refused.value)
+
+
+def test_where_torch_pruning_is_wrong_the_graph_is_read() -> None:
     torch.manual_seed(0)
-    with pytest.raises(UserError, match="this network has no set of channels that can be removed as a whole"):
-        found(FrontPadding())
+    model = FrontPadding()
+    mask = found(model, scope="uniform")
+    rows = {name: mask[name].flatten(1).any(1) for name in ("narrow.weight", "wide.weight")}
+    assert torch.equal(rows["wide.weight"][2:6], rows["narrow.weight"])
+    assert int(rows["narrow.weight"].sum()) == 2
 
 
 def test_without_an_example_channels_are_refused() -> None:

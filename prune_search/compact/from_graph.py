@@ -1,0 +1,149 @@
+"""A physically smaller network for whatever torch.export captures: the graph without the units that do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from prune_search.pruning.structure.analysis import Analysis
+from prune_search.pruning.structure.capture import Captured, UncapturedError, capture, quietly
+from prune_search.pruning.structure.checks import GraphChecks
+from prune_search.pruning.structure.choices import analyze
+from prune_search.pruning.structure.cut import cut, tensors_of, zeroed
+from prune_search.pruning.structure.labels import Ids
+from prune_search.pruning.structure.sets import MAKES, READER, Units, units_of
+
+MAX_TRIED_ALONE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Smaller:
+    """A network without the units that do nothing.
+
+    Attributes:
+        network: takes the input tensors one by one, and returns its output or a tuple of them.
+        captured: the whole network's graph.
+        removed: units that went, and all units, by the first weight that makes them.
+        apart: the largest difference of its outputs from the whole network's, relative to the largest output.
+        reason: why it is whole or has more than it could; else empty.
+    """
+
+    network: fx.GraphModule
+    captured: Captured
+    removed: Mapping[str, tuple[int, int]]
+    apart: float
+    reason: str = ""
+
+    def program(self) -> torch.export.ExportedProgram:
+        """The network as torch.export's program: `torch.export.save` writes it, and plain torch loads it."""
+        inputs = tuple(self.captured.inputs.values())
+        with quietly(), torch.no_grad():
+            try:
+                return torch.export.export(self.network, inputs, dynamic_shapes=self.captured.dynamic, strict=False)
+            except Exception:  # noqa: BLE001 - of many kinds: the sizes of the example, then
+                return torch.export.export(self.network, inputs, strict=False)
+
+
+def smaller(model: nn.Module, example: Any, multiple: int = 1) -> Smaller:
+    """A physically smaller network with the outputs of a masked one.
+
+    A unit goes where no weight that is not 0 reads it, or where all that makes it is 0. What came out is run beside
+    the whole network; where their outputs differ, units go by sets, and only those that change nothing.
+
+    Args:
+        model: with its masks applied; left as it was. Its outputs are those in evaluation mode.
+        example: at least one example: a tensor [B, …] or `Inputs`, on the CPU.
+        multiple: of every kind of units as many stay as the next multiple of it.
+
+    Raises:
+        UncapturedError: torch.export cannot follow the network.
+    """
+    captured = capture(model, example)
+    analysis = analyze(captured)
+    sets = units_of(analysis)
+    checks = GraphChecks(analysis)
+    reason = ""
+    for strict in (False, True):
+        idle = _idle(analysis, sets, strict, multiple)
+        apart = checks.apart(idle)
+        if apart is not None:
+            return _smaller(captured, analysis, sets, idle, apart, reason)
+        reason = "some units that are 0 still count for what reads them"
+    fine = np.zeros(0, dtype=np.int64)
+    for units in sets[:MAX_TRIED_ALONE]:
+        more = np.concatenate([fine, np.intersect1d(idle, units.classes)])
+        if len(more) > len(fine) and checks.apart(more) is not None:
+            fine = more
+    apart = checks.apart(fine)
+    reason = "some units could not be cut out without changing outputs"
+    return _smaller(captured, analysis, sets, fine, 0.0 if apart is None else apart, reason)
+
+
+def _smaller(
+    captured: Captured, analysis: Analysis, sets: Sequence[Units], removed: Ids, apart: float, reason: str
+) -> Smaller:
+    counts: dict[str, tuple[int, int]] = {}
+    for units in sets:
+        name = captured.names[units.places[0].target]
+        went, all_of_it = counts.get(name, (0, 0))
+        counts[name] = (went + int(np.isin(units.classes, removed).sum()), all_of_it + len(units.classes))
+    return Smaller(cut(analysis, removed).eval(), captured, counts, apart, reason)
+
+
+def _idle(analysis: Analysis, sets: Sequence[Units], strict: bool, multiple: int) -> Ids:
+    """The classes of units that can go, one at least of every kind left.
+
+    Args:
+        analysis: of the network.
+        sets: its units.
+        strict: those that are 0 stay where something reads them.
+        multiple: see `smaller`.
+    """
+    tensors = {target: tensor.detach() for target, tensor in tensors_of(analysis).items()}
+    gone = {at: np.zeros(len(units.classes), dtype=bool) for at, units in enumerate(sets)}
+    while True:
+        before = sum(int(mask.sum()) for mask in gone.values())
+        for at, units in enumerate(sets):
+            gone[at] |= _does_nothing(units, tensors, strict)
+        removed = _classes(sets, gone)
+        if sum(int(mask.sum()) for mask in gone.values()) == before:
+            break
+        tensors = zeroed(analysis, list(sets), removed, tensors)
+    for mask in gone.values():
+        stay = len(mask) - int(mask.sum())
+        wanted = min(len(mask), max(1, -(-stay // multiple) * multiple))
+        mask[np.nonzero(mask)[0][: wanted - stay]] = False
+    return _classes(sets, gone)
+
+
+def _classes(sets: Sequence[Units], gone: Mapping[int, Any]) -> Ids:
+    found = [units.classes[gone[at]] for at, units in enumerate(sets)]
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+
+
+def _does_nothing(units: Units, tensors: Mapping[str, Tensor], strict: bool) -> Any:
+    """Which units no weight reads, or nothing makes, bool [units]."""
+    unread = _all_zero(units, units.having(READER), tensors)
+    silent = _all_zero(units, units.having(*MAKES), tensors)
+    if units.contracted:
+        return silent
+    return unread if strict else unread | silent
+
+
+def _all_zero(units: Units, places: Sequence[Any], tensors: Mapping[str, Tensor]) -> Any:
+    """Units all of whose values there are 0; none where there are no such places."""
+    found = np.full(len(units.classes), bool(places))
+    for one in places:
+        tensor = tensors[one.target]
+        rows = tensor.movedim(one.dimension, 0).reshape(tensor.shape[one.dimension], -1)
+        silent = (rows == 0).all(1).cpu().numpy()
+        found &= silent[one.index].all(1)
+    return found
+
+
+__all__ = ["Smaller", "UncapturedError", "smaller"]

@@ -1,0 +1,120 @@
+"""Runs the rules of all operations over a captured graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from prune_search.pruning.structure.capture import Captured
+from prune_search.pruning.structure.labels import FIXED, Dims, Ids, fixed
+from prune_search.pruning.structure.place import Given, Notes, Place, name_of
+from prune_search.pruning.structure.rules import RULES
+from prune_search.pruning.structure.rules.elementwise import pointwise
+from prune_search.pruning.structure.values import Shape
+
+OUTPUT = "it makes the network's outputs"
+INPUT = "it is tied to the network's inputs"
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """Which places of a network's tensors go together.
+
+    Attributes:
+        captured: the graph.
+        notes: of the rules.
+        tensors: labels of the network's own tensors, by the graph's name for them.
+        classes: what each label stands for, `FIXED` where it cannot go.
+        reasons: by class that cannot go, one reason.
+    """
+
+    captured: Captured
+    notes: Notes
+    tensors: Mapping[str, Dims]
+    classes: Ids
+    reasons: Mapping[int, str]
+
+    def reason(self, ids: Ids) -> str:
+        """Why some places cannot go; empty where they can."""
+        if not (self.classes[ids] == FIXED).any():
+            return ""
+        stuck = ids[self.classes[ids] == FIXED]
+        found = (self.reasons.get(int(root), "") for root in self.notes.labels.roots[stuck])
+        return next((one for one in found if one), "it has one unit")
+
+
+def analyzed(captured: Captured, choices: Mapping[tuple[str, int], int]) -> Analysis:
+    """Which places of a network's tensors go together.
+
+    Args:
+        captured: the network.
+        choices: which part of a split dimension has the units, see `place.Notes`.
+    """
+    notes = Notes(choices=dict(choices))
+    dims: dict[fx.Node, Given] = {}
+    tensors: dict[str, Dims] = {}
+    for node in captured.graph.graph.nodes:
+        shape = captured.shapes[node]
+        if node.op == "get_attr":
+            target = str(node.target)
+            if target not in tensors and isinstance(shape, tuple):
+                tensors[target] = [notes.labels.fresh(size) for size in shape]
+            dims[node] = tensors.get(target)
+        elif node.op == "placeholder":
+            dims[node] = [fixed(size) for size in shape] if isinstance(shape, tuple) else None
+        elif node.op == "output":
+            for given in node.all_input_nodes:
+                fix_all(notes, dims[given], OUTPUT)
+        else:
+            dims[node] = _ruled(Place(node, captured.shapes, dims, notes), shape)
+    _tie_shared(captured, notes, tensors)
+    classes, reasons = notes.labels.classes()
+    return Analysis(captured, notes, tensors, classes, reasons)
+
+
+def _ruled(place: Place, shape: Shape) -> Given:
+    """The labels of what a node gives: by its rule, or fixed where there is none or it does not know."""
+    if shape is None or isinstance(shape, int | float | bool):
+        return None
+    name = name_of(place.node)
+    rule = RULES.get(name)
+    tags = getattr(place.node.target, "tags", ())
+    if rule is None and torch.Tag.pointwise in tags:
+        rule = pointwise
+    if rule is not None:
+        return rule(place)
+    why = f"{name} has no rule here"
+    place.notes.unknown.add(name)
+    for given in place.node.all_input_nodes:
+        fix_all(place.notes, place.dims[given], why)
+    return all_fixed(shape)
+
+
+def all_fixed(shape: Shape) -> Any:
+    """Labels of places that cannot go, for one or several tensors."""
+    if isinstance(shape, tuple):
+        return [fixed(size) for size in shape]
+    return [all_fixed(one) for one in shape] if isinstance(shape, list) else None
+
+
+def fix_all(notes: Notes, given: Any, why: str) -> None:
+    """All places of one or several tensors cannot go."""
+    for part in given or ():
+        if isinstance(part, np.ndarray):
+            notes.labels.fix(part, why)
+        else:
+            fix_all(notes, part, why)
+
+
+def _tie_shared(captured: Captured, notes: Notes, tensors: Mapping[str, Dims]) -> None:
+    """A tensor that the graph has under two names is one."""
+    first: dict[str, Dims] = {}
+    for target, dims in tensors.items():
+        before = first.setdefault(captured.names[target], dims)
+        for own, other in zip(before, dims, strict=True):
+            notes.labels.tie(own, other, "it is shared with a layer that stays whole")

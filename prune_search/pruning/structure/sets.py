@@ -1,0 +1,116 @@
+"""The sets of units of a captured network: which places of its parameters go together."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from prune_search.pruning.mask.dependency_groups import Channels, Claim
+from prune_search.pruning.structure.analysis import Analysis
+from prune_search.pruning.structure.labels import FIXED, Ids
+
+BESIDE, HELD, READER, WEIGHT, DEPTHWISE, SCALE = "beside", "held", "reader", "weight", "depthwise", "scale"
+MAKES = (WEIGHT, DEPTHWISE, HELD, SCALE)
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """The places along a dimension of a tensor that some units own.
+
+    Attributes:
+        target: the graph's name for the tensor.
+        dimension: of the tensor.
+        index: the places, [units, places of a unit].
+        role: what they are to the units.
+    """
+
+    target: str
+    dimension: int
+    index: Ids
+    role: str
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """Units of one kind: they own equally many places of the same tensors.
+
+    Attributes:
+        classes: of labels, one per unit, in the order of their places.
+        places: what they own.
+        contracted: whether a sum with computed weights runs over them.
+    """
+
+    classes: Ids
+    places: tuple[Places, ...]
+    contracted: bool
+
+    def having(self, *roles: str) -> list[Places]:
+        """What they own in some roles."""
+        return [one for one in self.places if one.role in roles]
+
+
+def units_of(analysis: Analysis) -> list[Units]:
+    """The units of a network, sets of one kind each, in the order of its tensors."""
+    owned: dict[int, dict[tuple[str, int], list[int]]] = {}
+    for target, dims in analysis.tensors.items():
+        for dimension, ids in enumerate(dims):
+            classes = analysis.classes[ids]
+            for place in np.nonzero(classes != FIXED)[0].tolist():
+                mine = owned.setdefault(int(classes[place]), {})
+                mine.setdefault((target, dimension), []).append(place)
+    kinds: dict[tuple[tuple[tuple[str, int], int], ...], list[int]] = {}
+    for label, mine in owned.items():
+        kinds.setdefault(tuple((key, len(places)) for key, places in sorted(mine.items())), []).append(label)
+    contracted = [np.unique(analysis.classes[ids]) for ids in analysis.notes.contracted]
+    summed = set(np.concatenate(contracted).tolist()) if contracted else set()
+    found = []
+    for kind, labels in kinds.items():
+        places = tuple(
+            Places(*key, np.array([owned[label][key] for label in labels]), _role(analysis, *key)) for key, _ in kind
+        )
+        found.append(Units(np.array(labels), places, any(label in summed for label in labels)))
+    return found
+
+
+def _role(analysis: Analysis, target: str, dimension: int) -> str:
+    """What a dimension of a tensor is to units: what the rules say; a parameter else is held, and a buffer beside."""
+    said = analysis.notes.roles.get((target, dimension))
+    tensor = operator.attrgetter(target)(analysis.captured.graph)
+    if not isinstance(tensor, torch.nn.Parameter):
+        return BESIDE if said != READER else READER
+    return said or HELD
+
+
+def channels_in(analysis: Analysis, prunable: frozenset[str]) -> Iterator[tuple[Channels, Units]]:
+    """The sets of units that some prunable weight makes, as `Channels`.
+
+    Args:
+        analysis: of the network.
+        prunable: names of its prunable weights.
+    """
+    names = analysis.captured.names
+    for units in units_of(analysis):
+        claims: dict[tuple[str, int], Claim] = {}
+        beside: dict[tuple[str, int], Claim] = {}
+        for one in units.places:
+            name = names[one.target]
+            role = HELD if one.role == WEIGHT and name not in prunable else one.role
+            kept = beside if role == BESIDE else claims
+            kept.setdefault((name, one.dimension), Claim(name, role, one.dimension, torch.from_numpy(one.index), None))
+        if any(claim.role == WEIGHT for claim in claims.values()):
+            yield Channels(len(units.classes), tuple(claims.values()), tuple(beside.values())), units
+
+
+def stays_whole(analysis: Analysis, prunable: frozenset[str]) -> dict[str, str]:
+    """Prunable weights none of whose outputs can go, and why."""
+    reasons = {}
+    for target, dims in analysis.tensors.items():
+        name = analysis.captured.names[target]
+        makes = [at for at in range(len(dims)) if analysis.notes.roles.get((target, at)) in (WEIGHT, DEPTHWISE)]
+        if name in prunable and makes and not any(analysis.classes[dims[at]].any() for at in makes):
+            reasons[name] = analysis.reason(dims[makes[0]])
+    return reasons
