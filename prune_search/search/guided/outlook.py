@@ -225,26 +225,28 @@ class _Changed:
     value: Any = None
 
     def choice(self, name: str, labels: tuple[str, ...]) -> int:
-        place = self._draw(name, self.params.get(name) in labels).choice(name, labels)
-        return self._noted(name, place, labels[place])
+        place: int = self._draw(name, self.params.get(name) in labels).choice(name, labels)
+        self._note(name, labels[place])
+        return place
 
     def uniform(self, name: str, low: float, high: float, log: bool, step: float | None) -> float:
-        value = self._draw(name, name in self.params).uniform(name, low, high, log, step)
-        return self._noted(name, value, value)
+        value: float = self._draw(name, name in self.params).uniform(name, low, high, log, step)
+        self._note(name, value)
+        return value
 
     def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
-        value = self._draw(name, name in self.params).integer(name, low, high, log, step)
-        return self._noted(name, value, value)
+        value: int = self._draw(name, name in self.params).integer(name, low, high, log, step)
+        self._note(name, value)
+        return value
 
     def _draw(self, name: str, known: bool) -> Any:
         if name == self.name:
             return SharesDraw(lambda _: self.share)
         return PinnedDraw(self.params) if known else SharesDraw(lambda _: 0.5)
 
-    def _noted(self, name: str, drawn: Any, value: Any) -> Any:
+    def _note(self, name: str, value: Any) -> None:
         if name == self.name:
             self.value = value
-        return drawn
 
 
 # --- over paid steps --------------------------------------------------------------------------------------------------

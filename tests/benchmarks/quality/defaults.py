@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -12,8 +14,8 @@ from prune_search.search.guided.experience import Earlier, Experience
 from prune_search.search.guided.features import Network, network
 from prune_search.search.guided.targets import Target
 from prune_search.simulation.chain import epoch_of
-from prune_search.simulation.surfaces.measured_table import kind_of, nearest
-from quality.problems import NETWORKS, MeasuredTable, replace, table
+from prune_search.simulation.surfaces.measured_table import MeasuredTable, kind_of, nearest
+from quality.problems import NETWORKS, table
 
 # Rounds of the chains, and lengths of retrainings in epochs, that are looked at.
 LOOKED_AT, LENGTHS = (2, 6, 10), (10, 30, 50, 90, 130, 182)
@@ -38,7 +40,7 @@ def defaults(file: str, left_out: str) -> Experience:
                 by_place.setdefault(place, []).append(z - level)
                 places.setdefault(place, one)
     kept = [place for place, values in by_place.items() if len(values) >= 2]
-    figures = tuple(1 - 0.1 / 2.718281828 ** statistics.fmean(by_place[place]) for place in kept)
+    figures = tuple(1 - 0.1 / math.exp(statistics.fmean(by_place[place])) for place in kept)
     return Experience((Earlier(NAME, tuple(places[place] for place in kept), {"val/accuracy": figures}),))
 
 
@@ -55,14 +57,16 @@ def _measured(file: str, name: str) -> Iterator[tuple[tuple[Any, ...], Network, 
             for round_ in LOOKED_AT if which == "chains" else (1,):
                 node = network(one, round_)
                 kind = replace(kind_of(recipe), network=name)
-                for density in [node.density] if which == "chains" else [0.8**r for r in LOOKED_AT]:
-                    cell = nearest(surface.cells[kind], density or 1.0, time)
+                densities = [node.density or 1.0] if which == "chains" else [0.8**rounds for rounds in LOOKED_AT]
+                for density in densities:
+                    cell = nearest(surface.cells[kind], density, time)
                     accuracy = statistics.fmean(validation for validation, _ in cell.seeds.values())
-                    numbers = {**node.numbers, "removed": node.numbers["removed"] if which == "chains" else 1 - density}
-                    placed = Network(f"{which} {number} {density:.4f}", numbers, {}, density, 0.0)
-                    if which == "chains":
-                        placed = Network(f"{which} {number}", numbers, {}, density, 0.0)
-                    yield (kind.method, which, time, round(density or 1.0, 4)), placed, target.scaled(accuracy)
+                    # One-shot recipes of several densities are recipes of their own; a chain's rounds are one.
+                    alone = which == "one-shot"
+                    numbers = {**node.numbers, "removed": 1 - density} if alone else node.numbers
+                    owner = f"{which} {number} {density:.4f}" if alone else f"{which} {number}"
+                    placed = Network(owner, numbers, {}, density, 0.0)
+                    yield (kind.method, which, time, round(density, 4)), placed, target.scaled(accuracy)
 
 
 def of_problem(file: str | None, name: str, networks: Sequence[str] = NETWORKS) -> Experience:

@@ -100,7 +100,7 @@ def test_watch_ends_when_the_search_runs_no_more(told: Told, typed: Typed, monke
 
 
 def test_watch_shows_what_is_expected_beside_chance(told: Told, typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
-    course = [
+    course: list[dict[str, float | None]] = [
         {"steps": 100 * place, "value": 0.5 + place / 100, "low": 0.4, "high": 0.9, "chance": place and 0.45}
         for place in range(9)
     ]
