@@ -218,8 +218,13 @@ def _begun(written: Written) -> Iterator[Beginning | Problem]:
 def _epoch(written: Written) -> int:
     """Iterations in an epoch of the first option, as far as they are known."""
     blocks = written.options[0][1]
-    task, train = (given if isinstance(given := blocks.get(name), Mapping) else {} for name in ("task", "train"))
-    return nominal_epoch(task.get("data"), train.get("batch"))
+
+    def at(block: str, key: str) -> Any:
+        there = blocks.get(block)
+        found = there.get(key) if isinstance(there, Mapping) else None
+        return None if is_hole(found) else found
+
+    return nominal_epoch(at("task", "data"), at("train", "batch"), accumulate=at("train", "accumulate"))
 
 
 def _begun_wrongly(space: Space) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -39,7 +40,7 @@ def defaults(file: str, left_out: str) -> Experience:
                 by_place.setdefault(place, []).append(z - level)
                 places.setdefault(place, one)
     kept = [place for place, values in by_place.items() if len(values) >= 2]
-    figures = tuple(1 - 0.1 / 2.718281828 ** statistics.fmean(by_place[place]) for place in kept)
+    figures = tuple(1 - 0.1 / math.exp(statistics.fmean(by_place[place])) for place in kept)
     return Experience((Earlier(NAME, tuple(places[place] for place in kept), {"val/accuracy": figures}),))
 
 
@@ -56,17 +57,16 @@ def _measured(file: str, name: str) -> Iterator[tuple[tuple[Any, ...], Network, 
             for round_ in LOOKED_AT if which == "chains" else (1,):
                 node = network(one, round_)
                 kind = replace(kind_of(recipe), network=name)
-                for density in [node.density] if which == "chains" else [0.8**r for r in LOOKED_AT]:
-                    cell = nearest(surface.cells[kind], density or 1.0, time)
+                densities = [node.density or 1.0] if which == "chains" else [0.8**rounds for rounds in LOOKED_AT]
+                for density in densities:
+                    cell = nearest(surface.cells[kind], density, time)
                     accuracy = statistics.fmean(validation for validation, _ in cell.seeds.values())
-                    numbers = {
-                        **node.numbers,
-                        "removed": node.numbers["removed"] if which == "chains" else 1 - (density or 1.0),
-                    }
-                    placed = Network(f"{which} {number} {density:.4f}", numbers, {}, density, 0.0)
-                    if which == "chains":
-                        placed = Network(f"{which} {number}", numbers, {}, density, 0.0)
-                    yield (kind.method, which, time, round(density or 1.0, 4)), placed, target.scaled(accuracy)
+                    # One-shot recipes of several densities are recipes of their own; a chain's rounds are one.
+                    alone = which == "one-shot"
+                    numbers = {**node.numbers, "removed": 1 - density} if alone else node.numbers
+                    owner = f"{which} {number} {density:.4f}" if alone else f"{which} {number}"
+                    placed = Network(owner, numbers, {}, density, 0.0)
+                    yield (kind.method, which, time, round(density, 4)), placed, target.scaled(accuracy)
 
 
 def of_problem(file: str | None, name: str, networks: Sequence[str] = NETWORKS) -> Experience:

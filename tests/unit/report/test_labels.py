@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prune_search.report.labels import exported, figure, group_label, shown_metrics
+from prune_search.report.labels import exported, figure, group_label, shown_metrics, trusted_text
 
 
 def test_a_leaderboard_has_a_column_for_each_metric_once() -> None:
@@ -45,3 +45,9 @@ def test_what_is_exported_is_the_best_that_is_shown_or_expected(
     entry = {"search": "told", "key": key, "name": "002-snip", "followed": followed}
     best = {"search": "told", "key": "a", "name": "001-random"}
     assert exported({"where": where, "recommended": [entry]}, best) == said
+
+
+def test_what_was_trusted_is_told_with_the_most_trusted_first() -> None:
+    entry = {"trusted": {"published findings": 0.25, "first (mlp on digits)": 0.7, "nothing known before": 0.05}}
+    assert trusted_text(entry) == "first (mlp on digits) 70%, published findings 25%, nothing known before 5%"
+    assert trusted_text({}) == ""
