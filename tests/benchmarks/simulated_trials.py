@@ -107,13 +107,14 @@ def main() -> None:
     """Print one line per search, and how the cost of a trial grows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--samplers", nargs="+", default=["random", "tpe", "nsga2"], help="those that are run")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(*json.loads(options.one))))
         return
     print("sampler scheduler         trials  results   cpu s   ms/trial  ms/result  sampler's ms  sync s  peak MiB (+)")
-    for sampler, scheduler, reproducible in CASES:
+    for sampler, scheduler, reproducible in (case for case in CASES if case[0] in options.samplers):
         each = []
         for trials in options.trials:
             asked = json.dumps([trials, sampler, scheduler, reproducible])
