@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_a_shift_meets_the_share_and_cuts_off_at_0_and_1() -> None:
 
 
 def test_a_ramp_is_a_line_over_the_blocks_that_meets_the_sparsity() -> None:
-    def kept(share: str | None, **options: float) -> list[float]:
+    def kept(share: str | None, **options: Any) -> list[float]:
         found = ramp(LAYERS, None if share is None else Decimal(share), **options)
         return [pool.kept / layer.units for pool, layer in zip(found, LAYERS, strict=True)]
 
