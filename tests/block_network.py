@@ -29,7 +29,8 @@ class Network(nn.Module):
     def __init__(self, width: int = 16, depth: int = 3) -> None:
         super().__init__()
         self.embedding = nn.Embedding(20, width)
-        self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
+        self.parts = [Block(width) for _ in range(depth)]
+        self.blocks = nn.ModuleList(self.parts)
         self.head = nn.Linear(width, 20, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:

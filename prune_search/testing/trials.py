@@ -127,7 +127,8 @@ def _trial(one: Checked, raw: Blocks, storage: Path | None = None) -> Result:
     # Where rows or layers compete for themselves, each is rounded for itself.
     criterion = result.recipe.mask.criterion
     within = criterion.entry(axes.CRITERIA).facts.competition(**criterion.options)
-    rows = sum({"row": int(mask.shape[0]), "layer": 1}.get(within, 0) for mask in result.masks.values())
+    each = {"row": [mask.shape[0] for mask in result.masks.values()], "layer": [1] * len(result.masks)}
+    rows = sum(each.get(within, []))
     counts = f"in a small trial {receipt.units_kept} units are kept where {receipt.units_asked} were asked for"
     one.require(abs(receipt.units_kept - receipt.units_asked) <= rows / 2, counts)
     for layer in receipt.layers:

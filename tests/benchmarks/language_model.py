@@ -211,7 +211,7 @@ def _peak(found: dict[str, float]) -> Any:
         found["peak"] = most - begin
 
 
-def measured(network: str, text: str, choice: str, who: str) -> dict[str, float]:
+def measured(network: str, text: str, blocks: int | None, choice: str, who: str) -> dict[str, float]:
     """The figures of one way to prune, in this process."""
     from prune_search.tasks.kinds.hugging_face import pretrained
 
@@ -219,6 +219,10 @@ def measured(network: str, text: str, choice: str, who: str) -> dict[str, float]
     whole = Path(text).read_text(encoding="utf-8")
     calibration, held_out = tokens_of(whole[:CHARACTERS], network), tokens_of(whole[-CHARACTERS:], network)
     model: Any = pretrained((LENGTH,), 0, network, None, "causal-lm", {}, None).eval()
+    del model.model.layers[blocks:]
+    for weight in model.parameters():
+        # Weights of a mapped file come into memory when they are first read or written.
+        weight.data = weight.data.clone()
     found: dict[str, float] = {}
     if choice != "dense":
         prune: Callable[..., None] = reference if who == "reference" else ours
@@ -236,6 +240,7 @@ def measured(network: str, text: str, choice: str, who: str) -> dict[str, float]
 
 def _in_a_process(arguments: argparse.Namespace, choice: str, who: str) -> dict[str, float]:
     command = [sys.executable, __file__, "--network", arguments.network, "--text", arguments.text]
+    command += [] if arguments.blocks is None else ["--blocks", str(arguments.blocks)]
     made = subprocess.run([*command, "--one", choice, who], capture_output=True, text=True, check=False)
     if made.returncode:
         raise SystemExit(f"{choice}, {who}: {made.stderr[-2000:]}")
@@ -248,10 +253,11 @@ def main() -> None:
     parser.add_argument("--text", required=True, help="tinyshakespeare's input.txt")
     parser.add_argument("--choices", nargs="*", default=["dense", *CHOICES])
     parser.add_argument("--who", nargs="*", default=["reference", "ours"])
+    parser.add_argument("--blocks", type=int, help="only the first blocks, for a look at time and memory")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(measured(arguments.network, arguments.text, *arguments.one)))
+        print(json.dumps(measured(arguments.network, arguments.text, arguments.blocks, *arguments.one)))
         return
     print(f"torch {torch.__version__}, 1 thread; {EXAMPLES} x {LENGTH} tokens for calibration and for the perplexity")
     print(f"{'':16} {'':10} perplexity  sparsity  processor s  peak above the network, blocks", flush=True)

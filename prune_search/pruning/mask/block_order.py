@@ -206,15 +206,22 @@ def by_blocks(finder: Finder, share: Decimal, batches: Sequence[Any], afterwards
     pools = finder.pools(share, finder.candidates, lambda: finder.measuring({}, {}, finder.candidates))
     keepings = keepings_of(finder.model, finder.sets, pools, finder.candidates, rule.scope.name)
     order = BlockOrder(finder.model, finder.blocks, layerwise, keepings)
-    sets, kept = {one.name: one for one in finder.sets}, {}
-    for name, mask in order.masks(batches, finder.scoring_data.device, afterwards):
-        kept.update(units_of_masks([sets[name]], {name: mask}))
-    if rule.control is not None:
-        runs = {one.name: one.run for one in finder.sets}
-        dropped = {name: mask.int() + 1 for name, mask in kept.items()}
-        chosen = Chosen(kept, finder.candidates, dropped, {}, finder.scoring_data.seed, runs)
-        kept = rule.control.entry(axes.CONTROLS).make(chosen, **rule.control.options)
-    return finder.as_masks({one.name: kept[one.name] for one in finder.sets}, share)
+    masks = dict(order.masks(batches, finder.scoring_data.device, afterwards))
+    if rule.control is None:
+        return finder.with_receipt(_as_mask_set(finder, masks), share)
+    sets = {one.name: one for one in finder.sets}
+    kept = {name: units_of_masks([one], masks)[name] for name, one in sets.items()}
+    runs = {name: one.run for name, one in sets.items()}
+    dropped = {name: mask.int() + 1 for name, mask in kept.items()}
+    chosen = Chosen(kept, finder.candidates, dropped, {}, finder.scoring_data.seed, runs)
+    return finder.as_masks(rule.control.entry(axes.CONTROLS).make(chosen, **rule.control.options), share)
+
+
+def _as_mask_set(finder: Finder, masks: Mapping[str, Tensor]) -> MaskSet:
+    """Masks whose units are single weights, without a copy of them."""
+    weights = finder.weights.items()
+    whole = {n: masks[n] if n in masks else torch.ones(weight.shape, dtype=torch.bool) for n, weight in weights}
+    return MaskSet(whole, {one.name: (one.size, int(masks[one.name].sum())) for one in finder.sets})
 
 
 def with_masks(

@@ -24,16 +24,16 @@ def damped(products: Tensor, damping: float) -> Tensor:
     diagonal = products.diagonal()
     diagonal.add_(damping * diagonal.mean())
     diagonal[diagonal == 0] = 1.0
-    lower: Tensor
-    lower, failed = torch.linalg.cholesky_ex(products)
+    return _rooted(products, False, damping)
+
+
+def _rooted(matrix: Tensor, upper: bool, damping: float) -> Tensor:
+    root: Tensor
+    root, failed = torch.linalg.cholesky_ex(matrix, upper=upper)
     if bool(failed):
-        raise _without_root(damping)
-    return lower
-
-
-def _without_root(damping: float) -> ScoreError:
-    text = f"the products of a layer's inputs have no Cholesky root with damping {damping:g}"
-    return ScoreError(f"{text}: raise the damping, or take more calibration examples")
+        text = f"the products of a layer's inputs have no Cholesky root with damping {damping:g}"
+        raise ScoreError(f"{text}: raise the damping, or take more calibration examples")
+    return root
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,7 @@ class Sweep:
         Raises:
             ScoreError: H has no root: the damping is too small for it.
         """
-        root: Tensor
-        root, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(damped(products, self.damping)), upper=True)
-        if bool(failed):
-            raise _without_root(self.damping)
-        return root
+        return _rooted(torch.cholesky_inverse(damped(products, self.damping)), True, self.damping)
 
     def pruned(self, weight: Tensor, root: Tensor, keeping: Keeping) -> tuple[Tensor, Tensor]:
         """The mask of a layer and the weight that makes up for it.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from prune_search.pruning.mask.block_order import goes_by_blocks, layerwise_of, masks_by_blocks, outliers
 from prune_search.pruning.mask.controls import Chosen
@@ -23,12 +23,16 @@ from prune_search.pruning.mask.reductions import PLAIN, reduction, reduction_nam
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import ERROR, Scores, Scoring, apart, scores_by
-from prune_search.pruning.mask.selection import choose, excluded, in_runs, normalized, scope_pools, weight_named
+from prune_search.pruning.mask.selection import choose, in_runs, normalized, scope_pools, weight_named
+from prune_search.pruning.mask.taking_part import ASKED_OUT as ASKED_OUT
+from prune_search.pruning.mask.taking_part import MAKES_OUTPUTS as MAKES_OUTPUTS
+from prune_search.pruning.mask.taking_part import OUTSIDE as OUTSIDE
+from prune_search.pruning.mask.taking_part import units_and_others as units_and_others
+from prune_search.pruning.mask.taking_part import units_in as units_in
 from prune_search.pruning.mask.units import (
     SCALE,
     Grouping,
     LayerUnits,
-    UnitSet,
     as_mask_set,
     in_order,
     masks_of_units,
@@ -37,16 +41,10 @@ from prune_search.pruning.mask.units import (
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.blocks import Blocks, find_blocks
-from prune_search.tasks.dataflow import flow
-from prune_search.tasks.layers import SHOWN, other_names, prunable_weights
-from prune_search.tasks.network import made_outputs, running_order
+from prune_search.tasks.layers import other_names, prunable_weights
+from prune_search.tasks.network import running_order
 from prune_search.training.randomness import derive
 
-# Why weights take no part that someone meant to take none.
-ASKED_OUT, MAKES_OUTPUTS = "left out by the scope", "it makes the network's outputs"
-# What is done in training only, or with other inputs, may make outputs there.
-NOT_USED = "a forward pass on the example does not use it"
-OUTSIDE = "it is outside of the blocks,"
 Decided = tuple[Scores, UnitMasks]
 Previous = tuple[MaskSet, Decimal] | None
 
@@ -82,53 +80,9 @@ def find_mask(
     return finder.as_masks(kept, share)
 
 
-def units_in(model: nn.Module, rule: MaskRule, scoring_data: ScoringData) -> list[UnitSet]:
-    """The units of a network that a rule's mask is made of, in module order.
-
-    Raises:
-        UserError: no layer takes part, or the network does not go with the granularity.
-    """
-    return units_and_others(model, rule, scoring_data)[0]
-
-
-def units_and_others(
-    model: nn.Module, rule: MaskRule, scoring_data: ScoringData
-) -> tuple[list[UnitSet], dict[str, str]]:
-    """The units of a network that a rule's mask is made of; and the prunable weights that take no part, and why.
-
-    Raises:
-        UserError: no layer takes part, or the network does not go with the granularity.
-    """
-    grouping = Grouping(rule.granularity)
-    names = rule.scope.options.get("exclude", ())
-    weights = prunable_weights(model)
-    whole = not grouping.prunes_output_layer
-    example = scoring_data.shown() if grouping.looks_at_inputs or names or whole else None
-    left_out = dict.fromkeys(excluded(names, model, weights, example), ASKED_OUT)
-    if goes_by_blocks(rule):
-        blocks = find_blocks(model)
-        outside = [name for name in weights if blocks.place_of(name) is None and name not in left_out]
-        left_out.update(dict.fromkeys(outside, f"{OUTSIDE} {blocks.told}"))
-    if whole:
-        left_out.update(_ends(model, weights, scoring_data, example))
-    sets = grouping.sets(model, left_out, example)
-    others = grouping.others(model, sets, left_out, example)
-    if not sets:
-        reasons = "; ".join(f"{name}: {why}" for name, why in list(others.items())[:SHOWN])
-        text = f"{rule.granularity.name}: this network has no layer that can be pruned this way ({reasons})"
-        raise UserError([Problem("mask.granularity", text)])
-    return sets, others
-
-
-def _ends(
-    model: nn.Module, weights: Mapping[str, nn.Parameter], scoring_data: ScoringData, example: Any
-) -> dict[str, str]:
-    """The weights that make the network's outputs, or may; without an example, the one that is taken for the last."""
-    if example is None:
-        return {} if scoring_data.output_layer is None else {scoring_data.output_layer: MAKES_OUTPUTS}
-    seen = flow(model, example)
-    idle = {name: NOT_USED for name in weights if name not in seen.order}
-    return idle | dict.fromkeys(made_outputs(seen), MAKES_OUTPUTS)
+def _all_of(size: int, in_one_byte: bool) -> Tensor:
+    """True for so many units; where memory counts they are all the same byte, which is only read."""
+    return torch.ones(1, dtype=torch.bool).expand(size) if in_one_byte else torch.ones(size, dtype=torch.bool)
 
 
 class Finder:
@@ -164,7 +118,7 @@ class Finder:
         self.candidates: UnitMasks = (
             units_of_masks(self.sets, previous.everything)
             if previous is not None
-            else {one.name: torch.ones(one.size, dtype=torch.bool) for one in self.sets}
+            else {one.name: _all_of(one.size, goes_by_blocks(rule)) for one in self.sets}
         )
         self._losses: dict[tuple[str, int], float] = {}
         self._outliers: dict[float, Mapping[str, float]] = {}
@@ -397,7 +351,11 @@ class Finder:
 
     def as_masks(self, kept: UnitMasks, share: Decimal | None) -> MaskSet:
         """The mask in weights, with what was asked (of a learned share: what was reached)."""
-        whole = as_mask_set(self.sets, kept, self.weights, self.shapes).of_network(self.model, self.others)
+        return self.with_receipt(as_mask_set(self.sets, kept, self.weights, self.shapes), share)
+
+    def with_receipt(self, masks: MaskSet, share: Decimal | None) -> MaskSet:
+        """A mask with what is known of the network, and what was asked (of a learned share: what was reached)."""
+        whole = masks.of_network(self.model, self.others)
         if goes_by_blocks(self.rule):
             whole = replace(whole, blocks=self.blocks.told)
         if share is None:

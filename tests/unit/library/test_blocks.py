@@ -36,11 +36,11 @@ def test_a_network_without_blocks_is_one_block() -> None:
 
 
 def test_arguments_are_checked() -> None:
-    for arguments, text in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"scope": "global"}, r"scope.order"),
         ({"criterion": "wandaa"}, r"did you mean 'wanda'"),
         ({"sparsity": 2}, r"sparsity: must be a number from 0 to 1"),
-    ):
-        given: Any = {"sparsity": 0.5, **arguments}
+    ]
+    for arguments, text in wrong:
         with pytest.raises(UserError, match=text):
             prune_search.prune_blocks(network(), batches=BATCHES, **given)

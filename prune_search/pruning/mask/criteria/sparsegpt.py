@@ -36,15 +36,15 @@ def _each_column(scoring: Scoring, damping: float, columns: int) -> dict[str, Te
         for layer in scoring.model.children():
             name = names.get(id(getattr(layer, "weight", None)))
             if name is not None and isinstance(layer, torch.nn.Conv2d):
-                padding: Any = layer.padding
-                windows = torch.nn.functional.unfold(value, layer.kernel_size, padding=padding)
+                edge = int(layer.padding[0])
+                windows = torch.nn.functional.unfold(value, layer.kernel_size, padding=edge)
                 seen[name].append(windows.transpose(1, 2).flatten(0, 1).detach().double())
             elif name is not None:
                 seen[name].append(value.detach().double())
             value = layer(value)
     for name, parts in seen.items():
         rows = torch.cat(parts)
-        h = rows.T @ rows
+        h = torch.stack([torch.outer(row, row) for row in rows]).sum(0)
         inverse = torch.linalg.inv(h + damping * h.diagonal().mean() * torch.eye(len(h), dtype=h.dtype))
         weight = scoring.weights[name].detach()
         found[name] = (weight.double().flatten(1).square() / inverse.diagonal()).flatten()

@@ -35,8 +35,7 @@ def inputs_of(model: nn.Module, layer: nn.Module) -> Tensor:
 
 def plain(model: Network, prune: Any) -> None:
     """Prune block by block in place: whole passes through the network, nothing shared."""
-    blocks: Any = model.blocks
-    for block in blocks:
+    for block in model.parts:
         layers = [block.up, block.gate, block.down]
         rows = [inputs_of(model, layer) for layer in layers]
         with torch.no_grad():
@@ -142,8 +141,7 @@ def test_outliers_are_those_of_the_dense_blocks() -> None:
     rule = MaskRule.of(mask_of({"name": "owl", "outlier": 2.0, "order": "blocks"}))
     data = ScoringData(lambda iteration: BATCHES, None, 0, 1)
     found = Finder(model, rule, data, None).outliers(2.0)
-    blocks: Any = model.blocks
-    for place, block in enumerate(blocks):
+    for place, block in enumerate(model.parts):
         layers = {"up": block.up, "gate": block.gate, "down": block.down}
         scores = torch.cat(
             [(one.weight.double().abs() * inputs_of(model, one).norm(dim=0)).flatten() for one in layers.values()]
@@ -170,10 +168,10 @@ def test_dense_blocks_are_kept_denser_by_a_scope() -> None:
 
 def test_a_block_that_is_not_given_what_the_one_before_makes_is_refused() -> None:
     class Skipping(Network):
-        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        def forward(self, tokens: Tensor) -> Tensor:
             hidden = self.embedding(tokens)
-            outputs: torch.Tensor = self.head(sum(block(hidden, scale=1.0)[0] for block in self.blocks))
-            return outputs
+            made: Tensor = self.head(torch.stack([block(hidden, scale=1.0)[0] for block in self.blocks]).sum(0))
+            return made
 
     with pytest.raises(UserError, match=r"blocks.1 is not given what the block before it makes"):
         prune_search.prune_blocks(Skipping(), "wanda", 0.5, batches=BATCHES)

@@ -23,7 +23,7 @@ from prune_search.training.environment import autocast
 from prune_search.training.loop import Network as Placed
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*layers of this kind are not pruned")
-OPTIONS = {"damping": 0.01, "columns": 8}
+OPTIONS: dict[str, Any] = {"damping": 0.01, "columns": 8}
 CPU = torch.device("cpu")
 NO_INIT = Named("kaiming", {}, "kaiming")
 
@@ -80,12 +80,11 @@ def test_what_another_damping_left_is_not_taken() -> None:
 def test_it_makes_up_for_weights_that_another_criterion_removed() -> None:
     moved, plain, dense = compensated("wanda"), network(), network()
     prune_search.prune_blocks(plain, "wanda", 0.5, batches=BATCHES)
-    name = "blocks.0.up.weight"
-    assert torch.equal(weights(moved)[name] == 0, weights(plain)[name] == 0)
+    assert torch.equal(moved.parts[0].up.weight == 0, plain.parts[0].up.weight == 0)
     errors = []
     with torch.no_grad():
-        hidden = dense.blocks[0].norm(dense.embedding(torch.cat([tokens for tokens, _ in BATCHES])))  # type: ignore
-        wanted = dense.blocks[0].up(hidden)  # type: ignore
+        hidden = dense.parts[0].norm(dense.embedding(torch.cat([tokens for tokens, _ in BATCHES])))
+        wanted = dense.parts[0].up(hidden)
         for model in (moved, plain):
-            errors.append(float((model.blocks[0].up(hidden) - wanted).square().mean()))  # type: ignore
+            errors.append(float((model.parts[0].up(hidden) - wanted).square().mean()))
     assert errors[0] < 0.9 * errors[1]
