@@ -87,12 +87,17 @@ def _ruled(place: Place, shape: Shape) -> Given:
     if rule is None and torch.Tag.pointwise in tags:
         rule = pointwise
     if rule is not None:
-        return rule(place)
+        return _given(rule(place))
     why = f"{name} has no rule here"
     place.notes.unknown.add(name)
     for given in place.node.all_input_nodes:
         fix_all(place.notes, place.dims[given], why)
-    return all_fixed(shape)
+    return _given(all_fixed(shape))
+
+
+def _given(found: Any) -> Given:
+    """The labels of one or several tensors."""
+    return list(found)
 
 
 def all_fixed(shape: Shape) -> Any:
