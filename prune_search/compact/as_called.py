@@ -19,11 +19,12 @@ class AsCalled(nn.Module):
 
     Attributes:
         network: takes its input tensors one by one.
+        small: what it was made of.
     """
 
     def __init__(self, small: Smaller) -> None:
         super().__init__()
-        self.network = small.network
+        self.network, self.small = small.network, small
         self.names: Sequence[str] = tuple(small.captured.inputs)
 
     def forward(self, inputs: Any) -> Any:

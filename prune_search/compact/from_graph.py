@@ -16,7 +16,7 @@ from prune_search.pruning.structure.checks import GraphChecks
 from prune_search.pruning.structure.choices import analyze
 from prune_search.pruning.structure.cut import cut, tensors_of, zeroed
 from prune_search.pruning.structure.labels import Ids
-from prune_search.pruning.structure.sets import MAKES, READER, Units, units_of
+from prune_search.pruning.structure.sets import MAKES, READER, WEIGHT, Units, units_of
 
 MAX_TRIED_ALONE = 64
 
@@ -89,7 +89,7 @@ def _smaller(
 ) -> Smaller:
     counts: dict[str, tuple[int, int]] = {}
     for units in sets:
-        name = captured.names[units.places[0].target]
+        name = captured.names[[*units.having(WEIGHT), *units.places][0].target]
         went, all_of_it = counts.get(name, (0, 0))
         counts[name] = (went + int(np.isin(units.classes, removed).sum()), all_of_it + len(units.classes))
     return Smaller(cut(analysis, removed).eval(), captured, counts, apart, reason)

@@ -1,7 +1,8 @@
 """Metrics of the cost of storing and running a pruned network. They need no data and are measured only on request.
 
 They are figures of the *compact* network (`compact.cutting`), which has the same outputs; where a network cannot be
-described as data, or nothing can go, that is the masked network itself.
+described as data it is cut out of the graph of torch.export (`compact.from_graph`); where that cannot follow it, or
+nothing can go, that is the masked network itself.
 """
 
 from __future__ import annotations
@@ -22,18 +23,12 @@ else:
     from prune_search.lazy import torch
 
 # Of the measurements below: a change of what they mean makes them be taken anew.
-FORMAT = 1
+FORMAT = 2
 BATCHES = (1, 64)
 OURS = "this project"
 
 
-def sizes(
-    model: nn.Module,
-    masks: MaskSet,
-    example: Any,
-    small: nn.Module | None = None,
-    operations: float | None = None,
-) -> dict[str, float]:
+def sizes(model: nn.Module, masks: MaskSet, example: Any, small: nn.Module | None = None) -> dict[str, float]:
     """Parameters, operations and bytes of a masked network and of its compact form.
 
     Args:
@@ -41,13 +36,13 @@ def sizes(
         masks: of its weights.
         example: inputs [N, …].
         small: the compact network, where it is known.
-        operations: its multiplications and additions for one input, where its layers do not tell them.
 
     Returns:
         ``parameters``, ``bytes`` (the safetensors file) and ``flops`` (2 per weight and place, for one input) of the
         dense and the compact network as ``dense NAME`` and ``compact NAME``; ``nonzero``, parameters that are not
         masked; ``packed bytes``, with masks as bits and kept values only; ``sparse flops``, of kept weights only.
     """
+    from prune_search.compact.as_called import AsCalled, graph_flops
     from prune_search.compact.flops import flops
     from prune_search.compact.packing import pack
     from prune_search.storage.tensors import encode
@@ -58,8 +53,8 @@ def sizes(
         state = network.state_dict()
         found[f"{name} parameters"] = float(sum(parameter.numel() for parameter in network.parameters()))
         found[f"{name} bytes"] = float(len(encode(state)))
-        known = operations if name == "compact" else None
-        found[f"{name} flops"] = flops(network, example) if known is None else known
+        of_graph = isinstance(network, AsCalled)
+        found[f"{name} flops"] = graph_flops(network.small) if of_graph else flops(network, example)
     masked = sum(int((~mask).sum()) for mask in masks.present.values())
     found["nonzero"] = found["dense parameters"] - masked
     found["packed bytes"] = float(len(encode(pack(model.state_dict(), masks))))
@@ -67,16 +62,21 @@ def sizes(
 
 
 def compact_or_masked(model: nn.Module, example: Any) -> nn.Module:
-    """The compact network on the device of the example [1, …]; the masked one if it cannot be described."""
+    """The compact network on the device of the example [1, …]; the masked one if nothing can follow it."""
+    from prune_search.compact.as_called import AsCalled
     from prune_search.compact.cutting import compact
+    from prune_search.compact.from_graph import UncapturedError, smaller
     from prune_search.compact.tracing import UndescribedError
 
-    if not isinstance(example, torch.Tensor):
-        return model
     try:
+        if not isinstance(example, torch.Tensor):
+            raise UndescribedError("it takes more than one tensor")
         small = compact(model, tuple(example.shape[1:]))
     except UndescribedError:
-        return model
+        try:
+            return AsCalled(smaller(model, example)).eval()
+        except UncapturedError:
+            return model
     if example.is_cuda:
         return small.to(example.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
     return small

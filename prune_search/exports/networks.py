@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prune_search.compact.as_called import AsCalled, graph_flops
+from prune_search.compact.as_called import AsCalled
 from prune_search.compact.config_file import COMPACT, COMPACT_FILE, CONFIG_FILE, MASKED, config
 from prune_search.compact.cutting import compact
 from prune_search.compact.file_names import PROGRAM_FILE
@@ -142,7 +142,6 @@ def costs_of(finished: Finished, networks: Networks, measurements: Measurements)
     """Sizes, and latencies of the dense, the masked and the compact network on this machine's CPU, as plain data."""
     example = some_examples(finished.inputs, slice(1))
     small = networks.smallest or finished.model
-    operations = None if networks.graph is None else graph_flops(networks.graph)
     dense = _dense(networks.masked, finished.masks) if networks.masked is not None else finished.model
     models = {"dense": dense, MASKED: networks.masked or finished.model, COMPACT: small}
     machine = machine_name(device_of(example))
@@ -153,7 +152,7 @@ def costs_of(finished: Finished, networks: Networks, measurements: Measurements)
     try:
         size = measurements.of(
             {"kind": "export sizes", "format": FORMAT, **finished.identity, **shape},
-            lambda: sizes(finished.model, finished.masks, example, small, operations),
+            lambda: sizes(finished.model, finished.masks, example, small),
         )
         for batch in BATCHES:
             what = {"kind": "export latency", "format": FORMAT, "batch": batch, "machine": machine}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -327,7 +327,8 @@ class Experts(nn.Module):
         seen = self.norm(x)
         best, places = self.router(seen).softmax(-1).topk(2, -1)
         made = x
-        for at, (gate, up, down) in enumerate(self.experts):  # type: ignore[misc]
+        for at, expert in enumerate(self.experts):
+            gate, up, down = cast(nn.ModuleList, expert)
             share = (best * (places == at)).sum(-1, keepdim=True)
             made = made + share * down(F.silu(gate(seen)) * up(seen))
         return made
@@ -362,20 +363,30 @@ def neck() -> Made:
     return Neck(), pictures()
 
 
-def _of(
-    config: str, model: str, example: Tensor, output: str = "logits", fixed: dict[str, Any] | None = None, **sizes: Any
-) -> Made:
+def _of(config: str, model: str, example: Tensor, sizes: dict[str, Any], **fixed: Any) -> Made:
+    """A network of transformers.
+
+    Args:
+        config: the class of its sizes.
+        model: its class.
+        example: what it is called with.
+        sizes: of the network.
+        fixed: what it is called with besides.
+    """
     import transformers
 
     made = getattr(transformers, model)(getattr(transformers, config)(**sizes))
-    return Called(made, output, **{"return_dict": True, **(fixed or {})}), example
+    return Called(made, "logits", return_dict=True, **fixed), example
 
 
 @network("mobilenet-v2")
 def mobilenet() -> Made:
     """Sandler et al. 2018."""
     return _of(
-        "MobileNetV2Config", "MobileNetV2ForImageClassification", pictures(), depth_multiplier=0.35, num_labels=10
+        "MobileNetV2Config",
+        "MobileNetV2ForImageClassification",
+        pictures(),
+        {"depth_multiplier": 0.35, "num_labels": 10},
     )
 
 
@@ -384,7 +395,7 @@ def efficientnet() -> Made:
     """Tan and Le 2019, squeeze and excitation."""
     sizes = {
         "kernel_sizes": [3, 3],
-        "in_channels": [16, 16],
+        "in_channels": [32, 16],
         "out_channels": [16, 24],
         "strides": [1, 2],
         "num_block_repeats": [1, 2],
@@ -395,11 +406,7 @@ def efficientnet() -> Made:
         "EfficientNetConfig",
         "EfficientNetForImageClassification",
         pictures(),
-        width_coefficient=0.5,
-        depth_coefficient=1.0,
-        hidden_dim=64,
-        num_labels=10,
-        **sizes,
+        {"width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 64, "num_labels": 10, **sizes},
     )
 
 
@@ -407,14 +414,14 @@ def efficientnet() -> Made:
 def regnet() -> Made:
     """Radosavovic et al. 2020."""
     sizes = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 2], "groups_width": 8, "layer_type": "y"}
-    return _of("RegNetConfig", "RegNetForImageClassification", pictures(), num_labels=10, **sizes)
+    return _of("RegNetConfig", "RegNetForImageClassification", pictures(), {"num_labels": 10, **sizes})
 
 
 @network("convnext")
 def convnext() -> Made:
     """Liu et al. 2022."""
     sizes = {"hidden_sizes": [16, 32], "depths": [2, 2], "num_stages": 2, "layer_scale_init_value": 1.0}
-    return _of("ConvNextConfig", "ConvNextForImageClassification", pictures(), num_labels=10, **sizes)
+    return _of("ConvNextConfig", "ConvNextForImageClassification", pictures(), {"num_labels": 10, **sizes})
 
 
 _SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
@@ -424,7 +431,10 @@ _SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "
 def vit() -> Made:
     """Dosovitskiy et al. 2020."""
     return _of(
-        "ViTConfig", "ViTForImageClassification", pictures(), image_size=32, patch_size=8, num_labels=10, **_SMALL
+        "ViTConfig",
+        "ViTForImageClassification",
+        pictures(),
+        {"image_size": 32, "patch_size": 8, "num_labels": 10, **_SMALL},
     )
 
 
@@ -439,14 +449,17 @@ def swin() -> Made:
         "num_heads": [2, 4],
         "window_size": 4,
     }
-    return _of("SwinConfig", "SwinForImageClassification", pictures(), num_labels=10, **sizes)
+    return _of("SwinConfig", "SwinForImageClassification", pictures(), {"num_labels": 10, **sizes})
 
 
 @network("bert")
 def bert() -> Made:
     """Devlin et al. 2018."""
     return _of(
-        "BertConfig", "BertForSequenceClassification", words(), vocab_size=50, max_position_embeddings=32, **_SMALL
+        "BertConfig",
+        "BertForSequenceClassification",
+        words(),
+        {"vocab_size": 50, "max_position_embeddings": 32, **_SMALL},
     )
 
 
@@ -454,7 +467,7 @@ def bert() -> Made:
 def gpt2() -> Made:
     """Radford et al. 2019: Conv1D, tied embeddings."""
     sizes = {"vocab_size": 50, "n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 4}
-    return _of("GPT2Config", "GPT2LMHeadModel", words(), fixed={"use_cache": False}, **sizes)
+    return _of("GPT2Config", "GPT2LMHeadModel", words(), {**sizes}, use_cache=False)
 
 
 @network("llama")
@@ -464,11 +477,8 @@ def llama() -> Made:
         "LlamaConfig",
         "LlamaForCausalLM",
         words(),
-        fixed={"use_cache": False},
-        vocab_size=50,
-        num_key_value_heads=2,
-        max_position_embeddings=32,
-        **_SMALL,
+        {"vocab_size": 50, "num_key_value_heads": 2, "max_position_embeddings": 32, **_SMALL},
+        use_cache=False,
     )
 
 

@@ -15,6 +15,7 @@ from prune_search.pruning.structure.labels import FIXED, Dims, Ids, fixed
 from prune_search.pruning.structure.place import Given, Notes, Place, name_of
 from prune_search.pruning.structure.rules import RULES
 from prune_search.pruning.structure.rules.elementwise import pointwise
+from prune_search.pruning.structure.rules.registry import Rule
 from prune_search.pruning.structure.values import Shape
 
 OUTPUT = "it makes the network's outputs"
@@ -86,13 +87,38 @@ def _ruled(place: Place, shape: Shape) -> Given:
     tags = getattr(place.node.target, "tags", ())
     if rule is None and torch.Tag.pointwise in tags:
         rule = pointwise
-    if rule is not None:
-        return rule(place)
     why = f"{name} has no rule here"
+    if rule is not None:
+        found = _by_rule(rule, place)
+        if _sizes(found) == _listed(shape):
+            return found
+        why = f"{name} is called in a way that has no rule here"
     place.notes.unknown.add(name)
     for given in place.node.all_input_nodes:
         fix_all(place.notes, place.dims[given], why)
-    return all_fixed(shape)
+    return list(all_fixed(shape))
+
+
+def _by_rule(rule: Rule, place: Place) -> Given:
+    """What a rule says; None where an argument is one that it does not foresee.
+
+    What it has tied by then goes together: at most too much.
+    """
+    try:
+        return list(rule(place))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return None
+
+
+def _sizes(found: Any) -> Any:
+    """The sizes of one or several tensors whose labels are known."""
+    if isinstance(found, np.ndarray):
+        return found.size
+    return None if found is None else [_sizes(one) for one in found]
+
+
+def _listed(shape: Any) -> Any:
+    return [_listed(one) for one in shape] if isinstance(shape, tuple | list) else shape
 
 
 def all_fixed(shape: Shape) -> Any:

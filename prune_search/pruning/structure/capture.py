@@ -18,7 +18,7 @@ from prune_search.pruning.structure.recurrent import drop_unused, split_recurren
 from prune_search.pruning.structure.values import Shape, shapes_of
 from prune_search.tasks.batches import Inputs, named_tensors, with_tensors
 from prune_search.tasks.passes import eager, evaluating, same_draws, unwrapped
-from prune_search.tasks.structures import examples_in, repeated, tensors_in
+from prune_search.tasks.structures import repeated, tensors_in
 
 aten = torch.ops.aten
 # torch.export takes sizes 0 and 1 for constants.
@@ -172,10 +172,11 @@ def _prepared(
 
 def _split_evenly(node: fx.Node, shapes: Mapping[fx.Node, Shape]) -> None:
     """A split into parts of one size, as one into parts of given sizes."""
-    dim = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
+    dim: Any = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
     shape: Any = shapes[node.args[0]]  # type: ignore[index]
     size = shape[dim]
-    length = -(-size // node.args[1]) if node.target is aten.chunk.default else node.args[1]  # type: ignore[operator]
+    count: Any = node.args[1]
+    length = -(-size // count) if node.target is aten.chunk.default and isinstance(count, int) else count
     if not isinstance(length, int):
         return
     parts = [min(length, size - first) for first in range(0, size, length)]
@@ -194,5 +195,3 @@ _SAID: dict[Any, Callable[[fx.Node, Mapping[fx.Node, Shape]], None]] = {
     aten.split.Tensor: _split_evenly,
     aten.scaled_dot_product_attention.default: _scaled,
 }
-
-__all__ = ["Captured", "Flat", "UncapturedError", "capture", "examples_in", "quietly"]

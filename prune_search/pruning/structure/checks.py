@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -37,32 +37,31 @@ class GraphChecks:
             one.double() + 0.1 * torch.randn(one.shape, generator=draw).to(one) if one.is_floating_point() else one
             for one in given
         ]
-        self.whole = self._outputs(rebuilt(analysis, self.tensors))
+        self.whole = self._outputs(lambda: rebuilt(analysis, self.tensors))
         if self.whole is None or not all(bool(out.isfinite().all()) for out in self.whole):
             self.tensors, self.inputs = own, given
-            self.whole = self._outputs(rebuilt(analysis, self.tensors))
+            self.whole = self._outputs(lambda: rebuilt(analysis, self.tensors))
 
-    def _outputs(self, network: fx.GraphModule) -> list[Tensor] | None:
+    def _outputs(self, make: Callable[[], fx.GraphModule]) -> list[Tensor] | None:
         try:
             with torch.no_grad():
-                found = network(*self.inputs)
+                found = make()(*self.inputs)
         except Exception:  # noqa: BLE001 - whatever a graph raises with sizes that do not go together
             return None
         return [found] if isinstance(found, Tensor) else list(found)
 
     def apart(self, removed: Ids) -> float | None:
         """How far the outputs are apart without some units, relative to the largest; None where it is too far."""
-        return _difference(self.whole, self._outputs(cut(self.analysis, removed, self.tensors)))
+        return _difference(self.whole, self._outputs(lambda: cut(self.analysis, removed, self.tensors)))
 
     def is_exact(self, sets: list[Units]) -> bool:
         """Whether a network without every second unit of some sets does what one does in which they are 0."""
         chosen = [units.classes[1::2] for units in sets]
         removed = np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.int64)
         masked = zeroed(self.analysis, sets, removed, self.tensors)
-        whole = self._outputs(
-            rebuilt(self.analysis, {name: _like(t, self.tensors[name]) for name, t in masked.items()})
-        )
-        return _difference(whole, self._outputs(cut(self.analysis, removed, self.tensors))) is not None
+        tensors = {name: _like(tensor, self.tensors[name]) for name, tensor in masked.items()}
+        whole = self._outputs(lambda: rebuilt(self.analysis, tensors))
+        return _difference(whole, self._outputs(lambda: cut(self.analysis, removed, self.tensors))) is not None
 
 
 def _like(tensor: Tensor, before: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -44,7 +45,8 @@ class _Split:
 
     def __init__(self, graph: fx.Graph, node: fx.Node) -> None:
         self.graph, self.node = graph, node
-        self.states = node.args[1] if isinstance(node.args[1], list | tuple) else [node.args[1]]
+        states: Any = node.args[1]
+        self.states: list[fx.Node] = list(states) if isinstance(states, list | tuple) else [states]
         self.directions = 2 if node.args[7] else 1
         self.time = 1 if node.args[8] else 0
         tensors: Any = node.args[2]
@@ -54,8 +56,6 @@ class _Split:
         return self.graph.call_function(target, args)
 
     def write(self) -> None:
-        import operator
-
         levels: int = self.node.args[4]  # type: ignore[assignment]
         given: Any = self.node.args[0]
         last: list[list[fx.Node]] = [[] for _ in self.states]
@@ -67,21 +67,20 @@ class _Split:
                 for at, state in enumerate(states):
                     last[at].append(state)
         for user in list(self.node.users):
-            at: int = user.args[1]  # type: ignore[assignment]
+            which: Any = user.args[1]
             if user.target is not operator.getitem or not user.users:
                 continue
-            user.replace_all_uses_with(given if at == 0 else self.call(aten.cat.default, last[at - 1], 0))
+            user.replace_all_uses_with(given if which == 0 else self.call(aten.cat.default, last[which - 1], 0))
 
     def one(self, given: fx.Node, place: int, side: int) -> list[fx.Node]:
         """The outputs [B, T, H] and the last states [1, B, H] of one direction of one level."""
-        import operator
-
         tensors = list(self.node.args[2])[place * self.width : (place + 1) * self.width]  # type: ignore[arg-type]
         states = [self.state(state, place) for state in self.states]
         read = self.call(aten.flip.default, given, [self.time]) if side else given
         first: Any = states if isinstance(self.node.args[1], list | tuple) else states[0]
+        target: Any = self.node.target
         rest = (self.node.args[3], 1, 0.0, False, False, self.node.args[8])
-        made = self.graph.call_function(self.node.target, (read, first, tensors, *rest))  # type: ignore[arg-type]
+        made = self.graph.call_function(target, (read, first, tensors, *rest))
         outputs = [self.call(operator.getitem, made, at) for at in range(1 + len(states))]
         if side:
             outputs[0] = self.call(aten.flip.default, outputs[0], [self.time])
@@ -91,7 +90,8 @@ class _Split:
         """The first state [1, B, H]: zeros of its own where they are zeros."""
         if state.target in _MAKES_ZEROS:
             sizes: Any = state.args[0]
-            return self.graph.call_function(state.target, ([1, *sizes[1:]],), dict(state.kwargs))  # type: ignore[arg-type]
+            target: Any = state.target
+            return self.graph.call_function(target, ([1, *sizes[1:]],), dict(state.kwargs))
         return self.call(aten.narrow.default, state, 0, place, 1)
 
 
@@ -100,10 +100,11 @@ def _select_parts(graph: fx.Graph) -> None:
     for node in list(graph.nodes):
         if node.target is not aten.select.int:
             continue
-        joined, dim, place = node.args
+        joined: Any = node.args[0]
+        dim, place = node.args[1:3]
         whole = isinstance(joined, fx.Node) and joined.target is aten.cat.default and dim == 0
-        parts: Any = joined.args[0] if whole else ()  # type: ignore[union-attr]
+        parts: Any = joined.args[0] if whole else ()
         ours = parts and all(getattr(part.args[0], "target", None) in RECURRENT for part in parts if part.args)
-        if ours and isinstance(place, int) and joined.args[1:] == (0,):  # type: ignore[union-attr]
+        if ours and isinstance(place, int) and joined.args[1:] == (0,):
             with graph.inserting_before(node):
                 node.replace_all_uses_with(graph.call_function(aten.select.int, (parts[place], 0, 0)))

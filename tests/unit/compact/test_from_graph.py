@@ -69,7 +69,7 @@ def test_a_unit_that_is_0_stays_where_it_counts_and_goes_where_nothing_reads_it(
     small = smaller(model, torch.randn(2, 4))
     assert small.reason == "some units that are 0 still count for what reads them"
     assert [tuple(one.shape) for one in small.network.parameters()] == [(4, 4), (4,), (2, 4), (2,)]
-    assert small.removed == {"first.bias": (2, 6)}
+    assert small.removed == {"first.weight": (2, 6)}
     assert graph_flops(small) == 2 * (4 * 4 + 2 * 4)
     rounded = smaller(model, torch.randn(2, 4), multiple=5)
     assert [tuple(one.shape) for one in rounded.network.parameters()] == [(5, 4), (5,), (2, 5), (2,)]

@@ -43,24 +43,24 @@ def _recurrent(place: Place, parts: int) -> Any:
     inner, outer, *rest = tensors
     rows = [inner, outer, *(rest[:2] if has_biases else [])]
     projection = rest[2 * has_biases :]
-    hidden = None
+    units = [place.tie_all(place.of(one)[0].reshape(parts, -1).T) for one in rows]
+    hidden = units[0]
     for at, one in enumerate(rows):
-        own = place.tie_all(place.of(one)[0].reshape(parts, -1).T)
-        hidden = own if hidden is None else place.tie(hidden, own)
+        hidden = place.tie(hidden, units[at])
         place.role(one, 0, "weight" if at < 2 else "held")
     place.tie(given[-1], place.of(inner)[1])
     place.read(inner, 1)
     place.read(outer, 1)
     made = hidden
     if projection:
-        place.tie(hidden, place.of(projection[0])[1])  # type: ignore[arg-type]
+        place.tie(hidden, place.of(projection[0])[1])
         place.read(projection[0], 1)
         place.role(projection[0], 0, "weight")
         made = place.of(projection[0])[0]
-    place.tie(made, place.of(outer)[1])  # type: ignore[arg-type]
+    place.tie(made, place.of(outer)[1])
     own = [made, hidden][: len(states)]
     for dims, ids in zip(states, own, strict=True):
-        place.tie(dims[-1], ids)  # type: ignore[arg-type]
+        place.tie(dims[-1], ids)
     outputs = [*given[:-1], made]
     for ids in given[:-1]:
         place.fix(ids)

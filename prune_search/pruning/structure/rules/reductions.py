@@ -70,7 +70,7 @@ def _spatial(place: Place, count: int) -> Any:
     dims = place.tensor("self" if "self" in place.arguments else "input")
     for ids in dims[len(dims) - count :]:
         place.fix(ids)
-    shape = place.shapes[place.node]
+    shape: Any = place.shapes[place.node]
     many = shape if isinstance(shape, list) else [shape]
     made = [[*dims[: len(dims) - count], *(fixed(size) for size in one[len(one) - count :])] for one in many]
     return made if isinstance(shape, list) else made[0]

@@ -76,7 +76,8 @@ def _blocks(before: tuple[int, ...], after: tuple[int, ...]) -> Iterator[tuple[l
     """Runs of dimensions with as many places before as after."""
     first = second = 0
     while first < len(before) or second < len(after):
-        own, other = [], []
+        own: list[int] = []
+        other: list[int] = []
         sizes = [1, 1]
         while True:
             if sizes[0] <= sizes[1] and first < len(before) and (not own or sizes[0] != sizes[1]):
@@ -204,7 +205,8 @@ def _split(place: Place) -> Any:
     axis = place.axis("dim", len(dims))
     argument = "split_sizes" if "split_sizes" in place.arguments else "split_size"
     written = place.arguments[argument]
-    sizes = [shape[axis] for shape in place.shapes[place.node]]  # type: ignore[union-attr]
+    shapes: Any = place.shapes[place.node]
+    sizes = [shape[axis] for shape in shapes]
     made, first = [], 0
     for at, size in enumerate(sizes):
         ids = dims[axis][first : first + size]
