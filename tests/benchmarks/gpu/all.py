@@ -15,7 +15,7 @@ import argparse
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -72,7 +72,7 @@ class Block(nn.Module):
         """[B, T, C] to the same."""
         batch, tokens, hidden = x.shape
         heads = self.qkv(self.norms[0](x)).view(batch, tokens, 3, max(1, hidden // 64), -1).permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(*heads, is_causal=True)
+        mixed = nn.functional.scaled_dot_product_attention(heads[0], heads[1], heads[2], is_causal=True)
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, tokens, hidden))
         changed: Tensor = x + self.down(nn.functional.gelu(self.up(self.norms[1](x))))
         return changed
@@ -172,7 +172,7 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def in_turns(pieces: list[Callable[[], object]], device: torch.device, count: int) -> list[list[float]]:
+def in_turns(pieces: Sequence[Callable[[], object]], device: torch.device, count: int) -> list[list[float]]:
     """Seconds of each piece, `count` times in turns after one that is not counted."""
     for piece in pieces:
         timed(piece, device)
@@ -216,16 +216,17 @@ def masks(size: Size, device: torch.device) -> Iterator[str]:
     batches = [(split.inputs[: size.batch], split.labels[: size.batch])]
     rounds = 100 if size.steps > DRY.steps else 3
     schedule = {"name": "exponential", "iterations": rounds}
-    for name, options in (("magnitude", {}), ("snip", {}), ("synflow", {"schedule": schedule})):
+    asked: list[tuple[str, dict[str, Any]]] = [("magnitude", {}), ("snip", {}), ("synflow", {"schedule": schedule})]
+    for name, options in asked:
         ask = partial(prune_search.find_mask, model, name, 0.9, batches=batches, **options)
         yield f"{name:10} on resnet-20   {twice(ask, ask, device)}"
     for name in ("wanda", "sparsegpt"):
-        both = []
+        both: list[Callable[[], Any]] = []
         for _ in range(2):
             language, text = texts(size, device)
-            inputs = [(part, part) for part in text.inputs.split(4)][:8]
+            inputs = [(part, part) for part in torch.split(text.inputs, 4)][:8]
             both.append(partial(prune_search.prune_blocks, language, name, 0.5, batches=inputs))
-        yield f"{name:10} on the GPT     {twice(*both, device)}"
+        yield f"{name:10} on the GPT     {twice(both[0], both[1], device)}"
 
 
 def twice(first: Callable[[], Any], second: Callable[[], Any], device: torch.device) -> str:
@@ -268,7 +269,7 @@ def latencies(size: Size, device: torch.device, compiled: bool) -> Iterator[str]
     mask.apply(model)
     small = compact(model.eval(), (3, 32, 32)).to(device)
     model = model.to(device).eval()
-    ways = {"eager": eager, **({"compiled": torch.compile} if compiled else {})}
+    ways: dict[str, Callable[..., Any]] = {"eager": eager, **({"compiled": torch.compile} if compiled else {})}
     ways |= {"CUDA graph": graphed} if device.type == "cuda" else {}
     for batch in (1, size.batch):
         x = torch.randn(batch, 3, 32, 32, device=device)
@@ -300,7 +301,7 @@ def wayed(way: Callable[..., Any], model: nn.Module, x: Tensor) -> Callable[[Ten
     if way is not graphed:
         made: Callable[[Tensor], Any] = way(model)
         return made
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     with torch.cuda.stream(stream):
         for _ in range(3):
             model(x)

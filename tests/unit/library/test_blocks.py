@@ -43,4 +43,4 @@ def test_arguments_are_checked() -> None:
     ]
     for arguments, text in wrong:
         with pytest.raises(UserError, match=text):
-            prune_search.prune_blocks(network(), batches=BATCHES, **given)
+            prune_search.prune_blocks(network(), batches=BATCHES, **{"sparsity": 0.5, **arguments})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prune_search.recipe.axes import CRITERIA
 from prune_search.recipe.facts import Criterion
