@@ -38,7 +38,8 @@ def test_a_leaderboard_ends_with_the_best_and_what_to_type_next(
     assert "mask.sparsity=0.9" in line
     assert "failed" in next(line for line in out.splitlines() if "004-snip" in line)
     assert "control-dense" in out
-    *_, best, after = out.splitlines()
+    *_, best, sparsest, after = out.splitlines()
+    assert sparsest == "sparsest within 1 % of dense: none has val/accuracy >= dense - 1%"
     assert best == f"best  001-snip  key {data['best'][:16]}"
     assert after == f"next  prune-search export told --to DIR --storage {tmp_path}"
 

@@ -73,6 +73,8 @@ def refused(text: str, epoch: int = EPOCH) -> list[tuple[str, str]]:
         "control-shuffle": (0, 0, 0, 1000, 0, 0, (0.1, 0.001)),
         "constrained-rl": (1000, None, 1000, 500, 1000, None, (0.001, 0.001)),
         "fuse-init": (1000, None, 1000, 1000, 0, 0, (0.1, 0.001)),
+        "wanda": (1000, None, 1000, 0, 1000, None, ()),
+        "sparsegpt": (1000, None, 1000, 0, 1000, None, ()),
         "deep-inverse-prior": (600, 0, 600, 600, 0, 0, (0.01, 0.01)),
     }.items(),
 )

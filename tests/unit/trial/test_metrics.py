@@ -112,10 +112,17 @@ def test_layers_that_another_one_stands_for_are_so_in_the_middle_too(setup_of: S
 
 
 def test_training_data_without_an_end_are_not_measured() -> None:
-    setup = SimpleNamespace(data=SimpleNamespace(train=[]))
+    setup = SimpleNamespace(data=SimpleNamespace(train=[], target="classes", metrics=("accuracy",)))
     check_asked(setup, ["val/accuracy"])  # type: ignore[arg-type]
     with pytest.raises(UserError, match="train/loss needs a pass over the training data"):
         check_asked(setup, ["train/loss"])  # type: ignore[arg-type]
+
+
+def test_probabilities_of_classes_are_not_measured_where_there_are_none() -> None:
+    setup = SimpleNamespace(data=SimpleNamespace(train=[0], target="numbers", metrics=("r2", "nll")))
+    check_asked(setup, ["val/r2", "val/nll"])  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="val/ece needs probabilities of classes"):
+        check_asked(setup, ["val/ece"])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("raw", [small("snip"), moving("set"), small("magnitude-after-training")], ids=str)
