@@ -57,7 +57,9 @@ class Sweep:
         Raises:
             ScoreError: H has no root: the damping is too small for it.
         """
-        return _rooted(torch.cholesky_inverse(damped(products, self.damping)), True, self.damping)
+        # The inverse takes the place of H, so that no more than two such matrices are in memory.
+        torch.cholesky_inverse(damped(products, self.damping), out=products)
+        return _rooted(products, True, self.damping)
 
     def pruned(self, weight: Tensor, root: Tensor, keeping: Keeping) -> tuple[Tensor, Tensor]:
         """The mask of a layer and the weight that makes up for it.
