@@ -82,9 +82,10 @@ def _scale_of(prefix: str, module: nn.Module) -> tuple[str, ...]:
 def coupled_channels(model: nn.Module, left_out: frozenset[str], example: Any) -> list[Channels]:
     """The sets of channels that can be removed as a whole, found with example inputs [B, …].
 
-    A set takes no part where it is an output of a layer in `left_out`, where it runs through a module whose parameters
-    have no place per channel, and where zeroing it does not make it constant for whatever reads it (a layer norm, a
-    grouped convolution, padding in front of the channels).
+    A set takes no part where it is an output of a layer in `left_out`. One that Torch-Pruning finds takes none where it
+    runs through a module whose parameters have no place per channel, or where zeroing it does not make it constant for
+    whatever reads it. Of the graph of torch.export those take none that an operation fixes (`structure.rules`): the
+    width of a layer norm, what reaches an output, whatever has no rule.
 
     Args:
         model: the network; left as it was.
@@ -92,7 +93,7 @@ def coupled_channels(model: nn.Module, left_out: frozenset[str], example: Any) -
         example: a batch of inputs.
 
     Raises:
-        UserError: there is no example, or Torch-Pruning cannot follow the network.
+        UserError: there is no example, or neither Torch-Pruning nor torch.export can follow the network.
     """
     found, reasons = _known(model, left_out, example)
     if not found:

@@ -70,7 +70,7 @@ CUTTABLE: dict[str, tuple[Callable[[Any], Any], int, list[int]]] = {
     "heads": (heads, 12, [3]),
     "gated": (gated, 6, [6]),
     "glu": (lambda x: aten.glu.default(x, 1), 6, [6]),
-    "shuffled": (shuffled, 12, [12]),
+    "shuffled": (shuffled, 12, [2]),
     "padded": (padded, 16, [12, 4]),
     "parts in another order": (two_ways, 12, [12]),
     "repeated": (lambda x: aten.repeat.default(x, [1, 2]), 24, [12]),
