@@ -23,7 +23,7 @@ def complain(message: str) -> None:
 def called() -> str:
     """How this program was called, as it can be typed again: ``.venv/bin/prune-search`` stays that."""
     typed = sys.argv[0] if sys.argv else PROGRAM
-    if Path(typed).name == "__main__.py":
+    if Path(typed).parts[-2:] == ("prune_search", "__main__.py"):
         return f"{Path(sys.executable).name} -m prune_search"
     if Path(typed).name != PROGRAM or "/" not in typed or typed == shutil.which(PROGRAM):
         return PROGRAM
