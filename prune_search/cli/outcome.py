@@ -39,9 +39,13 @@ def _show(outcome: Outcome, data: dict[str, Any], storage: str | None) -> None:
     from prune_search.cli.comparison import show_comparison
     from prune_search.cli.status import duration, steps_line
     from prune_search.report.compare import compare_data
+    from prune_search.tracking.addresses import table_address
 
     if outcome.signal is None:
         show_comparison(compare_data([outcome.records]), storage)
-        typer.echo(as_called(f"next  prune-search ui{storage_option(storage)}  (all trials in the MLflow UI)"))
+        # Where MLflow is served, its table is there; else it is by the command.
+        address = table_address(outcome.records)
+        command = as_called(f"prune-search ui{storage_option(storage)}")
+        typer.echo(f"next  {address or command}  (all trials in the MLflow UI)")
     counts = ", ".join(f"{count} {name}" for name, count in data["trials"].items() if count)
     typer.echo(f"{data['name']}: {counts or 'no trials'} in {duration(data['wall_s'])}; steps: {steps_line(data)}")

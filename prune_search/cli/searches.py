@@ -46,12 +46,8 @@ def find_search(storage: str | None, name: str) -> StoragePath:
     return folder
 
 
-def latest_search(storage: str | None) -> str:
-    """The name of the search that runs, or else of the one that was launched last.
-
-    Raises:
-        UserError: the storage has no searches.
-    """
+def latest_searches(storage: str | None) -> list[str]:
+    """The names of all searches that can be read: those that run first, then the one that was launched last."""
     from prune_search.ledger.records import list_searches, search_folder
 
     root = storage_folder(storage)
@@ -61,9 +57,19 @@ def latest_search(storage: str | None) -> str:
         # One that cannot be read is told when it is asked for by its name.
         with contextlib.suppress(UserError, LookupError, TypeError, ValueError):
             known.append((is_running(folder), float(read(folder).definition.get("created") or 0.0), name))
-    if not known:
-        raise UserError([Problem("", "this storage has no searches yet", str(root))])
-    return max(known)[2]
+    return [name for *_, name in sorted(known, reverse=True)]
+
+
+def latest_search(storage: str | None) -> str:
+    """The name of the search that runs, or else of the one that was launched last.
+
+    Raises:
+        UserError: the storage has no searches.
+    """
+    names = latest_searches(storage)
+    if not names:
+        raise UserError([Problem("", "this storage has no searches yet", str(storage_folder(storage)))])
+    return names[0]
 
 
 def read(folder: StoragePath) -> SearchRecords:

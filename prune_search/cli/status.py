@@ -66,11 +66,13 @@ def status(
 
 def _look(folder: StoragePath, believed: Believed | None = None) -> dict[str, Any]:
     from prune_search.report.status import status_data
+    from prune_search.tracking.addresses import table_address
     from prune_search.tracking.delivery_thread import undelivered
 
     with damaged(folder):
         records, running = read(folder), is_running(folder)
         data = {**status_data(records, running), "undelivered": undelivered(records, running)}
+        data["table"] = table_address(records)
         return data if believed is None else {**data, "expected": believed.watched(records)}
 
 
@@ -139,7 +141,7 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
     if data["seconds_waiting"] is not None:
         lines.append(("data", f"a step waits {1000 * data['seconds_waiting']:.1f} ms for data"))
     if data["tracking_uri"] and not data["simulated"]:
-        lines.append(("mlflow", data["tracking_uri"]))
+        lines.append(("mlflow", data["table"] or data["tracking_uri"]))
     lines += _cluster_lines(data)
     if data["seconds_left"] is not None:
         lines.append(("time left", f"about {duration(data['seconds_left'])}"))

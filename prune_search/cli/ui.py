@@ -12,6 +12,9 @@ from prune_search.cli.exits import FAILED, complain
 from prune_search.cli.searches import storage_folder
 from prune_search.cli.verbs import VERBS, Verb
 
+# Searches whose tables are named.
+SHOWN = 5
+
 
 @VERBS.register("ui", facts=Verb(epilog=examples("prune-search ui", "prune-search ui --port 5001")))
 def ui(
@@ -61,5 +64,21 @@ def ui(
         return FAILED
     # Told before the server writes its own lines.
     typer.echo(f"MLflow on http://{host}:{port} (it needs about ten seconds to start; stop it with Ctrl-C)")
+    for name, address in _tables(storage, f"http://{host}:{port}", tracking_uri is None):
+        typer.echo(f"  {name}: {address}")
     sys.stdout.flush()
     return serve(command, environment)
+
+
+def _tables(storage: str | None, server: str, of_storage: bool) -> list[tuple[str, str]]:
+    """The latest searches with the addresses of their prepared tables, the last one first."""
+    from prune_search.cli.searches import latest_searches, read
+    from prune_search.ledger.records import search_folder
+    from prune_search.tracking.addresses import table_address
+
+    found = []
+    for name in latest_searches(storage)[:SHOWN] if of_storage else ():
+        address = table_address(read(search_folder(storage_folder(storage), name)), server)
+        if address is not None:
+            found.append((name, address))
+    return found

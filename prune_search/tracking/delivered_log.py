@@ -82,12 +82,14 @@ class DeliveredLog:
     Attributes:
         folder: where its files lie.
         runs: by key.
-        notes: how many lines this process has added.
+        notes: how many lines of runs this process has added.
+        experiment: MLflow's number of the experiment; empty while it is not known.
     """
 
     folder: Path
     runs: dict[str, Sent] = field(default_factory=dict)
     notes: int = 0
+    experiment: str = ""
     _own: BinaryIO | None = None
 
     @classmethod
@@ -114,6 +116,15 @@ class DeliveredLog:
         event = {"run": key, **event}
         self.notes += 1
         self.apply(event)
+        self._write(event)
+
+    def note_experiment(self, experiment: str) -> None:
+        """Keep MLflow's number of the experiment, by which people find the search's pages."""
+        if experiment != self.experiment:
+            self.experiment = experiment
+            self._write({"experiment": experiment})
+
+    def _write(self, event: Mapping[str, Any]) -> None:
         with contextlib.suppress(OSError):
             self._file().write((json.dumps(event, separators=(",", ":")) + "\n").encode())
 
@@ -131,6 +142,9 @@ class DeliveredLog:
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Take a line into account."""
+        if "experiment" in event:
+            self.experiment = str(event["experiment"])
+            return
         key = str(event["run"])
         if event.get("forget"):
             self.runs[key] = Sent()

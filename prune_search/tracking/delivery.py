@@ -138,6 +138,7 @@ class Delivery:
         for key, runs in groups.items():
             self._adopt(key, runs, first)
         self._experiment = experiment
+        self.memory.note_experiment(experiment)
 
     def _missing(self, key: str, run_id: str) -> None:
         """A run is noted and not found: a user deleted it, or the whole store is another one."""
