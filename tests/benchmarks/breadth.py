@@ -34,7 +34,7 @@ from prune_search.tasks.batches import adapted, named_tensors
 from prune_search.tasks.layers import prunable_weights
 from prune_search.tasks.structures import tensors_in
 
-EXACT, PASSES, MAX_CPU_S = 1e-5, 15, 40
+EXACT, PASSES, MAX_CPU_S = 1e-5, 15, 30
 OUTPUT = "it makes the network's outputs"
 
 
@@ -129,7 +129,7 @@ def _tried(run: Callable[[], dict[str, float]]) -> Any:
         raise TimeoutError(f"no end after {MAX_CPU_S} s of computing")
 
     signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, MAX_CPU_S)
+    signal.setitimer(signal.ITIMER_PROF, MAX_CPU_S, 1.0)  # again, where it is caught
     try:
         with warnings.catch_warnings(), quietly():
             warnings.simplefilter("ignore")
