@@ -34,7 +34,7 @@ from prune_search.tasks.batches import adapted, named_tensors
 from prune_search.tasks.layers import prunable_weights
 from prune_search.tasks.structures import tensors_in
 
-EXACT, PASSES, MAX_CPU_S = 1e-5, 15, 30
+EXACT, PASSES, MAX_CPU_S = 1e-5, 15, 40
 OUTPUT = "it makes the network's outputs"
 
 
