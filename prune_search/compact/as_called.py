@@ -24,7 +24,8 @@ class AsCalled(nn.Module):
 
     def __init__(self, small: Smaller) -> None:
         super().__init__()
-        self.network, self.small = small.network, small
+        self.network = small.network
+        self.small: Smaller = small
         self.names: Sequence[str] = tuple(small.captured.inputs)
 
     def forward(self, inputs: Any) -> Any:

@@ -53,8 +53,8 @@ def sizes(model: nn.Module, masks: MaskSet, example: Any, small: nn.Module | Non
         state = network.state_dict()
         found[f"{name} parameters"] = float(sum(parameter.numel() for parameter in network.parameters()))
         found[f"{name} bytes"] = float(len(encode(state)))
-        of_graph = isinstance(network, AsCalled)
-        found[f"{name} flops"] = graph_flops(network.small) if of_graph else flops(network, example)
+        graph = network.small if isinstance(network, AsCalled) else None
+        found[f"{name} flops"] = flops(network, example) if graph is None else graph_flops(graph)
     masked = sum(int((~mask).sum()) for mask in masks.present.values())
     found["nonzero"] = found["dense parameters"] - masked
     found["packed bytes"] = float(len(encode(pack(model.state_dict(), masks))))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import signal
 import statistics
 import time
 import warnings
@@ -33,7 +34,7 @@ from prune_search.tasks.batches import adapted, named_tensors
 from prune_search.tasks.layers import prunable_weights
 from prune_search.tasks.structures import tensors_in
 
-EXACT, PASSES = 1e-5, 15
+EXACT, PASSES, MAX_CPU_S = 1e-5, 15, 40
 OUTPUT = "it makes the network's outputs"
 
 
@@ -124,12 +125,19 @@ def _said(found: Any, whole: int) -> str:
 
 
 def _tried(run: Callable[[], dict[str, float]]) -> Any:
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"no end after {MAX_CPU_S} s of computing")
+
+    signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, MAX_CPU_S, 1.0)  # again, where it is caught
     try:
         with warnings.catch_warnings(), quietly():
             warnings.simplefilter("ignore")
             return run()
     except Exception as error:
         return error
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def line(name: str) -> tuple[str, bool, bool]:

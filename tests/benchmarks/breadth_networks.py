@@ -406,7 +406,7 @@ def efficientnet() -> Made:
         "EfficientNetConfig",
         "EfficientNetForImageClassification",
         pictures(),
-        {"width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 64, "num_labels": 10, **sizes},
+        {"width_coefficient": 1.0, "hidden_dim": 1280, "depth_coefficient": 1.0, "num_labels": 10, **sizes},
     )
 
 
