@@ -133,10 +133,10 @@ class ViT(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).flatten(2).transpose(1, 2)
-        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1)
-        query, key, value = self.qkv(self.norm(x)).reshape(len(x), 5, 3, 4, 6).permute(2, 0, 3, 1, 4)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
+        query, key, value = self.qkv(self.norm(x)).reshape(x.shape[0], 5, 3, 4, 6).permute(2, 0, 3, 1, 4)
         weights = ((query * 6**-0.5) @ key.transpose(-2, -1)).softmax(-1)
-        x = x + self.mix((weights @ value).transpose(1, 2).reshape(len(x), 5, 24))
+        x = x + self.mix((weights @ value).transpose(1, 2).reshape(x.shape[0], 5, 24))
         return self.out((x + self.block(x))[:, 0])  # type: ignore[no-any-return]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,16 @@ class Smaller:
     apart: float
     reason: str = ""
 
+    @cached_property
+    def batch(self) -> int | None:
+        """The only batch that its program takes, where the network's code turns the batch into a number; else None."""
+        program = self.program
+        given = set(program.graph_signature.user_inputs)
+        sizes = [node.meta["val"].shape[:1] for node in program.graph.nodes if node.name in given]
+        fixed = [size[0] for size in sizes if size]
+        return int(fixed[0]) if fixed and all(isinstance(size, int) for size in fixed) else None
+
+    @cached_property
     def program(self) -> torch.export.ExportedProgram:
         """The network as torch.export's program: `torch.export.save` writes it, and plain torch loads it."""
         inputs = tuple(self.captured.inputs.values())

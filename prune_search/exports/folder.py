@@ -173,7 +173,9 @@ def _loading(result: Result, about: CardOf) -> str:
         parts += ["With prune_search, from config.json and safetensors, without the model's class:"]
         parts += [_fenced(f"import prune_search\n\n{line}", "py")]
     if about.costs is not None and about.costs.get("program"):
-        line = f'network = torch.export.load("{PROGRAM_FILE}").module()  # the compact network; eval mode, any batch'
+        fixed = about.costs.get("program_batch")
+        batch = "any batch" if fixed is None else f"batches of {fixed} only: the network's code fixes them"
+        line = f'network = torch.export.load("{PROGRAM_FILE}").module()  # the compact network; eval mode, {batch}'
         parts += [
             "With plain torch, from program.pt2, without the model's class; it takes the input tensors one by one:"
         ]

@@ -130,7 +130,7 @@ def write_networks(folder: Path, networks: Networks) -> None:
     """
     if networks.graph is not None:
         buffer = io.BytesIO()
-        torch.export.save(networks.graph.program(), buffer)
+        torch.export.save(networks.graph.program, buffer)
         put_file(folder / PROGRAM_FILE, buffer.getvalue())
     if networks.masked is None or networks.compact is None:
         return
@@ -164,6 +164,7 @@ def costs_of(finished: Finished, networks: Networks, measurements: Measurements)
     about: dict[str, Any] = {"outputs_apart": networks.apart, "described": networks.reason or True}
     if networks.graph is not None:
         about["program"] = networks.graph.reason or True
+        about["program_batch"] = networks.graph.batch
     return {"sizes": dict(size), "latency_ms": taken, **about}
 
 

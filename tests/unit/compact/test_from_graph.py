@@ -35,7 +35,7 @@ def test_a_masked_network_becomes_a_smaller_one_that_loads_without_its_class(nam
     # What is 0 and stays are single values, no units.
     assert left <= 1.05 * nonzero
     buffer = io.BytesIO()
-    torch.export.save(small.program(), buffer)
+    torch.export.save(small.program, buffer)
     buffer.seek(0)
     loaded = torch.export.load(buffer).module()
     more = repeated(inputs, 5)
@@ -45,6 +45,25 @@ def test_a_masked_network_becomes_a_smaller_one_that_loads_without_its_class(nam
     for one, other, third in zip(expected, found, called, strict=True):
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-5 * float(one.abs().max()))
         assert torch.allclose(other, third, rtol=1e-4, atol=1e-5 * float(one.abs().max()))
+
+
+class Counted(nn.Module):
+    """Its code turns the batch into a number, which torch.export then keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.out = nn.Linear(4, 6), nn.Linear(7, 2)
+        self.token = nn.Parameter(torch.ones(1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = torch.cat([self.first(x).relu(), self.token.expand(len(x), -1)], 1)
+        return self.out(hidden)  # type: ignore[no-any-return]
+
+
+def test_a_network_that_fixes_its_batch_says_so() -> None:
+    torch.manual_seed(0)
+    assert smaller(Counted().eval(), torch.randn(3, 4)).batch is not None
+    assert smaller(Sigmoid().eval(), torch.randn(3, 4)).batch is None
 
 
 class Sigmoid(nn.Module):
