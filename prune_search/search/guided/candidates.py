@@ -23,7 +23,7 @@ from prune_search.trial.addresses import Branch, nominal_branch
 # A space of at most so many recipes is taken whole; a larger one is filled with so many points.
 MOST, FILLED = 512, 512
 # Neighbours of the best recipe that join the points of a large space.
-NEIGHBOURS = 48
+NEIGHBOURS = 24
 # Chance that a neighbour has another value of a hole, and how far away in shares of a range.
 CHANGED, NEAR = 0.5, 0.15
 
