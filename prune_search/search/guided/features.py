@@ -216,7 +216,7 @@ class Frame:
         )
 
     def depths(self, networks: Sequence[Network]) -> Array:
-        """-log(density) over that of the sparsest, 0 … 1; one that is decided in the trial is as sparse as the middle one."""
+        """-log(density) over that of the sparsest, 0 … 1; one decided in the trial is as sparse as the middle one."""
         deepest, middle = self.depth
         found = [middle if one.density is None else -math.log(max(one.density, SPARSEST)) for one in networks]
         return numpy.array(found) / deepest

@@ -255,10 +255,12 @@ class Surrogate:
     def _of_seen(self, found: _Kept, values: Array) -> tuple[Array, Array]:
         """Mean and deviation where something was measured: a network is what was measured there less its noise."""
         count = len(values)
-        inverse = self._inverse[found.members][:, :count, :count]
         noise = self._members.column("noise")[found.members, 0] ** 2
-        mean = values - noise * (inverse.transpose(0, 2, 1) @ found.white[:, :, None])[:, :, 0]
-        variance = noise - noise**2 * (inverse**2).sum(1)
+        mean, variance = numpy.empty((2, len(found.members), count))
+        for place, member in enumerate(found.members):
+            inverse = self._inverse[member, :count, :count]
+            mean[place] = values - noise[place] * (found.white[place] @ inverse)
+            variance[place] = noise[place] - noise[place] ** 2 * numpy.einsum("st,st->t", inverse, inverse)
         return mean, numpy.sqrt(numpy.maximum(variance, LEAST)) * found.scale[:, None]
 
     def _of_group(self, group: _Columns, found: _Kept, pending: Sequence[Network]) -> tuple[Array, Array]:
