@@ -8,7 +8,8 @@ import numpy
 import pytest
 
 from prune_search.search.guided.features import Frame, Network
-from prune_search.search.guided.kernel import Array
+from prune_search.search.guided.kernel import EVERY, MEMBERS, Array
+from prune_search.search.guided.surface import Surface
 from prune_search.search.guided.surrogate import BLOCK, Belief, Expectation, Surrogate
 
 
@@ -22,8 +23,8 @@ def line(count: int = 21, prior: Sequence[float] | None = None) -> list[Network]
     ]
 
 
-def surrogate(networks: Sequence[Network], prior: bool = False) -> Surrogate:
-    found = Surrogate(Expectation(Frame.of(networks, prior)))
+def surrogate(networks: Sequence[Network], prior: bool = False, learned: Sequence[Surface] = ()) -> Surrogate:
+    found = Surrogate(Expectation(Frame.of(networks, prior), learned=tuple(learned)))
     found.consider("all", networks)
     return found
 
@@ -50,18 +51,21 @@ def test_what_was_measured_is_believed_alike_among_the_candidates_and_the_measur
     numpy.testing.assert_allclose(belief.deviation[:, 21:], belief.deviation[:, seen], atol=1e-7)
 
 
-def test_bits_do_not_depend_on_what_was_looked_at_before() -> None:
+@pytest.mark.parametrize("searches", [0, 2])
+def test_bits_do_not_depend_on_what_was_looked_at_before(searches: int) -> None:
     networks, draw = line(60), numpy.random.default_rng(0)
+    learned = [Surface.of(networks[::7], draw.normal(2.0, 0.3, size=9)) for _ in range(searches)]
     order = draw.permutation(60)[: 2 * BLOCK - 10]
     values = draw.normal(2.0, 0.3, size=len(order))
-    used = surrogate(networks)
+    used = surrogate(networks, learned=learned)
     # One more each time, some at once, others in between, fewer than before.
     for count in (3, 4, 5, BLOCK - 1, BLOCK, BLOCK + 1, BLOCK + 7, BLOCK + 3, len(order)):
         some = [networks[i] for i in order[:count]]
         found = used.believe(some, values[:count], networks[:2])
-        fresh = surrogate(networks).believe(some, values[:count], networks[:2])
+        fresh = surrogate(networks, learned=learned).believe(some, values[:count], networks[:2])
         assert numpy.array_equal(found.mean, fresh.mean)
         assert numpy.array_equal(found.deviation, fresh.deviation)
+        assert (found.guided, found.learned) == (fresh.guided, fresh.learned)
         used.believe([networks[i] for i in order[[1, 0]]], values[:2])
 
 
@@ -88,6 +92,30 @@ def test_a_prior_is_trusted_as_far_as_it_explains_what_is_seen(turned: float, tr
     else:
         assert belief.guided < 0.3
         assert error < 1.2 * numpy.abs(plain.expected[:41] - truth).mean()
+
+
+def test_earlier_searches_are_believed_beside_the_prior_and_each_as_far_as_it_explains_what_is_seen() -> None:
+    networks, at = line(41), numpy.linspace(0, 1, 41)
+    truth = 2.0 + 0.5 * numpy.sin(9 * at)
+    learned = [Surface.of(networks, 2.0 + turned * (truth - 2.0)) for turned in (-1.0, 1.0)]
+    mixture = surrogate(networks, prior=True, learned=learned)
+    first = mixture.believe([], numpy.array([]))
+    further = MEMBERS // (2 * EVERY)
+    share = further / (MEMBERS + 2 * further)
+    assert (first.guided, *first.learned) == pytest.approx((2 * share, share, share))
+    # Before anything is seen a search is believed word for word, and members that take none of it are the same.
+    for place, surface in enumerate(learned):
+        some = slice(MEMBERS + place * further, MEMBERS + (place + 1) * further)
+        numpy.testing.assert_array_equal(first.mean[some], numpy.tile(surface.at(networks), (further, 1)))
+    alone = surrogate(networks, prior=True).believe([], numpy.array([]))
+    numpy.testing.assert_array_equal(first.mean[:MEMBERS], alone.mean)
+    seen = [3, 8, 12, 19, 25, 30, 36, 39]
+    belief = mixture.believe([networks[i] for i in seen], truth[seen])
+    assert belief.learned[0] < 0.05 < 0.8 < belief.learned[1]
+    assert belief.guided + sum(belief.learned) <= 1 + 1e-9
+    alone = surrogate(networks, prior=True).believe([networks[i] for i in seen], truth[seen])
+    errors = [numpy.abs(one.expected[:41] - truth).mean() for one in (belief, alone)]
+    assert errors[0] < errors[1] / 2
 
 
 def test_a_node_can_be_measured_twice() -> None:
