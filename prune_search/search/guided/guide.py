@@ -105,7 +105,8 @@ class Guide:
         gains = self._gains(groups, there, dense).of(rows, number)
         price = numpy.array(self._prices([everything[row] for row in rows], there))
         scores = numpy.log(numpy.maximum(gains, 1e-30)) - POWER * numpy.log(price + self.unit)
-        return everything[rows[int(numpy.argmax(scores))]]
+        chosen: Candidate = everything[int(rows[int(numpy.argmax(scores))])]
+        return chosen
 
     def _near(self, best: Candidate, batch: int) -> tuple[list[Candidate], list[Network]]:
         """The neighbours of a recipe: others after so many proposals, the same ones in between; and their ends."""

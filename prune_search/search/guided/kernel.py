@@ -54,20 +54,19 @@ class Nodes:
     def take(self, some: Rows | slice) -> Nodes:
         """Some of them."""
         prior = None if self.prior is None else self.prior[some]
-        tables = self.numbers[:, some], self.ranked[:, some], self.kinds[:, some]
-        return Nodes(*tables, self.depth[some], self.branch[some], prior, self.better[some], self.longer[some])
+        numbers, ranked, kinds = self.numbers[:, some], self.ranked[:, some], self.kinds[:, some]
+        return Nodes(
+            numbers, ranked, kinds, self.depth[some], self.branch[some], prior, self.better[some], self.longer[some]
+        )
 
     def and_(self, more: Nodes) -> Nodes:
         """Both."""
         prior = None if self.prior is None or more.prior is None else numpy.concatenate([self.prior, more.prior])
-        joined = [
+        numbers, ranked, kinds, depth, branch, better, longer = (
             numpy.concatenate([getattr(self, name), getattr(more, name)], axis=-1)
-            for name in ("numbers", "ranked", "kinds", "depth", "branch")
-        ]
-        better, longer = (
-            numpy.concatenate([getattr(self, name), getattr(more, name)]) for name in ("better", "longer")
+            for name in ("numbers", "ranked", "kinds", "depth", "branch", "better", "longer")
         )
-        return Nodes(*joined, prior, better, longer)
+        return Nodes(numbers, ranked, kinds, depth, branch, prior, better, longer)
 
 
 @dataclass(frozen=True)
@@ -186,8 +185,9 @@ class Bank:
             return found
         # Recipes fan out as their networks get sparser, around a curve that all have in common.
         apart = numpy.abs(left.depth[:, None] - right.depth[None, :]).astype(numpy.float32)
-        depths, place = numpy.unique(apart, return_inverse=True)
+        distinct, place = numpy.unique(apart, return_inverse=True)
         place = place.reshape(apart.shape)
+        depths = numpy.asarray(distinct, dtype=numpy.float32)
         near = matern(depths / self.column("depth")[:, 0].astype(numpy.float32))
         level = self.column("base")[:, 0] ** 2 * matern(depths / self.column("level")[:, 0].astype(numpy.float32))
         found *= near[:, place]

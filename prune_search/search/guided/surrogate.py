@@ -26,9 +26,9 @@ FEWEST = 0.05
 SCALE, GUESSED = 0.15, 6.0
 # Deviation of the slope of a prior from 1, over the surface's.
 SLOPE = 1.0
-# What e times as many steps are expected to gain on the scale of -log(error), where there is a prior; and the deviation
-# of that gain, over the surface's.
-LONGER, LONGER_SLOPE = 0.15, 1.0
+# What e times as many steps are expected to gain on the scale of -log(error), and the deviation of that gain over the
+# surface's: where there is a prior, and where nothing is said beforehand.
+LONGER, UNTOLD = (0.15, 1.0), (0.0, 0.3)
 # What is expected to be lost from the densest network to the sparsest, on the scale of -log(error).
 WORSE = 1.0
 # The least variance that is left where everything is known.
@@ -74,9 +74,10 @@ class Expectation:
     def mean(self, bank: Bank, nodes: Nodes) -> Array:
         """[m, n]: the prior, or the same of all but for how long and how sparse they are."""
         lasting = bank.column("lasting")[:, 0]
-        level, gain = (float(self.frame.expected.mean()), LONGER) if self.frame.prior else (0.0, 0.0)
-        level = level + gain * lasting * nodes.longer
-        unknown = level - (WORSE * nodes.depth if self.worsens else 0.0)
+        level = float(self.frame.expected.mean()) if self.frame.prior else 0.0
+        unknown: Array = level + self._longer[0] * lasting * nodes.longer
+        if self.worsens:
+            unknown = unknown - WORSE * nodes.depth
         if nodes.prior is None:
             return unknown
         return numpy.where(bank.column("guided")[:, 0] > 0, nodes.prior, unknown)
@@ -84,7 +85,12 @@ class Expectation:
     def tilt(self, bank: Bank, nodes: Nodes) -> Array:
         """[m, n], what a deviation of the learned slope adds, over the member's deviation."""
         guided = bank.column("guided")[:, 0] > 0
-        return numpy.where(guided, SLOPE * nodes.better, LONGER_SLOPE * bank.column("lasting")[:, 0] * nodes.longer)
+        longer = self._longer[1] * bank.column("lasting")[:, 0] * nodes.longer
+        return numpy.where(guided, SLOPE * nodes.better, longer)
+
+    @property
+    def _longer(self) -> tuple[float, float]:
+        return LONGER if self.frame.prior else UNTOLD
 
 
 @dataclass
