@@ -187,9 +187,10 @@ class Bank:
         apart = numpy.abs(left.depth[:, None] - right.depth[None, :]).astype(numpy.float32)
         distinct, place = numpy.unique(apart, return_inverse=True)
         place = place.reshape(apart.shape)
-        depths = numpy.asarray(distinct, dtype=numpy.float32)
-        near = matern(depths / self.column("depth")[:, 0].astype(numpy.float32))
-        level = self.column("base")[:, 0] ** 2 * matern(depths / self.column("level")[:, 0].astype(numpy.float32))
+        ratios: list[Array32] = [
+            (distinct / self.column(name)[:, 0]).astype(numpy.float32) for name in ("depth", "level")
+        ]
+        near, level = matern(ratios[0]), self.column("base")[:, 0] ** 2 * matern(ratios[1])
         found *= near[:, place]
         found += own
         fan = self.column("fan")[:, 0]
