@@ -60,22 +60,18 @@ class Nodes:
     def take(self, some: Rows | slice) -> Nodes:
         """Some of them."""
         prior = None if self.prior is None else self.prior[some]
-        tables = self.numbers[:, some], self.ranked[:, some], self.kinds[:, some]
+        numbers, ranked, kinds = self.numbers[:, some], self.ranked[:, some], self.kinds[:, some]
         expected = self.better[some], self.longer[some], self.learned[:, some], self.ahead[:, some]
-        return Nodes(*tables, self.depth[some], self.branch[some], prior, *expected)
+        return Nodes(numbers, ranked, kinds, self.depth[some], self.branch[some], prior, *expected)
 
     def and_(self, more: Nodes) -> Nodes:
         """Both."""
         prior = None if self.prior is None or more.prior is None else numpy.concatenate([self.prior, more.prior])
-        joined = [
+        numbers, ranked, kinds, depth, branch, better, longer, learned, ahead = (
             numpy.concatenate([getattr(self, name), getattr(more, name)], axis=-1)
-            for name in ("numbers", "ranked", "kinds", "depth", "branch")
-        ]
-        expected = [
-            numpy.concatenate([getattr(self, name), getattr(more, name)], axis=-1)
-            for name in ("better", "longer", "learned", "ahead")
-        ]
-        return Nodes(*joined, prior, *expected)
+            for name in ("numbers", "ranked", "kinds", "depth", "branch", "better", "longer", "learned", "ahead")
+        )
+        return Nodes(numbers, ranked, kinds, depth, branch, prior, better, longer, learned, ahead)
 
 
 @dataclass(frozen=True)
@@ -205,10 +201,12 @@ class Bank:
             return found
         # Recipes fan out as their networks get sparser, around a curve that all have in common.
         apart = numpy.abs(left.depth[:, None] - right.depth[None, :]).astype(numpy.float32)
-        depths, place = numpy.unique(apart, return_inverse=True)
+        distinct, place = numpy.unique(apart, return_inverse=True)
         place = place.reshape(apart.shape)
-        near = matern(depths / self.column("depth")[:, 0].astype(numpy.float32))
-        level = self.column("base")[:, 0] ** 2 * matern(depths / self.column("level")[:, 0].astype(numpy.float32))
+        ratios: list[Array32] = [
+            (distinct / self.column(name)[:, 0]).astype(numpy.float32) for name in ("depth", "level")
+        ]
+        near, level = matern(ratios[0]), self.column("base")[:, 0] ** 2 * matern(ratios[1])
         found *= near[:, place]
         found += own
         fan = self.column("fan")[:, 0]

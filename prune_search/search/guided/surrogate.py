@@ -29,9 +29,9 @@ FEWEST = 0.05
 SCALE, GUESSED = 0.15, 6.0
 # Deviation of the slope of a prior from 1, over the surface's.
 SLOPE = 1.0
-# What e times as many steps are expected to gain on the scale of -log(error), where there is a prior; and the deviation
-# of that gain, over the surface's.
-LONGER, LONGER_SLOPE = 0.15, 1.0
+# What e times as many steps are expected to gain on the scale of -log(error), and the deviation of that gain over the
+# surface's: where there is a prior, and where nothing is said beforehand.
+LONGER, UNTOLD = (0.15, 1.0), (0.0, 0.3)
 # What is expected to be lost from the densest network to the sparsest, on the scale of -log(error).
 WORSE = 1.0
 # The least variance that is left where everything is known.
@@ -94,9 +94,10 @@ class Expectation:
     def mean(self, bank: Bank, nodes: Nodes) -> Array:
         """[m, n]: the prior, what an earlier search showed, or the same of all but for how long and sparse they are."""
         lasting = bank.column("lasting")[:, 0]
-        level, gain = (float(self.frame.expected.mean()), LONGER) if self.frame.prior else (0.0, 0.0)
-        level = level + gain * lasting * nodes.longer
-        found = level - (WORSE * nodes.depth if self.worsens else 0.0)
+        level = float(self.frame.expected.mean()) if self.frame.prior else 0.0
+        found: Array = level + self._longer[0] * lasting * nodes.longer
+        if self.worsens:
+            found = found - WORSE * nodes.depth
         if nodes.prior is not None:
             found = numpy.where(bank.column("guided")[:, 0] > 0, nodes.prior, found)
         return _with_earlier(bank, found, nodes.learned)
@@ -104,8 +105,12 @@ class Expectation:
     def tilt(self, bank: Bank, nodes: Nodes) -> Array:
         """[m, n], what a deviation of the learned slope adds, over the member's deviation."""
         guided = bank.column("guided")[:, 0] > 0
-        found = numpy.where(guided, SLOPE * nodes.better, LONGER_SLOPE * bank.column("lasting")[:, 0] * nodes.longer)
-        return _with_earlier(bank, found, SLOPE * nodes.ahead)
+        longer = self._longer[1] * bank.column("lasting")[:, 0] * nodes.longer
+        return _with_earlier(bank, numpy.where(guided, SLOPE * nodes.better, longer), SLOPE * nodes.ahead)
+
+    @property
+    def _longer(self) -> tuple[float, float]:
+        return LONGER if self.frame.prior else UNTOLD
 
 
 def _with_earlier(bank: Bank, found: Array, learned: Array) -> Array:
