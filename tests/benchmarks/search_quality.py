@@ -62,9 +62,14 @@ def searched(chosen: Sequence[Problem], options: argparse.Namespace, run: Run) -
     found: Found = {}
     pairs = [(problem.name, line) for problem in chosen for line in lines_of(problem, options.lines)]
     for seed in range(options.seeds):
-        asked = [(options.table, tuple(options.grids), *pair, seed, tuple(options.budgets)) for pair in pairs]
-        for pair, row in zip(pairs, run(_search, asked), strict=True):
-            found.setdefault(pair, []).append(row)
+        each = [
+            (*pair, number)
+            for pair in pairs
+            for number in (range(seed * options.chance, (seed + 1) * options.chance) if pair[1] == CHANCE else (seed,))
+        ]
+        asked = [(options.table, tuple(options.grids), *one, tuple(options.budgets)) for one in each]
+        for one, row in zip(each, run(_search, asked), strict=True):
+            found.setdefault(one[:2], []).append(row)
         yield found
         spent = (time.monotonic() - begun) / 60
         if options.minutes is not None and spent * (seed + 2) / (seed + 1) > options.minutes:
@@ -87,8 +92,9 @@ def report(chosen: Sequence[Problem], found: Found, options: argparse.Namespace)
     tables: dict[str, dict[str, Array]] = {problem.name: {} for problem in chosen}
     for (name, line), rows in found.items():
         tables[name][line] = numpy.array(rows)
-    seeds = len(next(iter(found.values())))
-    texts = [f"{seeds} seeds; budgets in units: {', '.join(f'{budget:g}' for budget in options.budgets)}"]
+    seeds = {len(rows) for rows in found.values()}
+    counts = " and ".join(f"{count}" for count in sorted(seeds)) + (" (of random search)" if len(seeds) > 1 else "")
+    texts = [f"{counts} seeds; budgets in units: {', '.join(f'{budget:g}' for budget in options.budgets)}"]
     texts += [text for problem in chosen for text in table_of(problem, tables[problem.name])]
     return "\n".join([*texts, *summary(tables, options)]) + "\n"
 
@@ -114,6 +120,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="problems whose names contain one of these")
     parser.add_argument("--lines", nargs="+", default=names, choices=names, metavar="LINE", help=", ".join(names))
     parser.add_argument("--seeds", type=int, default=60)
+    parser.add_argument("--chance", type=int, default=1, help="seeds of random search for each of the others'")
     parser.add_argument("--budgets", type=float, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--minutes", type=float, help="end after so many, whatever the number of seeds")

@@ -4,7 +4,8 @@
 
 Each search runs in a process of its own, with four virtual workers and nothing trained: proposals, stopping rule and
 ledger. Processor seconds are those of that process; the disk's are apart, since each record is synced to it. The
-sampler's own time is that of Optuna's calls while a proposal is drawn, which grow with the trials that it models.
+sampler's own time is that of Optuna's calls while a proposal is drawn, which grow with the trials that it models, or of
+the choices of `guided`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ CASES = (
     ("tpe", "none", False),
     ("tpe", "asha", True),
     ("nsga2", "none", False),
+    ("guided", "none", False),
 )
 
 
@@ -65,6 +67,7 @@ def measure(trials: int, sampler: str, scheduler: str, reproducible: bool) -> di
 
     from prune_search.recipe import strict_yaml
     from prune_search.recipe.space import read_space
+    from prune_search.search.guided.guide import Guide
     from prune_search.simulation.search import simulate_search
 
     sync, spent = os.fsync, {"sync": 0.0, "sampler": 0.0}
@@ -85,6 +88,7 @@ def measure(trials: int, sampler: str, scheduler: str, reproducible: bool) -> di
         return wrapped
 
     os.fsync = synced
+    setattr(Guide, "choose", counted(Guide.choose))  # noqa: B010
     for kind in (optuna.samplers.RandomSampler, optuna.samplers.TPESampler, optuna.samplers.NSGAIISampler):
         for name in ("infer_relative_search_space", "sample_relative", "sample_independent", "before_trial"):
             if name in vars(kind):

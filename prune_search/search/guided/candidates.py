@@ -25,7 +25,7 @@ MOST, FILLED = 512, 512
 # So many ways to fill the holes of which a recipe that is tried first says nothing are looked at.
 COMPLETED = 64
 # Neighbours of the best recipe that join the points of a large space.
-NEIGHBOURS = 48
+NEIGHBOURS = 24
 # Chance that a neighbour has another value of a hole, and how far away in shares of a range.
 CHANGED, NEAR = 0.5, 0.15
 

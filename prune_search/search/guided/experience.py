@@ -21,7 +21,6 @@ from prune_search.recipe.space import Space, known_epoch, recipe_epoch
 from prune_search.recipe.space_samples import Corner, space_samples
 from prune_search.search.guided.features import Network
 from prune_search.search.guided.gains import SPARSITY
-from prune_search.search.guided.kernel import Array
 from prune_search.search.guided.past import Reader, looked_at
 from prune_search.search.guided.surface import Surface
 from prune_search.search.guided.targets import Target
@@ -58,12 +57,11 @@ class Earlier:
         """Whether it has measured a metric often enough."""
         return sum(figure is not None for figure in self.figures.get(metric, ())) >= LEAST_TRIALS
 
-    def expected(self, networks: Sequence[Network], metric: str, direction: str) -> Array | None:
-        """[networks], what it lets one expect of a metric on its target's scale; None where it has not measured it."""
+    def surface(self, metric: str, direction: str) -> Surface | None:
+        """What it lets one expect of a metric on its target's scale; None where it has not measured it."""
         if metric not in self._surfaces:
             self._surfaces[metric] = self._surface(metric, direction)
-        surface = self._surfaces[metric]
-        return None if surface is None else surface.at(networks)
+        return self._surfaces[metric]
 
     def _surface(self, metric: str, direction: str) -> Surface | None:
         if not self.knows(metric):
@@ -83,7 +81,7 @@ class Earlier:
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Earlier:
         """As it was stored."""
-        networks = tuple(Network(**one, prior=0.0) for one in data["networks"])
+        networks = tuple(Network(**one, prior=0.0, spent=0.0) for one in data["networks"])
         return cls(str(data["name"]), networks, {m: tuple(f) for m, f in data["figures"].items()})
 
 
@@ -97,10 +95,10 @@ class Experience:
 
     earlier: tuple[Earlier, ...] = ()
 
-    def expected(self, networks: Sequence[Network], metric: str, direction: str) -> dict[str, Array]:
-        """By the name of each search that measured a metric, what it lets one expect of networks."""
-        found = {one.name: one.expected(networks, metric, direction) for one in self.earlier}
-        return {name: values for name, values in found.items() if values is not None}
+    def expected(self, metric: str, direction: str) -> list[Surface]:
+        """What each search that measured a metric lets one expect of it."""
+        found = [one.surface(metric, direction) for one in self.earlier]
+        return [surface for surface in found if surface is not None]
 
     def store(self, folder: StoragePath) -> None:
         """Write it into the folder of a search; nothing where there is nothing.
@@ -213,7 +211,7 @@ def _read(search: SearchRecords, metrics: Sequence[str]) -> Earlier | None:
     about = " on ".join(str(task[key]) for key in ("model", "data") if task.get(key))
     owners: dict[str, str] = {}
     networks = tuple(
-        Network(owners.setdefault(n.owner, str(len(owners))), n.numbers, n.kinds, n.density, 0.0)
+        Network(owners.setdefault(n.owner, str(len(owners))), n.numbers, n.kinds, n.density, 0.0, 0.0)
         for n in (one.network for one in seen)
     )
     return Earlier(f"{search.name} ({about})" if about else search.name, networks, figures)

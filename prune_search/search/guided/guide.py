@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy
 
@@ -15,16 +14,22 @@ from prune_search.ledger.records import TrialRecords
 from prune_search.recipe.space import Space
 from prune_search.search.guided.candidates import Candidate, Candidates, EpochOf
 from prune_search.search.guided.experience import Experience
-from prune_search.search.guided.features import nodes_of
+from prune_search.search.guided.features import Frame, Network, network
 from prune_search.search.guided.gains import Gains, marginal_steps
 from prune_search.search.guided.kernel import Array
 from prune_search.search.guided.model import Model
 from prune_search.search.guided.past import Past, Reader, Seen, looked_at
+from prune_search.search.guided.surrogate import Surrogate
 
 # Power of the price, to which the mean price of a recipe is added: gains that are nearly free are no aim.
 POWER = 0.5
 # Proposals for which the neighbours of the best recipe are the same ones.
-REFRESHED = 8
+REFRESHED = 16
+# Networks of which the frame is made, at most; of more, the last ones of each recipe.
+MOST_FRAMED = 4096
+
+# Surrogates by what they model, apart for searches of which networks were measured in the middle of a retraining.
+Kept: TypeAlias = dict[bool, dict[tuple[str, bool, bool], Surrogate]]
 
 
 @dataclass
@@ -44,7 +49,11 @@ class Guide:
     examples: int = 0
     prior: bool = True
     experience: Experience = field(default_factory=Experience)
-    _neighbours: tuple[str, int, list[Candidate]] = field(default_factory=lambda: ("", 0, []), repr=False)
+    _neighbours: tuple[str, int, list[Candidate], list[Network]] = field(
+        default_factory=lambda: ("", 0, [], []), repr=False
+    )
+    _frames: dict[bool, Frame] = field(default_factory=dict, repr=False)
+    _surrogates: Kept = field(default_factory=lambda: {False: {}, True: {}}, repr=False)
 
     @cached_property
     def reader(self) -> Reader:
@@ -65,6 +74,11 @@ class Guide:
     def fixed(self) -> tuple[list[Candidate], bool]:
         """The candidates of every proposal, and whether they are the whole space."""
         return self.candidates.fixed()
+
+    @cached_property
+    def ends(self) -> list[Network]:
+        """What these candidates end with."""
+        return [*map(self.reader.end, self.fixed[0])]
 
     @cached_property
     def unit(self) -> float:
@@ -88,29 +102,35 @@ class Guide:
         """
         there = self.reader.all(known)
         if given and (first := self.candidates.with_given(given)):
-            return first[int(numpy.argmax(self._scores(first, there, dense, number)))]
+            return self._highest(first, self._gains_alone(first, there, dense, number), there)
         tried = {one.candidate.digest for one in there}
         fixed, whole = self.fixed
-        open_ = [one for one in fixed if one.digest not in tried]
         batch = number // REFRESHED
-        if not whole and (best := self._best(there, dense, batch)) is not None:
-            open_ += [one for one in self._near(best, batch) if one.digest not in tried]
-        if not open_:
+        best = None if whole else self._best(there, dense, batch)
+        near, ends = ([], []) if best is None else self._near(best, batch)
+        everything = [*fixed, *near]
+        rows = numpy.array([row for row, one in enumerate(everything) if one.digest not in tried], dtype=numpy.int64)
+        if not len(rows):
             return None
-        scores = self._scores(open_, there, dense, number)
-        return open_[int(numpy.argmax(scores))]
+        groups = {"fixed": self.ends, "near": ends}
+        gains = self._gains(groups, there, dense, self._surrogates).of(rows, number)
+        return self._highest([everything[row] for row in rows], gains, there)
 
     def gains(self, recipes: Sequence[Candidate]) -> Array:
         """[recipes], the logarithms of what is expected to be gained from each before anything is measured."""
-        prices = numpy.array(self._prices(recipes, []))
-        found = self._scores(recipes, [], None, 1) + POWER * numpy.log(prices + self.unit)
-        return numpy.asarray(found, dtype=numpy.float64)
+        return _logs(self._gains_alone(recipes, [], None, 1))
 
-    def _near(self, best: Candidate, batch: int) -> list[Candidate]:
-        """The neighbours of a recipe: others after so many proposals, the same ones in between."""
+    def _highest(self, recipes: Sequence[Candidate], gains: Array, past: Sequence[Past]) -> Candidate:
+        """The recipe of the largest gain for its price."""
+        price = numpy.array(self._prices(recipes, past))
+        return recipes[int(numpy.argmax(_logs(gains) - POWER * numpy.log(price + self.unit)))]
+
+    def _near(self, best: Candidate, batch: int) -> tuple[list[Candidate], list[Network]]:
+        """The neighbours of a recipe: others after so many proposals, the same ones in between; and their ends."""
         if self._neighbours[:2] != (best.digest, batch):
-            self._neighbours = (best.digest, batch, self.candidates.near(best.drawn, batch))
-        return self._neighbours[2]
+            found = self.candidates.near(best.drawn, batch)
+            self._neighbours = (best.digest, batch, found, [*map(self.reader.end, found)])
+        return self._neighbours[2:]
 
     def _best(self, past: Sequence[Past], dense: Dense, batch: int) -> Candidate | None:
         """The recipe whose neighbours are looked at: the one of the best measured figures."""
@@ -124,43 +144,43 @@ class Guide:
 
     # --- the choice -------------------------------------------------------------------------------------------------
 
-    def _scores(
-        self, open_: Sequence[Candidate], past: Sequence[Past], dense: Dense, number: int
-    ) -> numpy.ndarray[Any, numpy.dtype[numpy.float64]]:
+    def _gains_alone(self, recipes: Sequence[Candidate], past: Sequence[Past], dense: Dense, number: int) -> Array:
+        """[recipes], gains of others than those of every proposal: nothing that was computed for these is replaced."""
+        groups = {"alone": [*map(self.reader.end, recipes)]}
+        return self._gains(groups, past, dense, {False: {}, True: {}}).of(numpy.arange(len(recipes)), number)
+
+    def _gains(self, groups: Mapping[str, Sequence[Network]], past: Sequence[Past], dense: Dense, kept: Kept) -> Gains:
         seen = looked_at(past)
-        running = [one.candidate for one in past if one.running]
-        networks = [*map(self.reader.end, open_), *map(self.reader.end, running), *(one.network for one in seen)]
-        rows = numpy.arange(len(open_))
-        first = len(open_) + len(running)
-        pending = numpy.arange(len(open_), first)
-        at = numpy.arange(first, len(networks))
-        with_prior = nodes_of(networks, self.prior)
-        without = replace(with_prior, prior=None)
-        # A bound is kept by what is less sparse rather than by what is less certain.
-        careful = replace(without, worsens=True)
-        sparsity = numpy.array([math.nan if one.density is None else 1 - one.density for one in networks])
-        model = Model(seen, at, pending, sparsity)
+        running = [self.reader.end(one.candidate) for one in past if one.running]
+        halfway = any(one.network.numbers["done"] < 1 for one in seen)
+        model = Model(self._frame(halfway), seen, groups, running, kept[halfway])
         objectives = [
-            model.of(with_prior, without, metric, way, [*self.experience.expected(networks, metric, way).values()])
+            model.of(metric, way, learned=self.experience.expected(metric, way))
             for way, metric in self.goals.objectives
         ]
         constraints = [
-            model.of(careful, careful, metric, "maximize" if relation == ">=" else "minimize")
+            model.of(metric, "maximize" if relation == ">=" else "minimize", careful=True)
             for metric, relation, _ in self.goals.constraints
         ]
-        ended = numpy.array([at[i] for i, one in enumerate(seen) if one.last], dtype=numpy.int64)
-        gains = Gains(
-            self.goals,
-            objectives,
-            constraints,
-            dense,
-            ended,
-            numpy.array([self._met(one, dense) for one in seen if one.last], dtype=bool),
-            numpy.nan_to_num(sparsity),
-        ).of(rows, number)
-        price = numpy.array(self._prices(open_, past))
-        scores = numpy.log(numpy.maximum(gains, 1e-30)) - POWER * numpy.log(price + self.unit)
-        return numpy.asarray(scores, dtype=numpy.float64)
+        last = [place for place, one in enumerate(seen) if one.last]
+        ended = numpy.array([model.candidates + place for place in last], dtype=numpy.int64)
+        met = numpy.array([self._met(seen[place], dense) for place in last], dtype=bool)
+        for one in objectives:
+            met &= True if one.belief is None else numpy.isfinite(one.belief.mean[0, ended])
+        return Gains(self.goals, objectives, constraints, dense, ended, met, numpy.nan_to_num(model.sparsity))
+
+    def _frame(self, halfway: bool) -> Frame:
+        """How networks become rows; where some were measured in the middle of a retraining, that tells them apart."""
+        if halfway not in self._frames:
+            networks = [
+                network(one, number) for one in self.fixed[0] for number in range(1, one.recipe.rounds)
+            ] + self.ends
+            if len(networks) > MOST_FRAMED:
+                networks = self.ends
+            if halfway:
+                networks = [*networks, replace(networks[0], numbers={**networks[0].numbers, "done": 0.0})]
+            self._frames[halfway] = Frame.of(networks, self.prior)
+        return self._frames[halfway]
 
     def _met(self, one: Seen, dense: Dense) -> bool:
         return total_violation(self.goals.violations(one.figures, dense)) == 0.0
@@ -174,3 +194,7 @@ class Guide:
                 for address, needed in one.candidate.segments:
                     into[address] = max(needed, into.get(address, 0))
         return [marginal_steps(one.segments, done, going) for one in open_]
+
+
+def _logs(gains: Array) -> Array:
+    return numpy.asarray(numpy.log(numpy.maximum(gains, 1e-30)), dtype=numpy.float64)

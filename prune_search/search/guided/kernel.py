@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy
 from numpy.typing import NDArray
@@ -16,36 +16,62 @@ Rows: TypeAlias = NDArray[numpy.int64]
 
 # Of few measurements, of which each costs little, and of many.
 MEMBERS, OF_MANY, FEW = 128, 32, 80
+# Of the members that could take the prior, one in so many takes an earlier search's surface too.
+EVERY = 2
 # Variance, over a member's own, of the level that all networks have in common: it is learned.
 COMMON = 100.0
 # Median deviation of a measurement's noise over the surface's.
 NOISE = 0.4
-# Depths that are told apart where a common level is taken off.
-LEVELS = 24
 ROOT5 = numpy.float32(5**0.5)
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """Networks, measured or not, one row each.
+    """Networks, measured or not, as `Frame.rows` makes them.
 
     Attributes:
-        numbers: [n, D], on 0 … 1.
-        kinds: [n, C], codes of choices.
+        numbers: [D, n], on 0 … 1.
+        ranked: [D, n], the same by their ranks.
+        kinds: [C, n], codes of choices.
         depth: [n], how sparse the network is on a log scale: 0 dense, 1 the sparsest; all equal where that is fixed.
         branch: [n], equal for the networks of one recipe.
         prior: [n], prior mean of the target, or None.
-        learned: [n] each, what earlier searches let one expect of the target: further prior means.
-        worsens: whether sparser networks are expected to be worse, where there is no prior to say so.
+        better: [n], the same, less its mean over the networks that are as sparse.
+        longer: [n], logarithm of the steps up to the network, less its mean likewise.
+        learned: [k, n], what each of k earlier searches lets one expect of the target: further prior means.
+        ahead: [k, n], the same, less its mean likewise.
     """
 
-    numbers: Array
-    kinds: NDArray[numpy.int64]
+    numbers: Array32
+    ranked: Array32
+    kinds: Rows
     depth: Array
-    branch: NDArray[numpy.int64]
-    prior: Array | None = None
-    worsens: bool = False
-    learned: tuple[Array, ...] = ()
+    branch: Rows
+    prior: Array | None
+    better: Array
+    longer: Array
+    learned: Array
+    ahead: Array
+
+    def __len__(self) -> int:
+        """How many networks there are."""
+        return len(self.depth)
+
+    def take(self, some: Rows | slice) -> Nodes:
+        """Some of them."""
+        prior = None if self.prior is None else self.prior[some]
+        numbers, ranked, kinds = self.numbers[:, some], self.ranked[:, some], self.kinds[:, some]
+        expected = self.better[some], self.longer[some], self.learned[:, some], self.ahead[:, some]
+        return Nodes(numbers, ranked, kinds, self.depth[some], self.branch[some], prior, *expected)
+
+    def and_(self, more: Nodes) -> Nodes:
+        """Both."""
+        prior = None if self.prior is None or more.prior is None else numpy.concatenate([self.prior, more.prior])
+        numbers, ranked, kinds, depth, branch, better, longer, learned, ahead = (
+            numpy.concatenate([getattr(self, name), getattr(more, name)], axis=-1)
+            for name in ("numbers", "ranked", "kinds", "depth", "branch", "better", "longer", "learned", "ahead")
+        )
+        return Nodes(numbers, ranked, kinds, depth, branch, prior, better, longer, learned, ahead)
 
 
 @dataclass(frozen=True)
@@ -64,6 +90,7 @@ class Member:
         depth: length along the depth of what tells recipes apart.
         ranked: whether numbers count by their ranks.
         guided: whether it takes the prior.
+        lasting: whether it learns, where it takes no prior mean, what longer trainings gain.
         earlier: which of the earlier searches' prior means it takes, from 0; -1: none.
     """
 
@@ -78,6 +105,7 @@ class Member:
     depth: float
     ranked: bool
     guided: bool
+    lasting: bool
     earlier: int = -1
 
     @property
@@ -87,7 +115,7 @@ class Member:
 
 
 @lru_cache(maxsize=64)
-def members(numbers: int, kinds: int, guided: bool, count: int = MEMBERS) -> tuple[Member, ...]:
+def members(numbers: int, kinds: int, guided: bool, count: int = MEMBERS, searches: int = 0) -> tuple[Member, ...]:
     """The members for so many numbers and choices; where there is no prior, none takes it.
 
     Args:
@@ -95,6 +123,8 @@ def members(numbers: int, kinds: int, guided: bool, count: int = MEMBERS) -> tup
         kinds: how many choices.
         guided: whether there is a prior.
         count: of the members, a power of 2; the first ones are the same for every count.
+        searches: earlier ones that give prior means. For each of them there are further members, half as many as take
+            the prior.
     """
     from scipy.special import ndtr, ndtri
     from scipy.stats import qmc
@@ -116,10 +146,13 @@ def members(numbers: int, kinds: int, guided: bool, count: int = MEMBERS) -> tup
                 additive=float(ndtr(rest[5])),
                 depth=float(numpy.exp(0.5 * rest[6])),
                 ranked=place // 2 % 2 == 1,
+                lasting=not guided or place // 4 % 2 == 0,
                 guided=guided and place % 2 == 0,
             )
         )
-    return tuple(found)
+    some = found[:: 2 * EVERY]
+    more = [replace(one, guided=False, lasting=False, earlier=place) for place in range(searches) for one in some]
+    return (*found, *more)
 
 
 @dataclass(frozen=True)
@@ -128,154 +161,92 @@ class Bank:
 
     Attributes:
         one: the members.
+        deepens: whether networks differ in how sparse they are.
         lengths: [m, D].
-        kinds: [m, C].
+        kinds: [m, C], how alike two options are.
     """
 
     one: tuple[Member, ...]
+    deepens: bool
     lengths: Array32
     kinds: Array32
+    _columns: dict[str, Array] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, one: Sequence[Member]) -> Bank:
+    def of(cls, one: Sequence[Member], deepens: bool) -> Bank:
         """Stack members."""
-        lengths, kinds = ([getattr(member, name) for member in one] for name in ("lengths", "kinds"))
-        return cls(tuple(one), numpy.array(lengths, numpy.float32), numpy.array(kinds, numpy.float32))
+        lengths, kinds = (numpy.array([getattr(member, name) for member in one]) for name in ("lengths", "kinds"))
+        return cls(tuple(one), deepens, lengths.astype(numpy.float32), numpy.exp(-1 / kinds).astype(numpy.float32))
 
-    def column(self, name: str) -> Array32:
-        """[m, 1], one hyperparameter of all members."""
-        return numpy.array([[getattr(member, name)] for member in self.one], numpy.float32)
+    def column(self, name: str) -> Array:
+        """[m, 1, 1], one hyperparameter of all members."""
+        if name not in self._columns:
+            self._columns[name] = numpy.array([getattr(member, name) for member in self.one], float)[:, None, None]
+        return self._columns[name]
 
-
-@dataclass(frozen=True)
-class Kernel:
-    """The nodes as the members' kernels see them; columns that are the same everywhere are left out.
-
-    Attributes:
-        plain: [D, n], numbers.
-        ranked: [D, n], the same by their ranks.
-        kinds: [C, n].
-        depth: [n].
-        branch: [n].
-    """
-
-    plain: Array32
-    ranked: Array32
-    kinds: Rows
-    depth: Array
-    branch: Rows
-
-    @classmethod
-    def of(cls, nodes: Nodes) -> Kernel:
-        """The kernels' view of nodes."""
-        numbers = nodes.numbers[:, numpy.ptp(nodes.numbers, axis=0) > 0]
-        kinds = nodes.kinds[:, numpy.ptp(nodes.kinds, axis=0) > 0]
-        plain, ranked = (numpy.ascontiguousarray(table.T, numpy.float32) for table in (numbers, _ranks(numbers)))
-        return cls(plain, ranked, numpy.ascontiguousarray(kinds.T), nodes.depth, nodes.branch)
-
-    @property
-    def deepens(self) -> bool:
-        """Whether networks differ in how sparse they are."""
-        return bool(numpy.ptp(self.depth) > 0)
-
-    def variance(self, one: Member) -> Array:
-        """[n], of each node."""
+    def variance(self, nodes: Nodes, common: float = COMMON) -> Array:
+        """[m, n], of each node."""
+        own, base, fan = (self.column(name)[:, 0] for name in ("own", "base", "fan"))
         if not self.deepens:
-            return numpy.full(len(self.depth), 1 + one.own**2 + COMMON)
-        return numpy.exp(2 * one.fan * (self.depth - 1)) * (1 + one.own**2) + one.base**2 + COMMON
+            return numpy.broadcast_to(1 + own**2 + common, (len(self.one), len(nodes)))
+        level = base**2 + common if common else 0.0
+        return numpy.asarray(numpy.exp(2 * fan * (nodes.depth - 1)) * (1 + own**2) + level, dtype=numpy.float64)
 
-    def pairs(self, left: Rows, right: Rows) -> Pairs:
-        """[left · right] every node on the left with every node on the right."""
-        count = len(left) * len(right)
-
-        def apart(table: Array32) -> Array32:
-            found = table[:, left][:, :, None] - table[:, right][:, None, :]
-            distances: Array32 = numpy.abs(found, out=found).reshape(len(table), count)
-            return distances
-
-        def outer(values: NDArray[Any], join: Callable[..., NDArray[Any]]) -> Array32:
-            found = join(values[left][:, None], values[right][None, :])
-            return numpy.asarray(found, dtype=numpy.float32).reshape(count)
-
-        unlike = (self.kinds[:, left][:, :, None] != self.kinds[:, right][:, None, :]).astype(numpy.float32)
-        return Pairs(
-            apart(self.plain),
-            apart(self.ranked),
-            unlike.reshape(len(self.kinds), count),
-            numpy.abs(outer(self.depth, numpy.subtract)),
-            outer(self.depth, numpy.add),
-            outer(self.branch, numpy.equal),
-            self.deepens,
-        )
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """How unlike the nodes of each pair are.
-
-    Attributes:
-        plain: [D, p], distances of the numbers.
-        ranked: [D, p], of their ranks.
-        unlike: [C, p], 1 where the choices differ.
-        apart: [p], distance of the depths.
-        depths: [p], sum of the depths.
-        same: [p], 1 for networks of one recipe.
-        deepens: whether networks differ in how sparse they are.
-    """
-
-    plain: Array32
-    ranked: Array32
-    unlike: Array32
-    apart: Array32
-    depths: Array32
-    same: Array32
-    deepens: bool
-
-    def take(self, some: Rows) -> Pairs:
-        """Some of the pairs."""
-        tables = (self.plain[:, some], self.ranked[:, some], self.unlike[:, some])
-        return Pairs(*tables, self.apart[some], self.depths[some], self.same[some], self.deepens)
-
-    def covariance(self, bank: Bank) -> Array32:
-        """[m, p], over each member's variance, without the slope of a prior and without `COMMON`."""
-        ranked = bank.column("ranked")[:, 0] > 0
-        found = numpy.empty((len(bank.one), len(self.apart)), numpy.float32)
-        for which, table in ((ranked, self.ranked), (~ranked, self.plain)):
-            if which.any():
-                found[which] = self._alike(
-                    Bank.of([one for one, this in zip(bank.one, which, strict=True) if this]), table
-                )
-        own = bank.column("own") ** 2
+    def covariance(self, left: Nodes, right: Nodes) -> Array:
+        """[m, left, right], over each member's variance, without the slope of a mean."""
+        found = self.alike(left, right)
+        own = self.column("own") ** 2 * (left.branch[:, None] == right.branch[None, :])
         if not self.deepens:
-            found += own * self.same
+            found += own + COMMON
             return found
         # Recipes fan out as their networks get sparser, around a curve that all have in common.
-        found *= matern(self.apart / bank.column("depth"))
-        found += own * self.same
-        found *= numpy.exp(bank.column("fan") * (self.depths - 2))
-        found += bank.column("base") ** 2 * matern(self.apart / bank.column("level"))
+        apart = numpy.abs(left.depth[:, None] - right.depth[None, :]).astype(numpy.float32)
+        distinct, place = numpy.unique(apart, return_inverse=True)
+        place = place.reshape(apart.shape)
+        ratios: list[Array32] = [
+            (distinct / self.column(name)[:, 0]).astype(numpy.float32) for name in ("depth", "level")
+        ]
+        near, level = matern(ratios[0]), self.column("base")[:, 0] ** 2 * matern(ratios[1])
+        found *= near[:, place]
+        found += own
+        fan = self.column("fan")[:, 0]
+        found *= numpy.exp(fan * (left.depth - 1))[:, :, None]
+        found *= numpy.exp(fan * (right.depth - 1))[:, None, :]
+        found += level[:, place] + COMMON
         return found
 
-    def _alike(self, bank: Bank, table: Array32) -> Array32:
-        """All interactions at once, and the main effects."""
-        count = bank.lengths.shape[1] + bank.kinds.shape[1]
-        product = numpy.ones((len(bank.one), len(self.apart)), numpy.float32)
+    def alike(self, left: Nodes, right: Nodes) -> Array:
+        """[m, left, right], how alike recipes are whose networks are as sparse, 0 … 1."""
+        found = numpy.empty((len(self.one), len(left), len(right)))
+        ranked = self.column("ranked")[:, 0, 0] > 0
+        for which, name in ((ranked, "ranked"), (~ranked, "numbers")):
+            if which.any():
+                found[which] = self._alike(which, getattr(left, name), getattr(right, name), left.kinds, right.kinds)
+        return found
+
+    def _alike(
+        self, which: NDArray[numpy.bool_], left: Array32, right: Array32, left_kinds: Rows, right_kinds: Rows
+    ) -> Array:
+        """All interactions at once, and the main effects, of some of the members."""
+        shape = (int(which.sum()), left.shape[1], right.shape[1])
+        count = len(left) + len(left_kinds)
+        product = numpy.ones(shape, numpy.float32)
         if not count:
-            return product
-        total = numpy.zeros_like(product)
-        for distance, lengths in zip(table, bank.lengths.T, strict=True):
-            alike = matern(distance / lengths[:, None])
+            return product.astype(numpy.float64)
+        total = numpy.zeros(shape, numpy.float32)
+        for one, other, lengths in zip(left, right, self.lengths[which].T, strict=True):
+            alike = matern(numpy.abs(one[:, None] - other[None, :]) / lengths[:, None, None])
             product *= alike
             total += alike
-        for unlike, lengths in zip(self.unlike, bank.kinds.T, strict=True):
-            alike = 1 - unlike * (1 - numpy.exp(-1 / lengths))[:, None]
+        for one, other, likeness in zip(left_kinds, right_kinds, self.kinds[which].T, strict=True):
+            alike = numpy.where(one[:, None] == other[None, :], numpy.float32(1), likeness[:, None, None])
             product *= alike
             total += alike
-        additive = bank.column("additive")
+        additive = self.column("additive")[which].astype(numpy.float32)
         product *= 1 - additive
         total *= additive / numpy.float32(count)
         product += total
-        return product
+        return product.astype(numpy.float64)
 
 
 def matern(ratio: Array32) -> Array32:
@@ -288,21 +259,3 @@ def matern(ratio: Array32) -> Array32:
     numpy.negative(scaled, out=scaled)
     found *= numpy.exp(scaled, out=scaled)
     return found
-
-
-def _ranks(values: Array) -> Array:
-    """Each column by the place of its value among the distinct ones, 0 … 1."""
-    found = numpy.empty_like(values)
-    for column in range(values.shape[1]):
-        distinct, place = numpy.unique(numpy.round(values[:, column], 9), return_inverse=True)
-        found[:, column] = place / max(1, len(distinct) - 1)
-    return found
-
-
-def within_depths(values: Array, depth: Array) -> Array:
-    """What is expected less its mean at each depth: its slope is learned, and the common level besides."""
-    distinct, place = numpy.unique(numpy.round(depth, 9), return_inverse=True)
-    if len(distinct) > LEVELS:
-        _, place = numpy.unique(numpy.round(depth * LEVELS), return_inverse=True)
-    sums = numpy.bincount(place, weights=values)
-    return numpy.asarray(values - (sums / numpy.bincount(place))[place], dtype=numpy.float64)

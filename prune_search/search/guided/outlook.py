@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import Space
 from prune_search.search.guided.candidates import Candidate, EpochOf, SharesDraw
 from prune_search.search.guided.experience import stored_experience
-from prune_search.search.guided.features import nodes_of
+from prune_search.search.guided.features import Frame
 from prune_search.search.guided.gains import SPARSITY, Modelled, marginal_steps
 from prune_search.search.guided.kernel import Array, Rows
 from prune_search.search.guided.model import Model
@@ -146,21 +146,17 @@ class Outlook:
         way: str,
     ) -> _Beliefs:
         seen = looked_at(past)
-        networks = [*map(self.reader.end, recipes), *(one.network for one in seen)]
-        at = numpy.arange(len(recipes), len(networks))
-        sparsity = numpy.array([numpy.nan if one.density is None else 1 - one.density for one in networks])
-        model = Model(seen, at, numpy.arange(0), sparsity)
-        nodes = nodes_of(networks, with_prior(self.space.search["sampler"]))
-        without = replace(nodes, prior=None)
-        learned = [*stored_experience(search.folder).expected(networks, first, way).values()]
-        careful = replace(without, worsens=True)
+        ends = [*map(self.reader.end, recipes)]
+        prior = with_prior(self.space.search["sampler"])
+        model = Model(Frame.of([*ends, *(one.network for one in seen)], prior), seen, {"recipes": ends})
+        learned = stored_experience(search.folder).expected(first, way)
         bounds: list[tuple[Modelled, float]] = []
         for metric, relation, bound in goals.constraints:
             reference = (search.dense or {}).get(metric) if bound.factor else 0.0
             if reference is not None and (metric.startswith(VALIDATION) or metric == SPARSITY):
                 to = "maximize" if relation == ">=" else "minimize"
-                bounds.append((model.of(careful, careful, metric, to), bound.value(float(reference))))
-        return _Beliefs(model.of(nodes, without, first, way, learned), bounds)
+                bounds.append((model.of(metric, to, careful=True), bound.value(float(reference))))
+        return _Beliefs(model.of(first, way, learned=learned), bounds)
 
     def _changed(self) -> Iterator[tuple[str, Any, Candidate]]:
         """Hole, value and recipe, one hole of a few recipes at a time."""

@@ -12,8 +12,8 @@ from prune_search.recipe.recipe import Recipe
 from prune_search.search.guided.candidates import Candidate, EpochOf
 from prune_search.search.guided.features import Network, network
 
-# Measurements that are looked at, at most: the last ones of every recipe first.
-MOST_SEEN = 150
+# Measurements that are looked at, at most, and how many of more are left out at once.
+MOST_SEEN, LEFT_OUT = 200, 64
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,15 @@ def _middle(trial: TrialRecords) -> Record | None:
 
 
 def looked_at(past: Sequence[Past]) -> list[Seen]:
-    """The measurements that count: what recipes ended with, then what was measured on the way, the latest of each."""
-    last = [one for trial in past for one in trial.seen if one.last][-MOST_SEEN:]
-    way = [one for trial in past for one in trial.seen if not one.last]
-    left = MOST_SEEN - len(last)
-    return [*last, *(way[-left:] if left else [])]
+    """The measurements that count, in the order of their trials.
+
+    Of too many the oldest are left out, first of those on the way. Several are left out at once, so that from one
+    proposal to the next the others stay the first ones.
+    """
+    everything = [one for trial in past for one in trial.seen]
+    beyond = len(everything) - MOST_SEEN
+    if beyond <= 0:
+        return everything
+    oldest = sorted(range(len(everything)), key=lambda place: everything[place].last)
+    out = set(oldest[: -(-beyond // LEFT_OUT) * LEFT_OUT])
+    return [one for place, one in enumerate(everything) if place not in out]

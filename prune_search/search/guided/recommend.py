@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -14,11 +14,12 @@ from prune_search.recipe import axes
 from prune_search.recipe.recipe import Named, Recipe
 from prune_search.recipe.space import nominal_epoch
 from prune_search.search.guided.experience import Experience, stored_experience
-from prune_search.search.guided.features import nodes_of
+from prune_search.search.guided.features import Frame
 from prune_search.search.guided.gains import Modelled
-from prune_search.search.guided.kernel import Array, Rows
+from prune_search.search.guided.kernel import Rows
 from prune_search.search.guided.model import Model
 from prune_search.search.guided.past import Past, Reader, looked_at
+from prune_search.search.guided.surface import Surface
 
 # Deviations on either side of an expected figure: 95 % of a normal distribution.
 WIDTH = 1.96
@@ -90,20 +91,18 @@ def modelled_metrics(past: Sequence[Past], goals: Goals, prior: bool, experience
         return []
     seen = looked_at(past)
     last = [one.seen[-1].network for one in past if one.completed]
-    networks = [*last, *(one.network for one in seen)]
-    at = numpy.arange(len(last), len(networks))
-    nodes = nodes_of(networks, prior)
-    model = Model(seen, at, numpy.arange(0), numpy.full(len(networks), numpy.nan))
+    # What was left out of the measurements is expected like what was never measured.
+    model = Model(Frame.of([*last, *(one.network for one in seen)], prior), seen, {"ended": last})
     wanted = {m: "maximize" if relation == ">=" else "minimize" for m, relation, _ in goals.constraints}
     wanted |= {metric: direction for direction, metric in goals.objectives}
     rows = numpy.arange(len(last))
     objectives = {metric for _, metric in goals.objectives}
 
-    def learned(metric: str, direction: str) -> list[Array]:
-        return [*experience.expected(networks, metric, direction).values()] if metric in objectives else []
+    def learned(metric: str, direction: str) -> list[Surface]:
+        return experience.expected(metric, direction) if metric in objectives else []
 
     return [
-        (metric, model.of(nodes, replace(nodes, prior=None), metric, direction, learned(metric, direction)), rows)
+        (metric, model.of(metric, direction, learned=learned(metric, direction)), rows)
         for metric, direction in wanted.items()
         if metric.startswith(VALIDATION)
     ]

@@ -23,6 +23,8 @@ LENGTHS, ADDITIVE = (0.3, 0.7, 1.5), (0.2, 0.8)
 UNLIKE, BEYOND = 0.7, 0.25
 # Deviations over that of the surface: of the common curve along the depth, and of what one recipe has alone.
 BASE, OWN, FAN = 2.0, 0.2, 1.2
+# Networks that are looked at together.
+TOGETHER = 256
 # Guess of the surface's variance, and how many measurements it is worth.
 SCALE, GUESSED = 0.15**2, 6.0
 
@@ -116,11 +118,20 @@ class Surface:
         return cls(columns, known, level, weights / weights.sum(), numpy.array(answers))
 
     def at(self, networks: Sequence[Network]) -> Array:
-        """[networks], what is expected of each."""
+        """[networks], what is expected of each: the same bits whatever else is asked."""
+        parts = [self._at(networks[first : first + TOGETHER]) for first in range(0, len(networks), TOGETHER)]
+        return numpy.concatenate([numpy.zeros(0), *parts])
+
+    def _at(self, networks: Sequence[Network]) -> Array:
         placed = self.columns.placed(networks)
         none = numpy.zeros((len(networks), self.answers.shape[1]))
-        found = [k @ answer for k, answer in zip(_covariances(placed, self.known, none), self.answers, strict=True)]
-        return numpy.asarray(self.level + self.weights @ numpy.array(found), dtype=numpy.float64)
+        found = numpy.full(len(networks), self.level)
+        # Sums along rows, since the bits of a matrix product depend on how many rows there are.
+        for weight, kernel, answer in zip(
+            self.weights, _covariances(placed, self.known, none), self.answers, strict=True
+        ):
+            found += weight * (kernel * answer).sum(1)
+        return found
 
 
 def _covariances(

@@ -18,10 +18,9 @@ from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe.recipe import Recipe
 from prune_search.search import ledger_callbacks
-from prune_search.search.guided import guide, recommend
 from prune_search.search.guided.experience import Experience
-from prune_search.search.guided.features import Network, nodes_of
-from prune_search.search.guided.kernel import Nodes, within_depths
+from prune_search.search.guided.features import Frame, Network
+from prune_search.search.guided.kernel import Nodes
 from prune_search.search.guided.past import Reader
 from prune_search.search.guided.recommend import nominal, recommended, with_prior
 from prune_search.simulation.optimum import truth_of
@@ -136,14 +135,16 @@ def _quick() -> Iterator[None]:
 def _prior(upside_down: bool) -> Iterator[None]:
     """The prior of `guided`, mirrored at each depth: what it expects to be best it expects to be worst."""
 
-    def mirrored(networks: Sequence[Network], prior: bool) -> Nodes:
-        nodes = nodes_of(networks, prior)
+    rows = Frame.rows
+
+    def mirrored(frame: Frame, networks: Sequence[Network]) -> Nodes:
+        nodes = rows(frame, networks)
         if nodes.prior is None:
             return nodes
-        return replace(nodes, prior=nodes.prior - 2 * within_depths(nodes.prior, nodes.depth))
+        return replace(nodes, prior=nodes.prior - 2 * nodes.better, better=-nodes.better)
 
     if not upside_down:
         yield
         return
-    with mock.patch.object(guide, "nodes_of", mirrored), mock.patch.object(recommend, "nodes_of", mirrored):
+    with mock.patch.object(Frame, "rows", mirrored):
         yield

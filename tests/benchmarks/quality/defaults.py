@@ -65,7 +65,7 @@ def _measured(file: str, name: str) -> Iterator[tuple[tuple[Any, ...], Network, 
                     alone = which == "one-shot"
                     numbers = {**node.numbers, "removed": 1 - density} if alone else node.numbers
                     owner = f"{which} {number} {density:.4f}" if alone else f"{which} {number}"
-                    placed = Network(owner, numbers, {}, density, 0.0)
+                    placed = Network(owner, numbers, {}, density, 0.0, 0.0)
                     yield (kind.method, which, time, round(density, 4)), placed, target.scaled(accuracy)
 
 

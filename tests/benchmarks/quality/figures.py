@@ -27,7 +27,8 @@ class Interval:
 def medians(regrets: Sequence[Mapping[str, Array]], line: str, over_chance: bool) -> list[Interval]:
     """Median over problems of a line's mean regret at each budget, or of its ratio to that of chance.
 
-    Problems and seeds are drawn again together (percentile bootstrap); a seed is the same one in both lines.
+    Problems and seeds are drawn again together (percentile bootstrap); a seed is the same one in both lines, unless
+    there are more seeds of chance.
 
     Args:
         regrets: by problem and line, [seeds, budgets].
@@ -53,6 +54,9 @@ def _means(
     for place in places:
         mine, chance = regrets[place][line], regrets[place][CHANCE]
         seeds = numpy.arange(len(mine)) if drawn is None else draw.integers(len(mine), size=len(mine))
+        others = seeds
+        if len(chance) != len(mine):
+            others = numpy.arange(len(chance)) if drawn is None else draw.integers(len(chance), size=len(chance))
         mean = mine[seeds].mean(0)
-        found.append(mean / numpy.maximum(chance[seeds % len(chance)].mean(0), 1e-3) if over_chance else mean)
+        found.append(mean / numpy.maximum(chance[others].mean(0), 1e-3) if over_chance else mean)
     return numpy.asarray(numpy.median(found, axis=0), dtype=numpy.float64)

@@ -7,15 +7,17 @@ import math
 import numpy
 import pytest
 
-from prune_search.search.guided.kernel import COMMON, Bank, Kernel, Member, Nodes, members
+from prune_search.search.guided.features import Frame, Network
+from prune_search.search.guided.kernel import COMMON, Bank, Member, Nodes, members
 
 
-def line(count: int = 21, deepens: bool = False) -> Nodes:
-    """Networks along one number, of two kinds."""
-    at = numpy.linspace(0, 1, count)
-    depth = at.copy() if deepens else numpy.zeros(count)
-    kinds = (numpy.arange(count) % 2)[:, None]
-    return Nodes(at[:, None], kinds, depth, numpy.arange(count) // 2)
+def line(deepens: bool) -> Nodes:
+    """Networks along one number whose values lie unevenly, of two kinds; two of each recipe."""
+    networks = [
+        Network(f"{i // 2:015x}", {"at": i**2 / 25}, {"kind": "ab"[i % 2]}, 0.8**i if deepens else 0.5, 0.0, 0.0)
+        for i in range(6)
+    ]
+    return Frame.of(networks, False).rows(networks)
 
 
 def matern(distance: float, length: float) -> float:
@@ -23,16 +25,14 @@ def matern(distance: float, length: float) -> float:
     return (1 + r + r * r / 3) * math.exp(-r)
 
 
-def slow(one: Member, nodes: Nodes, i: int, j: int) -> float:
+def slow(one: Member, nodes: Nodes, i: int, j: int, deepens: bool) -> float:
     """The covariance of two nodes, term by term, as the docstrings have it."""
-    numbers = nodes.numbers
-    if one.ranked:
-        numbers = numpy.argsort(numpy.argsort(numbers, axis=0), axis=0) / (len(numbers) - 1)
-    parts = [matern(abs(numbers[i, 0] - numbers[j, 0]), one.lengths[0])]
-    parts.append(1.0 if nodes.kinds[i, 0] == nodes.kinds[j, 0] else math.exp(-1 / one.kinds[0]))
+    at = numpy.arange(6) / 5 if one.ranked else numpy.arange(6) ** 2 / 25
+    parts = [matern(abs(at[i] - at[j]), one.lengths[0])]
+    parts.append(1.0 if i % 2 == j % 2 else math.exp(-1 / one.kinds[0]))
     main = (1 - one.additive) * parts[0] * parts[1] + one.additive * sum(parts) / 2
-    same = one.own**2 * (nodes.branch[i] == nodes.branch[j])
-    if numpy.ptp(nodes.depth) == 0:
+    same = one.own**2 * (i // 2 == j // 2)
+    if not deepens:
         return float(main + same + COMMON)
     apart = abs(nodes.depth[i] - nodes.depth[j])
     fan = math.exp(one.fan * (nodes.depth[i] - 1)) * math.exp(one.fan * (nodes.depth[j] - 1))
@@ -41,11 +41,9 @@ def slow(one: Member, nodes: Nodes, i: int, j: int) -> float:
 
 @pytest.mark.parametrize("deepens", [False, True])
 def test_kernels_are_what_their_slow_definition_says(deepens: bool) -> None:
-    nodes = line(6, deepens)
-    everything = numpy.arange(6)
-    some = members(1, 1, False)[:8]
-    for one, found in zip(some, Kernel.of(nodes).pairs(everything, everything).covariance(Bank.of(some)), strict=True):
-        found = found.reshape(6, 6) + COMMON
-        expected = [[slow(one, nodes, i, j) for j in range(6)] for i in range(6)]
+    nodes, some = line(deepens), members(1, 1, False)[:8]
+    bank = Bank.of(some, deepens)
+    for one, found, variance in zip(some, bank.covariance(nodes, nodes), bank.variance(nodes), strict=True):
+        expected = [[slow(one, nodes, i, j, deepens) for j in range(6)] for i in range(6)]
         numpy.testing.assert_allclose(found, expected, rtol=2e-6)
-        numpy.testing.assert_allclose(Kernel.of(nodes).variance(one), numpy.diag(expected), rtol=2e-6)
+        numpy.testing.assert_allclose(variance, numpy.diag(expected), rtol=2e-6)

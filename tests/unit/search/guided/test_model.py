@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy
@@ -10,7 +11,7 @@ from guided_trials import space_of, told
 
 from prune_search.ledger.records import TrialRecords
 from prune_search.recipe.space import known_epoch
-from prune_search.search.guided.features import nodes_of
+from prune_search.search.guided.features import Frame
 from prune_search.search.guided.model import Model
 from prune_search.search.guided.past import Reader, looked_at
 from prune_search.search.proposer import Proposer
@@ -35,12 +36,9 @@ def modelled(pending: int = 0, metric: str = ACCURACY, direction: str = "maximiz
     past = Reader(known_epoch).all(trials)
     seen = looked_at(past)
     networks = [one.network for one in seen]
-    nodes = nodes_of(networks, True)
-    rows, known = numpy.arange(len(seen)), len(seen) - pending
-    assert all(one.density is not None for one in networks)
-    sparsities = numpy.array([1 - (one.density or 0.0) for one in networks])
-    model = Model(seen[:known], rows[:known], rows[known:], sparsities)
-    return model.of(nodes, nodes, metric, direction), seen, rows
+    known = len(seen) - pending
+    model = Model(Frame.of(networks, True), seen[:known], {"all": networks}, networks[known:])
+    return model.of(metric, direction), seen, numpy.arange(len(seen))
 
 
 def test_what_was_measured_is_about_what_is_expected() -> None:
@@ -61,9 +59,19 @@ def test_what_runs_counts_at_its_expected_figure() -> None:
     assert numpy.isfinite(deviation).all()
 
 
+def test_a_metric_that_some_lack_says_nothing_there() -> None:
+    _, seen, _ = modelled()
+    networks = [one.network for one in seen]
+    lacking = [replace(one, figures={}) if place == 2 else one for place, one in enumerate(seen)]
+    found = Model(Frame.of(networks, True), lacking, {"all": networks}).of(ACCURACY, "maximize")
+    assert found.belief is not None
+    assert numpy.isnan(found.belief.mean[:, 8 + 2]).all()
+    assert numpy.isfinite(numpy.delete(found.belief.mean, 8 + 2, axis=1)).all()
+
+
 @pytest.mark.parametrize(("direction", "sign"), [("maximize", 1.0), ("minimize", -1.0)])
 def test_sparsity_needs_no_model(direction: str, sign: float) -> None:
     found, seen, rows = modelled(metric="sparsity", direction=direction)
     centre, deviation = found.moments(rows)
-    assert centre == pytest.approx([sign * (1 - one.network.density) for one in seen])
+    assert centre == pytest.approx([sign * (1 - (one.network.density or 0.0)) for one in seen])
     assert (deviation == 0).all()

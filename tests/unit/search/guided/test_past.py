@@ -8,7 +8,7 @@ from guided_trials import space_of, told
 
 from prune_search.ledger.records import Record, TrialRecords
 from prune_search.recipe.space import known_epoch
-from prune_search.search.guided.past import MOST_SEEN, Reader, looked_at
+from prune_search.search.guided.past import LEFT_OUT, Reader, looked_at
 from prune_search.search.proposer import Proposer
 
 BLOCKS: dict[str, Any] = {
@@ -78,14 +78,16 @@ def test_controls_and_repeated_recipes_teach_nothing() -> None:
     assert [(one.trial, len(one.seen)) for one in found] == [(first.id, 1), (second.id, 0)]
 
 
-def test_of_many_measurements_what_recipes_ended_with_counts_first() -> None:
+def test_of_too_many_measurements_the_oldest_on_the_way_are_left_out_several_at_once() -> None:
     known = trials(20)
     for trial in known:
         for number in range(1, 3):
             for step in range(5):
                 measured(trial, number, None if step == 4 else step, 0.9)
-    past = Reader(known_epoch).all(known)
-    seen = looked_at(past * 4)
-    assert len(seen) == MOST_SEEN
-    assert sum(one.last for one in seen) == 80
-    assert all(one.last for one in seen[:80])
+    past = Reader(known_epoch).all(known) * 6
+    everything = [one for trial in past for one in trial.seen]
+    assert looked_at(past[:60]) == [one for trial in past[:60] for one in trial.seen]
+    seen = looked_at(past)
+    assert len(seen) == len(everything) - LEFT_OUT
+    assert sum(one.last for one in seen) == 120
+    assert seen[-50:] == everything[-50:]

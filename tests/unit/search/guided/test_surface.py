@@ -9,7 +9,7 @@ from prune_search.search.guided.surface import Surface
 
 
 def network(owner: str, rate: float, kind: str = "a", density: float | None = 0.1, **more: float) -> Network:
-    return Network(owner, {"rate": rate, **more}, {"kind": kind}, density, 0.0)
+    return Network(owner, {"rate": rate, **more}, {"kind": kind}, density, 0.0, 0.0)
 
 
 def worth(one: Network) -> float:
@@ -34,8 +34,11 @@ def test_a_surface_foretells_what_lies_between_what_was_measured() -> None:
 def test_a_network_is_foretold_alike_whatever_else_is_asked() -> None:
     surface = Surface.of(MEASURED, VALUES)
     one, other = network("x", 0.08), network("y", 5.0, "unheard of", more=3.0)
-    assert numpy.allclose(surface.at([one, other]), [surface.at([one])[0], surface.at([other])[0]])
-    assert numpy.isfinite(surface.at([Network("z", {}, {}, None, 0.0)])).all()
+    assert surface.at([one, other]).tolist() == [surface.at([one])[0], surface.at([other])[0]]
+    many = [network(str(place), 0.01 * 1.01**place, density=0.9 - place / 800) for place in range(600)]
+    assert surface.at(many).tolist() == [surface.at([each])[0] for each in many]
+    assert surface.at([]).shape == (0,)
+    assert numpy.isfinite(surface.at([Network("z", {}, {}, None, 0.0, 0.0)])).all()
 
 
 def test_sparser_networks_are_told_from_denser_ones() -> None:

@@ -1,29 +1,42 @@
-"""What the mixture believes: what it learns, and which members it trusts."""
+"""What the mixture believes: what it learns, which members it trusts, and that nothing depends on what was kept."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 
 import numpy
 import pytest
 
-from prune_search.search.guided.kernel import Nodes
-from prune_search.search.guided.surrogate import believe
+from prune_search.search.guided.features import Frame, Network
+from prune_search.search.guided.kernel import EVERY, MEMBERS, Array
+from prune_search.search.guided.surface import Surface
+from prune_search.search.guided.surrogate import BLOCK, Belief, Expectation, Surrogate
 
 
-def line(count: int = 21, deepens: bool = False) -> Nodes:
-    """Networks along one number, of two kinds."""
+def line(count: int = 21, prior: Sequence[float] | None = None) -> list[Network]:
+    """Networks along one number, of two kinds, trained for equally long."""
     at = numpy.linspace(0, 1, count)
-    depth = at.copy() if deepens else numpy.zeros(count)
-    kinds = (numpy.arange(count) % 2)[:, None]
-    return Nodes(at[:, None], kinds, depth, numpy.arange(count) // 2)
+    expected = prior if prior is not None else [2.0] * count
+    return [
+        Network(f"{i // 2:015x}", {"at": float(at[i])}, {"kind": "ab"[i % 2]}, 0.1, float(expected[i]), 5.0)
+        for i in range(count)
+    ]
+
+
+def surrogate(networks: Sequence[Network], prior: bool = False, learned: Sequence[Surface] = ()) -> Surrogate:
+    found = Surrogate(Expectation(Frame.of(networks, prior), learned=tuple(learned)))
+    found.consider("all", networks)
+    return found
+
+
+def believed(networks: Sequence[Network], seen: Sequence[int], values: Array, prior: bool = False) -> Belief:
+    return surrogate(networks, prior).believe([networks[i] for i in seen], numpy.asarray(values, dtype=float))
 
 
 def test_measurements_are_learned_and_what_is_far_from_them_is_less_certain() -> None:
-    nodes = line()
-    seen = numpy.array([0, 2, 4, 6, 8, 10])
-    values = 2.0 + 0.3 * numpy.sin(6 * nodes.numbers[seen, 0])
-    belief = believe(nodes, seen, values)
+    seen = [0, 2, 4, 6, 8, 10]
+    values = 2.0 + 0.3 * numpy.sin(6 * numpy.linspace(0, 1, 21)[seen])
+    belief = believed(line(), seen, values)
     assert numpy.abs(belief.expected[seen] - values).max() < 0.08
     near, far = belief.deviation[:, 4].mean(), belief.deviation[:, 20].mean()
     assert near < far / 1.5
@@ -31,18 +44,34 @@ def test_measurements_are_learned_and_what_is_far_from_them_is_less_certain() ->
     assert belief.guided == 0.0
 
 
-def test_nothing_is_random_and_nothing_is_kept() -> None:
-    nodes, seen, values = line(), numpy.array([1, 3]), numpy.array([2.0, 2.1])
-    first = believe(nodes, seen, values)
-    believe(nodes, numpy.array([5, 6, 7]), numpy.array([1.0, 3.0, 2.0]))
-    again = believe(nodes, seen, values)
-    assert numpy.array_equal(first.mean, again.mean)
-    assert numpy.array_equal(first.deviation, again.deviation)
+def test_what_was_measured_is_believed_alike_among_the_candidates_and_the_measurements() -> None:
+    seen = [3, 9, 9, 14]
+    belief = believed(line(), seen, numpy.array([2.0, 2.3, 2.1, 1.9]))
+    numpy.testing.assert_allclose(belief.mean[:, 21:], belief.mean[:, seen], atol=1e-7)
+    numpy.testing.assert_allclose(belief.deviation[:, 21:], belief.deviation[:, seen], atol=1e-7)
+
+
+@pytest.mark.parametrize("searches", [0, 2])
+def test_bits_do_not_depend_on_what_was_looked_at_before(searches: int) -> None:
+    networks, draw = line(60), numpy.random.default_rng(0)
+    learned = [Surface.of(networks[::7], draw.normal(2.0, 0.3, size=9)) for _ in range(searches)]
+    order = draw.permutation(60)[: 2 * BLOCK - 10]
+    values = draw.normal(2.0, 0.3, size=len(order))
+    used = surrogate(networks, learned=learned)
+    # One more each time, some at once, others in between, fewer than before.
+    for count in (3, 4, 5, BLOCK - 1, BLOCK, BLOCK + 1, BLOCK + 7, BLOCK + 3, len(order)):
+        some = [networks[i] for i in order[:count]]
+        found = used.believe(some, values[:count], networks[:2])
+        fresh = surrogate(networks, learned=learned).believe(some, values[:count], networks[:2])
+        assert numpy.array_equal(found.mean, fresh.mean)
+        assert numpy.array_equal(found.deviation, fresh.deviation)
+        assert (found.guided, found.learned) == (fresh.guided, fresh.learned)
+        used.believe([networks[i] for i in order[[1, 0]]], values[:2])
 
 
 def test_before_anything_is_seen_the_prior_is_what_is_believed() -> None:
     prior = numpy.linspace(1, 3, 21)
-    belief = believe(dataclasses.replace(line(), prior=prior), numpy.array([], dtype=int), numpy.array([]))
+    belief = believed(line(prior=prior.tolist()), [], numpy.array([]), prior=True)
     # Half of the members take it, the others believe its mean.
     numpy.testing.assert_allclose(belief.expected, (prior + 2.0) / 2)
     assert belief.guided == 0.5
@@ -50,25 +79,57 @@ def test_before_anything_is_seen_the_prior_is_what_is_believed() -> None:
 
 @pytest.mark.parametrize(("turned", "trusted"), [(1.0, True), (-1.0, False)])
 def test_a_prior_is_trusted_as_far_as_it_explains_what_is_seen(turned: float, trusted: bool) -> None:
-    nodes = line(41)
-    draw = numpy.random.default_rng(0)
-    truth = 2.0 + 0.5 * numpy.sin(9 * nodes.numbers[:, 0]) + 0.2 * nodes.kinds[:, 0]
-    seen = draw.permutation(41)[:8]
+    draw, at = numpy.random.default_rng(0), numpy.linspace(0, 1, 41)
+    truth = 2.0 + 0.5 * numpy.sin(9 * at) + 0.2 * (numpy.arange(41) % 2)
+    seen = draw.permutation(41)[:8].tolist()
     values = truth[seen] + 0.02 * draw.normal(size=8)
-    belief = believe(dataclasses.replace(nodes, prior=2.0 + turned * (truth - 2.0)), seen, values)
-    plain = believe(nodes, seen, values)
-    error = numpy.abs(belief.expected - truth).mean()
+    networks = line(41, prior=(2.0 + turned * (truth - 2.0)).tolist())
+    belief, plain = believed(networks, seen, values, prior=True), believed(networks, seen, values)
+    error = numpy.abs(belief.expected[:41] - truth).mean()
     if trusted:
         assert belief.guided > 0.9
-        assert error < numpy.abs(plain.expected - truth).mean() / 2
+        assert error < numpy.abs(plain.expected[:41] - truth).mean() / 2
     else:
         assert belief.guided < 0.3
-        assert error < 1.2 * numpy.abs(plain.expected - truth).mean()
+        assert error < 1.2 * numpy.abs(plain.expected[:41] - truth).mean()
+
+
+def test_earlier_searches_are_believed_beside_the_prior_and_each_as_far_as_it_explains_what_is_seen() -> None:
+    networks, at = line(41), numpy.linspace(0, 1, 41)
+    truth = 2.0 + 0.5 * numpy.sin(9 * at)
+    learned = [Surface.of(networks, 2.0 + turned * (truth - 2.0)) for turned in (-1.0, 1.0)]
+    mixture = surrogate(networks, prior=True, learned=learned)
+    first = mixture.believe([], numpy.array([]))
+    further = MEMBERS // (2 * EVERY)
+    share = further / (MEMBERS + 2 * further)
+    assert (first.guided, *first.learned) == pytest.approx((2 * share, share, share))
+    # Before anything is seen a search is believed word for word, and members that take none of it are the same.
+    for place, surface in enumerate(learned):
+        some = slice(MEMBERS + place * further, MEMBERS + (place + 1) * further)
+        numpy.testing.assert_array_equal(first.mean[some], numpy.tile(surface.at(networks), (further, 1)))
+    alone = surrogate(networks, prior=True).believe([], numpy.array([]))
+    numpy.testing.assert_array_equal(first.mean[:MEMBERS], alone.mean)
+    seen = [3, 8, 12, 19, 25, 30, 36, 39]
+    belief = mixture.believe([networks[i] for i in seen], truth[seen])
+    assert belief.learned[0] < 0.05 < 0.8 < belief.learned[1]
+    assert belief.guided + sum(belief.learned) <= 1 + 1e-9
+    alone = surrogate(networks, prior=True).believe([networks[i] for i in seen], truth[seen])
+    errors = [numpy.abs(one.expected[:41] - truth).mean() for one in (belief, alone)]
+    assert errors[0] < errors[1] / 2
 
 
 def test_a_node_can_be_measured_twice() -> None:
-    nodes = line()
-    belief = believe(nodes, numpy.array([4, 4, 4]), numpy.array([2.0, 2.2, 2.1]))
+    belief = believed(line(), [4, 4, 4], numpy.array([2.0, 2.2, 2.1]))
     assert belief.expected[4] == pytest.approx(2.1, abs=0.05)
-    once = believe(nodes, numpy.array([4]), numpy.array([2.1]))
+    once = believed(line(), [4], numpy.array([2.1]))
     assert belief.deviation[:, 4].mean() < once.deviation[:, 4].mean()
+
+
+def test_what_is_being_measured_makes_its_neighbours_better_known_and_not_better() -> None:
+    networks, seen = line(), [0, 20]
+    measured, values = [networks[i] for i in seen], numpy.array([2.0, 2.2])
+    before = surrogate(networks).believe(measured, values)
+    after = surrogate(networks).believe(measured, values, [networks[10]])
+    numpy.testing.assert_allclose(after.mean, before.mean)
+    assert (after.deviation[:, 10] < 0.9 * before.deviation[:, 10]).all()
+    assert (after.deviation[:, 8] < before.deviation[:, 8]).all()
