@@ -46,8 +46,9 @@ class Smaller:
         program = self.program
         given = set(program.graph_signature.user_inputs)
         sizes = [node.meta["val"].shape[:1] for node in program.graph.nodes if node.name in given]
-        fixed = [size[0] for size in sizes if size]
-        return int(fixed[0]) if fixed and all(isinstance(size, int) for size in fixed) else None
+        # One that may be another is a symbol, such as s0; a number can be one that is called symbolic still.
+        fixed = [str(size[0]) for size in sizes if size]
+        return int(fixed[0]) if fixed and all(size.isdigit() for size in fixed) else None
 
     @cached_property
     def program(self) -> torch.export.ExportedProgram:
