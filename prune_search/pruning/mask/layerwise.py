@@ -97,6 +97,13 @@ def rows_seen(layer: nn.Module, inputs: Tensor) -> Tensor:
     return inputs.reshape(-1, inputs.shape[-1])
 
 
+def _windows(layer: nn.Module) -> tuple[object, ...]:
+    """How a layer cuts its inputs into rows: convolutions of other kernels or steps see other rows of one picture."""
+    if not isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return ()
+    return layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.padding_mode
+
+
 @contextlib.contextmanager
 def shown(layers: Iterable[nn.Module], note: Callable[[nn.Module, Tensor], None]) -> Iterator[None]:
     """Meanwhile every call of some layers is shown: the layer, and its input [..., inputs]."""
@@ -114,7 +121,7 @@ def shown(layers: Iterable[nn.Module], note: Callable[[nn.Module, Tensor], None]
 
 @dataclass
 class InputStatistics:
-    """Sums over what comes into layers; layers that are given the same tensor share one.
+    """Sums over what comes into layers; layers that see the same tensor in the same way share one.
 
     Attributes:
         kind: Σ x² [inputs] in float64, or Σ x xᵀ [inputs, inputs] in float32 or wider.
@@ -133,7 +140,11 @@ class InputStatistics:
     def add(self, layer: nn.Module, inputs: Tensor) -> None:
         """More inputs [..., inputs] of a layer, in the order of a pass."""
         name = self._names[id(layer)]
-        same = [other for other, given in self._given.items() if given is inputs]
+        same = [
+            other
+            for other, given in self._given.items()
+            if given is inputs and _windows(self.layers[other]) == _windows(layer)
+        ]
         leader = self._leaders.setdefault(name, self._leaders[same[0]] if same else name)
         self._given[name] = inputs
         if leader != name:

@@ -56,3 +56,16 @@ def test_what_is_kept_of_a_layer_of_rows_or_of_runs() -> None:
     assert Keeping(1, parts=4, run=2).of(scores).int().tolist() == [[0, 1, 1, 0], [1, 0, 1, 0]]
     only = torch.tensor([[True, True, False, False], [True, False, False, True]])
     assert Keeping(3, allowed=only).of(scores).int().tolist() == [[0, 1, 0, 0], [1, 0, 0, 1]]
+
+
+def test_layers_that_see_one_picture_in_other_windows_share_nothing() -> None:
+    torch.manual_seed(0)
+    small, wide, alike = nn.Conv2d(2, 3, 1), nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(2, 4, 3, padding=1)
+    layers = {"small": small, "wide": wide, "alike": alike}
+    statistics = InputStatistics("products", layers)
+    x = torch.randn(2, 2, 5, 5)
+    with shown(layers.values(), statistics.add), torch.no_grad():
+        for layer in layers.values():
+            layer(x)
+    found = {names: tuple(products.shape) for products, names in ((p, tuple(n)) for p, n in statistics.taken())}
+    assert found == {("small",): (2, 2), ("wide", "alike"): (18, 18)}
