@@ -68,8 +68,10 @@ def test_launch_ends_with_the_leaderboard_and_what_can_be_typed_next(launched: t
         assert f"{name}  completed  val/accuracy 0." in said.err
     for control in ("control-dense", "control-dense-long", "control-shuffle"):
         assert control in said.out
-    assert "next  prune-search export tiny --to DIR --storage 'my store'" in said.out
-    assert "next  prune-search ui --storage 'my store'" in said.out
+    # As it was called here.
+    program = f"{Path(sys.executable).name} -m prune_search"
+    assert f"next  {program} export tiny --to DIR --storage 'my store'" in said.out
+    assert f"next  {program} ui --storage 'my store'" in said.out
     assert "tiny: 3 completed in " in said.out.splitlines()[-1]
     assert "Traceback" not in said.err
     assert "Warning" not in said.err
