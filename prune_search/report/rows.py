@@ -106,8 +106,9 @@ class Row:
     def interval(self, metric: str) -> tuple[float, float] | None:
         """Where the figure lies as far as seeds and the size of the validation set tell: the wider one of both.
 
-        Seeds: mean ± one deviation, the figures that are shown. An accuracy of n examples: Wilson's interval of
-        95 % (Wilson 1927, JASA 22). A point where neither is known.
+        Seeds: mean ± one deviation, the figures that are shown. An accuracy of n examples: Wilson's interval, so wide
+        that those of two equal accuracies overlap in 95 % of all cases (Goldstein & Healy 1995, JRSS A 158). A point
+        where neither is known.
         """
         mean, deviation = self.metrics.get(metric), self.deviation.get(metric, 0.0)
         if mean is None:
@@ -116,7 +117,7 @@ class Row:
         # Seeds are measured on the same examples.
         count = max(run.validated for run in self.runs) if metric in PROPORTIONS else 0
         if count and 0.0 <= mean <= 1.0:
-            wide = wilson(mean, count)
+            wide = wilson(mean, count, DEVIATIONS / math.sqrt(2))
             low, high = min(low, wide[0]), max(high, wide[1])
         return low, high
 
@@ -205,16 +206,16 @@ def _row(runs: list[Run]) -> Row:
     return Row(kept, metrics, deviation)
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """The interval of 95 % of a share of `count` independent examples (Wilson 1927, JASA 22, 209-212).
+def wilson(share: float, count: int, deviations: float = DEVIATIONS) -> tuple[float, float]:
+    """The interval of a share of `count` independent examples (Wilson 1927, JASA 22, 209-212), of 95 % by default.
 
     Example:
         >>> [round(end, 3) for end in wilson(0.95, 360)]
         [0.922, 0.968]
     """
-    z2 = DEVIATIONS**2
+    z2 = deviations**2
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = DEVIATIONS / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
+    half = deviations / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
     return middle - half, middle + half
 
 
