@@ -40,8 +40,14 @@ class Believed:
         return self.outlooks[search.name].tell(search, effects)
 
     def watched(self, search: SearchRecords) -> dict[str, Any] | None:
-        """The same for the progress of a search: its course alone, and None of a long search."""
-        return None if len(search.numbered()) > MOST_WATCHED else self.of(search, effects=False)
+        """The same for the progress of a search: its course alone; of a long one ``left_out``, which says so."""
+        from prune_search.search.guided.recommend import follows
+
+        if len(search.numbered()) <= MOST_WATCHED:
+            return self.of(search, effects=False)
+        if not follows(search.definition["space"]["search"]["sampler"]):
+            return None
+        return {"left_out": f"not computed here for more than {MOST_WATCHED} trials: compare --html draws it"}
 
 
 def believed(searches: Sequence[SearchRecords]) -> list[dict[str, Any]]:

@@ -157,13 +157,14 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
 
 def _expected_lines(told: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     """The best expected figure at a few places of the course, beside what chance would have reached."""
+    if told is not None and "left_out" in told:
+        return [("expected", told["left_out"])]
     course = [] if told is None else told["course"]
     if told is None or not course:
         return []
-    shown = [course[round(place * (len(course) - 1) / (SHOWN - 1))] for place in range(SHOWN)]
     lines = []
-    for one in dict.fromkeys(map(id, shown)):
-        point = next(point for point in shown if id(point) == one)
+    for place in dict.fromkeys(round(part * (len(course) - 1) / (SHOWN - 1)) for part in range(SHOWN)):
+        point = course[place]
         chance = "" if point["chance"] is None else f"; chance {point['chance']:.4g}"
         text = (
             f"{point['value']:.4g} ({point['low']:.4g} … {point['high']:.4g}) at {point['steps']:,} paid steps{chance}"

@@ -34,7 +34,7 @@ REFRESHES_PER_S = 4
 # Larger figures, such as operations, are shown as whole numbers.
 MAX_WITH_PLACES = 1000.0
 BAR_WIDTH = (6, 30)
-REASONS = {"stopped": "others were better at the same maturity"}
+WHY_STOPPED = "others were better at the same maturity"
 
 
 @dataclass
@@ -155,9 +155,9 @@ def _line(records: SearchRecords, trial: TrialRecords) -> str:
     name = trial.proposed.data["name"] if trial.proposed is not None else trial.id
     error = trial.ended.data["error"] if trial.ended is not None else None
     reason = f"  {error['kind']}: {error['message']}" if error else ""
-    if trial.status in REASONS:
+    if trial.status == "stopped":
         step = trial.metrics.get("steps_trained")
-        reason = f"  at step {step:,.0f}: {REASONS[trial.status]}" if step else f"  {REASONS[trial.status]}"
+        reason = f"  at step {step:,.0f}: {WHY_STOPPED}" if step else f"  {WHY_STOPPED}"
     figures = _figures(records, trial)
     status = f"{trial.status} {where_paused(trial)}".rstrip()
     return f"{name}  {status}" + (f"  {figures}" if figures else "") + reason

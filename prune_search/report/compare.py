@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prune_search.ledger.account import total
-from prune_search.ledger.finalists import finalists_data, winner_of
+from prune_search.ledger.finalists import Winner, finalists_data, winner_of
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe import axes
@@ -76,14 +76,8 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
     done = {row.stand_in().id: row for row in rows if row.status == "completed"}
     stand_ins = [row.stand_in() for row in done.values()]
     front = {trial.id for trial in goals.pareto(stand_ins, dense or None)}
-    best, met = goals.best(stand_ins, dense or None)
-    best_key = done[best.id].key if best is not None else None
     ends = {search.name: winner_of(search) for search in searches}
-    if len(searches) == 1 and (end := ends[searches[0].name]).finalists and end.trial is not None:
-        # Its repetitions on new seeds choose, unless the condition leaves it out.
-        place = next((row for row in done.values() if any(run.trial is end.trial for run in row.runs)), None)
-        if place is not None:
-            best_key, met = place.key, end.met
+    best, met = _best(done, goals, dense, ends[searches[0].name] if len(searches) == 1 else None)
     rows = [replace(row, pareto=row.status == "completed" and row.stand_in().id in front) for row in rows]
     told = [row.as_data(measured) for row in rows]
     ranking = [(direction, metric), *map(parse_objective, block["objectives"])]
@@ -109,10 +103,30 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
             for name, search in ((search.name, search) for search in searches)
             if ends[name].finalists
         },
-        "best": best_key,
-        "constraints_met": best is not None and met,
+        "best": best,
+        "constraints_met": met,
         "sparsest": sparsest_data(told, dense, block["objectives"]),
     }
+
+
+def _best(
+    done: Mapping[str, Row], goals: Goals, dense: Mapping[str, float], end: Winner | None
+) -> tuple[str | None, bool]:
+    """The key of the best row, or None, and whether it meets the constraints.
+
+    Args:
+        done: the completed rows, by the id of what stands for them.
+        goals: what is better.
+        dense: metrics of the dense network.
+        end: what the search ends with, where one is asked for: its repetitions on new seeds choose, unless the
+            condition leaves their recipe out.
+    """
+    best, met = goals.best([row.stand_in() for row in done.values()], dense or None)
+    if end is not None and end.finalists and end.trial is not None:
+        place = next((row for row in done.values() if any(run.trial is end.trial for run in row.runs)), None)
+        if place is not None:
+            return place.key, best is not None and end.met
+    return (None, False) if best is None else (done[best.id].key, met)
 
 
 def _ranked_by(block: Mapping[str, Any], sort: str | None) -> tuple[str, str]:

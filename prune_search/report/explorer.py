@@ -104,8 +104,9 @@ def explorer(data: Mapping[str, Any]) -> str:
     if sum({metric, "sparsity"} <= row["metrics"].keys() for row in rows) < 2:
         return ""
     names = [row["paradigm"] for row in rows]
-    told = dict(zip(names, kinds(sorted(names)) if len(set(names)) < 2 else kinds(names), strict=True))
-    drawn = {name: styles(told.values())[kind] for name, kind in told.items()}
+    kind_of = dict(zip(names, kinds(names), strict=True))
+    looks = styles(kind_of.values())
+    drawn = {name: looks[kind] for name, kind in kind_of.items()}
     details = data.get("details") or [{"recipe": {}, "curve": []}] * len(rows)
     dense: Mapping[str, float] = next((c["metrics"] for c in data["controls"] if c["id"] == "control-dense"), {})
     content = {

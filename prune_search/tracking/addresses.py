@@ -19,7 +19,10 @@ def table_address(search: SearchRecords, server: str | None = None) -> str | Non
         None where nothing has reached MLflow yet, or where its URI is that of files, which nobody serves.
     """
     at = search.tracking_uri if server is None else server
+    # Asked first: the log of what was delivered is long, and most searches have their MLflow in files.
+    if not at.startswith(("http://", "https://")):
+        return None
     experiment = DeliveredLog.read(memory_folder(search.folder, search.tracking_uri)).experiment
-    if not experiment or not at.startswith(("http://", "https://")):
+    if not experiment:
         return None
     return f"{masked(at).rstrip('/')}/{table_link(search.definition['id'], experiment=experiment)}"
