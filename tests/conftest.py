@@ -2,7 +2,7 @@
 
 A test that asks for a Ray or an object store is marked `services` here, by the fixtures that it names. One that starts
 something itself is marked in its file. With `-n`, the tests of a file stay on one worker, so that what a file sets up
-is set up once, and so do all tests that share a Ray: two at once are too much for two cores.
+is set up once, and so do all tests that share a Ray, a protected head, or an object store.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from prune_search.trial.setup import TrialSetup
 
 SetupOf = Callable[[Mapping[str, Any]], "TrialSetup"]
-# Fixtures that start a service for the whole session.
-SERVICES = frozenset({"trouble", "head", "one_object_store"})
+# Fixtures that start a service for the whole session, and the group of the tests that share it. The first that a test
+# asks for counts: the shared Ray asks for an object store as well.
+SERVICES = {"trouble": "ray", "head": "head", "one_object_store": "object store"}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -43,11 +44,12 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that need a service, and keep those that share one on one worker."""
     for item in items:
-        if SERVICES.intersection(getattr(item, "fixturenames", ())):
+        asked = frozenset(getattr(item, "fixturenames", ()))
+        if group := next((group for name, group in SERVICES.items() if name in asked), None):
             item.add_marker(pytest.mark.services)
             # Named once: xdist joins the names of several groups to one of its own.
             if item.get_closest_marker("xdist_group") is None:
-                item.add_marker(pytest.mark.xdist_group("ray"))
+                item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -32,7 +32,7 @@ print("over", gc.isenabled())
 
 
 @pytest.mark.services
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("head")
 def test_a_thread_that_collects_garbage_meanwhile_does_not_end_the_process() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "over False\n"), done.stderr

@@ -32,7 +32,7 @@ def typed(home: Path, *words: str) -> dict[str, Any]:
 
 
 @pytest.mark.services
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("head")
 def test_a_search_is_launched_and_compared(tmp_path: Path) -> None:
     (tmp_path / "first.yaml").write_text(SPACE)
     outcome = typed(tmp_path, "launch", "first.yaml")

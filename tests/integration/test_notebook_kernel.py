@@ -10,7 +10,7 @@ from pathlib import Path
 import kernel_cells
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.xdist_group("head")]
 
 SPACE = """\
 task: {data: digits, model: {name: mlp, hidden: [16]}, seed: 0}
