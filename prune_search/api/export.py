@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from prune_search.exports.folder import CardOf
     from prune_search.exports.networks import Finished, Networks
+    from prune_search.tracking.model_registry import ModelOrigin
     from prune_search.trial.callbacks import Sink
     from prune_search.trial.result import Result
 
@@ -202,6 +203,7 @@ def _export(
     records: SearchRecords, chosen: TrialRecords, to: Path, options: ExportOptions, where: Where, sink: Sink | None
 ) -> Export:
     from prune_search.exports.folder import CardOf
+    from prune_search.tracking.delivered_log import DeliveredLog, memory_folder
 
     definition = checked(records.definition, records.name)
     code = allowed_code(definition, where, records.name)
@@ -209,9 +211,19 @@ def _export(
     there = Where(root, where.storage_folder(), code["model"], code["data"], where.device)
     raw = {block: chosen.recipe[block] for block in BLOCKS}
     title = _name(chosen) if chosen.proposed is not None else None
-    origin = CardOf(records.name, title, records.dense)
+    delivered = DeliveredLog.read(memory_folder(records.folder, records.tracking_uri))
+    front = _front(records)
+    origin = CardOf(records.name, title, records.dense, front=front, run=delivered.of(chosen.id).run_id)
     server = (records.tracking_uri, str(definition["experiment"]))
     return _write(raw, to, options, there, sink, origin, server)
+
+
+def _front(records: SearchRecords) -> bytes | None:
+    """The picture of the search's Pareto front, an SVG; None where there is nothing to be seen."""
+    from prune_search.report.compare import compare_data
+    from prune_search.report.figure_data import FigureData, hang
+
+    return hang(FigureData((records,), compare_data([records])), ["pareto"]).get("pareto")
 
 
 def is_run_folder(name: str) -> bool:
@@ -284,7 +296,7 @@ def _write(
     apart, named = _write_onnx(to, finished, networks) if options.onnx else (None, ())
     version = None
     if options.register is not None:
-        version = _register(to, options.register, server, finished, networks)
+        version = _register(to, options.register, server, finished, networks, _told(result, about))
     known = replace(about, repeats=repeats, costs=costs, registered=options.register)
     export_folder(result, to, replace(known, onnx_apart=apart, onnx_inputs=named))
     return Export(to, result, costs, apart, version, None if version is None else masked(server[0]))
@@ -319,7 +331,24 @@ def _write_onnx(to: Path, finished: Finished, networks: Networks) -> tuple[float
     return write_onnx(model, to, finished.inputs), tuple(named_tensors(model, finished.inputs))
 
 
-def _register(to: Path, name: str, server: Server, finished: Finished, networks: Networks) -> str:
+def _told(result: Result, about: CardOf) -> ModelOrigin:
+    """What the registry is told of a network."""
+    from prune_search.exports.folder import title
+    from prune_search.tracking.model_registry import ModelOrigin
+
+    figures = {name: f"{value:.6g}" for name, value in result.metrics.items() if name.startswith(("test/", "val/"))}
+    tags = {
+        "paradigm": result.paradigm,
+        "sparsity": f"{result.receipt.reached:.6g}",
+        "trial.key": result.key,
+        "mask.sha256": result.masks.sha256,
+        **({} if about.search_name is None else {"search": about.search_name, "trial": about.trial or ""}),
+        **{name.replace("/", "."): value for name, value in figures.items()},
+    }
+    return ModelOrigin(title(result, about), tags, about.run)
+
+
+def _register(to: Path, name: str, server: Server, finished: Finished, networks: Networks, origin: ModelOrigin) -> str:
     import torch
 
     from prune_search.tracking.model_registry import register
@@ -327,7 +356,7 @@ def _register(to: Path, name: str, server: Server, finished: Finished, networks:
     model, inputs = _described(networks, "--register"), finished.inputs[:2]
     with torch.no_grad():
         outputs = model(inputs).numpy()
-    return register(to, name, *server, inputs.numpy(), outputs)
+    return register(to, name, *server, inputs.numpy(), outputs, origin)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ from prune_search.trial.folder import read_folder
 from prune_search.trial.result import Result, finite
 from prune_search.version import __version__
 
-CARD_FILE, SEEDS_FILE, PICTURE_FILE = "README.md", "seeds.json", "densities.svg"
+CARD_FILE, SEEDS_FILE, PICTURE_FILE, FRONT_FILE = "README.md", "seeds.json", "densities.svg", "front.svg"
 HERE = "."
 # In the order of the card; what else was measured follows.
 FIRST_METRICS = ("test/accuracy", "test/loss", "val/accuracy", "val/loss")
@@ -90,6 +90,8 @@ class CardOf:
         registered: the name of the registered MLflow model, or None.
         onnx_apart: how far model.onnx is from torch; None where there is none.
         onnx_inputs: names of its inputs.
+        front: the picture of the search's Pareto front, an SVG; None where there is none.
+        run: MLflow's id of the trial's run, or None.
     """
 
     search_name: str | None = None
@@ -100,6 +102,8 @@ class CardOf:
     registered: str | None = None
     onnx_apart: float | None = None
     onnx_inputs: Sequence[str] = ("x",)
+    front: bytes | None = None
+    run: str | None = None
 
 
 def export_folder(result: Result, folder: Path, about: CardOf | None = None) -> None:
@@ -115,6 +119,8 @@ def export_folder(result: Result, folder: Path, about: CardOf | None = None) -> 
     """
     about = about or CardOf()
     put_file(folder / PICTURE_FILE, densities_svg(result.receipt.layers).encode())
+    if about.front is not None:
+        put_file(folder / FRONT_FILE, about.front)
     put_file(folder / CARD_FILE, card(result, about).encode())
     if about.repeats:
         runs = {result.recipe.seed: result.metrics, **about.repeats}
@@ -132,7 +138,8 @@ def card(result: Result, about: CardOf | None = None) -> str:
     about = about or CardOf()
     parts = [
         _hub_block(result),
-        _title(result, about.search_name, about.trial),
+        title(result, about),
+        *([] if about.front is None else [f"![All networks of the search, and its Pareto front]({FRONT_FILE})"]),
         f"![Density of every layer]({PICTURE_FILE})",
         "## Figures\n\n" + _figures(result, about.dense, about.repeats),
         *([] if about.costs is None else ["## Size and speed\n\n" + size_and_speed(about.costs)]),
@@ -193,7 +200,8 @@ def _loading(result: Result, about: CardOf) -> str:
     return "\n\n".join(parts)
 
 
-def _title(result: Result, search_name: str | None, trial: str | None) -> str:
+def title(result: Result, about: CardOf) -> str:
+    """What a card begins with: which network it is, by which paradigm, from which search."""
     receipt, recipe = result.receipt, result.recipe
     data, model = recipe.task.data.name, recipe.task.model.name
     lines = [
@@ -206,9 +214,9 @@ def _title(result: Result, search_name: str | None, trial: str | None) -> str:
         lines.append(
             f"Paradigm `{entry.name}`: {entry.summary}." + (f" Source: {entry.source}." if entry.source else "")
         )
-    if search_name is not None:
-        named = f", trial `{trial}`" if trial else ""
-        lines.append(f"It was found by the search `{search_name}`{named}, on validation data.")
+    if about.search_name is not None:
+        named = f", trial `{about.trial}`" if about.trial else ""
+        lines.append(f"It was found by the search `{about.search_name}`{named}, on validation data.")
     return "\n".join([*lines, "", f"Key `{result.key}`"])
 
 
