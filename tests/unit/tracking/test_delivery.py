@@ -101,7 +101,8 @@ def test_a_second_delivery_sends_nothing(folder: Path) -> None:
     check(store, folder)
 
 
-@pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_a_process_killed_at_any_call_leaves_nothing_twice_and_nothing_out(folder: Path, when: str) -> None:
     for at in range(1, calls_of_one_sync(folder) + 1):
         store = Store()

@@ -79,7 +79,8 @@ def test_a_proposal_depends_on_what_is_known_and_not_on_the_order_or_the_process
             assert found.sampler == expected.sampler
 
 
-@pytest.mark.parametrize("prior", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("prior", [True, False])
 def test_what_was_measured_leads_to_better_recipes_than_chance(prior: bool) -> None:
     def best_after_eight(sampler: Any, seed: int) -> float:
         space = space_of(RATES, ["maximize val/accuracy"], sampler, seed=seed)
