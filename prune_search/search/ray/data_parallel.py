@@ -1,8 +1,7 @@
-"""A trial that several workers train together: Ray Train starts them and connects them with torch's process groups."""
+"""A trial that several workers run together: Ray Train starts them and connects them with torch's process groups."""
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import tempfile
 import time
@@ -10,16 +9,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from prune_search.ledger.records import TRIALS, read_trial
-from prune_search.search.ray.worker import TrialJob, attempt, setup_of
+from prune_search.ledger.progress import Progress
+from prune_search.ledger.records import TRIALS, Recorder, read_trial
+from prune_search.recipe.search_block import workers_of
+from prune_search.search.ray.worker import OOM, TrialJob, attempt, run_along
 from prune_search.storage.places import place_of
 
 if TYPE_CHECKING:
     from prune_search.search.given_code import GivenCode
-    from prune_search.training.data_parallel import WorkerGroup
 
-# A worker that fails waits so long before it says so, in seconds: what the leader meets as well, it writes down first.
+# A worker that fails waits so long before it says so, in seconds: what the first one meets as well, it writes down.
 GRACE_S = 5.0
+# Where a trial may have more workers than it has, seconds between two looks at whether there is room for them by now:
+# to have them it begins again from its last state.
+GROW_EVERY_S = 600.0
+# In the message of a worker that is not the first, and met what the first one did not.
+OUT_OF_MEMORY = "prune-search: this worker's device is out of memory"
 
 
 def trainable_together(config: Mapping[str, Any], given: GivenCode | None = None) -> None:
@@ -30,7 +35,7 @@ def trainable_together(config: Mapping[str, Any], given: GivenCode | None = None
 
 
 def attempt_data_parallel(job: TrialJob) -> str:
-    """One attempt of a trial by `job.workers` workers.
+    """One attempt of a trial by as many workers as its search asks for; of a range, as there is room for.
 
     Args:
         job: the trial.
@@ -44,8 +49,9 @@ def attempt_data_parallel(job: TrialJob) -> str:
     from ray.train import RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from prune_search.training.data_parallel import WAIT_S
+    from prune_search.tasks.workers import WAIT_S
 
+    asked = workers_of(job.search)
     cpus, gpus = (job.search[key] for key in ("cpus_per_trial", "gpus_per_trial"))
     scratch = tempfile.mkdtemp(prefix="prune-search-train-")
     before = len(read_trial(place_of(job.folder) / TRIALS / job.trial).attempts)
@@ -54,15 +60,18 @@ def attempt_data_parallel(job: TrialJob) -> str:
             _work,
             train_loop_config={**job.as_config(), "given": job.options.given},
             scaling_config=ScalingConfig(
-                num_workers=job.workers,
+                num_workers=asked.most if asked.least == asked.most else (asked.least, asked.most),
+                elastic_resize_monitor_interval_s=GROW_EVERY_S,
                 use_gpu=gpus > 0,
                 resources_per_worker={"CPU": cpus, **({"GPU": gpus} if gpus else {})},
             ),
             torch_config=TorchConfig(timeout_s=WAIT_S),
             run_config=RunConfig(name=job.trial, storage_path=scratch),
         ).fit()
-    except TrainingFailedError:
-        # Where the leader came to an end, the others were only left behind.
+    except TrainingFailedError as error:
+        if OUT_OF_MEMORY in str(error):
+            _note_memory(job, before)
+        # Where the first worker came to an end, the others were only left behind.
         if _word_of(job, before) is None:
             raise
     finally:
@@ -85,13 +94,30 @@ def _word_of(job: TrialJob, before: int) -> str | None:
         return None
     last = trial.progress.get(trial.attempts[-1].attempt)
     if last is not None and last.oom:
-        return "oom"
+        return OOM
     return "lacking" if last is not None and last.lacking is not None else None
+
+
+def _note_memory(job: TrialJob, before: int) -> None:
+    """Write down for the first worker that the device of another one is out of memory."""
+    trial = read_trial(place_of(job.folder) / TRIALS / job.trial)
+    if trial.ended is not None or len(trial.attempts) <= before:
+        return
+    number = trial.attempts[-1].attempt
+    recorder = Recorder(place_of(job.folder), job.trial, number)
+    if not job.alone:
+        recorder.progress(replace(trial.progress.get(number, Progress()), oom=True))
+        return
+    error = {"kind": OOM, "message": OUT_OF_MEMORY}
+    spent = {"steps_trained": 0, "steps_saved": 0, "seconds": 0.0, "training_seconds": 0.0}
+    recorder.write("ended", {"status": "failed", "result": None, "error": error, **spent})
 
 
 def _work(config: Mapping[str, Any]) -> None:
     """What every worker runs."""
-    from prune_search.training.data_parallel import Leader, WorkerGroup
+    from prune_search.tasks.workers import EndedError, Workers
+    from prune_search.training.state_store import PreemptedError
+    from prune_search.trial.errors import TrialError
 
     job = TrialJob.of_config(config, config["given"])
     if job.search["gpus_per_trial"]:
@@ -99,25 +125,19 @@ def _work(config: Mapping[str, Any]) -> None:
 
         # The workers of a node see all its devices, and each has its own.
         job = replace(job, options=replace(job.options, device=str(get_device())))
-    worker_group = WorkerGroup.joined()
-    if worker_group.rank == 0:
-        leader = Leader(worker_group)
-        attempt(job, leader)
-        leader.end()
+    workers = Workers.joined()
+    if workers.first:
+        status = attempt(job, workers)
+        if status in ("failed", OOM) and workers.several:
+            # What only this one met the others wait for, and are ended with it.
+            raise RuntimeError(f"the trial ended: {status}")
         return
     try:
-        _follow(job, worker_group)
-    except Exception:
+        run_along(job, workers)
+    except (EndedError, PreemptedError):
+        return
+    except Exception as error:
         time.sleep(GRACE_S)
+        if isinstance(error, TrialError) and error.kind == OOM:
+            raise RuntimeError(OUT_OF_MEMORY) from error
         raise
-
-
-def _follow(job: TrialJob, worker_group: WorkerGroup) -> None:
-    from prune_search.training.data_parallel import follow
-    from prune_search.training.environment import pick_device
-    from prune_search.trial.how_trained import followed
-    from prune_search.trial.run import settings_of
-
-    setup = setup_of(job, pick_device(job.options.device))
-    with settings_of(setup), contextlib.closing(setup):
-        follow(worker_group, setup.network, setup.feed, lambda role: followed(setup, role))
