@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,16 @@ class _Pass(nn.Module):
         return loss(self.model(inputs), labels)
 
 
+# Of a small network too, most gradients are on their way before the backward pass is over.
+MOST_BUCKET, LEAST_BUCKET, BUCKETS = 25.0, 0.5, 8
+
+
+def _bucket(parameters: Sequence[nn.Parameter]) -> float:
+    """Megabytes of gradients that are reduced at a time."""
+    size = sum(int(parameter.nbytes) for parameter in parameters if parameter.requires_grad) / 2**20
+    return max(LEAST_BUCKET, min(MOST_BUCKET, size / BUCKETS))
+
+
 @dataclass
 class _Wrapped:
     """A network in DDP, and what it was wrapped for: a change of either asks for another one."""
@@ -54,7 +64,9 @@ class _Wrapped:
             # Which parameters take part can change with every batch, and differ between the workers: who takes no part
             # and does not say so would leave the others waiting. Buffers are equal already.
             with _quiet("`broadcast_buffers` is deprecated"):  # a name that the oldest torch lacks takes its place
-                passing = DistributedDataParallel(passing, broadcast_buffers=False, find_unused_parameters=True)
+                passing = DistributedDataParallel(
+                    passing, broadcast_buffers=False, find_unused_parameters=True, bucket_cap_mb=_bucket(parameters)
+                )
         return cls(model, parameters, asked, passing)
 
     def fits(self, model: nn.Module) -> bool:
