@@ -22,6 +22,7 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.space import recipe_epoch
 from prune_search.recipe.training_options import DENSE
+from prune_search.tasks.blocks import repeated_modules
 from prune_search.tasks.data import ALL_BYTES, DataSet
 from prune_search.tasks.layers import check_network, other_names, prunable_weights
 from prune_search.tasks.network import (
@@ -339,7 +340,7 @@ def prepare(
     if device.type == "cuda":
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = Network(model, device, autocast(device, precision), _loss_of(data))
-    network = _training_network(network, recipe.train.accumulate, workers)
+    network = _training_network(network, recipe, workers)
     environment = environment_class(device, precision, threads, declared or workers.size)
     taught = recipe.retrain_options.teacher
     teacher = None
@@ -356,13 +357,22 @@ def prepare(
     )
 
 
-def _training_network(network: Network, accumulate: int, workers: Workers) -> Network:
-    """The network with several batches per step, or several workers that pass over each."""
-    if not workers.several:
-        return accumulating(network, accumulate)
-    from prune_search.training.data_parallel import DataParallel
+def _training_network(network: Network, recipe: Recipe, workers: Workers) -> Network:
+    """The network with several batches per step, several workers that pass over each, or less memory for one."""
+    if workers.several:
+        from prune_search.training.data_parallel import DataParallel
 
-    return replace(network, gradients=DataParallel(workers, accumulate).gradients)
+        network = replace(network, gradients=DataParallel(workers, recipe.train.accumulate).gradients)
+    else:
+        network = accumulating(network, recipe.train.accumulate)
+    if not recipe.train.activation_checkpointing:
+        return network
+    from prune_search.training.checkpointing import checkpointed
+
+    if not repeated_modules(network.model):
+        text = "this network has no list of blocks of one class, whose activations could be computed again"
+        raise UserError([Problem("train.activation_checkpointing", text)])
+    return replace(network, gradients=checkpointed(network.gradients))
 
 
 def _inputs_for(model: nn.Module, data: TrialData, count: int) -> Any:
