@@ -189,6 +189,12 @@ TRIALS: Mapping[str, Mapping[str, Any]] = {
     "taylor": recipe("magnitude-after-training", mask={"sparsity": 0.7, "criterion": "taylor"}),
     "hessian-trace": recipe("snip", mask={"sparsity": 0.7, "criterion": {"name": "hessian-trace", "draws": 2}}),
     "movement": recipe("snip", mask={"sparsity": 0.7, "criterion": "movement"}),
+    "options": recipe(
+        "snip",
+        task={"model": {"name": "resnet-20", "width": 2}, "data": "digits"},
+        train={"steps": "2it", "activation_checkpointing": True, "accumulate": 2, "clip": 0.5, "ema": 0.5},
+    ),
+    "compiled": recipe("snip", task=CONV, train={"compile": True, "steps": "2it"}),
     "wanda": recipe("magnitude-after-training", mask={"sparsity": 0.7, "criterion": "wanda"}),
 }
 

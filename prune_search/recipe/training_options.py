@@ -102,6 +102,8 @@ CHECKPOINTING = Option(
     Flag(), False, "whether activations within repeated blocks are computed again in the backward pass", later=True
 )
 
+COMPILE = Option(Flag(), False, "whether training runs code that torch.compile made of the network", later=True)
+
 
 def teaches(entry: AnyEntry) -> bool:
     """Losses that compare a network with a teacher."""
@@ -136,6 +138,7 @@ OF_TRAIN = {
     "warmup": WARMUP,
     "accumulate": ACCUMULATE,
     "activation_checkpointing": CHECKPOINTING,
+    "compile": COMPILE,
 }
 
 

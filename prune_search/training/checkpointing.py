@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from prune_search.tasks.blocks import repeated_modules
+from prune_search.training.compiled import running
 
 if TYPE_CHECKING:
     from prune_search.training.accumulation import Gradients
@@ -63,17 +64,8 @@ def recomputed(blocks: list[nn.Module]) -> Iterator[None]:
     Args:
         blocks: modules of which none is within another.
     """
-    before = [vars(block).get("forward") for block in blocks]
-    for block in blocks:
-        block.forward = functools.partial(_forgetting, block, block.forward)  # type: ignore[method-assign]
-    try:
+    with running(blocks, [functools.partial(_forgetting, block, block.forward) for block in blocks]):
         yield
-    finally:
-        for block, own in zip(blocks, before, strict=True):
-            if own is None:
-                del block.forward
-            else:
-                block.forward = own
 
 
 def _forgetting(block: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

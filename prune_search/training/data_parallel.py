@@ -36,7 +36,7 @@ class _Pass(nn.Module):
 
 
 # Of a small network too, most gradients are on their way before the backward pass is over.
-MOST_BUCKET, LEAST_BUCKET, BUCKETS = 25.0, 0.5, 8
+MOST_BUCKET, LEAST_BUCKET, BUCKETS = 25.0, 1.0, 8
 
 
 def _bucket(parameters: Sequence[nn.Parameter]) -> float:

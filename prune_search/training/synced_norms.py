@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Iterator
+import sys
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -46,10 +47,9 @@ def synced_norms(model: nn.Module, twice: bool = False) -> Iterator[None]:
         model: the same on every worker, whose passes come in the same order.
         twice: whether there will be second derivatives.
     """
-    normalise = functools.partial(_normalise, fast=not twice)
     norms = [norm for norm in model.modules() if isinstance(norm, _BatchNorm) and type(norm).forward is _OWN]
     for norm in norms:
-        norm.forward = functools.partial(normalise, norm)  # type: ignore[method-assign]
+        norm.forward = _patch(norm, twice)  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -58,6 +58,28 @@ def synced_norms(model: nn.Module, twice: bool = False) -> Iterator[None]:
 
 
 _OWN = _BatchNorm.forward
+
+
+# Compiled code is compiled anew for another function: it is the same one in every step.
+_Patches = dict[tuple[bool, bool], Callable[[Tensor], Tensor]]
+_PATCHES: weakref.WeakKeyDictionary[nn.Module, _Patches] = weakref.WeakKeyDictionary()
+
+
+def _patch(norm: _BatchNorm, twice: bool) -> Callable[[Tensor], Tensor]:
+    """What a module does in the place of its forward pass; it is not compiled, for it waits for other workers."""
+    compiling = "torch._dynamo" in sys.modules
+    known = _PATCHES.setdefault(norm, {})
+    if (twice, compiling) not in known:
+        there = weakref.ref(norm)
+
+        def forward(inputs: Tensor) -> Tensor:
+            own = there()
+            if own is None:
+                raise ReferenceError("the module is gone")
+            return _normalise(own, inputs, fast=not twice)
+
+        known[twice, compiling] = torch.compiler.disable(forward) if compiling else forward
+    return known[twice, compiling]
 
 
 def _normalise(norm: _BatchNorm, inputs: Tensor, fast: bool = True) -> Tensor:

@@ -365,14 +365,20 @@ def _training_network(network: Network, recipe: Recipe, workers: Workers) -> Net
         network = replace(network, gradients=DataParallel(workers, recipe.train.accumulate).gradients)
     else:
         network = accumulating(network, recipe.train.accumulate)
-    if not recipe.train.activation_checkpointing:
-        return network
-    from prune_search.training.checkpointing import checkpointed
+    forgetting = recipe.train.activation_checkpointing
+    if forgetting:
+        from prune_search.training.checkpointing import checkpointed
 
-    if not repeated_modules(network.model):
-        text = "this network has no list of blocks of one class, whose activations could be computed again"
-        raise UserError([Problem("train.activation_checkpointing", text)])
-    return replace(network, gradients=checkpointed(network.gradients))
+        if not repeated_modules(network.model):
+            text = "this network has no list of blocks of one class, whose activations could be computed again"
+            raise UserError([Problem("train.activation_checkpointing", text)])
+        network = replace(network, gradients=checkpointed(network.gradients))
+    if recipe.train.compile:
+        from prune_search.training.compiled import compiled
+
+        # The outer one comes first: what is computed again is compiled code.
+        network = replace(network, gradients=compiled(network.gradients, by_blocks=forgetting))
+    return network
 
 
 def _inputs_for(model: nn.Module, data: TrialData, count: int) -> Any:

@@ -14,6 +14,7 @@ WORKER = Path(__file__).parents[2] / "data_parallel_worker.py"
 METHODS = ("magnitude", "snip", "synflow", "rigl", "greg-1", "edge-popup", "lottery-ticket")
 SHARED_SCORES = ("grasp", "fisher-obd", "taylor", "hessian-trace", "movement")
 SCORED_BY_ALL = ("wanda",)
+OPTIONS = ("options", "compiled")
 
 
 def run_workers(folder: Path, size: int, *what: str) -> tuple[list[int], dict[str, Any], list[str]]:
@@ -65,7 +66,7 @@ def check_passes(found: dict[str, Any]) -> None:
 def check_trials(found: dict[str, Any], size: int) -> None:
     """Masks are equal, and losses within 1e-4."""
     together, alone = found["together"], found["alone"]
-    assert set(together) == set(alone) == {*METHODS, *SHARED_SCORES, *SCORED_BY_ALL}
+    assert set(together) == set(alone) == {*METHODS, *SHARED_SCORES, *SCORED_BY_ALL, *OPTIONS}
     for name, trial in together.items():
         assert trial["masks"] == alone[name]["masks"], name
         assert trial["loss"] == pytest.approx(alone[name]["loss"], rel=1e-4), name
