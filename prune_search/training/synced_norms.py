@@ -49,7 +49,7 @@ def synced_norms(model: nn.Module, twice: bool = False) -> Iterator[None]:
     """
     norms = [norm for norm in model.modules() if isinstance(norm, _BatchNorm) and type(norm).forward is _OWN]
     for norm in norms:
-        norm.forward = _patch(norm, twice)  # type: ignore[method-assign]
+        norm.forward = _patch(norm, twice)  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
@@ -78,7 +78,7 @@ def _patch(norm: _BatchNorm, twice: bool) -> Callable[[Tensor], Tensor]:
                 raise ReferenceError("the module is gone")
             return _normalise(own, inputs, fast=not twice)
 
-        known[twice, compiling] = torch.compiler.disable(forward) if compiling else forward
+        known[twice, compiling] = torch.compiler.disable(forward) if compiling else forward  # type: ignore[no-untyped-call]
     return known[twice, compiling]
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import socket
 import statistics
@@ -140,7 +141,7 @@ def work(rank: int, size: int, file: str, given: argparse.Namespace) -> None:
     gradients = torch.zeros(sum(parameter.numel() for parameter in setup.model.parameters()))
     plain = counted(workers, lambda: dist.all_reduce(gradients))
     bytes_of = {
-        kind: counted(workers, lambda kind=kind: piece(kind, given.steps)) / given.steps
+        kind: counted(workers, functools.partial(piece, kind, given.steps)) / given.steps
         for kind in times
         if kind != "one worker"
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.ledger.progress import Progress
 from prune_search.ledger.records import TRIALS, Recorder, read_trial
-from prune_search.recipe.search_block import workers_of
+from prune_search.recipe.search_block import WorkersAsked, workers_of
 from prune_search.search.ray.worker import OOM, TrialJob, attempt, run_along
 from prune_search.storage.places import place_of
 
@@ -60,8 +60,7 @@ def attempt_data_parallel(job: TrialJob) -> str:
             _work,
             train_loop_config={**job.as_config(), "given": job.options.given},
             scaling_config=ScalingConfig(
-                num_workers=asked.most if asked.least == asked.most else (asked.least, asked.most),
-                elastic_resize_monitor_interval_s=GROW_EVERY_S,
+                **_elastic(asked),
                 use_gpu=gpus > 0,
                 resources_per_worker={"CPU": cpus, **({"GPU": gpus} if gpus else {})},
             ),
@@ -78,6 +77,13 @@ def attempt_data_parallel(job: TrialJob) -> str:
         shutil.rmtree(scratch, ignore_errors=True)
     word = _word_of(job, before)
     return word if word is not None else "preempted"
+
+
+def _elastic(asked: WorkersAsked) -> dict[str, Any]:
+    """How many workers Ray Train starts, as its configuration has it."""
+    if asked.least == asked.most:
+        return {"num_workers": asked.most}
+    return {"num_workers": (asked.least, asked.most), "elastic_resize_monitor_interval_s": GROW_EVERY_S}
 
 
 def _word_of(job: TrialJob, before: int) -> str | None:

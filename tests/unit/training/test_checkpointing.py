@@ -73,12 +73,12 @@ def test_gradients_statistics_and_draws_are_those_without_it_bit_for_bit() -> No
     found, little = kept(checkpointed(accumulated(pass_over, 2)), forgetting, feed)
     assert torch.equal(found, wanted)
     assert little < much / 2
-    for (name, one), (_, other) in zip(
-        plain.model.named_parameters(), forgetting.model.named_parameters(), strict=True
-    ):
-        assert one.grad is not None
-        assert other.grad is not None
-        assert torch.equal(one.grad, other.grad), name
+    others = dict(forgetting.model.named_parameters())
+    for name, parameter in plain.model.named_parameters():
+        again = others[name].grad
+        assert parameter.grad is not None
+        assert again is not None
+        assert torch.equal(parameter.grad, again), name
     for (name, one), (_, other) in zip(plain.model.named_buffers(), forgetting.model.named_buffers(), strict=True):
         assert torch.equal(one, other), name
     assert all("forward" not in vars(block) for block in repeated_modules(forgetting.model))

@@ -9,8 +9,9 @@ from made_search import make_definition
 
 from prune_search.ledger.progress import Progress
 from prune_search.ledger.records import TRIALS, Recorder, read_trial
+from prune_search.recipe.search_block import WorkersAsked
 from prune_search.search.launch_options import LaunchOptions
-from prune_search.search.ray.data_parallel import _note_memory, _word_of
+from prune_search.search.ray.data_parallel import _elastic, _note_memory, _word_of
 from prune_search.search.ray.worker import TrialJob
 
 
@@ -51,3 +52,8 @@ def test_the_device_of_another_worker_that_is_too_small_is_written_down(tmp_path
     ended = read_trial(folder / TRIALS / job.trial).ended
     assert ended is not None
     assert ended.data["error"]["kind"] == "oom"
+
+
+def test_ray_is_asked_for_a_range_of_workers_or_for_a_number() -> None:
+    assert _elastic(WorkersAsked(2, 2)) == {"num_workers": 2}
+    assert _elastic(WorkersAsked(2, 8))["num_workers"] == (2, 8)
