@@ -223,9 +223,14 @@ class WorkersAsked:
         return self.most > 1
 
     @property
+    def ranges(self) -> bool:
+        """Whether it is not always the same number."""
+        return self.least < self.most
+
+    @property
     def declared(self) -> int | str:
         """As an environment class has them: what is stored does not depend on how many of a range there were."""
-        return self.most if self.least == self.most else f"{self.least}-{self.most}"
+        return f"{self.least}-{self.most}" if self.ranges else self.most
 
     def fitting(self, room: int) -> int:
         """As many as there is room for, within the range."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from prune_search.ledger.progress import Progress
 from prune_search.ledger.records import TRIALS, Recorder, read_trial
-from prune_search.recipe.search_block import WorkersAsked, workers_of
+from prune_search.recipe.search_block import workers_of
 from prune_search.search.ray.worker import OOM, TrialJob, attempt, run_along
 from prune_search.storage.places import place_of
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 # A worker that fails waits so long before it says so, in seconds: what the first one meets as well, it writes down.
 GRACE_S = 5.0
-# Where a trial may have more workers than it has, seconds between two looks at whether there is room for them by now:
-# to have them it begins again from its last state.
-GROW_EVERY_S = 600.0
 # In the message of a worker that is not the first, and met what the first one did not.
 OUT_OF_MEMORY = "prune-search: this worker's device is out of memory"
 
@@ -46,44 +43,91 @@ def attempt_data_parallel(job: TrialJob) -> str:
     Raises:
         ray.train.TrainingFailedError: a worker died or failed, so that the trial is tried again.
     """
-    from ray.train import RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train import TrainingFailedError
+
+    asked = workers_of(job.search)
+    before = len(read_trial(place_of(job.folder) / TRIALS / job.trial).attempts)
+    while True:
+        try:
+            _fit(job, asked.fitting(_room(job.search)) if asked.ranges else asked.most, asked.ranges)
+        except TrainingFailedError as error:
+            if asked.ranges and _not_started(error):
+                # What was there a moment ago is not any more: a node that was lost, say.
+                continue
+            if OUT_OF_MEMORY in str(error):
+                _note_memory(job, before)
+            # Where the first worker came to an end, the others were only left behind.
+            if _word_of(job, before) is None:
+                raise
+        word = _word_of(job, before)
+        return word if word is not None else "preempted"
+
+
+def _fit(job: TrialJob, workers: int, impatient: bool) -> None:
+    """Have Ray Train start so many workers, and wait for their end.
+
+    Args:
+        job: the trial.
+        workers: how many.
+        impatient: whether it is an error that there is no room for them; else they wait for it.
+    """
+    from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.config import FailureConfig
 
     from prune_search.tasks.workers import WAIT_S
 
-    asked = workers_of(job.search)
-    cpus, gpus = (job.search[key] for key in ("cpus_per_trial", "gpus_per_trial"))
     scratch = tempfile.mkdtemp(prefix="prune-search-train-")
-    before = len(read_trial(place_of(job.folder) / TRIALS / job.trial).attempts)
+    needs = _needs(job.search)
     try:
         TorchTrainer(
             _work,
             train_loop_config={**job.as_config(), "given": job.options.given},
-            scaling_config=ScalingConfig(
-                **_elastic(asked),
-                use_gpu=gpus > 0,
-                resources_per_worker={"CPU": cpus, **({"GPU": gpus} if gpus else {})},
-            ),
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu="GPU" in needs, resources_per_worker=needs),
             torch_config=TorchConfig(timeout_s=WAIT_S),
-            run_config=RunConfig(name=job.trial, storage_path=scratch),
+            run_config=RunConfig(
+                name=job.trial,
+                storage_path=scratch,
+                failure_config=FailureConfig(controller_failure_limit=0 if impatient else -1),
+            ),
         ).fit()
-    except TrainingFailedError as error:
-        if OUT_OF_MEMORY in str(error):
-            _note_memory(job, before)
-        # Where the first worker came to an end, the others were only left behind.
-        if _word_of(job, before) is None:
-            raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    word = _word_of(job, before)
-    return word if word is not None else "preempted"
 
 
-def _elastic(asked: WorkersAsked) -> dict[str, Any]:
-    """How many workers Ray Train starts, as its configuration has it."""
-    if asked.least == asked.most:
-        return {"num_workers": asked.most}
-    return {"num_workers": (asked.least, asked.most), "elastic_resize_monitor_interval_s": GROW_EVERY_S}
+def _needs(search: Mapping[str, Any]) -> dict[str, float]:
+    """What each worker takes of its node."""
+    return {kind: search[key] for kind, key in (("CPU", "cpus_per_trial"), ("GPU", "gpus_per_trial")) if search[key]}
+
+
+def _room(search: Mapping[str, Any]) -> int:
+    """How many workers the cluster has room for now."""
+    import ray
+
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return fitting(_needs(search), alive, ray.available_resources())  # type: ignore[no-untyped-call]
+
+
+def fitting(needs: Mapping[str, float], nodes: Sequence[Mapping[str, float]], free: Mapping[str, float]) -> int:
+    """How many workers there is room for.
+
+    Args:
+        needs: of each worker.
+        nodes: what each of them has, also what is taken; a worker is on one.
+        free: what nobody has taken, on all of them together.
+    """
+
+    def most(has: Mapping[str, float]) -> int:
+        return min(int(has.get(kind, 0.0) / each) for kind, each in needs.items())
+
+    return min(sum(most(has) for has in nodes), most(free))
+
+
+def _not_started(error: Exception) -> bool:
+    """Whether the workers of an attempt were not started at all."""
+    from ray.train import ControllerError
+
+    return isinstance(error, ControllerError)
 
 
 def _word_of(job: TrialJob, before: int) -> str | None:

@@ -11,7 +11,7 @@ from prune_search.ledger.progress import Progress
 from prune_search.ledger.records import TRIALS, Recorder, read_trial
 from prune_search.recipe.search_block import WorkersAsked
 from prune_search.search.launch_options import LaunchOptions
-from prune_search.search.ray.data_parallel import _elastic, _note_memory, _word_of
+from prune_search.search.ray.data_parallel import _note_memory, _word_of, fitting
 from prune_search.search.ray.worker import TrialJob
 
 
@@ -54,6 +54,10 @@ def test_the_device_of_another_worker_that_is_too_small_is_written_down(tmp_path
     assert ended.data["error"]["kind"] == "oom"
 
 
-def test_ray_is_asked_for_a_range_of_workers_or_for_a_number() -> None:
-    assert _elastic(WorkersAsked(2, 2)) == {"num_workers": 2}
-    assert _elastic(WorkersAsked(2, 8))["num_workers"] == (2, 8)
+def test_a_worker_needs_a_node_with_room_for_it() -> None:
+    needs = {"CPU": 2.0, "GPU": 1.0}
+    nodes = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0, "GPU": 4.0}, {"CPU": 64.0}]
+    assert fitting(needs, nodes, {"CPU": 75.0, "GPU": 6.0}) == 3
+    assert fitting(needs, nodes, {"CPU": 75.0, "GPU": 2.0}) == 2
+    assert fitting(needs, nodes, {"CPU": 1.0, "GPU": 6.0}) == 0
+    assert [WorkersAsked(2, 4).fitting(room) for room in (0, 2, 3, 9)] == [2, 2, 3, 4]
