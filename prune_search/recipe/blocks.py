@@ -99,6 +99,8 @@ class Train:
             has them; None where w(0) is drawn.
         batchnorm_l1: L1 penalty on the scales of batch norms, at least 0.
         accumulate: batches per optimizer step, at least 1.
+        activation_checkpointing: whether activations within blocks are computed again in the backward pass.
+        compile: whether training runs compiled code.
         warmup: length of the linear warm-up of the clock's learning rate, besides the schedule's own.
         options: what holds in trajectory 1.
         written: the canonical block.
@@ -115,6 +117,8 @@ class Train:
     start: str | None
     batchnorm_l1: float
     accumulate: int
+    activation_checkpointing: bool
+    compile: bool
     warmup: Step
     options: TrainingOptions
     written: Block = field(repr=False, compare=False)
@@ -134,6 +138,8 @@ class Train:
             start=at_key(str, written, "from") if "from" in written else None,
             batchnorm_l1=at_key(float, written, "batchnorm_l1") if "batchnorm_l1" in written else 0.0,
             accumulate=at_key(int, written, "accumulate") if "accumulate" in written else 1,
+            activation_checkpointing=bool(written.get("activation_checkpointing", False)),
+            compile=bool(written.get("compile", False)),
             warmup=step_at(written, "warmup") or NO_STEPS,
             options=TrainingOptions.of(written),
             written=written,

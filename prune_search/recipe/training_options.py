@@ -98,6 +98,12 @@ INHERITED = {
 WARMUP = Option(Length(), "0it", "length of a linear warm-up of the learning rate, whatever the schedule", later=True)
 ACCUMULATE = Option(Integer(1, 1_000_000), 1, "batches per optimizer step, whose mean loss is minimized", later=True)
 
+CHECKPOINTING = Option(
+    Flag(), False, "whether activations within repeated blocks are computed again in the backward pass", later=True
+)
+
+COMPILE = Option(Flag(), False, "whether training runs code that torch.compile made of the network", later=True)
+
 
 def teaches(entry: AnyEntry) -> bool:
     """Losses that compare a network with a teacher."""
@@ -127,7 +133,13 @@ OF_RETRAIN = {
     "warmup": WARMUP,
     "loss": Option(RetrainLoss(), TASK_LOSS, "of the retraining: the task's, or one with a teacher", later=True),
 }
-OF_TRAIN = {**INHERITED, "warmup": WARMUP, "accumulate": ACCUMULATE}
+OF_TRAIN = {
+    **INHERITED,
+    "warmup": WARMUP,
+    "accumulate": ACCUMULATE,
+    "activation_checkpointing": CHECKPOINTING,
+    "compile": COMPILE,
+}
 
 
 def drop_repeated(train: Any, retrain: Any) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from prune_search.tasks.digest import Part, ordered_parts_digest
 from prune_search.tasks.request import Request
 from prune_search.tasks.stored_split import StoredSplit
+from prune_search.tasks.workers import ALONE, Workers
 
 # One for all trials: trials of different seeds are compared on the same split.
 SPLIT_SEED = 20210306
@@ -179,12 +180,17 @@ class DataSet:
         return ALL_BYTES
 
     def scores(
-        self, model: nn.Module, split: AnySplit, batch: int, autocast: Callable[[], AbstractContextManager[object]]
+        self,
+        model: nn.Module,
+        split: AnySplit,
+        batch: int,
+        autocast: Callable[[], AbstractContextManager[object]],
+        workers: Workers = ALONE,
     ) -> dict[str, float]:
         """``accuracy`` and ``loss`` on a split; batches are of 1,000 whatever the training's."""
         from prune_search.tasks.metrics import evaluate
 
-        return evaluate(model, split, autocast=autocast)
+        return evaluate(model, split, autocast=autocast, workers=workers)
 
     def to(self, device: torch.device | str) -> DataSet:
         """The same data set on `device`."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from prune_search.tasks.data import AnySplit, DataSet
     from prune_search.tasks.task_data import TaskData
+    from prune_search.tasks.workers import Workers
 else:
     from prune_search.lazy import torch
 
@@ -100,6 +101,7 @@ def evaluate(
     split: AnySplit,
     batch: int = 1000,
     autocast: Callable[[], AbstractContextManager[object]] | None = None,
+    workers: Workers | None = None,
 ) -> dict[str, float]:
     """One pass over a split in evaluation mode, without gradients.
 
@@ -110,21 +112,27 @@ def evaluate(
         split: at least one example.
         batch: examples at a time; changes the figures by rounding only.
         autocast: makes the context of each forward pass; the loss is taken in float32 at least.
+        workers: that pass over the split together; None: this process alone.
 
     Returns:
         "accuracy" in 0 … 1 (of equal highest scores, the first class counts) and "loss", the mean cross-entropy in
         nats; NaN where a score is.
     """
     from prune_search.tasks.passes import evaluating
+    from prune_search.tasks.workers import ALONE
 
-    correct, loss = 0, 0.0
+    correct, loss = 0.0, 0.0
+    together = (workers or ALONE).of_parts(len(split), batch)
     with evaluating(model):
-        for inputs, labels in split.parts(batch):
+        for number, (inputs, labels) in enumerate(split.parts(batch)):
+            if not together.takes(number):
+                continue
             with (autocast or nullcontext)():
                 scores = model(inputs)
             scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
             correct += int((scores.argmax(dim=1) == labels).sum())
             loss += float(torch.nn.functional.cross_entropy(scores, labels, reduction="sum"))
+    correct, loss = together.sums([correct, loss])
     return {"accuracy": correct / len(split.labels), "loss": loss / len(split.labels)}
 
 

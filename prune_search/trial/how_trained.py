@@ -106,7 +106,7 @@ def retraining_network(setup: TrialSetup, teacher: Callable[[], nn.Module] | Non
 
     Args:
         setup: the recipe and the network.
-        teacher: gives the teacher where it comes out of the same trial; None: with weights that it is sent.
+        teacher: gives the teacher where it comes out of the same trial; None: one of the network's kind, to look at.
     """
     options = setup.recipe.retrain_options
     network = _in_role(setup, RETRAIN, options)
@@ -145,11 +145,6 @@ def check_teaching(setup: TrialSetup) -> None:
             pass_over(copy, setup.feed(), 0)
 
 
-def followed(setup: TrialSetup, role: str) -> Network:
-    """The network of a worker that trains along, in the leader's role."""
-    return {TRAIN: training_network, RETRAIN: retraining_network}[role](setup) if role else setup.network
-
-
 def dense_teacher(setup: TrialSetup, first: Segment) -> Callable[[], nn.Module]:
     """w(K) of the same trial, as a network of its own."""
 
@@ -168,7 +163,7 @@ def needs_dense_teacher(setup: TrialSetup) -> bool:
 
 
 def _in_role(setup: TrialSetup, role: str, options: TrainingOptions) -> Network:
-    return replace(setup.network, loss=_smoothed(setup, options.label_smoothing, role), role=role)
+    return replace(setup.network, loss=_smoothed(setup, options.label_smoothing, role))
 
 
 def _smoothed(setup: TrialSetup, share: float, role: str) -> Callable[..., Tensor]:

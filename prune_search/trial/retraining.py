@@ -59,6 +59,8 @@ def retrain_course(
         given = DynamicsContext(setup.network, keeper, optimizer, rule, share, lasts.steps, line.epoch, at)
         # The dynamics comes first: it sees the gradients of masked weights.
         hooks.insert(0, dynamics.entry(axes.DYNAMICS).build(Hook, given, **dynamics.options))
+        if setup.workers.several:
+            hooks.append(_watching(setup, keeper))
     if lasts.steps < line.retrain_steps:
         hooks.append(Hook("length", finished=lambda step: step >= lasts.steps))
     settled = settles_at(setup, lasts) if moving is not None else 0
@@ -66,6 +68,17 @@ def retrain_course(
         setup, options, lasts.steps, [*setup.penalties(), *hooks], settled, lambda: keeper.set(keeper.masks)
     )
     return Course(optimizer, setup.feed(), lasts.order_from, lasts.rate, every)
+
+
+def _watching(setup: TrialSetup, keeper: MaskKeeper) -> Hook:
+    """Sees that a mask is the same on all workers whenever it has moved."""
+    last = [keeper.masks]
+
+    def look(step: int) -> None:
+        if keeper.masks is not last[0]:
+            last[0] = setup.alike(keeper.masks)
+
+    return Hook("workers", after_step=look)
 
 
 def settles_at(setup: TrialSetup, lasts: Lasting) -> int:

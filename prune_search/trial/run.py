@@ -20,7 +20,8 @@ from prune_search.storage.digests import weights_digest
 from prune_search.storage.measurements import Measurements
 from prune_search.storage.places import StoragePath
 from prune_search.tasks.raised import raised
-from prune_search.training.loop import TrainingError, WorkerLostError
+from prune_search.tasks.workers import EndedError, WorkerLostError, WorkersDifferError
+from prune_search.training.loop import TrainingError
 from prune_search.training.segment import MODEL, Segment, load_model
 from prune_search.training.state_store import LackingError, PreemptedError, SegmentClaims, StateStore, Steps
 from prune_search.trial.callbacks import Observation, Silent, Sink
@@ -32,6 +33,7 @@ from prune_search.trial.result import Result, RoundResult
 from prune_search.trial.rounds import Round, rounds_of
 from prune_search.trial.scoring_data import scoring_data
 from prune_search.trial.setup import TrialSetup
+from prune_search.trial.together import AgreedSink
 from prune_search.trial.training_flops import Costs, spent_in, spent_until
 
 
@@ -77,8 +79,11 @@ def run_trial(
         LackingError: a segment that it needs is being trained by somebody else.
         PreemptedError: the sink asked for the trial to end; what it reached is stored.
         TrialError: the loss or a score is not a number, or the device is out of memory.
+        WorkerLostError, EndedError, WorkersDifferError: with several workers, see `tasks.workers`.
     """
     sink, sharing = sink or Silent(), sharing or Sharing()
+    if setup.workers.several:
+        sink = AgreedSink(sink, setup.workers)
     begun = time.monotonic()
     measurements = Measurements(storage)
     store = _state_store(setup, storage, sink, sharing)
@@ -92,7 +97,11 @@ def run_trial(
         has_test = test and setup.data.split("test") is not None
         test_metrics = end_metrics(setup, last, "test", spent, measurements) if has_test else {}
         load_model(setup.model, last.result)
-    return _result(setup, last, results, test_metrics, sharing.steps, begun, preset)
+        result = _result(setup, last, results, test_metrics, sharing.steps, begun, preset)
+        if isinstance(sink, AgreedSink):
+            sink.close()
+            setup.workers.alike(result.weights_sha256, "result")
+    return result
 
 
 def _rounds_run(
@@ -193,6 +202,7 @@ def _state_store(setup: TrialSetup, storage: StoragePath | None, sink: Sink, sha
         stops=sharing.stops,
         grid=sharing.grid,
         reached=told,
+        workers=setup.workers,
     )
 
 
@@ -264,7 +274,7 @@ def _as_trial_errors(users_code: bool) -> Iterator[None]:
         raise TrialError("score", str(error)) from error
     except torch.OutOfMemoryError as error:
         raise TrialError("oom", f"the device is out of memory: {str(error).splitlines()[0]}") from error
-    except (WorkerLostError, PreemptedError, LackingError, UserError):
+    except (WorkerLostError, EndedError, WorkersDifferError, PreemptedError, LackingError, UserError):
         raise
     except Exception as error:
         if not users_code:

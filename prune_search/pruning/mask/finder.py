@@ -256,9 +256,19 @@ class Finder:
         found = self.weight_scores(dense, iteration, rough)
         if self.scored_singly:
             (whole,) = found
-            return {one.name: whole[one.name].detach().reshape(-1).cpu() for one in self.sets}
-        scores = unit_scores(self.sets, found, self.rule.criterion, self.rule.granularity)
-        return {name: units.cpu() for name, units in scores.items()}
+            scores = {one.name: whole[one.name].detach().reshape(-1).cpu() for one in self.sets}
+        else:
+            reduced = unit_scores(self.sets, found, self.rule.criterion, self.rule.granularity)
+            scores = {name: units.cpu() for name, units in reduced.items()}
+        return self._agreed(scores)
+
+    def _agreed(self, scores: Scores) -> Scores:
+        """The first worker's scores, and its bound of their error."""
+        workers = self.scoring_data.workers
+        workers.same(list(scores.values()))
+        if workers.several and ERROR in self.memory:
+            self.memory[ERROR] = workers.agreed(lambda: self.memory[ERROR])
+        return scores
 
     def weight_scores(self, dense: Scores, iteration: int, rough: bool = False) -> Iterator[Scores]:
         """The criterion's scores, shaped like the parameters: of everything at once, or batch by batch."""
@@ -280,6 +290,7 @@ class Finder:
             memory=self.memory,
             rough=rough,
             split=self.grouping.split,
+            workers=self.scoring_data.workers,
         )
         words = ("score layers", *scoring.words)
         options = self.rule.criterion.options
@@ -295,7 +306,7 @@ class Finder:
             if (name, count) not in self._losses:
                 only = select(scores, allowed, [Pool((name,), count)])
                 self._mask_weights(dense, {**self.candidates, **only})
-                self._losses[name, count] = self._loss()
+                self._losses[name, count] = self.scoring_data.workers.agreed(self._loss)
                 self._mask_weights(dense, self.candidates)
             return self._losses[name, count]
 
@@ -305,7 +316,8 @@ class Finder:
                 if example is None:
                     text = f"{given} needs an example input: pass batches"
                     raise UserError([Problem("mask.scope.budget", text)])
-                return layer_costs(self.model, example, given)
+                # Times differ between workers.
+                return self.scoring_data.workers.agreed(lambda: layer_costs(self.model, example, given))
             aliases = other_names(self.model)
             return {weight_named(name, self.weights, "mask.scope.costs", aliases): one for name, one in given.items()}
 

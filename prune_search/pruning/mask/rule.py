@@ -14,6 +14,7 @@ from prune_search.pruning.mask.scoring import Batches
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import Mask, Score
 from prune_search.recipe.recipe import Named
+from prune_search.tasks.workers import ALONE, Workers
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class ScoringData:
         device: where blocks are run one by one; None: where the network is.
         moved: takes the weights that a criterion has moved while it found the mask, by `moved_weights.MOVED`, for the
             transform that would compute them anew; None: nobody asks for them.
+        workers: that take the scores together, each from its share of the batches or all from the whole.
     """
 
     batches: Callable[[int], Batches]
@@ -76,6 +78,7 @@ class ScoringData:
     found: Mapping[str, int] | None = None
     device: torch.device | None = None
     moved: dict[str, MovedWeights] | None = None
+    workers: Workers = ALONE
 
     def shown(self) -> Tensor | None:
         """An input, where there is one."""
