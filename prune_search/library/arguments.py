@@ -21,9 +21,10 @@ from prune_search.pruning.mask.units import WRONG_SHAPE
 from prune_search.pruning.mask.variants import decided_share
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import Score
+from prune_search.recipe.budget import NetworkBudget
 from prune_search.recipe.fields import Value, canonical
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
-from prune_search.recipe.reading import BAD
+from prune_search.recipe.reading import BAD, Reading
 from prune_search.recipe.recipe import Named, Recipe
 from prune_search.recipe.registry import AnyAxis
 from prune_search.recipe.rules import check_rules
@@ -292,6 +293,9 @@ def share_of(model: nn.Module, rule: MaskRule, sparsity: float | Decimal | None,
         UserError: the sparsity is missing, invalid, or does not go with the rule.
     """
     fixed = _fixed_sparsity(rule.granularity)
+    if rule.budget is not None:
+        together(rule, {"budget": rule.budget})
+        return decided_share(model, rule, scoring_data)
     by_scope = "by" in rule.scope.entry(axes.SCOPES).facts.sparsity
     if sparsity is not None:
         calls.number("sparsity", sparsity, 0, 1)
@@ -302,6 +306,18 @@ def share_of(model: nn.Module, rule: MaskRule, sparsity: float | Decimal | None,
     if fixed is not None:
         return 1 - exact(fixed)
     return decided_share(model, rule, scoring_data) if sparsity is None else 1 - exact(sparsity)
+
+
+def budget_of(sparsity: float | Decimal | Mapping[str, Any] | None) -> tuple[float | Decimal | None, Any]:
+    """A sparsity, or the budget that was given in its place, ``{budget: {parameters: 0.5}}``."""
+    if not isinstance(sparsity, Mapping):
+        return sparsity, None
+    problems: list[Problem] = []
+    raw = sparsity.get("budget") if set(sparsity) == {"budget"} else sparsity
+    found = NetworkBudget().read(raw, "sparsity.budget", Reading(problems))
+    if problems:
+        raise UserError(problems)
+    return None, found
 
 
 def told_of(mask: MaskSet) -> MaskSet:

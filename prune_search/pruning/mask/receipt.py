@@ -63,6 +63,7 @@ class Receipt:
         search: figures of a search in episodes for the layers' fractions; empty where there was none.
         parameters: of the network as its factory made it, and of this one, where layers of it were fused; else None.
         blocks: which blocks the mask was found in, one after the other; empty: it was not.
+        budget: (kind, asked share, reached share) of the dense network's cost; None where none was asked for.
     """
 
     asked: float
@@ -75,6 +76,7 @@ class Receipt:
     search: Mapping[str, float] = field(default_factory=dict)
     parameters: tuple[int, int] | None = None
     blocks: str = ""
+    budget: tuple[str, float, float] | None = None
 
     @property
     def collapsed(self) -> int:
@@ -87,6 +89,9 @@ class Receipt:
         left_out = [vars(one) for one in self.left_out]
         found = {**vars(self), "layers": layers, "left_out": left_out, "collapsed": self.collapsed}
         without = {"search": not self.search, "parameters": self.parameters is None, "blocks": not self.blocks}
+        if self.budget is not None:
+            found["budget"] = dict(zip(("kind", "asked", "reached"), self.budget, strict=True))
+        without["budget"] = self.budget is None
         return {key: value for key, value in found.items() if not without.get(key)}
 
     @property

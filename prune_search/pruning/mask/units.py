@@ -307,6 +307,11 @@ def _whole(tensor: Tensor) -> Tensor:
     return tensor.reshape(1, -1)
 
 
+def along(split: Callable[[Tensor], Tensor]) -> tuple[int, Tensor | None]:
+    """The dimension that a part's units lie along and their places there, [units, places]; -1 where it is all of it."""
+    return (split.dimension, split.index) if isinstance(split, _Along) else (-1, None)
+
+
 def _split_of(claim: Claim) -> Callable[[Tensor], Tensor]:
     return _whole if claim.dimension < 0 else _Along(claim.dimension, claim.index)
 
