@@ -20,7 +20,7 @@ BESIDE, HELD, READER, WEIGHT, DEPTHWISE, SCALE = "beside", "held", "reader", "we
 MAKES = (WEIGHT, DEPTHWISE, HELD, SCALE)
 HEAD, NEURON, WIDTH = "head", "neuron", "width"
 # The kinds of units of transformers, in words.
-KINDS = {HEAD: "attention heads", NEURON: "hidden neurons of an MLP", WIDTH: "the width of a residual stream"}
+KINDS = {HEAD: "attention heads", NEURON: "hidden neurons of an MLP", WIDTH: "dimensions of a residual stream"}
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from prune_search.pruning.structure.place import name_of
 
@@ -80,14 +80,15 @@ def _layer_norm(graph: fx.Graph, node: fx.Node, arguments: Mapping[str, Any], sh
 def _rms_norm(graph: fx.Graph, node: fx.Node, arguments: Mapping[str, Any], share: float) -> fx.Node:
     after, given = _After(graph, node), arguments["input"]
     mean = after.call(aten.mean.dim, after.call(aten.mul.Tensor, given, given), [-1], True)
-    eps = arguments["eps"]
-    whole = after.call(aten.add.Tensor, after.call(aten.mul.Tensor, mean, share), _epsilon() if eps is None else eps)
+    eps = after.call(epsilon, given) if arguments["eps"] is None else arguments["eps"]
+    whole = after.call(aten.add.Tensor, after.call(aten.mul.Tensor, mean, share), eps)
     made = after.call(aten.mul.Tensor, given, after.call(aten.rsqrt.default, whole))
     return _affine(after, made, arguments)
 
 
-def _epsilon() -> float:
-    return torch.finfo(torch.float32).eps
+def epsilon(tensor: Tensor) -> float:
+    """What RMS norm adds where nothing is said: the resolution of the tensor's numbers."""
+    return torch.finfo(tensor.dtype).eps
 
 
 _REWRITES: dict[str, Callable[[fx.Graph, fx.Node, Mapping[str, Any], float], fx.Node]] = {
