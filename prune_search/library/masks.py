@@ -216,9 +216,7 @@ def find_mask(
     rule = replace(arguments.only(rule, model, parameters), budget=budget)
     scoring_data = arguments.evidence_of(model, batches, example_input, seed)
     arguments.needs_batches(named, scoring_data)
-    return arguments.told_of(
-        find_by_rule(model, rule, share_of(model, rule, share, scoring_data), None, scoring_data)
-    )
+    return arguments.told_of(find_by_rule(model, rule, share_of(model, rule, share, scoring_data), None, scoring_data))
 
 
 @told_in_one_line

@@ -70,7 +70,7 @@ def is_user_code(canonical: object) -> bool:
 
 @dataclass(frozen=True)
 class SparsityField:
-    """A number, ``{final: s}``, ``{per_round: p}``, ``learned``, ``{by: scope}``, ``{layers: n}`` or ``{budget: …}``."""
+    """A number, ``{final: s}``, ``{per_round: p}``, ``learned``, ``{by: scope}``, ``{layers: n}``, ``{budget: …}``."""
 
     def describe(self) -> str:
         return "a number from 0 to below 1, {final: …}, {per_round: …} or {budget: …}"

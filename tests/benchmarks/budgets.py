@@ -34,7 +34,9 @@ def _resnet() -> tuple[nn.Module, Any]:
     from prune_search.recipe.axes import MODELS
 
     made = MODELS["resnet-20"]
-    return made.make((3, 16, 16), 10, **{key: o.default for key, o in made.options.items()} | {"width": 8}), torch.randn(4, 3, 16, 16)
+    return made.make(
+        (3, 16, 16), 10, **{key: o.default for key, o in made.options.items()} | {"width": 8}
+    ), torch.randn(4, 3, 16, 16)
 
 
 def _vgg() -> tuple[nn.Module, Any]:

@@ -54,7 +54,9 @@ def mask_within(
     kept, above = at(0), at(total)
     floor = cost(kept)
     if floor > limit:
-        raise UserError([Problem("mask.sparsity.budget", f"cannot be met: {floor / limit:.3g} times it is left at least")])
+        raise UserError(
+            [Problem("mask.sparsity.budget", f"cannot be met: {floor / limit:.3g} times it is left at least")]
+        )
     if cost(above) <= limit:
         return above
     while high - low > 1:

@@ -43,7 +43,13 @@ class CompactCosts:
 
     @classmethod
     def of(
-        cls, model: nn.Module, sets: Sequence[UnitSet], example: Any, budget: Mapping[str, Any], coupled: bool, cuts: bool
+        cls,
+        model: nn.Module,
+        sets: Sequence[UnitSet],
+        example: Any,
+        budget: Mapping[str, Any],
+        coupled: bool,
+        cuts: bool,
     ) -> CompactCosts:
         """Of a network.
 

@@ -134,7 +134,9 @@ class MaskSet(Mapping[str, Tensor]):
         asked_units, asked = self.asked if self.asked is not None else (kept, reached)
         left_out = tuple(LeftOut(name, self.sizes.get(name, 0), why) for name, why in self.left_out.items())
         of_all = self.sparsity_of_all_parameters()
-        return Receipt(asked, reached, asked_units, kept, layers, of_all, left_out, blocks=self.blocks, budget=self.budget)
+        return Receipt(
+            asked, reached, asked_units, kept, layers, of_all, left_out, blocks=self.blocks, budget=self.budget
+        )
 
     def apply(self, model: nn.Module) -> None:
         """Set the masked weights of `model`, and what is held with them, to exactly 0 (never to -0).

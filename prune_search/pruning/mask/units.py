@@ -206,7 +206,9 @@ class Grouping:
             if name not in owned
         }
 
-    def _coupled(self, model: nn.Module, left_out: frozenset[str], example: Any) -> tuple[list[Channels], dict[str, str]]:
+    def _coupled(
+        self, model: nn.Module, left_out: frozenset[str], example: Any
+    ) -> tuple[list[Channels], dict[str, str]]:
         """The sets of coupled units, and why other weights are in none."""
         find: Any = self.granularity.entry(axes.GRANULARITIES).facts.find
         if find is not None:

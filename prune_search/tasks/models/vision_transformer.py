@@ -54,4 +54,6 @@ def small_vit(
         problems.append(Problem("task.model.heads", f"small-vit: a width of {width} is no multiple of {heads} heads"))
     if problems:
         raise UserError(problems)
-    return VisionTransformer(inputs, (sides[0] // patch) * (sides[1] // patch), classes, patch, width, depth, heads, hidden)
+    return VisionTransformer(
+        inputs, (sides[0] // patch) * (sides[1] // patch), classes, patch, width, depth, heads, hidden
+    )

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 COUPLED = {
-    "over": Option(
-        Word(("mean", "sum", "max", "first")), "mean", "how the scores of the coupled layers are combined"
-    ),
+    "over": Option(Word(("mean", "sum", "max", "first")), "mean", "how the scores of the coupled layers are combined"),
     "scale": Option(Word(("mean", "sum", "max", "none")), "mean", "what the scores of a set are divided by"),
     "multiple": MULTIPLE,
     "convention": Option(

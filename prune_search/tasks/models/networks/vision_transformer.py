@@ -38,7 +38,7 @@ class VisionTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.patches = nn.Conv2d(inputs, width, patch, patch)
-        self.places = nn.Parameter(torch.zeros(1, patches, width))
+        self.places = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, patches, width), std=0.02))
         self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(depth))
         self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, classes)
 

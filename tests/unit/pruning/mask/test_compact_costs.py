@@ -54,7 +54,6 @@ def test_a_convolutional_network_without_its_channels_costs_what_the_receipt_say
 def test_so_does_a_transformer(granularity: str, asked: float) -> None:
     torch.manual_seed(0)
     model = VisionTransformer(1, 4, 3, 2, 8, 4, 2, 20).eval()
-    torch.nn.init.normal_(model.places)
     _, told, realised = shares(model, torch.randn(2, 1, 4, 4), granularity, "parameters", asked)
     assert told == pytest.approx(realised, rel=1e-6)
     assert 0.93 * asked < realised <= asked

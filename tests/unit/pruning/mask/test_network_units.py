@@ -64,11 +64,14 @@ def test_grouped_queries_tied_embeddings_and_gates_go_together(granularity: str)
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape))
     mask = masked(model, granularity, example)
-    assert dict(mask.units) == {
-        "head": {"query.weight": (2, 1)},
-        "neuron": {"gate.weight": (20, 10)},
-        "width": {"mix.weight": (16, 8)},
-    }[granularity]
+    assert (
+        dict(mask.units)
+        == {
+            "head": {"query.weight": (2, 1)},
+            "neuron": {"gate.weight": (20, 10)},
+            "width": {"mix.weight": (16, 8)},
+        }[granularity]
+    )
     mask.apply(model)
     small = smaller(model, example)
     with torch.no_grad():
