@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prune_search.recipe.fields import Field, Number, child
+from prune_search.recipe.fields import Number, child
 from prune_search.recipe.problems import not_one_of, shown
 from prune_search.recipe.reading import BAD, Reading
 
@@ -39,8 +39,8 @@ class NetworkBudget:
             return BAD
         if len(kinds) != 1 or (COSTS in given) != (kinds[0] == "latency"):
             return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)})")
-        share: Field = Number(0.0, 1.0, above=True)
-        found = {kinds[0]: share.read(given[kinds[0]], child(path, kinds[0]), reading)}
+        share = Number(0.0, 1.0, above=True)
+        found: dict[str, Any] = {kinds[0]: share.read(given[kinds[0]], child(path, kinds[0]), reading)}
         if COSTS in given:
             found[COSTS] = _costs(given[COSTS], child(path, COSTS), reading)
         return BAD if any(value is BAD for value in found.values()) else found

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -60,13 +61,13 @@ def _vit() -> tuple[nn.Module, Any]:
     return VisionTransformer(1, 16, 10, 4, 48, 4, 6, 96), torch.randn(4, 1, 16, 16)
 
 
-NETWORKS = {
+NETWORKS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "mlp": _mlp,
     "resnet-20": _resnet,
     "vgg": _vgg,
     "vit": _vit,
-    "u-net": lambda: of_breadth("u-net"),
-    "llama": lambda: of_breadth("llama"),
+    "u-net": partial(of_breadth, "u-net"),
+    "llama": partial(of_breadth, "llama"),
 }
 GRANULARITIES = {
     "mlp": ("filter", "channel", "neuron"),

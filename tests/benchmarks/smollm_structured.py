@@ -65,7 +65,7 @@ def _distilled(model: Any, teacher: Any, mask: prune_search.MaskSet, tokens: Ten
         found = model(row).logits.log_softmax(-1)
         loss = nn.functional.kl_div(found, wanted, reduction="batchmean", log_target=True) / LENGTH
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     hook.remove()
