@@ -14,6 +14,8 @@ from prune_search.library import calls
 from prune_search.pruning.mask.counts import exact
 from prune_search.pruning.mask.finder import ASKED_OUT, MAKES_OUTPUTS, OUTSIDE
 from prune_search.pruning.mask.mask_set import MaskSet
+from prune_search.pruning.mask.network_units import UNITS_ARE
+from prune_search.pruning.mask.receipt import NEAR, budget_told
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Batches
 from prune_search.pruning.mask.selection import weight_named
@@ -321,12 +323,14 @@ def budget_of(sparsity: float | Decimal | Mapping[str, Any] | None) -> tuple[flo
 
 
 def told_of(mask: MaskSet) -> MaskSet:
-    """The mask, after a warning of what takes no part in it that no one asked to leave out.
+    """The mask, after warnings of a budget that it leaves, and of what takes no part that no one asked to leave out.
 
     Args:
         mask: as it was found.
     """
-    told = (ASKED_OUT, MAKES_OUTPUTS, WRONG_SHAPE, OUTSIDE)
+    if mask.budget is not None and mask.budget[2] < NEAR * mask.budget[1]:
+        warnings.warn(budget_told(mask.budget), stacklevel=calls.callers_level())
+    told = (ASKED_OUT, MAKES_OUTPUTS, WRONG_SHAPE, OUTSIDE, UNITS_ARE)
     others = {name: why for name, why in mask.left_out.items() if not why.startswith(told)}
     if others:
         share = sum(mask.sizes[name] for name in others) / sum(mask.sizes.values())

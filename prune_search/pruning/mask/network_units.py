@@ -25,7 +25,7 @@ from prune_search.tasks.structures import examples_in, listed_tensors, repeated,
 Found = tuple[list[Channels], dict[str, str]]
 NO_BLOCK = "it is in no block of a list of blocks of one class"
 NOT_PASSED_ON = "without its weights its block does not pass on what it is given"
-OTHER_KIND = "its units are other channels"
+UNITS_ARE = "its units are"
 
 _FOUND: WeakKeyDictionary[nn.Module, dict[Any, Found]] = WeakKeyDictionary()
 
@@ -92,8 +92,7 @@ def _of_kind(kind: str, model: nn.Module, left_out: frozenset[str], example: Any
 
 
 def _not_one(kind: str, wanted: str) -> str:
-    what = f"its units are {KINDS[kind]}" if kind else OTHER_KIND
-    return f"{what}, and not {KINDS[wanted]}"
+    return f"{UNITS_ARE} {KINDS.get(kind, 'other channels')}, and not {KINDS[wanted]}"
 
 
 def _exact(

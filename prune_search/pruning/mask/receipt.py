@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+# From this part of a budget on it is met.
+NEAR = 0.98
+
+
 @dataclass(frozen=True)
 class LayerReceipt:
     """What was asked of a layer and what it got.
@@ -102,6 +106,17 @@ class Receipt:
             return ""
         before, after = self.parameters
         return f"fused: {', '.join(pairs)}; the network has {after:,} parameters instead of {before:,}"
+
+
+def budget_told(budget: tuple[str, float, float]) -> str:
+    """What was asked of a budget and what is reached, in a sentence.
+
+    Args:
+        budget: of a receipt (`Receipt.budget`).
+    """
+    kind, asked, reached = budget
+    more = "" if reached >= NEAR * asked else "; whole units allow no more"
+    return f"{reached:.4f} of the dense network's {kind} are left of the {asked:g} that were asked for{more}"
 
 
 def search_told(figures: Mapping[str, float]) -> str:
