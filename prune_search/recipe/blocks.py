@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from prune_search.recipe import axes
 from prune_search.recipe.facts import DataSource
@@ -21,7 +21,7 @@ from prune_search.recipe.step import Step
 from prune_search.recipe.training_options import TrainingOptions
 
 LossFunction = Callable[..., object]
-Forms = Literal["final", "per_round", "learned", "by", "layers"]
+Forms = Literal["final", "per_round", "learned", "by", "layers", "budget"]
 
 
 # `train.from`: the weights that the factory built, and those of no file; a file of that name is ./model.
@@ -193,6 +193,7 @@ class Sparsity:
     Attributes:
         form: which one.
         amount: what is written for it: a share for ``final`` and ``per_round``, a count for ``layers``.
+        budget: the kind and share of the dense network's cost to keep at most (`budget.NetworkBudget`); else None.
 
     Example:
         >>> Sparsity.of({"final": 0.9}).final
@@ -201,6 +202,7 @@ class Sparsity:
 
     form: Forms
     amount: float | None = None
+    budget: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, written: object) -> Sparsity:
@@ -208,6 +210,8 @@ class Sparsity:
         if written == "learned":
             return cls("learned")
         ((form, amount),) = known_as(Mapping, written, "mask.sparsity").items()
+        if form == "budget":
+            return cls("budget", budget=known_as(Mapping, amount, "budget"))
         known: dict[object, Forms] = {"final": "final", "per_round": "per_round", "by": "by", "layers": "layers"}
         return cls(
             known[form], None if form == "by" else known_as((int if form == "layers" else float), amount, str(form))

@@ -124,9 +124,30 @@ def _criterion(blocks: Blocks) -> Iterator[Problem]:
             yield _no("mask.control", f"has nothing to change: criterion {criterion.name} keeps everything")
     forms = ("learned",) if sparsity == "learned" else tuple(sparsity)
     scope = entry_of(axes.SCOPES, mask["scope"])
+    if "budget" in forms:
+        yield from _budget(blocks)
     for form in forms:
+        # A budget is met with the shares that a scope takes.
+        form = "final" if form == "budget" else form
         if form not in criterion.facts.sparsity and form not in scope.facts.sparsity:
             yield _no("mask.sparsity", f"{form!r} works with neither criterion {criterion.name} nor scope {scope.name}")
+
+
+def _budget(blocks: Blocks) -> Iterator[Problem]:
+    """What a budget that is searched for on a mask's scores does not go with."""
+    mask = blocks["mask"]
+    criterion, scope = entry_of(axes.CRITERIA, mask["criterion"]), entry_of(axes.SCOPES, mask["scope"])
+    path = "mask.sparsity.budget"
+    if criterion.facts.trains or criterion.facts.keeps_all:
+        yield _no(path, f"needs scores, and criterion {criterion.name} learns its mask or keeps everything")
+    if "final" not in scope.facts.sparsity:
+        yield _no(path, f"needs a scope that takes a sparsity, and {scope.name} decides it itself")
+    if (order := _options(mask["scope"]).get("order", "together")) != "together":
+        yield _no(path, f"needs the scores of all layers together (mask.scope.order is {order!r})")
+    if blocks["rounds"] > 1:
+        yield _no("rounds", f"must be 1 with a budget, which is met once (got {blocks['rounds']})")
+    if blocks["retrain"] != "none" and "dynamics" in blocks["retrain"]:
+        yield _no(path, "is met once and cannot be combined with retrain.dynamics")
 
 
 def _learned(blocks: Blocks) -> Iterator[Problem]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from prune_search.pruning.mask.finder import units_and_others
 from prune_search.pruning.mask.mask_set import MaskSet, ScoreError
 from prune_search.pruning.mask.receipt import Receipt
+from prune_search.pruning.mask.variants import budget_reached
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
 from prune_search.storage.digests import weights_digest
@@ -247,7 +248,8 @@ def _receipt(setup: TrialSetup, item: Round, masks: MaskSet) -> Receipt:
         load_model(setup.model, item.result)
         parameters = before, sum(parameter.numel() for parameter in setup.model.parameters())
     receipt = masks.of_network(setup.model, others).receipt()
-    return replace(receipt, search=item.searched(), parameters=parameters)
+    budget = budget_reached(setup.model, item.rule, masks, scoring_data(setup, item.number))
+    return replace(receipt, search=item.searched(), parameters=parameters, budget=budget)
 
 
 @contextlib.contextmanager

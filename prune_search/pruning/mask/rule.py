@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ class MaskRule:
         control: a registered control, or None.
         rounding: of counts, see `counts.keep_count`.
         ties: what becomes of equal scores at the border, see `mask_set.Pool`.
+        budget: of the network without what is removed, in place of a kept share (`recipe.budget`); None: there is none.
     """
 
     criterion: Named
@@ -36,6 +37,7 @@ class MaskRule:
     control: Named | None = None
     rounding: str = "half-up"
     ties: str = "index"
+    budget: Mapping[str, Any] | None = None
 
     def loss(self) -> Callable[[Tensor, Tensor], Tensor]:
         """The loss that is scored, from (outputs, labels) to a scalar: registered, or a caller's own function."""
@@ -48,7 +50,8 @@ class MaskRule:
     @classmethod
     def of(cls, mask: Mask) -> MaskRule:
         """From a recipe's mask block."""
-        return cls(mask.criterion, mask.scope, mask.granularity, mask.score, mask.control, mask.rounding, mask.ties)
+        plain = mask.criterion, mask.scope, mask.granularity, mask.score, mask.control, mask.rounding, mask.ties
+        return cls(*plain, mask.sparsity.budget)
 
 
 @dataclass(frozen=True)
