@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from prune_search.compact.file_names import PROGRAM_FILE
+from prune_search.compact.file_names import HUGGING_FACE_FOLDER, PROGRAM_FILE
 from prune_search.exports.card_costs import size_and_speed
-from prune_search.exports.card_units import human
+from prune_search.exports.card_units import human, scaled
 from prune_search.exports.densities_picture import densities_svg
 from prune_search.exports.model_code import loading_code
 from prune_search.pruning.mask.receipt import LayerReceipt
@@ -78,6 +78,21 @@ def _read_recipe(path: Path) -> Recipe:
 
 
 @dataclass(frozen=True)
+class OnnxFile:
+    """What model.onnx is.
+
+    Attributes:
+        apart: how far its outputs are from torch's; None where there is no such file.
+        inputs: names of its inputs.
+        length: the only length of texts that it takes; None where it takes any.
+    """
+
+    apart: float | None = None
+    inputs: Sequence[str] = ("x",)
+    length: int | None = None
+
+
+@dataclass(frozen=True)
 class CardOf:
     """What a card tells besides the run.
 
@@ -88,8 +103,7 @@ class CardOf:
         repeats: task.seed to metrics of the same recipe run with that seed, the exported run not among them.
         costs: of `networks.costs_of`, or None.
         registered: the name of the registered MLflow model, or None.
-        onnx_apart: how far model.onnx is from torch; None where there is none.
-        onnx_inputs: names of its inputs.
+        onnx: what model.onnx is.
     """
 
     search_name: str | None = None
@@ -98,8 +112,7 @@ class CardOf:
     repeats: Mapping[int, Metrics] = field(default_factory=dict)
     costs: Mapping[str, Any] | None = None
     registered: str | None = None
-    onnx_apart: float | None = None
-    onnx_inputs: Sequence[str] = ("x",)
+    onnx: OnnxFile = OnnxFile()
 
 
 def export_folder(result: Result, folder: Path, about: CardOf | None = None) -> None:
@@ -172,18 +185,20 @@ def _loading(result: Result, about: CardOf) -> str:
         line = f'network = prune_search.load("{HERE}").network()  # the compact network; .model is the masked one'
         parts += ["With prune_search, from config.json and safetensors, without the model's class:"]
         parts += [_fenced(f"import prune_search\n\n{line}", "py")]
+    if about.costs is not None and about.costs.get("huggingface"):
+        parts += _with_transformers(about.costs["huggingface"])
     if about.costs is not None and about.costs.get("program"):
-        fixed = about.costs.get("program_batch")
-        batch = "any batch" if fixed is None else f"batches of {fixed} only: the network's code fixes them"
-        line = f'network = torch.export.load("{PROGRAM_FILE}").module()  # the compact network; eval mode, {batch}'
+        takes = _sizes_taken(about.costs.get("program_batch"), about.costs.get("program_length"))
+        line = f'network = torch.export.load("{PROGRAM_FILE}").module()  # the compact network; eval mode, {takes}'
         parts += [
             "With plain torch, from program.pt2, without the model's class; it takes the input tensors one by one:"
         ]
         parts += [_fenced(f"import torch\n\n{line}", "py")]
-    if about.onnx_apart is not None:
-        names = ", ".join(f"`{name}`" for name in about.onnx_inputs)
-        word = "input" if len(about.onnx_inputs) == 1 else "inputs"
-        text = f"`model.onnx`: {word} {names}, output `y`, any batch; outputs within {about.onnx_apart:.0e} of torch's."
+    if about.onnx.apart is not None:
+        names = ", ".join(f"`{name}`" for name in about.onnx.inputs)
+        word = "input" if len(about.onnx.inputs) == 1 else "inputs"
+        takes = _sizes_taken(None, about.onnx.length)
+        text = f"`model.onnx`: {word} {names}, output `y`, {takes}; outputs within {about.onnx.apart:.0e} of torch's."
         parts += [f"With onnxruntime, from {text}"]
     if about.registered is not None:
         parts += ["With MLflow, where it was registered:"]
@@ -191,6 +206,25 @@ def _loading(result: Result, about: CardOf) -> str:
     code = loading_code(result.recipe, result.tensors)
     parts += ["Plain torch and safetensors, from this folder:", _fenced(code, "python")]
     return "\n\n".join(parts)
+
+
+def _sizes_taken(batch: int | None, length: int | None) -> str:
+    """What batches and texts a program takes, where the network's code does not fix them."""
+    batches = "any batch" if batch is None else f"batches of {batch} only: the network's code fixes them"
+    return batches if length is None else f"{batches}; texts of {length} only: the network's code fixes them"
+
+
+def _with_transformers(saved: Mapping[str, Any]) -> list[str]:
+    """How transformers opens the network, and which network that is."""
+    if saved["whole"]:
+        which = f"the whole network, with zeros where weights are pruned, since {saved['whole']}"
+    else:
+        which = "the compact network, whose configuration says its sizes: "
+        which += ", ".join(f"{name} {now} in place of {before}" for name, (before, now) in saved["config"].items())
+    size = f"{saved['parameters']:,} parameters, {scaled(saved['bytes'], 'B')}"
+    line = f'network = {saved["class"]}.from_pretrained("{HUGGING_FACE_FOLDER}")'
+    code = f"from transformers import {saved['class']}\n\n{line}"
+    return [f"With transformers alone, from `{HUGGING_FACE_FOLDER}/`: {which} ({size}):", _fenced(code, "py")]
 
 
 def _title(result: Result, search_name: str | None, trial: str | None) -> str:
