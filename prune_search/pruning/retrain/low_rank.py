@@ -33,7 +33,7 @@ def linear_weights(model: nn.Module, targets: Sequence[str], output: str | None)
     Args:
         model: the network.
         targets: ``all``: of every linear layer besides the output; or the last parts of layers' names, ``q_proj``.
-        output: the name of the output layer, or None where there is no such one.
+        output: the name of the output layer's weight, or None where there is no such one.
 
     Raises:
         UserError: a target names no linear layer, or there is none.
@@ -43,7 +43,7 @@ def linear_weights(model: nn.Module, targets: Sequence[str], output: str | None)
     plain = {name: one for name, one in layers.items() if isinstance(one._parameters.get("weight"), nn.Parameter)}
     path = "retrain.lora.targets"
     if list(targets) == [ALL]:
-        chosen = [name for name in plain if name != output]
+        chosen = [name for name, one in plain.items() if names[id(one.weight)] != output]
     else:
         known = sorted({name.rpartition(".")[2] for name in plain})
         problems = [

@@ -39,7 +39,7 @@ class Training:
         draw = torch.Generator().manual_seed(2)
         weights = {name: one for name, one in self.model.named_parameters() if one.dim() == 2}
         masks = MaskSet({name: torch.rand(one.shape, generator=draw) < 0.5 for name, one in weights.items()})
-        self.low = LowRank(self.model, linear_weights(self.model, ["all"], "4"), 2, 8.0, lambda: masks, (0, 1))
+        self.low = LowRank(self.model, linear_weights(self.model, ["all"], "4.weight"), 2, 8.0, lambda: masks, (0, 1))
         self.optimizer = torch.optim.SGD(self.low.owners(), lr=0.1)
         self.masks, self.hooks = masks, [MaskKeeper(self.model, masks, self.optimizer).hook(), self.low.hook()]
         for hook in self.hooks:
@@ -122,4 +122,4 @@ def test_targets_are_last_parts_of_names_and_one_that_is_not_there_is_told() -> 
     with pytest.raises(UserError, match=r"retrain\.lora\.targets: no linear layer is called q_pro.*q_proj"):
         linear_weights(model, ["q_pro", "up"], None)
     with pytest.raises(UserError, match="no linear layer besides its output"):
-        linear_weights(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(2, 2)), ["all"], "1")
+        linear_weights(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(2, 2)), ["all"], "1.weight")
