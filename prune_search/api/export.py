@@ -23,7 +23,8 @@ from prune_search.storage.places import local_folder
 if TYPE_CHECKING:
     from torch import nn
 
-    from prune_search.exports.folder import CardOf, OnnxFile
+    from prune_search.exports.card_loading import OnnxFile
+    from prune_search.exports.folder import CardOf
     from prune_search.exports.networks import Finished, Networks
     from prune_search.trial.callbacks import Sink
     from prune_search.trial.result import Result
@@ -266,7 +267,7 @@ def _write(
         about: what the card says of where it comes from.
         server: tracking URI and experiment of a model that is registered.
     """
-    from prune_search.exports.folder import OnnxFile, export_folder
+    from prune_search.exports.folder import export_folder
     from prune_search.exports.hugging_face import save, tokenizer_of
     from prune_search.exports.networks import add_costs, costs_of, describe_finished, write_networks
     from prune_search.storage.measurements import Measurements
@@ -285,13 +286,14 @@ def _write(
     if saved is not None:
         costs = {**costs, "huggingface": saved.as_data()}
     add_costs(to, costs)
-    onnx = _write_onnx(to, finished, networks) if options.onnx else OnnxFile()
+    onnx = _write_onnx(to, finished, networks) if options.onnx else None
     version = None
     if options.register is not None:
         version = _register(to, options.register, server, finished, networks)
     known = replace(about, repeats=repeats, costs=costs, registered=options.register)
     export_folder(result, to, replace(known, onnx=onnx))
-    return Export(to, result, costs, onnx.apart, version, None if version is None else masked(server[0]))
+    apart = None if onnx is None else onnx.apart
+    return Export(to, result, costs, apart, version, None if version is None else masked(server[0]))
 
 
 def _finished(result: Result, where: Where) -> Finished:
@@ -315,7 +317,7 @@ def _described(networks: Networks, option: str) -> nn.Module:
 
 
 def _write_onnx(to: Path, finished: Finished, networks: Networks) -> OnnxFile:
-    from prune_search.exports.folder import OnnxFile
+    from prune_search.exports.card_loading import OnnxFile
     from prune_search.exports.onnx_file import fixed_length, write_onnx
     from prune_search.tasks.batches import named_tensors
 

@@ -295,4 +295,5 @@ def _why(architecture: Architecture, missing: set[Dimension], after: Shapes) -> 
         told = ", ".join(f"{size} in {other}" for size, other in itertools.islice(alike.items(), 3))
         return f"its blocks differ in width ({told}), and the configuration has one size for all of them"
     before, now = architecture.shapes[name][dim], after[name][dim]
-    return f"no value of the configuration makes dimension {dim} of {name} {now} in place of {before} and all else as it is"
+    only = f"makes dimension {dim} of {name} {now} in place of {before} and leaves the rest as it is"
+    return f"no value of the configuration {only}"

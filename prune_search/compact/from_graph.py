@@ -61,8 +61,7 @@ class Smaller:
         return int(fixed[0]) if fixed and all(size.isdigit() for size in fixed) else None
 
     def _input_shapes(self) -> list[tuple[Any, ...]]:
-        """Of the program's inputs. A size that may be another is a symbol, such as s0; a number is one that is called
-        symbolic still."""
+        """Of the program's inputs. A size that may be another is a symbol, such as s0."""
         given = set(self.program.graph_signature.user_inputs)
         return [tuple(node.meta["val"].shape) for node in self.program.graph.nodes if node.name in given]
 

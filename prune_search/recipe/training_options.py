@@ -126,7 +126,9 @@ class RetrainLoss:
 LORA = {
     "rank": Option(Integer(1, 65_536), 8, "rank of the update of a weight"),
     "alpha": Option(Number(0.0, 1e6, above=True), 16.0, "the update counts alpha / rank times"),
-    "targets": Option(ListOf(Text(), least=1), ["all"], "last parts of linear layers' names; all: every one but the output"),
+    "targets": Option(
+        ListOf(Text(), least=1), ["all"], "last parts of linear layers' names; all: every one but the output"
+    ),
 }
 
 

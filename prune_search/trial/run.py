@@ -26,10 +26,10 @@ from prune_search.training.state_store import LackingError, PreemptedError, Segm
 from prune_search.trial.callbacks import Observation, Silent, Sink
 from prune_search.trial.errors import TrialError
 from prune_search.trial.how_trained import check_teaching
-from prune_search.trial.retraining import check_low_rank
 from prune_search.trial.layer_checks import check_layers
 from prune_search.trial.metrics import Spent, check_asked, end_metrics, round_metrics, training_metrics
 from prune_search.trial.result import Result, RoundResult
+from prune_search.trial.retraining import check_low_rank
 from prune_search.trial.rounds import Round, rounds_of
 from prune_search.trial.scoring_data import scoring_data
 from prune_search.trial.setup import TrialSetup

@@ -1,11 +1,11 @@
 """Low-rank retraining of a frozen pruned network (LoRA): only an update B·A of its linear layers is trained.
 
 The network keeps its modules and the names of its weights: at every step a weight itself is mask ⊙ (W + α/r · B·A), and
-the gradients of A and B follow from its gradient by the chain rule. What is stored, measured and exported is therefore a
-plain state of the network, its masked weights exactly 0. The library peft puts modules of its own around the layers
-instead: that renames the weights, so that masks and stored states no longer find them, and the update that it merges
-fills the masked places. The price of doing without: a gradient of every weight exists for a moment, as in any training;
-what is saved is the optimizer's memory.
+the gradients of A and B follow from its gradient by the chain rule. What is stored, measured and exported is so a plain
+state of the network, its masked weights exactly 0. The library peft puts modules of its own around the layers instead:
+that renames the weights, so that masks and stored states no longer find them, and the update that it merges fills the
+masked places. The price of doing without: a gradient of every weight exists for a moment, as in any training; what is
+saved is the optimizer's memory.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def linear_weights(model: nn.Module, targets: Sequence[str], output: str | None)
         UserError: a target names no linear layer, or there is none.
     """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) or is_turned(module)}
+    layers = {
+        name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) or is_turned(module)
+    }
     plain = {name: one for name, one in layers.items() if isinstance(one._parameters.get("weight"), nn.Parameter)}
     path = "retrain.lora.targets"
     if list(targets) == [ALL]:
@@ -190,7 +192,10 @@ class LowRank:
         if self._ended:
             return {}
         frozen = {f"w/{name}": tensor for name, tensor in self._frozen.items()}
-        return {**frozen, **{f"{which}/{name}": getattr(one, which) for name, one in self.factors.items() for which in "ab"}}
+        return {
+            **frozen,
+            **{f"{which}/{name}": getattr(one, which) for name, one in self.factors.items() for which in "ab"},
+        }
 
     @torch.no_grad()
     def _load(self, state: Mapping[str, Tensor]) -> None:

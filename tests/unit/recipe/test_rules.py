@@ -42,7 +42,7 @@ def read(text: str) -> Recipe:
         (
             f"{ALL}, weights: {{at: 0it}}, retrain: {{until: end, lora: {{}}, dynamics: gradual}}",
             "retrain.lora",
-            "trains under one mask and cannot be combined with retrain.dynamics",
+            "trains under one mask and cannot be combined with retrain.dynamics, which moves it",
         ),
         (
             f"train: {{batchnorm_l1: 0.1}}, {MAGNITUDE}, weights: {{at: 0it}}, retrain: {{until: end, lora: {{}}}}",
