@@ -35,5 +35,5 @@ def test_it_takes_tensors_by_place_by_name_and_as_inputs_and_stays_in_evaluation
 
 def test_what_is_no_program_is_told(tmp_path: Path) -> None:
     (tmp_path / "program.pt2").write_bytes(b"no archive")
-    with pytest.raises(UserError, match="program.pt2: cannot be read as a program"):
+    with pytest.raises(UserError, match=r"program\.pt2: cannot be read as a program"):
         opened(tmp_path / "program.pt2", ["x"])
