@@ -160,13 +160,15 @@ def test_transformers_opens_a_compact_network_without_this_package(name: str, tm
     assert [now for _, now in saved.config.values()] == [10]
     folder = tmp_path / HUGGING_FACE_FOLDER
     assert saved.bytes == (folder / "model.safetensors").stat().st_size
+    again = opened(tmp_path, saved.auto)
+    assert torch.allclose(logits(again, inputs), logits(model, inputs), atol=1e-5)
+    if name != "llama":
+        return
     torch.save({"inputs": inputs, "logits": logits(model, inputs)}, tmp_path / "given.pt")
     words = [sys.executable, "-c", OPEN, saved.auto, str(folder), str(tmp_path / "given.pt")]
     apart, parameters = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
     assert float(apart) <= 1e-5
     assert int(parameters) == left
-    again = opened(tmp_path, saved.auto)
-    assert torch.allclose(logits(again, inputs), logits(model, inputs), atol=1e-5)
 
 
 @pytest.mark.parametrize(

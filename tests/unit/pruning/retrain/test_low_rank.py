@@ -55,7 +55,7 @@ class Training:
                 if hook.before_step is not None:
                     hook.before_step(step)
             self.optimizer.zero_grad()
-            nn.functional.cross_entropy(self.model(X), Y).backward()
+            nn.functional.cross_entropy(self.model(X), Y).backward()  # type: ignore[no-untyped-call]
             for hook in self.hooks:
                 if hook.after_backward is not None:
                     hook.after_backward(step)
@@ -84,7 +84,7 @@ def test_it_trains_as_autograd_does_the_masked_sum_and_moves_nothing_else() -> N
             update = 4.0 * (b @ a)
             given[name] = training.masks[name] * (frozen[name] + (update.t() if name == "2.weight" else update))
         optimizer.zero_grad()
-        nn.functional.cross_entropy(torch.func.functional_call(reference, given, (X,)), Y).backward()
+        nn.functional.cross_entropy(torch.func.functional_call(reference, given, (X,)), Y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     training.steps(3)
     for name, parameter in training.model.named_parameters():
