@@ -7,9 +7,11 @@ else the whole one with its zeros, and it is said why. What was written is opene
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.compact.as_called import AsCalled
-from prune_search.compact.config_sizes import Architecture, Blocks, InexpressibleError, blocks_left, fits, renumbered
+from prune_search.compact.config_sizes import (
+    Architecture,
+    Blocks,
+    InexpressibleError,
+    blocks_left,
+    fits,
+    renumbered,
+    with_values,
+)
 from prune_search.compact.file_names import HUGGING_FACE_FOLDER
 from prune_search.compact.from_graph import Smaller
 from prune_search.exports.onnx_file import relative_difference
@@ -36,6 +46,8 @@ from prune_search.tasks.structures import some_examples
 # Of the largest output; sums over fewer terms are taken in another order.
 TOLERANCE = 1e-5
 EXAMPLES = 4
+# What is added to the mean of squares, as configurations call it.
+EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon")
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,10 +209,33 @@ def narrower(
     tensors = {renumbered(name, blocks): tensor for name, tensor in {**left, **compact.tensors}.items()}
     architecture = Architecture(kind, _config(model), compact.idle)
     for fit in fits(architecture, shapes, blocks):
-        network = _filled(kind, fit.config, tensors)
-        if _apart(network, model, compact.network, inputs) <= TOLERANCE:
-            return network, fit.changed
+        for config, found in _forms(fit.config, tensors, model, compact):
+            network = _filled(kind, config, found)
+            if _apart(network, model, compact.network, inputs) <= TOLERANCE:
+                return network, fit.changed
     raise InexpressibleError("the configuration that has these sizes computes something else")
+
+
+def _forms(
+    config: Any, tensors: Mapping[str, Tensor], model: nn.Module, compact: Compact
+) -> Iterator[tuple[Any, Mapping[str, Tensor]]]:
+    """Configurations and tensors that may do what the compact network does.
+
+    They are those that are given, and what they become where RMS norms of the compact network go on counting the places
+    that were cut out, as zeros. With k of n places left, the mean of squares is k/n of that of the k: a norm that counts
+    the k alone does the same where its weight is √(n/k) times as large, and its epsilon n/k times.
+    """
+    yield config, tensors
+    larger, share = dict(tensors), Fraction(1)
+    for name, module in model.named_modules():
+        weight, left = module._parameters.get("weight"), compact.tensors.get(f"{name}.weight")
+        if "RMSNorm" in type(module).__name__ and weight is not None and left is not None and len(left) < len(weight):
+            share = Fraction(len(weight), len(left))
+            larger.update({own: left * math.sqrt(share) for own, tensor in tensors.items() if tensor is left})
+    if share != 1:
+        plain = config.to_dict()
+        epsilons = {key: plain[key] * float(share) for key in EPSILONS if isinstance(plain.get(key), float)}
+        yield with_values(config, epsilons), larger
 
 
 def _stays(name: str, blocks: Sequence[Blocks]) -> bool:

@@ -85,6 +85,27 @@ def test_neurons_and_heads_of_a_llama() -> None:
     }
 
 
+def test_a_width_whose_norms_go_on_counting_what_was_cut_out() -> None:
+    model, inputs = made("llama")
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            # The last places of the residual stream: outputs of what writes it, inputs of what reads it.
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                weight[20:] = 0
+            elif "norm" not in name:
+                weight[:, 20:] = 0
+    whole = copy.deepcopy(model)
+    ends = ("o_proj.weight", "down_proj.weight", "norm.weight", "layernorm.weight")
+    state = {
+        name: one.narrow(0 if name.endswith(ends) else 1, 0, 20).clone() for name, one in model.state_dict().items()
+    }
+    kind = class_of(model)
+    assert kind is not None
+    network, changed = narrower(kind, model, Compact(state, frozenset(), whole), inputs)
+    assert changed == {"hidden_size": (32, 20)}
+    assert torch.allclose(logits(network, inputs), logits(model, inputs), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["llama", "gpt2", "bert", "vit"])
 def test_blocks(name: str) -> None:
     model, inputs = made(name)
