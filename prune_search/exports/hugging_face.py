@@ -221,9 +221,9 @@ def _forms(
 ) -> Iterator[tuple[Any, Mapping[str, Tensor]]]:
     """Configurations and tensors that may do what the compact network does.
 
-    They are those that are given, and what they become where RMS norms of the compact network go on counting the places
-    that were cut out, as zeros. With k of n places left, the mean of squares is k/n of that of the k: a norm that counts
-    the k alone does the same where its weight is √(n/k) times as large, and its epsilon n/k times.
+    They are those that are given, and what they become where RMS norms of the compact network go on counting places
+    that were cut out, as zeros. With k of n places left, the mean of squares is k/n of that of the k: a norm that
+    counts the k alone does the same where its weight is √(n/k) times as large, and its epsilon n/k times.
     """
     yield config, tensors
     larger, share = dict(tensors), Fraction(1)
