@@ -43,15 +43,29 @@ class Smaller:
     apart: float
     reason: str = ""
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What is left of the whole network's tensors, by their names in it."""
+        targets = {str(node.target) for node in self.network.graph.nodes if node.op == "get_attr"}
+        names = self.captured.names
+        return {names[one]: operator.attrgetter(one)(self.network) for one in sorted(targets) if one in names}
+
     @cached_property
     def batch(self) -> int | None:
         """The only batch that its program takes, where the network's code turns the batch into a number; else None."""
-        program = self.program
-        given = set(program.graph_signature.user_inputs)
-        sizes = [node.meta["val"].shape[:1] for node in program.graph.nodes if node.name in given]
-        # One that may be another is a symbol, such as s0; a number can be one that is called symbolic still.
-        fixed = [str(size[0]) for size in sizes if size]
+        fixed = [str(shape[0]) for shape in self._input_shapes() if shape]
         return int(fixed[0]) if fixed and all(size.isdigit() for size in fixed) else None
+
+    @cached_property
+    def length(self) -> int | None:
+        """The only length of indices [B, length] that its program takes; None where it takes any, or no indices."""
+        given = zip(self.captured.inputs.values(), self._input_shapes(), strict=True)
+        fixed = [str(shape[1]) for one, shape in given if one.dim() == 2 and not one.is_floating_point()]
+        return int(fixed[0]) if fixed and all(size.isdigit() for size in fixed) else None
+
+    def _input_shapes(self) -> list[tuple[Any, ...]]:
+        """Of the program's inputs. A size that may be another is a symbol, such as s0."""
+        given = set(self.program.graph_signature.user_inputs)
+        return [tuple(node.meta["val"].shape) for node in self.program.graph.nodes if node.name in given]
 
     @cached_property
     def program(self) -> torch.export.ExportedProgram:

@@ -18,7 +18,7 @@ from prune_search.recipe.plain import Block, at_key, known_as, named_at, step_at
 from prune_search.recipe.registry import AnyAxis
 from prune_search.recipe.schema import SCORE, is_user_code
 from prune_search.recipe.step import Step
-from prune_search.recipe.training_options import TrainingOptions
+from prune_search.recipe.training_options import Lora, TrainingOptions
 
 LossFunction = Callable[..., object]
 Forms = Literal["final", "per_round", "learned", "by", "layers", "budget"]
@@ -425,6 +425,7 @@ class Retrain:
         dynamics: what moves the mask, or None.
         stretch: whether the rest of the clock is passed through in `steps`.
         warmup: length of the linear warm-up of its learning rate, whatever that is.
+        lora: trains low-rank updates alone; None: all weights.
         written: the canonical block.
     """
 
@@ -436,6 +437,7 @@ class Retrain:
     dynamics: Named | None
     stretch: bool
     warmup: Step
+    lora: Lora | None
     written: Block = field(repr=False, compare=False)
 
     @classmethod
@@ -450,6 +452,7 @@ class Retrain:
             dynamics=named_at(axes.DYNAMICS, written, "dynamics"),
             stretch=at_key(bool, written, "stretch"),
             warmup=step_at(written, "warmup") or NO_STEPS,
+            lora=Lora.of(at_key(Mapping, written, "lora")) if isinstance(written.get("lora"), Mapping) else None,
             written=written,
         )
 

@@ -410,6 +410,23 @@ def _training_options(blocks: Blocks) -> Iterator[Problem]:
             yield _no(f"{path}.warmup", text)
 
 
+def _low_rank(blocks: Blocks) -> Iterator[Problem]:
+    """Low-rank updates leave every other parameter as it is, and the mask where it is."""
+    train, retrain = blocks["train"], blocks["retrain"]
+    if retrain == "none" or not isinstance(retrain.get("lora"), Mapping):
+        return
+    if "dynamics" in retrain:
+        yield _no("retrain.lora", "trains under one mask and cannot be combined with retrain.dynamics, which moves it")
+    if train.get("batchnorm_l1", 0.0):
+        yield _no("retrain.lora", "leaves batch norms as they are and cannot be combined with train.batchnorm_l1")
+    optimizer = entry_of(axes.OPTIMIZERS, retrain["optimizer"])
+    if optimizer.facts.samples:
+        text = f"cannot be combined with optimizer {optimizer.name}, which samples weights that have a prior"
+        yield _no("retrain.lora", text)
+    elif isinstance(_options(retrain["optimizer"]).get("weight_decay"), str):
+        yield _no("retrain.lora", "cannot be combined with a weight_decay from the prior: the updates have none")
+
+
 def _teacher(blocks: Blocks) -> Iterator[Problem]:
     train, retrain = blocks["train"], blocks["retrain"]
     if retrain == "none" or _options(retrain.get("loss", "")).get("teacher") != DENSE:
@@ -451,4 +468,5 @@ RULES: tuple[Callable[[Blocks], Iterator[Problem]], ...] = (
     _training_options,
     _stopping,
     _teacher,
+    _low_rank,
 )

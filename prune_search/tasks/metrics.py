@@ -108,7 +108,7 @@ def evaluate(
     Every module's mode is restored, and no random number is drawn (unless a layer draws some when evaluated).
 
     Args:
-        model: maps inputs [N, ...] to scores [N, classes]; on the device of the split.
+        model: maps inputs [N, ...] to scores [N, classes], or to what carries them as logits; on the split's device.
         split: at least one example.
         batch: examples at a time; changes the figures by rounding only.
         autocast: makes the context of each forward pass; the loss is taken in float32 at least.
@@ -118,6 +118,7 @@ def evaluate(
         "accuracy" in 0 … 1 (of equal highest scores, the first class counts) and "loss", the mean cross-entropy in
         nats; NaN where a score is.
     """
+    from prune_search.tasks.outputs import logits_of
     from prune_search.tasks.passes import evaluating
     from prune_search.tasks.workers import ALONE
 
@@ -128,7 +129,7 @@ def evaluate(
             if not together.takes(number):
                 continue
             with (autocast or nullcontext)():
-                scores = model(inputs)
+                scores = logits_of(model(inputs))
             scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
             correct += int((scores.argmax(dim=1) == labels).sum())
             loss += float(torch.nn.functional.cross_entropy(scores, labels, reduction="sum"))

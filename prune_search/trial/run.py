@@ -31,6 +31,7 @@ from prune_search.trial.how_trained import check_teaching
 from prune_search.trial.layer_checks import check_layers
 from prune_search.trial.metrics import Spent, check_asked, end_metrics, round_metrics, training_metrics
 from prune_search.trial.result import Result, RoundResult
+from prune_search.trial.retraining import check_low_rank
 from prune_search.trial.rounds import Round, rounds_of
 from prune_search.trial.scoring_data import scoring_data
 from prune_search.trial.setup import TrialSetup
@@ -90,6 +91,7 @@ def run_trial(
     store = _state_store(setup, storage, sink, sharing)
     with settings_of(setup), contextlib.closing(setup), _as_trial_errors(setup.recipe.task.of_users_code):
         check_teaching(setup)
+        check_low_rank(setup)
         check_asked(setup, asked)
         check_layers(setup)
         first, rounds = rounds_of(setup, store)
