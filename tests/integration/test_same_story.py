@@ -46,8 +46,10 @@ def three(mixed: Outcome, searches: Searches) -> list[Outcome]:
     return found
 
 
-def test_the_best_trial_is_the_same_wherever_people_look(three: list[Outcome], tmp_path: Path) -> None:
-    with local_server(three[0].records.folder.parent.parent) as server, chromium(tmp_path) as browser:
+def test_the_best_trial_is_the_same_wherever_people_look(
+    three: list[Outcome], searches: Searches, tmp_path: Path
+) -> None:
+    with local_server(searches.storage) as server, chromium(tmp_path) as browser:
         for outcome in three:
             records = outcome.records
             deliver_rest(records.folder)
@@ -82,7 +84,7 @@ def test_the_best_trial_is_the_same_wherever_people_look(three: list[Outcome], t
             assert on_page is not None
             assert float(on_page[1]) == pytest.approx(figure, abs=1e-3)
 
-            where = prune_search.Where(storage=records.folder.parent.parent)
+            where = prune_search.Where(storage=searches.storage)
             exported = prune_search.export(records.name, to=tmp_path / f"card-{records.name}", where=where)
             card = (exported.folder / "README.md").read_text()
             assert f"trial `{name}`" in card

@@ -343,7 +343,10 @@ def test_every_form_of_sparsity_has_one_canonical_form(written: str, canonical: 
         ("{per_round: x}", "mask.sparsity.per_round: must be a number ≥ 0 and < 1 (got 'x')"),
         ("{finally: 0.9}", "mask.sparsity.finally: 'finally' is not one of budget, by, final, layers, per_round"),
         ("{}", "mask.sparsity: must have exactly one of final, per_round, by, layers, budget (got {})"),
-        ("{final: 0.5, per_round: 0.2}", "mask.sparsity: must have exactly one of final, per_round, by, layers, budget"),
+        (
+            "{final: 0.5, per_round: 0.2}",
+            "mask.sparsity: must have exactly one of final, per_round, by, layers, budget",
+        ),
         ("{by: criterion}", "mask.sparsity.by: 'criterion' is not one of scope"),
         ("{layers: 0}", "mask.sparsity.layers: must be a whole number from 1 to 10000 (got 0)"),
         ("learnt", "mask.sparsity: must be a number ≥ 0 and < 1 (got 'learnt')"),
