@@ -11,6 +11,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
+from prune_search.pruning.mask.block_order import goes_by_blocks
 from prune_search.pruning.mask.finder import units_and_others
 from prune_search.pruning.mask.mask_set import MaskSet, ScoreError
 from prune_search.pruning.mask.receipt import Receipt
@@ -20,6 +21,7 @@ from prune_search.recipe.problems import UserError
 from prune_search.storage.digests import weights_digest
 from prune_search.storage.measurements import Measurements
 from prune_search.storage.places import StoragePath
+from prune_search.tasks.blocks import find_blocks
 from prune_search.tasks.raised import raised
 from prune_search.tasks.workers import EndedError, WorkerLostError, WorkersDifferError
 from prune_search.training.loop import TrainingError
@@ -250,8 +252,10 @@ def _receipt(setup: TrialSetup, item: Round, masks: MaskSet) -> Receipt:
         load_model(setup.model, item.result)
         parameters = before, sum(parameter.numel() for parameter in setup.model.parameters())
     receipt = masks.of_network(setup.model, others).receipt()
+    # What is stored of a mask is its bits.
+    blocks = find_blocks(setup.model).told if goes_by_blocks(item.rule) else ""
     budget = budget_reached(setup.model, item.rule, masks, scoring_data(setup, item.number))
-    return replace(receipt, search=item.searched(), parameters=parameters, budget=budget)
+    return replace(receipt, search=item.searched(), parameters=parameters, budget=budget, blocks=blocks)
 
 
 @contextlib.contextmanager
