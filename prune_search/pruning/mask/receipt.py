@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-
 # From this part of a budget on it is met.
 NEAR = 0.98
 

@@ -28,7 +28,7 @@ def test_onnxruntime_gives_what_the_network_gives_and_is_timed() -> None:
     model, x = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)).eval(), torch.randn(3, 4)
     (outputs,) = RUNTIMES["onnx"](model, x)(x)
     assert torch.allclose(torch.from_numpy(outputs), model(x), atol=1e-5)
-    assert 0 < timed(model, x, 3, "onnx")["compact"]
+    assert timed(model, x, 3, "onnx")["compact"] > 0
     with pytest.raises(UserError, match="onnxruntime cannot run this network"):
         RUNTIMES["onnx"](Stubborn(), x)
 

@@ -180,7 +180,11 @@ def test_an_impossible_combination_is_refused_in_one_sentence(text: str, path: s
     ("text", "path", "message"),
     [
         (f"mask: {{at: 0it, criterion: magnitude}}, {TAIL}", "mask.sparsity", "is missing; it must be a number"),
-        (f"mask: {{at: 0it, sparsity: 0.5}}, {TAIL}", "mask.criterion", "is missing; it must be a criterion: activation, all, "),
+        (
+            f"mask: {{at: 0it, sparsity: 0.5}}, {TAIL}",
+            "mask.criterion",
+            "is missing; it must be a criterion: activation, all, ",
+        ),
         (f"mask: {{criterion: magnitude, sparsity: 0.5}}, {TAIL}", "mask.at", "is missing; it must be a step"),
         (f"{MAGNITUDE}, weights: {{}}, retrain: none", "weights.at", "is missing; it must be a step"),
         (TAIL, "mask", "is missing; it must have the keys at, prepare, criterion"),
