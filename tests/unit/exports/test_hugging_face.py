@@ -13,10 +13,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from prune_search.compact.as_called import AsCalled
 from prune_search.compact.config_sizes import InexpressibleError
 from prune_search.compact.file_names import HUGGING_FACE_FOLDER
 from prune_search.compact.from_graph import smaller
-from prune_search.exports.hugging_face import Compact, class_of, narrower, opened, save
+from prune_search.exports.hugging_face import Compact, class_of, narrower, opened, save, tokenizer_of
+from prune_search.exports.onnx_file import fixed_length, write_onnx
+from prune_search.recipe.recipe import Recipe
+from prune_search.recipe.space import read_space
 
 pytestmark = pytest.mark.slow
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 24}
@@ -197,12 +201,38 @@ def test_transformers_opens_a_compact_network_without_this_package(name: str, tm
 )
 def test_a_network_that_it_cannot_say_is_written_whole_with_its_zeros(compact: bool, why: str, tmp_path: Path) -> None:
     model, inputs = masked("gpt2", (10, 12, 10))
-    saved = save(model, smaller(model, inputs) if compact else None, inputs, tmp_path)
+    small = smaller(model, inputs) if compact else None
+    saved = save(model, small, inputs, tmp_path)
     assert saved is not None
     assert re.search(why, saved.whole)
+    if small is not None:
+        # The compact one is had as a program and as ONNX, both of any batch and length.
+        assert (small.batch, small.length) == (None, None)
+        shorter = inputs[:1, :5]
+        assert torch.allclose(small.program.module()(shorter), logits(model, shorter), atol=1e-5)
+        assert write_onnx(AsCalled(small).eval(), tmp_path, inputs) < 1e-5
+        assert fixed_length(tmp_path) is None
     again = opened(tmp_path, saved.auto)
     for name, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor)
+
+
+def test_the_tokenizer_that_the_data_name_goes_along(tmp_path: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    raw = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
+    raw.save(str(tmp_path / "words.json"))
+
+    def recipe(tokenizer: str) -> Recipe:
+        data = {"name": "text", "files": ["book.txt"], "tokenizer": tokenizer}
+        return read_space({"preset": "snip", "task": {"data": data}}, "a test").only_recipe()
+
+    write = tokenizer_of(recipe("words.json"), tmp_path)
+    assert write is not None
+    (tmp_path / "huggingface").mkdir()
+    write(tmp_path / "huggingface")
+    again = tokenizers.Tokenizer.from_file(str(tmp_path / "huggingface" / "tokenizer.json"))
+    assert again.encode("b").ids == [1]
+    assert tokenizer_of(recipe("bytes"), tmp_path) is None
 
 
 def test_a_network_of_a_users_class_has_none(tmp_path: Path) -> None:
