@@ -22,8 +22,9 @@ from prune_search.search.guided.past import Past, Reader, Seen, looked_at
 from prune_search.search.guided.prices import Prices
 from prune_search.search.guided.surrogate import Surrogate
 
-# Power of the price, to which the mean price of a recipe is added: gains that are nearly free are no aim.
-POWER = 0.5
+# Power of the price, to which the mean price of a recipe is added: gains that are nearly free are no aim. Where nothing
+# is known beforehand, cheap recipes are tried sooner.
+POWER, UNTOLD_POWER = 0.5, 0.75
 # For so many proposals the neighbours of the best recipe are the same ones: up to a number of the trial, and after all.
 BATCHES, SELDOM = ((32, 4), (128, 16)), 64
 # The first recipe costs at most so much of the way from the cheapest to a mean one.
@@ -93,6 +94,16 @@ class Guide:
         steps = [one.steps for one in self.fixed[0]]
         return max(1.0, sum(steps) / max(1, len(steps)))
 
+    @cached_property
+    def told(self) -> bool:
+        """Whether anything is known before the first trial."""
+        return self.prior or any(self.experience.expected(metric, way) for way, metric in self.goals.objectives)
+
+    @property
+    def power(self) -> float:
+        """Of the price."""
+        return POWER if self.told else UNTOLD_POWER
+
     def choose(
         self, number: int, known: Sequence[TrialRecords], dense: Dense, given: Mapping[str, Any] | None = None
     ) -> Candidate | None:
@@ -134,8 +145,7 @@ class Guide:
         fixed, _ = self.fixed
         steps = numpy.array([one.steps for one in fixed])
         rows = numpy.flatnonzero(steps <= steps.min() + FIRST * (self.unit - steps.min()))
-        told = self.prior or any(self.experience.expected(metric, way) for way, metric in self.goals.objectives)
-        if told:
+        if self.told:
             gains = self._gains({"fixed": self.ends, "near": []}, [], None, self._surrogates).of(rows, 1)
         else:
             gains = self._amid(rows)
@@ -155,7 +165,7 @@ class Guide:
     def _highest(self, recipes: Sequence[Candidate], gains: Array, past: Sequence[Past]) -> Candidate:
         """The recipe of the largest gain for its price."""
         price = self._prices.of(recipes, past)
-        return recipes[int(numpy.argmax(_logs(gains) - POWER * numpy.log(price + self.unit)))]
+        return recipes[int(numpy.argmax(_logs(gains) - self.power * numpy.log(price + self.unit)))]
 
     def _near(self, best: Candidate, batch: int) -> tuple[list[Candidate], list[Network]]:
         """The neighbours of a recipe: others after so many proposals, the same ones in between; and their ends."""

@@ -106,12 +106,14 @@ def regrets(
     for ended in searched(problem, line, seed, budgets[-1] * problem.unit, known):
         units = sum(map(paid, ended)) / problem.unit
         within |= {budget: ended for budget in budgets if units <= budget * (1 + 1e-9)}
-    found = []
-    for budget in budgets:
-        answer = answer_of(within[budget], goals, line, reader, known)
-        truth = problem.typical if answer is None else truth_of(Recipe.from_canonical(answer.recipe), simulation)
-        found.append(100 * (problem.best - truth))
-    return found
+    # By how many trials have ended: often nothing more has between two budgets.
+    found: dict[int, float] = {}
+    for ended in within.values():
+        if len(ended) not in found:
+            answer = answer_of(ended, goals, line, reader, known)
+            truth = problem.typical if answer is None else truth_of(Recipe.from_canonical(answer.recipe), simulation)
+            found[len(ended)] = 100 * (problem.best - truth)
+    return [found[len(within[budget])] for budget in budgets]
 
 
 def answer_of(
