@@ -51,6 +51,11 @@ class Line:
     upside_down: bool = False
     experience: bool = False
 
+    @property
+    def samples(self) -> str:
+        """The name of the sampler."""
+        return str(self.sampler["name"] if isinstance(self.sampler, Mapping) else self.sampler)
+
 
 LINES = (
     Line("random", "random"),
@@ -75,7 +80,9 @@ def searched(
     problem: Problem, line: Line, seed: int, steps: float, experience: Experience
 ) -> Iterator[list[TrialRecords]]:
     """Search until so many steps are paid; the trials that have ended or rest, whenever one more does."""
-    space, simulation = problem.space(line.sampler, line.scheduler, seed), problem.simulation(seed)
+    # `guided` chooses from a whole space alike whatever the seed: only what is measured differs.
+    own = 0 if problem.whole and line.samples == "guided" else seed
+    space, simulation = problem.space(line.sampler, line.scheduler, own), problem.simulation(seed)
     ended: dict[str, TrialRecords] = {}
     after: list[list[TrialRecords]] = [[]]
 
@@ -96,6 +103,15 @@ def regrets(
     problem: Problem, line: Line, seed: int, budgets: Sequence[float], experience: Experience | None = None
 ) -> list[float]:
     """Regret of one search in points at each budget, which is in units."""
+    with contextlib.ExitStack() as stack:
+        if problem.whole and line.samples == "guided":
+            stack.enter_context(problem.shared.kept())
+        return _regrets(problem, line, seed, budgets, experience)
+
+
+def _regrets(
+    problem: Problem, line: Line, seed: int, budgets: Sequence[float], experience: Experience | None
+) -> list[float]:
     known = experience if experience is not None and line.experience else Experience()
     goals, reader, simulation = (
         Goals.of({**DEFAULTS, **problem.raw["search"]}),
