@@ -16,6 +16,7 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.batches import named_tensors
 from prune_search.tasks.passes import evaluating
 from prune_search.tasks.structures import device_of, tensors_in
+from prune_search.training.compiler_import import importing_compiler
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 18
@@ -27,7 +28,8 @@ def _eager(network: nn.Module, inputs: Any) -> nn.Module:
 
 def _compiled(network: nn.Module, inputs: Any) -> nn.Module:
     """Compiled for the inputs' sizes; its first pass, which compiles it, is run here."""
-    compiled: Any = torch.compile(network, dynamic=False)
+    with importing_compiler():
+        compiled: Any = torch.compile(network, dynamic=False)
     try:
         with evaluating(network), quietly(), torch.no_grad():
             compiled(inputs)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.tasks.blocks import repeated_modules
+from prune_search.training.compiler_import import importing_compiler
 
 if TYPE_CHECKING:
     from prune_search.training.accumulation import Gradients
@@ -48,7 +49,8 @@ class _Compiled:
         if not same or any(one is not other for one, other in zip(modules, self.modules, strict=True)):
             self.modules = modules
             parts = repeated_modules(model) if self.by_blocks else [model]
-            self.calls = [(part, torch.compile(part.forward)) for part in parts]
+            with importing_compiler():
+                self.calls = [(part, torch.compile(part.forward)) for part in parts]
         return self.calls
 
 
