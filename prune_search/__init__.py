@@ -19,7 +19,8 @@ from prune_search.version import __version__
 
 if TYPE_CHECKING:
     from prune_search.api.compare import compare
-    from prune_search.api.export import Export, ExportOptions, Loaded, export, export_pareto, load
+    from prune_search.api.export import Export, ExportOptions, export, export_pareto
+    from prune_search.api.load import Loaded, load
     from prune_search.api.outcome import Outcome
     from prune_search.api.plan import PlannedSearch, plan
     from prune_search.api.run import Verified, run, verify
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 _NAMES = {
     "prune_search.api.run": ("Verified", "Where", "run", "verify"),
     "prune_search.api.compare": ("compare",),
-    "prune_search.api.export": ("Export", "ExportOptions", "Loaded", "export", "export_pareto", "load"),
+    "prune_search.api.export": ("Export", "ExportOptions", "export", "export_pareto"),
+    "prune_search.api.load": ("Loaded", "load"),
     "prune_search.api.plan": ("PlannedSearch", "plan"),
     "prune_search.library.masks": ("find_mask", "mask_from_scores", "next_level", "score"),
     "prune_search.library.figures": ("layer_costs", "layer_densities", "sparsity_at"),

@@ -80,6 +80,7 @@ def test_the_picture_of_the_guide_is_drawn_from_the_imports_as_they_are() -> Non
     assert house.with_picture(page, house.picture(house.ROOT)) == page, "run: python tests/house.py"
 
 
+@pytest.mark.slow
 def test_no_import_climbs_and_none_goes_in_a_circle() -> None:
     edges = house.imports(house.read(house.ROOT))
     assert house.climbing(edges, house.layers(house.ROOT)) == []

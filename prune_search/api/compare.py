@@ -16,14 +16,13 @@ from prune_search.report.compare import Question, compare_data
 from prune_search.report.differences import Side, difference, names_in, side_in
 from prune_search.storage.files import StorageError, one_line, put_file
 from prune_search.storage.places import StoragePath, local_folder
+from prune_search.tracking.hole_weights import keep_weights
+from prune_search.tracking.project import PICTURES
 
 if TYPE_CHECKING:
     from prune_search.report.figure_style import Format
 
 logger = logging.getLogger("prune_search")
-
-# Where a search keeps the pictures of its end, beside its records.
-PICTURES_FOLDER = "pictures"
 
 
 def compare(
@@ -134,10 +133,11 @@ def draw(records: SearchRecords) -> None:
 
     try:
         data = comparison([records])
-        folder = records.folder / PICTURES_FOLDER
+        folder = records.folder / PICTURES
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in hang(FigureData((records,), data)).items():
             put_file(folder / f"{name}.svg", content)
+        keep_weights(folder, data["importance"])
     except (StorageError, OSError) as error:
         logger.warning("%s; continuing without figures", one_line(error))
 

@@ -1,10 +1,10 @@
-"""Exports the best recipe of a search as a folder, and loads such a folder as a network."""
+"""Exports the best recipe of a search, or a finished run, as a folder."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +17,16 @@ from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import SearchRecords, TrialRecords, read_search, search_folder
 from prune_search.ledger.uris import masked
 from prune_search.recipe.problems import Problem, UserError, shown
-from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.schema import BLOCKS
 from prune_search.storage.places import local_folder
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
+    from prune_search.exports.card_loading import OnnxFile
     from prune_search.exports.folder import CardOf
     from prune_search.exports.networks import Finished, Networks
+    from prune_search.tracking.model_registry import ModelOrigin
     from prune_search.trial.callbacks import Sink
     from prune_search.trial.result import Result
 
@@ -202,6 +203,7 @@ def _export(
     records: SearchRecords, chosen: TrialRecords, to: Path, options: ExportOptions, where: Where, sink: Sink | None
 ) -> Export:
     from prune_search.exports.folder import CardOf
+    from prune_search.tracking.delivered_log import DeliveredLog, memory_folder
 
     definition = checked(records.definition, records.name)
     code = allowed_code(definition, where, records.name)
@@ -209,9 +211,19 @@ def _export(
     there = Where(root, where.storage_folder(), code["model"], code["data"], where.device)
     raw = {block: chosen.recipe[block] for block in BLOCKS}
     title = _name(chosen) if chosen.proposed is not None else None
-    origin = CardOf(records.name, title, records.dense)
+    delivered = DeliveredLog.read(memory_folder(records.folder, records.tracking_uri))
+    front = _front(records)
+    origin = CardOf(records.name, title, records.dense, front=front, run=delivered.of(chosen.id).run_id)
     server = (records.tracking_uri, str(definition["experiment"]))
     return _write(raw, to, options, there, sink, origin, server)
+
+
+def _front(records: SearchRecords) -> bytes | None:
+    """The picture of the search's Pareto front, an SVG; None where there is nothing to be seen."""
+    from prune_search.report.compare import compare_data
+    from prune_search.report.figure_data import FigureData, hang
+
+    return hang(FigureData((records,), compare_data([records])), ["pareto"]).get("pareto")
 
 
 def is_run_folder(name: str) -> bool:
@@ -268,6 +280,7 @@ def _write(
         server: tracking URI and experiment of a model that is registered.
     """
     from prune_search.exports.folder import export_folder
+    from prune_search.exports.hugging_face import save, tokenizer_of
     from prune_search.exports.networks import add_costs, costs_of, describe_finished, write_networks
     from prune_search.storage.measurements import Measurements
 
@@ -280,13 +293,18 @@ def _write(
     networks = describe_finished(finished, options.round_to)
     costs = costs_of(finished, networks, Measurements(there.storage_folder()))
     write_networks(to, networks)
+    tokenizer = tokenizer_of(result.recipe, there.data_folder())
+    saved = save(finished.model, networks.graph, finished.inputs, to, tokenizer)
+    if saved is not None:
+        costs = {**costs, "huggingface": saved.as_data()}
     add_costs(to, costs)
-    apart, named = _write_onnx(to, finished, networks) if options.onnx else (None, ())
+    onnx = _write_onnx(to, finished, networks) if options.onnx else None
     version = None
     if options.register is not None:
-        version = _register(to, options.register, server, finished, networks)
+        version = _register(to, options.register, server, finished, networks, _told(result, about))
     known = replace(about, repeats=repeats, costs=costs, registered=options.register)
-    export_folder(result, to, replace(known, onnx_apart=apart, onnx_inputs=named))
+    export_folder(result, to, replace(known, onnx=onnx))
+    apart = None if onnx is None else onnx.apart
     return Export(to, result, costs, apart, version, None if version is None else masked(server[0]))
 
 
@@ -310,16 +328,34 @@ def _described(networks: Networks, option: str) -> nn.Module:
     return networks.compact
 
 
-def _write_onnx(to: Path, finished: Finished, networks: Networks) -> tuple[float, tuple[str, ...]]:
-    """How far its outputs are from torch's, and the names of its inputs."""
-    from prune_search.exports.onnx_file import write_onnx
+def _write_onnx(to: Path, finished: Finished, networks: Networks) -> OnnxFile:
+    from prune_search.exports.card_loading import OnnxFile
+    from prune_search.exports.onnx_file import fixed_length, write_onnx
     from prune_search.tasks.batches import named_tensors
 
     model = networks.smallest or finished.model
-    return write_onnx(model, to, finished.inputs), tuple(named_tensors(model, finished.inputs))
+    apart = write_onnx(model, to, finished.inputs)
+    return OnnxFile(apart, tuple(named_tensors(model, finished.inputs)), fixed_length(to))
 
 
-def _register(to: Path, name: str, server: Server, finished: Finished, networks: Networks) -> str:
+def _told(result: Result, about: CardOf) -> ModelOrigin:
+    """What the registry is told of a network."""
+    from prune_search.exports.folder import title
+    from prune_search.tracking.model_registry import ModelOrigin
+
+    figures = {name: f"{value:.6g}" for name, value in result.metrics.items() if name.startswith(("test/", "val/"))}
+    tags = {
+        "paradigm": result.paradigm,
+        "sparsity": f"{result.receipt.reached:.6g}",
+        "trial.key": result.key,
+        "mask.sha256": result.masks.sha256,
+        **({} if about.search_name is None else {"search": about.search_name, "trial": about.trial or ""}),
+        **{name.replace("/", "."): value for name, value in figures.items()},
+    }
+    return ModelOrigin(title(result, about), tags, about.run)
+
+
+def _register(to: Path, name: str, server: Server, finished: Finished, networks: Networks, origin: ModelOrigin) -> str:
     import torch
 
     from prune_search.tracking.model_registry import register
@@ -327,55 +363,4 @@ def _register(to: Path, name: str, server: Server, finished: Finished, networks:
     model, inputs = _described(networks, "--register"), finished.inputs[:2]
     with torch.no_grad():
         outputs = model(inputs).numpy()
-    return register(to, name, *server, inputs.numpy(), outputs)
-
-
-@dataclass(frozen=True, eq=False)
-class Loaded:
-    """An exported network.
-
-    Attributes:
-        model: the masked network, with pruned weights at 0, in evaluation mode, on the CPU.
-        recipe: the recipe that produced it.
-        masks: one bool tensor per convolution or linear weight.
-        metrics: the content of metrics.json.
-        compact: the physically smaller network with the same outputs; None if the folder has none (``run --out``).
-    """
-
-    model: nn.Module
-    recipe: Recipe
-    masks: Mapping[str, Tensor]
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    compact: nn.Module | None = None
-
-    def network(self) -> nn.Module:
-        """The network to deploy: the compact one if there is one, else the masked one."""
-        return self.model if self.compact is None else self.compact
-
-
-def load(folder: str | Path, *, where: Where | None = None) -> Loaded:
-    """Load an exported folder as a network. This executes nothing in the folder and needs none of your code.
-
-    A folder without config.json (from ``run --out``) is built from its recipe; a user's own model must then be named in
-    `where`.
-
-    Raises:
-        UserError: a file is missing or modified, or the recipe's model or data is unavailable.
-
-    Example:
-        >>> network = prune_search.load("best").network()
-    """
-    from prune_search.compact.config_file import COMPACT, CONFIG_FILE, MASKED, load_network
-    from prune_search.exports.folder import load as read_folder
-    from prune_search.trial.data_and_network import build_model
-    from prune_search.trial.pretrained import load_weights
-
-    folder, where = Path(folder), where or Where()
-    exported = read_folder(folder)
-    recipe = Recipe.from_canonical(exported.recipe)
-    if (folder / CONFIG_FILE).exists():
-        masked, small = load_network(folder, MASKED), load_network(folder, COMPACT)
-        return Loaded(masked, recipe, exported.masks, exported.metrics, small)
-    model = build_model(recipe, where.code(), where.data_folder(), exported.metrics.get("inputs"))
-    load_weights(model, exported.weights, str(folder))
-    return Loaded(model.eval(), recipe, exported.masks, exported.metrics)
+    return register(to, name, *server, inputs.numpy(), outputs, origin)

@@ -112,7 +112,7 @@ def _counter(space: Space, where: Where) -> Callable[[list[Planned]], int | None
     """Counts the steps of trials that are stored; where data or a network cannot be had, that is not known."""
     from prune_search.search.stored_steps import stored_steps
 
-    workers = workers_of(space.search)
+    workers = workers_of(space.search).declared
 
     def setup_of(recipe: Recipe) -> TrialSetup:
         from prune_search.training.environment import environment_class

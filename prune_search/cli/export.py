@@ -107,6 +107,9 @@ def _show(item: Export, register: str | None) -> None:
         f"{sizes[f'compact {what}']:,.0f} of {sizes[f'dense {what}']:,.0f} {what}" for what in ("parameters", "flops")
     )
     typer.echo("compact   " + "  ".join(figures))
+    if saved := item.costs.get("huggingface"):
+        holds = f"the whole network: {saved['whole']}" if saved["whole"] else "the compact network"
+        typer.echo(f"hf        {item.folder / 'huggingface'}  {saved['parameters']:,} parameters, {holds}")
     if item.onnx_apart is not None:
         typer.echo(f"onnx      {item.folder / 'model.onnx'}  within {item.onnx_apart:.0e} of torch")
     if item.version is not None:

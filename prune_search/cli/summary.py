@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from prune_search.cli.exits import as_called
-from prune_search.pruning.mask.receipt import search_told
+from prune_search.pruning.mask.receipt import budget_told, search_told
 from prune_search.recipe.metric_names import lead
 from prune_search.report.labels import figure
 
@@ -40,6 +40,8 @@ def show_result(result: Result, out: Path | None) -> None:
         console.print(line, soft_wrap=True)
     if receipt.search:
         console.print(f"search    {search_told(receipt.search)}", soft_wrap=True)
+    if receipt.budget is not None:
+        console.print(f"budget    {budget_told(receipt.budget)}", soft_wrap=True)
     if receipt.blocks:
         console.print(
             f"blocks    {receipt.blocks}, each pruned on what the pruned ones before it make", highlight=False

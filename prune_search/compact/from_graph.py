@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,8 @@ from prune_search.pruning.structure.choices import analyze
 from prune_search.pruning.structure.cut import cut, tensors_of, zeroed
 from prune_search.pruning.structure.labels import Ids
 from prune_search.pruning.structure.sets import MAKES, READER, WEIGHT, Units, units_of
+from prune_search.pruning.structure.zeros import has_removed_places, without_zeros
+from prune_search.tasks.structures import tensors_in
 
 MAX_TRIED_ALONE = 64
 
@@ -40,15 +43,29 @@ class Smaller:
     apart: float
     reason: str = ""
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What is left of the whole network's tensors, by their names in it."""
+        targets = {str(node.target) for node in self.network.graph.nodes if node.op == "get_attr"}
+        names = self.captured.names
+        return {names[one]: operator.attrgetter(one)(self.network) for one in sorted(targets) if one in names}
+
     @cached_property
     def batch(self) -> int | None:
         """The only batch that its program takes, where the network's code turns the batch into a number; else None."""
-        program = self.program
-        given = set(program.graph_signature.user_inputs)
-        sizes = [node.meta["val"].shape[:1] for node in program.graph.nodes if node.name in given]
-        # One that may be another is a symbol, such as s0; a number can be one that is called symbolic still.
-        fixed = [str(size[0]) for size in sizes if size]
+        fixed = [str(shape[0]) for shape in self._input_shapes() if shape]
         return int(fixed[0]) if fixed and all(size.isdigit() for size in fixed) else None
+
+    @cached_property
+    def length(self) -> int | None:
+        """The only length of indices [B, length] that its program takes; None where it takes any, or no indices."""
+        given = zip(self.captured.inputs.values(), self._input_shapes(), strict=True)
+        fixed = [str(shape[1]) for one, shape in given if one.dim() == 2 and not one.is_floating_point()]
+        return int(fixed[0]) if fixed and all(size.isdigit() for size in fixed) else None
+
+    def _input_shapes(self) -> list[tuple[Any, ...]]:
+        """Of the program's inputs. A size that may be another is a symbol, such as s0."""
+        given = set(self.program.graph_signature.user_inputs)
+        return [tuple(node.meta["val"].shape) for node in self.program.graph.nodes if node.name in given]
 
     @cached_property
     def program(self) -> torch.export.ExportedProgram:
@@ -75,7 +92,10 @@ def smaller(model: nn.Module, example: Any, multiple: int = 1) -> Smaller:
     Raises:
         UncapturedError: torch.export cannot follow the network.
     """
-    captured = capture(model, example)
+    captured = _without_zeros(model, example)
+    wide = _width_cut(captured, multiple)
+    if wide is not None:
+        return wide
     analysis = analyze(captured)
     sets = units_of(analysis)
     checks = GraphChecks(analysis)
@@ -94,6 +114,38 @@ def smaller(model: nn.Module, example: Any, multiple: int = 1) -> Smaller:
     apart = checks.apart(fine)
     reason = "some units could not be cut out without changing outputs"
     return _smaller(captured, analysis, sets, fine, 0.0 if apart is None else apart, reason)
+
+
+def _without_zeros(model: nn.Module, example: Any) -> Captured:
+    """The network's graph without the branches that are 0 whatever comes in, where that changes no outputs."""
+    captured = capture(model, example)
+    inputs = list(captured.inputs.values())
+    with torch.no_grad():
+        before = tensors_in(captured.graph(*inputs))
+        if not without_zeros(captured):
+            return captured
+        after = tensors_in(captured.graph(*inputs))
+    same = all(torch.allclose(one, other, rtol=1e-5, atol=1e-6) for one, other in zip(before, after, strict=True))
+    return captured if same else capture(model, example)
+
+
+def _width_cut(captured: Captured, multiple: int) -> Smaller | None:
+    """The network without removed places of a residual stream; None where there are none, or outputs would change."""
+    own = {str(n.target): operator.attrgetter(str(n.target))(captured.graph) for n in _attributes(captured.graph)}
+    if not has_removed_places(own):
+        return None
+    analysis = analyze(captured, widths=True)
+    sets = units_of(analysis)
+    idle = _idle(analysis, sets, False, multiple)
+    counted = [one.ids for one in analysis.notes.statistics]
+    if not counted or not np.isin(analysis.classes[np.concatenate(counted)], idle).any():
+        return None
+    apart = GraphChecks(analysis).apart(idle)
+    return None if apart is None else _smaller(captured, analysis, sets, idle, apart, "")
+
+
+def _attributes(graph: fx.GraphModule) -> list[fx.Node]:
+    return [node for node in graph.graph.nodes if node.op == "get_attr"]
 
 
 def _smaller(

@@ -82,23 +82,27 @@ def compact_or_masked(model: nn.Module, example: Any) -> nn.Module:
     return small
 
 
-def timed(model: nn.Module, example: Any, batch: int) -> dict[str, float]:
+def timed(model: nn.Module, example: Any, batch: int, runtime: str = "eager") -> dict[str, float]:
     """Latency in milliseconds of the masked and the compact network, in turn.
 
     Args:
         model: with its masks applied.
         example: inputs [N, …]; repeated to the batch.
         batch: examples at a time.
+        runtime: of `runtimes.RUNTIMES`.
 
     Returns:
         ``masked`` and ``compact``, the medians; with `` low`` and `` high`` behind, the quartiles.
     """
     from prune_search.compact.latency import latencies
+    from prune_search.compact.runtimes import RUNTIMES
     from prune_search.tasks.structures import repeated, some_examples
 
     networks = {"masked": model, "compact": compact_or_masked(model, some_examples(example, slice(1)))}
+    inputs = repeated(example, batch)
+    run = {name: RUNTIMES[runtime](network, inputs) for name, network in networks.items()}
     found = {}
-    for name, latency in latencies(networks, repeated(example, batch)).items():
+    for name, latency in latencies(run, inputs).items():
         found.update({name: latency.median, f"{name} low": latency.low, f"{name} high": latency.high})
     return found
 
@@ -136,14 +140,16 @@ def size_figures(measured: Measured) -> Mapping[str, float]:
     )
 
 
-def time_figures(measured: Measured, batch: int) -> Mapping[str, float]:
-    """`timed`, measured once per network and machine."""
+def time_figures(measured: Measured, batch: int, runtime: str = "eager") -> Mapping[str, float]:
+    """`timed`, measured once per network, machine and runtime."""
     from prune_search.compact.latency import machine_name
     from prune_search.tasks.structures import device_of
 
     example = _example(measured)
     what = {"kind": "latency", "format": FORMAT, "batch": batch, "machine": machine_name(device_of(example))}
-    return measured.take(what, lambda: timed(_model(measured), example, batch))
+    if runtime != "eager":
+        what["runtime"] = runtime
+    return measured.take(what, lambda: timed(_model(measured), example, batch, runtime))
 
 
 @METRICS.register(
@@ -256,3 +262,47 @@ def latency_64(measured: Measured) -> float:
 def latency_masked(measured: Measured) -> float:
     """Median latency of the masked network at batch 1, in milliseconds."""
     return time_figures(measured, 1)["masked"]
+
+
+@METRICS.register(
+    "latency/compiled-batch-1",
+    summary="the same for the compact network with one example, compiled by torch.compile",
+    source=OURS,
+    facts=Metric(best="minimize", always=False),
+)
+def latency_compiled_1(measured: Measured) -> float:
+    """Median latency at batch 1 by torch.compile, in milliseconds."""
+    return time_figures(measured, 1, "compiled")["compact"]
+
+
+@METRICS.register(
+    "latency/compiled-batch-64",
+    summary="the same with 64 examples, compiled by torch.compile",
+    source=OURS,
+    facts=Metric(best="minimize", always=False),
+)
+def latency_compiled_64(measured: Measured) -> float:
+    """Median latency at batch 64 by torch.compile, in milliseconds."""
+    return time_figures(measured, 64, "compiled")["compact"]
+
+
+@METRICS.register(
+    "latency/onnx-batch-1",
+    summary="the same for the compact network with one example, run by onnxruntime on the processor",
+    source=OURS,
+    facts=Metric(best="minimize", always=False),
+)
+def latency_onnx_1(measured: Measured) -> float:
+    """Median latency at batch 1 by onnxruntime, in milliseconds."""
+    return time_figures(measured, 1, "onnx")["compact"]
+
+
+@METRICS.register(
+    "latency/onnx-batch-64",
+    summary="the same with 64 examples, run by onnxruntime on the processor",
+    source=OURS,
+    facts=Metric(best="minimize", always=False),
+)
+def latency_onnx_64(measured: Measured) -> float:
+    """Median latency at batch 64 by onnxruntime, in milliseconds."""
+    return time_figures(measured, 64, "onnx")["compact"]

@@ -10,11 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from prune_search.compact.file_names import PROGRAM_FILE
 from prune_search.exports.card_costs import size_and_speed
+from prune_search.exports.card_loading import OnnxFile, fenced, loading
 from prune_search.exports.card_units import human
 from prune_search.exports.densities_picture import densities_svg
-from prune_search.exports.model_code import loading_code
 from prune_search.pruning.mask.receipt import LayerReceipt
 from prune_search.recipe import axes, strict_yaml
 from prune_search.recipe.blocks import UserCode
@@ -27,8 +26,7 @@ from prune_search.trial.folder import read_folder
 from prune_search.trial.result import Result, finite
 from prune_search.version import __version__
 
-CARD_FILE, SEEDS_FILE, PICTURE_FILE = "README.md", "seeds.json", "densities.svg"
-HERE = "."
+CARD_FILE, SEEDS_FILE, PICTURE_FILE, FRONT_FILE = "README.md", "seeds.json", "densities.svg", "front.svg"
 # In the order of the card; what else was measured follows.
 FIRST_METRICS = ("test/accuracy", "test/loss", "val/accuracy", "val/loss")
 
@@ -88,8 +86,9 @@ class CardOf:
         repeats: task.seed to metrics of the same recipe run with that seed, the exported run not among them.
         costs: of `networks.costs_of`, or None.
         registered: the name of the registered MLflow model, or None.
-        onnx_apart: how far model.onnx is from torch; None where there is none.
-        onnx_inputs: names of its inputs.
+        onnx: what model.onnx is; None where there is none.
+        front: the picture of the search's Pareto front, an SVG; None where there is none.
+        run: MLflow's id of the trial's run, or None.
     """
 
     search_name: str | None = None
@@ -98,8 +97,9 @@ class CardOf:
     repeats: Mapping[int, Metrics] = field(default_factory=dict)
     costs: Mapping[str, Any] | None = None
     registered: str | None = None
-    onnx_apart: float | None = None
-    onnx_inputs: Sequence[str] = ("x",)
+    onnx: OnnxFile | None = None
+    front: bytes | None = None
+    run: str | None = None
 
 
 def export_folder(result: Result, folder: Path, about: CardOf | None = None) -> None:
@@ -115,6 +115,8 @@ def export_folder(result: Result, folder: Path, about: CardOf | None = None) -> 
     """
     about = about or CardOf()
     put_file(folder / PICTURE_FILE, densities_svg(result.receipt.layers).encode())
+    if about.front is not None:
+        put_file(folder / FRONT_FILE, about.front)
     put_file(folder / CARD_FILE, card(result, about).encode())
     if about.repeats:
         runs = {result.recipe.seed: result.metrics, **about.repeats}
@@ -132,11 +134,12 @@ def card(result: Result, about: CardOf | None = None) -> str:
     about = about or CardOf()
     parts = [
         _hub_block(result),
-        _title(result, about.search_name, about.trial),
+        title(result, about),
+        *([] if about.front is None else [f"![All networks of the search, and its Pareto front]({FRONT_FILE})"]),
         f"![Density of every layer]({PICTURE_FILE})",
         "## Figures\n\n" + _figures(result, about.dense, about.repeats),
         *([] if about.costs is None else ["## Size and speed\n\n" + size_and_speed(about.costs)]),
-        "## Load it\n\n" + _loading(result, about),
+        "## Load it\n\n" + loading(result, about.costs or {}, about.onnx, about.registered),
         _inputs(result),
         "## Run it again\n\n" + _again(result),
         "## Layers\n\n" + _layers(result),
@@ -165,35 +168,8 @@ def _hub_block(result: Result) -> str:
     return f"---\n{strict_yaml.dump(block).rstrip()}\n---"
 
 
-def _loading(result: Result, about: CardOf) -> str:
-    """How the network is had again, in each of the forms that lie here."""
-    parts = []
-    if about.costs is not None and about.costs["described"] is True:
-        line = f'network = prune_search.load("{HERE}").network()  # the compact network; .model is the masked one'
-        parts += ["With prune_search, from config.json and safetensors, without the model's class:"]
-        parts += [_fenced(f"import prune_search\n\n{line}", "py")]
-    if about.costs is not None and about.costs.get("program"):
-        fixed = about.costs.get("program_batch")
-        batch = "any batch" if fixed is None else f"batches of {fixed} only: the network's code fixes them"
-        line = f'network = torch.export.load("{PROGRAM_FILE}").module()  # the compact network; eval mode, {batch}'
-        parts += [
-            "With plain torch, from program.pt2, without the model's class; it takes the input tensors one by one:"
-        ]
-        parts += [_fenced(f"import torch\n\n{line}", "py")]
-    if about.onnx_apart is not None:
-        names = ", ".join(f"`{name}`" for name in about.onnx_inputs)
-        word = "input" if len(about.onnx_inputs) == 1 else "inputs"
-        text = f"`model.onnx`: {word} {names}, output `y`, any batch; outputs within {about.onnx_apart:.0e} of torch's."
-        parts += [f"With onnxruntime, from {text}"]
-    if about.registered is not None:
-        parts += ["With MLflow, where it was registered:"]
-        parts += [_fenced(f'mlflow.pyfunc.load_model("models:/{about.registered}@champion").predict(inputs)', "py")]
-    code = loading_code(result.recipe, result.tensors)
-    parts += ["Plain torch and safetensors, from this folder:", _fenced(code, "python")]
-    return "\n\n".join(parts)
-
-
-def _title(result: Result, search_name: str | None, trial: str | None) -> str:
+def title(result: Result, about: CardOf) -> str:
+    """What a card begins with: which network it is, by which paradigm, from which search."""
     receipt, recipe = result.receipt, result.recipe
     data, model = recipe.task.data.name, recipe.task.model.name
     lines = [
@@ -206,9 +182,9 @@ def _title(result: Result, search_name: str | None, trial: str | None) -> str:
         lines.append(
             f"Paradigm `{entry.name}`: {entry.summary}." + (f" Source: {entry.source}." if entry.source else "")
         )
-    if search_name is not None:
-        named = f", trial `{trial}`" if trial else ""
-        lines.append(f"It was found by the search `{search_name}`{named}, on validation data.")
+    if about.search_name is not None:
+        named = f", trial `{about.trial}`" if about.trial else ""
+        lines.append(f"It was found by the search `{about.search_name}`{named}, on validation data.")
     return "\n".join([*lines, "", f"Key `{result.key}`"])
 
 
@@ -298,7 +274,7 @@ def _again(result: Result) -> str:
     lines = [
         f"With prune-search {__version__}, in this folder:",
         "",
-        _fenced(reproducing_command(result.recipe), "sh"),
+        fenced(reproducing_command(result.recipe), "sh"),
         "",
         "It trains everything anew from recipe.yaml and says exact, mask-equal or different. In one environment class "
         f"it is exact, bit for bit on CPU; this one was: {environment}.",
@@ -329,7 +305,3 @@ def _density(layer: LayerReceipt) -> str:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _fenced(text: str, language: str) -> str:
-    return f"```{language}\n{text}\n```"

@@ -165,6 +165,8 @@ def costs_of(finished: Finished, networks: Networks, measurements: Measurements)
     if networks.graph is not None:
         about["program"] = networks.graph.reason or True
         about["program_batch"] = networks.graph.batch
+        about["program_length"] = networks.graph.length
+        about["program_inputs"] = list(networks.graph.captured.inputs)
     return {"sizes": dict(size), "latency_ms": taken, **about}
 
 

@@ -19,7 +19,7 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.storage.files import put_file
 from prune_search.tasks.batches import named_tensors, with_tensors
 from prune_search.tasks.outputs import logits_of
-from prune_search.tasks.structures import examples_in, repeated
+from prune_search.tasks.structures import examples_in, mapped, repeated, tensors_in
 
 ONNX_FILE = "model.onnx"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -53,15 +53,39 @@ class _Flat(nn.Module):
 def onnx_bytes(model: nn.Module, inputs: Any) -> bytes:
     """A network as an ONNX model, the batch of any size: one output ``y``, and inputs as `named_tensors` names them.
 
+    Indices [B, length] can have any length too, where the network's code lets them.
+
     Args:
         model: on the CPU.
         inputs: at least one example.
     """
+    any_length = _has_length(inputs)
+    try:
+        return _written(model, inputs, any_length)
+    except (RuntimeError, ValueError, TypeError):
+        if not any_length:
+            raise
+    # Its code turns the length into a number: the batch alone, then.
+    return _written(model, inputs, any_length=False)
+
+
+def _is_text(tensor: Tensor) -> bool:
+    return tensor.dim() == 2 and not tensor.is_floating_point() and tensor.shape[1] > 2
+
+
+def _has_length(inputs: Any) -> bool:
+    return any(_is_text(tensor) for tensor in tensors_in(inputs))
+
+
+def _written(model: nn.Module, inputs: Any, any_length: bool) -> bytes:
     examples = repeated(inputs, 2)
     tensors = named_tensors(model.eval(), examples)
-    batch = torch.export.Dim("batch")
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=2)
     # What has no place for each example keeps its shape.
-    shapes: tuple[Any, ...] = tuple({0: batch} if one.dim() and len(one) == 2 else {} for one in tensors.values())
+    shapes: tuple[Any, ...] = tuple(
+        ({0: batch, 1: length} if any_length and _is_text(one) else {0: batch}) if one.dim() and len(one) == 2 else {}
+        for one in tensors.values()
+    )
     with torch.no_grad():
         plain = isinstance(examples, Tensor) and isinstance(model(examples), Tensor)
     if not plain:
@@ -118,7 +142,7 @@ def runner(path: Path) -> Callable[[Mapping[str, Tensor]], Tensor]:
 
 
 def write_onnx(model: nn.Module, folder: Path, inputs: Any) -> float:
-    """Write model.onnx, and compare it with torch on batches of several sizes.
+    """Write model.onnx, and compare it with torch on batches of several sizes, and on a shorter text.
 
     Args:
         model: on the CPU, in evaluation mode.
@@ -136,6 +160,9 @@ def write_onnx(model: nn.Module, folder: Path, inputs: Any) -> float:
         put_file(folder / ONNX_FILE, onnx_bytes(model, inputs))
         run = runner(folder / ONNX_FILE)
         apart = max(_apart(model, run, repeated(inputs, count)) for count in (1, 3, examples_in(inputs)))
+        if _has_length(inputs) and fixed_length(folder) is None:
+            shorter = mapped(inputs, lambda tensor: tensor[:, :-1] if _is_text(tensor) else tensor)
+            apart = max(apart, _apart(model, run, shorter))
     except (RuntimeError, ValueError, TypeError) as error:
         (folder / ONNX_FILE).unlink(missing_ok=True)
         cause = _first_cause(error)
@@ -147,6 +174,16 @@ def write_onnx(model: nn.Module, folder: Path, inputs: Any) -> float:
         text = f"onnxruntime and torch differ by {apart:.1e} of the largest output, more than {TOLERANCE:.0e}"
         raise UserError([Problem("--onnx", text)])
     return apart
+
+
+def fixed_length(folder: Path) -> int | None:
+    """The only length of indices [B, length] that model.onnx takes; None where it takes any, or no indices."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), providers=["CPUExecutionProvider"])
+    sizes = [one.shape[1] for one in session.get_inputs() if "int" in one.type and len(one.shape) == 2]
+    fixed = [size for size in sizes if isinstance(size, int) and size > 2]
+    return fixed[0] if fixed else None
 
 
 def _first_cause(error: BaseException) -> BaseException:

@@ -14,6 +14,8 @@ from prune_search.library import calls
 from prune_search.pruning.mask.counts import exact
 from prune_search.pruning.mask.finder import ASKED_OUT, MAKES_OUTPUTS, OUTSIDE
 from prune_search.pruning.mask.mask_set import MaskSet
+from prune_search.pruning.mask.network_units import UNITS_ARE
+from prune_search.pruning.mask.receipt import NEAR, budget_told
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import Batches
 from prune_search.pruning.mask.selection import weight_named
@@ -21,9 +23,10 @@ from prune_search.pruning.mask.units import WRONG_SHAPE
 from prune_search.pruning.mask.variants import decided_share
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import Score
+from prune_search.recipe.budget import NetworkBudget
 from prune_search.recipe.fields import Value, canonical
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
-from prune_search.recipe.reading import BAD
+from prune_search.recipe.reading import BAD, Reading
 from prune_search.recipe.recipe import Named, Recipe
 from prune_search.recipe.registry import AnyAxis
 from prune_search.recipe.rules import check_rules
@@ -292,6 +295,9 @@ def share_of(model: nn.Module, rule: MaskRule, sparsity: float | Decimal | None,
         UserError: the sparsity is missing, invalid, or does not go with the rule.
     """
     fixed = _fixed_sparsity(rule.granularity)
+    if rule.budget is not None:
+        together(rule, {"budget": rule.budget})
+        return decided_share(model, rule, scoring_data)
     by_scope = "by" in rule.scope.entry(axes.SCOPES).facts.sparsity
     if sparsity is not None:
         calls.number("sparsity", sparsity, 0, 1)
@@ -304,13 +310,27 @@ def share_of(model: nn.Module, rule: MaskRule, sparsity: float | Decimal | None,
     return decided_share(model, rule, scoring_data) if sparsity is None else 1 - exact(sparsity)
 
 
+def budget_of(sparsity: float | Decimal | Mapping[str, Any] | None) -> tuple[float | Decimal | None, Any]:
+    """A sparsity, or the budget that was given in its place, ``{budget: {parameters: 0.5}}``."""
+    if not isinstance(sparsity, Mapping):
+        return sparsity, None
+    problems: list[Problem] = []
+    raw = sparsity.get("budget") if set(sparsity) == {"budget"} else sparsity
+    found = NetworkBudget().read(raw, "sparsity.budget", Reading(problems))
+    if problems:
+        raise UserError(problems)
+    return None, found
+
+
 def told_of(mask: MaskSet) -> MaskSet:
-    """The mask, after a warning of what takes no part in it that no one asked to leave out.
+    """The mask, after warnings of a budget that it leaves, and of what takes no part that no one asked to leave out.
 
     Args:
         mask: as it was found.
     """
-    told = (ASKED_OUT, MAKES_OUTPUTS, WRONG_SHAPE, OUTSIDE)
+    if mask.budget is not None and mask.budget[2] < NEAR * mask.budget[1]:
+        warnings.warn(budget_told(mask.budget), stacklevel=calls.callers_level())
+    told = (ASKED_OUT, MAKES_OUTPUTS, WRONG_SHAPE, OUTSIDE, UNITS_ARE)
     others = {name: why for name, why in mask.left_out.items() if not why.startswith(told)}
     if others:
         share = sum(mask.sizes[name] for name in others) / sum(mask.sizes.values())

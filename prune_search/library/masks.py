@@ -150,7 +150,7 @@ def _loss(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
 def find_mask(
     model: nn.Module,
     criterion: Given = "magnitude",
-    sparsity: float | Decimal | None = None,
+    sparsity: float | Decimal | Mapping[str, Any] | None = None,
     scope: Given = "global",
     granularity: Given = "weight",
     schedule: Given | None = None,
@@ -173,7 +173,9 @@ def find_mask(
     Args:
         model: the network.
         criterion: as in `score`; ``force`` and ``iterative-snip`` are snip, iterated 60 times on an exponential path.
-        sparsity: share of the units in scope to remove, 0 to 1; None if granularity or scope determines it.
+        sparsity: share of the units in scope to remove, 0 to 1; None if granularity or scope determines it; or a budget
+            ``{budget: {parameters: 0.5}}`` (flops, memory, latency with costs): the share of the dense network's cost
+            that is left at most once removed units are cut out.
         scope: registered: ``global``, ``uniform``, ``er``, ``erk``, ``{name: explicit, layers: {…}}`` …
         granularity: a registered granularity, or ``2:4``. ``{name: channel, convention: torch-pruning}`` joins the
             scores of coupled layers as `group_scores` does by default.
@@ -210,12 +212,11 @@ def find_mask(
     )
     block["nested"] = stays if nested is None else nested
     rule = arguments.controlled(arguments.rule_of(named, scope, granularity, block, rounding, ties), control)
-    rule = arguments.only(rule, model, parameters)
+    share, budget = arguments.budget_of(sparsity)
+    rule = replace(arguments.only(rule, model, parameters), budget=budget)
     scoring_data = arguments.evidence_of(model, batches, example_input, seed)
     arguments.needs_batches(named, scoring_data)
-    return arguments.told_of(
-        find_by_rule(model, rule, share_of(model, rule, sparsity, scoring_data), None, scoring_data)
-    )
+    return arguments.told_of(find_by_rule(model, rule, share_of(model, rule, share, scoring_data), None, scoring_data))
 
 
 @told_in_one_line

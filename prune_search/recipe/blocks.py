@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from prune_search.recipe import axes
 from prune_search.recipe.facts import DataSource
@@ -18,10 +18,10 @@ from prune_search.recipe.plain import Block, at_key, known_as, named_at, step_at
 from prune_search.recipe.registry import AnyAxis
 from prune_search.recipe.schema import SCORE, is_user_code
 from prune_search.recipe.step import Step
-from prune_search.recipe.training_options import TrainingOptions
+from prune_search.recipe.training_options import Lora, TrainingOptions
 
 LossFunction = Callable[..., object]
-Forms = Literal["final", "per_round", "learned", "by", "layers"]
+Forms = Literal["final", "per_round", "learned", "by", "layers", "budget"]
 
 
 # `train.from`: the weights that the factory built, and those of no file; a file of that name is ./model.
@@ -99,6 +99,8 @@ class Train:
             has them; None where w(0) is drawn.
         batchnorm_l1: L1 penalty on the scales of batch norms, at least 0.
         accumulate: batches per optimizer step, at least 1.
+        activation_checkpointing: whether activations within blocks are computed again in the backward pass.
+        compile: whether training runs compiled code.
         warmup: length of the linear warm-up of the clock's learning rate, besides the schedule's own.
         options: what holds in trajectory 1.
         written: the canonical block.
@@ -115,6 +117,8 @@ class Train:
     start: str | None
     batchnorm_l1: float
     accumulate: int
+    activation_checkpointing: bool
+    compile: bool
     warmup: Step
     options: TrainingOptions
     written: Block = field(repr=False, compare=False)
@@ -134,6 +138,8 @@ class Train:
             start=at_key(str, written, "from") if "from" in written else None,
             batchnorm_l1=at_key(float, written, "batchnorm_l1") if "batchnorm_l1" in written else 0.0,
             accumulate=at_key(int, written, "accumulate") if "accumulate" in written else 1,
+            activation_checkpointing=bool(written.get("activation_checkpointing", False)),
+            compile=bool(written.get("compile", False)),
             warmup=step_at(written, "warmup") or NO_STEPS,
             options=TrainingOptions.of(written),
             written=written,
@@ -187,6 +193,7 @@ class Sparsity:
     Attributes:
         form: which one.
         amount: what is written for it: a share for ``final`` and ``per_round``, a count for ``layers``.
+        budget: the kind and share of the dense network's cost to keep at most (`budget.NetworkBudget`); else None.
 
     Example:
         >>> Sparsity.of({"final": 0.9}).final
@@ -195,6 +202,7 @@ class Sparsity:
 
     form: Forms
     amount: float | None = None
+    budget: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, written: object) -> Sparsity:
@@ -202,6 +210,8 @@ class Sparsity:
         if written == "learned":
             return cls("learned")
         ((form, amount),) = known_as(Mapping, written, "mask.sparsity").items()
+        if form == "budget":
+            return cls("budget", budget=known_as(Mapping, amount, "budget"))
         known: dict[object, Forms] = {"final": "final", "per_round": "per_round", "by": "by", "layers": "layers"}
         return cls(
             known[form], None if form == "by" else known_as((int if form == "layers" else float), amount, str(form))
@@ -415,6 +425,7 @@ class Retrain:
         dynamics: what moves the mask, or None.
         stretch: whether the rest of the clock is passed through in `steps`.
         warmup: length of the linear warm-up of its learning rate, whatever that is.
+        lora: trains low-rank updates alone; None: all weights.
         written: the canonical block.
     """
 
@@ -426,6 +437,7 @@ class Retrain:
     dynamics: Named | None
     stretch: bool
     warmup: Step
+    lora: Lora | None
     written: Block = field(repr=False, compare=False)
 
     @classmethod
@@ -440,6 +452,7 @@ class Retrain:
             dynamics=named_at(axes.DYNAMICS, written, "dynamics"),
             stretch=at_key(bool, written, "stretch"),
             warmup=step_at(written, "warmup") or NO_STEPS,
+            lora=Lora.of(at_key(Mapping, written, "lora")) if isinstance(written.get("lora"), Mapping) else None,
             written=written,
         )
 

@@ -269,6 +269,9 @@ class Granularity(Facts):
         by_inputs: the same with the inputs of all groups of a grouped convolution, and the outputs of one.
         removes_outputs: a unit is an output, so that its bias and what normalizes it go with it.
         coupled: whether units span the layers that share a channel.
+        find: of coupled units from ``(network, weights that are left out, example inputs)`` to the `Channels` of each
+            set, and of other weights why they are in none; None: all channels that layers share.
+        default_model: the model of a recipe that names none; empty: the usual one.
         run: from ``**options`` to the length of a run of units of which a fixed share is kept.
         fits: from ``(the weight's shape, **options)`` to whether the layer takes part.
         check: from ``**options`` to what is wrong with them together, or an empty text.
@@ -282,6 +285,8 @@ class Granularity(Facts):
     by_inputs: bool = False
     removes_outputs: bool = False
     coupled: bool = False
+    find: Callable[..., object] | None = None
+    default_model: str = ""
     run: Callable[..., int] | None = None
     fits: Callable[..., bool] = _every_layer
     check: Callable[..., str] | None = None

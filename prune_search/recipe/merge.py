@@ -17,7 +17,7 @@ from prune_search.recipe.schema import BLOCKS
 # Keys of one mapping that exclude each other: what is written displaces what was inherited.
 ALTERNATIVES: dict[str, tuple[tuple[str, ...], ...]] = {
     "retrain": (("steps", "until"), ("schedule", "clock")),
-    "mask.sparsity": (("final", "per_round", "by", "layers"),),
+    "mask.sparsity": (("final", "per_round", "by", "layers", "budget"),),
     "mask.score": (("batches", "per_class", "calibration"),),
 }
 # Where a word is not the name of a registered value, and gives way to a mapping that --set begins.

@@ -205,7 +205,7 @@ def check_top_level(raw: Mapping[str, object], reading: Reading) -> None:
 
 
 def _with_default_model(raw: Mapping[str, object]) -> Mapping[str, object]:
-    """The default model is convolutional where the mask needs filters, channels or BatchNorm."""
+    """The default model is convolutional where the mask needs filters, channels or BatchNorm, or has what it prunes."""
     task, mask = raw.get("task", {}), raw.get("mask", {})
     if not isinstance(task, Mapping) or "model" in task or not isinstance(mask, Mapping):
         return raw
@@ -214,6 +214,8 @@ def _with_default_model(raw: Mapping[str, object]) -> Mapping[str, object]:
         return value.get("name") if isinstance(value, Mapping) else value
 
     granularity = axes.GRANULARITIES.get(str(name(mask.get("granularity", "weight"))))
+    if granularity is not None and granularity.facts.default_model:
+        return {**raw, "task": {**task, "model": granularity.facts.default_model}}
     structured = granularity is not None and granularity.facts.convolutional_default
     criterion = axes.CRITERIA.get(str(name(mask.get("criterion"))))
     convolutional = structured or (criterion is not None and criterion.facts.convolutional_default)

@@ -124,9 +124,30 @@ def _criterion(blocks: Blocks) -> Iterator[Problem]:
             yield _no("mask.control", f"has nothing to change: criterion {criterion.name} keeps everything")
     forms = ("learned",) if sparsity == "learned" else tuple(sparsity)
     scope = entry_of(axes.SCOPES, mask["scope"])
+    if "budget" in forms:
+        yield from _budget(blocks)
     for form in forms:
+        # A budget is met with the shares that a scope takes.
+        form = "final" if form == "budget" else form
         if form not in criterion.facts.sparsity and form not in scope.facts.sparsity:
             yield _no("mask.sparsity", f"{form!r} works with neither criterion {criterion.name} nor scope {scope.name}")
+
+
+def _budget(blocks: Blocks) -> Iterator[Problem]:
+    """What a budget that is searched for on a mask's scores does not go with."""
+    mask = blocks["mask"]
+    criterion, scope = entry_of(axes.CRITERIA, mask["criterion"]), entry_of(axes.SCOPES, mask["scope"])
+    path = "mask.sparsity.budget"
+    if criterion.facts.trains or criterion.facts.keeps_all:
+        yield _no(path, f"needs scores, and criterion {criterion.name} learns its mask or keeps everything")
+    if "final" not in scope.facts.sparsity:
+        yield _no(path, f"needs a scope that takes a sparsity, and {scope.name} decides it itself")
+    if (order := _options(mask["scope"]).get("order", "together")) != "together":
+        yield _no(path, f"needs the scores of all layers together (mask.scope.order is {order!r})")
+    if blocks["rounds"] > 1:
+        yield _no("rounds", f"must be 1 with a budget, which is met once (got {blocks['rounds']})")
+    if blocks["retrain"] != "none" and "dynamics" in blocks["retrain"]:
+        yield _no(path, "is met once and cannot be combined with retrain.dynamics")
 
 
 def _learned(blocks: Blocks) -> Iterator[Problem]:
@@ -389,6 +410,23 @@ def _training_options(blocks: Blocks) -> Iterator[Problem]:
             yield _no(f"{path}.warmup", text)
 
 
+def _low_rank(blocks: Blocks) -> Iterator[Problem]:
+    """Low-rank updates leave every other parameter as it is, and the mask where it is."""
+    train, retrain = blocks["train"], blocks["retrain"]
+    if retrain == "none" or not isinstance(retrain.get("lora"), Mapping):
+        return
+    if "dynamics" in retrain:
+        yield _no("retrain.lora", "trains under one mask and cannot be combined with retrain.dynamics, which moves it")
+    if train.get("batchnorm_l1", 0.0):
+        yield _no("retrain.lora", "leaves batch norms as they are and cannot be combined with train.batchnorm_l1")
+    optimizer = entry_of(axes.OPTIMIZERS, retrain["optimizer"])
+    if optimizer.facts.samples:
+        text = f"cannot be combined with optimizer {optimizer.name}, which samples weights that have a prior"
+        yield _no("retrain.lora", text)
+    elif isinstance(_options(retrain["optimizer"]).get("weight_decay"), str):
+        yield _no("retrain.lora", "cannot be combined with a weight_decay from the prior: the updates have none")
+
+
 def _teacher(blocks: Blocks) -> Iterator[Problem]:
     train, retrain = blocks["train"], blocks["retrain"]
     if retrain == "none" or _options(retrain.get("loss", "")).get("teacher") != DENSE:
@@ -430,4 +468,5 @@ RULES: tuple[Callable[[Blocks], Iterator[Problem]], ...] = (
     _training_options,
     _stopping,
     _teacher,
+    _low_rank,
 )

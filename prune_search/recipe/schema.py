@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prune_search.recipe import axes
+from prune_search.recipe.budget import NetworkBudget
 from prune_search.recipe.fields import (
     ClockStep,
     Either,
@@ -69,10 +70,10 @@ def is_user_code(canonical: object) -> bool:
 
 @dataclass(frozen=True)
 class SparsityField:
-    """A number, ``{final: s}``, ``{per_round: p}``, ``learned``, ``{by: scope}`` or ``{layers: n}``."""
+    """A number, ``{final: s}``, ``{per_round: p}``, ``learned``, ``{by: scope}``, ``{layers: n}``, ``{budget: …}``."""
 
     def describe(self) -> str:
-        return "a number from 0 to below 1, {final: …} or {per_round: …}"
+        return "a number from 0 to below 1, {final: …}, {per_round: …} or {budget: …}"
 
     def read(self, raw: Any, path: str, reading: Reading) -> Any:
         share = Number(0.0, 1.0, below=True)
@@ -81,6 +82,7 @@ class SparsityField:
             "per_round": share,
             "by": Word(("scope",)),
             "layers": Integer(1, 10_000),
+            "budget": NetworkBudget(),
         }
         if raw == "learned":
             return raw

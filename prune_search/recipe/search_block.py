@@ -10,11 +10,11 @@ from typing import Any
 
 from prune_search.recipe import axes
 from prune_search.recipe.begin import Begin
-from prune_search.recipe.fields import Flag, Integer, ListOf, Number, Value, read_block
+from prune_search.recipe.fields import Either, Flag, Integer, ListOf, Number, Value, read_block
 from prune_search.recipe.metric_names import ACCURACY, LEADING, can_be_a_tasks, is_share, metric_facts, searchable
 from prune_search.recipe.problems import not_one_of, shown
 from prune_search.recipe.reading import BAD, Reading
-from prune_search.recipe.registry import Option
+from prune_search.recipe.registry import REQUIRED, Option
 from prune_search.recipe.schema import SEED_LIMIT
 
 _OBJECTIVE = re.compile(r"(?P<direction>\S+)\s+(?P<metric>\S+)")
@@ -142,6 +142,30 @@ class Finalists:
         return read_block(FINALISTS, raw, path, reading)
 
 
+MOST_WORKERS = 10_000
+WORKERS = {
+    "at_least": Option(Integer(1, MOST_WORKERS), 1, "workers that a trial needs to go on"),
+    "at_most": Option(Integer(2, MOST_WORKERS), REQUIRED, "workers that it takes where there is room for them"),
+}
+
+
+@dataclass(frozen=True)
+class WorkersRange:
+    """A range of workers."""
+
+    def describe(self) -> str:
+        return "a mapping such as {at_least: 2, at_most: 8}"
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        if not isinstance(raw, Mapping):
+            return reading.wrong(path, f"must be {self.describe()} (got {shown(raw)})")
+        found = read_block(WORKERS, raw, path, reading)
+        if found is not BAD and found["at_least"] > found["at_most"]:
+            text = f"must be at most at_most, which is {found['at_most']} (got {found['at_least']})"
+            return reading.wrong(f"{path}.at_least", text)
+        return found
+
+
 DEFAULT_OBJECTIVES = ["maximize val/accuracy", "maximize sparsity"]
 SEARCH = {
     "sampler": Option(Value(axes.SAMPLERS), "guided"),
@@ -160,7 +184,11 @@ SEARCH = {
     "max_failures": Option(Integer(0, 100_000), 3, "number of retries of a trial whose process died"),
     "cpus_per_trial": Option(Number(0.0, 10_000.0, above=True), 1.0, "per worker of a trial"),
     "gpus_per_trial": Option(Number(0.0, 1000.0), 0.0, "per worker of a trial"),
-    "workers_per_trial": Option(Integer(1, 10_000), None, "workers per trial (data-parallel training)"),
+    "workers_per_trial": Option(
+        Either(((int, Integer(1, MOST_WORKERS)), (dict, WorkersRange()))),
+        None,
+        "workers per trial (data-parallel training): a number, or {at_least: 2, at_most: 8}, by what there is room for",
+    ),
 }
 
 
@@ -171,16 +199,50 @@ def read_search(raw: Any, reading: Reading) -> Mapping[str, Any] | None:
         return None
     result: Mapping[str, Any] = search
     gpus = result["gpus_per_trial"]
-    if workers_of(result) > 1 and gpus != int(gpus):
+    if workers_of(result).several and gpus != int(gpus):
         text = f"must be a whole number if workers_per_trial is above 1: each worker needs its own (got {gpus:g})"
         reading.wrong("search.gpus_per_trial", text)
         return None
     return result
 
 
-def workers_of(search: Mapping[str, Any]) -> int:
-    """How many workers train one trial of a canonical search block together."""
-    return int(search.get("workers_per_trial") or 1)
+@dataclass(frozen=True)
+class WorkersAsked:
+    """How many workers run one trial together.
+
+    Attributes:
+        least, most: at least 1; the same number where no range was asked for.
+    """
+
+    least: int = 1
+    most: int = 1
+
+    @property
+    def several(self) -> bool:
+        """Whether there can be more than one."""
+        return self.most > 1
+
+    @property
+    def ranges(self) -> bool:
+        """Whether it is not always the same number."""
+        return self.least < self.most
+
+    @property
+    def declared(self) -> int | str:
+        """As an environment class has them: what is stored does not depend on how many of a range there were."""
+        return f"{self.least}-{self.most}" if self.ranges else self.most
+
+    def fitting(self, room: int) -> int:
+        """As many as there is room for, within the range."""
+        return max(self.least, min(self.most, room))
+
+
+def workers_of(search: Mapping[str, Any]) -> WorkersAsked:
+    """How many workers run one trial of a canonical search block together."""
+    written = search.get("workers_per_trial") or 1
+    if isinstance(written, Mapping):
+        return WorkersAsked(written["at_least"], written["at_most"])
+    return WorkersAsked(written, written)
 
 
 def resolved(search: Mapping[str, Any], scores: Iterable[str], best: Mapping[str, str]) -> dict[str, Any]:

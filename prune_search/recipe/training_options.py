@@ -17,7 +17,9 @@ from prune_search.recipe.fields import (
     Flag,
     Integer,
     Length,
+    ListOf,
     Number,
+    Text,
     Value,
     Word,
     canonical_default,
@@ -98,6 +100,12 @@ INHERITED = {
 WARMUP = Option(Length(), "0it", "length of a linear warm-up of the learning rate, whatever the schedule", later=True)
 ACCUMULATE = Option(Integer(1, 1_000_000), 1, "batches per optimizer step, whose mean loss is minimized", later=True)
 
+CHECKPOINTING = Option(
+    Flag(), False, "whether activations within repeated blocks are computed again in the backward pass", later=True
+)
+
+COMPILE = Option(Flag(), False, "whether training runs code that torch.compile made of the network", later=True)
+
 
 def teaches(entry: AnyEntry) -> bool:
     """Losses that compare a network with a teacher."""
@@ -121,13 +129,45 @@ class RetrainLoss:
         return raw if raw == TASK_LOSS else Value(axes.LOSSES, teaches).read(raw, path, reading)
 
 
+LORA = {
+    "rank": Option(Integer(1, 65_536), 8, "rank of the update of a weight"),
+    "alpha": Option(Number(0.0, 1e6, above=True), 16.0, "the update counts alpha / rank times"),
+    "targets": Option(
+        ListOf(Text(), least=1), ["all"], "last parts of linear layers' names; all: every one but the output"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class _LowRank:
+    """The mapping of ``lora``."""
+
+    def describe(self) -> str:
+        return f"a mapping with the keys {', '.join(LORA)}"
+
+    def read(self, raw: Any, path: str, reading: Reading) -> Any:
+        return read_block(LORA, raw, path, reading)
+
+
 # In a retraining each can be left out, and then train's holds.
 OF_RETRAIN = {
     **{key: replace(option, default=None, later=False) for key, option in INHERITED.items()},
     "warmup": WARMUP,
     "loss": Option(RetrainLoss(), TASK_LOSS, "of the retraining: the task's, or one with a teacher", later=True),
+    "lora": Option(
+        Either(((str, Word((OFF,))), (dict, _LowRank()))),
+        OFF,
+        "trains a low-rank update of linear layers, all else frozen; the merged update keeps the mask",
+        later=True,
+    ),
 }
-OF_TRAIN = {**INHERITED, "warmup": WARMUP, "accumulate": ACCUMULATE}
+OF_TRAIN = {
+    **INHERITED,
+    "warmup": WARMUP,
+    "accumulate": ACCUMULATE,
+    "activation_checkpointing": CHECKPOINTING,
+    "compile": COMPILE,
+}
 
 
 def drop_repeated(train: Any, retrain: Any) -> None:
@@ -168,6 +208,27 @@ class EarlyStopping:
             every=Step.parse(at_key(str, written, "every")),
             restore=at_key(bool, written, "restore"),
         )
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A retraining by low-rank updates.
+
+    Attributes:
+        rank: of an update, at least 1.
+        alpha: an update counts alpha / rank times, above 0.
+        targets: the last parts of names of linear layers; ``all``: every one besides the output.
+    """
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...]
+
+    @classmethod
+    def of(cls, written: Block) -> Lora:
+        """From the canonical form."""
+        targets = tuple(known_as(str, one, "targets") for one in at_key(list, written, "targets"))
+        return cls(at_key(int, written, "rank"), at_key(float, written, "alpha"), targets)
 
 
 @dataclass(frozen=True)

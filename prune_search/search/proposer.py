@@ -126,6 +126,8 @@ class Proposer:
             if found is None:
                 return None
             sampler.chosen = found.drawn
+            # It only draws what was chosen.
+            known = []
         study = self._study(sampler, known, dense)
         system: dict[str, Any] = {}
         wrong = UserError(())

@@ -43,13 +43,28 @@ class Measurements:
         """
         if self.storage is None:
             return dict(measure())
-        key = digest_of(what)
-        path = self.storage / FOLDER / key[:2] / f"{key}.json"
-        found = _read(path)
+        found = self.stored(what)
         if found is None:
             found = {name: float(value) for name, value in measure().items()}
-            _write(path, found)
+            self.store(what, found)
         return found
+
+    def stored(self, what: Mapping[str, Any]) -> dict[str, float] | None:
+        """A measurement that was stored; None where there is none."""
+        path = self._path(what)
+        return None if path is None else _read(path)
+
+    def store(self, what: Mapping[str, Any], figures: Mapping[str, float]) -> None:
+        """Store a measurement that was taken."""
+        path = self._path(what)
+        if path is not None:
+            _write(path, figures)
+
+    def _path(self, what: Mapping[str, Any]) -> StoragePath | None:
+        if self.storage is None:
+            return None
+        key = digest_of(what)
+        return self.storage / FOLDER / key[:2] / f"{key}.json"
 
 
 def _read(path: StoragePath) -> dict[str, float] | None:

@@ -57,17 +57,32 @@ def find_blocks(model: nn.Module) -> Blocks:
         found = [one._parameters.get(leaf) for one in module.modules() for leaf in own_weights(one)]
         return tuple(dict.fromkeys(names[id(weight)] for weight in found if id(weight) in names))
 
-    lists: dict[str, nn.Module] = {}
-    for name, module in model.named_modules():
-        inside = any(name.startswith(f"{other}.") for other in lists)
-        if name and not inside and _is_list_of_equals(module) and all(owned(one) for one in module.children()):
-            lists[name] = module
+    lists = _lists(model, lambda module: all(owned(one) for one in module.children()))
     if not lists:
         return whole_network(model)
     sizes = {name: sum(one.numel() for one in module.parameters()) for name, module in lists.items()}
     name = max(lists, key=lambda name: (len(list(lists[name].children())), sizes[name]))
     modules = tuple(lists[name].children())
     return Blocks(name, modules, tuple(owned(module) for module in modules))
+
+
+def repeated_modules(model: nn.Module) -> list[nn.Module]:
+    """The modules of all of a network's lists of modules of one class that have parameters; none is within another."""
+
+    def counts(module: nn.Module) -> bool:
+        return all(next(one.parameters(), None) is not None for one in module.children())
+
+    return list(dict.fromkeys(one for module in _lists(model, counts).values() for one in module.children()))
+
+
+def _lists(model: nn.Module, counts: Callable[[nn.Module], bool]) -> dict[str, nn.Module]:
+    """The lists of modules of one class that count, by name; those within another one are left out."""
+    lists: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        inside = any(name.startswith(f"{other}.") for other in lists)
+        if name and not inside and _is_list_of_equals(module) and counts(module):
+            lists[name] = module
+    return lists
 
 
 def whole_network(model: nn.Module) -> Blocks:

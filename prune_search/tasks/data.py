@@ -12,13 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.tasks.digest import Part, ordered_parts_digest
+from prune_search.tasks.outputs import logits_of
 from prune_search.tasks.request import Request
 from prune_search.tasks.stored_split import StoredSplit
+from prune_search.tasks.workers import ALONE, Workers
 
 # One for all trials: trials of different seeds are compared on the same split.
 SPLIT_SEED = 20210306
 # What the digest of data in memory has looked at.
 ALL_BYTES = "all bytes"
+
+
+def _cross_entropy(outputs: object, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    return torch.nn.functional.cross_entropy(logits_of(outputs), labels, label_smoothing=label_smoothing)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,12 +148,12 @@ class DataSet:
 
     @property
     def loss(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """What training minimises."""
-        return torch.nn.functional.cross_entropy
+        """What training minimises, of scores or of an object that carries them as logits."""
+        return _cross_entropy
 
     def smoothed(self, share: float) -> Callable[[Tensor, Tensor], Tensor]:
         """The loss with a share of each target spread over all classes."""
-        return functools.partial(torch.nn.functional.cross_entropy, label_smoothing=share)
+        return functools.partial(_cross_entropy, label_smoothing=share)
 
     @property
     def target(self) -> str:
@@ -179,12 +185,17 @@ class DataSet:
         return ALL_BYTES
 
     def scores(
-        self, model: nn.Module, split: AnySplit, batch: int, autocast: Callable[[], AbstractContextManager[object]]
+        self,
+        model: nn.Module,
+        split: AnySplit,
+        batch: int,
+        autocast: Callable[[], AbstractContextManager[object]],
+        workers: Workers = ALONE,
     ) -> dict[str, float]:
         """``accuracy`` and ``loss`` on a split; batches are of 1,000 whatever the training's."""
         from prune_search.tasks.metrics import evaluate
 
-        return evaluate(model, split, autocast=autocast)
+        return evaluate(model, split, autocast=autocast, workers=workers)
 
     def to(self, device: torch.device | str) -> DataSet:
         """The same data set on `device`."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from prune_search.tasks.data import AnySplit, DataSet
     from prune_search.tasks.task_data import TaskData
+    from prune_search.tasks.workers import Workers
 else:
     from prune_search.lazy import torch
 
@@ -100,31 +101,39 @@ def evaluate(
     split: AnySplit,
     batch: int = 1000,
     autocast: Callable[[], AbstractContextManager[object]] | None = None,
+    workers: Workers | None = None,
 ) -> dict[str, float]:
     """One pass over a split in evaluation mode, without gradients.
 
     Every module's mode is restored, and no random number is drawn (unless a layer draws some when evaluated).
 
     Args:
-        model: maps inputs [N, ...] to scores [N, classes]; on the device of the split.
+        model: maps inputs [N, ...] to scores [N, classes], or to what carries them as logits; on the split's device.
         split: at least one example.
         batch: examples at a time; changes the figures by rounding only.
         autocast: makes the context of each forward pass; the loss is taken in float32 at least.
+        workers: that pass over the split together; None: this process alone.
 
     Returns:
         "accuracy" in 0 … 1 (of equal highest scores, the first class counts) and "loss", the mean cross-entropy in
         nats; NaN where a score is.
     """
+    from prune_search.tasks.outputs import logits_of
     from prune_search.tasks.passes import evaluating
+    from prune_search.tasks.workers import ALONE
 
-    correct, loss = 0, 0.0
+    correct, loss = 0.0, 0.0
+    together = (workers or ALONE).of_parts(len(split), batch)
     with evaluating(model):
-        for inputs, labels in split.parts(batch):
+        for number, (inputs, labels) in enumerate(split.parts(batch)):
+            if not together.takes(number):
+                continue
             with (autocast or nullcontext)():
-                scores = model(inputs)
+                scores = logits_of(model(inputs))
             scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
             correct += int((scores.argmax(dim=1) == labels).sum())
             loss += float(torch.nn.functional.cross_entropy(scores, labels, reduction="sum"))
+    correct, loss = together.sums([correct, loss])
     return {"accuracy": correct / len(split.labels), "loss": loss / len(split.labels)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +12,8 @@ from prune_search.tasks.shapes import IGNORED, class_dimension
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from prune_search.tasks.workers import Workers
 else:
     from prune_search.lazy import torch
 
@@ -44,7 +46,11 @@ class Seen:
 
 
 class Tally(Protocol):
-    """Sums a metric up over batches."""
+    """Sums a metric up over batches.
+
+    One that has a method `shared(workers)` can sum up the batches of several workers: it is called once, on each of
+    them, after the last batch. Every worker looks at all batches for one that has none.
+    """
 
     def update(self, seen: Seen) -> None:
         """Take a batch into account."""
@@ -73,6 +79,10 @@ class Mean:
         self.total += total
         self.count += count
 
+    def shared(self, workers: Workers) -> None:
+        """Take what the others have seen into account."""
+        self.total, self.count = workers.sums([self.total, self.count])
+
     def value(self) -> float:
         """The mean; NaN where nothing counts."""
         return self.after(self.total / self.count) if self.count else float("nan")
@@ -96,6 +106,9 @@ class FromLibrary:
         scores, targets = self.prepare(seen.scores, seen.target)
         if self.metric is None:
             self.metric = self.make(scores, targets).to(scores.device)
+            if hasattr(self.metric, "sync_on_compute"):
+                # Where there are several workers, each has seen all batches.
+                self.metric.sync_on_compute = False
         self.metric.update(scores, targets)
 
     def value(self) -> float:
@@ -106,6 +119,11 @@ class FromLibrary:
         if isinstance(found, int | float):
             return float(found)
         raise TypeError(f"{type(self.metric).__name__} gives {_said(found)}, and one number is needed")
+
+
+def can_share(tallies: Iterable[Tally]) -> bool:
+    """Whether the batches of several workers can be summed up."""
+    return all(hasattr(tally, "shared") for tally in tallies)
 
 
 def _said(found: Any) -> str:

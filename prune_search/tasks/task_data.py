@@ -23,10 +23,11 @@ from prune_search.tasks.shapes import IGNORED
 from prune_search.tasks.stored_split import as_stored
 from prune_search.tasks.streams import Streamed
 from prune_search.tasks.structures import examples_in, tensors_in
-from prune_search.tasks.tallies import Mean, Seen, Tally
+from prune_search.tasks.tallies import Mean, Seen, Tally, can_share
 from prune_search.tasks.task import Task
 from prune_search.tasks.task_digest import code_digest, examples_digest
 from prune_search.tasks.task_parts import loss_named, metrics_of, named_metrics
+from prune_search.tasks.workers import ALONE, Workers
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +129,12 @@ class TaskData:
         return replace(self, **splits, usage=usage)  # type: ignore[arg-type]
 
     def scores(
-        self, model: nn.Module, split: TaskExamples, batch: int, autocast: Callable[[], AbstractContextManager[object]]
+        self,
+        model: nn.Module,
+        split: TaskExamples,
+        batch: int,
+        autocast: Callable[[], AbstractContextManager[object]],
+        workers: Workers = ALONE,
     ) -> dict[str, float]:
         """One pass over a split in evaluation mode, without gradients: ``loss`` and the metrics.
 
@@ -137,14 +143,22 @@ class TaskData:
             split: of the task.
             batch: examples at a time.
             autocast: makes the context of each forward pass.
+            workers: that pass over the split together, where its metrics can be summed over them.
         """
         loss = Mean(lambda seen: (seen.loss * seen.count, float(seen.count)))
         tallies: dict[str, Tally] = {"loss": loss, **{name: make() for name, make in self.metrics.items()}}
+        size = self.task.evaluate_batch or batch
+        together = workers.of_parts(len(split), size) if can_share(tallies.values()) else ALONE
         with evaluating(model):
-            for whole in split.parts(self.task.evaluate_batch or batch):
+            for number, whole in enumerate(split.parts(size)):
+                if not together.takes(number):
+                    continue
                 seen = self.seen(model, whole, autocast)
                 for tally in tallies.values():
                     tally.update(seen)
+        for tally in tallies.values():
+            if together.several:
+                tally.shared(together)  # type: ignore[attr-defined]
         found = {name: tally.value() for name, tally in tallies.items()}
         # The loss comes last: what is shown first is the task's own metric.
         return {**{name: value for name, value in found.items() if name != "loss"}, "loss": found["loss"]}

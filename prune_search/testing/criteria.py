@@ -24,7 +24,7 @@ from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import output_layer, prunable_weights
 from prune_search.testing.checked import Checked, read
 from prune_search.testing.entries import check_entry
-from prune_search.testing.networks import NETWORKS, batches, cross_entropy, network_named
+from prune_search.testing.networks import NETWORKS, STRUCTURED, batches, cross_entropy, network_named
 from prune_search.testing.trials import run_with_criterion
 
 KINDS = ("static", "scheduled", "sampled", "latent")
@@ -66,6 +66,8 @@ def check_criterion(name: str, thoroughly: bool = False, **options: object) -> N
 
 def networks_for(name: str) -> list[str]:
     """The networks that a criterion can score."""
+    if GRANULARITIES[_granularity(name)].facts.default_model:
+        return list(STRUCTURED)
     return [network for network in NETWORKS if network == "convolutional" or not CRITERIA[name].facts.needs_batchnorm]
 
 
@@ -85,7 +87,8 @@ def _compared(one: Checked, thoroughly: bool) -> Iterator[tuple[Named, str, str,
     if CRITERIA[one.name].facts.oracle is None:
         return
     if not thoroughly:
-        yield one.named, "convolutional", "train", True
+        networks = networks_for(one.name)
+        yield one.named, "convolutional" if "convolutional" in networks else networks[0], "train", True
         return
     for written in variants(one):
         for network in (network for network in networks_for(one.name) if network != "dropout"):
@@ -169,7 +172,7 @@ def masks(one: Checked, model: nn.Module, mode: str, seed: int = 3) -> MaskSet:
         "at": "end",
         "criterion": one.named.written,
         "scope": "global",
-        "granularity": _granularity(one.name),
+        "granularity": {"name": _granularity(one.name), **read(GRANULARITIES, _granularity(one.name)).options},
         "score": {**plain, "mode": mode},
     }
     last = output_layer(model, batches()[0][0])

@@ -33,13 +33,33 @@ def with_dropout() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, CLASSES))
 
 
+class ResidualBlock(nn.Module):
+    """A hidden layer beside a skip connection, [examples, width] to the same."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The stream and what is added to it."""
+        return x + self.down(nn.functional.relu(self.up(x)))  # type: ignore[no-any-return]
+
+
+def residual() -> nn.Module:
+    """Three residual blocks, for inputs [examples, 1, 4, 4]."""
+    blocks = nn.Sequential(ResidualBlock(4, 3), ResidualBlock(4, 3), ResidualBlock(4, 3))
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 4), blocks, nn.Linear(4, CLASSES))
+
+
 NETWORKS = {"perceptron": perceptron, "convolutional": convolutional, "dropout": with_dropout}
+# For what needs more structure than those have.
+STRUCTURED = {"residual": residual}
 
 
 def network_named(name: str) -> nn.Module:
     """The same weights each time; at most 200 that can be pruned."""
     torch.manual_seed(4)
-    return NETWORKS[name]()
+    return {**NETWORKS, **STRUCTURED}[name]()
 
 
 def batches(iteration: int = 1) -> Batches:

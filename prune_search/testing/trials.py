@@ -104,9 +104,10 @@ def _blocks(
     scored = _plain_criterion(entry.name) if criterion is None else criterion
     compared = _plain_scope() if scope is None else scope
     sparsity = {"sparsity": _sparsity_for(scored, compared)} if entry.facts.fixed_sparsity is None else {}
+    model: Any = entry.facts.default_model or {"name": "small-conv", "channels": [4, 8]}
     plain = {"at": "end", "criterion": scored, "granularity": granularity, "scope": compared, **sparsity}
     return {
-        "task": {"model": {"name": "small-conv", "channels": [4, 8]}, "seed": 2},
+        "task": {"model": model, "seed": 2},
         "train": {"steps": f"{STEPS}it"},
         "mask": {**plain, **mask},
         "weights": {"at": "end"},

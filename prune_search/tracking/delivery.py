@@ -119,6 +119,16 @@ class Delivery:
         """
         self._survey()
 
+    def retag(self, tags: Mapping[str, str]) -> None:
+        """Give the experiment other tags, once runs have been looked for.
+
+        Raises:
+            UnreachableError: MLflow did not answer.
+        """
+        if self._experiment is not None and dict(tags) != dict(self.place.tags):
+            self.server.experiment(self.place.experiment, self.place.artifacts, tags)
+            self.place.tags = tags
+
     # --- what is there ------------------------------------------------------------------------------------------------
 
     def _survey(self) -> None:

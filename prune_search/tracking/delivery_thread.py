@@ -23,13 +23,14 @@ from prune_search.storage import places
 from prune_search.storage.files import one_line
 from prune_search.tracking.delivered_log import BusyError, DeliveredLog, memory_folder, only_writer
 from prune_search.tracking.delivery import Delivered, Delivery, Destination, waiting
+from prune_search.tracking.hole_weights import weights_in
 from prune_search.tracking.leaderboard import fronts, placed
-from prune_search.tracking.project import project, project_parent, project_trial
+from prune_search.tracking.project import PICTURES, project, project_parent, project_trial
 from prune_search.tracking.run_content import PARENT, RunView, remaining
 from prune_search.tracking.server import FilesError, RefusedError, Server, UnreachableError, connect
 from prune_search.tracking.settings import prepare_process
 from prune_search.tracking.store import artifact_root
-from prune_search.tracking.ui_views import searches_tag, table_tag
+from prune_search.tracking.ui_views import search_tags, searches_tag
 
 LOOK_EVERY_S = 1.0
 READING_SHARE = 10.0
@@ -238,6 +239,8 @@ class DeliveryThread:
         if views or delivery.unsettled:
             delivery.send(views)
             course.settle(views, delivery.memory)
+        if closing and course.search is not None:
+            delivery.retag(_views(course.search))
         for refusal in delivery.refused.values():
             self._tell(masked(f"it refused {refusal}", self.uri))
         return not closing or self._closed(views, delivery)
@@ -291,8 +294,12 @@ def _place(search: SearchRecords, uri: str, experiment: str) -> Destination:
     identity = str(search.definition["id"])
     if not identity.isalnum():
         raise UserError(f"the search {search.name!r} has no valid id")
-    views = {**table_tag(search.definition), **searches_tag(search.definition)}
-    return Destination(identity, experiment, artifact_root(search.folder.parent.parent, uri), views)
+    return Destination(identity, experiment, artifact_root(search.folder.parent.parent, uri), _views(search))
+
+
+def _views(search: SearchRecords) -> dict[str, str]:
+    """The tags that hold the views of a search; the holes that mattered come first once that is known."""
+    return {**search_tags(search.definition, weights_in(search.folder / PICTURES)), **searches_tag(search.definition)}
 
 
 def sync(folder: places.StoragePath, uri: str | None = None, connector: Connect = connect) -> Delivered:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from prune_search.compact.config_file import COMPACT_FILE, CONFIG_FILE
 from prune_search.ledger.uris import masked
 from prune_search.recipe.problems import Problem, UserError, shown
+from prune_search.tracking.names import MAX_TAG, cut
 from prune_search.tracking.server import UnreachableError, prepare
 from prune_search.tracking.settings import prepare_process
 
@@ -38,7 +40,24 @@ def check_name(name: str) -> None:
 Array = np.ndarray[Any, Any]
 
 
-def register(folder: Path, name: str, uri: str, experiment: str, inputs: Array, outputs: Array) -> str:
+@dataclass(frozen=True)
+class ModelOrigin:
+    """What the registry tells of where a network comes from.
+
+    Attributes:
+        text: its description, Markdown.
+        tags: name to value.
+        run: MLflow's id of the run of the trial it was found in, where that is known.
+    """
+
+    text: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    run: str | None = None
+
+
+def register(
+    folder: Path, name: str, uri: str, experiment: str, inputs: Array, outputs: Array, origin: ModelOrigin | None = None
+) -> str:
     """Register a folder's compact network, and make it the champion.
 
     Args:
@@ -48,6 +67,7 @@ def register(folder: Path, name: str, uri: str, experiment: str, inputs: Array, 
         experiment: by whose side it is kept, where there is one of that name.
         inputs: an example, [N, …] float32.
         outputs: what the network makes of it.
+        origin: what is told of it besides.
 
     Returns:
         The version. ``mlflow.pyfunc.load_model("models:/NAME@champion").predict(inputs)`` serves it.
@@ -65,11 +85,15 @@ def register(folder: Path, name: str, uri: str, experiment: str, inputs: Array, 
         prepare(uri)
     except UnreachableError as error:
         raise UserError([Problem("--register", str(error))]) from None
+    origin = origin or ModelOrigin()
     before, behind = (Schema([TensorSpec(each.dtype, (-1, *each.shape[1:]))]) for each in (inputs, outputs))
     try:
         with _at(uri, experiment):
+            client = mlflow.MlflowClient()
+            begun = mlflow.initialize_logged_model(name=name, source_run_id=_kept(client, origin.run))
             logged = mlflow.pyfunc.log_model(
                 name=name,
+                model_id=begun.model_id,
                 python_model=str(SERVED),
                 artifacts={part: str((folder / part).absolute()) for part in (CONFIG_FILE, COMPACT_FILE)},
                 signature=ModelSignature(before, behind),
@@ -77,12 +101,30 @@ def register(folder: Path, name: str, uri: str, experiment: str, inputs: Array, 
                 registered_model_name=name,
             )
             version = str(logged.registered_model_version)
-            mlflow.MlflowClient().set_registered_model_alias(name, CHAMPION, version)
+            client.update_model_version(name, version, origin.text)
+            for tag, value in origin.tags.items():
+                client.set_model_version_tag(name, version, tag, cut(value, MAX_TAG))
+            if not client.get_registered_model(name).description:
+                client.update_registered_model(name, cut(origin.text, MAX_TAG))
+            client.set_registered_model_alias(name, CHAMPION, version)
     except (mlflow.exceptions.MlflowException, OSError) as error:
         lines = str(error).splitlines() or [""]
         text = f"MLflow at {masked(uri)} refused the model: {lines[0][:300]}"
         raise UserError([Problem("--register", text)]) from error
     return version
+
+
+def _kept(client: Any, run: str | None) -> str | None:
+    """The run, where MLflow there has it and nobody deleted it."""
+    from mlflow.exceptions import MlflowException
+
+    if run is None:
+        return None
+    try:
+        return run if client.get_run(run).info.lifecycle_stage == "active" else None
+    except MlflowException:
+        # That MLflow never got the search.
+        return None
 
 
 @contextmanager

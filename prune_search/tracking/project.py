@@ -36,7 +36,7 @@ from prune_search.tracking.run_content import (
     Times,
 )
 from prune_search.tracking.run_notes import parent_note, trial_note
-from prune_search.tracking.ui_views import SEARCH, holes, is_logarithmic
+from prune_search.tracking.ui_views import SEARCH, called, holes, is_logarithmic
 
 NOTE, SOURCE = "mlflow.note.content", "mlflow.source.name"
 MAX_DIGEST = 36
@@ -122,7 +122,7 @@ def _params(search: SearchRecords, trial: TrialRecords) -> Iterator[tuple[str, s
     label = trial.proposed.data.get("option", "") if trial.proposed is not None else ""
     logarithmic = log_scaled(search.definition, label)
     for path, value in trial.params.items():
-        yield path, written(value)
+        yield called(path), written(value)
         amount = _amount(value)
         if path in logarithmic and amount > 0:
             yield f"log10 {path}", f"{math.log10(amount):.6g}"
@@ -190,7 +190,9 @@ def _trial_points(search: SearchRecords, trial: TrialRecords, result: Mapping[st
         last = max([int(metrics.get("steps_trained") or 0), *(_steps(record) for record in trial.measured)])
         curve.add(metrics, last, trial.ended.time)
         curve.add({"steps_saved": account_of(trial).saved}, last, trial.ended.time)
-        looked_at = {name: metrics[name] for name in directions(goals_of(search)) if metrics.get(name) is not None}
+        # A repeated recipe stands below what it repeats: without the figures by which the table is sorted.
+        named = () if trial.duplicate_of is not None else directions(goals_of(search))
+        looked_at = {name: metrics[name] for name in named if metrics.get(name) is not None}
         curve.add({f"best/{name}": _shown(value) for name, value in looked_at.items()}, last, trial.ended.time)
     return curve
 

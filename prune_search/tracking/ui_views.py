@@ -24,6 +24,10 @@ RUN = "{run}"
 SEARCH = "search"
 # The view of all searches of a task, beside one for each search.
 SEARCHES = "searches"
+# Ends the name of the view that charts a search.
+CHARTS = "-charts"
+# A draw between the options of `any` decides the paradigm, and is called so where people read.
+ANY, PARADIGM = "any", "paradigm"
 MAX_PARAMS = 8
 # With more curves than that the page is slow.
 MAX_CURVES = 50
@@ -34,21 +38,38 @@ TAG_WIDTHS = {"tags.`status`": 100, "tags.`front`": 100, "tags.`paradigm`": 180}
 Options = Sequence[Mapping[str, Any]]
 
 
-def table_tag(definition: Mapping[str, Any]) -> dict[str, str]:
-    """The tag of the experiment that holds the view of a search."""
+def search_tags(definition: Mapping[str, Any], weights: Mapping[str, float] | None = None) -> dict[str, str]:
+    """The tags of the experiment that hold the views of a search: its table, and its charts without controls.
+
+    Args:
+        definition: of the search.
+        weights: how much each hole mattered, by its dotted path, as far as that is known; the charts show those first
+            that mattered most.
+    """
     identity, space = definition["id"], definition["space"]
     goals = Goals.of(space["search"])
     metrics = [f"best/{name}" for name in directions(goals)]
-    params = [allowed(path) for path in hole_paths(space["options"])][:MAX_PARAMS]
+    params = [allowed(called(path)) for path in hole_paths(space["options"])][:MAX_PARAMS]
     figures = _columns("metrics", [*metrics, "steps_trained", "steps_saved"])
-    drawn, told = _columns("params", params), _columns("tags", ["status", "front", "paradigm"])
-    view = {
-        **_view(f"tags.`search.id` = '{identity}' and tags.`trial.id` != ''", goals, figures, told, drawn),
+    # The option of `any` that was drawn stands there as a param, under the same name.
+    tags = ["status", "front", *([] if called(ANY) in params else ["paradigm"])]
+    drawn, told = _columns("params", params), _columns("tags", tags)
+    mine = f"tags.`search.id` = '{identity}' and tags.`trial.id` != ''"
+    looks = {
         "runsHiddenMode": "SHOW_ALL" if space["search"]["trials"] <= MAX_CURVES else "FIRST_20_RUNS",
         "compareRunSections": [{"uuid": "search", "name": "Search", "display": True, "isReordered": True}],
-        "compareRunCharts": [_scatter(goals), _parallel(goals, space["options"]), _curves(goals.objectives[0][1])],
+        "compareRunCharts": [
+            _scatter(goals),
+            _parallel(goals, space["options"], weights or {}),
+            _curves(goals.objectives[0][1]),
+        ],
     }
-    return {f"{PREFIX}{identity}": json.dumps(view)}
+    # Among the points of a chart, a dense network stretches the axis of sparsity from nothing to all.
+    trials = f"{mine} and tags.`kind` = 'trial'"
+    return {
+        f"{PREFIX}{identity}": json.dumps({**_view(mine, goals, figures, told, drawn), **looks}),
+        f"{PREFIX}{identity}{CHARTS}": json.dumps({**_view(trials, goals, figures, told, drawn), **looks}),
+    }
 
 
 def searches_tag(definition: Mapping[str, Any]) -> dict[str, str]:
@@ -110,11 +131,12 @@ def _scatter(goals: Goals) -> dict[str, Any]:
     return _chart("SCATTER", xaxis=axis(across), yaxis=axis(names[0]))
 
 
-def _parallel(goals: Goals, options: Options) -> dict[str, Any]:
+def _parallel(goals: Goals, options: Options, weights: Mapping[str, float]) -> dict[str, Any]:
     """Parallel coordinates over two params that every trial has, and two objectives: more axes cannot be read."""
-    common = [path for path in hole_paths(options) if path == "any" or all(path in _paths(one) for one in options)]
+    common = [path for path in hole_paths(options) if path == ANY or all(path in _paths(one) for one in options)]
+    common.sort(key=lambda path: -weights.get(path, 0.0))
     logarithmic = {path for one in options for path, hole in holes(one, "") if is_logarithmic(hole)}
-    params = [allowed(f"log10 {path}" if path in logarithmic else path) for path in common[:2]]
+    params = [allowed(f"log10 {path}" if path in logarithmic else called(path)) for path in common[:2]]
     metrics = [f"best/{name}" for _, name in goals.objectives[:2]]
     return _chart("PARALLEL", selectedParams=params, selectedMetrics=metrics[::-1], showAllRuns=False)
 
@@ -135,7 +157,8 @@ def table_link(search: str, charts: bool = False, experiment: str = EXPERIMENT) 
         charts: as charts instead of a table.
         experiment: MLflow's id of the experiment.
     """
-    link = f"#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={search}"
+    view = f"{search}{CHARTS}" if charts and search != SEARCHES else search
+    link = f"#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={view}"
     return f"{link}&compareRunsMode=CHART" if charts else link
 
 
@@ -149,9 +172,14 @@ def searches_link(charts: bool = False, experiment: str = EXPERIMENT) -> str:
     return table_link(SEARCHES, charts, experiment)
 
 
+def called(path: str) -> str:
+    """What MLflow's page calls a drawn value: the option of ``any`` the paradigm, a hole by its path."""
+    return PARADIGM if path == ANY else path
+
+
 def hole_paths(options: Options) -> list[str]:
     """Dotted paths of the holes of a space, as its params are called; ``any`` first where there are several options."""
-    found = ["any"] if len(options) > 1 else []
+    found = [ANY] if len(options) > 1 else []
     for option in options:
         found += _paths(option)
     return list(dict.fromkeys(found))

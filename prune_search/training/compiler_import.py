@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
 COMPILER = "torch._dynamo"
+
+
+@contextlib.contextmanager
+def importing_compiler() -> Iterator[None]:
+    """Within, torch's compiler may be imported, and does not warn of torch's own modules."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 def postpone_compiler_import() -> None:

@@ -21,14 +21,16 @@ PRECISIONS: tuple[str, ...] = ("fp32", "bf16")
 _CUDA = re.compile(r"cuda(?::(?P<index>[0-9]{1,3}))?", re.ASCII)
 
 
-def environment_class(device: torch.device, precision: str, threads: int, workers: int = 1) -> dict[str, str | int]:
+def environment_class(
+    device: torch.device, precision: str, threads: int, workers: int | str = 1
+) -> dict[str, str | int]:
     """What must be equal for two runs to be comparable bit for bit (on a CPU; elsewhere it is only recorded).
 
     Args:
         device: where the training runs.
         precision: one of `PRECISIONS`.
         threads: CPU threads that torch may use.
-        workers: among which every batch is split.
+        workers: among which every batch is split; of a range, as ``2-8``.
 
     Returns:
         The keys torch, device, capability, threads and precision, and of several workers how many. The capability is
@@ -42,7 +44,7 @@ def environment_class(device: torch.device, precision: str, threads: int, worker
         "capability": describe(device) if describe else "",
         "threads": threads,
         "precision": precision,
-        **({"workers": workers} if workers > 1 else {}),
+        **({"workers": workers} if workers != 1 else {}),
     }
 
 

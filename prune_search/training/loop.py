@@ -35,10 +35,6 @@ class TrainingError(Exception):
         self.kind = kind
 
 
-class WorkerLostError(Exception):
-    """A worker that trains along is gone: the trial is tried again with others."""
-
-
 @dataclass(frozen=True)
 class Hook:
     """What a method does during training. Every part is optional.
@@ -170,7 +166,6 @@ class Network:
         autocast: makes the context of a forward pass.
         loss: from (outputs, labels) to a scalar.
         gradients: adds those of a batch to the parameters' and gives its loss: `pass_over`, or several workers.
-        role: which of a trial's losses this is, by which other workers know it: ``train``, ``retrain``, or empty.
         teaching: with a teacher, what the loss asks it; None without one.
     """
 
@@ -179,7 +174,6 @@ class Network:
     autocast: Callable[[], AbstractContextManager[Any]]
     loss: Callable[[Any, Any], Tensor]
     gradients: Callable[[Network, Feed, int], Tensor] = lambda network, feed, number: pass_over(network, feed, number)
-    role: str = ""
     teaching: Teaching | None = None
 
 

@@ -123,9 +123,10 @@ class Segment:
             # What this rests on comes first, so that a claim is held for no longer than its own steps take.
             with self.store.noting(self._rests_on):
                 state = State(dict(self.begin()), {})
+            self.store.workers.same(list(state.tensors.values()))
         if not self._leads_to(start, state, step):
             with self._claimed(step):
-                if self.store.claims is not None and self.store.folder is not None:
+                if self.store.shared:
                     # Whoever had the claim before can have stored more in the meantime.
                     later, found = self._nearest(step)
                     start, state = (later, found) if found is not None and later > start else (start, state)
@@ -140,26 +141,46 @@ class Segment:
 
     def _nearest(self, step: int) -> tuple[int, State | None]:
         """The nearest state at or before a step, known or stored; none at step 0 where there is none."""
-        folder = self.store.vertex(self.address)
-        found = newest_state(folder, step) if folder is not None else None
-        near = max((known for known in self._known if known <= step), default=-1)
-        if found is not None and found[0] > near:
-            return found
+        stored: list[State] = []
+
+        def look() -> tuple[int, dict[str, Any] | None]:
+            folder = self.store.vertex(self.address)
+            found = newest_state(folder, step) if folder is not None else None
+            near = max((known for known in self._known if known <= step), default=-1)
+            if found is None or found[0] <= near:
+                return near, None
+            stored.append(found[1])
+            return found[0], found[1].meta
+
+        near, meta = self.store.workers.agreed(look)
+        if meta is not None:
+            return near, self._told(stored, meta)
         return (near, self._known[near]) if near >= 0 else (0, None)
+
+    def _told(self, stored: list[State], meta: dict[str, Any]) -> State:
+        """The state that the first worker has read, on all of them."""
+        if not self.store.workers.several:
+            return stored[0]
+        return State(self.store.workers.sent(stored[0].tensors if stored else None), meta)
 
     @contextlib.contextmanager
     def _claimed(self, step: int) -> Iterator[None]:
         """Hold the segment while it is trained further than it is stored; a replay needs no claim."""
         claims = self.store.claims
-        if claims is None or self._furthest() > step:
-            yield
-            return
-        if not claims.take(self.address):
-            raise LackingError(self.address, step)
+
+        def take() -> bool:
+            if claims is None or self._furthest() > step:
+                return False
+            if not claims.take(self.address):
+                raise LackingError(self.address, step)
+            return True
+
+        taken = self.store.workers.agreed(take)
         try:
             yield
         finally:
-            claims.give(self.address)
+            if taken and claims is not None:
+                claims.give(self.address)
 
     @property
     def length(self) -> int:
@@ -168,16 +189,26 @@ class Segment:
 
     def known_length(self) -> int:
         """Steps to its end, after a look at whether a stored end is an early one."""
-        folder = self.store.vertex(self.address)
-        if self._ended is None and folder is not None:
-            found = newest_state(folder, self.total)
+        if self._ended is not None:
+            return self._ended
+        stored: list[State] = []
+
+        def look() -> tuple[int, dict[str, Any] | None]:
+            folder = self.store.vertex(self.address)
+            found = newest_state(folder, self.total) if folder is not None else None
             if found is not None and found[1].meta.get("ended"):
-                self._ended = found[0]
-                self._known.setdefault(*found)
-            elif self._ended is None:
-                # The end was removed. The note counts for the account alone: nothing is trained by it.
-                return read_early_end(folder, self.total) or self.length
-        return self.length
+                stored.append(found[1])
+                return found[0], found[1].meta
+            # Where the end was removed, the note counts for the account alone: nothing is trained by it.
+            noted = None if folder is None else read_early_end(folder, self.total)
+            return noted or self.length, None
+
+        length, meta = self.store.workers.agreed(look)
+        if meta is not None:
+            self._ended = length
+            if length not in self._known:
+                self._known[length] = self._told(stored, meta)
+        return length
 
     def _remember(self, step: int, state: State) -> None:
         self._known[step] = state
@@ -201,7 +232,7 @@ class Segment:
         load_course(course, names, state.tensors)
         # What is asked for lies before a state that is known: it is replayed. (A state that another run stores while
         # this one trains the same steps makes no replay of them.)
-        replay = self._furthest() > stop
+        replay = self.store.workers.agreed(lambda: self._furthest() > stop)
         writer = _Writer(self, course, names, start, replay)
         if self.store.stage is not None:
             self.store.stage(self.name, self.total)

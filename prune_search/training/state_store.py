@@ -12,6 +12,7 @@ from torch import Tensor
 from prune_search.storage.manifests import Key
 from prune_search.storage.names import vertex_folder
 from prune_search.storage.places import StoragePath
+from prune_search.tasks.workers import ALONE, Workers
 
 Progress = Callable[[int, int, Tensor], None]
 
@@ -96,6 +97,7 @@ class StateStore:
         stops: further steps of trajectory 1 whose states others ask for; all are stored.
         grid: steps of it whose states others may ask for later; as many are stored as are affordable.
         reached: called with a segment's place and a step whose state is there now, trained or stored before.
+        workers: that train the segments together. The first one alone reads and writes the folder, and asks the claims.
     """
 
     folder: StoragePath | None
@@ -108,6 +110,7 @@ class StateStore:
     stops: tuple[int, ...] = ()
     grid: tuple[int, ...] = ()
     reached: Callable[[str, int], None] | None = None
+    workers: Workers = ALONE
     _asking: list[set[Key]] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -125,5 +128,10 @@ class StateStore:
             self._asking[-1].add((address, step))
 
     def vertex(self, address: str) -> StoragePath | None:
-        """The folder of a segment."""
-        return vertex_folder(self.folder, address) if self.folder is not None else None
+        """The folder of a segment; None where this process keeps none of its states."""
+        return vertex_folder(self.folder, address) if self.folder is not None and self.workers.first else None
+
+    @property
+    def shared(self) -> bool:
+        """Whether others can train the same segments at the same time."""
+        return self.workers.agreed(lambda: self.claims is not None and self.folder is not None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Iterator
+import sys
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -24,9 +25,8 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.contiguous().clone()
-        dist.all_reduce(total)
-        return total
+        # As an operation of its own, so that there are second derivatives.
+        return _sum(gradient.contiguous())
 
 
 def _sum(part: Tensor) -> Tensor:
@@ -35,19 +35,21 @@ def _sum(part: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def synced_norms(model: nn.Module) -> Iterator[None]:
+def synced_norms(model: nn.Module, twice: bool = False) -> Iterator[None]:
     """While the block runs, every BatchNorm module of `model` that is in training mode normalises over all workers.
 
     torch's own SyncBatchNorm does it on CUDA devices alone, and takes the modules' places in the network. Here the
-    modules stay what they are, on every device. The mean is summed before the squares of the distances from it are
-    (two sums over all workers), which loses no digits where the mean is large.
+    modules stay what they are, on every device; on CUDA devices the computation is torch's. Elsewhere, and for second
+    derivatives, the mean is summed before the squares of the distances from it are (two sums over all workers), which
+    loses no digits where the mean is large.
 
     Args:
         model: the same on every worker, whose passes come in the same order.
+        twice: whether there will be second derivatives.
     """
     norms = [norm for norm in model.modules() if isinstance(norm, _BatchNorm) and type(norm).forward is _OWN]
     for norm in norms:
-        norm.forward = functools.partial(_normalise, norm)  # type: ignore[method-assign]
+        norm.forward = _patch(norm, twice)  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
@@ -58,10 +60,34 @@ def synced_norms(model: nn.Module) -> Iterator[None]:
 _OWN = _BatchNorm.forward
 
 
-def _normalise(norm: _BatchNorm, inputs: Tensor) -> Tensor:
+# Compiled code is compiled anew for another function: it is the same one in every step.
+_Patches = dict[tuple[bool, bool], Callable[[Tensor], Tensor]]
+_PATCHES: weakref.WeakKeyDictionary[nn.Module, _Patches] = weakref.WeakKeyDictionary()
+
+
+def _patch(norm: _BatchNorm, twice: bool) -> Callable[[Tensor], Tensor]:
+    """What a module does in the place of its forward pass; it is not compiled, for it waits for other workers."""
+    compiling = "torch._dynamo" in sys.modules
+    known = _PATCHES.setdefault(norm, {})
+    if (twice, compiling) not in known:
+        there = weakref.ref(norm)
+
+        def forward(inputs: Tensor) -> Tensor:
+            own = there()
+            if own is None:
+                raise ReferenceError("the module is gone")
+            return _normalise(own, inputs, fast=not twice)
+
+        known[twice, compiling] = torch.compiler.disable(forward) if compiling else forward  # type: ignore[no-untyped-call]
+    return known[twice, compiling]
+
+
+def _normalise(norm: _BatchNorm, inputs: Tensor, fast: bool = True) -> Tensor:
     if not norm.training:
         return _OWN(norm, inputs)
     norm._check_input_dim(inputs)  # type: ignore[no-untyped-call]
+    if fast and inputs.is_cuda:
+        return _by_torch(norm, inputs)
     values = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
     dims = [dim for dim in range(values.dim()) if dim != 1]
     shape = [1, -1] + [1] * (values.dim() - 2)
@@ -78,15 +104,34 @@ def _normalise(norm: _BatchNorm, inputs: Tensor) -> Tensor:
     return result.to(inputs.dtype)
 
 
+def _by_torch(norm: _BatchNorm, inputs: Tensor) -> Tensor:
+    """The computation of torch.nn.SyncBatchNorm."""
+    from torch.nn.modules._functions import SyncBatchNorm
+
+    tracked = norm.track_running_stats and norm.running_mean is not None and norm.running_var is not None
+    factor = _factor(norm) if tracked else 0.0
+    running = (norm.running_mean, norm.running_var) if tracked else (None, None)
+    found: Tensor = SyncBatchNorm.apply(  # type: ignore[no-untyped-call]
+        inputs, norm.weight, norm.bias, *running, norm.eps, factor, dist.group.WORLD, dist.get_world_size()
+    )
+    return found
+
+
+def _factor(norm: _BatchNorm) -> float:
+    """How much of this batch's statistics goes into the running ones; the batch is counted."""
+    if norm.num_batches_tracked is not None:
+        with torch.no_grad():
+            norm.num_batches_tracked.add_(1)
+        if norm.momentum is None:
+            return 1.0 / float(norm.num_batches_tracked)
+    return norm.momentum or 0.0
+
+
 def _remember(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
     """The running statistics, as torch keeps them."""
     if not norm.track_running_stats or norm.running_mean is None or norm.running_var is None:
         return
+    factor = _factor(norm)
     with torch.no_grad():
-        factor = norm.momentum
-        if norm.num_batches_tracked is not None:
-            norm.num_batches_tracked.add_(1)
-            if factor is None:
-                factor = 1.0 / float(norm.num_batches_tracked)
-        norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), factor or 0.0)
-        norm.running_var.lerp_(variance.to(norm.running_var.dtype), factor or 0.0)
+        norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), factor)
+        norm.running_var.lerp_(variance.to(norm.running_var.dtype), factor)

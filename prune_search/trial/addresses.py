@@ -191,7 +191,7 @@ class _Grower:
 
     def round(self) -> RoundBranch:
         sparsity, control_by = self.recipe.mask.sparsity, self.recipe.mask.control
-        told = not (sparsity.learned or sparsity.by_scope or sparsity.layers is not None)
+        told = not (sparsity.learned or sparsity.by_scope or sparsity.layers is not None or sparsity.budget is not None)
         share = keep_share(sparsity, self.number, self.recipe.rounds) if told else None
         prepare, penalty = self._prepare()
         learn = self._learn(share, prepare)

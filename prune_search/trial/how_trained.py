@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -29,7 +29,13 @@ from prune_search.trial.setup import TrialSetup
 TRAIN, RETRAIN = "train", "retrain"
 
 
-def optimizer_of(setup: TrialSetup, named: Named, options: TrainingOptions, *words: str | int) -> torch.optim.Optimizer:
+def optimizer_of(
+    setup: TrialSetup,
+    named: Named,
+    options: TrainingOptions,
+    *words: str | int,
+    owners: Mapping[nn.Parameter, nn.Parameter] | None = None,
+) -> torch.optim.Optimizer:
     """A fresh optimizer over the network's parameters, in the groups that the options ask for.
 
     Args:
@@ -37,11 +43,14 @@ def optimizer_of(setup: TrialSetup, named: Named, options: TrainingOptions, *wor
         named: the optimizer.
         options: what holds in the training.
         words: the place of the training, for what the optimizer draws.
+        owners: what is trained in their place, and the parameter of the network that each stands for; None: themselves.
     """
-    parameters = list(setup.model.parameters())
+    owners = owners or {parameter: parameter for parameter in setup.model.parameters()}
+    parameters = list(owners)
     factors = None
     if options.layer_decay < 1.0:
-        factors = layer_factors(setup.model, setup.data.train.first(1), options.layer_decay)
+        known = layer_factors(setup.model, setup.data.train.first(1), options.layer_decay)
+        factors = {parameter: known[owner] for parameter, owner in owners.items()}
     return setup.optimizer(named, parameter_groups(parameters, options.decay_norms, factors), words)
 
 
@@ -52,6 +61,7 @@ def hooks_of(
     before: Sequence[Hook] = (),
     settled: int = 0,
     settle: Callable[[], None] | None = None,
+    trained: Sequence[nn.Parameter] | None = None,
 ) -> list[Hook]:
     """The hooks of a training, in their order.
 
@@ -62,10 +72,11 @@ def hooks_of(
         before: the hooks of the method, the mask's last; the gradients are clipped and the weights averaged after them.
         settled: the step from which the network has the asked sparsity.
         settle: puts the mask onto weights that were put into the network; None without one.
+        trained: the parameters whose gradients are clipped; None: the network's.
     """
     hooks = [*before]
     if options.clip is not None:
-        hooks.append(clipping(setup.model, options.clip))
+        hooks.append(clipping(list(trained or setup.model.parameters()), options.clip))
     average = None
     if options.ema > 0.0:
         average = WeightAverage(setup.model, options.ema, settle)
@@ -106,7 +117,7 @@ def retraining_network(setup: TrialSetup, teacher: Callable[[], nn.Module] | Non
 
     Args:
         setup: the recipe and the network.
-        teacher: gives the teacher where it comes out of the same trial; None: with weights that it is sent.
+        teacher: gives the teacher where it comes out of the same trial; None: one of the network's kind, to look at.
     """
     options = setup.recipe.retrain_options
     network = _in_role(setup, RETRAIN, options)
@@ -145,11 +156,6 @@ def check_teaching(setup: TrialSetup) -> None:
             pass_over(copy, setup.feed(), 0)
 
 
-def followed(setup: TrialSetup, role: str) -> Network:
-    """The network of a worker that trains along, in the leader's role."""
-    return {TRAIN: training_network, RETRAIN: retraining_network}[role](setup) if role else setup.network
-
-
 def dense_teacher(setup: TrialSetup, first: Segment) -> Callable[[], nn.Module]:
     """w(K) of the same trial, as a network of its own."""
 
@@ -168,7 +174,7 @@ def needs_dense_teacher(setup: TrialSetup) -> bool:
 
 
 def _in_role(setup: TrialSetup, role: str, options: TrainingOptions) -> Network:
-    return replace(setup.network, loss=_smoothed(setup, options.label_smoothing, role), role=role)
+    return replace(setup.network, loss=_smoothed(setup, options.label_smoothing, role))
 
 
 def _smoothed(setup: TrialSetup, share: float, role: str) -> Callable[..., Tensor]:

@@ -16,6 +16,7 @@ from prune_search.tasks.passes import twin_of
 from prune_search.tasks.shapes import OF_CLASSES
 from prune_search.training.segment import MODEL, load_model
 from prune_search.training.weight_average import averaged
+from prune_search.trial.together import taken
 from prune_search.trial.training_flops import Operations
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def end_metrics(
     identity = {"vertex": item.end.address, "mask": masks.sha256, "environment": dict(setup.environment)}
 
     def take(what: Mapping[str, object], measure: Callable[[], Mapping[str, float]]) -> Mapping[str, float]:
-        return measurements.of({**what, **identity}, measure)
+        return taken(setup.workers, measurements, {**what, **identity}, measure)
 
     return _measure(setup, _Network(masks, spent, loaded, loaded, take), split, at_the_end(split, asked))
 
@@ -197,6 +198,11 @@ def _measure(setup: TrialSetup, network: _Network, split: str, names: Iterable[s
     if setup.data.metrics_digest:
         what["metrics"] = setup.data.metrics_digest
     found = network.take(what, scores)
+
+    def take(what: Mapping[str, object], measure: Callable[[], Mapping[str, float]]) -> Mapping[str, float]:
+        # Nobody else is busy while the first worker takes the time of something.
+        return network.take(what, lambda: setup.workers.agreed(lambda: dict(measure())))
+
     measured = Measured(
         scores={split: found},
         kept=masks.kept,
@@ -206,7 +212,7 @@ def _measure(setup: TrialSetup, network: _Network, split: str, names: Iterable[s
         data=setup.data,
         operations=network.spent.operations.as_data(),
         masks=masks,
-        take=network.take,
+        take=take,
         parameters=sum(parameter.numel() for parameter in setup.model.parameters())
         + sum(masks.everything[name].numel() for name in masks.fused),
         fused=frozenset(masks.fused),

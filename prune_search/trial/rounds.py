@@ -257,7 +257,7 @@ class Round:
         load_model(self.setup.model, self._mask_state())
         previous = (self.before.masks, self.before.share) if self.before else None
         self.store.steps.trained += self._scoring_steps
-        return find_mask(self.setup.model, self.rule, share, previous, shown)
+        return self.setup.alike(find_mask(self.setup.model, self.rule, share, previous, shown))
 
     @property
     def _scoring_steps(self) -> int:

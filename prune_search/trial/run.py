@@ -11,16 +11,20 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
+from prune_search.pruning.mask.block_order import goes_by_blocks
 from prune_search.pruning.mask.finder import units_and_others
 from prune_search.pruning.mask.mask_set import MaskSet, ScoreError
 from prune_search.pruning.mask.receipt import Receipt
+from prune_search.pruning.mask.variants import budget_reached
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
 from prune_search.storage.digests import weights_digest
 from prune_search.storage.measurements import Measurements
 from prune_search.storage.places import StoragePath
+from prune_search.tasks.blocks import find_blocks
 from prune_search.tasks.raised import raised
-from prune_search.training.loop import TrainingError, WorkerLostError
+from prune_search.tasks.workers import EndedError, WorkerLostError, WorkersDifferError
+from prune_search.training.loop import TrainingError
 from prune_search.training.segment import MODEL, Segment, load_model
 from prune_search.training.state_store import LackingError, PreemptedError, SegmentClaims, StateStore, Steps
 from prune_search.trial.callbacks import Observation, Silent, Sink
@@ -29,9 +33,11 @@ from prune_search.trial.how_trained import check_teaching
 from prune_search.trial.layer_checks import check_layers
 from prune_search.trial.metrics import Spent, check_asked, end_metrics, round_metrics, training_metrics
 from prune_search.trial.result import Result, RoundResult
+from prune_search.trial.retraining import check_low_rank
 from prune_search.trial.rounds import Round, rounds_of
 from prune_search.trial.scoring_data import scoring_data
 from prune_search.trial.setup import TrialSetup
+from prune_search.trial.together import AgreedSink
 from prune_search.trial.training_flops import Costs, spent_in, spent_until
 
 
@@ -77,13 +83,17 @@ def run_trial(
         LackingError: a segment that it needs is being trained by somebody else.
         PreemptedError: the sink asked for the trial to end; what it reached is stored.
         TrialError: the loss or a score is not a number, or the device is out of memory.
+        WorkerLostError, EndedError, WorkersDifferError: with several workers, see `tasks.workers`.
     """
     sink, sharing = sink or Silent(), sharing or Sharing()
+    if setup.workers.several:
+        sink = AgreedSink(sink, setup.workers)
     begun = time.monotonic()
     measurements = Measurements(storage)
     store = _state_store(setup, storage, sink, sharing)
     with settings_of(setup), contextlib.closing(setup), _as_trial_errors(setup.recipe.task.of_users_code):
         check_teaching(setup)
+        check_low_rank(setup)
         check_asked(setup, asked)
         check_layers(setup)
         first, rounds = rounds_of(setup, store)
@@ -92,7 +102,11 @@ def run_trial(
         has_test = test and setup.data.split("test") is not None
         test_metrics = end_metrics(setup, last, "test", spent, measurements) if has_test else {}
         load_model(setup.model, last.result)
-    return _result(setup, last, results, test_metrics, sharing.steps, begun, preset)
+        result = _result(setup, last, results, test_metrics, sharing.steps, begun, preset)
+        if isinstance(sink, AgreedSink):
+            sink.close()
+            setup.workers.alike(result.weights_sha256, "result")
+    return result
 
 
 def _rounds_run(
@@ -193,6 +207,7 @@ def _state_store(setup: TrialSetup, storage: StoragePath | None, sink: Sink, sha
         stops=sharing.stops,
         grid=sharing.grid,
         reached=told,
+        workers=setup.workers,
     )
 
 
@@ -237,7 +252,10 @@ def _receipt(setup: TrialSetup, item: Round, masks: MaskSet) -> Receipt:
         load_model(setup.model, item.result)
         parameters = before, sum(parameter.numel() for parameter in setup.model.parameters())
     receipt = masks.of_network(setup.model, others).receipt()
-    return replace(receipt, search=item.searched(), parameters=parameters)
+    # What is stored of a mask is its bits.
+    blocks = find_blocks(setup.model).told if goes_by_blocks(item.rule) else ""
+    budget = budget_reached(setup.model, item.rule, masks, scoring_data(setup, item.number))
+    return replace(receipt, search=item.searched(), parameters=parameters, budget=budget, blocks=blocks)
 
 
 @contextlib.contextmanager
@@ -264,7 +282,7 @@ def _as_trial_errors(users_code: bool) -> Iterator[None]:
         raise TrialError("score", str(error)) from error
     except torch.OutOfMemoryError as error:
         raise TrialError("oom", f"the device is out of memory: {str(error).splitlines()[0]}") from error
-    except (WorkerLostError, PreemptedError, LackingError, UserError):
+    except (WorkerLostError, EndedError, WorkersDifferError, PreemptedError, LackingError, UserError):
         raise
     except Exception as error:
         if not users_code:

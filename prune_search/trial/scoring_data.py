@@ -36,7 +36,7 @@ def scoring_data(setup: TrialSetup, round_number: int, *words: str | int) -> Sco
         count = score.batches
         return [plain((iteration - 1) * count + number) for number in range(count)]
 
-    return ScoringData(batches, setup.output_layer, seed, round_number, lambda: split.first(1))
+    return ScoringData(batches, setup.output_layer, seed, round_number, lambda: split.first(1), workers=setup.workers)
 
 
 def _check_enough(known: int, examples: int) -> None:

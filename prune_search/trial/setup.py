@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.selection import unknown_layers
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import Mask
@@ -21,6 +22,7 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named, Recipe, digest_of
 from prune_search.recipe.space import recipe_epoch
 from prune_search.recipe.training_options import DENSE
+from prune_search.tasks.blocks import repeated_modules
 from prune_search.tasks.data import ALL_BYTES, DataSet
 from prune_search.tasks.layers import check_network, other_names, prunable_weights
 from prune_search.tasks.network import (
@@ -32,6 +34,7 @@ from prune_search.tasks.task_checks import fitted_task
 from prune_search.tasks.user import (
     with_inputs_for,
 )
+from prune_search.tasks.workers import ALONE, Workers
 from prune_search.training.accumulation import accumulating
 from prune_search.training.batchnorm_penalty import batchnorm_penalty, batchnorm_scales
 from prune_search.training.environment import autocast, environment_class
@@ -67,6 +70,7 @@ class TrialSetup:
         forward: digest of the forward code.
         given_teacher: the teacher of retrainings, where it comes from a folder.
         initialized: what the initializer found; None of one that finds nothing.
+        workers: that run the trial together.
         weights: the prunable weights of the network at w(0), by name: for their names, order and shapes.
     """
 
@@ -80,6 +84,7 @@ class TrialSetup:
     forward: str
     given_teacher: GivenTeacher | None = None
     initialized: Initialized | None = None
+    workers: Workers = ALONE
     _feeds: dict[tuple[str | int, ...], Feed] = field(default_factory=dict)
     weights: Mapping[str, Tensor] = field(init=False, repr=False)
 
@@ -150,7 +155,20 @@ class TrialSetup:
         examples = self.data.split(split)
         if examples is None:
             raise UserError([Problem("task.data", f"has no {split} split")])
-        return self.data.scores(model, examples, self.recipe.train.batch, self.network.autocast)  # type: ignore[arg-type]
+        batch, workers = self.recipe.train.batch, self.workers
+        found = self.data.scores(model, examples, batch, self.network.autocast, workers)  # type: ignore[arg-type]
+        # What is decided by them is decided alike.
+        return workers.agreed(lambda: found)
+
+    def alike(self, masks: MaskSet) -> MaskSet:
+        """A mask that every worker has found for itself.
+
+        Raises:
+            WorkersDifferError: one of them has found another.
+        """
+        if self.workers.several:
+            self.workers.alike(masks.sha256, "mask")
+        return masks
 
     def optimizer(
         self,
@@ -269,7 +287,8 @@ def prepare(
     code: Code | None = None,
     folder: Path | None = None,
     data: TrialData | None = None,
-    workers: int = 1,
+    workers: Workers = ALONE,
+    declared: int | str | None = None,
 ) -> TrialSetup:
     """Read the data, build the network at w(0) and place the recipe's steps.
 
@@ -280,7 +299,8 @@ def prepare(
         code: the user's own code that may run.
         folder: of the recipe file, which ``train.from`` can be relative to.
         data: the recipe's data set where it was read before.
-        workers: that train it together.
+        workers: that run it together.
+        declared: how many the search asks for, where that is a range.
 
     Raises:
         UserError: with everything that does not fit, before anything is trained.
@@ -320,16 +340,45 @@ def prepare(
     if device.type == "cuda":
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = Network(model, device, autocast(device, precision), _loss_of(data))
-    network = accumulating(network, recipe.train.accumulate)
-    start = model_tensors(model)
-    environment = environment_class(device, precision, threads, workers)
+    network = _training_network(network, recipe, workers)
+    environment = environment_class(device, precision, threads, declared or workers.size)
     taught = recipe.retrain_options.teacher
     teacher = None
     if taught is not None and taught != DENSE:
         teacher = read_teacher(taught, folder, factory.finished)
         digests["teacher"] = teacher.digest
     data = data.to(device)
-    return TrialSetup(recipe, data, network, start, timeline, digests, environment, forward, teacher, initialized)
+    # The same bits, and the same addresses, on processors of different kinds.
+    workers.same(list(model.state_dict().values()))
+    digests, environment, forward, initialized = workers.agreed(lambda: (digests, environment, forward, initialized))
+    start = model_tensors(model)
+    return TrialSetup(
+        recipe, data, network, start, timeline, digests, environment, forward, teacher, initialized, workers
+    )
+
+
+def _training_network(network: Network, recipe: Recipe, workers: Workers) -> Network:
+    """The network with several batches per step, several workers that pass over each, or less memory for one."""
+    if workers.several:
+        from prune_search.training.data_parallel import DataParallel
+
+        network = replace(network, gradients=DataParallel(workers, recipe.train.accumulate).gradients)
+    else:
+        network = accumulating(network, recipe.train.accumulate)
+    forgetting = recipe.train.activation_checkpointing
+    if forgetting:
+        from prune_search.training.checkpointing import checkpointed
+
+        if not repeated_modules(network.model):
+            text = "this network has no list of blocks of one class, whose activations could be computed again"
+            raise UserError([Problem("train.activation_checkpointing", text)])
+        network = replace(network, gradients=checkpointed(network.gradients))
+    if recipe.train.compile:
+        from prune_search.training.compiled import compiled
+
+        # The outer one comes first: what is computed again is compiled code.
+        network = replace(network, gradients=compiled(network.gradients, by_blocks=forgetting))
+    return network
 
 
 def _inputs_for(model: nn.Module, data: TrialData, count: int) -> Any:

@@ -40,7 +40,7 @@ def stable_place(setup: TrialSetup, stable: Stable, source: Segment, rule: MaskR
     before: dict[str, Tensor] | None = None
     for step in range(every, line.k1 + 1, every):
         load_model(setup.model, source.at(step).tensors)
-        found = find_mask(setup.model, plain, share, None, shown)
+        found = setup.alike(find_mask(setup.model, plain, share, None, shown))
         units = units_of_masks(units_in(setup.model, plain, shown), found.everything)
         if before is not None:
             distances.append(distance.entry(axes.STABILITIES).make(before, units, **distance.options))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-import signal
+import multiprocessing
 import statistics
 import time
 import warnings
@@ -34,7 +34,7 @@ from prune_search.tasks.batches import adapted, named_tensors
 from prune_search.tasks.layers import prunable_weights
 from prune_search.tasks.structures import tensors_in
 
-EXACT, PASSES, MAX_CPU_S = 1e-5, 15, 40
+EXACT, PASSES, MAX_S = 1e-5, 15, 150.0
 OUTPUT = "it makes the network's outputs"
 
 
@@ -118,26 +118,36 @@ def theirs(model: nn.Module, example: Any, outputs: frozenset[str]) -> dict[str,
 
 def _said(found: Any, whole: int) -> str:
     if isinstance(found, Exception):
-        lines = str(found).splitlines() or [""]
-        return f"fails ({type(found).__name__}: {lines[0][:60]})"
+        return f"fails ({str(found)[:75]})"
     exact = "exact" if found["apart"] <= EXACT else f"{found['apart']:.0e} apart"
     return f"{found['left']:>8,} left ({found['left'] / whole:.0%}), {exact}"
 
 
 def _tried(run: Callable[[], dict[str, float]]) -> Any:
-    def stop(*_: object) -> None:
-        raise TimeoutError(f"no end after {MAX_CPU_S} s of computing")
-
-    signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, MAX_CPU_S, 1.0)  # again, where it is caught
+    """What it found, or the error; in a process of its own, which is ended where it finds no end."""
+    own, other = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_send, args=(other, run))
+    process.start()
+    other.close()
     try:
-        with warnings.catch_warnings(), quietly():
-            warnings.simplefilter("ignore")
-            return run()
-    except Exception as error:
-        return error
+        if not own.poll(MAX_S):
+            return TimeoutError(f"no end after {MAX_S} s")
+        return own.recv()
+    except EOFError:
+        return RuntimeError("its process died")
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        process.kill()
+        process.join()
+
+
+def _send(to: Any, run: Callable[[], dict[str, float]]) -> None:
+    try:
+        with warnings.catch_warnings(), quietly(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            found: Any = run()
+    except Exception as error:
+        found = RuntimeError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+    to.send(found)
 
 
 def line(name: str) -> tuple[str, bool, bool]:

@@ -61,7 +61,7 @@ def searched(chosen: Sequence[Problem], options: argparse.Namespace, run: Run) -
     begun = time.monotonic()
     found: Found = {}
     pairs = [(problem.name, line) for problem in chosen for line in lines_of(problem, options.lines)]
-    for seed in range(options.seeds):
+    for done, seed in enumerate(range(options.first, options.first + options.seeds), 1):
         each = [
             (*pair, number)
             for pair in pairs
@@ -72,7 +72,7 @@ def searched(chosen: Sequence[Problem], options: argparse.Namespace, run: Run) -
             found.setdefault(one[:2], []).append(row)
         yield found
         spent = (time.monotonic() - begun) / 60
-        if options.minutes is not None and spent * (seed + 2) / (seed + 1) > options.minutes:
+        if options.minutes is not None and spent * (done + 1) / done > options.minutes:
             break
 
 
@@ -120,6 +120,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="problems whose names contain one of these")
     parser.add_argument("--lines", nargs="+", default=names, choices=names, metavar="LINE", help=", ".join(names))
     parser.add_argument("--seeds", type=int, default=60)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--chance", type=int, default=1, help="seeds of random search for each of the others'")
     parser.add_argument("--budgets", type=float, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--workers", type=int, default=1, help="processes")

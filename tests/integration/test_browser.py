@@ -168,7 +168,7 @@ def test_thirty_trials_are_compared_over_parallel_coordinates(browser: Browser, 
     # An axis for each knob that it opens with, and one for the metric that the search looks at first.
     axes = "return [...document.querySelectorAll('.parcoords .axis-title')].map(one => one.textContent)"
     drawn = wait_for(lambda: browser.driver.execute_script(axes))
-    assert {"any", "val/accuracy"} <= set(drawn)
+    assert {"paradigm", "val/accuracy"} <= set(drawn)
     assert 3 <= len(drawn) <= 5
 
 

@@ -50,6 +50,7 @@ def test_the_mask_is_found_where_the_last_distances_are_all_small(setup_of: Setu
         assert item.k1 == 54
 
 
+@pytest.mark.slow
 def test_an_early_bird_is_the_trial_with_the_place_written_down(setup_of: SetupOf, tmp_path: Path) -> None:
     result = run_trial(setup_of(early(below=0.3)), tmp_path)
     written = early()

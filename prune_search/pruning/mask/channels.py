@@ -6,7 +6,7 @@ torch.export captures is read, and used where it has units in more of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -126,12 +126,7 @@ def _found(model: nn.Module, left_out: frozenset[str], example: Any) -> tuple[li
     outer = {own[id(p)]: name for name, p in model.named_parameters() if id(p) in own}
     within = {name: here for here, name in outer.items()}
     found, reasons = _found_in(inner, frozenset(within[name] for name in left_out if name in within), example)
-    return [_renamed(one, outer) for one in found], {outer[name]: why for name, why in reasons.items()}
-
-
-def _renamed(one: Channels, outer: Mapping[str, str]) -> Channels:
-    claims = tuple(replace(claim, parameter=outer[claim.parameter]) for claim in one.claims)
-    return Channels(one.size, claims)
+    return [one.renamed(outer) for one in found], {outer[name]: why for name, why in reasons.items()}
 
 
 def _found_in(model: nn.Module, left_out: frozenset[str], example: Any) -> tuple[list[Channels], dict[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ class Claim:
     Attributes:
         parameter: its name.
         role: ``weight``, ``reader``, ``depthwise``, ``scale`` or ``held`` (see `units`).
-        dimension: of the parameter along which the channels lie.
+        dimension: of the parameter along which the channels lie; -1: all of it is one channel's.
         index: places along it, [channels here, places of a channel].
         at: which channels of the set those are, [channels here]; None for all in order.
     """
@@ -59,6 +59,11 @@ class Channels:
     def owners(self) -> tuple[str, ...]:
         """The weights that make them."""
         return tuple(dict.fromkeys(claim.parameter for claim in self.claims if claim.role == "weight"))
+
+    def renamed(self, names: Mapping[str, str]) -> Channels:
+        """The same with other names of parameters; what is beside is left out."""
+        claims = tuple(replace(claim, parameter=names[claim.parameter]) for claim in self.claims)
+        return Channels(self.size, claims)
 
 
 class EndlessError(Exception):

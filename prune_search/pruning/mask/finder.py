@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal, localcontext
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.block_order import goes_by_blocks, layerwise_of, masks_by_blocks, outliers
+from prune_search.pruning.mask.budget_search import mask_within
+from prune_search.pruning.mask.compact_costs import CompactCosts
 from prune_search.pruning.mask.controls import Chosen
 from prune_search.pruning.mask.counts import PRECISION, keep_count
 from prune_search.pruning.mask.group_scores import scored_by_batch, unit_scores
@@ -39,6 +42,7 @@ from prune_search.pruning.mask.units import (
     units_of_masks,
 )
 from prune_search.recipe import axes
+from prune_search.recipe.budget import COSTS
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.blocks import Blocks, find_blocks
 from prune_search.tasks.layers import other_names, prunable_weights
@@ -196,6 +200,10 @@ class Finder:
         with left_as_it_was(self.model, self.rule.score.mode):
             dense = self.dense()
 
+            if self.rule.budget:
+                scores = normalized(self.rule.score.normalization, self.score(dense, 1), self.candidates)
+                return sum(int(mask.sum()) for mask in self.within_budget(dense, scores, self.candidates).values())
+
             def measuring() -> Measuring:
                 return self.measuring(dense, self.score(dense, 1), self.candidates)
 
@@ -209,7 +217,7 @@ class Finder:
         """The scores of an iteration, and what is kept; rough scores decide where they can."""
         measured = self.rule.scope.entry(axes.SCOPES).facts.measured
         scaled = self.rule.score.normalization.name != "none"
-        plain = not (measured or scaled or self.rule.control or self.grouping.coupled)
+        plain = not (measured or scaled or self.rule.control or self.grouping.coupled or self.rule.budget)
         if plain and self.rule.criterion.entry(axes.CRITERIA).facts.rough:
             scores = self.score(dense, iteration, rough=True)
             pools = self.pools(share, allowed, lambda: self.measuring(dense, scores, allowed))
@@ -219,8 +227,33 @@ class Finder:
         if self.rule.scope.options.get("order") == "sequential":
             return self._in_sequence(dense, iteration, allowed, share)
         scores = normalized(self.rule.score.normalization, self.score(dense, iteration), allowed)
+        if self.rule.budget and iteration == self.rule.score.iterations:
+            return scores, self.within_budget(dense, scores, allowed)
         pools = self.pools(share, allowed, lambda: self.measuring(dense, scores, allowed))
         return scores, choose(scores, allowed, pools)
+
+    def within_budget(self, dense: Scores, scores: Scores, allowed: UnitMasks) -> UnitMasks:
+        """The units to keep for which the smaller network costs what the rule's budget allows."""
+        costs, limit = self.costs
+        measured = functools.cache(lambda: self.measuring(dense, scores, allowed))
+
+        def pools(share: Decimal) -> list[Pool]:
+            return self.pools(share, allowed, measured)
+
+        return mask_within(scores, allowed, pools, costs.total, limit * costs.whole, self.grouping.multiple)
+
+    @cached_property
+    def costs(self) -> tuple[CompactCosts, float]:
+        """What is counted of smaller networks, and the share of it that may be kept."""
+        assert self.rule.budget is not None  # else there is nothing to meet
+        example = self.scoring_data.shown()
+        if example is None:
+            raise UserError([Problem("mask.sparsity.budget", "needs an example input: pass batches")])
+        facts = self.rule.granularity.entry(axes.GRANULARITIES).facts
+        counted = CompactCosts.of(
+            self.model, self.sets, example, self.rule.budget, self.grouping.coupled, facts.removes_outputs
+        )
+        return counted, float(next(share for key, share in self.rule.budget.items() if key != COSTS))
 
     def _in_sequence(self, dense: Scores, iteration: int, allowed: UnitMasks, share: Decimal) -> Decided:
         """Layers are decided in running order, each scored with those before it pruned already."""
@@ -256,9 +289,19 @@ class Finder:
         found = self.weight_scores(dense, iteration, rough)
         if self.scored_singly:
             (whole,) = found
-            return {one.name: whole[one.name].detach().reshape(-1).cpu() for one in self.sets}
-        scores = unit_scores(self.sets, found, self.rule.criterion, self.rule.granularity)
-        return {name: units.cpu() for name, units in scores.items()}
+            scores = {one.name: whole[one.name].detach().reshape(-1).cpu() for one in self.sets}
+        else:
+            reduced = unit_scores(self.sets, found, self.rule.criterion, self.rule.granularity)
+            scores = {name: units.cpu() for name, units in reduced.items()}
+        return self._agreed(scores)
+
+    def _agreed(self, scores: Scores) -> Scores:
+        """The first worker's scores, and its bound of their error."""
+        workers = self.scoring_data.workers
+        workers.same(list(scores.values()))
+        if workers.several and ERROR in self.memory:
+            self.memory[ERROR] = workers.agreed(lambda: self.memory[ERROR])
+        return scores
 
     def weight_scores(self, dense: Scores, iteration: int, rough: bool = False) -> Iterator[Scores]:
         """The criterion's scores, shaped like the parameters: of everything at once, or batch by batch."""
@@ -280,6 +323,7 @@ class Finder:
             memory=self.memory,
             rough=rough,
             split=self.grouping.split,
+            workers=self.scoring_data.workers,
         )
         words = ("score layers", *scoring.words)
         options = self.rule.criterion.options
@@ -295,7 +339,7 @@ class Finder:
             if (name, count) not in self._losses:
                 only = select(scores, allowed, [Pool((name,), count)])
                 self._mask_weights(dense, {**self.candidates, **only})
-                self._losses[name, count] = self._loss()
+                self._losses[name, count] = self.scoring_data.workers.agreed(self._loss)
                 self._mask_weights(dense, self.candidates)
             return self._losses[name, count]
 
@@ -305,7 +349,8 @@ class Finder:
                 if example is None:
                     text = f"{given} needs an example input: pass batches"
                     raise UserError([Problem("mask.scope.budget", text)])
-                return layer_costs(self.model, example, given)
+                # Times differ between workers.
+                return self.scoring_data.workers.agreed(lambda: layer_costs(self.model, example, given))
             aliases = other_names(self.model)
             return {weight_named(name, self.weights, "mask.scope.costs", aliases): one for name, one in given.items()}
 
@@ -356,6 +401,11 @@ class Finder:
     def with_receipt(self, masks: MaskSet, share: Decimal | None) -> MaskSet:
         """A mask with what is known of the network, and what was asked (of a learned share: what was reached)."""
         whole = masks.of_network(self.model, self.others)
+        if self.rule.budget:
+            costs, limit = self.costs
+            kept = units_of_masks(self.sets, masks.everything)
+            kind = next(key for key in self.rule.budget if key != COSTS)
+            whole = replace(whole, budget=(kind, limit, costs.total(kept) / costs.whole))
         if goes_by_blocks(self.rule):
             whole = replace(whole, blocks=self.blocks.told)
         if share is None:

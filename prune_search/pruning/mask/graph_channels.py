@@ -49,10 +49,10 @@ def graph_channels(model: nn.Module, left_out: frozenset[str], example: Any) -> 
         found = fine
     order = {name: place for place, name in enumerate(prunable)}
     sets = [channels for channels, _ in found if channels.size > 1]
-    return _under_one_name(sets, order), reasons
+    return under_one_name(sets, order), reasons
 
 
-def _under_one_name(sets: list[Channels], order: dict[str, int]) -> list[Channels]:
+def under_one_name(sets: list[Channels], order: dict[str, int]) -> list[Channels]:
     """Sets of units whose first layer is the same become one."""
     by_name: dict[str, Channels] = {}
     for one in sets:

@@ -58,6 +58,8 @@ class MaskSet(Mapping[str, Tensor]):
         fused: parameters that the network has no more, with the layer that stands for them (see `tasks.fusion`). Their
             masks keep nothing, and have the shapes that the parameters had.
         blocks: which blocks the mask was found in, one after the other; empty: it was not.
+        budget: the kind of cost that was asked for, the share of the dense network's that was asked, and the one that
+            the network without what is removed comes to; None: none was.
     """
 
     masks: Mapping[str, Tensor]
@@ -68,6 +70,7 @@ class MaskSet(Mapping[str, Tensor]):
     left_out: Mapping[str, str] = field(default_factory=dict)
     fused: Mapping[str, str] = field(default_factory=dict)
     blocks: str = ""
+    budget: tuple[str, float, float] | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         return self.masks[name]
@@ -131,7 +134,9 @@ class MaskSet(Mapping[str, Tensor]):
         asked_units, asked = self.asked if self.asked is not None else (kept, reached)
         left_out = tuple(LeftOut(name, self.sizes.get(name, 0), why) for name, why in self.left_out.items())
         of_all = self.sparsity_of_all_parameters()
-        return Receipt(asked, reached, asked_units, kept, layers, of_all, left_out, blocks=self.blocks)
+        return Receipt(
+            asked, reached, asked_units, kept, layers, of_all, left_out, blocks=self.blocks, budget=self.budget
+        )
 
     def apply(self, model: nn.Module) -> None:
         """Set the masked weights of `model`, and what is held with them, to exactly 0 (never to -0).

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+# From this part of a budget on it is met.
+NEAR = 0.98
+
 
 @dataclass(frozen=True)
 class LayerReceipt:
@@ -63,6 +66,7 @@ class Receipt:
         search: figures of a search in episodes for the layers' fractions; empty where there was none.
         parameters: of the network as its factory made it, and of this one, where layers of it were fused; else None.
         blocks: which blocks the mask was found in, one after the other; empty: it was not.
+        budget: (kind, asked share, reached share) of the dense network's cost; None where none was asked for.
     """
 
     asked: float
@@ -75,6 +79,7 @@ class Receipt:
     search: Mapping[str, float] = field(default_factory=dict)
     parameters: tuple[int, int] | None = None
     blocks: str = ""
+    budget: tuple[str, float, float] | None = None
 
     @property
     def collapsed(self) -> int:
@@ -87,6 +92,9 @@ class Receipt:
         left_out = [vars(one) for one in self.left_out]
         found = {**vars(self), "layers": layers, "left_out": left_out, "collapsed": self.collapsed}
         without = {"search": not self.search, "parameters": self.parameters is None, "blocks": not self.blocks}
+        if self.budget is not None:
+            found["budget"] = dict(zip(("kind", "asked", "reached"), self.budget, strict=True))
+        without["budget"] = self.budget is None
         return {key: value for key, value in found.items() if not without.get(key)}
 
     @property
@@ -97,6 +105,17 @@ class Receipt:
             return ""
         before, after = self.parameters
         return f"fused: {', '.join(pairs)}; the network has {after:,} parameters instead of {before:,}"
+
+
+def budget_told(budget: tuple[str, float, float]) -> str:
+    """What was asked of a budget and what is reached, in a sentence.
+
+    Args:
+        budget: of a receipt (`Receipt.budget`).
+    """
+    kind, asked, reached = budget
+    more = "" if reached >= NEAR * asked else "; whole units allow no more"
+    return f"{reached:.4f} of the dense network's {kind} are left of the {asked:g} that were asked for{more}"
 
 
 def search_told(figures: Mapping[str, float]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from prune_search.pruning.mask.scoring import Batches
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import Mask, Score
 from prune_search.recipe.recipe import Named
+from prune_search.tasks.workers import ALONE, Workers
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class MaskRule:
         control: a registered control, or None.
         rounding: of counts, see `counts.keep_count`.
         ties: what becomes of equal scores at the border, see `mask_set.Pool`.
+        budget: of the network without what is removed, in place of a kept share (`recipe.budget`); None: there is none.
     """
 
     criterion: Named
@@ -35,6 +37,7 @@ class MaskRule:
     control: Named | None = None
     rounding: str = "half-up"
     ties: str = "index"
+    budget: Mapping[str, Any] | None = None
 
     def loss(self) -> Callable[[Tensor, Tensor], Tensor]:
         """The loss that is scored, from (outputs, labels) to a scalar: registered, or a caller's own function."""
@@ -47,7 +50,8 @@ class MaskRule:
     @classmethod
     def of(cls, mask: Mask) -> MaskRule:
         """From a recipe's mask block."""
-        return cls(mask.criterion, mask.scope, mask.granularity, mask.score, mask.control, mask.rounding, mask.ties)
+        plain = mask.criterion, mask.scope, mask.granularity, mask.score, mask.control, mask.rounding, mask.ties
+        return cls(*plain, mask.sparsity.budget)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class ScoringData:
         device: where blocks are run one by one; None: where the network is.
         moved: takes the weights that a criterion has moved while it found the mask, by `moved_weights.MOVED`, for the
             transform that would compute them anew; None: nobody asks for them.
+        workers: that take the scores together, each from its share of the batches or all from the whole.
     """
 
     batches: Callable[[int], Batches]
@@ -76,6 +81,7 @@ class ScoringData:
     found: Mapping[str, int] | None = None
     device: torch.device | None = None
     moved: dict[str, MovedWeights] | None = None
+    workers: Workers = ALONE
 
     def shown(self) -> Tensor | None:
         """An input, where there is one."""

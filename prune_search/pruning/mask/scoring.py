@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,8 @@ from prune_search.recipe.problems import Problem, UserError
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+    from prune_search.tasks.workers import Workers
 else:
     from prune_search.lazy import torch
 
@@ -41,6 +44,8 @@ class Scoring:
         memory: what a criterion keeps from one iteration of a search to the next.
         rough: cheaper scores will do; the bound of their relative error is then put in `memory` under ERROR.
         split: a tensor shaped like a weight as [units, weights of a unit].
+        workers: that score together. All see the same batches: a criterion that knows nothing of them computes the same
+            on each; one that sums over examples can take its share (see `shares`) and add up. None: there is only one.
     """
 
     model: nn.Module
@@ -54,6 +59,33 @@ class Scoring:
     memory: dict[str, Any] = field(default_factory=dict)
     rough: bool = False
     split: Callable[[Tensor], Tensor] = field(default=single_weights)
+    workers: Workers | None = None
+
+    def shares(self, batches: Batches | None = None) -> Iterator[tuple[Any, Any, float]]:
+        """This worker's share of every batch: inputs, labels and their part of the batch, 1 where there is one worker.
+
+        Args:
+            batches: in the place of those that are scored on.
+        """
+        for inputs, labels in self.batches() if batches is None else batches:
+            yield (inputs, labels, 1.0) if self.workers is None else self.workers.share(inputs, labels)
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Sum over all workers, in place, what was summed over this one's shares."""
+        if self.workers is not None:
+            self.workers.total(tensors)
+
+    def together(self, twice: bool = False) -> contextlib.AbstractContextManager[None]:
+        """Batch norms look at whole batches within, where each worker passes over its share.
+
+        Args:
+            twice: whether there will be second derivatives.
+        """
+        if self.workers is None or not self.workers.several:
+            return contextlib.nullcontext()
+        from prune_search.training.synced_norms import synced_norms
+
+        return synced_norms(self.model, twice)
 
     def shown(self) -> Any:
         """Inputs of the network, on its device, whatever they are."""
@@ -121,26 +153,32 @@ def gradients(scoring: Scoring) -> Scores:
     batches = scoring.batches()
     names, parameters = list(scoring.weights), list(scoring.weights.values())
     sums = [torch.zeros_like(parameter) for parameter in parameters]
-    for inputs, labels in batches:
-        loss = scoring.loss(scoring.model(inputs), labels)
-        found = torch.autograd.grad(loss, parameters, allow_unused=True)
-        for total, gradient in zip(sums, found, strict=True):
-            if gradient is not None:
-                total += gradient.detach()
+    with scoring.together():
+        for inputs, labels, part in scoring.shares(batches):
+            loss = scoring.loss(scoring.model(inputs), labels) * part
+            found = torch.autograd.grad(loss, parameters, allow_unused=True)
+            for total, gradient in zip(sums, found, strict=True):
+                if gradient is not None:
+                    total += gradient.detach()
+    scoring.add_up(sums)
     return {name: total / len(batches) for name, total in zip(names, sums, strict=True)}
 
 
-def sample_gradients(scoring: Scoring, each: str) -> Iterator[list[Tensor]]:
+def sample_gradients(scoring: Scoring, each: str) -> Iterator[tuple[list[Tensor], float]]:
     """The gradients of the prunable weights, one list after the other.
+
+    Of several workers each takes some of the examples, where they do not look at each other; then the sums over all of
+    them are to be added up (see `Scoring.add_up`).
 
     Args:
         scoring: at the masked weights.
         each: ``example``: of the loss of every example, in the forward pass of its batch; ``batch``: of every batch.
 
     Yields:
-        One gradient per weight, in their order.
+        One gradient per weight, in their order; and how much it counts for on this worker, 1 where there is no other.
     """
     from prune_search.tasks.structures import examples_in, some_examples
+    from prune_search.tasks.workers import ALONE
 
     weights = list(scoring.weights.values())
 
@@ -148,17 +186,28 @@ def sample_gradients(scoring: Scoring, each: str) -> Iterator[list[Tensor]]:
         found = torch.autograd.grad(loss, weights, retain_graph=keep, allow_unused=True)
         return [torch.zeros_like(w) if g is None else g.detach() for w, g in zip(weights, found, strict=True)]
 
+    workers = scoring.workers or ALONE
     for inputs, labels in scoring.batches():
-        singles = [slice(index, index + 1) for index in range(examples_in(inputs))]
         if each == "batch":
-            yield gradient(scoring.loss(scoring.model(inputs), labels))
+            yield gradient(scoring.loss(scoring.model(inputs), labels)), 1.0 / workers.size
         elif _couples_examples(scoring.model):
             outputs = scoring.model(inputs)
-            for one in singles:
-                yield gradient(scoring.loss(some_examples(outputs, one), some_examples(labels, one)), keep=True)
+            for one in _singly(inputs):
+                loss = scoring.loss(some_examples(outputs, one), some_examples(labels, one))
+                yield gradient(loss, keep=True), 1.0 / workers.size
         else:
-            for one in singles:
-                yield gradient(scoring.loss(scoring.model(some_examples(inputs, one)), some_examples(labels, one)))
+            own, own_labels, _ = workers.share(inputs, labels)
+            part = 1.0 if examples_in(inputs) >= workers.size else 1.0 / workers.size
+            for one in _singly(own):
+                loss = scoring.loss(scoring.model(some_examples(own, one)), some_examples(own_labels, one))
+                yield gradient(loss), part
+
+
+def _singly(inputs: Any) -> list[slice]:
+    """Each example of a batch by itself."""
+    from prune_search.tasks.structures import examples_in
+
+    return [slice(index, index + 1) for index in range(examples_in(inputs))]
 
 
 def _couples_examples(model: nn.Module) -> bool:

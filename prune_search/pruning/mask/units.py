@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.channels import UNKNOWN, coupled_channels, following_norms, uncut_channels
+from prune_search.pruning.mask.dependency_groups import Channels, Claim
 from prune_search.pruning.mask.mask_set import MaskSet, UnitMasks
 from prune_search.recipe import axes
 from prune_search.recipe.facts import Granularity
@@ -153,7 +154,7 @@ class Grouping:
         weights = prunable_weights(model)
         out = frozenset(left_out)
         if self.coupled:
-            return coupled_sets(model, out, example)
+            return coupled_sets(model, self._coupled(model, out, example)[0])
         facts = self.granularity.entry(axes.GRANULARITIES).facts
         layers = holders(model)
         norms = following_norms(model, example) if facts.removes_outputs and example is not None else {}
@@ -198,12 +199,27 @@ class Grouping:
         """
         owned = {part.parameter for one in sets for part in one.parts if part.role in (WEIGHT, DEPTHWISE)}
         layers, weights = holders(model), prunable_weights(model)
-        uncut = uncut_channels(model, frozenset(left_out), example) if self.coupled else {}
+        uncut = self._coupled(model, frozenset(left_out), example)[1] if self.coupled else {}
         return {
-            name: left_out.get(name) or self.misfit(layers[name][0][1], weight) or uncut.get(name, UNKNOWN)
+            name: left_out.get(name) or self._reason(name, layers[name][0][1], weight, uncut)
             for name, weight in weights.items()
             if name not in owned
         }
+
+    def _coupled(
+        self, model: nn.Module, left_out: frozenset[str], example: Any
+    ) -> tuple[list[Channels], dict[str, str]]:
+        """The sets of coupled units, and why other weights are in none."""
+        find: Any = self.granularity.entry(axes.GRANULARITIES).facts.find
+        if find is not None:
+            found: tuple[list[Channels], dict[str, str]] = find(model, left_out, example)
+            return found
+        return coupled_channels(model, left_out, example), uncut_channels(model, left_out, example)
+
+    def _reason(self, name: str, module: nn.Module, weight: Tensor, uncut: Mapping[str, str]) -> str:
+        of_a_kind = self.granularity.entry(axes.GRANULARITIES).facts.find is not None
+        known = uncut.get(name, UNKNOWN)
+        return known if of_a_kind else self.misfit(module, weight) or known
 
 
 def _as_it_is(tensor: Tensor) -> Tensor:
@@ -288,13 +304,32 @@ class _Along:
         return chosen.reshape(self.index.shape[0], -1)
 
 
-def coupled_sets(model: nn.Module, left_out: frozenset[str], example: Any) -> list[UnitSet]:
-    """Channels shared between layers as units, in module order, found with example inputs [B, …]."""
+def _whole(tensor: Tensor) -> Tensor:
+    """All of a tensor as what one unit owns, [1, values]."""
+    return tensor.reshape(1, -1)
+
+
+def along(split: Callable[[Tensor], Tensor]) -> tuple[int, Tensor | None]:
+    """The dimension that a part's units lie along and their places there, [units, places]; -1 where it is all of it."""
+    return (split.dimension, split.index) if isinstance(split, _Along) else (-1, None)
+
+
+def _split_of(claim: Claim) -> Callable[[Tensor], Tensor]:
+    return _whole if claim.dimension < 0 else _Along(claim.dimension, claim.index)
+
+
+def coupled_sets(model: nn.Module, sets: Iterable[Channels]) -> list[UnitSet]:
+    """Units that span layers, in module order.
+
+    Args:
+        model: the network.
+        sets: what they own of its parameters.
+    """
     weights = prunable_weights(model)
     order = {name: place for place, name in enumerate(weights)}
     found = []
-    for channels in coupled_channels(model, left_out, example):
-        parts = tuple(Part(c.parameter, c.role, _Along(c.dimension, c.index), c.at) for c in channels.claims)
+    for channels in sets:
+        parts = tuple(Part(c.parameter, c.role, _split_of(c), c.at) for c in channels.claims)
         owners = sorted({part.parameter for part in parts if part.role == WEIGHT}, key=order.__getitem__)
         found.append(UnitSet(owners[0], channels.size, tuple(weights[owners[0]].shape), parts))
     return sorted(found, key=lambda one: order[one.name])

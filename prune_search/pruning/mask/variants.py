@@ -121,6 +121,15 @@ def counted_masks(model: nn.Module, rule: MaskRule, scoring_data: ScoringData) -
     return CountedMasks(layers, measuring, at, lambda kept: finder.as_masks(kept, None))
 
 
+def budget_reached(
+    model: nn.Module, rule: MaskRule, masks: MaskSet, scoring_data: ScoringData
+) -> tuple[str, float, float] | None:
+    """The kind of a rule's budget, the share that was asked and what a mask comes to; None where there is no budget."""
+    if rule.budget is None:
+        return None
+    return Finder(model, rule, scoring_data, None).with_receipt(masks, None).budget
+
+
 def with_control(model: nn.Module, masks: MaskSet, rule: MaskRule, scoring_data: ScoringData) -> MaskSet:
     """A static mask with the final counts of one that moved, drawn by the rule's control."""
     if rule.control is None:

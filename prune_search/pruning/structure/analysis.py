@@ -49,14 +49,15 @@ class Analysis:
         return next((one for one in found if one), "it has one unit")
 
 
-def analyzed(captured: Captured, choices: Mapping[tuple[str, int], int]) -> Analysis:
+def analyzed(captured: Captured, choices: Mapping[tuple[str, int], int], widths: bool = False) -> Analysis:
     """Which places of a network's tensors go together.
 
     Args:
         captured: the network.
         choices: which part of a split dimension has the units, see `place.Notes`.
+        widths: whether places that a normalization takes its statistics over can go.
     """
-    notes = Notes(choices=dict(choices))
+    notes = Notes(choices=dict(choices), widths=widths)
     dims: dict[fx.Node, Given] = {}
     tensors: dict[str, Dims] = {}
     for node in captured.graph.graph.nodes:

@@ -29,6 +29,7 @@ class GraphChecks:
             redrawn: with other weights, none of them 0, so that no branch is dead.
         """
         self.analysis = analysis
+        self.least = TOLERANCE[torch.float32] if _casts(analysis.captured.graph) else 0.0
         given = list(analysis.captured.inputs.values())
         draw = torch.Generator().manual_seed(0)
         own = _redrawn(tensors_of(analysis)) if redrawn else tensors_of(analysis)
@@ -52,7 +53,7 @@ class GraphChecks:
 
     def apart(self, removed: Ids) -> float | None:
         """How far the outputs are apart without some units, relative to the largest; None where it is too far."""
-        return _difference(self.whole, self._outputs(lambda: cut(self.analysis, removed, self.tensors)))
+        return _difference(self.whole, self._outputs(lambda: cut(self.analysis, removed, self.tensors)), self.least)
 
     def is_exact(self, sets: list[Units]) -> bool:
         """Whether a network without every second unit of some sets does what one does in which they are 0."""
@@ -61,7 +62,8 @@ class GraphChecks:
         masked = zeroed(self.analysis, sets, removed, self.tensors)
         tensors = {name: _like(tensor, self.tensors[name]) for name, tensor in masked.items()}
         whole = self._outputs(lambda: rebuilt(self.analysis, tensors))
-        return _difference(whole, self._outputs(lambda: cut(self.analysis, removed, self.tensors))) is not None
+        small = self._outputs(lambda: cut(self.analysis, removed, self.tensors))
+        return _difference(whole, small, self.least) is not None
 
 
 def _like(tensor: Tensor, before: Tensor) -> Tensor:
@@ -87,8 +89,21 @@ def _redrawn(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return made
 
 
-def _difference(whole: list[Tensor] | None, outputs: list[Tensor] | None) -> float | None:
-    """The largest difference relative to the largest output; None where it is too large, or there is nothing."""
+def _casts(graph: fx.GraphModule) -> bool:
+    """Whether something is computed in single precision, whatever the inputs and weights are in."""
+    return any(
+        torch.float32 in (*node.args, *node.kwargs.values()) for node in graph.graph.nodes if node.op == "call_function"
+    )
+
+
+def _difference(whole: list[Tensor] | None, outputs: list[Tensor] | None, least: float = 0.0) -> float | None:
+    """The largest difference relative to the largest output; None where it is too large, or there is nothing.
+
+    Args:
+        whole: the outputs of a network.
+        outputs: of another.
+        least: the smallest tolerance.
+    """
     if outputs is None or whole is None or len(outputs) != len(whole):
         return None
     worst = 0.0
@@ -98,7 +113,7 @@ def _difference(whole: list[Tensor] | None, outputs: list[Tensor] | None) -> flo
         if one.is_floating_point() and one.numel():
             scale = float(one.abs().max()) or 1.0
             gap = float((one - other).abs().max()) / scale
-            if not gap <= TOLERANCE.get(one.dtype, 1e-2):
+            if not gap <= max(least, TOLERANCE.get(one.dtype, 1e-2)):
                 return None
             worst = max(worst, gap)
     return worst

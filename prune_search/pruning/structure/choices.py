@@ -12,18 +12,23 @@ from prune_search.pruning.structure.sets import units_of
 MAX_TRIES = 8
 
 
-def analyze(captured: Captured) -> Analysis:
+def analyze(captured: Captured, widths: bool = False) -> Analysis:
     """Which places of a network's tensors go together.
 
     A dimension that is split has its units along the outermost part along which two or more can go that are alike:
     heads rather than the features of each, of [3, heads, features] the heads, of two halves that are shuffled the
     channels of a half.
+
+    Args:
+        captured: the network.
+        widths: whether places that a normalization takes its statistics over can go: the width of a residual stream.
+            It goes on counting them, as the zeros that they are in the masked network.
     """
     choices: dict[tuple[str, int], int] = {}
     best: Analysis | None = None
     most = -1
     for _ in range(MAX_TRIES):
-        found = analyzed(captured, choices)
+        found = analyzed(captured, choices, widths)
         alike = _alike(found)
         if len(alike) > most:
             best, most = found, len(alike)

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from prune_search.pruning.structure.analysis import Analysis
 from prune_search.pruning.structure.labels import Ids
 from prune_search.pruning.structure.sets import BESIDE, Units
+from prune_search.pruning.structure.statistics import count_zeros
 
 Gone = NDArray[np.bool_]
 
@@ -74,6 +75,10 @@ def rebuilt(analysis: Analysis, tensors: Mapping[str, Tensor], gone: Gone | None
             before, after = edit.ids.size, int((~gone[edit.ids]).sum())
             if before != after:
                 _change(graph, twins[edit.node], edit.argument, edit.at, before, after)
+        for one in analysis.notes.statistics:
+            before, after = one.ids.size, int((~gone[one.ids]).sum())
+            if before != after:
+                count_zeros(graph, twins[one.node], after / before)
     others = {
         str(node.target): operator.attrgetter(str(node.target))(analysis.captured.graph)
         for node in graph.nodes

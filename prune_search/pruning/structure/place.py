@@ -49,6 +49,19 @@ class Site:
     ids: Ids
 
 
+@dataclass(frozen=True, eq=False)
+class Statistic:
+    """A normalization, or a mean, over places of which some can go: it goes on counting them, as zeros.
+
+    Attributes:
+        node: the operation.
+        ids: labels of the places that it counts.
+    """
+
+    node: fx.Node
+    ids: Ids
+
+
 @dataclass(eq=False)
 class Notes:
     """What the rules find.
@@ -61,6 +74,12 @@ class Notes:
         choices: which candidate each of them takes; the first where nothing is said.
         contracted: labels of places over which values are summed with weights that are computed.
         unknown: operations without a rule.
+        widths: whether places that a normalization takes its statistics over can go.
+        statistics: those normalizations.
+        heads: labels of dimensions along which products of two computed tensors are taken side by side.
+        joined: additions of tensors that were not tied before, with the labels of what they give.
+        reads: dimensions of tensors that a sum runs over, as `roles` has them, whatever else they are.
+        users: the operations that use a tensor in some role, by attribute of the graph.
     """
 
     labels: Labels = field(default_factory=Labels)
@@ -70,6 +89,12 @@ class Notes:
     choices: Mapping[tuple[str, int], int] = field(default_factory=dict)
     contracted: list[Ids] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
+    widths: bool = False
+    statistics: list[Statistic] = field(default_factory=list)
+    heads: list[Ids] = field(default_factory=list)
+    joined: list[tuple[fx.Node, Ids]] = field(default_factory=list)
+    reads: set[tuple[str, int]] = field(default_factory=set)
+    users: dict[str, set[str]] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -172,6 +197,18 @@ class Place:
             first = self.tie(first, lines[:, column])
         return first
 
+    def count(self, ids: Ids, why: str) -> None:
+        """A statistic is taken over some places: they cannot go, or it goes on counting those that went."""
+        if not self.notes.widths:
+            self.fix(ids, why)
+        elif ids.any():
+            self.notes.statistics.append(Statistic(self.node, ids))
+            self.notes.contracted.append(ids)
+
+    def beside(self, dims: Dims) -> None:
+        """Along some dimensions products of two computed tensors are taken side by side, as attention heads are."""
+        self.notes.heads.extend(ids for ids in dims if ids.any())
+
     def read(self, argument: Any, dim: int) -> None:
         """The places along a dimension of a weight are what a sum runs over."""
         if not self.role(argument, dim, "reader"):
@@ -195,6 +232,9 @@ class Place:
         if not isinstance(found, fx.Node) or found.op != "get_attr":
             return False
         self.notes.roles.setdefault((str(found.target), dim), role)
+        if role == "reader":
+            self.notes.reads.add((str(found.target), dim))
+        self.notes.users.setdefault(str(found.target), set()).add(self.name)
         return True
 
     def edit(self, argument: str, ids: Ids, at: int | None = None) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import fx
 
 from prune_search.pruning.mask.dependency_groups import Channels, Claim
 from prune_search.pruning.structure.analysis import Analysis
 from prune_search.pruning.structure.labels import FIXED, Ids
 
+LINEAR = frozenset(("linear", "addmm", "mm", "matmul", "conv1d", "conv2d", "conv3d"))
 BESIDE, HELD, READER, WEIGHT, DEPTHWISE, SCALE = "beside", "held", "reader", "weight", "depthwise", "scale"
 MAKES = (WEIGHT, DEPTHWISE, HELD, SCALE)
+HEAD, NEURON, WIDTH = "head", "neuron", "width"
+# The kinds of units of transformers, in words.
+KINDS = {HEAD: "attention heads", NEURON: "hidden neurons of an MLP", WIDTH: "dimensions of a residual stream"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +47,14 @@ class Units:
     Attributes:
         classes: of labels, one per unit, in the order of their places.
         places: what they own.
-        contracted: whether a sum with computed weights runs over them.
+        contracted: whether a sum with computed weights, or a statistic, runs over them.
+        kind: of `KINDS`, or empty.
     """
 
     classes: Ids
     places: tuple[Places, ...]
     contracted: bool
+    kind: str = ""
 
     def having(self, *roles: str) -> list[Places]:
         """What they own in some roles."""
@@ -68,12 +76,54 @@ def units_of(analysis: Analysis) -> list[Units]:
     contracted = [np.unique(analysis.classes[ids]) for ids in analysis.notes.contracted]
     summed = set(np.concatenate(contracted).tolist()) if contracted else set()
     found = []
+    marks = _marks(analysis)
     for kind, labels in kinds.items():
         places = tuple(
             Places(*key, np.array([owned[label][key] for label in labels]), _role(analysis, *key)) for key, _ in kind
         )
-        found.append(Units(np.array(labels), places, any(label in summed for label in labels)))
+        named = next((name for name, some in marks.items() if any(label in some for label in labels)), "")
+        if not named and _between_linear(analysis, places):
+            named = NEURON
+        found.append(Units(np.array(labels), places, any(label in summed for label in labels), named))
     return found
+
+
+def _marks(analysis: Analysis) -> dict[str, set[int]]:
+    """The classes of heads, and of the width of residual streams: what a skip connection adds, or a norm counts."""
+    order = {node: place for place, node in enumerate(analysis.captured.graph.graph.nodes)}
+    notes = analysis.notes
+    wide = [one.ids for one in notes.statistics]
+    wide += [ids for node, ids in notes.joined if _skips(node, order)]
+    marks = {HEAD: notes.heads, WIDTH: wide}
+    return {
+        name: set(np.unique(analysis.classes[np.concatenate(some)]).tolist()) - {FIXED} if some else set()
+        for name, some in marks.items()
+    }
+
+
+def _skips(addition: fx.Node, order: Mapping[fx.Node, int]) -> bool:
+    """Whether one of two terms is computed from the other."""
+    first, second = sorted(addition.all_input_nodes, key=order.__getitem__)
+    seen, left = set(), [second]
+    while left:
+        node = left.pop()
+        if node is first:
+            return True
+        if node not in seen and order[node] > order[first]:
+            seen.add(node)
+            left += node.all_input_nodes
+    return False
+
+
+def _between_linear(analysis: Analysis, places: Sequence[Places]) -> bool:
+    """Whether units are made and read by linear layers, or by 1x1 convolutions, only."""
+    linear = []
+    for one in places:
+        if one.role in (WEIGHT, READER):
+            shape = operator.attrgetter(one.target)(analysis.captured.graph).shape
+            linear.append(analysis.notes.users.get(one.target, set()) <= LINEAR and math.prod(shape[2:]) == 1)
+    roles = {one.role for one in places}
+    return bool(linear) and all(linear) and {WEIGHT, READER} <= roles
 
 
 def _role(analysis: Analysis, target: str, dimension: int) -> str:
@@ -93,12 +143,15 @@ def channels_in(analysis: Analysis, prunable: frozenset[str]) -> Iterator[tuple[
         prunable: names of its prunable weights.
     """
     names = analysis.captured.names
+    read = {(names[target], at) for target, at in analysis.notes.reads}
     for units in units_of(analysis):
         claims: dict[tuple[str, int], Claim] = {}
         beside: dict[tuple[str, int], Claim] = {}
         for one in units.places:
             name = names[one.target]
-            role = HELD if one.role == WEIGHT and name not in prunable else one.role
+            # An embedding that is tied to the output layer is read there, and makes no outputs of a layer.
+            looked_up = one.role == WEIGHT and (name not in prunable or (name, one.dimension) in read)
+            role = HELD if looked_up else one.role
             kept = beside if role == BESIDE else claims
             kept.setdefault((name, one.dimension), Claim(name, role, one.dimension, torch.from_numpy(one.index), None))
         if any(claim.role == WEIGHT for claim in claims.values()):

@@ -21,6 +21,7 @@ from prune_search.report.figure_style import (
     styles,
     weights_left,
 )
+from prune_search.report.matrix import WITHIN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,6 +121,7 @@ def _dense_line(axes: Axes, figure_data: FigureData, metric: str) -> None:
 def accuracy_sparsity(figure_data: FigureData) -> Figure | None:
     """The best network of each paradigm at each sparsity, rounds on the way among them, joined by a line.
 
+    Its title says which paradigm goes furthest within one percent of the dense network.
     Where a search measures the same on training data, a dotted line shows it for the same networks: what fits, and no
     longer generalizes, stands out.
     """
@@ -138,7 +140,7 @@ def accuracy_sparsity(figure_data: FigureData) -> Figure | None:
     sparsities = {place for curve in curves.values() for place in curve}
     if len(sparsities) < 2:
         return None
-    figure, (axes,) = new_figure(f"{figure_data.title}: {named} against sparsity")
+    figure, (axes,) = new_figure(f"{figure_data.title}: {_finding(figure_data, named)}")
     for name, look in styles(curves).items():
         found = sorted(curves[name].items())
         xs, ys = [1 - place for place, _ in found], [network["metrics"][measured] for _, network in found]
@@ -159,3 +161,20 @@ def accuracy_sparsity(figure_data: FigureData) -> Figure | None:
     grid(axes)
     legend(figure, axes)
     return figure
+
+
+def _finding(figure_data: FigureData, named: str) -> str:
+    """What the picture shows, in a sentence's length."""
+    sparsest = figure_data.data.get("sparsest")
+    if sparsest is None:
+        return f"{named} against sparsity"
+    rows = [row for row in figure_data.rows if row["key"] == sparsest["key"]]
+    if not rows:
+        return f"no network stays within {_percent(WITHIN)} of the dense one's {named}"
+    left = 100 * (1 - sparsest["metrics"][SPARSITY])
+    return f"{rows[0]['paradigm']} keeps {named} within {_percent(WITHIN)} of dense at {left:.3g} % of the weights"
+
+
+def _percent(written: str) -> str:
+    """A share as people write it: ``1 %``."""
+    return written.replace("%", " %")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +29,8 @@ COMPLETED = 64
 NEIGHBOURS = 24
 # Chance that a neighbour has another value of a hole, and how far away in shares of a range.
 CHANGED, NEAR = 0.5, 0.15
+# Names of holes that say how the network is trained before anything is removed.
+FIRST_TRAINING = re.compile(r"(^|\.)(task|train)\.")
 
 EpochOf = Callable[[Recipe], int | None]
 
@@ -137,14 +140,14 @@ class Candidates:
         return (whole, True) if whole is not None else (self._filled(), False)
 
     def near(self, best: Mapping[str, Any], number: int) -> list[Candidate]:
-        """Neighbours of a recipe.
+        """Neighbours of a recipe; every other one goes on from the same first training, which is stored.
 
         Args:
             best: its parameters, by the sampler's names.
             number: tells draws of the same recipe's neighbours apart.
         """
         source = random.Random(derive(self.space.search["seed"], "guided", "near", number))
-        return self._unlike(self._made(_Near(best, source)) for _ in range(NEIGHBOURS))
+        return self._unlike(self._made(_Near(best, source, place % 2 == 1)) for place in range(NEIGHBOURS))
 
     def with_given(self, values: Mapping[str, Any]) -> list[Candidate]:
         """Points with given values, which fill what these do not say evenly."""
@@ -207,14 +210,22 @@ class Candidates:
 
 @dataclass
 class _Near:
-    """Draws what is near to given parameters."""
+    """Draws what is near to given parameters.
+
+    Attributes:
+        best: the parameters.
+        source: of random numbers.
+        shares: whether what says how the network is trained at first stays as it is.
+        params: what was drawn.
+    """
 
     best: Mapping[str, Any]
     source: random.Random
+    shares: bool = False
     params: dict[str, Any] = field(default_factory=dict)
 
     def choice(self, name: str, labels: tuple[str, ...]) -> int:
-        if self.best.get(name) in labels and self.source.random() > CHANGED / 2:
+        if self.best.get(name) in labels and (self._stays(name) or self.source.random() > self._changes / 2):
             return self._take(name, labels.index(self.best[name]), labels)
         return self._take(name, self.source.randrange(len(labels)), labels)
 
@@ -231,6 +242,14 @@ class _Near:
         )
         return moved.integer(name, low, high, log, step)
 
+    @property
+    def _changes(self) -> float:
+        # Where little can change, the rest does: else many neighbours were the best itself.
+        return 1.0 if self.shares else CHANGED
+
+    def _stays(self, name: str) -> bool:
+        return self.shares and FIRST_TRAINING.search(name) is not None
+
     def _take(self, name: str, index: int, labels: tuple[str, ...]) -> int:
         self.params[name] = labels[index]
         return index
@@ -240,7 +259,7 @@ class _Near:
         share, value = self.source.random(), self.best.get(name)
         if isinstance(value, int | float) and low <= value <= high and high > low:
             share = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
-            if self.source.random() < CHANGED:
+            if not self._stays(name) and self.source.random() < self._changes:
                 share = min(max(share + self.source.gauss(0.0, NEAR), 0.0), 1.0)
         return SharesDraw(lambda _: share, self.params)
 

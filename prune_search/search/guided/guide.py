@@ -15,16 +15,22 @@ from prune_search.recipe.space import Space
 from prune_search.search.guided.candidates import Candidate, Candidates, EpochOf
 from prune_search.search.guided.experience import Experience
 from prune_search.search.guided.features import Frame, Network, network
-from prune_search.search.guided.gains import Gains, marginal_steps
-from prune_search.search.guided.kernel import Array
+from prune_search.search.guided.gains import Gains
+from prune_search.search.guided.kernel import Array, Bank, Rows, members
 from prune_search.search.guided.model import Model
 from prune_search.search.guided.past import Past, Reader, Seen, looked_at
+from prune_search.search.guided.prices import Prices
 from prune_search.search.guided.surrogate import Surrogate
 
-# Power of the price, to which the mean price of a recipe is added: gains that are nearly free are no aim.
-POWER = 0.5
-# Proposals for which the neighbours of the best recipe are the same ones.
-REFRESHED = 16
+# Power of the price, to which the mean price of a recipe is added: gains that are nearly free are no aim. Where nothing
+# is known beforehand, cheap recipes are tried sooner.
+POWER, UNTOLD_POWER = 0.5, 0.75
+# For so many proposals the neighbours of the best recipe are the same ones: up to a number of the trial, and after all.
+BATCHES, SELDOM = ((32, 4), (128, 16)), 64
+# The first recipe costs at most so much of the way from the cheapest to a mean one.
+FIRST = 0.75
+# Members that say how alike recipes are where nothing else tells them apart.
+TYPICAL = 8
 # Networks of which the frame is made, at most; of more, the last ones of each recipe.
 MOST_FRAMED = 4096
 
@@ -53,6 +59,8 @@ class Guide:
         default_factory=lambda: ("", 0, [], []), repr=False
     )
     _frames: dict[bool, Frame] = field(default_factory=dict, repr=False)
+    _best_of: tuple[tuple[int, frozenset[str], str], Candidate | None] | None = field(default=None, repr=False)
+    _prices: Prices = field(default_factory=Prices, repr=False)
     _surrogates: Kept = field(default_factory=lambda: {False: {}, True: {}}, repr=False)
 
     @cached_property
@@ -86,6 +94,16 @@ class Guide:
         steps = [one.steps for one in self.fixed[0]]
         return max(1.0, sum(steps) / max(1, len(steps)))
 
+    @cached_property
+    def told(self) -> bool:
+        """Whether anything is known before the first trial."""
+        return self.prior or any(self.experience.expected(metric, way) for way, metric in self.goals.objectives)
+
+    @property
+    def power(self) -> float:
+        """Of the price."""
+        return POWER if self.told else UNTOLD_POWER
+
     def choose(
         self, number: int, known: Sequence[TrialRecords], dense: Dense, given: Mapping[str, Any] | None = None
     ) -> Candidate | None:
@@ -103,18 +121,42 @@ class Guide:
         there = self.reader.all(known)
         if given and (first := self.candidates.with_given(given)):
             return self._highest(first, self._gains_alone(first, there, dense, number), there)
+        return self.chosen(number, there, dense)
+
+    def chosen(self, number: int, there: Sequence[Past], dense: Dense) -> Candidate | None:
+        """What is proposed as trial `number` after what is known of the others; None where every recipe was."""
         tried = {one.candidate.digest for one in there}
         fixed, whole = self.fixed
-        batch = number // REFRESHED
-        best = None if whole else self._best(there, dense, batch)
+        batch, since = batch_of(number)
+        best = None if whole else self._best([one for one in there if one.number < since], dense, batch)
         near, ends = ([], []) if best is None else self._near(best, batch)
         everything = [*fixed, *near]
         rows = numpy.array([row for row, one in enumerate(everything) if one.digest not in tried], dtype=numpy.int64)
         if not len(rows):
             return None
+        if not there:
+            return self._first()
         groups = {"fixed": self.ends, "near": ends}
         gains = self._gains(groups, there, dense, self._surrogates).of(rows, number)
         return self._highest([everything[row] for row in rows], gains, there)
+
+    def _first(self) -> Candidate:
+        """The recipe that is tried first: until it has ended there is no answer, so that it is not a long one."""
+        fixed, _ = self.fixed
+        steps = numpy.array([one.steps for one in fixed])
+        rows = numpy.flatnonzero(steps <= steps.min() + FIRST * (self.unit - steps.min()))
+        if self.told:
+            gains = self._gains({"fixed": self.ends, "near": []}, [], None, self._surrogates).of(rows, 1)
+        else:
+            gains = self._amid(rows)
+        return self._highest([fixed[row] for row in rows], gains, [])
+
+    def _amid(self, rows: Rows) -> Array:
+        """[rows], how alike recipes are to all others of the space: those in its middle tell most of the others."""
+        frame = self._frame(False)
+        nodes = frame.rows(self.ends)
+        bank = Bank.of(members(len(frame.columns), len(frame.codes), False)[:TYPICAL], False)
+        return numpy.asarray(bank.alike(nodes.take(rows), nodes).mean((0, 2)))
 
     def gains(self, recipes: Sequence[Candidate]) -> Array:
         """[recipes], the logarithms of what is expected to be gained from each before anything is measured."""
@@ -122,8 +164,8 @@ class Guide:
 
     def _highest(self, recipes: Sequence[Candidate], gains: Array, past: Sequence[Past]) -> Candidate:
         """The recipe of the largest gain for its price."""
-        price = numpy.array(self._prices(recipes, past))
-        return recipes[int(numpy.argmax(_logs(gains) - POWER * numpy.log(price + self.unit)))]
+        price = self._prices.of(recipes, past)
+        return recipes[int(numpy.argmax(_logs(gains) - self.power * numpy.log(price + self.unit)))]
 
     def _near(self, best: Candidate, batch: int) -> tuple[list[Candidate], list[Network]]:
         """The neighbours of a recipe: others after so many proposals, the same ones in between; and their ends."""
@@ -134,6 +176,12 @@ class Guide:
 
     def _best(self, past: Sequence[Past], dense: Dense, batch: int) -> Candidate | None:
         """The recipe whose neighbours are looked at: the one of the best measured figures."""
+        key = (batch, frozenset(one.trial for one in past if one.completed), repr(dense))
+        if self._best_of is None or self._best_of[0] != key:
+            self._best_of = (key, self._best_anew(past, dense, batch))
+        return self._best_of[1]
+
+    def _best_anew(self, past: Sequence[Past], dense: Dense, batch: int) -> Candidate | None:
         ended = [one for one in past if one.completed and self.goals.values(one.seen[-1].figures) is not None]
         if not ended:
             return None
@@ -185,15 +233,15 @@ class Guide:
     def _met(self, one: Seen, dense: Dense) -> bool:
         return total_violation(self.goals.violations(one.figures, dense)) == 0.0
 
-    def _prices(self, open_: Sequence[Candidate], past: Sequence[Past]) -> list[float]:
-        done: dict[str, int] = {}
-        going: dict[str, int] = {}
-        for one in past:
-            into = done if one.completed else going if one.running else None
-            if into is not None:
-                for address, needed in one.candidate.segments:
-                    into[address] = max(needed, into.get(address, 0))
-        return [marginal_steps(one.segments, done, going) for one in open_]
+
+def batch_of(number: int) -> tuple[int, int]:
+    """Which batch of proposals trial `number` belongs to, from 0, and the number of its first one."""
+    before, begun = 0, 0
+    for until, size in (*BATCHES, (number + 1, SELDOM)):
+        if number < until:
+            return before + (number - begun) // size, begun + (number - begun) // size * size
+        before, begun = before + (until - begun) // size, until
+    raise AssertionError("every trial is in a batch")
 
 
 def _logs(gains: Array) -> Array:

@@ -41,6 +41,7 @@ class Past:
         seen: what was measured of it.
         running: whether it has not ended.
         completed: whether it ran to its end.
+        number: of the trial, from 1.
     """
 
     trial: str
@@ -48,6 +49,7 @@ class Past:
     seen: tuple[Seen, ...]
     running: bool
     completed: bool
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Reader:
         except UserError:
             return None
         if trial.duplicate_of is not None:
-            return Past(trial.id, one, (), False, False)
+            return Past(trial.id, one, (), False, False, int(data["number"]))
         completed = trial.status == "completed"
         found = [Seen(network(one, number), record.figures, False) for number, record in _rounds(trial, completed)]
         if not completed and (middle := _middle(trial)) is not None and one.timeline.retrain_steps:
@@ -96,7 +98,7 @@ class Reader:
             found.append(Seen(network(one, number, done), middle.figures, False))
         if completed:
             found.append(Seen(self.end(one), trial.metrics, True))
-        return Past(trial.id, one, tuple(found), trial.ended is None, completed)
+        return Past(trial.id, one, tuple(found), trial.ended is None, completed, int(data["number"]))
 
     def end(self, one: Candidate) -> Network:
         """What a recipe ends with; computed once."""

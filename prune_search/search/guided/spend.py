@@ -8,7 +8,7 @@ from prune_search.recipe.begin import beginnings
 from prune_search.recipe.space import Space
 from prune_search.search.guided.candidates import Candidate, EpochOf
 from prune_search.search.guided.gains import marginal_steps
-from prune_search.search.guided.guide import POWER, Guide
+from prune_search.search.guided.guide import Guide
 from prune_search.search.guided.recommend import with_prior
 
 # More trials than these are not foreseen: what they cost is scaled up.
@@ -44,7 +44,7 @@ def expected_spend(space: Space, epoch_of: EpochOf, examples: int = 0) -> int:
             take(found[0])
     while left and taken < min(trials, FORESEEN):
         prices = numpy.array([marginal_steps(one.segments, done, {}) for one in left])
-        best = int(numpy.argmax(gains - POWER * numpy.log(prices + guide.unit)))
+        best = int(numpy.argmax(gains - guide.power * numpy.log(prices + guide.unit)))
         gains = numpy.delete(gains, best)
         take(left.pop(best))
     return round(paid * trials / taken) if left and taken else paid

@@ -6,8 +6,8 @@ slope that they learn, the others know nothing of it: a prior that does not expl
 does what an earlier search showed, which further members take likewise.
 
 A search asks again after every trial, so that what was computed for the same measurements is kept: a new one adds a
-row. Bits do not depend on what was kept. Measurements are taken in blocks of `BLOCK` from the first one on, and what is
-left one by one, whether they came together or one after the other.
+row. Bits do not depend on what was kept: in which blocks measurements are taken (`blocks_of`) follows from their order
+alone, whether they came together or one after the other.
 """
 
 from __future__ import annotations
@@ -111,6 +111,18 @@ class Expectation:
     @property
     def _longer(self) -> tuple[float, float]:
         return LONGER if self.frame.prior else UNTOLD
+
+
+def blocks_of(seen: Sequence[Network]) -> list[int]:
+    """Where the blocks end in which measurements are taken.
+
+    Whole blocks from the first one on; of the rest, what stands in a row of one recipe is taken together.
+    """
+    stops = [*range(BLOCK, len(seen) + 1, BLOCK)]
+    for place in range(len(stops) * BLOCK + 1, len(seen) + 1):
+        if place == len(seen) or seen[place].owner != seen[place - 1].owner:
+            stops.append(place)
+    return stops
 
 
 def _with_earlier(bank: Bank, found: Array, learned: Array) -> Array:
@@ -230,20 +242,21 @@ class Surrogate:
             if before is not now and before != now:
                 break
             same += 1
-        # Whole blocks that are the same, then single rows, unless a block is whole now.
-        whole, now_whole = same // BLOCK * BLOCK, len(seen) // BLOCK * BLOCK
-        kept = same if len(self.seen) // BLOCK * BLOCK == whole and now_whole == whole else whole
+        stops, kept = blocks_of(seen), 0
+        for before_stop, stop in zip(self._blocks, stops, strict=False):
+            if before_stop != stop or stop > same:
+                break
+            kept = stop
         self._forget(kept)
         more = seen[kept:]
         if not more:
             return
         rows = self.expectation.rows(more)
         self._rows = rows if self._rows is None else self._rows.and_(rows)
-        while len(self.seen) < len(seen):
+        for stop in (stop for stop in stops if stop > kept):
             at = len(self.seen)
-            size = BLOCK if at < now_whole else 1
-            self._add(at, size)
-            self.seen += seen[at : at + size]
+            self._add(at, stop - at)
+            self.seen += seen[at:stop]
 
     def _forget(self, kept: int) -> None:
         self.seen = self.seen[:kept]

@@ -1,25 +1,27 @@
-"""A trial that several workers train together: Ray Train starts them and connects them with torch's process groups."""
+"""A trial that several workers run together: Ray Train starts them and connects them with torch's process groups."""
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from prune_search.ledger.records import TRIALS, read_trial
-from prune_search.search.ray.worker import TrialJob, attempt, setup_of
+from prune_search.ledger.progress import Progress
+from prune_search.ledger.records import TRIALS, Recorder, read_trial
+from prune_search.recipe.search_block import workers_of
+from prune_search.search.ray.worker import OOM, TrialJob, attempt, run_along
 from prune_search.storage.places import place_of
 
 if TYPE_CHECKING:
     from prune_search.search.given_code import GivenCode
-    from prune_search.training.data_parallel import WorkerGroup
 
-# A worker that fails waits so long before it says so, in seconds: what the leader meets as well, it writes down first.
+# A worker that fails waits so long before it says so, in seconds: what the first one meets as well, it writes down.
 GRACE_S = 5.0
+# In the message of a worker that is not the first, and met what the first one did not.
+OUT_OF_MEMORY = "prune-search: this worker's device is out of memory"
 
 
 def trainable_together(config: Mapping[str, Any], given: GivenCode | None = None) -> None:
@@ -30,7 +32,7 @@ def trainable_together(config: Mapping[str, Any], given: GivenCode | None = None
 
 
 def attempt_data_parallel(job: TrialJob) -> str:
-    """One attempt of a trial by `job.workers` workers.
+    """One attempt of a trial by as many workers as its search asks for; of a range, as there is room for.
 
     Args:
         job: the trial.
@@ -41,34 +43,91 @@ def attempt_data_parallel(job: TrialJob) -> str:
     Raises:
         ray.train.TrainingFailedError: a worker died or failed, so that the trial is tried again.
     """
-    from ray.train import RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train import TrainingFailedError
 
-    from prune_search.training.data_parallel import WAIT_S
-
-    cpus, gpus = (job.search[key] for key in ("cpus_per_trial", "gpus_per_trial"))
-    scratch = tempfile.mkdtemp(prefix="prune-search-train-")
+    asked = workers_of(job.search)
     before = len(read_trial(place_of(job.folder) / TRIALS / job.trial).attempts)
+    while True:
+        try:
+            _fit(job, asked.fitting(_room(job.search)) if asked.ranges else asked.most, asked.ranges)
+        except TrainingFailedError as error:
+            if asked.ranges and _not_started(error):
+                # What was there a moment ago is not any more: a node that was lost, say.
+                continue
+            if OUT_OF_MEMORY in str(error):
+                _note_memory(job, before)
+            # Where the first worker came to an end, the others were only left behind.
+            if _word_of(job, before) is None:
+                raise
+        word = _word_of(job, before)
+        return word if word is not None else "preempted"
+
+
+def _fit(job: TrialJob, workers: int, impatient: bool) -> None:
+    """Have Ray Train start so many workers, and wait for their end.
+
+    Args:
+        job: the trial.
+        workers: how many.
+        impatient: whether it is an error that there is no room for them; else they wait for it.
+    """
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.config import FailureConfig
+
+    from prune_search.tasks.workers import WAIT_S
+
+    scratch = tempfile.mkdtemp(prefix="prune-search-train-")
+    needs = _needs(job.search)
     try:
         TorchTrainer(
             _work,
             train_loop_config={**job.as_config(), "given": job.options.given},
-            scaling_config=ScalingConfig(
-                num_workers=job.workers,
-                use_gpu=gpus > 0,
-                resources_per_worker={"CPU": cpus, **({"GPU": gpus} if gpus else {})},
-            ),
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu="GPU" in needs, resources_per_worker=needs),
             torch_config=TorchConfig(timeout_s=WAIT_S),
-            run_config=RunConfig(name=job.trial, storage_path=scratch),
+            run_config=RunConfig(
+                name=job.trial,
+                storage_path=scratch,
+                failure_config=FailureConfig(controller_failure_limit=0 if impatient else -1),
+            ),
         ).fit()
-    except TrainingFailedError:
-        # Where the leader came to an end, the others were only left behind.
-        if _word_of(job, before) is None:
-            raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    word = _word_of(job, before)
-    return word if word is not None else "preempted"
+
+
+def _needs(search: Mapping[str, Any]) -> dict[str, float]:
+    """What each worker takes of its node."""
+    return {kind: search[key] for kind, key in (("CPU", "cpus_per_trial"), ("GPU", "gpus_per_trial")) if search[key]}
+
+
+def _room(search: Mapping[str, Any]) -> int:
+    """How many workers the cluster has room for now."""
+    import ray
+
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return fitting(_needs(search), alive, ray.available_resources())  # type: ignore[no-untyped-call]
+
+
+def fitting(needs: Mapping[str, float], nodes: Sequence[Mapping[str, float]], free: Mapping[str, float]) -> int:
+    """How many workers there is room for.
+
+    Args:
+        needs: of each worker.
+        nodes: what each of them has, also what is taken; a worker is on one.
+        free: what nobody has taken, on all of them together.
+    """
+
+    def most(has: Mapping[str, float]) -> int:
+        return min(int(has.get(kind, 0.0) / each) for kind, each in needs.items())
+
+    return min(sum(most(has) for has in nodes), most(free))
+
+
+def _not_started(error: Exception) -> bool:
+    """Whether the workers of an attempt were not started at all."""
+    from ray.train import ControllerError
+
+    return isinstance(error, ControllerError)
 
 
 def _word_of(job: TrialJob, before: int) -> str | None:
@@ -85,13 +144,30 @@ def _word_of(job: TrialJob, before: int) -> str | None:
         return None
     last = trial.progress.get(trial.attempts[-1].attempt)
     if last is not None and last.oom:
-        return "oom"
+        return OOM
     return "lacking" if last is not None and last.lacking is not None else None
+
+
+def _note_memory(job: TrialJob, before: int) -> None:
+    """Write down for the first worker that the device of another one is out of memory."""
+    trial = read_trial(place_of(job.folder) / TRIALS / job.trial)
+    if trial.ended is not None or len(trial.attempts) <= before:
+        return
+    number = trial.attempts[-1].attempt
+    recorder = Recorder(place_of(job.folder), job.trial, number)
+    if not job.alone:
+        recorder.progress(replace(trial.progress.get(number, Progress()), oom=True))
+        return
+    error = {"kind": OOM, "message": OUT_OF_MEMORY}
+    spent = {"steps_trained": 0, "steps_saved": 0, "seconds": 0.0, "training_seconds": 0.0}
+    recorder.write("ended", {"status": "failed", "result": None, "error": error, **spent})
 
 
 def _work(config: Mapping[str, Any]) -> None:
     """What every worker runs."""
-    from prune_search.training.data_parallel import Leader, WorkerGroup
+    from prune_search.tasks.workers import EndedError, Workers
+    from prune_search.training.state_store import PreemptedError
+    from prune_search.trial.errors import TrialError
 
     job = TrialJob.of_config(config, config["given"])
     if job.search["gpus_per_trial"]:
@@ -99,25 +175,19 @@ def _work(config: Mapping[str, Any]) -> None:
 
         # The workers of a node see all its devices, and each has its own.
         job = replace(job, options=replace(job.options, device=str(get_device())))
-    worker_group = WorkerGroup.joined()
-    if worker_group.rank == 0:
-        leader = Leader(worker_group)
-        attempt(job, leader)
-        leader.end()
+    workers = Workers.joined()
+    if workers.first:
+        status = attempt(job, workers)
+        if status in ("failed", OOM) and workers.several:
+            # What only this one met the others wait for, and are ended with it.
+            raise RuntimeError(f"the trial ended: {status}")
         return
     try:
-        _follow(job, worker_group)
-    except Exception:
+        run_along(job, workers)
+    except (EndedError, PreemptedError):
+        return
+    except Exception as error:
         time.sleep(GRACE_S)
+        if isinstance(error, TrialError) and error.kind == OOM:
+            raise RuntimeError(OUT_OF_MEMORY) from error
         raise
-
-
-def _follow(job: TrialJob, worker_group: WorkerGroup) -> None:
-    from prune_search.training.data_parallel import follow
-    from prune_search.training.environment import pick_device
-    from prune_search.trial.how_trained import followed
-    from prune_search.trial.run import settings_of
-
-    setup = setup_of(job, pick_device(job.options.device))
-    with settings_of(setup), contextlib.closing(setup):
-        follow(worker_group, setup.network, setup.feed, lambda role: followed(setup, role))

@@ -151,7 +151,7 @@ def _ray(options: LaunchOptions, search: Mapping[str, Any]) -> Iterator[None]:
 
 def _check_resources(has: Mapping[str, float], search: Mapping[str, Any]) -> None:
     """Refuse resources that this machine does not have; Tune would wait for them forever."""
-    problems, workers = [], workers_of(search)
+    problems, workers = [], workers_of(search).least
     for kind, key in (("CPU", "cpus_per_trial"), ("GPU", "gpus_per_trial")):
         if search[key] * workers > has.get(kind, 0.0):
             each = f"{search[key]:g} {kind}s" + (f" for each of its {workers} workers" if workers > 1 else "")
@@ -171,7 +171,7 @@ def _tune(next_trial: NextTrial, launched: Launched, listener: Listener) -> None
     search, tree = next_trial.search, next_trial.tree
     scratch = tempfile.mkdtemp(prefix="prune-search-tune-")
     sharing = launched.options.sharing
-    run: Any = trainable if workers_of(search) == 1 else trainable_together
+    run: Any = trainable_together if workers_of(search).several else trainable
     if launched.options.given is not None:
         run = tune.with_parameters(run, given=launched.options.given)
     grids = askable_stops(launched.space, tree.epoch_of, launched.examples) if sharing else {}
@@ -211,7 +211,7 @@ def _kept_workers(search: Mapping[str, Any]) -> KeptWorkers | None:
     needs = {kind: search[key] for kind, key in (("CPU", "cpus_per_trial"), ("GPU", "gpus_per_trial")) if search[key]}
     room = min((int(has.get(kind, 0.0) / each) for kind, each in needs.items()), default=1)
     size = min(search["concurrency"], search["trials"], room)
-    if size < 2 or workers_of(search) > 1:
+    if size < 2 or workers_of(search).several:
         return None
     register = cluster_register()
 
@@ -233,7 +233,7 @@ def _resources(search: Mapping[str, Any], most_cpus: float, config: Mapping[str,
     """What a trial takes of a node: its share, or a whole device, which on nodes without any is all CPUs of one."""
     from ray.tune import PlacementGroupFactory
 
-    if workers_of(search) > 1:
+    if workers_of(search).several:
         # Its workers are a placement group of their own; whoever starts them only waits.
         return PlacementGroupFactory([{"memory": 1.0}])
     cpus, gpus = search["cpus_per_trial"], search["gpus_per_trial"]

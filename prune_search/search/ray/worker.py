@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prune_search.ledger.records import PAUSED, TRIALS, Recorder, read_trial
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import device
 
     from prune_search.search.given_code import GivenCode
-    from prune_search.training.data_parallel import Leader
+    from prune_search.tasks.workers import Workers
     from prune_search.training.state_store import SegmentClaims, Steps
     from prune_search.trial.data_and_network import Code, TrialData
     from prune_search.trial.result import Result
@@ -84,13 +84,8 @@ class TrialJob:
         given = None if given is None else given.arrive()
         return cls(**{**job, "options": LaunchOptions(**job["options"], given=given)})
 
-    @property
-    def workers(self) -> int:
-        """That train the trial together."""
-        return workers_of(self.search)
 
-
-def run_job(job: TrialJob, claims: SegmentClaims | None = None, node: str = "", leader: Leader | None = None) -> str:
+def run_job(job: TrialJob, claims: SegmentClaims | None = None, node: str = "", workers: Workers | None = None) -> str:
     """Run a trial to its end, and write how it ended.
 
     What a retry cannot cure (a NaN loss, a wrong shape, an error in the user's code) ends the trial as failed; where
@@ -100,7 +95,7 @@ def run_job(job: TrialJob, claims: SegmentClaims | None = None, node: str = "", 
         job: the trial.
         claims: who trains which segment; None where nobody else trains on the storage.
         node: Ray's id of the node that this is, for the record.
-        leader: of the workers that train it together; None where this process trains it alone.
+        workers: that run it together, of which this is the first; None where this process runs it alone.
 
     Returns:
         completed, stopped, paused, failed; preempted where the search was asked to stop; lacking where somebody else
@@ -124,7 +119,7 @@ def run_job(job: TrialJob, claims: SegmentClaims | None = None, node: str = "", 
     begun = time.monotonic()
     steps, heartbeat = Steps(), Heartbeat(job.options.heartbeat_s)
     sink = LedgerSink(recorder, _early_stopping(job), job.recipe["rounds"], steps, heartbeat)
-    end = _ended(_Course(job, sink, steps, heartbeat, claims, leader))
+    end = _ended(_Course(job, sink, steps, heartbeat, claims, workers))
     if end.comes_again:
         return end.status
     sink.tell()
@@ -172,7 +167,7 @@ class _Course:
         steps: its account.
         heartbeat: beats until the trial is over.
         claims: as `run_job` takes them.
-        leader: the same.
+        workers: the same.
     """
 
     job: TrialJob
@@ -180,12 +175,12 @@ class _Course:
     steps: Steps
     heartbeat: Heartbeat
     claims: SegmentClaims | None
-    leader: Leader | None
+    workers: Workers | None
 
 
 def _ended(course: _Course) -> _End:
     """Make an attempt, and tell how it ended."""
-    from prune_search.training.loop import WorkerLostError
+    from prune_search.tasks.workers import WorkerLostError
     from prune_search.training.state_store import LackingError, PausedError, PreemptedError
 
     try:
@@ -232,48 +227,66 @@ def _memory() -> Iterator[None]:
             torch.cuda.empty_cache()
 
 
-def setup_of(job: TrialJob, device: device) -> TrialSetup:
+def setup_of(job: TrialJob, device: device, workers: Workers | None = None) -> TrialSetup:
     """A trial's recipe with its data and its network.
+
+    Args:
+        job: the trial.
+        device: of this worker.
+        workers: that run it together; None: this process alone.
 
     Raises:
         UserError: something does not fit.
     """
+    from prune_search.tasks.workers import ALONE
     from prune_search.trial.setup import prepare
 
     recipe = Recipe.from_canonical(job.recipe)
-    if (batch := recipe.train.batch) < job.workers:
-        raise UserError([Problem("train.batch", f"{batch} examples cannot be split among {job.workers} workers")])
+    most = workers_of(job.search).most
+    if (batch := recipe.train.batch) < most:
+        raise UserError([Problem("train.batch", f"{batch} examples cannot be split among {most} workers")])
     root, code = job.options.data_folder, job.options.user_code()
-    return prepare(recipe, device, root, code, data=_data(recipe, root, code, device), workers=job.workers)
+    data, declared = _data(recipe, root, code, device), workers_of(job.search).declared
+    return prepare(recipe, device, root, code, data=data, workers=workers or ALONE, declared=declared)
 
 
 def _run(course: _Course) -> Result:
-    from prune_search.training.accumulation import accumulated
     from prune_search.training.environment import pick_device
     from prune_search.trial.callbacks import Guarded
     from prune_search.trial.run import Sharing, run_trial
 
-    job, sink, leader = course.job, course.sink, course.leader
+    job, sink = course.job, course.sink
     options, folder = job.options, place_of(job.folder)
     device = pick_device(options.device)
     if options.system_metrics:
         sink.system = system_figures(device)
-    setup = setup_of(job, device)
-    if leader is not None:
-        together = accumulated(leader.gradients, setup.recipe.train.accumulate)
-        setup.network = replace(setup.network, gradients=together)
+    setup = setup_of(job, device, course.workers)
     sharing = Sharing(course.claims, tuple(job.stops), tuple(job.grid), course.steps)
     storage = options.storage_folder if options.sharing else folder / UNSHARED / job.trial
     guarded = Guarded(sink, watch_for_stop(folder))
     # A pass is a sign of life too: scores, costs and evaluations can take longer than a step may.
     sign = setup.model.register_forward_hook(lambda *_: course.heartbeat())
     try:
-        result = run_trial(setup, storage, guarded, test=False, sharing=sharing, asked=metrics_asked(job.search))
+        return run_trial(setup, storage, guarded, test=False, sharing=sharing, asked=metrics_asked(job.search))
     finally:
         sign.remove()
-    if leader is not None:
-        leader.check(setup.model, result.weights_sha256)
-    return result
+
+
+def run_along(job: TrialJob, workers: Workers) -> None:
+    """Run a trial as one of several workers that is not the first: nothing is read or written.
+
+    Raises:
+        EndedError: the first worker ended the attempt.
+        TrialError, UserError: as on the first worker, which writes it down.
+        WorkerLostError: another worker is gone.
+    """
+    from prune_search.training.environment import pick_device
+    from prune_search.trial.run import Sharing, run_trial
+
+    with _memory():
+        setup = setup_of(job, pick_device(job.options.device), workers)
+        sharing = Sharing(stops=tuple(job.stops), grid=tuple(job.grid))
+        run_trial(setup, None, None, test=False, sharing=sharing, asked=metrics_asked(job.search))
 
 
 class _LastData:
@@ -320,7 +333,7 @@ def trainable(config: Mapping[str, Any], given: GivenCode | None = None) -> None
     tune.report({"status": status})
 
 
-def attempt(job: TrialJob, leader: Leader | None = None) -> str:
+def attempt(job: TrialJob, workers: Workers | None = None) -> str:
     """One attempt of a trial in this process of Ray's; see `run_job`."""
     import ray
 
@@ -331,7 +344,7 @@ def attempt(job: TrialJob, leader: Leader | None = None) -> str:
     CACHE.allow(WORKER_BYTES)
     claims = ClusterClaims(job.options.storage_folder) if job.options.sharing else None
     try:
-        return run_job(job, claims, ray.get_runtime_context().get_node_id(), leader)
+        return run_job(job, claims, ray.get_runtime_context().get_node_id(), workers)
     finally:
         if claims is not None:
             claims.close()

@@ -67,7 +67,7 @@ def pretrained(
             raise wrong(f"{KEY}.gguf", f"there is no {place / gguf}{suggestion(gguf, _ggufs(place))}")
         given["gguf_file"] = gguf
     failed = f"{who} cannot be built:"
-    with _quiet(transformers):
+    with quiet(transformers):
         with as_user_error(f"{prefix}{failed}", KEY):
             config = transformers.AutoConfig.from_pretrained(str(place or written), **given)
         # A GGUF file holds a language model, and its configuration names no architecture.
@@ -93,7 +93,7 @@ def random_weights(shape: tuple[int, ...], classes: int, kind: str, head: str, v
     if kind not in mapping:
         raise wrong(KEY, f"transformers has no type {shown(kind)}{suggestion(kind, list(mapping.keys()))}")
     failed = f"{who} cannot be built:"
-    with _quiet(transformers):
+    with quiet(transformers):
         with as_user_error(failed, KEY):
             config = transformers.AutoConfig.for_model(kind)
         # Read anew with the values: some follow from others.
@@ -198,7 +198,7 @@ def _ggufs(folder: Path) -> list[str]:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def quiet(transformers: Any) -> Iterator[None]:
     """Without the library's own progress bars and notes: what has to be known is said here."""
     notes, hub = transformers.utils.logging, logging.getLogger("huggingface_hub")
     level, bar, hub_level = notes.get_verbosity(), notes.is_progress_bar_enabled(), hub.level

@@ -51,6 +51,11 @@ class Line:
     upside_down: bool = False
     experience: bool = False
 
+    @property
+    def samples(self) -> str:
+        """The name of the sampler."""
+        return str(self.sampler["name"] if isinstance(self.sampler, Mapping) else self.sampler)
+
 
 LINES = (
     Line("random", "random"),
@@ -75,7 +80,9 @@ def searched(
     problem: Problem, line: Line, seed: int, steps: float, experience: Experience
 ) -> Iterator[list[TrialRecords]]:
     """Search until so many steps are paid; the trials that have ended or rest, whenever one more does."""
-    space, simulation = problem.space(line.sampler, line.scheduler, seed), problem.simulation(seed)
+    # `guided` chooses from a whole space alike whatever the seed: only what is measured differs.
+    own = 0 if problem.whole and line.samples == "guided" else seed
+    space, simulation = problem.space(line.sampler, line.scheduler, own), problem.simulation(seed)
     ended: dict[str, TrialRecords] = {}
     after: list[list[TrialRecords]] = [[]]
 
@@ -96,6 +103,15 @@ def regrets(
     problem: Problem, line: Line, seed: int, budgets: Sequence[float], experience: Experience | None = None
 ) -> list[float]:
     """Regret of one search in points at each budget, which is in units."""
+    with contextlib.ExitStack() as stack:
+        if problem.whole and line.samples == "guided":
+            stack.enter_context(problem.shared.kept())
+        return _regrets(problem, line, seed, budgets, experience)
+
+
+def _regrets(
+    problem: Problem, line: Line, seed: int, budgets: Sequence[float], experience: Experience | None
+) -> list[float]:
     known = experience if experience is not None and line.experience else Experience()
     goals, reader, simulation = (
         Goals.of({**DEFAULTS, **problem.raw["search"]}),
@@ -106,12 +122,14 @@ def regrets(
     for ended in searched(problem, line, seed, budgets[-1] * problem.unit, known):
         units = sum(map(paid, ended)) / problem.unit
         within |= {budget: ended for budget in budgets if units <= budget * (1 + 1e-9)}
-    found = []
-    for budget in budgets:
-        answer = answer_of(within[budget], goals, line, reader, known)
-        truth = problem.typical if answer is None else truth_of(Recipe.from_canonical(answer.recipe), simulation)
-        found.append(100 * (problem.best - truth))
-    return found
+    # By how many trials have ended: often nothing more has between two budgets.
+    found: dict[int, float] = {}
+    for ended in within.values():
+        if len(ended) not in found:
+            answer = answer_of(ended, goals, line, reader, known)
+            truth = problem.typical if answer is None else truth_of(Recipe.from_canonical(answer.recipe), simulation)
+            found[len(ended)] = 100 * (problem.best - truth)
+    return [found[len(within[budget])] for budget in budgets]
 
 
 def answer_of(

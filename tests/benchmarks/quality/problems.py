@@ -25,6 +25,7 @@ from prune_search.simulation.optimum import optimum, truth_of
 from prune_search.simulation.surface import Outlook, Simulation, SurfacePoint
 from prune_search.simulation.surfaces.measured_table import Cell, Kind, MeasuredTable, kind_of, nearest
 from prune_search.training.randomness import derive
+from quality.shared import Shared
 
 # More than any search of these budgets proposes.
 MOST_TRIALS = 300
@@ -75,6 +76,7 @@ class Problem:
     whole: bool = True
     own: bool = False
     read: dict[str, Space] = field(default_factory=dict)
+    shared: Shared = field(default_factory=Shared)
 
     def space(self, sampler: Any, scheduler: str, seed: int) -> Space:
         """The space of one search; `seed` is its own, and that of its recipes."""

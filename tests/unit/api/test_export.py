@@ -8,7 +8,8 @@ import pytest
 from told_search import Told
 from torch import nn
 
-from prune_search.api.export import ExportOptions, Loaded, chosen_trial, export, export_pareto
+from prune_search.api.export import ExportOptions, chosen_trial, export, export_pareto
+from prune_search.api.load import Loaded
 from prune_search.api.where import Where
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import read_space

@@ -27,6 +27,7 @@ def test_nothing_is_drawn_outside_a_notebook(monkeypatch: pytest.MonkeyPatch) ->
     assert not in_notebook()
 
 
+@pytest.mark.slow
 def test_in_a_notebook_one_display_is_drawn_again_and_again(
     monkeypatch: pytest.MonkeyPatch, records: SearchRecords
 ) -> None:

@@ -27,6 +27,7 @@ def test_the_data_of_a_search_name_its_best_trial_its_front_and_its_account(tmp_
     assert data["steps_trained"] > 0
 
 
+@pytest.mark.slow
 def test_a_frame_has_a_row_for_each_trial(records: SearchRecords) -> None:
     frame = Outcome(records, None, 0, None, 1.0).frame()
     assert len(frame) == len(records.trials)

@@ -144,6 +144,7 @@ def test_an_edited_space_is_refused_with_what_changed_and_forked_on_request(file
     assert outcome.records.definition["simulated"]["surface"]["name"] == "closed-form"
 
 
+@pytest.mark.slow
 def test_what_is_running_is_not_resumed_and_what_came_from_no_file_is_not_forked(tmp_path: Path) -> None:
     where = Where(storage=tmp_path)
     told = Told.begin(tmp_path, "monday")

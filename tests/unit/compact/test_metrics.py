@@ -23,7 +23,12 @@ from prune_search.trial.run import run_trial
 from prune_search.trial.setup import TrialSetup
 
 SetupOf = Callable[[Mapping[str, Any]], TrialSetup]
-ASKED = [name for name, entry in METRICS.items() if not entry.facts.always]
+# Other runtimes take long to make: `test_runtimes`.
+ASKED = [
+    name
+    for name, entry in METRICS.items()
+    if not entry.facts.always and not name.startswith(("latency/compiled", "latency/onnx"))
+]
 
 
 def pruned() -> tuple[nn.Module, MaskSet]:

@@ -16,7 +16,7 @@ from prune_search.compact.file_names import MODEL_FILE
 from prune_search.exports.card_costs import size_and_speed, verdict
 from prune_search.exports.densities_picture import densities_svg
 from prune_search.exports.networks import Finished, costs_of, describe_finished, write_networks
-from prune_search.exports.onnx_file import TOLERANCE, onnx_bytes, runner, write_onnx
+from prune_search.exports.onnx_file import TOLERANCE, fixed_length, onnx_bytes, runner, write_onnx
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.recipe.problems import UserError
 from prune_search.storage.measurements import Measurements
@@ -172,6 +172,28 @@ class Two(nn.Module):
 
     def forward(self, words: Tensor, scale: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         return {"logits": self.layer(self.table(words).mean(1) * scale)}
+
+
+class Reads(nn.Module):
+    """Scores of every token; a table of places, where there is one, has so many of them."""
+
+    def __init__(self, places: int) -> None:
+        super().__init__()
+        self.table, self.layer = nn.Embedding(7, 4), nn.Linear(4, 7)
+        self.places = nn.Parameter(torch.randn(places, 4)) if places else None
+
+    def forward(self, words: Tensor) -> Tensor:
+        seen = self.table(words)
+        scores: Tensor = self.layer(seen if self.places is None else seen + self.places)
+        return scores
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("places", [0, 6])
+def test_texts_have_any_length_unless_the_network_fixes_it(tmp_path: Path, places: int) -> None:
+    model, words = Reads(places).eval(), torch.randint(7, (5, 6))
+    assert write_onnx(model, tmp_path, words) < TOLERANCE
+    assert fixed_length(tmp_path) == (places or None)
 
 
 @pytest.mark.slow

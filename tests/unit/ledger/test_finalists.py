@@ -155,6 +155,7 @@ def test_two_finalists_are_alike_where_seeds_explain_their_distance(distance: fl
     assert alike > 0.85 if distance == 0.0 else alike < 0.05
 
 
+@pytest.mark.slow
 def test_after_a_guided_search_those_that_are_expected_to_be_best_are_repeated(tmp_path: Path) -> None:
     text = REPEATED.replace("sampler: tpe", "sampler: guided").replace("trials: 12", "trials: 6")
     search = Simulation.begin(tmp_path, text).run()

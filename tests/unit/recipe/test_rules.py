@@ -40,6 +40,22 @@ def read(text: str) -> Recipe:
     ("text", "path", "message"),
     [
         (
+            f"{ALL}, weights: {{at: 0it}}, retrain: {{until: end, lora: {{}}, dynamics: gradual}}",
+            "retrain.lora",
+            "trains under one mask and cannot be combined with retrain.dynamics, which moves it",
+        ),
+        (
+            f"train: {{batchnorm_l1: 0.1}}, {MAGNITUDE}, weights: {{at: 0it}}, retrain: {{until: end, lora: {{}}}}",
+            "retrain.lora",
+            "leaves batch norms as they are and cannot be combined with train.batchnorm_l1",
+        ),
+        (
+            f"{MAGNITUDE}, weights: {{at: 0it}}, "
+            "retrain: {until: end, lora: {}, optimizer: {name: sghmc, weight_decay: 0.1}}",
+            "retrain.lora",
+            "cannot be combined with optimizer sghmc, which samples weights that have a prior",
+        ),
+        (
             f"mask: {{at: 0it, criterion: magnitude, sparsity: 0.5}}, {TAIL}, rounds: 2",
             "mask.at",
             "must be end with more than one round (got '0it')",
@@ -180,7 +196,11 @@ def test_an_impossible_combination_is_refused_in_one_sentence(text: str, path: s
     ("text", "path", "message"),
     [
         (f"mask: {{at: 0it, criterion: magnitude}}, {TAIL}", "mask.sparsity", "is missing; it must be a number"),
-        (f"mask: {{at: 0it, sparsity: 0.5}}, {TAIL}", "mask.criterion", "is missing; it must be a criterion: all, "),
+        (
+            f"mask: {{at: 0it, sparsity: 0.5}}, {TAIL}",
+            "mask.criterion",
+            "is missing; it must be a criterion: activation, all, ",
+        ),
         (f"mask: {{criterion: magnitude, sparsity: 0.5}}, {TAIL}", "mask.at", "is missing; it must be a step"),
         (f"{MAGNITUDE}, weights: {{}}, retrain: none", "weights.at", "is missing; it must be a step"),
         (TAIL, "mask", "is missing; it must have the keys at, prepare, criterion"),

@@ -81,7 +81,7 @@ def test_a_sparsity_has_one_of_its_forms(raw: object, value: object) -> None:
 
 def test_other_forms_of_a_sparsity_are_refused_with_what_is_allowed() -> None:
     assert read(SparsityField(), {"final": 0.5, "per_round": 0.2})[1] == [
-        "a: must have exactly one of final, per_round, by, layers (got {'final': 0.5, 'per_round': 0.2})"
+        "a: must have exactly one of final, per_round, by, layers, budget (got {'final': 0.5, 'per_round': 0.2})"
     ]
     value, (message,) = read(SparsityField(), {"finale": 0.5})
     assert value is BAD

@@ -222,6 +222,11 @@ def test_a_metric_that_is_measured_on_test_data_is_refused_whatever_it_is_called
         ("{cpus_per_trial: 0}", "search.cpus_per_trial: must be a number > 0 and ≤ 10000 (got 0)"),
         ("{workers_per_trial: 0}", "search.workers_per_trial: must be a whole number from 1 to 10000 (got 0)"),
         (
+            "{workers_per_trial: {at_least: 3, at_most: 2}}",
+            "search.workers_per_trial.at_least: must be at most at_most, which is 2 (got 3)",
+        ),
+        ("{workers_per_trial: {at_least: 3}}", "search.workers_per_trial.at_most: is missing; it must be"),
+        (
             "{workers_per_trial: 2, gpus_per_trial: 0.5}",
             "search.gpus_per_trial: must be a whole number if workers_per_trial is above 1: each worker needs",
         ),

@@ -12,7 +12,7 @@ from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import read_space, recipe_epoch
 from prune_search.recipe.step import Step
-from prune_search.recipe.training_options import EarlyStopping, TrainingOptions
+from prune_search.recipe.training_options import EarlyStopping, Lora, TrainingOptions
 
 STOPPING = {"metric": "val/accuracy", "patience": 2, "every": "3it", "restore": False}
 GIVEN: dict[str, Any] = {
@@ -51,7 +51,7 @@ def refused(train: dict[str, Any] | None = None, retrain: dict[str, Any] | None 
 def test_an_option_that_does_nothing_is_no_part_of_the_recipe() -> None:
     plain = recipe().canonical
     assert recipe({**NOTHING, "accumulate": 1, "warmup": "0it"}).canonical == plain
-    assert recipe({}, {**NOTHING, "warmup": "0it", "loss": "task"}).canonical == plain
+    assert recipe({}, {**NOTHING, "warmup": "0it", "loss": "task", "lora": "none"}).canonical == plain
     assert recipe().train.options == recipe().retrain_options == TrainingOptions()
 
 
@@ -193,7 +193,9 @@ def test_a_space_can_have_a_hole_in_each_of_them() -> None:
         "accumulate": {"hole": "int", "low": 1, "high": 4},
     }
     loss = {"name": "distillation", "temperature": {"hole": "uniform", "low": 1, "high": 8}}
-    retrain = {**blocks["retrain"], "ema": 0.0, "loss": {"hole": "choice", "of": ["task", loss]}}
+    lora = {"rank": {"hole": "int", "low": 2, "high": 8}, "alpha": {"hole": "uniform", "low": 1, "high": 32}}
+    either = {"hole": "choice", "of": ["none", lora]}
+    retrain = {**blocks["retrain"], "ema": 0.0, "loss": {"hole": "choice", "of": ["task", loss]}, "lora": either}
     space = read_space({**blocks, "train": holes, "retrain": retrain}, "test")
     drawn = space.fill(Last()).recipe()
     assert drawn.train.options == TrainingOptions(
@@ -204,3 +206,5 @@ def test_a_space_can_have_a_hole_in_each_of_them() -> None:
     assert found is not None
     assert found.options["temperature"] == 8.0
     assert drawn.retrain_options.ema == 0.0
+    assert drawn.retrain is not None
+    assert drawn.retrain.lora == Lora(8, 32.0, ("all",))

@@ -48,6 +48,18 @@ def test_training_accuracy_stands_beside_the_other_where_it_was_measured(tmp_pat
         assert ("snip, training data" in drawn) is (training is not None)
 
 
+def test_the_title_of_a_picture_is_what_was_found(tmp_path: Path) -> None:
+    titles = {}
+    for name, accuracies in (("kept", (0.98, 0.975, 0.4)), ("lost", (0.9, 0.8, 0.4))):
+        told = Told.begin(tmp_path / name)
+        told.dense(0.98)
+        for sparsity, accuracy in zip((0.5, 0.9, 0.99), accuracies, strict=True):
+            told.trial("snip", sparsity, accuracy)
+        titles[name] = hang(exhibit_of(told.folder), ["accuracy-sparsity"])["accuracy-sparsity"].decode()
+    assert "snip keeps accuracy within 1 % of dense at 10 % of the weights" in titles["kept"]
+    assert "no network stays within 1 % of the dense one's accuracy" in titles["lost"]
+
+
 @pytest.mark.slow
 def test_the_pictures_of_a_search_say_what_they_show(tmp_path: Path) -> None:
     found = {name: content.decode() for name, content in hang(exhibit_of(make_search(tmp_path))).items()}

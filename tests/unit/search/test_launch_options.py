@@ -40,7 +40,6 @@ def test_every_option_arrives_at_a_worker_as_it_was_given(tmp_path: Path) -> Non
     # Tune's config is plain data.
     assert json.loads(json.dumps(job.as_config()))["job"]["options"]["heartbeat_s"] == 7.0
     assert TrialJob.of_config(job.as_config()) == job
-    assert job.workers == 2
 
 
 def test_relative_folders_are_those_of_where_the_command_was_typed(

@@ -109,9 +109,11 @@ SAMPLED: dict[str, tuple[Blocks, int]] = {
     "grid": ({}, 24),
 }
 EVERY_SAMPLER = [pytest.param({"name": name, **options}, n, id=name) for name, (options, n) in SAMPLED.items()]
-FAST_SAMPLERS = [case for case in EVERY_SAMPLER if case.id != "gp"]
+# What fits Gaussian processes takes seconds.
+FITTED = ("gp", "guided")
+FAST_SAMPLERS = [case for case in EVERY_SAMPLER if case.id not in FITTED]
 SLOW_SAMPLERS = [
-    pytest.param(*case.values, id=case.id, marks=pytest.mark.slow) for case in EVERY_SAMPLER if case.id == "gp"
+    pytest.param(*case.values, id=case.id, marks=pytest.mark.slow) for case in EVERY_SAMPLER if case.id in FITTED
 ]
 
 

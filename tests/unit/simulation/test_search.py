@@ -110,6 +110,7 @@ def test_a_share_of_the_trials_fails_and_the_search_goes_on(tmp_path: Path) -> N
     assert 0 < statuses(some).count("failed") < 12
 
 
+@pytest.mark.slow
 def test_an_attempt_whose_process_dies_is_made_again_and_given_up_at_last(tmp_path: Path) -> None:
     unbroken = Simulated.begin(tmp_path / "unbroken", UNCONTROLLED).run()
     records = Simulated.begin(tmp_path / "some", UNCONTROLLED, {"name": "closed-form", "dying": 0.3}).run()

@@ -240,6 +240,7 @@ def test_an_object_that_tells_only_its_address_does_not_change_the_digest() -> N
     assert with_setting(object()) == with_setting(object())
 
 
+@pytest.mark.slow
 def test_the_digests_are_the_same_in_another_process(here: Path) -> None:
     text = NET.replace("self.slope = slope", "self.slope = {'b', 'a', 'c'}; self.act = torch.relu; self.x = object()")
     model = module_from(here, "net_process", text).make()

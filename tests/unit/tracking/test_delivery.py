@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from prune_search.ledger.records import read_search
 from prune_search.ledger.state import state_of
 from prune_search.tracking.delivered_log import memory_folder, only_writer
 from prune_search.tracking.delivery_thread import TrackingError, sync
+from prune_search.tracking.hole_weights import keep_weights
 from prune_search.tracking.project import project
 from prune_search.tracking.run_content import Content, DataSet, RunView
 from prune_search.tracking.server import RefusedError, UnreachableError
@@ -99,7 +101,8 @@ def test_a_second_delivery_sends_nothing(folder: Path) -> None:
     check(store, folder)
 
 
-@pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_a_process_killed_at_any_call_leaves_nothing_twice_and_nothing_out(folder: Path, when: str) -> None:
     for at in range(1, calls_of_one_sync(folder) + 1):
         store = Store()
@@ -289,10 +292,27 @@ def test_the_experiment_carries_the_view_of_the_search(folder: Path) -> None:
     store = Store()
     sync(folder, URI, store.connect)
     identity = read_search(folder).definition["id"]
-    views = [f"mlflow.sharedViewState.{name}" for name in (identity, "searches")]
+    views = [f"mlflow.sharedViewState.{name}" for name in (identity, f"{identity}-charts", "searches")]
     assert list(store.experiments["digits/mlp"]) == views
     note = store.by_key()[""].tags["mlflow.note.content"]
     assert f"(#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey={identity})" in note
+
+
+def test_once_it_is_known_what_mattered_the_charts_begin_with_it(folder: Path) -> None:
+    store = Store()
+    sync(folder, URI, store.connect)
+    (folder / "pictures").mkdir()
+    weights = {"sparsity": None, "option": None, "knobs": {"train.optimizer.lr": 0.9, "any": 0.1}}
+    keep_weights(folder / "pictures", [weights])
+    before = dict(store.experiments["digits/mlp"])
+    sync(folder, URI, store.connect)
+    after, identity = store.experiments["digits/mlp"], read_search(folder).definition["id"]
+    axes = [
+        json.loads(tags[f"mlflow.sharedViewState.{identity}-charts"])["compareRunCharts"][1]["selectedParams"]
+        for tags in (before, after)
+    ]
+    assert axes[0] != axes[1]
+    assert axes[1] == ["log10 train.optimizer.lr", "paradigm"]
 
 
 def test_what_names_the_run_of_the_search_is_sent_once_it_has_a_number(folder: Path) -> None:

@@ -51,7 +51,7 @@ def propose(folder: Path, trial: str, **changes: Any) -> Recorder:
         "name": "001-snip-s0.90",
         "recipe": {"schema": 1, "task": {"data": "digits", "model": "mlp"}},
         "paradigm": "snip",
-        "params": {"any": "snip", "mask.sparsity": 0.9, "train.optimizer.lr": 0.1},
+        "params": {"paradigm": "snip", "mask.sparsity": 0.9, "train.optimizer.lr": 0.1},
         "option": "snip",
         "digest": "d",
         "duplicate_of": None,
@@ -103,7 +103,7 @@ def test_a_completed_trial_has_everything_at_its_training_step_and_time(folder: 
         1_004_000,
     )
     assert run.content.params == {
-        "any": "snip",
+        "paradigm": "snip",
         "mask.sparsity": "0.9",
         "train.optimizer.lr": "0.1",
         "log10 train.optimizer.lr": "-1",
@@ -217,6 +217,9 @@ def test_a_duplicate_shows_the_result_that_it_copies(folder: Path) -> None:
         "000001",
     )
     assert [value for _, value, _ in curve(run, "val/accuracy")] == [0.7]
+    # The table is sorted by the best figures: it stands below what it repeats.
+    assert curve(view(folder, "000001"), "best/val/accuracy")
+    assert not curve(run, "best/val/accuracy")
 
 
 def test_a_duplicate_of_a_failed_trial_failed_too(folder: Path) -> None:

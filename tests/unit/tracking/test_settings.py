@@ -84,6 +84,7 @@ def test_two_deliveries_that_overlap_end_in_time_though_the_first_ends_early(
     assert changed <= {"PYTEST_CURRENT_TEST", "MLFLOW_DISABLE_TELEMETRY"}
 
 
+@pytest.mark.slow
 def test_a_notebooks_own_calls_keep_the_defaults_while_a_search_delivers(monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow import environment_variables
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from made_search import make_definition
 
 from prune_search.ledger.records import read_search
-from prune_search.tracking.ui_views import hole_paths, table_tag
+from prune_search.tracking.ui_views import hole_paths, search_tags, table_link
 
 TEXT = """\
 train: {optimizer: {name: sgd, lr: {hole: loguniform, low: 0.01, high: 1.0}}}
@@ -25,8 +25,9 @@ search: {trials: 80, objectives: [minimize val/loss, maximize sparsity], constra
 
 def test_the_view_shows_what_the_search_looks_at_best_first(tmp_path: Path) -> None:
     definition = read_search(make_definition(tmp_path, "one", TEXT)).definition
-    ((name, text),) = table_tag(definition).items()
-    view = json.loads(text)
+    name, _ = names = list(search_tags(definition))
+    view = json.loads(search_tags(definition)[name])
+    assert [f"mlflow.sharedViewState.{one}" for one in _shown(definition["id"])] == names
     assert name == f"mlflow.sharedViewState.{definition['id']}"
     assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`best/val/loss`", True)
     assert f"'{definition['id']}'" in view["searchFilter"]
@@ -37,7 +38,9 @@ def test_the_view_shows_what_the_search_looks_at_best_first(tmp_path: Path) -> N
         "metrics.`steps_trained`",
         "metrics.`steps_saved`",
     ]
-    assert "params.`any`" in view["selectedColumns"]
+    # The option of `any` is what people call the paradigm, and stands there once.
+    assert "params.`paradigm`" in view["selectedColumns"]
+    assert "tags.`paradigm`" not in view["selectedColumns"]
     # The name first, and wide enough for the longest; then all that is shown, once.
     assert view["columnOrder"][0] == "attributes.`Run Name`"
     assert sorted(view["columnOrder"][1:]) == sorted(view["selectedColumns"])
@@ -47,10 +50,21 @@ def test_the_view_shows_what_the_search_looks_at_best_first(tmp_path: Path) -> N
 
 def test_charts_use_params_that_every_trial_has_and_logarithms_where_they_were_drawn(tmp_path: Path) -> None:
     definition = read_search(make_definition(tmp_path, "one", TEXT)).definition
-    scatter, parallel, curves = json.loads(next(iter(table_tag(definition).values())))["compareRunCharts"]
+    view = json.loads([*search_tags(definition).values()][1])
+    assert "tags.`kind` = 'trial'" in view["searchFilter"]
+    scatter, parallel, curves = view["compareRunCharts"]
     assert (scatter["xaxis"]["key"], scatter["yaxis"]["key"]) == ("best/sparsity", "best/val/loss")
-    assert parallel["selectedParams"] == ["any", "log10 train.optimizer.lr"]
+    assert parallel["selectedParams"] == ["paradigm", "log10 train.optimizer.lr"]
     assert curves["metricKey"] == "val/loss"
+    # What mattered most comes first.
+    weighed = json.loads([*search_tags(definition, {"train.optimizer.lr": 0.7, "any": 0.3}).values()][1])
+    assert weighed["compareRunCharts"][1]["selectedParams"] == ["log10 train.optimizer.lr", "paradigm"]
+
+
+def _shown(identity: str) -> list[str]:
+    """The views that the links of a search name."""
+    links = [table_link(identity), table_link(identity, charts=True)]
+    return [link.partition("viewStateShareKey=")[2].partition("&")[0] for link in links]
 
 
 def test_holes_are_named_like_the_params(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def gradients(scale: float) -> nn.Module:
 def test_a_norm_above_the_limit_becomes_the_limit_and_one_below_stays() -> None:
     for scale, limit in ((1.0, 0.5), (1e-3, 0.5), (100.0, 2.0)):
         model, other, before = gradients(scale), gradients(scale), gradients(scale)
-        hook = clipping(model, limit)
+        hook = clipping(list(model.parameters()), limit)
         assert hook.after_backward is not None
         hook.after_backward(0)
         nn.utils.clip_grad_norm_(other.parameters(), limit)
@@ -35,7 +35,7 @@ def test_a_norm_above_the_limit_becomes_the_limit_and_one_below_stays() -> None:
 
 def test_parameters_without_a_gradient_are_left_alone() -> None:
     model = nn.Linear(5, 3)
-    hook = clipping(model, 1.0)
+    hook = clipping(list(model.parameters()), 1.0)
     assert hook.after_backward is not None
     hook.after_backward(0)
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -14,7 +14,7 @@ from prune_search.recipe.problems import UserError
 from prune_search.tasks.network import prunable_weights
 from prune_search.training.state_store import PreemptedError, StateStore, Steps
 from prune_search.trial.callbacks import Guarded, Observation, Silent
-from prune_search.trial.how_trained import check_teaching, followed, retraining_network, training_network
+from prune_search.trial.how_trained import check_teaching, retraining_network, training_network
 from prune_search.trial.metrics import validation_figure
 from prune_search.trial.result import Result
 from prune_search.trial.rounds import rounds_of
@@ -189,16 +189,14 @@ def test_a_network_that_is_told_what_it_says_itself_learns_nothing_from_it(setup
             torch.testing.assert_close(tensor, dense[name], rtol=0, atol=1e-6)
 
 
-def test_every_worker_has_the_loss_of_each_role(setup_of: SetupOf) -> None:
+def test_each_training_has_its_own_loss(setup_of: SetupOf) -> None:
     setup = setup_of(recipe({"label_smoothing": 0.2}, {"label_smoothing": 0.0, "loss": "distillation"}))
     outputs, labels = torch.randn(4, 10), torch.tensor([1, 2, 3, 4])
     smooth = torch.nn.functional.cross_entropy(outputs, labels, label_smoothing=0.2)
     plain = torch.nn.functional.cross_entropy(outputs, labels)
     assert torch.equal(training_network(setup).loss(outputs, labels), smooth)
-    assert torch.equal(followed(setup, "train").loss(outputs, labels), smooth)
-    assert torch.equal(followed(setup, "").loss(outputs, labels), plain)
-    taught = followed(setup, "retrain")
-    assert taught.role == retraining_network(setup).role == "retrain"
+    assert torch.equal(setup.network.loss(outputs, labels), plain)
+    taught = retraining_network(setup)
     assert taught.teaching is not None
     assert torch.equal(taught.teaching.task(outputs, labels), plain)
 

@@ -22,7 +22,7 @@ else:
     from prune_search.lazy import torch
 
 
-def _each_input(scoring: Scoring, group: str) -> dict[str, list[float]]:
+def each_input(scoring: Scoring, group: str) -> dict[str, list[float]]:
     """The slow definition for linear and plain 2-d convolution layers: for each weight, what it is multiplied with."""
     found: dict[str, list[float]] = {}
     seen: dict[str, list[Tensor]] = {name: [] for name in scoring.weights}
@@ -186,7 +186,7 @@ def _layerwise(group: str) -> Layerwise:
         compared=lambda group: group,
         scales="left",
         needs_data=True,
-        oracle=_each_input,
+        oracle=each_input,
         layerwise=_layerwise,
     ),
 )

@@ -69,7 +69,7 @@ def inverse_blocks(scoring: Scoring, block: int, damping: float, each: str) -> d
         sums[name] = torch.zeros(shape, dtype=torch.float64, device=weight.device)
     most = max(1, CHUNK // sum(weight.numel() for weight in scoring.weights.values()))
     waiting: list[list[Tensor]] = []
-    count = 0
+    seen = torch.zeros(1, dtype=torch.float64, device=next(iter(sums.values())).device)
 
     def add() -> None:
         for index, total in enumerate(sums.values()):
@@ -79,15 +79,17 @@ def inverse_blocks(scoring: Scoring, block: int, damping: float, each: str) -> d
             total.baddbmm_(parts.transpose(1, 2), parts)
         waiting.clear()
 
-    for gradients in sample_gradients(scoring, each):
-        waiting.append(gradients)
-        count += 1
+    for gradients, part in sample_gradients(scoring, each):
+        # What every worker computes for itself counts for its part of it.
+        waiting.append(gradients if part == 1.0 else [gradient * part**0.5 for gradient in gradients])
+        seen += part
         if len(waiting) == most:
             add()
     if waiting:
         add()
+    scoring.add_up([*sums.values(), seen])
     for total in sums.values():
-        total /= count
+        total /= float(seen)
         total.diagonal(dim1=1, dim2=2).add_(damping)
     return {name: torch.cholesky_inverse(torch.linalg.cholesky(total)) for name, total in sums.items()}
 
@@ -176,17 +178,19 @@ def hessian_trace(scoring: Scoring, draws: int) -> Scores:
     batches = scoring.batches()
     signs = [[_signs(scoring, name, draw) for name in scoring.weights] for draw in range(draws)]
     sums = [torch.zeros_like(weight) for weight in weights]
-    for inputs, labels in batches:
-        loss = scoring.loss(scoring.model(inputs), labels)
-        slopes = torch.autograd.grad(loss, weights, create_graph=True, allow_unused=True)
-        used = [index for index, slope in enumerate(slopes) if slope is not None and slope.requires_grad]
-        for vector in signs:
-            if not used:
-                break
-            product = torch.stack([(slopes[index] * vector[index]).sum() for index in used]).sum()
-            parts = torch.autograd.grad(product, weights, retain_graph=True, allow_unused=True)
-            for total, part, z in zip(sums, parts, vector, strict=True):
-                if part is not None:
-                    total.add_(z * part)
+    with scoring.together(twice=True):
+        for inputs, labels, share in scoring.shares(batches):
+            loss = scoring.loss(scoring.model(inputs), labels) * share
+            slopes = torch.autograd.grad(loss, weights, create_graph=True, allow_unused=True)
+            used = [index for index, slope in enumerate(slopes) if slope is not None and slope.requires_grad]
+            for vector in signs:
+                if not used:
+                    break
+                product = torch.stack([(slopes[index] * vector[index]).sum() for index in used]).sum()
+                parts = torch.autograd.grad(product, weights, retain_graph=True, allow_unused=True)
+                for total, part, z in zip(sums, parts, vector, strict=True):
+                    if part is not None:
+                        total.add_(z * part)
+    scoring.add_up(sums)
     count = draws * len(batches)
     return {name: _over_units(scoring, name, total / count) for name, total in zip(scoring.weights, sums, strict=True)}

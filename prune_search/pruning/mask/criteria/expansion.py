@@ -71,10 +71,12 @@ def fisher_diagonal(scoring: Scoring, each: str) -> Scores:
     from prune_search.pruning.mask.scoring import sample_gradients
 
     sums = [torch.zeros_like(weight) for weight in scoring.weights.values()]
-    count = 0
-    for gradients in sample_gradients(scoring, each):
-        torch._foreach_addcmul_(sums, gradients, gradients)
-        count += 1
+    seen = torch.zeros(1, dtype=torch.float64, device=sums[0].device if sums else None)
+    for gradients, part in sample_gradients(scoring, each):
+        torch._foreach_addcmul_(sums, gradients, gradients, value=part)
+        seen += part
+    scoring.add_up([*sums, seen])
+    count = float(seen)
     return {name: total / count for name, total in zip(scoring.weights, sums, strict=True)}
 
 
@@ -189,12 +191,14 @@ def movement(scoring: Scoring, rate: float) -> Scores:
     moved = {name: torch.zeros_like(weight) for name, weight in scoring.weights.items()}
     of = {id(weight): name for name, weight in scoring.weights.items()}
     try:
-        for inputs, labels in scoring.batches():
-            loss = scoring.loss(scoring.model(inputs), labels)
-            slopes = torch.autograd.grad(loss, trained, allow_unused=True)
+        for inputs, labels, part in scoring.shares():
+            with scoring.together():
+                loss = scoring.loss(scoring.model(inputs), labels) * part
+                slopes = torch.autograd.grad(loss, trained, allow_unused=True)
+            wanted = [torch.zeros_like(p) if found is None else found for p, found in zip(trained, slopes, strict=True)]
+            scoring.add_up(wanted)
             with torch.no_grad():
-                for parameter, found in zip(trained, slopes, strict=True):
-                    slope = torch.zeros_like(parameter) if found is None else found
+                for parameter, slope in zip(trained, wanted, strict=True):
                     name = of.get(id(parameter))
                     if name is not None:
                         moved[name] -= parameter * slope

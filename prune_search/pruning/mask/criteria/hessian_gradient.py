@@ -86,28 +86,32 @@ def grasp(scoring: Scoring, temperature: float, halves: bool = False) -> Scores:
     weights = list(scoring.weights.values())
     batches = _parts(scoring.batches(), halves)
 
-    def gradients(inputs: Any, labels: Any, graph: bool) -> list[Tensor]:
-        loss = scoring.loss(over(scoring.model(inputs), temperature), labels)
+    def gradients(inputs: Any, labels: Any, part: float, graph: bool) -> list[Tensor]:
+        loss = scoring.loss(over(scoring.model(inputs), temperature), labels) * part
         found = torch.autograd.grad(loss, weights, create_graph=graph, allow_unused=True)
         return [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
 
     stopped = [torch.zeros_like(weight) for weight in weights]
-    for inputs, labels in batches:
-        torch._foreach_add_(stopped, gradients(inputs, labels, False))
+    with scoring.together():
+        for inputs, labels, part in scoring.shares(batches):
+            torch._foreach_add_(stopped, gradients(inputs, labels, part, False))
+    scoring.add_up(stopped)
     stopped = [
         g * _there(weight.detach(), scoring.dense[name])
         for g, (name, weight) in zip(stopped, scoring.weights.items(), strict=True)
     ]
     products = [torch.zeros_like(weight) for weight in weights]
-    for inputs, labels in batches:
-        found = gradients(inputs, labels, True)
-        product = torch.stack([(s * g).sum() for s, g in zip(stopped, found, strict=True)]).sum()
-        if not product.requires_grad:
-            continue
-        parts = torch.autograd.grad(product, weights, allow_unused=True)
-        for total, part in zip(products, parts, strict=True):
-            if part is not None:
-                total += part
+    with scoring.together(twice=True):
+        for inputs, labels, part in scoring.shares(batches):
+            found = gradients(inputs, labels, part, True)
+            product = torch.stack([(s * g).sum() for s, g in zip(stopped, found, strict=True)]).sum()
+            if not product.requires_grad:
+                continue
+            second = torch.autograd.grad(product, weights, allow_unused=True)
+            for total, found_part in zip(products, second, strict=True):
+                if found_part is not None:
+                    total += found_part
+    scoring.add_up(products)
     return {
         name: weight.detach() * product
         for (name, weight), product in zip(scoring.weights.items(), products, strict=True)

@@ -14,23 +14,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+COUPLED = {
+    "over": Option(Word(("mean", "sum", "max", "first")), "mean", "how the scores of the coupled layers are combined"),
+    "scale": Option(Word(("mean", "sum", "max", "none")), "mean", "what the scores of a set are divided by"),
+    "multiple": MULTIPLE,
+    "convention": Option(
+        Word(("papers", "torch-pruning")),
+        "papers",
+        "how a criterion's scores are joined within a layer: as its paper does, or as Torch-Pruning 1.6 by default",
+        later=True,
+    ),
+}
+
+
 @GRANULARITIES.register(
     "channel",
     summary="channels, coupled across the layers that share them, so they can be removed from residual networks",
     source="Fang et al. 2023, DepGraph, 2301.12900 (Torch-Pruning finds the layers)",
-    options={
-        "over": Option(
-            Word(("mean", "sum", "max", "first")), "mean", "how the scores of the coupled layers are combined"
-        ),
-        "scale": Option(Word(("mean", "sum", "max", "none")), "mean", "what the scores of a set are divided by"),
-        "multiple": MULTIPLE,
-        "convention": Option(
-            Word(("papers", "torch-pruning")),
-            "papers",
-            "how a criterion's scores are joined within a layer: as its paper does, or as Torch-Pruning 1.6 by default",
-            later=True,
-        ),
-    },
+    options=COUPLED,
     facts=Granularity(
         output_layer=False,
         convolutional_default=True,

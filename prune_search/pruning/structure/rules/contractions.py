@@ -45,6 +45,7 @@ def _added(place: Place) -> Any:
 def _added_batches(place: Place) -> Any:
     place.notes.contracted.append(place.tensor("batch1")[-1])
     made = _product(place, place.tensor("batch1"), place.tensor("batch2"))
+    place.beside(made[:-2])
     return broadcast(place, [place.tensor("self"), made], place.output)
 
 
@@ -55,20 +56,24 @@ def _multiplied(place: Place) -> Any:
         second = "tensor"
     first = place.tensor("self")
     other = place.tensor(second)
-    _weighted(place, second, max(0, len(other) - 2), len(other) - 1)
-    return _product(place, first, other)
+    weighted = _weighted(place, second, max(0, len(other) - 2), len(other) - 1)
+    made = _product(place, first, other)
+    if not weighted:
+        place.beside(made[:-2])
+    return made
 
 
-def _weighted(place: Place, second: str, inner: int, outer: int) -> None:
-    """Which of two factors is a weight."""
+def _weighted(place: Place, second: str, inner: int, outer: int) -> bool:
+    """Which of two factors is a weight; False where neither is."""
     if place.role(second, inner, "reader"):
         place.role(second, outer, "weight")
-        return
+        return True
     rank = len(place.tensor("self"))
     if rank > 1 and place.role("self", rank - 2, "weight"):
         place.role("self", rank - 1, "reader")
-    else:
-        place.notes.contracted.append(place.tensor("self")[-1])
+        return True
+    place.notes.contracted.append(place.tensor("self")[-1])
+    return False
 
 
 def _product(place: Place, first: Dims, second: Dims) -> Dims:

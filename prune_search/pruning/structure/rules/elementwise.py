@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from torch import fx
 
 from prune_search.pruning.structure.labels import Dims, Ids, fixed
@@ -33,7 +34,12 @@ def together(place: Place, own: list[Ids], size: int) -> Ids:
 def pointwise(place: Place) -> Any:
     """Any number of tensors, combined value by value."""
     given = [place.of(node) for node in place.node.all_input_nodes if isinstance(place.shapes[node], tuple)]
-    return broadcast(place, given, place.output)
+    made = broadcast(place, given, place.output)
+    if place.name in ("add", "sub") and len(given) == 2 and len(given[0]) == len(given[1]):
+        for own, first, second in zip(made, *given, strict=True):
+            if own.any() and not np.array_equal(first, second):
+                place.notes.joined.append((place.node, own))
+    return made
 
 
 @rule("copy", "lerp", "masked_fill", "where", "clamp", "_softmax_backward_data", "rsub", "fmod", "true_divide")

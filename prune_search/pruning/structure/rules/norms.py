@@ -45,6 +45,13 @@ def _per_group(place: Place) -> Any:
 def _over_width(place: Place) -> Any:
     dims = place.tensor("input")
     count = len(place.arguments["normalized_shape"])
+    if count == 1 and place.name != "_fused_rms_norm":
+        for name, role in (("weight", "scale"), ("bias", "held")):
+            if place.has(name):
+                dims[-1] = place.tie(dims[-1], place.tensor(name)[0], WIDTH)
+                place.role(name, 0, role)
+        place.count(dims[-1], WIDTH)
+        return dims
     for at in range(len(dims) - count, len(dims)):
         place.fix(dims[at], WIDTH)
         for name in ("weight", "bias"):

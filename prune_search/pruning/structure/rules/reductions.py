@@ -31,6 +31,10 @@ def _reduced(place: Place) -> Any:
 
         return pointwise(place)
     dims = place.tensor("self")
+    axes = place.axes("dim", len(dims))
+    if place.name == "mean" and len(axes) == 1 and place.arguments.get("keepdim"):
+        place.count(dims[axes[0]], f"{place.name} runs over its units")
+        return [fixed(1) if at in axes else ids for at, ids in enumerate(dims)]
     made = _without(place, dims, place.axes("dim", len(dims)), bool(place.arguments.get("keepdim")))
     shape = place.shapes[place.node]
     return [list(made) for _ in shape] if isinstance(shape, list) else made

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from prune_search.pruning.mask.receipt import LayerReceipt, Receipt, search_told
+from prune_search.pruning.mask.receipt import LayerReceipt, Receipt, budget_told, search_told
 
 
 def test_layers_with_nothing_left_are_counted_and_all_of_it_is_plain_data() -> None:
@@ -30,6 +30,14 @@ def test_a_search_in_episodes_is_told_in_a_sentence() -> None:
     assert "never tried" in missed
     ruined = search_told({**figures, "ruined": 3.0})
     assert ruined == f"{told}; 3 networks had no finite loss or accuracy"
+
+
+def test_a_budget_is_told_with_what_was_asked_and_what_is_reached() -> None:
+    receipt = Receipt(0.5, 0.5, 2, 2, (), budget=("flops", 0.5, 0.497))
+    assert receipt.as_data()["budget"] == {"kind": "flops", "asked": 0.5, "reached": 0.497}
+    assert "budget" not in replace(receipt, budget=None).as_data()
+    assert budget_told(("flops", 0.5, 0.497)).endswith("flops are left of the 0.5 that were asked for")
+    assert budget_told(("memory", 0.5, 0.4)).endswith("; whole units allow no more")
 
 
 def test_a_receipt_has_a_search_in_its_data_only_where_there_was_one() -> None:

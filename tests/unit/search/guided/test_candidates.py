@@ -8,7 +8,7 @@ import numpy
 import pytest
 
 from prune_search.recipe.space import Space, known_epoch, read_space
-from prune_search.search.guided.candidates import FILLED, Candidates, SharesDraw
+from prune_search.search.guided.candidates import FILLED, NEIGHBOURS, Candidates, SharesDraw
 from prune_search.search.suggest import PinnedDraw
 
 LARGE: dict[str, Any] = {
@@ -68,6 +68,17 @@ def test_neighbours_are_near_and_another_proposal_has_others() -> None:
     assert numpy.median(distance) < 0.1
     assert {one.digest for one in near} == {one.digest for one in candidates.near(best.drawn, 5)}
     assert {one.digest for one in near} != {one.digest for one in candidates.near(best.drawn, 6)}
+
+
+def test_every_other_neighbour_goes_on_from_the_same_first_training() -> None:
+    cut = {"hole": "uniform", "low": 0.1, "high": 0.5}
+    space = {"preset": "lottery-ticket", "train": LARGE["train"], "rounds": 3, "mask": {"sparsity": {"per_round": cut}}}
+    candidates = Candidates(space_of(space), known_epoch)
+    best = candidates.with_given({})[5]
+    near = candidates.near(best.drawn, 3)
+    shared = [one for one in near if one.segments[0] == best.segments[0]]
+    assert NEIGHBOURS / 2 <= len({one.params["mask.sparsity.per_round"] for one in shared}) < len(near)
+    assert {one.params["train.optimizer.lr"] for one in shared} == {best.params["train.optimizer.lr"]}
 
 
 def test_shares_reach_both_ends_of_every_kind_of_hole() -> None:

@@ -97,6 +97,7 @@ def test_nothing_is_gathered_where_nothing_is_to_be_learned(storage: Path, tmp_p
     assert stored_experience(tmp_path) == Experience()
 
 
+@pytest.mark.slow
 def test_a_search_that_goes_on_is_the_same_whatever_was_searched_in_between(storage: Path, tmp_path: Path) -> None:
     begin = [{"weights": {"at": "1ep"}}, {"weights": {"at": "end"}, "retrain": {"clock": "5ep"}}]
 

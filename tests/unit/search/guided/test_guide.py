@@ -13,6 +13,7 @@ from guided_trials import space_of, told
 
 from prune_search.ledger.records import TrialRecords
 from prune_search.recipe.space import Space, known_epoch
+from prune_search.search.guided.guide import FIRST, Guide, batch_of
 from prune_search.search.proposer import Proposal, Proposer
 
 SPACE: dict[str, Any] = {
@@ -79,7 +80,8 @@ def test_a_proposal_depends_on_what_is_known_and_not_on_the_order_or_the_process
             assert found.sampler == expected.sampler
 
 
-@pytest.mark.parametrize("prior", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("prior", [True, False])
 def test_what_was_measured_leads_to_better_recipes_than_chance(prior: bool) -> None:
     def best_after_eight(sampler: Any, seed: int) -> float:
         space = space_of(RATES, ["maximize val/accuracy"], sampler, seed=seed)
@@ -105,6 +107,28 @@ def test_of_equal_gains_the_cheapest_is_proposed() -> None:
     first = Proposer(space, known_epoch).propose(1, [], None)
     assert first is not None
     assert first.params["retrain.steps"] == "1ep"
+
+
+@pytest.mark.parametrize("prior", [True, False])
+def test_the_first_recipe_is_not_a_long_one(prior: bool) -> None:
+    blocks = {"preset": "learning-rate-rewinding", "train": {"steps": "100ep"}, "mask": {"sparsity": 0.9}}
+    blocks |= {"retrain": {"clock": {"hole": "choice", "of": [f"{place}ep" for place in range(0, 100, 10)]}}}
+    space = space_of(blocks, ["maximize val/accuracy"], {"name": "guided", "prior": prior})
+    guide = Guide(space, known_epoch, prior=prior)
+    steps = [one.steps for one in guide.fixed[0]]
+    first = guide.choose(1, [], None)
+    assert first is not None
+    assert min(steps) <= first.steps <= min(steps) + FIRST * (sum(steps) / len(steps) - min(steps))
+
+
+def test_batches_get_longer_as_a_search_does() -> None:
+    found = [batch_of(number) for number in range(1, 400)]
+    firsts = [
+        next(number for number, one in enumerate(found, 1) if one[0] == batch) for batch in range(1, 1 + found[-1][0])
+    ]
+    assert firsts == [*range(4, 32, 4), *range(32, 128, 16), *range(128, 400, 64)]
+    assert all(since <= number for number, (_, since) in enumerate(found, 1))
+    assert {since for _, since in found} == {0, *firsts}
 
 
 def test_constraints_relative_to_the_dense_network_are_waited_for_and_then_count() -> None:

@@ -10,7 +10,7 @@ import pytest
 from prune_search.search.guided.features import Frame, Network
 from prune_search.search.guided.kernel import EVERY, MEMBERS, Array
 from prune_search.search.guided.surface import Surface
-from prune_search.search.guided.surrogate import BLOCK, Belief, Expectation, Surrogate
+from prune_search.search.guided.surrogate import BLOCK, Belief, Expectation, Surrogate, blocks_of
 
 
 def line(count: int = 21, prior: Sequence[float] | None = None) -> list[Network]:
@@ -67,6 +67,14 @@ def test_bits_do_not_depend_on_what_was_looked_at_before(searches: int) -> None:
         assert numpy.array_equal(found.deviation, fresh.deviation)
         assert (found.guided, found.learned) == (fresh.guided, fresh.learned)
         used.believe([networks[i] for i in order[[1, 0]]], values[:2])
+
+
+def test_of_what_fills_no_block_the_networks_of_one_recipe_are_taken_together() -> None:
+    networks = line(BLOCK + 5)
+    # Two networks belong to each recipe.
+    assert blocks_of(networks) == [BLOCK, BLOCK + 2, BLOCK + 4, BLOCK + 5]
+    assert blocks_of(networks[:3]) == [2, 3]
+    assert blocks_of([]) == []
 
 
 def test_before_anything_is_seen_the_prior_is_what_is_believed() -> None:

@@ -42,7 +42,8 @@ def test_what_this_machine_does_not_have_is_refused_with_both_figures() -> None:
 
 def test_who_starts_several_workers_takes_no_cpu_from_them() -> None:
     config = {"job": {"alone": False}}
-    assert _resources(block(workers_per_trial=2), 4.0, config).bundles == [{"memory": 1.0}]
+    for asked in (2, {"at_least": 1, "at_most": 8}):
+        assert _resources(block(workers_per_trial=asked), 4.0, config).bundles == [{"memory": 1.0}]
     assert _resources(block(), 4.0, config).bundles == [{"CPU": 1.0}]
 
 
@@ -74,3 +75,9 @@ class _First:
 
     def integer(self, name: str, low: int, high: int, log: bool, step: int) -> int:
         return low
+
+
+def test_of_a_range_of_workers_the_least_have_to_fit() -> None:
+    _check_resources({"CPU": 2.0}, block(workers_per_trial={"at_least": 2, "at_most": 8}))
+    with pytest.raises(UserError, match="each of its 3 workers"):
+        _check_resources({"CPU": 2.0}, block(workers_per_trial={"at_least": 3, "at_most": 8}))

@@ -139,9 +139,21 @@ def test_a_trial_that_shares_nothing_keeps_its_states_in_the_search(tmp_path: Pa
 def test_a_batch_that_is_too_small_for_its_workers_is_refused(tmp_path: Path) -> None:
     job = job_of(tmp_path)
     wide = replace(job, search={**job.search, "workers_per_trial": 65})
-    with pytest.raises(UserError, match=r"train\.batch: 64 examples cannot be split among 65 workers"):
-        setup_of(wide, torch.device("cpu"))
+    elastic = replace(job, search={**job.search, "workers_per_trial": {"at_least": 2, "at_most": 65}})
+    for one in (wide, elastic):
+        with pytest.raises(UserError, match=r"train\.batch: 64 examples cannot be split among 65 workers"):
+            setup_of(one, torch.device("cpu"))
     assert setup_of(job, torch.device("cpu")).recipe.canonical == job.recipe
+
+
+def test_what_is_stored_does_not_depend_on_how_many_workers_of_a_range_there_are(tmp_path: Path) -> None:
+    job = job_of(tmp_path)
+    cpu = torch.device("cpu")
+    asked = [1, 2, {"at_least": 1, "at_most": 2}, {"at_least": 2, "at_most": 4}]
+    setups = [setup_of(replace(job, search={**job.search, "workers_per_trial": one}), cpu) for one in asked]
+    assert [setup.environment.get("workers") for setup in setups] == [None, 2, "1-2", "2-4"]
+    assert len({setup.key for setup in setups}) == 1
+    assert len({setup.root() for setup in setups}) == 4
 
 
 def test_every_pass_of_the_network_is_a_sign_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

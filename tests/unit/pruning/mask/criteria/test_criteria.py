@@ -166,7 +166,7 @@ def test_the_gradients_of_examples_are_the_same_one_by_one_and_in_their_batch() 
     model.eval()
     alone = list(sample_gradients(given(model, batches), "example"))
     x, y = batches[0]
-    for index, found in enumerate(alone):
+    for index, (found, _) in enumerate(alone):
         loss = nn.functional.cross_entropy(model(x), y, reduction="none")[index]
         wanted = torch.autograd.grad(loss, list(prunable_weights(model).values()))
         for one, other in zip(found, wanted, strict=True):

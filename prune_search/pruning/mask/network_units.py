@@ -1,0 +1,212 @@
+"""Units of transformers: heads, neurons and width from the graph of torch.export, and whole residual blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.pruning.mask.dependency_groups import Channels, Claim
+from prune_search.pruning.mask.graph_channels import LEFT_OUT, under_one_name
+from prune_search.pruning.structure.analysis import Analysis
+from prune_search.pruning.structure.capture import UncapturedError, capture
+from prune_search.pruning.structure.checks import CHANGES, GraphChecks
+from prune_search.pruning.structure.choices import analyze
+from prune_search.pruning.structure.sets import KINDS, WIDTH, Units, channels_in, stays_whole
+from prune_search.recipe.problems import Problem, UserError
+from prune_search.tasks.layers import SHOWN, prunable_weights
+from prune_search.tasks.passes import eager, evaluating, same_draws, unwrapped, without_dropout
+from prune_search.tasks.structures import examples_in, listed_tensors, repeated, some_examples
+
+# Sets of units, and of other weights why they are in none.
+Found = tuple[list[Channels], dict[str, str]]
+NO_BLOCK = "it is in no block of a list of blocks of one class"
+NOT_PASSED_ON = "without its weights its block does not pass on what it is given"
+UNITS_ARE = "its units are"
+
+_FOUND: WeakKeyDictionary[nn.Module, dict[Any, Found]] = WeakKeyDictionary()
+
+
+def _known(model: nn.Module, kind: str, left_out: frozenset[str], example: Any, find: Callable[[], Found]) -> Found:
+    """What was found of a network that is still there and has the same shapes: following one takes long."""
+    if example is None:
+        raise UserError([Problem("mask.granularity", f"{kind} needs an example input: pass batches")])
+    shapes = tuple((name, tuple(parameter.shape)) for name, parameter in model.named_parameters())
+    known = _FOUND.setdefault(model, {})
+    key = (kind, left_out, shapes)
+    if key not in known:
+        known[key] = find()
+    sets, reasons = known[key]
+    if not sets:
+        told = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:SHOWN])
+        what = KINDS.get(kind, "residual blocks")
+        text = f"{kind}: this network has no {what} that can be removed ({told})"
+        raise UserError([Problem("mask.granularity", text)])
+    return known[key]
+
+
+def units_of_kind(kind: str, model: nn.Module, left_out: frozenset[str], example: Any) -> Found:
+    """The units of one kind that can be removed, and why other weights take no part.
+
+    Args:
+        kind: of `structure.sets.KINDS`.
+        model: the network; left as it was.
+        left_out: weights whose outputs are kept.
+        example: a batch of inputs [B, …] or `Inputs`.
+
+    Raises:
+        UserError: there is no example, torch.export cannot follow the network, or it has no such units.
+    """
+    return _known(model, kind, left_out, example, lambda: _of_kind(kind, model, left_out, example))
+
+
+def _of_kind(kind: str, model: nn.Module, left_out: frozenset[str], example: Any) -> Found:
+    inner = unwrapped(model)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    outer = {own: names[id(p)] for own, p in inner.named_parameters() if id(p) in names}
+    prunable = prunable_weights(inner)
+    try:
+        analysis = analyze(capture(inner, example), widths=kind == WIDTH)
+    except UncapturedError as error:
+        raise UserError([Problem("mask.granularity", f"{kind}: {error}")]) from error
+    reasons = stays_whole(analysis, frozenset(prunable))
+    found: list[tuple[Channels, Units]] = []
+    for channels, units in channels_in(analysis, frozenset(prunable)):
+        if units.kind != kind:
+            reasons.update(dict.fromkeys(channels.owners, _not_one(units.kind, kind)))
+        elif left_out.isdisjoint(outer[name] for name in channels.owners):
+            found.append((channels, units))
+        else:
+            reasons.update({name: LEFT_OUT for name in channels.owners if outer[name] not in left_out})
+    found = _exact(analysis, found, reasons)
+    owned = {name for channels, _ in found for name in channels.owners}
+    order = {name: place for place, name in enumerate(prunable)}
+    sets = under_one_name([channels for channels, _ in found if channels.size > 1], order)
+    return (
+        [channels.renamed(outer) for channels in sets],
+        {outer[name]: why for name, why in reasons.items() if name not in owned and name in outer},
+    )
+
+
+def _not_one(kind: str, wanted: str) -> str:
+    return f"{UNITS_ARE} {KINDS.get(kind, 'other channels')}, and not {KINDS[wanted]}"
+
+
+def _exact(
+    analysis: Analysis, found: list[tuple[Channels, Units]], reasons: dict[str, str]
+) -> list[tuple[Channels, Units]]:
+    """The sets that can be cut out together, tried on other weights."""
+    checks = GraphChecks(analysis, redrawn=True)
+    if not found or checks.is_exact([units for _, units in found]):
+        return found
+    fine: list[tuple[Channels, Units]] = []
+    for one in found:
+        if checks.is_exact([*(units for _, units in fine), one[1]]):
+            fine.append(one)
+        else:
+            reasons.update(dict.fromkeys(one[0].owners, CHANGES))
+    return fine
+
+
+def block_lists(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The repeated blocks of a network, in the order of its modules: name and module.
+
+    They are children of an `nn.ModuleList` or `nn.Sequential` that has two or more of their class, each with a weight
+    to prune; blocks within blocks are not looked at.
+    """
+    prunable = {id(weight) for weight in prunable_weights(model).values()}
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.ModuleList | nn.Sequential) or any(name.startswith(f"{one}.") for one in found):
+            continue
+        classes = [type(child) for child in module.children()]
+        for key, child in module.named_children():
+            own = any(id(parameter) in prunable for parameter in child.parameters())
+            whole = len(list(child.children())) > 0
+            if classes.count(type(child)) > 1 and own and whole:
+                found.setdefault(f"{name}.{key}" if name else key, child)
+    return list(found.items())
+
+
+def residual_blocks(model: nn.Module, left_out: frozenset[str], example: Any) -> Found:
+    """The residual blocks of a network as the units of one set, and why other weights take no part.
+
+    A block is one that passes on what it is given once all its own parameters are 0: the network runs on the example
+    that way. Those of a block behind whose addition a normalization stands are not.
+
+    Args:
+        model: the network; left as it was.
+        left_out: weights that are kept; their blocks are.
+        example: a batch of inputs [B, …] or `Inputs`.
+
+    Raises:
+        UserError: there is no example, or the network has no such blocks.
+    """
+    return _known(model, "depth", left_out, example, lambda: _residual(model, left_out, example))
+
+
+def _residual(model: nn.Module, left_out: frozenset[str], example: Any) -> Found:
+    blocks = block_lists(model)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    uses: dict[int, int] = {}
+    for _, block in blocks:
+        for parameter in block.parameters():
+            uses[id(parameter)] = uses.get(id(parameter), 0) + 1
+    inside = {id(module) for _, block in blocks for module in block.modules()}
+    outside = {id(p) for m in model.modules() if id(m) not in inside for p in m.parameters(recurse=False)}
+    own = {
+        name: [names[id(p)] for p in block.parameters() if uses[id(p)] == 1 and id(p) not in outside]
+        for name, block in blocks
+    }
+    passed = _pass_on(model, blocks, {one for some in own.values() for one in some}, example)
+    prunable = prunable_weights(model)
+    reasons = dict.fromkeys(prunable, NO_BLOCK)
+    claims: list[Claim] = []
+    units = 0
+    for name, _ in blocks:
+        weights = [one for one in own[name] if one in prunable]
+        why = "" if name in passed else NOT_PASSED_ON
+        why = "another weight of its block is left out" if not left_out.isdisjoint(weights) else why
+        reasons.update(dict.fromkeys(weights, why))
+        if why or not weights:
+            continue
+        for one in own[name]:
+            role = "weight" if one in prunable else "held"
+            claims.append(Claim(one, role, -1, torch.zeros(1, 0, dtype=torch.long), torch.tensor([units])))
+        units += 1
+    sets = [Channels(units, tuple(claims))] if units > 1 else []
+    return sets, {name: why for name, why in reasons.items() if why and name not in left_out}
+
+
+def _pass_on(model: nn.Module, blocks: list[tuple[str, nn.Module]], zeroed: set[str], example: Any) -> set[str]:
+    """The names of the blocks whose outputs are their inputs with some parameters at 0, each time that they run."""
+    passed: dict[str, bool] = {}
+    handles = []
+    for name, block in blocks:
+        handles.append(block.register_forward_hook(_looking(name, passed), with_kwargs=True))
+    parameters = dict(model.named_parameters())
+    changed = {name: torch.zeros_like(parameters[name]) for name in zeroed}
+    two = repeated(some_examples(example, slice(2)), min(2, examples_in(example)))
+    try:
+        with eager(), evaluating(model), same_draws(two), without_dropout(), torch.no_grad():
+            torch.func.functional_call(model, changed, (two,))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name for name, same in passed.items() if same}
+
+
+def _looking(name: str, passed: dict[str, bool]) -> Callable[..., None]:
+    def look(_block: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        given, made = [*listed_tensors(args), *listed_tensors(kwargs)], listed_tensors(output)
+        same = bool(given and made) and _equal(given[0], made[0])
+        passed[name] = passed.get(name, True) and same
+
+    return look
+
+
+def _equal(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and torch.equal(first, second)

@@ -1,0 +1,108 @@
+"""Heads, neurons, width and blocks of a transformer: found, masked, and cut out with the same outputs."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from structured_networks import made
+from torch import nn
+
+import prune_search
+from prune_search.compact.from_graph import smaller
+from prune_search.pruning.mask.network_units import NO_BLOCK, NOT_PASSED_ON, block_lists
+from prune_search.recipe.problems import UserError
+from prune_search.tasks.models.networks.vision_transformer import VisionTransformer
+
+
+def transformer() -> nn.Module:
+    torch.manual_seed(0)
+    model = VisionTransformer(1, 4, 3, 2, 8, 2, 2, 6).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    return model
+
+
+def masked(model: nn.Module, granularity: str, example: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return prune_search.find_mask(
+            model, "l2", 0.5, scope="uniform", granularity=granularity, batches=[(example, None)]
+        )
+
+
+@pytest.mark.parametrize(
+    ("granularity", "units"),
+    [
+        pytest.param("head", {f"blocks.{at}.query.weight": (2, 1) for at in range(2)}, marks=pytest.mark.slow),
+        pytest.param("neuron", {f"blocks.{at}.up.weight": (6, 3) for at in range(2)}, marks=pytest.mark.slow),
+        ("width", {"patches.weight": (8, 4)}),
+        ("depth", {"blocks.0.query.weight": (2, 1)}),
+    ],
+)
+def test_units_of_a_transformer_are_cut_out_with_the_masked_networks_outputs(granularity: str, units: Any) -> None:
+    model, example = transformer(), torch.randn(3, 1, 4, 4)
+    mask = masked(model, granularity, example)
+    assert dict(mask.units) == units
+    mask.apply(model)
+    small = smaller(model, example)
+    assert not small.reason
+    nonzero = sum(int((parameter != 0).sum()) for parameter in model.parameters())
+    assert sum(parameter.numel() for parameter in small.network.parameters()) == nonzero
+    with torch.no_grad():
+        assert torch.allclose(small.network(example), model(example), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("granularity", ["head", "neuron", "width"])
+def test_grouped_queries_tied_embeddings_and_gates_go_together(granularity: str) -> None:
+    model, example = made("gpt")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    mask = masked(model, granularity, example)
+    assert (
+        dict(mask.units)
+        == {
+            "head": {"query.weight": (2, 1)},
+            "neuron": {"gate.weight": (20, 10)},
+            "width": {"mix.weight": (16, 8)},
+        }[granularity]
+    )
+    mask.apply(model)
+    small = smaller(model, example)
+    with torch.no_grad():
+        assert torch.allclose(small.network(example), model(example), rtol=1e-4, atol=1e-5)
+    nonzero = sum(int((parameter != 0).sum()) for parameter in model.parameters())
+    assert sum(parameter.numel() for parameter in small.network.parameters()) == nonzero
+
+
+class Behind(nn.Module):
+    """A norm behind the addition: with its weights at 0 it gives 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm = nn.Linear(4, 4), nn.LayerNorm(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x + self.layer(x))  # type: ignore[no-any-return]
+
+
+def test_a_block_that_does_not_pass_on_its_input_stays_and_is_named() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Sequential(Behind(), Behind()), nn.Linear(4, 2))
+    assert [name for name, _ in block_lists(model)] == ["1.0", "1.1"]
+    with pytest.raises(UserError) as error:
+        masked(model, "depth", torch.randn(2, 3))
+    assert f"1.0.layer.weight: {NOT_PASSED_ON}" in str(error.value)
+    assert f"0.weight: {NO_BLOCK}" in str(error.value)
+
+
+def test_what_is_no_unit_of_the_kind_is_named_with_the_kind_that_it_is() -> None:
+    mask = masked(transformer(), "head", torch.randn(3, 1, 4, 4))
+    assert mask.left_out["blocks.0.up.weight"] == "its units are hidden neurons of an MLP, and not attention heads"
+    assert "normalization" in mask.left_out["patches.weight"]
+    with pytest.raises(UserError, match="no attention heads that can be removed"):
+        masked(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), "head", torch.randn(2, 3))
