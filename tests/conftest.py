@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command_line import Said, Typed
+from slow_list import listed
 
 if TYPE_CHECKING:
     from object_store import ObjectStore
@@ -42,8 +43,11 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a service, and keep those that share one on one worker."""
+    """Mark the tests that need a service, and keep those that share one on one worker; mark what was slow."""
+    slow = listed()
     for item in items:
+        if item.nodeid in slow:
+            item.add_marker(pytest.mark.slow)
         asked = frozenset(getattr(item, "fixturenames", ()))
         if group := next((group for name, group in SERVICES.items() if name in asked), None):
             item.add_marker(pytest.mark.services)
