@@ -3,8 +3,8 @@
     python -m pytest -q -n 2 --junitxml=JUNIT.xml
     python tests/slow_list.py JUNIT.xml --over 1.0
 
-README's test command leaves them to `.ci/run`. Make the list from a run without other work beside it; tests that the run
-did not hold stay in it as long as their files are there.
+README's test command leaves them to `.ci/run`. Make the list from a run without other work beside it. Tests that the
+run did not hold stay in it as long as their files are there.
 """
 
 from __future__ import annotations
