@@ -93,7 +93,8 @@ def test_the_inputs_noise_is_training_s_alone(tmp_path: Path) -> None:
 def test_every_criterion_scores_by_the_task_s_own_loss_or_says_why_not(name: str, tmp_path: Path) -> None:
     where = prune_search.Where(storage=tmp_path)
     result = prune_search.run(recipe(name, at="0it"), set={"task.model.sigmoid": False}, where=where)
-    assert 0.2 < result.receipt.reached < 0.8
+    # Of two blocks, one holds a sixth of the weights.
+    assert 0.1 < result.receipt.reached < 0.8
     assert math.isfinite(result.metrics["test/psnr"])
 
 
