@@ -204,7 +204,7 @@ def find_mask(
     Example:
         >>> find_mask(model, criterion="snip", sparsity=0.9, batches=[(x, y)]).apply(model)
     """
-    check_network(model)
+    check_network(model, sharded=True)
     known, of_method, stays = arguments.method(criterion)
     named = arguments.value(axes.CRITERIA, known, "criterion", options)
     block = arguments.score_block(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.counts import keep_count
-from prune_search.pruning.mask.mask_set import Pool, UnitMasks, select
+from prune_search.pruning.mask.mask_set import Pool, UnitMasks, by_row, select
 from prune_search.pruning.mask.scoring import Scores
 from prune_search.pruning.mask.units import UnitSet
 from prune_search.recipe import axes
@@ -167,6 +167,35 @@ def scope_pools(
     if scope.facts.searches:
         options["found"] = found
     return scope.build(list, layers, share, rule.rounding, **options)
+
+
+def pools_by(
+    rule: MaskRule,
+    sets: Sequence[UnitSet],
+    layers: list[LayerUnits],
+    share: Decimal | None,
+    measuring: Callable[[], Measuring],
+    found: Mapping[str, int] | None = None,
+) -> list[Pool]:
+    """Who competes with whom under a rule, and how many are kept.
+
+    Args:
+        rule: with granularity, scope and criterion.
+        sets: the units.
+        layers: the same, with how many of them may be kept.
+        share: kept share of all units; None where the scope decides it.
+        measuring: what a scope may measure.
+        found: see `scope_pools`.
+    """
+    if sets[0].run and share is not None:
+        pools = in_runs(sets, share, rule.rounding)
+    else:
+        pools = scope_pools(rule, layers, share, measuring, found)
+        compared = rule.criterion.entry(axes.CRITERIA).facts.competition(**rule.criterion.options)
+        if share is not None and compared != "scope":
+            shapes = {layer.name: (layer.shape, layer.units) for layer in layers}
+            pools = by_row(pools, shapes, share, rule.rounding, compared == "layer")
+    return pools if rule.ties == "index" else [replace(pool, ties=rule.ties) for pool in pools]
 
 
 def normalized(named: Named, scores: Scores, allowed: UnitMasks) -> Scores:
