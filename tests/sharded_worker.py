@@ -1,10 +1,10 @@
-"""One worker, a process of its own: ``sharded_worker.py RANK SIZE FOLDER masks|training|states|refusals``.
+"""One worker, a process of its own: ``sharded_worker.py RANK SIZE FOLDER masks|training|store|read|refusals``.
 
 All workers run the same code; the first one prints what it found.
 
 ``masks``: masks of sharded networks, and of the same ones whole, by criterion, scope and granularity.
 ``training``: networks that are trained, pruned, trained on and pruned gradually, sharded and whole.
-``states``: what is trained under a mask, stored with torch.distributed.checkpoint below FOLDER, and read from there.
+``store``: what is trained under a mask, with torch.distributed.checkpoint below FOLDER; ``read``: by other workers.
 ``refusals``: what is said of what needs whole networks.
 """
 
@@ -14,7 +14,6 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +143,7 @@ def trained(model: nn.Module, name: str, gradients: Callable[[Network, Feed, int
     losses: list[float] = []
 
     def note(step: int, loss: Tensor) -> None:
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
 
     train(net, course(model, name, 0, []), 0, 4, note)
     mask = find_mask(model, sparsity=0.8)
@@ -172,7 +171,7 @@ def gradual(model: nn.Module, workers: Workers) -> dict[str, Any]:
         loss.backward()
         dynamics.step(step)
         kept.append(sum(dynamics.mask.kept.values()))
-        losses.append(workers.sums([float(loss) / workers.size])[0])
+        losses.append(workers.sums([float(loss.detach()) / workers.size])[0])
     return {"mask": dynamics.finish().sha256, "kept": kept, "losses": losses}
 
 
@@ -196,7 +195,7 @@ def steps(model: nn.Module, optimizer: torch.optim.Optimizer, workers: Workers, 
         loss = nn.functional.cross_entropy(model(inputs), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        losses.append(workers.sums([float(loss) / workers.size])[0])
+        losses.append(workers.sums([float(loss.detach()) / workers.size])[0])
     return losses
 
 
@@ -230,7 +229,7 @@ def read(workers: Workers, folder: Path) -> dict[str, Any]:
     stored = state(model, optimizer, mask)
     dcp.load(stored, checkpoint_id=folder)
     set_state_dict(model, optimizer, model_state_dict=stored["model"], optim_state_dict=stored["optimizer"])
-    mask = replace(mask, masks=stored["mask"])
+    mask = MaskSet(stored["mask"])
     MaskHook(optimizer, model, mask)
     told = digests(state(model, optimizer, mask), mask)
     return {"digests": told, "losses": steps(model, optimizer, workers, 2), "kept": dict(mask.kept)}
