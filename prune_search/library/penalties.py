@@ -23,7 +23,7 @@ from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.tasks.layers import check_network
 from prune_search.tasks.network import prunable_weights
-from prune_search.tasks.shards import gathered
+from prune_search.tasks.shards import gathered, resharded
 from prune_search.training.optimizers import zero_masked
 
 
@@ -61,6 +61,7 @@ class MaskHook:
         Raises:
             UserError: it is no mask, or that of another network.
         """
+        resharded(self.model)
         mask_for(self.model, mask)
         named = dict(self.model.named_parameters())
         self.mask = mask

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.tasks.shards import check_whole
+from prune_search.tasks.shards import check_whole, resharded
 
 PRUNABLE = (
     nn.Linear,
@@ -160,7 +160,7 @@ def check_network(model: nn.Module, path: str = "model", sharded: bool = False) 
     Args:
         model: the network.
         path: what messages call it.
-        sharded: whether each worker may hold a part of it only.
+        sharded: whether each worker may hold a part of it only; it then gives up what it has gathered of the others.
 
     Raises:
         UserError: it is no network, or has no parameters, lazy ones, such as have no values, such as torch.jit has
@@ -178,7 +178,9 @@ def check_network(model: nn.Module, path: str = "model", sharded: bool = False) 
         raise UserError([Problem(path, text)])
     if empty := [name for name, parameter in model.named_parameters() if parameter.is_meta]:
         raise UserError([Problem(path, f"{listed(empty)}: on the device meta, without values: load them first")])
-    if not sharded:
+    if sharded:
+        resharded(model)
+    else:
         check_whole(model, path)
     if computed := parametrized_weights(model):
         text = (

@@ -19,12 +19,19 @@ def is_shard(tensor: object) -> TypeGuard[DTensor]:
     """Whether a tensor is a DTensor, of which this worker holds a part."""
     # Who has none has not imported the module, which takes long.
     module: Any = sys.modules.get("torch.distributed.tensor")
-    return module is not None and isinstance(tensor, module.DTensor)
+    return isinstance(tensor, getattr(module, "DTensor", ()))
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether any parameter of a network is a DTensor."""
-    return any(is_shard(parameter) for parameter in model.parameters())
+    """Whether a network is sharded, be it that a forward pass has just gathered some of its weights."""
+    return bool(_gathering(model)) or any(map(is_shard, model.parameters()))
+
+
+def _gathering(model: nn.Module) -> list[Any]:
+    """The modules that gather their weights for a pass."""
+    fsdp: Any = sys.modules.get("torch.distributed.fsdp")
+    kind = getattr(fsdp, "FSDPModule", ())
+    return [module for module in model.modules() if isinstance(module, kind)]
 
 
 def check_whole(model: nn.Module, path: str = "model") -> None:
@@ -38,11 +45,12 @@ def check_whole(model: nn.Module, path: str = "model") -> None:
 
 
 def resharded(model: nn.Module) -> None:
-    """Give up what a forward pass has gathered: the root keeps its own weights whole for a backward pass."""
-    for module in model.modules():
-        reshard = getattr(module, "reshard", None)
-        if reshard is not None:
-            reshard()
+    """Give up what a forward pass has gathered: a root keeps its own weights whole for a backward pass.
+
+    Only then are the parameters of the network those that the optimizer has, and that hold what is written to them.
+    """
+    for module in _gathering(model):
+        module.reshard()
 
 
 def part_of(tensor: Tensor) -> Tensor:

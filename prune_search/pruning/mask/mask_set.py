@@ -23,7 +23,7 @@ from prune_search.pruning.mask.receipt import LayerReceipt, LeftOut, Receipt
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.storage.digests import masks_digest
 from prune_search.tasks.layers import left_whole
-from prune_search.tasks.shards import gathered, is_shard, part_of, sharded_like
+from prune_search.tasks.shards import gathered, is_shard, part_of, resharded, sharded_like
 
 UnitMasks = dict[str, Tensor]
 Values = npt.NDArray[Any]
@@ -152,6 +152,7 @@ class MaskSet(Mapping[str, Tensor]):
             KeyError: a parameter is missing in the model.
             UserError: a parameter has another shape.
         """
+        resharded(model)
         parameters = dict(model.named_parameters())
         with torch.no_grad():
             for name, mask in self.present.items():
