@@ -19,9 +19,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
@@ -75,7 +76,8 @@ def sharded(model: nn.Module) -> nn.Module:
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     for module in repeated_modules(model):
         fully_shard(module, mesh=mesh)
-    return fully_shard(model, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
 
 
 def split() -> Split:
@@ -173,7 +175,7 @@ def gradual(model: nn.Module, workers: Workers) -> dict[str, Any]:
         optimizer.zero_grad()
         inputs, labels, _ = workers.share(data.inputs, data.labels)
         loss = nn.functional.cross_entropy(model(inputs), labels)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         dynamics.step(step)
         kept.append(sum(dynamics.mask.kept.values()))
         losses.append(workers.sums([float(loss.detach()) / workers.size])[0])
@@ -221,7 +223,7 @@ def store(workers: Workers, folder: Path) -> dict[str, Any]:
     MaskHook(optimizer, model, mask)
     steps(model, optimizer, workers, 2)
     stored = state(model, optimizer, mask)
-    dcp.save(stored, checkpoint_id=folder)
+    save(stored, checkpoint_id=folder)
     return {"digests": digests(stored, mask), "losses": steps(model, optimizer, workers, 2), "kept": dict(mask.kept)}
 
 
@@ -232,7 +234,7 @@ def read(workers: Workers, folder: Path) -> dict[str, Any]:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
     mask = find_mask(model, criterion="all", sparsity=0.0)
     stored = state(model, optimizer, mask)
-    dcp.load(stored, checkpoint_id=folder)
+    load(stored, checkpoint_id=folder)
     set_state_dict(model, optimizer, model_state_dict=stored["model"], optim_state_dict=stored["optimizer"])
     mask = MaskSet(stored["mask"])
     MaskHook(optimizer, model, mask)

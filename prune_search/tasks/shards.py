@@ -55,7 +55,8 @@ def resharded(model: nn.Module) -> None:
 
 def part_of(tensor: Tensor) -> Tensor:
     """This worker's rows of a DTensor sharded by rows, in the memory where they lie; another tensor as it is."""
-    return tensor.detach().to_local() if is_shard(tensor) else tensor.detach()
+    alone = tensor.detach()
+    return alone.to_local() if is_shard(alone) else alone
 
 
 def first_row(tensor: Tensor, rank: int, size: int) -> int:

@@ -239,8 +239,10 @@ def _flipped(bits: Tensor) -> Tensor:
 
 def _digit(ordered: Tensor, shift: int, width: int) -> Tensor:
     """A digit of whole numbers, counted from the lowest number there is."""
-    digit = (ordered >> shift) & (2**DIGIT - 1)
-    return digit ^ 2 ** (DIGIT - 1) if shift == width - DIGIT else digit
+    digit: Tensor = (ordered >> shift) & (2**DIGIT - 1)
+    if shift == width - DIGIT:
+        digit = digit ^ 2 ** (DIGIT - 1)
+    return digit
 
 
 def _histogram(parts: Sequence[Tensor]) -> Tensor:
