@@ -240,7 +240,7 @@ def evidence_of(
     Raises:
         UserError: one of them is not what it must be.
     """
-    check_network(model)
+    check_network(model, sharded=True)
     calls.whole("seed", seed)
     device = next(model.parameters()).device
     fixed = None if batches is None or callable(batches) else _placed(batches, device)

@@ -30,6 +30,7 @@ from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
 from prune_search.tasks.layers import check_network
 from prune_search.tasks.network import prunable_weights
+from prune_search.tasks.shards import is_sharded
 from prune_search.training.loop import Hook, Network
 
 # Python keeps `from` for itself.
@@ -103,7 +104,7 @@ class Dynamics:
         if not isinstance(name, str) or name not in axes.DYNAMICS:
             raise UserError([Problem("name", not_one_of(name, axes.DYNAMICS))])
         entry = axes.DYNAMICS[name]
-        check_network(model)
+        check_network(model, sharded=entry.facts.sharded)
         if steps is not None:
             calls.whole("steps", steps, 1)
         if mask is not None:
@@ -140,7 +141,9 @@ class Dynamics:
         self._moved: int | None = None
         # A random mask of one step is for the forward passes that train; any other stays.
         self._sampled = entry.facts.kind == "sampled"
-        self._handle = model.register_forward_pre_hook(lambda module, inputs: self._forward(module))
+        # Before a sharded network gathers its weights, which no mask can be put on then.
+        first = is_sharded(model)
+        self._handle = model.register_forward_pre_hook(lambda module, inputs: self._forward(module), prepend=first)
 
     @property
     def mask(self) -> MaskSet:

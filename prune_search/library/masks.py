@@ -171,7 +171,8 @@ def find_mask(
     """Find a mask of the requested sparsity.
 
     Args:
-        model: the network.
+        model: the network. One that is sharded by torch's `fully_shard` stays so: all workers call this, each with its
+            own batches, equally many, and the mask consists of DTensors (see the guide for what is supported).
         criterion: as in `score`; ``force`` and ``iterative-snip`` are snip, iterated 60 times on an exponential path.
         sparsity: share of the units in scope to remove, 0 to 1; None if granularity or scope determines it; or a budget
             ``{budget: {parameters: 0.5}}`` (flops, memory, latency with costs): the share of the dense network's cost
@@ -204,7 +205,7 @@ def find_mask(
     Example:
         >>> find_mask(model, criterion="snip", sparsity=0.9, batches=[(x, y)]).apply(model)
     """
-    check_network(model)
+    check_network(model, sharded=True)
     known, of_method, stays = arguments.method(criterion)
     named = arguments.value(axes.CRITERIA, known, "criterion", options)
     block = arguments.score_block(

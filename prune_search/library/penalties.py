@@ -23,6 +23,7 @@ from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError, not_one_of, shown
 from prune_search.tasks.layers import check_network
 from prune_search.tasks.network import prunable_weights
+from prune_search.tasks.shards import gathered, resharded
 from prune_search.training.optimizers import zero_masked
 
 
@@ -43,7 +44,7 @@ class MaskHook:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, model: nn.Module, mask: MaskSet) -> None:
-        check_network(model)
+        check_network(model, sharded=True)
         optimizer_of(model, optimizer)
         self.optimizer = optimizer
         self.model = model
@@ -60,11 +61,14 @@ class MaskHook:
         Raises:
             UserError: it is no mask, or that of another network.
         """
+        resharded(self.model)
         mask_for(self.model, mask)
         named = dict(self.model.named_parameters())
         self.mask = mask
         self._pairs = [
-            (named[name], one.to(named[name].device)) for name, one in mask.everything.items() if not bool(one.all())
+            (named[name], one.to(named[name].device))
+            for name, one in mask.everything.items()
+            if not bool(gathered(one.all()))
         ]
         self._after()
 

@@ -228,6 +228,8 @@ class Criterion(Facts):
         of_places: whether scores depend on the places of layers only, so that a mask is known before training.
         layerwise: from ``**options`` to the `Layerwise` that prunes a layer from its own weights and inputs alone, so
             that it can be done block after block (scope option ``order: blocks``); None: it needs more than those.
+        sharded: whether a weight's score depends on this weight and its gradient alone, so that each worker can score
+            the part that it holds.
     """
 
     kind: str = "static"
@@ -250,6 +252,7 @@ class Criterion(Facts):
     convolutional_default: bool = False
     of_places: bool = False
     layerwise: Callable[..., object] | None = None
+    sharded: bool = False
 
     def competition(self, **options: object) -> str:
         """Within what single weights compete: ``scope``, ``row`` or ``layer``."""
@@ -383,6 +386,7 @@ class DynamicsFacts(Facts):
         mean_kept: from ``(final share, total, epoch, **options)`` to the mean kept share over the steps.
         full_gradients: from ``(total, epoch, **options)`` to the number of steps in which the gradients of removed
             weights are needed.
+        sharded: whether it moves masks of networks that are sharded over workers.
     """
 
     kind: str = "scheduled"
@@ -394,6 +398,7 @@ class DynamicsFacts(Facts):
     check: Callable[..., str] | None = None
     mean_kept: Callable[..., float] = _constant_share
     full_gradients: Callable[..., int] = _at_once
+    sharded: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
     """
     total = hashlib.sha256(b"tensors 1\n")
     for name in sorted(tensors):
-        tensor = tensors[name]
+        tensor = _whole(tensors[name])
         total.update(_label(name, str(tensor.dtype).removeprefix("torch."), tensor))
         total.update(_little_endian(tensor))
     return total.hexdigest()
@@ -43,12 +43,18 @@ def masks_digest(masks: Mapping[str, Tensor]) -> str:
     """
     total = hashlib.sha256(b"masks 1\n")
     for name in sorted(masks):
-        mask = masks[name]
+        mask = _whole(masks[name])
         if mask.dtype != torch.bool:
             raise ValueError(f"the mask {name!r} is {mask.dtype}, not torch.bool")
         total.update(_label(name, "bits", mask))
         total.update(np.packbits(mask.detach().cpu().contiguous().reshape(-1).numpy(), bitorder="little").tobytes())
     return total.hexdigest()
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """All of a tensor: of one that lies on several workers, gathered. They all call this, for one tensor at a time."""
+    gathered: Callable[[], Tensor] | None = getattr(tensor, "full_tensor", None)
+    return tensor if gathered is None else gathered()
 
 
 def _label(name: str, kind: str, tensor: Tensor) -> bytes:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from prune_search.recipe.problems import Problem, UserError
+from prune_search.tasks.shards import check_whole, resharded
 
 PRUNABLE = (
     nn.Linear,
@@ -153,12 +154,13 @@ def _uninitialized(model: nn.Module) -> list[str]:
     return [name for name, parameter in model.named_parameters() if nn.parameter.is_lazy(parameter)]
 
 
-def check_network(model: nn.Module, path: str = "model") -> None:
+def check_network(model: nn.Module, path: str = "model", sharded: bool = False) -> None:
     """Refuse a network that no mask can be found for.
 
     Args:
         model: the network.
         path: what messages call it.
+        sharded: whether each worker may hold a part of it only; it then gives up what it has gathered of the others.
 
     Raises:
         UserError: it is no network, or has no parameters, lazy ones, such as have no values, such as torch.jit has
@@ -176,6 +178,10 @@ def check_network(model: nn.Module, path: str = "model") -> None:
         raise UserError([Problem(path, text)])
     if empty := [name for name, parameter in model.named_parameters() if parameter.is_meta]:
         raise UserError([Problem(path, f"{listed(empty)}: on the device meta, without values: load them first")])
+    if sharded:
+        resharded(model)
+    else:
+        check_whole(model, path)
     if computed := parametrized_weights(model):
         text = (
             f"{listed(computed)}: computed from other parameters (weight_norm?), so a mask cannot hold it; make it "

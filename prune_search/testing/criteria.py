@@ -59,6 +59,7 @@ def check_criterion(name: str, thoroughly: bool = False, **options: object) -> N
             for mode in ("train", "eval"):
                 _check_that_the_network_is_left(one, network, mode)
             _check_the_mask(one, network)
+            _check_parts(one, network)
         for asked, network, mode, masked in _compared(one, thoroughly):
             _check_definition(one, asked, network, mode, masked)
     run_with_criterion(one)
@@ -138,6 +139,22 @@ def _check_scores(one: Checked, network: str, masked: bool) -> None:
         shapes = f"{list(score.shape)}, and the weight {list(given.weights[key].shape)}"
         one.require(score.shape == given.weights[key].shape, f"the scores of {key} have the shape {shapes}")
         one.require(torch.isfinite(score).all(), f"a score of {key} is not finite on the network {network!r}")
+
+
+def _check_parts(one: Checked, network: str) -> None:
+    """Where each worker may score its own rows of a weight, those of the others make no difference."""
+    if not CRITERIA[one.name].facts.sharded:
+        return
+    given, other = (scoring(network_named(network), True, one.name) for _ in range(2))
+    for weight in other.dense.values():
+        weight[1:] = 2 * weight[1:] + 1
+    found, changed, reduce = scores(one.named, given), scores(one.named, other), reduction(one.named)
+    for key, score in found.items():
+        first = reduce(given.split(score[:1]))
+        alike = torch.equal(first, reduce(given.split(score))[: len(first)])
+        alike = alike and torch.equal(first, reduce(given.split(changed[key][:1])))
+        text = f"it declares sharded=True, and the first row of {key} is scored otherwise beside other rows"
+        one.require(alike, text)
 
 
 def _check_definition(one: Checked, asked: Named, network: str, mode: str, masked: bool) -> None:

@@ -2,8 +2,8 @@
 
 Every worker runs the same trial, and steps its own optimizer on gradients that are equal bit for bit: they are averaged
 in buckets, while the backward pass goes on. A share counts by its part of the batch, so that unequal shares give the
-gradient of the mean over the batch. Of all that a method does with gradients, this is the only place that knows of
-several workers.
+gradient of the mean over the batch. A sharded network (`fully_shard`) reduces its gradients itself. Of all that a
+method does with gradients, this is the only place that knows of several workers.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from prune_search.tasks.shards import is_sharded
 from prune_search.tasks.workers import Workers, connected
 from prune_search.training.loop import Feed, Network, seed_layers
 from prune_search.training.randomness import derive
@@ -60,7 +61,7 @@ class _Wrapped:
         parameters = list(model.parameters())
         asked = [parameter.requires_grad for parameter in parameters]
         passing: nn.Module = _Pass(model)
-        if any(asked):
+        if any(asked) and not is_sharded(model):
             # Which parameters take part can change with every batch, and differ between the workers: who takes no part
             # and does not say so would leave the others waiting. Buffers are equal already.
             with _quiet("`broadcast_buffers` is deprecated"):  # a name that the oldest torch lacks takes its place
@@ -83,7 +84,7 @@ class _Wrapped:
         if isinstance(self.passing, DistributedDataParallel):
             found: contextlib.AbstractContextManager[None] = self.passing.no_sync()
             return found
-        return contextlib.nullcontext()
+        return _unreduced(self.model) if is_sharded(self.model) else contextlib.nullcontext()
 
     def close(self) -> None:
         """The parameters no longer tell it of their gradients."""
@@ -147,11 +148,22 @@ class DataParallel:
             loss = wrapped.passing(inputs, labels, network.loss)
         # In the first pass torch advises not to look for parameters that take no part.
         with contextlib.nullcontext() if wrapped.begun else _quiet("find_unused_parameters=True was specified"):
-            # DDP takes the mean over the workers.
+            # DDP takes the mean over the workers, and so does a sharded network by itself.
             (loss * (part * self.workers.size)).backward()
         wrapped.begun = True
         found: Tensor = loss.detach() * part
         return found
+
+
+@contextlib.contextmanager
+def _unreduced(model: nn.Module) -> Iterator[None]:
+    """The gradients of a sharded network stay whole on each worker meanwhile."""
+    reduces: Any = model
+    reduces.set_requires_gradient_sync(False)
+    try:
+        yield
+    finally:
+        reduces.set_requires_gradient_sync(True)
 
 
 @contextlib.contextmanager

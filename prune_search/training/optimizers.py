@@ -11,6 +11,7 @@ from prune_search.recipe.facts import OptimizerFacts
 from prune_search.recipe.fields import Either, Flag, Integer, Number, Word
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.registry import Field, Option
+from prune_search.tasks.shards import is_shard
 
 if TYPE_CHECKING:
     import torch
@@ -260,8 +261,9 @@ def sghmc(
 def _implementation(given: list[Any]) -> dict[str, Any]:
     # Fused: on one CPU thread 2 to 5 times as fast as torch's foreach and plain loops (torch 2.13, 5 thousand to 5
     # million weights), with the same bits whatever the alignment and the number of threads; on CUDA one kernel a step.
+    # Sharded weights have no fused kernel.
     parameters = [p for item in given for p in (item["params"] if isinstance(item, Mapping) else (item,))]
-    fits = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
+    fits = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() and not is_shard(p) for p in parameters)
     return {"fused": True} if fits else {}
 
 

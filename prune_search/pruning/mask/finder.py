@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -18,15 +18,16 @@ from prune_search.pruning.mask.block_order import goes_by_blocks, layerwise_of, 
 from prune_search.pruning.mask.budget_search import mask_within
 from prune_search.pruning.mask.compact_costs import CompactCosts
 from prune_search.pruning.mask.controls import Chosen
-from prune_search.pruning.mask.counts import PRECISION, keep_count
+from prune_search.pruning.mask.counts import keep_count
 from prune_search.pruning.mask.group_scores import scored_by_batch, unit_scores
 from prune_search.pruning.mask.layer_measurements import Measuring, Spending, layer_costs, shared_costs
-from prune_search.pruning.mask.mask_set import MaskSet, Pool, UnclearError, UnitMasks, by_row, rounded, select
+from prune_search.pruning.mask.mask_set import MaskSet, Pool, UnclearError, UnitMasks, rounded, select
 from prune_search.pruning.mask.reductions import PLAIN, reduction, reduction_name
 from prune_search.pruning.mask.restoring import layers_seeded, left_as_it_was
 from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scoring import ERROR, Scores, Scoring, apart, scores_by
-from prune_search.pruning.mask.selection import choose, in_runs, normalized, scope_pools, weight_named
+from prune_search.pruning.mask.selection import choose, normalized, pools_by, weight_named
+from prune_search.pruning.mask.sharded_finder import find_mask_of_shards
 from prune_search.pruning.mask.taking_part import ASKED_OUT as ASKED_OUT
 from prune_search.pruning.mask.taking_part import MAKES_OUTPUTS as MAKES_OUTPUTS
 from prune_search.pruning.mask.taking_part import OUTSIDE as OUTSIDE
@@ -47,6 +48,7 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.blocks import Blocks, find_blocks
 from prune_search.tasks.layers import other_names, prunable_weights
 from prune_search.tasks.network import running_order
+from prune_search.tasks.shards import check_whole, is_sharded
 from prune_search.training.randomness import derive
 
 Decided = tuple[Scores, UnitMasks]
@@ -59,7 +61,7 @@ def find_mask(
     """The mask on the weights that `model` has.
 
     Args:
-        model: the network at w(k1); it is left as it was.
+        model: the network at w(k1); it is left as it was. One that is sharded: see `sharded_finder`.
         rule: what is scored, and how it is selected.
         share: kept share of the units in scope after this round, 0 to 1; None: the units whose learned score is
             above 0 are kept.
@@ -73,6 +75,8 @@ def find_mask(
         ScoreError: a score is not a number.
         UserError: no layer takes part, or the network does not go with the granularity or scope.
     """
+    if is_sharded(model):
+        return find_mask_of_shards(model, rule, share, previous, scoring_data)
     finder = Finder(model, rule, scoring_data, previous[0] if previous else None)
     if share is not None and goes_by_blocks(rule) and layerwise_of(rule) is not None:
         return masks_by_blocks(finder, share)
@@ -100,6 +104,7 @@ class Finder:
         previous: MaskSet | None,
         of_what_is_left: bool = False,
     ) -> None:
+        check_whole(model)
         self.model = model
         self.rule = rule
         self.scoring_data = scoring_data
@@ -129,20 +134,7 @@ class Finder:
 
     def pools(self, share: Decimal | None, available: UnitMasks, measuring: Callable[[], Measuring]) -> list[Pool]:
         """Who competes with whom, and how many are kept."""
-        found = self._pools(share, available, measuring)
-        return found if self.rule.ties == "index" else [replace(pool, ties=self.rule.ties) for pool in found]
-
-    def _pools(self, share: Decimal | None, available: UnitMasks, measuring: Callable[[], Measuring]) -> list[Pool]:
-        if self.sets[0].run and share is not None:
-            return in_runs(self.sets, share, self.rule.rounding)
-        layers = self.layers(available)
-        found = scope_pools(self.rule, layers, share, measuring, self.scoring_data.found)
-        criterion = self.rule.criterion
-        compared = criterion.entry(axes.CRITERIA).facts.competition(**criterion.options)
-        if share is not None and compared != "scope":
-            shapes = {layer.name: (layer.shape, layer.units) for layer in layers}
-            found = by_row(found, shapes, share, self.rule.rounding, compared == "layer")
-        return found
+        return pools_by(self.rule, self.sets, self.layers(available), share, measuring, self.scoring_data.found)
 
     def layers(self, available: UnitMasks) -> list[LayerUnits]:
         """The layers that take part, with the units that may be kept."""
@@ -174,7 +166,7 @@ class Finder:
             dense = self.dense()
             for iteration in range(1, iterations + 1):
                 allowed = current if nested else self.candidates
-                step = self._share_at(share, before, iteration, iterations)
+                step = self.rule.share_at(share, before, iteration)
                 scores, current = self.decide(dense, iteration, allowed, step)
                 current = rounded(current, scores, allowed, self.grouping.multiple)
                 # How it came about is for controls only.
@@ -268,17 +260,6 @@ class Finder:
             scores[one.name] = found[one.name]
             current.update(choose(found, allowed, [pool for pool in pools if one.name in pool.names]))
         return scores, current
-
-    def _share_at(self, share: Decimal, before: Decimal, iteration: int, iterations: int) -> Decimal:
-        if iteration == iterations:
-            return share
-        with localcontext() as context:
-            context.prec = PRECISION
-            path = self.rule.score.path
-            relative = share / before if before else Decimal(0)
-            t = Decimal(iteration) / Decimal(iterations)
-            at: Decimal = before * path.entry(axes.PATHS).make(relative, t, **path.options)
-            return at
 
     def score(self, dense: Scores, iteration: int, rough: bool = False) -> Scores:
         """Per set, the units' scores, on the CPU."""

@@ -23,6 +23,7 @@ from prune_search.pruning.mask.receipt import LayerReceipt, LeftOut, Receipt
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.storage.digests import masks_digest
 from prune_search.tasks.layers import left_whole
+from prune_search.tasks.shards import gathered, is_shard, part_of, resharded, sharded_like
 
 UnitMasks = dict[str, Tensor]
 Values = npt.NDArray[Any]
@@ -45,6 +46,9 @@ class UnclearError(Exception):
 @dataclass(frozen=True, eq=False)
 class MaskSet(Mapping[str, Tensor]):
     """One bool tensor per prunable weight (see `tasks.layers.prunable_weights`), True where it is kept.
+
+    Of a network that is sharded over workers (`fully_shard`) the tensors are DTensors, sharded like its weights. What
+    counts or hashes them is then called by all workers, as they do a training step.
 
     Attributes:
         masks: by parameter name, in module order; layers that take no part are all True.
@@ -89,7 +93,7 @@ class MaskSet(Mapping[str, Tensor]):
     @cached_property
     def kept(self) -> Mapping[str, int]:
         """Layer to the number of its weights that are kept."""
-        return {name: int(mask.sum()) for name, mask in self.masks.items()}
+        return {name: int(gathered(mask.sum())) for name, mask in self.masks.items()}
 
     @property
     def everything(self) -> Mapping[str, Tensor]:
@@ -109,7 +113,10 @@ class MaskSet(Mapping[str, Tensor]):
     def sparsity_of_all_parameters(self) -> float | None:
         """The share of all parameters of the network that is removed; None where the others are not known."""
         total = sum(self.sizes.values())
-        return sum(int((~mask).sum()) for mask in self.everything.values()) / total if total else None
+        if not total:
+            return None
+        removed = sum(mask.numel() - self.kept[name] for name, mask in self.masks.items())
+        return (removed + sum(int((~mask).sum()) for mask in self.held.values())) / total
 
     def of_network(self, model: nn.Module, left_out: Mapping[str, str] | None = None) -> MaskSet:
         """The same mask, with what is known of the network's other parameters.
@@ -145,6 +152,7 @@ class MaskSet(Mapping[str, Tensor]):
             KeyError: a parameter is missing in the model.
             UserError: a parameter has another shape.
         """
+        resharded(model)
         parameters = dict(model.named_parameters())
         with torch.no_grad():
             for name, mask in self.present.items():
@@ -156,8 +164,14 @@ class MaskSet(Mapping[str, Tensor]):
 
 
 def keep_all(weights: Mapping[str, Tensor]) -> MaskSet:
-    """A mask that keeps every weight: bool tensors with the shapes [...] of the weights."""
-    return MaskSet({name: torch.ones(weight.shape, dtype=torch.bool) for name, weight in weights.items()})
+    """A mask that keeps every weight: bool tensors with the shapes [...] of the weights, and sharded like them."""
+
+    def ones(weight: Tensor) -> Tensor:
+        if is_shard(weight):
+            return sharded_like(torch.ones_like(part_of(weight), dtype=torch.bool), weight)
+        return torch.ones(weight.shape, dtype=torch.bool)
+
+    return MaskSet({name: ones(weight) for name, weight in weights.items()})
 
 
 @dataclass(frozen=True)

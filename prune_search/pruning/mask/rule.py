@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal, localcontext
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from prune_search.pruning.mask.counts import PRECISION
 from prune_search.pruning.mask.moved_weights import MovedWeights
 from prune_search.pruning.mask.scoring import Batches
 from prune_search.recipe import axes
@@ -46,6 +48,24 @@ class MaskRule:
             return cast(Callable[[Tensor, Tensor], Tensor], named)
         make, options = named.entry(axes.LOSSES).make, dict(named.options)
         return lambda outputs, labels: make(outputs, labels, **options)
+
+    def share_at(self, share: Decimal, before: Decimal, iteration: int) -> Decimal:
+        """The kept share after an iteration of scoring.
+
+        Args:
+            share: after the last one.
+            before: ahead of the first one.
+            iteration: from 1.
+        """
+        if iteration == self.score.iterations:
+            return share
+        with localcontext() as context:
+            context.prec = PRECISION
+            path = self.score.path
+            relative = share / before if before else Decimal(0)
+            t = Decimal(iteration) / Decimal(self.score.iterations)
+            at: Decimal = before * path.entry(axes.PATHS).make(relative, t, **path.options)
+        return at
 
     @classmethod
     def of(cls, mask: Mask) -> MaskRule:

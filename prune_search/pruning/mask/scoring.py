@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from prune_search.recipe.problems import Problem, UserError
+from prune_search.tasks.shards import is_shard
 
 if TYPE_CHECKING:
     import torch
@@ -152,6 +153,8 @@ def gradients(scoring: Scoring) -> Scores:
     """
     batches = scoring.batches()
     names, parameters = list(scoring.weights), list(scoring.weights.values())
+    if is_shard(parameters[0]):
+        return _gradients_of_shards(scoring, batches)
     sums = [torch.zeros_like(parameter) for parameter in parameters]
     with scoring.together():
         for inputs, labels, part in scoring.shares(batches):
@@ -162,6 +165,31 @@ def gradients(scoring: Scoring) -> Scores:
                     total += gradient.detach()
     scoring.add_up(sums)
     return {name: total / len(batches) for name, total in zip(names, sums, strict=True)}
+
+
+def _gradients_of_shards(scoring: Scoring, batches: Batches) -> Scores:
+    """`gradients` of weights that are sharded over workers, as DTensors like them.
+
+    torch reduces the gradients of shards in a backward pass only, which takes the mean over the workers. Those that
+    the parameters have already are put back.
+    """
+    parameters = list(scoring.model.parameters())
+    before = [parameter.grad for parameter in parameters]
+    size = 1 if scoring.workers is None else scoring.workers.size
+    try:
+        for parameter in parameters:
+            parameter.grad = None
+        with scoring.together():
+            for inputs, labels, part in scoring.shares(batches):
+                loss = scoring.loss(scoring.model(inputs), labels) * (part * size)
+                loss.backward()  # type: ignore[no-untyped-call]
+        return {
+            name: torch.zeros_like(weight) if weight.grad is None else weight.grad.detach() / len(batches)
+            for name, weight in scoring.weights.items()
+        }
+    finally:
+        for parameter, gradient in zip(parameters, before, strict=True):
+            parameter.grad = gradient
 
 
 def sample_gradients(scoring: Scoring, each: str) -> Iterator[tuple[list[Tensor], float]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.counts import keep_count
-from prune_search.pruning.mask.mask_set import Pool, UnitMasks, select
+from prune_search.pruning.mask.mask_set import Pool, UnitMasks, by_row, select
 from prune_search.pruning.mask.scoring import Scores
 from prune_search.pruning.mask.units import UnitSet
 from prune_search.recipe import axes
@@ -34,14 +35,39 @@ def choose(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], pools
     Each layer's highest-scored units up to its floor are kept first; the rest of the pool's count goes to the highest
     scores of what is left. Where the floors alone are more than the count, they win.
     """
+    return floors_first(partial(select, scores), candidates, pools, _counts)
+
+
+def floors_first(
+    highest: Callable[[Mapping[str, Tensor], list[Pool]], UnitMasks],
+    candidates: Mapping[str, Tensor],
+    pools: list[Pool],
+    counted: Callable[[Mapping[str, Tensor]], Mapping[str, int]],
+) -> UnitMasks:
+    """Select units as `choose` does.
+
+    Args:
+        highest: from candidates [units] per layer, and pools, to the highest-scored units of each pool.
+        candidates: the units that may be kept.
+        pools: with minimum counts or without.
+        counted: how many units masks [units] per layer keep.
+    """
     floors = [pool for pool in pools if pool.least]
     if not floors:
-        return select(scores, candidates, pools)
-    reserved = select(scores, candidates, [Pool((name,), pool.least) for pool in floors for name in pool.names])
-    rest = {name: mask.cpu() & ~reserved[name] if name in reserved else mask for name, mask in candidates.items()}
-    spared = {pool.names: sum(int(reserved[name].sum()) for name in pool.names if name in reserved) for pool in pools}
-    others = select(scores, rest, [replace(pool, kept=max(0, pool.kept - spared[pool.names])) for pool in pools])
+        return highest(candidates, pools)
+    reserved = highest(candidates, [Pool((name,), pool.least) for pool in floors for name in pool.names])
+    rest = {
+        name: mask.to(reserved[name].device) & ~reserved[name] if name in reserved else mask
+        for name, mask in candidates.items()
+    }
+    counts = counted(reserved)
+    spared = {pool.names: sum(counts[name] for name in pool.names if name in counts) for pool in pools}
+    others = highest(rest, [replace(pool, kept=max(0, pool.kept - spared[pool.names])) for pool in pools])
     return {name: mask | reserved[name] if name in reserved else mask for name, mask in others.items()}
+
+
+def _counts(masks: Mapping[str, Tensor]) -> dict[str, int]:
+    return {name: int(mask.sum()) for name, mask in masks.items()}
 
 
 def in_runs(sets: Sequence[UnitSet], share: Decimal, rounding: str) -> list[Pool]:
@@ -141,6 +167,35 @@ def scope_pools(
     if scope.facts.searches:
         options["found"] = found
     return scope.build(list, layers, share, rule.rounding, **options)
+
+
+def pools_by(
+    rule: MaskRule,
+    sets: Sequence[UnitSet],
+    layers: list[LayerUnits],
+    share: Decimal | None,
+    measuring: Callable[[], Measuring],
+    found: Mapping[str, int] | None = None,
+) -> list[Pool]:
+    """Who competes with whom under a rule, and how many are kept.
+
+    Args:
+        rule: with granularity, scope and criterion.
+        sets: the units.
+        layers: the same, with how many of them may be kept.
+        share: kept share of all units; None where the scope decides it.
+        measuring: what a scope may measure.
+        found: see `scope_pools`.
+    """
+    if sets[0].run and share is not None:
+        pools = in_runs(sets, share, rule.rounding)
+    else:
+        pools = scope_pools(rule, layers, share, measuring, found)
+        compared = rule.criterion.entry(axes.CRITERIA).facts.competition(**rule.criterion.options)
+        if share is not None and compared != "scope":
+            shapes = {layer.name: (layer.shape, layer.units) for layer in layers}
+            pools = by_row(pools, shapes, share, rule.rounding, compared == "layer")
+    return pools if rule.ties == "index" else [replace(pool, ties=rule.ties) for pool in pools]
 
 
 def normalized(named: Named, scores: Scores, allowed: UnitMasks) -> Scores:

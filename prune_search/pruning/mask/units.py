@@ -167,7 +167,7 @@ class Grouping:
             part = Part(name, WEIGHT, _Composed(view, self.split))
             places = [prefix for prefix, _ in layers[name]]
             held = _held(model, places, norms.get(name, ())) if facts.removes_outputs else ()
-            size = int(part.split(weight.detach()).shape[0])
+            size = int(part.split(_outline(weight)).shape[0])
             run = facts.run(**self.granularity.options) if facts.run is not None else 0
             found.append(UnitSet(name, size, tuple(weight.shape), (part, *held), run))
         return found
@@ -181,7 +181,7 @@ class Grouping:
         if facts.removes_outputs and has_computed_bias(module):
             return "its bias is computed from other parameters, so that no mask can hold it"
         view = _view(facts, module)
-        shape = tuple(view(weight.detach()).shape)
+        shape = tuple(view(_outline(weight)).shape)
         if not facts.fits(shape, **self.granularity.options):
             return f"{WRONG_SHAPE} {self.granularity.name}: {shape}"
         return ""
@@ -224,6 +224,11 @@ class Grouping:
 
 def _as_it_is(tensor: Tensor) -> Tensor:
     return tensor
+
+
+def _outline(weight: Tensor) -> Tensor:
+    """A tensor without values that has the shape of a weight, wherever that lies."""
+    return torch.empty(weight.shape, device="meta")
 
 
 def _view(facts: Granularity, module: nn.Module) -> Callable[[Tensor], Tensor]:

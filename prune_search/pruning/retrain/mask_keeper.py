@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.mask_set import MaskSet, keep_all
+from prune_search.tasks.shards import gathered, resharded
 from prune_search.training.loop import Hook
 from prune_search.training.optimizers import zero_masked
 
@@ -25,6 +26,7 @@ class MaskKeeper:
     """
 
     def __init__(self, model: nn.Module, masks: MaskSet, optimizer: torch.optim.Optimizer) -> None:
+        resharded(model)
         self.model = model
         self.optimizer = optimizer
         self.parameters = dict(model.named_parameters())
@@ -38,7 +40,7 @@ class MaskKeeper:
         self._factors: list[Tensor] = []
         self.masks = masks
         for name, mask in masks.present.items():
-            if bool(mask.all()):
+            if bool(gathered(mask.all())):
                 continue
             weight = self.parameters[name]
             # In the weight's own type and memory format, so that a step is one multiplication and no conversion.

@@ -45,7 +45,7 @@ def _each_distance(scoring: Scoring) -> dict[str, list[float]]:
     "l2",
     summary="L2 norm of a group: √Σw²",
     source="He et al. 2018, Soft Filter Pruning, 1808.06866",
-    facts=Criterion(reduce="norm", oracle=_each_norm),
+    facts=Criterion(reduce="norm", oracle=_each_norm, sharded=True),
 )
 def l2(scoring: Scoring) -> Scores:
     """The unmasked weights, shaped like them; the group takes their Euclidean norm."""

@@ -39,7 +39,7 @@ def _one_draw_at_a_time(scoring: Scoring) -> dict[str, list[float]]:
     "all",
     summary="everything is kept",
     source="nothing is scored",
-    facts=Criterion(keeps_all=True, reduce="sum", oracle=_ones),
+    facts=Criterion(keeps_all=True, reduce="sum", oracle=_ones, sharded=True),
 )
 def all_(scoring: Scoring) -> Scores:
     """The same score for every weight."""
@@ -67,7 +67,7 @@ def random(scoring: Scoring) -> Scores:
     "magnitude",
     summary="|w|; of a group, the sum",
     source="Han et al. 2015, 1506.02626",
-    facts=Criterion(oracle=_each_absolute),
+    facts=Criterion(oracle=_each_absolute, sharded=True),
 )
 def magnitude(scoring: Scoring) -> Scores:
     """|w| of the unmasked weights, shaped like them."""
@@ -78,7 +78,7 @@ def magnitude(scoring: Scoring) -> Scores:
     "l1",
     summary="L1 norm of a group: Σ|w|",
     source="Li et al. 2017, Pruning Filters for Efficient ConvNets, 1608.08710",
-    facts=Criterion(oracle=_each_absolute),
+    facts=Criterion(oracle=_each_absolute, sharded=True),
 )
 def l1(scoring: Scoring) -> Scores:
     """|w| of the unmasked weights, shaped like them; the group sums them."""

@@ -45,7 +45,7 @@ def _scaled_connections(scoring: Scoring) -> dict[str, list[float]]:
     "snip",
     summary="connection sensitivity |w · dL/dw|; if iterated, FORCE (not nested) or Iterative SNIP (nested)",
     source="Lee, Ajanthan & Torr 2019, 1810.02340, eq. 4-6; de Jorge et al. 2021, 2006.09081",
-    facts=Criterion(reduce="abs-sum", needs_data=True, oracle=_scaled_connections),
+    facts=Criterion(reduce="abs-sum", needs_data=True, oracle=_scaled_connections, sharded=True),
 )
 def snip(scoring: Scoring) -> Scores:
     """dL/dc = w ⊙ dL/dw of the unmasked weights at the masked ones, signed, shaped like the weights.

@@ -70,7 +70,7 @@ def _mean_kept(share: float, total: int, epoch: int, **options: Any) -> float:
         "until": Option(ClockStep(), "75%", "last event, which reaches the requested sparsity"),
         "every": Option(Length(positive=True), "100it", "between two events"),
     },
-    facts=DynamicsFacts(starts_from="all", settles=_settles, mean_kept=_mean_kept, misplaced=misplaced),
+    facts=DynamicsFacts(starts_from="all", settles=_settles, mean_kept=_mean_kept, misplaced=misplaced, sharded=True),
 )
 def gradual(moving: DynamicsContext, **options: str) -> Hook:
     """Events at from, from + every, … and always at until. What is removed stays removed."""
