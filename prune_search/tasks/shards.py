@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from torch import Tensor, nn
-
 from prune_search.recipe.problems import Problem, UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
     from torch.distributed.tensor import DTensor
 
 WAYS = "find_mask, MaskHook and Dynamics('gradual') take sharded networks"
