@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,6 +28,8 @@ DENSE_COLOUR, QUIET = "0.35", "0.6"
 SHADES = "cividis_r"
 WIDTH, HEIGHT = 7.6, 4.4
 DPI = 150
+# Characters of a title to an inch: what is longer goes on in a second line.
+TITLE_WIDTH = 10
 Format = Literal["svg", "png"]
 # As wide as the first of them where it is not at hand.
 FONTS = ["DejaVu Sans", "Verdana", "Arial", "sans-serif"]
@@ -110,7 +113,7 @@ def new_figure(title: str, panels: int = 1, height: float = HEIGHT, width: float
 
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False)[0]
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+    figure.suptitle(textwrap.fill(title, int(TITLE_WIDTH * width)), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     return figure, list(axes)
 
 

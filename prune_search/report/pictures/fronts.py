@@ -21,6 +21,7 @@ from prune_search.report.figure_style import (
     styles,
     weights_left,
 )
+from prune_search.report.filters import Filters
 from prune_search.report.matrix import WITHIN
 
 if TYPE_CHECKING:
@@ -140,7 +141,9 @@ def accuracy_sparsity(figure_data: FigureData) -> Figure | None:
     sparsities = {place for curve in curves.values() for place in curve}
     if len(sparsities) < 2:
         return None
-    figure, (axes,) = new_figure(f"{figure_data.title}: {_finding(figure_data, named)}")
+    figure, (axes,) = new_figure(
+        f"{figure_data.title}: {_finding(figure_data, named, zip(called, networks, strict=True))}"
+    )
     for name, look in styles(curves).items():
         found = sorted(curves[name].items())
         xs, ys = [1 - place for place, _ in found], [network["metrics"][measured] for _, network in found]
@@ -163,16 +166,24 @@ def accuracy_sparsity(figure_data: FigureData) -> Figure | None:
     return figure
 
 
-def _finding(figure_data: FigureData, named: str) -> str:
-    """What the picture shows, in a sentence's length."""
-    sparsest = figure_data.data.get("sparsest")
-    if sparsest is None:
+def _finding(figure_data: FigureData, named: str, networks: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+    """What the picture shows, in a sentence's length.
+
+    Args:
+        figure_data: what is compared.
+        named: the metric, without its part of the data.
+        networks: (paradigm, network) of all that is drawn, rounds on the way too.
+    """
+    measured = figure_data.quality
+    sparsest, dense = figure_data.data.get("sparsest"), figure_data.dense(measured)
+    if sparsest is None or dense is None:
         return f"{named} against sparsity"
-    rows = [row for row in figure_data.rows if row["key"] == sparsest["key"]]
-    if not rows:
+    near = Filters.read((sparsest["condition"],), {measured: dense})
+    fine = [(one["metrics"][SPARSITY], paradigm) for paradigm, one in networks if near.keeps(one["metrics"])]
+    if not fine:
         return f"no network stays within {_percent(WITHIN)} of the dense one's {named}"
-    left = 100 * (1 - sparsest["metrics"][SPARSITY])
-    return f"{rows[0]['paradigm']} keeps {named} within {_percent(WITHIN)} of dense at {left:.3g} % of the weights"
+    sparsity, paradigm = max(fine)
+    return f"{paradigm} keeps {named} within {_percent(WITHIN)} of dense at {100 * (1 - sparsity):.3g} % of the weights"
 
 
 def _percent(written: str) -> str:
