@@ -157,7 +157,8 @@ def export(
     if is_run_folder(name):
         return _export_run(Path(name), to, options, where, sink)
     records = _records(name, where)
-    return _export(records, chosen_trial(records, options.trial), to, options, where, sink)
+    chosen = chosen_trial(records, options.trial)
+    return _export(records, chosen, to, options, where, sink, _front(records))
 
 
 def export_pareto(
@@ -184,7 +185,8 @@ def export_pareto(
     front = Goals.of(records.definition["space"]["search"]).pareto(records.numbered(), records.dense)
     if not front:
         raise UserError([Problem("", "no trial has completed yet", records.name)])
-    return [_export(records, trial, to / _name(trial), options, where, sink) for trial in front]
+    picture = _front(records)
+    return [_export(records, trial, to / _name(trial), options, where, sink, picture) for trial in front]
 
 
 def _name(trial: TrialRecords) -> str:
@@ -200,7 +202,13 @@ def _records(name: str, where: Where) -> SearchRecords:
 
 
 def _export(
-    records: SearchRecords, chosen: TrialRecords, to: Path, options: ExportOptions, where: Where, sink: Sink | None
+    records: SearchRecords,
+    chosen: TrialRecords,
+    to: Path,
+    options: ExportOptions,
+    where: Where,
+    sink: Sink | None,
+    front: bytes | None,
 ) -> Export:
     from prune_search.exports.folder import CardOf
     from prune_search.tracking.delivered_log import DeliveredLog, memory_folder
@@ -212,7 +220,6 @@ def _export(
     raw = {block: chosen.recipe[block] for block in BLOCKS}
     title = _name(chosen) if chosen.proposed is not None else None
     delivered = DeliveredLog.read(memory_folder(records.folder, records.tracking_uri))
-    front = _front(records)
     origin = CardOf(records.name, title, records.dense, front=front, run=delivered.of(chosen.id).run_id)
     server = (records.tracking_uri, str(definition["experiment"]))
     return _write(raw, to, options, there, sink, origin, server)

@@ -104,7 +104,7 @@ class Architecture:
     def _fill_in(self, name: str) -> None:
         """Write down a size that the configuration leaves out, where it shapes some tensor."""
         low, high = (self.built(self.config, {name: probe}) for probe in (PROBED, 2 * PROBED))
-        if low is None or high is None or low == high or low.keys() != self.shapes.keys() != high.keys():
+        if low is None or high is None or low == high or not low.keys() == self.shapes.keys() == high.keys():
             return
         line = _Line(name, 0, _lines(low, PROBED, high, 2 * PROBED))
         value = line.solved(self.shapes)

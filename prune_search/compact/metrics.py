@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from prune_search.compact.needed import lacks_compiler, lacks_onnx
 from prune_search.recipe.axes import METRICS
 from prune_search.recipe.facts import Metric
 from prune_search.tasks.metrics import Measured
@@ -268,7 +269,7 @@ def latency_masked(measured: Measured) -> float:
     "latency/compiled-batch-1",
     summary="the same for the compact network with one example, compiled by torch.compile",
     source=OURS,
-    facts=Metric(best="minimize", always=False),
+    facts=Metric(best="minimize", always=False, lacks=lacks_compiler),
 )
 def latency_compiled_1(measured: Measured) -> float:
     """Median latency at batch 1 by torch.compile, in milliseconds."""
@@ -279,7 +280,7 @@ def latency_compiled_1(measured: Measured) -> float:
     "latency/compiled-batch-64",
     summary="the same with 64 examples, compiled by torch.compile",
     source=OURS,
-    facts=Metric(best="minimize", always=False),
+    facts=Metric(best="minimize", always=False, lacks=lacks_compiler),
 )
 def latency_compiled_64(measured: Measured) -> float:
     """Median latency at batch 64 by torch.compile, in milliseconds."""
@@ -290,7 +291,7 @@ def latency_compiled_64(measured: Measured) -> float:
     "latency/onnx-batch-1",
     summary="the same for the compact network with one example, run by onnxruntime on the processor",
     source=OURS,
-    facts=Metric(best="minimize", always=False),
+    facts=Metric(best="minimize", always=False, lacks=lacks_onnx),
 )
 def latency_onnx_1(measured: Measured) -> float:
     """Median latency at batch 1 by onnxruntime, in milliseconds."""
@@ -301,7 +302,7 @@ def latency_onnx_1(measured: Measured) -> float:
     "latency/onnx-batch-64",
     summary="the same with 64 examples, run by onnxruntime on the processor",
     source=OURS,
-    facts=Metric(best="minimize", always=False),
+    facts=Metric(best="minimize", always=False, lacks=lacks_onnx),
 )
 def latency_onnx_64(measured: Measured) -> float:
     """Median latency at batch 64 by onnxruntime, in milliseconds."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,15 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prune_search.compact.needed import OPSET, lacks_onnx
 from prune_search.pruning.structure.capture import quietly
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.batches import named_tensors
 from prune_search.tasks.passes import evaluating
 from prune_search.tasks.structures import device_of, tensors_in
 from prune_search.training.compiler_import import importing_compiler
-
-ONNX = ("onnx", "onnxscript", "onnxruntime")
-OPSET = 18
 
 
 def _eager(network: nn.Module, inputs: Any) -> nn.Module:
@@ -74,9 +71,8 @@ class _Flat(nn.Module):
 
 def _onnxruntime(network: nn.Module, inputs: Any) -> nn.Module:
     """A session on the processor, for the inputs' sizes, with as many threads as torch has."""
-    if missing := [name for name in ONNX if importlib.util.find_spec(name) is None]:
-        text = f"latency on onnxruntime needs {', '.join(missing)}: pip install 'prune-search[onnx]'"
-        raise UserError([Problem("search.objectives", text)])
+    if lacks := lacks_onnx():
+        raise UserError([Problem("search.objectives", f"latency on onnxruntime needs {lacks}")])
     if device_of(inputs).type != "cpu":
         raise UserError([Problem("search.objectives", "latency on onnxruntime is measured on a processor only")])
     import onnxruntime

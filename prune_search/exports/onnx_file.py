@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import tempfile
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prune_search.compact.needed import INSTALL_ONNX, OPSET, missing_onnx
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.storage.files import put_file
 from prune_search.tasks.batches import named_tensors, with_tensors
@@ -22,10 +22,8 @@ from prune_search.tasks.outputs import logits_of
 from prune_search.tasks.structures import examples_in, mapped, repeated, tensors_in
 
 ONNX_FILE = "model.onnx"
-NEEDED = ("onnx", "onnxscript", "onnxruntime")
 # Relative to the largest output; another library adds up in another order.
 TOLERANCE = 1e-4
-OPSET = 18
 
 
 def check_installed() -> None:
@@ -34,9 +32,8 @@ def check_installed() -> None:
     Raises:
         UserError: a library is missing.
     """
-    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        text = f"needs {', '.join(missing)}: pip install 'prune-search[onnx]'"
-        raise UserError([Problem("--onnx", text)])
+    if missing := missing_onnx():
+        raise UserError([Problem("--onnx", f"needs {missing}: {INSTALL_ONNX}")])
 
 
 class _Flat(nn.Module):

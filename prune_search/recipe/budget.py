@@ -46,6 +46,16 @@ class NetworkBudget:
         return BAD if any(value is BAD for value in found.values()) else found
 
 
+def kind_and_share(budget: Mapping[str, Any]) -> tuple[str, float]:
+    """Which cost a budget is of, and the share of the dense network's to keep at most.
+
+    Args:
+        budget: in canonical form.
+    """
+    ((kind, share),) = ((key, value) for key, value in budget.items() if key != COSTS)
+    return kind, float(share)
+
+
 def _costs(raw: Any, path: str, reading: Reading) -> Any:
     if not isinstance(raw, Mapping) or not raw:
         return reading.wrong(path, f"must be milliseconds per layer, as layer_costs measures them (got {shown(raw)})")

@@ -114,6 +114,8 @@ class Metric(Facts):
             it; None: where it is measured on validation data.
         score: what it is called among the scores of a pass over the split, where it is one of them.
         needs_classes: whether the task's targets must be classes, chances of them, or tokens.
+        lacks: says in a few words what this machine lacks to measure it, nothing where it has all; None: nothing is
+            needed.
     """
 
     best: Literal["maximize", "minimize"] = "maximize"
@@ -123,6 +125,7 @@ class Metric(Facts):
     mid_training: bool | None = None
     score: str = ""
     needs_classes: bool = False
+    lacks: Callable[[], str] | None = None
 
     @property
     def in_training(self) -> bool:

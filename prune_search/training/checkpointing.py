@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from prune_search.tasks.blocks import repeated_modules
-from prune_search.training.compiled import running
+from prune_search.training.compiled import PerNetwork, running
 
 if TYPE_CHECKING:
     from prune_search.training.accumulation import Gradients
@@ -33,28 +32,13 @@ def checkpointed(gradients: Gradients) -> Gradients:
     Source:
         Chen, Xu, Zhang, Guestrin 2016, Training Deep Nets with Sublinear Memory Cost, 1604.06174, section 4.
     """
-    known = _Blocks()
+    known = PerNetwork(repeated_modules)
 
     def passed(network: Network, feed: Feed, number: int) -> Tensor:
         with recomputed(known.of(network.model)):
             return gradients(network, feed, number)
 
     return passed
-
-
-@dataclass
-class _Blocks:
-    """The blocks of the network that was looked at last, as long as it has the modules that it had."""
-
-    modules: list[nn.Module] = field(default_factory=list)
-    blocks: list[nn.Module] = field(default_factory=list)
-
-    def of(self, model: nn.Module) -> list[nn.Module]:
-        modules = list(model.modules())
-        same = len(modules) == len(self.modules)
-        if not same or any(one is not other for one, other in zip(modules, self.modules, strict=True)):
-            self.modules, self.blocks = modules, repeated_modules(model)
-        return self.blocks
 
 
 @contextlib.contextmanager

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from prune_search.training.accumulation import Gradients
     from prune_search.training.loop import Feed, Network
 
+T = TypeVar("T")
+
 
 def compiled(gradients: Gradients, by_blocks: bool = False) -> Gradients:
     """The same gradients but for rounding, by compiled code. The first step takes the time to compile it.
@@ -25,7 +28,13 @@ def compiled(gradients: Gradients, by_blocks: bool = False) -> Gradients:
         gradients: those of a step (see `loop.Network`).
         by_blocks: whether each repeated block is compiled by itself, as what is computed again has to be.
     """
-    known = _Compiled(by_blocks)
+
+    def made(model: nn.Module) -> list[tuple[nn.Module, Callable[..., Any]]]:
+        with importing_compiler():
+            parts = repeated_modules(model) if by_blocks else [model]
+            return [(part, torch.compile(part.forward)) for part in parts]
+
+    known = PerNetwork(made)
 
     def passed(network: Network, feed: Feed, number: int) -> Tensor:
         modules = known.of(network.model)
@@ -36,22 +45,24 @@ def compiled(gradients: Gradients, by_blocks: bool = False) -> Gradients:
 
 
 @dataclass
-class _Compiled:
-    """What is compiled of the network that was looked at last, as long as it has the modules that it had."""
+class PerNetwork(Generic[T]):
+    """What was made of the network that was looked at last, as long as it has the modules that it had.
 
-    by_blocks: bool
-    modules: list[nn.Module] = field(default_factory=list)
-    calls: list[tuple[nn.Module, Callable[..., Any]]] = field(default_factory=list)
+    Attributes:
+        make: makes it anew.
+    """
 
-    def of(self, model: nn.Module) -> list[tuple[nn.Module, Callable[..., Any]]]:
+    make: Callable[[nn.Module], T]
+    _modules: list[nn.Module] = field(default_factory=list)
+    _made: T | None = None
+
+    def of(self, model: nn.Module) -> T:
+        """What was made of a network."""
         modules = list(model.modules())
-        same = len(modules) == len(self.modules)
-        if not same or any(one is not other for one, other in zip(modules, self.modules, strict=True)):
-            self.modules = modules
-            parts = repeated_modules(model) if self.by_blocks else [model]
-            with importing_compiler():
-                self.calls = [(part, torch.compile(part.forward)) for part in parts]
-        return self.calls
+        same = len(modules) == len(self._modules)
+        if self._made is None or not same or any(map(operator.is_not, modules, self._modules)):
+            self._modules, self._made = modules, self.make(model)
+        return self._made
 
 
 @contextlib.contextmanager

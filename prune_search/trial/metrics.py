@@ -67,13 +67,14 @@ def check_asked(setup: TrialSetup, asked: Collection[str]) -> None:
 
     Raises:
         UserError: metrics of training data, which are a stream that does not say how long it is; metrics of
-            probabilities, where the targets are no classes.
+            probabilities, where the targets are no classes; metrics that need what this machine lacks.
     """
     stream = "needs a pass over the training data, which are a stream that does not say how many examples it has"
     wrong = [] if len(setup.data.train) else [f"{name} {stream}" for name in _of_training_data(asked)]
     if setup.data.target not in OF_CLASSES:
         text = "needs probabilities of classes, which this task does not have"
         wrong += [f"{name} {text}" for name in asked if _asks_for_classes(name, setup)]
+    wrong += [f"{name} needs {lacks}, which is not here" for name in asked if (lacks := _lacking(name))]
     if wrong:
         raise UserError(Problem("search.objectives", text) for text in wrong)
 
@@ -82,6 +83,12 @@ def _asks_for_classes(name: str, setup: TrialSetup) -> bool:
     """Whether a metric is of probabilities and none that the task itself measures."""
     own = name.partition("/")[2] in setup.data.metrics
     return name in METRICS and METRICS[name].facts.needs_classes and not own
+
+
+def _lacking(name: str) -> str:
+    """What this machine lacks for a metric, in words; empty where it lacks nothing."""
+    lacks = METRICS[name].facts.lacks if name in METRICS else None
+    return "" if lacks is None else lacks()
 
 
 def _of_training_data(asked: Collection[str]) -> list[str]:

@@ -54,9 +54,8 @@ def mask_within(
     kept, above = at(0), at(total)
     floor = cost(kept)
     if floor > limit:
-        raise UserError(
-            [Problem("mask.sparsity.budget", f"cannot be met: {floor / limit:.3g} times it is left at least")]
-        )
+        text = f"cannot be met: the least that the scope keeps costs {floor / limit:.3g} times as much"
+        raise UserError([Problem("mask.sparsity.budget", text)])
     if cost(above) <= limit:
         return above
     while high - low > 1:
@@ -78,17 +77,21 @@ def _filled(
     """Units more, where they fit: of what the scope would keep next, then of the others."""
     found = {name: mask.clone() for name, mask in kept.items()}
     closed: set[str] = set()
+    spent = cost(found)
     for wanted in (above, allowed):
         for name, units in list(_next(found, wanted, scores, step)):
             if name in closed:
                 continue
-            if limit - cost(found) <= CLOSE * limit:
+            if limit - spent <= CLOSE * limit:
                 return found
             found[name][units] = True
-            if cost(found) > limit:
+            more = cost(found)
+            if more > limit:
                 # Any other unit of this set costs the same.
                 found[name][units] = False
                 closed.add(name)
+            else:
+                spent = more
     return found
 
 

@@ -15,7 +15,7 @@ from prune_search.pruning.mask.channels import coupled_channels
 from prune_search.pruning.mask.layer_measurements import layer_costs
 from prune_search.pruning.mask.mask_set import UnitMasks
 from prune_search.pruning.mask.units import WEIGHT, Part, UnitSet, along, coupled_sets, masks_of_units
-from prune_search.recipe.budget import COSTS
+from prune_search.recipe.budget import COSTS, kind_and_share
 from prune_search.recipe.problems import UserError
 
 # A latency is of what the layers take, and nothing else.
@@ -61,7 +61,7 @@ class CompactCosts:
             coupled: whether the units span layers.
             cuts: whether removed units can be cut out; else they are zeros among others.
         """
-        kind = next(key for key in budget if key != COSTS)
+        kind, _ = kind_and_share(budget)
         prices, constant = _prices(model, example, kind, budget.get(COSTS))
         return cls(model, sets, _cut(model, sets, example, coupled, cuts), prices, constant)
 

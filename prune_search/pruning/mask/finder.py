@@ -43,7 +43,7 @@ from prune_search.pruning.mask.units import (
     units_of_masks,
 )
 from prune_search.recipe import axes
-from prune_search.recipe.budget import COSTS
+from prune_search.recipe.budget import kind_and_share
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.blocks import Blocks, find_blocks
 from prune_search.tasks.layers import other_names, prunable_weights
@@ -245,7 +245,7 @@ class Finder:
         counted = CompactCosts.of(
             self.model, self.sets, example, self.rule.budget, self.grouping.coupled, facts.removes_outputs
         )
-        return counted, float(next(share for key, share in self.rule.budget.items() if key != COSTS))
+        return counted, kind_and_share(self.rule.budget)[1]
 
     def _in_sequence(self, dense: Scores, iteration: int, allowed: UnitMasks, share: Decimal) -> Decided:
         """Layers are decided in running order, each scored with those before it pruned already."""
@@ -385,7 +385,7 @@ class Finder:
         if self.rule.budget:
             costs, limit = self.costs
             kept = units_of_masks(self.sets, masks.everything)
-            kind = next(key for key in self.rule.budget if key != COSTS)
+            kind, _ = kind_and_share(self.rule.budget)
             whole = replace(whole, budget=(kind, limit, costs.total(kept) / costs.whole))
         if goes_by_blocks(self.rule):
             whole = replace(whole, blocks=self.blocks.told)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from prune_search.pruning.mask.dependency_groups import Channels, Claim
+from prune_search.pruning.structure.analysis import Analysis
 from prune_search.pruning.structure.capture import capture
 from prune_search.pruning.structure.checks import CHANGES, GraphChecks
 from prune_search.pruning.structure.choices import analyze
@@ -38,18 +39,32 @@ def graph_channels(model: nn.Module, left_out: frozenset[str], example: Any) -> 
             found.append((channels, units))
         else:
             reasons.update(dict.fromkeys(set(channels.owners) - left_out, LEFT_OUT))
-    checks = GraphChecks(analysis, redrawn=True)
-    if found and not checks.is_exact([units for _, units in found]):
-        fine: list[tuple[Channels, Units]] = []
-        for one in found:
-            if checks.is_exact([*(units for _, units in fine), one[1]]):
-                fine.append(one)
-            else:
-                reasons.update(dict.fromkeys(one[0].owners, CHANGES))
-        found = fine
+    found = exact_together(analysis, found, reasons)
     order = {name: place for place, name in enumerate(prunable)}
     sets = [channels for channels, _ in found if channels.size > 1]
     return under_one_name(sets, order), reasons
+
+
+def exact_together(
+    analysis: Analysis, found: list[tuple[Channels, Units]], reasons: dict[str, str]
+) -> list[tuple[Channels, Units]]:
+    """The sets that can be cut out together, tried on other weights; of others it is noted that outputs would change.
+
+    Args:
+        analysis: of the network.
+        found: sets of units.
+        reasons: why weights are in no set; is added to.
+    """
+    checks = GraphChecks(analysis, redrawn=True)
+    if not found or checks.is_exact([units for _, units in found]):
+        return found
+    fine: list[tuple[Channels, Units]] = []
+    for one in found:
+        if checks.is_exact([*(units for _, units in fine), one[1]]):
+            fine.append(one)
+        else:
+            reasons.update(dict.fromkeys(one[0].owners, CHANGES))
+    return fine
 
 
 def under_one_name(sets: list[Channels], order: dict[str, int]) -> list[Channels]:

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.dependency_groups import Channels, Claim
-from prune_search.pruning.mask.graph_channels import LEFT_OUT, under_one_name
-from prune_search.pruning.structure.analysis import Analysis
+from prune_search.pruning.mask.graph_channels import LEFT_OUT, exact_together, under_one_name
 from prune_search.pruning.structure.capture import UncapturedError, capture
-from prune_search.pruning.structure.checks import CHANGES, GraphChecks
 from prune_search.pruning.structure.choices import analyze
 from prune_search.pruning.structure.sets import KINDS, WIDTH, Units, channels_in, stays_whole
 from prune_search.recipe.problems import Problem, UserError
@@ -81,7 +79,7 @@ def _of_kind(kind: str, model: nn.Module, left_out: frozenset[str], example: Any
             found.append((channels, units))
         else:
             reasons.update({name: LEFT_OUT for name in channels.owners if outer[name] not in left_out})
-    found = _exact(analysis, found, reasons)
+    found = exact_together(analysis, found, reasons)
     owned = {name for channels, _ in found for name in channels.owners}
     order = {name: place for place, name in enumerate(prunable)}
     sets = under_one_name([channels for channels, _ in found if channels.size > 1], order)
@@ -93,22 +91,6 @@ def _of_kind(kind: str, model: nn.Module, left_out: frozenset[str], example: Any
 
 def _not_one(kind: str, wanted: str) -> str:
     return f"{UNITS_ARE} {KINDS.get(kind, 'other channels')}, and not {KINDS[wanted]}"
-
-
-def _exact(
-    analysis: Analysis, found: list[tuple[Channels, Units]], reasons: dict[str, str]
-) -> list[tuple[Channels, Units]]:
-    """The sets that can be cut out together, tried on other weights."""
-    checks = GraphChecks(analysis, redrawn=True)
-    if not found or checks.is_exact([units for _, units in found]):
-        return found
-    fine: list[tuple[Channels, Units]] = []
-    for one in found:
-        if checks.is_exact([*(units for _, units in fine), one[1]]):
-            fine.append(one)
-        else:
-            reasons.update(dict.fromkeys(one[0].owners, CHANGES))
-    return fine
 
 
 def block_lists(model: nn.Module) -> list[tuple[str, nn.Module]]:

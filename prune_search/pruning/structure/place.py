@@ -117,10 +117,7 @@ class Place:
 
     def __post_init__(self) -> None:
         """Name the arguments."""
-        schema = getattr(self.node.target, "_schema", None)
-        named = {one.name: one.default_value for one in schema.arguments} if schema is not None else {}
-        names = [one.name for one in schema.arguments] if schema is not None else []
-        self.arguments = {**named, **dict(zip(names, self.node.args, strict=False)), **self.node.kwargs}
+        self.arguments = arguments_of(self.node)
 
     @property
     def labels(self) -> Labels:
@@ -286,6 +283,13 @@ def name_of(node: fx.Node) -> str:
     if isinstance(target, torch._ops.OpOverload):
         return target._opname.removesuffix("_") if target._opname != "_" else "_"
     return str(getattr(target, "__name__", target))
+
+
+def arguments_of(node: fx.Node) -> dict[str, Any]:
+    """The arguments of an operation by name, with its defaults; of one without a schema those that are named."""
+    schema = getattr(node.target, "_schema", None)
+    named = {one.name: one.default_value for one in schema.arguments} if schema is not None else {}
+    return {**named, **dict(zip(named, node.args, strict=False)), **node.kwargs}
 
 
 def free(dims: Dims) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from prune_search.pruning.structure.place import name_of
+from prune_search.pruning.structure.place import arguments_of, name_of
 
 aten = torch.ops.aten
 
@@ -27,16 +27,10 @@ def count_zeros(graph: fx.Graph, node: fx.Node, share: float) -> None:
         share: k/n, the share of the places that are left.
     """
     with graph.inserting_after(node):
-        made = _REWRITES[name_of(node)](graph, node, _arguments(node), share)
+        made = _REWRITES[name_of(node)](graph, node, arguments_of(node), share)
     if made is not node:
         node.replace_all_uses_with(made)
         graph.erase_node(node)
-
-
-def _arguments(node: fx.Node) -> dict[str, Any]:
-    schema: Any = node.target._schema  # type: ignore[union-attr]
-    named = {one.name: one.default_value for one in schema.arguments}
-    return {**named, **dict(zip(named, node.args, strict=False)), **node.kwargs}
 
 
 class _After:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, fx
 
 from prune_search.pruning.structure.capture import Captured
-from prune_search.pruning.structure.place import name_of
+from prune_search.pruning.structure.place import arguments_of, name_of
+from prune_search.pruning.structure.recurrent import drop_unused
 
 # What is 0 where the first operand is.
 KEEPS = frozenset(
@@ -54,7 +55,7 @@ class _Zeros:
             return isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(tensor.any())
         if node.op != "call_function":
             return False
-        name, arguments = name_of(node), self._arguments(node)
+        name, arguments = name_of(node), arguments_of(node)
         if name in LAYERS:
             first, second, added = (arguments.get(key) for key in LAYERS[name])
             return (self._has(first) or self._has(second)) and (added is None or self._has(added))
@@ -73,11 +74,6 @@ class _Zeros:
 
     def _has(self, value: Any) -> bool:
         return isinstance(value, fx.Node) and value in self.found
-
-    def _arguments(self, node: fx.Node) -> dict[str, Any]:
-        schema = getattr(node.target, "_schema", None)
-        names = [one.name for one in schema.arguments] if schema is not None else []
-        return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
 
 
 def without_zeros(captured: Captured) -> list[str]:
@@ -100,7 +96,7 @@ def without_zeros(captured: Captured) -> list[str]:
             changed = True
     if not changed:
         return []
-    _drop_unread(graph)
+    drop_unused(graph)
     captured.graph.recompile()
     left = _targets(graph)
     return [captured.names[target] for target in before if target not in left]
@@ -116,13 +112,6 @@ def _other_term(captured: Captured, node: fx.Node, zeros: set[fx.Node]) -> fx.No
     rest = [one for one in terms if one not in zeros]
     same = len(rest) == 1 and captured.shapes[rest[0]] == captured.shapes[node]
     return rest[0] if same else None
-
-
-def _drop_unread(graph: fx.Graph) -> None:
-    """What nothing reads goes, but for the inputs."""
-    for node in reversed(list(graph.nodes)):
-        if node.op not in ("placeholder", "output") and not node.users:
-            graph.erase_node(node)
 
 
 def _targets(graph: fx.Graph) -> dict[str, None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import time
@@ -13,13 +14,17 @@ from prune_search.ledger.progress import Progress
 from prune_search.ledger.records import TRIALS, Recorder, read_trial
 from prune_search.recipe.search_block import workers_of
 from prune_search.search.ray.worker import OOM, TrialJob, attempt, run_along
+from prune_search.storage.files import one_line
 from prune_search.storage.places import place_of
 
 if TYPE_CHECKING:
     from prune_search.search.given_code import GivenCode
 
+_log = logging.getLogger("prune_search")
 # A worker that fails waits so long before it says so, in seconds: what the first one meets as well, it writes down.
 GRACE_S = 5.0
+# So long after its workers could not be started, an attempt asks for them again, in seconds.
+AGAIN_S = 5.0
 # In the message of a worker that is not the first, and met what the first one did not.
 OUT_OF_MEMORY = "prune-search: this worker's device is out of memory"
 
@@ -53,6 +58,8 @@ def attempt_data_parallel(job: TrialJob) -> str:
         except TrainingFailedError as error:
             if asked.ranges and _not_started(error):
                 # What was there a moment ago is not any more: a node that was lost, say.
+                _log.warning("%s: its workers were not started and are asked for again: %s", job.trial, one_line(error))
+                time.sleep(AGAIN_S)
                 continue
             if OUT_OF_MEMORY in str(error):
                 _note_memory(job, before)

@@ -119,3 +119,18 @@ def test_what_no_configuration_says_is_told() -> None:
         list(fits(own, with_sizes(shapes, {"embed.weight": (5, 12)})))
     with pytest.raises(InexpressibleError, match=r"blocks\.1\.mix\.weight is gone, and what is around it is not"):
         blocks_left(shapes, [name for name in shapes if not name.startswith("blocks.1.mix")])
+
+
+class Switching(Network):
+    """Beyond a value that its configuration leaves out, it has one layer less."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        if (config.to_dict().get("switch") or 0) > 100:
+            del self.unused
+
+
+def test_a_value_that_switches_layers_off_is_no_size() -> None:
+    own = Architecture(Switching, Config(switch=None))
+    assert own.config.to_dict()["switch"] is None
+    assert "unused.weight" in own.shapes

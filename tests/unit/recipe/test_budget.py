@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from prune_search.recipe.budget import NetworkBudget
+from prune_search.recipe.budget import NetworkBudget, kind_and_share
 from prune_search.recipe.reading import BAD, Reading
 
 
@@ -21,6 +21,7 @@ def test_a_budget_is_one_share_and_a_latency_comes_with_its_costs() -> None:
     assert read({"params": 0.5}) == ({"parameters": 0.5}, [])
     costs = {"latency": 0.5, "costs": {"conv1": 2.0}}
     assert read(costs) == (costs, [])
+    assert kind_and_share(costs) == ("latency", 0.5)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import warnings
 
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 
 from prune_search.tasks.data import Split
 from prune_search.training.checkpointing import checkpointed
-from prune_search.training.compiled import compiled
+from prune_search.training.compiled import PerNetwork, compiled
 from prune_search.training.loop import Feed, Network, pass_over
 
 
@@ -49,3 +50,13 @@ def test_gradients_are_those_of_the_network_as_it_was_written(by_blocks: bool) -
         torch.testing.assert_close(other, one, msg=name)
     for (name, first), (_, second) in zip(plain.model.named_parameters(), fast.model.named_parameters(), strict=True):
         torch.testing.assert_close(second.grad, first.grad, msg=name)
+
+
+def test_what_was_made_of_a_network_stays_until_its_modules_are_others() -> None:
+    numbers = itertools.count(1)
+    known = PerNetwork(lambda model: next(numbers))
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    assert (known.of(net), known.of(net)) == (1, 1)
+    net[1] = nn.Tanh()
+    assert known.of(net) == 2
+    assert known.of(nn.Linear(2, 2)) == 3
