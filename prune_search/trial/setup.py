@@ -311,19 +311,7 @@ def prepare(
     factory = NetworkFactory(recipe, code, data_root, data)
     model, source = factory.build()
     check_network(model, "task.model")
-    initialized = None
-    if recipe.train.start is None:
-        given = data
-        about = data.shape, data.classes
-        check_nothing_is_lost(recipe, model, source, about, lambda seed: factory.build(seed)[0])
-        initialized = initialize(recipe.train.init, model, recipe.seed, lambda count: _inputs_for(model, given, count))
-    elif not recipe.train.from_model:
-        load_given(model, recipe.train.start, folder)
-    if recipe.train.start is not None and data.held_out:
-        _log.warning(
-            "train.from: the validation examples were taken from the training set here, and the given weights may have "
-            "been trained on them: val/ figures may flatter. Give the data a validation set of its own to be sure"
-        )
+    initialized = _started(recipe, model, source, data, factory, folder)
     if unknown := unknown_layers(recipe.mask.scope, prunable_weights(model), other_names(model)):
         raise UserError(unknown)
     if recipe.train.batchnorm_l1 and not batchnorm_scales(model):
@@ -355,6 +343,25 @@ def prepare(
     return TrialSetup(
         recipe, data, network, start, timeline, digests, environment, forward, teacher, initialized, workers
     )
+
+
+def _started(
+    recipe: Recipe, model: nn.Module, source: str, data: TrialData, factory: NetworkFactory, folder: Path | None
+) -> Initialized | None:
+    """Give a network the weights of step 0: drawn, or given by ``train.from``; and what the initializer found."""
+    start = recipe.train.start
+    if start is None:
+        about = data.shape, data.classes
+        check_nothing_is_lost(recipe, model, source, about, lambda seed: factory.build(seed)[0])
+        return initialize(recipe.train.init, model, recipe.seed, lambda count: _inputs_for(model, data, count))
+    if not recipe.train.from_model:
+        load_given(model, start, folder)
+    if data.held_out:
+        _log.warning(
+            "train.from: the validation examples were taken from the training set here, and the given weights may have "
+            "been trained on them: val/ figures may flatter. Give the data a validation set of its own to be sure"
+        )
+    return None
 
 
 def _training_network(network: Network, recipe: Recipe, workers: Workers) -> Network:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from prune_search.compact.metrics import timed
+from prune_search.compact.needed import missing_onnx
 from prune_search.compact.runtimes import RUNTIMES
 from prune_search.recipe.problems import UserError
 
@@ -20,9 +21,7 @@ class Stubborn(nn.Module):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ONNX_PACKAGES), reason="needs the extra onnx"
-)
+@pytest.mark.skipif(bool(missing_onnx()), reason="needs the extra onnx")
 def test_onnxruntime_gives_what_the_network_gives_and_is_timed() -> None:
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)).eval(), torch.randn(3, 4)
