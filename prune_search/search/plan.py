@@ -348,7 +348,7 @@ def _warnings(space: Space, items: list[Planned], ceiling: float) -> Iterator[st
             "so that hardly any training before the mask is shared"
         )
     if ceiling < FEW_SHARED and not finals and roots <= len(items) / 2:
-        yield "hardly anything is shared: what each trial trains after the mask is its own"
+        yield "the sampled trials share hardly any training: most of it comes after the mask and is each trial's own"
 
 
 def _unequal(space: Space, items: list[Planned]) -> Iterator[str]:
