@@ -335,11 +335,14 @@ def _warnings(space: Space, items: list[Planned], ceiling: float) -> Iterator[st
     finals = {(final, rounds) for final, rounds in asked if final is not None}
     if len(finals) > 1 and len({rounds for _, rounds in finals}) > 1:
         yield (
-            "a searched final sparsity with searched rounds shares the first segment only: every pair removes another "
-            "fraction per round. mask.sparsity: {per_round: P} shares all rounds"
+            "trials in rounds share only their first training: sparsity and rounds are both searched, so that each "
+            "pair prunes another fraction per round. To share all rounds, set mask.sparsity: {per_round: P}"
         )
     elif len(finals) > 1:
-        yield "chains of another final sparsity share the first segment only; {per_round: P} shares all rounds"
+        yield (
+            "trials in rounds with different final sparsities share only their first training. To share all rounds, "
+            "set mask.sparsity: {per_round: P}"
+        )
     roots = len({item.branch.train.address for item in items if item.branch.train.needed})
     if roots > 1 and roots > len(items) / 2:
         holes = sorted({path for item in items for path in item.params if path.split(".")[0] in ("task", "train")})

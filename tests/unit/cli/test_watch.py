@@ -40,6 +40,23 @@ def test_a_trial_that_ended_is_a_line_with_the_reason_where_it_did_not_complete(
     ]
 
 
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (60, "1/2  001-snip  val/accuracy 0.9500  sparsity 0.9000"),
+        (80, "1/2  001-snip  completed  val/accuracy 0.9500  sparsity 0.9000"),
+        (90, "1/2  001-snip  completed  val/accuracy 0.9500  sparsity 0.9000 (0.8000 of all parameters)"),
+    ],
+)
+def test_a_narrow_terminal_leaves_out_of_a_line_what_compare_says_too(tmp_path: Path, width: int, line: str) -> None:
+    told = Told.begin(tmp_path, trials=2)
+    first = told.trial("snip", 0.9, 0.95, of_all=0.8)
+    file = io.StringIO()
+    display = SearchDisplay(Console(file=file, width=width, force_terminal=True, color_system=None))
+    display(told.records, told.records.trials[first])
+    assert file.getvalue().splitlines() == [line]
+
+
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_no_line_is_wider_than_the_terminal_and_no_count_is_cut(tmp_path: Path, width: int) -> None:
     told = Told.begin(tmp_path, "a-search-with-a-long-name", trials=400)
