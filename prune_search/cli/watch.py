@@ -68,14 +68,12 @@ class SearchDisplay:
         if ended is not None:
             self._print_ended(f"{done}/{total}", records, ended)
         # With thousands of simulated trials, finding the best one on every update would take most of the time.
-        now = self.clock()
-        if self.counts is not None and now - self.looked < LOOK_EVERY_S and done < total:
+        now, first = self.clock(), self.counts is None
+        self.counts = (done, *_open(records, total - done), total)
+        self.others = counts["failed"], counts["paused"]
+        if not first and now - self.looked < LOOK_EVERY_S and done < total:
             return
         self.looked, self.name = now, records.name
-        self.others = counts["failed"], counts["paused"]
-        # A trial that waits for training in another one has no worker.
-        running = sum(trial.status == "running" for trial in records.trials.values())
-        self.counts = (done, running, max(0, total - done - counts["running"]), total)
         self.best, self.front = _best(records), _front(records)
         left = seconds_left(records, now)
         self.until = None if left is None else now + left
@@ -131,6 +129,17 @@ class SearchDisplay:
                 break
             text.append(part)
         return text
+
+
+def _open(records: SearchRecords, left: int) -> tuple[int, int]:
+    """How many trials and controls run, and how many of the `left` trials wait.
+
+    What was proposed last has a worker, or is about to get one: its start is read only with its end.
+    """
+    begun = [trial for trial in records.trials.values() if trial.ended is None and not trial.put_off]
+    running = min(len(begun), int(records.definition["space"]["search"]["concurrency"]))
+    # Controls come last, but for the dense network, which comes first.
+    return running, max(0, left - min(running, sum(not trial.control for trial in begun)))
 
 
 def _best(records: SearchRecords) -> tuple[str, str] | None:

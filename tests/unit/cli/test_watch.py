@@ -92,19 +92,33 @@ def test_counts_are_right_from_the_first_look_and_time_runs_down(tmp_path: Path)
     assert drawn(display)[0].endswith("  30 s left")
 
 
-def test_between_two_looks_nothing_is_counted_until_the_last_trial(tmp_path: Path) -> None:
-    told = Told.begin(tmp_path, trials=2)
+def test_between_two_looks_trials_are_counted_and_the_best_is_sought_with_the_last_one(tmp_path: Path) -> None:
+    told = Told.begin(tmp_path, trials=3)
     display = display_of(100)
     told.trial("snip", 0.9, 0.95)
     display(told.records, None)
-    told.running("snip", 0.5)
+    # Its start is not read yet.
+    told.propose("snip", 0.5)
     display(told.records, None)
-    assert display.counts == (1, 0, 1, 2)
+    assert display.counts == (1, 1, 1, 3)
     told.trial("snip", 0.8, 0.96)
     display(told.records, None)
-    assert display.counts == (2, 1, 0, 2)
     assert display.best is not None
-    assert display.best[1].startswith("val/accuracy 0.9600")
+    assert display.best[1].startswith("val/accuracy 0.9500")
+    told.trial("snip", 0.7, 0.97)
+    display(told.records, None)
+    assert display.counts == (3, 1, 0, 3)
+    assert display.best[1].startswith("val/accuracy 0.9700")
+
+
+def test_no_more_trials_run_than_may_at_once(tmp_path: Path) -> None:
+    """After a kill, what had begun waits for its turn."""
+    told = Told.begin(tmp_path, trials=8)
+    display = display_of(100)
+    for _ in range(3):
+        told.running("snip", 0.5)
+    display(told.records, None)
+    assert display.counts == (0, 2, 6, 8)
 
 
 def test_quiet_has_no_listener() -> None:
