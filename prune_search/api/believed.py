@@ -47,7 +47,7 @@ class Believed:
             return self.of(search, effects=False)
         if not follows(search.definition["space"]["search"]["sampler"]):
             return None
-        return {"left_out": f"not computed here for more than {MOST_WATCHED} trials: compare --html draws it"}
+        return {"left_out": f"not computed here for more than {MOST_WATCHED} trials; compare --html shows it"}
 
 
 def believed(searches: Sequence[SearchRecords]) -> list[dict[str, Any]]:

@@ -96,7 +96,10 @@ def _built(folder: Path, exported: Exported, recipe: Recipe, where: Where, small
     except UserError:
         if small is None or not isinstance(recipe.task.model, UserCode):
             raise
-        _log.warning("%s: its own class was not named; the compact network stands for the masked one", folder)
+        _log.warning(
+            "%s: the network's own class was not named, so the compact network is used in place of the masked one",
+            folder,
+        )
         return small
     load_weights(model, exported.weights, str(folder))
     return model.eval()
@@ -116,7 +119,7 @@ def _of_program(folder: Path, costs: Mapping[str, Any], trusted: bool) -> nn.Mod
 
     path = folder / PROGRAM_FILE
     if not trusted:
-        text = "%s holds the compact network and was not opened: pass trusted=True where you trust who made it"
+        text = "%s holds the compact network and was not opened: pass trusted=True if you trust whoever made it"
         _log.warning(text, path)
         return None
     names = costs.get("program_inputs")

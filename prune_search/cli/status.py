@@ -170,7 +170,7 @@ def _expected_lines(told: Mapping[str, Any] | None) -> list[tuple[str, str]]:
             f"{point['value']:.4g} ({point['low']:.4g} … {point['high']:.4g}) at {point['steps']:,} paid steps{chance}"
         )
         lines.append(("", text))
-    return [("expected", f"best {told['metric']} so far, by what is believed now:"), *lines]
+    return [("expected", f"best {told['metric']} so far, as the search estimates it now:"), *lines]
 
 
 def _cluster_lines(data: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -276,7 +276,7 @@ def _again(result: Result) -> str:
         "",
         fenced(reproducing_command(result.recipe), "sh"),
         "",
-        "It trains everything anew from recipe.yaml and says exact, mask-equal or different. In one environment class "
+        "It retrains everything from recipe.yaml and reports exact, mask-equal or different. In one environment class "
         f"it is exact, bit for bit on CPU; this one was: {environment}.",
         "",
         f"- mask sha256 `{result.masks.sha256}`",

@@ -304,7 +304,7 @@ def _given(one: UnitSet, scores: Mapping[str, Tensor]) -> Tensor:
     whole = (part for part in one.parts if part.role == WEIGHT and part.at is None and part.parameter in scores)
     part = next(whole, None)
     if part is None:
-        text = f"have none of a layer with all {one.size} channels that {', '.join(one.owners)} share"
+        text = f"contain no layer with all {one.size} channels that {', '.join(one.owners)} share"
         raise UserError([Problem("scores", text)])
     found = scores[part.parameter].detach()
     if found.shape == (one.size,):

@@ -107,7 +107,7 @@ def _read(item: Any, place: int, written: Written, find: Find, epoch: int) -> Be
     if best.wrong:
         raise UserError(best.wrong)
     if not best.values and (len(found) == 1 or best.unlike):
-        raise UserError("says nothing that a hole of this space can take" + _because(best.left))
+        raise UserError("sets no value that a hole of this space can take" + _because(best.left))
     label = {"any": best.label} if len(found) > 1 else {}
     return Beginning(name, best.label, {**label, **best.values}, tuple(best.left))
 
@@ -222,7 +222,7 @@ class _Fit:
             for key, value in node.items():
                 if key not in said:
                     if chosen and not _has_hole(value):
-                        return f"{shown(said)} does not say {key}"
+                        return f"{shown(said)} does not set {key}"
                     continue
                 if (
                     why := self._holes(value, said[key], child(path, key), child(name, key), values, chosen)
@@ -293,5 +293,7 @@ def _number(said: Any) -> Any:
 def told(search: Mapping[str, Any]) -> list[str]:
     """For people: what the recipes that are tried first say and the space does not take."""
     return [
-        f"{one.name} is tried first, but not as it is: {'; '.join(one.left)}" for one in beginnings(search) if one.left
+        f"{one.name} is tried first, with some values left to the sampler: {'; '.join(one.left)}"
+        for one in beginnings(search)
+        if one.left
     ]

@@ -187,7 +187,7 @@ SEARCH = {
     "workers_per_trial": Option(
         Either(((int, Integer(1, MOST_WORKERS)), (dict, WorkersRange()))),
         None,
-        "workers per trial (data-parallel training): a number, or {at_least: 2, at_most: 8}, by what there is room for",
+        "workers per trial (data-parallel training): a number, or {at_least: 2, at_most: 8}, by free resources",
     ),
 }
 

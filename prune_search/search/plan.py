@@ -345,7 +345,7 @@ def _warnings(space: Space, items: list[Planned], ceiling: float) -> Iterator[st
         holes = sorted({path for item in items for path in item.params if path.split(".")[0] in ("task", "train")})
         yield (
             f"{roots} of {len(items)} trials begin differently ({', '.join(holes) or 'task or train'} is searched), "
-            "so that hardly any training before the mask is shared"
+            "so hardly any training before the mask is shared"
         )
     if ceiling < FEW_SHARED and not finals and roots <= len(items) / 2:
         yield "the sampled trials share hardly any training: most of it comes after the mask and is each trial's own"

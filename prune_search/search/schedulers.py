@@ -231,7 +231,7 @@ def asha(epoch: int, *, grace: str, eta: int) -> SuccessiveHalving:
 
 @SCHEDULERS.register(
     "asha-promote",
-    summary="as asha, but the others are paused, and continue from their stored states once they are among the best",
+    summary="like asha, but the others are paused, and continue from their stored states once they are among the best",
     source=f"{ASHA}; several objectives: Schmucker et al. 2021, Multi-objective Asynchronous Successive Halving, "
     "2106.12639",
     options=RUNGS,

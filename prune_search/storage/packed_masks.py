@@ -51,7 +51,7 @@ def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         written, _, own = name.removeprefix(PREFIX).partition("/")
         sizes = written.split("x") if written else []
         if not all(size.isascii() and size.isdigit() and len(size) < 13 for size in sizes) or own in tensors:
-            raise ValueError("a mask has an impossible shape or stands twice")
+            raise ValueError("a mask has an impossible shape or is listed twice")
         shape = [int(size) for size in sizes]
         count = math.prod(shape)
         if tensor.dtype != torch.uint8 or tuple(tensor.shape) != (-(-count // 8),):

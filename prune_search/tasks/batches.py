@@ -109,7 +109,7 @@ def named_tensors(model: nn.Module, inputs: Any) -> dict[str, Tensor]:
     if isinstance(inputs, Tensor):
         return {"x": inputs}
     if getattr(type(model), "_own_forward", False):
-        raise ValueError("a forward of your own takes the batch apart")
+        raise ValueError("a forward function of your own reads the batch")
     names = getattr(type(model), "_input_names", None)
     taken = {
         name: part
@@ -118,7 +118,7 @@ def named_tensors(model: nn.Module, inputs: Any) -> dict[str, Tensor]:
     }
     deeper = [name for name, part in taken.items() if not isinstance(part, Tensor) and tensors_in(part)]
     if deeper:
-        raise ValueError(f"the input {deeper[0]} is no tensor but holds some")
+        raise ValueError(f"the input {deeper[0]} is not a tensor but contains some")
     return {name: part for name, part in taken.items() if isinstance(part, Tensor)}
 
 

@@ -142,7 +142,7 @@ def fitted_task(data: TaskData, model: nn.Module) -> TaskData:
     except UserError:
         raise
     except Exception as error:
-        raise _wrong(f"the examples make no batch: {raised(error)}") from error
+        raise _wrong(f"the examples cannot be put into a batch: {raised(error)}") from error
     inputs = data.usage.rules.inputs(whole)
     if isinstance(inputs, Inputs):
         data.usage.rules.adapted(model)

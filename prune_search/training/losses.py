@@ -36,7 +36,7 @@ else:
         "class_weights": Option(
             ListOf(Number(0.0), 0, 100_000),
             [],
-            "of each class, in place of 1; the mean is weighted by them",
+            "weight of each class, instead of 1; the mean is weighted too",
             later=True,
         ),
     },

@@ -32,7 +32,7 @@ def _rooted(matrix: Tensor, upper: bool, damping: float) -> Tensor:
     root, failed = torch.linalg.cholesky_ex(matrix, upper=upper)
     if bool(failed):
         text = f"the products of a layer's inputs have no Cholesky root with damping {damping:g}"
-        raise ScoreError(f"{text}: raise the damping, or take more calibration examples")
+        raise ScoreError(f"{text}: raise the damping, or use more calibration examples")
     return root
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}
 # Copies with other weights: in the first a branch may be dead, so that what is done to it does not show.
 DRAWS = 2
-NOT_ALIKE = "its channels are not alike: they are split, paired or reshaped on the way to what reads them"
+NOT_ALIKE = "its channels are not interchangeable: they are split, paired or reshaped on the way to what reads them"
 CHANGES = "cutting its channels out changes outputs: something on the way counts them"
 
 

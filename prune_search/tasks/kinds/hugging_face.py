@@ -81,7 +81,7 @@ def pretrained(
             )
     drawn = sorted({_name(key) for kind in ("missing_keys", "mismatched_keys") for key in notes.get(kind, ())})
     if drawn:
-        _log.warning("%s: not among the trained weights, and drawn: %s", who, few(drawn))
+        _log.warning("%s: not among the trained weights, so drawn at random: %s", who, few(drawn))
     return _finished(network)
 
 
