@@ -145,7 +145,7 @@ def _expected(planned: PlannedSearch) -> list[tuple[str, str]]:
     expected, made = planned.plan.steps_expected, planned.plan
     if expected is None:
         return []
-    share = f", {expected / made.steps_shared:.2f} times what chance would" if made.steps_shared else ""
+    share = f", {expected / made.steps_shared:.2f} times what random search would" if made.steps_shared else ""
     return [("expected", f"about {expected:,} steps{share}: what the sampler would train if it learned nothing")]
 
 
