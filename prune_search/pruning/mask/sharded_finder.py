@@ -59,7 +59,7 @@ def find_mask_of_shards(
     if problems := list(_problems(model, rule)):
         raise UserError(problems)
     if share is None:
-        raise UserError([Problem("mask.sparsity", "is missing: the sparsity cannot be learned on a sharded network")])
+        raise UserError([Problem("mask.sparsity", "is missing, and no sparsity is learned on a sharded network")])
     finder = _Finder.of(model, rule, scoring_data)
     candidates = finder.candidates(None if previous is None else previous[0])
     if rule.criterion.entry(axes.CRITERIA).facts.keeps_all:
