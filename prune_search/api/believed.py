@@ -1,4 +1,4 @@
-"""What searches believe so far, for whoever shows it: see `search.guided.outlook`."""
+"""The expectations of `guided` searches, for the pages and commands that show them: see `search.guided.outlook`."""
 
 from __future__ import annotations
 

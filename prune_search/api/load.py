@@ -1,4 +1,4 @@
-"""Loads an exported folder as a network, whatever forms of it lie there."""
+"""Loads an exported folder as a network, from whichever of its forms the folder holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of ``launch``, of which ``resume`` has some too: how a search is run."""
+"""Options that say how a search is run: those of ``launch``, some of which ``resume`` shares."""
 
 from __future__ import annotations
 

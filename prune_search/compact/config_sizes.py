@@ -1,4 +1,4 @@
-"""Finds the sizes of a transformers configuration under which a network has the shapes that its compact form has.
+"""Finds the sizes in a transformers configuration that give a network the shapes of its compact form.
 
 Nothing is known beforehand of any architecture. Every whole number of the configuration is set to another value, the
 network is built without memory for its weights (on torch's meta device), and the shapes that changed say which

@@ -1,4 +1,4 @@
-"""A physically smaller network for whatever torch.export captures: the graph without the units that do nothing."""
+"""A physically smaller network from any graph of torch.export: the graph without the units that do nothing."""
 
 from __future__ import annotations
 

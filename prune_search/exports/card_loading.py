@@ -1,4 +1,4 @@
-"""Says on the model card how the exported network is loaded, in each of the forms that lie in the folder."""
+"""Says on the model card how to load the exported network, in each of the forms that the folder holds."""
 
 from __future__ import annotations
 

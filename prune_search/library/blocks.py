@@ -1,4 +1,4 @@
-"""Prunes a network of your own in place, block by block, in little more memory than its weights take."""
+"""Prunes your own network in place, block by block, in little more memory than its weights take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a call of a library function was given, checked: what is wrong with it is told in one line."""
+"""Checks the arguments of a library call; what is wrong with them is reported in one line."""
 
 from __future__ import annotations
 

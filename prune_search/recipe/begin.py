@@ -1,4 +1,4 @@
-"""Recipes that a search tries first: what a preset or a recipe says of a space's holes."""
+"""Recipes that a search tries first: the values that a preset or a recipe gives to a space's holes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parameters of a space mattered: functional ANOVA over the trials of searches, by Optuna.
+"""Which holes of a space mattered: functional ANOVA over the trials of searches, by Optuna.
 
 Hutter, Hoos & Leyton-Brown 2014, An Efficient Approach for Assessing Hyperparameter Importance: the share of a forest's
 variance that each hole explains by itself and in its interactions. It needs holes that every trial has, so that those

@@ -1,4 +1,4 @@
-"""Stops trials early or lets them rest, by pure functions of the records, so a resume loses nothing.
+"""Stops or pauses trials early, by pure functions of the records, so a resume loses nothing.
 
 Trials are compared at equal maturity only: in the last retraining at the same number of steps since the asked sparsity
 was reached, or at the same share of all that there are from there, and after each round among trials of equal reached

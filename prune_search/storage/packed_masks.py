@@ -1,4 +1,4 @@
-"""Masks as bits: how tensors of booleans lie in a stored state, one bit a place."""
+"""Masks as bits: how a stored state keeps tensors of booleans in one bit per element."""
 
 from __future__ import annotations
 

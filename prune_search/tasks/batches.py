@@ -1,4 +1,4 @@
-"""What a batch means: which of its parts the network gets, what its target is, and what of the outputs is a score.
+"""What a batch means: which parts the network gets, which one is the target, and which output is the score.
 
 Everything else in the package sees pairs (inputs, labels) and calls ``model(inputs)``. A network of several inputs, of
 a mapping, or with a forward of the user's is made to take them so by `adapted`, which leaves weights and names alone.

@@ -1,4 +1,4 @@
-"""What is odd about labels and outputs though nothing is wrong with them, said before anything is trained."""
+"""Warnings before training about labels and outputs that are unusual but not wrong."""
 
 from __future__ import annotations
 

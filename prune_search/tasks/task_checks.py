@@ -1,4 +1,4 @@
-"""Fits a task's data to a network: finds its loss and metrics, and what is wrong before anything is trained."""
+"""Fits a task's data to a network: finds its loss and metrics, and reports mistakes before anything is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of criteria: what the scores are, that they disturb nothing, and that they decide a mask of exact counts."""
+"""Checks of criteria: their scores, that scoring changes nothing else, and that masks have exact counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds of every entry of every axis: it says what it is, and takes what it says that it takes."""
+"""Checks of every entry of every axis: it has a description, and accepts the options that it declares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of what decides a mask beside its criterion: granularities, scopes, controls, paths, stabilities."""
+"""Checks of what decides a mask besides its criterion: granularities, scopes, controls, paths, stabilities."""
 
 from __future__ import annotations
 

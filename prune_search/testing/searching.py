@@ -1,4 +1,4 @@
-"""Checks of what a search is made of: samplers, schedulers, surfaces, pictures and presets; nothing is trained."""
+"""Checks of the parts of a search, without training: samplers, schedulers, surfaces, pictures and presets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of what trains: data sets, models, losses, metrics, optimizers, schedules, initializers and augmentations."""
+"""Checks of the parts of training: data, models, losses, metrics, optimizers, schedules, initializers, augmenting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small trials on the digits, with one entry in them: whether it runs, and what it leaves."""
+"""Small trials on the digits with one entry in them: whether they run, and what they leave behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs MLflow's server in the foreground: refused where its port is taken, and ended with this process."""
+"""Runs MLflow's server in the foreground: refuses a port that is taken, and ends the server with this process."""
 
 from __future__ import annotations
 

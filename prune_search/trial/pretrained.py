@@ -1,4 +1,4 @@
-"""Trained weights: read from the files in which people keep them, put into a network, and never drawn anew unasked.
+"""Trained weights: read from common file formats, loaded into a network, and never redrawn unless asked.
 
 The files are safetensors, torch's own, and folders as Hugging Face writes them.
 

@@ -1,4 +1,4 @@
-"""SparseGPT's sweep over the columns of a layer: what is removed is made up for in the columns that follow."""
+"""SparseGPT's sweep over the columns of a layer: later columns make up for what is removed from earlier ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether channels can really be cut out: tried, by exchanging them with each other and by cutting some.
+"""Tests whether channels can really be cut out, by exchanging them with each other and by cutting some.
 
 Both are tried on a copy of the network with other weights, in which no branch is zero, so that the answer depends on
 what the network computes and not on the weights that it has.

@@ -1,4 +1,4 @@
-"""How single layers are pruned from what came into them: statistics of their inputs, and how much is kept of each."""
+"""Prunes single layers by statistics of their inputs, and decides how much each of them keeps."""
 
 from __future__ import annotations
 

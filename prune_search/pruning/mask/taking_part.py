@@ -1,4 +1,4 @@
-"""Which weights of a network take part in a mask, in units, and why the others do not."""
+"""Which weights of a network a mask can prune, in units, and why it cannot prune the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Follows a network from layers that are to be removed to the layer that is to stand for them."""
+"""Follows a network from the layers to remove to the layer that will replace them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of what a search believes: its best recipe over paid steps beside chance, and how each hole matters."""
+"""Figures of what a search expects: its best recipe over paid steps beside random search, and each hole's effect."""
 
 from __future__ import annotations
 

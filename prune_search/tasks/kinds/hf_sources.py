@@ -1,4 +1,4 @@
-"""Loads data sets with Hugging Face's `datasets`, and says what their parts are."""
+"""Loads data sets with Hugging Face's `datasets`, and finds their splits and columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of images, one folder per class, as data sets that decode what is asked for."""
+"""Folders of images, one folder per class, as data sets that decode an image when it is needed."""
 
 from __future__ import annotations
 

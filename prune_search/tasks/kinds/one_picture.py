@@ -1,4 +1,4 @@
-"""Makes a task of one picture: what of it is noisy, missing, held out for validation, and what a network is given."""
+"""Makes a task of one picture: which pixels are noisy, missing or held out, and what the network gets as input."""
 
 from __future__ import annotations
 

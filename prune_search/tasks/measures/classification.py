@@ -1,4 +1,4 @@
-"""Metrics of classes and of chances."""
+"""Metrics of classes and of class probabilities."""
 
 from __future__ import annotations
 

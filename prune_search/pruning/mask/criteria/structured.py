@@ -1,4 +1,4 @@
-"""Criteria of units of transformers: the activations that read a unit, and what a block changes."""
+"""Criteria for units of transformers: the activations of a unit, and how much a block changes its input."""
 
 from __future__ import annotations
 

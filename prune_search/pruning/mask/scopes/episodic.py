@@ -1,4 +1,4 @@
-"""What scopes share that try the layers' pruned fractions in episodes: options, and the pools of what was found."""
+"""What scopes that try pruned fractions in episodes share: their options, and the pools of the result."""
 
 from __future__ import annotations
 
