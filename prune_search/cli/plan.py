@@ -153,9 +153,7 @@ def _stored(planned: PlannedSearch) -> list[tuple[str, str]]:
     stored = planned.plan.steps_stored
     if not stored:
         return []
-    return [
-        ("stored", f"{stored:,} of the shared steps, so that {planned.plan.steps_shared - stored:,} are left to train")
-    ]
+    return [("stored", f"{stored:,} of the shared steps, so {planned.plan.steps_shared - stored:,} are left to train")]
 
 
 def _params(params: dict[str, Any]) -> str:

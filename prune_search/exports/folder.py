@@ -250,7 +250,7 @@ def _inputs(result: Result) -> str:
     looked_at = result.inputs.get("digest_of")
     covered = f" The recipe's key covers {looked_at} of the data." if looked_at else ""
     if isinstance(data, UserCode):
-        return f"Inputs as your own data set `{data.name}` makes them.{covered}"
+        return f"Inputs are prepared by your own data set `{data.name}`.{covered}"
     described = "(`prune-search methods` describes it)."
     return f"Inputs as the data set `{data.name}` of prune_search prepares them {described}{covered}"
 

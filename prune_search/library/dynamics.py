@@ -169,7 +169,7 @@ class Dynamics:
         if self.mask is not before and closure is None:
             warnings.warn(
                 f"the mask of step {i} moved after its gradients were computed, because no forward pass was seen: call "
-                "the network that was given here, and pass start= where the training goes on",
+                "the network that you passed here, and pass start= if the training continues at a later step",
                 stacklevel=2,
             )
         for hook in self._hooks:

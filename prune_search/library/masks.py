@@ -293,7 +293,7 @@ def _by_weight(model: nn.Module, scores: Mapping[str, Tensor]) -> dict[str, Tens
         if weight in found:
             raise UserError([Problem("scores", f"of {weight} are given twice, under two names")])
         if tensor.dim() != 1 and tensor.shape != (shape := weights[weight].shape):
-            text = f"of {weight} have the shape {list(tensor.shape)}, and not {list(shape)} or one number per unit"
+            text = f"of {weight} have the shape {list(tensor.shape)}, not {list(shape)} or one number per unit"
             raise UserError([Problem("scores", text)])
         found[weight] = tensor
     return found
@@ -314,7 +314,7 @@ def _given(one: UnitSet, scores: Mapping[str, Tensor]) -> Tensor:
     except (RuntimeError, IndexError, ValueError):
         split = None
     if split is None or split.shape[0] != one.size or found.numel() != math.prod(one.shape):
-        text = f"of {part.parameter} have the shape {list(found.shape)}, and not {list(one.shape)} or [{one.size}]"
+        text = f"of {part.parameter} have the shape {list(found.shape)}, not {list(one.shape)} or [{one.size}]"
         raise UserError([Problem("scores", text)])
     return split.sum(1) if split.shape[1] > 1 else split[:, 0]
 

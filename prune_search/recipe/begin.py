@@ -187,7 +187,7 @@ class _Fit:
                 self._unfit(path, f"{path}: {why}")
             else:
                 self.unlike += 1
-                self._unfit(path, f"{path}: the space has {shown(there)} in place of {shown(said)}")
+                self._unfit(path, f"{path}: the space has {shown(there)} instead of {shown(said)}")
 
     def _places(self) -> Iterator[tuple[str, Any]]:
         """What stands one level deep in the blocks, the depth at which recipes are merged."""
@@ -218,7 +218,7 @@ class _Fit:
         if isinstance(node, Mapping):
             said = {"name": said} if isinstance(said, str) and "name" in node else said
             if not isinstance(said, Mapping):
-                return f"{shown(said)} is no mapping"
+                return f"{shown(said)} is not a mapping"
             for key, value in node.items():
                 if key not in said:
                     if chosen and not _has_hole(value):

@@ -144,8 +144,8 @@ class Finalists:
 
 MOST_WORKERS = 10_000
 WORKERS = {
-    "at_least": Option(Integer(1, MOST_WORKERS), 1, "workers that a trial needs to go on"),
-    "at_most": Option(Integer(2, MOST_WORKERS), REQUIRED, "workers that it takes where there is room for them"),
+    "at_least": Option(Integer(1, MOST_WORKERS), 1, "minimum number of workers of a trial"),
+    "at_most": Option(Integer(2, MOST_WORKERS), REQUIRED, "maximum number of workers of a trial"),
 }
 
 

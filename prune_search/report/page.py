@@ -84,7 +84,7 @@ def _summary(data: Mapping[str, Any]) -> str:
     if data["simulated"]:
         lines.append(f"Simulated ({escape(str(data['simulated']))}): nothing was trained.")
     if data["where"]:
-        lines.append(f"Only {escape(' and '.join(data['where']))}: {data['left_out']} rows are left out.")
+        lines.append(f"Shown: {escape(' and '.join(data['where']))}. {data['left_out']} other rows are hidden.")
     best = next((row for row in data["rows"] if row["key"] is not None and row["key"] == data["best"]), None)
     if best is None:
         lines.append("No trial has completed.")

@@ -335,11 +335,11 @@ def _warnings(space: Space, items: list[Planned], ceiling: float) -> Iterator[st
     finals = {(final, rounds) for final, rounds in asked if final is not None}
     if len(finals) > 1 and len({rounds for _, rounds in finals}) > 1:
         yield (
-            "a searched final sparsity with searched rounds shares the first segment only: every pair removes another "
-            "fraction per round. mask.sparsity: {per_round: P} shares all rounds"
+            "final sparsity and rounds are both searched, so trials share only the dense training: every combination "
+            "removes another fraction per round. mask.sparsity: {per_round: P} shares all rounds"
         )
     elif len(finals) > 1:
-        yield "chains of another final sparsity share the first segment only; {per_round: P} shares all rounds"
+        yield "trials of different final sparsity share only the dense training; {per_round: P} shares all rounds"
     roots = len({item.branch.train.address for item in items if item.branch.train.needed})
     if roots > 1 and roots > len(items) / 2:
         holes = sorted({path for item in items for path in item.params if path.split(".")[0] in ("task", "train")})
@@ -362,6 +362,6 @@ def _unequal(space: Space, items: list[Planned]) -> Iterator[str]:
     if compared and max(compared) > UNEQUAL * min(compared):
         name = Named.of(axes.SCHEDULERS, space.search["scheduler"]).name
         yield (
-            f"{name} compares retrainings of {min(compared):,} to {max(compared):,} steps at equal steps, where a "
-            "longer one is behind, however it ends; {name: asha, grace: 10%} compares them at equal shares of each"
+            f"{name} compares retrainings of {min(compared):,} to {max(compared):,} steps at equal steps, where "
+            "longer ones are behind even if they end better; {name: asha, grace: 10%} compares at equal shares of each"
         )

@@ -261,7 +261,7 @@ def _value_in(made: Any) -> Tensor:
     """What a block hands on: its output, or the first tensor of its outputs."""
     found = listed_tensors(made)
     if not found:
-        raise _wrong(f"a block returns a {type(made).__name__}, and not a tensor or a tuple with one")
+        raise _wrong(f"a block returns a {type(made).__name__}, not a tensor or a tuple with one")
     return found[0]
 
 

@@ -91,7 +91,7 @@ def _odd_examples(split: Listed, alike: bool) -> list[str]:
         elif alike and form != first[1]:
             return [
                 *found,
-                f"example {index} is {_cut(form)}, and example {first[0]} is {_cut(first[1])}: give a collate, or make "
+                f"example {index} is {_cut(form)}, and example {first[0]} is {_cut(first[1])}: pass a collate, or make "
                 "them alike",
             ]
         if any(t.is_floating_point() and not bool(torch.isfinite(t).all()) for t in _numbers(example)):
@@ -183,7 +183,7 @@ def _with_loss(data: TaskData, outputs: Any, whole: Any) -> TaskData:
         raise _wrong("no loss is named")
     entry, options = named.entry(axes.LOSSES), dict(named.options)
     if entry.facts.taught:
-        raise _wrong(f"loss {named.name} is for retrainings: set retrain.loss, and give the task a loss of its own")
+        raise _wrong(f"loss {named.name} is for retrainings only: set retrain.loss, and give the task another loss")
     loss = functools.partial(entry.make, **options)
     target = entry.facts.target
     if target == "outputs":

@@ -261,7 +261,7 @@ def _examples(part: str, given: Any, task: Task, usage: Usage, wrong: list[str])
         sizes = {len(tensor) if tensor.dim() else 0 for tensor in tensors_in(content)}
         if len(sizes) != 1:
             wrong.append(
-                f"{part}: its arrays have {', '.join(map(str, sorted(sizes)))} examples, and must have the same"
+                f"{part}: its arrays have {', '.join(map(str, sorted(sizes)))} examples, and must have equally many"
             )
             return None
         return Held(content, usage)

@@ -90,7 +90,7 @@ def _of_kind(kind: str, model: nn.Module, left_out: frozenset[str], example: Any
 
 
 def _not_one(kind: str, wanted: str) -> str:
-    return f"{UNITS_ARE} {KINDS.get(kind, 'other channels')}, and not {KINDS[wanted]}"
+    return f"{UNITS_ARE} {KINDS.get(kind, 'other channels')}, not {KINDS[wanted]}"
 
 
 def block_lists(model: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -31,7 +31,9 @@ COLUMNS = {
         "train": Option(Text(), "train", "the library's split that is trained on"),
         "validation": Option(Text(), None, "its validation split; left out, the usual one, else a share is held out"),
         "test": Option(Text(), None, "its test split; left out, the usual one"),
-        "split": Option(Number(0.0, 1.0, above=True, below=True), 0.1, "share held out where there is no validation"),
+        "split": Option(
+            Number(0.0, 1.0, above=True, below=True), 0.1, "share held out if there is no validation split"
+        ),
         "subset": Option(Text(), None, "of a data set that has several"),
         "revision": Option(Text(), None, "of a data set that is looked up"),
         "streaming": Option(Flag(), False, "read it from the start to the end, in its own order, and never whole"),

@@ -24,7 +24,7 @@ AUGMENTATIONS = ("crop", "flip", "jitter", "randaugment")
     options={
         "folder": Option(Text(), doc="folder of the images, below --data-root"),
         "size": Option(Integer(1, 4096), 224, "height and width of an example, in pixels"),
-        "resize": Option(Integer(1, 8192), None, "shorter side before the middle is cut out; size where left out"),
+        "resize": Option(Integer(1, 8192), None, "shorter side before the middle is cut out; default: size"),
         "split": Option(Number(0.0, 1.0, above=True, below=True), 0.1, "share held out for each part that is missing"),
         "augment": Option(ListOf(Word(AUGMENTATIONS)), [], "of training images, in this order; crop comes first"),
         "mean": Option(ListOf(Number(), 1, 3), IMAGENET_MEAN, "of each channel, levels 0 … 1; one figure: grey images"),
@@ -33,7 +33,7 @@ AUGMENTATIONS = ("crop", "flip", "jitter", "randaugment")
         "transforms": Option(
             Word(("own", "torchvision")),
             "own",
-            "who resizes and augments; torchvision is transforms.v2, with other bits",
+            "which code resizes and augments; torchvision: transforms.v2, with slightly different results",
         ),
         "workers": Option(Integer(0, 256), 2, "processes that decode; the batches are the same whatever their number"),
     },

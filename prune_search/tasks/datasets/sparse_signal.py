@@ -39,7 +39,7 @@ def _with_options(*, train: int, classes: int, dimension: int, **options: object
         "test": Option(Integer(1, 10_000_000), 2000, "test examples"),
         "signal": Option(Number(0.0, 1e6), 5.0, "what the coordinate of an example's class has on top of its noise"),
         "noise": Option(Number(0.0, 1e6, above=True), 1.0, "standard deviation of the noise"),
-        "seed": Option(Integer(0, MAX_SEED - 1), 0, "of the draw, whatever the trial's seed"),
+        "seed": Option(Integer(0, MAX_SEED - 1), 0, "seed of the draw, independent of the trial's seed"),
     },
 )
 def sparse_signal(

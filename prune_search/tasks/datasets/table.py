@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         "test": Option(Text(), None, "file with the test rows"),
         "split": Option(Number(0.0, 1.0, above=True, below=True), 0.1, "share held out for each part without a file"),
         "task": Option(
-            Word(("classification", "regression")), None, "what the target holds; where left out its values show it"
+            Word(("classification", "regression")), None, "kind of the target; default: guessed from its values"
         ),
         "drop": Option(ListOf(Text(), 0, 10_000), [], "columns that are left out"),
         "missing": Option(Word(("refuse", "mean")), "refuse", "empty cells: an error, or the training part's mean"),

@@ -134,7 +134,7 @@ def _auto(transformers: Any, head: str, config: Any, who: str) -> Any:
     auto = getattr(transformers, AUTO[head])
     if type(config) not in auto._model_mapping:
         fits = [name for name, cls in AUTO.items() if type(config) in getattr(transformers, cls)._model_mapping]
-        text = f"{who} has no head {head}; it has {', '.join(fits) or 'none of those that are known here'}"
+        text = f"{who} has no head {head}; it has {', '.join(fits) or 'none that is known here'}"
         raise wrong(f"{KEY}.class", text)
     return auto
 

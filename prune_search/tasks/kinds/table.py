@@ -101,7 +101,7 @@ def _features(train: Columns, path: Path, reading: Reading, problems: list[Probl
             problems += wrong(f"task.data.{key}", text).problems
     names = [name for name in train if name != reading.target and name not in reading.drop]
     if not names:
-        problems += wrong("task.data.file", f"{path} has no column beside the target to predict from").problems
+        problems += wrong("task.data.file", f"{path} has no column besides the target to predict from").problems
     return names
 
 

@@ -137,7 +137,7 @@ def check_tokens(parts: Mapping[str, Tokens], size: int, tokenizer: str) -> None
     """Refuse tokens that the tokenizer says it does not have."""
     worst = max(int(tokens.max(initial=0)) for tokens in parts.values())
     if worst >= size:
-        raise wrong("task.data.tokenizer", f"{shown(tokenizer)} has {size} tokens, but makes the token {worst}")
+        raise wrong("task.data.tokenizer", f"{shown(tokenizer)} has {size} tokens, but produces the token {worst}")
 
 
 def in_blocks(parts: Mapping[str, Tokens], length: int, size: int) -> tuple[dict[str, Any], str | None]:

@@ -126,7 +126,7 @@ def test_what_is_wrong_is_told_all_at_once() -> None:
     several = problems(Task(model="net", train=(INPUTS, CLASSES[:9]), workers=-1, loss="msse", metrics=["f2"]))  # type: ignore[arg-type]
     assert [text.partition(" ")[0] for text in several] == ["model", "workers", "loss:", "metrics.f2:", "train:"]
     assert "did you mean 'mse'" in several[2]
-    assert several[4] == "train: its arrays have 9, 100 examples, and must have the same"
+    assert several[4] == "train: its arrays have 9, 100 examples, and must have equally many"
     for share in (0.0, 1, -0.5, 2.0):
         assert problems(Task(None, (INPUTS, CLASSES), share)) == [
             f"validation must be a Dataset, or a share above 0 and below 1 (got {share:g})"

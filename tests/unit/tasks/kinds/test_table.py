@@ -114,7 +114,7 @@ def test_everything_that_is_wrong_with_the_columns_is_said_at_once(tmp_path: Pat
     for text, reading, key, message in (
         ("a,y\n1,p\n2,p\n", Reading("y"), "target", "'y' has one class only, 'p': there is nothing to predict"),
         ("a,y\n1,p\n2,q\n", real, "task", "'y' holds texts such as 'p', which are not numbers"),
-        ("y\n1\n2\n", Reading("y"), "file", "/train.csv has no column beside the target to predict from"),
+        ("y\n1\n2\n", Reading("y"), "file", "/train.csv has no column besides the target to predict from"),
         ("a,y\n1,\n2,q\n", filled, "file", "'y' is empty in 1 of 2 rows, the first of them row 1"),
         ("a,b,y\n1,,p\n2,,q\n", filled, "file", "'b' is empty: leave it out with drop"),
         ("a,y\n1,3\n2,3\n3,3\n4,3\n", real, "target", "'y' is the same in all training rows"),

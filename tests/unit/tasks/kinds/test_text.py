@@ -79,6 +79,6 @@ def test_the_end_of_a_text_is_a_token_where_the_tokenizer_has_one() -> None:
     assert text.tokens_of(["ab", "b"], ours).tolist() == [0, 1, 1]
     with_end = type(ours)(ours.encode, 3, end=2)
     assert text.tokens_of(["ab", "b"], with_end).tolist() == [0, 1, 2, 1, 2]
-    with pytest.raises(UserError, match=r"'characters' has 2 tokens, but makes the token 5"):
+    with pytest.raises(UserError, match=r"'characters' has 2 tokens, but produces the token 5"):
         text.check_tokens({"train": numpy.array([0, 5])}, 2, "characters")
     assert tokenizer_named("bytes", None, ()).size == 256
