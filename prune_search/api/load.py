@@ -25,8 +25,8 @@ class Loaded:
     """An exported network.
 
     Attributes:
-        model: the masked network, with pruned weights at 0, in evaluation mode, on the CPU. Where its class is a
-            user's own that was not named, and only program.pt2 was to be had, it is the network of that.
+        model: the masked network, with pruned weights at 0, in evaluation mode, on the CPU. If its class is the
+            user's own and was not named, and only program.pt2 is available, this is the network of program.pt2.
         recipe: the recipe that produced it.
         masks: one bool tensor per convolution or linear weight.
         metrics: the content of metrics.json.
@@ -48,15 +48,15 @@ class Loaded:
 def load(folder: str | Path, *, where: Where | None = None, trusted: bool = False) -> Loaded:
     """Load an exported folder as a network. Unless it is `trusted`, this executes nothing in the folder.
 
-    The compact network is read from config.json where that describes it, else from the folder ``huggingface`` where
-    that holds it, else from program.pt2. The masked network is read from config.json, or built from the recipe; a
+    The compact network is read from config.json if that describes it, else from the folder ``huggingface`` if that
+    holds it, else from program.pt2. The masked network is read from config.json, or built from the recipe; a
     user's own model must then be named in `where`.
 
     Args:
         folder: of an export, or of ``run --out``.
         where: data and code of the recipe.
-        trusted: open program.pt2 too, where nothing else holds the compact network. torch.export.load can run code
-            that such a file brings: only for folders that you have made, or whose maker you trust.
+        trusted: also open program.pt2 if nothing else holds the compact network. torch.export.load can run code from
+            such a file, so use it only for folders that you made yourself or whose author you trust.
 
     Raises:
         UserError: a file is missing or modified, or the recipe's model or data is unavailable.
