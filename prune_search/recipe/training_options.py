@@ -153,7 +153,7 @@ class _LowRank:
 OF_RETRAIN = {
     **{key: replace(option, default=None, later=False) for key, option in INHERITED.items()},
     "warmup": WARMUP,
-    "loss": Option(RetrainLoss(), TASK_LOSS, "of the retraining: the task's, or one with a teacher", later=True),
+    "loss": Option(RetrainLoss(), TASK_LOSS, "loss of the retraining: the task's, or one with a teacher", later=True),
     "lora": Option(
         Either(((str, Word((OFF,))), (dict, _LowRank()))),
         OFF,

@@ -65,7 +65,7 @@ def r2(target: str, classes: int) -> FromLibrary:
     source="torchmetrics PeakSignalNoiseRatio",
     options={
         "data_range": Option(Number(0.0, above=True), 1.0, "largest difference of two values of a target"),
-        "ignore_value": Option(Number(), None, "targets of this value count for nothing", later=True),
+        "ignore_value": Option(Number(), None, "targets of this value are ignored", later=True),
     },
     facts=TaskMetric(),
 )

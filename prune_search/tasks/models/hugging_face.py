@@ -30,7 +30,7 @@ def _always(**options: object) -> bool:
     options={
         "class": Option(Word(CLASSES), None, "task of its head; default: from its configuration"),
         "gguf": Option(Text(), None, "GGUF file in the folder to read the weights from; hf/FILE.gguf is short for it"),
-        "config": Option(Settings(), {}, "values of its configuration that are to be others"),
+        "config": Option(Settings(), {}, "values of its configuration to change"),
     },
     facts=Model(trained=_always, rooted=True),
 )
