@@ -155,7 +155,7 @@ WRONG = {
     ),
     "nothing that says what it is": (
         "@CRITERIA.register('x')\ndef x(scoring): ...",
-        ["criterion 'x'", "give a summary or a docstring"],
+        ["criterion 'x'", "give it a summary or a docstring"],
     ),
     "a verb that is no command line": (
         "@VERBS.register('x', summary='x')\ndef x(what: int | str): ...",
