@@ -24,7 +24,7 @@ COLUMNS = {
 @DATASETS.register(
     "hf-dataset",
     member="ID_OR_FOLDER",
-    summary="a data set of Hugging Face's datasets: a folder, or the name that the library knows it by",
+    summary="a data set of Hugging Face's datasets: a folder, or its name on the Hub",
     source="Lhoest et al. 2021, arXiv 2109.02846",
     options={
         "columns": Option(Block(COLUMNS), doc="inputs and target"),

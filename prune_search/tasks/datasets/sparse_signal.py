@@ -28,7 +28,7 @@ def _with_options(*, train: int, classes: int, dimension: int, **options: object
 
 @DATASETS.register(
     "sparse-signal",
-    summary="one coordinate tells the class, all others are Gaussian noise; drawn from a seed, no file needed",
+    summary="one coordinate determines the class, all others are Gaussian noise; drawn from a seed, no file needed",
     source="Yang, Liang, Guo, Wu & Wang 2023, 2301.00335, the data model; its sizes are this project's",
     facts=DataSource(10, 2, (1000,), embedded=True, with_options=_with_options),
     options={

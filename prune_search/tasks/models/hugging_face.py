@@ -25,7 +25,7 @@ def _always(**options: object) -> bool:
 @MODELS.register(
     "hf",
     member="ID_OR_FOLDER",
-    summary="a pretrained network of transformers from a folder, or by the name that the library knows it by",
+    summary="a pretrained network of transformers: a folder, or its name on the Hub",
     source=SOURCE,
     options={
         "class": Option(Word(CLASSES), None, "task of its head; default: from its configuration"),
