@@ -84,10 +84,12 @@ class Told:
         control: str = "",
         twin: str | None = None,
         training: float | None = None,
+        of_all: float | None = None,
         **ended: Any,
     ) -> str:
         """A trial that has ended; its id. `training` is its training accuracy, where that was measured.
 
+        `of_all` is the share of all parameters that its masks remove.
         `ended` overrides what the last record says.
         """
         recorder, proposed = self.propose(preset, sparsity, seed, control, twin)
@@ -97,6 +99,7 @@ class Told:
             **{"val/accuracy": accuracy, "val/loss": None, "test/accuracy": 0.5},
             **{"sparsity": reached, "collapsed": 0.0, "steps_trained": 100.0},
             **({} if training is None else {"train/accuracy": training}),
+            **({} if of_all is None else {"sparsity/all_parameters": of_all}),
         }
         result = result_of(proposed["recipe"], metrics, proposed["paradigm"], reached)
         done = {"status": "completed", "result": result, "error": None}

@@ -151,9 +151,8 @@ class _Wide:
         from rich.table import Table
 
         kept = [place for place, head in enumerate(self.heads) if head not in heads]
-        missing = (
-            f"too narrow for {', '.join(head for head in self.heads if head in heads)}: see --json" if heads else ""
-        )
+        left_out = ", ".join(f"“{head}”" for head in self.heads if head in heads)
+        missing = f"no room for {left_out}, which --json has" if heads else ""
         caption = "; ".join(filter(None, (self.caption, missing)))
         table = Table(title=self.title, caption=caption or None, box=SIMPLE_HEAD, pad_edge=False)
         for place in kept:
@@ -338,12 +337,12 @@ def _importance(entries: list[dict[str, Any]]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from prune_search.report.labels import group_label
+    from prune_search.report.labels import group_label, hole_label
 
     several = len({tuple(entry["searches"]) for entry in entries}) > 1
     table = Table("trials", "share of the variance", title=f"what mattered for {entries[0]['metric']}", box=SIMPLE_HEAD)
     for entry in entries:
-        knobs = [f"{name} {share:.2f}" for name, share in list(entry["knobs"].items())[:MAX_KNOBS]]
+        knobs = [f"{hole_label(name)} {share:.2f}" for name, share in list(entry["knobs"].items())[:MAX_KNOBS]]
         text = "  ".join(knobs) or f"no estimate: {entry['why']}"
         table.add_row(escape(group_label(entry, several)), escape(text), style=None if knobs else "dim")
     return table

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 PROGRAM = "prune-search"
@@ -16,8 +17,17 @@ INTERRUPTED = 130
 
 
 def complain(message: str) -> None:
-    """Print a message to standard error as one line."""
-    sys.stderr.write(f"{PROGRAM}: {as_called(' '.join(message.splitlines()))}\n")
+    """Print a message to standard error as one line; a terminal gets it in lines that break between words."""
+    line = f"{PROGRAM}: {as_called(' '.join(message.splitlines()))}"
+    sys.stderr.write((folded(line, shutil.get_terminal_size().columns) if sys.stderr.isatty() else line) + "\n")
+
+
+def folded(line: str, columns: int) -> str:
+    """A line broken between words, but not within a command of this program that fits in a line."""
+    command = re.compile(rf"{re.escape(called())} [^.:;,()]*[^.:;,() ]")
+    kept = command.sub(lambda found: found[0].replace(" ", "\0"), line)
+    lines = textwrap.wrap(kept, columns, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace("\0", " ")
 
 
 def called() -> str:

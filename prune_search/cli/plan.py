@@ -159,5 +159,7 @@ def _stored(planned: PlannedSearch) -> list[tuple[str, str]]:
 def _params(params: dict[str, Any]) -> str:
     from rich.markup import escape
 
-    parts = [f"{path}={value:.4g}" if isinstance(value, float) else f"{path}={value}" for path, value in params.items()]
+    # The paradigm has a column.
+    drawn = [(path, value) for path, value in params.items() if path != "any"]
+    parts = [f"{path}={value:.4g}" if isinstance(value, float) else f"{path}={value}" for path, value in drawn]
     return escape(", ".join(parts[:MAX_PARAMS]) + (", …" if len(parts) > MAX_PARAMS else ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -66,20 +66,27 @@ class SearchDisplay:
         counts = records.counts()
         done, total = ended_in(counts), records.definition["space"]["search"]["trials"]
         if ended is not None:
-            line = f"{done}/{total}  {_line(records, ended)}"
-            self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+            self._print_ended(f"{done}/{total}", records, ended)
         # With thousands of simulated trials, finding the best one on every update would take most of the time.
-        now = self.clock()
-        if self.counts is not None and now - self.looked < LOOK_EVERY_S and done < total:
+        now, first = self.clock(), self.counts is None
+        self.counts = (done, *_open(records, total - done), total)
+        self.others = counts["failed"], counts["paused"]
+        if not first and now - self.looked < LOOK_EVERY_S and done < total:
             return
         self.looked, self.name = now, records.name
-        self.others = counts["failed"], counts["paused"]
-        # A trial that waits for training in another one has no worker.
-        running = sum(trial.status == "running" for trial in records.trials.values())
-        self.counts = (done, running, max(0, total - done - counts["running"]), total)
         self.best, self.front = _best(records), _front(records)
         left = seconds_left(records, now)
         self.until = None if left is None else now + left
+
+    def _print_ended(self, count: str, records: SearchRecords, ended: TrialRecords) -> None:
+        """A line of a trial; where a terminal is too narrow for it, without what `compare` says as well."""
+        lines = [f"{count}  {_line(records, ended)}"]
+        if not self.console.is_terminal:
+            self.console.print(lines[0], highlight=False, soft_wrap=True, markup=False)
+            return
+        lines += [f"{count}  {_line(records, ended, short)}" for short in (("share",), ("share", "status"))]
+        line = next((line for line in lines if len(line) <= self.console.width), lines[-1])
+        self.console.print(line, highlight=False, markup=False)
 
     def drawn(self) -> RenderableType:
         """The lines, none wider than the terminal."""
@@ -124,6 +131,17 @@ class SearchDisplay:
         return text
 
 
+def _open(records: SearchRecords, left: int) -> tuple[int, int]:
+    """How many trials and controls run, and how many of the `left` trials wait.
+
+    What was proposed last has a worker, or is about to get one: its start is read only with its end.
+    """
+    begun = [trial for trial in records.trials.values() if trial.ended is None and not trial.put_off]
+    running = min(len(begun), int(records.definition["space"]["search"]["concurrency"]))
+    # Controls come last, but for the dense network, which comes first.
+    return running, max(0, left - min(running, sum(not trial.control for trial in begun)))
+
+
 def _best(records: SearchRecords) -> tuple[str, str] | None:
     best = winner_of(records).trial
     if best is None or best.proposed is None:
@@ -150,27 +168,35 @@ def _goals(records: SearchRecords) -> Goals:
     return Goals.of(records.definition["space"]["search"])
 
 
-def _line(records: SearchRecords, trial: TrialRecords) -> str:
-    """How a trial ended, and why if not by itself, with the figures of the objectives and the sparsity."""
+def _line(records: SearchRecords, trial: TrialRecords, without: Collection[str] = ()) -> str:
+    """How a trial ended, and why if not by itself, with the figures of the objectives and the sparsity.
+
+    Args:
+        records: of the search.
+        trial: that ended.
+        without: what is left out: ``share`` (of all parameters), ``status`` (where the trial completed).
+    """
     name = trial.proposed.data["name"] if trial.proposed is not None else trial.id
     error = trial.ended.data["error"] if trial.ended is not None else None
     reason = f"  {error['kind']}: {error['message']}" if error else ""
     if trial.status == "stopped":
         step = trial.metrics.get("steps_trained")
         reason = f"  at step {step:,.0f}: {WHY_STOPPED}" if step else f"  {WHY_STOPPED}"
-    figures = _figures(records, trial)
+    figures = _figures(records, trial, share="share" not in without)
     status = f"{trial.status} {where_paused(trial)}".rstrip()
-    return f"{name}  {status}" + (f"  {figures}" if figures else "") + reason
+    if "status" in without and trial.status == "completed":
+        status = ""
+    return "  ".join(filter(None, (name, status, figures))) + reason
 
 
-def _figures(records: SearchRecords, trial: TrialRecords) -> str:
+def _figures(records: SearchRecords, trial: TrialRecords, share: bool = True) -> str:
     shown = dict.fromkeys([*(metric for _, metric in _goals(records).objectives), "sparsity"])
     known = {metric: trial.metrics[metric] for metric in shown if trial.metrics.get(metric) is not None}
     figures = "  ".join(f"{metric} {_number(value)}" for metric, value in known.items())
     of_all = trial.metrics.get("sparsity/all_parameters")
-    return figures + (
-        "" if of_all is None or "sparsity/all_parameters" in known else f" ({of_all:.4f} of all parameters)"
-    )
+    if not share or of_all is None or "sparsity/all_parameters" in known:
+        return figures
+    return f"{figures} ({of_all:.4f} of all parameters)"
 
 
 def _number(value: float) -> str:

@@ -34,8 +34,9 @@ def size_and_speed(costs: Mapping[str, Any]) -> str:
     )
     parts = ["\n".join(lines), notes]
     if costs["described"] is True or costs.get("program"):
-        apart = f"the outputs of the compact network are within {costs['outputs_apart']:.0e} of the masked network's"
-        parts.append(f"On examples of the validation data {apart}, relative to the largest output.")
+        apart, outputs = costs["outputs_apart"], "the outputs of the compact network are"
+        told = f"within {apart:.0e} of the masked network's, relative to the largest output" if apart else ""
+        parts.append(f"On examples of the validation data {outputs} {told or 'those of the masked network'}.")
     else:
         parts.append(f"There is no compact network: {costs['described']}.")
     for taken in costs["latency_ms"]:

@@ -138,10 +138,13 @@ class TrialRecords:
         """completed, stopped, paused, failed, duplicate, running or waiting."""
         if self.ended is not None:
             return "duplicate" if self.duplicate_of is not None else str(self.ended.data["status"])
-        if not self.attempts:
-            return "waiting"
-        last = self.progress.get(self.attempts[-1].attempt)
-        return "waiting" if last is not None and last.put_off else "running"
+        return "waiting" if not self.attempts or self.put_off else "running"
+
+    @property
+    def put_off(self) -> bool:
+        """Whether its last attempt waits, without a worker, for training that another trial does."""
+        last = self.progress.get(self.attempts[-1].attempt) if self.attempts else None
+        return last is not None and last.put_off
 
     @property
     def paused(self) -> Mapping[str, Any] | None:

@@ -44,6 +44,16 @@ def figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) < 1e6 else f"{value:.3g}"
 
 
+def hole_label(path: str) -> str:
+    """What a hole is called: which option of a space was taken is the paradigm.
+
+    Example:
+        >>> hole_label("any"), hole_label("mask.sparsity")
+        ('paradigm', 'mask.sparsity')
+    """
+    return "paradigm" if path == "any" else path
+
+
 def group_label(entry: Mapping[str, Any], several: bool = False) -> str:
     """Which trials an entry of ``importance`` is about."""
     if entry["option"] is not None:

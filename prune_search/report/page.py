@@ -10,7 +10,15 @@ from typing import Any
 from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.search_block import parse_objective
 from prune_search.report import explorer
-from prune_search.report.labels import exported, group_label, head_of, recommended_text, shown_metrics, trusted_text
+from prune_search.report.labels import (
+    exported,
+    group_label,
+    head_of,
+    hole_label,
+    recommended_text,
+    shown_metrics,
+    trusted_text,
+)
 from prune_search.report.matrix import band_text, cell_text
 from prune_search.version import __version__
 
@@ -183,7 +191,13 @@ def _importance(entries: Sequence[Row]) -> str:
         return ""
     several = len({tuple(entry["searches"]) for entry in said}) > 1
     lines = [
-        ("", [group_label(entry, several), ", ".join(f"{name} {share:.2f}" for name, share in entry["knobs"].items())])
+        (
+            "",
+            [
+                group_label(entry, several),
+                ", ".join(f"{hole_label(name)} {share:.2f}" for name, share in entry["knobs"].items()),
+            ],
+        )
         for entry in said
     ]
     text = f"<p>Share of the variance of {escape(said[0]['metric'])} explained by each parameter (fANOVA).</p>"

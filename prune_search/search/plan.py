@@ -335,11 +335,14 @@ def _warnings(space: Space, items: list[Planned], ceiling: float) -> Iterator[st
     finals = {(final, rounds) for final, rounds in asked if final is not None}
     if len(finals) > 1 and len({rounds for _, rounds in finals}) > 1:
         yield (
-            "final sparsity and rounds are both searched, so trials share only the dense training: every combination "
-            "removes another fraction per round. mask.sparsity: {per_round: P} shares all rounds"
+            "trials in rounds share only their first training: sparsity and rounds are both searched, so each "
+            "pair prunes another fraction per round. To share all rounds, set mask.sparsity: {per_round: P}"
         )
     elif len(finals) > 1:
-        yield "trials of different final sparsity share only the dense training; {per_round: P} shares all rounds"
+        yield (
+            "trials in rounds with different final sparsities share only their first training. To share all rounds, "
+            "set mask.sparsity: {per_round: P}"
+        )
     roots = len({item.branch.train.address for item in items if item.branch.train.needed})
     if roots > 1 and roots > len(items) / 2:
         holes = sorted({path for item in items for path in item.params if path.split(".")[0] in ("task", "train")})

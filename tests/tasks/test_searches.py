@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import torch
 from every_task import METRICS, NAMES, given, space
+from real_mlflow import MLFLOW_WARNINGS
 from real_search import Started, outcomes, statuses
 
 import prune_search
 from prune_search.ledger.records import SearchRecords
 
-pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.xdist_group("ray")]
+pytestmark = [MLFLOW_WARNINGS, pytest.mark.slow, pytest.mark.services, pytest.mark.xdist_group("ray")]
 
 
 # The one whose state is the largest part of the task's own; what the others differ in is covered by test_runs.py.

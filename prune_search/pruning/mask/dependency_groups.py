@@ -19,6 +19,8 @@ from prune_search.tasks.structures import tensors_in
 NORMS = nn.modules.batchnorm._NormBase
 # Places of channels in a flattened dimension; a group of more is one that Torch-Pruning comes to no end with.
 MAX_PLACES = 1_000_000
+# How often it comes to a layer with other channels; 8 at most in networks that it prunes rightly.
+MAX_VISITS = 256
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -117,8 +119,9 @@ def _group_of(graph: Any, module: nn.Module) -> Any:
 
 @contextlib.contextmanager
 def _bounded() -> Iterator[None]:
-    """What flattens channels stops where they are more than a network can have."""
+    """What follows channels stops where they are more than a network can have, or comes to a layer too often."""
     from torch_pruning.dependency import index_mapping
+    from torch_pruning.dependency.group import Group
 
     flatten = index_mapping._FlattenIndexMapping
     plain = flatten.__call__
@@ -129,11 +132,42 @@ def _bounded() -> Iterator[None]:
             raise EndlessError
         return found
 
+    search, visited = Group.has_pruning_op, _Visited()
     flatten.__call__ = bounded
+    Group.has_pruning_op = lambda group, dependency, places: visited.has(group, dependency, places)
     try:
         yield
     finally:
-        flatten.__call__ = plain
+        flatten.__call__, Group.has_pruning_op = plain, search
+
+
+@dataclass
+class _Visited:
+    """Whether a group has some channels of a layer already, looked up by layer.
+
+    Torch-Pruning compares with all that a group has. In a network with rotary embeddings, where it comes to the same
+    layers again and again with other channels, that does not end in any useful time.
+    """
+
+    group: Any = None
+    known: dict[Any, list[Any]] = field(default_factory=dict)
+    count: int = 0
+
+    def has(self, group: Any, dependency: Any, places: Any) -> bool:
+        """Whether the group has these channels of the dependency's layer; see there.
+
+        Raises:
+            EndlessError: it has been there too often with others.
+        """
+        if group is not self.group:
+            self.group, self.known, self.count = group, {}, 0
+        for item in group.items[self.count :]:
+            self.known.setdefault((item.dep.target, item.dep.handler), []).append(item.idxs)
+        self.count = len(group.items)
+        alike = self.known.get((dependency.target, dependency.handler), [])
+        if len(alike) > MAX_VISITS:
+            raise EndlessError
+        return places in alike
 
 
 @contextlib.contextmanager

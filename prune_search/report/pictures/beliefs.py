@@ -9,6 +9,7 @@ from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.facts import Picture
 from prune_search.report.figure_data import FigureData
 from prune_search.report.figure_style import COLOURS, LINES, QUIET, grid, legend, new_figure
+from prune_search.report.labels import hole_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +76,7 @@ def effects(figure_data: FigureData) -> Figure | None:
     )
     for axes, effect in zip(panels, shown, strict=False):
         _effect(axes, effect["points"])
-        axes.set_title(_cut(effect["hole"], 2 * MAX_LABEL))
+        axes.set_title(_cut(hole_label(effect["hole"]), 2 * MAX_LABEL))
         grid(axes)
     for axes in list(panels)[len(shown) :]:
         axes.set_visible(False)

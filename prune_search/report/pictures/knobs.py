@@ -8,7 +8,7 @@ from prune_search.recipe.axes import PICTURES
 from prune_search.recipe.facts import Picture
 from prune_search.report.figure_data import FigureData
 from prune_search.report.figure_style import grid, legend, new_figure, styles
-from prune_search.report.labels import group_label
+from prune_search.report.labels import group_label, hole_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +49,7 @@ def importance(figure_data: FigureData) -> Figure | None:
                 place += 1
         ticks.append((begin + place - 1) / 2)
         place += 0.8
-    axes.set_yticks(ticks, names)
+    axes.set_yticks(ticks, [hole_label(name) for name in names])
     axes.set_ylim(place - 0.5, -0.8)
     axes.set_xlim(0, 1.08)
     axes.set_xlabel("share of the variance that it explains, with its interactions (fANOVA)")

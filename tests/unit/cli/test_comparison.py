@@ -71,7 +71,7 @@ def test_a_narrow_terminal_splits_no_name_and_says_which_columns_it_leaves_out(
     assert "0.9500 ± 0.0141" in board
     assert [name for name in ("− dense", "sparsity") if name not in head] == left_out
     said = " ".join(board.split())
-    assert ("too narrow for " + ", ".join(left_out) + ": see --json" in said) == bool(left_out)
+    assert ("no room for " + ", ".join(f"“{head}”" for head in left_out) in said) == bool(left_out)
 
 
 def test_where_nothing_completed_nothing_is_suggested(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

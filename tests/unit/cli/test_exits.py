@@ -7,13 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from prune_search.cli.exits import FAILED, INTERRUPTED, MEND, USER, as_called, complain
+from prune_search.cli.exits import FAILED, INTERRUPTED, MEND, USER, as_called, complain, folded
 
 
 def test_a_message_of_several_lines_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     complain("the storage is away\ntry again\n")
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "prune-search: the storage is away try again\n")
+
+
+def test_a_terminal_breaks_a_message_between_words_and_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["prune-search"])
+    line = "prune-search: Stopped; training states are stored. Continue with: prune-search resume dip --storage store"
+    assert folded(line, 60).splitlines() == [
+        "prune-search: Stopped; training states are stored. Continue",
+        "with: prune-search resume dip --storage store",
+    ]
+    assert folded(line, 200) == line
 
 
 def test_exit_codes_are_those_of_the_guide() -> None:

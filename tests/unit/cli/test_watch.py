@@ -40,6 +40,23 @@ def test_a_trial_that_ended_is_a_line_with_the_reason_where_it_did_not_complete(
     ]
 
 
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (60, "1/2  001-snip  val/accuracy 0.9500  sparsity 0.9000"),
+        (80, "1/2  001-snip  completed  val/accuracy 0.9500  sparsity 0.9000"),
+        (90, "1/2  001-snip  completed  val/accuracy 0.9500  sparsity 0.9000 (0.8000 of all parameters)"),
+    ],
+)
+def test_a_narrow_terminal_leaves_out_of_a_line_what_compare_says_too(tmp_path: Path, width: int, line: str) -> None:
+    told = Told.begin(tmp_path, trials=2)
+    first = told.trial("snip", 0.9, 0.95, of_all=0.8)
+    file = io.StringIO()
+    display = SearchDisplay(Console(file=file, width=width, force_terminal=True, color_system=None))
+    display(told.records, told.records.trials[first])
+    assert file.getvalue().splitlines() == [line]
+
+
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_no_line_is_wider_than_the_terminal_and_no_count_is_cut(tmp_path: Path, width: int) -> None:
     told = Told.begin(tmp_path, "a-search-with-a-long-name", trials=400)
@@ -75,19 +92,33 @@ def test_counts_are_right_from_the_first_look_and_time_runs_down(tmp_path: Path)
     assert drawn(display)[0].endswith("  30 s left")
 
 
-def test_between_two_looks_nothing_is_counted_until_the_last_trial(tmp_path: Path) -> None:
-    told = Told.begin(tmp_path, trials=2)
+def test_between_two_looks_trials_are_counted_and_the_best_is_sought_with_the_last_one(tmp_path: Path) -> None:
+    told = Told.begin(tmp_path, trials=3)
     display = display_of(100)
     told.trial("snip", 0.9, 0.95)
     display(told.records, None)
-    told.running("snip", 0.5)
+    # Its start is not read yet.
+    told.propose("snip", 0.5)
     display(told.records, None)
-    assert display.counts == (1, 0, 1, 2)
+    assert display.counts == (1, 1, 1, 3)
     told.trial("snip", 0.8, 0.96)
     display(told.records, None)
-    assert display.counts == (2, 1, 0, 2)
     assert display.best is not None
-    assert display.best[1].startswith("val/accuracy 0.9600")
+    assert display.best[1].startswith("val/accuracy 0.9500")
+    told.trial("snip", 0.7, 0.97)
+    display(told.records, None)
+    assert display.counts == (3, 1, 0, 3)
+    assert display.best[1].startswith("val/accuracy 0.9700")
+
+
+def test_no_more_trials_run_than_may_at_once(tmp_path: Path) -> None:
+    """After a kill, what had begun waits for its turn."""
+    told = Told.begin(tmp_path, trials=8)
+    display = display_of(100)
+    for _ in range(3):
+        told.running("snip", 0.5)
+    display(told.records, None)
+    assert display.counts == (0, 2, 6, 8)
 
 
 def test_quiet_has_no_listener() -> None:

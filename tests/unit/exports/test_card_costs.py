@@ -24,6 +24,9 @@ def test_the_tables_have_every_size_and_the_sentence_what_was_compared() -> None
     assert "| parameters | 1,000 | 100 | 1,000 |" in text
     assert "| on disk | 1 kB | 1.23 kB | 1 kB |" in text
     assert "within 1e-07 of the masked network's" in text
+    assert "the outputs of the compact network are those of the masked network." in size_and_speed(
+        costs(outputs_apart=0.0)
+    )
     assert "Batch 1 on a cpu, 1 thread(s): dense 2 [1.9, 2.1] ms" in text
     assert "The compact network is 2.00 times as fast as the dense one." in text
     assert "The masked network was not measured faster." in text

@@ -136,10 +136,7 @@ def test_rungs_in_percent_save_a_share_of_every_retraining() -> None:
 @pytest.mark.parametrize(
     ("sets", "warning"),
     [
-        (
-            [("mask.sparsity", {"hole": "uniform", "low": 0.5, "high": 0.9})],
-            "final sparsity and rounds are both searched",
-        ),
+        ([("mask.sparsity", {"hole": "uniform", "low": 0.5, "high": 0.9})], "sparsity and rounds are both searched"),
         ([("task.seed", {"hole": "int", "low": 0, "high": 99})], "begin differently"),
     ],
     ids=["final sparsity", "seeds"],

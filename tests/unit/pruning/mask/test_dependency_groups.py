@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+import torch_pruning
 from torch import Tensor, nn
+from torch_pruning.dependency.dependency import Dependency
+from torch_pruning.dependency.group import Group
+from torch_pruning.dependency.node import Node
 
-from prune_search.pruning.mask.dependency_groups import channels_of, dependency_groups, makers_of
+import prune_search
+from prune_search.pruning.mask.dependency_groups import (
+    MAX_VISITS,
+    EndlessError,
+    _Visited,
+    channels_of,
+    dependency_groups,
+    makers_of,
+)
 
 
 class Residual(nn.Module):
@@ -19,6 +32,16 @@ class Residual(nn.Module):
         found = self.norm(self.stem(inputs))
         found = found + self.outer(torch.relu(self.inner(found)))
         scores: Tensor = self.head(found.mean(dim=(2, 3)))
+        return scores
+
+
+class Words(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        scores: Tensor = self.inner(input_ids=inputs, use_cache=False).logits
         return scores
 
 
@@ -44,3 +67,42 @@ def test_what_a_shortcut_adds_up_goes_together_and_outputs_stay() -> None:
     # The network is left as it was.
     assert model.training
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_layer_that_is_come_to_too_often_with_other_channels_ends_the_search() -> None:
+    layer, other = nn.Linear(2, 3), nn.Linear(3, 2)
+    targets = [Node(layer, "layer"), Node(other, "other")]
+    ways = [Dependency(None, torch_pruning.prune_linear_out_channels, target, target) for target in targets]
+    group, visited = Group(), _Visited()
+    group.add_dep(ways[1], [0])
+    for place in range(MAX_VISITS):
+        group.add_dep(ways[0], [place])
+    assert visited.has(group, ways[0], [0])
+    assert not visited.has(group, ways[0], [MAX_VISITS])
+    assert not visited.has(group, ways[1], [MAX_VISITS])
+    group.add_dep(ways[0], [MAX_VISITS])
+    assert visited.has(group, ways[1], [0])
+    with pytest.raises(EndlessError):
+        visited.has(group, ways[0], [0])
+    assert not visited.has(Group(), ways[0], [0])
+
+
+@pytest.mark.slow
+def test_rotary_embeddings_with_shared_keys_are_given_up_soon_and_the_graph_has_their_channels() -> None:
+    """Torch-Pruning alone comes to no end."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "vocab_size": 20}
+    config = transformers.LlamaConfig(
+        **sizes, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=16, use_cache=False
+    )
+    torch.manual_seed(0)
+    model, words = Words(transformers.LlamaForCausalLM(config).eval()), torch.randint(20, (2, 8))
+    _, lost = dependency_groups(model, [], words)
+    assert lost
+    with pytest.warns(UserWarning, match="are not pruned"):
+        masks = prune_search.find_mask(
+            model, "l1", 0.5, scope="uniform", granularity="channel", batches=[(words, None)]
+        )
+    halves = {f"inner.model.layers.{layer}.mlp.{name}_proj.weight" for layer in (0, 1) for name in ("up", "gate")}
+    assert halves <= set(masks)
+    assert all(masks[name].float().mean() == 0.5 for name in halves)
