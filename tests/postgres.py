@@ -48,7 +48,7 @@ class Database:
 
 
 def _as_somebody() -> dict[str, Any]:
-    """PostgreSQL does not run as root: as whom it is run then."""
+    """The user to run PostgreSQL as, which refuses to run as root."""
     if os.getuid() != 0:
         return {}
     for name in ("postgres", "nobody"):

@@ -1,4 +1,4 @@
-"""What searches believe so far, for whoever shows it: see `search.guided.outlook`."""
+"""The expectations of `guided` searches, for the pages and commands that show them: see `search.guided.outlook`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Believed:
             return self.of(search, effects=False)
         if not follows(search.definition["space"]["search"]["sampler"]):
             return None
-        return {"left_out": f"not computed here for more than {MOST_WATCHED} trials: compare --html draws it"}
+        return {"left_out": f"not computed here for more than {MOST_WATCHED} trials; compare --html shows it"}
 
 
 def believed(searches: Sequence[SearchRecords]) -> list[dict[str, Any]]:

@@ -268,7 +268,7 @@ def _export_run(folder: Path, to: Path, options: ExportOptions, where: Where, si
     found = _write(folder, to, options, there, sink, CardOf(), (uri, "runs"))
     again = found.result.as_data()
     if any(again[key] != value for key, value in recorded.items()):
-        _log.warning("%s: running its recipe here gave another network than the one in it, which was exported", folder)
+        _log.warning("%s: running its recipe here gave a different network; the one in the folder was exported", folder)
     return found
 
 

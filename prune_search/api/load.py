@@ -1,4 +1,4 @@
-"""Loads an exported folder as a network, whatever forms of it lie there."""
+"""Loads an exported folder as a network, from whichever of its forms the folder holds."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Loaded:
     """An exported network.
 
     Attributes:
-        model: the masked network, with pruned weights at 0, in evaluation mode, on the CPU. Where its class is a
-            user's own that was not named, and only program.pt2 was to be had, it is the network of that.
+        model: the masked network, with pruned weights at 0, in evaluation mode, on the CPU. If its class is the
+            user's own and was not named, and only program.pt2 is available, this is the network of program.pt2.
         recipe: the recipe that produced it.
         masks: one bool tensor per convolution or linear weight.
         metrics: the content of metrics.json.
@@ -48,15 +48,15 @@ class Loaded:
 def load(folder: str | Path, *, where: Where | None = None, trusted: bool = False) -> Loaded:
     """Load an exported folder as a network. Unless it is `trusted`, this executes nothing in the folder.
 
-    The compact network is read from config.json where that describes it, else from the folder ``huggingface`` where
-    that holds it, else from program.pt2. The masked network is read from config.json, or built from the recipe; a
+    The compact network is read from config.json if that describes it, else from the folder ``huggingface`` if that
+    holds it, else from program.pt2. The masked network is read from config.json, or built from the recipe; a
     user's own model must then be named in `where`.
 
     Args:
         folder: of an export, or of ``run --out``.
         where: data and code of the recipe.
-        trusted: open program.pt2 too, where nothing else holds the compact network. torch.export.load can run code
-            that such a file brings: only for folders that you have made, or whose maker you trust.
+        trusted: also open program.pt2 if nothing else holds the compact network. torch.export.load can run code from
+            such a file, so use it only for folders that you made yourself or whose author you trust.
 
     Raises:
         UserError: a file is missing or modified, or the recipe's model or data is unavailable.
@@ -96,7 +96,10 @@ def _built(folder: Path, exported: Exported, recipe: Recipe, where: Where, small
     except UserError:
         if small is None or not isinstance(recipe.task.model, UserCode):
             raise
-        _log.warning("%s: its own class was not named; the compact network stands for the masked one", folder)
+        _log.warning(
+            "%s: the network's own class was not named, so the compact network is used in place of the masked one",
+            folder,
+        )
         return small
     load_weights(model, exported.weights, str(folder))
     return model.eval()
@@ -116,7 +119,7 @@ def _of_program(folder: Path, costs: Mapping[str, Any], trusted: bool) -> nn.Mod
 
     path = folder / PROGRAM_FILE
     if not trusted:
-        text = "%s holds the compact network and was not opened: pass trusted=True where you trust who made it"
+        text = "%s holds the compact network and was not opened: pass trusted=True if you trust whoever made it"
         _log.warning(text, path)
         return None
     names = costs.get("program_inputs")

@@ -1,4 +1,4 @@
-"""What a notebook shows of a search: a bar and a table that are drawn anew while it runs, and data frames."""
+"""What a notebook shows of a search: a progress bar and a table, redrawn while it runs, and data frames."""
 
 from __future__ import annotations
 

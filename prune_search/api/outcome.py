@@ -1,4 +1,4 @@
-"""How a search ended: its records, as data, as a frame, and as a notebook shows it."""
+"""How a search ended: its records as data, as a data frame, and as a notebook shows it."""
 
 from __future__ import annotations
 

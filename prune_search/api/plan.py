@@ -86,9 +86,9 @@ def plan(
         target: a space file, the name of a shipped space, plain data, or a space that was read before.
         set: dotted keys and their values.
         where: storage, data folder, device, and the user's own model and data.
-        calibrated: whether to train every kind of network for about a second, to estimate hours and bytes.
-        stored: whether to count the steps that are in the storage already, for which data and networks are read.
-        foreseen: whether to ask a sampler that learns what it expects to spend.
+        calibrated: whether to train each kind of network for about a second, to estimate hours and bytes.
+        stored: whether to count the steps that are stored already, which needs to read the data and build the networks.
+        foreseen: whether to ask a sampler that learns how many steps it expects to spend.
 
     Raises:
         UserError: the space or an argument is invalid, there is nothing to search, or data or a network cannot be had

@@ -44,7 +44,9 @@ def read_search_space(target: Target | Space, sets: Sequence[tuple[str, Any]] = 
     """
     space = target if isinstance(target, Space) else read_target(found(target), sets)[0]
     if not space.has_holes:
-        text = "has no holes, so that there is nothing to search over: prune-search run does it, or write a hole"
+        text = (
+            "has no holes, so there is nothing to search over: use prune-search run, or put a hole in place of a value"
+        )
         raise UserError([Problem("", text, space.source)])
     return space
 

@@ -130,13 +130,13 @@ def allowed_code(definition: Mapping[str, Any], where: Where, name: str) -> dict
             if given is None or isinstance(given, str):
                 elsewhere[key] = known or ""
             elif settings_digest(given) != settings:
-                text = f"{known} carries other arguments than the function that the search was launched with"
+                text = f"{known} has other arguments than the function that the search was launched with"
                 problems.append(Problem(option, text, name))
         elif given is None and known is not None and not ours:
             missing[key] = known
         allowed[key] = known if given is None else given
     for key, known in _by_option(elsewhere).items():
-        what = f"a function that importing {known} does not give (of a script or notebook, or a partial)"
+        what = f"a function that cannot be imported as {known} (from a script or notebook, or a partial)"
         text = (
             f"the search was launched from Python with {'a Task' if known == name_of(Whole) else what}: resume it "
             f"there, with prune_search.resume({name!r}, where=prune_search.Where({key}=…))"

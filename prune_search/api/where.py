@@ -39,10 +39,9 @@ class Where:
         model: a registered model, ``package.module:factory``, or a callable; None: the recipe's.
         data: the same for the data set.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
-        storage_budget: what the stored states may take, in bytes or as ``20GB``; None:
+        storage_budget: maximum size of the stored states, in bytes or as ``20GB``; None:
             ``$PRUNE_SEARCH_STORAGE_BUDGET``, else no limit.
-        task: a `Task`, or a function that makes one, as itself or as ``package.module:function``: model and data at
-            once.
+        task: model and data at once: a `Task`, or a function that returns one, also as ``package.module:function``.
     """
 
     data_root: str | Path | None = None

@@ -50,7 +50,7 @@ TaskName = Annotated[
     typer.Option(
         "--task",
         metavar="MODULE:FUNCTION",
-        help="Function that returns a prune_search.Task: model, data, loss and metrics of your own.",
+        help="Your own function that returns a prune_search.Task: model, data, loss and metrics.",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="Device to train on: auto, cpu, cuda, cuda:1, …")]

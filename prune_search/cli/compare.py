@@ -74,9 +74,9 @@ def compare(
 ) -> None:
     """Rank the trials of one or more searches.
 
-    Trials that differ only in their seed share a row. A row's rank is one more than the rows that are better beyond
-    what seeds (mean ± standard deviation) and the size of the validation set explain. Test metrics are not shown: they
-    are measured when a trial is exported.
+    Trials that differ only in their seed share a row. A row's rank is one more than the number of rows that are
+    clearly better: by more than the seeds (mean ± standard deviation) and the size of the validation set explain. Test
+    metrics are not shown: they are measured when a trial is exported.
     """
     from prune_search.api.compare import comparison, differing, write_page, write_pictures
     from prune_search.report.compare import Question

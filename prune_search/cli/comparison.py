@@ -216,7 +216,7 @@ def _ties(rows: list[dict[str, Any]]) -> str:
     tied = ranks.count(1)
     if tied < 2:
         return ""
-    return f"; the {tied} of rank 1 are as good, as far as seeds and the validation set tell: finalists decide"
+    return f"; the {tied} of rank 1 do not differ by more than chance: search.finalists can decide"
 
 
 def _figure(row: dict[str, Any], metric: str) -> str:
@@ -287,10 +287,8 @@ def _finalists(search: str, finalists: list[dict[str, Any]], data: dict[str, Any
         cells.append(f"{one['seeds']}" + (f", {one['failed']} failed" if one["failed"] else ""))
         rows.append((cells, None))
     several = f" of {escape(search)}" if len(data["searches"]) > 1 else ""
-    told = "as a trial: the figure that made it a finalist, a lucky one"
-    equal = (
-        "; = is as good as the first, as far as the seeds tell" if any(o["like_best"] for o in finalists[1:]) else ""
-    )
+    told = "as a trial: the figure that made it a finalist, partly by luck"
+    equal = "; =: the seeds do not tell it from the first" if any(o["like_best"] for o in finalists[1:]) else ""
     return _Wide(f"finalists{several}", heads, rows, [*reversed([head_of(name) for name in others])], told + equal)
 
 

@@ -74,9 +74,9 @@ def export(
 
     NAME can also be the folder of a finished run (`run --out`).
 
-    config.json describes the masked and the compact network, so both load without the model's class. If you launched
-    the search yourself, its model and data code is found automatically; otherwise pass --task, or --model and
-    --data, again.
+    config.json describes the masked and the compact (smaller) network, so both load without the model's class. If you
+    launched the search yourself, its model and data code is found automatically; otherwise pass --task, or --model
+    and --data, again.
     """
     from prune_search.api.export import ExportOptions, export_pareto
     from prune_search.api.export import export as export_search

@@ -1,4 +1,4 @@
-"""Options of ``launch``, of which ``resume`` has some too: how a search is run."""
+"""Options that say how a search is run: those of ``launch``, some of which ``resume`` shares."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Random seed of the sam
 TimeBudget = Annotated[
     float | None, typer.Option("--time-budget", help="Stop proposing trials after this many seconds.")
 ]
-MaxFailures = Annotated[int | None, typer.Option("--max-failures", help="Number of retries after a trial dies.")]
+MaxFailures = Annotated[
+    int | None, typer.Option("--max-failures", help="Number of retries after a trial's process dies.")
+]
 Address = Annotated[
     str | None, typer.Option("--address", help="Address of a Ray cluster. Default: start Ray on this machine.")
 ]

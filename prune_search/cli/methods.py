@@ -18,7 +18,7 @@ def methods(
     axis: Annotated[str | None, typer.Argument(help="Show only this axis, e.g. criterion.")] = None,
     as_json: Json = False,
     as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the pruning axes as a Markdown table, as in the guide.")
+        bool, typer.Option("--markdown", help="Print the pruning axes as the Markdown table of the guide.")
     ] = False,
 ) -> None:
     """List the values of every recipe axis: what each one does, its options and its source."""

@@ -1,4 +1,4 @@
-"""Prints how a search ended, and what can be typed next."""
+"""Prints how a search ended, and which commands can follow."""
 
 from __future__ import annotations
 

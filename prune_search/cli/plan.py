@@ -145,7 +145,7 @@ def _expected(planned: PlannedSearch) -> list[tuple[str, str]]:
     expected, made = planned.plan.steps_expected, planned.plan
     if expected is None:
         return []
-    share = f", {expected / made.steps_shared:.2f} times what chance would" if made.steps_shared else ""
+    share = f", {expected / made.steps_shared:.2f} times what random search would" if made.steps_shared else ""
     return [("expected", f"about {expected:,} steps{share}: what the sampler would train if it learned nothing")]
 
 
@@ -153,9 +153,7 @@ def _stored(planned: PlannedSearch) -> list[tuple[str, str]]:
     stored = planned.plan.steps_stored
     if not stored:
         return []
-    return [
-        ("stored", f"{stored:,} of the shared steps, so that {planned.plan.steps_shared - stored:,} are left to train")
-    ]
+    return [("stored", f"{stored:,} of the shared steps, so {planned.plan.steps_shared - stored:,} are left to train")]
 
 
 def _params(params: dict[str, Any]) -> str:

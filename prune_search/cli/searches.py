@@ -1,4 +1,4 @@
-"""Finds searches by name, for the commands that read the ledger. Imports none of torch, ray, mlflow and optuna."""
+"""Finds searches by name, for the commands that read the ledger. Imports no torch, ray, mlflow or optuna."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ SHOWN = 4
 def status(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Name of the search. Default: the one that runs, or the latest."),
+        typer.Argument(metavar="[NAME]", help="Name of the search. Default: the running search, else the latest one."),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until the search ends.")] = False,
     storage: Storage = None,
@@ -44,8 +44,8 @@ def status(
 ) -> None:
     """Show the progress of a search: trials, best result, steps saved and time left.
 
-    With --watch also what a search that learns expects of its best recipe over paid steps, beside what chance would
-    have reached.
+    With --watch, a search with the sampler guided also shows its expected best figure over the steps that it has paid
+    for, next to what random search would have reached.
     """
     if watch and as_json:
         raise UserError([Problem("--watch", "cannot be combined with --json, which prints a single object")])
@@ -165,12 +165,12 @@ def _expected_lines(told: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     lines = []
     for place in dict.fromkeys(round(part * (len(course) - 1) / (SHOWN - 1)) for part in range(SHOWN)):
         point = course[place]
-        chance = "" if point["chance"] is None else f"; chance {point['chance']:.4g}"
+        chance = "" if point["chance"] is None else f"; random search {point['chance']:.4g}"
         text = (
             f"{point['value']:.4g} ({point['low']:.4g} … {point['high']:.4g}) at {point['steps']:,} paid steps{chance}"
         )
         lines.append(("", text))
-    return [("expected", f"best {told['metric']} so far, by what is believed now:"), *lines]
+    return [("expected", f"best {told['metric']} so far, as the search estimates it now:"), *lines]
 
 
 def _cluster_lines(data: Mapping[str, Any]) -> list[tuple[str, str]]:

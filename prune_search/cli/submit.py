@@ -49,7 +49,7 @@ def submit(
         typer.Option(
             "--working-dir",
             metavar="DIR",
-            help="Folder to ship to every node. Default: the space file, or the current folder for code of your own.",
+            help="Folder to ship to every node. Default: the space file, or the current folder for your own code.",
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume a search instead of launching one.")] = False,

@@ -44,7 +44,7 @@ def show_result(result: Result, out: Path | None) -> None:
         console.print(f"budget    {budget_told(receipt.budget)}", soft_wrap=True)
     if receipt.blocks:
         console.print(
-            f"blocks    {receipt.blocks}, each pruned on what the pruned ones before it make", highlight=False
+            f"blocks    {receipt.blocks}, each pruned on the outputs of the pruned blocks before it", highlight=False
         )
     if receipt.fused:
         console.print(receipt.fused)

@@ -18,7 +18,7 @@ def sync(
     name: Name,
     tracking_uri: Annotated[
         str | None,
-        typer.Option("--tracking-uri", help="MLflow tracking URI. Default: the one the search was launched with."),
+        typer.Option("--tracking-uri", help="MLflow tracking URI. Default: that of the launch."),
     ] = None,
     storage: Storage = None,
     as_json: Json = False,

@@ -19,7 +19,7 @@ SHOWN = 5
 @VERBS.register("ui", facts=Verb(epilog=examples("prune-search ui", "prune-search ui --port 5001")))
 def ui(
     tracking_uri: Annotated[
-        str | None, typer.Option("--tracking-uri", help="MLflow tracking URI. Default: the one of the storage.")
+        str | None, typer.Option("--tracking-uri", help="MLflow tracking URI. Default: the database in the storage.")
     ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 5000,

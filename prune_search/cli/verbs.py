@@ -76,8 +76,8 @@ def command_of(app: typer.Typer, verbs: Iterable[Entry[Verb, int | None]]) -> An
         return typer.main.get_command(app)
     except Exception as error:
         if len(chosen) == 1:
-            text = f"{chosen[0].make.__module__}: the signature of verb {chosen[0].name!r} is no command line: {error}"
-            raise UserError(text) from error
+            text = f"the signature of verb {chosen[0].name!r} cannot become a command: {error}"
+            raise UserError(f"{chosen[0].make.__module__}: {text}") from error
         for verb in chosen:
             command_of(typer.Typer(), [verb])
         raise

@@ -1,4 +1,4 @@
-"""Draws the progress of a search: how far it is, the best so far and the front; trials that ended scroll above."""
+"""Draws the progress of a search: how far it is, the best so far and the front. Trials that ended scroll by above."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network from the graph, called as the network that it comes from is; and its operations."""
+"""A network cut from the captured graph, called in the same way as the network it comes from; and its operations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the sizes of a transformers configuration under which a network has the shapes that its compact form has.
+"""Finds the sizes in a transformers configuration that give a network the shapes of its compact form.
 
 Nothing is known beforehand of any architecture. Every whole number of the configuration is set to another value, the
 network is built without memory for its weights (on torch's meta device), and the shapes that changed say which
@@ -178,7 +178,7 @@ def blocks_left(before: Iterable[str], after: Iterable[str]) -> list[Blocks]:
                 found.setdefault(prefix, set()).add(place)
                 break
         else:
-            raise InexpressibleError(f"{name} is gone, and what is around it is not")
+            raise InexpressibleError(f"{name} was removed, but what surrounds it was not")
     lists = []
     for prefix, places in found.items():
         every = {at for name in before for inner, at in _places(name) if inner == prefix}
@@ -286,7 +286,7 @@ def _why(architecture: Architecture, missing: set[Dimension], after: Shapes) -> 
     names = list(architecture.shapes)
     name, dim = min(missing, key=lambda one: (names.index(one[0]) if one[1] >= 0 else -1, one))
     if dim < 0:
-        return f"no value of the configuration says how many of {name} there are"
+        return f"no value of the configuration sets the number of {name}"
     alike: dict[int, str] = {}
     for other, shape in after.items():
         if _pattern(other) == _pattern(name):
@@ -295,5 +295,5 @@ def _why(architecture: Architecture, missing: set[Dimension], after: Shapes) -> 
         told = ", ".join(f"{size} in {other}" for size, other in itertools.islice(alike.items(), 3))
         return f"its blocks differ in width ({told}), and the configuration has one size for all of them"
     before, now = architecture.shapes[name][dim], after[name][dim]
-    only = f"makes dimension {dim} of {name} {now} in place of {before} and leaves the rest as it is"
+    only = f"changes dimension {dim} of {name} from {before} to {now} and leaves the rest unchanged"
     return f"no value of the configuration {only}"

@@ -1,4 +1,4 @@
-"""A physically smaller network for whatever torch.export captures: the graph without the units that do nothing."""
+"""A physically smaller network from any graph of torch.export: the graph without the units that do nothing."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def smaller(model: nn.Module, example: Any, multiple: int = 1) -> Smaller:
         apart = checks.apart(idle)
         if apart is not None:
             return _smaller(captured, analysis, sets, idle, apart, reason)
-        reason = "some units that are 0 still count for what reads them"
+        reason = "some units that are 0 still affect the layers that read them"
     fine = np.zeros(0, dtype=np.int64)
     for units in sets[:MAX_TRIED_ALONE]:
         more = np.concatenate([fine, np.intersect1d(idle, units.classes)])

@@ -1,4 +1,4 @@
-"""What the runtimes of networks need besides torch, and whether it is here."""
+"""What the runtimes of networks need besides torch, and whether this machine has it."""
 
 from __future__ import annotations
 

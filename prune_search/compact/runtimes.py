@@ -1,4 +1,4 @@
-"""What a network is run by where it is used: eager PyTorch, torch.compile, or onnxruntime."""
+"""The ways to run a network in use: eager PyTorch, torch.compile, or onnxruntime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says on the model card how the exported network is loaded, in each of the forms that lie in the folder."""
+"""Says on the model card how to load the exported network, in each of the forms that the folder holds."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _with_transformers(saved: Mapping[str, Any]) -> list[str]:
         which = f"the whole network, with zeros where weights are pruned, since {saved['whole']}"
     else:
         which = "the compact network, whose configuration says its sizes: "
-        which += ", ".join(f"{name} {now} in place of {before}" for name, (before, now) in saved["config"].items())
+        which += ", ".join(f"{name} {now} instead of {before}" for name, (before, now) in saved["config"].items())
     size = f"{saved['parameters']:,} parameters, {scaled(saved['bytes'], 'B')}"
     line = f'network = {saved["class"]}.from_pretrained("{HUGGING_FACE_FOLDER}")'
     code = f"from transformers import {saved['class']}\n\n{line}"

@@ -1,4 +1,4 @@
-"""Figures of a model card as people read them: 3.47 GFLOPs, 1.2 MB, 97.3 %."""
+"""Formats figures for a model card: 3.47 GFLOPs, 1.2 MB, 97.3 %."""
 
 from __future__ import annotations
 

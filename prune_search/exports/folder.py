@@ -250,7 +250,7 @@ def _inputs(result: Result) -> str:
     looked_at = result.inputs.get("digest_of")
     covered = f" The recipe's key covers {looked_at} of the data." if looked_at else ""
     if isinstance(data, UserCode):
-        return f"Inputs as your own data set `{data.name}` makes them.{covered}"
+        return f"Inputs are prepared by your own data set `{data.name}`.{covered}"
     described = "(`prune-search methods` describes it)."
     return f"Inputs as the data set `{data.name}` of prune_search prepares them {described}{covered}"
 
@@ -276,7 +276,7 @@ def _again(result: Result) -> str:
         "",
         fenced(reproducing_command(result.recipe), "sh"),
         "",
-        "It trains everything anew from recipe.yaml and says exact, mask-equal or different. In one environment class "
+        "It retrains everything from recipe.yaml and reports exact, mask-equal or different. In one environment class "
         f"it is exact, bit for bit on CPU; this one was: {environment}.",
         "",
         f"- mask sha256 `{result.masks.sha256}`",

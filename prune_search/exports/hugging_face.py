@@ -153,7 +153,7 @@ def _network(
     kind: type[nn.Module], model: nn.Module, small: Smaller | None, inputs: Any
 ) -> tuple[nn.Module, Mapping[str, tuple[int, int]], str]:
     """The network that is written, what is other in its configuration, and why it is the whole one."""
-    whole = "nothing of it could be cut out: its weights are single zeros"
+    whole = "nothing could be cut out: its zeros are single weights, not whole units"
     if small is not None:
         try:
             return *narrower(kind, model, Compact.of(model, small), inputs), ""

@@ -70,7 +70,13 @@ def loading_code(recipe: Recipe, tensors: Mapping[str, Tensor] | None = None) ->
     elif isinstance(named, UserCode):
         module, _, factory = named.name.partition(":")
         first = factory.split(".")[0]
-        lines = [*head, "", f"from {module} import {first}", "", f"model = {factory}(...)  # as you make it yourself"]
+        lines = [
+            *head,
+            "",
+            f"from {module} import {first}",
+            "",
+            f"model = {factory}(...)  # build it with your own code",
+        ]
     else:
         given = ", ".join([*_shape_of(recipe), *(f"{key}={value!r}" for key, value in named.options.items())])
         own = "from prune_search.recipe.axes import MODELS  # its layers are defined there"

@@ -1,4 +1,4 @@
-"""Says where paused trials rest. No torch."""
+"""Says at which points paused trials wait. No torch."""
 
 from __future__ import annotations
 

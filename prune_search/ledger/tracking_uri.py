@@ -1,4 +1,4 @@
-"""Where the MLflow of a search is, as search.json keeps it, and SQLite's files as URIs.
+"""Where a search's MLflow is, as search.json records it, and SQLite files as URIs.
 
 An SQLite file in the storage is kept relative to it (``sqlite:///mlflow.db``), so that it is found where the storage is
 moved, mounted elsewhere or typed otherwise. Of an object store, which cannot hold one, it is relative to the storage's

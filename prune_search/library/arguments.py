@@ -137,7 +137,7 @@ def rule_of(
     unit = Named.of(axes.GRANULARITIES, canonical(GranularityField(), granularity, "granularity", library=True))
     competing = value(axes.SCOPES, scope, "scope")
     if competing.entry(axes.SCOPES).facts.searches:
-        text = f"{competing.name} prunes in episodes, which a trial runs: run it in a recipe (prune_search.run)"
+        text = f"{competing.name} tries networks in episodes, which need a trial: run it in a recipe"
         raise UserError([Problem("scope", text)])
     rule = MaskRule(criterion, competing, unit, Score.of(score), None, rounding_of(rounding), ties_of(ties))
     together(rule, None if _fixed_sparsity(unit) is not None else BAD)
@@ -338,7 +338,7 @@ def told_of(mask: MaskSet) -> MaskSet:
         more = f"; and {len(others) - SHOWN} more: see receipt().left_out" if len(others) > SHOWN else ""
         of_all = mask.sparsity_of_all_parameters() or 0.0
         text = (
-            f"{share:.1%} of the parameters take no part, so that sparsity {mask.sparsity():.4f} is {of_all:.4f} of "
+            f"{share:.1%} of the parameters are not pruned, so sparsity {mask.sparsity():.4f} is {of_all:.4f} of "
             f"all parameters ({shown}{more})"
         )
         warnings.warn(text, stacklevel=calls.callers_level())

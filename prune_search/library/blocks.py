@@ -1,4 +1,4 @@
-"""Prunes a network of your own in place, block by block, in little more memory than its weights take."""
+"""Prunes your own network in place, block by block, in little more memory than its weights take."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def prune_blocks(
     seed: int = 0,
     **options: Any,
 ) -> MaskSet:
-    """Prune the repeated blocks of a network in place, each on what the pruned blocks before it make of the batches.
+    """Prune the repeated blocks of a network in place, each on the outputs of the pruned blocks before it.
 
-    The network is in evaluation mode meanwhile. Layers outside of the blocks are left whole, and the receipt says which
-    blocks were found. In memory are the network, the batches as they stand before one block, and the statistics of that
-    block.
+    The network is in evaluation mode during the call. Layers outside of the blocks are not pruned, and the receipt says
+    which blocks were found. Memory holds the network, the inputs of one block for all batches, and the statistics of
+    that block.
 
     Args:
         model: the network; its weights are changed.
@@ -52,7 +52,7 @@ def prune_blocks(
         granularity: ``weight`` or n of m, such as ``2:4``.
         batches: (inputs [B, …], labels [B]) for calibration; labels are not looked at. Small batches take less memory.
         parameters: weights or layers to prune; None: all of the blocks.
-        device: where each block is moved for its turn, and back; None: blocks stay where they are.
+        device: device to which each block is moved while it is pruned; None: blocks stay where they are.
         seed: of criteria that draw random numbers.
         options: options of the criterion.
 

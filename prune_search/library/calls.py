@@ -1,4 +1,4 @@
-"""What a call of a library function was given, checked: what is wrong with it is told in one line."""
+"""Checks the arguments of a library call; what is wrong with them is reported in one line."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def mask_for(model: nn.Module, mask: Any, path: str = "mask") -> MaskSet:
     for name, one in mask.present.items():
         if shapes.get(name) != tuple(one.shape):
             has = f"has {list(shapes[name])} there" if name in shapes else "has no such parameter"
-            text = f"is of another network: {name} is {list(one.shape)} in it, and the network {has}"
+            text = f"belongs to another network: {name} is {list(one.shape)} in it, and the network {has}"
             raise UserError([Problem(path, text)])
     return mask
 
@@ -123,7 +123,7 @@ def optimizer_of(model: nn.Module, optimizer: Any) -> torch.optim.Optimizer:
         raise UserError([Problem("optimizer", f"must be a torch.optim.Optimizer (got {type(optimizer).__name__})")])
     own = {id(parameter) for parameter in model.parameters()}
     if not any(id(one) in own for group in optimizer.param_groups for one in group["params"]):
-        raise UserError([Problem("optimizer", "has none of the network's parameters: it is of another network")])
+        raise UserError([Problem("optimizer", "has none of the network's parameters: it belongs to another network")])
     return optimizer
 
 

@@ -44,11 +44,11 @@ def _network(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> Netw
 class Dynamics:
     """A mask that moves while you train.
 
-    Call `step` after ``loss.backward()``, in place of ``optimizer.step()``: it holds the masked weights, their
-    gradients and their momentum at zero, and steps the optimizer. Where an event is due the mask moves before the
-    forward pass of its step, as in a recipe, so that the gradients are those of the network with the new mask: a hook
-    on the network does this at its first forward pass after the step before (in training mode, or with gradients).
-    Events of ``rigl`` need the gradients and come in `step`, in place of the update.
+    Call `step` after ``loss.backward()``, instead of ``optimizer.step()``: it holds the masked weights, their
+    gradients and their momentum at zero, and steps the optimizer. When the mask is due to move (an event), it moves
+    before the forward pass of that step, as in a recipe, so that the gradients are those of the network with the new
+    mask. A hook on the network does this at the first forward pass after the previous step (in training mode, or with
+    gradients). Events of ``rigl`` need the gradients, so they happen in `step`, instead of the update.
 
     Args:
         name: a registered dynamics, such as ``gradual``.
@@ -58,12 +58,12 @@ class Dynamics:
         scope, granularity: as in `find_mask`.
         steps: length of the training in steps, for options in percent; None: the option ``end``.
         epoch: steps per epoch, for options such as ``3ep``.
-        mask: where the mask begins; None: everything is kept, or for a dynamics that moves a mask of constant size a
-            random one of the asked sparsity.
+        mask: the initial mask; None: everything is kept, or for a dynamics that moves a mask of constant size, a
+            random mask of the requested sparsity.
         batches, loss, mode: for criteria that need data, as in `find_mask`; batches may be a function from the step.
         rounding: of counts, as in `find_mask`.
         example_input: inputs, as in `find_mask`.
-        start: the first step, where a training goes on.
+        start: the first step, if a training continues at a later one.
         seed: seed of random draws.
         options: of the dynamics. Steps are whole numbers or as in a recipe (``5%``, ``3ep``); ``begin`` and ``end``
             stand for ``from`` and ``until``, also within an option that is a mapping (``beta`` of gibbs).
@@ -169,7 +169,7 @@ class Dynamics:
         if self.mask is not before and closure is None:
             warnings.warn(
                 f"the mask of step {i} moved after its gradients were computed, because no forward pass was seen: call "
-                "the network that was given here, and pass start= where the training goes on",
+                "the network that you passed here, and pass start= if the training continues at a later step",
                 stacklevel=2,
             )
         for hook in self._hooks:

@@ -57,10 +57,10 @@ def score(
     Args:
         criterion: a registered criterion, as a name or ``{name: …, options}``, or ``force`` or ``iterative-snip``.
         model: the network, on any device and of any floating type.
-        batches: (inputs [B, …], labels [B]) to score on; scores use the mean gradient over batches, but where
-            a criterion's option says that every batch is scored by itself (taylor). Inputs
+        batches: (inputs [B, …], labels [B]) to score on; scores use the mean gradient over batches, unless
+            an option of the criterion says that every batch is scored by itself (taylor). Inputs
             are what the network takes: a tensor, or mappings, sequences or objects with tensors. A batch that is a
-            mapping, or a tuple of more than two parts, is taken as a `Task` takes it.
+            mapping, or a tuple of more than two parts, is read as in `Task`.
         loss: a registered loss, or a function from (outputs [B, C], labels [B]) to a scalar.
         mode: ``train`` or ``eval`` during scoring; None: the modules' current mode.
         parameters: weights or layers to score; None: all convolution and linear weights.
@@ -171,8 +171,8 @@ def find_mask(
     """Find a mask of the requested sparsity.
 
     Args:
-        model: the network. One that is sharded by torch's `fully_shard` stays so: all workers call this, each with its
-            own batches, equally many, and the mask consists of DTensors (see the guide for what is supported).
+        model: the network. It can be sharded by torch's `fully_shard`: then all workers call this, each with the same
+            number of its own batches, and the mask consists of DTensors (see the guide for what is supported).
         criterion: as in `score`; ``force`` and ``iterative-snip`` are snip, iterated 60 times on an exponential path.
         sparsity: share of the units in scope to remove, 0 to 1; None if granularity or scope determines it; or a budget
             ``{budget: {parameters: 0.5}}`` (flops, memory, latency with costs): the share of the dense network's cost
@@ -184,8 +184,8 @@ def find_mask(
         batches: as in `score`, the same in every iteration, or a function from the iteration (from 1) to them.
         loss: as in `score`.
         rounding: in each iteration: ``half-up`` ⌊kN+½⌋ kept; ``floor-keep`` ⌊kN⌋ kept; ``floor-drop`` ⌊(1-k)N⌋ removed.
-        ties: of equal scores at the border ``index`` keeps the first ones, so that counts are exact; ``keep`` keeps all
-            of them, as a threshold with ≥ does, and ``drop`` none, as one with >.
+        ties: for equal scores at the threshold. ``index`` keeps the first ones, so counts are exact; ``keep`` keeps all
+            of them, like a threshold with ≥, and ``drop`` none, like one with >.
         nested: whether removed units stay removed in later iterations; None: the method's default.
         mode: as in `score`.
         parameters: weights or layers to prune; None: all convolution and linear weights.
@@ -293,7 +293,7 @@ def _by_weight(model: nn.Module, scores: Mapping[str, Tensor]) -> dict[str, Tens
         if weight in found:
             raise UserError([Problem("scores", f"of {weight} are given twice, under two names")])
         if tensor.dim() != 1 and tensor.shape != (shape := weights[weight].shape):
-            text = f"of {weight} have the shape {list(tensor.shape)}, and not {list(shape)} or one number per unit"
+            text = f"of {weight} have the shape {list(tensor.shape)}, not {list(shape)} or one number per unit"
             raise UserError([Problem("scores", text)])
         found[weight] = tensor
     return found
@@ -304,7 +304,7 @@ def _given(one: UnitSet, scores: Mapping[str, Tensor]) -> Tensor:
     whole = (part for part in one.parts if part.role == WEIGHT and part.at is None and part.parameter in scores)
     part = next(whole, None)
     if part is None:
-        text = f"have none of a layer with all {one.size} channels that {', '.join(one.owners)} share"
+        text = f"contain no layer with all {one.size} channels that {', '.join(one.owners)} share"
         raise UserError([Problem("scores", text)])
     found = scores[part.parameter].detach()
     if found.shape == (one.size,):
@@ -314,7 +314,7 @@ def _given(one: UnitSet, scores: Mapping[str, Tensor]) -> Tensor:
     except (RuntimeError, IndexError, ValueError):
         split = None
     if split is None or split.shape[0] != one.size or found.numel() != math.prod(one.shape):
-        text = f"of {part.parameter} have the shape {list(found.shape)}, and not {list(one.shape)} or [{one.size}]"
+        text = f"of {part.parameter} have the shape {list(found.shape)}, not {list(one.shape)} or [{one.size}]"
         raise UserError([Problem("scores", text)])
     return split.sum(1) if split.shape[1] > 1 else split[:, 0]
 

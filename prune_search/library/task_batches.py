@@ -1,4 +1,4 @@
-"""Batches as a loader makes them, in the functions that look at a network: mappings and tuples of several inputs.
+"""Batches as a data loader yields them (mappings, tuples of several inputs), for functions that look at a network.
 
 They are taken apart by the rules of a `Task`: of a mapping the network gets the keys that its forward names, of a tuple
 or list all parts but the last, which is the target.

@@ -1,4 +1,4 @@
-"""Recipes that a search tries first: what a preset or a recipe says of a space's holes."""
+"""Recipes that a search tries first: the values that a preset or a recipe gives to a space's holes."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _read(item: Any, place: int, written: Written, find: Find, epoch: int) -> Be
     if best.wrong:
         raise UserError(best.wrong)
     if not best.values and (len(found) == 1 or best.unlike):
-        raise UserError("says nothing that a hole of this space can take" + _because(best.left))
+        raise UserError("sets no value that a hole of this space can take" + _because(best.left))
     label = {"any": best.label} if len(found) > 1 else {}
     return Beginning(name, best.label, {**label, **best.values}, tuple(best.left))
 
@@ -187,7 +187,7 @@ class _Fit:
                 self._unfit(path, f"{path}: {why}")
             else:
                 self.unlike += 1
-                self._unfit(path, f"{path}: the space has {shown(there)} in place of {shown(said)}")
+                self._unfit(path, f"{path}: the space has {shown(there)} instead of {shown(said)}")
 
     def _places(self) -> Iterator[tuple[str, Any]]:
         """What stands one level deep in the blocks, the depth at which recipes are merged."""
@@ -218,11 +218,11 @@ class _Fit:
         if isinstance(node, Mapping):
             said = {"name": said} if isinstance(said, str) and "name" in node else said
             if not isinstance(said, Mapping):
-                return f"{shown(said)} is no mapping"
+                return f"{shown(said)} is not a mapping"
             for key, value in node.items():
                 if key not in said:
                     if chosen and not _has_hole(value):
-                        return f"{shown(said)} does not say {key}"
+                        return f"{shown(said)} does not set {key}"
                     continue
                 if (
                     why := self._holes(value, said[key], child(path, key), child(name, key), values, chosen)
@@ -293,5 +293,7 @@ def _number(said: Any) -> Any:
 def told(search: Mapping[str, Any]) -> list[str]:
     """For people: what the recipes that are tried first say and the space does not take."""
     return [
-        f"{one.name} is tried first, but not as it is: {'; '.join(one.left)}" for one in beginnings(search) if one.left
+        f"{one.name} is tried first, with some values left to the sampler: {'; '.join(one.left)}"
+        for one in beginnings(search)
+        if one.left
     ]

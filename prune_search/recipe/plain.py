@@ -1,4 +1,4 @@
-"""Looking into plain data of the canonical form: what stands at a key, and of which kind it is."""
+"""Looks into plain data of the canonical form: the value at a key, and whether it has the expected kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The type of plain data: what a recipe file holds, what travels to a worker, and what is written down as JSON."""
+"""The type of plain data: what a recipe file holds, what is sent to workers, and what is stored as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plug-ins: modules of other people that register entries, found without a list in this package.
+"""Plug-ins: modules outside of this package that register entries.
 
 They are those of installed distributions with an entry point in the group ``prune_search``, and those named in
 ``PRUNE_SEARCH_PLUGINS`` (comma-separated module names).

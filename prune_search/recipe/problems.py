@@ -16,8 +16,8 @@ class Problem:
         path: dotted path of the key, or ``line N`` for an error in the YAML itself; empty for the whole file.
         message: what is wrong, with the value and a suggestion if there is one.
         source: the file, preset or option that contains it; empty until known.
-        form: True for what no draw of a space can cure (an unknown key, a wrong type); False for a combination of
-            values, each of which is allowed.
+        form: True for an error in any draw of a space (an unknown key, a wrong type); False for values that are allowed
+            one by one but not together.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""What is gathered while a file is read, and what stands for a value that could not be read."""
+"""What is collected while a file is read, and the placeholder for a value that could not be read."""
 
 from __future__ import annotations
 

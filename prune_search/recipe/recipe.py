@@ -76,7 +76,7 @@ class Recipe:
             # Whatever is missing shows here, and not in the middle of a trial.
             _ = recipe.task, recipe.train, recipe.mask, recipe.weights, recipe.retrain
         except (KeyError, TypeError, ValueError) as error:
-            text = f"is not as prune-search writes a recipe ({type(error).__name__}: {error})"
+            text = f"is not a recipe as prune-search writes one ({type(error).__name__}: {error})"
             raise UserError([Problem("", text)]) from None
         return recipe
 

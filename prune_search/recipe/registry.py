@@ -231,7 +231,7 @@ class Axis(Mapping[str, Entry[Declared, Made]]):
             taken = MappingProxyType(dict(options or {}))
             told = summary or (inspect.getdoc(make) or "").partition("\n")[0]
             if not told:
-                raise ValueError(f"{self.name} {name!r} says nowhere what it is: give a summary or a docstring")
+                raise ValueError(f"{self.name} {name!r} has no description: give it a summary or a docstring")
             if wrong := wrong_signature(make, self.call, [*taken, "member"] if member else taken, own):
                 raise ValueError(f"{getattr(make, '__module__', '?')}: {self.name} {name!r} {wrong}")
             entry = Entry(self.name, name, cast(Callable[..., Made], make), own, told, source, taken, member)

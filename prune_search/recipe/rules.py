@@ -204,7 +204,7 @@ def _block_order(blocks: Blocks) -> Iterator[Problem]:
         yield _no("mask.score.iterations", text)
     if "control" in mask and not entry_of(axes.CONTROLS, mask["control"]).facts.with_dynamics:
         name = entry_of(axes.CONTROLS, mask["control"]).name
-        yield _no("mask.control", f"{name} needs scores, and of a mask that is found block by block none are left")
+        yield _no("mask.control", f"{name} needs scores, and a search block by block keeps none")
 
 
 def _granularity(blocks: Blocks) -> Iterator[Problem]:
@@ -254,7 +254,7 @@ def _places(blocks: Blocks) -> Iterator[Problem]:
     on_clock = clock is not None and not held
     if isinstance(retrain.get("steps"), Mapping) and on_clock and not retrain["stretch"]:
         yield _no(
-            "retrain.stretch", "must be true with same_flops_as on train's clock, which can end before the steps do"
+            "retrain.stretch", "must be true with same_flops_as on train's clock, which can end before these steps do"
         )
     if retrain["stretch"] and not on_clock:
         what = "retrain.schedule, which has its own steps" if clock is None else "a held rate"
@@ -333,10 +333,10 @@ def _reshaping(blocks: Blocks) -> Iterator[Problem]:
         return
     retrain, weights, does = blocks["retrain"], blocks["weights"], f"transform {name}, which changes the layers"
     if blocks["rounds"] > 1 and weights["at"] != "end":
-        text = f"must be end with more than one round and {does}: earlier weights have others"
+        text = f"must be end with more than one round and {does}: earlier weights have other layers"
         yield _no("weights.at", f"{text} (got {shown(weights['at'])})")
     if blocks["rounds"] > 1 and "layers" not in blocks["mask"]["sparsity"]:
-        text = f"must be {{layers: …}} with more than one round and {does}: a share is of other layers in each"
+        text = f"must be {{layers: …}} with more than one round and {does}: a share means other layers in each"
         yield _no("mask.sparsity", f"{text} (got {shown(blocks['mask']['sparsity'])})")
     if retrain == "none":
         return
@@ -395,7 +395,9 @@ def _prior(blocks: Blocks) -> Iterator[Problem]:
     for path, written in _optimizer_places(blocks):
         decay = _options(written).get("weight_decay")
         if isinstance(decay, str):
-            yield _no(f"{path}.weight_decay", f"{decay} is made of the prior that train.init {known} finds (got {got})")
+            yield _no(
+                f"{path}.weight_decay", f"{decay} is computed from the prior that train.init {known} finds (got {got})"
+            )
 
 
 def _training_options(blocks: Blocks) -> Iterator[Problem]:
@@ -424,7 +426,9 @@ def _low_rank(blocks: Blocks) -> Iterator[Problem]:
         text = f"cannot be combined with optimizer {optimizer.name}, which samples weights that have a prior"
         yield _no("retrain.lora", text)
     elif isinstance(_options(retrain["optimizer"]).get("weight_decay"), str):
-        yield _no("retrain.lora", "cannot be combined with a weight_decay from the prior: the updates have none")
+        yield _no(
+            "retrain.lora", "cannot be combined with a weight_decay from the prior: low-rank updates have no prior"
+        )
 
 
 def _teacher(blocks: Blocks) -> Iterator[Problem]:

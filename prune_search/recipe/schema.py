@@ -207,11 +207,13 @@ MASK = {
     "scope": Option(Value(axes.SCOPES), "global"),
     "granularity": Option(GranularityField(), "weight"),
     "control": Option(Value(axes.CONTROLS), None),
-    "rounding": Option(Word(("half-up", "floor-keep", "floor-drop")), "half-up", "of counts", later=True),
+    "rounding": Option(
+        Word(("half-up", "floor-keep", "floor-drop")), "half-up", "rounding of the kept counts", later=True
+    ),
     "ties": Option(
         Word(("index", "keep", "drop")),
         "index",
-        "of equal scores at the border, keep the first ones (exactly as many as asked), all of them, or none",
+        "which of equal scores at the threshold to keep: the first ones (exact counts), all of them, or none",
         later=True,
     ),
 }

@@ -144,8 +144,8 @@ class Finalists:
 
 MOST_WORKERS = 10_000
 WORKERS = {
-    "at_least": Option(Integer(1, MOST_WORKERS), 1, "workers that a trial needs to go on"),
-    "at_most": Option(Integer(2, MOST_WORKERS), REQUIRED, "workers that it takes where there is room for them"),
+    "at_least": Option(Integer(1, MOST_WORKERS), 1, "minimum number of workers of a trial"),
+    "at_most": Option(Integer(2, MOST_WORKERS), REQUIRED, "maximum number of workers of a trial"),
 }
 
 
@@ -175,19 +175,19 @@ SEARCH = {
     "objectives": Option(ListOf(Objective(), 1, 10), DEFAULT_OBJECTIVES),
     "constraints": Option(ListOf(Constraint(), 0, 20), []),
     "stop_when_met": Option(Flag(), False, "end the search at the first trial that meets all constraints"),
-    "seed": Option(Integer(0, SEED_LIMIT), 0, "of the sampler"),
+    "seed": Option(Integer(0, SEED_LIMIT), 0, "seed of the sampler"),
     "reproducible": Option(Flag(), False),
     "controls": Option(Flag(), True),
     "begin": Option(Begin(), None, "recipes that are tried first; cold: nothing is learned from earlier searches"),
     "finalists": Option(Finalists(), None, "the best recipes are repeated on new seeds, and the best mean wins"),
     "time_budget": Option(Number(0.0, 1e9, above=True), None, "seconds"),
     "max_failures": Option(Integer(0, 100_000), 3, "number of retries of a trial whose process died"),
-    "cpus_per_trial": Option(Number(0.0, 10_000.0, above=True), 1.0, "per worker of a trial"),
-    "gpus_per_trial": Option(Number(0.0, 1000.0), 0.0, "per worker of a trial"),
+    "cpus_per_trial": Option(Number(0.0, 10_000.0, above=True), 1.0, "CPUs per worker of a trial"),
+    "gpus_per_trial": Option(Number(0.0, 1000.0), 0.0, "GPUs per worker of a trial"),
     "workers_per_trial": Option(
         Either(((int, Integer(1, MOST_WORKERS)), (dict, WorkersRange()))),
         None,
-        "workers per trial (data-parallel training): a number, or {at_least: 2, at_most: 8}, by what there is room for",
+        "workers per trial (data-parallel training): a number, or {at_least: 2, at_most: 8}, by free resources",
     ),
 }
 

@@ -95,7 +95,7 @@ INHERITED = {
         "decay per step of a moving average of the weights, which is the result; 0: none",
         later=True,
     ),
-    "early_stopping": Option(_STOPPING, OFF, "stops where a metric of validation data gets no better", later=True),
+    "early_stopping": Option(_STOPPING, OFF, "stops when a metric of validation data no longer improves", later=True),
 }
 WARMUP = Option(Length(), "0it", "length of a linear warm-up of the learning rate, whatever the schedule", later=True)
 ACCUMULATE = Option(Integer(1, 1_000_000), 1, "batches per optimizer step, whose mean loss is minimized", later=True)
@@ -153,7 +153,7 @@ class _LowRank:
 OF_RETRAIN = {
     **{key: replace(option, default=None, later=False) for key, option in INHERITED.items()},
     "warmup": WARMUP,
-    "loss": Option(RetrainLoss(), TASK_LOSS, "of the retraining: the task's, or one with a teacher", later=True),
+    "loss": Option(RetrainLoss(), TASK_LOSS, "loss of the retraining: the task's, or one with a teacher", later=True),
     "lora": Option(
         Either(((str, Word((OFF,))), (dict, _LowRank()))),
         OFF,

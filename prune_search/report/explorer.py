@@ -1,4 +1,4 @@
-"""The part of the page that one works with: points to hover, zoom and click, filters, two trials side by side.
+"""The interactive part of the page: points to hover, zoom and click, filters, two trials side by side.
 
 All of it lies in the page: the trials as data, and one script, which the page's policy names by its hash. A name or a
 value that somebody wrote is only ever put into the page as text.

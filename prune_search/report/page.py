@@ -92,7 +92,7 @@ def _summary(data: Mapping[str, Any]) -> str:
     if data["simulated"]:
         lines.append(f"Simulated ({escape(str(data['simulated']))}): nothing was trained.")
     if data["where"]:
-        lines.append(f"Only {escape(' and '.join(data['where']))}: {data['left_out']} rows are left out.")
+        lines.append(f"Shown: {escape(' and '.join(data['where']))}. {data['left_out']} other rows are hidden.")
     best = next((row for row in data["rows"] if row["key"] is not None and row["key"] == data["best"]), None)
     if best is None:
         lines.append("No trial has completed.")
@@ -109,9 +109,9 @@ def _summary(data: Mapping[str, Any]) -> str:
             text = escape(recommended_text(entry))
             lines.append(f"Expected best{of}: <strong>{escape(entry['name'])}</strong>, {text}.")
             if entry.get("followed") and (trusted := trusted_text(entry)):
-                lines.append(f"What was known before{of} is trusted so far: {escape(trusted)}.")
+                lines.append(f"Earlier knowledge{of} and the weight that it still has: {escape(trusted)}.")
         if not data["simulated"]:
-            lines.append(f"Take it along: <code>prune-search export {escape(exported(data, best))} --to DIR</code>")
+            lines.append(f"Export it: <code>prune-search export {escape(exported(data, best))} --to DIR</code>")
     return "\n".join(f"<p>{line}</p>" for line in lines)
 
 
@@ -163,7 +163,7 @@ def _leaderboard(data: Mapping[str, Any]) -> str:
         look = "pareto" if row["pareto"] else "" if row["status"] == "completed" else "quiet"
         lines.append((look, cells))
     more = f"<p>{len(data['rows']) - MAX_ROWS} more rows.</p>" if len(data["rows"]) > MAX_ROWS else ""
-    ties = "Of rows of one rank, seeds and the size of the validation set explain the difference."
+    ties = "Rows of one rank do not differ by more than seeds and the size of the validation set explain."
     told = f"Ranked by {escape(data['sort'])}; ★ on the Pareto front; ± one standard deviation over the seeds. {ties}"
     legend = f"<p>{told}</p>"
     table = _table(heads, lines, sortable=True)
@@ -226,7 +226,7 @@ def _finalists(search: str, finalists: Sequence[Row]) -> str:
             for m, told in one["metrics"].items()
         ]
         first = one["metrics"][metrics[0]]["measured"]
-        alike = "" if one is finalists[0] else "as good, as far as seeds tell" if one["like_best"] else "worse"
+        alike = "" if one is finalists[0] else "not told apart by these seeds" if one["like_best"] else "worse"
         lines.append(("", [one["name"], *shown, _short(first), str(one["seeds"]), alike]))
     heads = [
         "trial",

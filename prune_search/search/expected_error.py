@@ -1,4 +1,4 @@
-"""What published findings let one expect of a recipe's error, as one smooth formula.
+"""The error that published findings let us expect of a recipe, as one smooth formula.
 
 The simulator's surface in closed form is this formula with noise; `simulation.surfaces.closed_form` writes it down with
 its sources. The sampler `guided` takes it as a prior mean.

@@ -1,4 +1,4 @@
-"""The user's functions that no worker could import by name: they travel to the workers as they were given."""
+"""The user's functions that workers cannot import by name: they are sent to the workers by value."""
 
 from __future__ import annotations
 

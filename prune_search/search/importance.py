@@ -1,4 +1,4 @@
-"""Which parameters of a space mattered: functional ANOVA over the trials of searches, by Optuna.
+"""Which holes of a space mattered: functional ANOVA over the trials of searches, by Optuna.
 
 Hutter, Hoos & Leyton-Brown 2014, An Efficient Approach for Assessing Hyperparameter Importance: the share of a forest's
 variance that each hole explains by itself and in its interactions. It needs holes that every trial has, so that those
@@ -108,10 +108,10 @@ def _shares(known: Sequence[_Known]) -> dict[str, Any]:
     common = [name for name in common if all(t.distributions[name] == trials[0].distributions[name] for t in trials)]
     moved = [name for name in common if len({str(trial.params[name]) for trial in trials}) > 1]
     if not moved:
-        return {**said, "why": "no hole that all of them have has more than one value"}
+        return {**said, "why": "no hole shared by all of them has more than one value"}
     values = [(trial.values or [0.0])[0] for trial in trials]
     if max(values) == min(values):
-        return {**said, "why": "all of them came to the same figure"}
+        return {**said, "why": "all of them have the same figure"}
     shares = {moved[0]: 1.0} if len(moved) == 1 else _fanova(trials, moved)
     return {**said, "knobs": {_short(name): round(float(share), 6) for name, share in shares.items()}}
 

@@ -65,7 +65,7 @@ class OneStudy(BaseStorage):
 
     def get_all_studies(self) -> NoReturn:
         """Nothing that a sampler calls lists studies, and what would be listed is of a class private to Optuna."""
-        raise NotImplementedError("there is one study, and who proposes has it")
+        raise NotImplementedError("there is only one study, which the proposer holds")
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         number = len(self._trials)

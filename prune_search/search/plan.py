@@ -335,7 +335,7 @@ def _warnings(space: Space, items: list[Planned], ceiling: float) -> Iterator[st
     finals = {(final, rounds) for final, rounds in asked if final is not None}
     if len(finals) > 1 and len({rounds for _, rounds in finals}) > 1:
         yield (
-            "trials in rounds share only their first training: sparsity and rounds are both searched, so that each "
+            "trials in rounds share only their first training: sparsity and rounds are both searched, so each "
             "pair prunes another fraction per round. To share all rounds, set mask.sparsity: {per_round: P}"
         )
     elif len(finals) > 1:
@@ -348,7 +348,7 @@ def _warnings(space: Space, items: list[Planned], ceiling: float) -> Iterator[st
         holes = sorted({path for item in items for path in item.params if path.split(".")[0] in ("task", "train")})
         yield (
             f"{roots} of {len(items)} trials begin differently ({', '.join(holes) or 'task or train'} is searched), "
-            "so that hardly any training before the mask is shared"
+            "so hardly any training before the mask is shared"
         )
     if ceiling < FEW_SHARED and not finals and roots <= len(items) / 2:
         yield "the sampled trials share hardly any training: most of it comes after the mask and is each trial's own"
@@ -365,6 +365,6 @@ def _unequal(space: Space, items: list[Planned]) -> Iterator[str]:
     if compared and max(compared) > UNEQUAL * min(compared):
         name = Named.of(axes.SCHEDULERS, space.search["scheduler"]).name
         yield (
-            f"{name} compares retrainings of {min(compared):,} to {max(compared):,} steps at equal steps, where a "
-            "longer one is behind, however it ends; {name: asha, grace: 10%} compares them at equal shares of each"
+            f"{name} compares retrainings of {min(compared):,} to {max(compared):,} steps at equal steps, where "
+            "longer ones are behind even if they end better; {name: asha, grace: 10%} compares at equal shares of each"
         )

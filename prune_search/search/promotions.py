@@ -1,4 +1,4 @@
-"""Decides which paused trial of a search goes on, from its records.
+"""Decides from its records which paused trial of a search continues.
 
 Every start of a trial is a turn: it was proposed then, or promoted. In a reproducible search turn t is decided by what
 came of exactly turns 1 … t-c (c = concurrency), as if nothing were known of later ones.

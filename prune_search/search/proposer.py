@@ -359,7 +359,9 @@ def check_sampler(space: Space) -> list[Problem]:
     problems = []
     if partial := _partial_holes(space):
         names = ", ".join(partial[:MAX_NAMES]) + (", …" if len(partial) > MAX_NAMES else "")
-        text = f"{name} learns only of holes that every trial has with the same range, and would draw {names} at random"
+        text = (
+            f"{name} learns only from holes that every trial has with the same range, and would draw {names} at random"
+        )
         problems.append(Problem(path, f"{text}: use tpe"))
     several = len(space.search["objectives"])
     if isinstance(sampler, GPSampler) and several > MAX_OBJECTIVES_OF_GP:

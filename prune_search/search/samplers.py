@@ -70,13 +70,17 @@ def gp(seed: int, *, startup: int) -> BaseSampler:
 
 @SAMPLERS.register(
     "guided",
-    summary="knows what is stored and what pruning results are like: most expected gain for the steps that it costs",
+    summary="picks the recipe with the most expected gain for the steps that it costs; what is stored costs nothing",
     source=(
         "Jones et al. 1998, Efficient Global Optimization; Snoek et al. 2012, 1206.2944 (improvement per cost); "
         "the prior: Rosenfeld et al. 2021, 2006.10621, and Renda et al. 2020, 2003.02389"
     ),
     options={
-        "prior": Option(Flag(), True, "begin with what published findings say of errors; it is discounted where wrong"),
+        "prior": Option(
+            Flag(),
+            True,
+            "begin with a formula from published findings, which is discounted where results contradict it",
+        ),
     },
     facts=Sampler(expects=True),
 )

@@ -1,4 +1,4 @@
-"""Stops trials early or lets them rest, by pure functions of the records, so a resume loses nothing.
+"""Stops or pauses trials early, by pure functions of the records, so a resume loses nothing.
 
 Trials are compared at equal maturity only: in the last retraining at the same number of steps since the asked sparsity
 was reached, or at the same share of all that there are from there, and after each round among trials of equal reached
@@ -231,7 +231,7 @@ def asha(epoch: int, *, grace: str, eta: int) -> SuccessiveHalving:
 
 @SCHEDULERS.register(
     "asha-promote",
-    summary="as asha, but the others are paused, and continue from their stored states once they are among the best",
+    summary="like asha, but the others are paused, and continue from their stored states once they are among the best",
     source=f"{ASHA}; several objectives: Schmucker et al. 2021, Multi-objective Asynchronous Successive Halving, "
     "2106.12639",
     options=RUNGS,

@@ -1,4 +1,4 @@
-"""The layers' pruned fractions as a study: the episodes of `ppo-lagrangian`, proposed by Optuna or at random.
+"""The layers' pruned fractions as an Optuna study: the episodes of `ppo-lagrangian`, with TPE or random proposals.
 
 It stands here, and not beside the other scopes, since only this package imports optuna.
 """

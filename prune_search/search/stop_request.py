@@ -1,4 +1,4 @@
-"""A command is asked to end: by a signal to its process, which tells its workers by a file in the search's folder."""
+"""Asks a command to end: a signal reaches its process, which tells its workers by a file in the search's folder."""
 
 from __future__ import annotations
 

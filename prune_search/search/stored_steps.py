@@ -1,4 +1,4 @@
-"""How much of what a planned search would train is in a storage already."""
+"""How many of the steps that a planned search would train are stored already."""
 
 from __future__ import annotations
 

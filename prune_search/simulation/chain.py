@@ -74,7 +74,7 @@ def check_sparsity(recipe: Recipe) -> None:
         UserError: it is no number.
     """
     if recipe.mask.sparsity.layers is not None:
-        raise UserError([Problem("mask.sparsity", "counts the layers of a network, and a simulation has none")])
+        raise UserError([Problem("mask.sparsity", "counts the layers of a network, which a simulation does not have")])
     if not recipe.mask.sparsity.known:
         raise UserError([Problem("mask.sparsity", "is only known after training, which a simulation does not do")])
 

@@ -1,4 +1,4 @@
-"""What a file is made of: bytes, or parts of them that are written one after another."""
+"""The content of a file: bytes, or parts that are written one after another."""
 
 from __future__ import annotations
 

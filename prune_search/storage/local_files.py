@@ -93,7 +93,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"the folder {folder} cannot be made: {one_line(error)}") from error
+        raise StorageError(f"the folder {folder} cannot be created: {one_line(error)}") from error
 
 
 def side_folder(storage: Path) -> Path:

@@ -236,8 +236,8 @@ def conditions_hold(bucket: str, prefix: str) -> bool:
             _Conditions.known[bucket] = known = _probe(bucket, f"{prefix}/{name}" if prefix else name)
             if not known:
                 _log.warning(
-                    "the object store of %s%s has no conditional writes (If-None-Match): where two begin the same "
-                    "thing at once, both can do it; that is harmless, and costs time",
+                    "the object store of %s%s has no conditional writes (If-None-Match): two workers that "
+                    "start the same work at once may both do it, which costs time but is harmless",
                     SCHEME,
                     bucket,
                 )

@@ -1,4 +1,4 @@
-"""Masks as bits: how tensors of booleans lie in a stored state, one bit a place."""
+"""Masks as bits: how a stored state keeps tensors of booleans in one bit per element."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         written, _, own = name.removeprefix(PREFIX).partition("/")
         sizes = written.split("x") if written else []
         if not all(size.isascii() and size.isdigit() and len(size) < 13 for size in sizes) or own in tensors:
-            raise ValueError("a mask has an impossible shape or stands twice")
+            raise ValueError("a mask has an impossible shape or is listed twice")
         shape = [int(size) for size in sizes]
         count = math.prod(shape)
         if tensor.dtype != torch.uint8 or tuple(tensor.shape) != (-(-count // 8),):

@@ -1,3 +1,3 @@
-"""Tasks: data sets, models, the user's own of both, and metrics."""
+"""Tasks: data sets, models and metrics, registered ones and the user's own."""
 
 from __future__ import annotations

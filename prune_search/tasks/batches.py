@@ -1,4 +1,4 @@
-"""What a batch means: which of its parts the network gets, what its target is, and what of the outputs is a score.
+"""What a batch means: which parts the network gets, which one is the target, and which output is the score.
 
 Everything else in the package sees pairs (inputs, labels) and calls ``model(inputs)``. A network of several inputs, of
 a mapping, or with a forward of the user's is made to take them so by `adapted`, which leaves weights and names alone.
@@ -109,7 +109,7 @@ def named_tensors(model: nn.Module, inputs: Any) -> dict[str, Tensor]:
     if isinstance(inputs, Tensor):
         return {"x": inputs}
     if getattr(type(model), "_own_forward", False):
-        raise ValueError("a forward of your own takes the batch apart")
+        raise ValueError("a forward function of your own reads the batch")
     names = getattr(type(model), "_input_names", None)
     taken = {
         name: part
@@ -118,7 +118,7 @@ def named_tensors(model: nn.Module, inputs: Any) -> dict[str, Tensor]:
     }
     deeper = [name for name, part in taken.items() if not isinstance(part, Tensor) and tensors_in(part)]
     if deeper:
-        raise ValueError(f"the input {deeper[0]} is no tensor but holds some")
+        raise ValueError(f"the input {deeper[0]} is not a tensor but contains some")
     return {name: part for name, part in taken.items() if isinstance(part, Tensor)}
 
 

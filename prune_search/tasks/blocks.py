@@ -121,7 +121,7 @@ class _Call:
         for key, value in kwargs.items():
             if isinstance(value, Tensor) and value.is_floating_point():
                 return cls(args, {other: one for other, one in kwargs.items() if other != key}, key), value
-        raise _wrong(f"{name} is given no tensor that a block before it could hand on")
+        raise _wrong(f"{name} receives no tensor that a block before it could pass on")
 
     def sharing(self, other: _Call) -> _Call:
         """The same call, with the other's tensors where they are equal, so that they are in memory once."""
@@ -222,13 +222,13 @@ class Chain:
             def forward(*args: Any, **kwargs: Any) -> Any:
                 name = f"{self.blocks.name}.{place}"
                 if place != len(calls):
-                    raise _wrong(f"{name} runs out of turn, or twice in a pass")
+                    raise _wrong(f"{name} runs out of order, or twice in a pass")
                 call, value = _Call.of(args, kwargs, name)
                 calls.append(call.sharing(self._calls[0][place]) if self._calls else call)
                 if place == 0:
                     self._values.append(value.detach())
                 elif real and not torch.equal(value, made.pop()):
-                    raise _wrong(f"{name} is not given what the block before it makes")
+                    raise _wrong(f"{name} does not receive the output of the block before it")
                 outputs = plain(*args, **kwargs) if real else _with_value(form[place], value)
                 if real:
                     made.append(_value_in(outputs))
@@ -261,7 +261,7 @@ def _value_in(made: Any) -> Tensor:
     """What a block hands on: its output, or the first tensor of its outputs."""
     found = listed_tensors(made)
     if not found:
-        raise _wrong(f"a block returns a {type(made).__name__}, and not a tensor or a tuple with one")
+        raise _wrong(f"a block returns a {type(made).__name__}, not a tensor or a tuple with one")
     return found[0]
 
 

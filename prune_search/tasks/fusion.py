@@ -1,4 +1,4 @@
-"""Networks of which whole layers were fused into the next one: what stands in their place, and how it is built again.
+"""Networks with fused layers: what replaces the removed layers, and how such a network is built again.
 
 A fused layer is an ordinary layer of torch with one more buffer, in which it says what it stands for. So the state dict
 of a network says how the network is built, wherever it is stored: `restructured` brings a network, as its factory made

@@ -171,7 +171,7 @@ def check_network(model: nn.Module, path: str = "model", sharded: bool = False) 
         got = f"the class {given.__name__}: pass an instance" if isinstance(given, type) else type(given).__name__
         raise UserError([Problem(path, f"must be a torch.nn.Module (got {got})")])
     if scripted := [prefix or "the network" for prefix, module in model.named_modules() if _is_scripted(module)]:
-        text = f"{listed(scripted)}: compiled by torch.jit, so that its layers cannot be seen; pass what was compiled"
+        text = f"{listed(scripted)}: compiled by torch.jit, so its layers cannot be seen; pass the uncompiled network"
         raise UserError([Problem(path, text)])
     if lazy := _uninitialized(model):
         text = f"{listed(lazy)}: without a shape until the network has run once: run it on an example first"

@@ -1,4 +1,4 @@
-"""What a network gives back: a tensor, or an object or mapping that carries one."""
+"""What a network returns: a tensor, or an object or mapping that carries one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a network is run where more is wanted of a pass than its outputs: without a compiler, dropout or other draws."""
+"""Forward passes under special conditions: uncompiled, without dropout, or with the same random draws."""
 
 from __future__ import annotations
 

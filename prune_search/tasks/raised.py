@@ -1,4 +1,4 @@
-"""What a user's code or another library raised, on one line that says where."""
+"""An exception of a user's code or of another library, on one line that says where it was raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is odd about labels and outputs though nothing is wrong with them, said before anything is trained."""
+"""Warnings before training about labels and outputs that are unusual but not wrong."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def label_remarks(labels: Tensor, classes: int) -> Iterator[str]:
         classes: how many there can be.
     """
     if classes == 1:
-        yield "there is one class only, so that every network is right: are the labels those that were meant?"
+        yield "there is only one class, so every network is right: are these the intended labels?"
         return
     unused = (torch.bincount(labels, minlength=classes) == 0).nonzero().flatten().tolist()
     if unused == [0]:
-        yield "the training labels begin at 1, so that class 0 never occurs: subtract 1"
+        yield "the training labels begin at 1, so class 0 never occurs: subtract 1"
     elif unused:
         names = ", ".join(map(str, unused[:MAX_NAMED])) + (" …" if len(unused) > MAX_NAMED else "")
         yield f"of {classes} classes {len(unused)} never occur in the training labels: {names}"

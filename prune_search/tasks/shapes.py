@@ -1,4 +1,4 @@
-"""How outputs and targets lie to each other: which dimension the classes are in, and numbers of one shape."""
+"""How the shapes of outputs and targets fit together: which dimension holds the classes, and numbers of one shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What sums a metric up over the batches of a split."""
+"""Sums up a metric over the batches of a split."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ HELD_OUT = 0.1
 class Task:
     """Anything that PyTorch trains.
 
-    A batch is what `collate` makes of examples. Of a tuple or list the last part is the target and the others are
-    positional inputs; of a mapping the network gets the keys that its forward names, and the target is under
-    ``labels``, ``label``, ``target`` or ``targets``; anything else is one input without a target. Types are kept.
+    A batch is the output of `collate` for a list of examples. In a tuple or list, the last part is the target and the
+    others are positional inputs. In a mapping, the network gets the keys that its forward names, and the target is
+    under ``labels``, ``label``, ``target`` or ``targets``. Anything else is one input without a target. Types are kept.
 
     Attributes:
         model: makes the network, an `nn.Module`; called with those of shape, classes, root and example that it names.
@@ -27,14 +27,14 @@ class Task:
         loss: a registered name, a mapping with the name and its options, or f(outputs, batch) to a scalar tensor;
             None: ``model`` where the outputs carry a loss, cross-entropy where targets are integers.
         metrics: name to a registered name, a factory of a `torchmetrics.Metric`, or f(outputs, batch) to a number,
-            of which the mean over the examples is shown; or a sequence of registered names. None: one that fits the
-            loss. Shown as ``val/NAME`` and ``test/NAME``; the first is the one that pictures and lists show.
-        forward: f(model, batch) to outputs, where the rules above do not do.
+            averaged over the examples; or a sequence of registered names. None: one that fits the loss. They are
+            called ``val/NAME`` and ``test/NAME``; pictures and lists show the first one.
+        forward: f(model, batch) to outputs, if the rules above do not fit.
         collate: makes a batch of a list of examples; None: torch's own.
         workers: processes that read examples; 0: the training process reads them itself. The batches are the same.
         evaluate_batch: examples at a time when the network is measured; None: the training batch.
-        digest: stands for the data in keys, where they cannot be hashed.
-        classes: how many; None: as the targets show.
+        digest: stands for the data in keys, if the data cannot be hashed.
+        classes: number of classes; None: taken from the targets.
     """
 
     model: Callable[..., Any] | None = None

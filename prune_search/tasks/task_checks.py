@@ -1,4 +1,4 @@
-"""Fits a task's data to a network: finds its loss and metrics, and what is wrong before anything is trained."""
+"""Fits a task's data to a network: finds its loss and metrics, and reports mistakes before anything is trained."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _odd_examples(split: Listed, alike: bool) -> list[str]:
         elif alike and form != first[1]:
             return [
                 *found,
-                f"example {index} is {_cut(form)}, and example {first[0]} is {_cut(first[1])}: give a collate, or make "
+                f"example {index} is {_cut(form)}, and example {first[0]} is {_cut(first[1])}: pass a collate, or make "
                 "them alike",
             ]
         if any(t.is_floating_point() and not bool(torch.isfinite(t).all()) for t in _numbers(example)):
@@ -142,7 +142,7 @@ def fitted_task(data: TaskData, model: nn.Module) -> TaskData:
     except UserError:
         raise
     except Exception as error:
-        raise _wrong(f"the examples make no batch: {raised(error)}") from error
+        raise _wrong(f"the examples cannot be put into a batch: {raised(error)}") from error
     inputs = data.usage.rules.inputs(whole)
     if isinstance(inputs, Inputs):
         data.usage.rules.adapted(model)
@@ -183,7 +183,7 @@ def _with_loss(data: TaskData, outputs: Any, whole: Any) -> TaskData:
         raise _wrong("no loss is named")
     entry, options = named.entry(axes.LOSSES), dict(named.options)
     if entry.facts.taught:
-        raise _wrong(f"loss {named.name} is for retrainings: set retrain.loss, and give the task a loss of its own")
+        raise _wrong(f"loss {named.name} is for retrainings only: set retrain.loss, and give the task another loss")
     loss = functools.partial(entry.make, **options)
     target = entry.facts.target
     if target == "outputs":

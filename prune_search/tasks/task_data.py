@@ -228,7 +228,7 @@ def _wrong_settings(task: Task) -> list[str]:
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             wrong.append(f"{key} must be a whole number of at least {least} (got {shown(value)})")
     if task.digest is not None and (not isinstance(task.digest, str) or not task.digest):
-        wrong.append(f"digest must be a text (got {shown(task.digest)})")
+        wrong.append(f"digest must be a string (got {shown(task.digest)})")
     if task.train is None:
         wrong.append("train is missing: a Dataset, a pair of arrays, or a stream with state_dict and load_state_dict")
     for read in (lambda: loss_named(task.loss), lambda: metrics_of(task, "", 0)):
@@ -256,12 +256,12 @@ def _examples(part: str, given: Any, task: Task, usage: Usage, wrong: list[str])
         try:
             content = as_tensors(given)
         except TypeError as error:
-            wrong.append(f"{part}: an array of it can be no tensor: {error}")
+            wrong.append(f"{part}: one of its arrays cannot become a tensor: {error}")
             return None
         sizes = {len(tensor) if tensor.dim() else 0 for tensor in tensors_in(content)}
         if len(sizes) != 1:
             wrong.append(
-                f"{part}: its arrays have {', '.join(map(str, sorted(sizes)))} examples, and must have the same"
+                f"{part}: its arrays have {', '.join(map(str, sorted(sizes)))} examples, and must have equally many"
             )
             return None
         return Held(content, usage)
@@ -278,8 +278,8 @@ def _examples(part: str, given: Any, task: Task, usage: Usage, wrong: list[str])
 def _stream(part: str, given: Any, task: Task, usage: Usage, wrong: list[str]) -> Streamed | None:
     if part == "train" and not (hasattr(given, "state_dict") and hasattr(given, "load_state_dict")):
         wrong.append(
-            f"{part}: a stream of type {type(given).__name__} has no state_dict and load_state_dict, so that a killed "
-            "trial could not go on where it was: add both, or use torchdata's StatefulDataLoader, a Hugging Face "
+            f"{part}: a stream of type {type(given).__name__} has no state_dict and load_state_dict, so a killed "
+            "trial could not continue where it was: add both, or use torchdata's StatefulDataLoader, a Hugging Face "
             "streaming data set, or a Dataset with __getitem__ and __len__"
         )
         return None
@@ -328,13 +328,11 @@ def _held_out(train: TaskExamples, share: float, wrong: list[str]) -> tuple[Task
         wrong.append(f"validation must be a Dataset, or a share above 0 and below 1 (got {share:g})")
         return None
     if isinstance(train, Streamed):
-        wrong.append("validation: no share of a stream can be held out: give a data set of its own")
+        wrong.append("validation: no share of a stream can be held out: give a separate data set")
         return None
     count = len(train)
     if count < 2:
-        wrong.append(
-            f"train has {count} example{'' if count == 1 else 's'}, so that none can be held out for validation"
-        )
+        wrong.append(f"train has {count} example{'' if count == 1 else 's'}, so none can be held out for validation")
         return None
     wanted = min(count - 1, max(1, round(share * count)))
     labels = _labels(train)

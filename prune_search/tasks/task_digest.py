@@ -1,4 +1,4 @@
-"""What stands for a task's data in keys: all bytes where they are in memory, else a digest that says what it saw."""
+"""The digest of a task's data for keys: of all bytes in memory, else of parts, and it says which."""
 
 from __future__ import annotations
 

@@ -54,7 +54,10 @@ def metrics_of(task: Task, target: str, classes: int) -> dict[str, tuple[Callabl
             or name == "loss"
         ):
             problems.append(
-                Problem("metrics", f"{shown(name)} is no name of a metric: a word without / (loss is always there)")
+                Problem(
+                    "metrics",
+                    f"{shown(name)} cannot be the name of a metric: use a word without / (loss is taken)",
+                )
             )
         elif isinstance(given, str | Mapping):
             try:

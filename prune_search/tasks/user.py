@@ -144,7 +144,7 @@ def with_inputs_for(model: nn.Module, data: DataSet) -> DataSet:
         return data
     if takes_integers(model, data.shape):
         return data.with_inputs(torch.int64)
-    text = f"{data.name}: the inputs are integers, which the network does not take: it is given them as float32"
+    text = f"{data.name}: the inputs are integers, which the network does not accept, so they become float32"
     warnings.warn(text, stacklevel=2)
     return data.with_inputs(torch.float32)
 
@@ -225,7 +225,7 @@ def _called(
     """
     name = name_of(factory)
     if isinstance(factory, nn.Module) or not callable(factory):
-        what = "a network, and not a function that makes one" if isinstance(factory, nn.Module) else shown(factory)
+        what = "a network, not a function that returns one" if isinstance(factory, nn.Module) else shown(factory)
         raise _wrong(key, f"must be a function, or package.module:function (got {what})")
     try:
         parameters = list(inspect.signature(factory).parameters.values())

@@ -234,7 +234,7 @@ class Workers:
         return [float(one) for one in found]
 
     def of_parts(self, examples: int, batch: int) -> Workers:
-        """Among whom the batches of a split are dealt out: all, where there are enough for each, else nobody else.
+        """The workers that share the batches of a split: all if there are enough batches for each, else this one alone.
 
         Args:
             examples: in the split; 0 where that is not known.

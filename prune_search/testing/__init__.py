@@ -1,4 +1,4 @@
-"""Checks that a plug-in's author runs over entries of their own: what this project's own tests run over its entries.
+"""Checks for the authors of plug-ins: the same that this project's own tests run over its entries.
 
 Each ``check_…`` takes an entry's name and the options to check it with, and raises an AssertionError with a plain
 sentence where something does not hold. `check_every_entry` finds what a module registers. They need no pytest.

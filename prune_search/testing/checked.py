@@ -1,4 +1,4 @@
-"""An entry that is checked, and how it is said what does not hold of it."""
+"""An entry under test, and the error that says which check it fails."""
 
 from __future__ import annotations
 

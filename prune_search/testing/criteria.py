@@ -1,4 +1,4 @@
-"""Checks of criteria: what the scores are, that they disturb nothing, and that they decide a mask of exact counts."""
+"""Checks of criteria: their scores, that scoring changes nothing else, and that masks have exact counts."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def check_criterion(name: str, thoroughly: bool = False, **options: object) -> N
     """
     one = check_entry(CRITERIA, name, options)
     facts = CRITERIA[name].facts
-    one.require(facts.kind in KINDS, f"its kind {facts.kind!r} is none of {', '.join(KINDS)}")
+    one.require(facts.kind in KINDS, f"its kind {facts.kind!r} is not one of {', '.join(KINDS)}")
     # One that trains needs a whole trial.
     if not facts.trains:
         for written in variants(one):
             found = reduction_name(facts, read(CRITERIA, written).options)
-            one.require(found in REDUCTIONS, f"its reduction {found!r} is none of {', '.join(REDUCTIONS)}")
+            one.require(found in REDUCTIONS, f"its reduction {found!r} is not one of {', '.join(REDUCTIONS)}")
         for network in networks_for(name):
             for masked in (False, True):
                 _check_scores(one, network, masked)
@@ -99,7 +99,7 @@ def _compared(one: Checked, thoroughly: bool) -> Iterator[tuple[Named, str, str,
 
 
 def _no_batches() -> Batches:
-    raise AssertionError("it reads data, and does not declare needs_data=True")
+    raise AssertionError("it reads data but does not declare needs_data=True")
 
 
 def _granularity(name: str) -> str:
@@ -134,7 +134,7 @@ def _check_scores(one: Checked, network: str, masked: bool) -> None:
     left = all(torch.equal(before[key], weight) for key, weight in given.weights.items())
     one.require(left, f"scoring the network {network!r} changes its weights")
     names = list(given.weights)
-    one.require(list(found) == names, f"it scores {list(found)} of a network whose weights are {names}")
+    one.require(list(found) == names, f"it scores {list(found)}, but the network's weights are {names}")
     for key, score in found.items():
         shapes = f"{list(score.shape)}, and the weight {list(given.weights[key].shape)}"
         one.require(score.shape == given.weights[key].shape, f"the scores of {key} have the shape {shapes}")
@@ -153,7 +153,9 @@ def _check_parts(one: Checked, network: str) -> None:
         first = reduce(given.split(score[:1]))
         alike = torch.equal(first, reduce(given.split(score))[: len(first)])
         alike = alike and torch.equal(first, reduce(given.split(changed[key][:1])))
-        text = f"it declares sharded=True, and the first row of {key} is scored otherwise beside other rows"
+        text = (
+            f"it declares sharded=True, and the first row of {key} gets other scores when it is scored with other rows"
+        )
         one.require(alike, text)
 
 
@@ -175,7 +177,7 @@ def _check_definition(one: Checked, asked: Named, network: str, mode: str, maske
         wanted = torch.as_tensor(slow[key], dtype=torch.float64)
         if reduce in ("sum-abs", "abs-sum", "sum-square", "square-sum"):
             wanted = wanted.square() if "square" in reduce else wanted.abs()
-        one.require(score.shape == wanted.shape, f"the slow definition scores {key} in another shape")
+        one.require(score.shape == wanted.shape, f"the slow definition gives {key} scores of another shape")
         error = float((score - wanted).abs().max())
         scale = max(float(wanted.abs().max()), 1e-12)
         where = f"{key} of the network {network!r} in mode {mode} as {asked.written!r}"
@@ -217,11 +219,11 @@ def _check_that_the_network_is_left(one: Checked, network: str, mode: str) -> No
     before, modes = copy.deepcopy(model.state_dict()), [module.training for module in model.modules()]
     masks(one, model, mode)
     changed = [key for key, value in model.state_dict().items() if not torch.equal(before[key], value)]
-    one.require(not changed, f"a search for a mask changes {', '.join(changed)} of the network {network!r}")
+    one.require(not changed, f"finding a mask changes {', '.join(changed)} of the network {network!r}")
     kept = [module.training for module in model.modules()] == modes
-    one.require(kept, f"a search for a mask leaves modules of the network {network!r} in another mode")
+    one.require(kept, f"finding a mask leaves modules of the network {network!r} in another mode")
     bare = all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
-    one.require(bare, f"a search for a mask leaves gradients in the network {network!r}, or parameters without them")
+    one.require(bare, f"finding a mask leaves gradients in the network {network!r}, or parameters without them")
 
 
 def _check_the_mask(one: Checked, network: str) -> None:
@@ -230,6 +232,6 @@ def _check_the_mask(one: Checked, network: str) -> None:
     first = masks(one, network_named(network), "train")
     torch.manual_seed(2)
     again = masks(one, network_named(network), "train")
-    one.require(first.sha256 == again.sha256, f"the mask of the network {network!r} is another one the second time")
+    one.require(first.sha256 == again.sha256, f"the mask of the network {network!r} differs the second time")
     kept, wanted = first.receipt().units_kept, _kept_of_half(one, first)
     one.require(kept == wanted, f"half of the network {network!r} are {wanted} units, and the mask keeps {kept}")

@@ -1,4 +1,4 @@
-"""What holds of every entry of every axis: it says what it is, and takes what it says that it takes."""
+"""Checks of every entry of every axis: it has a description, and accepts the options that it declares."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def check_entry(axis: Axis[Declared, Made], name: str, options: Mapping[str, obj
     if missing:
         raise AssertionError(f"{axis.name} {name!r} must be checked with a value for {', '.join(missing)}")
     one = Checked.of(axis, name, options)
-    one.require(entry.axis == axis.name, f"it says that it stands on axis {entry.axis!r}")
+    one.require(entry.axis == axis.name, f"it says that it is registered on axis {entry.axis!r}")
     summary = entry.summary
     one.require(summary and summary == summary.strip(), "its summary is empty, or begins or ends with a space")
     one.require("\n" not in summary, "its summary has more than one line")
     one.require((entry.make.__doc__ or "").strip(), "its function has no docstring")
     one.require(type(entry.facts) is axis.facts, f"its facts are not a {axis.facts.__name__}")
     written = one.named.written
-    one.require(read(axis, written).written == written, "its canonical form does not read as itself")
+    one.require(read(axis, written).written == written, "its canonical form changes when it is read again")
     one.require(json.loads(json.dumps(written)) == written, "its canonical form is not plain data")
     told = reading()
     found = Value(axis).read({"name": name, "no-such-option": 1}, "x", told)
@@ -59,10 +59,12 @@ def _check_option(entry: Entry[Declared, Made], key: str, option: Option) -> Non
     told = reading()
     wrong: Any = {"neither": ["this", "nor", "that"]}
     refused = option.field.read(wrong, key, told) is BAD and told.problems
-    require(refused, f"it takes {wrong!r}, which is none of its values")
+    require(refused, f"it takes {wrong!r}, which is not one of its values")
     if option.default is REQUIRED or option.default is None:
         return
     told = reading()
     value = option.field.read(option.default, key, told)
     require(value is not BAD and not told.problems, f"it refuses its own default {option.default!r}")
-    require(option.field.read(value, key, told) == value, "what it reads of its default does not read as itself")
+    require(
+        option.field.read(value, key, told) == value, "what it reads from its default changes when it is read again"
+    )

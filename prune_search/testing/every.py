@@ -1,4 +1,4 @@
-"""Everything that a module registers, checked by the check of its axis."""
+"""Checks everything that a module registers, each entry by the checks of its axis."""
 
 from __future__ import annotations
 

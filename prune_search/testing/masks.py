@@ -1,4 +1,4 @@
-"""Checks of what decides a mask beside its criterion: granularities, scopes, controls, paths, stabilities."""
+"""Checks of what decides a mask besides its criterion: granularities, scopes, controls, paths, stabilities."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _check_units(one: Checked, grouping: Grouping, shape: tuple[int, ...]) -> No
         one.require(mask.shape == shape, f"a mask of units becomes {list(mask.shape)} for a weight {list(shape)}")
         one.require(mask.dtype == torch.bool, f"a mask of units becomes {mask.dtype}, and not bool")
         back = torch.equal(grouping.split(mask).any(1), kept) and torch.equal(grouping.split(mask).all(1), kept)
-        one.require(back, f"a mask of the units of a weight {list(shape)} does not come back when it is split again")
+        one.require(back, f"a mask of the units of a weight {list(shape)} changes when it is split into units again")
 
 
 def _layers(available: float = 1.0) -> list[LayerUnits]:
@@ -128,7 +128,7 @@ def _check_availability(one: Checked, available: float) -> None:
         found = _pools(one, given, share)
         kept = select(scores, candidates, found)
         left = all(not bool((kept[layer.name] & ~candidates[layer.name]).any()) for layer in given)
-        one.require(left, f"at the share {share} it keeps units that are gone")
+        one.require(left, f"at the share {share} it keeps units that were removed before")
         for pool in found:
             most = sum(int(candidates[layer].sum()) for layer in pool.names)
             count, wanted = sum(int(kept[layer].sum()) for layer in pool.names), min(pool.kept, most)
@@ -156,15 +156,15 @@ def check_control(name: str, **options: object) -> None:
     found = CONTROLS[name].make(given, **one.named.options)
     one.require(list(found) == list(given.kept), f"it makes masks of {list(found)}, of layers {list(given.kept)}")
     formed = all(mask.shape == given.kept[key].shape and mask.dtype == torch.bool for key, mask in found.items())
-    one.require(formed, "a mask of it has another shape than the layer's units, or is not bool")
+    one.require(formed, "one of its masks does not have the shape of the layer's units, or is not bool")
     count, wanted = (sum(int(mask.sum()) for mask in masks.values()) for masks in (found, given.kept))
     one.require(count == wanted, f"it keeps {count} units instead of {wanted}")
     moved = any(not torch.equal(found[layer], given.kept[layer]) for layer in found)
-    one.require(moved, "it keeps the same units as the mask that it is a control of")
+    one.require(moved, "it keeps the same units as the mask that it replaces")
     left = all(torch.equal(given.kept[layer], untouched.kept[layer]) for layer in found)
-    one.require(left, "it changes the masks that it is given")
+    one.require(left, "it changes its input masks")
     again = CONTROLS[name].make(_chosen(), **one.named.options)
-    one.require(all(torch.equal(found[key], again[key]) for key in found), "it keeps other units the second time")
+    one.require(all(torch.equal(found[key], again[key]) for key in found), "it keeps different units the second time")
     run_with_control(one)
 
 
@@ -178,7 +178,7 @@ def check_path(name: str, **options: object) -> None:
     for keep in (Decimal("0.001"), Decimal("0.1"), Decimal("0.5"), Decimal(1)):
         shares = [PATHS[name].make(keep, Decimal(t) / 20, **one.named.options) for t in range(21)]
         one.require(all(isinstance(share, Decimal) for share in shares), "a share of it is not a Decimal")
-        one.require(shares[0] == 1, f"it begins at {shares[0]}, and not at 1")
+        one.require(shares[0] == 1, f"it begins at {shares[0]} instead of 1")
         one.require(shares[-1] == keep, f"it ends at {shares[-1]}, and not at {keep}")
         one.require(shares == sorted(shares, reverse=True), f"it rises somewhere on its way to {keep}")
     run_with_path(one)
@@ -194,11 +194,11 @@ def check_normalization(name: str, **options: object) -> None:
     scores = torch.randn(40, generator=torch.Generator().manual_seed(0)).abs().double()
     before = scores.clone()
     found = NORMALIZATIONS[name].make(scores, **one.named.options)
-    one.require(found.shape == scores.shape, f"of 40 scores it makes {list(found.shape)}")
-    one.require(torch.equal(scores, before), "it changes the scores that it is given")
+    one.require(found.shape == scores.shape, f"it turns 40 scores into {list(found.shape)}")
+    one.require(torch.equal(scores, before), "it changes its input scores")
     one.require(torch.equal(found.argsort(), scores.argsort()), "it changes the order of a layer's scores")
     zeros = NORMALIZATIONS[name].make(torch.zeros(5), **one.named.options)
-    one.require(torch.isfinite(zeros).all(), "of a layer whose scores are all 0 it makes one that is not finite")
+    one.require(torch.isfinite(zeros).all(), "it gives a score that is not finite for a layer whose scores are all 0")
 
 
 def check_stability(name: str, **options: object) -> None:
@@ -211,7 +211,7 @@ def check_stability(name: str, **options: object) -> None:
     source = torch.Generator().manual_seed(3)
     first, second = ({key: torch.rand(40, generator=source) < 0.5 for key in "ab"} for _ in range(2))
     equal = STABILITIES[name].make(first, {key: mask.clone() for key, mask in first.items()}, **one.named.options)
-    one.require(equal == 0, f"two equal masks are {equal} apart, and not 0")
+    one.require(equal == 0, f"the distance of two equal masks is {equal} instead of 0")
     there, back = (STABILITIES[name].make(*pair, **one.named.options) for pair in ((first, second), (second, first)))
     one.require(0 < there < math.inf, f"two masks that differ are {there} apart")
     one.require(there == back, f"one mask is {there} apart from the other, and the other {back} from it")

@@ -1,4 +1,4 @@
-"""Small networks, and data for them, that entries are checked on."""
+"""Small networks, and data for them, on which entries are checked."""
 
 from __future__ import annotations
 

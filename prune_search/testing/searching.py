@@ -1,4 +1,4 @@
-"""Checks of what a search is made of: samplers, schedulers, surfaces, pictures and presets; nothing is trained."""
+"""Checks of the parts of a search, without training: samplers, schedulers, surfaces, pictures and presets."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def check_sampler(name: str, trials: int = 12, **options: object) -> None:
         # A sampler says itself which spaces it does not take: such a search is refused before it begins.
         spaces = (_read(_searched(raw, **block)) for raw in (SEVERAL, ONE_PARADIGM))
         space = next((space for space in spaces if not problems_of_sampler(space)), None)
-        one.require(space is not None, f"it takes no space for {' and '.join(objectives)}")
+        one.require(space is not None, f"it accepts no space with {' and '.join(objectives)}")
         if space is not None:
             _check_proposals(one, space, trials)
 
@@ -128,8 +128,8 @@ def _check_proposals(one: Checked, space: Space, trials: int) -> None:
     first = _course(space)
     proposed = [trial for trial in first if trial[0].isdigit()]
     one.require(proposed, "it proposes no trial")
-    one.require(len(proposed) <= trials, f"of {trials} trials it proposes {len(proposed)}")
-    one.require(_course(space) == first, "the same search takes another course the second time")
+    one.require(len(proposed) <= trials, f"it proposes {len(proposed)} trials where {trials} were requested")
+    one.require(_course(space) == first, "the same search runs differently the second time")
     different = len({canonical_json(recipe) for _, recipe, *_ in proposed})
     one.require(different > 1, f"its {len(proposed)} proposals are all the same")
 
@@ -146,7 +146,7 @@ def check_scheduler(name: str, **options: object) -> None:
     for total in (1, 25, 100):
         steps = list(rule.measure_at(total))
         inside = steps == sorted(steps) and all(0 < step < total for step in steps)
-        one.require(inside, f"of a training of {total} steps it wants to measure at {steps}")
+        one.require(inside, f"for a training of {total} steps, it wants to measure at {steps}")
     share = facts.keeps(**one.named.options)
     one.require(0 < share <= 1, f"it says that it keeps {share} of the trials")
     alone = _read(_searched(SEVERAL, trials=1, scheduler=one.named.written, controls=False))
@@ -154,7 +154,7 @@ def check_scheduler(name: str, **options: object) -> None:
     one.require(not {"stopped", "paused"} & set(statuses), "it stops the only trial of a search")
     objectives = [ACCURACY, SPARSITY] if facts.several_objectives else [ACCURACY]
     space = _read(_searched(SEVERAL, trials=10, scheduler=one.named.written, objectives=objectives))
-    one.require(_course(space) == _course(space), "the same search takes another course the second time")
+    one.require(_course(space) == _course(space), "the same search runs differently the second time")
 
 
 def check_surface(name: str, **options: object) -> None:
@@ -166,10 +166,10 @@ def check_surface(name: str, **options: object) -> None:
     one = check_entry(SURFACES, name, options)
     written = one.named.written
     digests = {Simulation.of(written).digest for _ in range(2)}
-    one.require(len(digests) == 1, "made twice, it has another digest")
+    one.require(len(digests) == 1, "its digest differs when it is created twice")
     space = _read(_searched(SEVERAL, trials=6))
     first = _course(space, written)
-    one.require(first == _course(space, written), "the same search takes another course the second time")
+    one.require(first == _course(space, written), "the same search runs differently the second time")
     for _, _, status, metrics, _ in first:
         accuracy = metrics.get("val/accuracy", 0.0)
         one.require(status != "completed" or 0 <= accuracy <= 1, f"an accuracy of it is {accuracy}")
@@ -185,13 +185,13 @@ def check_picture(name: str, **options: object) -> None:
     whole, empty = (_shown(records) for records in _to_be_shown())
     before = json.dumps(whole.data, sort_keys=True, default=str)
     first = hang(whole, [name])
-    one.require(hang(whole, [name]) == first, "drawn twice, it is another file")
+    one.require(hang(whole, [name]) == first, "it draws a different file the second time")
     left = json.dumps(whole.data, sort_keys=True, default=str) == before
-    one.require(left, "it changes the comparison that it is given")
+    one.require(left, "it changes its input, the comparison")
     drawn = all(image.startswith(b"<?xml") for image in first.values())
-    one.require(drawn, "what is drawn is no SVG file")
+    one.require(drawn, "it does not draw an SVG file")
     nothing = not hang(empty, [name])
-    one.require(nothing, "of a search without trials it draws something: return None there")
+    one.require(nothing, "it draws something for a search without trials: return None instead")
 
 
 @functools.cache
@@ -231,6 +231,8 @@ def check_preset(name: str, **options: object) -> None:
     one.require(space.preset == name and not space.has_holes, "it is not found by its name, or has holes")
     long = entry.make()
     long["train"] = {**long.get("train", {}), "steps": "1000ep"}
-    one.require(space.only_recipe().canonical == Recipe.read(long).canonical, "found by its name it is another recipe")
+    one.require(
+        space.only_recipe().canonical == Recipe.read(long).canonical, "the recipe found by its name is a different one"
+    )
     entry.make()["mask"].clear()
-    one.require(entry.make()["mask"], "what one reading changes, the next one sees")
+    one.require(entry.make()["mask"], "changing the recipe that was read changes the next one that is read")

@@ -1,4 +1,4 @@
-"""Checks of what trains: data sets, models, losses, metrics, optimizers, schedules, initializers and augmentations."""
+"""Checks of the parts of training: data, models, losses, metrics, optimizers, schedules, initializers, augmenting."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def check_optimizer(name: str, **options: object) -> None:
         restored = _optimizer_of(one, part)
         load_state_tensors(restored, _names(part), stored)
     same = all(torch.equal(part.state_dict()[key], value) for key, value in whole.state_dict().items())
-    one.require(same, "stored and restored after every step, it trains to other weights")
+    one.require(same, "if stored and restored after every step, it trains to different weights")
     buffers, others = state_tensors(optimizer, _names(whole)), state_tensors(restored, _names(part))
     kept = buffers.keys() == others.keys() and all(torch.equal(buffers[key], others[key]) for key in buffers)
-    one.require(kept, "stored and restored after every step, its own state is another one")
+    one.require(kept, "if stored and restored after every step, its own state differs")
     moved = not torch.equal(whole.get_parameter("4.weight"), trained_network().get_parameter("4.weight"))
     one.require(moved, f"in {STEPS} steps it changes no weight")
 
@@ -114,7 +114,7 @@ def check_initializer(name: str, **options: object) -> None:
 
     first, again = drawn(1, "init", 0), drawn(1, "init", 5)
     same = all(torch.equal(first[key], again[key]) for key in first)
-    one.require(same, "with the same seed and stream it makes other weights, after other random draws")
+    one.require(same, "with the same seed and stream, it makes different weights after other random draws")
     one.require(all(bool(torch.isfinite(value).all()) for value in first.values()), "a weight of it is not finite")
     for what, other in (("seed", drawn(2, "init", 0)), ("stream", drawn(1, "elsewhere", 0))):
         equal = torch.equal(first["4.weight"], other["4.weight"])
@@ -142,7 +142,7 @@ def check_augmentation(name: str, **options: object) -> None:
     one.require(torch.equal(first, drawn(1)), "its pictures depend on more than its generator")
     form = f"of pictures {list(inputs.shape)} in {inputs.dtype} it makes {list(first.shape)} in {first.dtype}"
     one.require((first.shape, first.dtype) == (inputs.shape, inputs.dtype), form)
-    one.require(torch.equal(inputs, before), "it changes the pictures that it is given")
+    one.require(torch.equal(inputs, before), "it changes its input pictures")
     known = set(first.flatten().tolist()) <= {0.0, *inputs.flatten().tolist()}
     declared = AUGMENTATIONS[name].facts.new_levels
     one.require(known or declared, "its pictures have levels that are neither 0 nor in the given ones")
@@ -179,7 +179,7 @@ def check_loss(name: str, **options: object) -> None:
         more["lesson"] = Lesson(said, torch.nn.functional.cross_entropy)
     outputs: object = {"logits": logits, "loss": logits.square().mean()} if facts.target == "outputs" else logits
     loss = LOSSES[name].make(outputs, targets, **one.named.options, **more)
-    one.require(loss.shape == (), f"it is a tensor {list(loss.shape)}, and not one number")
+    one.require(loss.shape == (), f"it is a tensor {list(loss.shape)}, not one number")
     loss.backward()  # type: ignore[no-untyped-call]
     grad = logits.grad
     one.require(torch.isfinite(loss), "it is not finite")
@@ -228,7 +228,7 @@ def check_task_metric(name: str, target: str = "", **options: object) -> None:
         except Exception as error:  # noqa: BLE001 - whatever says that these targets are none of its own
             refused[kind] = f"{kind}: {type(error).__name__}: {error}"
             continue
-        one.require(type(whole) is float and math.isfinite(whole), f"it is {whole!r}, and not a finite float")
+        one.require(type(whole) is float and math.isfinite(whole), f"it is {whole!r}, not a finite float")
         for batch in (3, 4):
             parts = figure(outputs, batch)
             text = f"of 8 examples at once it is {whole}, and of batches of {batch} {parts}"
@@ -282,7 +282,7 @@ def check_data_set(name: str, data_root: Path | None = None, **options: object) 
         labels = set(split.labels.tolist())
         one.require(labels == set(range(data.classes)), f"its {part} labels are {sorted(labels)}")
     again = DATASETS[name].build(DataSet, data_root, **one.named.options)
-    one.require(data.digest == again.digest, "read twice, it has another digest")
+    one.require(data.digest == again.digest, "its digest differs when it is read twice")
 
 
 def check_model(name: str, shapes: tuple[tuple[int, ...], ...] = ((1, 8, 8), (3, 32, 32)), **options: object) -> None:
@@ -337,7 +337,7 @@ def check_metric(name: str, **options: object) -> None:
     if facts.lacks is not None and facts.lacks():
         return
     value = METRICS[name].make(Measured(scores, kept, total, 17, lambda: model, data), **one.named.options)
-    one.require(isinstance(value, float) and math.isfinite(value), f"it is {value!r}, and not a finite float")
+    one.require(isinstance(value, float) and math.isfinite(value), f"it is {value!r}, not a finite float")
     one.require(facts.best in ("maximize", "minimize"), f"it declares best={facts.best!r}: maximize or minimize")
     named = name.startswith("test/") is (facts.split == "test")
     one.require(named, f"it is measured on split={facts.split!r}: what is measured on test data begins with test/")

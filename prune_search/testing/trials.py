@@ -1,4 +1,4 @@
-"""Small trials on the digits, with one entry in them: whether it runs, and what it leaves."""
+"""Small trials on the digits with one entry in them: whether they run, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _trial(one: Checked, raw: Blocks, storage: Path | None = None) -> Result:
     for layer in receipt.layers:
         if layer.fused_into:
             gone = layer.kept == 0 and layer.name not in result.tensors
-            one.require(gone, f"after a small trial {layer.name} is said to be fused away, and is there")
+            one.require(gone, f"after a small trial {layer.name} is said to be fused away, but still exists")
             continue
         mask, weight = result.masks[layer.name], result.tensors[layer.name]
         told = (int(mask.sum()), mask.numel()) == (layer.kept, layer.total)
@@ -227,7 +227,7 @@ def _twice(one: Checked, raw: Blocks) -> Result:
     """A trial, run twice on one storage: the second takes up what the first has stored."""
     with tempfile.TemporaryDirectory(prefix="prune-search-") as folder:
         result, again = _trial(one, raw, Path(folder)), _trial(one, raw, Path(folder))
-    one.require(again.weights_sha256 == result.weights_sha256, "a trial that is run again has other weights")
+    one.require(again.weights_sha256 == result.weights_sha256, "running a trial again gives different weights")
     one.require(again.steps[0] == 0, f"a trial whose states are stored trains {again.steps[0]} steps again")
     return result
 
@@ -257,7 +257,7 @@ def check_dynamics(name: str, **options: object) -> None:
     static = {key: value for key, value in raw["retrain"].items() if key != "dynamics"}
     mask = {**raw["mask"], "sparsity": 0 if entry.facts.starts_from == "all" else 0.5}
     start = _trial(one, {**raw, "mask": mask, "retrain": static})
-    one.require(result.masks.sha256 != start.masks.sha256, "the mask that it ends with is the one that it began with")
+    one.require(result.masks.sha256 != start.masks.sha256, "its final mask is the same as its initial one")
     _check_when_it_settles(one, raw)
 
 

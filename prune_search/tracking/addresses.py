@@ -1,4 +1,4 @@
-"""Where MLflow's page shows the prepared table of a search, for what is printed in a terminal."""
+"""The address of a search's prepared table in MLflow, to print in a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much each hole of a search mattered, beside its pictures: what MLflow's charts are ordered by."""
+"""How much each hole of a search mattered, which decides the order of MLflow's charts."""
 
 from __future__ import annotations
 

@@ -87,7 +87,11 @@ def _best_finalist(search: SearchRecords, end: Winner) -> str:
         figures.append(f"{_plain(metric)} {_number(first.mean(metric))}{spread}")
     missed = "" if end.met else " (no finalist meets the constraints; this one comes closest)"
     alike = sum(first.like(other, goals_of(search).objectives[0][1]) for other in end.finalists[1:])
-    others = f" {alike} other of {len(end.finalists)} finalists as good, as far as seeds tell." if alike else ""
+    others = (
+        f" {alike} other of {len(end.finalists)} finalists cannot be told apart from it by these seeds."
+        if alike
+        else ""
+    )
     seeds = f"means of {len(first.repeats)} new seeds"
     return f"**Best:** {_plain(name)}, {', '.join(figures)} ({seeds}){missed}.{others}"
 

@@ -1,4 +1,4 @@
-"""Runs MLflow's server in the foreground: refused where its port is taken, and ended with this process."""
+"""Runs MLflow's server in the foreground: refuses a port that is taken, and ends the server with this process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_free(host: str, port: int) -> None:
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
-        raise UserError([Problem("--host", f"{shown(host)} is no address of a host: {one_line(error)}")]) from None
+        raise UserError([Problem("--host", f"{shown(host)} is not a valid host address: {one_line(error)}")]) from None
     for family, kind, protocol, _, address in found:
         try:
             with socket.socket(family, kind, protocol) as listener:
@@ -56,7 +56,7 @@ def check_free(host: str, port: int) -> None:
                 text = f"{port} cannot be used on {host}: {one_line(error)}; {other}"
                 raise UserError([Problem("--port", text)]) from None
             if error.errno == errno.EADDRNOTAVAIL and len(found) == 1:
-                raise UserError([Problem("--host", f"{shown(host)} is no address of this machine")]) from None
+                raise UserError([Problem("--host", f"{shown(host)} is not an address of this machine")]) from None
 
 
 def serve(command: Sequence[str], environment: Mapping[str, str]) -> int:

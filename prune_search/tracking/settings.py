@@ -1,4 +1,4 @@
-"""MLflow's settings for the calls that prune_search makes, and for no other call in the process.
+"""MLflow's settings, for the calls that prune_search makes and for no others in the process.
 
 MLflow has no setting per client. It reads the environment at every request (`mlflow.environment_variables`), and the
 environment belongs to the whole process: a variable that one delivery sets and takes out is taken from another one

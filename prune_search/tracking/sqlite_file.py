@@ -1,4 +1,4 @@
-"""MLflow's SQLite file before MLflow opens it: who may write to it, whether it can be used, and where its files went.
+"""Checks MLflow's SQLite file before MLflow opens it: permissions, whether it is usable, and moved artifact paths.
 
 MLflow tries a file that it cannot use for two minutes, and lets no other delivery of the process in meanwhile.
 """

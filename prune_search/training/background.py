@@ -1,4 +1,4 @@
-"""One thing that is done beside the training, such as the writing of a large state; the next one waits for it."""
+"""One background thread for work beside the training, such as writing a large state; further work waits for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Activation checkpointing: the activations within a network's blocks are computed again in the backward pass.
+"""Activation checkpointing: activations within a network's blocks are recomputed in the backward pass.
 
 Between the two passes only what goes into a block is kept. A step takes one forward pass of the blocks more, and comes
 to the same gradients: layers like dropout draw the same again, and running statistics are taken once.

@@ -1,4 +1,4 @@
-"""torch.compile for the passes of training alone: whatever scores or measures a network runs it as it was written."""
+"""torch.compile for training passes only: scoring and measuring run the network uncompiled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Postpones the import of torch's compiler, which the first optimizer of a process asks for and nothing here uses."""
+"""Postpones the import of torch's compiler, which a process's first optimizer triggers and nothing here uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a state holds beside the network: the buffers of the optimizer and what the hooks remember."""
+"""What a state holds besides the network: the optimizer's buffers and the tensors of the hooks."""
 
 from __future__ import annotations
 

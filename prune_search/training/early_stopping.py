@@ -1,4 +1,4 @@
-"""Stops a training where what is measured gets no better, and takes the best state as its result."""
+"""Stops a training when a metric no longer improves, and takes the best state as its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the initializer of a recipe, with the training inputs where it measures, and keeps what it found."""
+"""Runs the initializer of a recipe, with training inputs if it measures, and keeps what it reports."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def signed_constant(model: nn.Module, seed: int, stream: str = "init", *, densit
     source="Schoenholz et al. 2017, 1611.01232; Hayou et al. 2019, 1902.06853; for pruning 2021, 2002.08797",
     options={
         "sigma_b": Option(Number(0.0, 100.0), 0.0, "standard deviation of the biases"),
-        "activation": Option(Word(tuple(ACTIVATIONS)), "relu", "of the network", later=True),
+        "activation": Option(Word(tuple(ACTIVATIONS)), "relu", "activation of the network", later=True),
         "multiplier": Option(
             Number(0.0, 100.0, above=True), 1.0, "factor on the weights: below 1 ordered, above 1 chaotic", later=True
         ),

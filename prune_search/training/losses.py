@@ -30,13 +30,11 @@ else:
         "label_smoothing": Option(
             Number(0.0, 1.0, below=True), 0.0, "share of the target that is spread over all classes", later=True
         ),
-        "ignore_index": Option(
-            Integer(-(2**31), 2**31), IGNORED, "targets of this value count for nothing", later=True
-        ),
+        "ignore_index": Option(Integer(-(2**31), 2**31), IGNORED, "targets of this value are ignored", later=True),
         "class_weights": Option(
             ListOf(Number(0.0), 0, 100_000),
             [],
-            "of each class, in place of 1; the mean is weighted by them",
+            "weight of each class, instead of 1; the mean is weighted too",
             later=True,
         ),
     },
@@ -98,7 +96,7 @@ def nll_logits(outputs: Any, labels: Tensor) -> Tensor:
     "binary-cross-entropy",
     summary="mean binary cross-entropy of the sigmoid of each output",
     source="common practice",
-    options={"positive_weight": Option(Number(0.0, above=True), 1.0, "of targets that are 1", later=True)},
+    options={"positive_weight": Option(Number(0.0, above=True), 1.0, "weight of targets that are 1", later=True)},
     facts=Loss(target="chances", metric="accuracy"),
 )
 def binary_cross_entropy(outputs: Any, labels: Tensor, *, positive_weight: float = 1.0) -> Tensor:
@@ -121,7 +119,7 @@ def binary_cross_entropy(outputs: Any, labels: Tensor, *, positive_weight: float
     "mse",
     summary="mean squared error",
     source="common practice",
-    options={"ignore_value": Option(Number(), None, "targets of this value count for nothing", later=True)},
+    options={"ignore_value": Option(Number(), None, "targets of this value are ignored", later=True)},
     facts=Loss(target="numbers", metric="rmse"),
 )
 def mse(outputs: Any, labels: Tensor, *, ignore_value: float | None = None) -> Tensor:
@@ -191,7 +189,7 @@ def model(outputs: Any, labels: Any) -> Tensor:
     summary="mean cross-entropy of each token, predicted from those before it",
     source="common practice",
     options={
-        "ignore_index": Option(Integer(-(2**31), 2**31), IGNORED, "targets of this value count for nothing", later=True)
+        "ignore_index": Option(Integer(-(2**31), 2**31), IGNORED, "targets of this value are ignored", later=True)
     },
     facts=Loss(target="tokens", metric="perplexity"),
 )

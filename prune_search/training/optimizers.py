@@ -178,9 +178,9 @@ def _has_muon(**options: object) -> str:
         "weight_decay": Option(Number(0.0), 0.1, "coefficient of weight times learning rate that is subtracted"),
         "iterations": Option(Integer(1, 20), 5, "Newton-Schulz iterations per step"),
         "adamw_lr": Option(_RATE, 0.001, "learning rate of all other parameters before the schedule"),
-        "beta1": Option(_FRACTION, 0.9, "of AdamW: decay of the mean of the gradient, per step"),
-        "beta2": Option(_FRACTION, 0.999, "of AdamW: decay of the mean of the squared gradient, per step"),
-        "eps": Option(Number(0.0, above=True), 1e-8, "of AdamW: added to the root of the mean squared gradient"),
+        "beta1": Option(_FRACTION, 0.9, "for AdamW: decay of the mean of the gradient, per step"),
+        "beta2": Option(_FRACTION, 0.999, "for AdamW: decay of the mean of the squared gradient, per step"),
+        "eps": Option(Number(0.0, above=True), 1e-8, "for AdamW: added to the root of the mean squared gradient"),
     },
     facts=OptimizerFacts(check=_has_muon),
 )

@@ -21,7 +21,7 @@ GP = {
     "lengthscale": Option(
         Either(((str, Word((AUTO,))), ((int, float), _POSITIVE))),
         AUTO,
-        "of rbf; auto: the root mean square distance of two inputs, √(2D) for D standardized ones",
+        "length scale of rbf; auto: the root mean square distance of two inputs, √(2D) for D standardized ones",
     ),
     "bias": Option(Number(0.0, 1e6), 0.0, "b of linear and arc-cosine, which add b²"),
     "noise": Option(Number(0.0, 1e6), 0.0, "standard deviation of white noise that is part of the functions"),

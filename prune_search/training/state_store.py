@@ -43,7 +43,7 @@ class PausedError(PreemptedError):
     """
 
     def __init__(self, at: Mapping[str, Any]) -> None:
-        super().__init__("the trial rests; its state is stored")
+        super().__init__("the trial is paused; its state is stored")
         self.at = at
 
 

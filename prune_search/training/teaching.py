@@ -101,9 +101,7 @@ class Teaching:
             return None
         for who in ("student", "teacher"):
             if not isinstance(self._features.get(who), Tensor):
-                text = (
-                    f"the output layer of the {who} is not called with a tensor, so that its inputs cannot be compared"
-                )
+                text = f"the output layer of the {who} is not called with a tensor, so its inputs cannot be compared"
                 raise UserError([Problem("retrain.loss.features", text, form=False)])
         return self._features["student"], self._features["teacher"]
 

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, which is what a training results in."""
+"""An exponential moving average of the weights, which becomes the result of a training."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ class NetworkFactory:
                 entry = model.entry(axes.MODELS)
                 if entry.facts.pictures and isinstance(data, DataSet):
                     text = (
-                        f"{model.name} makes pictures, and {data.name} asks for classes: use it with denoise or inpaint"
+                        f"{model.name} outputs pictures, but {data.name} needs classes: use it with denoise or inpaint"
                     )
                     raise UserError([Problem("task.model", text)])
                 rooted = {"root": self.root} if entry.facts.rooted else {}

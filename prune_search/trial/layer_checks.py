@@ -1,4 +1,4 @@
-"""Refuses, before anything is trained, to remove more layers than a network has, or such as cannot be."""
+"""Refuses, before training, to remove more layers than a network has, or layers that cannot be removed."""
 
 from __future__ import annotations
 

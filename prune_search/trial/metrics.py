@@ -1,4 +1,4 @@
-"""The metrics of a trial's network: at the end of a round, and in the middle of its retraining, in one way."""
+"""Measures the metrics of a trial's network in one way, at the end of a round and during its retraining."""
 
 from __future__ import annotations
 

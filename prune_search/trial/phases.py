@@ -1,4 +1,4 @@
-"""Segments of a trial, and the transforms of a round: what each is given, and how one that trains is trained."""
+"""The segments of a trial and the transforms of a round: what each one is given, and how trained ones are trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trained weights: read from the files in which people keep them, put into a network, and never drawn anew unasked.
+"""Trained weights: read from common file formats, loaded into a network, and never redrawn unless asked.
 
 The files are safetensors, torch's own, and folders as Hugging Face writes them.
 
@@ -269,7 +269,7 @@ def check_nothing_is_lost(
 
 def _lost(what: str, init: str) -> UserError:
     text = (
-        f"{what}, and train.init {init} would draw them anew. To prune the network as it comes, set train.from=model; "
+        f"{what}, and train.init {init} would overwrite them. To prune the network as it is, set train.from=model; "
         f"to train it further first, set train.init=as-built"
     )
     return UserError([Problem("task.model", text)])

@@ -75,7 +75,7 @@ def run_trial(
         sink: callbacks that receive the progress.
         preset: the name that the user typed.
         test: whether the final network is measured on test data too, which a search never does.
-        sharing: with whom training is shared while it runs; None: what is stored is taken up, and nobody is asked.
+        sharing: the workers with which training is shared; None: stored states are reused, no other worker is asked.
         asked: metrics that are taken besides those that always are: of every round, and where the sink wants a network
             measured in the middle of a retraining.
 

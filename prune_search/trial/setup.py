@@ -208,9 +208,7 @@ class TrialSetup:
         """
         if count := len(self.data.train):
             return count
-        text = (
-            "a posterior is made of a known number of training examples, and this stream does not say how many it has"
-        )
+        text = "a posterior needs the number of training examples, which this stream does not state"
         raise UserError([Problem("train.optimizer", text)])
 
     def penalties(self) -> list[Hook]:
@@ -359,7 +357,7 @@ def _started(
     if data.held_out:
         _log.warning(
             "train.from: the validation examples were taken from the training set here, and the given weights may have "
-            "been trained on them: val/ figures may flatter. Give the data a validation set of its own to be sure"
+            "been trained on them: val/ figures may be too good. Give the data a validation set of its own to be sure"
         )
     return None
 
@@ -377,7 +375,7 @@ def _training_network(network: Network, recipe: Recipe, workers: Workers) -> Net
         from prune_search.training.checkpointing import checkpointed
 
         if not repeated_modules(network.model):
-            text = "this network has no list of blocks of one class, whose activations could be computed again"
+            text = "this network has no list of blocks of one class, whose activations could be recomputed"
             raise UserError([Problem("train.activation_checkpointing", text)])
         network = replace(network, gradients=checkpointed(network.gradients))
     if recipe.train.compile:

@@ -1,4 +1,4 @@
-"""A teacher that comes from a folder: an exported network, or what an export carries of one."""
+"""A teacher from a folder: an exported network, or the copy that an export carries."""
 
 from __future__ import annotations
 

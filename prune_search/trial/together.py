@@ -1,4 +1,4 @@
-"""What the first of several workers hears and says for all of them: the sink's reports and stored measurements."""
+"""What the first of several workers exchanges for all of them: the sink's reports and stored measurements."""
 
 from __future__ import annotations
 

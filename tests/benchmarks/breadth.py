@@ -35,7 +35,7 @@ from prune_search.tasks.layers import prunable_weights
 from prune_search.tasks.structures import tensors_in
 
 EXACT, PASSES, MAX_S = 1e-5, 15, 150.0
-OUTPUT = "it makes the network's outputs"
+OUTPUT = "it produces the network's outputs"
 
 
 def made(name: str) -> tuple[nn.Module, Any]:

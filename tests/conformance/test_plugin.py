@@ -155,11 +155,11 @@ WRONG = {
     ),
     "nothing that says what it is": (
         "@CRITERIA.register('x')\ndef x(scoring): ...",
-        ["criterion 'x'", "give a summary or a docstring"],
+        ["criterion 'x'", "give it a summary or a docstring"],
     ),
     "a verb that is no command line": (
         "@VERBS.register('x', summary='x')\ndef x(what: int | str): ...",
-        ["my_plugin: the signature of verb 'x' is no command line"],
+        ["my_plugin: the signature of verb 'x' cannot become a command"],
     ),
     "a module that is missing": ("import no_such_module", ["ModuleNotFoundError", "'no_such_module'", "line 6 of"]),
     "what is no Python": ("def x(:", ["SyntaxError", "line 6 of"]),

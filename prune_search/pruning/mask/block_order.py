@@ -1,4 +1,4 @@
-"""f1 in the order of the blocks: each is pruned on what the pruned blocks before it make of the data."""
+"""f1 in the order of the blocks: each block is pruned on the outputs of the pruned blocks before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the mask that uses up a budget: the scope's order of units, cut where the smaller network costs what it may."""
+"""Finds the mask that uses up a budget: the scope orders the units, the smaller network's cost sets the cut."""
 
 from __future__ import annotations
 

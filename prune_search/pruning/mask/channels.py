@@ -33,9 +33,9 @@ from prune_search.tasks.structures import examples_in, mapped
 
 # What was found of networks that are still there; tracing one takes as long as many forward passes.
 _FOUND: WeakKeyDictionary[nn.Module, dict[Any, tuple[list[Channels], dict[str, str]]]] = WeakKeyDictionary()
-NO_PLACE = "a module on the way has no place per channel"
-LOST = "Torch-Pruning comes to no end with its channels"
-NOT_CONSTANT = "without its channels what reads them still changes with the input"
+NO_PLACE = "a module on the way has no entry per channel"
+LOST = "Torch-Pruning does not finish on its channels"
+NOT_CONSTANT = "with its channels at 0, what reads them still changes with the input"
 MAX_GROUPS = 12
 UNKNOWN = "Torch-Pruning sees no channels of it that could be removed"
 
@@ -99,7 +99,7 @@ def coupled_channels(model: nn.Module, left_out: frozenset[str], example: Any) -
     if not found:
         text = "channel: this network has no set of channels that can be removed as a whole"
         reasons = {name: reasons.get(name, UNKNOWN) for name in prunable_weights(model) if name not in left_out}
-        reasons.update(dict.fromkeys(sorted(left_out), "left out, or it makes the network's outputs"))
+        reasons.update(dict.fromkeys(sorted(left_out), "left out, or it produces the network's outputs"))
         told = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:SHOWN])
         raise UserError([Problem("mask.granularity", f"{text} ({told})")])
     return found
@@ -195,7 +195,7 @@ def _check_runs(model: nn.Module, two: Any) -> None:
             model(two)
     except Exception as error:
         said = (str(error).splitlines() or [""])[0][:200]
-        text = f"channel: the network does not run on two examples that are made of its input ({said})"
+        text = f"channel: the network does not run on two examples made from its input ({said})"
         raise UserError([Problem("mask.granularity", text)]) from error
 
 

@@ -1,4 +1,4 @@
-"""SparseGPT's sweep over the columns of a layer: what is removed is made up for in the columns that follow."""
+"""SparseGPT's sweep over the columns of a layer: later columns make up for what is removed from earlier ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _rooted(matrix: Tensor, upper: bool, damping: float) -> Tensor:
     root, failed = torch.linalg.cholesky_ex(matrix, upper=upper)
     if bool(failed):
         text = f"the products of a layer's inputs have no Cholesky root with damping {damping:g}"
-        raise ScoreError(f"{text}: raise the damping, or take more calibration examples")
+        raise ScoreError(f"{text}: raise the damping, or use more calibration examples")
     return root
 
 

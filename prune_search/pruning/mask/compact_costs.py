@@ -1,4 +1,4 @@
-"""What a network costs once the units that a mask removes are cut out, counted without cutting any."""
+"""What a network would cost without the units that a mask removes, counted without cutting them out."""
 
 from __future__ import annotations
 

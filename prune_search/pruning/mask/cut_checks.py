@@ -1,4 +1,4 @@
-"""Whether channels can really be cut out: tried, by exchanging them with each other and by cutting some.
+"""Tests whether channels can really be cut out, by exchanging them with each other and by cutting some.
 
 Both are tried on a copy of the network with other weights, in which no branch is zero, so that the answer depends on
 what the network computes and not on the weights that it has.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}
 # Copies with other weights: in the first a branch may be dead, so that what is done to it does not show.
 DRAWS = 2
-NOT_ALIKE = "its channels are not alike: they are split, paired or reshaped on the way to what reads them"
+NOT_ALIKE = "its channels are not interchangeable: they are split, paired or reshaped on the way to what reads them"
 CHANGES = "cutting its channels out changes outputs: something on the way counts them"
 
 

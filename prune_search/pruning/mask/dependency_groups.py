@@ -1,4 +1,4 @@
-"""Torch-Pruning's dependency graph as what channels own of the parameters of several layers."""
+"""Torch-Pruning's dependency graph, translated to the rows and columns of parameters that each channel owns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mask of a network of which layers were fused: what keeps nothing because it is gone, and the layers that grew."""
+"""The mask of a network with fused layers: removed layers keep nothing, and fused ones have grown."""
 
 from __future__ import annotations
 

@@ -126,7 +126,9 @@ def _latency(model: nn.Module, example: Any, weights: Mapping[str, nn.Parameter]
         for handle in handles:
             handle.remove()
     if unseen := [name for name in flow(model, example).order if name not in passes[0]]:
-        text = f"latency of {listed(unseen)} cannot be told: its layer is not called, a function uses its weight"
+        text = (
+            f"latency of {listed(unseen)} cannot be measured: a function uses its weight, and its layer is never called"
+        )
         raise UserError([Problem("kind", text)])
     return {name: statistics.median(one[name] for one in passes) for name in passes[0]}
 

@@ -1,4 +1,4 @@
-"""How single layers are pruned from what came into them: statistics of their inputs, and how much is kept of each."""
+"""Prunes single layers by statistics of their inputs, and decides how much each of them keeps."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def as_matrix(layer: nn.Module, weight: Tensor) -> Tensor:
         return weight.T
     plain = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and layer.groups == 1)
     if not plain:
-        text = f"a layer of type {type(layer).__name__} is no product of one matrix with its inputs"
+        text = f"a layer of type {type(layer).__name__} is not a product of one matrix with its inputs"
         raise ScoreError(f"{text}: leave it out (exclude), or score all layers together")
     return weight.flatten(1)
 
@@ -167,7 +167,7 @@ class InputStatistics:
             ScoreError: nothing came into some layers.
         """
         if missing := [name for name in self.layers if name not in self._leaders]:
-            text = f"no batch reaches {listed(missing)} by a call of the layer, so that the inputs are not known"
+            text = f"no batch reaches {listed(missing)} by a call of the layer, so the inputs are not known"
             raise ScoreError(f"{text}: leave it out (exclude), or pass other batches")
         self._given.clear()
         groups: dict[str, list[str]] = {}

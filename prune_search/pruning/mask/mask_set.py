@@ -36,7 +36,7 @@ HALF = (torch.bfloat16, torch.float16)
 
 
 class ScoreError(Exception):
-    """A score is not a number, so that no order exists."""
+    """A score is not a number, so scores have no order."""
 
 
 class UnclearError(Exception):

@@ -1,4 +1,4 @@
-"""Weights that a criterion has moved while it found a mask, kept for the transform that would compute them anew."""
+"""Weights that a criterion moved while it found a mask, kept so that the transform need not compute them again."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from prune_search.tasks.structures import examples_in, listed_tensors, repeated,
 # Sets of units, and of other weights why they are in none.
 Found = tuple[list[Channels], dict[str, str]]
 NO_BLOCK = "it is in no block of a list of blocks of one class"
-NOT_PASSED_ON = "without its weights its block does not pass on what it is given"
+NOT_PASSED_ON = "its block does not pass its input on when its weights are 0"
 UNITS_ARE = "its units are"
 
 _FOUND: WeakKeyDictionary[nn.Module, dict[Any, Found]] = WeakKeyDictionary()
@@ -90,7 +90,7 @@ def _of_kind(kind: str, model: nn.Module, left_out: frozenset[str], example: Any
 
 
 def _not_one(kind: str, wanted: str) -> str:
-    return f"{UNITS_ARE} {KINDS.get(kind, 'other channels')}, and not {KINDS[wanted]}"
+    return f"{UNITS_ARE} {KINDS.get(kind, 'other channels')}, not {KINDS[wanted]}"
 
 
 def block_lists(model: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -1,4 +1,4 @@
-"""The policy of constrained reinforcement learning as a searcher of layers' fractions."""
+"""Searches layers' pruned fractions with the policy of constrained reinforcement learning."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def budget_told(budget: tuple[str, float, float]) -> str:
     """
     kind, asked, reached = budget
     more = "" if reached >= NEAR * asked else "; whole units allow no more"
-    return f"{reached:.4f} of the dense network's {kind} are left of the {asked:g} that were asked for{more}"
+    return f"{reached:.4f} of the dense network's {kind} are left; {asked:g} were requested{more}"
 
 
 def search_told(figures: Mapping[str, float]) -> str:

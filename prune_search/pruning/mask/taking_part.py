@@ -1,4 +1,4 @@
-"""Which weights of a network take part in a mask, in units, and why the others do not."""
+"""Which weights of a network a mask can prune, in units, and why it cannot prune the others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from prune_search.tasks.layers import SHOWN, prunable_weights
 from prune_search.tasks.network import made_outputs
 
 # Why weights take no part that someone meant to take none.
-ASKED_OUT, MAKES_OUTPUTS = "left out by the scope", "it makes the network's outputs"
+ASKED_OUT, MAKES_OUTPUTS = "left out by the scope", "it produces the network's outputs"
 # What is done in training only, or with other inputs, may make outputs there.
 NOT_USED = "a forward pass on the example does not use it"
 OUTSIDE = "it is outside of the blocks,"

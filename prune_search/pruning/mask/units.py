@@ -179,7 +179,7 @@ class Grouping:
         if facts.removes_outputs and kind is not None and not kind.output_rows:
             return f"no {self.granularity.name}s can be removed from a layer of type {type(module).__name__}"
         if facts.removes_outputs and has_computed_bias(module):
-            return "its bias is computed from other parameters, so that no mask can hold it"
+            return "its bias is computed from other parameters, so no mask can hold it"
         view = _view(facts, module)
         shape = tuple(view(_outline(weight)).shape)
         if not facts.fits(shape, **self.granularity.options):

@@ -54,7 +54,7 @@ def random() -> Blocks:
 
 @PRESETS.register(
     "random-global",
-    summary="a random mask at initialization, every weight alike; a two-layer network on sparse signals in noise",
+    summary="a random mask at initialization, all weights alike; a two-layer network on sparse signals in noise",
     source=THEORY,
 )
 def random_global() -> Blocks:
@@ -283,7 +283,7 @@ def sbp_sr() -> Blocks:
 
 @PRESETS.register(
     "functional-prior",
-    summary="snip on weights drawn from a prior whose functions are like a Gaussian process's, which is the decay too",
+    summary="snip on weights drawn from a prior close to a Gaussian process, which also sets the weight decay",
     source="Tran, Rossi, Milios & Filippone 2022, All You Need is a Good Functional Prior, 2011.12829",
 )
 def functional_prior() -> Blocks:

@@ -18,7 +18,7 @@ from prune_search.pruning.structure.rules.elementwise import pointwise
 from prune_search.pruning.structure.rules.registry import Rule
 from prune_search.pruning.structure.values import Shape
 
-OUTPUT = "it makes the network's outputs"
+OUTPUT = "it produces the network's outputs"
 INPUT = "it is tied to the network's inputs"
 
 

@@ -1,4 +1,4 @@
-"""Whether units can be cut out of a captured network: the cut network is run beside the whole one."""
+"""Tests whether units can be cut out of a captured network, by comparing the cut network with the whole one."""
 
 from __future__ import annotations
 

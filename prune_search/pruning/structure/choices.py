@@ -1,4 +1,4 @@
-"""Chooses which part of a split dimension has the units: heads or the features of each, say."""
+"""Chooses which part of a split dimension holds the units, for example the heads or the features of each head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cuts units out of a captured graph: its tensors without their places, and the sizes that are written down in it."""
+"""Cuts units out of a captured graph: out of its tensors, and out of the sizes that are written into it."""
 
 from __future__ import annotations
 

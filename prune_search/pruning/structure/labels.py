@@ -1,4 +1,4 @@
-"""Labels of units: every place along every dimension of a tensor has one, and operations tie labels to each other."""
+"""Labels of units: every index of every dimension of a tensor has one, and operations tie labels together."""
 
 from __future__ import annotations
 

@@ -149,14 +149,14 @@ class Place:
         """The labels of a node's tensor."""
         found = self.dims[node]
         if not isinstance(found, list):
-            raise TypeError(f"{node} is no tensor")
+            raise TypeError(f"{node} is not a tensor")
         return list(found)
 
     def shape(self, argument: str) -> tuple[int, ...]:
         """The sizes of a tensor argument."""
         found = self.shapes[self.arguments[argument]]
         if not isinstance(found, tuple):
-            raise TypeError(f"{argument} is no tensor")
+            raise TypeError(f"{argument} is not a tensor")
         return found
 
     def number(self, value: Any) -> Any:

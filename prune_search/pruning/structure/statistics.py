@@ -1,4 +1,4 @@
-"""Statistics over places of which some were cut out: they go on counting these, as the zeros that they are.
+"""Statistics over a dimension that was cut: they still count the removed entries, as zeros.
 
 A masked network's normalization counts removed places as zeros. So does the cut one: with k of n places left, a mean
 over what is left is multiplied by k/n. For RMS norm and for means that is all; of layer norm the variance over n places

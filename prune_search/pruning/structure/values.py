@@ -1,4 +1,4 @@
-"""What each node of a graph gives for example inputs: the shapes of tensors, and numbers."""
+"""What each node of a graph yields for example inputs: the shapes of tensors, and numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes out of a captured graph what is 0 whatever comes in: branches whose last layer has weights of zeros only.
+"""Removes from a captured graph what is always 0: branches whose last layer has only zero weights.
 
 A residual block whose weights are all 0 passes on what it is given: an addition of nothing is left out, and with it
 all that only it needs.

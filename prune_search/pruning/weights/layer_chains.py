@@ -1,4 +1,4 @@
-"""Follows a network from layers that are to be removed to the layer that is to stand for them."""
+"""Follows a network from the layers to remove to the layer that will replace them."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _followed(calls: Sequence[_Call], place: int, gone: frozenset[str]) -> list[
             break
         value = call.made
     else:
-        raise refused(first.name, "what comes between is not made of modules of their own (functions, or nothing more)")
+        raise refused(first.name, "no layer follows it, or functions instead of modules stand in between")
     for call in chain:
         runs = sum(other.module is call.module for other in calls)
         if runs > 1:
@@ -185,7 +185,7 @@ def _check_alone(
     with tapped(taps):
         again = _passed(model, example)
     if not all(torch.equal(one, other) for one, other in zip(outputs, again, strict=True)):
-        raise refused(first.name, f"what it makes is used elsewhere too, not by {last.name} alone")
+        raise refused(first.name, f"its output is used elsewhere too, not only by {last.name}")
 
 
 @contextlib.contextmanager

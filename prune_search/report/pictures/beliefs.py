@@ -1,4 +1,4 @@
-"""Figures of what a search believes: its best recipe over paid steps beside chance, and how each hole matters."""
+"""Figures of what a search expects: its best recipe over paid steps beside random search, and each hole's effect."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDE = 20.0
 
 @PICTURES.register(
     "expected-course",
-    summary="the best recipe so far by what is believed now, with 95 %, and what chance would have reached",
+    summary="the expected best figure over paid steps with its 95 % interval, beside random search",
     facts=Picture(place=62),
 )
 def expected_course(figure_data: FigureData) -> Figure | None:
@@ -53,7 +53,7 @@ def expected_course(figure_data: FigureData) -> Figure | None:
 
 @PICTURES.register(
     "effects",
-    summary="what is believed of each hole: the expected figure over its values, all else as it is, with 95 %",
+    summary="the estimated effect of each hole: the expected figure over its values, with its 95 % interval",
     facts=Picture(place=78),
 )
 def effects(figure_data: FigureData) -> Figure | None:
@@ -68,7 +68,11 @@ def effects(figure_data: FigureData) -> Figure | None:
     figure = Figure(figsize=(9.6, 0.6 + 2.3 * rows), layout="constrained")
     panels = figure.subplots(rows, min(ACROSS, len(shown)), squeeze=False, sharey=True).flat
     figure.suptitle(
-        f"{told['search']}: {told['metric']} by what is believed", x=0.01, ha="left", fontsize=10.5, fontweight="bold"
+        f"{told['search']}: {told['metric']} as the search estimates it",
+        x=0.01,
+        ha="left",
+        fontsize=10.5,
+        fontweight="bold",
     )
     for axes, effect in zip(panels, shown, strict=False):
         _effect(axes, effect["points"])

@@ -112,7 +112,7 @@ def _dominated(points: Sequence[tuple[float, float]], worst: Sequence[float]) ->
 
 
 @PICTURES.register(
-    "penalty-traces", summary="how the penalty on what goes was grown, by the best recipes", facts=Picture(place=70)
+    "penalty-traces", summary="how the best recipes grew the penalty on the weights to remove", facts=Picture(place=70)
 )
 def penalty_traces(figure_data: FigureData) -> Figure | None:
     """The growing penalty of the best trials by iteration of its phase, as their recipes say it, to the phase's end."""
@@ -132,7 +132,7 @@ def penalty_traces(figure_data: FigureData) -> Figure | None:
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("iterations of the phase")
-    axes.set_ylabel("L2 penalty on what is removed")
+    axes.set_ylabel("L2 penalty on the weights to remove")
     grid(axes)
     legend(figure, axes)
     return figure

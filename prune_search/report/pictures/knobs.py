@@ -17,7 +17,7 @@ MAX_KNOBS, MAX_GROUPS = 8, 7
 
 
 @PICTURES.register(
-    "importance", summary="which knob mattered, by band of sparsity and by option", facts=Picture(place=80)
+    "importance", summary="which parameter mattered, by band of sparsity and by option", facts=Picture(place=80)
 )
 def importance(figure_data: FigureData) -> Figure | None:
     """A bar per hole and band of sparsity: its share of the variance of the first objective (fANOVA)."""
@@ -32,7 +32,9 @@ def importance(figure_data: FigureData) -> Figure | None:
     labels = [group_label(entry, len(figure_data.searches) > 1) for entry in entries]
     rows = sum(sum(name in entry["knobs"] for entry in entries) for name in names)
     height = max(2.4, 1.1 + 0.2 * rows + 0.2 * len(names))
-    figure, (axes,) = new_figure(f"{figure_data.title}: which knob mattered for {entries[0]['metric']}", height=height)
+    figure, (axes,) = new_figure(
+        f"{figure_data.title}: which parameter mattered for {entries[0]['metric']}", height=height
+    )
     looks = styles(labels)
     ticks, place = [], 0.0
     for name in names:

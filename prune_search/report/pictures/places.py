@@ -23,7 +23,7 @@ Cells = dict[tuple[float, float], list[float]]
 
 
 @PICTURES.register(
-    "k1-k2-plane", summary="accuracy over where the mask is found and the weights are taken", facts=Picture(place=40)
+    "k1-k2-plane", summary="accuracy over the steps of the mask (k1) and of the weights (k2)", facts=Picture(place=40)
 )
 def plane(figure_data: FigureData) -> Figure | None:
     """A heat map over k1 and k2 in shares of the training; a cell tells its best and how many trials it holds."""

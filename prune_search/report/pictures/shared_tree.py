@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @PICTURES.register(
-    "tree", summary="what was trained, each segment once, as dark as it is shared", facts=Picture(place=90)
+    "tree", summary="what was trained: each segment once, darker the more trials share it", facts=Picture(place=90)
 )
 def shared_tree(figure_data: FigureData) -> Figure | None:
     """The shared tree of the first search."""

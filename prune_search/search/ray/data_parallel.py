@@ -58,7 +58,7 @@ def attempt_data_parallel(job: TrialJob) -> str:
         except TrainingFailedError as error:
             if asked.ranges and _not_started(error):
                 # What was there a moment ago is not any more: a node that was lost, say.
-                _log.warning("%s: its workers were not started and are asked for again: %s", job.trial, one_line(error))
+                _log.warning("%s: its workers did not start and are requested again: %s", job.trial, one_line(error))
                 time.sleep(AGAIN_S)
                 continue
             if OUT_OF_MEMORY in str(error):

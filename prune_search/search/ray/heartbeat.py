@@ -1,4 +1,4 @@
-"""A worker's heartbeat: without the next sign of life in time its process ends itself, even where Python hangs."""
+"""A worker's heartbeat: without a sign of life in time, its process ends itself, even if Python hangs."""
 
 from __future__ import annotations
 

@@ -22,18 +22,18 @@ def _options(sigma: float, keep: float) -> dict[str, Option]:
     share = Number(0.0, 1.0, above=True)
     return {
         "picture": Option(Text(), "china", "china or flower of scikit-learn, or a file or folder below --data-root"),
-        "index": Option(Integer(0, 1_000_000), 0, "of a folder: which picture, from 0, in the order of the names"),
-        "size": Option(Integer(2, 4096), 64, "height and width, in pixels: the middle, resized"),
+        "index": Option(Integer(0, 1_000_000), 0, "which picture of a folder, from 0, sorted by name"),
+        "size": Option(Integer(2, 4096), 64, "height and width in pixels, cut from the middle and resized"),
         "sigma": Option(Number(0.0, 10.0), sigma, "standard deviation of the noise that is added, of levels 0…1"),
         "keep": Option(share, keep, "share of the pixels that are known; the others are missing"),
         "validate": Option(
-            Word((HELD_OUT, "clean")), HELD_OUT, "on known pixels that training does not see, or on the clean picture"
+            Word((HELD_OUT, "clean")), HELD_OUT, "validate on held-out known pixels, or on the clean picture"
         ),
         "held_out": Option(
             Number(0.0, 1.0, above=True, below=True), 0.1, "share of the known pixels that are held out"
         ),
         "inputs": Option(Integer(1, 4096), 32, "channels of the fixed random input"),
-        "seed": Option(Integer(0, 2**31 - 1), 0, "of the noise, the missing and held-out pixels and the input"),
+        "seed": Option(Integer(0, 2**31 - 1), 0, "seed of the noise, the missing and held-out pixels, and the input"),
     }
 
 

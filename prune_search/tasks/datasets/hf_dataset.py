@@ -17,30 +17,34 @@ if TYPE_CHECKING:
 
 COLUMNS = {
     "inputs": Option(ListOf(Text(), 1), doc="columns of the inputs"),
-    "target": Option(Text(), None, "column of the target; left out, text is predicted from itself"),
+    "target": Option(Text(), None, "column of the target; default: each token is predicted from those before it"),
 }
 
 
 @DATASETS.register(
     "hf-dataset",
     member="ID_OR_FOLDER",
-    summary="a data set of Hugging Face's datasets: a folder, or the name that the library knows it by",
+    summary="a data set of Hugging Face's datasets: a folder, or its name on the Hub",
     source="Lhoest et al. 2021, arXiv 2109.02846",
     options={
         "columns": Option(Block(COLUMNS), doc="inputs and target"),
-        "train": Option(Text(), "train", "the library's split that is trained on"),
-        "validation": Option(Text(), None, "its validation split; left out, the usual one, else a share is held out"),
-        "test": Option(Text(), None, "its test split; left out, the usual one"),
-        "split": Option(Number(0.0, 1.0, above=True, below=True), 0.1, "share held out where there is no validation"),
-        "subset": Option(Text(), None, "of a data set that has several"),
-        "revision": Option(Text(), None, "of a data set that is looked up"),
-        "streaming": Option(Flag(), False, "read it from the start to the end, in its own order, and never whole"),
-        "tokenizer": Option(Text(), None, "of texts: a Hugging Face tokenizer, a folder or file"),
-        "length": Option(Integer(2, 1_000_000), 128, "tokens of an example"),
+        "train": Option(Text(), "train", "name of the training split"),
+        "validation": Option(
+            Text(), None, "name of the validation split; default: the usual one, else a share is held out"
+        ),
+        "test": Option(Text(), None, "name of the test split; default: the usual one"),
+        "split": Option(
+            Number(0.0, 1.0, above=True, below=True), 0.1, "share held out if there is no validation split"
+        ),
+        "subset": Option(Text(), None, "name of the subset, for a data set that has several"),
+        "revision": Option(Text(), None, "revision on the Hub, for a data set that is downloaded"),
+        "streaming": Option(Flag(), False, "read it in its own order, without loading it whole"),
+        "tokenizer": Option(Text(), None, "Hugging Face tokenizer for texts: a folder or file"),
+        "length": Option(Integer(2, 1_000_000), 128, "tokens per example"),
         "size": Option(Integer(1, 4096), 224, "height and width of images, in pixels"),
-        "augment": Option(ListOf(Word(AUGMENTATIONS)), [], "of training images"),
-        "mean": Option(ListOf(Number(), 1, 3), IMAGENET_MEAN, "of each channel of images, levels 0 … 1"),
-        "std": Option(ListOf(Number(0.0, above=True), 1, 3), IMAGENET_STD, "deviation of each channel"),
+        "augment": Option(ListOf(Word(AUGMENTATIONS)), [], "augmentations of training images"),
+        "mean": Option(ListOf(Number(), 1, 3), IMAGENET_MEAN, "mean of each channel of images, levels 0 … 1"),
+        "std": Option(ListOf(Number(0.0, above=True), 1, 3), IMAGENET_STD, "standard deviation of each channel"),
         "workers": Option(Integer(0, 256), 0, "processes that read; the batches are the same whatever their number"),
     },
 )

@@ -24,16 +24,18 @@ AUGMENTATIONS = ("crop", "flip", "jitter", "randaugment")
     options={
         "folder": Option(Text(), doc="folder of the images, below --data-root"),
         "size": Option(Integer(1, 4096), 224, "height and width of an example, in pixels"),
-        "resize": Option(Integer(1, 8192), None, "shorter side before the middle is cut out; size where left out"),
+        "resize": Option(Integer(1, 8192), None, "shorter side before the middle is cut out; default: size"),
         "split": Option(Number(0.0, 1.0, above=True, below=True), 0.1, "share held out for each part that is missing"),
-        "augment": Option(ListOf(Word(AUGMENTATIONS)), [], "of training images, in this order; crop comes first"),
-        "mean": Option(ListOf(Number(), 1, 3), IMAGENET_MEAN, "of each channel, levels 0 … 1; one figure: grey images"),
-        "std": Option(ListOf(Number(0.0, above=True), 1, 3), IMAGENET_STD, "deviation of each channel"),
-        "interpolation": Option(Word(("bilinear", "bicubic")), "bilinear", "of resized images"),
+        "augment": Option(
+            ListOf(Word(AUGMENTATIONS)), [], "augmentations of training images, in this order; crop comes first"
+        ),
+        "mean": Option(ListOf(Number(), 1, 3), IMAGENET_MEAN, "mean of each channel, levels 0 … 1; one: grey images"),
+        "std": Option(ListOf(Number(0.0, above=True), 1, 3), IMAGENET_STD, "standard deviation of each channel"),
+        "interpolation": Option(Word(("bilinear", "bicubic")), "bilinear", "interpolation of resized images"),
         "transforms": Option(
             Word(("own", "torchvision")),
             "own",
-            "who resizes and augments; torchvision is transforms.v2, with other bits",
+            "which code resizes and augments; torchvision: transforms.v2, with slightly different results",
         ),
         "workers": Option(Integer(0, 256), 2, "processes that decode; the batches are the same whatever their number"),
     },

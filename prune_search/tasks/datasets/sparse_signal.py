@@ -28,18 +28,20 @@ def _with_options(*, train: int, classes: int, dimension: int, **options: object
 
 @DATASETS.register(
     "sparse-signal",
-    summary="one coordinate tells the class, all others are Gaussian noise; drawn from a seed, no file needed",
+    summary="one coordinate determines the class, all others are Gaussian noise; drawn from a seed, no file needed",
     source="Yang, Liang, Guo, Wu & Wang 2023, 2301.00335, the data model; its sizes are this project's",
     facts=DataSource(10, 2, (1000,), embedded=True, with_options=_with_options),
     options={
-        "dimension": Option(Integer(1, 1_000_000), 1000, "d, numbers of an example"),
-        "classes": Option(Integer(2, 10_000), 2, "K"),
+        "dimension": Option(Integer(1, 1_000_000), 1000, "d, numbers per example"),
+        "classes": Option(Integer(2, 10_000), 2, "K, number of classes"),
         "train": Option(Integer(1, 10_000_000), 10, "n, training examples"),
         "validation": Option(Integer(1, 10_000_000), 500, "validation examples"),
         "test": Option(Integer(1, 10_000_000), 2000, "test examples"),
-        "signal": Option(Number(0.0, 1e6), 5.0, "what the coordinate of an example's class has on top of its noise"),
+        "signal": Option(
+            Number(0.0, 1e6), 5.0, "signal that is added to the noise of the coordinate of an example's class"
+        ),
         "noise": Option(Number(0.0, 1e6, above=True), 1.0, "standard deviation of the noise"),
-        "seed": Option(Integer(0, MAX_SEED - 1), 0, "of the draw, whatever the trial's seed"),
+        "seed": Option(Integer(0, MAX_SEED - 1), 0, "seed of the draw, independent of the trial's seed"),
     },
 )
 def sparse_signal(

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
         "test": Option(Text(), None, "file with the test rows"),
         "split": Option(Number(0.0, 1.0, above=True, below=True), 0.1, "share held out for each part without a file"),
         "task": Option(
-            Word(("classification", "regression")), None, "what the target holds; where left out its values show it"
+            Word(("classification", "regression")), None, "kind of the target; default: guessed from its values"
         ),
-        "drop": Option(ListOf(Text(), 0, 10_000), [], "columns that are left out"),
+        "drop": Option(ListOf(Text(), 0, 10_000), [], "columns to leave out"),
         "missing": Option(Word(("refuse", "mean")), "refuse", "empty cells: an error, or the training part's mean"),
-        "categories": Option(Word(("one-hot", "codes")), "one-hot", "columns of texts: an input each, or one number"),
+        "categories": Option(
+            Word(("one-hot", "codes")), "one-hot", "columns of texts: one input per text, or one number"
+        ),
         "scale_target": Option(Flag(), False, "standardise the numbers to predict; errors are then in deviations"),
-        "separator": Option(Word(("comma", "semicolon", "tab")), "comma", "between the cells of CSV"),
+        "separator": Option(Word(("comma", "semicolon", "tab")), "comma", "separator of CSV cells"),
     },
 )
 def table(

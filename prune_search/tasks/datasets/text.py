@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         "tokenizer": Option(
             Text(), "characters", "characters, bytes, or a Hugging Face tokenizer: a folder, a .json or a .gguf file"
         ),
-        "length": Option(Integer(2, 1_000_000), 256, "tokens of an example"),
+        "length": Option(Integer(2, 1_000_000), 256, "tokens per example"),
     },
 )
 def text(

@@ -1,4 +1,4 @@
-"""Loads data sets with Hugging Face's `datasets`, and says what their parts are."""
+"""Loads data sets with Hugging Face's `datasets`, and finds their splits and columns."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _parts(splits: Mapping[str, Any], wanted: Wanted, who: str) -> dict[str, Any
             text = f"{who} has no split {shown(name)}{suggestion(name, splits)}; it has {few(splits)}"
             problems.append(Problem(f"{KEY}.{part}", text))
     if wanted.streaming and "validation" not in parts and not problems:
-        text = f"is missing: of a stream no share can be held out, and {who} has {few(splits)} only"
+        text = f"is missing: no share of a stream can be held out, and {who} has {few(splits)} only"
         problems.append(Problem(f"{KEY}.validation", text))
     if problems:
         raise UserError(problems)

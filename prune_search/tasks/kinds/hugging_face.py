@@ -81,7 +81,7 @@ def pretrained(
             )
     drawn = sorted({_name(key) for kind in ("missing_keys", "mismatched_keys") for key in notes.get(kind, ())})
     if drawn:
-        _log.warning("%s: not among the trained weights, and drawn: %s", who, few(drawn))
+        _log.warning("%s: not among the trained weights, so drawn at random: %s", who, few(drawn))
     return _finished(network)
 
 
@@ -134,7 +134,7 @@ def _auto(transformers: Any, head: str, config: Any, who: str) -> Any:
     auto = getattr(transformers, AUTO[head])
     if type(config) not in auto._model_mapping:
         fits = [name for name, cls in AUTO.items() if type(config) in getattr(transformers, cls)._model_mapping]
-        text = f"{who} has no head {head}; it has {', '.join(fits) or 'none of those that are known here'}"
+        text = f"{who} has no head {head}; it has {', '.join(fits) or 'none that is known here'}"
         raise wrong(f"{KEY}.class", text)
     return auto
 

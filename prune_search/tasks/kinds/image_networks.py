@@ -55,7 +55,7 @@ def _take_what_fits(made: nn.Module, trained: nn.Module, name: str) -> None:
     fitting = {key: tensor for key, tensor in given.items() if key in own and own[key].shape == tensor.shape}
     made.load_state_dict(fitting, strict=False)
     if drawn := [key for key in own if key not in fitting]:
-        _log.warning("%s: not among the trained weights, and drawn: %s", name, few(drawn))
+        _log.warning("%s: not among the trained weights, so drawn at random: %s", name, few(drawn))
 
 
 def _made(name: str, make: Any) -> nn.Module:

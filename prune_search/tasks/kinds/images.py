@@ -1,4 +1,4 @@
-"""Folders of images, one folder per class, as data sets that decode what is asked for."""
+"""Folders of images, one folder per class, as data sets that decode an image when it is needed."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def scan(folder: Path) -> tuple[dict[str, Found], tuple[str, ...]]:
     if present and "train" not in present:
         raise wrong(KEY, f"{folder} has {few(path.name for path in present.values())} but no train")
     if present and (more := sorted(set(inside) - {path.name for path in present.values()})):
-        _log.warning("%s: %s beside train: left out", folder, few(more))
+        _log.warning("%s: ignored %s, which is not a split", folder, few(more))
     classes = tuple(_folders(present.get("train", folder)))
     problems: list[str] = []
     odd: list[str] = []
@@ -136,7 +136,7 @@ def scan(folder: Path) -> tuple[dict[str, Found], tuple[str, ...]]:
     if problems:
         raise wrong(KEY, *problems)
     if odd:
-        _log.warning("%s: %d files are no images by their names and are left out: %s", folder, len(odd), few(odd))
+        _log.warning("%s: %d files do not have the name of an image and are left out: %s", folder, len(odd), few(odd))
     return found, classes
 
 

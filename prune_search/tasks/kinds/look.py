@@ -1,4 +1,4 @@
-"""What images look like to a network: their size, what augments them, and the levels that are normalised."""
+"""How images are given to a network: their size, their augmentations, and how levels are normalised."""
 
 from __future__ import annotations
 

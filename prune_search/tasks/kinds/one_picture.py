@@ -1,4 +1,4 @@
-"""Makes a task of one picture: what of it is noisy, missing, held out for validation, and what a network is given."""
+"""Makes a task of one picture: which pixels are noisy, missing or held out, and what the network gets as input."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _of_scikit_learn(name: str) -> Path:
     installed = find_spec("sklearn")
     path = Path(installed.origin or "").parent / "datasets" / "images" / f"{name}.jpg" if installed else None
     if path is None or not path.is_file():
-        raise wrong(KEY, f"{name} is a picture of scikit-learn, which is not installed, or has it no more")
+        raise wrong(KEY, f"{name} is a picture of scikit-learn, which is not installed, or no longer has it")
     return path
 
 
@@ -125,12 +125,12 @@ def picture_task(name: str, clean: Tensor, is_known: bool, how: Degraded) -> Tas
     validation = clean if how.held_out is None else _only(noisy, order[:held])
     if how.held_out is None:
         _log.warning(
-            "%s: validation compares with the clean picture, which nobody has who denoises: use it to study, not to "
-            "choose; held-out-pixels needs no clean picture",
+            "%s: validation compares with the clean picture, which does not exist when you really denoise: use "
+            "it for studies, not to choose; held-out-pixels needs no clean picture",
             name,
         )
     if not is_known:
-        _log.warning("%s: the picture is taken to be noisy as it is: there is no clean one to test with", name)
+        _log.warning("%s: the picture is assumed to be noisy already: there is no clean one to test against", name)
     return Task(
         train=(given, _only(noisy, order[held:known])[None]),
         validation=(given, validation[None]),
@@ -148,7 +148,7 @@ def _check(known: int, held: int, how: Degraded, is_known: bool) -> None:
         text = f"leaves no pixel for training: {known} are known, and {held} of them held out"
         problems.append(Problem("task.data.keep" if known < 1 else "task.data.held_out", text))
     if how.held_out is not None and held < 1:
-        text = f"{how.held_out:g} of {known} known pixels are none, so that nothing can be validated on"
+        text = f"{how.held_out:g} of {known} known pixels are less than one pixel, so there is nothing to validate on"
         problems.append(Problem("task.data.held_out", text))
     if how.held_out is None and not is_known:
         text = "clean needs a clean picture: with sigma 0 and keep 1, a picture of your own is taken to be noisy"

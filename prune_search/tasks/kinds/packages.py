@@ -1,4 +1,4 @@
-"""Imports packages that only some recipes need; one that is missing is told with the command that installs it."""
+"""Imports packages that only some recipes need; if one is missing, the error says how to install it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows of one set belong to which part, where some parts have no data of their own."""
+"""Divides the rows of one data set into parts, for those that have no data of their own."""
 
 from __future__ import annotations
 

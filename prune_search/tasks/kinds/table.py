@@ -101,7 +101,7 @@ def _features(train: Columns, path: Path, reading: Reading, problems: list[Probl
             problems += wrong(f"task.data.{key}", text).problems
     names = [name for name in train if name != reading.target and name not in reading.drop]
     if not names:
-        problems += wrong("task.data.file", f"{path} has no column beside the target to predict from").problems
+        problems += wrong("task.data.file", f"{path} has no column besides the target to predict from").problems
     return names
 
 
@@ -151,7 +151,7 @@ def _classes(
     train = columns["train"]
     if not _is_classification(train, reading):
         if train.numbers is None:
-            text = f"column {shown(reading.target)} holds texts such as {shown(train.texts[0])}, which are no numbers"
+            text = f"column {shown(reading.target)} holds texts such as {shown(train.texts[0])}, which are not numbers"
             problems += wrong("task.data.task", text).problems
             return {}, ()
         return {part: _known(column.numbers) for part, column in columns.items()}, ()
@@ -192,7 +192,7 @@ def _is_classification(target: Column, reading: Reading) -> bool:
     few_whole = len(values) <= MAX_NUMBERED_CLASSES and bool((values == numpy.round(values)).all())
     kind = "classes" if few_whole else "a number to predict"
     word = "classification" if few_whole else "regression"
-    text = "table: column %s is taken for %s, since it holds %d different numbers%s; task: %s says so too"
+    text = "table: column %s is treated as %s, because it holds %d different numbers%s; write task: %s to confirm"
     _log.warning(text, shown(reading.target), kind, len(values), ", all of them whole" if few_whole else "", word)
     return few_whole
 

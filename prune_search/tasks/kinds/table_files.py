@@ -79,7 +79,7 @@ def _from_csv(path: Path, key: str, separator: str) -> dict[str, Column]:
             key, f"{path} is not UTF-8: byte {error.start} of a part of it is {error.object[error.start]:#04x}"
         ) from error
     except csv.Error as error:
-        raise wrong(key, f"{path} is no CSV: {error}") from error
+        raise wrong(key, f"{path} is not CSV: {error}") from error
 
 
 def _columns_of_csv(path: Path, key: str, separator: str) -> dict[str, Column]:

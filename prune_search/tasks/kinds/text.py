@@ -74,7 +74,7 @@ def _matching(root: Path | None, pattern: str, key: str) -> list[Path]:
         base = below_root(root, ".", key) / base
     files = [Path(name) for name in sorted(glob.glob(str(base), recursive=True)) if Path(name).is_file()]
     if not files:
-        raise wrong(key, f"no file is like {base}")
+        raise wrong(key, f"no file matches {base}")
     return files
 
 
@@ -124,7 +124,7 @@ def divided(tokens: Mapping[str, Tokens], share: float, length: int) -> dict[str
     for place, part in enumerate(missing):
         parts[part] = whole[begin + place * count : begin + (place + 1) * count]
     problems = [
-        Problem("task.data.length", f"the {part} text has {len(parts[part])} tokens, not one block of {length}")
+        Problem("task.data.length", f"the {part} text has {len(parts[part])} tokens, fewer than one block of {length}")
         for part in PARTS
         if part in parts and len(parts[part]) < length
     ]
@@ -137,7 +137,7 @@ def check_tokens(parts: Mapping[str, Tokens], size: int, tokenizer: str) -> None
     """Refuse tokens that the tokenizer says it does not have."""
     worst = max(int(tokens.max(initial=0)) for tokens in parts.values())
     if worst >= size:
-        raise wrong("task.data.tokenizer", f"{shown(tokenizer)} has {size} tokens, but makes the token {worst}")
+        raise wrong("task.data.tokenizer", f"{shown(tokenizer)} has {size} tokens, but produces the token {worst}")
 
 
 def in_blocks(parts: Mapping[str, Tokens], length: int, size: int) -> tuple[dict[str, Any], str | None]:

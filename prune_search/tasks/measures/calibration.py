@@ -1,4 +1,4 @@
-"""Metrics of predicted probabilities: how likely the targets are under them, and whether they mean what they say."""
+"""Metrics of predicted probabilities: how likely the targets are under them, and how well they are calibrated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of classes and of chances."""
+"""Metrics of classes and of class probabilities."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _of_classes(name: str, target: str, classes: int, **options: Any) -> FromLib
 
 @TASK_METRICS.register(
     "accuracy",
-    summary="share of the examples (of places, labels or tokens) that are right, 0…1",
+    summary="share of the examples (or pixels, labels, tokens) that are right, 0…1",
     source="common practice",
     facts=TaskMetric(share=True),
 )

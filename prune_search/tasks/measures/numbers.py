@@ -64,8 +64,8 @@ def r2(target: str, classes: int) -> FromLibrary:
     summary="peak signal-to-noise ratio, in dB",
     source="torchmetrics PeakSignalNoiseRatio",
     options={
-        "data_range": Option(Number(0.0, above=True), 1.0, "largest difference of two values of a target"),
-        "ignore_value": Option(Number(), None, "targets of this value count for nothing", later=True),
+        "data_range": Option(Number(0.0, above=True), 1.0, "range of the targets: largest minus smallest value"),
+        "ignore_value": Option(Number(), None, "targets of this value are ignored", later=True),
     },
     facts=TaskMetric(),
 )

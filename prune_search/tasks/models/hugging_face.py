@@ -25,12 +25,12 @@ def _always(**options: object) -> bool:
 @MODELS.register(
     "hf",
     member="ID_OR_FOLDER",
-    summary="a pretrained network of transformers from a folder, or by the name that the library knows it by",
+    summary="a pretrained network of transformers: a folder, or its name on the Hub",
     source=SOURCE,
     options={
-        "class": Option(Word(CLASSES), None, "what its head does; where left out, what its configuration says"),
+        "class": Option(Word(CLASSES), None, "task of its head; default: from its configuration"),
         "gguf": Option(Text(), None, "GGUF file in the folder to read the weights from; hf/FILE.gguf is short for it"),
-        "config": Option(Settings(), {}, "values of its configuration that are to be others"),
+        "config": Option(Settings(), {}, "values of its configuration to change"),
     },
     facts=Model(trained=_always, rooted=True),
 )

@@ -21,7 +21,7 @@ def _pretrained(*, pretrained: bool = False, **options: object) -> bool:
 
 OPTIONS = {
     "pretrained": Option(
-        Flag(), False, "with the weights that the package has or fetches; the head is that of the data"
+        Flag(), False, "pretrained weights, which the package has or downloads; with a new head for the data's classes"
     ),
     "settings": Option(Settings(), {}, "further keywords of the package's function, such as drop_path_rate"),
 }

@@ -48,10 +48,12 @@ def small_vit(
     inputs, *sides = picture("small-vit", shape, least=patch)
     problems = []
     if any(side % patch for side in sides):
-        text = f"small-vit: sides of {sides[0]} and {sides[1]} pixels are no multiples of the patch of {patch}"
+        text = f"small-vit: sides of {sides[0]} and {sides[1]} pixels are not multiples of the patch of {patch}"
         problems.append(Problem("task.model.patch", text))
     if width % heads:
-        problems.append(Problem("task.model.heads", f"small-vit: a width of {width} is no multiple of {heads} heads"))
+        problems.append(
+            Problem("task.model.heads", f"small-vit: a width of {width} is not a multiple of {heads} heads")
+        )
     if problems:
         raise UserError(problems)
     return VisionTransformer(

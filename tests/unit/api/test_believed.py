@@ -29,7 +29,7 @@ def test_only_searches_that_learn_believe_something(tmp_path: Path, monkeypatch:
     assert asked == [("told", True), ("told", False)]
     monkeypatch.setattr(module, "MOST_WATCHED", 0)
     assert one.watched(told.records) == {
-        "left_out": "not computed here for more than 0 trials: compare --html draws it"
+        "left_out": "not computed here for more than 0 trials; compare --html shows it"
     }
     records = told.records
     records.definition["space"]["search"]["sampler"] = "tpe"

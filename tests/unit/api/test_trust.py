@@ -79,7 +79,7 @@ def test_a_task_that_was_given_as_it_is_has_to_be_given_again(tmp_path: Path) ->
     name = "prune_search.tasks.task:Whole"
     launched = definition(tmp_path, code={"model": name, "data": name}, given={"model": digest, "data": digest})
     assert set(allowed_code(launched, Where(task=task(1.0)), "told")) == {"model", "data"}
-    with pytest.raises(UserError, match=r"--task: .*:Whole carries other arguments than") as caught:
+    with pytest.raises(UserError, match=r"--task: .*:Whole has other arguments than") as caught:
         allowed_code(launched, Where(task=task(2.0)), "told")
     assert len(caught.value.problems) == 1
     with pytest.raises(UserError, match=r"launched from Python with a Task: resume it there, .*Where\(task=…\)\)$"):

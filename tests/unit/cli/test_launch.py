@@ -40,7 +40,7 @@ search: {{trials: 3, concurrency: 2, constraints: ["model/nonzero <= 0.8 * dense
         (
             "gp.yaml",
             SPACE.replace("trials: 3", "trials: 3, sampler: gp"),
-            ["search.sampler: gp learns only of holes that every trial has"],
+            ["search.sampler: gp learns only from holes that every trial has"],
         ),
     ],
 )

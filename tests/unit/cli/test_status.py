@@ -119,8 +119,8 @@ def test_watch_shows_what_is_expected_beside_chance(told: Told, typed: Typed, mo
     tells = {"search": "monday", "metric": "val/accuracy", "direction": "maximize", "course": course, "effects": []}
     monkeypatch.setattr("prune_search.api.believed.Believed.watched", lambda self, records: tells)
     words = " ".join(typed("status", "monday", "--watch").out.split())
-    assert "expected best val/accuracy so far, by what is believed now: 0.5 (0.4 … 0.9) at 0 paid steps" in words
-    assert "0.58 (0.4 … 0.9) at 800 paid steps; chance 0.45" in words
+    assert "expected best val/accuracy so far, as the search estimates it now: 0.5 (0.4 … 0.9) at 0 paid steps" in words
+    assert "0.58 (0.4 … 0.9) at 800 paid steps; random search 0.45" in words
     assert words.count("paid steps") == status.SHOWN
     assert "paid steps" not in typed("status", "monday").out
 

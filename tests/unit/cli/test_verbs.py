@@ -31,5 +31,5 @@ def test_a_signature_that_is_no_command_line_is_said_of_its_verb() -> None:
         """Take what no command line can give."""
 
     entry: Entry[Verb, int | None] = Entry("verb", "broken", broken, Verb(), "takes what no command line can give")
-    with pytest.raises(UserError, match="the signature of verb 'broken' is no command line"):
+    with pytest.raises(UserError, match="the signature of verb 'broken' cannot become a command"):
         command_of(typer.Typer(), [VERBS["doctor"], entry])

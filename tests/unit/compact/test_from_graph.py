@@ -18,7 +18,7 @@ from prune_search.tasks.structures import repeated, tensors_in
 FAST = ("two-inputs",)
 
 
-@pytest.mark.filterwarnings("ignore:.*take no part")
+@pytest.mark.filterwarnings("ignore:.*are not pruned")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in NETWORKS]
 )
@@ -84,7 +84,7 @@ def test_a_unit_that_is_0_stays_where_it_counts_and_goes_where_nothing_reads_it(
         model.out.weight[:, 0] = 0
         model.out.weight[:, 5] = 0
     small = smaller(model, torch.randn(2, 4))
-    assert small.reason == "some units that are 0 still count for what reads them"
+    assert small.reason == "some units that are 0 still affect the layers that read them"
     assert [tuple(one.shape) for one in small.network.parameters()] == [(4, 4), (4,), (2, 4), (2,)]
     assert small.removed == {"first.weight": (2, 6)}
     assert graph_flops(small) == 2 * (4 * 4 + 2 * 4)

@@ -17,7 +17,7 @@ def said(costs: dict[str, Any], onnx: OnnxFile | None = None) -> str:
 def test_transformers_opens_the_compact_network_or_it_is_said_why_it_is_whole() -> None:
     saved = {"class": "AutoModelForCausalLM", "config": {"intermediate_size": [24, 10]}, "whole": ""}
     text = said({"huggingface": {**saved, "parameters": 12_345, "bytes": 49_380}})
-    assert "intermediate_size 10 in place of 24 (12,345 parameters, 49.4 kB)" in text
+    assert "intermediate_size 10 instead of 24 (12,345 parameters, 49.4 kB)" in text
     assert 'AutoModelForCausalLM.from_pretrained("huggingface")' in text
     text = said({"huggingface": {**saved, "config": {}, "whole": "it differs", "parameters": 1, "bytes": 4}})
     assert "the whole network, with zeros where weights are pruned, since it differs" in text

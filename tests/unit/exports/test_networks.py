@@ -227,7 +227,7 @@ def test_what_is_no_tensor_and_what_has_no_place_for_each_example_stay_as_they_a
 
 def test_tensors_within_an_input_are_told(tmp_path: Path) -> None:
     inputs = Inputs({"words": [torch.zeros(5)], "scale": torch.zeros(5, 1)})
-    with pytest.raises(UserError, match=r"--onnx: .*the input words is no tensor but holds some"):
+    with pytest.raises(UserError, match=r"--onnx: .*the input words is not a tensor but contains some"):
         write_onnx(adapted(Two()).eval(), tmp_path, inputs)
 
 
@@ -252,7 +252,7 @@ def test_what_the_exporter_cannot_do_is_one_plain_line(
 def test_a_forward_of_the_users_is_not_written(tmp_path: Path) -> None:
     model = adapted(Two(), lambda network, batch: network(batch["words"], batch["scale"])).eval()
     inputs = Inputs({"words": torch.randint(7, (5, 6)), "scale": torch.rand(5, 1)})
-    with pytest.raises(UserError, match=r"--onnx: .*a forward of your own takes the batch apart"):
+    with pytest.raises(UserError, match=r"--onnx: .*a forward function of your own reads the batch"):
         write_onnx(model, tmp_path, inputs)
     assert list(tmp_path.iterdir()) == []
 

@@ -88,7 +88,7 @@ def test_layers_without_scores_are_whole_and_a_mask_is_tightened() -> None:
     [
         ({}, {}, "scores: is empty"),
         ({"7": torch.zeros(3)}, {}, "is not one of"),
-        ({"0": torch.zeros(3)}, {}, r"the shape \[3\], and not \[6, 2, 3, 3\] or \[108\]"),
+        ({"0": torch.zeros(3)}, {}, r"the shape \[3\], not \[6, 2, 3, 3\] or \[108\]"),
         ({"0": torch.zeros(6, 2, 3, 3)}, {"sparsity": 1.5}, "from 0 to 1"),
         ({"0": torch.zeros(6, 2, 3, 3)}, {"sparsity": None}, "sparsity: is missing"),
         ({"0": torch.zeros(6, 2, 3, 3)}, {"ties": "first"}, "ties: 'first' is not one of drop, index, keep"),

@@ -22,7 +22,7 @@ from prune_search.recipe import axes
 X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(8) % 5
 IDS = torch.randint(20, (8, 6), generator=torch.Generator().manual_seed(1))
-pytestmark = pytest.mark.filterwarnings("ignore:.*take no part")
+pytestmark = pytest.mark.filterwarnings("ignore:.*are not pruned")
 
 
 def plain() -> nn.Sequential:
@@ -146,7 +146,7 @@ def test_a_functional_layer_is_scored_by_its_inputs_and_its_latency_is_refused()
     x = torch.randn(8, 12)
     ours, wanted = (score("wanda", net, [(x, Y)]) for net in (model, twin))
     assert torch.allclose(ours["o.weight"], wanted["2.weight"])
-    with pytest.raises(UserError, match=r"latency of o\.weight cannot be told"):
+    with pytest.raises(UserError, match=r"latency of o\.weight cannot be measured"):
         layer_costs(model, x, "latency")
     with pytest.raises(ScoreError, match=r"o\.weight is not"):
         score("output-reconstruction", model, [(x, Y)])
@@ -333,7 +333,7 @@ def test_networks_that_always_drop_something_have_channels() -> None:
     assert int(mask["0.weight"].any(1).sum()) == 4
 
 
-@pytest.mark.filterwarnings("default:.*take no part")
+@pytest.mark.filterwarnings("default:.*are not pruned")
 @pytest.mark.parametrize("what", ["Dynamics", "GrowingPenalty"])
 def test_what_moves_a_mask_warns_of_what_takes_no_part_too(what: str) -> None:
     model = nn.Sequential(nn.Embedding(20, 8), nn.Flatten(), nn.Linear(48, 8), nn.Linear(8, 4))
@@ -342,7 +342,7 @@ def test_what_moves_a_mask_warns_of_what_takes_no_part_too(what: str) -> None:
         "Dynamics": lambda: Dynamics("gradual", model, optimizer, sparsity=0.9, begin=0, end=20, every=5),
         "GrowingPenalty": lambda: GrowingPenalty(model, optimizer, sparsity=0.5, example_input=IDS),
     }
-    with pytest.warns(UserWarning, match=r"of the parameters take no part.*0\.weight") as told:
+    with pytest.warns(UserWarning, match=r"of the parameters are not pruned.*0\.weight") as told:
         calls[what]()
     assert {str(one.filename) for one in told} == {__file__}
 

@@ -67,7 +67,7 @@ def test_a_preset_begins_in_the_option_that_is_its_own() -> None:
     assert (late.option, late.values) == ("lottery-ticket", {"any": "lottery-ticket"})
     assert late.left == ("rounds: 11 is not within 2 … 5",)
     assert told({"begin": [late.as_data()]}) == [
-        "lottery-ticket is tried first, but not as it is: rounds: 11 is not within 2 … 5"
+        "lottery-ticket is tried first, with some values left to the sampler: rounds: 11 is not within 2 … 5"
     ]
 
 
@@ -101,7 +101,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     assert "search.begin[1]: mask.sparsity: 0.99 is not within 0.5 … 0.98" in text
     assert "search.begin[3]: must be a preset, a recipe file or a mapping of a recipe's blocks (got 7)" in text
     assert "search.begin[4]: foo: 'foo' is not one of" in text
-    assert "search.begin[5]: says nothing that a hole of this space can take" in text
+    assert "search.begin[5]: sets no value that a hole of this space can take" in text
     assert wrong(RATES, "snip", "snip", trials=1) == ["search.begin: names 2 recipes, which are more than the 1 trials"]
 
 

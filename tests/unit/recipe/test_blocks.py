@@ -195,7 +195,7 @@ def test_an_option_that_came_later_has_its_default_in_what_was_written_before() 
         (lambda blocks: blocks | {"train": {**blocks["train"], "batch": "many"}}, "batch is 'many', no int"),
         (lambda blocks: blocks | {"weights": {"at": "3 ep", "transform": []}}, "is not a step"),
         (lambda blocks: blocks | {"mask": {**blocks["mask"], "criterion": "snipp"}}, "mask.criterion: 'snipp'"),
-        (lambda blocks: blocks | {"mask": None}, "not as prune-search writes a recipe"),
+        (lambda blocks: blocks | {"mask": None}, "not a recipe as prune-search writes one"),
     ],
 )
 def test_what_this_version_cannot_have_written_is_refused(

@@ -89,7 +89,7 @@ def read(text: str) -> Recipe:
         (
             f"mask: {{at: end, criterion: wanda, sparsity: 0.5, scope: {BLOCKS}, control: invert}}, {TAIL}",
             "mask.control",
-            "invert needs scores, and of a mask that is found block by block none are left",
+            "invert needs scores, and a search block by block keeps none",
         ),
         (
             f"mask: {{at: end, criterion: wanda, sparsity: {{by: scope}}, scope: {{name: ramp, first: 0.2}}}}, {TAIL}",

@@ -74,7 +74,7 @@ def test_the_winner_is_the_same_wherever_people_look(
     note = parent_note(search, placed(search), "finished")
     best = next(line for line in note.splitlines() if line.startswith("**Best:**"))
     assert best.startswith(f"**Best:** {name}, val/accuracy 0.71 ± 0.02828, ")
-    assert "1 other of 3 finalists as good, as far as seeds tell" in best
+    assert "1 other of 3 finalists cannot be told apart from it by these seeds" in best
     parent = project_parent(search, "finished").content
     curve = sorted((point.step, point.value) for point in parent.points if point.name == "best/val/accuracy")
     assert curve[-1][1] == pytest.approx(0.71)

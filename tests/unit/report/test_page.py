@@ -71,7 +71,7 @@ def test_a_simulated_search_and_hidden_rows_are_said(tmp_path: Path) -> None:
     text = page(data, {})
     assert "Simulated (closed-form): nothing was trained." in text
     assert "prune-search export" not in text
-    assert "Only sparsity &lt;= 0.8" in text
+    assert "Shown: sparsity &lt;= 0.8. " in text
 
 
 def test_a_search_without_a_trial_has_a_page(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_whoever_resumes_gives_the_same_arguments(tmp_path: Path, monkeypatch: p
     assert given.settings() == {"model": settings_digest(wide)}
     assert allowed_code(definition, Where(model=functools.partial(nn.Linear, 16)), "s")["model"] is not None
     for model, reason in (
-        (None, "function that importing torch.nn.modules.linear:Linear does not give"),
+        (None, "function that cannot be imported as torch.nn.modules.linear:Linear"),
         (name, r"prune_search\.resume\('s', where=prune_search\.Where\(model=…\)\)"),
         (functools.partial(nn.Linear, 17), "other arguments than the function"),
         (nn.Linear, "other arguments than the function"),

@@ -108,4 +108,4 @@ def test_figures_that_are_all_the_same_say_nothing(tmp_path: Path) -> None:
         tmp_path, SPACE.replace("trials: 60", "trials: 12"), figures=lambda t: {**figures(t), "val/accuracy": 0.5}
     )
     entry = importance_data([same.run()])[0]
-    assert entry["why"] == "all of them came to the same figure"
+    assert entry["why"] == "all of them have the same figure"

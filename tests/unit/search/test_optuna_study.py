@@ -50,7 +50,7 @@ def test_what_is_known_is_not_changed_by_a_proposal_or_by_what_is_told_of_it() -
 
 
 def test_it_is_one_study_and_lists_none() -> None:
-    with pytest.raises(NotImplementedError, match="there is one study"):
+    with pytest.raises(NotImplementedError, match="there is only one study"):
         OneStudy([]).get_all_studies()
 
 

@@ -173,4 +173,4 @@ def test_who_may_only_read_is_told_before_anything_is_made() -> None:
             os.chmod(storage / name, modes[name])
         os.chmod(storage, 0o555)
         told = as_nobody(lambda: make_folder(storage / "new"))
-        assert told == f"StorageError: the folder {storage / 'new'} cannot be made: Permission denied"
+        assert told == f"StorageError: the folder {storage / 'new'} cannot be created: Permission denied"

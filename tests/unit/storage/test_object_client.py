@@ -133,8 +133,8 @@ def test_a_service_without_conditional_writes_is_found_out_and_said_once(
         assert not create_object(BUCKET, "team/one", b"2")
         assert create_object(BUCKET, "team/two", b"2")
     assert [record.message for record in caplog.records if "no conditional writes" in record.message] == [
-        "the object store of s3://studies has no conditional writes (If-None-Match): where two begin the same thing at "
-        "once, both can do it; that is harmless, and costs time"
+        "the object store of s3://studies has no conditional writes (If-None-Match): two workers that start the "
+        "same work at once may both do it, which costs time but is harmless"
     ]
 
 

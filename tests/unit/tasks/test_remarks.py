@@ -9,7 +9,7 @@ from prune_search.tasks.remarks import are_probabilities, label_remarks
 
 def test_labels_of_one_class_from_one_or_with_gaps_are_remarked() -> None:
     assert not list(label_remarks(torch.tensor([2, 0, 1]), 3))
-    assert "one class only" in next(label_remarks(torch.tensor([0, 0]), 1))
+    assert "only one class" in next(label_remarks(torch.tensor([0, 0]), 1))
     assert "begin at 1" in next(label_remarks(torch.tensor([1, 2]), 3))
     assert next(label_remarks(torch.tensor([0, 3]), 4)).endswith("2 never occur in the training labels: 1, 2")
     assert next(label_remarks(torch.tensor([0]), 40)).endswith("8, 9, 10 …")

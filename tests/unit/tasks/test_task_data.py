@@ -126,16 +126,16 @@ def test_what_is_wrong_is_told_all_at_once() -> None:
     several = problems(Task(model="net", train=(INPUTS, CLASSES[:9]), workers=-1, loss="msse", metrics=["f2"]))  # type: ignore[arg-type]
     assert [text.partition(" ")[0] for text in several] == ["model", "workers", "loss:", "metrics.f2:", "train:"]
     assert "did you mean 'mse'" in several[2]
-    assert several[4] == "train: its arrays have 9, 100 examples, and must have the same"
+    assert several[4] == "train: its arrays have 9, 100 examples, and must have equally many"
     for share in (0.0, 1, -0.5, 2.0):
         assert problems(Task(None, (INPUTS, CLASSES), share)) == [
             f"validation must be a Dataset, or a share above 0 and below 1 (got {share:g})"
         ]
     assert problems(Task(None, (INPUTS[:1], CLASSES[:1]))) == [
-        "train has 1 example, so that none can be held out for validation"
+        "train has 1 example, so none can be held out for validation"
     ]
     assert problems(Task(None, Counted(9, 0))) == [
-        "validation: no share of a stream can be held out: give a data set of its own"
+        "validation: no share of a stream can be held out: give a separate data set"
     ]
     assert problems(Task(None, (INPUTS, CLASSES), (INPUTS[:0], CLASSES[:0]))) == ["validation has no examples"]
     (text,) = problems(Task(None, (one for one in [INPUTS]), (INPUTS, CLASSES)))
@@ -143,7 +143,9 @@ def test_what_is_wrong_is_told_all_at_once() -> None:
     (text,) = problems(Task(None, 3, (INPUTS, CLASSES)))
     assert text.endswith("(got a value of type int)")
     (text,) = problems(Task(None, (INPUTS, numpy.array([{}] * 100, dtype=object)), (INPUTS, CLASSES)))
-    assert text.startswith("train: an array of it can be no tensor: can't convert np.ndarray of type numpy.object_")
+    assert text.startswith(
+        "train: one of its arrays cannot become a tensor: can't convert np.ndarray of type numpy.object_"
+    )
 
 
 def test_the_digest_changes_with_one_byte_and_with_nothing_else() -> None:

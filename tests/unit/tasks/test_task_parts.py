@@ -79,9 +79,9 @@ def test_every_form_of_a_metric_is_measured_and_knows_which_way_is_better() -> N
 def test_a_wrong_metric_is_told_with_its_name() -> None:
     for metrics, said in (
         (["acuracy"], r"metrics\.acuracy: .*did you mean 'accuracy'"),
-        ({"a b": "f1"}, "'a b' is no name of a metric"),
-        ({"a/b": "f1"}, "'a/b' is no name of a metric"),
-        ({"loss": "f1"}, "'loss' is no name of a metric"),
+        ({"a b": "f1"}, "'a b' cannot be the name of a metric"),
+        ({"a/b": "f1"}, "'a/b' cannot be the name of a metric"),
+        ({"loss": "f1"}, "'loss' cannot be the name of a metric"),
         ({"x": 3}, r"metrics\.x: must be a name, a factory"),
         ({"x": {"name": "psnr", "data_range": 0}}, r"metrics\.x"),
     ):

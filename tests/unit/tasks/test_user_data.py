@@ -173,7 +173,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
             40,
             "of 40 classes 38 never occur in the training labels: 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 …",
         ),
-        ([0, 0, 0, 0, 0, 0], None, "there is one class only"),
+        ([0, 0, 0, 0, 0, 0], None, "there is only one class"),
         ([0, 1, 2, 0, 1, 2], None, None),
     ],
 )
@@ -205,5 +205,5 @@ def test_a_network_is_given_integers_where_it_takes_them_and_else_float32_with_a
     assert data.of_integers
     taken = with_inputs_for(nn.Sequential(nn.Embedding(256, 2), nn.Flatten()), data)
     assert taken.train.inputs.dtype == torch.int64
-    with pytest.warns(UserWarning, match="given them as float32"):
+    with pytest.warns(UserWarning, match="so they become float32"):
         assert with_inputs_for(nn.Linear(4, 3), data).train.inputs.dtype == torch.float32

@@ -78,8 +78,8 @@ def undocumented(scoring: Scoring) -> dict[str, Tensor]:
         (not_finite, r"a score of \d\.weight is not finite"),
         (of_another_shape, r"the scores of 1\.weight have the shape \[\], and the weight \[7, 16\]"),
         (changes_weights, r"scoring the network 'perceptron' changes its weights"),
-        (reads_data, r"it reads data, and does not declare needs_data=True"),
-        (draws_from_elsewhere, r"is another one the second time"),
+        (reads_data, r"it reads data but does not declare needs_data=True"),
+        (draws_from_elsewhere, r"differs the second time"),
         (undocumented, r"its function has no docstring"),
     ],
 )

@@ -37,7 +37,7 @@ def test_a_normalization_and_a_path_say_what_does_not_hold() -> None:
         """Never gets there."""
         return Decimal(1)
 
-    with pytest.raises(AssertionError, match=r"whose scores are all 0 it makes one that is not finite"):
+    with pytest.raises(AssertionError, match=r"not finite for a layer whose scores are all 0"):
         check_normalization(NAME)
     with pytest.raises(AssertionError, match=r"it ends at 1, and not at 0\.001"):
         check_path(NAME)
@@ -49,7 +49,7 @@ def test_a_control_that_keeps_what_the_mask_keeps_is_none() -> None:
         """The mask itself."""
         return dict(chosen.kept)
 
-    with pytest.raises(AssertionError, match="it keeps the same units as the mask that it is a control of"):
+    with pytest.raises(AssertionError, match="it keeps the same units as the mask that it replaces"):
         check_control(NAME)
 
 

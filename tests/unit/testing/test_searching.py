@@ -34,7 +34,7 @@ def test_a_picture_of_nothing_is_refused() -> None:
         """An empty figure."""
         return Figure()
 
-    with pytest.raises(AssertionError, match=r"of a search without trials it draws something"):
+    with pytest.raises(AssertionError, match=r"it draws something for a search without trials"):
         check_picture(NAME)
 
 

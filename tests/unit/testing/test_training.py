@@ -40,7 +40,7 @@ def test_a_loss_that_is_not_reduced_and_a_rate_below_zero_are_told() -> None:
         """Below 0 past the end."""
         return lambda step: lr * (1 - step / total)
 
-    with pytest.raises(AssertionError, match=r"loss 'under-test': it is a tensor \[8\], and not one number"):
+    with pytest.raises(AssertionError, match=r"loss 'under-test': it is a tensor \[8\], not one number"):
         check_loss(NAME)
     with pytest.raises(AssertionError, match=r"a rate is negative"):
         check_schedule(NAME)
@@ -74,7 +74,7 @@ def test_an_optimizer_whose_state_is_not_stored_is_told() -> None:
 
         return Forgetful(list(parameters), lr)
 
-    with pytest.raises(AssertionError, match="stored and restored after every step, it trains to other weights"):
+    with pytest.raises(AssertionError, match="if stored and restored after every step, it trains to different weights"):
         check_optimizer(NAME)
 
 
@@ -84,5 +84,5 @@ def test_a_metric_that_is_no_number_is_told() -> None:
         """A whole number."""
         return 3
 
-    with pytest.raises(AssertionError, match="it is 3, and not a finite float"):
+    with pytest.raises(AssertionError, match="it is 3, not a finite float"):
         check_metric(NAME)

@@ -63,7 +63,9 @@ def test_reinit_draws_from_the_same_prior_anew() -> None:
 
 @pytest.mark.parametrize("init", ["kaiming", "edge-of-chaos"])
 def test_without_a_prior_there_is_no_decay_from_it(init: str) -> None:
-    with pytest.raises(UserError, match=r"from-prior is made of the prior that train\.init functional-prior finds"):
+    with pytest.raises(
+        UserError, match=r"from-prior is computed from the prior that train\.init functional-prior finds"
+    ):
         setup(init, weight_decay="from-prior")
 
 

@@ -74,7 +74,7 @@ def test_no_held_out_or_missing_pixel_has_an_effect_on_masks_or_weights(
 
 def test_a_network_that_makes_pictures_is_refused_for_classes(tmp_path: Path) -> None:
     written = recipe(task={"data": "digits", "model": {"name": "skip-net", "scales": 1}})
-    with pytest.raises(UserError, match=r"task.model: skip-net makes pictures, and digits asks for classes"):
+    with pytest.raises(UserError, match=r"task.model: skip-net outputs pictures, but digits needs classes"):
         prune_search.run(written, where=prune_search.Where(storage=tmp_path))
 
 

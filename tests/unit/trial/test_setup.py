@@ -115,7 +115,7 @@ def test_what_a_factory_trained_is_kept_or_refused_but_never_drawn_anew_in_silen
     kept = prepared(trained, **{"from": "model"})
     assert torch.equal(kept.start[f"{MODEL}1.weight"], TRAINED.weight)
     # The digits have no validation split of their own.
-    assert ["val/ figures may flatter" in message for message in caplog.messages] == [True]
+    assert ["val/ figures may be too good" in message for message in caplog.messages] == [True]
     assert kept.key != prepared(drawn, **{"from": "model"}).key
     # What is drawn, or says nothing, is drawn anew.
     for factory in (drawn, constant):

@@ -135,7 +135,7 @@ def check_used(scoring: Scoring, unused: Collection[str]) -> None:
     from prune_search.tasks.layers import listed
 
     if names := [name for name in scoring.weights if name in unused]:
-        text = f"no batch uses {listed(names)}, so that its inputs are not known: leave it out, or pass other batches"
+        text = f"no batch uses {listed(names)}, so its inputs are not known: leave it out, or pass other batches"
         raise ScoreError(text)
 
 
@@ -156,7 +156,7 @@ def _add(total: Tensor, weight: Tensor, use: Use, squares: Tensor | None) -> Non
     elif squares is not None and operand.shape == weight.T.shape:
         total.add_(squares.T)
     else:
-        raise ScoreError(f"{use.name} is used by {use.operation} in a way that its inputs cannot be told")
+        raise ScoreError(f"{use.name} is used by {use.operation} in a way that hides its inputs")
 
 
 def _layerwise(group: str) -> Layerwise:

@@ -1,4 +1,4 @@
-"""Criteria of a layer's place in the network: last."""
+"""Criteria that rank layers by their place in the network: last."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ else:
 
 def _options(steps: str, optimizer: dict[str, Any], schedule: str, **more: Option) -> dict[str, Option]:
     return {
-        "steps": Option(Length(positive=True, absolute=True), steps, "of learning"),
+        "steps": Option(Length(positive=True, absolute=True), steps, "steps of learning the mask"),
         "optimizer": Option(Optimizer(OPTIMIZERS), optimizer, "optimizer of the scores, merged over train's"),
         "schedule": Option(Value(SCHEDULES), schedule, "learning-rate schedule of the scores, over their own steps"),
         **more,

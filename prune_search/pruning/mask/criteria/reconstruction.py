@@ -137,7 +137,9 @@ def output_reconstruction(scoring: Scoring, samples: int) -> Scores:
     found = _inputs(scoring, -(-samples // PER_EXAMPLE))
     used = {name for inputs, _ in scoring.batches()[:1] for name in flow(scoring.model, inputs).uncalled}
     if hidden := [name for name in scoring.weights if name in used]:
-        text = f"output-reconstruction looks at what comes into a layer that is called, and {listed(hidden)} is not"
+        text = (
+            f"output-reconstruction needs the inputs of layers that are called as modules, and {listed(hidden)} is not"
+        )
         raise ScoreError(text)
     check_used(scoring, scoring.weights.keys() - found.keys())
     scores = {}

@@ -1,4 +1,4 @@
-"""SparseGPT: weights whose removal the rest of their row can make up for least are kept."""
+"""SparseGPT: removes the weights for which the rest of their row can make up best."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Criteria of units of transformers: the activations that read a unit, and what a block changes."""
+"""Criteria for units of transformers: the activations of a unit, and how much a block changes its input."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _each_activation(scoring: Scoring) -> dict[str, list[float]]:
 
 @CRITERIA.register(
     "activation",
-    summary="L2 norm of the activations of a unit, as the layers that read it are given them; the mean over batches",
+    summary="L2 norm of a unit's activations, as the inputs of the layers that read it; the mean over batches",
     source="Muralidharan et al. 2024, Minitron, 2407.14679, section 3.1",
     facts=Criterion(
         reduce="readers",
@@ -122,7 +122,7 @@ def _one_token_at_a_time(scoring: Scoring) -> dict[str, list[float]]:
 
 @CRITERIA.register(
     "block-influence",
-    summary="1 - the cosine between what a block is given and what it makes: how much it changes",
+    summary="1 - the cosine between a block's input and its output: how much the block changes",
     source="Men et al. 2024, ShortGPT, 2403.03853, eq. 1",
     facts=Criterion(
         reduce="mean", scales="left", needs_data=True, granularities=("depth",), oracle=_one_token_at_a_time

@@ -82,8 +82,8 @@ def synflow(scoring: Scoring, dtype: str) -> Scores:
         raise ScoreError("the synaptic flow through this network is outside the range of float64")
     if total == 0.0 and all(bool((weight == scoring.dense[n]).all()) for n, weight in scoring.weights.items()):
         raise ScoreError(
-            "the synaptic flow of every weight is 0: the outputs of the absolute network are saturated, as those of a "
-            "sigmoid or softmax at its end are, or no path leads to them; let the network end before it"
+            "the synaptic flow of every weight is 0: the outputs of the network of absolute weights are saturated "
+            "(by a sigmoid or softmax at its end?), or no path leads to them; let the network end before it"
         )
     if scoring.rough and error is None:
         found = _largest_error(_flow(scoring, "fast"), scores)

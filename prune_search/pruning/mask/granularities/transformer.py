@@ -53,7 +53,7 @@ def head(
 
 @GRANULARITIES.register(
     "neuron",
-    summary="hidden neurons between linear layers or 1x1 convolutions; of gated ones both rows",
+    summary="hidden neurons between linear layers or 1x1 convolutions; both rows of gated ones",
     source="Ma, Fang & Wang 2023, LLM-Pruner, 2305.11627",
     options=COUPLED,
     facts=_facts(partial(_find, "neuron")),

@@ -1,4 +1,4 @@
-"""What scopes share that try the layers' pruned fractions in episodes: options, and the pools of what was found."""
+"""What scopes that try pruned fractions in episodes share: their options, and the pools of the result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ EPISODIC = {
     "episodes": Option(Integer(1, 10**6), 200, "networks to try, each a pruned fraction per layer"),
     "reward_steps": Option(Length(absolute=True), "0it", "training of an episode's network before it is measured"),
     "reward_on": Option(Word(("validation", "train")), "validation", "split on which the reward is measured"),
-    "optimizer": Option(Optimizer(OPTIMIZERS), {"name": "adam", "lr": 3.0e-4}, "of reward_steps, merged over train's"),
+    "optimizer": Option(
+        Optimizer(OPTIMIZERS), {"name": "adam", "lr": 3.0e-4}, "optimizer of reward_steps, merged over train's"
+    ),
     "most": Option(Number(0.0, 1.0, above=True), 0.95, "largest fraction of a layer to prune; 0.05 less at first"),
     "costs": Option(PerLayer(Number(0.0)), {}, "cost of each layer instead of the counted one, e.g. its latency"),
     **SHARED,

@@ -178,4 +178,4 @@ def _check_runs(model: nn.Module, whole: nn.Module, chain: Chain, example: Tenso
             lines = str(error).splitlines() or [""]
             raise refused(chain.first, f"the network does not run without it ({lines[0][:200]})") from error
     if shapes != wanted:
-        raise refused(chain.first, f"without it the outputs are {shapes}, and not {wanted}")
+        raise refused(chain.first, f"without it the outputs are {shapes} instead of {wanted}")

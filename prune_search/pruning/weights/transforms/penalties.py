@@ -33,7 +33,7 @@ SMOOTHING = 0.9
 _SHARED = {
     "every": Option(Length(positive=True), "10it", "between two increments"),
     "optimizer": Option(Optimizer(OPTIMIZERS), {"lr": 1.0e-3}, "optimizer of the phase, merged over train's"),
-    "schedule": Option(Value(SCHEDULES), "constant", "of the phase"),
+    "schedule": Option(Value(SCHEDULES), "constant", "schedule of the phase"),
 }
 
 

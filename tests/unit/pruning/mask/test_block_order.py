@@ -173,7 +173,7 @@ def test_a_block_that_is_not_given_what_the_one_before_makes_is_refused() -> Non
             made: Tensor = self.head(torch.stack([block(hidden, scale=1.0)[0] for block in self.blocks]).sum(0))
             return made
 
-    with pytest.raises(UserError, match=r"blocks.1 is not given what the block before it makes"):
+    with pytest.raises(UserError, match=r"blocks.1 does not receive the output of the block before it"):
         prune_search.prune_blocks(Skipping(), "wanda", 0.5, batches=BATCHES)
 
 

@@ -99,7 +99,7 @@ def test_rotary_embeddings_with_shared_keys_are_given_up_soon_and_the_graph_has_
     model, words = Words(transformers.LlamaForCausalLM(config).eval()), torch.randint(20, (2, 8))
     _, lost = dependency_groups(model, [], words)
     assert lost
-    with pytest.warns(UserWarning, match="take no part"):
+    with pytest.warns(UserWarning, match="are not pruned"):
         masks = prune_search.find_mask(
             model, "l1", 0.5, scope="uniform", granularity="channel", batches=[(words, None)]
         )

@@ -45,7 +45,7 @@ def test_a_convolution_is_a_matrix_of_what_its_outputs_see() -> None:
     with torch.no_grad():
         assert torch.allclose((matrix @ products @ matrix.T).diagonal().sum(), layer(x).square().sum(), rtol=1e-4)
     assert torch.equal(from_matrix(layer, matrix, layer.weight.shape), layer.weight)
-    with pytest.raises(ScoreError, match="of type ConvTranspose2d is no product of one matrix"):
+    with pytest.raises(ScoreError, match="of type ConvTranspose2d is not a product of one matrix"):
         as_matrix(nn.ConvTranspose2d(2, 3, 3), torch.zeros(2, 3, 3, 3))
 
 

@@ -102,7 +102,7 @@ def test_a_block_that_does_not_pass_on_its_input_stays_and_is_named() -> None:
 
 def test_what_is_no_unit_of_the_kind_is_named_with_the_kind_that_it_is() -> None:
     mask = masked(transformer(), "head", torch.randn(3, 1, 4, 4))
-    assert mask.left_out["blocks.0.up.weight"] == "its units are hidden neurons of an MLP, and not attention heads"
+    assert mask.left_out["blocks.0.up.weight"] == "its units are hidden neurons of an MLP, not attention heads"
     assert "normalization" in mask.left_out["patches.weight"]
     with pytest.raises(UserError, match="no attention heads that can be removed"):
         masked(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), "head", torch.randn(2, 3))

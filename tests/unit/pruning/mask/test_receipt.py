@@ -36,7 +36,7 @@ def test_a_budget_is_told_with_what_was_asked_and_what_is_reached() -> None:
     receipt = Receipt(0.5, 0.5, 2, 2, (), budget=("flops", 0.5, 0.497))
     assert receipt.as_data()["budget"] == {"kind": "flops", "asked": 0.5, "reached": 0.497}
     assert "budget" not in replace(receipt, budget=None).as_data()
-    assert budget_told(("flops", 0.5, 0.497)).endswith("flops are left of the 0.5 that were asked for")
+    assert budget_told(("flops", 0.5, 0.497)).endswith("flops are left; 0.5 were requested")
     assert budget_told(("memory", 0.5, 0.4)).endswith("; whole units allow no more")
 
 

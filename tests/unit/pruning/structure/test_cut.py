@@ -36,7 +36,7 @@ def test_half_of_the_units_can_be_cut_out_exactly(name: str) -> None:
 def test_a_layer_that_makes_outputs_stays_whole_and_says_so() -> None:
     model, inputs = made("two-inputs")
     reasons = stays_whole(analyze(capture(model, inputs)), frozenset(prunable_weights(model)))
-    assert reasons == dict.fromkeys(("out.weight", "other.weight"), "it makes the network's outputs")
+    assert reasons == dict.fromkeys(("out.weight", "other.weight"), "it produces the network's outputs")
 
 
 def test_a_network_whose_way_depends_on_values_is_refused_with_the_reason() -> None:

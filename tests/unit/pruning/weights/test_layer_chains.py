@@ -104,8 +104,8 @@ class Branched(nn.Module):
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        ("function", "not made of modules"),
-        ("skip from inside", "what it makes is used elsewhere too, not by second alone"),
+        ("function", "functions instead of modules"),
+        ("skip from inside", "its output is used elsewhere too, not only by second"),
         ("shared", "act is run 2 times"),
         ("tied", "its weight is shared with second"),
     ],
@@ -130,7 +130,7 @@ def test_a_connection_around_both_layers_does_no_harm() -> None:
         ((nn.Conv2d(3, 4, 3), nn.ZeroPad2d(1), nn.Conv2d(4, 2, 3)), "m1 (ZeroPad2d) changes the size"),
         ((nn.ConvTranspose2d(3, 4, 3), nn.Conv2d(4, 2, 3)), "layers of type ConvTranspose2d cannot be"),
         ((nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 2, 3)), "m1 is a layer of type ConvTranspose2d"),
-        ((nn.Conv2d(3, 4, 3), nn.ReLU()), "nothing more"),
+        ((nn.Conv2d(3, 4, 3), nn.ReLU()), "no layer follows it"),
         ((nn.Conv2d(3, 4, 3), nn.Flatten(2), nn.Linear(100, 2)), "m2 does not take all of an example at once"),
     ],
 )

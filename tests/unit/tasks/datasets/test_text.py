@@ -33,5 +33,5 @@ def test_what_is_wrong_with_every_part_is_said_with_its_key(made: Made, tmp_path
     with pytest.raises(UserError) as caught:
         made(tmp_path, "text", files=["a.txt", "b.txt"], test="c.txt")
     assert [problem.path for problem in caught.value.problems] == ["task.data.files", "task.data.test"]
-    with pytest.raises(UserError, match=r"the test text has 40 tokens, not one block of 256"):
+    with pytest.raises(UserError, match=r"the test text has 40 tokens, fewer than one block of 256"):
         made(tmp_path, "text", files="a.txt")

@@ -63,7 +63,7 @@ def test_what_is_wrong_is_said_with_its_key(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "empty").mkdir()
     for wanted, message in (
         (Wanted("one", {**SPLITS, "train": "trian"}), "task.data.train: hf-dataset/one has no split 'trian' .did you"),
-        (Wanted("one", SPLITS, streaming=True), "task.data.validation: is missing: of a stream no share can be held"),
+        (Wanted("one", SPLITS, streaming=True), "task.data.validation: is missing: no share of a stream can be held"),
         (Wanted("file.csv", SPLITS), "task.data: .*file.csv is a file: name the folder that it lies in"),
         (Wanted("empty", SPLITS), "task.data: hf-dataset/empty cannot be loaded: "),
         (Wanted("a/b/c", SPLITS), "task.data: there is no .*a/b/c"),

@@ -99,7 +99,7 @@ def test_what_the_trained_weights_lack_is_drawn_and_said(
     options = {"class": "sequence-classification", "config": {"pad_token_id": 0, "resid_pdrop": 0.0}}
     with caplog.at_level(logging.WARNING, "prune_search"):
         model = make("hf/gpt", (8,), 3, gpt, **options)
-    assert caplog.messages == ["hf/gpt: not among the trained weights, and drawn: score.weight"]
+    assert caplog.messages == ["hf/gpt: not among the trained weights, so drawn at random: score.weight"]
     assert model(torch.randint(1, 11, (2, 8))).logits.shape == (2, 3)
     assert model.config.resid_pdrop == 0.0
 

@@ -78,7 +78,7 @@ def test_files_that_are_no_images_are_left_out_and_said(pictures: Write, caplog:
         found, _ = images.scan(root / "pets")
     assert len(found["train"]) == 6
     (message,) = caplog.messages
-    assert "2 files are no images by their names and are left out: README.md, cat/notes.txt" in message
+    assert "2 files do not have the name of an image and are left out: README.md, cat/notes.txt" in message
 
 
 def test_damaged_images_are_all_named_before_training_and_when_they_are_read(pictures: Write) -> None:

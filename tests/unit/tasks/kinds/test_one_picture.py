@@ -73,7 +73,7 @@ def test_validation_on_the_clean_picture_is_said_and_leaves_all_pixels_to_traini
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="prune_search"):
         task = picture_task("x", CLEAN, True, Degraded(0.1, 1.0, None, 4, 0))
-    assert "validation compares with the clean picture, which nobody has who denoises" in caplog.text
+    assert "validation compares with the clean picture, which does not exist when you really denoise" in caplog.text
     train, validation, _ = targets(task)
     assert bool(seen(train).all())
     assert torch.equal(validation, CLEAN)
@@ -96,7 +96,7 @@ def test_a_picture_that_is_noisy_itself_has_no_test(caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.WARNING, logger="prune_search"):
         task = picture_task("x", CLEAN, False, Degraded(0.0, 1.0, 0.25, 4, 0))
     assert task.test is None
-    assert "there is no clean one to test with" in caplog.text
+    assert "there is no clean one to test against" in caplog.text
     train, validation = task.train[1][0], task.validation[1][0]
     assert torch.equal(torch.where(train != IGNORED, train, validation), CLEAN)
 
@@ -110,7 +110,7 @@ def test_a_picture_that_is_noisy_itself_has_no_test(caplog: pytest.LogCaptureFix
             True,
             "task.data.held_out: leaves no pixel for training: 64 are known, and 64",
         ),
-        (Degraded(0.1, 1.0, 0.001, 4, 0), True, "task.data.held_out: 0.001 of 64 known pixels are none"),
+        (Degraded(0.1, 1.0, 0.001, 4, 0), True, "task.data.held_out: 0.001 of 64 known pixels are less than one pixel"),
         (Degraded(0.0, 1.0, None, 4, 0), False, "task.data.validate: clean needs a clean picture"),
     ],
 )

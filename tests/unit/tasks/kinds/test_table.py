@@ -89,10 +89,10 @@ def test_the_task_is_taken_from_the_target_and_said(tmp_path: Path, caplog: pyte
         real = made(tmp_path, Reading("x"), train=ROWS)
     assert (whole.classes, real.classes) == (("0", "1"), ())
     assert caplog.messages == [
-        "table: column 'y' is taken for classes, since it holds 2 different numbers, all of them whole; "
-        "task: classification says so too",
-        "table: column 'x' is taken for a number to predict, since it holds 40 different numbers; "
-        "task: regression says so too",
+        "table: column 'y' is treated as classes, because it holds 2 different numbers, all of them whole; "
+        "write task: classification to confirm",
+        "table: column 'x' is treated as a number to predict, because it holds 40 different numbers; "
+        "write task: regression to confirm",
     ]
     assert {(target.shape[1:], target.dtype) for _, target in real.parts.values()} == {((1,), torch.float32)}
     scaled = made(tmp_path, Reading("x", "regression", scale_target=True), train=ROWS).parts["train"][1]
@@ -113,8 +113,8 @@ def test_everything_that_is_wrong_with_the_columns_is_said_at_once(tmp_path: Pat
     real, filled = Reading("y", "regression"), Reading("y", missing="mean")
     for text, reading, key, message in (
         ("a,y\n1,p\n2,p\n", Reading("y"), "target", "'y' has one class only, 'p': there is nothing to predict"),
-        ("a,y\n1,p\n2,q\n", real, "task", "'y' holds texts such as 'p', which are no numbers"),
-        ("y\n1\n2\n", Reading("y"), "file", "/train.csv has no column beside the target to predict from"),
+        ("a,y\n1,p\n2,q\n", real, "task", "'y' holds texts such as 'p', which are not numbers"),
+        ("y\n1\n2\n", Reading("y"), "file", "/train.csv has no column besides the target to predict from"),
         ("a,y\n1,\n2,q\n", filled, "file", "'y' is empty in 1 of 2 rows, the first of them row 1"),
         ("a,b,y\n1,,p\n2,,q\n", filled, "file", "'b' is empty: leave it out with drop"),
         ("a,y\n1,3\n2,3\n3,3\n4,3\n", real, "target", "'y' is the same in all training rows"),

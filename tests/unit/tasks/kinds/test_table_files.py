@@ -72,7 +72,7 @@ def test_parquet_has_the_same_columns(tmp_path: Path) -> None:
         ("a;b\n1;2\n", "has one column, 'a;b': is the separator another one?"),
         ("a,b\n1,inf\n2,3\n", "column 'b' is infinite in row 1"),
         (b"a,b\n1,\xff\n", "is not UTF-8"),
-        ('a,b\n1,"2\n' + "x" * 200_000 + "\n", "is no CSV"),
+        ('a,b\n1,"2\n' + "x" * 200_000 + "\n", "is not CSV"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, text: str | bytes, message: str) -> None:

@@ -32,7 +32,7 @@ def test_everything_that_is_wrong_with_files_is_said_at_once(tmp_path: Path) -> 
         "task.data.files: /empty.txt is empty",
         "task.data.files: /folder is a folder: write folder/*.txt for the files in it",
         "task.data.files: there is no /lost/no.txt",
-        "task.data.files: no file is like /*.md",
+        "task.data.files: no file matches /*.md",
     ]
     with pytest.raises(UserError, match=r"relative to a folder that is not given"):
         text.read_texts(None, ["*.md"], "k")
@@ -55,8 +55,8 @@ def test_missing_parts_are_cut_off_at_the_end_and_all_have_a_block() -> None:
     with pytest.raises(UserError) as caught:
         text.divided({"train": tokens}, 0.1, 11)
     assert [str(problem) for problem in caught.value.problems] == [
-        "task.data.length: the validation text has 10 tokens, not one block of 11",
-        "task.data.length: the test text has 10 tokens, not one block of 11",
+        "task.data.length: the validation text has 10 tokens, fewer than one block of 11",
+        "task.data.length: the test text has 10 tokens, fewer than one block of 11",
     ]
 
 
@@ -79,6 +79,6 @@ def test_the_end_of_a_text_is_a_token_where_the_tokenizer_has_one() -> None:
     assert text.tokens_of(["ab", "b"], ours).tolist() == [0, 1, 1]
     with_end = type(ours)(ours.encode, 3, end=2)
     assert text.tokens_of(["ab", "b"], with_end).tolist() == [0, 1, 2, 1, 2]
-    with pytest.raises(UserError, match=r"'characters' has 2 tokens, but makes the token 5"):
+    with pytest.raises(UserError, match=r"'characters' has 2 tokens, but produces the token 5"):
         text.check_tokens({"train": numpy.array([0, 5])}, 2, "characters")
     assert tokenizer_named("bytes", None, ()).size == 256

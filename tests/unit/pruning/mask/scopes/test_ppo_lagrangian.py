@@ -43,5 +43,5 @@ def test_what_does_not_fit_is_refused_with_its_key(scope: Any, mask: Any, told: 
 
 
 def test_the_library_has_no_trial_to_run_episodes_in() -> None:
-    with pytest.raises(UserError, match="prunes in episodes, which a trial runs"):
+    with pytest.raises(UserError, match="tries networks in episodes, which need a trial"):
         find_mask(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)), scope="ppo-lagrangian")
