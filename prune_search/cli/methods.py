@@ -10,12 +10,20 @@ import typer
 from prune_search.cli.arguments import Json, examples
 from prune_search.cli.verbs import VERBS, Verb
 
-EPILOG = examples("prune-search methods", "prune-search methods criterion", "prune-search methods --json")
+EPILOG = examples(
+    "prune-search methods",
+    "prune-search methods criterion",
+    "prune-search methods dynamics rigl",
+    "prune-search methods --json",
+)
 
 
 @VERBS.register("methods", facts=Verb(epilog=EPILOG))
 def methods(
     axis: Annotated[str | None, typer.Argument(help="Show only this axis, e.g. criterion.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show only this value of the axis, and explain its options, e.g. snip.")
+    ] = None,
     as_json: Json = False,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the pruning axes as the Markdown table of the guide.")
@@ -34,10 +42,36 @@ def methods(
         if axis not in names:
             raise UserError([Problem("methods", not_one_of(axis, names))])
         rows = [row for row in rows if row["axis"] == axis]
+    if name is not None:
+        names = {row["name"] for row in rows}
+        if name not in names:
+            raise UserError([Problem(f"methods {axis}", not_one_of(name, names))])
+        rows = [row for row in rows if row["name"] == name]
     if as_json:
         typer.echo(json.dumps({"methods": rows}))
+    elif name is not None:
+        _explain(rows[0])
     else:
         _show(rows)
+
+
+def _explain(row: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.print(f"[bold]{escape(row['name'])}[/bold]  ({escape(row['key'])})  {escape(row['summary'])}")
+    if row["source"]:
+        console.print(f"source  {escape(row['source'])}")
+    if not row["options"]:
+        console.print("It has no options.")
+        return
+    grid = Table("option", "default", "values", "what it is")
+    for option in row["options"]:
+        cells = (option["name"], option["default"], option["values"], option["doc"])
+        grid.add_row(*(escape(str(cell)) for cell in cells))
+    console.print(grid)
 
 
 def _show(rows: list[dict[str, Any]]) -> None:

@@ -24,3 +24,18 @@ def test_one_axis_is_shown_with_names_options_and_sources(typed: Typed) -> None:
     assert "snip" not in words
     said = typed("methods", "dynamic")
     assert (said.code, "did you mean 'dynamics'?" in said.err) == (2, True)
+
+
+def test_one_value_is_explained_option_by_option(typed: Typed) -> None:
+    said = typed("methods", "dynamics", "rigl")
+    assert said.code == 0
+    words = " ".join(said.out.split())
+    rows = the_object(typed("methods", "dynamics", "rigl", "--json").out)["methods"]
+    assert [row["name"] for row in rows] == ["rigl"]
+    assert "1911.11134" in words
+    for option in rows[0]["options"]:
+        assert option["name"] in words
+        assert option["doc"].split()[0] in words
+    said = typed("methods", "dynamics", "rigle")
+    assert (said.code, "did you mean 'rigl'?" in said.err) == (2, True)
+    assert "It has no options." in typed("methods", "criterion", "random").out
