@@ -219,7 +219,7 @@ def _one_token_at_a_time(scoring: Scoring, tokens: str) -> dict[str, list[float]
             if isinstance(step, Mixture):
                 experts = list(step.experts)
                 sums = parts.setdefault(name, [[] for _ in experts])
-                for token in value:
+                for token in step.norm(value):
                     logits = step.router(token).tolist()
                     best = sorted(range(len(experts)), key=lambda at: -logits[at])[: step.chosen]  # noqa: B023
                     total = math.fsum(math.exp(logits[at]) for at in best)

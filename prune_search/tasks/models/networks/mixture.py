@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Mixture(nn.Module):
-    """From [..., width] to the same: x + Σ gate · expert(x) over the chosen experts.
+    """From [..., width] to the same: x + Σ gate · expert(norm(x)) over the chosen experts.
 
     The gates are a softmax over the logits of the chosen ones. All experts run on all tokens, so that the network can
     be captured as a graph; those that are not chosen count 0 times.
@@ -22,6 +22,7 @@ class Mixture(nn.Module):
     def __init__(self, width: int, hidden: int, count: int, chosen: int) -> None:
         super().__init__()
         self.chosen = chosen
+        self.norm = nn.LayerNorm(width)
         self.router = nn.Linear(width, count)
         self.experts = nn.ModuleList(
             nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width)) for _ in range(count)
@@ -29,9 +30,10 @@ class Mixture(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The stream and what the experts add to it."""
-        best, places = torch.topk(self.router(x), self.chosen)
+        seen = self.norm(x)
+        best, places = torch.topk(self.router(seen), self.chosen)
         gates = best.softmax(-1)
         made = x
         for at, expert in enumerate(self.experts):
-            made = made + (gates * (places == at)).sum(-1, keepdim=True) * expert(x)
+            made = made + (gates * (places == at)).sum(-1, keepdim=True) * expert(seen)
         return made
