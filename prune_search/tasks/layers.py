@@ -84,7 +84,9 @@ def stacked_weights(module: nn.Module) -> tuple[str, ...]:
 def counts_experts(module: nn.Module, count: int) -> bool:
     """Whether a layer may choose from so many experts: it has a weight [experts, inputs] of its own."""
     weight = module._parameters.get("weight")
-    return weight is not None and weight.dim() == 2 and weight.shape[0] == count and not isinstance(module, nn.Embedding)
+    return (
+        weight is not None and weight.dim() == 2 and weight.shape[0] == count and not isinstance(module, nn.Embedding)
+    )
 
 
 def _chooses_experts(module: nn.Module) -> bool:

@@ -28,7 +28,9 @@ UNITS_ARE = "its units are"
 _FOUND: WeakKeyDictionary[nn.Module, dict[Any, Found]] = WeakKeyDictionary()
 
 
-def known_units(model: nn.Module, kind: str, left_out: frozenset[str], example: Any, find: Callable[[], Found]) -> Found:
+def known_units(
+    model: nn.Module, kind: str, left_out: frozenset[str], example: Any, find: Callable[[], Found]
+) -> Found:
     """What was found of a network that is still there and has the same shapes: following one takes long."""
     if example is None:
         raise UserError([Problem("mask.granularity", f"{kind} needs an example input: pass batches")])

@@ -341,9 +341,7 @@ def coupled_sets(model: nn.Module, sets: Iterable[Channels]) -> list[UnitSet]:
     for channels in sets:
         parts = tuple(Part(c.parameter, c.role, _split_of(c), c.at) for c in channels.claims)
         owners = sorted({part.parameter for part in parts if part.role == WEIGHT}, key=order.__getitem__)
-        found.append(
-            UnitSet(owners[0], channels.size, tuple(weights[owners[0]].shape), parts, least=channels.least)
-        )
+        found.append(UnitSet(owners[0], channels.size, tuple(weights[owners[0]].shape), parts, least=channels.least))
     return sorted(found, key=lambda one: order[one.name])
 
 
