@@ -221,7 +221,7 @@ def _one_token_at_a_time(scoring: Scoring, tokens: str) -> dict[str, list[float]
                 sums = parts.setdefault(name, [[] for _ in experts])
                 for token in step.norm(value):
                     logits = step.router(token).tolist()
-                    best = sorted(range(len(experts)), key=lambda at: -logits[at])[: step.chosen]  # noqa: B023
+                    best = sorted(range(len(experts)), key=lambda at: -logits[at])[: step.chosen]
                     total = math.fsum(math.exp(logits[at]) for at in best)
                     for at, expert in enumerate(experts):
                         size = math.sqrt(math.fsum(x * x for x in expert(token).tolist()))
