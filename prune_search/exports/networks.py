@@ -27,6 +27,7 @@ from prune_search.storage.files import put_file
 from prune_search.storage.json_files import json_bytes
 from prune_search.storage.measurements import Measurements
 from prune_search.storage.tensors import encode
+from prune_search.tasks.experts import closed_routers
 from prune_search.tasks.structures import device_of, repeated, some_examples
 from prune_search.trial.folder import METRICS_FILE, read_metrics
 
@@ -68,6 +69,12 @@ class Networks:
     apart: float = 0.0
     graph: Smaller | None = None
     cut: Cut | None = None
+
+    @property
+    def removed_experts(self) -> Mapping[str, tuple[int, int]]:
+        """Experts that were cut out, and all of them, by the name of their list."""
+        cut = self.cut if self.graph is None else self.graph.cut
+        return {} if cut is None else cut.removed
 
     @property
     def smallest(self) -> nn.Module | None:
@@ -168,6 +175,8 @@ def costs_of(finished: Finished, networks: Networks, measurements: Measurements)
     finally:
         torch.set_num_threads(before)
     about: dict[str, Any] = {"outputs_apart": networks.apart, "described": networks.reason or True}
+    if closed_routers(finished.model):
+        about["experts"] = {name: list(counts) for name, counts in networks.removed_experts.items()}
     if networks.graph is not None:
         about["program"] = networks.graph.reason or True
         about["program_batch"] = networks.graph.batch

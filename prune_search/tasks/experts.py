@@ -18,7 +18,7 @@ from prune_search.tasks.shards import is_shard
 
 NO_EXPERTS = "it belongs to no experts"
 SHARED = "its experts share weights with each other, or with something else"
-# How far above a list of experts the layer is looked for that routes to them.
+# How far above a list of experts the layer is looked for that routes to them, where a module of experts is between.
 LEVELS = 2
 ROUTES = ("rout", "gate", "gating")
 CLOSED = "_closed_experts"
@@ -131,6 +131,9 @@ def _routers(modules: Mapping[str, nn.Module], experts: str, count: int, told: b
         called = [name for name in found if any(word in name.rpartition(".")[2].lower() for word in ROUTES)]
         if found and (told or called):
             return above, called if len(called) == 1 or not told else found
+        around = modules[above]
+        if "expert" not in f"{above.rpartition('.')[2]} {type(around).__name__}".lower():
+            break
     return above, []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,7 +49,7 @@ def _experts(model: nn.Module, left_out: frozenset[str], example: Any) -> Found:
     reasons = {**dict.fromkeys(prunable, NO_EXPERTS), **unrouted}
     sets = []
     with all_opened(model):
-        probe = _Probe(model, example)
+        probe = _Probe(model, example, blocks)
         for block in blocks:
             why = LEFT_OUT if not left_out.isdisjoint((*block.parameters, *block.rows)) else probe.objection(block)
             own = [name for name in block.parameters if name in prunable]
@@ -71,35 +72,53 @@ def _claims(block: ExpertBlock, prunable: Mapping[str, Tensor]) -> list[Claim]:
 
 
 class _Choices(TorchFunctionMode):
-    """Notes how many of so many are chosen by top-k."""
+    """Notes how many experts are chosen by top-k, in whatever block runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module, blocks: Sequence[ExpertBlock]) -> None:
         super().__init__()
-        self.found: dict[int, int] = {}
+        self.found: dict[str, int] = {}
+        self.running: list[ExpertBlock] = []
+        self.handles: list[Any] = []
+        for block in blocks:
+            inside = model.get_submodule(block.inside)
+            self.handles.append(inside.register_forward_pre_hook(partial(self._begins, block)))
+            self.handles.append(inside.register_forward_hook(self._ends))
+
+    def _begins(self, block: ExpertBlock, _module: nn.Module, _args: object) -> None:
+        self.running.append(block)
+
+    def _ends(self, _module: nn.Module, _args: object, _output: object) -> None:
+        self.running.pop()
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
         if func in (torch.topk, Tensor.topk):
             scores, count = args[0] if args else given["input"], args[1] if len(args) > 1 else given["k"]
             size = scores.shape[given.get("dim", args[2] if len(args) > 2 else -1)]
-            self.found[size] = max(self.found.get(size, 1), int(count))
+            for block in [one for one in self.running if one.count == size][-1:]:
+                self.found[block.name] = max(self.found.get(block.name, 1), int(count))
         return func(*args, **given)
 
 
 class _Probe:
     """Runs a network with experts closed and changed, to see what that does to its outputs."""
 
-    def __init__(self, model: nn.Module, example: Any) -> None:
+    def __init__(self, model: nn.Module, example: Any, blocks: Sequence[ExpertBlock]) -> None:
         self.model = model
         self.inputs = repeated(some_examples(example, slice(EXAMPLES)), min(EXAMPLES, examples_in(example)))
         self.parameters = {name: one.detach() for name, one in self.model.named_parameters()}
-        self.chosen = _Choices()
-        with self.chosen:
-            self._outputs({})
+        chosen = _Choices(model, blocks)
+        try:
+            with chosen:
+                self._outputs({})
+        finally:
+            for handle in chosen.handles:
+                handle.remove()
+        self.chosen = chosen.found
 
     def least(self, block: ExpertBlock) -> int:
         """How many experts its router chooses for a token; 1 where it weighs them all."""
-        return self.chosen.found.get(block.count, 1)
+        return self.chosen.get(block.name, 1)
 
     def objection(self, block: ExpertBlock) -> str:
         """Why the experts of a block cannot be removed; empty where they can."""
