@@ -89,7 +89,7 @@ def expert_blocks(model: nn.Module) -> tuple[list[ExpertBlock], dict[str, str]]:
         alike = [] if stacked else _alike(module)
         if not stacked and not alike:
             continue
-        count = len(alike) or int(module._parameters[stacked[0]].shape[0])  # type: ignore[union-attr]
+        count = len(alike) or int(module._parameters[stacked[0]].shape[0])
         told = bool(stacked) or "expert" in f"{name.rpartition('.')[2]} {type(alike[0]).__name__}".lower()
         inside, routers = _routers(modules, name, count, told)
         if not told and not routers:

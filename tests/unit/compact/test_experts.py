@@ -44,15 +44,18 @@ def test_experts_are_cut_out_with_the_masked_networks_outputs(block: nn.Module) 
     torch.manual_seed(2)
     model = pruned(network(block), tokens())
     cut = without_experts(model, tokens())
-    assert cut is not None and cut.network is not None
+    assert cut is not None
+    assert cut.network is not None
     ((name, (went, count)),) = cut.removed.items()
-    assert name == "1.experts" and went > 0
+    assert name == "1.experts"
+    assert went > 0
     assert len(cut.network.get_submodule(name)) == count - went  # type: ignore[arg-type]
     with torch.no_grad():
         assert torch.allclose(cut.network(tokens(9)), model(tokens(9)), atol=1e-6)
     ((_, router),) = closed_routers(model).items()
     # The masked network is as it was, and the other needs nothing to be told.
-    assert closed_routers(model) and not closed_routers(cut.network)
+    assert closed_routers(model)
+    assert not closed_routers(cut.network)
     owned = sum(p.numel() for p in expert(hidden=3).parameters()) + sum(p[0].numel() for p in router.parameters())
     sizes = [sum(p.numel() for p in one.parameters()) for one in (model, cut.network)]
     assert sizes[1] == sizes[0] - went * owned
@@ -68,7 +71,8 @@ def test_code_that_names_an_expert_keeps_them_and_says_so() -> None:
             return super().forward(x) + 0 * self.experts[4](x)  # type: ignore[no-any-return]
 
     cut = without_experts(pruned(network(Named()), tokens()), tokens())
-    assert cut is not None and cut.network is None
+    assert cut is not None
+    assert cut.network is None
     assert "could not be cut out: it does not run without them (IndexError" in cut.reason
 
 
@@ -86,7 +90,8 @@ def test_no_description_and_no_graph_is_made_of_a_network_that_needs_to_be_told(
 def test_the_graph_is_that_of_the_network_without_them() -> None:
     model = pruned(network(Mixture(4, 3, 4, 2)), tokens())
     small = smaller(model, tokens())
-    assert small.removed["1.experts"] == (2, 4) and small.cut is not None
+    assert small.removed["1.experts"] == (2, 4)
+    assert small.cut is not None
     with torch.no_grad():
         assert torch.allclose(small.network(tokens(9)), model(tokens(9)), atol=1e-6)
 
@@ -96,9 +101,11 @@ def test_a_configuration_says_how_many_are_left_where_all_blocks_have_equally_ma
     inputs = torch.randint(31, (2, 5))
     model = pruned(mixtral(), inputs, scope="uniform")
     cut = without_experts(model, inputs)
-    assert cut is not None and cut.network is not None
+    assert cut is not None
+    assert cut.network is not None
     assert dict(cut.config) == {"num_local_experts": (4, 2)}
-    assert (cut.network.config.num_local_experts, cut.network.num_experts) == (2, 2)  # type: ignore[union-attr]
+    network: Any = cut.network
+    assert (network.config.num_local_experts, network.num_experts) == (2, 2)
     assert model.config.num_local_experts == 4  # type: ignore[union-attr]
     with torch.no_grad():
         assert torch.allclose(cut.network(inputs).logits, model(inputs).logits, atol=1e-6)

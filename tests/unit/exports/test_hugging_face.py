@@ -252,7 +252,8 @@ def test_a_mixture_of_experts_has_fewer_of_them_in_its_configuration(tmp_path: P
     pruned_experts(model, inputs, "uniform")
     small = smaller(adapted(model), inputs) if graph else None
     found = save(adapted(model), small, inputs, tmp_path)
-    assert found is not None and found.whole == ""
+    assert found is not None
+    assert found.whole == ""
     assert dict(found.config) == {"num_local_experts": (4, 3)}
     again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / HUGGING_FACE_FOLDER)
     assert again.config.num_local_experts == 3

@@ -32,7 +32,12 @@ def test_experts_of_a_list_and_their_router_are_found() -> None:
     (block,), reasons = expert_blocks(network(Sparse()))
     assert (block.name, block.router, block.count, block.inside) == ("1.experts", "1.gate", 5, "1")
     assert block.rows == ("1.gate.weight",)
-    assert block.owned[1] == ("1.experts.1.0.weight", "1.experts.1.0.bias", "1.experts.1.2.weight", "1.experts.1.2.bias")
+    assert block.owned[1] == (
+        "1.experts.1.0.weight",
+        "1.experts.1.0.bias",
+        "1.experts.1.2.weight",
+        "1.experts.1.2.bias",
+    )
     assert not reasons
 
 
@@ -77,7 +82,8 @@ def test_a_closed_router_says_minus_infinity_of_removed_experts(stacked: bool) -
     ((name, router),) = closed_routers(model).items()
     found = router(torch.randn(3, 16 if stacked else 4))
     logits = found[0] if isinstance(found, tuple) else found
-    assert logits[:, [0, 2]].eq(-torch.inf).all() and logits[:, [1, 3]].isfinite().all()
+    assert logits[:, [0, 2]].eq(-torch.inf).all()
+    assert logits[:, [1, 3]].isfinite().all()
     made = model(inputs)
     assert (made.logits if stacked else made).isfinite().all()
     # A copy has routers of its own; they are as closed.
