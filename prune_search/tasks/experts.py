@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,11 +80,12 @@ def expert_blocks(model: nn.Module) -> tuple[list[ExpertBlock], dict[str, str]]:
     Returns:
         The blocks; and prunable weight to why it is in none, of experts only.
     """
-    modules = dict(model.named_modules())
+    network = _Network(model)
     blocks: list[ExpertBlock] = []
     reasons: dict[str, str] = {}
-    for name, module in modules.items():
-        if any(name.startswith(f"{one.name}.") for one in blocks):
+    within = ""
+    for name, module in network.modules.items():
+        if within and name.startswith(within):
             continue
         stacked = stacked_weights(module)
         alike = [] if stacked else _alike(module)
@@ -91,19 +93,17 @@ def expert_blocks(model: nn.Module) -> tuple[list[ExpertBlock], dict[str, str]]:
             continue
         count = len(alike) or int(module._parameters[stacked[0]].shape[0])
         told = bool(stacked) or "expert" in f"{name.rpartition('.')[2]} {type(alike[0]).__name__}".lower()
-        inside, routers = _routers(modules, name, count, told)
+        inside, routers = network.routers(name, count, told)
         if not told and not routers:
             continue
-        inner = [f"{name}.{own}" for own, _ in module.named_parameters()]
-        if len(routers) != 1:
-            reasons.update(dict.fromkeys(inner, _unrouted(name, count, routers)))
-            continue
-        found = _block(model, name, inside, routers[0], count, stacked)
+        found = network.block(name, inside, routers[0], count, stacked) if len(routers) == 1 else None
         if found is None:
-            reasons.update(dict.fromkeys(inner, SHARED))
+            why = SHARED if len(routers) == 1 else _unrouted(name, count, routers)
+            reasons.update(dict.fromkeys([f"{name}.{own}" for own, _ in module.named_parameters()], why))
         else:
             blocks.append(found)
-    prunable = prunable_weights(model)
+            within = f"{name}."
+    prunable = prunable_weights(model) if reasons else {}
     return blocks, {name: why for name, why in reasons.items() if name in prunable}
 
 
@@ -111,30 +111,8 @@ def _alike(module: nn.Module) -> list[nn.Module]:
     """The children of a list that may be experts."""
     children = list(module.children()) if isinstance(module, nn.ModuleList) else []
     same = len(children) > 1 and len({type(one) for one in children}) == 1
-    shapes = {tuple((key, tuple(p.shape)) for key, p in one.named_parameters()) for one in children}
-    return children if same and len(shapes) == 1 and shapes != {()} else []
-
-
-def _routers(modules: Mapping[str, nn.Module], experts: str, count: int, told: bool) -> tuple[str, list[str]]:
-    """The module around experts and what routes to them, and the layers in it that may be that."""
-    above = experts
-    for _ in range(LEVELS):
-        if not above:
-            break
-        above = above.rpartition(".")[0]
-        within = [
-            (name, module)
-            for name, module in modules.items()
-            if (not above or name.startswith(f"{above}.")) and name and not f"{name}.".startswith(f"{experts}.")
-        ]
-        found = [name for name, module in within if counts_experts(module, count)]
-        called = [name for name in found if any(word in name.rpartition(".")[2].lower() for word in ROUTES)]
-        if found and (told or called):
-            return above, called if len(called) == 1 or not told else found
-        around = modules[above]
-        if "expert" not in f"{above.rpartition('.')[2]} {type(around).__name__}".lower():
-            break
-    return above, []
+    shapes = {tuple((key, tuple(p.shape)) for key, p in one.named_parameters()) for one in children} if same else {()}
+    return children if len(shapes) == 1 and shapes != {()} else []
 
 
 def _unrouted(name: str, count: int, routers: list[str]) -> str:
@@ -143,27 +121,53 @@ def _unrouted(name: str, count: int, routers: list[str]) -> str:
     return f"several layers beside {name} have {count} outputs ({listed(routers)}): which routes to them is not known"
 
 
-def _block(
-    model: nn.Module, name: str, inside: str, router: str, count: int, stacked: tuple[str, ...]
-) -> ExpertBlock | None:
-    """The block of experts and their router; None where they share weights."""
-    modules, names = dict(model.named_modules()), {id(p): own for own, p in model.named_parameters()}
-    rows = [p for p in modules[router]._parameters.values() if p is not None and p.shape[:1] == (count,)]
-    rows.sort(key=lambda one: one is not modules[router]._parameters.get("weight"))
-    routed = tuple(names[id(one)] for one in rows)
-    if stacked:
-        own = [p for p in modules[name]._parameters.values() if p is not None and p.shape[:1] == (count,)]
-        return ExpertBlock(name, inside, router, count, (), tuple(names[id(one)] for one in own), routed)
-    uses: dict[int, int] = {}
-    for module in modules.values():
-        for parameter in module._parameters.values():
-            uses[id(parameter)] = uses.get(id(parameter), 0) + 1
-    experts = [list(child.parameters()) for child in modules[name].children()]
-    if any(uses[id(one)] > 1 for own in experts for one in own):
-        return None
-    return ExpertBlock(
-        name, inside, router, count, tuple(tuple(names[id(one)] for one in own) for own in experts), (), routed
-    )
+class _Network:
+    """A network's modules by name, its parameters' names, and how often each is held."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.modules = dict(model.named_modules())
+        self.names = {id(parameter): name for name, parameter in model.named_parameters()}
+        held = (id(p) for module in self.modules.values() for p in module._parameters.values())
+        self.uses = Counter(held)
+
+    def routers(self, experts: str, count: int, told: bool) -> tuple[str, list[str]]:
+        """The module around experts and what routes to them, and the layers in it that may be that.
+
+        Args:
+            experts: the name of their list, or of the module that has them.
+            count: of them.
+            told: whether their name says that they are experts.
+        """
+        above = experts
+        for _ in range(LEVELS if experts else 0):
+            above = above.rpartition(".")[0]
+            around = self.modules[above]
+            names = (f"{above}.{own}" if above and own else above or own for own, _ in around.named_modules())
+            beside = (name for name in names if not f"{name}.".startswith(f"{experts}."))
+            found = [name for name in beside if counts_experts(self.modules[name], count)]
+            called = [name for name in found if any(word in name.rpartition(".")[2].lower() for word in ROUTES)]
+            if found and (told or called):
+                return above, called if len(called) == 1 or not told else found
+            if not above or "expert" not in f"{above.rpartition('.')[2]} {type(around).__name__}".lower():
+                break
+        return above, []
+
+    def block(self, name: str, inside: str, router: str, count: int, stacked: tuple[str, ...]) -> ExpertBlock | None:
+        """Experts and their router; None where they share weights."""
+        own, routing = self.modules[name], self.modules[router]
+        rows = self._counted(routing, count, first="weight")
+        if stacked:
+            return ExpertBlock(name, inside, router, count, (), self._counted(own, count), rows)
+        experts = [list(child.parameters()) for child in own.children()]
+        if any(self.uses[id(one)] > 1 for owned in experts for one in owned):
+            return None
+        owned = tuple(tuple(self.names[id(one)] for one in expert) for expert in experts)
+        return ExpertBlock(name, inside, router, count, owned, (), rows)
+
+    def _counted(self, module: nn.Module, count: int, first: str = "") -> tuple[str, ...]:
+        """The names of the parameters of a module itself that have a place for every expert."""
+        found = {key: p for key, p in module._parameters.items() if p is not None and p.shape[:1] == (count,)}
+        return tuple(self.names[id(found[key])] for key in sorted(found, key=lambda key: key != first))
 
 
 class _Closing(TorchFunctionMode):
@@ -218,11 +222,9 @@ def closed_routers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 @contextmanager
-def all_opened(model: nn.Module) -> Iterator[None]:
-    """All routers are open meanwhile, and as they were afterwards."""
+def routes_kept(model: nn.Module) -> Iterator[None]:
+    """Whatever is closed and opened meanwhile, all routers are as they were afterwards."""
     before = {module: (vars(module)[CLOSED], vars(module)["forward"]) for module in closed_routers(model).values()}
-    for module in before:
-        opened(module)
     try:
         yield
     finally:
@@ -230,3 +232,12 @@ def all_opened(model: nn.Module) -> Iterator[None]:
             opened(module)
         for module, (closed, forward) in before.items():
             vars(module).update({CLOSED: closed, "forward": forward})
+
+
+@contextmanager
+def all_opened(model: nn.Module) -> Iterator[None]:
+    """All routers are open meanwhile, and as they were afterwards."""
+    with routes_kept(model):
+        for module in closed_routers(model).values():
+            opened(module)
+        yield

@@ -104,3 +104,16 @@ def test_experts_in_one_tensor_go_as_experts_only() -> None:
         plain = prune_search.find_mask(model, "magnitude", 0.5, batches=[(inputs, None)])
     assert plain["model.layers.0.mlp.experts.down_proj"].all()
     assert "granularity expert" in plain.left_out["model.layers.0.mlp.experts.down_proj"]
+
+
+def test_what_is_scored_next_routes_to_no_expert_that_went_before() -> None:
+    torch.manual_seed(0)
+    model, seen = network(Sparse()), []
+
+    def loss(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        seen.append([int(vars(router)["_closed_experts"].sum()) for router in closed_routers(model).values()])
+        return outputs.square().mean()
+
+    masked(model, 0.6, "taylor", loss=loss, schedule={"name": "linear", "iterations": 3})
+    assert seen == [[], [1], [2]]
+    assert not closed_routers(model)
