@@ -317,11 +317,13 @@ def _write(
 
 def _finished(result: Result, where: Where) -> Finished:
     from prune_search.exports.networks import Finished
+    from prune_search.tasks.experts import close_routes
     from prune_search.trial.data_and_network import finished_model, read_data
     from prune_search.trial.setup import fitted_to
 
     data = read_data(result.recipe, where.data_folder(), where.code())
     model = finished_model(result.recipe, data, where.code(), result.tensors, where.data_folder())
+    close_routes(model, result.masks)
     data = fitted_to(model, data)
     identity = {"weights": result.weights_sha256, "mask": result.masks.sha256, "torch": result.environment["torch"]}
     inputs = data.validation.first(EXAMPLES)

@@ -88,6 +88,7 @@ def load(folder: str | Path, *, where: Where | None = None, trusted: bool = Fals
 def _built(folder: Path, exported: Exported, recipe: Recipe, where: Where, small: nn.Module | None) -> nn.Module:
     """The masked network from the recipe; the compact one in its place where the user's own class is not named."""
     from prune_search.recipe.blocks import UserCode
+    from prune_search.tasks.experts import close_routes
     from prune_search.trial.data_and_network import build_model
     from prune_search.trial.pretrained import load_weights
 
@@ -102,6 +103,7 @@ def _built(folder: Path, exported: Exported, recipe: Recipe, where: Where, small
         )
         return small
     load_weights(model, exported.weights, str(folder))
+    close_routes(model, exported.masks)
     return model.eval()
 
 

@@ -24,6 +24,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 Dimension = tuple[str, int]
 PROBED = 64
 MAX_TRIES = 64
+# Characters of what an architecture says against a configuration.
+REASON = 200
 _PLACE = re.compile(r"\.\d+\.")
 
 
@@ -85,12 +87,14 @@ class Architecture:
         config: its configuration; values that are left out there and follow from others are filled in.
         idle: tensors that take no part in what it computes: their shapes are of no account.
         shapes: of all other tensors in its state dict.
+        refused: why the last network could not be built; empty where it was.
     """
 
     kind: type[nn.Module]
     config: Any
     idle: frozenset[str] = frozenset()
     shapes: Shapes = field(init=False)
+    refused: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         shapes = self.built(self.config, {})
@@ -116,8 +120,10 @@ class Architecture:
         try:
             with torch.device("meta"):
                 network = self.kind(with_values(config, values))
-        except Exception:  # noqa: BLE001 - whatever an architecture raises of sizes that do not go together
+        except Exception as error:  # noqa: BLE001 - whatever an architecture raises of sizes that do not go together
+            self.refused = " ".join(str(error).split())[:REASON]
             return None
+        self.refused = ""
         idle = set(map(_pattern, self.idle))
         return {name: tuple(one.shape) for name, one in network.state_dict().items() if _pattern(name) not in idle}
 
@@ -215,7 +221,7 @@ def fits(architecture: Architecture, after: Shapes, blocks: Sequence[Blocks] = (
         blocks: the lists of blocks of which some are gone.
 
     Raises:
-        InexpressibleError: there is none, since some size is not to be had.
+        InexpressibleError: there is none, since some size is not to be had, or the architecture refuses them together.
     """
     changed = {
         (name, dim)
@@ -236,12 +242,18 @@ def fits(architecture: Architecture, after: Shapes, blocks: Sequence[Blocks] = (
     if missing := wanted - covered:
         raise InexpressibleError(_why(architecture, missing, after))
     goal = {renumbered(name, blocks): shape for name, shape in after.items()}
+    found, refused = False, ""
     for values in itertools.islice(_covering([*sizes, *counts], wanted), MAX_TRIES):
         given: dict[str, object] = {one.name: one.value for one in values}
         if any(one in counts for one in values):
             given.update(_shorter_lists(architecture.config, blocks))
-        if architecture.built(architecture.config, given) == goal:
+        shapes = architecture.built(architecture.config, given)
+        refused = refused or architecture.refused
+        if shapes == goal:
+            found = True
             yield Fit(with_values(architecture.config, given), {one.name: (one.now, one.value) for one in values})
+    if not found and refused:
+        raise InexpressibleError(f"its class refuses the configuration with these sizes: {refused}")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from prune_search.compact.experts import Cut, without_experts
 from prune_search.pruning.structure.analysis import Analysis
 from prune_search.pruning.structure.capture import Captured, UncapturedError, capture, quietly
 from prune_search.pruning.structure.checks import GraphChecks
@@ -35,6 +36,7 @@ class Smaller:
         removed: units that went, and all units, by the first weight that makes them.
         apart: the largest difference of its outputs from the whole network's, relative to the largest output.
         reason: why it is whole or has more than it could; else empty.
+        cut: the network that the graph is of, where removed experts were cut out of the whole one first.
     """
 
     network: fx.GraphModule
@@ -42,6 +44,7 @@ class Smaller:
     removed: Mapping[str, tuple[int, int]]
     apart: float
     reason: str = ""
+    cut: Cut | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """What is left of the whole network's tensors, by their names in it."""
@@ -81,7 +84,8 @@ class Smaller:
 def smaller(model: nn.Module, example: Any, multiple: int = 1) -> Smaller:
     """A physically smaller network with the outputs of a masked one.
 
-    A unit goes where no weight that is not 0 reads it, or where all that makes it is 0. What came out is run beside
+    Experts that are not routed to any more go first (`compact.experts`). Of the rest a
+    unit goes where no weight that is not 0 reads it, or where all that makes it is 0. What came out is run beside
     the whole network; where their outputs differ, units go by sets, and only those that change nothing.
 
     Args:
@@ -92,6 +96,17 @@ def smaller(model: nn.Module, example: Any, multiple: int = 1) -> Smaller:
     Raises:
         UncapturedError: torch.export cannot follow the network.
     """
+    cut_out = without_experts(model, example)
+    if cut_out is None:
+        return _smallest(model, example, multiple)
+    if cut_out.network is None:
+        found = _smallest(model, example, multiple)
+        return replace(found, reason="; ".join(filter(None, (cut_out.reason, found.reason))))
+    found = _smallest(cut_out.network, example, multiple)
+    return replace(found, removed={**cut_out.removed, **found.removed}, cut=cut_out)
+
+
+def _smallest(model: nn.Module, example: Any, multiple: int) -> Smaller:
     captured = _without_zeros(model, example)
     wide = _width_cut(captured, multiple)
     if wide is not None:

@@ -66,6 +66,7 @@ def compact_or_masked(model: nn.Module, example: Any) -> nn.Module:
     """The compact network on the device of the example [1, …]; the masked one if nothing can follow it."""
     from prune_search.compact.as_called import AsCalled
     from prune_search.compact.cutting import compact
+    from prune_search.compact.experts import without_experts
     from prune_search.compact.from_graph import UncapturedError, smaller
     from prune_search.compact.tracing import UndescribedError
 
@@ -77,7 +78,8 @@ def compact_or_masked(model: nn.Module, example: Any) -> nn.Module:
         try:
             return AsCalled(smaller(model, example)).eval()
         except UncapturedError:
-            return model
+            cut = without_experts(model, example)
+            return model if cut is None or cut.network is None else cut.network
     if example.is_cuda:
         return small.to(example.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
     return small

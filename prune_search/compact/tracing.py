@@ -14,7 +14,9 @@ from torch.nn import functional
 from prune_search.compact.graph import CONSTANT, INPUT, Described, Description, Node
 from prune_search.compact.operations import FUNCTIONS, LAYERS, REQUIRED
 from prune_search.compact.options import number, wholes
+from prune_search.tasks.experts import closed_routers
 from prune_search.tasks.fusion import is_record
+from prune_search.tasks.layers import listed
 from prune_search.tasks.passes import evaluating, unwrapped
 
 _CLASSES = {entry.make: name for name, entry in LAYERS.items()}
@@ -94,6 +96,8 @@ def described(model: nn.Module, shape: tuple[int, ...]) -> Described:
     Raises:
         UndescribedError: see `describe`.
     """
+    if routers := list(closed_routers(model)):
+        raise UndescribedError(f"{listed(routers)}: no longer routes to removed experts, which no description says")
     with torch.device("meta"):
         made = Described(describe(model, shape))
     state = unwrapped(model).state_dict()

@@ -61,7 +61,12 @@ def loading(result: Result, costs: Mapping[str, Any], onnx: OnnxFile | None, reg
     if registered is not None:
         parts += ["With MLflow, where it was registered:"]
         parts += [fenced(f'mlflow.pyfunc.load_model("models:/{registered}@champion").predict(inputs)', "py")]
-    code = loading_code(result.recipe, result.tensors)
+    if costs.get("experts"):
+        told = ", ".join(f"{went} of {count} in {name}" for name, (went, count) in costs["experts"].items())
+        parts += [
+            f"Experts that were removed: {told}. The compact network has neither them nor their rows of the router."
+        ]
+    code = loading_code(result.recipe, result.tensors, "experts" in costs)
     parts += ["Plain torch and safetensors, from this folder:", fenced(code, "python")]
     return "\n\n".join(parts)
 

@@ -7,9 +7,10 @@ else the whole one with its zeros, and it is said why. What was written is opene
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +29,7 @@ from prune_search.compact.config_sizes import (
     renumbered,
     with_values,
 )
+from prune_search.compact.experts import Cut, without_experts
 from prune_search.compact.file_names import HUGGING_FACE_FOLDER
 from prune_search.compact.from_graph import Smaller
 from prune_search.exports.onnx_file import relative_difference
@@ -43,6 +45,7 @@ from prune_search.tasks.passes import unwrapped
 from prune_search.tasks.raised import as_user_error
 from prune_search.tasks.structures import some_examples
 
+_log = logging.getLogger("prune_search")
 # Of the largest output; sums over fewer terms are taken in another order.
 TOLERANCE = 1e-5
 EXAMPLES = 4
@@ -103,7 +106,8 @@ def save(
 
     Returns:
         What was written; None where the network is none of transformers, or a forward of the user's takes the batch
-        apart: what it is called with is not known then.
+        apart: what it is called with is not known then. None too, with a warning, where experts were removed and the
+        configuration cannot say how many each block has left: the whole network's class would route to their zeros.
 
     Raises:
         UserError: what was written computes something else.
@@ -114,7 +118,11 @@ def save(
     there = folder / HUGGING_FACE_FOLDER
     inputs = some_examples(inputs, slice(EXAMPLES))
     with _quietly():
-        network, changed, whole = _network(kind, unwrapped(model), small, inputs)
+        try:
+            network, changed, whole = _network(kind, unwrapped(model), small, inputs)
+        except InexpressibleError as error:
+            _log.warning("no folder %s: its class cannot leave out single experts, and %s", HUGGING_FACE_FOLDER, error)
+            return None
         network.save_pretrained(str(there))  # type: ignore[operator]
         if tokenizer is not None:
             tokenizer(there)
@@ -152,7 +160,14 @@ def tokenizer_of(recipe: Recipe, root: Path | None) -> Callable[[Path], None] | 
 def _network(
     kind: type[nn.Module], model: nn.Module, small: Smaller | None, inputs: Any
 ) -> tuple[nn.Module, Mapping[str, tuple[int, int]], str]:
-    """The network that is written, what is other in its configuration, and why it is the whole one."""
+    """The network that is written, what is other in its configuration, and why it is the whole one.
+
+    Raises:
+        InexpressibleError: experts were removed, and the configuration cannot say it.
+    """
+    cut = without_experts(model, inputs)
+    if cut is not None:
+        return *_fewer_experts(kind, cut, small, inputs), ""
     whole = "nothing could be cut out: its zeros are single weights, not whole units"
     if small is not None:
         try:
@@ -160,6 +175,28 @@ def _network(
         except InexpressibleError as error:
             whole = str(error)
     return _filled(kind, copy.deepcopy(_config(model)), model.state_dict()), {}, whole
+
+
+def _fewer_experts(
+    kind: type[nn.Module], cut: Cut, small: Smaller | None, inputs: Any
+) -> tuple[nn.Module, Mapping[str, tuple[int, int]]]:
+    """The network without removed experts, where its configuration says so, and narrower where something else went.
+
+    Raises:
+        InexpressibleError: the configuration cannot say it.
+    """
+    if cut.network is None:
+        raise InexpressibleError(cut.reason)
+    if not cut.config:
+        left = ", ".join(f"{count - went} of {count} in {name}" for name, (went, count) in cut.removed.items())
+        raise InexpressibleError(f"the configuration has one number of experts for all blocks, which have {left}")
+    if small is not None and small.cut is not None and small.cut.network is not None:
+        network = small.cut.network
+        with suppress(InexpressibleError):
+            found, changed = narrower(kind, network, Compact.of(network, small), inputs)
+            return found, {**cut.config, **changed}
+    network = cut.network
+    return _filled(kind, copy.deepcopy(_config(network)), network.state_dict()), cut.config
 
 
 @dataclass(frozen=True, eq=False)

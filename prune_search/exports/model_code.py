@@ -51,12 +51,13 @@ def plain_torch(model: nn.Module) -> str | None:
     return "\n".join(["nn.Sequential(", "    OrderedDict(", "        [", *layers, "        ]", "    )", ")"])
 
 
-def loading_code(recipe: Recipe, tensors: Mapping[str, Tensor] | None = None) -> str:
+def loading_code(recipe: Recipe, tensors: Mapping[str, Tensor] | None = None, experts: bool = False) -> str:
     """Python that loads an exported network from the current folder: in plain torch wherever that can be said.
 
     Args:
         recipe: of the network.
         tensors: of its state dict, which say which layers were fused; None: none were.
+        experts: whether experts were removed, so that routers have to leave them out.
     """
     head = ["from safetensors.torch import load_file"]
     named = recipe.task.model
@@ -96,6 +97,9 @@ def loading_code(recipe: Recipe, tensors: Mapping[str, Tensor] | None = None) ->
         "model.eval()",
         'masks = load_file("masks.safetensors")  # True where a weight is kept; elsewhere it is exactly 0',
     ]
+    if experts:
+        lines.insert(0, "from prune_search.tasks.experts import close_routes  # experts of it were removed")
+        lines += ["close_routes(model, masks)  # else routers go on choosing removed experts, which are zeros"]
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from prune_search.compact.as_called import AsCalled
 from prune_search.compact.config_file import COMPACT, COMPACT_FILE, CONFIG_FILE, MASKED, config
 from prune_search.compact.cutting import compact
+from prune_search.compact.experts import Cut, without_experts
 from prune_search.compact.file_names import PROGRAM_FILE
 from prune_search.compact.from_graph import Smaller, UncapturedError, smaller
 from prune_search.compact.graph import Described
@@ -26,6 +27,7 @@ from prune_search.storage.files import put_file
 from prune_search.storage.json_files import json_bytes
 from prune_search.storage.measurements import Measurements
 from prune_search.storage.tensors import encode
+from prune_search.tasks.experts import closed_routers
 from prune_search.tasks.structures import device_of, repeated, some_examples
 from prune_search.trial.folder import METRICS_FILE, read_metrics
 
@@ -58,6 +60,7 @@ class Networks:
         reason: why it cannot; else empty.
         apart: the largest difference of their outputs on some examples, relative to the largest output.
         graph: the compact network as torch.export's graph, where the other is missing or has channels that do nothing.
+        cut: the network without removed experts, where torch.export cannot follow it.
     """
 
     masked: Described | None = None
@@ -65,11 +68,20 @@ class Networks:
     reason: str = ""
     apart: float = 0.0
     graph: Smaller | None = None
+    cut: Cut | None = None
+
+    @property
+    def removed_experts(self) -> Mapping[str, tuple[int, int]]:
+        """Experts that were cut out, and all of them, by the name of their list."""
+        cut = self.cut if self.graph is None else self.graph.cut
+        return {} if cut is None else cut.removed
 
     @property
     def smallest(self) -> nn.Module | None:
         """The compact network that is measured and written as ONNX; None where there is none."""
-        return self.compact if self.graph is None else AsCalled(self.graph).eval()
+        if self.graph is not None:
+            return AsCalled(self.graph).eval()
+        return self.compact if self.cut is None else self.cut.network
 
 
 def describe_finished(finished: Finished, multiple: int = 1) -> Networks:
@@ -85,7 +97,8 @@ def describe_finished(finished: Finished, multiple: int = 1) -> Networks:
     try:
         small = smaller(finished.model, finished.inputs, multiple)
     except UncapturedError as error:
-        return found if found.compact is not None else replace(found, reason=f"{found.reason}; {error}")
+        cut = without_experts(finished.model, finished.inputs)
+        return found if found.compact is not None else replace(found, reason=f"{found.reason}; {error}", cut=cut)
     before = finished.model if found.compact is None else found.compact
     if _parameters(small.network) >= _parameters(before):
         return found
@@ -162,6 +175,8 @@ def costs_of(finished: Finished, networks: Networks, measurements: Measurements)
     finally:
         torch.set_num_threads(before)
     about: dict[str, Any] = {"outputs_apart": networks.apart, "described": networks.reason or True}
+    if closed_routers(finished.model):
+        about["experts"] = {name: list(counts) for name, counts in networks.removed_experts.items()}
     if networks.graph is not None:
         about["program"] = networks.graph.reason or True
         about["program_batch"] = networks.graph.batch

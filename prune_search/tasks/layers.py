@@ -52,12 +52,15 @@ class LayerKind:
         output_rows: whether a row of the weight, as [outputs, inputs, …], makes one output of the layer: where not,
             outputs cannot be removed one by one.
         turned: whether a linear weight is stored as [inputs, outputs].
+        of_experts: whether the weights are those of experts in one tensor, or route to such: they go as whole experts
+            only.
     """
 
     is_one: Callable[[nn.Module], bool]
     weights: Callable[[nn.Module], tuple[str, ...]]
     output_rows: bool = True
     turned: bool = False
+    of_experts: bool = False
 
 
 def is_turned(module: nn.Module) -> bool:
@@ -67,12 +70,40 @@ def is_turned(module: nn.Module) -> bool:
     return named and not isinstance(module, PRUNABLE) and (weight is None or weight.dim() == 2)
 
 
+def stacked_weights(module: nn.Module) -> tuple[str, ...]:
+    """The names of the weights [experts, …] of a module that has all experts of a block in them; empty of others.
+
+    It is called …Experts, as those of transformers are, and its parameters of three dimensions have one first size.
+    """
+    named = any("Experts" in base.__name__ for base in type(module).__mro__)
+    found = {name: one for name, one in module._parameters.items() if one is not None and one.dim() == 3}
+    counts = {one.shape[0] for one in found.values()}
+    return tuple(found) if named and len(counts) == 1 and counts != {1} else ()
+
+
+def counts_experts(module: nn.Module, count: int) -> bool:
+    """Whether a layer may choose from so many experts: it has a weight [experts, inputs] of its own."""
+    weight = module._parameters.get("weight")
+    return (
+        weight is not None and weight.dim() == 2 and weight.shape[0] == count and not isinstance(module, nn.Embedding)
+    )
+
+
+def _chooses_experts(module: nn.Module) -> bool:
+    """Whether a module is a router of transformers: with a weight of its own, and the number of experts in words."""
+    count = getattr(module, "num_experts", None)
+    known = isinstance(count, int) and not isinstance(module, PRUNABLE) and not is_turned(module)
+    return known and counts_experts(module, count)  # type: ignore[arg-type]
+
+
 KINDS = (
     LayerKind(lambda module: isinstance(module, PRUNABLE), _plain),
     LayerKind(lambda module: isinstance(module, nn.RNNBase), _recurrent, output_rows=False),
     LayerKind(lambda module: isinstance(module, nn.RNNCellBase), _cell, output_rows=False),
     LayerKind(lambda module: isinstance(module, nn.MultiheadAttention), _attention, output_rows=False),
     LayerKind(is_turned, _plain, turned=True),
+    LayerKind(lambda module: bool(stacked_weights(module)), stacked_weights, output_rows=False, of_experts=True),
+    LayerKind(_chooses_experts, _plain, of_experts=True),
 )
 
 
@@ -93,7 +124,7 @@ def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights that can be pruned, in the order of the modules.
 
     They are those of linear and convolutional layers, of recurrent layers (LSTM, GRU, RNN and their cells), of
-    attention (`nn.MultiheadAttention`), and of transformers' Conv1D.
+    attention (`nn.MultiheadAttention`), of transformers' Conv1D, and of its experts that are stacked in one tensor.
 
     Returns:
         Parameter name to parameter. The names are those of `named_parameters`: a tied parameter is there once, under

@@ -24,7 +24,7 @@ from prune_search.recipe.recipe import Named
 from prune_search.tasks.network import output_layer, prunable_weights
 from prune_search.testing.checked import Checked, read
 from prune_search.testing.entries import check_entry
-from prune_search.testing.networks import NETWORKS, STRUCTURED, batches, cross_entropy, network_named
+from prune_search.testing.networks import HAVING, NETWORKS, STRUCTURED, batches, cross_entropy, network_named
 from prune_search.testing.trials import run_with_criterion
 
 KINDS = ("static", "scheduled", "sampled", "latent")
@@ -68,7 +68,7 @@ def check_criterion(name: str, thoroughly: bool = False, **options: object) -> N
 def networks_for(name: str) -> list[str]:
     """The networks that a criterion can score."""
     if GRANULARITIES[_granularity(name)].facts.default_model:
-        return list(STRUCTURED)
+        return [HAVING.get(_granularity(name), next(iter(STRUCTURED)))]
     return [network for network in NETWORKS if network == "convolutional" or not CRITERIA[name].facts.needs_batchnorm]
 
 

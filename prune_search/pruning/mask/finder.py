@@ -46,6 +46,7 @@ from prune_search.recipe import axes
 from prune_search.recipe.budget import kind_and_share
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.blocks import Blocks, find_blocks
+from prune_search.tasks.experts import close_routes
 from prune_search.tasks.layers import other_names, prunable_weights
 from prune_search.tasks.network import running_order
 from prune_search.tasks.shards import check_whole, is_sharded
@@ -370,6 +371,9 @@ class Finder:
                     # Three times as fast as torch.where; a 0 that is -0 here is in no mask and in no result.
                     kept = masks[name].to(dense[name].device).view(torch.uint8)
                     torch.mul(dense[name], kept, out=self.weights[name])
+        if any(one.least for one in several):
+            # What is scored next is the network that does not route to removed experts any more.
+            close_routes(self.model, masks)
 
     @property
     def shapes(self) -> dict[str, torch.Size]:

@@ -22,6 +22,7 @@ from prune_search.pruning.mask.counts import keep_count
 from prune_search.pruning.mask.receipt import LayerReceipt, LeftOut, Receipt
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.storage.digests import masks_digest
+from prune_search.tasks.experts import close_routes
 from prune_search.tasks.layers import left_whole
 from prune_search.tasks.shards import gathered, is_shard, part_of, resharded, sharded_like
 
@@ -148,6 +149,8 @@ class MaskSet(Mapping[str, Tensor]):
     def apply(self, model: nn.Module) -> None:
         """Set the masked weights of `model`, and what is held with them, to exactly 0 (never to -0).
 
+        Experts of which nothing is left are not routed to any more (`tasks.experts.close_routes`).
+
         Raises:
             KeyError: a parameter is missing in the model.
             UserError: a parameter has another shape.
@@ -161,6 +164,7 @@ class MaskSet(Mapping[str, Tensor]):
                     text = f"{name} is {list(mask.shape)} in the mask and {list(weight.shape)} in the network"
                     raise UserError([Problem("model", text)])
                 weight.masked_fill_(~mask.to(weight.device), 0.0)
+        close_routes(model, self.masks)
 
 
 def keep_all(weights: Mapping[str, Tensor]) -> MaskSet:
@@ -184,6 +188,7 @@ class Pool:
         rows: equal runs of a single layer's units that compete within themselves only.
         least: units that each layer keeps at least.
         ties: of equal scores at the border the first are kept (``index``), all of them (``keep``), or none (``drop``).
+        floors: units that single layers keep at least, where they need more than `least`.
     """
 
     names: tuple[str, ...]
@@ -191,6 +196,11 @@ class Pool:
     rows: int = 1
     least: int = 0
     ties: str = "index"
+    floors: Mapping[str, int] = field(default_factory=dict)
+
+    def floor(self, name: str) -> int:
+        """How many units a layer keeps at least."""
+        return max(self.least, self.floors.get(name, 0))
 
 
 def by_row(

@@ -28,7 +28,9 @@ UNITS_ARE = "its units are"
 _FOUND: WeakKeyDictionary[nn.Module, dict[Any, Found]] = WeakKeyDictionary()
 
 
-def _known(model: nn.Module, kind: str, left_out: frozenset[str], example: Any, find: Callable[[], Found]) -> Found:
+def known_units(
+    model: nn.Module, kind: str, left_out: frozenset[str], example: Any, find: Callable[[], Found]
+) -> Found:
     """What was found of a network that is still there and has the same shapes: following one takes long."""
     if example is None:
         raise UserError([Problem("mask.granularity", f"{kind} needs an example input: pass batches")])
@@ -40,7 +42,7 @@ def _known(model: nn.Module, kind: str, left_out: frozenset[str], example: Any, 
     sets, reasons = known[key]
     if not sets:
         told = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:SHOWN])
-        what = KINDS.get(kind, "residual blocks")
+        what = {**KINDS, "depth": "residual blocks", "expert": "experts"}[kind]
         text = f"{kind}: this network has no {what} that can be removed ({told})"
         raise UserError([Problem("mask.granularity", text)])
     return known[key]
@@ -58,7 +60,7 @@ def units_of_kind(kind: str, model: nn.Module, left_out: frozenset[str], example
     Raises:
         UserError: there is no example, torch.export cannot follow the network, or it has no such units.
     """
-    return _known(model, kind, left_out, example, lambda: _of_kind(kind, model, left_out, example))
+    return known_units(model, kind, left_out, example, lambda: _of_kind(kind, model, left_out, example))
 
 
 def _of_kind(kind: str, model: nn.Module, left_out: frozenset[str], example: Any) -> Found:
@@ -127,7 +129,7 @@ def residual_blocks(model: nn.Module, left_out: frozenset[str], example: Any) ->
     Raises:
         UserError: there is no example, or the network has no such blocks.
     """
-    return _known(model, "depth", left_out, example, lambda: _residual(model, left_out, example))
+    return known_units(model, "depth", left_out, example, lambda: _residual(model, left_out, example))
 
 
 def _residual(model: nn.Module, left_out: frozenset[str], example: Any) -> Found:

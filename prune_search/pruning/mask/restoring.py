@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from prune_search.tasks.experts import routes_kept
 from prune_search.tasks.passes import eager
 from prune_search.training.loop import seed_layers
 
@@ -23,7 +24,7 @@ def layers_seeded(model: nn.Module, seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def left_as_it_was(model: nn.Module, mode: str | None) -> Iterator[None]:
-    """Weights, buffers, modes and gradients are put back; meanwhile every floating parameter takes gradients.
+    """Weights, buffers, modes, routers and gradients are put back; meanwhile every floating parameter takes gradients.
 
     Args:
         model: the network.
@@ -40,7 +41,7 @@ def left_as_it_was(model: nn.Module, mode: str | None) -> Iterator[None]:
         model.train(mode == "train")
     try:
         # Compiled networks have no second derivatives and no hooks: they are scored as they were written.
-        with eager(), torch.enable_grad():
+        with eager(), torch.enable_grad(), routes_kept(model):
             yield
     finally:
         for parameter in frozen:

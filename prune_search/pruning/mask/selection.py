@@ -52,10 +52,10 @@ def floors_first(
         pools: with minimum counts or without.
         counted: how many units masks [units] per layer keep.
     """
-    floors = [pool for pool in pools if pool.least]
+    floors = [pool for pool in pools if pool.least or pool.floors]
     if not floors:
         return highest(candidates, pools)
-    reserved = highest(candidates, [Pool((name,), pool.least) for pool in floors for name in pool.names])
+    reserved = highest(candidates, [Pool((name,), pool.floor(name)) for pool in floors for name in pool.names])
     rest = {
         name: mask.to(reserved[name].device) & ~reserved[name] if name in reserved else mask
         for name, mask in candidates.items()
@@ -195,6 +195,8 @@ def pools_by(
         if share is not None and compared != "scope":
             shapes = {layer.name: (layer.shape, layer.units) for layer in layers}
             pools = by_row(pools, shapes, share, rule.rounding, compared == "layer")
+    if least := {one.name: one.least for one in sets if one.least}:
+        pools = [replace(pool, floors={name: least[name] for name in pool.names if name in least}) for pool in pools]
     return pools if rule.ties == "index" else [replace(pool, ties=rule.ties) for pool in pools]
 
 

@@ -24,6 +24,7 @@ from prune_search.tasks.layers import has_computed_bias, holders, kind_of, pruna
 WEIGHT, READER, DEPTHWISE, SCALE, HELD = "weight", "reader", "depthwise", "scale", "held"
 
 WRONG_SHAPE = "its shape does not go with"
+OF_EXPERTS = "it is of experts in one tensor, or routes to such: they go as a whole only (granularity expert)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,7 @@ class UnitSet:
         shape: of that weight.
         parts: what they own.
         run: units in a run where a fixed number of every run is kept (n of m); 0 elsewhere.
+        least: how many of them stay at least.
     """
 
     name: str
@@ -76,6 +78,7 @@ class UnitSet:
     shape: tuple[int, ...]
     parts: tuple[Part, ...]
     run: int = 0
+    least: int = 0
 
     @property
     def owners(self) -> tuple[str, ...]:
@@ -176,6 +179,8 @@ class Grouping:
         """Why a layer's weight does not go with the granularity, whatever is around it; empty where it does."""
         facts = self.granularity.entry(axes.GRANULARITIES).facts
         kind = kind_of(module)
+        if kind is not None and kind.of_experts:
+            return OF_EXPERTS
         if facts.removes_outputs and kind is not None and not kind.output_rows:
             return f"no {self.granularity.name}s can be removed from a layer of type {type(module).__name__}"
         if facts.removes_outputs and has_computed_bias(module):
@@ -336,7 +341,7 @@ def coupled_sets(model: nn.Module, sets: Iterable[Channels]) -> list[UnitSet]:
     for channels in sets:
         parts = tuple(Part(c.parameter, c.role, _split_of(c), c.at) for c in channels.claims)
         owners = sorted({part.parameter for part in parts if part.role == WEIGHT}, key=order.__getitem__)
-        found.append(UnitSet(owners[0], channels.size, tuple(weights[owners[0]].shape), parts))
+        found.append(UnitSet(owners[0], channels.size, tuple(weights[owners[0]].shape), parts, least=channels.least))
     return sorted(found, key=lambda one: order[one.name])
 
 

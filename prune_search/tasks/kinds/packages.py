@@ -15,10 +15,11 @@ EXTRAS = {
     "accelerate": "hf",
     "datasets": "hf",
     "gguf": "hf",
+    "lm_eval": "lm-eval",
     "tokenizers": "hf",
     "transformers": "hf",
 }
-DISTRIBUTIONS = {"PIL": "Pillow"}
+DISTRIBUTIONS = {"PIL": "Pillow", "lm_eval": "lm-eval"}
 
 
 def package(module: str, who: str, key: str) -> Any:

@@ -42,6 +42,8 @@ class Network(nn.Module):
         say = config.to_dict()
         if len(say["kinds"]) != say["depth"]:
             raise ValueError("one kind for every block")
+        if say["inner"] % 4:
+            raise ValueError("the inner width is no multiple of 4")
         head = say["head_width"] or say["width"] // say["heads"]
         self.embed = nn.Embedding(7, say["width"])
         self.blocks = nn.ModuleList(Block(say["width"], say["heads"] * head, say["inner"]) for _ in range(say["depth"]))
@@ -134,3 +136,10 @@ def test_a_value_that_switches_layers_off_is_no_size() -> None:
     own = Architecture(Switching, Config(switch=None))
     assert own.config.to_dict()["switch"] is None
     assert "unused.weight" in own.shapes
+
+
+def test_what_an_architecture_has_against_the_sizes_is_told() -> None:
+    own, shapes = architecture()
+    found = with_sizes(shapes, {"gates.weight": (12, 12), "gates.bias": (12,), "down.weight": (12, 6)})
+    with pytest.raises(InexpressibleError, match=r"refuses the configuration .*: the inner width is no multiple of 4"):
+        list(fits(own, found))

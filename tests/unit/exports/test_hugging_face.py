@@ -6,13 +6,16 @@ import copy
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from mixtures import mixtral
 from torch import Tensor, nn
 
+import prune_search
 from prune_search.compact.as_called import AsCalled
 from prune_search.compact.config_sizes import InexpressibleError
 from prune_search.compact.file_names import HUGGING_FACE_FOLDER
@@ -21,6 +24,7 @@ from prune_search.exports.hugging_face import Compact, class_of, narrower, opene
 from prune_search.exports.onnx_file import fixed_length, write_onnx
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import read_space
+from prune_search.tasks.batches import adapted
 
 pytestmark = pytest.mark.slow
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 24}
@@ -238,3 +242,38 @@ def test_the_tokenizer_that_the_data_name_goes_along(tmp_path: Path) -> None:
 def test_a_network_of_a_users_class_has_none(tmp_path: Path) -> None:
     assert save(nn.Linear(2, 2), None, torch.zeros(1, 2), tmp_path) is None
     assert class_of(nn.Identity()) is None
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_mixture_of_experts_has_fewer_of_them_in_its_configuration(tmp_path: Path, graph: bool) -> None:
+    import transformers
+
+    model, inputs = mixtral(), torch.randint(31, (2, 9))
+    pruned_experts(model, inputs, "uniform")
+    small = smaller(adapted(model), inputs) if graph else None
+    found = save(adapted(model), small, inputs, tmp_path)
+    assert found is not None
+    assert found.whole == ""
+    assert dict(found.config) == {"num_local_experts": (4, 3)}
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / HUGGING_FACE_FOLDER)
+    assert again.config.num_local_experts == 3
+    assert torch.allclose(logits(again, inputs), logits(model, inputs), atol=1e-5)
+
+
+def test_blocks_with_unequally_many_experts_are_not_written_as_if_they_were_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, inputs = mixtral(), torch.randint(31, (2, 9))
+    with torch.no_grad():
+        model.get_parameter("model.layers.0.mlp.experts.down_proj")[0] *= 9.0
+    pruned_experts(model, inputs, "global")
+    assert save(adapted(model), None, inputs, tmp_path) is None
+    assert "one number of experts for all blocks, which have" in caplog.text
+    assert not (tmp_path / HUGGING_FACE_FOLDER).exists()
+
+
+def pruned_experts(model: nn.Module, inputs: Tensor, scope: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mask = prune_search.find_mask(model, "l2", 0.375, scope=scope, granularity="expert", batches=[(inputs, None)])
+    mask.apply(model)

@@ -22,6 +22,9 @@ else:
     from prune_search.lazy import torch
 
 
+LOOK_UP = "aten.embedding"
+
+
 def each_input(scoring: Scoring, group: str) -> dict[str, list[float]]:
     """The slow definition for linear and plain 2-d convolution layers: for each weight, what it is multiplied with."""
     found: dict[str, list[float]] = {}
@@ -115,7 +118,8 @@ def _of_uses(scoring: Scoring, names: set[str]) -> Scores:
     used = set()
 
     def watch(use: Use) -> None:
-        if use.name in found:
+        # An embedding that a layer shares is looked up there, and multiplied with nothing.
+        if use.name in found and use.operation != LOOK_UP:
             used.add(use.name)
             _add(found[use.name], scoring.weights[use.name], use, use.squares())
 

@@ -1,4 +1,4 @@
-"""Units of transformers, found in the graph of torch.export: heads, hidden neurons, the width of the stream, blocks."""
+"""Units of transformers: heads, hidden neurons and the width of the stream from the graph; blocks; experts."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def _find_blocks(model: Any, left_out: frozenset[str], example: Any) -> object:
     from prune_search.pruning.mask.network_units import residual_blocks
 
     return residual_blocks(model, left_out, example)
+
+
+def _find_experts(model: Any, left_out: frozenset[str], example: Any) -> object:
+    from prune_search.pruning.mask.expert_units import experts_of
+
+    return experts_of(model, left_out, example)
 
 
 def _facts(find: Callable[..., object]) -> Granularity:
@@ -103,3 +109,22 @@ def depth(tensor: Tensor, *, over: str = "mean", scale: str = "mean", convention
     """
     del over, scale, convention
     return tensor.reshape(1, -1)
+
+
+@GRANULARITIES.register(
+    "expert",
+    summary="whole experts of a mixture: what routes to them leaves out removed ones; each block keeps what it chooses",
+    source="Lu et al. 2024, Not All Experts are Equal, 2402.14800; Lasby et al. 2025, REAP the Experts, 2510.13999",
+    options={key: option for key, option in COUPLED.items() if key != "multiple"},
+    facts=Granularity(structured=True, coupled=True, by_channels=True, find=_find_experts, default_model="small-moe"),
+)
+def expert(tensor: Tensor, *, over: str = "mean", scale: str = "mean", convention: str = "papers") -> Tensor:
+    """A weight as [1, weights], or of experts in one tensor as [experts, weights]; `expert_units` says which are one's.
+
+    An expert owns its weights and biases and its row of the router. Removed, its logit counts as -inf: a softmax gives
+    it 0, and a top-k picks among those that are left. So the masked network has the outputs of the one without it. A
+    block keeps at least as many experts as its router chooses for a token. Scores are joined as those of blocks are
+    (`depth`); the router's row plays no part in them.
+    """
+    del over, scale, convention
+    return tensor.reshape(tensor.shape[0] if tensor.dim() == 3 else 1, -1)
