@@ -189,6 +189,12 @@ SEARCH = {
         None,
         "workers per trial (data-parallel training): a number, or {at_least: 2, at_most: 8}, by what there is room for",
     ),
+    "sharded": Option(
+        Flag(),
+        False,
+        "each worker of a trial holds its shard of weights, masks and optimizer (torch's fully_shard, FSDP2)",
+        later=True,
+    ),
 }
 
 
@@ -203,7 +209,16 @@ def read_search(raw: Any, reading: Reading) -> Mapping[str, Any] | None:
         text = f"must be a whole number if workers_per_trial is above 1: each worker needs its own (got {gpus:g})"
         reading.wrong("search.gpus_per_trial", text)
         return None
+    if is_sharded(result) and not workers_of(result).several:
+        text = "true divides the network among the workers of a trial: set search.workers_per_trial to 2 or more"
+        reading.wrong("search.sharded", text)
+        return None
     return result
+
+
+def is_sharded(search: Mapping[str, Any]) -> bool:
+    """Whether the workers of a trial divide its network among themselves."""
+    return bool(search.get("sharded", False))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from prune_search.tasks.tallies import Mean, Seen, Tally, can_share
 from prune_search.tasks.task import Task
 from prune_search.tasks.task_digest import code_digest, examples_digest
 from prune_search.tasks.task_parts import loss_named, metrics_of, named_metrics
+from prune_search.tasks.shards import is_sharded
 from prune_search.tasks.workers import ALONE, Workers
 
 
@@ -150,11 +151,9 @@ class TaskData:
         size = self.task.evaluate_batch or batch
         together = workers.of_parts(len(split), size) if can_share(tallies.values()) else ALONE
         with evaluating(model):
-            for number, whole in enumerate(split.parts(size)):
-                if not together.takes(number):
-                    continue
+            for whole, counts in together.dealt(split.parts(size), is_sharded(model)):
                 seen = self.seen(model, whole, autocast)
-                for tally in tallies.values():
+                for tally in tallies.values() if counts else ():
                     tally.update(seen)
         for tally in tallies.values():
             if together.several:

@@ -72,8 +72,8 @@ def _problems(model: nn.Module, rule: MaskRule) -> Iterator[Problem]:
     needs = "needs whole layers, and the network is sharded"
     criterion, granularity = rule.criterion.entry(axes.CRITERIA).facts, rule.granularity.entry(axes.GRANULARITIES).facts
     scope = rule.scope.entry(axes.SCOPES).facts
-    if not criterion.sharded:
-        able = sorted(name for name in axes.CRITERIA if axes.CRITERIA[name].facts.sharded)
+    if not criterion.on_shards:
+        able = sorted(name for name in axes.CRITERIA if axes.CRITERIA[name].facts.on_shards)
         yield Problem("mask.criterion", f"{rule.criterion.name} {needs}; these do not: {', '.join(able)}")
     if granularity.structured:
         yield Problem("mask.granularity", f"{rule.granularity.name} {needs}; single weights and n of m do not")

@@ -49,7 +49,7 @@ def _each_flow(scoring: Scoring, dtype: str) -> dict[str, list[float]]:
             "precision of the scores; float32 falls back to float64 if its range is exceeded",
         )
     },
-    facts=Criterion(reduce="sum", rough=True, oracle=_each_flow),
+    facts=Criterion(reduce="sum", rough=True, oracle=_each_flow, passes_over_shards=True),
 )
 def synflow(scoring: Scoring, dtype: str) -> Scores:
     """|w| ⊙ dR/d|w| at the masked weights, shaped like the weights, at least 0, float64 where the pass is.
