@@ -122,7 +122,7 @@ def masks(workers: Workers) -> dict[str, Any]:
     for name, options in CASES.items():
         gradients = options.get("criterion") == "snip"
         batches = [(data.inputs[at : at + 16].double(), data.labels[at : at + 16]) for at in range(0, 64, 16)]
-        own = [batch for number, batch in enumerate(batches) if workers.takes(number)]
+        own = [batch for batch, _ in workers.dealt(batches)]
         pair = []
         for model, given in ((sharded(network().double()), own), (network().double(), batches)):
             model.eval() if not gradients else model.train()

@@ -238,7 +238,7 @@ class Criterion(Facts):
             that it can be done block after block (scope option ``order: blocks``); None: it needs more than those.
         sharded: whether a weight's score depends on this weight and its gradient alone, so that each worker can score
             the part that it holds.
-        passes_over_shards: whether it has a pass of its own over a network that is sharded over workers.
+        passes_over_shards: whether it looks for itself after a network that is sharded over workers.
     """
 
     kind: str = "static"

@@ -15,6 +15,8 @@ from prune_search.recipe.registry import AnyAxis
 
 ASKED = "search.sharded: true"
 # Of a scope: how its layers can be taken one after the other.
+# How weights that grow begin where no other weight is looked at.
+ZEROS = "zeros"
 ORDERS = ("sequential", "blocks")
 
 
@@ -120,6 +122,9 @@ def _retraining(recipe: Recipe) -> Iterator[Problem]:
     if not dynamics.entry(axes.DYNAMICS).facts.sharded:
         why = f"it moves the masks of whole layers; these go with it: {_others(axes.DYNAMICS)}"
         yield _no("retrain.dynamics", dynamics.name, why)
+    elif dynamics.options.get("init", ZEROS) != ZEROS:
+        why = f"weights grow from the spread of a whole layer; {ZEROS} goes with it"
+        yield _no("retrain.dynamics.init", str(dynamics.options["init"]), why)
     elif (written := dynamics.options.get("criterion")) is not None:
         scored = Named.of(axes.CRITERIA, written)
         if not scored.entry(axes.CRITERIA).facts.on_shards:

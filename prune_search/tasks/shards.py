@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 else:
     from prune_search.lazy import torch
 
-WAYS = "find_mask, MaskHook and Dynamics('gradual') take sharded networks"
+WAYS = "find_mask, MaskHook and the dynamics gradual, rigl and set take sharded networks"
 
 
 def is_shard(tensor: object) -> TypeGuard[DTensor]:
@@ -55,8 +55,6 @@ def shard_network(model: nn.Module, device: torch.device) -> None:
     except (ValueError, NotImplementedError) as error:
         said = (str(error).splitlines() or [""])[0][:200]
         raise UserError([Problem("task.model", f"torch cannot shard this network: {said}")]) from error
-    # Buffers stay whole.
-    model.to(device)
 
 
 def _gathering(model: nn.Module) -> list[Any]:
@@ -113,6 +111,15 @@ def sharded_like(part: Tensor, tensor: Tensor) -> Tensor:
         part, tensor.device_mesh, tensor.placements, run_check=False, shape=tensor.shape, stride=tensor.stride()
     )
     return found
+
+
+def divided_like(whole: Tensor, tensor: Tensor) -> Tensor:
+    """What every worker has whole [rows, …], as a DTensor that lies where another one does; of others, on its device."""
+    if not is_shard(tensor):
+        return whole.to(tensor.device)
+    rank, size = tensor.device_mesh.get_local_rank(), tensor.device_mesh.size()
+    own = whole[first_row(tensor, rank, size) : first_row(tensor, rank + 1, size)]
+    return sharded_like(own.to(part_of(tensor).device), tensor)
 
 
 def on_cpu(tensor: Tensor) -> Tensor:

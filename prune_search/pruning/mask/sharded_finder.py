@@ -6,8 +6,9 @@ The masks are those that `finder.find_mask` finds on the whole network, bit for 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,28 @@ def find_mask_of_shards(
     if rule.criterion.entry(axes.CRITERIA).facts.keeps_all:
         return finder.as_masks(candidates, Decimal(1))
     return finder.as_masks(finder.search(candidates, share, previous[1] if previous else Decimal(1)), share)
+
+
+def scores_of_shards(model: nn.Module, rule: MaskRule, scoring_data: ScoringData) -> dict[str, Shard]:
+    """The scores of a rule's criterion on the weights that a sharded network has; all workers call it.
+
+    Args:
+        model: the network; it is left as it was.
+        rule: what is scored.
+        scoring_data: of this worker.
+
+    Returns:
+        Per weight that takes part, this worker's; larger is kept.
+
+    Raises:
+        UserError: the rule needs the whole network, or the network is not sharded by rows.
+    """
+    resharded(model)
+    if problems := list(_problems(model, rule)):
+        raise UserError(problems)
+    finder = _Finder.of(model, rule, scoring_data)
+    with left_as_it_was(model, rule.score.mode):
+        return finder.scores(finder.dense(), 1)
 
 
 def _problems(model: nn.Module, rule: MaskRule) -> Iterator[Problem]:
@@ -142,6 +165,7 @@ class _Finder:
         workers: that hold them.
         sets: the units: single weights, whatever their order within a row.
         others: weights that take no part, and why.
+        memory: what a criterion keeps from one iteration to the next.
     """
 
     model: nn.Module
@@ -151,6 +175,7 @@ class _Finder:
     workers: Workers
     sets: list[UnitSet]
     others: Mapping[str, str]
+    memory: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: nn.Module, rule: MaskRule, scoring_data: ScoringData) -> _Finder:
@@ -171,18 +196,22 @@ class _Finder:
         iterations, nested = self.rule.score.iterations, self.rule.score.nested
         current = candidates
         with left_as_it_was(self.model, self.rule.score.mode):
-            dense: Scores = {one.name: self.weights[one.name].detach().clone() for one in self.sets}
+            dense = self.dense()
             for iteration in range(1, iterations + 1):
                 allowed = current if nested else candidates
                 step = self.rule.share_at(share, before, iteration)
-                scores = self._scores(dense, iteration)
+                scores = self.scores(dense, iteration)
                 pools = pools_by(self.rule, self.sets, self._layers(allowed), step, _nothing_measured)
                 current = choose_sharded(scores, allowed, pools, self.workers)
                 if iteration < iterations:
                     self._mask_weights(dense, current)
         return current
 
-    def _scores(self, dense: Scores, iteration: int) -> dict[str, Shard]:
+    def dense(self) -> Scores:
+        """The unmasked weights."""
+        return {one.name: self.weights[one.name].detach().clone() for one in self.sets}
+
+    def scores(self, dense: Scores, iteration: int) -> dict[str, Shard]:
         """The units' scores, of each set this worker's."""
         criterion, data = self.rule.criterion, self.scoring_data
         scoring = Scoring(
@@ -194,6 +223,7 @@ class _Finder:
             seed=data.seed,
             words=(data.round_number, iteration),
             example=data.example,
+            memory=self.memory,
             split=Grouping(self.rule.granularity).split,
             workers=data.workers,
         )
