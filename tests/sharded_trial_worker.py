@@ -11,6 +11,7 @@ All workers run the same code, with the network of every trial sharded over them
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,9 +22,10 @@ import torch.distributed as dist
 
 from data_parallel_worker import CONV, GROWING, Asked, recipe
 from prune_search.recipe.space import read_space
-from prune_search.storage.states import list_states, read_state
+from prune_search.storage.manifests import MANIFEST, TENSORS
+from prune_search.storage.states import read_state, write_state
 from prune_search.tasks.shards import is_shard, part_of
-from prune_search.tasks.workers import ALONE, EndedError, Workers
+from prune_search.tasks.workers import ALONE, Workers
 from prune_search.training.state_store import PreemptedError, Steps
 from prune_search.trial.callbacks import Guarded, Silent
 from prune_search.trial.run import Sharing, run_trial
@@ -51,13 +53,14 @@ TRIALS: Mapping[str, Mapping[str, Any]] = {
         task=CONV,
         mask={"sparsity": 0.5, "granularity": "2:4", "criterion": "l1"},
         train={"optimizer": {"name": "adamw", "lr": 0.01}},
+        retrain={"steps": "3it"},
     ),
     "options": recipe(
         "snip",
         task=RESNET,
         train={"steps": "2it", "activation_checkpointing": True, "accumulate": 2, "clip": 0.5, "ema": 0.5},
     ),
-    "bf16": recipe("magnitude-after-training", train={"precision": "bf16"}),
+    "bf16": recipe("magnitude-after-training", train={"precision": "bf16"}, retrain={"steps": "3it"}),
 }
 
 
@@ -116,28 +119,29 @@ GOES_ON = recipe(
 
 
 def stop(workers: Workers, folder: Path) -> dict[str, Any]:
-    """The files that are there when the trial was asked to stop, and what they are without a network that is sharded."""
-    asked, first = Asked(5), workers.first
+    """What is stored when the trial was asked to stop, and whether a whole network's state would be the same bytes."""
+    asked, first, steps = Asked(4), workers.first, Steps()
     sink = Guarded(asked, lambda: asked.left <= 0) if first else Silent()
-    steps = Steps()
+    storage = folder / "states" if first else None
     try:
-        run_trial(setup_of(GOES_ON, workers), folder / "states" if first else None, sink, sharing=Sharing(steps=steps))
-    except (PreemptedError, EndedError) as error:
-        ended = type(error).__name__
-    if not first:
+        run_trial(setup_of(GOES_ON, workers), storage, sink, sharing=Sharing(steps=steps))
+    except PreemptedError:
+        ended = True
+    if storage is None:
         return {}
-    (newest,) = [
-        path for vertex in sorted((folder / "states").rglob("step-*")) for path in [vertex] if path.name != "step-000000000"
-    ][-1:]
-    state = read_state(newest)
-    assert state is not None
-    return {"ended": ended, "trained": steps.trained, "tensors": sorted(state.tensors), "step": state.meta["step"]}
+    found: dict[str, Any] = {"ended": ended, "trained": steps.trained, "same bytes": [], "names": []}
+    for file in sorted(storage.rglob(TENSORS)):
+        state = read_state(file.parent)
+        assert state is not None
+        again = folder / "again" / f"{len(found['names'])}"
+        write_state(again, state.tensors, state.meta)
+        found["same bytes"] += [(again / name).read_bytes() == (file.parent / name).read_bytes() for name in (TENSORS, MANIFEST)]
+        found["names"].append(sorted({key.split("/")[0] + "/" + key.split("/")[1] for key in state.tensors}))
+    return found
 
 
 def go_on(workers: Workers, folder: Path) -> dict[str, Any]:
     """The trial to its end, from the state that others have stored; in a copy of their storage."""
-    import shutil
-
     own = folder / f"states-{workers.size}"
     if workers.first:
         shutil.copytree(folder / "states", own)

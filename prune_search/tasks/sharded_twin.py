@@ -9,21 +9,21 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from prune_search.tasks.shards import is_shard, part_of, resharded
 
 
-def twin_of_shards(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy of a sharded network in another type of numbers; all workers call this.
+def twin_of_shards(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
+    """A copy of a sharded network; all workers call this.
 
     torch copies no sharded network. Here its modules are copied without their weights, sharded anew, and the rows of
     each worker copied into them, so that no worker holds more than its rows of either.
 
     Args:
         model: sharded over all workers; left as it was, its hooks are not copied.
-        dtype: of the copy's floating-point parameters and buffers.
+        dtype: of the copy's floating-point parameters and buffers; None: the network's own.
     """
     resharded(model)
     parameters = dict(model.named_parameters())
@@ -43,15 +43,18 @@ def twin_of_shards(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return twin
 
 
-def _without_weights(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+def _without_weights(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     """The modules of a sharded network as they were before it was sharded, with parameters that have no values."""
     memo: dict[int, Any] = {}
+
+    def kind(tensor: Tensor) -> torch.dtype:
+        return dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+
     for parameter in model.parameters():
-        kind = dtype if parameter.is_floating_point() else parameter.dtype
-        empty = torch.empty(parameter.shape, dtype=kind, device="meta")
+        empty = torch.empty(parameter.shape, dtype=kind(parameter), device="meta")
         memo[id(parameter)] = nn.Parameter(empty, requires_grad=parameter.requires_grad)
     for buffer in model.buffers():
-        memo[id(buffer)] = buffer.detach().to(dtype if buffer.is_floating_point() else buffer.dtype, copy=True)
+        memo[id(buffer)] = buffer.detach().to(kind(buffer), copy=True)
     for module in model.modules():
         for key, value in vars(module).items():
             # What `fully_shard` has left there: hooks, and what it knows of the module.
