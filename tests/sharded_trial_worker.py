@@ -1,11 +1,10 @@
-"""One worker, a process of its own: ``sharded_trial_worker.py RANK SIZE FOLDER trials|stop|go-on|refusals``.
+"""One worker, a process of its own: ``sharded_trial_worker.py RANK SIZE FOLDER trials|stop|go-on``.
 
 All workers run the same code, with the network of every trial sharded over them; the first one prints what it found.
 
 ``trials``: whole trials by all workers, and then by the first one alone, whose network is whole.
 ``stop``: a trial that is asked to stop on its way, with its state stored below FOLDER.
 ``go-on``: the same trial from there on, by however many workers there are now.
-``refusals``: what is said of recipes whose networks cannot be sharded.
 """
 
 from __future__ import annotations
@@ -129,14 +128,16 @@ def stop(workers: Workers, folder: Path) -> dict[str, Any]:
         ended = True
     if storage is None:
         return {}
-    found: dict[str, Any] = {"ended": ended, "trained": steps.trained, "same bytes": [], "names": []}
+    found: dict[str, Any] = {"ended": ended, "trained": steps.trained, "same bytes": []}
     for file in sorted(storage.rglob(TENSORS)):
         state = read_state(file.parent)
         assert state is not None
-        again = folder / "again" / f"{len(found['names'])}"
+        again = folder / "again" / file.parent.name
         write_state(again, state.tensors, state.meta)
-        found["same bytes"] += [(again / name).read_bytes() == (file.parent / name).read_bytes() for name in (TENSORS, MANIFEST)]
-        found["names"].append(sorted({key.split("/")[0] + "/" + key.split("/")[1] for key in state.tensors}))
+        for name in (TENSORS, MANIFEST):
+            found["same bytes"].append((again / name).read_bytes() == (file.parent / name).read_bytes())
+        found["keys"] = sorted(state.tensors)
+        found["kinds"] = sorted({key.split("/")[0] for key in state.tensors})
     return found
 
 
@@ -148,27 +149,10 @@ def go_on(workers: Workers, folder: Path) -> dict[str, Any]:
     return ran(GOES_ON, workers, own if workers.first else None)
 
 
-REFUSED: Mapping[str, Mapping[str, Any]] = {
-    "wanda": recipe("magnitude-after-training", mask={"sparsity": 0.7, "criterion": "wanda"}),
-}
-
-
-def refusals(workers: Workers, folder: Path) -> dict[str, str]:
-    """One sentence each."""
-    said = {}
-    for name, raw in REFUSED.items():
-        try:
-            setup_of(raw, workers)
-        except Exception as error:
-            said[name] = str(error)
-    return said
-
-
 RUNS: dict[str, Callable[[Workers, Path], dict[str, Any]]] = {
     "trials": trials,
     "stop": stop,
     "go-on": go_on,
-    "refusals": refusals,
 }
 
 if __name__ == "__main__":
