@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-
 from data_parallel_worker import CONV, GROWING, Asked, recipe
+
 from prune_search.recipe.space import read_space
 from prune_search.storage.manifests import MANIFEST, TENSORS
 from prune_search.storage.states import read_state, write_state
@@ -43,6 +43,18 @@ TRIALS: Mapping[str, Mapping[str, Any]] = {
         "greg-1",
         task=CONV,
         mask={"sparsity": 0.4, "granularity": "weight", "scope": {"name": "uniform", "exclude": ["first", "last"]}},
+        weights={"transform": [GROWING]},
+        retrain={"steps": "3it"},
+    ),
+    "greg-2": recipe(
+        "greg-2",
+        task=CONV,
+        mask={
+            "sparsity": 0.4,
+            "granularity": "weight",
+            "scope": "global",
+            "prepare": {"name": "rising-penalty", "step": 0.1, "every": "2it", "until": 0.3},
+        },
         weights={"transform": [GROWING]},
         retrain={"steps": "3it"},
     ),

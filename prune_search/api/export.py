@@ -324,15 +324,13 @@ def _write(
     return Export(to, result, costs, apart, version, None if version is None else masked(server[0]))
 
 
-def _result(
-    recipe: Target, to: Path, there: Where, sink: Sink | None, search: Mapping[str, Any] | None
-) -> Result:
+def _result(recipe: Target, to: Path, there: Where, sink: Sink | None, search: Mapping[str, Any] | None) -> Result:
     """What a recipe results in. What several workers have trained together is taken as they stored it."""
     if search is None or not workers_of(search).several:
         return run(recipe, where=there, out=to, sink=sink)
     found = run_stored(recipe, search, where=there, out=to, sink=sink)
     if found is None:
-        _log.warning("%s: not all that its workers stored is there: it is trained again, by this process alone", to.name)
+        _log.warning("%s: not all that its workers stored is there, so this process trains it again", to.name)
     return found or run(recipe, where=there, out=to, sink=sink)
 
 

@@ -67,7 +67,9 @@ def run_stored(
     Args:
         target: a recipe of the search.
         search: its canonical search block, which says how many workers trained a trial together, and how.
-        where, out, sink: as for `run`.
+        where: storage, data folder, device, and the user's own model and data.
+        out: folder that is written.
+        sink: callbacks that receive the progress.
 
     Returns:
         The result, or None where something of it would have to be trained.

@@ -183,7 +183,10 @@ def parameters(measured: Measured) -> float:
 
 
 @METRICS.register(
-    "model/nonzero", summary="parameters that are not masked", source=OURS, facts=Metric(best="minimize", always=False, whole=True)
+    "model/nonzero",
+    summary="parameters that are not masked",
+    source=OURS,
+    facts=Metric(best="minimize", always=False, whole=True),
 )
 def nonzero(measured: Measured) -> float:
     """Parameters that are not masked, biases and normalizations among them."""

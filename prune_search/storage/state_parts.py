@@ -1,4 +1,4 @@
-"""Stores a state whose tensors arrive in parts, without ever holding a whole tensor: the bytes are those of a whole one.
+"""Stores a state whose tensors arrive in parts, and never holds a whole one: the bytes are those of a whole state.
 
 The file is put together in a temporary file of this machine (in `$TMPDIR`), and goes to the storage from there.
 """

@@ -114,7 +114,7 @@ def sharded_like(part: Tensor, tensor: Tensor) -> Tensor:
 
 
 def divided_like(whole: Tensor, tensor: Tensor) -> Tensor:
-    """What every worker has whole [rows, …], as a DTensor that lies where another one does; of others, on its device."""
+    """What each worker has whole [rows, …], as a DTensor that lies where another one does; of others, on its device."""
     if not is_shard(tensor):
         return whole.to(tensor.device)
     rank, size = tensor.device_mesh.get_local_rank(), tensor.device_mesh.size()

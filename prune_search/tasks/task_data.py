@@ -20,6 +20,7 @@ from prune_search.tasks.data import SPLIT_SEED, split_indices
 from prune_search.tasks.examples import Held, Listed, TaskExamples, Usage
 from prune_search.tasks.passes import evaluating
 from prune_search.tasks.shapes import IGNORED
+from prune_search.tasks.shards import is_sharded
 from prune_search.tasks.stored_split import as_stored
 from prune_search.tasks.streams import Streamed
 from prune_search.tasks.structures import examples_in, tensors_in
@@ -27,7 +28,6 @@ from prune_search.tasks.tallies import Mean, Seen, Tally, can_share
 from prune_search.tasks.task import Task
 from prune_search.tasks.task_digest import code_digest, examples_digest
 from prune_search.tasks.task_parts import loss_named, metrics_of, named_metrics
-from prune_search.tasks.shards import is_sharded
 from prune_search.tasks.workers import ALONE, Workers
 
 

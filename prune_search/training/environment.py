@@ -35,8 +35,8 @@ def environment_class(
 
     Returns:
         The keys torch, device, capability, threads and precision; of several workers how many, and whether they are
-        sharded. The capability is the widest instruction set that torch uses on a CPU ("AVX512"), or the compute capability and name of a CUDA
-        device ("9.0 NVIDIA H200").
+        sharded. The capability is the widest instruction set that torch uses on a CPU ("AVX512"), or the compute
+        capability and name of a CUDA device ("9.0 NVIDIA H200").
     """
     describe = _CAPABILITIES.get(device.type)
     return {

@@ -1,4 +1,4 @@
-"""States of a network that is sharded over workers: stored as those of a whole one, and divided anew when they are read.
+"""States of a network that is sharded over workers: stored as those of a whole one, and divided anew when read.
 
 What lies in the storage is one safetensors file per state, byte for byte that of a network which is not sharded, so
 that any number of workers can go on from it, and whatever reads states needs not know. No worker ever holds a whole

@@ -76,7 +76,7 @@ class TrialSetup:
         given_teacher: the teacher of retrainings, where it comes from a folder.
         initialized: what the initializer found; None of one that finds nothing.
         workers: that run the trial together.
-        sharded: what was found out of the network before it was divided among the workers; None where each has it whole.
+        sharded: what was found out of the network before it was divided among the workers; None where it is whole.
         weights: the prunable weights of the network at w(0), by name: for their names, order and shapes.
     """
 

@@ -10,7 +10,20 @@ from worker_processes import run_workers
 
 WORKER = "sharded_worker.py"
 WEIGHTS = 3768
-CASES = ("magnitude", "keeps ties", "l2", "random", "erk", "floors", "2:4", "3 of 8", "snip", "iterated", "force", "flow")
+CASES = (
+    "magnitude",
+    "keeps ties",
+    "l2",
+    "random",
+    "erk",
+    "floors",
+    "2:4",
+    "3 of 8",
+    "snip",
+    "iterated",
+    "force",
+    "flow",
+)
 TRAININGS = ("sgd, 1 batches", "adamw, 2 batches", "gradual", "rigl")
 WHOLE = "model: is sharded over workers, and this needs the whole network; find_mask, MaskHook and the dynamics gradual"
 
@@ -62,7 +75,9 @@ def check_states(stored: dict[str, Any], read: dict[str, Any]) -> None:
 def check_refusals(found: dict[str, str]) -> None:
     """What cannot be done on shards is said, all at once."""
     needs = "needs whole layers, and the network is sharded"
-    assert found["criterion"].startswith(f"mask.criterion: grasp {needs}; these do not: all, l1, l2, magnitude, random, snip")
+    assert found["criterion"].startswith(
+        f"mask.criterion: grasp {needs}; these do not: all, l1, l2, magnitude, random, snip"
+    )
     assert found["granularity"] == f"mask.granularity: filter {needs}; single weights and n of m do not"
     assert [line.split(":")[0] for line in found["several"].splitlines()] == [
         "mask.criterion",
