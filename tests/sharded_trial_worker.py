@@ -37,7 +37,12 @@ TRIALS: Mapping[str, Mapping[str, Any]] = {
     "synflow": recipe("synflow", mask={"sparsity": 0.7, "score": {"iterations": 5}}),
     "synflow-norms": recipe("synflow", task=RESNET, mask={"sparsity": 0.7, "score": {"iterations": 2}}),
     "rigl": recipe("rigl", retrain={"dynamics": {"name": "rigl", "every": "2it"}}),
-    "set": recipe("set", task=CONV, retrain={"dynamics": {"name": "set", "every": "2it"}}),
+    "set": recipe(
+        "set",
+        task=CONV,
+        mask={"sparsity": 0.7, "control": "shuffle"},
+        retrain={"dynamics": {"name": "set", "every": "2it"}},
+    ),
     "gradual": recipe("gradual-magnitude", retrain={"dynamics": {"name": "gradual", "every": "2it"}}),
     "greg-1": recipe(
         "greg-1",
@@ -62,7 +67,7 @@ TRIALS: Mapping[str, Mapping[str, Any]] = {
     "2:4": recipe(
         "magnitude-after-training",
         task=CONV,
-        mask={"sparsity": 0.5, "granularity": "2:4", "criterion": "l1"},
+        mask={"sparsity": 0.5, "granularity": "2:4", "criterion": "l1", "control": "shuffle"},
         train={"optimizer": {"name": "adamw", "lr": 0.01}},
         retrain={"steps": "3it"},
     ),

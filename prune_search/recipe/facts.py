@@ -351,9 +351,12 @@ class Control(Facts):
 
     Attributes:
         with_dynamics: whether it can be drawn of a mask that a dynamics has moved, which has no scores.
+        by_layer: whether it looks at the kept units of one layer at a time and at nothing else, so that it can be drawn
+            of a network that is sharded over workers.
     """
 
     with_dynamics: bool = True
+    by_layer: bool = False
 
 
 @dataclass(frozen=True)

@@ -213,6 +213,12 @@ def read_search(raw: Any, reading: Reading) -> Mapping[str, Any] | None:
         text = "true divides the network among the workers of a trial: set search.workers_per_trial to 2 or more"
         reading.wrong("search.sharded", text)
         return None
+    if is_sharded(result) and (wrong := [name for name in metrics_asked(result) if metric_facts(name).whole]):
+        text = (
+            f"{', '.join(wrong)} needs the whole network in one process, and search.sharded is true: measure it after"
+        )
+        reading.wrong("search.objectives", f"{text} `export`, or leave it out of the objectives and constraints")
+        return None
     return result
 
 

@@ -59,8 +59,9 @@ def _mask(recipe: Recipe) -> Iterator[Problem]:
         yield _no("mask.score.normalization", mask.score.normalization.name, "it looks at the scores of a whole layer")
     if not mask.sparsity.known:
         yield _no("mask.sparsity", mask.sparsity.form, "how much is kept must be a number before the mask is found")
-    if mask.control is not None:
-        yield _no("mask.control", mask.control.name, "it draws with the scores of the whole network")
+    if mask.control is not None and not mask.control.entry(axes.CONTROLS).facts.by_layer:
+        able = ", ".join(name for name in axes.CONTROLS if axes.CONTROLS[name].facts.by_layer)
+        yield _no("mask.control", mask.control.name, f"it looks at all layers or their scores; {able} goes with it")
     if mask.stable is not None:
         yield _no("mask.at", "stable", "it compares masks of the whole network on the way")
     if mask.prepare is not None and not mask.prepare.entry(axes.TRANSFORMS).facts.sharded:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prune_search.pruning.mask.controls import Chosen
 from prune_search.pruning.mask.counts import keep_count
 from prune_search.pruning.mask.layer_measurements import Measuring
 from prune_search.pruning.mask.mask_set import MaskSet, UnitMasks, keep_all
@@ -28,7 +29,7 @@ from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.blocks import find_blocks
 from prune_search.tasks.layers import holders, kind_of, listed, prunable_weights
-from prune_search.tasks.shards import first_row, is_shard, part_of, resharded, sharded_like
+from prune_search.tasks.shards import divided_like, first_row, gathered, is_shard, part_of, resharded, sharded_like
 from prune_search.tasks.workers import Workers
 from prune_search.training.randomness import derive
 
@@ -65,7 +66,28 @@ def find_mask_of_shards(
     candidates = finder.candidates(None if previous is None else previous[0])
     if rule.criterion.entry(axes.CRITERIA).facts.keeps_all:
         return finder.as_masks(candidates, Decimal(1))
-    return finder.as_masks(finder.search(candidates, share, previous[1] if previous else Decimal(1)), share)
+    kept = finder.search(candidates, share, previous[1] if previous else Decimal(1))
+    return finder.as_masks(finder.controlled(kept), share)
+
+
+def control_of_shards(model: nn.Module, masks: MaskSet, rule: MaskRule, scoring_data: ScoringData) -> MaskSet:
+    """A mask with the final counts of one that moved, drawn by the rule's control; all workers call it.
+
+    Args:
+        model: the network, sharded by rows over all workers.
+        masks: of DTensors, that have moved.
+        rule: with the control.
+        scoring_data: of this worker.
+
+    Raises:
+        UserError: the rule needs the whole network, or the network is not sharded by rows.
+    """
+    resharded(model)
+    if problems := list(_problems(model, rule)):
+        raise UserError(problems)
+    finder = _Finder.of(model, rule, scoring_data)
+    drawn = finder.controlled(finder.candidates(masks))
+    return replace(finder.as_masks(drawn, Decimal(1)), asked=masks.asked)
 
 
 def scores_of_shards(model: nn.Module, rule: MaskRule, scoring_data: ScoringData) -> dict[str, Shard]:
@@ -106,7 +128,7 @@ def _problems(model: nn.Module, rule: MaskRule) -> Iterator[Problem]:
         yield Problem("mask.scope.exclude", f"{ends[0]} {needs}: name the layer")
     if rule.score.normalization.name != "none":
         yield Problem("mask.score.normalization", f"{rule.score.normalization.name} {needs}")
-    if rule.control is not None:
+    if rule.control is not None and not rule.control.entry(axes.CONTROLS).facts.by_layer:
         yield Problem("mask.control", f"{rule.control.name} {needs}")
     if rule.budget is not None:
         yield Problem("mask.sparsity.budget", needs)
@@ -239,6 +261,23 @@ class _Finder:
             first = first_row(weight, self.workers.rank, self.workers.size) * (one.size // weight.shape[0])
             shards[one.name] = Shard(reduce(one.parts[0].split(part_of(found[one.name]))), first, one.size)
         return shards
+
+    def controlled(self, kept: UnitMasks) -> UnitMasks:
+        """What the rule's control makes of a mask, of each layer as a whole; without one, the mask."""
+        if self.rule.control is None:
+            return kept
+        make, options = self.rule.control.entry(axes.CONTROLS).make, self.rule.control.options
+        found: UnitMasks = {}
+        for one in self.sets:
+            weight, part = self.weights[one.name], one.parts[0]
+            whole = gathered(sharded_like(self._mask(one, kept), weight)).cpu()
+            units = {one.name: part.split(whole).reshape(-1)}
+            none = {one.name: torch.zeros(one.size, dtype=torch.int32)}
+            everything = {one.name: torch.ones(one.size, dtype=torch.bool)}
+            chosen = Chosen(units, everything, none, dict(none), self.scoring_data.seed, {one.name: one.run})
+            drawn = part.join(make(chosen, **options)[one.name], weight.shape)
+            found[one.name] = part.split(part_of(divided_like(drawn, weight))).reshape(-1)
+        return found
 
     def _layers(self, allowed: UnitMasks) -> list[LayerUnits]:
         """The layers that take part, with the units of all workers that may be kept."""

@@ -256,4 +256,6 @@ def test_a_network_is_sharded_over_several_workers_only() -> None:
     assert is_sharded(read("{workers_per_trial: {at_most: 2}, sharded: true}"))
     text = "search.sharded: true divides the network among the workers of a trial: "
     text += "set search.workers_per_trial to 2 or more"
+    (whole,) = refused("{workers_per_trial: 2, sharded: true, constraints: model/flops <= 1000}")
+    assert whole.startswith("search.objectives: model/flops needs the whole network in one process, and search.sharded")
     assert refused("{sharded: true}") == refused("{sharded: true, workers_per_trial: 1}") == [text]

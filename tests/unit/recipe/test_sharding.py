@@ -26,11 +26,28 @@ def problems(preset: str, **more: Any) -> list[str]:
     "preset",
     [
         *("magnitude-after-training", "lottery-ticket", "late-rewinding", "weight-rewinding", "fine-tune"),
-        *("learning-rate-rewinding", "snip", "synflow", "iterative-snip", "force", "rigl", "set", "gradual-magnitude"),
+        *(
+            "dense",
+            "random",
+            "control-shuffle",
+            "learning-rate-rewinding",
+            "snip",
+            "synflow",
+            "iterative-snip",
+            "force",
+            "rigl",
+            "set",
+            "gradual-magnitude",
+        ),
     ],
 )
 def test_these_papers_go_with_shards(preset: str) -> None:
     assert problems(preset, mask={"sparsity": 0.9}) == []
+
+
+def test_the_controls_of_a_search_go_with_shards() -> None:
+    assert problems("dense", mask={}) == []
+    assert problems("snip", mask={"sparsity": 0.5, "control": "shuffle"}) == []
 
 
 def test_growing_penalties_on_single_weights_go_with_shards() -> None:
@@ -47,7 +64,7 @@ def test_growing_penalties_on_single_weights_go_with_shards() -> None:
         ("edge-popup", {}, "mask.criterion: edge-popup"),
         ("deepr", {}, "retrain.dynamics: deepr"),
         ("snip", {"mask": {"sparsity": 0.5, "score": {"normalization": "l2"}}}, "mask.score.normalization: l2"),
-        ("snip", {"mask": {"sparsity": 0.5, "control": "shuffle"}}, "mask.control: shuffle"),
+        ("snip", {"mask": {"sparsity": 0.5, "control": "invert"}}, "mask.control: invert"),
         ("snip", {"train": {"compile": True}}, "train.compile: true"),
         ("snip", {"train": {"optimizer": {"name": "sghmc"}}}, "train.optimizer: sghmc"),
         ("snip", {"train": {"layer_decay": 0.5}}, "train.layer_decay: 0.5"),
