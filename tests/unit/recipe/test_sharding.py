@@ -22,25 +22,13 @@ def problems(preset: str, **more: Any) -> list[str]:
     return [str(problem) for problem in sharding_problems(recipe)]
 
 
-@pytest.mark.parametrize(
-    "preset",
-    [
-        *("magnitude-after-training", "lottery-ticket", "late-rewinding", "weight-rewinding", "fine-tune"),
-        *(
-            "dense",
-            "random",
-            "control-shuffle",
-            "learning-rate-rewinding",
-            "snip",
-            "synflow",
-            "iterative-snip",
-            "force",
-            "rigl",
-            "set",
-            "gradual-magnitude",
-        ),
-    ],
+PAPERS = (
+    *("magnitude-after-training", "lottery-ticket", "late-rewinding", "weight-rewinding", "fine-tune", "random"),
+    *("learning-rate-rewinding", "snip", "synflow", "iterative-snip", "force", "rigl", "set", "gradual-magnitude"),
 )
+
+
+@pytest.mark.parametrize("preset", PAPERS)
 def test_these_papers_go_with_shards(preset: str) -> None:
     assert problems(preset, mask={"sparsity": 0.9}) == []
 
