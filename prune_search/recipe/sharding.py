@@ -53,8 +53,10 @@ def _mask(recipe: Recipe) -> Iterator[Problem]:
     if granularity.structured:
         why = "its units span rows, which lie on several workers; weight and n-of-m go with it"
         yield _no("mask.granularity", mask.granularity.name, why)
-    if scope.measured or scope.searches or mask.scope.options.get("order") in ORDERS:
-        yield _no("mask.scope", mask.scope.name, "it measures layers one by one, in one process")
+    if (order := mask.scope.options.get("order")) in ORDERS:
+        yield _no("mask.scope.order", str(order), "it scores a layer after those before it were pruned, as a whole")
+    elif scope.measured or scope.searches:
+        yield _no("mask.scope", mask.scope.name, "it measures the network with single layers pruned")
     if mask.score.normalization.name != "none":
         yield _no("mask.score.normalization", mask.score.normalization.name, "it looks at the scores of a whole layer")
     if not mask.sparsity.known:
@@ -95,7 +97,7 @@ def _training(recipe: Recipe) -> Iterator[Problem]:
     train = recipe.train
     yield from _optimizer(train.optimizer, "train.optimizer")
     if train.compile:
-        yield _no("train.compile", "true", "the layers are gathered between the compiled parts, which is not tested")
+        yield _no("train.compile", "true", "compiled code and sharded layers have not been tested together")
     if train.batchnorm_l1:
         yield _no("train.batchnorm_l1", f"{train.batchnorm_l1:g}", "it is added to whole parameters")
     if train.options.layer_decay < 1.0:
