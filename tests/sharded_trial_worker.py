@@ -63,6 +63,7 @@ TRIALS: Mapping[str, Mapping[str, Any]] = {
         weights={"transform": [GROWING]},
         retrain={"steps": "3it"},
     ),
+    "edge-popup": recipe("edge-popup", mask={"sparsity": 0.7, "criterion": {"name": "edge-popup", "steps": "6it"}}),
     "lottery-ticket": recipe("lottery-ticket", rounds=2, train={"early_stopping": {"every": "2it", "patience": 9}}),
     "2:4": recipe(
         "magnitude-after-training",
@@ -121,7 +122,7 @@ def trials(workers: Workers, folder: Path) -> dict[str, Any]:
     """Each trial by all workers and by the first one alone, and some again from what was stored."""
     storage = folder / "trials" if workers.first else None
     together = {name: ran(raw, workers, storage) for name, raw in TRIALS.items()}
-    stored = {name: ran(TRIALS[name], workers, storage) for name in ("rigl", "lottery-ticket")}
+    stored = {name: ran(TRIALS[name], workers, storage) for name in ("rigl", "edge-popup", "lottery-ticket")}
     alone = {name: ran(raw, ALONE) for name, raw in TRIALS.items()} if workers.first else {}
     return {"together": together, "stored": stored, "alone": alone}
 

@@ -53,6 +53,11 @@ def _mask(recipe: Recipe) -> Iterator[Problem]:
     if granularity.structured:
         why = "its units span rows, which lie on several workers; weight and n-of-m go with it"
         yield _no("mask.granularity", mask.granularity.name, why)
+    elif criterion.trains and granularity.run is not None:
+        why = f"{mask.criterion.name} learns a score for each single weight there"
+        yield _no("mask.granularity", mask.granularity.name, why)
+    if criterion.trains:
+        yield from _optimizer(mask.criterion.options.get("optimizer"), "mask.criterion.optimizer")
     if (order := mask.scope.options.get("order")) in ORDERS:
         yield _no("mask.scope.order", str(order), "it scores a layer after those before it were pruned, as a whole")
     elif scope.measured or scope.searches:

@@ -89,6 +89,11 @@ def part_of(tensor: Tensor) -> Tensor:
     return alone.to_local() if is_shard(alone) else alone
 
 
+def differentiable_part(tensor: Tensor) -> Tensor:
+    """`part_of` for what is differentiated: gradients of the part reach the tensor."""
+    return tensor.to_local() if is_shard(tensor) else tensor
+
+
 def first_row(tensor: Tensor, rank: int, size: int) -> int:
     """The number of the first row that a worker holds, as torch.chunk divides rows.
 

@@ -437,10 +437,19 @@ class _Writer:
         if anew and folder is not None:
             _forget(folder)
         try:
-            shards.write(folder, state.tensors, state.meta)
+            shards.write(folder, state.tensors, state.meta, self._listed(state))
         except StorageError as error:
             return error
         return None
+
+    def _listed(self, state: State) -> set[str]:
+        """The shards of what is trained in the place of weights, the scores of single weights, and their buffers.
+
+        Where every worker has them whole they are lists.
+        """
+        trained = self.course.further
+        shards = (key for key, one in state.tensors.items() if is_shard(one) and not key.startswith(MODEL))
+        return {key for key in shards if any(part in trained for part in key.split("/"))}
 
     def clean(self, newest: int) -> None:
         """Remove the states that were only there to recover from, now that the one at `newest` is stored.

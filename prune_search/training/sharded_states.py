@@ -10,7 +10,7 @@ folder that all workers must see, and the file that it makes of them has a heade
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -46,13 +46,14 @@ class ShardedStates:
         """The parameter that a tensor of a state is sharded like; None of one that every worker has whole.
 
         A weight, its mask, its average and its optimizer buffers are; counts, figures and buffers of layers are not.
+        The learned scores of its weights are stored as a list, and are shaped like it where they are sharded.
 
         Args:
             key: of the tensor, such as ``optimizer/fc.weight/exp_avg``: a part of it is the parameter's name.
             shape: of the whole tensor.
         """
         found = (self.like[part] for part in key.split("/") if part in self.like)
-        return next((one for one in found if tuple(one.shape) == shape), None)
+        return next((one for one in found if shape in (tuple(one.shape), (one.numel(),))), None)
 
     # --- from the storage -----------------------------------------------------------------------------------------
 
@@ -68,7 +69,8 @@ class ShardedStates:
         found = self.workers.sent({name: one for name, one in own.items() if name in plain})
         for name, shape, dtype in described:
             if (like := self.shard_of(name, shape)) is not None:
-                part = self._own_rows(own.get(name), like, dtype)
+                whole = own.get(name)
+                part = self._own_rows(None if whole is None else whole.reshape(like.shape), like, dtype)
                 found[name] = sharded_like(part.to(part_of(like).device), like)
         return {name: found[name] for name, _, _ in described}
 
@@ -87,22 +89,28 @@ class ShardedStates:
 
     # --- to the storage -------------------------------------------------------------------------------------------
 
-    def write(self, folder: StoragePath | None, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    def write(
+        self,
+        folder: StoragePath | None,
+        tensors: Mapping[str, Tensor],
+        meta: Mapping[str, Any],
+        listed: Collection[str] = (),
+    ) -> None:
         """Store a state as `states.write_state` does; all workers call this.
 
         Args:
             folder: where it stands afterwards; None on all but the first worker, or where none keeps states.
             tensors: of the state, shards and others.
             meta: plain JSON data of the first worker.
+            listed: the shards that are stored as a list of their values, [values], as the scores of single weights are.
 
         Raises:
             StorageError: on the first worker: it could not be stored.
         """
         if not self.workers.agreed(lambda: folder is not None and not is_valid(folder)):
             return
-        arriving = {
-            name: Arriving(one.dtype, tuple(one.shape), partial(self._parts, one)) for name, one in tensors.items()
-        }
+        shapes = {name: (one.numel(),) if name in listed else tuple(one.shape) for name, one in tensors.items()}
+        arriving = {name: Arriving(one.dtype, shapes[name], partial(self._parts, one)) for name, one in tensors.items()}
         if folder is not None and self.workers.first:
             write_parts(folder, arriving, meta)
             return

@@ -9,7 +9,7 @@ import pytest
 from worker_processes import run_workers
 
 WORKER = "sharded_trial_worker.py"
-PAPERS = {"magnitude", "snip", "synflow", "rigl", "set", "gradual", "greg-1", "greg-2", "lottery-ticket"}
+PAPERS = {"magnitude", "snip", "synflow", "rigl", "set", "gradual", "greg-1", "greg-2", "edge-popup", "lottery-ticket"}
 
 
 # A worker takes long to start: each start shows everything.

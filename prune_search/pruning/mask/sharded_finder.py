@@ -5,7 +5,7 @@ The masks are those that `finder.find_mask` finds on the whole network, bit for 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -57,13 +57,9 @@ def find_mask_of_shards(
         ScoreError: a score is not a number.
         UserError: the rule needs the whole network, or the network is not sharded by rows.
     """
-    resharded(model)
-    if problems := list(_problems(model, rule)):
-        raise UserError(problems)
-    if share is None:
-        raise UserError([Problem("mask.sparsity", "is missing, and no sparsity is learned on a sharded network")])
-    finder = _Finder.of(model, rule, scoring_data)
+    finder = _Finder.checked(model, rule, share, scoring_data)
     candidates = finder.candidates(None if previous is None else previous[0])
+    assert share is not None  # it was checked
     if rule.criterion.entry(axes.CRITERIA).facts.keeps_all:
         return finder.as_masks(candidates, Decimal(1))
     kept = finder.search(candidates, share, previous[1] if previous else Decimal(1))
@@ -82,12 +78,34 @@ def control_of_shards(model: nn.Module, masks: MaskSet, rule: MaskRule, scoring_
     Raises:
         UserError: the rule needs the whole network, or the network is not sharded by rows.
     """
-    resharded(model)
-    if problems := list(_problems(model, rule)):
-        raise UserError(problems)
-    finder = _Finder.of(model, rule, scoring_data)
+    finder = _Finder.checked(model, rule, Decimal(1), scoring_data)
     drawn = finder.controlled(finder.candidates(masks))
     return replace(finder.as_masks(drawn, Decimal(1)), asked=masks.asked)
+
+
+def selection_of_shards(
+    model: nn.Module, rule: MaskRule, share: Decimal | None, previous: MaskSet | None, scoring_data: ScoringData
+) -> tuple[list[UnitSet], UnitMasks, Callable[[Mapping[str, Tensor]], UnitMasks]]:
+    """`variants.selection` of a sharded network: candidates, scores and what is kept are this worker's, [own].
+
+    Args:
+        model: the network, sharded by rows over all workers, which all call this and what it returns.
+        rule: its scope is one that measures nothing.
+        share: kept share of the units in scope.
+        previous: the mask of the round before, of DTensors.
+        scoring_data: of this worker.
+
+    Raises:
+        UserError: the rule needs the whole network, or the network is not sharded by rows.
+    """
+    finder = _Finder.checked(model, rule, share, scoring_data)
+    candidates = finder.candidates(previous)
+    pools = pools_by(rule, finder.sets, finder.layers(candidates), share, _nothing_measured)
+
+    def select(scores: Mapping[str, Tensor]) -> UnitMasks:
+        return choose_sharded(finder.shards(scores), candidates, pools, finder.workers)
+
+    return finder.sets, candidates, select
 
 
 def scores_of_shards(model: nn.Module, rule: MaskRule, scoring_data: ScoringData) -> dict[str, Shard]:
@@ -104,10 +122,7 @@ def scores_of_shards(model: nn.Module, rule: MaskRule, scoring_data: ScoringData
     Raises:
         UserError: the rule needs the whole network, or the network is not sharded by rows.
     """
-    resharded(model)
-    if problems := list(_problems(model, rule)):
-        raise UserError(problems)
-    finder = _Finder.of(model, rule, scoring_data)
+    finder = _Finder.checked(model, rule, Decimal(1), scoring_data)
     with left_as_it_was(model, rule.score.mode):
         return finder.scores(finder.dense(), 1)
 
@@ -122,6 +137,9 @@ def _problems(model: nn.Module, rule: MaskRule) -> Iterator[Problem]:
         yield Problem("mask.criterion", f"{rule.criterion.name} {needs}; these do not: {', '.join(able)}")
     if granularity.structured:
         yield Problem("mask.granularity", f"{rule.granularity.name} {needs}; single weights and n of m do not")
+    elif criterion.trains and granularity.run is not None:
+        text = f"{rule.granularity.name} {needs}, where scores are learned; single weights do not"
+        yield Problem("mask.granularity", text)
     if scope.measured or scope.search is not None or rule.scope.options.get("order") in ("sequential", "blocks"):
         yield Problem("mask.scope", f"{rule.scope.name} {needs}, as it is written here")
     if ends := [name for name in rule.scope.options.get("exclude", ()) if name in ENDS]:
@@ -200,7 +218,13 @@ class _Finder:
     memory: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: nn.Module, rule: MaskRule, scoring_data: ScoringData) -> _Finder:
+    def checked(cls, model: nn.Module, rule: MaskRule, share: Decimal | None, scoring_data: ScoringData) -> _Finder:
+        """Of a rule that can be followed on shards; else a UserError that says everything that cannot."""
+        resharded(model)
+        if problems := list(_problems(model, rule)):
+            raise UserError(problems)
+        if share is None:
+            raise UserError([Problem("mask.sparsity", "is missing, and no sparsity is learned on a sharded network")])
         weights = prunable_weights(model)
         workers = workers_of(weights)
         sets, others = units_and_others(model, rule, scoring_data)
@@ -223,7 +247,7 @@ class _Finder:
                 allowed = current if nested else candidates
                 step = self.rule.share_at(share, before, iteration)
                 scores = self.scores(dense, iteration)
-                pools = pools_by(self.rule, self.sets, self._layers(allowed), step, _nothing_measured)
+                pools = pools_by(self.rule, self.sets, self.layers(allowed), step, _nothing_measured)
                 current = choose_sharded(scores, allowed, pools, self.workers)
                 if iteration < iterations:
                     self._mask_weights(dense, current)
@@ -235,6 +259,9 @@ class _Finder:
 
     def scores(self, dense: Scores, iteration: int) -> dict[str, Shard]:
         """The units' scores, of each set this worker's."""
+        if (learned := self.scoring_data.learned) is not None:
+            reduce = reduction(self.rule.criterion)
+            return self.shards({one.name: reduce(part_of(learned[one.name]).reshape(-1, 1)) for one in self.sets})
         criterion, data = self.rule.criterion, self.scoring_data
         scoring = Scoring(
             model=self.model,
@@ -255,11 +282,15 @@ class _Finder:
             found = scores_by(criterion.name, made, scoring)
         resharded(self.model)
         reduce = reduction(criterion)
+        return self.shards({one.name: reduce(one.parts[0].split(part_of(found[one.name]))) for one in self.sets})
+
+    def shards(self, values: Mapping[str, Tensor]) -> dict[str, Shard]:
+        """This worker's scores, by set, [own], in their places."""
         shards = {}
         for one in self.sets:
             weight = self.weights[one.name]
             first = first_row(weight, self.workers.rank, self.workers.size) * (one.size // weight.shape[0])
-            shards[one.name] = Shard(reduce(one.parts[0].split(part_of(found[one.name]))), first, one.size)
+            shards[one.name] = Shard(values[one.name], first, one.size)
         return shards
 
     def controlled(self, kept: UnitMasks) -> UnitMasks:
@@ -279,7 +310,7 @@ class _Finder:
             found[one.name] = part.split(part_of(divided_like(drawn, weight))).reshape(-1)
         return found
 
-    def _layers(self, allowed: UnitMasks) -> list[LayerUnits]:
+    def layers(self, allowed: UnitMasks) -> list[LayerUnits]:
         """The layers that take part, with the units of all workers that may be kept."""
         counts = torch.stack([allowed[one.name].sum() for one in self.sets])
         self.workers.total([counts])

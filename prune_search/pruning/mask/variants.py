@@ -19,7 +19,7 @@ from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scopes.explicit import overall
 from prune_search.pruning.mask.scoring import Scores
 from prune_search.pruning.mask.selection import choose, normalized
-from prune_search.pruning.mask.sharded_finder import control_of_shards
+from prune_search.pruning.mask.sharded_finder import control_of_shards, selection_of_shards
 from prune_search.pruning.mask.units import LayerUnits, UnitSet, as_mask_set, units_of_masks
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
@@ -68,6 +68,8 @@ def selection(
         previous: the mask of the round before.
         scoring_data: tells the output layer and the coupled channels.
     """
+    if is_sharded(model):
+        return selection_of_shards(model, rule, share, previous, scoring_data)
     finder = Finder(model, rule, scoring_data, previous)
     candidates = finder.candidates
     if share is None:

@@ -24,7 +24,17 @@ def problems(preset: str, **more: Any) -> list[str]:
 
 PAPERS = (
     *("magnitude-after-training", "lottery-ticket", "late-rewinding", "weight-rewinding", "fine-tune", "random"),
-    *("learning-rate-rewinding", "snip", "synflow", "iterative-snip", "force", "rigl", "set", "gradual-magnitude"),
+    *(
+        "learning-rate-rewinding",
+        "snip",
+        "synflow",
+        "iterative-snip",
+        "force",
+        "rigl",
+        "set",
+        "gradual-magnitude",
+        "edge-popup",
+    ),
 )
 
 
@@ -49,7 +59,8 @@ def test_growing_penalties_on_single_weights_go_with_shards() -> None:
     ("preset", "more", "start"),
     [
         ("grasp", {}, "mask.criterion: grasp"),
-        ("edge-popup", {}, "mask.criterion: edge-popup"),
+        ("supermask", {}, "mask.criterion: supermask"),
+        ("edge-popup", {"mask": {"sparsity": 0.5, "granularity": "2:4"}}, "mask.granularity: n-of-m"),
         ("deepr", {}, "retrain.dynamics: deepr"),
         ("snip", {"mask": {"sparsity": 0.5, "score": {"normalization": "l2"}}}, "mask.score.normalization: l2"),
         ("snip", {"mask": {"sparsity": 0.5, "control": "invert"}}, "mask.control: invert"),
