@@ -127,44 +127,48 @@ def trials(workers: Workers, folder: Path) -> dict[str, Any]:
     return {"together": together, "stored": stored, "alone": alone}
 
 
-GOES_ON = recipe(
-    "rigl",
-    task=CONV,
-    train={"steps": "8it", "ema": 0.5, "optimizer": {"name": "adamw", "lr": 0.01}},
-    retrain={"dynamics": {"name": "rigl", "every": "3it"}},
-)
+GOES_ON: Mapping[str, Mapping[str, Any]] = {
+    "rigl": recipe(
+        "rigl",
+        task=CONV,
+        train={"steps": "8it", "ema": 0.5, "optimizer": {"name": "adamw", "lr": 0.01}},
+        retrain={"dynamics": {"name": "rigl", "every": "3it"}},
+    ),
+    "edge-popup": recipe("edge-popup", mask={"sparsity": 0.7, "criterion": {"name": "edge-popup", "steps": "8it"}}),
+}
 
 
 def stop(workers: Workers, folder: Path) -> dict[str, Any]:
-    """What is stored when the trial was asked to stop, and whether a whole network's state would be the same bytes."""
-    asked, first, steps = Asked(4), workers.first, Steps()
-    sink = Guarded(asked, lambda: asked.left <= 0) if first else Silent()
-    storage = folder / "states" if first else None
-    try:
-        run_trial(setup_of(GOES_ON, workers), storage, sink, sharing=Sharing(steps=steps))
-    except PreemptedError:
-        ended = True
-    if storage is None:
+    """What is stored where trials were asked to stop, and whether whole networks' states would be the same bytes."""
+    first, trained = workers.first, {}
+    for name, raw in GOES_ON.items():
+        asked, steps = Asked(4), Steps()
+        sink = Guarded(asked, lambda asked=asked: asked.left <= 0) if first else Silent()  # type: ignore[misc]
+        storage = folder / "states" if first else None
+        try:
+            run_trial(setup_of(raw, workers), storage, sink, sharing=Sharing(steps=steps))
+        except PreemptedError:
+            trained[name] = steps.trained
+    if not first:
         return {}
-    found: dict[str, Any] = {"ended": ended, "trained": steps.trained, "same bytes": []}
-    for file in sorted(storage.rglob(TENSORS)):
+    found: dict[str, Any] = {"trained": trained, "same bytes": [], "shapes": {}}
+    for number, file in enumerate(sorted((folder / "states").rglob(TENSORS))):
         state = read_state(file.parent)
         assert state is not None
-        again = folder / "again" / file.parent.name
+        again = folder / "again" / str(number)
         write_state(again, state.tensors, state.meta)
         for name in (TENSORS, MANIFEST):
             found["same bytes"].append((again / name).read_bytes() == (file.parent / name).read_bytes())
-        found["keys"] = sorted(state.tensors)
-        found["kinds"] = sorted({key.split("/")[0] for key in state.tensors})
+        found["shapes"].update({key: list(one.shape) for key, one in state.tensors.items()})
     return found
 
 
 def go_on(workers: Workers, folder: Path) -> dict[str, Any]:
-    """The trial to its end, from the state that others have stored; in a copy of their storage."""
+    """The trials to their ends, from the states that others have stored; in a copy of their storage."""
     own = folder / f"states-{workers.size}"
     if workers.first:
         shutil.copytree(folder / "states", own)
-    return ran(GOES_ON, workers, own if workers.first else None)
+    return {name: ran(raw, workers, own if workers.first else None) for name, raw in GOES_ON.items()}
 
 
 RUNS: dict[str, Callable[[Workers, Path], dict[str, Any]]] = {

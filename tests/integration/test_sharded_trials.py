@@ -49,21 +49,27 @@ def check_trials(together: dict[str, Any], stored: dict[str, Any], alone: dict[s
 
 def check_stored(found: dict[str, Any]) -> None:
     """The file of a state is byte for byte the one that a single process writes of the same tensors."""
-    assert found["ended"]
-    assert 0 < found["trained"] < 8
-    assert found["same bytes"] == [True, True]
-    assert {"model", "optimizer", "hook"} == set(found["kinds"])
-    assert any(key.startswith("hook/ema/") for key in found["keys"])
-    assert "optimizer/fc.weight/exp_avg_sq" in found["keys"]
-    assert "hook/mask/mask/fc.weight" in found["keys"]
+    assert found["trained"].keys() == {"rigl", "edge-popup"}
+    assert len(found["same bytes"]) >= 4
+    assert all(found["same bytes"])
+    shapes = found["shapes"]
+    assert shapes["hook/mask/mask/conv2.weight"] == shapes["optimizer/conv2.weight/exp_avg_sq"] == [6, 4, 3, 3]
+    assert shapes["hook/ema/conv2.weight"] == [6, 4, 3, 3]
+    # Scores of weights are a list, and so is the momentum of their optimizer.
+    (layer, *_) = [key for key in shapes if key.startswith("hook/learned/")]
+    name = layer.removeprefix("hook/learned/")
+    assert len(shapes[layer]) == 1
+    assert shapes[f"optimizer/{name}/momentum_buffer"] == shapes[layer]
 
 
-def check_went_on(found: list[dict[str, Any]], trained: int) -> None:
+def check_went_on(found: list[dict[str, Any]], trained: dict[str, int]) -> None:
     """Two, three and one workers train only what was left, and come to the same network but for rounding."""
-    two = found[0]
-    for other in found:
-        assert other["steps"] == [8 - trained, trained, 0]
-        assert other["masks"] == two["masks"]
-        assert other["metrics"] == pytest.approx(two["metrics"], rel=1e-4)
-    assert [other["shards"] for other in found] == [True, True, False]
-    assert [other["held"][0] for other in found] == [261, 198, 522]
+    for name, before in trained.items():
+        two = found[0][name]
+        assert 0 < before < 8
+        for other in found:
+            assert other[name]["steps"] == [8 - before, before, 0]
+            assert other[name]["masks"] == two["masks"]
+            assert other[name]["metrics"] == pytest.approx(two["metrics"], rel=1e-4)
+        assert [other[name]["shards"] for other in found] == [True, True, False]
+    assert [other["rigl"]["held"][0] for other in found] == [261, 198, 522]
