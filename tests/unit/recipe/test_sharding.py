@@ -59,7 +59,7 @@ def test_growing_penalties_on_single_weights_go_with_shards() -> None:
     ("preset", "more", "start"),
     [
         ("grasp", {}, "mask.criterion: grasp"),
-        ("supermask", {}, "mask.criterion: supermask"),
+        ("gumbel-mask", {}, "mask.criterion: gumbel"),
         ("edge-popup", {"mask": {"sparsity": 0.5, "granularity": "2:4"}}, "mask.granularity: n-of-m"),
         ("deepr", {}, "retrain.dynamics: deepr"),
         ("snip", {"mask": {"sparsity": 0.5, "score": {"normalization": "l2"}}}, "mask.score.normalization: l2"),
