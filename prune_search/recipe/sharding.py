@@ -48,7 +48,7 @@ def _mask(recipe: Recipe) -> Iterator[Problem]:
     criterion = mask.criterion.entry(axes.CRITERIA).facts
     granularity, scope = mask.granularity.entry(axes.GRANULARITIES).facts, mask.scope.entry(axes.SCOPES).facts
     if not criterion.on_shards:
-        why = "it scores with whole layers or learned values; these go with it: " + _others(axes.CRITERIA)
+        why = "its scores need whole layers; these go with it: " + _others(axes.CRITERIA)
         yield _no("mask.criterion", mask.criterion.name, why)
     if granularity.structured:
         why = "its units span rows, which lie on several workers; weight and n-of-m go with it"
@@ -136,5 +136,5 @@ def _retraining(recipe: Recipe) -> Iterator[Problem]:
     elif (written := dynamics.options.get("criterion")) is not None:
         scored = Named.of(axes.CRITERIA, written)
         if not scored.entry(axes.CRITERIA).facts.on_shards:
-            why = "it scores with whole layers or learned values; these go with it: " + _others(axes.CRITERIA)
+            why = "its scores need whole layers; these go with it: " + _others(axes.CRITERIA)
             yield _no("retrain.dynamics.criterion", scored.name, why)
