@@ -106,6 +106,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "magnitude": {"sparsity": 0.9},
     "keeps ties": {"sparsity": 0.6, "ties": "keep"},
     "l2": {"criterion": "l2", "sparsity": 0.5, "scope": "uniform"},
+    "random": {"criterion": "random", "sparsity": 0.7},
     "erk": {"sparsity": 0.8, "scope": "erk", "rounding": "floor-keep"},
     "floors": {"sparsity": 0.97, "scope": {"name": "global", "least": 5, "exclude": ["head"]}},
     "2:4": {"granularity": "2:4"},
@@ -113,6 +114,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "snip": {"criterion": "snip", "sparsity": 0.9},
     "iterated": {"criterion": "snip", "sparsity": 0.9, "schedule": {"name": "exponential", "iterations": 4}},
     "force": {"criterion": "snip", "sparsity": 0.9, "schedule": {"name": "linear", "iterations": 3}, "nested": False},
+    "flow": {"criterion": "synflow", "sparsity": 0.9, "schedule": {"name": "exponential", "iterations": 3}},
 }
 
 
@@ -120,9 +122,9 @@ def masks(workers: Workers) -> dict[str, Any]:
     """Every case; in float64 where gradients are summed in another order."""
     data, results = split(), {}
     for name, options in CASES.items():
-        gradients = options.get("criterion") == "snip"
+        gradients = options.get("criterion") in ("snip", "synflow")
         batches = [(data.inputs[at : at + 16].double(), data.labels[at : at + 16]) for at in range(0, 64, 16)]
-        own = [batch for number, batch in enumerate(batches) if workers.takes(number)]
+        own = [batch for batch, _ in workers.dealt(batches)]
         pair = []
         for model, given in ((sharded(network().double()), own), (network().double(), batches)):
             model.eval() if not gradients else model.train()
@@ -166,10 +168,16 @@ def trained(model: nn.Module, name: str, gradients: Callable[[Network, Feed, int
     return {"mask": mask.sha256, "losses": losses, "held": held, "kept": sum(mask.kept.values())}
 
 
-def gradual(model: nn.Module, workers: Workers) -> dict[str, Any]:
+MOVING: Mapping[str, Mapping[str, Any]] = {
+    "gradual": {"begin": 0, "end": 6, "every": 2},
+    "rigl": {"steps": 8, "every": 3},
+}
+
+
+def moving(name: str, model: nn.Module, workers: Workers) -> dict[str, Any]:
     """A loop of one's own: each worker passes over its part of a batch."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
-    dynamics = Dynamics("gradual", model, optimizer, sparsity=0.9, begin=0, end=6, every=2)
+    dynamics = Dynamics(name, model, optimizer, sparsity=0.9, **MOVING[name])
     data, kept, losses = split(), [], []
     for step in range(8):
         optimizer.zero_grad()
@@ -191,7 +199,8 @@ def training(workers: Workers) -> dict[str, Any]:
         ]
         for name, count in (("sgd", 1), ("adamw", 2))
     }
-    return {**ways, "gradual": [gradual(sharded(network()), workers), gradual(network(), ALONE)]}
+    moved = {name: [moving(name, sharded(network()), workers), moving(name, network(), ALONE)] for name in MOVING}
+    return {**ways, **moved}
 
 
 def steps(model: nn.Module, optimizer: torch.optim.Optimizer, workers: Workers, count: int) -> list[float]:
@@ -253,12 +262,12 @@ def refusals(workers: Workers) -> dict[str, Any]:
     partly = network()
     fully_shard(partly.get_submodule("middle"))
     calls: dict[str, Callable[[], Any]] = {
-        "criterion": lambda: find_mask(model, "synflow", 0.5, batches=batches),
+        "criterion": lambda: find_mask(model, "grasp", 0.5, batches=batches),
         "granularity": lambda: find_mask(model, "l1", 0.5, granularity="filter", batches=batches),
         "several": lambda: find_mask(model, "lamp", 0.5, normalization="l2", scope=LAST),
         "budget": lambda: find_mask(model, "l1", {"budget": {"parameters": 0.5}}, batches=batches),
         "score": lambda: prune_search.score("magnitude", model),
-        "rigl": lambda: Dynamics("rigl", model, optimizer, sparsity=0.5, steps=10, every=2),
+        "snfs": lambda: Dynamics("snfs", model, optimizer, sparsity=0.5, steps=10, every=2),
         "partly": lambda: find_mask(partly, sparsity=0.5),
     }
     said = {}

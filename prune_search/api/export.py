@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prune_search.api.run import run
+from prune_search.api.run import run, run_stored
 from prune_search.api.target import Target
 from prune_search.api.trust import allowed_code, checked
 from prune_search.api.where import Where
@@ -18,6 +18,7 @@ from prune_search.ledger.records import SearchRecords, TrialRecords, read_search
 from prune_search.ledger.uris import masked
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.schema import BLOCKS
+from prune_search.recipe.search_block import workers_of
 from prune_search.storage.places import local_folder
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ def _export(
     delivered = DeliveredLog.read(memory_folder(records.folder, records.tracking_uri))
     origin = CardOf(records.name, title, records.dense, front=front, run=delivered.of(chosen.id).run_id)
     server = (records.tracking_uri, str(definition["experiment"]))
-    return _write(raw, to, options, there, sink, origin, server)
+    return _write(raw, to, options, there, sink, origin, server, definition["space"]["search"])
 
 
 def _front(records: SearchRecords) -> bytes | None:
@@ -273,7 +274,14 @@ def _export_run(folder: Path, to: Path, options: ExportOptions, where: Where, si
 
 
 def _write(
-    recipe: Target, to: Path, options: ExportOptions, there: Where, sink: Sink | None, about: CardOf, server: Server
+    recipe: Target,
+    to: Path,
+    options: ExportOptions,
+    there: Where,
+    sink: Sink | None,
+    about: CardOf,
+    server: Server,
+    search: Mapping[str, Any] | None = None,
 ) -> Export:
     """Run a recipe to the end and write everything that an export holds.
 
@@ -285,13 +293,14 @@ def _write(
         sink: receives the progress.
         about: what the card says of where it comes from.
         server: tracking URI and experiment of a model that is registered.
+        search: the search block of the search that it comes from; None of a run.
     """
     from prune_search.exports.folder import export_folder
     from prune_search.exports.hugging_face import save, tokenizer_of
     from prune_search.exports.networks import add_costs, costs_of, describe_finished, write_networks
     from prune_search.storage.measurements import Measurements
 
-    result = run(recipe, where=there, out=to, sink=sink)
+    result = _result(recipe, to, there, sink, search)
     repeats = {}
     for seed in range(1, options.seeds):
         other = result.recipe.seed + seed
@@ -313,6 +322,16 @@ def _write(
     export_folder(result, to, replace(known, onnx=onnx))
     apart = None if onnx is None else onnx.apart
     return Export(to, result, costs, apart, version, None if version is None else masked(server[0]))
+
+
+def _result(recipe: Target, to: Path, there: Where, sink: Sink | None, search: Mapping[str, Any] | None) -> Result:
+    """What a recipe results in. What several workers have trained together is taken as they stored it."""
+    if search is None or not workers_of(search).several:
+        return run(recipe, where=there, out=to, sink=sink)
+    found = run_stored(recipe, search, where=there, out=to, sink=sink)
+    if found is None:
+        _log.warning("%s: not all that its workers stored is there, so this process trains it again", to.name)
+    return found or run(recipe, where=there, out=to, sink=sink)
 
 
 def _finished(result: Result, where: Where) -> Finished:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from prune_search.api.target import Target, read_search_space
 from prune_search.api.where import Where, named_storage
 from prune_search.recipe.problems import UserError
-from prune_search.recipe.search_block import workers_of
+from prune_search.recipe.search_block import is_sharded, workers_of
 from prune_search.recipe.space import Space, known_epoch
 from prune_search.storage.errors import one_line
 
@@ -112,14 +112,15 @@ def _counter(space: Space, where: Where) -> Callable[[list[Planned]], int | None
     """Counts the steps of trials that are stored; where data or a network cannot be had, that is not known."""
     from prune_search.search.stored_steps import stored_steps
 
-    workers = workers_of(space.search).declared
+    workers, sharded = workers_of(space.search).declared, is_sharded(space.search)
 
     def setup_of(recipe: Recipe) -> TrialSetup:
         from prune_search.training.environment import environment_class
 
         setup = where.trial_setup(recipe)
         train, device = recipe.train, setup.network.device
-        return replace(setup, environment=environment_class(device, train.precision, train.threads, workers))
+        environment = environment_class(device, train.precision, train.threads, workers, sharded)
+        return replace(setup, environment=environment)
 
     def count(items: list[Planned]) -> int | None:
         try:

@@ -51,22 +51,75 @@ def run(
         >>> result.receipt.units_kept
         2380
     """
-    where = where or Where()
-    space, folder = read_target(target, [*where.values(set).items()])
+    return _run(target, set, where or Where(), out, sink, fresh)
+
+
+def run_stored(
+    target: Target,
+    search: Mapping[str, Any],
+    *,
+    where: Where,
+    out: str | Path | None = None,
+    sink: Sink | None = None,
+) -> Result | None:
+    """As `run`, from the states that the workers of a search have stored, which are those of a whole network.
+
+    Args:
+        target: a recipe of the search.
+        search: its canonical search block, which says how many workers trained a trial together, and how.
+        where: storage, data folder, device, and the user's own model and data.
+        out: folder that is written.
+        sink: callbacks that receive the progress.
+
+    Returns:
+        The result, or None where something of it would have to be trained.
+    """
+    from prune_search.training.state_store import LackingError
+
+    try:
+        return _run(target, None, where, out, sink, False, search)
+    except LackingError:
+        return None
+
+
+class _Nobody:
+    """Who trains nothing."""
+
+    def take(self, address: str) -> bool:
+        """Nothing is trained further than it is stored."""
+        return False
+
+    def give(self, address: str) -> None:
+        """Nothing was taken."""
+
+
+def _run(
+    target: Target,
+    values: Mapping[str, Any] | None,
+    where: Where,
+    out: str | Path | None,
+    sink: Sink | None,
+    fresh: bool,
+    trained: Mapping[str, Any] | None = None,
+) -> Result:
+    """See `run`; with the search block by which it was `trained`, see `run_stored`."""
+    space, folder = read_target(target, [*where.values(values).items()])
     recipe = space.only_recipe()
     from prune_search.recipe.search_block import metrics_asked
     from prune_search.trial.folder import check_out, write_folder
-    from prune_search.trial.run import run_trial
+    from prune_search.trial.run import Sharing, run_trial
 
     try:
-        setup = where.trial_setup(recipe, folder)
+        setup = where.trial_setup(recipe, folder, trained)
     except UserError as error:
         raise error.of(space.source) from None
     if out is not None:
         check_out(local_folder(Path(out), "--out"), setup.key)
     cleaner = None if fresh else where.cleaner()
     asked = metrics_asked(space.search)
-    result = run_trial(setup, None if cleaner is None else cleaner.storage, sink, space.preset, asked=asked)
+    sharing = None if trained is None else Sharing(_Nobody())
+    storage = None if cleaner is None else cleaner.storage
+    result = run_trial(setup, storage, sink, space.preset, sharing=sharing, asked=asked)
     if cleaner is not None:
         cleaner.finish()
     if out is not None:

@@ -93,20 +93,28 @@ class Where:
             task = Whole(task)
         return {"model": self.model if self.model is not None else task, "data": self.data or task}
 
-    def trial_setup(self, recipe: Recipe, folder: Path | None = None) -> TrialSetup:
+    def trial_setup(
+        self, recipe: Recipe, folder: Path | None = None, search: Mapping[str, Any] | None = None
+    ) -> TrialSetup:
         """A recipe with its data and its network at w(0), on the device, with the code that was named here.
 
         Args:
             recipe: what is to be run.
             folder: of the recipe file, which ``train.from`` can be relative to.
+            search: the canonical search block whose workers' states it goes with; None: it goes with those of one
+                process alone.
 
         Raises:
             UserError: with everything that does not fit.
         """
+        from prune_search.recipe.search_block import is_sharded, workers_of
         from prune_search.training.environment import pick_device
         from prune_search.trial.setup import prepare
 
-        return prepare(recipe, pick_device(self.device), self.data_folder(), self.code(), folder)
+        search = search or {}
+        device, root, code = pick_device(self.device), self.data_folder(), self.code()
+        declared, sharded = workers_of(search).declared, is_sharded(search)
+        return prepare(recipe, device, root, code, folder, declared=declared, sharded=sharded)
 
     def values(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
         """What the options for a task, model and data set in the recipe, and ``--set`` then, such as their own options.

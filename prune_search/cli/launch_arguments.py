@@ -16,6 +16,10 @@ GpusPerTrial = Annotated[float | None, typer.Option("--gpus-per-trial", help="GP
 WorkersPerTrial = Annotated[
     int | None, typer.Option("--workers-per-trial", help="Workers per trial (data-parallel training).")
 ]
+Sharded = Annotated[
+    bool | None,
+    typer.Option("--sharded", help="Each worker of a trial holds a shard of its network (torch's fully_shard)."),
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Random seed of the sampler.")]
 TimeBudget = Annotated[
     float | None, typer.Option("--time-budget", help="Stop proposing trials after this many seconds.")

@@ -168,14 +168,16 @@ def sparsity_of_all_parameters(measured: Measured) -> float:
         Of 90 weights 45 are removed, and 10 more parameters are never pruned: 45/100 = 0.45.
     """
     total = measured.parameters or sum(parameter.numel() for parameter in _model(measured).parameters())
-    return sum(int((~mask).sum()) for mask in masks_of(measured).everything.values()) / total
+    masks = masks_of(measured)
+    removed = sum(mask.numel() - masks.kept[name] for name, mask in masks.items())
+    return (removed + sum(int((~mask).sum()) for mask in masks.held.values())) / total
 
 
 @METRICS.register(
     "model/parameters",
     summary="parameters of the compact network",
     source=OURS,
-    facts=Metric(best="minimize", always=False),
+    facts=Metric(best="minimize", always=False, whole=True),
 )
 def parameters(measured: Measured) -> float:
     """Parameters of the physically smaller network."""
@@ -183,7 +185,10 @@ def parameters(measured: Measured) -> float:
 
 
 @METRICS.register(
-    "model/nonzero", summary="parameters that are not masked", source=OURS, facts=Metric(best="minimize", always=False)
+    "model/nonzero",
+    summary="parameters that are not masked",
+    source=OURS,
+    facts=Metric(best="minimize", always=False, whole=True),
 )
 def nonzero(measured: Measured) -> float:
     """Parameters that are not masked, biases and normalizations among them."""
@@ -194,7 +199,7 @@ def nonzero(measured: Measured) -> float:
     "model/bytes",
     summary="bytes of the compact network's file (safetensors)",
     source=OURS,
-    facts=Metric(best="minimize", always=False),
+    facts=Metric(best="minimize", always=False, whole=True),
 )
 def file_bytes(measured: Measured) -> float:
     """Bytes on disk of the compact network, dense."""
@@ -205,7 +210,7 @@ def file_bytes(measured: Measured) -> float:
     "model/packed_bytes",
     summary="bytes of the network's file if stored as mask bits and kept values",
     source=OURS,
-    facts=Metric(best="minimize", always=False),
+    facts=Metric(best="minimize", always=False, whole=True),
 )
 def packed_bytes(measured: Measured) -> float:
     """Bytes on disk of the masked network, sparse-packed."""
@@ -216,7 +221,7 @@ def packed_bytes(measured: Measured) -> float:
     "model/flops",
     summary="operations of the compact network for one input, 2 per weight and position",
     source=OURS,
-    facts=Metric(best="minimize", always=False),
+    facts=Metric(best="minimize", always=False, whole=True),
 )
 def dense_flops(measured: Measured) -> float:
     """Multiplications and additions that dense code takes for the compact network."""
@@ -227,7 +232,7 @@ def dense_flops(measured: Measured) -> float:
     "model/sparse_flops",
     summary="operations of kept weights for one input: a bound that only sparse kernels could reach",
     source="Blalock et al. 2020, What is the State of Neural Network Pruning?, 2003.03033",
-    facts=Metric(best="minimize", always=False),
+    facts=Metric(best="minimize", always=False, whole=True),
 )
 def sparse_flops(measured: Measured) -> float:
     """Multiplications and additions of kept weights; a figure of theory, not of speed."""
@@ -238,7 +243,7 @@ def sparse_flops(measured: Measured) -> float:
     "latency/batch-1",
     summary="milliseconds of a forward pass of the compact network with one example, on the trial's device (median)",
     source=OURS,
-    facts=Metric(best="minimize", always=False),
+    facts=Metric(best="minimize", always=False, whole=True),
 )
 def latency_1(measured: Measured) -> float:
     """Median latency at batch 1, warmed up, in milliseconds."""
@@ -249,7 +254,7 @@ def latency_1(measured: Measured) -> float:
     "latency/batch-64",
     summary="milliseconds of a forward pass of the compact network with 64 examples, on the trial's device (median)",
     source=OURS,
-    facts=Metric(best="minimize", always=False),
+    facts=Metric(best="minimize", always=False, whole=True),
 )
 def latency_64(measured: Measured) -> float:
     """Median latency at batch 64, warmed up, in milliseconds."""
@@ -260,7 +265,7 @@ def latency_64(measured: Measured) -> float:
     "latency/masked-batch-1",
     summary="the same for the masked network with one example; dense kernels multiply its zeros too",
     source=OURS,
-    facts=Metric(best="minimize", always=False),
+    facts=Metric(best="minimize", always=False, whole=True),
 )
 def latency_masked(measured: Measured) -> float:
     """Median latency of the masked network at batch 1, in milliseconds."""
@@ -271,7 +276,7 @@ def latency_masked(measured: Measured) -> float:
     "latency/compiled-batch-1",
     summary="the same for the compact network with one example, compiled by torch.compile",
     source=OURS,
-    facts=Metric(best="minimize", always=False, lacks=lacks_compiler),
+    facts=Metric(best="minimize", always=False, whole=True, lacks=lacks_compiler),
 )
 def latency_compiled_1(measured: Measured) -> float:
     """Median latency at batch 1 by torch.compile, in milliseconds."""
@@ -282,7 +287,7 @@ def latency_compiled_1(measured: Measured) -> float:
     "latency/compiled-batch-64",
     summary="the same with 64 examples, compiled by torch.compile",
     source=OURS,
-    facts=Metric(best="minimize", always=False, lacks=lacks_compiler),
+    facts=Metric(best="minimize", always=False, whole=True, lacks=lacks_compiler),
 )
 def latency_compiled_64(measured: Measured) -> float:
     """Median latency at batch 64 by torch.compile, in milliseconds."""
@@ -293,7 +298,7 @@ def latency_compiled_64(measured: Measured) -> float:
     "latency/onnx-batch-1",
     summary="the same for the compact network with one example, run by onnxruntime on the processor",
     source=OURS,
-    facts=Metric(best="minimize", always=False, lacks=lacks_onnx),
+    facts=Metric(best="minimize", always=False, whole=True, lacks=lacks_onnx),
 )
 def latency_onnx_1(measured: Measured) -> float:
     """Median latency at batch 1 by onnxruntime, in milliseconds."""
@@ -304,7 +309,7 @@ def latency_onnx_1(measured: Measured) -> float:
     "latency/onnx-batch-64",
     summary="the same with 64 examples, run by onnxruntime on the processor",
     source=OURS,
-    facts=Metric(best="minimize", always=False, lacks=lacks_onnx),
+    facts=Metric(best="minimize", always=False, whole=True, lacks=lacks_onnx),
 )
 def latency_onnx_64(measured: Measured) -> float:
     """Median latency at batch 64 by onnxruntime, in milliseconds."""

@@ -116,6 +116,7 @@ class Metric(Facts):
         needs_classes: whether the task's targets must be classes, chances of them, or tokens.
         lacks: says in a few words what this machine lacks to measure it, nothing where it has all; None: nothing is
             needed.
+        whole: whether it needs the whole network in one process, so that no sharded trial can have it.
     """
 
     best: Literal["maximize", "minimize"] = "maximize"
@@ -126,6 +127,7 @@ class Metric(Facts):
     score: str = ""
     needs_classes: bool = False
     lacks: Callable[[], str] | None = None
+    whole: bool = False
 
     @property
     def in_training(self) -> bool:
@@ -197,10 +199,13 @@ class OptimizerFacts(Facts):
     Attributes:
         check: from ``**options`` to what is wrong with them together, or an empty text.
         samples: whether it draws from a posterior, and takes what is known of that by the keyword ``posterior``.
+        sharded: whether the update of a weight depends on this weight, its gradient and its buffers alone, so that each
+            worker of a sharded network can step the part that it holds.
     """
 
     check: Callable[..., str] | None = None
     samples: bool = False
+    sharded: bool = False
 
 
 @dataclass(frozen=True)
@@ -233,6 +238,7 @@ class Criterion(Facts):
             that it can be done block after block (scope option ``order: blocks``); None: it needs more than those.
         sharded: whether a weight's score depends on this weight and its gradient alone, so that each worker can score
             the part that it holds.
+        passes_over_shards: whether it looks for itself after a network that is sharded over workers.
     """
 
     kind: str = "static"
@@ -256,6 +262,12 @@ class Criterion(Facts):
     of_places: bool = False
     layerwise: Callable[..., object] | None = None
     sharded: bool = False
+    passes_over_shards: bool = False
+
+    @property
+    def on_shards(self) -> bool:
+        """Whether it scores a network of which each worker holds a part."""
+        return self.sharded or self.passes_over_shards
 
     def competition(self, **options: object) -> str:
         """Within what single weights compete: ``scope``, ``row`` or ``layer``."""
@@ -339,9 +351,12 @@ class Control(Facts):
 
     Attributes:
         with_dynamics: whether it can be drawn of a mask that a dynamics has moved, which has no scores.
+        by_layer: whether it looks at the kept units of one layer at a time and at nothing else, so that it can be drawn
+            of a network that is sharded over workers.
     """
 
     with_dynamics: bool = True
+    by_layer: bool = False
 
 
 @dataclass(frozen=True)
@@ -360,6 +375,7 @@ class Transform(Facts):
         check_network: from ``(network, example inputs, names of the weights that are removed)``, raises a UserError
             where it cannot change that network so.
         takes_moved: whether it would compute the weights anew that a criterion has moved while it found the mask.
+        sharded: whether it changes networks that are sharded over workers, where it acts on single weights.
     """
 
     place: Literal["transform", "prepare", "both"] = "transform"
@@ -372,6 +388,7 @@ class Transform(Facts):
     reshapes: bool = False
     check_network: Callable[..., object] | None = None
     takes_moved: bool = False
+    sharded: bool = False
 
 
 @dataclass(frozen=True)

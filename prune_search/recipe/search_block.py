@@ -189,6 +189,12 @@ SEARCH = {
         None,
         "workers per trial (data-parallel training): a number, or {at_least: 2, at_most: 8}, by free resources",
     ),
+    "sharded": Option(
+        Flag(),
+        False,
+        "each worker of a trial holds its shard of weights, masks and optimizer (torch's fully_shard, FSDP2)",
+        later=True,
+    ),
 }
 
 
@@ -203,7 +209,22 @@ def read_search(raw: Any, reading: Reading) -> Mapping[str, Any] | None:
         text = f"must be a whole number if workers_per_trial is above 1: each worker needs its own (got {gpus:g})"
         reading.wrong("search.gpus_per_trial", text)
         return None
+    if is_sharded(result) and not workers_of(result).several:
+        text = "true divides the network among the workers of a trial: set search.workers_per_trial to 2 or more"
+        reading.wrong("search.sharded", text)
+        return None
+    if is_sharded(result) and (wrong := [name for name in metrics_asked(result) if metric_facts(name).whole]):
+        text = (
+            f"{', '.join(wrong)} needs the whole network in one process, and search.sharded is true: measure it after"
+        )
+        reading.wrong("search.objectives", f"{text} `export`, or leave it out of the objectives and constraints")
+        return None
     return result
+
+
+def is_sharded(search: Mapping[str, Any]) -> bool:
+    """Whether the workers of a trial divide its network among themselves."""
+    return bool(search.get("sharded", False))
 
 
 @dataclass(frozen=True)

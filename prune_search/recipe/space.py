@@ -20,7 +20,8 @@ from prune_search.recipe.problems import Problem, UserError, not_one_of, shown, 
 from prune_search.recipe.reading import Reading
 from prune_search.recipe.recipe import Recipe, digest_of, newer_schema
 from prune_search.recipe.schema import SCHEMA, TASK, TRAIN
-from prune_search.recipe.search_block import parse_constraint, parse_objective, read_search
+from prune_search.recipe.search_block import is_sharded, parse_constraint, parse_objective, read_search
+from prune_search.recipe.sharding import sharding_problems
 from prune_search.recipe.space_samples import AtRandom, Corner, Given, space_samples
 
 NOMINAL_EPOCH = 100
@@ -372,6 +373,8 @@ def _problems_of(space: Space, drawn: Drawn) -> list[Problem]:
                 resolve(recipe, epoch)
         except UserError as error:
             problems += [p for p in error.problems if p.path not in {known.path for known in problems}]
+    if recipe is not None and is_sharded(space.search):
+        problems += sharding_problems(recipe)
     return [replace(p, path=space.written.place(drawn.option, p.path) if p.path else "") for p in problems]
 
 

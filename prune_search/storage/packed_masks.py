@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy
 import torch
@@ -31,10 +31,38 @@ def packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if tensor.dtype != torch.bool:
             found[name] = tensor
             continue
-        places = tensor.detach().cpu().contiguous().reshape(-1).numpy()
-        shape = "x".join(map(str, tensor.shape))
-        found[f"{PREFIX}{shape}/{name}"] = torch.from_numpy(numpy.packbits(places, bitorder="little"))
+        bits = [*packed_parts([tensor])]
+        found[packed_name(name, tensor.shape)] = torch.cat(bits) if bits else torch.zeros(0, dtype=torch.uint8)
     return found
+
+
+def packed_name(name: str, shape: Sequence[int]) -> str:
+    """What the bits of a mask are called in a state.
+
+    Example:
+        >>> packed_name("hook/mask/mask/fc.weight", (2, 3))
+        'bits/2x3/hook/mask/mask/fc.weight'
+    """
+    return f"{PREFIX}{'x'.join(map(str, shape))}/{name}"
+
+
+def packed_parts(parts: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The bits of a mask that arrives in parts, uint8 [n] each, together [⌈places / 8⌉].
+
+    Args:
+        parts: bool [...], in row-major order.
+    """
+    rest = numpy.zeros(0, dtype=bool)
+    for part in parts:
+        places = part.detach().cpu().contiguous().reshape(-1).numpy()
+        places = numpy.concatenate([rest, places]) if rest.size else places
+        # Bytes are filled up before the next one begins, wherever a part ends.
+        whole = places.size // 8 * 8
+        if whole:
+            yield torch.from_numpy(numpy.packbits(places[:whole], bitorder="little"))
+        rest = places[whole:]
+    if rest.size:
+        yield torch.from_numpy(numpy.packbits(rest, bitorder="little"))
 
 
 def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import logging
 import mmap
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -48,9 +48,11 @@ from prune_search.storage.tensors import (
 __all__ = [
     "State",
     "StorageError",
+    "is_valid",
     "list_states",
     "load_tensors",
     "newest_state",
+    "put_state",
     "read_state",
     "remove_state",
     "save_tensors",
@@ -90,19 +92,35 @@ def write_state(folder: StoragePath, tensors: Mapping[str, Tensor], meta: Mappin
         StorageError: it could not be stored (a full disk, no permission); no partial state is left.
         TypeError, ValueError: `meta` is no JSON data or over 16 MiB, or a tensor cannot be stored.
     """
-    if _is_valid(folder):
+    if is_valid(folder):
         return
     bits = has_masks(tensors)
     parts = encoded_parts(packed(tensors) if bits else tensors)
-    sha256, size = _digest(parts), sum(map(len, parts))
+    sha256 = _digest(parts)
+    put_state(folder, parts, sha256, bits, meta)
+    CACHE.put(sha256, tensors)
+
+
+def put_state(
+    folder: StoragePath, parts: Sequence[bytes | memoryview], sha256: str, bits: bool, meta: Mapping[str, Any]
+) -> None:
+    """Store a state whose file is known byte for byte; see `write_state`.
+
+    Args:
+        folder: where it stands afterwards.
+        parts: of the safetensors file, one after the other.
+        sha256: of them, in hex.
+        bits: whether its masks are bits (`packed_masks`).
+        meta: plain JSON data.
+    """
+    size = sum(map(len, parts))
     entry = {"sha256": sha256, "bytes": size}
     content = {"format": PACKED_FORMAT if bits else FORMAT, "files": {TENSORS: entry}, "meta": dict(meta)}
     manifest = rendered({**content, "sha256": digest_of(content)})
     read_manifest(manifest)  # what could not be read back is not written
     # Of a large one no second copy is made.
     files: dict[str, Content] = {TENSORS: parts if size >= LARGE else b"".join(parts), MANIFEST: manifest}
-    put_folder(folder, files, _is_valid)
-    CACHE.put(sha256, tensors)
+    put_folder(folder, files, is_valid)
 
 
 def read_state(folder: StoragePath) -> State | None:
@@ -146,7 +164,8 @@ def newest_state(parent: StoragePath, at_most: int) -> tuple[int, State] | None:
     return None
 
 
-def _is_valid(folder: StoragePath) -> bool:
+def is_valid(folder: StoragePath) -> bool:
+    """Whether a state is there of which every byte is the one that was written."""
     try:
         _read(folder, afresh=True)
     except (OSError, ValueError, StorageError):

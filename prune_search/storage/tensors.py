@@ -79,24 +79,40 @@ def encoded_parts(tensors: Mapping[str, Tensor]) -> list[bytes | memoryview]:
     Raises:
         ValueError: a tensor has the name that the format keeps for the metadata, or a type that it does not know.
     """
-    if _METADATA in tensors:
+    names, begin = encoded_header({name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()})
+    return [*begin, *(data for name in names for data in encoded_data(tensors[name]))]
+
+
+def encoded_header(described: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> tuple[list[str], list[bytes]]:
+    """How a safetensors file begins, and the order in which the tensors' data follow.
+
+    Args:
+        described: by name, the type and shape of dense tensors.
+
+    Raises:
+        ValueError: as `encoded_parts`.
+    """
+    if _METADATA in described:
         raise ValueError(f"a tensor cannot be named {_METADATA}")
-    if unknown := next((tensor.dtype for tensor in tensors.values() if tensor.dtype not in _TYPES), None):
+    if unknown := next((dtype for dtype, _ in described.values() if dtype not in _TYPES), None):
         raise ValueError(f"a safetensors file cannot hold {unknown}")
     header: dict[str, Any] = {}
-    parts: list[bytes | memoryview] = []
     end = 0
     # Wide types first, as the format asks: each tensor is then aligned to its own type.
-    for name in sorted(tensors, key=lambda name: (-tensors[name].element_size(), name)):
-        tensor = tensors[name]
-        flat = tensor.detach().cpu().contiguous().reshape(-1).resolve_conj().resolve_neg()
-        span = [end, end := end + flat.nbytes]
-        header[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": span}
-        if flat.numel():
-            parts.append(flat.view(torch.uint8).numpy().data)
+    names = sorted(described, key=lambda name: (-described[name][0].itemsize, name))
+    for name in names:
+        dtype, shape = described[name]
+        span = [end, end := end + math.prod(shape) * dtype.itemsize]
+        header[name] = {"dtype": _TYPES[dtype], "shape": list(shape), "data_offsets": span}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
     text += b" " * (-len(text) % 8)
-    return [_LENGTH.pack(len(text)), text, *parts]
+    return names, [_LENGTH.pack(len(text)), text]
+
+
+def encoded_data(tensor: Tensor) -> list[memoryview]:
+    """The data of a dense tensor [...] as they follow the header, its own memory where it is on the CPU; or nothing."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1).resolve_conj().resolve_neg()
+    return [flat.view(torch.uint8).numpy().data] if flat.numel() else []
 
 
 def decode_mapped(buffer: mmap) -> dict[str, Tensor]:

@@ -120,16 +120,17 @@ def evaluate(
     """
     from prune_search.tasks.outputs import logits_of
     from prune_search.tasks.passes import evaluating
+    from prune_search.tasks.shards import is_sharded
     from prune_search.tasks.workers import ALONE
 
     correct, loss = 0.0, 0.0
     together = (workers or ALONE).of_parts(len(split), batch)
     with evaluating(model):
-        for number, (inputs, labels) in enumerate(split.parts(batch)):
-            if not together.takes(number):
-                continue
+        for (inputs, labels), counts in together.dealt(split.parts(batch), is_sharded(model)):
             with (autocast or nullcontext)():
                 scores = logits_of(model(inputs))
+            if not counts:
+                continue
             scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
             correct += int((scores.argmax(dim=1) == labels).sum())
             loss += float(torch.nn.functional.cross_entropy(scores, labels, reduction="sum"))

@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from prune_search.tasks.layers import has_computed_bias
+from prune_search.tasks.shards import is_sharded
 from prune_search.tasks.structures import listed_tensors, tensors_in
 
 _DROPOUTS = frozenset(
@@ -92,7 +93,14 @@ def is_plain(layer: nn.Module, inputs: Tensor) -> bool:
 
 
 def twin_of(model: nn.Module) -> nn.Module:
-    """A deep copy of a network, whatever it has noted of its last pass: tensors of a graph are copied without it."""
+    """A deep copy of a network, whatever it has noted of its last pass: tensors of a graph are copied without it.
+
+    Of a network that is sharded over workers, all of them call this, and each has its rows of the copy.
+    """
+    if is_sharded(model):
+        from prune_search.tasks.sharded_twin import twin_of_shards
+
+        return twin_of_shards(model)
     memo: dict[int, Any] = {}
     for module in model.modules():
         for value in vars(module).values():

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from prune_search.recipe.problems import Problem, UserError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
     from torch.distributed.tensor import DTensor
+else:
+    from prune_search.lazy import torch
 
-WAYS = "find_mask, MaskHook and Dynamics('gradual') take sharded networks"
+WAYS = "find_mask, MaskHook and the dynamics gradual, rigl and set take sharded networks"
 
 
 def is_shard(tensor: object) -> TypeGuard[DTensor]:
@@ -24,6 +27,34 @@ def is_shard(tensor: object) -> TypeGuard[DTensor]:
 def is_sharded(model: nn.Module) -> bool:
     """Whether a network is sharded, be it that a forward pass has just gathered some of its weights."""
     return bool(_gathering(model)) or any(map(is_shard, model.parameters()))
+
+
+def shard_network(model: nn.Module, device: torch.device) -> None:
+    """Divide a network among all workers of torch's default process group, in place; they all call this.
+
+    Repeated blocks are gathered one at a time in a pass, and what is outside of them together.
+
+    Args:
+        model: whole and the same on every worker, wherever it lies.
+        device: where each worker's part comes to lie.
+
+    Raises:
+        UserError: torch cannot divide it, because it has a parameter that is a single number, say.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    from prune_search.tasks.blocks import repeated_modules
+
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+    try:
+        for module in [*repeated_modules(model), model]:
+            fully_shard(module, mesh=mesh)
+    except (ValueError, NotImplementedError) as error:
+        said = (str(error).splitlines() or [""])[0][:200]
+        raise UserError([Problem("task.model", f"torch cannot shard this network: {said}")]) from error
 
 
 def _gathering(model: nn.Module) -> list[Any]:
@@ -58,6 +89,11 @@ def part_of(tensor: Tensor) -> Tensor:
     return alone.to_local() if is_shard(alone) else alone
 
 
+def differentiable_part(tensor: Tensor) -> Tensor:
+    """`part_of` for what is differentiated: gradients of the part reach the tensor."""
+    return tensor.to_local() if is_shard(tensor) else tensor
+
+
 def first_row(tensor: Tensor, rank: int, size: int) -> int:
     """The number of the first row that a worker holds, as torch.chunk divides rows.
 
@@ -80,6 +116,20 @@ def sharded_like(part: Tensor, tensor: Tensor) -> Tensor:
         part, tensor.device_mesh, tensor.placements, run_check=False, shape=tensor.shape, stride=tensor.stride()
     )
     return found
+
+
+def divided_like(whole: Tensor, tensor: Tensor) -> Tensor:
+    """What each worker has whole [rows, …], as a DTensor that lies where another one does; of others, on its device."""
+    if not is_shard(tensor):
+        return whole.to(tensor.device)
+    rank, size = tensor.device_mesh.get_local_rank(), tensor.device_mesh.size()
+    own = whole[first_row(tensor, rank, size) : first_row(tensor, rank + 1, size)]
+    return sharded_like(own.to(part_of(tensor).device), tensor)
+
+
+def on_cpu(tensor: Tensor) -> Tensor:
+    """A tensor on the CPU; of a DTensor, this worker's part stays where all its workers have theirs."""
+    return tensor if is_shard(tensor) else tensor.cpu()
 
 
 def gathered(tensor: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from prune_search.tasks.data import SPLIT_SEED, split_indices
 from prune_search.tasks.examples import Held, Listed, TaskExamples, Usage
 from prune_search.tasks.passes import evaluating
 from prune_search.tasks.shapes import IGNORED
+from prune_search.tasks.shards import is_sharded
 from prune_search.tasks.stored_split import as_stored
 from prune_search.tasks.streams import Streamed
 from prune_search.tasks.structures import examples_in, tensors_in
@@ -150,11 +151,9 @@ class TaskData:
         size = self.task.evaluate_batch or batch
         together = workers.of_parts(len(split), size) if can_share(tallies.values()) else ALONE
         with evaluating(model):
-            for number, whole in enumerate(split.parts(size)):
-                if not together.takes(number):
-                    continue
+            for whole, counts in together.dealt(split.parts(size), is_sharded(model)):
                 seen = self.seen(model, whole, autocast)
-                for tally in tallies.values():
+                for tally in tallies.values() if counts else ():
                     tally.update(seen)
         for tally in tallies.values():
             if together.several:

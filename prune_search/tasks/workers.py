@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -242,12 +242,53 @@ class Workers:
         """
         return self if self.several and -(-examples // batch) >= self.size else ALONE
 
-    def takes(self, number: int) -> bool:
-        """Whether the batch of a number is this worker's, where batches are dealt out."""
-        return number % self.size == self.rank
+    def dealt(self, parts: Iterable[T], in_step: bool = False) -> Iterator[tuple[T, bool]]:
+        """This worker's batches of a split, and whether each counts.
+
+        Args:
+            parts: the batches of the split, of which each worker gets every `size`-th.
+            in_step: whether all workers make as many passes: those that would have one less than others repeat one,
+                which does not count. A sharded network asks for that, because its layers are gathered by all of them.
+        """
+        last: list[T] = []
+        count = 0
+        for number, part in enumerate(parts):
+            count = number + 1
+            last = [part]
+            if number % self.size == self.rank:
+                yield part, True
+        left_over = count % self.size
+        if in_step and left_over and self.rank >= left_over:
+            yield last[0], False
 
 
 ALONE = Workers()
+
+
+@dataclass
+class Word:
+    """Whether the first worker wants something, said after one step and heard after the next: nobody waits for it."""
+
+    workers: Workers
+    _said: Tensor | None = None
+    _under_way: Any = None
+
+    def passed_on(self, wanted: bool) -> bool:
+        """Say it of this step, and hear what was said of the one before."""
+        heard = self.heard()
+        self._said = torch.tensor([int(wanted)])
+        with connected():
+            self._under_way = torch.distributed.broadcast(self._said, FIRST, group=self.workers.words, async_op=True)
+        return heard
+
+    def heard(self) -> bool:
+        """What was said last; False where nothing was."""
+        if self._said is None:
+            return False
+        with connected():
+            self._under_way.wait()
+        found, self._said = bool(self._said), None
+        return found
 
 
 def digest_of_tensors(tensors: Sequence[Tensor]) -> str:

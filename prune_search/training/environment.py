@@ -22,7 +22,7 @@ _CUDA = re.compile(r"cuda(?::(?P<index>[0-9]{1,3}))?", re.ASCII)
 
 
 def environment_class(
-    device: torch.device, precision: str, threads: int, workers: int | str = 1
+    device: torch.device, precision: str, threads: int, workers: int | str = 1, sharded: bool = False
 ) -> dict[str, str | int]:
     """What must be equal for two runs to be comparable bit for bit (on a CPU; elsewhere it is only recorded).
 
@@ -31,11 +31,12 @@ def environment_class(
         precision: one of `PRECISIONS`.
         threads: CPU threads that torch may use.
         workers: among which every batch is split; of a range, as ``2-8``.
+        sharded: whether they divide the network among themselves: gradients and norms are summed in another order.
 
     Returns:
-        The keys torch, device, capability, threads and precision, and of several workers how many. The capability is
-        the widest instruction set that torch uses on a CPU ("AVX512"), or the compute capability and name of a CUDA
-        device ("9.0 NVIDIA H200").
+        The keys torch, device, capability, threads and precision; of several workers how many, and whether they are
+        sharded. The capability is the widest instruction set that torch uses on a CPU ("AVX512"), or the compute
+        capability and name of a CUDA device ("9.0 NVIDIA H200").
     """
     describe = _CAPABILITIES.get(device.type)
     return {
@@ -45,6 +46,7 @@ def environment_class(
         "threads": threads,
         "precision": precision,
         **({"workers": workers} if workers != 1 else {}),
+        **({"sharded": True} if sharded else {}),
     }
 
 

@@ -61,7 +61,7 @@ def _nesterov_needs_momentum(momentum: float, nesterov: bool, **others: float) -
         ),
         "nesterov": Option(Flag(), False, "use Nesterov momentum; needs momentum above 0"),
     },
-    facts=OptimizerFacts(check=_nesterov_needs_momentum),
+    facts=OptimizerFacts(check=_nesterov_needs_momentum, sharded=True),
 )
 def sgd(
     parameters: Parameters,
@@ -92,6 +92,7 @@ def sgd(
     options=_adam_options(
         0.0, "coefficient of the weight that is added to the gradient; from-prior: 1 / (variance · N)", _DECAY
     ),
+    facts=OptimizerFacts(sharded=True),
 )
 def adam(
     parameters: Parameters,
@@ -118,6 +119,7 @@ def adam(
     options=_adam_options(
         0.01, "coefficient of weight times learning rate that is subtracted from the weight", Number(0.0)
     ),
+    facts=OptimizerFacts(sharded=True),
 )
 def adamw(
     parameters: Parameters,
@@ -147,6 +149,7 @@ def adamw(
         "eps": Option(Number(0.0, above=True), 1e-7, "added to the root"),
         "weight_decay": Option(Number(0.0), 0.0, "coefficient of the weight that is added to the gradient"),
     },
+    facts=OptimizerFacts(sharded=True),
 )
 def rmsprop(
     parameters: Parameters, lr: float = 0.001, *, decay: float = 0.9, eps: float = 1e-7, weight_decay: float = 0.0

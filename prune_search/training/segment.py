@@ -30,10 +30,13 @@ from prune_search.storage.states import (
     write_state,
 )
 from prune_search.tasks.fusion import restructured
+from prune_search.tasks.shards import is_shard, resharded
+from prune_search.tasks.workers import Word
 from prune_search.training.background import Background
 from prune_search.training.course_tensors import OPTIMIZER, hook_tensors, load_course
 from prune_search.training.loop import Course, Network, train
 from prune_search.training.optimizers import state_tensors
+from prune_search.training.sharded_states import ShardedStates
 from prune_search.training.state_store import LackingError, PreemptedError, StateStore
 
 logger = logging.getLogger("prune_search")
@@ -49,6 +52,7 @@ BESIDE_FROM_BYTES = 16 * 2**20
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Weights and buffers as named copies."""
+    resharded(model)
     return {MODEL + name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
@@ -64,6 +68,7 @@ def load_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         KeyError: one is missing.
     """
     restructured(model, tensors, MODEL)
+    resharded(model)
     with torch.no_grad():
         for name, tensor in model.state_dict(keep_vars=True).items():
             tensor.copy_(tensors[MODEL + name])
@@ -123,7 +128,7 @@ class Segment:
             # What this rests on comes first, so that a claim is held for no longer than its own steps take.
             with self.store.noting(self._rests_on):
                 state = State(dict(self.begin()), {})
-            self.store.workers.same(list(state.tensors.values()))
+            self.store.workers.same([one for one in state.tensors.values() if not is_shard(one)])
         if not self._leads_to(start, state, step):
             with self._claimed(step):
                 if self.store.shared:
@@ -161,6 +166,8 @@ class Segment:
         """The state that the first worker has read, on all of them."""
         if not self.store.workers.several:
             return stored[0]
+        if self.store.shards is not None:
+            return State(self.store.shards.divided(stored[0].tensors if stored else None), meta)
         return State(self.store.workers.sent(stored[0].tensors if stored else None), meta)
 
     @contextlib.contextmanager
@@ -245,6 +252,7 @@ class Segment:
             raise
         finally:
             course.feed.close()
+        writer.close()
         writer.clean(reached)
         if final.meta["ended"] and reached < self.total and writer.folder is not None:
             note_early_end(writer.folder, reached)
@@ -328,10 +336,17 @@ class _Writer:
         self.recovery = -1
         self.stored = False
         self._beside = Background()
+        # Every worker has a part of what is stored: the first one says when.
+        self._due = Word(segment.store.workers) if segment.store.shards is not None else None
 
     def wait(self) -> None:
         """Wait until what is being written is stored, or cannot be."""
         self._beside.wait()
+
+    def close(self) -> None:
+        """Nothing more is said to other workers."""
+        if self._due is not None:
+            self._due.heard()
 
     def on_step(self, step: int, loss: Tensor) -> None:
         """Called after each finished step."""
@@ -354,6 +369,8 @@ class _Writer:
                 self.wait()
             raise
         due = self.folder is not None and time.monotonic() - self.last > RECOVERY_EVERY_S
+        if self._due is not None:
+            due = self._due.passed_on(due)
         # The state of an end is stored by whoever ends the segment, as one.
         if due and step < self.segment.total and not self.course.finished(step):
             self.write(step, ended=False, then=lambda state: self._recoverable(step))
@@ -394,7 +411,11 @@ class _Writer:
             if then is not None:
                 then(state)
 
-        if self.folder is None:
+        shards = self.segment.store.shards
+        if shards is not None:
+            # At once: the others wait to send what they hold.
+            done(self._write_shards(shards, state, ended and step == self.start))
+        elif self.folder is None:
             done(None)
         else:
             write = functools.partial(self._write, self.folder, state, ended and step == self.start)
@@ -410,6 +431,25 @@ class _Writer:
             # The state that was gone on from was none of an end, and a valid state is never written over.
             _forget(folder)
         write_state(folder, state.tensors, state.meta)
+
+    def _write_shards(self, shards: ShardedStates, state: State, anew: bool) -> StorageError | None:
+        folder = None if self.folder is None else state_folder(self.folder, state.meta["step"])
+        if anew and folder is not None:
+            _forget(folder)
+        try:
+            shards.write(folder, state.tensors, state.meta, self._listed(state))
+        except StorageError as error:
+            return error
+        return None
+
+    def _listed(self, state: State) -> set[str]:
+        """The shards of what is trained in the place of weights, the scores of single weights, and their buffers.
+
+        Where every worker has them whole they are lists.
+        """
+        trained = self.course.further
+        shards = (key for key, one in state.tensors.items() if is_shard(one) and not key.startswith(MODEL))
+        return {key for key in shards if any(part in trained for part in key.split("/"))}
 
     def clean(self, newest: int) -> None:
         """Remove the states that were only there to recover from, now that the one at `newest` is stored.

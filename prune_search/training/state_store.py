@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
@@ -13,6 +13,9 @@ from prune_search.storage.manifests import Key
 from prune_search.storage.names import vertex_folder
 from prune_search.storage.places import StoragePath
 from prune_search.tasks.workers import ALONE, Workers
+
+if TYPE_CHECKING:
+    from prune_search.training.sharded_states import ShardedStates
 
 Progress = Callable[[int, int, Tensor], None]
 
@@ -98,6 +101,7 @@ class StateStore:
         grid: steps of it whose states others may ask for later; as many are stored as are affordable.
         reached: called with a segment's place and a step whose state is there now, trained or stored before.
         workers: that train the segments together. The first one alone reads and writes the folder, and asks the claims.
+        shards: moves states to and from the shards of these workers; None where each has the whole network.
     """
 
     folder: StoragePath | None
@@ -111,6 +115,7 @@ class StateStore:
     grid: tuple[int, ...] = ()
     reached: Callable[[str, int], None] | None = None
     workers: Workers = ALONE
+    shards: ShardedStates | None = None
     _asking: list[set[Key]] = field(default_factory=list)
 
     @contextlib.contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from prune_search.tasks.shards import part_of
 from prune_search.training.loop import Hook
 
 NAME = "ema"
@@ -67,7 +68,9 @@ class WeightAverage:
 
     def _update(self, step: int) -> None:
         own = self._own()
-        torch._foreach_lerp_(list(self._average.values()), [own[name] for name in self._average], 1.0 - self.decay)
+        # Of a sharded network, each worker averages the rows that it holds.
+        averages, values = ([part_of(one[name]) for name in self._average] for one in (self._average, own))
+        torch._foreach_lerp_(averages, values, 1.0 - self.decay)
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:

@@ -23,6 +23,7 @@ from prune_search.storage.measurements import Measurements
 from prune_search.storage.places import StoragePath
 from prune_search.tasks.blocks import find_blocks
 from prune_search.tasks.raised import raised
+from prune_search.tasks.shards import on_cpu
 from prune_search.tasks.workers import EndedError, WorkerLostError, WorkersDifferError
 from prune_search.training.loop import TrainingError
 from prune_search.training.segment import MODEL, Segment, load_model
@@ -156,7 +157,7 @@ def _result(
     preset: str | None,
 ) -> Result:
     """What a trial ends with, told by its last round."""
-    tensors = {key.removeprefix(MODEL): value.cpu() for key, value in last.result.items() if key.startswith(MODEL)}
+    tensors = {key.removeprefix(MODEL): on_cpu(value) for key, value in last.result.items() if key.startswith(MODEL)}
     return Result(
         recipe=setup.recipe,
         key=setup.key,
@@ -208,6 +209,7 @@ def _state_store(setup: TrialSetup, storage: StoragePath | None, sink: Sink, sha
         grid=sharing.grid,
         reached=told,
         workers=setup.workers,
+        shards=setup.shards,
     )
 
 

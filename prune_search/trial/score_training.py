@@ -46,7 +46,9 @@ def learning(
         share, before = asked()
         sets, candidates, select = selection(setup.model, rule, share, before, scoring_data(setup, number))
         words, epoch = (PLACE, number), setup.timeline.epoch
-        return LearningContext(setup.network, sets, candidates, select, share, setup.recipe.seed, words, epoch)
+        weights = dict(setup.model.named_parameters())
+        shards = None if setup.sharded is None else {one.name: weights[one.name] for one in sets}
+        return LearningContext(setup.network, sets, candidates, select, share, setup.recipe.seed, words, epoch, shards)
 
     def begin() -> Tensors:
         found = {key: value for key, value in state().items() if key.startswith(MODEL)}

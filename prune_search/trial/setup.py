@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prune_search.pruning.mask.layer_measurements import layer_costs
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.pruning.mask.selection import unknown_layers
 from prune_search.recipe import axes
@@ -20,6 +21,7 @@ from prune_search.recipe.clock import Timeline, resolve
 from prune_search.recipe.metric_names import wrong_metric
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named, Recipe, digest_of
+from prune_search.recipe.sharding import sharding_problems
 from prune_search.recipe.space import recipe_epoch
 from prune_search.recipe.training_options import DENSE
 from prune_search.tasks.blocks import repeated_modules
@@ -30,6 +32,7 @@ from prune_search.tasks.network import (
     network_digest,
     output_layer,
 )
+from prune_search.tasks.shards import is_shard, resharded, shard_network
 from prune_search.tasks.task_checks import fitted_task
 from prune_search.tasks.user import (
     with_inputs_for,
@@ -44,6 +47,8 @@ from prune_search.training.optimizers import FROM_PRIOR
 from prune_search.training.parameter_groups import Group, with_strengths
 from prune_search.training.segment import model_tensors
 from prune_search.training.sghmc import Posterior
+from prune_search.training.sharded_states import ShardedStates
+from prune_search.trial.before_sharding import BeforeSharding
 from prune_search.trial.data_and_network import Code, NetworkFactory, TrialData, read_data
 from prune_search.trial.pretrained import check_nothing_is_lost, load_given
 from prune_search.trial.teachers import GivenTeacher, read_teacher
@@ -71,6 +76,7 @@ class TrialSetup:
         given_teacher: the teacher of retrainings, where it comes from a folder.
         initialized: what the initializer found; None of one that finds nothing.
         workers: that run the trial together.
+        sharded: what was found out of the network before it was divided among the workers; None where it is whole.
         weights: the prunable weights of the network at w(0), by name: for their names, order and shapes.
     """
 
@@ -85,6 +91,7 @@ class TrialSetup:
     given_teacher: GivenTeacher | None = None
     initialized: Initialized | None = None
     workers: Workers = ALONE
+    sharded: BeforeSharding | None = None
     _feeds: dict[tuple[str | int, ...], Feed] = field(default_factory=dict)
     weights: Mapping[str, Tensor] = field(init=False, repr=False)
 
@@ -104,7 +111,7 @@ class TrialSetup:
     @cached_property
     def mask(self) -> Mask:
         """The mask block; what is scored is the task's own loss where the recipe names no other."""
-        mask = self.recipe.mask
+        mask = self.recipe.mask if self.sharded is None else replace(self.recipe.mask, scope=self.sharded.scope)
         named = mask.score.loss
         if isinstance(self.data, DataSet) or not isinstance(named, Named) or named.written != DEFAULT_LOSS:
             return mask
@@ -118,7 +125,21 @@ class TrialSetup:
     @cached_property
     def output_layer(self) -> str | None:
         """The name of the output layer's weight."""
+        if self.sharded is not None:
+            return self.sharded.output_layer
         return output_layer(self.model, self.data.train.first(1))
+
+    @cached_property
+    def flops(self) -> dict[str, float]:
+        """By weight, the operations of a forward pass for one example, see `layer_measurements.layer_costs`."""
+        if self.sharded is not None:
+            return dict(self.sharded.flops)
+        return layer_costs(self.model, self.data.train.first(1), "flops")
+
+    @cached_property
+    def shards(self) -> ShardedStates | None:
+        """What stores states of a sharded network; None where it is whole."""
+        return None if self.sharded is None else ShardedStates.of(self.model, self.workers)
 
     def feed(self, *words: str | int) -> Feed:
         """The data stream of a place; no words: the training clock's. Of one at a time, examples are read ahead."""
@@ -157,6 +178,7 @@ class TrialSetup:
             raise UserError([Problem("task.data", f"has no {split} split")])
         batch, workers = self.recipe.train.batch, self.workers
         found = self.data.scores(model, examples, batch, self.network.autocast, workers)  # type: ignore[arg-type]
+        resharded(model)
         # What is decided by them is decided alike.
         return workers.agreed(lambda: found)
 
@@ -287,6 +309,7 @@ def prepare(
     data: TrialData | None = None,
     workers: Workers = ALONE,
     declared: int | str | None = None,
+    sharded: bool = False,
 ) -> TrialSetup:
     """Read the data, build the network at w(0) and place the recipe's steps.
 
@@ -299,6 +322,8 @@ def prepare(
         data: the recipe's data set where it was read before.
         workers: that run it together.
         declared: how many the search asks for, where that is a range.
+        sharded: whether they divide the network among themselves. Each draws it whole in its host memory, and gives up
+            the others' parts before anything is trained.
 
     Raises:
         UserError: with everything that does not fit, before anything is trained.
@@ -322,12 +347,20 @@ def prepare(
     _check_augmentation(recipe, data)
     _check_stopping(recipe, data)
     threads, precision = recipe.train.threads, recipe.train.precision
+    if sharded and (problems := sharding_problems(recipe)):
+        raise UserError(problems)
+    before = None
+    if sharded and workers.several:
+        before = BeforeSharding.of(model, recipe, data)
+        # The same bits on processors of different kinds, while all of them are there.
+        workers.same(list(model.state_dict().values()))
+        shard_network(model, device)
     model = model.to(device)
-    if device.type == "cuda":
+    if device.type == "cuda" and before is None:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = Network(model, device, autocast(device, precision), _loss_of(data))
     network = _training_network(network, recipe, workers)
-    environment = environment_class(device, precision, threads, declared or workers.size)
+    environment = environment_class(device, precision, threads, declared or workers.size, sharded)
     taught = recipe.retrain_options.teacher
     teacher = None
     if taught is not None and taught != DENSE:
@@ -335,11 +368,11 @@ def prepare(
         digests["teacher"] = teacher.digest
     data = data.to(device)
     # The same bits, and the same addresses, on processors of different kinds.
-    workers.same(list(model.state_dict().values()))
+    workers.same([one for one in model.state_dict().values() if not is_shard(one)])
     digests, environment, forward, initialized = workers.agreed(lambda: (digests, environment, forward, initialized))
     start = model_tensors(model)
     return TrialSetup(
-        recipe, data, network, start, timeline, digests, environment, forward, teacher, initialized, workers
+        recipe, data, network, start, timeline, digests, environment, forward, teacher, initialized, workers, before
     )
 
 

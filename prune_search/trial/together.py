@@ -6,10 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from prune_search.storage.measurements import Measurements
-from prune_search.tasks.workers import FIRST, Workers, connected
+from prune_search.tasks.workers import Word, Workers
 from prune_search.training.state_store import PreemptedError
 from prune_search.trial.callbacks import Observation, Sink
 
@@ -17,32 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prune_search.trial.result import RoundResult
-
-
-@dataclass
-class _Word:
-    """Whether the first worker wants to stop, said after one step and heard after the next: nobody waits for it."""
-
-    workers: Workers
-    _said: Tensor | None = None
-    _under_way: Any = None
-
-    def passed_on(self, stop: bool) -> bool:
-        """Say it of this step, and hear what was said of the one before."""
-        heard = self.heard()
-        self._said = torch.tensor([int(stop)])
-        with connected():
-            self._under_way = torch.distributed.broadcast(self._said, FIRST, group=self.workers.words, async_op=True)
-        return heard
-
-    def heard(self) -> bool:
-        """What was said last; False where nothing was."""
-        if self._said is None:
-            return False
-        with connected():
-            self._under_way.wait()
-        found, self._said = bool(self._said), None
-        return found
 
 
 @dataclass
@@ -56,10 +28,10 @@ class AgreedSink:
 
     sink: Sink
     workers: Workers
-    _word: _Word = field(init=False)
+    _word: Word = field(init=False)
 
     def __post_init__(self) -> None:
-        self._word = _Word(self.workers)
+        self._word = Word(self.workers)
 
     def started(self, key: str, total: int) -> None:
         """Report it."""

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
-from prune_search.pruning.mask.layer_measurements import layer_costs
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.recipe import axes
 from prune_search.recipe.recipe import Named
@@ -62,8 +61,7 @@ class Costs:
     @classmethod
     def of(cls, setup: TrialSetup) -> Costs:
         """Of a recipe's network and batch."""
-        costs = layer_costs(setup.model, setup.data.train.first(1), "flops")
-        layers = {name: cost * setup.recipe.train.step_examples for name, cost in costs.items()}
+        layers = {name: cost * setup.recipe.train.step_examples for name, cost in setup.flops.items()}
         return cls(layers, {name: weight.numel() for name, weight in setup.weights.items()})
 
     @property

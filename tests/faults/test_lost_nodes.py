@@ -85,6 +85,41 @@ def test_a_trial_whose_node_is_killed_ends_with_the_same_weights(
     record_property("figure", f"{len(ended)}/{kills} equal bit for bit; nodes killed at steps {steps} of {3 * STEPS}")
 
 
+ELASTIC = """\
+# prune-search launch elastic.yaml
+task: {data: digits, model: halting, seed: 0}
+train: {steps: 3ep, batch: 128, optimizer: {name: sgd, lr: 0.1}}
+mask: {sparsity: {hole: uniform, low: 0.7, high: 0.8}}
+preset: snip
+search: {trials: 1, concurrency: 1, controls: false, workers_per_trial: {at_least: 1, at_most: 2}}
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
+def test_a_trial_that_lost_a_node_goes_on_with_fewer_workers(tmp_path: Path, sharded: bool) -> None:
+    """There is room for two workers, and for one once a node is gone: that of the first worker, or of the other."""
+    (tmp_path / "elastic.yaml").write_text(ELASTIC)
+    plan = Planned(
+        name="elastic",
+        file=str(tmp_path / "elastic.yaml"),
+        storage=str(tmp_path / "storage"),
+        tracking_uri=default_uri(tmp_path),
+        halt=12,
+        other=sharded,
+        sets={"search.sharded": sharded},
+    )
+    (ended,) = run_searches(Nodes(2), [plan], tmp_path, limit_s=900)
+    assert len(ended["killed"]) == 1
+    records = read_search(search_folder(Path(plan.storage), plan.name))
+    (trial,) = records.numbered()
+    assert trial.status == "completed"
+    first, second = (attempt.data["node"] for attempt in trial.attempts)
+    assert second not in ended["killed"]
+    assert (first == second) == sharded
+    assert trial.result["environment"]["workers"] == "1-2"
+
+
 MANY = f"""\
 # prune-search launch many.yaml
 {SMALL}

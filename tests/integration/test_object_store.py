@@ -113,8 +113,8 @@ def test_nothing_counts_before_the_manifest_is_there(
     # Another writer that had begun before: what is there stays.
     from prune_search.storage import states
 
-    looks, is_valid = iter([False]), states._is_valid
-    monkeypatch.setattr(states, "_is_valid", lambda folder: next(looks, None) is not False and is_valid(folder))
+    looks, is_valid = iter([False]), states.is_valid
+    monkeypatch.setattr(states, "is_valid", lambda folder: next(looks, None) is not False and is_valid(folder))
     write_state(home, other, {})
     state = read_state(home)
     assert state is not None

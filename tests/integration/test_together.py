@@ -68,6 +68,24 @@ def test_two_workers_find_what_one_finds(searches: Searches, tmp_path: Path, par
         assert trial.metrics["val/loss"] == pytest.approx(data["metrics"]["val/loss"], rel=1e-4)
 
 
+def test_two_workers_shard_a_network_and_find_what_one_finds(searches: Searches, tmp_path: Path) -> None:
+    text = TOGETHER.replace("PARADIGM", "any: [{preset: lottery-ticket, rounds: 2}]")
+    sharded = searches.launch(text, "sharded", storage=tmp_path, search__sharded=True)
+    (trial,) = sharded.records.numbered()
+    assert trial.status == "completed"
+    recipe = {block: trial.recipe[block] for block in BLOCKS}
+    data = prune_search.run(recipe, where=Where(storage=tmp_path / "alone")).as_data()
+    assert trial.result["environment"] == {**data["environment"], "workers": 2, "sharded": True}
+    assert trial.result["mask_sha256"] == data["mask_sha256"]
+    assert trial.metrics["val/loss"] == pytest.approx(data["metrics"]["val/loss"], rel=1e-4)
+    # What was stored is a whole network's: one process exports it, and trains nothing for that.
+    exported = prune_search.export("sharded", tmp_path / "out", where=Where(storage=tmp_path)).result
+    assert exported.steps[0] == 0
+    assert exported.as_data()["environment"] == trial.result["environment"]
+    assert exported.weights_sha256 == trial.result["weights_sha256"]
+    assert "test/accuracy" in exported.test_metrics
+
+
 def test_two_workers_train_a_task_whose_batches_are_mappings(tmp_path: Path) -> None:
     sets, where = given("two_inputs", tmp_path)
     recipe = {"preset": "snip", "mask": {"sparsity": {"hole": "uniform", "low": 0.5, "high": 0.7}}}

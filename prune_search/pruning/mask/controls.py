@@ -58,7 +58,7 @@ def _permuted_in_runs(chosen: Chosen, name: str, word: str) -> Tensor:
     return mask.gather(1, draw.argsort(dim=1, stable=True)).reshape(-1)
 
 
-@CONTROLS.register("shuffle", summary="permutes each layer's mask", source=MISSING)
+@CONTROLS.register("shuffle", summary="permutes each layer's mask", source=MISSING, facts=Control(by_layer=True))
 def shuffle(chosen: Chosen) -> dict[str, Tensor]:
     """The same count in every layer, at random places."""
     return {

@@ -28,6 +28,8 @@ class LearningContext:
         seed: of the trial.
         words: the place and the round: what tells its draws from others.
         epoch: iterations in an epoch.
+        shards: of a network that is sharded over workers, the weights by the sets' names: each worker has the scores of
+            the rows that it holds, and `candidates` and `select` are of these. None: each has all.
     """
 
     network: Network
@@ -38,3 +40,4 @@ class LearningContext:
     seed: int
     words: tuple[str | int, ...]
     epoch: int
+    shards: Mapping[str, Tensor] | None = None

@@ -1,5 +1,8 @@
 """Trains the scores of a learned mask while the weights stay bit-identical.
 
+Of a network that is sharded over workers, each trains the scores of the weights that it holds: scores are DTensors
+shaped like the weights then, and factors those of this worker's part.
+
 Before a step's forward pass the weights of the network are those under the step's factors, w ⊙ f(s); when the gradients
 are there, the weights are put back and the gradient goes on to the scores s. So the training loop trains scores as it
 trains weights, and every state that is stored has the weights that the segment began with.
@@ -14,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.units import Part, UnitSet, in_order
+from prune_search.tasks.shards import divided_like, part_of, resharded
 from prune_search.training.loop import Hook
 
 NAME = "learned"
@@ -62,7 +66,7 @@ class MaskLearner:
     """Trains one score per unit.
 
     Attributes:
-        scores: per set, [units]; what the optimizer trains.
+        scores: per set, [units], or DTensors shaped like sharded weights; what the optimizer trains.
         factors: from the step to what each unit's weights are multiplied by, [units] per set, as a function of the
             scores that can be differentiated.
         penalty: added to the loss, or None.
@@ -76,6 +80,8 @@ class MaskLearner:
         factors: Callable[[int], Factors],
         penalty: Callable[[], Tensor] | None = None,
     ) -> None:
+        resharded(model)
+        self.model = model
         self.scores = scores
         self.factors = factors
         self.penalty = penalty
@@ -83,7 +89,7 @@ class MaskLearner:
         self.places: dict[str, list[_Place]] = {}
         for one in sets:
             for part in one.parts:
-                weight = self.parameters[part.parameter]
+                weight = part_of(self.parameters[part.parameter])
                 place = _Place.of(one, part, weight.shape, weight.device)
                 self.places.setdefault(part.parameter, []).append(place)
         self.frozen: list[str] = []
@@ -93,25 +99,28 @@ class MaskLearner:
     def at_start(self) -> None:
         """Remember the weights, and which of them ask for no gradients."""
         self.frozen = [name for name in self.places if not self.parameters[name].requires_grad]
-        self.dense = {name: self.parameters[name].detach().clone() for name in self.places}
+        resharded(self.model)
+        self.dense = {name: part_of(self.parameters[name]).clone() for name in self.places}
 
     def before_step(self, step: int) -> None:
         """Put the weights under this step's factors into the network."""
         factors = self.factors(step)
         for name, places in self.places.items():
-            weight = self.parameters[name]
-            factor = places[0].spread(factors, weight.shape)
+            shape = self.dense[name].shape
+            factor = places[0].spread(factors, shape)
             for place in places[1:]:
-                factor = factor * place.spread(factors, weight.shape)
+                factor = factor * place.spread(factors, shape)
             self.masked[name] = self.dense[name] * factor
             with torch.no_grad():
-                weight.copy_(self.masked[name])
-            weight.requires_grad_(True)
+                part_of(self.parameters[name]).copy_(self.masked[name])
+            self.parameters[name].requires_grad_(True)
 
     def after_backward(self, step: int) -> None:
         """Hand the gradients on to the scores, and put the weights back."""
         reached = [(self.masked[name], self.parameters[name].grad) for name in self.places]
-        reached = [(masked, gradient) for masked, gradient in reached if gradient is not None and masked.requires_grad]
+        reached = [
+            (masked, part_of(gradient)) for masked, gradient in reached if gradient is not None and masked.requires_grad
+        ]
         if reached:
             torch.autograd.backward([masked for masked, _ in reached], [gradient for _, gradient in reached])
         if self.penalty is not None:
@@ -121,7 +130,7 @@ class MaskLearner:
             parameter.grad = None
         with torch.no_grad():
             for name, weight in self.dense.items():
-                self.parameters[name].copy_(weight)
+                part_of(self.parameters[name]).copy_(weight)
         for name in self.frozen:
             self.parameters[name].requires_grad_(False)
 
@@ -147,6 +156,22 @@ class MaskLearner:
         )
 
 
-def score_parameters(sets: Sequence[UnitSet], device: torch.device, draw: Callable[[UnitSet], Tensor]) -> Scores:
-    """One score per unit, as parameters [units] on a device."""
+def score_parameters(
+    sets: Sequence[UnitSet],
+    device: torch.device,
+    draw: Callable[[UnitSet], Tensor],
+    like: Mapping[str, Tensor] | None = None,
+) -> Scores:
+    """One score per unit, as parameters [units] on a device.
+
+    Args:
+        sets: of units.
+        device: where they lie.
+        draw: gives those of a set, [units].
+        like: the sharded weights by the sets' names, each of whose weights is a unit: scores lie where they do.
+    """
+    if like is not None:
+        return {
+            one.name: nn.Parameter(divided_like(draw(one).float().reshape(one.shape), like[one.name])) for one in sets
+        }
     return {one.name: nn.Parameter(draw(one).to(device=device, dtype=torch.float32)) for one in sets}

@@ -5,13 +5,15 @@ The masks are those that `finder.find_mask` finds on the whole network, bit for 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from prune_search.pruning.mask.controls import Chosen
 from prune_search.pruning.mask.counts import keep_count
 from prune_search.pruning.mask.layer_measurements import Measuring
 from prune_search.pruning.mask.mask_set import MaskSet, UnitMasks, keep_all
@@ -27,7 +29,7 @@ from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.blocks import find_blocks
 from prune_search.tasks.layers import holders, kind_of, listed, prunable_weights
-from prune_search.tasks.shards import first_row, is_shard, part_of, resharded, sharded_like
+from prune_search.tasks.shards import divided_like, first_row, gathered, is_shard, part_of, resharded, sharded_like
 from prune_search.tasks.workers import Workers
 from prune_search.training.randomness import derive
 
@@ -55,16 +57,74 @@ def find_mask_of_shards(
         ScoreError: a score is not a number.
         UserError: the rule needs the whole network, or the network is not sharded by rows.
     """
-    resharded(model)
-    if problems := list(_problems(model, rule)):
-        raise UserError(problems)
-    if share is None:
-        raise UserError([Problem("mask.sparsity", "is missing, and no sparsity is learned on a sharded network")])
-    finder = _Finder.of(model, rule, scoring_data)
+    finder = _Finder.checked(model, rule, share, scoring_data)
     candidates = finder.candidates(None if previous is None else previous[0])
+    assert share is not None  # it was checked
     if rule.criterion.entry(axes.CRITERIA).facts.keeps_all:
         return finder.as_masks(candidates, Decimal(1))
-    return finder.as_masks(finder.search(candidates, share, previous[1] if previous else Decimal(1)), share)
+    kept = finder.search(candidates, share, previous[1] if previous else Decimal(1))
+    return finder.as_masks(finder.controlled(kept), share)
+
+
+def control_of_shards(model: nn.Module, masks: MaskSet, rule: MaskRule, scoring_data: ScoringData) -> MaskSet:
+    """A mask with the final counts of one that moved, drawn by the rule's control; all workers call it.
+
+    Args:
+        model: the network, sharded by rows over all workers.
+        masks: of DTensors, that have moved.
+        rule: with the control.
+        scoring_data: of this worker.
+
+    Raises:
+        UserError: the rule needs the whole network, or the network is not sharded by rows.
+    """
+    finder = _Finder.checked(model, rule, Decimal(1), scoring_data)
+    drawn = finder.controlled(finder.candidates(masks))
+    return replace(finder.as_masks(drawn, Decimal(1)), asked=masks.asked)
+
+
+def selection_of_shards(
+    model: nn.Module, rule: MaskRule, share: Decimal | None, previous: MaskSet | None, scoring_data: ScoringData
+) -> tuple[list[UnitSet], UnitMasks, Callable[[Mapping[str, Tensor]], UnitMasks]]:
+    """`variants.selection` of a sharded network: candidates, scores and what is kept are this worker's, [own].
+
+    Args:
+        model: the network, sharded by rows over all workers, which all call this and what it returns.
+        rule: its scope is one that measures nothing.
+        share: kept share of the units in scope.
+        previous: the mask of the round before, of DTensors.
+        scoring_data: of this worker.
+
+    Raises:
+        UserError: the rule needs the whole network, or the network is not sharded by rows.
+    """
+    finder = _Finder.checked(model, rule, share, scoring_data)
+    candidates = finder.candidates(previous)
+    pools = pools_by(rule, finder.sets, finder.layers(candidates), share, _nothing_measured)
+
+    def select(scores: Mapping[str, Tensor]) -> UnitMasks:
+        return choose_sharded(finder.shards(scores), candidates, pools, finder.workers)
+
+    return finder.sets, candidates, select
+
+
+def scores_of_shards(model: nn.Module, rule: MaskRule, scoring_data: ScoringData) -> dict[str, Shard]:
+    """The scores of a rule's criterion on the weights that a sharded network has; all workers call it.
+
+    Args:
+        model: the network; it is left as it was.
+        rule: what is scored.
+        scoring_data: of this worker.
+
+    Returns:
+        Per weight that takes part, this worker's; larger is kept.
+
+    Raises:
+        UserError: the rule needs the whole network, or the network is not sharded by rows.
+    """
+    finder = _Finder.checked(model, rule, Decimal(1), scoring_data)
+    with left_as_it_was(model, rule.score.mode):
+        return finder.scores(finder.dense(), 1)
 
 
 def _problems(model: nn.Module, rule: MaskRule) -> Iterator[Problem]:
@@ -72,18 +132,21 @@ def _problems(model: nn.Module, rule: MaskRule) -> Iterator[Problem]:
     needs = "needs whole layers, and the network is sharded"
     criterion, granularity = rule.criterion.entry(axes.CRITERIA).facts, rule.granularity.entry(axes.GRANULARITIES).facts
     scope = rule.scope.entry(axes.SCOPES).facts
-    if not criterion.sharded:
-        able = sorted(name for name in axes.CRITERIA if axes.CRITERIA[name].facts.sharded)
+    if not criterion.on_shards:
+        able = sorted(name for name in axes.CRITERIA if axes.CRITERIA[name].facts.on_shards)
         yield Problem("mask.criterion", f"{rule.criterion.name} {needs}; these do not: {', '.join(able)}")
     if granularity.structured:
         yield Problem("mask.granularity", f"{rule.granularity.name} {needs}; single weights and n of m do not")
+    elif criterion.trains and granularity.run is not None:
+        text = f"{rule.granularity.name} {needs}, where scores are learned; single weights do not"
+        yield Problem("mask.granularity", text)
     if scope.measured or scope.search is not None or rule.scope.options.get("order") in ("sequential", "blocks"):
         yield Problem("mask.scope", f"{rule.scope.name} {needs}, as it is written here")
     if ends := [name for name in rule.scope.options.get("exclude", ()) if name in ENDS]:
         yield Problem("mask.scope.exclude", f"{ends[0]} {needs}: name the layer")
     if rule.score.normalization.name != "none":
         yield Problem("mask.score.normalization", f"{rule.score.normalization.name} {needs}")
-    if rule.control is not None:
+    if rule.control is not None and not rule.control.entry(axes.CONTROLS).facts.by_layer:
         yield Problem("mask.control", f"{rule.control.name} {needs}")
     if rule.budget is not None:
         yield Problem("mask.sparsity.budget", needs)
@@ -142,6 +205,7 @@ class _Finder:
         workers: that hold them.
         sets: the units: single weights, whatever their order within a row.
         others: weights that take no part, and why.
+        memory: what a criterion keeps from one iteration to the next.
     """
 
     model: nn.Module
@@ -151,9 +215,16 @@ class _Finder:
     workers: Workers
     sets: list[UnitSet]
     others: Mapping[str, str]
+    memory: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: nn.Module, rule: MaskRule, scoring_data: ScoringData) -> _Finder:
+    def checked(cls, model: nn.Module, rule: MaskRule, share: Decimal | None, scoring_data: ScoringData) -> _Finder:
+        """Of a rule that can be followed on shards; else a UserError that says everything that cannot."""
+        resharded(model)
+        if problems := list(_problems(model, rule)):
+            raise UserError(problems)
+        if share is None:
+            raise UserError([Problem("mask.sparsity", "is missing, and no sparsity is learned on a sharded network")])
         weights = prunable_weights(model)
         workers = workers_of(weights)
         sets, others = units_and_others(model, rule, scoring_data)
@@ -171,19 +242,26 @@ class _Finder:
         iterations, nested = self.rule.score.iterations, self.rule.score.nested
         current = candidates
         with left_as_it_was(self.model, self.rule.score.mode):
-            dense: Scores = {one.name: self.weights[one.name].detach().clone() for one in self.sets}
+            dense = self.dense()
             for iteration in range(1, iterations + 1):
                 allowed = current if nested else candidates
                 step = self.rule.share_at(share, before, iteration)
-                scores = self._scores(dense, iteration)
-                pools = pools_by(self.rule, self.sets, self._layers(allowed), step, _nothing_measured)
+                scores = self.scores(dense, iteration)
+                pools = pools_by(self.rule, self.sets, self.layers(allowed), step, _nothing_measured)
                 current = choose_sharded(scores, allowed, pools, self.workers)
                 if iteration < iterations:
                     self._mask_weights(dense, current)
         return current
 
-    def _scores(self, dense: Scores, iteration: int) -> dict[str, Shard]:
+    def dense(self) -> Scores:
+        """The unmasked weights."""
+        return {one.name: self.weights[one.name].detach().clone() for one in self.sets}
+
+    def scores(self, dense: Scores, iteration: int) -> dict[str, Shard]:
         """The units' scores, of each set this worker's."""
+        if (learned := self.scoring_data.learned) is not None:
+            reduce = reduction(self.rule.criterion)
+            return self.shards({one.name: reduce(part_of(learned[one.name]).reshape(-1, 1)) for one in self.sets})
         criterion, data = self.rule.criterion, self.scoring_data
         scoring = Scoring(
             model=self.model,
@@ -194,6 +272,7 @@ class _Finder:
             seed=data.seed,
             words=(data.round_number, iteration),
             example=data.example,
+            memory=self.memory,
             split=Grouping(self.rule.granularity).split,
             workers=data.workers,
         )
@@ -203,14 +282,35 @@ class _Finder:
             found = scores_by(criterion.name, made, scoring)
         resharded(self.model)
         reduce = reduction(criterion)
+        return self.shards({one.name: reduce(one.parts[0].split(part_of(found[one.name]))) for one in self.sets})
+
+    def shards(self, values: Mapping[str, Tensor]) -> dict[str, Shard]:
+        """This worker's scores, by set, [own], in their places."""
         shards = {}
         for one in self.sets:
             weight = self.weights[one.name]
             first = first_row(weight, self.workers.rank, self.workers.size) * (one.size // weight.shape[0])
-            shards[one.name] = Shard(reduce(one.parts[0].split(part_of(found[one.name]))), first, one.size)
+            shards[one.name] = Shard(values[one.name], first, one.size)
         return shards
 
-    def _layers(self, allowed: UnitMasks) -> list[LayerUnits]:
+    def controlled(self, kept: UnitMasks) -> UnitMasks:
+        """What the rule's control makes of a mask, of each layer as a whole; without one, the mask."""
+        if self.rule.control is None:
+            return kept
+        make, options = self.rule.control.entry(axes.CONTROLS).make, self.rule.control.options
+        found: UnitMasks = {}
+        for one in self.sets:
+            weight, part = self.weights[one.name], one.parts[0]
+            whole = gathered(sharded_like(self._mask(one, kept), weight)).cpu()
+            units = {one.name: part.split(whole).reshape(-1)}
+            none = {one.name: torch.zeros(one.size, dtype=torch.int32)}
+            everything = {one.name: torch.ones(one.size, dtype=torch.bool)}
+            chosen = Chosen(units, everything, none, dict(none), self.scoring_data.seed, {one.name: one.run})
+            drawn = part.join(make(chosen, **options)[one.name], weight.shape)
+            found[one.name] = part.split(part_of(divided_like(drawn, weight))).reshape(-1)
+        return found
+
+    def layers(self, allowed: UnitMasks) -> list[LayerUnits]:
         """The layers that take part, with the units of all workers that may be kept."""
         counts = torch.stack([allowed[one.name].sum() for one in self.sets])
         self.workers.total([counts])

@@ -14,6 +14,7 @@ from prune_search.pruning.mask.dependency_groups import TRANSPOSED
 from prune_search.pruning.mask.scoring import Scores, Scoring
 from prune_search.tasks.network import prunable_weights
 from prune_search.tasks.passes import twin_of
+from prune_search.tasks.shards import part_of, resharded, sharded_like
 from prune_search.tasks.structures import tensors_in
 
 BATCH_NORMS = nn.modules.batchnorm._BatchNorm
@@ -77,6 +78,56 @@ def plain_pass(scoring: Scoring, dtype: torch.dtype) -> FlowPass:
         leaf.data = part.view(leaf.shape)
         leaf.requires_grad_()
     return FlowPass(model, leaves, values, None, ones)
+
+
+@dataclass(frozen=True, eq=False)
+class ShardedFlowPass:
+    """The network of absolute values, sharded like the one that is scored.
+
+    Attributes:
+        model: a copy in evaluation mode.
+        ones: the input.
+    """
+
+    model: nn.Module
+    ones: Any
+
+    @classmethod
+    def of(cls, scoring: Scoring, dtype: torch.dtype) -> ShardedFlowPass:
+        """Of a sharded network; all workers call this."""
+        from prune_search.tasks.sharded_twin import twin_of_shards
+
+        model = twin_of_shards(scoring.model, dtype).eval().requires_grad_(True)
+        _with_first_statistics(model)
+        with torch.no_grad():
+            for tensor in (*model.parameters(), *model.buffers()):
+                part_of(tensor).abs_()
+        ones = scoring.ones(dtype)
+        _check_takes(model, ones)
+        return cls(model, ones)
+
+    def scores(self, scoring: Scoring) -> Scores:
+        """|w| ⊙ dR/d|w|, DTensors like the weights. Every worker makes the same pass; their mean gradient is its."""
+        from prune_search.pruning.mask.mask_set import ScoreError
+
+        names = {id(parameter): name for name, parameter in scoring.model.named_parameters()}
+        resharded(self.model)
+        leaves = {name: self.model.get_parameter(names[id(weight)]) for name, weight in scoring.weights.items()}
+        with torch.no_grad():
+            for name, leaf in leaves.items():
+                part_of(leaf).copy_(part_of(scoring.weights[name])).abs_()
+        self.model.zero_grad()
+        outputs = [one for one in tensors_in(self.model(self.ones)) if one.requires_grad]
+        if not outputs:
+            raise ScoreError("synflow takes the gradient of the network's outputs, and they have none")
+        torch.stack([one.sum() for one in outputs]).sum().backward()  # type: ignore[no-untyped-call]
+        resharded(self.model)
+        found = {}
+        for name, leaf in leaves.items():
+            part = part_of(leaf)
+            slope = torch.zeros_like(part) if leaf.grad is None else part_of(leaf.grad)
+            found[name] = sharded_like(part * slope, scoring.weights[name])
+        return found
 
 
 def _with_first_statistics(model: nn.Module) -> None:

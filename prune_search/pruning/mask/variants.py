@@ -19,10 +19,12 @@ from prune_search.pruning.mask.rule import MaskRule, ScoringData
 from prune_search.pruning.mask.scopes.explicit import overall
 from prune_search.pruning.mask.scoring import Scores
 from prune_search.pruning.mask.selection import choose, normalized
+from prune_search.pruning.mask.sharded_finder import control_of_shards, selection_of_shards
 from prune_search.pruning.mask.units import LayerUnits, UnitSet, as_mask_set, units_of_masks
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.network import prunable_weights
+from prune_search.tasks.shards import is_sharded
 
 
 def next_mask(
@@ -66,6 +68,8 @@ def selection(
         previous: the mask of the round before.
         scoring_data: tells the output layer and the coupled channels.
     """
+    if is_sharded(model):
+        return selection_of_shards(model, rule, share, previous, scoring_data)
     finder = Finder(model, rule, scoring_data, previous)
     candidates = finder.candidates
     if share is None:
@@ -134,6 +138,8 @@ def with_control(model: nn.Module, masks: MaskSet, rule: MaskRule, scoring_data:
     """A static mask with the final counts of one that moved, drawn by the rule's control."""
     if rule.control is None:
         return masks
+    if is_sharded(model):
+        return control_of_shards(model, masks, rule, scoring_data)
     sets, others = units_and_others(model, rule, scoring_data)
     kept = units_of_masks(sets, masks.everything)
     everything = {name: torch.ones_like(mask) for name, mask in kept.items()}

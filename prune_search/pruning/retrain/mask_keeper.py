@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.mask_set import MaskSet, keep_all
-from prune_search.tasks.shards import gathered, resharded
+from prune_search.tasks.shards import gathered, on_cpu, resharded
 from prune_search.training.loop import Hook
 from prune_search.training.optimizers import zero_masked
 
@@ -87,10 +87,10 @@ def masks_of(state: Mapping[str, Tensor], names: Collection[str]) -> MaskSet:
 
     Names that the state has no mask of are left out.
     """
-    masks = {name: state[f"mask/{name}"].cpu() for name in names if f"mask/{name}" in state}
+    masks = {name: on_cpu(state[f"mask/{name}"]) for name in names if f"mask/{name}" in state}
     units = {name: pair for name in names if f"units/{name}" in state for pair in [_pair(state[f"units/{name}"])]}
     asked = (int(state["asked"][0]), float(state["asked"][1])) if "asked" in state else None
-    held = {key.removeprefix("held/"): mask.cpu() for key, mask in state.items() if key.startswith("held/")}
+    held = {key.removeprefix("held/"): on_cpu(mask) for key, mask in state.items() if key.startswith("held/")}
     return MaskSet(masks, units, asked, held)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from prune_search.ledger.records import PAUSED, TRIALS, Recorder, read_trial
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
-from prune_search.recipe.search_block import metrics_asked, workers_of
+from prune_search.recipe.search_block import is_sharded, metrics_asked, workers_of
 from prune_search.search.launch_options import LaunchOptions
 from prune_search.search.ledger_callbacks import EarlyStopping, LedgerSink, OnStorage, StoppedError
 from prune_search.search.ray.heartbeat import Heartbeat
@@ -247,7 +247,8 @@ def setup_of(job: TrialJob, device: device, workers: Workers | None = None) -> T
         raise UserError([Problem("train.batch", f"{batch} examples cannot be split among {most} workers")])
     root, code = job.options.data_folder, job.options.user_code()
     data, declared = _data(recipe, root, code, device), workers_of(job.search).declared
-    return prepare(recipe, device, root, code, data=data, workers=workers or ALONE, declared=declared)
+    sharded = is_sharded(job.search)
+    return prepare(recipe, device, root, code, None, data, workers or ALONE, declared, sharded)
 
 
 def _run(course: _Course) -> Result:

@@ -10,7 +10,7 @@ import pytest
 from prune_search.recipe import axes
 from prune_search.recipe.facts import Metric
 from prune_search.recipe.reading import Reading
-from prune_search.recipe.search_block import Bound, parse_constraint, parse_objective, read_search
+from prune_search.recipe.search_block import Bound, is_sharded, parse_constraint, parse_objective, read_search
 from prune_search.recipe.strict_yaml import load
 
 
@@ -248,3 +248,14 @@ def test_everything_wrong_with_a_search_is_said_at_once() -> None:
 def test_what_is_no_canonical_constraint_is_a_programming_error() -> None:
     with pytest.raises(ValueError, match="no constraint: 'sparsity'"):
         parse_constraint("sparsity")
+
+
+def test_a_network_is_sharded_over_several_workers_only() -> None:
+    assert "sharded" not in read("{workers_per_trial: 2, sharded: false}")
+    assert read("{workers_per_trial: 2, sharded: true}")["sharded"] is True
+    assert is_sharded(read("{workers_per_trial: {at_most: 2}, sharded: true}"))
+    text = "search.sharded: true divides the network among the workers of a trial: "
+    text += "set search.workers_per_trial to 2 or more"
+    (whole,) = refused("{workers_per_trial: 2, sharded: true, constraints: model/flops <= 1000}")
+    assert whole.startswith("search.objectives: model/flops needs the whole network in one process, and search.sharded")
+    assert refused("{sharded: true}") == refused("{sharded: true, workers_per_trial: 1}") == [text]

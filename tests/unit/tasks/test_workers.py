@@ -32,7 +32,15 @@ def test_batches_of_a_split_are_dealt_out_where_there_are_enough() -> None:
     assert all(one.of_parts(21, 10) is one for one in workers)
     assert all(one.of_parts(20, 10) is ALONE for one in workers)
     assert all(one.of_parts(0, 10) is ALONE for one in workers)
-    assert [[one.takes(number) for one in workers].index(True) for number in range(5)] == [0, 1, 2, 0, 1]
+    assert [[*one.dealt(range(5))] for one in workers] == [
+        [(0, True), (3, True)],
+        [(1, True), (4, True)],
+        [(2, True)],
+    ]
+    # Whoever would make a pass less than the others repeats the last batch.
+    assert [*workers[2].dealt(range(5), in_step=True)] == [(2, True), (4, False)]
+    assert [len([*one.dealt(range(7), in_step=True)]) for one in workers] == [3, 3, 3]
+    assert [len([*one.dealt(range(6), in_step=True)]) for one in workers] == [2, 2, 2]
 
 
 def test_one_worker_decides_for_itself_and_asks_nobody() -> None:

@@ -66,7 +66,7 @@ def _uniform(learning: LearningContext) -> Scores:
         source = generator(learning.seed, "criterion", "edge-popup", *learning.words, one.name)
         return (2 * torch.rand(one.size, generator=source) - 1) * bound
 
-    return score_parameters(learning.sets, learning.network.device, draw)
+    return score_parameters(learning.sets, learning.network.device, draw, learning.shards)
 
 
 @CRITERIA.register(
@@ -74,7 +74,14 @@ def _uniform(learning: LearningContext) -> Scores:
     summary="trains scores while the weights stay fixed; each step keeps the largest |s| (hidden networks)",
     source="Ramanujan et al. 2020, What's Hidden in a Randomly Weighted Neural Network?, 1911.13299, section 3",
     options=_options("10ep", {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1.0e-4}, "cosine"),
-    facts=Criterion(kind="latent", trains=True, needs_data=True, length=_length, of_share=lambda **options: True),
+    facts=Criterion(
+        kind="latent",
+        trains=True,
+        needs_data=True,
+        length=_length,
+        of_share=lambda **options: True,
+        passes_over_shards=True,
+    ),
 )
 def edge_popup(learning: LearningContext, **options: Any) -> Phase:
     """One score per unit; the forward pass has the weights of the largest |s|, at the asked share and in the scope.
@@ -82,11 +89,13 @@ def edge_popup(learning: LearningContext, **options: Any) -> Phase:
     The gradient goes straight through the choice: ds = sign(s) · Σ w · dL/d(w ⊙ m) over the unit's weights, for units
     that are left out too. The final mask is that of the last scores.
     """
+    from prune_search.tasks.shards import differentiable_part
+
     scores = _uniform(learning)
 
     def factors(step: int) -> Factors:
-        sizes = {name: score.abs() for name, score in scores.items()}
-        kept = learning.select({name: size.detach().cpu() for name, size in sizes.items()})
+        sizes = {name: differentiable_part(score).abs().reshape(-1) for name, score in scores.items()}
+        kept = learning.select({name: size.detach() for name, size in sizes.items()})
         return {name: kept[name].to(size) + (size - size.detach()) for name, size in sizes.items()}
 
     return _phase(learning, options, scores, factors)

@@ -50,16 +50,20 @@ def all_(scoring: Scoring) -> Scores:
     "random",
     summary="uniform random scores",
     source="Liu et al. 2022, The Unreasonable Effectiveness of Random Pruning, 2202.02643",
-    facts=Criterion(reduce="sum", oracle=_one_draw_at_a_time),
+    facts=Criterion(reduce="sum", oracle=_one_draw_at_a_time, passes_over_shards=True),
 )
 def random(scoring: Scoring) -> Scores:
-    """Independent scores, uniform in [0, 1), drawn per layer from the trial's seed and the round."""
+    """Independent scores, uniform in [0, 1), drawn per layer from the trial's seed and the round.
+
+    The workers of a sharded network draw each layer whole, one after the other, and keep the scores of their rows.
+    """
+    from prune_search.tasks.shards import divided_like
     from prune_search.training.randomness import generator
 
     scores = {}
     for name, weight in scoring.dense.items():
         source = generator(scoring.seed, "criterion", "random", scoring.words[0], name)
-        scores[name] = torch.rand(weight.shape, generator=source).to(weight.device)
+        scores[name] = divided_like(torch.rand(weight.shape, generator=source), weight)
     return scores
 
 

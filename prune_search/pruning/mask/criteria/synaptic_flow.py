@@ -49,7 +49,7 @@ def _each_flow(scoring: Scoring, dtype: str) -> dict[str, list[float]]:
             "precision of the scores; float32 falls back to float64 if its range is exceeded",
         )
     },
-    facts=Criterion(reduce="sum", rough=True, oracle=_each_flow),
+    facts=Criterion(reduce="sum", rough=True, oracle=_each_flow, passes_over_shards=True),
 )
 def synflow(scoring: Scoring, dtype: str) -> Scores:
     """|w| ⊙ dR/d|w| at the masked weights, shaped like the weights, at least 0, float64 where the pass is.
@@ -63,9 +63,11 @@ def synflow(scoring: Scoring, dtype: str) -> Scores:
     Raises:
         ScoreError: the flow is outside the range of float64, or nothing is masked and no weight has any.
     """
-    from prune_search.pruning.mask.mask_set import ScoreError
     from prune_search.pruning.mask.scoring import ERROR
+    from prune_search.tasks.shards import is_sharded
 
+    if is_sharded(scoring.model):
+        return _flow_of_shards(scoring, dtype)
     error = scoring.memory.get("synflow: error of the fast pass")
     wide = dtype == "float64" or any(weight.dtype == torch.float64 for weight in scoring.weights.values())
     if scoring.rough and error is not None and error < WORST:
@@ -77,17 +79,54 @@ def synflow(scoring: Scoring, dtype: str) -> Scores:
     if wide or not _in_range(scores):
         scores = _flow(scoring, "float64")
     scoring.memory[ERROR] = 0.0
-    total = _total(scores)
+    unmasked = all(bool((weight == scoring.dense[n]).all()) for n, weight in scoring.weights.items())
+    _check_flow(_total(scores), unmasked)
+    if scoring.rough and error is None:
+        found = _largest_error(_flow(scoring, "fast"), scores)
+        scoring.memory["synflow: error of the fast pass"] = MARGIN * found
+    return scores
+
+
+def _check_flow(total: float, unmasked: bool) -> None:
+    """Refuse a flow that says nothing of any weight."""
+    from prune_search.pruning.mask.mask_set import ScoreError
+
     if not math.isfinite(total):
         raise ScoreError("the synaptic flow through this network is outside the range of float64")
-    if total == 0.0 and all(bool((weight == scoring.dense[n]).all()) for n, weight in scoring.weights.items()):
+    if total == 0.0 and unmasked:
         raise ScoreError(
             "the synaptic flow of every weight is 0: the outputs of the network of absolute weights are saturated "
             "(by a sigmoid or softmax at its end?), or no path leads to them; let the network end before it"
         )
-    if scoring.rough and error is None:
-        found = _largest_error(_flow(scoring, "fast"), scores)
-        scoring.memory["synflow: error of the fast pass"] = MARGIN * found
+
+
+def _flow_of_shards(scoring: Scoring, dtype: str) -> Scores:
+    """The scores of a network that is sharded over workers, which all call this."""
+    from prune_search.pruning.mask.sharded_finder import workers_of
+    from prune_search.pruning.mask.synflow_pass import ShardedFlowPass
+    from prune_search.tasks.shards import part_of
+
+    workers = workers_of(scoring.weights)
+
+    def flow(way: str) -> tuple[Scores, float]:
+        key = f"synflow: {way} of shards"
+        if key not in scoring.memory:
+            scoring.memory[key] = ShardedFlowPass.of(scoring, getattr(torch, way))
+        scores: Scores = scoring.memory[key].scores(scoring)
+        # Numbers that are not finite stay so in the sum.
+        total = torch.stack([part_of(one).double().sum() for one in scores.values()]).sum()
+        workers.total([total])
+        return scores, float(total)
+
+    wide = dtype == "float64" or any(weight.dtype == torch.float64 for weight in scoring.weights.values())
+    scores, total = flow("float64" if wide else "float32")
+    if not wide and not 0.0 < total < math.inf:
+        scores, total = flow("float64")
+    masked = torch.stack(
+        [(part_of(weight) != part_of(scoring.dense[name])).sum() for name, weight in scoring.weights.items()]
+    ).sum()
+    workers.total([masked])
+    _check_flow(total, not bool(masked))
     return scores
 
 

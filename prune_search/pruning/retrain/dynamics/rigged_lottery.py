@@ -34,7 +34,7 @@ GROWTH: dict[str, Callable[[Rewiring, int, str], Tensor]] = {
         **drop_options(drop=0.3, anneal="cosine", to=0.0, every="100it", until="75%"),
         "growth": Option(Word(tuple(GROWTH)), "gradient", "what grows: the largest |gradient|, or random places"),
     },
-    facts=DynamicsFacts(granularities=("weight",), misplaced=unfit, full_gradients=events_in),
+    facts=DynamicsFacts(granularities=("weight",), misplaced=unfit, full_gradients=events_in, sharded=True),
 )
 def rigl(moving: DynamicsContext, **options: Any) -> Hook:
     """Events at from, from + every, … before until. Each layer keeps its count.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
             "apart: drop this share of the positive and of the negative weights separately",
         ),
     },
-    facts=DynamicsFacts(granularities=("weight",), misplaced=unfit),
+    facts=DynamicsFacts(granularities=("weight",), misplaced=unfit, sharded=True),
 )
 def set_(moving: DynamicsContext, **options: Any) -> Hook:
     """Events between two updates, at from + n·every, never before the first update. Each layer keeps its count.

@@ -16,6 +16,7 @@ from prune_search.recipe.facts import Transform
 from prune_search.recipe.fields import Flag, Length, Number, Optimizer, Value
 from prune_search.recipe.registry import Option
 from prune_search.recipe.step import Step
+from prune_search.tasks.shards import gathered
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +99,7 @@ class Penalty:
     def set_all(self, names: Iterable[str], value: float) -> None:
         """Set λ of every weight of some layers."""
         for name in names:
-            self.set(name, torch.ones(self.parameters[name].shape, dtype=torch.bool), value, 0.0)
+            self.values[name] = torch.full_like(self.parameters[name], value, requires_grad=False)
 
     def add_to_gradients(self) -> None:
         """grad += λ ⊙ w."""
@@ -143,7 +144,7 @@ class GrowingHook:
         self.penalty = penalty
         self.everything = tuple(removed)
         self.hold = hold
-        self.removed = {name: mask for name, mask in removed.items() if bool(mask.any())}
+        self.removed = {name: mask for name, mask in removed.items() if bool(gathered(mask.any()))}
         self.ramp = ramp
         self.stabilise = stabilise
         self.kept = float(stop["kept"])
@@ -277,7 +278,7 @@ def _rise_length(epoch: int, penalty: Decimal, **options: Any) -> int:
         "optimizer": _SHARED["optimizer"],
         "schedule": _SHARED["schedule"],
     },
-    facts=Transform(trains=True, length=_growth_length, needs_data=True),
+    facts=Transform(trains=True, length=_growth_length, needs_data=True, sharded=True),
 )
 def growing_penalty(setting: TransformContext, **options: Any) -> Phase:
     """The update and stabilise stages of GReg, after ``mask.prepare`` the second half of GReg-2."""
@@ -328,6 +329,7 @@ def _granularities() -> Any:
         length=_rise_length,
         leaves_penalty=lambda **options: Decimal(repr(options["until"])),
         needs_data=True,
+        sharded=True,
     ),
 )
 def rising_penalty(setting: TransformContext, **options: Any) -> Phase:

@@ -2,47 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from worker_processes import run_workers
 
-WORKER = Path(__file__).parents[3] / "sharded_worker.py"
+WORKER = "sharded_worker.py"
 WEIGHTS = 3768
-CASES = ("magnitude", "keeps ties", "l2", "erk", "floors", "2:4", "3 of 8", "snip", "iterated", "force")
-TRAININGS = ("sgd, 1 batches", "adamw, 2 batches", "gradual")
-WHOLE = "model: is sharded over workers, and this needs the whole network; find_mask, MaskHook and Dynamics('gradual')"
-
-
-def run_workers(folder: Path, size: int, *what: str) -> dict[str, Any]:
-    """What the first of so many workers printed."""
-    workers = [
-        subprocess.Popen(
-            [sys.executable, WORKER, str(rank), str(size), folder, *what],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-    told = [worker.communicate(timeout=900) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * size, [err[-2000:] for _, err in told]
-    found: dict[str, Any] = json.loads(told[0][0])
-    return found
+CASES = (
+    "magnitude",
+    "keeps ties",
+    "l2",
+    "random",
+    "erk",
+    "floors",
+    "2:4",
+    "3 of 8",
+    "snip",
+    "iterated",
+    "force",
+    "flow",
+)
+TRAININGS = ("sgd, 1 batches", "adamw, 2 batches", "gradual", "rigl")
+WHOLE = "model: is sharded over workers, and this needs the whole network; find_mask, MaskHook and the dynamics gradual"
 
 
 # A worker takes long to start: each start shows everything.
 @pytest.mark.slow
 def test_sharded_networks_are_pruned_and_trained_like_whole_ones(tmp_path: Path) -> None:
-    found = run_workers(tmp_path, 2, "masks", "training", "store", "refusals")
+    found = run_workers(WORKER, tmp_path, 2, "masks", "training", "store", "refusals")
     check_masks(found["masks"])
     check_training(found["training"])
     check_refusals(found["refusals"])
     # A single worker reads what two have stored.
-    check_states(found["store"], run_workers(tmp_path, 1, "read")["read"])
+    check_states(found["store"], run_workers(WORKER, tmp_path, 1, "read")["read"])
 
 
 def check_masks(found: dict[str, Any]) -> None:
@@ -68,6 +62,7 @@ def check_training(found: dict[str, Any]) -> None:
         assert all(found[name][0]["held"]), name
     kept = found["gradual"][0]["kept"]
     assert kept[0] == WEIGHTS > kept[2] > kept[4] > kept[6] == kept[7] == 377
+    assert set(found["rigl"][0]["kept"]) == {377}
 
 
 def check_states(stored: dict[str, Any], read: dict[str, Any]) -> None:
@@ -80,13 +75,15 @@ def check_states(stored: dict[str, Any], read: dict[str, Any]) -> None:
 def check_refusals(found: dict[str, str]) -> None:
     """What cannot be done on shards is said, all at once."""
     needs = "needs whole layers, and the network is sharded"
-    assert found["criterion"].startswith(f"mask.criterion: synflow {needs}; these do not: all, l1, l2, magnitude, snip")
+    assert found["criterion"].startswith(
+        f"mask.criterion: grasp {needs}; these do not: all, l1, l2, magnitude, random, snip"
+    )
     assert found["granularity"] == f"mask.granularity: filter {needs}; single weights and n of m do not"
     assert [line.split(":")[0] for line in found["several"].splitlines()] == [
         "mask.criterion",
         "mask.scope.exclude",
         "mask.score.normalization",
     ]
-    for name in ("budget", "score", "rigl"):
+    for name in ("budget", "score", "snfs"):
         assert found[name].startswith(WHOLE), name
     assert "head.weight: not sharded, while other weights are" in found["partly"]

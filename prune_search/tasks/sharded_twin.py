@@ -1,0 +1,77 @@
+"""A second network like one that is sharded with `fully_shard`, sharded in the same places and with rows of its own."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from prune_search.tasks.shards import is_shard, part_of, resharded
+
+
+def twin_of_shards(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
+    """A copy of a sharded network; all workers call this.
+
+    torch copies no sharded network. Here its modules are copied without their weights, sharded anew, and the rows of
+    each worker copied into them, so that no worker holds more than its rows of either.
+
+    Args:
+        model: sharded over all workers; left as it was, its hooks are not copied.
+        dtype: of the copy's floating-point parameters and buffers; None: the network's own.
+    """
+    resharded(model)
+    parameters = dict(model.named_parameters())
+    mesh = next(one.device_mesh for one in parameters.values() if is_shard(one))
+    device = part_of(next(iter(parameters.values()))).device
+    divided = [name for name, module in model.named_modules() if isinstance(module, FSDPModule)]
+    twin = _without_weights(model, dtype)
+    # Inner modules first, as torch asks.
+    for name in reversed(divided):
+        fully_shard(twin.get_submodule(name), mesh=mesh)
+    twin.to_empty(device=device)
+    with torch.no_grad():
+        for name, parameter in twin.named_parameters():
+            part_of(parameter).copy_(part_of(parameters[name]))
+        for name, buffer in twin.named_buffers():
+            buffer.copy_(model.get_buffer(name))
+    return twin
+
+
+def _without_weights(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+    """The modules of a sharded network as they were before it was sharded, with parameters that have no values."""
+    memo: dict[int, Any] = {}
+
+    def kind(tensor: Tensor) -> torch.dtype:
+        return dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+
+    for parameter in model.parameters():
+        empty = torch.empty(parameter.shape, dtype=kind(parameter), device="meta")
+        memo[id(parameter)] = nn.Parameter(empty, requires_grad=parameter.requires_grad)
+    for buffer in model.buffers():
+        memo[id(buffer)] = buffer.detach().to(kind(buffer), copy=True)
+    for module in model.modules():
+        for key, value in vars(module).items():
+            # What `fully_shard` has left there: hooks, and what it knows of the module.
+            if isinstance(value, dict) and ("hooks" in key or "composable" in key):
+                memo[id(value)] = OrderedDict()
+    with _as_before(model):
+        return copy.deepcopy(model, memo)
+
+
+@contextmanager
+def _as_before(model: nn.Module) -> Iterator[None]:
+    """The modules have the classes that they had before they were sharded, which can be copied."""
+    divided = [(module, type(module)) for module in model.modules() if isinstance(module, FSDPModule)]
+    for module, kind in divided:
+        module.__class__ = kind.__mro__[2]
+    try:
+        yield
+    finally:
+        for module, kind in divided:
+            module.__class__ = kind
