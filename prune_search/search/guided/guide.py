@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,6 +28,11 @@ from prune_search.search.guided.surrogate import Surrogate
 POWER, UNTOLD_POWER = 0.5, 0.75
 # For so many proposals the neighbours of the best recipe are the same ones: up to a number of the trial, and after all.
 BATCHES, SELDOM = ((32, 4), (128, 16)), 64
+# In a long search several proposals are chosen from the same measurements: a power of 2, one in so many of the trials
+# before, and at most so many.
+ONE_IN, TOGETHER = 16, 16
+# Not where more of the trials than one in so many run at the same time.
+MANY_OTHERS = 8
 # The first recipe costs at most so much of the way from the cheapest to a mean one.
 FIRST = 0.75
 # Members that say how alike recipes are where nothing else tells them apart.
@@ -81,7 +87,9 @@ class Guide:
     @cached_property
     def fixed(self) -> tuple[list[Candidate], bool]:
         """The candidates of every proposal, and whether they are the whole space."""
-        return self.candidates.fixed()
+        found, whole = self.candidates.fixed()
+        self.reader.remember(found)
+        return found, whole
 
     @cached_property
     def ends(self) -> list[Network]:
@@ -118,7 +126,8 @@ class Guide:
         Returns:
             None where every recipe of the space has been proposed.
         """
-        there = self.reader.all(known)
+        # In batches what a running trial has measured so far would make each proposal look at other figures.
+        there = self.reader.all(known, running=self._together(number) == 1)
         if given and (first := self.candidates.with_given(given)):
             return self._highest(first, self._gains_alone(first, there, dense, number), there)
         return self.chosen(number, there, dense)
@@ -128,7 +137,7 @@ class Guide:
         tried = {one.candidate.digest for one in there}
         fixed, whole = self.fixed
         batch, since = batch_of(number)
-        best = None if whole else self._best([one for one in there if one.number < since], dense, batch)
+        best = None if whole else self._best(_before(there, since), dense, batch)
         near, ends = ([], []) if best is None else self._near(best, batch)
         everything = [*fixed, *near]
         rows = numpy.array([row for row, one in enumerate(everything) if one.digest not in tried], dtype=numpy.int64)
@@ -137,8 +146,25 @@ class Guide:
         if not there:
             return self._first()
         groups = {"fixed": self.ends, "near": ends}
-        gains = self._gains(groups, there, dense, self._surrogates).of(rows, number)
-        return self._highest([everything[row] for row in rows], gains, there)
+        gains = self._gains(groups, there, dense, self._surrogates, self._looked_at_before(number))
+        return self._highest([everything[row] for row in rows], gains.of(rows, number), there)
+
+    def _looked_at_before(self, number: int) -> int:
+        """The first trial whose figures are not looked at for proposal `number`, whatever is known of it by now.
+
+        So the proposals of a batch look at the same figures: those that nearly always are there when it begins.
+        """
+        size = self._together(number)
+        return number if size == 1 else number // size * size - self._others
+
+    def _together(self, number: int) -> int:
+        """How many proposals, trial `number` among them, are chosen from the same measurements."""
+        return 1 if self._others > number // MANY_OTHERS else together(number)
+
+    @property
+    def _others(self) -> int:
+        """How many trials run beside another one."""
+        return int(self.space.search["concurrency"]) - 1
 
     def _first(self) -> Candidate:
         """The recipe that is tried first: until it has ended there is no answer, so that it is not a long one."""
@@ -146,7 +172,7 @@ class Guide:
         steps = numpy.array([one.steps for one in fixed])
         rows = numpy.flatnonzero(steps <= steps.min() + FIRST * (self.unit - steps.min()))
         if self.told:
-            gains = self._gains({"fixed": self.ends, "near": []}, [], None, self._surrogates).of(rows, 1)
+            gains = self._gains({"fixed": self.ends, "near": []}, [], None, self._surrogates, 1).of(rows, 1)
         else:
             gains = self._amid(rows)
         return self._highest([fixed[row] for row in rows], gains, [])
@@ -171,6 +197,7 @@ class Guide:
         """The neighbours of a recipe: others after so many proposals, the same ones in between; and their ends."""
         if self._neighbours[:2] != (best.digest, batch):
             found = self.candidates.near(best.drawn, batch)
+            self.reader.remember(found)
             self._neighbours = (best.digest, batch, found, [*map(self.reader.end, found)])
         return self._neighbours[2:]
 
@@ -195,13 +222,22 @@ class Guide:
     def _gains_alone(self, recipes: Sequence[Candidate], past: Sequence[Past], dense: Dense, number: int) -> Array:
         """[recipes], gains of others than those of every proposal: nothing that was computed for these is replaced."""
         groups = {"alone": [*map(self.reader.end, recipes)]}
-        return self._gains(groups, past, dense, {False: {}, True: {}}).of(numpy.arange(len(recipes)), number)
+        return self._gains(groups, past, dense, {False: {}, True: {}}, number).of(numpy.arange(len(recipes)), number)
 
-    def _gains(self, groups: Mapping[str, Sequence[Network]], past: Sequence[Past], dense: Dense, kept: Kept) -> Gains:
-        seen = looked_at(past)
-        running = [self.reader.end(one.candidate) for one in past if one.running]
+    def _gains(
+        self,
+        groups: Mapping[str, Sequence[Network]],
+        past: Sequence[Past],
+        dense: Dense,
+        kept: Kept,
+        since: int,
+    ) -> Gains:
+        """Gains by what was measured of the trials before number `since`; later ones count as running."""
+        known = _before(past, since)
+        seen = looked_at(known)
+        pending = [one.candidate for one in known if one.running] + [one.candidate for one in past[len(known) :]]
         halfway = any(one.network.numbers["done"] < 1 for one in seen)
-        model = Model(self._frame(halfway), seen, groups, running, kept[halfway])
+        model = Model(self._frame(halfway), seen, groups, [*map(self.reader.end, pending)], kept[halfway])
         objectives = [
             model.of(metric, way, learned=self.experience.expected(metric, way))
             for way, metric in self.goals.objectives
@@ -242,6 +278,16 @@ def batch_of(number: int) -> tuple[int, int]:
             return before + (number - begun) // size, begun + (number - begun) // size * size
         before, begun = before + (until - begun) // size, until
     raise AssertionError("every trial is in a batch")
+
+
+def together(number: int) -> int:
+    """How many proposals, trial `number` among them, are chosen together where few trials run at a time."""
+    return min(TOGETHER, 1 << max(1, number // ONE_IN).bit_length() - 1)
+
+
+def _before(past: Sequence[Past], since: int) -> Sequence[Past]:
+    """The trials before number `since`, of trials in their order."""
+    return past[: bisect.bisect_left(past, since, key=lambda one: one.number)]
 
 
 def _logs(gains: Array) -> Array:
