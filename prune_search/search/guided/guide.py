@@ -33,6 +33,8 @@ BATCHES, SELDOM = ((32, 4), (128, 16)), 64
 ONE_IN, TOGETHER = 16, 16
 # Not where more of the trials than one in so many run at the same time.
 MANY_OTHERS = 8
+# After so many proposals a large space is filled with other points; where none is left, so many times at once.
+REFILLED, AGAIN = 384, 4
 # The first recipe costs at most so much of the way from the cheapest to a mean one.
 FIRST = 0.75
 # Members that say how alike recipes are where nothing else tells them apart.
@@ -64,6 +66,7 @@ class Guide:
     _neighbours: tuple[str, int, list[Candidate], list[Network]] = field(
         default_factory=lambda: ("", 0, [], []), repr=False
     )
+    _filled: tuple[int, list[Candidate], list[Network]] = field(default_factory=lambda: (0, [], []), repr=False)
     _frames: dict[bool, Frame] = field(default_factory=dict, repr=False)
     _best_of: tuple[tuple[int, frozenset[str], str], Candidate | None] | None = field(default=None, repr=False)
     _prices: Prices = field(default_factory=Prices, repr=False)
@@ -135,21 +138,27 @@ class Guide:
     def chosen(self, number: int, there: Sequence[Past], dense: Dense) -> Candidate | None:
         """What is proposed as trial `number` after what is known of the others; None where every recipe was."""
         tried = {one.candidate.digest for one in there}
-        fixed, whole = self.fixed
+        _, whole = self.fixed
         batch, since = batch_of(number)
         best = None if whole else self._best(_before(there, since), dense, batch)
         near, ends = ([], []) if best is None else self._near(best, batch)
-        everything = [*fixed, *near]
-        rows = numpy.array([row for row, one in enumerate(everything) if one.digest not in tried], dtype=numpy.int64)
-        if not len(rows):
+        first = 0 if whole else number // REFILLED
+        for generation in range(first, first + (1 if whole else AGAIN)):
+            filled, filling = self._filling(generation)
+            everything = [*filled, *near]
+            untried = [row for row, one in enumerate(everything) if one.digest not in tried]
+            if untried:
+                break
+        else:
             return None
+        rows = numpy.array(untried, dtype=numpy.int64)
         if not there:
             return self._first()
-        groups = {"fixed": self.ends, "near": ends}
-        gains = self._gains(groups, there, dense, self._surrogates, self._looked_at_before(number))
+        groups = {"fixed": filling, "near": ends}
+        gains = self._gains(groups, there, dense, self._surrogates, self.looked_at_before(number))
         return self._highest([everything[row] for row in rows], gains.of(rows, number), there)
 
-    def _looked_at_before(self, number: int) -> int:
+    def looked_at_before(self, number: int) -> int:
         """The first trial whose figures are not looked at for proposal `number`, whatever is known of it by now.
 
         So the proposals of a batch look at the same figures: those that nearly always are there when it begins.
@@ -192,6 +201,16 @@ class Guide:
         """The recipe of the largest gain for its price."""
         price = self._prices.of(recipes, past)
         return recipes[int(numpy.argmax(_logs(gains) - self.power * numpy.log(price + self.unit)))]
+
+    def _filling(self, generation: int) -> tuple[list[Candidate], list[Network]]:
+        """What a space is filled with, and what that ends with."""
+        if generation == 0:
+            return self.fixed[0], self.ends
+        if self._filled[0] != generation:
+            found = self.candidates.filled(generation)
+            self.reader.remember(found)
+            self._filled = (generation, found, [*map(self.reader.end, found)])
+        return self._filled[1:]
 
     def _near(self, best: Candidate, batch: int) -> tuple[list[Candidate], list[Network]]:
         """The neighbours of a recipe: others after so many proposals, the same ones in between; and their ends."""
