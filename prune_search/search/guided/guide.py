@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy
+from numpy.typing import NDArray
 
 from prune_search.ledger.ranking import Dense, Goals, total_violation
 from prune_search.ledger.records import TrialRecords
@@ -34,7 +35,7 @@ ONE_IN, TOGETHER = 16, 16
 # Not where more of the trials than one in so many run at the same time.
 MANY_OTHERS = 8
 # After so many proposals a large space is filled with other points; where none is left, so many times at once.
-REFILLED, AGAIN = 384, 4
+REFILLED, AGAIN = 512, 4
 # The first recipe costs at most so much of the way from the cheapest to a mean one.
 FIRST = 0.75
 # Members that say how alike recipes are where nothing else tells them apart.
@@ -44,6 +45,29 @@ MOST_FRAMED = 4096
 
 # Surrogates by what they model, apart for searches of which networks were measured in the middle of a retraining.
 Kept: TypeAlias = dict[bool, dict[tuple[str, bool, bool], Surrogate]]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What trials tell.
+
+    Attributes:
+        past: the trials.
+        dense: metrics of the dense network.
+        seen: the measurements that count.
+        running: of the trials.
+        last: [e], places of the measurements that completed trials ended with.
+        met: [e], whether each of these meets the constraints.
+        halfway: whether something was measured in the middle of a retraining.
+    """
+
+    past: Sequence[Past]
+    dense: Dense
+    seen: Sequence[Seen]
+    running: Sequence[Past]
+    last: Rows
+    met: NDArray[numpy.bool_]
+    halfway: bool
 
 
 @dataclass
@@ -69,6 +93,7 @@ class Guide:
     _filled: tuple[int, list[Candidate], list[Network]] = field(default_factory=lambda: (0, [], []), repr=False)
     _frames: dict[bool, Frame] = field(default_factory=dict, repr=False)
     _best_of: tuple[tuple[int, frozenset[str], str], Candidate | None] | None = field(default=None, repr=False)
+    _last_known: _Known | None = field(default=None, repr=False)
     _prices: Prices = field(default_factory=Prices, repr=False)
     _surrogates: Kept = field(default_factory=lambda: {False: {}, True: {}}, repr=False)
 
@@ -252,11 +277,10 @@ class Guide:
         since: int,
     ) -> Gains:
         """Gains by what was measured of the trials before number `since`; later ones count as running."""
-        known = _before(past, since)
-        seen = looked_at(known)
-        pending = [one.candidate for one in known if one.running] + [one.candidate for one in past[len(known) :]]
-        halfway = any(one.network.numbers["done"] < 1 for one in seen)
-        model = Model(self._frame(halfway), seen, groups, [*map(self.reader.end, pending)], kept[halfway])
+        known = self._known(_before(past, since), dense)
+        later = past[len(known.past) :]
+        pending = [self.reader.end(one.candidate) for one in (*known.running, *later)]
+        model = Model(self._frame(known.halfway), known.seen, groups, pending, kept[known.halfway])
         objectives = [
             model.of(metric, way, learned=self.experience.expected(metric, way))
             for way, metric in self.goals.objectives
@@ -265,9 +289,7 @@ class Guide:
             model.of(metric, "maximize" if relation == ">=" else "minimize", careful=True)
             for metric, relation, _ in self.goals.constraints
         ]
-        last = [place for place, one in enumerate(seen) if one.last]
-        ended = numpy.array([model.candidates + place for place in last], dtype=numpy.int64)
-        met = numpy.array([self._met(seen[place], dense) for place in last], dtype=bool)
+        ended, met = model.candidates + known.last, known.met.copy()
         for one in objectives:
             met &= True if one.belief is None else numpy.isfinite(one.belief.mean[0, ended])
         return Gains(self.goals, objectives, constraints, dense, ended, met, numpy.nan_to_num(model.sparsity))
@@ -284,6 +306,18 @@ class Guide:
                 networks = [*networks, replace(networks[0], numbers={**networks[0].numbers, "done": 0.0})]
             self._frames[halfway] = Frame.of(networks, self.prior)
         return self._frames[halfway]
+
+    def _known(self, past: Sequence[Past], dense: Dense) -> _Known:
+        """What some trials tell; proposals that are chosen together ask for the same."""
+        if self._last_known is None or self._last_known.dense != dense or list(self._last_known.past) != list(past):
+            seen = looked_at(past)
+            last = [place for place, one in enumerate(seen) if one.last]
+            met = [self._met(seen[place], dense) for place in last]
+            halfway = any(one.network.numbers["done"] < 1 for one in seen)
+            running = [one for one in past if one.running]
+            places, kept = numpy.array(last, dtype=numpy.int64), None if dense is None else dict(dense)
+            self._last_known = _Known(past, kept, seen, running, places, numpy.array(met, dtype=bool), halfway)
+        return self._last_known
 
     def _met(self, one: Seen, dense: Dense) -> bool:
         return total_violation(self.goals.violations(one.figures, dense)) == 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -86,6 +87,8 @@ class Reader:
     _ends: dict[str, Network] = field(default_factory=dict, repr=False)
     _recipes: dict[str, Candidate] = field(default_factory=dict, repr=False)
     _kept: dict[str, _Read] = field(default_factory=dict, repr=False)
+    _first: list[TrialRecords] = field(default_factory=list, repr=False)
+    _said: list[Past] = field(default_factory=list, repr=False)
 
     def remember(self, recipes: Iterable[Candidate]) -> None:
         """Recipes that trials can have: they are not read anew then."""
@@ -99,8 +102,21 @@ class Reader:
             trials: in any order.
             running: whether what trials that have not ended have measured so far is read.
         """
-        past = [self.past(trial, running) for trial in sorted(trials, key=_identity) if not trial.control]
-        return [one for one in past if one is not None]
+        ordered = sorted(trials, key=operator.attrgetter("id"))
+        # Of those at the beginning that have ended nothing new will be known.
+        if ordered[: len(self._first)] != self._first:
+            self._first.clear()
+            self._said.clear()
+        found, settled = list(self._said), True
+        for trial in ordered[len(self._first) :]:
+            one = None if trial.control else self.past(trial, running)
+            if one is not None:
+                found.append(one)
+            settled = settled and trial.ended is not None and trial.paused is None
+            if settled:
+                self._first.append(trial)
+                self._said.extend([] if one is None else [one])
+        return found
 
     def past(self, trial: TrialRecords, running: bool = True) -> Past | None:
         """What a trial's records say; None of a control, or of a recipe that cannot be placed."""
@@ -156,10 +172,6 @@ class Reader:
         if one.digest not in self._ends:
             self._ends[one.digest] = network(one, one.recipe.rounds)
         return self._ends[one.digest]
-
-
-def _identity(trial: TrialRecords) -> str:
-    return trial.id
 
 
 def _rounds(trial: TrialRecords, completed: bool) -> Iterator[tuple[int, Record]]:

@@ -42,10 +42,10 @@ class Prices:
         wanted = self._read(recipes)
         running = self._read([one.candidate for one in past if one.running])
         completed = [one for one in past if one.completed]
-        if not self._counted <= {one.trial for one in completed}:
-            # Another search, or fewer trials than before.
-            self._counted, self._done = set(), numpy.zeros(0)
         new = [one for one in completed if one.trial not in self._counted]
+        if len(completed) - len(new) < len(self._counted):
+            # Another search, or fewer trials than before.
+            self._counted, self._done, new = set(), numpy.zeros(0), completed
         stored = self._read([one.candidate for one in new])
         self._done = self._at_least(self._done, stored)
         self._counted |= {one.trial for one in new}
