@@ -9,7 +9,9 @@ Regret is how far the expected accuracy of the recipe that the search would reco
 in points of test accuracy: on measured networks it is the mean over the seeds of training. Where nothing has ended yet,
 that of the mean recipe. `guided` recommends the recipe of the best expected value, the others the best measured one;
 a line of random search with the former rule tells the two apart. `guided, other networks` begins with
-what the table says of the networks that are not searched. A first training is longer than a unit's rest on some
+what the table says of the networks that are not searched. `everything` searches nothing: each recipe of the space was
+measured once, and the best measured or best expected one is taken. What is left there is the noise of single
+measurements, whatever the sampler. A first training is longer than a unit's rest on some
 problems, so that the first answer comes after one unit there.
 
 Problems: the table (four networks; chains of ten rounds, one-shot, and both), measured grids, and the closed form of
@@ -53,7 +55,8 @@ def _search(asked: Asked) -> list[float]:
 
 def lines_of(problem: Problem, wanted: Sequence[str]) -> list[str]:
     """The lines that are run on a problem: on the formula that the prior is, only those without it."""
-    return [line.name for line in LINES if line.name in wanted and not (problem.own and line.sampler == "guided")]
+    chosen = [line for line in LINES if line.name in wanted and (problem.whole or not line.everything)]
+    return [line.name for line in chosen if not (problem.own and line.sampler == "guided")]
 
 
 def searched(chosen: Sequence[Problem], options: argparse.Namespace, run: Run) -> Iterator[Found]:
@@ -84,7 +87,7 @@ def table_of(problem: Problem, lines: Mapping[str, Array]) -> Iterator[str]:
     for name, rows in lines.items():
         mean, error = rows.mean(0), rows.std(0, ddof=1) / len(rows) ** 0.5 if len(rows) > 1 else 0 * rows[0]
         shown = "".join(f"{m:9.2f} ± {e:4.2f}" for m, e in zip(mean, error, strict=True))
-        yield f"  {name:24}{shown}"
+        yield f"  {name:26}{shown}"
 
 
 def report(chosen: Sequence[Problem], found: Found, options: argparse.Namespace) -> str:
@@ -103,12 +106,12 @@ def summary(found: Mapping[str, Mapping[str, Array]], options: argparse.Namespac
     """Medians over the problems of each line."""
     for title, over_chance in (("regret in points", False), ("regret over that of random search", True)):
         yield f"\n{title}: median over the problems, 95 % of 2,000 draws of problems and seeds"
-        yield " " * 26 + "".join(f"{budget:>22g}" for budget in options.budgets) + "   problems"
+        yield " " * 28 + "".join(f"{budget:>22g}" for budget in options.budgets) + "   problems"
         for line in options.lines:
             there = [lines for lines in found.values() if line in lines and CHANCE in lines]
             if there:
                 shown = "".join(f"{interval!s:>22}" for interval in medians(there, line, over_chance))
-                yield f"  {line:24}{shown}   {len(there):8}"
+                yield f"  {line:26}{shown}   {len(there):8}"
 
 
 def main() -> None:

@@ -137,7 +137,7 @@ class Candidates:
     def fixed(self) -> tuple[list[Candidate], bool]:
         """What is there at every proposal, and whether it is the whole space."""
         whole = self._whole()
-        return (whole, True) if whole is not None else (self._filled(), False)
+        return (whole, True) if whole is not None else (self.filled(0), False)
 
     def near(self, best: Mapping[str, Any], number: int) -> list[Candidate]:
         """Neighbours of a recipe; every other one goes on from the same first training, which is stored.
@@ -168,19 +168,22 @@ class Candidates:
         # Read only now: that takes longer than to find out that there are too many.
         return self._unlike(self._read(drawn, params) for drawn, params in points)
 
-    def _filled(self) -> list[Candidate]:
+    def filled(self, generation: int) -> list[Candidate]:
+        """Points that fill a large space evenly; those of other generations, from 0, lie in between."""
         return self._unlike(
             self._made(SharesDraw(lambda name, shares=shares: shares.get(name, 0.5)))  # type: ignore[misc]
-            for shares in self._spread(FILLED)
+            for shares in self._spread(FILLED, generation)
         )
 
-    def _spread(self, count: int) -> Iterator[Mapping[str, float]]:
+    def _spread(self, count: int, generation: int = 0) -> Iterator[Mapping[str, float]]:
         """So many points, a power of 2, that fill the space evenly, as shares of each hole's range."""
         # Seconds, which only searches that draw such points have to spend.
         from scipy.stats import qmc
 
         names = self._names()
         sobol = qmc.Sobol(max(1, len(names)), seed=derive(self.space.search["seed"], "guided", "fill") % 2**32)
+        if generation:
+            sobol.fast_forward(count * generation)
         for row in sobol.random(count):
             yield dict(zip(names, row.tolist(), strict=False))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy
+from numpy.typing import NDArray
 
 from prune_search.ledger.ranking import Dense, Goals, total_violation
 from prune_search.ledger.records import TrialRecords
@@ -27,6 +29,13 @@ from prune_search.search.guided.surrogate import Surrogate
 POWER, UNTOLD_POWER = 0.5, 0.75
 # For so many proposals the neighbours of the best recipe are the same ones: up to a number of the trial, and after all.
 BATCHES, SELDOM = ((32, 4), (128, 16)), 64
+# In a long search several proposals are chosen from the same measurements: a power of 2, one in so many of the trials
+# before, and at most so many.
+ONE_IN, TOGETHER = 16, 16
+# Not where more of the trials than one in so many run at the same time.
+MANY_OTHERS = 8
+# After so many proposals a large space is filled with other points; where none is left, so many times at once.
+REFILLED, AGAIN = 512, 4
 # The first recipe costs at most so much of the way from the cheapest to a mean one.
 FIRST = 0.75
 # Members that say how alike recipes are where nothing else tells them apart.
@@ -36,6 +45,29 @@ MOST_FRAMED = 4096
 
 # Surrogates by what they model, apart for searches of which networks were measured in the middle of a retraining.
 Kept: TypeAlias = dict[bool, dict[tuple[str, bool, bool], Surrogate]]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What trials tell.
+
+    Attributes:
+        past: the trials.
+        dense: metrics of the dense network.
+        seen: the measurements that count.
+        running: of the trials.
+        last: [e], places of the measurements that completed trials ended with.
+        met: [e], whether each of these meets the constraints.
+        halfway: whether something was measured in the middle of a retraining.
+    """
+
+    past: Sequence[Past]
+    dense: Dense
+    seen: Sequence[Seen]
+    running: Sequence[Past]
+    last: Rows
+    met: NDArray[numpy.bool_]
+    halfway: bool
 
 
 @dataclass
@@ -58,8 +90,10 @@ class Guide:
     _neighbours: tuple[str, int, list[Candidate], list[Network]] = field(
         default_factory=lambda: ("", 0, [], []), repr=False
     )
+    _filled: tuple[int, list[Candidate], list[Network]] = field(default_factory=lambda: (0, [], []), repr=False)
     _frames: dict[bool, Frame] = field(default_factory=dict, repr=False)
     _best_of: tuple[tuple[int, frozenset[str], str], Candidate | None] | None = field(default=None, repr=False)
+    _last_known: _Known | None = field(default=None, repr=False)
     _prices: Prices = field(default_factory=Prices, repr=False)
     _surrogates: Kept = field(default_factory=lambda: {False: {}, True: {}}, repr=False)
 
@@ -81,7 +115,9 @@ class Guide:
     @cached_property
     def fixed(self) -> tuple[list[Candidate], bool]:
         """The candidates of every proposal, and whether they are the whole space."""
-        return self.candidates.fixed()
+        found, whole = self.candidates.fixed()
+        self.reader.remember(found)
+        return found, whole
 
     @cached_property
     def ends(self) -> list[Network]:
@@ -118,7 +154,8 @@ class Guide:
         Returns:
             None where every recipe of the space has been proposed.
         """
-        there = self.reader.all(known)
+        # In batches what a running trial has measured so far would make each proposal look at other figures.
+        there = self.reader.all(known, running=self._together(number) == 1)
         if given and (first := self.candidates.with_given(given)):
             return self._highest(first, self._gains_alone(first, there, dense, number), there)
         return self.chosen(number, there, dense)
@@ -126,19 +163,42 @@ class Guide:
     def chosen(self, number: int, there: Sequence[Past], dense: Dense) -> Candidate | None:
         """What is proposed as trial `number` after what is known of the others; None where every recipe was."""
         tried = {one.candidate.digest for one in there}
-        fixed, whole = self.fixed
+        _, whole = self.fixed
         batch, since = batch_of(number)
-        best = None if whole else self._best([one for one in there if one.number < since], dense, batch)
+        best = None if whole else self._best(_before(there, since), dense, batch)
         near, ends = ([], []) if best is None else self._near(best, batch)
-        everything = [*fixed, *near]
-        rows = numpy.array([row for row, one in enumerate(everything) if one.digest not in tried], dtype=numpy.int64)
-        if not len(rows):
+        first = 0 if whole else number // REFILLED
+        for generation in range(first, first + (1 if whole else AGAIN)):
+            filled, filling = self._filling(generation)
+            everything = [*filled, *near]
+            untried = [row for row, one in enumerate(everything) if one.digest not in tried]
+            if untried:
+                break
+        else:
             return None
+        rows = numpy.array(untried, dtype=numpy.int64)
         if not there:
             return self._first()
-        groups = {"fixed": self.ends, "near": ends}
-        gains = self._gains(groups, there, dense, self._surrogates).of(rows, number)
-        return self._highest([everything[row] for row in rows], gains, there)
+        groups = {"fixed": filling, "near": ends}
+        gains = self._gains(groups, there, dense, self._surrogates, self.looked_at_before(number))
+        return self._highest([everything[row] for row in rows], gains.of(rows, number), there)
+
+    def looked_at_before(self, number: int) -> int:
+        """The first trial whose figures are not looked at for proposal `number`, whatever is known of it by now.
+
+        So the proposals of a batch look at the same figures: those that nearly always are there when it begins.
+        """
+        size = self._together(number)
+        return number if size == 1 else number // size * size - self._others
+
+    def _together(self, number: int) -> int:
+        """How many proposals, trial `number` among them, are chosen from the same measurements."""
+        return 1 if self._others > number // MANY_OTHERS else together(number)
+
+    @property
+    def _others(self) -> int:
+        """How many trials run beside another one."""
+        return int(self.space.search["concurrency"]) - 1
 
     def _first(self) -> Candidate:
         """The recipe that is tried first: until it has ended there is no answer, so that it is not a long one."""
@@ -146,7 +206,7 @@ class Guide:
         steps = numpy.array([one.steps for one in fixed])
         rows = numpy.flatnonzero(steps <= steps.min() + FIRST * (self.unit - steps.min()))
         if self.told:
-            gains = self._gains({"fixed": self.ends, "near": []}, [], None, self._surrogates).of(rows, 1)
+            gains = self._gains({"fixed": self.ends, "near": []}, [], None, self._surrogates, 1).of(rows, 1)
         else:
             gains = self._amid(rows)
         return self._highest([fixed[row] for row in rows], gains, [])
@@ -167,10 +227,21 @@ class Guide:
         price = self._prices.of(recipes, past)
         return recipes[int(numpy.argmax(_logs(gains) - self.power * numpy.log(price + self.unit)))]
 
+    def _filling(self, generation: int) -> tuple[list[Candidate], list[Network]]:
+        """What a space is filled with, and what that ends with."""
+        if generation == 0:
+            return self.fixed[0], self.ends
+        if self._filled[0] != generation:
+            found = self.candidates.filled(generation)
+            self.reader.remember(found)
+            self._filled = (generation, found, [*map(self.reader.end, found)])
+        return self._filled[1:]
+
     def _near(self, best: Candidate, batch: int) -> tuple[list[Candidate], list[Network]]:
         """The neighbours of a recipe: others after so many proposals, the same ones in between; and their ends."""
         if self._neighbours[:2] != (best.digest, batch):
             found = self.candidates.near(best.drawn, batch)
+            self.reader.remember(found)
             self._neighbours = (best.digest, batch, found, [*map(self.reader.end, found)])
         return self._neighbours[2:]
 
@@ -195,13 +266,21 @@ class Guide:
     def _gains_alone(self, recipes: Sequence[Candidate], past: Sequence[Past], dense: Dense, number: int) -> Array:
         """[recipes], gains of others than those of every proposal: nothing that was computed for these is replaced."""
         groups = {"alone": [*map(self.reader.end, recipes)]}
-        return self._gains(groups, past, dense, {False: {}, True: {}}).of(numpy.arange(len(recipes)), number)
+        return self._gains(groups, past, dense, {False: {}, True: {}}, number).of(numpy.arange(len(recipes)), number)
 
-    def _gains(self, groups: Mapping[str, Sequence[Network]], past: Sequence[Past], dense: Dense, kept: Kept) -> Gains:
-        seen = looked_at(past)
-        running = [self.reader.end(one.candidate) for one in past if one.running]
-        halfway = any(one.network.numbers["done"] < 1 for one in seen)
-        model = Model(self._frame(halfway), seen, groups, running, kept[halfway])
+    def _gains(
+        self,
+        groups: Mapping[str, Sequence[Network]],
+        past: Sequence[Past],
+        dense: Dense,
+        kept: Kept,
+        since: int,
+    ) -> Gains:
+        """Gains by what was measured of the trials before number `since`; later ones count as running."""
+        known = self._known(_before(past, since), dense)
+        later = past[len(known.past) :]
+        pending = [self.reader.end(one.candidate) for one in (*known.running, *later)]
+        model = Model(self._frame(known.halfway), known.seen, groups, pending, kept[known.halfway])
         objectives = [
             model.of(metric, way, learned=self.experience.expected(metric, way))
             for way, metric in self.goals.objectives
@@ -210,9 +289,7 @@ class Guide:
             model.of(metric, "maximize" if relation == ">=" else "minimize", careful=True)
             for metric, relation, _ in self.goals.constraints
         ]
-        last = [place for place, one in enumerate(seen) if one.last]
-        ended = numpy.array([model.candidates + place for place in last], dtype=numpy.int64)
-        met = numpy.array([self._met(seen[place], dense) for place in last], dtype=bool)
+        ended, met = model.candidates + known.last, known.met.copy()
         for one in objectives:
             met &= True if one.belief is None else numpy.isfinite(one.belief.mean[0, ended])
         return Gains(self.goals, objectives, constraints, dense, ended, met, numpy.nan_to_num(model.sparsity))
@@ -230,6 +307,18 @@ class Guide:
             self._frames[halfway] = Frame.of(networks, self.prior)
         return self._frames[halfway]
 
+    def _known(self, past: Sequence[Past], dense: Dense) -> _Known:
+        """What some trials tell; proposals that are chosen together ask for the same."""
+        if self._last_known is None or self._last_known.dense != dense or list(self._last_known.past) != list(past):
+            seen = looked_at(past)
+            last = [place for place, one in enumerate(seen) if one.last]
+            met = [self._met(seen[place], dense) for place in last]
+            halfway = any(one.network.numbers["done"] < 1 for one in seen)
+            running = [one for one in past if one.running]
+            places, kept = numpy.array(last, dtype=numpy.int64), None if dense is None else dict(dense)
+            self._last_known = _Known(past, kept, seen, running, places, numpy.array(met, dtype=bool), halfway)
+        return self._last_known
+
     def _met(self, one: Seen, dense: Dense) -> bool:
         return total_violation(self.goals.violations(one.figures, dense)) == 0.0
 
@@ -242,6 +331,16 @@ def batch_of(number: int) -> tuple[int, int]:
             return before + (number - begun) // size, begun + (number - begun) // size * size
         before, begun = before + (until - begun) // size, until
     raise AssertionError("every trial is in a batch")
+
+
+def together(number: int) -> int:
+    """How many proposals, trial `number` among them, are chosen together where few trials run at a time."""
+    return min(TOGETHER, 1 << max(1, number // ONE_IN).bit_length() - 1)
+
+
+def _before(past: Sequence[Past], since: int) -> Sequence[Past]:
+    """The trials before number `since`, of trials in their order."""
+    return past[: bisect.bisect_left(past, since, key=lambda one: one.number)]
 
 
 def _logs(gains: Array) -> Array:

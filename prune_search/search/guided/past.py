@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prune_search.ledger.records import Record, TrialRecords
@@ -53,6 +54,28 @@ class Past:
 
 
 @dataclass(frozen=True)
+class _Read:
+    """What a trial's records said.
+
+    Attributes:
+        proposed: the record.
+        ended: the record.
+        measured: how many measurements were looked at.
+        past: what they said.
+    """
+
+    proposed: Record | None
+    ended: Record | None
+    measured: int
+    past: Past | None
+
+    def reads(self, trial: TrialRecords, measured: int) -> bool:
+        """Whether a trial's records still say so."""
+        same = self.proposed is trial.proposed or self.proposed == trial.proposed
+        return same and self.measured == measured and (self.ended is trial.ended or self.ended == trial.ended)
+
+
+@dataclass(frozen=True)
 class Reader:
     """Reads trials; what follows from records that will not change is computed once.
 
@@ -62,34 +85,62 @@ class Reader:
 
     epoch_of: EpochOf
     _ends: dict[str, Network] = field(default_factory=dict, repr=False)
+    _recipes: dict[str, Candidate] = field(default_factory=dict, repr=False)
+    _kept: dict[str, _Read] = field(default_factory=dict, repr=False)
+    _first: list[TrialRecords] = field(default_factory=list, repr=False)
+    _said: list[Past] = field(default_factory=list, repr=False)
 
-    def all(self, trials: Sequence[TrialRecords]) -> list[Past]:
-        """What trials say, in the order of their numbers; controls and recipes that cannot be placed are left out."""
-        past = [self.past(trial) for trial in sorted(trials, key=lambda trial: trial.id) if not trial.control]
-        return [one for one in past if one is not None]
+    def remember(self, recipes: Iterable[Candidate]) -> None:
+        """Recipes that trials can have: they are not read anew then."""
+        for one in recipes:
+            self._recipes.setdefault(one.digest, one)
 
-    def past(self, trial: TrialRecords) -> Past | None:
-        """What a trial's records say; None of a control, or of a recipe that cannot be placed."""
-        if trial.proposed is None or trial.proposed.data["sampler"] is None:
-            return None
-        kept = trial.computed.get("guided")
-        if kept is not None and kept[:3] == (id(self), trial.ended is None, len(trial.measured)):
-            found: Past | None = kept[3]
-            return found
-        found = self._read(trial)
-        trial.computed["guided"] = (id(self), trial.ended is None, len(trial.measured), found)
+    def all(self, trials: Sequence[TrialRecords], running: bool = True) -> list[Past]:
+        """What trials say, in the order of their numbers; controls and recipes that cannot be placed are left out.
+
+        Args:
+            trials: in any order.
+            running: whether what trials that have not ended have measured so far is read.
+        """
+        ordered = sorted(trials, key=operator.attrgetter("id"))
+        # Of those at the beginning that have ended nothing new will be known.
+        if ordered[: len(self._first)] != self._first:
+            self._first.clear()
+            self._said.clear()
+        found, settled = list(self._said), True
+        for trial in ordered[len(self._first) :]:
+            one = None if trial.control else self.past(trial, running)
+            if one is not None:
+                found.append(one)
+            settled = settled and trial.ended is not None and trial.paused is None
+            if settled:
+                self._first.append(trial)
+                self._said.extend([] if one is None else [one])
         return found
 
-    def _read(self, trial: TrialRecords) -> Past | None:
+    def past(self, trial: TrialRecords, running: bool = True) -> Past | None:
+        """What a trial's records say; None of a control, or of a recipe that cannot be placed."""
+        # Records are read anew whenever a trial goes on, so that this is kept beside them: by what does not change.
+        measured = 0 if trial.ended is None and not running else len(trial.measured)
+        kept = self._kept.get(trial.id)
+        if kept is not None and kept.reads(trial, measured):
+            return kept.past
+        found = None
+        if trial.proposed is not None and trial.proposed.data["sampler"] is not None:
+            found = self._read(trial, measured > 0 or trial.ended is not None)
+        self._kept[trial.id] = _Read(trial.proposed, trial.ended, measured, found)
+        return found
+
+    def _read(self, trial: TrialRecords, measured: bool) -> Past | None:
         data = {} if trial.proposed is None else trial.proposed.data
         try:
-            recipe = Recipe.from_canonical(trial.recipe)
-            epoch = self.epoch_of(recipe) or 1
-            one = Candidate.of(recipe, epoch, str(data.get("option", "")), trial.params, data["sampler"]["params"])
+            one = self._candidate(trial, data)
         except UserError:
             return None
         if trial.duplicate_of is not None:
             return Past(trial.id, one, (), False, False, int(data["number"]))
+        if not measured:
+            return Past(trial.id, one, (), trial.ended is None, False, int(data["number"]))
         completed = trial.status == "completed"
         found = [Seen(network(one, number), record.figures, False) for number, record in _rounds(trial, completed)]
         if not completed and (middle := _middle(trial)) is not None and one.timeline.retrain_steps:
@@ -99,6 +150,22 @@ class Reader:
         if completed:
             found.append(Seen(self.end(one), trial.metrics, True))
         return Past(trial.id, one, tuple(found), trial.ended is None, completed, int(data["number"]))
+
+    def _candidate(self, trial: TrialRecords, data: Mapping[str, Any]) -> Candidate:
+        """A trial's recipe.
+
+        Raises:
+            UserError: it cannot be placed on its clock.
+        """
+        digest = data.get("digest")
+        given: dict[str, Any] = {"option": str(data.get("option", "")), "params": trial.params}
+        given["drawn"] = data["sampler"]["params"]
+        if digest not in self._recipes:
+            recipe = Recipe.from_canonical(trial.recipe)
+            one = Candidate.of(recipe, self.epoch_of(recipe) or 1, **given)
+            self._recipes[one.digest] = one
+            return one
+        return replace(self._recipes[digest], **given)
 
     def end(self, one: Candidate) -> Network:
         """What a recipe ends with; computed once."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy
+from numpy.typing import NDArray
 
 from prune_search.search.guided.candidates import Candidate
 from prune_search.search.guided.kernel import Array
 from prune_search.search.guided.past import Past
+
+Places: TypeAlias = NDArray[numpy.int64]
 
 
 @dataclass
@@ -20,7 +24,9 @@ class Prices:
     """
 
     _places: dict[str, int] = field(default_factory=dict, repr=False)
-    _segments: dict[str, tuple[list[int], list[int]]] = field(default_factory=dict, repr=False)
+    _rows: dict[str, int] = field(default_factory=dict, repr=False)
+    _at: Places = field(default_factory=lambda: numpy.zeros((0, 0), dtype=numpy.int64), repr=False)
+    _needed: Array = field(default_factory=lambda: numpy.zeros((0, 0)), repr=False)
     _counted: set[str] = field(default_factory=set, repr=False)
     _done: Array = field(default_factory=lambda: numpy.zeros(0), repr=False)
 
@@ -33,34 +39,40 @@ class Prices:
         """
         if not recipes:
             return numpy.zeros(0)
-        segments = [self._of(one) for one in recipes]
-        running = [self._of(one.candidate) for one in past if one.running]
+        wanted = self._read(recipes)
+        running = self._read([one.candidate for one in past if one.running])
         completed = [one for one in past if one.completed]
-        if not self._counted <= {one.trial for one in completed}:
-            # Another search, or fewer trials than before.
-            self._counted, self._done = set(), numpy.zeros(0)
         new = [one for one in completed if one.trial not in self._counted]
-        stored = [self._of(one.candidate) for one in new]
-        self._done = _at_least(self._done, stored, len(self._places))
+        if len(completed) - len(new) < len(self._counted):
+            # Another search, or fewer trials than before.
+            self._counted, self._done, new = set(), numpy.zeros(0), completed
+        stored = self._read([one.candidate for one in new])
+        self._done = self._at_least(self._done, stored)
         self._counted |= {one.trial for one in new}
-        going = _at_least(self._done.copy(), running, len(self._places)) - self._done
-        most = max((len(places) for places, _ in segments), default=0)
-        places = numpy.array([[*at, *[0] * (most - len(at))] for at, _ in segments], dtype=numpy.int64)
-        needed = numpy.array([[*steps, *[0] * (most - len(steps))] for _, steps in segments], dtype=numpy.float64)
-        left = numpy.maximum(needed - self._done[places], 0.0)
-        return numpy.asarray((left - numpy.minimum(left, going[places]) / 2).sum(1), dtype=numpy.float64)
+        going = self._at_least(self._done.copy(), running) - self._done
+        at, needed = self._at[wanted], self._needed[wanted]
+        left = numpy.maximum(needed - self._done[at], 0.0)
+        return numpy.asarray((left - numpy.minimum(left, going[at]) / 2).sum(1), dtype=numpy.float64)
 
-    def _of(self, one: Candidate) -> tuple[list[int], list[int]]:
-        """Places of a recipe's addresses, and the steps of each."""
-        if one.digest not in self._segments:
-            places = [self._places.setdefault(address, len(self._places)) for address, _ in one.segments]
-            self._segments[one.digest] = (places, [needed for _, needed in one.segments])
-        return self._segments[one.digest]
+    def _read(self, recipes: Sequence[Candidate]) -> Places:
+        """[recipes], their rows in the tables of places and steps, which grow by those that are new."""
+        new = {one.digest: one for one in recipes if one.digest not in self._rows}
+        if new:
+            most = max(self._at.shape[1], *(len(one.segments) for one in new.values()))
+            size = len(self._rows) + len(new)
+            at, needed = numpy.zeros((size, most), dtype=numpy.int64), numpy.zeros((size, most))
+            at[: len(self._at), : self._at.shape[1]] = self._at
+            needed[: len(self._at), : self._at.shape[1]] = self._needed
+            for row, (digest, one) in enumerate(new.items(), len(self._rows)):
+                self._rows[digest] = row
+                for place, (address, steps) in enumerate(one.segments):
+                    at[row, place] = self._places.setdefault(address, len(self._places))
+                    needed[row, place] = steps
+            self._at, self._needed = at, needed
+        return numpy.array([self._rows[one.digest] for one in recipes], dtype=numpy.int64)
 
-
-def _at_least(reached: Array, more: Sequence[tuple[list[int], list[int]]], size: int) -> Array:
-    """What is reached at each of `size` places once these segments are trained too."""
-    found = numpy.concatenate([reached, numpy.zeros(size - len(reached))])
-    for places, steps in more:
-        numpy.maximum.at(found, numpy.array(places, dtype=numpy.int64), numpy.array(steps, dtype=numpy.float64))
-    return found
+    def _at_least(self, reached: Array, rows: Places) -> Array:
+        """What is reached at each place once the recipes of some rows are trained too."""
+        found = numpy.concatenate([reached, numpy.zeros(len(self._places) - len(reached))])
+        numpy.maximum.at(found, self._at[rows], self._needed[rows])
+        return found

@@ -12,7 +12,8 @@ alone, whether they came together or one after the other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -182,12 +183,15 @@ class Surrogate:
     _blocks: list[int] = field(default_factory=list, repr=False)
     _factor: Array = field(default_factory=lambda: numpy.zeros((0, 0, 0)), repr=False)
     _inverse: Array = field(default_factory=lambda: numpy.zeros((0, 0, 0)), repr=False)
+    _version: int = field(default=0, repr=False)
+    _held: _Held | None = field(default=None, repr=False)
 
     def consider(self, group: str, networks: Sequence[Network]) -> None:
         """Replace a group of networks, whose order is that of the columns of what is believed."""
         before = self.candidates.get(group)
         if before is None or (before.networks is not networks and list(before.networks) != list(networks)):
             self.candidates[group] = _Columns(networks, self.expectation.rows(networks))
+            self._version += 1
 
     def believe(self, seen: Sequence[Network], values: Array, pending: Sequence[Network] = ()) -> Belief:
         """What is believed of all groups, one after the other, and then of what was measured.
@@ -195,10 +199,22 @@ class Surrogate:
         Args:
             seen: [s], what was measured; a network can stand there several times.
             values: [s], measured there.
-            pending: what is being measured: the figure that each member expects of it would not surprise it, but what
-                is near to it is known better.
+            pending: what is being measured, in an order: the figure that each member expects of it would not surprise
+                it, but what is near to it is known better.
         """
         self._see(seen)
+        held = self._held
+        anything = bool(len(values) or pending)
+        if held is None or not held.holds(self._version, values, anything):
+            self._held = held = self._anew(values, anything)
+        deviation = numpy.sqrt(numpy.maximum(self._after(held, pending), LEAST)) * held.found.scale[:, None]
+        mean, deviation = (
+            numpy.concatenate(both, axis=1) for both in ((held.mean, held.seen[0]), (deviation, held.seen[1]))
+        )
+        return Belief(held.weights, mean, deviation, held.shares[1], held.shares[2:])
+
+    def _anew(self, values: Array, anything: bool) -> _Held:
+        """What is believed after these measurements, before what is pending counts."""
         bank, count = self._members, len(values)
         inverse = self._inverse[:, :count, :count]
         left = values - self.expectation.mean(bank, self._seen)
@@ -208,14 +224,17 @@ class Surrogate:
         logs = numpy.log(numpy.diagonal(inverse, axis1=1, axis2=2)).sum(1) - half * numpy.log(beta)
         weights = numpy.exp(logs - logs.max())
         kept = numpy.flatnonzero(weights > FEWEST)
-        found = _Kept(kept, white[kept], numpy.sqrt(beta[kept] / half))
-        parts = [self._of_group(group, found, pending) for group in self.candidates.values()]
-        parts.append(self._of_seen(found, values))
+        some = Bank.of([bank.one[i] for i in kept], bank.deepens)
+        found = _Kept(kept, some, white[kept], numpy.sqrt(beta[kept] / half))
+        parts = [self._of_group(group, found, anything) for group in self.candidates.values()]
+        mean, variance = (
+            numpy.concatenate([numpy.zeros((len(kept), 0)), *(part[i] for part in parts)], axis=1) for i in (0, 1)
+        )
         weights = weights[kept] / weights[kept].sum()
-        source = bank.column("source")[kept, 0, 0]
-        shares = [float(weights @ (source == which)) for which in range(2 + len(self.expectation.learned))]
-        mean, deviation = (numpy.concatenate([part[i] for part in parts], axis=1) for i in (0, 1))
-        return Belief(weights, mean, deviation, shares[1], tuple(shares[2:]))
+        source = some.column("source")[:, 0, 0]
+        shares = tuple(float(weights @ (source == which)) for which in range(2 + len(self.expectation.learned)))
+        seen = self._of_seen(found, values)
+        return _Held(self._version, values.copy(), anything, found, weights, shares, mean, seen, [variance])
 
     # --- what was measured --------------------------------------------------------------------------------------------
 
@@ -235,6 +254,7 @@ class Surrogate:
         one = members(len(frame.columns), len(frame.codes), frame.prior, count, len(self.expectation.learned))
         if self._bank is None or len(self._bank.one) != len(one):
             self._bank = Bank.of(one, len(frame.levels) > 1)
+            self._version += 1
             self._forget(0)
         self._make_room(max(1, len(seen)))
         same = 0
@@ -247,6 +267,9 @@ class Surrogate:
             if before_stop != stop or stop > same:
                 break
             kept = stop
+        if kept == len(seen) == len(self.seen):
+            return
+        self._version += 1
         self._forget(kept)
         more = seen[kept:]
         if not more:
@@ -312,38 +335,71 @@ class Surrogate:
             variance[place] = noise[place] - noise[place] ** 2 * numpy.einsum("st,st->t", inverse, inverse)
         return mean, numpy.sqrt(numpy.maximum(variance, LEAST)) * found.scale[:, None]
 
-    def _of_group(self, group: _Columns, found: _Kept, pending: Sequence[Network]) -> tuple[Array, Array]:
-        """Mean and deviation of a group of networks."""
-        count, bank = len(self.seen), self._members
+    def _of_group(self, group: _Columns, found: _Kept, anything: bool) -> tuple[Array, Array]:
+        """Mean and variance of a group of networks, over the square of the members' deviations."""
+        count, some = len(self.seen), found.some
         self._catch_up(group, found.members)
-        some = Bank.of([bank.one[i] for i in found.members], bank.deepens)
         mean = numpy.array(self.expectation.mean(some, group.nodes))
         # The level that all have in common tells no two of them apart, as long as nothing is known of any.
-        variance = some.variance(group.nodes, COMMON if count or pending else 0.0)
-        if count or pending:
-            variance = variance + self.expectation.tilt(some, group.nodes) ** 2
-        halves = [group.half[int(member)][:count] for member in found.members] if count else []
-        for place, half in enumerate(halves):
-            mean[place] += found.white[place] @ half
-            variance[place] -= numpy.einsum("sn,sn->n", half, half)
-        if pending:
-            variance -= self._of_pending(group.nodes, halves, found, some, self.expectation.rows(pending))
-        return mean, numpy.sqrt(numpy.maximum(variance, LEAST)) * found.scale[:, None]
-
-    def _of_pending(self, nodes: Nodes, halves: list[Array], found: _Kept, some: Bank, pending: Nodes) -> Array:
-        """[m, n], by how much what is being measured will lessen the variance."""
-        count = len(self.seen)
-        noise = some.column("noise") ** 2 * numpy.eye(len(pending))
-        covariance = self._covariance(some, pending, pending) + noise
-        cross = self._covariance(some, pending, nodes)
+        variance = numpy.array(some.variance(group.nodes, COMMON if anything else 0.0))
+        if anything:
+            variance += self.expectation.tilt(some, group.nodes) ** 2
         if count:
-            inverse = self._inverse[found.members][:, :count, :count]
-            below = self._covariance(some, pending, self._seen) @ inverse.transpose(0, 2, 1)
-            covariance -= below @ below.transpose(0, 2, 1)
-            for place, half in enumerate(halves):
-                cross[place] -= below[place] @ half
-        white = numpy.linalg.solve(numpy.linalg.cholesky(covariance), cross)
-        return numpy.asarray((white**2).sum(1), dtype=numpy.float64)
+            for place, member in enumerate(found.members.tolist()):
+                half = group.half[member][:count]
+                mean[place] += found.white[place] @ half
+                variance[place] -= numpy.einsum("sn,sn->n", half, half)
+        return mean, variance
+
+    def _after(self, held: _Held, pending: Sequence[Network]) -> Array:
+        """[m, n], the variance of all groups once what is pending will have been measured.
+
+        One after the other, so that another one is a row more, whatever was computed before.
+        """
+        same = 0
+        for before, now in zip(held.pending, pending, strict=False):
+            if before.network is not now and before.network != now:
+                break
+            same += 1
+        del held.pending[same:], held.variances[same + 1 :]
+        for network in pending[same:]:
+            one = self._pending(held, network)
+            held.pending.append(one)
+            held.variances.append(held.variances[-1] - one.white**2)
+        return held.variances[-1]
+
+    def _pending(self, held: _Held, network: Network) -> _Pending:
+        """What the measurement of one more network would tell of all the others."""
+        found, count, row = held.found, len(self.seen), self.expectation.rows([network])
+        size = held.mean.shape[1]
+        # Groups, measurements, what is pending before it, and itself.
+        known = self._covariance(found.some, row, held.nodes(self._nodes).and_(row))[:, 0]
+        own = known[:, -1] + found.some.column("noise")[:, 0, 0] ** 2
+        white, below = known[:, :size], numpy.zeros((len(found.members), count))
+        if count:
+            for place, member in enumerate(found.members.tolist()):
+                below[place] = self._inverse[member, :count, :count] @ known[place, size : size + count]
+                first = 0
+                for group in self.candidates.values():
+                    last = first + len(group.nodes)
+                    white[place, first:last] -= below[place] @ group.half[member][:count]
+                    first = last
+            own -= (below**2).sum(1)
+        told: list[Array] = []
+        for at, before in enumerate(held.pending, size + count):
+            between = known[:, at] - (below * before.below).sum(1)
+            for mine, its in zip(told, before.told, strict=True):
+                between -= mine * its
+            told.append(between / before.deviation)
+            white -= told[-1][:, None] * before.white
+            own -= told[-1] ** 2
+        deviation = numpy.sqrt(numpy.maximum(own, LEAST))
+        return _Pending(network, row, below, told, deviation, white / deviation[:, None])
+
+    def _nodes(self) -> Nodes:
+        """All groups, and then what was measured."""
+        parts = [*(group.nodes for group in self.candidates.values()), self._seen]
+        return functools.reduce(Nodes.and_, parts)
 
     def _catch_up(self, group: _Columns, kept: Rows) -> None:
         """Add the rows that these members have not looked at yet."""
@@ -372,10 +428,76 @@ class _Kept:
 
     Attributes:
         members: [m], their places in the bank.
+        some: the same, as a bank of their own.
         white: [m, s], what was measured, less what they expect, over the factor.
         scale: [m], their deviations.
     """
 
     members: NDArray[numpy.int64]
+    some: Bank
     white: Array
     scale: Array
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A network that is being measured, as a row more of the factor.
+
+    Attributes:
+        network: it.
+        row: the same as a row.
+        below: [m, s], its row of the factor, up to what was measured.
+        told: [m] each, the same for those that were pending before it.
+        deviation: [m], the row's end.
+        white: [m, n], its covariances with all groups over the factor.
+    """
+
+    network: Network
+    row: Nodes
+    below: Array
+    told: list[Array]
+    deviation: Array
+    white: Array
+
+
+@dataclass
+class _Held:
+    """What is believed as long as nothing more is measured; what is pending is added to it.
+
+    Attributes:
+        version: of the surrogate.
+        values: measured.
+        anything: whether anything was measured or is pending.
+        found: the members that count.
+        weights: [m], their sum is 1.
+        shares: of the weights by what members expect beforehand.
+        mean: [m, n], of all groups.
+        seen: mean and deviation, [m, s], of what was measured.
+        variances: [m, n] each: before anything is pending, and after each of those that are.
+        pending: these.
+    """
+
+    version: int
+    values: Array
+    anything: bool
+    found: _Kept
+    weights: Array
+    shares: tuple[float, ...]
+    mean: Array
+    seen: tuple[Array, Array]
+    variances: list[Array]
+    pending: list[_Pending] = field(default_factory=list)
+    _nodes: list[Nodes] = field(default_factory=list)
+
+    def nodes(self, first: Callable[[], Nodes]) -> Nodes:
+        """Some rows, which are made once, and after them those that are pending."""
+        if not self._nodes:
+            self._nodes.append(first())
+        del self._nodes[len(self.pending) + 1 :]
+        for one in self.pending[len(self._nodes) - 1 :]:
+            self._nodes.append(self._nodes[-1].and_(one.row))
+        return self._nodes[-1]
+
+    def holds(self, version: int, values: Array, anything: bool) -> bool:
+        """Whether this is what would be computed anew."""
+        return (self.version, self.anything) == (version, anything) and numpy.array_equal(self.values, values)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy
 from simulated_trials import begin
 
 from prune_search.ledger.account import account_of
@@ -18,13 +19,16 @@ from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import SearchRecords, TrialRecords
 from prune_search.recipe.recipe import Recipe
 from prune_search.search import ledger_callbacks
+from prune_search.search.guided.candidates import Candidate
 from prune_search.search.guided.experience import Experience
-from prune_search.search.guided.features import Frame, Network
+from prune_search.search.guided.features import Frame, Network, network
 from prune_search.search.guided.kernel import Nodes
-from prune_search.search.guided.past import Reader
-from prune_search.search.guided.recommend import nominal, recommended, with_prior
+from prune_search.search.guided.past import Past, Reader, Seen
+from prune_search.search.guided.recommend import modelled_metrics, nominal, recommended, with_prior
+from prune_search.simulation.chain import chain_of
 from prune_search.simulation.optimum import truth_of
 from prune_search.simulation.search import simulate_search
+from prune_search.simulation.surface import Simulation
 from quality.problems import Problem
 
 MEMORY = "/dev/shm"
@@ -42,6 +46,7 @@ class Line:
         expected: whether it recommends the recipe of the best expected value; else the best measured one.
         upside_down: whether its prior says the opposite of what it says.
         experience: whether it begins with what the table says of other networks.
+        everything: whether it searches nothing: every recipe of the space is measured once, whatever the budget.
     """
 
     name: str
@@ -50,6 +55,7 @@ class Line:
     expected: bool = False
     upside_down: bool = False
     experience: bool = False
+    everything: bool = False
 
     @property
     def samples(self) -> str:
@@ -68,6 +74,8 @@ LINES = (
     Line("guided", "guided", expected=True),
     Line("guided, upside down", "guided", expected=True, upside_down=True),
     Line("guided, other networks", "guided", expected=True, experience=True),
+    Line("everything, best measured", "random", everything=True),
+    Line("everything, best expected", "guided", expected=True, everything=True),
 )
 
 
@@ -103,6 +111,8 @@ def regrets(
     problem: Problem, line: Line, seed: int, budgets: Sequence[float], experience: Experience | None = None
 ) -> list[float]:
     """Regret of one search in points at each budget, which is in units."""
+    if line.everything:
+        return [_left(problem, line, seed)] * len(budgets)
     with contextlib.ExitStack() as stack:
         if problem.whole and line.samples == "guided":
             stack.enter_context(problem.shared.kept())
@@ -130,6 +140,24 @@ def _regrets(
             truth = problem.typical if answer is None else truth_of(Recipe.from_canonical(answer.recipe), simulation)
             found[len(ended)] = 100 * (problem.best - truth)
     return [found[len(within[budget])] for budget in budgets]
+
+
+def _left(problem: Problem, line: Line, seed: int) -> float:
+    """Regret in points where every recipe of the space has been measured once: no search of these is below it."""
+    goals, simulation = Goals.of({**DEFAULTS, **problem.raw["search"]}), problem.simulation(seed)
+    past = [_measured(recipe, number, simulation) for number, recipe in enumerate(problem.recipes, 1)]
+    best = max(past, key=lambda one: float(one.seen[-1].figures[goals.objectives[0][1]]))
+    if line.expected:
+        (_, modelled, rows), *_ = modelled_metrics(past, goals, with_prior(line.sampler), Experience())
+        best = past[int(numpy.argmax(modelled.moments(rows)[0]))]
+    return 100 * (problem.best - truth_of(best.candidate.recipe, simulation))
+
+
+def _measured(recipe: Recipe, number: int, simulation: Simulation) -> Past:
+    """A recipe of which the last network was measured."""
+    one, point = Candidate.of(recipe, nominal(recipe), "", {}, {}), chain_of(recipe).rounds[-1].point
+    figures = {"val/accuracy": simulation.surface.outlook(point).accuracy}
+    return Past(str(number), one, (Seen(network(one, recipe.rounds), figures, True),), False, True, number)
 
 
 def answer_of(

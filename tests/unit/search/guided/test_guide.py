@@ -13,7 +13,8 @@ from guided_trials import space_of, told
 
 from prune_search.ledger.records import TrialRecords
 from prune_search.recipe.space import Space, known_epoch
-from prune_search.search.guided.guide import FIRST, Guide, batch_of
+from prune_search.search.guided import candidates, guide
+from prune_search.search.guided.guide import FIRST, Guide, batch_of, together
 from prune_search.search.proposer import Proposal, Proposer
 
 SPACE: dict[str, Any] = {
@@ -114,9 +115,9 @@ def test_the_first_recipe_is_not_a_long_one(prior: bool) -> None:
     blocks = {"preset": "learning-rate-rewinding", "train": {"steps": "100ep"}, "mask": {"sparsity": 0.9}}
     blocks |= {"retrain": {"clock": {"hole": "choice", "of": [f"{place}ep" for place in range(0, 100, 10)]}}}
     space = space_of(blocks, ["maximize val/accuracy"], {"name": "guided", "prior": prior})
-    guide = Guide(space, known_epoch, prior=prior)
-    steps = [one.steps for one in guide.fixed[0]]
-    first = guide.choose(1, [], None)
+    made = Guide(space, known_epoch, prior=prior)
+    steps = [one.steps for one in made.fixed[0]]
+    first = made.choose(1, [], None)
     assert first is not None
     assert min(steps) <= first.steps <= min(steps) + FIRST * (sum(steps) / len(steps) - min(steps))
 
@@ -146,3 +147,23 @@ def test_constraints_relative_to_the_dense_network_are_waited_for_and_then_count
             met.append(figures["sparsity"])
     # At the best rate 0.8 is the sparsest that keeps the bound; one in seventy draws is sparser than 0.7 and keeps it.
     assert max(met) > 0.7
+
+
+def test_a_large_space_is_filled_again_before_its_points_are_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "FILLED", 8)
+    monkeypatch.setattr(guide, "REFILLED", 6)
+    space = space_of(RATES, ["maximize val/accuracy"], trials=40)
+    found = proposals(space, accuracy, 40)
+    assert len(found) == 40
+    assert len({str(one.recipe.canonical) for one in found}) == 40
+
+
+def test_a_long_search_chooses_several_proposals_from_the_same_measurements() -> None:
+    assert [together(number) for number in (1, 31, 32, 63, 64, 127, 128, 255, 256, 5000)] == [
+        *(1, 1, 2, 2, 4, 4, 8, 8, 16, 16)
+    ]
+    four = Guide(space_of(RATES, ["maximize val/accuracy"], trials=400, concurrency=4), known_epoch)
+    assert [four.looked_at_before(number) for number in (20, 30, 33, 64, 66, 68)] == [20, 30, 29, 61, 61, 65]
+    # Where many run at a time, what ends out of turn is looked at.
+    many = Guide(space_of(RATES, ["maximize val/accuracy"], trials=400, concurrency=16), known_epoch)
+    assert [many.looked_at_before(number) for number in (66, 128, 135, 136)] == [66, 113, 113, 121]

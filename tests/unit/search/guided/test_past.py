@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from guided_trials import space_of, told
 
 from prune_search.ledger.records import Record, TrialRecords
@@ -65,6 +68,43 @@ def test_what_is_read_is_kept_until_the_records_change() -> None:
     assert before is not None
     assert after is not None
     assert (len(before.seen), len(after.seen)) == (0, 1)
+
+
+def test_what_is_kept_outlives_that_records_are_read_anew() -> None:
+    (trial,) = trials(1)
+    reader = Reader(known_epoch)
+    kept = reader.past(trial)
+    assert reader.past(copy.deepcopy(trial)) is kept
+    other = copy.deepcopy(trial)
+    assert other.ended is not None
+    ended = {**other.ended.data, "result": {"metrics": {"val/accuracy": 0.5}}}
+    other.ended = replace(other.ended, data=ended)
+    found = reader.past(other)
+    assert found is not None
+    assert found.seen[-1].figures["val/accuracy"] == 0.5
+
+
+def test_what_runs_can_be_read_without_what_it_has_measured() -> None:
+    known = trials(1, running=1)
+    for trial in known:
+        measured(trial, 1, None, 0.97)
+    reader = Reader(known_epoch)
+    assert [len(one.seen) for one in reader.all(known)] == [1, 1]
+    assert [(len(one.seen), one.running) for one in reader.all(known, running=False)] == [(1, False), (0, True)]
+    assert [len(one.seen) for one in reader.all(known)] == [1, 1]
+
+
+def test_a_recipe_that_was_remembered_is_not_read_anew() -> None:
+    (trial,) = trials(1)
+    assert trial.proposed is not None
+    first = Reader(known_epoch).past(trial)
+    assert first is not None
+    trial.proposed = replace(trial.proposed, data={**trial.proposed.data, "digest": first.candidate.digest})
+    reader = Reader(lambda recipe: pytest.fail("read anew"))
+    reader.remember([first.candidate])
+    found = reader.past(trial)
+    assert found is not None
+    assert found.candidate == first.candidate
 
 
 def test_controls_and_repeated_recipes_teach_nothing() -> None:

@@ -141,3 +141,23 @@ def test_what_is_being_measured_makes_its_neighbours_better_known_and_not_better
     numpy.testing.assert_allclose(after.mean, before.mean)
     assert (after.deviation[:, 10] < 0.9 * before.deviation[:, 10]).all()
     assert (after.deviation[:, 8] < before.deviation[:, 8]).all()
+
+
+def test_one_more_that_is_being_measured_is_believed_as_if_all_came_together() -> None:
+    networks, draw = line(40), numpy.random.default_rng(1)
+    seen = [networks[i] for i in draw.permutation(40)[:9]]
+    values = draw.normal(2.0, 0.3, size=9)
+    used = surrogate(networks)
+    # Some more, one less, another one in their midst.
+    for pending in ([0], [0, 7], [0, 7, 20, 21], [0, 7], [0, 9, 7]):
+        some = [networks[i] for i in pending]
+        found, fresh = used.believe(seen, values, some), surrogate(networks).believe(seen, values, some)
+        assert numpy.array_equal(found.deviation, fresh.deviation)
+    # Of two at the same place the second tells less.
+    one, two = (used.believe(seen, values, [networks[30]] * count).deviation[:, 30] for count in (1, 2))
+    none = used.believe(seen, values).deviation[:, 30]
+    assert (two < one).all()
+    assert (none - one > one - two).all()
+    # Other values of the same networks.
+    found, fresh = used.believe(seen, values + 0.1), surrogate(networks).believe(seen, values + 0.1)
+    assert numpy.array_equal(found.mean, fresh.mean)
