@@ -112,13 +112,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--samplers", nargs="+", default=["random", "tpe", "nsga2"], help="those that are run")
+    parser.add_argument("--schedulers", nargs="+", default=["none", "asha", "asha-promote"], help="the same")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(*json.loads(options.one))))
         return
     print("sampler scheduler         trials  results   cpu s   ms/trial  ms/result  sampler's ms  sync s  peak MiB (+)")
-    for sampler, scheduler, reproducible in (case for case in CASES if case[0] in options.samplers):
+    chosen = [case for case in CASES if case[0] in options.samplers and case[1] in options.schedulers]
+    for sampler, scheduler, reproducible in chosen:
         each = []
         for trials in options.trials:
             asked = json.dumps([trials, sampler, scheduler, reproducible])

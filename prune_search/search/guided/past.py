@@ -14,7 +14,7 @@ from prune_search.search.guided.candidates import Candidate, EpochOf
 from prune_search.search.guided.features import Network, network
 
 # Measurements that are looked at, at most, and how many of more are left out at once.
-MOST_SEEN, LEFT_OUT = 200, 64
+MOST_SEEN, LEFT_OUT = 200, 96
 
 
 @dataclass(frozen=True)
