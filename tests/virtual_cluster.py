@@ -42,7 +42,7 @@ class Planned:
         tracking_uri: of MLflow.
         halt: kill a node when one of its trials is at this training step; None: not so.
         ended: kill a node when so many trials have ended; None: not so.
-        other: of a trial of two workers, kill the node of the one that is not the first.
+        starter: of a trial of several workers, kill the node of the process that has started them.
         sets: as `launch` takes them.
     """
 
@@ -52,7 +52,7 @@ class Planned:
     tracking_uri: str
     halt: int | None = None
     ended: int | None = None
-    other: bool = False
+    starter: bool = False
     sets: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -106,9 +106,13 @@ class VirtualCluster:
         """A node more."""
         self.cluster.add_node(num_cpus=self.nodes.cpus, num_gpus=self.nodes.gpus)
 
-    def other_than(self, node_id: str) -> str:
-        """Another node that runs trials."""
-        return next(str(node.node_id) for node in self.cluster.worker_nodes if node.node_id != node_id)
+    def starter(self) -> str:
+        """The node of the only process that has started workers: it holds memory, and they hold CPUs."""
+        from ray.util import placement_group_table
+
+        held = [one for one in placement_group_table().values() if one["state"] == "CREATED"]
+        (found,) = (one for one in held if "memory" in one["bundles"][0])
+        return str(found["bundles_to_node_id"][0])
 
     def kill(self, node_id: str) -> None:
         """A node is gone, with all that runs on it."""
@@ -165,7 +169,7 @@ class Killer(threading.Thread):
                 records = read_search(search_folder(Path(self.plan.storage), self.plan.name))
                 for trial in chosen(records):
                     first = str(trial.attempts[-1].data["node"])
-                    self.killed.append(self.cluster.other_than(first) if self.plan.other else first)
+                    self.killed.append(self.cluster.starter() if self.plan.starter else first)
                     self.cluster.kill(self.killed[-1])
                     return
 
