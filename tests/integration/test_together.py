@@ -143,7 +143,7 @@ def test_the_places_of_a_lost_attempt_are_given_up() -> None:
             ray.get(held.ready())
             return str(held.id.hex())
 
-    starter = Starter.remote()
+    starter = Starter.remote()  # type: ignore[attr-defined]
     places = ray.get(starter.start.remote())
     ray.kill(starter)
     assert _state(placement_group_table, places) == "CREATED"
