@@ -42,7 +42,6 @@ class Planned:
         tracking_uri: of MLflow.
         halt: kill a node when one of its trials is at this training step; None: not so.
         ended: kill a node when so many trials have ended; None: not so.
-        starter: of a trial of several workers, kill the node of the process that has started them.
         sets: as `launch` takes them.
     """
 
@@ -52,7 +51,6 @@ class Planned:
     tracking_uri: str
     halt: int | None = None
     ended: int | None = None
-    starter: bool = False
     sets: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -105,14 +103,6 @@ class VirtualCluster:
     def add(self) -> None:
         """A node more."""
         self.cluster.add_node(num_cpus=self.nodes.cpus, num_gpus=self.nodes.gpus)
-
-    def starter(self) -> str:
-        """The node of the only process that has started workers: it holds memory, and they hold CPUs."""
-        from ray.util import placement_group_table
-
-        held = [one for one in placement_group_table().values() if one["state"] == "CREATED"]
-        (found,) = (one for one in held if "memory" in one["bundles"][0])
-        return str(found["bundles_to_node_id"][0])
 
     def kill(self, node_id: str) -> None:
         """A node is gone, with all that runs on it."""
@@ -168,8 +158,7 @@ class Killer(threading.Thread):
             with contextlib.suppress(UserError):
                 records = read_search(search_folder(Path(self.plan.storage), self.plan.name))
                 for trial in chosen(records):
-                    first = str(trial.attempts[-1].data["node"])
-                    self.killed.append(self.cluster.starter() if self.plan.starter else first)
+                    self.killed.append(str(trial.attempts[-1].data["node"]))
                     self.cluster.kill(self.killed[-1])
                     return
 
