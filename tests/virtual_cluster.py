@@ -42,7 +42,6 @@ class Planned:
         tracking_uri: of MLflow.
         halt: kill a node when one of its trials is at this training step; None: not so.
         ended: kill a node when so many trials have ended; None: not so.
-        other: of a trial of two workers, kill the node of the one that is not the first.
         sets: as `launch` takes them.
     """
 
@@ -52,7 +51,6 @@ class Planned:
     tracking_uri: str
     halt: int | None = None
     ended: int | None = None
-    other: bool = False
     sets: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -105,10 +103,6 @@ class VirtualCluster:
     def add(self) -> None:
         """A node more."""
         self.cluster.add_node(num_cpus=self.nodes.cpus, num_gpus=self.nodes.gpus)
-
-    def other_than(self, node_id: str) -> str:
-        """Another node that runs trials."""
-        return next(str(node.node_id) for node in self.cluster.worker_nodes if node.node_id != node_id)
 
     def kill(self, node_id: str) -> None:
         """A node is gone, with all that runs on it."""
@@ -164,8 +158,7 @@ class Killer(threading.Thread):
             with contextlib.suppress(UserError):
                 records = read_search(search_folder(Path(self.plan.storage), self.plan.name))
                 for trial in chosen(records):
-                    first = str(trial.attempts[-1].data["node"])
-                    self.killed.append(self.cluster.other_than(first) if self.plan.other else first)
+                    self.killed.append(str(trial.attempts[-1].data["node"]))
                     self.cluster.kill(self.killed[-1])
                     return
 

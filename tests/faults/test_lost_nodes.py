@@ -98,7 +98,7 @@ search: {trials: 1, concurrency: 1, controls: false, workers_per_trial: {at_leas
 @pytest.mark.long
 @pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
 def test_a_trial_that_lost_a_node_goes_on_with_fewer_workers(tmp_path: Path, sharded: bool) -> None:
-    """There is room for two workers, and for one once a node is gone: that of the first worker, or of the other."""
+    """There is room for two workers, and for one once the node of the first worker is gone."""
     (tmp_path / "elastic.yaml").write_text(ELASTIC)
     plan = Planned(
         name="elastic",
@@ -106,7 +106,6 @@ def test_a_trial_that_lost_a_node_goes_on_with_fewer_workers(tmp_path: Path, sha
         storage=str(tmp_path / "storage"),
         tracking_uri=default_uri(tmp_path),
         halt=12,
-        other=sharded,
         sets={"search.sharded": sharded},
     )
     (ended,) = run_searches(Nodes(2), [plan], tmp_path, limit_s=900)
@@ -114,9 +113,8 @@ def test_a_trial_that_lost_a_node_goes_on_with_fewer_workers(tmp_path: Path, sha
     records = read_search(search_folder(Path(plan.storage), plan.name))
     (trial,) = records.numbered()
     assert trial.status == "completed"
-    first, second = (attempt.data["node"] for attempt in trial.attempts)
+    _, second = (attempt.data["node"] for attempt in trial.attempts)
     assert second not in ended["killed"]
-    assert (first == second) == sharded
     assert trial.result["environment"]["workers"] == "1-2"
 
 

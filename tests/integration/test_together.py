@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,6 +127,37 @@ def test_a_worker_that_is_lost_costs_an_attempt(searches: Searches, trouble: Pat
     (trial,) = lost.records.numbered()
     assert trial.status == "completed"
     assert len(trial.attempts) == 2
+
+
+def test_the_places_of_a_lost_attempt_are_given_up() -> None:
+    """Ray keeps them while the job goes on, though whoever asked for them is gone."""
+    import ray
+    from ray.util import get_current_placement_group, placement_group, placement_group_table
+
+    from prune_search.search.ray.data_parallel import give_up, places_of_this_process
+
+    @ray.remote(num_cpus=0)
+    class Starter:
+        def start(self) -> str:
+            held = placement_group([{"CPU": 1.0}])
+            ray.get(held.ready())
+            return str(held.id.hex())
+
+    starter = Starter.remote()  # type: ignore[attr-defined]
+    places = ray.get(starter.start.remote())
+    ray.kill(starter)
+    assert _state(placement_group_table, places) == "CREATED"
+    give_up(places)
+    assert _state(placement_group_table, places) == "REMOVED"
+    # It is over, or was never there, or is not known.
+    for other in (places, "0" * len(places), ""):
+        give_up(other)
+    assert get_current_placement_group() is None
+    assert places_of_this_process() == ""
+
+
+def _state(table: Callable[[], Mapping[str, Mapping[str, object]]], places: str) -> object:
+    return table()[places]["state"]
 
 
 def test_more_workers_than_there_is_room_for_are_refused(searches: Searches) -> None:

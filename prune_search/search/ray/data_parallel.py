@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from prune_search.ledger.progress import Progress
 from prune_search.ledger.records import TRIALS, Recorder, read_trial
 from prune_search.recipe.search_block import workers_of
-from prune_search.search.ray.worker import OOM, TrialJob, attempt, run_along
+from prune_search.search.ray.worker import OOM, PLACES, TrialJob, attempt, run_along
 from prune_search.storage.files import one_line
 from prune_search.storage.places import place_of
 
@@ -25,6 +25,8 @@ _log = logging.getLogger("prune_search")
 GRACE_S = 5.0
 # So long after its workers could not be started, an attempt asks for them again, in seconds.
 AGAIN_S = 5.0
+# So long Ray is given to let go the places of a lost attempt, in seconds.
+GIVEN_UP_S = 30.0
 # In the message of a worker that is not the first, and met what the first one did not.
 OUT_OF_MEMORY = "prune-search: this worker's device is out of memory"
 
@@ -51,7 +53,10 @@ def attempt_data_parallel(job: TrialJob) -> str:
     from ray.train import TrainingFailedError
 
     asked = workers_of(job.search)
-    before = len(read_trial(place_of(job.folder) / TRIALS / job.trial).attempts)
+    earlier = read_trial(place_of(job.folder) / TRIALS / job.trial).attempts
+    before = len(earlier)
+    for attempt_before in earlier:
+        give_up(str(attempt_before.data.get(PLACES, "")))
     while True:
         try:
             _fit(job, asked.fitting(_room(job.search)) if asked.ranges else asked.most, asked.ranges)
@@ -68,6 +73,44 @@ def attempt_data_parallel(job: TrialJob) -> str:
                 raise
         word = _word_of(job, before)
         return word if word is not None else "preempted"
+
+
+def give_up(places: str) -> None:
+    """Give up the places of an attempt that is over, where Ray still holds them.
+
+    Ray Train does so itself, unless the process that started the workers was lost, with its node or by itself. Then an
+    actor of Ray's does, which asks Ray's dashboard whether that process is alive: where no dashboard runs (a search on
+    this machine alone has none) the places of the lost attempt would be held until the search ends.
+
+    Args:
+        places: Ray's id of the placement group, in hex; empty: not known.
+    """
+    import ray
+    from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+
+    if not places:
+        return
+    group = PlacementGroup(ray.PlacementGroupID(bytes.fromhex(places)))
+
+    def held() -> bool:
+        found: Mapping[str, Any] = placement_group_table(group)
+        return bool(found) and found.get("state") not in (None, "REMOVED")
+
+    if not held():
+        return
+    _log.warning("the places of a lost attempt are given up")
+    remove_placement_group(group)
+    until = time.monotonic() + GIVEN_UP_S
+    while held() and time.monotonic() < until:
+        time.sleep(0.1)
+
+
+def places_of_this_process() -> str:
+    """Ray's id of the placement group that this process is in, in hex; empty where it is in none."""
+    from ray.util.placement_group import get_current_placement_group
+
+    group = get_current_placement_group()
+    return "" if group is None else str(group.id.hex())
 
 
 def _fit(job: TrialJob, workers: int, impatient: bool) -> None:
@@ -184,7 +227,7 @@ def _work(config: Mapping[str, Any]) -> None:
         job = replace(job, options=replace(job.options, device=str(get_device())))
     workers = Workers.joined()
     if workers.first:
-        status = attempt(job, workers)
+        status = attempt(job, workers, places_of_this_process())
         if status in ("failed", OOM) and workers.several:
             # What only this one met the others wait for, and are ended with it.
             raise RuntimeError(f"the trial ended: {status}")

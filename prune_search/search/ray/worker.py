@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 UNSHARED = "unshared"
 # The kind of a trial's error (see `trial.errors.TrialError`), and how an attempt ends that meets it.
 OOM = "oom"
+# In the record that an attempt of several workers has started: Ray's id of what it holds for them, in hex.
+PLACES = "placement_group"
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,13 @@ class TrialJob:
         return cls(**{**job, "options": LaunchOptions(**job["options"], given=given)})
 
 
-def run_job(job: TrialJob, claims: SegmentClaims | None = None, node: str = "", workers: Workers | None = None) -> str:
+def run_job(
+    job: TrialJob,
+    claims: SegmentClaims | None = None,
+    node: str = "",
+    workers: Workers | None = None,
+    places: str = "",
+) -> str:
     """Run a trial to its end, and write how it ended.
 
     What a retry cannot cure (a NaN loss, a wrong shape, an error in the user's code) ends the trial as failed; where
@@ -96,6 +104,7 @@ def run_job(job: TrialJob, claims: SegmentClaims | None = None, node: str = "", 
         claims: who trains which segment; None where nobody else trains on the storage.
         node: Ray's id of the node that this is, for the record.
         workers: that run it together, of which this is the first; None where this process runs it alone.
+        places: Ray's id of the placement group of several workers, for the record.
 
     Returns:
         completed, stopped, paused, failed; preempted where the search was asked to stop; lacking where somebody else
@@ -115,7 +124,8 @@ def run_job(job: TrialJob, claims: SegmentClaims | None = None, node: str = "", 
     from prune_search.training.state_store import Steps
 
     recorder = Recorder(folder, job.trial, len(before.attempts) + 1)
-    recorder.write("started", {"host": socket.gethostname(), "pid": os.getpid(), "node": node})
+    held = {PLACES: places} if places else {}
+    recorder.write("started", {"host": socket.gethostname(), "pid": os.getpid(), "node": node, **held})
     begun = time.monotonic()
     steps, heartbeat = Steps(), Heartbeat(job.options.heartbeat_s)
     sink = LedgerSink(recorder, _early_stopping(job), job.recipe["rounds"], steps, heartbeat)
@@ -334,7 +344,7 @@ def trainable(config: Mapping[str, Any], given: GivenCode | None = None) -> None
     tune.report({"status": status})
 
 
-def attempt(job: TrialJob, workers: Workers | None = None) -> str:
+def attempt(job: TrialJob, workers: Workers | None = None, places: str = "") -> str:
     """One attempt of a trial in this process of Ray's; see `run_job`."""
     import ray
 
@@ -345,7 +355,7 @@ def attempt(job: TrialJob, workers: Workers | None = None) -> str:
     CACHE.allow(WORKER_BYTES)
     claims = ClusterClaims(job.options.storage_folder) if job.options.sharing else None
     try:
-        return run_job(job, claims, ray.get_runtime_context().get_node_id(), workers)
+        return run_job(job, claims, ray.get_runtime_context().get_node_id(), workers, places)
     finally:
         if claims is not None:
             claims.close()
