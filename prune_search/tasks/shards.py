@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from prune_search.recipe.problems import Problem, UserError
@@ -29,13 +30,14 @@ def is_sharded(model: nn.Module) -> bool:
     return bool(_gathering(model)) or any(map(is_shard, model.parameters()))
 
 
-def shard_network(model: nn.Module, device: torch.device) -> None:
+def shard_network(model: nn.Module, parts: Sequence[nn.Module], device: torch.device) -> None:
     """Divide a network among all workers of torch's default process group, in place; they all call this.
 
     Repeated blocks are gathered one at a time in a pass, and what is outside of them together.
 
     Args:
         model: whole and the same on every worker, wherever it lies.
+        parts: of it that gather their weights one at a time, such as its repeated blocks.
         device: where each worker's part comes to lie.
 
     Raises:
@@ -44,13 +46,11 @@ def shard_network(model: nn.Module, device: torch.device) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    from prune_search.tasks.blocks import repeated_modules
-
     if device.type == "cuda":
         torch.cuda.set_device(device)
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     try:
-        for module in [*repeated_modules(model), model]:
+        for module in [*parts, model]:
             fully_shard(module, mesh=mesh)
     except (ValueError, NotImplementedError) as error:
         said = (str(error).splitlines() or [""])[0][:200]

@@ -354,7 +354,7 @@ def prepare(
         before = BeforeSharding.of(model, recipe, data)
         # The same bits on processors of different kinds, while all of them are there.
         workers.same(list(model.state_dict().values()))
-        shard_network(model, device)
+        shard_network(model, repeated_modules(model), device)
     model = model.to(device)
     if device.type == "cuda" and before is None:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

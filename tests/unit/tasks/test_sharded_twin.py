@@ -42,7 +42,7 @@ def network() -> nn.Module:
     torch.manual_seed(0)
     model = Tied().eval()
     model.norm.get_buffer("running_mean").fill_(0.5)
-    shard_network(model, torch.device("cpu"))
+    shard_network(model, (), torch.device("cpu"))
     return model
 
 

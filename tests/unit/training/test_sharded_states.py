@@ -28,7 +28,7 @@ def alone() -> Iterator[None]:
 def network() -> nn.Module:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
-    shard_network(model, torch.device("cpu"))
+    shard_network(model, (), torch.device("cpu"))
     return model
 
 
