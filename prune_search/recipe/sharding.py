@@ -14,9 +14,9 @@ from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.registry import AnyAxis
 
 ASKED = "search.sharded: true"
-# Of a scope: how its layers can be taken one after the other.
 # How weights that grow begin where no other weight is looked at.
 ZEROS = "zeros"
+# Of a scope: how its layers can be taken one after the other.
 ORDERS = ("sequential", "blocks")
 
 
