@@ -247,6 +247,8 @@ class Asked(Silent):
 class Busy:
     """Everything is being trained by somebody else."""
 
+    replays = True
+
     def take(self, address: str) -> bool:
         return False
 

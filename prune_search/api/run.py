@@ -85,6 +85,8 @@ def run_stored(
 class _Nobody:
     """Who trains nothing."""
 
+    replays = False
+
     def take(self, address: str) -> bool:
         """Nothing is trained further than it is stored."""
         return False

@@ -132,14 +132,11 @@ class SearchDisplay:
 
 
 def _open(records: SearchRecords, left: int) -> tuple[int, int]:
-    """How many trials and controls run, and how many of the `left` trials wait.
-
-    What was proposed last has a worker, or is about to get one: its start is read only with its end.
-    """
-    begun = [trial for trial in records.trials.values() if trial.ended is None and not trial.put_off]
-    running = min(len(begun), int(records.definition["space"]["search"]["concurrency"]))
-    # Controls come last, but for the dense network, which comes first.
-    return running, max(0, left - min(running, sum(not trial.control for trial in begun)))
+    """How many trials and controls run, and how many of the `left` trials wait."""
+    # Records of a search that runs here are read when a trial ends, so that they do not say which ones have begun.
+    known = {key for key, trial in records.trials.items() if trial.status == "running"}
+    running = known if records.at_work is None else records.at_work
+    return len(running), max(0, left - sum(not records.trials[key].control for key in running))
 
 
 def _best(records: SearchRecords) -> tuple[str, str] | None:

@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -223,12 +223,14 @@ class SearchRecords:
         folder: where it lies.
         definition: search.json.
         trials: by id, in the order of their numbers; controls after them. Changed through `put` alone.
+        at_work: ids of the trials that have a worker, where this process runs the search; None elsewhere.
     """
 
     name: str
     folder: StoragePath
     definition: Mapping[str, Any]
     trials: dict[str, TrialRecords]
+    at_work: Collection[str] | None = None
 
     _numbered: tuple[list[TrialRecords], dict[str, int]] | None = field(default=None, init=False, repr=False)
 

@@ -167,6 +167,7 @@ class NextTrial:
         goals, records = Goals.of(space.search), read_search(folder)
         proposer = Proposer(space, epoch_of, examples, stored_experience(folder))
         next_trial = cls(space, folder, records, proposer, goals, stopping, deadline, tree=Tree(epoch_of))
+        records.at_work = next_trial.running
         next_trial.promotions = Promotions.of(space.search)
         for trial in records.trials.values():
             next_trial._learn(trial)

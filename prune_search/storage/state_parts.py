@@ -6,11 +6,14 @@ The file is put together in a temporary file of this machine (in `$TMPDIR`), and
 from __future__ import annotations
 
 import hashlib
+import math
 import mmap
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from io import FileIO
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,10 +57,7 @@ def stored_order(tensors: Mapping[str, Arriving]) -> tuple[list[str], list[bytes
 
 
 def _described(one: Arriving) -> tuple[torch.dtype, tuple[int, ...]]:
-    count = 1
-    for side in one.shape:
-        count *= side
-    return (torch.uint8, (-(-count // 8),)) if one.is_mask else (one.dtype, one.shape)
+    return (torch.uint8, (-(-math.prod(one.shape) // 8),)) if one.is_mask else (one.dtype, one.shape)
 
 
 def write_parts(folder: StoragePath, tensors: Mapping[str, Arriving], meta: Mapping[str, Any]) -> None:
@@ -75,36 +75,36 @@ def write_parts(folder: StoragePath, tensors: Mapping[str, Arriving], meta: Mapp
     """
     order, begin = stored_order(tensors)
     bits = any(one.is_mask for one in tensors.values())
-    with tempfile.TemporaryFile(prefix="prune-search-state-") as file:
-        sha256 = _filled(file, begin, (tensors[name] for name in order))
-        size = file.tell()
-        with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
-            put_state(folder, [data], sha256, bits, meta)
+    pieces = chain(begin, _pieces(tensors[name] for name in order))
+    try:
+        # Without a buffer: closing a file whose buffer finds no room is an error of its own.
+        with tempfile.TemporaryFile(prefix="prune-search-state-", buffering=0) as file:
+            sha256 = _filled(file, pieces)
+            with mmap.mmap(file.fileno(), file.tell(), access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
+                put_state(folder, [data], sha256, bits, meta)
+    except OSError as error:
+        for _ in pieces:
+            pass
+        raise StorageError(f"a state cannot be put together in {tempfile.gettempdir()}: {one_line(error)}") from error
 
 
-def _filled(file: IO[bytes], begin: Iterable[bytes], tensors: Iterable[Arriving]) -> str:
-    """Write the file, and give its sha256."""
-    sha, wrong = hashlib.sha256(), None
-
-    def put(data: bytes | memoryview) -> OSError | None:
-        sha.update(data)
-        try:
-            file.write(data)
-        except OSError as error:
-            return error
-        return None
-
-    for text in begin:
-        wrong = wrong or put(text)
+def _pieces(tensors: Iterable[Arriving]) -> Iterator[bytes | memoryview]:
+    """The bytes of tensors as a state's file has them, as they arrive."""
     for one in tensors:
         for part in packed_parts(one.parts()) if one.is_mask else one.parts():
-            for data in encoded_data(part):
-                wrong = wrong or put(data)
-    if wrong is None:
-        try:
-            file.flush()
-        except OSError as error:
-            wrong = error
-    if wrong is not None:
-        raise StorageError(f"a state cannot be put together in {tempfile.gettempdir()}: {one_line(wrong)}") from wrong
+            yield from encoded_data(part)
+
+
+def _filled(file: FileIO, pieces: Iterable[bytes | memoryview]) -> str:
+    """Write the file, and give its sha256.
+
+    Raises:
+        OSError: there is no room.
+    """
+    sha = hashlib.sha256()
+    for piece in pieces:
+        sha.update(piece)
+        left = memoryview(piece).cast("B")
+        while left:
+            left = left[file.write(left) :]
     return sha.hexdigest()

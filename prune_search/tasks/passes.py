@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from prune_search.tasks.layers import has_computed_bias
 from prune_search.tasks.shards import is_sharded
-from prune_search.tasks.structures import listed_tensors, tensors_in
+from prune_search.tasks.structures import noted_copies, tensors_in
 
 _DROPOUTS = frozenset(
     (
@@ -101,12 +101,7 @@ def twin_of(model: nn.Module) -> nn.Module:
         from prune_search.tasks.sharded_twin import twin_of_shards
 
         return twin_of_shards(model)
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        for value in vars(module).values():
-            noted = list(value.values()) if isinstance(value, dict) else [value]
-            memo.update({id(one): one.detach().clone() for one in listed_tensors(noted) if one.grad_fn is not None})
-    return copy.deepcopy(model, memo)
+    return copy.deepcopy(model, noted_copies(model))
 
 
 @contextlib.contextmanager

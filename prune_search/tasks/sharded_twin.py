@@ -6,13 +6,13 @@ import copy
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from prune_search.tasks.shards import is_shard, part_of, resharded
+from prune_search.tasks.structures import noted_copies
 
 
 def twin_of_shards(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
@@ -22,7 +22,7 @@ def twin_of_shards(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Mod
     each worker copied into them, so that no worker holds more than its rows of either.
 
     Args:
-        model: sharded over all workers; left as it was, its hooks are not copied.
+        model: sharded over all workers; left as it was. Of its hooks those on the whole network's outputs are copied.
         dtype: of the copy's floating-point parameters and buffers; None: the network's own.
     """
     resharded(model)
@@ -34,6 +34,10 @@ def twin_of_shards(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Mod
     # Inner modules first, as torch asks.
     for name in reversed(divided):
         fully_shard(twin.get_submodule(name), mesh=mesh)
+    for hook in model._forward_hooks.values():
+        # What `fully_shard` has added belongs to the network itself.
+        if not type(getattr(hook, "__self__", None)).__module__.startswith("torch.distributed"):
+            twin.register_forward_hook(hook)
     twin.to_empty(device=device)
     with torch.no_grad():
         for name, parameter in twin.named_parameters():
@@ -45,7 +49,7 @@ def twin_of_shards(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Mod
 
 def _without_weights(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     """The modules of a sharded network as they were before it was sharded, with parameters that have no values."""
-    memo: dict[int, Any] = {}
+    memo = noted_copies(model)
 
     def kind(tensor: Tensor) -> torch.dtype:
         return dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype

@@ -81,6 +81,16 @@ def _mapped_parts(value: Any, inner: Callable[[Any], Any]) -> Any:
     return twin
 
 
+def noted_copies(model: nn.Module) -> dict[int, Any]:
+    """Copies of the tensors of a graph that modules have noted of their last pass, without it: for `copy.deepcopy`."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            noted = list(value.values()) if isinstance(value, dict) else [value]
+            memo.update({id(one): one.detach().clone() for one in listed_tensors(noted) if one.grad_fn is not None})
+    return memo
+
+
 def examples_in(inputs: Any) -> int:
     """How many examples a batch of inputs has: the first dimension of its first tensor that has one; else 0."""
     return next((len(tensor) for tensor in tensors_in(inputs) if tensor.dim()), 0)

@@ -176,7 +176,7 @@ class Segment:
         claims = self.store.claims
 
         def take() -> bool:
-            if claims is None or self._furthest() > step:
+            if claims is None or (claims.replays and self._furthest() > step):
                 return False
             if not claims.take(self.address):
                 raise LackingError(self.address, step)
@@ -338,6 +338,7 @@ class _Writer:
         self._beside = Background()
         # Every worker has a part of what is stored: the first one says when.
         self._due = Word(segment.store.workers) if segment.store.shards is not None else None
+        self._said = False
 
     def wait(self) -> None:
         """Wait until what is being written is stored, or cannot be."""
@@ -370,7 +371,9 @@ class _Writer:
             raise
         due = self.folder is not None and time.monotonic() - self.last > RECOVERY_EVERY_S
         if self._due is not None:
-            due = self._due.passed_on(due)
+            # It is said once: the others hear it a step later, and only then is the state written.
+            self._said = due and not self._said
+            due = self._due.passed_on(self._said)
         # The state of an end is stored by whoever ends the segment, as one.
         if due and step < self.segment.total and not self.course.finished(step):
             self.write(step, ended=False, then=lambda state: self._recoverable(step))

@@ -1,8 +1,9 @@
 """States of a network that is sharded over workers: stored as those of a whole one, and divided anew when read.
 
 What lies in the storage is one safetensors file per state, byte for byte that of a network which is not sharded, so
-that any number of workers can go on from it, and whatever reads states needs not know. No worker ever holds a whole
-tensor: the first one, which alone has the storage, gets or sends one worker's rows of one tensor at a time.
+that any number of workers can go on from it, and whatever reads states needs not know. Where a state is written, no
+worker holds a whole tensor: the first one, which alone has the storage, gets one worker's rows of one tensor at a time.
+Where one is read, the first worker has it whole, as a file that is mapped where the state is large.
 
 torch.distributed.checkpoint is not used: its safetensors writer (torch 2.8 and later) leaves one file per worker in a
 folder that all workers must see, and the file that it makes of them has a header of its own.
@@ -42,7 +43,7 @@ class ShardedStates:
         """Those of a sharded network."""
         return cls(workers, {name: one.detach() for name, one in model.named_parameters() if is_shard(one)})
 
-    def shard_of(self, key: str, shape: tuple[int, ...]) -> Tensor | None:
+    def shard_of(self, key: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor | None:
         """The parameter that a tensor of a state is sharded like; None of one that every worker has whole.
 
         A weight, its mask, its average and its optimizer buffers are; counts, figures and buffers of layers are not.
@@ -51,9 +52,17 @@ class ShardedStates:
         Args:
             key: of the tensor, such as ``optimizer/fc.weight/exp_avg``: a part of it is the parameter's name.
             shape: of the whole tensor.
+            dtype: of the tensor: a list of whole numbers counts units, whatever its length.
         """
         found = (self.like[part] for part in key.split("/") if part in self.like)
-        return next((one for one in found if shape in (tuple(one.shape), (one.numel(),))), None)
+        return next(
+            (
+                one
+                for one in found
+                if shape == tuple(one.shape) or (shape == (one.numel(),) and dtype.is_floating_point)
+            ),
+            None,
+        )
 
     # --- from the storage -----------------------------------------------------------------------------------------
 
@@ -65,10 +74,10 @@ class ShardedStates:
         """
         own = dict(tensors or {})
         described = self.workers.agreed(lambda: [(name, tuple(one.shape), one.dtype) for name, one in own.items()])
-        plain = {name for name, shape, _ in described if self.shard_of(name, shape) is None}
+        plain = {name for name, shape, dtype in described if self.shard_of(name, shape, dtype) is None}
         found = self.workers.sent({name: one for name, one in own.items() if name in plain})
         for name, shape, dtype in described:
-            if (like := self.shard_of(name, shape)) is not None:
+            if (like := self.shard_of(name, shape, dtype)) is not None:
                 whole = own.get(name)
                 part = self._own_rows(None if whole is None else whole.reshape(like.shape), like, dtype)
                 found[name] = sharded_like(part.to(part_of(like).device), like)

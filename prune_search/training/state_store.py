@@ -53,6 +53,10 @@ class PausedError(PreemptedError):
 class SegmentClaims(Protocol):
     """Who trains which segment, so that no two train the same. Never waits."""
 
+    @property
+    def replays(self) -> bool:
+        """Whether steps may be trained again that lead to a state which is no longer stored."""
+
     def take(self, address: str) -> bool:
         """Claim a segment; False where somebody else who is alive has it."""
 

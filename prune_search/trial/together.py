@@ -59,8 +59,18 @@ class AgreedSink:
         return self.workers.agreed(lambda: sorted(self.sink.observe_at(total, epoch, settled)))
 
     def observed(self, seen: Observation) -> None:
-        """Report it; it can end the trial."""
-        self.workers.agreed(lambda: self.sink.observed(seen))
+        """Report it; where the trial rests here, all workers say so, since each stores what it has of the state."""
+        rests: list[PreemptedError] = []
+
+        def told() -> bool:
+            try:
+                self.sink.observed(seen)
+            except PreemptedError as error:
+                rests.append(error)
+            return bool(rests)
+
+        if self.workers.agreed(told):
+            raise rests[0] if rests else PreemptedError("the trial rests; its state is stored")
 
     def round_done(self, result: RoundResult) -> None:
         """Report it; it can end the trial."""

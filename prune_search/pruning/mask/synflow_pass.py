@@ -99,9 +99,13 @@ class ShardedFlowPass:
 
         model = twin_of_shards(scoring.model, dtype).eval().requires_grad_(True)
         _with_first_statistics(model)
+        # As in the plain pass: buffers that are no part of the state stay as they are.
+        kept = set(model.state_dict())
+        resharded(model)
         with torch.no_grad():
-            for tensor in (*model.parameters(), *model.buffers()):
-                part_of(tensor).abs_()
+            for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+                if name in kept:
+                    part_of(tensor).abs_()
         ones = scoring.ones(dtype)
         _check_takes(model, ones)
         return cls(model, ones)

@@ -20,6 +20,7 @@ from prune_search.pruning.mask.rule import MaskRule
 from prune_search.pruning.mask.sharded_finder import scores_of_shards, workers_of
 from prune_search.pruning.mask.sharded_selection import Shard, select_sharded
 from prune_search.pruning.mask.variants import scores_now
+from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.shards import divided_like, first_row, is_shard, part_of, sharded_like
 from prune_search.tasks.workers import ALONE, Workers
 from prune_search.training.randomness import generator
@@ -71,6 +72,9 @@ class Rewiring:
         self.init = init
         given = moving.rule
         self.rule = MaskRule(criterion or given.criterion, given.scope, given.granularity, given.score)
+        if GROWN[init] is not GROWN["zeros"] and self.sharded:
+            text = f"{init} needs the spread of whole layers, and this network is sharded: zeros goes with it"
+            raise UserError([Problem("init", text)])
 
     @cached_property
     def seed(self) -> int:
@@ -83,10 +87,14 @@ class Rewiring:
         return tuple(one.name for one in units_in(self.moving.network.model, self.rule, self.moving.scoring_data(0)))
 
     @cached_property
+    def sharded(self) -> bool:
+        """Whether weights are divided among workers, be it one."""
+        return any(map(is_shard, self.keeper.parameters.values()))
+
+    @cached_property
     def workers(self) -> Workers:
         """Those that hold the rows of sharded weights; this one alone where weights are whole."""
-        weights = {name: self.keeper.parameters[name] for name in self.layers}
-        return workers_of(weights) if any(map(is_shard, weights.values())) else ALONE
+        return workers_of({name: self.keeper.parameters[name] for name in self.layers}) if self.sharded else ALONE
 
     def kept(self, name: str) -> Tensor:
         """The layer's mask, bool [n]."""
@@ -149,7 +157,7 @@ class Rewiring:
 
     def scores(self, step: int) -> Mapping[str, Tensor]:
         """The criterion's scores of all places, [n] per layer."""
-        if self.workers.several:
+        if self.sharded:
             shards = scores_of_shards(self.moving.network.model, self.rule, self.moving.scoring_data(step))
             return {name: shards[name].values for name in self.layers}
         found = scores_now(self.moving.network.model, self.rule, self.keeper.masks, self.moving.scoring_data(step))

@@ -90,6 +90,7 @@ class StorageClaims:
     """
 
     storage: StoragePath
+    replays = True
     _leases: dict[str, Lease] = field(default_factory=dict)
 
     def take(self, address: str) -> bool:
@@ -119,6 +120,8 @@ class ClusterClaims:
     Args:
         storage: of the states.
     """
+
+    replays = True
 
     def __init__(self, storage: StoragePath) -> None:
         self._storage = StorageClaims(storage)

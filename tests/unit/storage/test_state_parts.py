@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -13,6 +15,9 @@ from prune_search.storage.errors import StorageError
 from prune_search.storage.manifests import MANIFEST, TENSORS
 from prune_search.storage.state_parts import Arriving, write_parts
 from prune_search.storage.states import read_state, write_state
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 META = {"step": 3, "ended": False}
 
@@ -51,23 +56,27 @@ def test_the_bytes_are_those_of_a_whole_state(tmp_path: Path, rows: int) -> None
     assert state.meta == META
 
 
-def test_every_part_is_taken_where_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
-        """A disk without room."""
+@pytest.mark.parametrize("room", [None, 0, 100])
+def test_every_part_is_taken_where_there_is_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int | None
+) -> None:
+    """No file can be made, or it is full after some bytes, of which a write takes a part."""
 
-        def __enter__(self) -> Full:
-            return self
+    class Full(FileIO):
+        """A disk with little room."""
 
-        def __exit__(self, *error: object) -> None:
-            return None
+        def write(self, data: ReadableBuffer, /) -> int:
+            left = (room or 0) - self.tell()
+            if left <= 0:
+                raise OSError(28, "No space left on device")
+            return super().write(memoryview(data)[: min(left, 10)])
 
-        def write(self, data: bytes) -> int:
+    def make(prefix: str, buffering: int) -> FileIO:
+        if room is None:
             raise OSError(28, "No space left on device")
+        return Full(tmp_path / prefix, "w+")
 
-        def flush(self) -> None:
-            return None
-
-    monkeypatch.setattr("tempfile.TemporaryFile", lambda prefix: Full())
+    monkeypatch.setattr("tempfile.TemporaryFile", make)
     taken: list[int] = []
     with pytest.raises(StorageError, match=r"cannot be put together in .*: No space left on device"):
         write_parts(tmp_path / "parts", {name: arriving(one, 2, taken) for name, one in tensors().items()}, META)

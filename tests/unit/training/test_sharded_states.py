@@ -35,14 +35,17 @@ def network() -> nn.Module:
 def test_what_belongs_to_a_parameter_lies_where_it_lies() -> None:
     states = ShardedStates.of(network(), ALONE)
     for key in ("model/0.weight", "optimizer/0.weight/exp_avg", "hook/mask/mask/0.weight", "hook/ema/0.weight"):
-        assert states.shard_of(key, (3, 4)) is states.like["0.weight"]
+        assert states.shard_of(key, (3, 4), torch.float32) is states.like["0.weight"]
+    assert states.shard_of("hook/edge-popup/2.weight", (6,), torch.float32) is states.like["2.weight"]
     for key, shape in (
         ("optimizer/0.weight/step", ()),
         ("hook/mask/units/0.weight", (2,)),
         ("model/1.running_mean", (3,)),
         ("hook/growing-penalty/smoothed", (3, 4)),
     ):
-        assert states.shard_of(key, shape) is None
+        assert states.shard_of(key, shape, torch.float32) is None
+    # Counts of units, be they as many as a weight has values.
+    assert states.shard_of("hook/mask/units/2.weight", (6,), torch.int64) is None
 
 
 def test_a_state_comes_back_as_shards(tmp_path: Path) -> None:

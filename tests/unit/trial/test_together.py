@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from prune_search.storage.measurements import Measurements
 from prune_search.tasks.workers import ALONE, Workers
-from prune_search.training.state_store import PreemptedError
+from prune_search.training.state_store import PausedError, PreemptedError
 from prune_search.trial.callbacks import Silent
 from prune_search.trial.together import AgreedSink, taken
 
@@ -64,6 +64,22 @@ def test_a_request_to_stop_is_heard_by_all_a_step_later() -> None:
     assert sink.observe_at(10, 2, 0) == [2, 7]
     with pytest.raises(KeyError, match="here"):
         sink.observed("here")  # type: ignore[arg-type]
+
+
+def test_where_a_trial_rests_all_workers_store_their_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All come to where a state is stored; whoever left before would be waited for."""
+
+    class Resting(Silent):
+        def observed(self, seen: Any) -> None:
+            raise PausedError({"round": 1})
+
+    with pytest.raises(PausedError) as first:
+        AgreedSink(Resting(), Workers.joined()).observed("here")  # type: ignore[arg-type]
+    assert first.value.at == {"round": 1}
+    monkeypatch.setattr(Workers, "_heard", lambda self: (True, True))
+    with pytest.raises(PreemptedError) as other:
+        AgreedSink(Silent(), Workers(rank=1, size=2)).observed("here")  # type: ignore[arg-type]
+    assert not isinstance(other.value, PausedError)
 
 
 def test_the_sink_of_another_worker_hears_nothing_that_is_only_told() -> None:
