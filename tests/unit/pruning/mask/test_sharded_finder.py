@@ -76,7 +76,7 @@ def check_refusals(found: dict[str, str]) -> None:
     """What cannot be done on shards is said, all at once."""
     needs = "needs whole layers, and the network is sharded"
     assert found["criterion"].startswith(
-        f"mask.criterion: grasp {needs}; these do not: all, l1, l2, magnitude, random, snip"
+        f"mask.criterion: grasp {needs}; these do not: all, edge-popup, l1, l2, magnitude, random, snip, synflow"
     )
     assert found["granularity"] == f"mask.granularity: filter {needs}; single weights and n of m do not"
     assert [line.split(":")[0] for line in found["several"].splitlines()] == [
