@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from prune_search.ledger.records import Record, TrialRecords
+from prune_search.ledger.records import Record, TrialRecords, place_in
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
 from prune_search.search.guided.candidates import Candidate, EpochOf
@@ -121,13 +121,14 @@ class Reader:
     def past(self, trial: TrialRecords, running: bool = True) -> Past | None:
         """What a trial's records say; None of a control, or of a recipe that cannot be placed."""
         # Records are read anew whenever a trial goes on, so that this is kept beside them: by what does not change.
-        measured = 0 if trial.ended is None and not running else len(trial.measured)
+        read = trial if running or trial.ended is not None else replace(trial, measured=_before_it_went_on(trial))
+        measured = len(read.measured)
         kept = self._kept.get(trial.id)
         if kept is not None and kept.reads(trial, measured):
             return kept.past
         found = None
         if trial.proposed is not None and trial.proposed.data["sampler"] is not None:
-            found = self._read(trial, measured > 0 or trial.ended is not None)
+            found = self._read(read, measured > 0 or trial.ended is not None)
         self._kept[trial.id] = _Read(trial.proposed, trial.ended, measured, found)
         return found
 
@@ -200,3 +201,11 @@ def looked_at(past: Sequence[Past]) -> list[Seen]:
     oldest = sorted(range(len(everything)), key=lambda place: everything[place].last)
     out = set(oldest[: -(-beyond // LEFT_OUT) * LEFT_OUT])
     return [one for place, one in enumerate(everything) if place not in out]
+
+
+def _before_it_went_on(trial: TrialRecords) -> list[Record]:
+    """What a trial that runs had measured when it was promoted: that will not change; nothing where it never was."""
+    if not trial.promotions:
+        return []
+    last = place_in(trial.promotions[-1].data)
+    return [one for one in trial.measured if place_in(one.data) <= last]

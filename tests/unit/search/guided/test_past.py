@@ -58,6 +58,20 @@ def test_a_trial_that_runs_shows_its_rounds_and_where_it_is() -> None:
     assert [one.figures["val/accuracy"] for one in past.seen] == [0.97, 0.6]
 
 
+def test_what_a_trial_had_measured_when_it_was_promoted_counts_also_where_what_runs_does_not() -> None:
+    (trial,) = trials(0, running=1)
+    measured(trial, 1, None, 0.97)
+    measured(trial, 2, 5, 0.6)
+    reader = Reader(known_epoch)
+    before = reader.past(trial, running=False)
+    trial.promotions.append(Record(trial.id, "promoted", 2, 0, 1.0, {"turn": 9, "round": 1, "step": None}))
+    after = reader.past(trial, running=False)
+    assert before is not None
+    assert after is not None
+    assert (len(before.seen), after.running) == (0, True)
+    assert [one.figures["val/accuracy"] for one in after.seen] == [0.97]
+
+
 def test_what_is_read_is_kept_until_the_records_change() -> None:
     (trial,) = trials(0, running=1)
     reader = Reader(known_epoch)
