@@ -125,6 +125,7 @@ class _Network:
     """A network's modules by name, its parameters' names, and how often each is held."""
 
     def __init__(self, model: nn.Module) -> None:
+        self.model = model
         self.modules = dict(model.named_modules())
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
         held = (id(p) for module in self.modules.values() for p in module._parameters.values())
@@ -142,9 +143,10 @@ class _Network:
         for _ in range(LEVELS if experts else 0):
             above = above.rpartition(".")[0]
             around = self.modules[above]
-            names = (f"{above}.{own}" if above and own else above or own for own, _ in around.named_modules())
-            beside = (name for name in names if not f"{name}.".startswith(f"{experts}."))
-            found = [name for name in beside if counts_experts(self.modules[name], count)]
+            # A module that is used in several places has another name in the network than here.
+            inside = ((f"{above}.{own}" if above and own else above or own, one) for own, one in around.named_modules())
+            beside = [(name, one) for name, one in inside if not f"{name}.".startswith(f"{experts}.")]
+            found = [name for name, one in beside if counts_experts(one, count)]
             called = [name for name in found if any(word in name.rpartition(".")[2].lower() for word in ROUTES)]
             if found and (told or called):
                 return above, called if len(called) == 1 or not told else found
@@ -154,7 +156,7 @@ class _Network:
 
     def block(self, name: str, inside: str, router: str, count: int, stacked: tuple[str, ...]) -> ExpertBlock | None:
         """Experts and their router; None where they share weights."""
-        own, routing = self.modules[name], self.modules[router]
+        own, routing = self.modules[name], self.model.get_submodule(router)
         rows = self._counted(routing, count, first="weight")
         if stacked:
             return ExpertBlock(name, inside, router, count, (), self._counted(own, count), rows)

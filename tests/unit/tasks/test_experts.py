@@ -9,6 +9,7 @@ import torch
 from mixtures import Layers, Mixed, Sparse, TwoRouters, Unrouted, expert, mixtral, network
 from torch import nn
 
+from prune_search.pruning.mask.mask_set import keep_all
 from prune_search.tasks.experts import all_opened, close_routes, closed_routers, expert_blocks
 from prune_search.tasks.layers import prunable_weights
 
@@ -113,6 +114,29 @@ def test_single_zeros_close_no_router() -> None:
     masks["1.experts.1.0.weight"][0, 0] = True
     close_routes(model, masks)
     assert not closed_routers(model)
+
+
+def test_modules_in_several_places_are_no_obstacle() -> None:
+    class Half(nn.Module):
+        def __init__(self, embed: nn.Module) -> None:
+            super().__init__()
+            self.embed = embed
+            self.layers = nn.ModuleList(expert() for _ in range(2))
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            embed = nn.Embedding(7, 4)
+            self.encoder, self.decoder = Half(embed), Half(embed)
+
+    model = Both()
+    assert expert_blocks(model) == ([], {})
+    keep_all(prunable_weights(model)).apply(model)
+    # A router, too, may be one of several blocks'.
+    model = network(Mixed(), Mixed())
+    model[2].router = model[1].router  # type: ignore[index,union-attr]
+    blocks, _ = expert_blocks(model)
+    assert [one.rows for one in blocks] == [("1.router.weight", "1.router.bias")] * 2
 
 
 def test_experts_may_be_called_otherwise_where_a_router_is() -> None:
