@@ -203,7 +203,14 @@ class Finder:
             return sum(pool.kept for pool in self.pools(None, self.candidates, measuring))
 
     def dense(self) -> Scores:
-        """The unmasked values of what is scored."""
+        """The unmasked values of what is scored, which is to begin with nothing left of the network before.
+
+        Which experts routers are closed to is in no state, so it is what the mask before says, not what the network
+        was used for last.
+        """
+        with_experts = [one for one in self.sets if one.least]
+        if with_experts:
+            close_routes(self.model, masks_of_units(with_experts, self.candidates, self.shapes))
         return {name: self.parameters[name].detach().clone() for name in self.scored}
 
     def decide(self, dense: Scores, iteration: int, allowed: UnitMasks, share: Decimal) -> Decided:
