@@ -118,7 +118,7 @@ def test_a_configuration_says_how_many_are_left_where_one_number_says_it(
                 mask[...] = False
             if name.startswith(f"blocks.{block}.router."):
                 mask[:3] = False
-    MaskSet({name: mask for name, mask in masks.items()}).apply(model)
+    MaskSet(masks).apply(model)
     cut = without_experts(model, tokens())
     assert cut is not None
     assert cut.network is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import pickle
+import pickle  # noqa: TID251 - a network that lost experts travels to workers through a pickle
 
 import pytest
 import torch
@@ -198,10 +198,10 @@ def test_modules_in_several_places_are_no_obstacle() -> None:
     assert expert_blocks(model) == ([], {})
     keep_all(prunable_weights(model)).apply(model)
     # A router, too, may be one of several blocks'.
-    model = network(Mixed(), Mixed())
-    model[2].router = model[1].router  # type: ignore[index,union-attr]
-    blocks, _ = expert_blocks(model)
-    assert [one.rows for one in blocks] == [("1.router.weight", "1.router.bias")] * 2
+    one, other = Mixed(), Mixed()
+    other.router = one.router
+    blocks, _ = expert_blocks(network(one, other))
+    assert [block.rows for block in blocks] == [("1.router.weight", "1.router.bias")] * 2
 
 
 def test_experts_may_be_called_otherwise_where_a_router_is() -> None:
