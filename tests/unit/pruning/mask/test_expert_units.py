@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from decimal import Decimal
 from typing import Any
@@ -117,6 +118,7 @@ def test_experts_in_one_tensor_go_as_experts_only() -> None:
 def test_the_next_round_scores_alike_in_a_network_that_only_loaded_the_state() -> None:
     torch.manual_seed(0)
     model, seen = network(Sparse()), []
+    dense, before = copy.deepcopy(model.state_dict()), model(tokens()).detach()
     batch = (tokens(), torch.randint(3, (12,), generator=torch.Generator().manual_seed(1)))
     data = ScoringData(lambda _: [batch], None, 5, 2)
     named = arguments.value(axes.CRITERIA, "router", "criterion")
@@ -127,9 +129,12 @@ def test_the_next_round_scores_alike_in_a_network_that_only_loaded_the_state() -
     fresh = network(Sparse())
     fresh.load_state_dict(model.state_dict())
     assert not torch.equal(fresh(tokens()), model(tokens()))
-    for previous in ((first, Decimal("0.6")), None):
+    after = model(tokens()).detach()
+    # The mask before tells what is closed, or else the zeros of a network that was pruned.
+    for previous, state, wanted in (((first, Decimal("0.6")), {}, after), (None, {}, after), (None, dense, before)):
         found = []
         for one in (model, fresh):
+            one.load_state_dict(state, strict=False)
             handle = one.register_forward_hook(lambda *told: seen.append(told[2].detach()))
             found.append(find_mask(one, rule, Decimal("0.4"), previous, data))
             handle.remove()
@@ -138,6 +143,7 @@ def test_the_next_round_scores_alike_in_a_network_that_only_loaded_the_state() -
         scored = [outputs for outputs in seen if len(outputs) == len(tokens())]
         assert len(scored) == 2
         assert torch.equal(*scored)
+        assert torch.equal(scored[0], wanted)
         seen.clear()
     # Afterwards they are as they were.
     assert (list(closed_routers(model)), list(closed_routers(fresh))) == (["1.gate"], [])
