@@ -31,16 +31,18 @@ class Cut:
         config: values of the network's configuration that are others: before and after; empty where it has none, or
             says one number for blocks that differ.
         reason: why there is no network; else empty.
+        unsaid: why no value of the configuration is another; else empty.
     """
 
     network: nn.Module | None
     removed: Mapping[str, tuple[int, int]]
     config: Mapping[str, tuple[int, int]]
     reason: str = ""
+    unsaid: str = ""
 
 
 def without_experts(model: nn.Module, example: Any) -> Cut | None:
-    """A network without the experts that are not routed to any more; None where all its routers are open.
+    """A network without the experts that are not routed to any more; None where there are no such experts.
 
     What counts the experts is changed with them: in the modules of their block, and in the configuration where all
     blocks have equally many. What came out is run beside the masked network, whose outputs it must have.
@@ -58,10 +60,13 @@ def without_experts(model: nn.Module, example: Any) -> Cut | None:
     # Where a block calls the number of its experts something else, every number that is theirs is taken for it.
     for any_name in (False, True):
         network = twin_of(model)
-        removed = _removed(network)
+        blocks = expert_blocks(network)[0]
+        removed = _removed(network, blocks)
+        if not removed:
+            return None
         for block, kept in removed:
             _cut(network, block, kept, any_name)
-        changed = _recounted(network, removed)
+        changed, unsaid = _recounted(network, blocks, removed)
         counts = {block.name: (block.count - len(kept), block.count) for block, kept in removed}
         try:
             found = _outputs(network, inputs)
@@ -69,15 +74,15 @@ def without_experts(model: nn.Module, example: Any) -> Cut | None:
             reason = f"it does not run without them ({type(error).__name__}: {str(error).splitlines()[:1]})"
             continue
         if all(_near(one, other) for one, other in zip(found, expected, strict=True)):
-            return Cut(network, counts, changed)
+            return Cut(network, counts, changed, unsaid=unsaid)
         reason = "its outputs are others without them"
     return Cut(None, {}, {}, f"the removed experts could not be cut out: {reason}")
 
 
-def _removed(network: nn.Module) -> list[tuple[ExpertBlock, list[int]]]:
+def _removed(network: nn.Module, blocks: list[ExpertBlock]) -> list[tuple[ExpertBlock, list[int]]]:
     """The blocks whose routers are closed to some experts, and the places of those that stay; routers are opened."""
     routers, found = closed_routers(network), []
-    for block in expert_blocks(network)[0]:
+    for block in blocks:
         if block.router in routers:
             router: Any = routers[block.router]
             gone = vars(router)[CLOSED] & (router.weight == 0).all(1).cpu()
@@ -120,12 +125,24 @@ def _narrow(module: nn.Module, count: int, kept: list[int]) -> None:
             module._buffers[name] = buffer[kept].clone()
 
 
-def _recounted(network: nn.Module, removed: list[tuple[ExpertBlock, list[int]]]) -> dict[str, tuple[int, int]]:
-    """The configuration, and what the network itself counts, where all blocks have equally many experts now."""
-    sizes = {(block.count, len(kept)) for block, kept in removed}
-    left = {block.count for block in expert_blocks(network)[0]}
-    if len(sizes) != 1 or len(left) != 1:
-        return {}
+def _recounted(
+    network: nn.Module, blocks: list[ExpertBlock], removed: list[tuple[ExpertBlock, list[int]]]
+) -> tuple[dict[str, tuple[int, int]], str]:
+    """Change the configuration, and what the network itself counts, where all blocks have equally many experts now.
+
+    Args:
+        network: without the removed experts.
+        blocks: all that it had; one with a single expert left is found no more.
+        removed: those of them that have fewer experts, and the places of those that stay.
+
+    Returns:
+        What changed, before and after; and why nothing did.
+    """
+    left = {block.name: len(kept) for block, kept in removed}
+    sizes = {(block.count, left.get(block.name, block.count)) for block in blocks}
+    if len(sizes) != 1:
+        told = ", ".join(f"{left.get(block.name, block.count)} of {block.count} in {block.name}" for block in blocks)
+        return {}, f"the configuration has one number of experts for all blocks, which have {told}"
     ((before, after),) = sizes
     changed = {}
     config: Any = getattr(network, "config", None)
@@ -133,12 +150,13 @@ def _recounted(network: nn.Module, removed: list[tuple[ExpertBlock, list[int]]])
         if value == before and _COUNTS.fullmatch(name):
             setattr(config, name, after)
             changed[name] = (before, after)
-    if changed:
-        # transformers' networks have the number beside the configuration too.
-        for name, value in list(vars(network).items()):
-            if value == before and _COUNTS.fullmatch(name):
-                setattr(network, name, after)
-    return changed
+    if not changed:
+        return {}, f"no value of the configuration counts the {before} experts of a block"
+    # transformers' networks have the number beside the configuration too.
+    for name, value in list(vars(network).items()):
+        if value == before and _COUNTS.fullmatch(name):
+            setattr(network, name, after)
+    return changed, ""
 
 
 def _outputs(model: nn.Module, inputs: Any) -> list[Tensor]:

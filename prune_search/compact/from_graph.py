@@ -32,7 +32,7 @@ class Smaller:
 
     Attributes:
         network: takes the input tensors one by one, and returns its output or a tuple of them.
-        captured: the whole network's graph.
+        captured: the whole network's graph, or that of `cut`'s network.
         removed: units that went, and all units, by the first weight that makes them.
         apart: the largest difference of its outputs from the whole network's, relative to the largest output.
         reason: why it is whole or has more than it could; else empty.
@@ -47,7 +47,7 @@ class Smaller:
     cut: Cut | None = None
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is left of the whole network's tensors, by their names in it."""
+        """What is left of the whole network's tensors, by their names in it; of `cut`'s, where experts were cut out."""
         targets = {str(node.target) for node in self.network.graph.nodes if node.op == "get_attr"}
         names = self.captured.names
         return {names[one]: operator.attrgetter(one)(self.network) for one in sorted(targets) if one in names}
@@ -84,9 +84,9 @@ class Smaller:
 def smaller(model: nn.Module, example: Any, multiple: int = 1) -> Smaller:
     """A physically smaller network with the outputs of a masked one.
 
-    Experts that are not routed to any more go first (`compact.experts`). Of the rest a
-    unit goes where no weight that is not 0 reads it, or where all that makes it is 0. What came out is run beside
-    the whole network; where their outputs differ, units go by sets, and only those that change nothing.
+    Experts that are not routed to any more go first (`compact.experts`). Of the rest a unit goes where no weight that
+    is not 0 reads it, or where all that makes it is 0. What came out is run beside the network that it was made from;
+    where their outputs differ, units go by sets, and only those that change nothing.
 
     Args:
         model: with its masks applied; left as it was. Its outputs are those in evaluation mode.

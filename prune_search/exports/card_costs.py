@@ -37,6 +37,9 @@ def size_and_speed(costs: Mapping[str, Any]) -> str:
         apart, outputs = costs["outputs_apart"], "the outputs of the compact network are"
         told = f"within {apart:.0e} of the masked network's, relative to the largest output" if apart else ""
         parts.append(f"On examples of the validation data {outputs} {told or 'those of the masked network'}.")
+    elif costs.get("experts"):
+        text = "The compact network is the masked one without the experts that were removed; nothing else was cut out"
+        parts.append(f"{text}: {costs['described']}.")
     else:
         parts.append(f"There is no compact network: {costs['described']}.")
     for taken in costs["latency_ms"]:

@@ -188,8 +188,7 @@ def _fewer_experts(
     if cut.network is None:
         raise InexpressibleError(cut.reason)
     if not cut.config:
-        left = ", ".join(f"{count - went} of {count} in {name}" for name, (went, count) in cut.removed.items())
-        raise InexpressibleError(f"the configuration has one number of experts for all blocks, which have {left}")
+        raise InexpressibleError(cut.unsaid)
     if small is not None and small.cut is not None and small.cut.network is not None:
         network = small.cut.network
         with suppress(InexpressibleError):

@@ -98,7 +98,10 @@ def describe_finished(finished: Finished, multiple: int = 1) -> Networks:
         small = smaller(finished.model, finished.inputs, multiple)
     except UncapturedError as error:
         cut = without_experts(finished.model, finished.inputs)
-        return found if found.compact is not None else replace(found, reason=f"{found.reason}; {error}", cut=cut)
+        if found.compact is not None:
+            return found
+        reasons = (found.reason, str(error), "" if cut is None else cut.reason)
+        return replace(found, reason="; ".join(filter(None, reasons)), cut=cut)
     before = finished.model if found.compact is None else found.compact
     if _parameters(small.network) >= _parameters(before):
         return found

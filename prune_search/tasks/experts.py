@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MethodType
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,21 +52,44 @@ class ExpertBlock:
         """The names of all that the experts own."""
         return (*self.stacked, *(name for own in self.owned for name in own))
 
-    def gone(self, masks: Mapping[str, Tensor]) -> Tensor:
-        """Which experts have no weight left, bool [experts].
+    def gone(self, masks: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> Tensor:
+        """Which experts have nothing left, bool [experts]: no parameter of their own, and no row of the router.
 
         Args:
             masks: bool, True where a weight is kept, by name; an expert of which it has none is there.
+            parameters: of the network. What no mask speaks of, such as biases, is gone where it is 0.
         """
+        found = self._empty({name: masks[name] for name in self.parameters if name in masks})
+        if not bool(found.any()):
+            return found
+        rest = [name for name in (*self.parameters, *self.rows) if name not in masks]
+        left = {name: parameters[name] if is_shard(parameters[name]) else parameters[name] != 0 for name in rest}
+        left.update({name: masks[name] for name in self.rows if name in masks})
+        for name in self.rows:
+            found &= _rows_empty(left[name], self.count)
+        for name in self.stacked:
+            found &= _rows_empty(left[name], self.count) if name in left else True
+        for place, own in enumerate(self.owned):
+            found[place] &= not any(bool(left[name].any()) for name in own if name in left)
+        return found
+
+    def _empty(self, masks: Mapping[str, Tensor]) -> Tensor:
+        """The experts of which masks leave nothing, bool [experts]."""
         if self.stacked:
-            known = [masks[name] for name in self.stacked if name in masks and not is_shard(masks[name])]
-            rows = [~mask.cpu().reshape(self.count, -1).any(1) for mask in known]
+            rows = [_rows_empty(masks[name], self.count) for name in self.stacked if name in masks]
             return torch.stack(rows).all(0) if rows else torch.zeros(self.count, dtype=torch.bool)
         found = torch.zeros(self.count, dtype=torch.bool)
         for place, own in enumerate(self.owned):
-            known = [masks[name] for name in own if name in masks and not is_shard(masks[name])]
-            found[place] = bool(known) and not any(bool(mask.any()) for mask in known)
+            known = [masks[name] for name in own if name in masks]
+            found[place] = bool(known) and not any(is_shard(mask) or bool(mask.any()) for mask in known)
         return found
+
+
+def _rows_empty(left: Tensor, count: int) -> Tensor:
+    """Which rows of [count, …] have nothing left, bool [count]; of a shard none has."""
+    if is_shard(left):
+        return torch.zeros(count, dtype=torch.bool)
+    return ~left.cpu().reshape(count, -1).any(1)
 
 
 def expert_blocks(model: nn.Module) -> tuple[list[ExpertBlock], dict[str, str]]:
@@ -125,6 +148,7 @@ class _Network:
     """A network's modules by name, its parameters' names, and how often each is held."""
 
     def __init__(self, model: nn.Module) -> None:
+        self.model = model
         self.modules = dict(model.named_modules())
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
         held = (id(p) for module in self.modules.values() for p in module._parameters.values())
@@ -142,9 +166,10 @@ class _Network:
         for _ in range(LEVELS if experts else 0):
             above = above.rpartition(".")[0]
             around = self.modules[above]
-            names = (f"{above}.{own}" if above and own else above or own for own, _ in around.named_modules())
-            beside = (name for name in names if not f"{name}.".startswith(f"{experts}."))
-            found = [name for name in beside if counts_experts(self.modules[name], count)]
+            # A module that is used in several places has another name in the network than here.
+            inside = ((f"{above}.{own}" if above and own else above or own, one) for own, one in around.named_modules())
+            beside = [(name, one) for name, one in inside if not f"{name}.".startswith(f"{experts}.")]
+            found = [name for name, one in beside if counts_experts(one, count)]
             called = [name for name in found if any(word in name.rpartition(".")[2].lower() for word in ROUTES)]
             if found and (told or called):
                 return above, called if len(called) == 1 or not told else found
@@ -154,7 +179,7 @@ class _Network:
 
     def block(self, name: str, inside: str, router: str, count: int, stacked: tuple[str, ...]) -> ExpertBlock | None:
         """Experts and their router; None where they share weights."""
-        own, routing = self.modules[name], self.modules[router]
+        own, routing = self.modules[name], self.model.get_submodule(router)
         rows = self._counted(routing, count, first="weight")
         if stacked:
             return ExpertBlock(name, inside, router, count, (), self._counted(own, count), rows)
@@ -184,12 +209,26 @@ class _Closing(TorchFunctionMode):
         return found
 
 
-def _without_closed(self: Any, *args: Any, **kwargs: Any) -> Any:
-    """The forward of a router that some experts are closed to: of those whose row is 0."""
-    weight = self.weight
-    closed = getattr(self, CLOSED).to(weight.device) & (weight == 0).all(1)
-    with _Closing(weight, closed):
-        return type(self).forward(self, *args, **kwargs)
+@dataclass(frozen=True, eq=False)
+class _ClosedForward:
+    """The forward of a router that some experts are closed to: of those whose row is 0.
+
+    Attributes:
+        router: whose forward it is.
+        before: what was set as its forward, by whatever wraps modules; None: its class's.
+    """
+
+    router: nn.Module
+    before: Callable[..., Any] | None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        router: Any = self.router
+        forward = partial(type(router).forward, router) if self.before is None else self.before
+        if CLOSED not in vars(router):
+            return forward(*args, **kwargs)
+        closed = vars(router)[CLOSED].to(router.weight.device) & (router.weight == 0).all(1)
+        with _Closing(router.weight, closed):
+            return forward(*args, **kwargs)
 
 
 def close_routes(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
@@ -197,23 +236,32 @@ def close_routes(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
 
     So a top-k picks among those that are left, as in the network without them. It holds as long as the expert's row of
     the router is 0, as the mask leaves it; routers that were closed before and have all their experts are as they were.
+    An expert that has a bias or its row of the router left is still one, and where no expert is left the router is as
+    it was: there is none to choose instead.
 
     Args:
         model: changed in place: the forward of its routers, which is no part of its state dict.
         masks: bool, True where a weight is kept, by name.
     """
+    parameters = {name: one.detach() for name, one in model.named_parameters()}
     for block in expert_blocks(model)[0]:
-        router, gone = model.get_submodule(block.router), block.gone(masks)
+        router, gone = model.get_submodule(block.router), block.gone(masks, parameters)
         opened(router)
-        if bool(gone.any()):
+        if bool(gone.any()) and not bool(gone.all()):
             vars(router)[CLOSED] = gone
-            vars(router)["forward"] = MethodType(_without_closed, router)
+            vars(router)["forward"] = _ClosedForward(router, vars(router).get("forward"))
 
 
 def opened(router: nn.Module) -> None:
-    """A router as its class is again."""
-    if vars(router).pop(CLOSED, None) is not None:
+    """A router as it was before it was closed."""
+    now = vars(router).get("forward")
+    # What wrapped its forward since then stays: it calls one that closes nothing any more.
+    if vars(router).pop(CLOSED, None) is None or not isinstance(now, _ClosedForward):
+        return
+    if now.before is None:
         del vars(router)["forward"]
+    else:
+        vars(router)["forward"] = now.before
 
 
 def closed_routers(model: nn.Module) -> dict[str, nn.Module]:

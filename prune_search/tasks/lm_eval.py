@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 INSTALL = "pip install 'prune-search[lm-eval]'"
 PREFIX = "val/lm-eval"
 # Of the measurements: a change of what they mean makes them be taken anew.
-FORMAT = 1
+FORMAT = 2
 SOURCE = "Biderman et al. 2024, Lessons from the Trenches on Reproducible Evaluation of Language Models, 2405.14782"
 
 
@@ -42,12 +43,14 @@ def measure(
     """Register metrics ``val/lm-eval/TASK/METRIC``, which a search can name in its objectives and constraints.
 
     Call it in a module of your own that `PRUNE_SEARCH_PLUGINS` names. A task is one file of lm-eval's form. Its data
-    are what it says: ``dataset_path: json`` with files of your own needs no network. Code that a task of the folder
-    names (``!function``) is run.
+    are what it says: ``dataset_path: json`` with files of your own needs no network. They must lie in the folder too:
+    a stored measurement is taken again where a byte of the folder has changed, and what lies elsewhere is not looked
+    at. Code that a task of the folder names (``!function``) is run.
 
     Args:
-        folder: with the tasks' YAML files; lm-eval's own tasks are not looked at.
-        tasks: per task, the metrics that lm-eval measures of it: ``acc``, ``acc_norm``, ``perplexity`` and so on.
+        folder: with the tasks' YAML files and their data; lm-eval's own tasks are not looked at.
+        tasks: per task, the metrics that lm-eval measures of it: ``acc``, ``acc_norm``, ``perplexity`` and so on. Where
+            a task measures one behind several filters, the filter's name follows: ``exact_match,strict-match``.
         tokenizer: folder of the network's tokenizer, as transformers reads it.
         best: which way is better.
         batch: texts at a time.
@@ -67,7 +70,7 @@ def measure(
     for task, metrics in tasks.items():
         for metric in metrics:
             name = f"{PREFIX}/{task}/{metric}"
-            facts = Metric(best=best, split="validation", always=False, mid_training=False, lacks=lacks)
+            facts = Metric(best=best, split="validation", always=False, mid_training=False, lacks=lacks, whole=True)
             METRICS.register(name, summary=f"{metric} of the task {task}, by lm-eval", source=SOURCE, facts=facts)(
                 _figure(there, task, metric, words, batch, limit)
             )
@@ -107,7 +110,7 @@ def _digest(folder: Path) -> str:
 def evaluated(
     model: nn.Module, folder: Path, task: str, tokenizer: Path, batch: int = 8, limit: int | None = None
 ) -> Figures:
-    """The figures of one task: metric to number, without their errors.
+    """The figures of one task: metric to number, without their errors; see `by_metric`.
 
     Args:
         model: a causal language model of transformers; in evaluation mode meanwhile.
@@ -142,5 +145,18 @@ def evaluated(
         found = library.simple_evaluate(
             model=lm, tasks=[task], task_manager=manager, limit=limit, bootstrap_iters=0, log_samples=False
         )
-    figures = {key.partition(",")[0]: value for key, value in found["results"][task].items() if "_stderr" not in key}
-    return {key: float(value) for key, value in figures.items() if isinstance(value, int | float)}
+    return by_metric(found["results"][task])
+
+
+def by_metric(results: Mapping[str, object]) -> dict[str, float]:
+    """What lm-eval returns of a task, without errors and words.
+
+    Args:
+        results: by metric and filter, such as ``acc,none``.
+
+    Returns:
+        By metric, such as ``acc``; by metric and filter where it has several filters.
+    """
+    numbers = {key: float(one) for key, one in results.items() if isinstance(one, int | float) and "_stderr" not in key}
+    filters = Counter(key.partition(",")[0] for key in numbers)
+    return {name if filters[name := key.partition(",")[0]] == 1 else key: one for key, one in numbers.items()}

@@ -143,7 +143,7 @@ class _Probe:
         return "" if counts else STILL_COUNT.format(router=block.router)
 
     def _masks(self, block: ExpertBlock, gone: Tensor) -> dict[str, Tensor]:
-        return {name: self._kept(name, block, gone) for name in block.parameters}
+        return {name: self._kept(name, block, gone) for name in (*block.parameters, *block.rows)}
 
     def _kept(self, name: str, block: ExpertBlock, gone: Tensor) -> Tensor:
         mask = torch.ones(self.parameters[name].shape, dtype=torch.bool)

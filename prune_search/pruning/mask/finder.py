@@ -110,6 +110,7 @@ class Finder:
         self.rule = rule
         self.scoring_data = scoring_data
         self.of_what_is_left = of_what_is_left
+        self.first = previous is None
         self.grouping = Grouping(rule.granularity)
         self.weights = prunable_weights(model)
         self.parameters = dict(model.named_parameters())
@@ -203,7 +204,17 @@ class Finder:
             return sum(pool.kept for pool in self.pools(None, self.candidates, measuring))
 
     def dense(self) -> Scores:
-        """The unmasked values of what is scored."""
+        """The unmasked values of what is scored, which is to begin with nothing left of the network before.
+
+        Which experts routers are closed to is in no state, so it is what the mask before says, not what the network
+        was used for last. Without a mask before, it is the experts of which all is 0: of a network that was pruned.
+        """
+        with_experts = [one for one in self.sets if one.least]
+        if with_experts and self.first:
+            names = {part.parameter for one in with_experts for part in one.parts}
+            close_routes(self.model, {name: self.parameters[name].detach() != 0 for name in names})
+        elif with_experts:
+            close_routes(self.model, masks_of_units(with_experts, self.candidates, self.shapes))
         return {name: self.parameters[name].detach().clone() for name in self.scored}
 
     def decide(self, dense: Scores, iteration: int, allowed: UnitMasks, share: Decimal) -> Decided:

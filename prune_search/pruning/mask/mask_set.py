@@ -164,7 +164,7 @@ class MaskSet(Mapping[str, Tensor]):
                     text = f"{name} is {list(mask.shape)} in the mask and {list(weight.shape)} in the network"
                     raise UserError([Problem("model", text)])
                 weight.masked_fill_(~mask.to(weight.device), 0.0)
-        close_routes(model, self.masks)
+        close_routes(model, self.present)
 
 
 def keep_all(weights: Mapping[str, Tensor]) -> MaskSet:

@@ -15,7 +15,9 @@ from prune_search.compact.experts import without_experts
 from prune_search.compact.from_graph import smaller
 from prune_search.compact.metrics import compact_or_masked
 from prune_search.compact.tracing import UndescribedError, described
+from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.tasks.experts import closed_routers
+from prune_search.tasks.layers import prunable_weights
 from prune_search.tasks.models.networks.mixture import Mixture
 
 
@@ -74,6 +76,70 @@ def test_code_that_names_an_expert_keeps_them_and_says_so() -> None:
     assert cut is not None
     assert cut.network is None
     assert "could not be cut out: it does not run without them (IndexError" in cut.reason
+
+
+class Configured(nn.Module):
+    """Two blocks of four, of which each token chooses one, and a configuration."""
+
+    def __init__(self, counts: str) -> None:
+        super().__init__()
+        self.blocks = network(Mixture(4, 3, 4, 1), Mixture(4, 3, 4, 1))
+        self.config = Configuration({counts: 4})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(x)  # type: ignore[no-any-return]
+
+
+class Configuration:
+    def __init__(self, values: dict[str, int]) -> None:
+        vars(self).update(values)
+
+    def to_dict(self) -> dict[str, int]:
+        return dict(vars(self))
+
+
+@pytest.mark.parametrize(
+    ("counts", "blocks", "config", "unsaid"),
+    [
+        ("num_experts", (1, 2), {"num_experts": (4, 1)}, ""),
+        ("num_experts", (1,), {}, "for all blocks, which have 1 of 4 in blocks.1.experts, 4 of 4 in blocks.2.experts"),
+        ("heads", (1, 2), {}, "no value of the configuration counts the 4 experts of a block"),
+    ],
+)
+def test_a_configuration_says_how_many_are_left_where_one_number_says_it(
+    counts: str, blocks: tuple[int, ...], config: dict[str, tuple[int, int]], unsaid: str
+) -> None:
+    torch.manual_seed(0)
+    model = Configured(counts).eval()
+    masks = {name: torch.ones_like(one, dtype=torch.bool) for name, one in model.named_parameters()}
+    for block in blocks:
+        for name, mask in masks.items():
+            if name.startswith(tuple(f"blocks.{block}.experts.{at}." for at in range(3))):
+                mask[...] = False
+            if name.startswith(f"blocks.{block}.router."):
+                mask[:3] = False
+    MaskSet(masks).apply(model)
+    cut = without_experts(model, tokens())
+    assert cut is not None
+    assert cut.network is not None
+    assert dict(cut.config) == config
+    assert unsaid in cut.unsaid
+    assert bool(unsaid) == bool(cut.unsaid)
+
+
+def test_experts_that_a_mask_of_single_weights_empties_are_not_cut_out() -> None:
+    model = network(Sparse())
+    masks = {
+        name: torch.full_like(one, not name.startswith("1.experts.2."), dtype=torch.bool)
+        for name, one in prunable_weights(model).items()
+    }
+    MaskSet(masks).apply(model)
+    assert not closed_routers(model)
+    assert without_experts(model, tokens()) is None
+    # Nor are those that have weights again.
+    model = pruned(network(Sparse()), tokens())
+    model.load_state_dict(network(Sparse()).state_dict())
+    assert without_experts(model, tokens()) is None
 
 
 @pytest.mark.slow

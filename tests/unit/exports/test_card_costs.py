@@ -37,6 +37,15 @@ def test_without_a_compact_network_the_reason_is_told() -> None:
     assert "There is no compact network: its forward branches." in text
 
 
+def test_a_network_that_only_lost_its_experts_is_a_compact_network() -> None:
+    text = size_and_speed(costs(described="its forward branches", experts={"1.experts": [2, 5]}))
+    assert "There is no compact network" not in text
+    assert "without the experts that were removed; nothing else was cut out: its forward branches." in text
+    # None could be cut out.
+    text = size_and_speed(costs(described="its forward branches", experts={}))
+    assert "There is no compact network: its forward branches." in text
+
+
 def test_within_the_noise_nothing_is_faster() -> None:
     taken = {"dense": bar(2.0, 0.5), "masked": bar(1.6, 0.1), "compact": bar(1.3, 0.1)}
     assert verdict(taken) == (

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from mixtures import Sparse, network, tokens
 from torch import Tensor, nn
 
+from prune_search import find_mask
 from prune_search.compact.config_file import CONFIG_FILE, MASKED, load_network
 from prune_search.compact.file_names import MODEL_FILE
 from prune_search.exports.card_costs import size_and_speed, verdict
@@ -132,6 +134,26 @@ def test_a_network_that_cannot_be_described_has_costs_and_no_config(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
     text = size_and_speed(costs_of(other, networks, Measurements(None)))
     assert "There is no compact network: it calls sort, which is not supported." in text
+
+
+@pytest.mark.slow
+def test_what_is_said_of_removed_experts_agrees_where_no_graph_can_be_captured() -> None:
+    class Named(Sparse):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + 0 * self.experts[4](x)  # type: ignore[no-any-return]
+
+    without, none = "without the experts that were removed", "There is no compact network"
+    for block, said, cuts in ((Sparse(), without, True), (Named(), none, False)):
+        model, inputs = network(block), tokens()
+        torch.manual_seed(2)
+        with pytest.warns(UserWarning, match="not pruned"):
+            mask = find_mask(model, "l2", 0.4, granularity="expert", batches=[(inputs, None)])
+        mask.apply(model)
+        other = Finished(model, mask, inputs, {"weights": "a", "mask": "b"})
+        costs = costs_of(other, describe_finished(other), Measurements(None))
+        assert said in size_and_speed(costs)
+        assert bool(costs["experts"]) == cuts
+        assert ("could not be cut out: it does not run" in size_and_speed(costs)) != cuts
 
 
 def taken(**bars: tuple[float, float, float]) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import pickle  # noqa: TID251 - a network that lost experts travels to workers through a pickle
 
 import pytest
 import torch
 from mixtures import Layers, Mixed, Sparse, TwoRouters, Unrouted, expert, mixtral, network
 from torch import nn
 
+from prune_search.pruning.mask.mask_set import keep_all
 from prune_search.tasks.experts import all_opened, close_routes, closed_routers, expert_blocks
 from prune_search.tasks.layers import prunable_weights
 
@@ -90,7 +92,7 @@ def test_a_closed_router_says_minus_infinity_of_removed_experts(stacked: bool) -
     twin = copy.deepcopy(model)
     again = twin(inputs)
     assert torch.equal(again.logits, made.logits) if stacked else torch.equal(again, made)
-    assert twin.get_submodule(name).forward.__self__ is twin.get_submodule(name)  # type: ignore[attr-defined]
+    assert twin.get_submodule(name).forward.router is twin.get_submodule(name)  # type: ignore[attr-defined]
     with all_opened(model):
         assert not closed_routers(model)
     assert list(closed_routers(model)) == [name]
@@ -113,6 +115,93 @@ def test_single_zeros_close_no_router() -> None:
     masks["1.experts.1.0.weight"][0, 0] = True
     close_routes(model, masks)
     assert not closed_routers(model)
+
+
+def test_an_expert_with_a_bias_or_its_row_of_the_router_left_is_one() -> None:
+    for name in ("1.gate.weight", "1.experts.1.2.bias"):
+        model = network(Sparse())
+        masks = closing(model, [1])
+        masks[name][:] = True
+        close_routes(model, masks)
+        assert not closed_routers(model), name
+    # A folder has masks of weights only: of biases their values tell.
+    model = network(Sparse())
+    masks = {name: mask for name, mask in closing(model, [1]).items() if name in prunable_weights(model)}
+    close_routes(model, masks)
+    assert list(closed_routers(model)) == ["1.gate"]
+    with torch.no_grad():
+        model.get_parameter("1.experts.1.2.bias")[0] = 1.0
+    close_routes(model, masks)
+    assert not closed_routers(model)
+
+
+@pytest.mark.parametrize("block", [Sparse(), Mixed()])
+def test_where_no_expert_is_left_the_outputs_are_numbers(block: nn.Module) -> None:
+    model = network(block)
+    close_routes(model, closing(model, list(range(len(block.experts)))))  # type: ignore[arg-type]
+    assert model(torch.randn(5, 6)).isfinite().all()
+
+
+def test_a_closed_network_can_be_pickled() -> None:
+    model = network(Sparse())
+    close_routes(model, closing(model, [1, 3]))
+    again = pickle.loads(pickle.dumps(model))
+    inputs = torch.randn(5, 6)
+    assert torch.equal(again(inputs), model(inputs))
+    assert again[1].gate.forward.router is again[1].gate
+
+
+def test_a_forward_that_was_set_before_or_after_stays() -> None:
+    model, seen = network(Sparse()), []
+    router = model.get_submodule("1.gate")
+
+    def wrapped(name: str) -> None:
+        inner = router.forward
+
+        def forward(*args: torch.Tensor) -> torch.Tensor:
+            seen.append(name)
+            found: torch.Tensor = inner(*args)
+            return found
+
+        router.forward = forward
+
+    wrapped("before")
+    masks = closing(model, [1])
+    close_routes(model, masks)
+    wrapped("after")
+    logits = router(torch.randn(3, 4))
+    assert seen == ["after", "before"]
+    assert logits[:, 1].eq(-torch.inf).all()
+    close_routes(model, {})
+    assert router(torch.randn(3, 4)).isfinite().all()
+    assert seen == ["after", "before"] * 2
+    close_routes(model, masks)
+    close_routes(model, {})
+    assert router(torch.randn(3, 4)).isfinite().all()
+    assert seen == ["after", "before"] * 3
+
+
+def test_modules_in_several_places_are_no_obstacle() -> None:
+    class Half(nn.Module):
+        def __init__(self, embed: nn.Module) -> None:
+            super().__init__()
+            self.embed = embed
+            self.layers = nn.ModuleList(expert() for _ in range(2))
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            embed = nn.Embedding(7, 4)
+            self.encoder, self.decoder = Half(embed), Half(embed)
+
+    model = Both()
+    assert expert_blocks(model) == ([], {})
+    keep_all(prunable_weights(model)).apply(model)
+    # A router, too, may be one of several blocks'.
+    one, other = Mixed(), Mixed()
+    other.router = one.router
+    blocks, _ = expert_blocks(network(one, other))
+    assert [block.rows for block in blocks] == [("1.router.weight", "1.router.bias")] * 2
 
 
 def test_experts_may_be_called_otherwise_where_a_router_is() -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from prune_search.recipe.axes import METRICS
 from prune_search.recipe.metric_names import searchable
 from prune_search.recipe.problems import UserError
-from prune_search.tasks.lm_eval import evaluated, lacks, measure
+from prune_search.tasks.lm_eval import by_metric, evaluated, lacks, measure
 from prune_search.tasks.metrics import Measured
 
 installed = importlib.util.find_spec("lm_eval") is not None
@@ -78,6 +78,25 @@ def test_a_search_can_name_the_metric(names: list[str]) -> None:
     assert names[0] in searchable()
     assert METRICS[names[0]].facts.best == "maximize"
     assert METRICS[names[0]].facts.lacks is lacks
+    # lm-eval's evaluator runs in one process.
+    assert METRICS[names[0]].facts.whole
+
+
+def test_a_metric_behind_several_filters_is_named_with_the_filter() -> None:
+    found = {"alias": "sums", "acc,none": 0.5, "acc_stderr,none": 0.1, "exact_match_stderr,strict-match": "N/A"}
+    found |= {"exact_match,strict-match": 0.25, "exact_match,flexible-extract": 0.75, "samples": 4}
+    wanted = {"acc": 0.5, "exact_match,strict-match": 0.25, "exact_match,flexible-extract": 0.75, "samples": 4.0}
+    assert by_metric(found) == wanted
+
+
+def test_a_metric_with_a_filter_can_be_searched_for(tmp_path: Path) -> None:
+    (tmp_path / "words").mkdir()
+    (name,) = measure(task_folder(tmp_path / "tasks"), {"sums": ["exact_match,strict-match"]}, tmp_path / "words")
+    try:
+        assert name == "val/lm-eval/sums/exact_match,strict-match"
+        assert name in searchable()
+    finally:
+        METRICS.withdraw(name)
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:

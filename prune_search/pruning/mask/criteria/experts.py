@@ -74,7 +74,7 @@ def _watching_stacked(tally: _Tally, experts: nn.Module) -> list[Any]:
         if len(given) != 3 or len(chosen) != 1 or len(gates) != 1:
             text = f"{tally.block.name} is not called with tokens, chosen experts and gates: pass a norm as criterion"
             raise ScoreError(text)
-        ((hidden),) = [one for one in given if one is not chosen[0] and one is not gates[0]]
+        (hidden,) = [one for one in given if one is not chosen[0] and one is not gates[0]]
         tally.tokens += len(chosen[0])
         for slot in range(chosen[0].shape[1]):
             places = chosen[0][:, slot : slot + 1]
@@ -177,7 +177,7 @@ def _operations(products: _Products) -> Iterator[None]:
 
 
 def _tallies(scoring: Scoring) -> list[_Tally]:
-    """What the experts of each block add, over all batches.
+    """What the experts of each block add that is scored, over all batches.
 
     Raises:
         ScoreError: it cannot be seen how an expert is weighed.
@@ -186,7 +186,8 @@ def _tallies(scoring: Scoring) -> list[_Tally]:
     from prune_search.tasks.experts import expert_blocks
     from prune_search.tasks.passes import eager
 
-    tallies = [_Tally(block) for block in expert_blocks(scoring.model)[0]]
+    blocks = expert_blocks(scoring.model)[0]
+    tallies = [_Tally(block) for block in blocks if not scoring.weights.keys().isdisjoint(block.parameters)]
     products, handles = _Products(), []
     for tally in tallies:
         if tally.block.stacked:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,9 +13,16 @@ from mixtures import Corrected, Layers, Mixed, Sparse, Unrouted, mixtral, networ
 from torch import nn
 
 import prune_search
+from prune_search.library import arguments
 from prune_search.pruning.mask.expert_units import NEEDS_ALL, ROUTES
+from prune_search.pruning.mask.finder import find_mask
+from prune_search.pruning.mask.mask_set import MaskSet, keep_all
+from prune_search.pruning.mask.rule import ScoringData
+from prune_search.recipe import axes
 from prune_search.recipe.problems import UserError
 from prune_search.tasks.experts import NO_EXPERTS, closed_routers
+from prune_search.tasks.layers import prunable_weights
+from prune_search.tasks.models.networks.mixture import Mixture
 
 
 def masked(model: nn.Module, sparsity: Any = 0.4, criterion: Any = "l2", **more: Any) -> prune_search.MaskSet:
@@ -104,6 +113,49 @@ def test_experts_in_one_tensor_go_as_experts_only() -> None:
         plain = prune_search.find_mask(model, "magnitude", 0.5, batches=[(inputs, None)])
     assert plain["model.layers.0.mlp.experts.down_proj"].all()
     assert "granularity expert" in plain.left_out["model.layers.0.mlp.experts.down_proj"]
+
+
+def test_the_next_round_scores_alike_in_a_network_that_only_loaded_the_state() -> None:
+    torch.manual_seed(0)
+    model, seen = network(Sparse()), []
+    dense, before = copy.deepcopy(model.state_dict()), model(tokens()).detach()
+    batch = (tokens(), torch.randint(3, (12,), generator=torch.Generator().manual_seed(1)))
+    data = ScoringData(lambda _: [batch], None, 5, 2)
+    named = arguments.value(axes.CRITERIA, "router", "criterion")
+    score = {**arguments.score_block("one-shot", "cross-entropy", None, "none"), "nested": True}
+    rule = arguments.rule_of(named, "global", "expert", score, "half-up", "index")
+    first = find_mask(model, rule, Decimal("0.6"), None, data)
+    first.apply(model)
+    fresh = network(Sparse())
+    fresh.load_state_dict(model.state_dict())
+    assert not torch.equal(fresh(tokens()), model(tokens()))
+    after = model(tokens()).detach()
+    # The mask before tells what is closed, or else the zeros of a network that was pruned.
+    for previous, state, wanted in (((first, Decimal("0.6")), {}, after), (None, {}, after), (None, dense, before)):
+        found = []
+        for one in (model, fresh):
+            one.load_state_dict(state, strict=False)
+            handle = one.register_forward_hook(lambda *told: seen.append(told[2].detach()))
+            found.append(find_mask(one, rule, Decimal("0.4"), previous, data))
+            handle.remove()
+        assert found[0].sha256 == found[1].sha256
+        # What is run on two examples looks for experts; the rest is scored.
+        scored = [outputs for outputs in seen if len(outputs) == len(tokens())]
+        assert len(scored) == 2
+        assert torch.equal(*scored)
+        assert torch.equal(scored[0], wanted)
+        seen.clear()
+    # Afterwards they are as they were.
+    assert (list(closed_routers(model)), list(closed_routers(fresh))) == (["1.gate"], [])
+
+
+def test_a_whole_block_of_experts_may_go() -> None:
+    torch.manual_seed(0)
+    model = network(Mixture(4, 3, 4, 2), Mixture(4, 3, 4, 2))
+    masks = keep_all(prunable_weights(model))
+    gone = {name: torch.zeros_like(mask) for name, mask in masks.masks.items() if name.startswith("1.")}
+    MaskSet({**masks.masks, **gone}).apply(model)
+    assert model(tokens()).isfinite().all()
 
 
 def test_what_is_scored_next_routes_to_no_expert_that_went_before() -> None:

@@ -63,6 +63,14 @@ def test_of_experts_in_one_tensor_gates_and_outputs_are_those_of_the_network() -
             assert one_number(found[at]) == pytest.approx(wanted.item(), rel=1e-4)
 
 
+def test_experts_that_are_not_scored_are_not_watched() -> None:
+    torch.manual_seed(0)
+    model = network(Mixed(), Sparse())
+    names = [f"2.experts.{at}.0.weight" for at in range(5)]
+    found = prune_search.score("router", model, [(tokens(), None)], parameters=names)
+    assert max(one_number(found[name]) for name in names) > 0
+
+
 def test_weights_that_cannot_be_seen_are_refused_by_name() -> None:
     with pytest.raises(ScoreError, match=r"1\.experts\.0: no product of its output with a gate was seen"):
         scores(network(Mixed()), tokens())
