@@ -69,6 +69,9 @@ def compare(
     picture_format: Annotated[
         Literal["svg", "png"], typer.Option("--format", help="File format of the figures.")
     ] = "svg",
+    wide: Annotated[
+        bool, typer.Option("--wide", help="Show every column and row, even if the terminal is too narrow for them.")
+    ] = False,
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
@@ -98,15 +101,15 @@ def compare(
     if as_json:
         typer.echo(json.dumps(data, allow_nan=False))
         return
-    _show(data, storage)
+    _show(data, storage, wide)
     for file in [*([] if html is None else [html]), *files]:
         typer.echo(f"wrote {file}")
 
 
-def _show(data: dict[str, Any], storage: str | None) -> None:
+def _show(data: dict[str, Any], storage: str | None, wide: bool) -> None:
     from prune_search.cli.comparison import show_comparison, show_difference
 
     if "difference" in data:
         show_difference(data["difference"])
     else:
-        show_comparison(data, storage)
+        show_comparison(data, storage, wide)

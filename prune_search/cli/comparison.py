@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,13 @@ UNLIMITED = 10_000
 LARGE = 100
 
 
-def show_comparison(data: dict[str, Any], storage: str | None) -> None:
+def show_comparison(data: dict[str, Any], storage: str | None, wide: bool = False) -> None:
     """Print the leaderboard, the Pareto front, what mattered and the controls.
 
     Args:
         data: from `api.compare.comparison` or `report.compare.compare_data`.
         storage: as the user typed it, for the suggested next command.
+        wide: print every column and row, however wide the terminal is.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -36,14 +37,14 @@ def show_comparison(data: dict[str, Any], storage: str | None) -> None:
     from prune_search.cli.status import steps_line
     from prune_search.report.labels import exported, trusted_text
 
-    console = Console(highlight=False)
-    rows = data["rows"]
+    console = Console(highlight=False, width=UNLIMITED if wide else None)
+    rows, shown = data["rows"], data["rows"] if wide else data["rows"][:MAX_ROWS]
     if len(data["matrix"]["paradigms"]) > 1:
         _print_fitted(console, _matrix(data["matrix"]))
     if rows:
-        _print_fitted(console, _leaderboard(data, console.width >= WIDE))
-    if len(rows) > MAX_ROWS:
-        console.print(f"… {len(rows) - MAX_ROWS} more: --json")
+        _print_fitted(console, _leaderboard(data, shown, console.width >= WIDE))
+    if len(rows) > len(shown):
+        console.print(f"… {len(rows) - len(shown)} more: --wide")
     if data["left_out"]:
         console.print(f"{data['left_out']} rows hidden by --where {escape(' and '.join(data['where']))}")
     if data["groups"]:
@@ -152,7 +153,7 @@ class _Wide:
 
         kept = [place for place, head in enumerate(self.heads) if head not in heads]
         left_out = ", ".join(f"“{head}”" for head in self.heads if head in heads)
-        missing = f"no room for {left_out}, which --json has" if heads else ""
+        missing = f"no room for {left_out}: compare --wide shows all" if heads else ""
         caption = "; ".join(filter(None, (self.caption, missing)))
         table = Table(title=self.title, caption=caption or None, box=SIMPLE_HEAD, pad_edge=False)
         for place in kept:
@@ -177,7 +178,7 @@ def _print_fitted(console: Console, wide: _Wide) -> None:
     console.print(wide.without(left, () if fits else ("trial",)))
 
 
-def _leaderboard(data: dict[str, Any], wide: bool) -> _Wide:
+def _leaderboard(data: dict[str, Any], shown: Sequence[dict[str, Any]], wide: bool) -> _Wide:
     from rich.markup import escape
 
     from prune_search.report.labels import SPARSITIES, head_of, shown_metrics
@@ -189,7 +190,7 @@ def _leaderboard(data: dict[str, Any], wide: bool) -> _Wide:
     with_steps = wide and "steps_trained" not in others
     heads += (["steps"] if with_steps else []) + (["params"] if wide else [])
     rows: list[tuple[list[str], str | None]] = []
-    for row in data["rows"][:MAX_ROWS]:
+    for row in shown:
         name = escape(row["name"]) + ("" if row["seeds"] == 1 else f" × {row['seeds']} seeds")
         name += f" (paused {row['paused']})" if row.get("paused") else ""
         cells = ["–" if row["rank"] is None else str(row["rank"]), *([escape(row["search"])] if several else [])]

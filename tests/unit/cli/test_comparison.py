@@ -71,7 +71,28 @@ def test_a_narrow_terminal_splits_no_name_and_says_which_columns_it_leaves_out(
     assert "0.9500 ± 0.0141" in board
     assert [name for name in ("− dense", "sparsity") if name not in head] == left_out
     said = " ".join(board.split())
+    assert ("compare --wide shows all" in said) == bool(left_out)
     assert ("no room for " + ", ".join(f"“{head}”" for head in left_out) in said) == bool(left_out)
+
+
+def test_wide_shows_every_column_and_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    search = Told.begin(tmp_path, trials=60)
+    search.dense(0.99)
+    for place in range(45):
+        search.trial("snip", 0.5 + place / 100, 0.9)
+    data = compare_data([search.records])
+    show_comparison(data, None)
+    said = capsys.readouterr().out
+    assert "… 5 more: --wide" in said
+    assert "− dense" not in next(line for line in said.splitlines() if "rank" in line)
+    show_comparison(data, None, wide=True)
+    lines = capsys.readouterr().out.splitlines()
+    head = next(line for line in lines if "rank" in line)
+    assert all(name in head for name in ("− dense", "sparsity", "params"))
+    assert sum("-snip" in line and "mask.sparsity=" in line for line in lines) == 45
 
 
 def test_where_nothing_completed_nothing_is_suggested(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
