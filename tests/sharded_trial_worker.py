@@ -9,9 +9,7 @@ All workers run the same code, with the network of every trial sharded over them
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from data_parallel_worker import CONV, GROWING, Asked, recipe
+from worker_processes import answer
 
 from prune_search.recipe.space import read_space
 from prune_search.storage.manifests import MANIFEST, TENSORS
@@ -178,11 +177,4 @@ RUNS: dict[str, Callable[[Workers, Path], dict[str, Any]]] = {
 }
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    rank, size, below = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-    dist.init_process_group("gloo", init_method=f"file://{below}/meet-{size}", rank=rank, world_size=size)
-    joined = Workers.joined() if size > 1 else ALONE
-    printed = {name: RUNS[name](joined, below) for name in sys.argv[4:]}
-    if rank == 0:
-        print(json.dumps(printed), flush=True)
-    dist.destroy_process_group()
+    answer(lambda name, folder: RUNS[name](Workers.joined() if dist.get_world_size() > 1 else ALONE, folder))

@@ -11,8 +11,6 @@ All workers run the same code; the first one prints what it found.
 from __future__ import annotations
 
 import contextlib
-import json
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from worker_processes import answer
 
 import prune_search
 from prune_search import Dynamics, MaskHook, UserError, find_mask
@@ -288,11 +287,4 @@ RUNS: dict[str, Callable[[Workers, Path], dict[str, Any]]] = {
 }
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    rank, size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet-{size}", rank=rank, world_size=size)
-    joined = Workers.joined()
-    printed = {name: RUNS[name](joined, folder / "state") for name in sys.argv[4:]}
-    if rank == 0:
-        print(json.dumps(printed), flush=True)
-    dist.destroy_process_group()
+    answer(lambda name, folder: RUNS[name](Workers.joined(), folder / "state"))

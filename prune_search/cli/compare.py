@@ -110,6 +110,6 @@ def _show(data: dict[str, Any], storage: str | None, wide: bool) -> None:
     from prune_search.cli.comparison import show_comparison, show_difference
 
     if "difference" in data:
-        show_difference(data["difference"])
+        show_difference(data["difference"], wide)
     else:
         show_comparison(data, storage, wide)

@@ -137,6 +137,7 @@ class _Wide:
         last: the columns that can be left out, the least needed first.
         caption: below it.
         folds: the columns whose text may go on in another line.
+        absent: columns that only a wider terminal gets.
     """
 
     title: str
@@ -145,6 +146,7 @@ class _Wide:
     last: list[str]
     caption: str = ""
     folds: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
     def without(self, heads: Collection[str], folds: Collection[str] = ()) -> Table:
         """The table without some columns, which the caption names; more columns may fold their text."""
@@ -152,8 +154,8 @@ class _Wide:
         from rich.table import Table
 
         kept = [place for place, head in enumerate(self.heads) if head not in heads]
-        left_out = ", ".join(f"“{head}”" for head in self.heads if head in heads)
-        missing = f"no room for {left_out}: compare --wide shows all" if heads else ""
+        left_out = ", ".join(f"“{head}”" for head in (*(one for one in self.heads if one in heads), *self.absent))
+        missing = f"no room for {left_out}: compare --wide shows all" if left_out else ""
         caption = "; ".join(filter(None, (self.caption, missing)))
         table = Table(title=self.title, caption=caption or None, box=SIMPLE_HEAD, pad_edge=False)
         for place in kept:
@@ -208,6 +210,7 @@ def _leaderboard(data: dict[str, Any], shown: Sequence[dict[str, Any]], wide: bo
         list(dict.fromkeys(last)),
         "* on the Pareto front" + _ties(data["rows"]),
         ("params",) if wide else (),
+        () if wide else (*(["steps"] if "steps_trained" not in others else []), "params"),
     )
 
 
@@ -338,29 +341,30 @@ def _importance(entries: list[dict[str, Any]]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from prune_search.report.labels import group_label, hole_label
+    from prune_search.report.labels import group_label, hole_shares
 
     several = len({tuple(entry["searches"]) for entry in entries}) > 1
     table = Table("trials", "share of the variance", title=f"what mattered for {entries[0]['metric']}", box=SIMPLE_HEAD)
     for entry in entries:
-        knobs = [f"{hole_label(name)} {share:.2f}" for name, share in list(entry["knobs"].items())[:MAX_KNOBS]]
+        knobs = hole_shares(entry["knobs"])[:MAX_KNOBS]
         text = "  ".join(knobs) or f"no estimate: {entry['why']}"
         table.add_row(escape(group_label(entry, several)), escape(text), style=None if knobs else "dim")
     return table
 
 
-def show_difference(data: dict[str, Any]) -> None:
+def show_difference(data: dict[str, Any], wide: bool = False) -> None:
     """Print two recipes side by side: the keys in which they differ, and their figures.
 
     Args:
         data: from `report.differences.difference`.
+        wide: print each value in one line, however wide the terminal is.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=UNLIMITED if wide else None)
     names = [
         escape(f"{side['search']}/{side['name']}" if side["search"] else side["name"])
         for side in (data["a"], data["b"])

@@ -23,9 +23,9 @@ def complain(message: str) -> None:
 
 
 def folded(line: str, columns: int) -> str:
-    """A line broken between words, but not within a command of this program that fits in a line."""
-    command = re.compile(rf"{re.escape(called())} [^.:;,()]*[^.:;,() ]")
-    kept = command.sub(lambda found: found[0].replace(" ", "\0"), line)
+    """A line broken between words, but not within a command of this program, so that it can be copied."""
+    command = re.compile(rf"{re.escape(called())} (?:{_verbs()})\b[^.:;,()]*")
+    kept = command.sub(lambda found: found[0].rstrip().replace(" ", "\0") + " " * found[0].endswith(" "), line)
     lines = textwrap.wrap(kept, columns, break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines).replace("\0", " ")
 
@@ -42,10 +42,14 @@ def called() -> str:
 
 def as_called(text: str) -> str:
     """A text whose commands begin with the program as it was called."""
-    from prune_search.cli.verbs import FILES
-
     program = called()
     if program == PROGRAM:
         return text
-    verbs = "|".join(FILES)
-    return re.sub(rf"(?<![\w/.-]){PROGRAM} (?=(?:{verbs})\b)", lambda _: f"{program} ", text)
+    return re.sub(rf"(?<![\w/.-]){PROGRAM} (?=(?:{_verbs()})\b)", lambda _: f"{program} ", text)
+
+
+def _verbs() -> str:
+    """Any verb of this program, as a regular expression has it."""
+    from prune_search.cli.verbs import FILES
+
+    return "|".join(FILES)

@@ -54,6 +54,16 @@ def hole_label(path: str) -> str:
     return "paradigm" if path == "any" else path
 
 
+def hole_shares(weights: Mapping[str, float]) -> list[str]:
+    """Holes, each with its share of what is explained.
+
+    Example:
+        >>> hole_shares({"any": 0.75, "rounds": 0.25})
+        ['paradigm 0.75', 'rounds 0.25']
+    """
+    return [f"{hole_label(path)} {share:.2f}" for path, share in weights.items()]
+
+
 def group_label(entry: Mapping[str, Any], several: bool = False) -> str:
     """Which trials an entry of ``importance`` is about."""
     if entry["option"] is not None:

@@ -14,7 +14,7 @@ from prune_search.report.labels import (
     exported,
     group_label,
     head_of,
-    hole_label,
+    hole_shares,
     recommended_text,
     shown_metrics,
     trusted_text,
@@ -190,16 +190,7 @@ def _importance(entries: Sequence[Row]) -> str:
     if not said:
         return ""
     several = len({tuple(entry["searches"]) for entry in said}) > 1
-    lines = [
-        (
-            "",
-            [
-                group_label(entry, several),
-                ", ".join(f"{hole_label(name)} {share:.2f}" for name, share in entry["knobs"].items()),
-            ],
-        )
-        for entry in said
-    ]
+    lines = [("", [group_label(entry, several), ", ".join(hole_shares(entry["knobs"]))]) for entry in said]
     text = f"<p>Share of the variance of {escape(said[0]['metric'])} explained by each parameter (fANOVA).</p>"
     return f"<h2>Which parameters mattered</h2>{text}{_table(['trials', 'parameters'], lines)}"
 

@@ -243,8 +243,9 @@ def close_routes(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         model: changed in place: the forward of its routers, which is no part of its state dict.
         masks: bool, True where a weight is kept, by name.
     """
-    parameters = {name: one.detach() for name, one in model.named_parameters()}
-    for block in expert_blocks(model)[0]:
+    blocks = expert_blocks(model)[0]
+    parameters = {name: one.detach() for name, one in model.named_parameters()} if blocks else {}
+    for block in blocks:
         router, gone = model.get_submodule(block.router), block.gone(masks, parameters)
         opened(router)
         if bool(gone.any()) and not bool(gone.all()):

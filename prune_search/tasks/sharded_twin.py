@@ -34,10 +34,10 @@ def twin_of_shards(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Mod
     # Inner modules first, as torch asks.
     for name in reversed(divided):
         fully_shard(twin.get_submodule(name), mesh=mesh)
-    for hook in model._forward_hooks.values():
+    for key, hook in model._forward_hooks.items():
         # What `fully_shard` has added belongs to the network itself.
         if not type(getattr(hook, "__self__", None)).__module__.startswith("torch.distributed"):
-            twin.register_forward_hook(hook)
+            twin.register_forward_hook(hook, with_kwargs=key in model._forward_hooks_with_kwargs)
     twin.to_empty(device=device)
     with torch.no_grad():
         for name, parameter in twin.named_parameters():

@@ -19,7 +19,7 @@ from prune_search.tasks.structures import tensors_in
 NORMS = nn.modules.batchnorm._NormBase
 # Places of channels in a flattened dimension; a group of more is one that Torch-Pruning comes to no end with.
 MAX_PLACES = 1_000_000
-# How often it comes to a layer with other channels; 8 at most in networks that it prunes rightly.
+# How often it may come to a layer with other channels: a few times in networks that it prunes rightly.
 MAX_VISITS = 256
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 

@@ -152,7 +152,7 @@ class Guide:
             given: what a recipe that is tried first says of the holes; only the others are chosen.
 
         Returns:
-            None where every recipe of the space has been proposed.
+            None where every recipe of the space has been proposed, or all points that a large one is filled with.
         """
         # In batches what a running trial has measured so far would make each proposal look at other figures.
         there = self.reader.all(known, running=self._together(number) == 1)
@@ -161,7 +161,7 @@ class Guide:
         return self.chosen(number, there, dense)
 
     def chosen(self, number: int, there: Sequence[Past], dense: Dense) -> Candidate | None:
-        """What is proposed as trial `number` after what is known of the others; None where every recipe was."""
+        """What is proposed as trial `number` after what is known of the others; None where every one was."""
         tried = {one.candidate.digest for one in there}
         _, whole = self.fixed
         batch, since = batch_of(number)

@@ -72,6 +72,8 @@ def test_a_narrow_terminal_splits_no_name_and_says_which_columns_it_leaves_out(
     assert [name for name in ("− dense", "sparsity") if name not in head] == left_out
     said = " ".join(board.split())
     assert ("compare --wide shows all" in said) == bool(left_out)
+    # What only a wider terminal gets is named too.
+    assert ("“steps”, “params”: compare --wide" in said) == ("params" not in head)
     assert ("no room for " + ", ".join(f"“{head}”" for head in left_out) in said) == bool(left_out)
 
 

@@ -24,6 +24,8 @@ def test_a_terminal_breaks_a_message_between_words_and_no_command(monkeypatch: p
         "with: prune-search resume dip --storage store",
     ]
     assert folded(line, 200) == line
+    # Only a verb makes it a command.
+    assert folded("prune-search reads format 3 of recipes", 20).splitlines()[0] == "prune-search reads"
 
 
 def test_exit_codes_are_those_of_the_guide() -> None:
