@@ -281,15 +281,17 @@ def _make_ready(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Non
     They walk through memory and would update the wrong weights where a gradient lies differently from its parameter,
     without a word; and they fail where a parameter has its first gradient later than the others.
     """
+    state = optimizer.state
     for group in optimizer.param_groups:
+        momentum = group.get("momentum")
         for parameter in group["params"]:
             gradient = parameter.grad
             if gradient is None:
                 continue
             if gradient.stride() != parameter.stride():
                 parameter.grad = torch.empty_like(parameter).copy_(gradient)
-            if group.get("momentum") and "momentum_buffer" not in optimizer.state[parameter]:
-                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            if momentum and "momentum_buffer" not in state[parameter]:
+                state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

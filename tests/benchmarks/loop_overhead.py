@@ -2,14 +2,16 @@
 
     python tests/benchmarks/loop_overhead.py | tee tests/benchmarks/records/loop_overhead.log
 
-The four loops take turns over short pieces, so that a change of the machine's speed meets all of them alike; figures
-are medians of the pieces' ratios. The bare loop is what a user would write: the data set as one tensor, a permutation
-per epoch, the same fused SGD.
+The three loops take turns over short pieces, in an order that changes with every round, so that a change of the
+machine's speed meets all of them alike; figures are medians of the pieces' ratios. A piece lasts about --seconds,
+over as many epochs as that takes: a training is thousands of steps, and a piece of nine is mostly its beginning. The
+bare loop is what a user would write: the data set as one tensor, a permutation per epoch, the same fused SGD.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -46,11 +48,15 @@ def bare(setup: TrialSetup, steps: int) -> Callable[[], None]:
     model, split, batch = setup.model, setup.data.train, setup.recipe.train.batch
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
 
+    epoch = len(split.labels) // batch
+
     def piece() -> None:
         model.train()
-        order = torch.randperm(len(split.labels)).to(split.labels.device)
+        order = torch.empty(0)
         for step in range(steps):
-            chosen = order[step * batch : (step + 1) * batch]
+            if step % epoch == 0:
+                order = torch.randperm(len(split.labels)).to(split.labels.device)
+            chosen = order[step % epoch * batch : (step % epoch + 1) * batch]
             loss = torch.nn.functional.cross_entropy(model(split.inputs[chosen]), split.labels[chosen])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -94,26 +100,34 @@ def main() -> None:
     parser.add_argument("--data-root")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--pieces", type=int, default=21)
-    parser.add_argument("--steps", type=int, default=9, help="iterations in a piece, at most an epoch")
+    parser.add_argument("--seconds", type=float, default=0.5, help="what a piece lasts, about")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = pick_device(options.device)
     print(f"torch {torch.__version__}, {device}, one thread, {options.data}, batch {options.batch}")
-    print(f"{options.pieces} pieces of {options.steps} steps, median [min, max] of the pieces' ratios")
-    for model in MODELS:
+    print(f"{options.pieces} pieces of about {options.seconds:g} s, median [min, max] of the pieces' ratios")
+    for model in options.models:
+        setup = setup_of(model, options.data, options.batch, options.data_root, device)
+        trial = bare(setup, 20)
+        timed(trial, device)
+        steps = max(20, math.ceil(20 * options.seconds / timed(trial, device)))
         loops = []
         for make in (bare, lambda b, s: ours(b, s, None), lambda b, s: ours(b, s, 0.9)):
             setup = setup_of(model, options.data, options.batch, options.data_root, device)
-            loops.append(make(setup, min(options.steps, setup.feed().epoch)))
+            loops.append(make(setup, steps))
         for loop in loops:
             timed(loop, device)
-        times = [[timed(loop, device) for loop in loops] for _ in range(options.pieces)]
-        loop_ratio = [dense / plain for plain, dense, _ in times]
-        mask_ratio = [masked / dense for _, dense, masked in times]
-        milliseconds = 1000 * statistics.median(plain for plain, _, _ in times) / options.steps
+        times: list[dict[int, float]] = []
+        for begin in range(options.pieces):
+            turn = [(begin + place) % len(loops) for place in range(len(loops))]
+            times.append({place: timed(loops[place], device) for place in turn})
+        loop_ratio = [piece[1] / piece[0] for piece in times]
+        mask_ratio = [piece[2] / piece[1] for piece in times]
+        milliseconds = 1000 * statistics.median(piece[0] for piece in times) / steps
         print(
-            f"{model:14} bare step {milliseconds:7.3f} ms   our loop / bare {show(loop_ratio)}   "
+            f"{model:14} bare step {milliseconds:7.3f} ms, {steps:4} steps   our loop / bare {show(loop_ratio)}   "
             f"masked / dense {show(mask_ratio)}",
             flush=True,
         )
