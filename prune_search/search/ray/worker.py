@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import socket
@@ -130,6 +131,9 @@ def run_job(
     steps, heartbeat = Steps(), Heartbeat(job.options.heartbeat_s)
     sink = LedgerSink(recorder, _early_stopping(job), job.recipe["rounds"], steps, heartbeat)
     end = _ended(_Course(job, sink, steps, heartbeat, claims, workers))
+    # A trial's rounds and segments know each other. Python would keep them, and with them several copies of the
+    # network, until it has seen enough other objects, which may be many trials later.
+    gc.collect()
     if end.comes_again:
         return end.status
     sink.tell()
