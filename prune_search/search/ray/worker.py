@@ -8,6 +8,7 @@ import gc
 import importlib
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -159,9 +160,8 @@ def _give_back() -> None:
     for which glibc keeps what was freed, in up to eight places per processor.
     """
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 @dataclass(frozen=True)
