@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import torch
 
 import prune_search.trial.run  # noqa: F401
@@ -12,6 +10,3 @@ from prune_search.training.compiler_import import postpone_compiler_import
 postpone_compiler_import()
 # The first optimizer of a process imports more of torch.
 torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-# What is loaded now stays. So the garbage of every trial is found in milliseconds.
-gc.collect()
-gc.freeze()

@@ -369,6 +369,11 @@ def attempt(job: TrialJob, workers: Workers | None = None, places: str = "") -> 
 
     # Trial after trial in this process reads the states of the same chains.
     CACHE.allow(WORKER_BYTES)
+    if not gc.get_freeze_count():
+        # What is loaded before the first trial stays, so that the garbage of every trial is found in milliseconds.
+        importlib.import_module("prune_search.search.ray.warm_up")
+        gc.collect()
+        gc.freeze()
     claims = ClusterClaims(job.options.storage_folder) if job.options.sharing else None
     try:
         return run_job(job, claims, ray.get_runtime_context().get_node_id(), workers, places)
