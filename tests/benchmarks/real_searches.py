@@ -21,6 +21,9 @@ from typing import Any
 
 from lottery_ticket_search import verb
 
+from prune_search.ledger.account import account_of
+from prune_search.ledger.records import read_search, search_folder
+
 SPACE = Path(__file__).parent / "quality" / "real.yaml"
 METRIC = "val/accuracy"
 
@@ -42,15 +45,15 @@ def searched(sampler: str, seed: int, options: argparse.Namespace) -> dict[str, 
     return {**board, "test": report["metrics"]["test/accuracy"]}
 
 
-def course(board: dict[str, Any]) -> list[tuple[int, float]]:
+def course(storage: Path, name: str) -> list[tuple[int, float]]:
     """(paid steps, best accuracy measured so far) after every trial that ended, in the order in which they did."""
-    best = {row["id"]: row["metrics"][METRIC] for row in board["rows"] if METRIC in row["metrics"]}
-    order = sorted(best)
-    (believed,) = board["believed"]
+    trials = [one for one in read_search(search_folder(storage, name)).numbered() if one.ended is not None]
     found: list[tuple[int, float]] = []
-    for place, point in enumerate(believed["course"]):
-        ended = [best[one] for one in order[: place + 1]]
-        found.append((point["steps"], max(ended)))
+    paid, best = 0, 0.0
+    for trial in sorted(trials, key=lambda one: one.ended.time if one.ended else 0.0):
+        paid += account_of(trial).trained
+        best = max(best, trial.metrics.get(METRIC, 0.0))
+        found.append((paid, best))
     return found
 
 
@@ -74,7 +77,7 @@ def main() -> None:
     for seed in options.seeds:
         for sampler in options.samplers:
             board = searched(sampler, seed, options)
-            points = course(board)
+            points = course(Path(options.storage) / f"{sampler}-{seed}", f"{sampler}-{seed}")
             row = [100 * reached(points, steps) for steps in options.budgets]
             figures[sampler].append([*row, 100 * board["test"]])
             shown = "  ".join(f"{one:6.2f}" for one in row)
