@@ -161,7 +161,7 @@ ROWS: dict[str, Row] = {
     ),
     "17b": Row(
         "a node low on memory",
-        "Ray ends processes there, and the search goes on from its records; where that leads nowhere, it says what to do",
+        "the search goes on from its records where Ray ended processes; where that leads nowhere, it says what to do",
         ("faults/test_low_memory.py",),
     ),
     "A1": Row("hostile YAML", "refused, and not carried out", ("security/test_hostile_yaml.py",)),
