@@ -16,9 +16,13 @@ from torch import nn
 from prune_search.tasks.passes import evaluating
 from prune_search.tasks.structures import device_of
 
-WARM_UP = 5
+WARM_UP, WARM_UP_S = 5, 3.0
 MIN_PASSES, MAX_PASSES = 20, 500
 MIN_S = 0.3
+# Of passes that take seconds a few are enough: their quartiles lie close together.
+FEWEST, LONG_S = 5, 10.0
+# Passes of one network in a turn, where they take less than `TURN_S` each; else one.
+TURN, TURN_S = 5, 0.1
 
 
 @dataclass(frozen=True)
@@ -48,17 +52,28 @@ def latencies(networks: Mapping[str, nn.Module], inputs: Any) -> dict[str, Laten
         inputs: a batch [B, …].
 
     Returns:
-        After some passes that do not count, over at least `MIN_PASSES` passes and `MIN_S` seconds each.
+        After some passes that do not count, over at least `MIN_PASSES` passes and `MIN_S` seconds each; where that
+        takes longer than `LONG_S` seconds a network, over at least `FEWEST`.
     """
     times: dict[str, list[float]] = {name: [] for name in networks}
+    passes = TURN
     for network in networks.values():
-        _times(network, inputs, WARM_UP)
-    while min(map(_lasts, times.values())) < MIN_S or len(next(iter(times.values()))) < MIN_PASSES:
+        first: list[float] = []
+        while len(first) < WARM_UP and _lasts(first) < WARM_UP_S:
+            first += _times(network, inputs, 1)
+        passes = passes if first[-1] < 1000.0 * TURN_S else 1
+    while not _enough(times):
         for name, network in networks.items():
-            times[name] += _times(network, inputs, 5)
-        if len(next(iter(times.values()))) >= MAX_PASSES:
-            break
+            times[name] += _times(network, inputs, passes)
     return {name: _summary(found) for name, found in times.items()}
+
+
+def _enough(times: Mapping[str, list[float]]) -> bool:
+    count = len(next(iter(times.values())))
+    shortest, longest = min(map(_lasts, times.values())), max(map(_lasts, times.values()))
+    if count < MIN_PASSES:
+        return count >= FEWEST and longest >= LONG_S
+    return shortest >= MIN_S or count >= MAX_PASSES
 
 
 def _lasts(found: list[float]) -> float:

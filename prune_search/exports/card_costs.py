@@ -44,6 +44,8 @@ def size_and_speed(costs: Mapping[str, Any]) -> str:
         parts.append(f"There is no compact network: {costs['described']}.")
     for taken in costs["latency_ms"]:
         parts.append(_speed(taken))
+    for batch, seconds in costs.get("not_timed_s", {}).items():
+        parts.append(f"Batch {batch} was not timed: one forward pass would take about {seconds:.0f} s.")
     return "\n\n".join([*parts, SPEEDS])
 
 

@@ -31,6 +31,9 @@ from prune_search.tasks.experts import closed_routers
 from prune_search.tasks.structures import device_of, repeated, some_examples
 from prune_search.trial.folder import METRICS_FILE, read_metrics
 
+# A pass over the larger batch that would last longer is not timed.
+SLOW_S = 5.0
+
 
 @dataclass(frozen=True, eq=False)
 class Finished:
@@ -162,7 +165,8 @@ def costs_of(finished: Finished, networks: Networks, measurements: Measurements)
     models = {"dense": dense, MASKED: networks.masked or finished.model, COMPACT: small}
     machine = machine_name(device_of(example))
     shape = {"widths": {name: list(tensor.shape) for name, tensor in small.state_dict().items()}}
-    taken = []
+    taken: list[dict[str, Any]] = []
+    too_slow: dict[str, float] = {}
     before = torch.get_num_threads()
     torch.set_num_threads(finished.threads)
     try:
@@ -171,6 +175,10 @@ def costs_of(finished: Finished, networks: Networks, measurements: Measurements)
             lambda: sizes(finished.model, finished.masks, example, small),
         )
         for batch in BATCHES:
+            expected = batch * max(taken[0][name]["median"] for name in models) / 1000.0 if taken else 0.0
+            if expected > SLOW_S:
+                too_slow[str(batch)] = expected
+                continue
             what = {"kind": "export latency", "format": FORMAT, "batch": batch, "machine": machine}
             figures = measurements.of({**what, **finished.identity, **shape}, lambda: _timed(models, example, batch))  # noqa: B023
             bars = {name: {key: figures[f"{name} {key}"] for key in ("median", "low", "high")} for name in models}
@@ -178,6 +186,8 @@ def costs_of(finished: Finished, networks: Networks, measurements: Measurements)
     finally:
         torch.set_num_threads(before)
     about: dict[str, Any] = {"outputs_apart": networks.apart, "described": networks.reason or True}
+    if too_slow:
+        about["not_timed_s"] = too_slow
     if closed_routers(finished.model):
         about["experts"] = {name: list(counts) for name, counts in networks.removed_experts.items()}
     if networks.graph is not None:

@@ -9,7 +9,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prune_search.compact.latency import MAX_PASSES, MIN_PASSES, WARM_UP, Latency, latencies, machine_name
+from prune_search.compact.latency import (
+    FEWEST,
+    LONG_S,
+    MAX_PASSES,
+    MIN_PASSES,
+    WARM_UP,
+    WARM_UP_S,
+    Latency,
+    latencies,
+    machine_name,
+)
 
 
 class Ticking(nn.Module):
@@ -37,7 +47,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_the_median_and_quartiles_are_of_passes_after_the_warm_up(clock: list[float]) -> None:
-    slow_start = itertools.chain(itertools.repeat(9.0, WARM_UP), itertools.cycle((0.1, 0.2, 0.3, 0.2)))
+    slow_start = itertools.chain(itertools.repeat(0.7, WARM_UP), itertools.cycle((0.1, 0.2, 0.3, 0.2)))
     network = Ticking(clock, slow_start).train()
     found = latencies({"it": network}, torch.zeros(1))["it"]
     assert found.passes == MIN_PASSES
@@ -50,6 +60,14 @@ def test_the_median_and_quartiles_are_of_passes_after_the_warm_up(clock: list[fl
 def test_a_network_of_no_time_is_not_timed_for_ever(clock: list[float]) -> None:
     networks = {name: Ticking(clock, itertools.repeat(0.0)) for name in ("a", "b")}
     assert {found.passes for found in latencies(networks, torch.zeros(1)).values()} == {MAX_PASSES}
+
+
+def test_of_slow_networks_a_few_passes_are_enough(clock: list[float]) -> None:
+    networks = {name: Ticking(clock, itertools.repeat(lasts)) for name, lasts in (("a", 1.0), ("b", 2.5))}
+    found = latencies(networks, torch.zeros(1))
+    assert {one.passes for one in found.values()} == {FEWEST}
+    assert clock[0] <= 2 * (WARM_UP_S + 2.5) + 2 * LONG_S
+    assert found["b"].median == pytest.approx(2500.0)
 
 
 def test_one_is_faster_only_where_the_noise_bars_are_apart() -> None:

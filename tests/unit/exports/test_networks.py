@@ -121,6 +121,15 @@ def test_costs_are_measured_once_for_a_network_and_a_machine(tmp_path: Path) -> 
     assert "parameters | 467 | 427 | 235 |" in size_and_speed(costs)
 
 
+def test_a_batch_that_would_take_too_long_is_not_timed_and_the_card_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = finished()
+    monkeypatch.setattr("prune_search.exports.networks.SLOW_S", 0.0)
+    costs = costs_of(own, describe_finished(own), Measurements(None))
+    assert [taken["batch"] for taken in costs["latency_ms"]] == [1]
+    assert list(costs["not_timed_s"]) == ["64"]
+    assert "Batch 64 was not timed: one forward pass would take about 0 s." in size_and_speed(costs)
+
+
 def test_a_network_that_cannot_be_described_has_costs_and_no_config(tmp_path: Path) -> None:
     class Sorting(Scaled):
         def forward(self, x: Tensor) -> Tensor:
