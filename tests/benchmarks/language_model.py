@@ -219,7 +219,8 @@ def measured(network: str, text: str, blocks: int | None, choice: str, who: str)
     whole = Path(text).read_text(encoding="utf-8")
     calibration, held_out = tokens_of(whole[:CHARACTERS], network), tokens_of(whole[-CHARACTERS:], network)
     model: Any = pretrained((LENGTH,), 0, network, None, "causal-lm", {}, None).eval()
-    del model.model.layers[blocks:]
+    if blocks is not None:
+        del model.model.layers[blocks:]
     for weight in model.parameters():
         # Weights of a mapped file come into memory when they are first read or written.
         weight.data = weight.data.clone()

@@ -116,11 +116,11 @@ def main() -> None:
     options = parser.parse_args()
     winner = search(options)
     print(f"winner: {winner['name']}  {winner.get('params', '')}")
+    print("perplexity on the text that no trial saw:")
     gone, found = reported(options)
+    print(f"  winner             {found:.2f}  at sparsity {gone:.4f}", flush=True)
     torch.set_num_threads(1)
     even, figure = uniform(options)
-    print("perplexity on the text that no trial saw:")
-    print(f"  winner             {found:.2f}  at sparsity {gone:.4f}")
     print(f"  sparsegpt, uniform {figure:.2f}  at sparsity {even:.4f}")
     if found >= figure:
         sys.exit("the winner is not better")
