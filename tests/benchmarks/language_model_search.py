@@ -80,7 +80,7 @@ def reported(options: argparse.Namespace) -> tuple[float, float]:
     folder = Path(options.storage) / "winner"
     verb("export", NAME, "--to", str(folder), options=options)
     loaded = prune_search.load(folder)
-    masks = loaded.masks.values()
+    masks = [mask for name, mask in loaded.masks.items() if ".layers." in name]
     gone = 1 - sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
     held_out = tokens_of(Path(options.text).read_text(encoding="utf-8")[-CHARACTERS:], options.network)
     return gone, perplexity(loaded.model, held_out)

@@ -115,6 +115,7 @@ snfs:
   weights: {at: 0it}
   retrain: {until: end, clock: 0it, dynamics: {name: snfs, drop: 0.5, anneal: cosine, to: 0.005, every: 1ep}}
 deepr:
+  train: {schedule: constant}
   mask: {at: 0it, criterion: random, sparsity: 0.9, scope: erk}
   weights: {at: 0it}
   retrain: {until: end, clock: 0it, optimizer: {name: sgd, lr: 0.5, momentum: 0, weight_decay: 0}, dynamics: {name: deepr, alpha: 1.0e-5, temperature: 2.5e-11}}
