@@ -96,6 +96,24 @@ def trusted_text(entry: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {share:.0%}" for name, share in shares)
 
 
+def fidelity_text(told: Mapping[str, Any]) -> str:
+    """What a search found out about one of its low fidelities, and whether it used it.
+
+    Args:
+        told: as `ledger.fidelities.fidelity_data` has it.
+    """
+    count, pairs = told["trials"], told["pairs"]
+    if not count:
+        return f"{told['fidelity']}: no low-fidelity trial yet"
+    cost = f"{count} low-fidelity trial{'s' * (count != 1)}, {told['steps_trained']:,} steps"
+    price = f"{told['price']:.0%} of the full price"
+    if told["kendall"] is None:
+        return f"{told['fidelity']}: {cost}, {price}; rank correlation not known yet ({pairs} measured at both)"
+    how = "used" if told["used"] else "dropped: not worth its price"
+    known = f"rank correlation with the full recipes {told['kendall']:.2f} (Kendall's τ, {pairs} measured at both)"
+    return f"{told['fidelity']}: {cost}, {price}; {known}; {how}"
+
+
 def recommended_text(entry: Mapping[str, Any]) -> str:
     """What a search recommends: the expected figures with their intervals, and what was measured."""
     parts = []
