@@ -34,7 +34,7 @@ LOOKED_AT = 16
 # Figures of a form from which it is a prior mean.
 LEAST_FIGURES = 3
 # Until enough pairs are known, at most so many cheaper forms wait for their full recipe.
-MOST_UNPAIRED = 2 * LEAST_PAIRS
+MOST_UNPAIRED = LEAST_PAIRS
 
 
 @dataclass(frozen=True)
