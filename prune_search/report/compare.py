@@ -105,7 +105,7 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
             for name, search in ((search.name, search) for search in searches)
             if ends[name].finalists
         },
-        "fidelities": {search.name: told for search in searches if (told := fidelity_data(search))},
+        "fidelities": {search.name: forms for search in searches if (forms := fidelity_data(search))},
         "best": best,
         "constraints_met": met,
         "sparsest": sparsest_data(told, dense, block["objectives"]),

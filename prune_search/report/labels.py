@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from prune_search.ledger.fidelities import LEAST_PAIRS
 from prune_search.recipe.metric_names import quality
 from prune_search.recipe.search_block import parse_objective
 
@@ -107,10 +108,11 @@ def fidelity_text(told: Mapping[str, Any]) -> str:
         return f"{told['fidelity']}: no low-fidelity trial yet"
     cost = f"{count} low-fidelity trial{'s' * (count != 1)}, {told['steps_trained']:,} steps"
     price = f"{told['price']:.0%} of the full price"
-    if told["kendall"] is None:
-        return f"{told['fidelity']}: {cost}, {price}; rank correlation not known yet ({pairs} measured at both)"
+    tau = "not known yet" if told["kendall"] is None else f"{told['kendall']:.2f}"
+    known = f"rank correlation with the full recipes {tau} (Kendall's τ, {pairs} measured at both)"
     how = "used" if told["used"] else "dropped: not worth its price"
-    known = f"rank correlation with the full recipes {told['kendall']:.2f} (Kendall's τ, {pairs} measured at both)"
+    if pairs < LEAST_PAIRS:
+        how = f"not judged yet: that takes {LEAST_PAIRS}"
     return f"{told['fidelity']}: {cost}, {price}; {known}; {how}"
 
 

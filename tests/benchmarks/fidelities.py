@@ -2,9 +2,10 @@
 
     python tests/benchmarks/fidelities.py --table FILE.csv --minutes 12 | tee tests/benchmarks/records/fidelities.log
 
-Shorter training (``steps: 0.25``) is tried on the simulator's closed form, which knows shorter K: in a continuous space
-whose first trainings differ, and in two spaces of retrainings of one dense network, whose first training is paid once
-at each fidelity. Its formula is the prior of `guided`, which is left out for that reason. With a table of measured
+Shorter training (``steps: 0.25``) is tried on recipes that were trained at both lengths (`quality/trained_pairs.py`),
+and on the simulator's closed form, which knows shorter K: in a continuous space whose first trainings differ, and in
+two spaces of retrainings of one dense network, whose first training is paid once at each fidelity. The closed form is
+the prior of `guided`, which is left out there for that reason. With a table of measured
 networks (see `search_quality.py`) there are also chains of ten rounds, for which one round to the same sparsity stands
 in (``rounds: 0.1``): both were measured, so that the correlation is a real one. Regret, budgets and units are those of
 `search_quality.py`; low-fidelity trials are paid, and never the answer. Beside the regrets stand how many low-fidelity
@@ -18,6 +19,7 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -27,6 +29,7 @@ from pausing import retrainings
 from quality import course
 from quality.course import Line, regrets
 from quality.problems import NETWORKS, Problem, closed_form, table
+from quality.trained_pairs import trained_pairs
 
 from prune_search.ledger.fidelities import Judgement, judged
 from prune_search.ledger.ranking import Goals
@@ -34,6 +37,7 @@ from prune_search.ledger.records import TrialRecords
 from prune_search.recipe.fidelity import fidelities_of
 
 BUDGETS = (1.0, 2.0, 4.0, 8.0)
+TRAINED = Path(__file__).parent / "records" / "trained_pairs.json"
 UNTOLD: Mapping[str, Any] = {"name": "guided", "prior": False}
 SHORTER, FEWER = {"steps": 0.25}, {"rounds": 0.1}
 
@@ -89,6 +93,7 @@ def searched(problem: Problem, line: Line, seed: int, found: Found) -> None:
 def problems(file: str | None) -> list[tuple[Problem, Mapping[str, float]]]:
     """Each with the form that is tried there."""
     chosen: list[tuple[Problem, Mapping[str, float]]] = [
+        (trained_pairs(TRAINED), SHORTER),
         (closed_form(), SHORTER),
         *((retrainings(percent), SHORTER) for percent in (90, 98)),
     ]

@@ -1,4 +1,4 @@
-"""What low-fidelity trials tell: rank correlations, when a form is worth its price, and that nobody ranks its trials."""
+"""What low-fidelity trials tell: rank correlations with the full recipes, and when a form is worth its price."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a cheaper form of a recipe is run first, what it tells of the recipe, and that it is a pure function of records."""
+"""When a cheaper form of a recipe is run first, what it tells of the recipe, and that records alone decide."""
 
 from __future__ import annotations
 
@@ -80,9 +80,11 @@ def searched(
 def test_the_first_trial_is_a_full_one_and_cheaper_forms_follow() -> None:
     proposer = Proposer(asked(), known_epoch)
     first = proposer.propose(1, [], None, [])
-    assert first is not None and first.cheaper is None
+    assert first is not None
+    assert first.cheaper is None
     second = proposer.propose(2, [full_told(first, 0.9)], None, [])
-    assert second is not None and second.cheaper is not None
+    assert second is not None
+    assert second.cheaper is not None
     assert second.cheaper.form == Fidelity(steps=0.25)
     assert second.cheaper.of == digest_of(second.recipe.canonical)
     assert second.cheaper.price == pytest.approx(0.25, abs=0.01)
@@ -126,7 +128,8 @@ def test_proposals_depend_on_the_records_alone() -> None:
     full, low = searched(asked(), 5, lambda figure: figure - 0.1)
     anew = Proposer(asked(), known_epoch).propose(6, full[::-1], None, low[::-1])
     again = Proposer(asked(), known_epoch).propose(6, full, None, low)
-    assert anew is not None and again is not None
+    assert anew is not None
+    assert again is not None
     assert anew.recipe == again.recipe
     assert [one and one.candidate.digest for one in (anew.cheaper, again.cheaper)] == 2 * [
         again.cheaper and again.cheaper.candidate.digest
@@ -139,7 +142,8 @@ def test_a_recipe_whose_form_runs_is_not_run_itself_meanwhile() -> None:
     assert first is not None
     known = [full_told(first, 0.9)]
     second = proposer.propose(2, known, None, [])
-    assert second is not None and second.cheaper is not None
+    assert second is not None
+    assert second.cheaper is not None
     running = low_told(second, 1, None)
     running.ended = None
     third = proposer.propose(2, known, None, [running])
