@@ -361,7 +361,7 @@ def _cheaper(space: Space) -> Iterator[str]:
     if labels := [one.label for one in fidelities_of(space.search)]:
         yield (
             f"low-fidelity trials ({'; '.join(labels)}) are not counted in these figures: they come on top of the "
-            "trials, and never ask for more steps than the trials do"
+            "trials, and never ask for more than half the steps of the trials"
         )
 
 

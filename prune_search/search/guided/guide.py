@@ -193,10 +193,14 @@ class Guide:
         batch, since = batch_of(number)
         best = None if whole else self._best(_before(there, since), dense, batch)
         near, ends = ([], []) if best is None else self._near(best, batch)
+        stood_for = list({one.full.digest: one.full for one in low}.values())
         first = 0 if whole else number // REFILLED
         for generation in range(first, first + (1 if whole else AGAIN)):
             filled, filling = self._filling(generation)
-            everything = [*filled, *near]
+            # Neighbours of which a cheaper form was tried stay, whatever the best recipe is by now.
+            there_already = {one.digest for one in (*filled, *near)} if stood_for else set()
+            kept = [one for one in stood_for if one.digest not in there_already]
+            everything = [*filled, *near, *kept]
             untried = [row for row, one in enumerate(everything) if one.digest not in tried]
             untried = [row for row in untried if everything[row].digest not in waiting] or untried
             if untried:
@@ -206,15 +210,17 @@ class Guide:
         rows = numpy.array(untried, dtype=numpy.int64)
         if not there:
             return self._first()
-        groups = {"fixed": filling, "near": ends}
+        groups: dict[str, Sequence[Network]] = {"fixed": filling, "near": ends}
+        groups |= {"kept": [*map(self.reader.end, kept)]} if low else {}
         if (expecting := tuple(one.trial.id for one in low if one.past.completed)) != self._expecting:
             # Other prior means: nothing that was computed with the former ones holds.
             self._expecting, self._surrogates = expecting, {False: {}, True: {}}
         gains = self._gains(groups, there, dense, self._surrogates, self.looked_at_before(number), low)
         recipes, gained = [everything[row] for row in rows], gains.of(rows, number)
         past = [*there, *(one.past for one in low)]
-        best = self._highest(recipes, gained, past)
-        return self._cheaper(recipes, gained, past, best, self.low.offered(recipes, gained, there, known, low)) or best
+        chosen = self._highest(recipes, gained, past)
+        offered = self.low.offered(recipes, gained, there, known, low)
+        return self._cheaper(recipes, gained, past, chosen, offered) or chosen
 
     def _cheaper(
         self,

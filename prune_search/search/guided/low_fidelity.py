@@ -29,6 +29,8 @@ from prune_search.search.guided.past import Past, Reader
 from prune_search.search.guided.surface import Surface
 from prune_search.search.guided.targets import Target
 
+# The steps that cheaper forms may ask for, over those of the full trials.
+PART = 0.5
 # Of so many recipes of the largest gains cheaper forms are looked at.
 LOOKED_AT = 16
 # Figures of a form from which it is a prior mean.
@@ -134,7 +136,7 @@ class LowFidelities:
     ) -> list[tuple[int, Cheaper, float]]:
         """The cheaper forms that can be chosen now: the place of the recipe, the form, and its correlation.
 
-        All low-fidelity trials together never ask for more steps than the full trials do.
+        All low-fidelity trials together never ask for more than half the steps of the full trials.
 
         Args:
             recipes: that could be tried.
@@ -152,7 +154,7 @@ class LowFidelities:
         if not usable:
             return []
         known = {(one.full.digest, one.label) for one in tried}
-        left = sum(one.candidate.steps for one in past) - sum(one.past.candidate.steps for one in tried)
+        left = PART * sum(one.candidate.steps for one in past) - sum(one.past.candidate.steps for one in tried)
         found = []
         for place in numpy.argsort(-gains, kind="stable")[:LOOKED_AT].tolist():
             for form, told in usable:

@@ -14,7 +14,7 @@ from prune_search.ledger.records import Record, TrialRecords, low_fidelity_id
 from prune_search.recipe.fidelity import Fidelity
 from prune_search.recipe.recipe import digest_of
 from prune_search.recipe.space import Space, known_epoch
-from prune_search.search.guided.low_fidelity import MOST_UNPAIRED
+from prune_search.search.guided.low_fidelity import MOST_UNPAIRED, PART
 from prune_search.search.proposer import Proposal, Proposer
 
 BLOCKS: dict[str, Any] = {
@@ -98,7 +98,7 @@ def test_without_the_option_proposals_are_what_they_were() -> None:
 
 def test_a_form_that_ranks_the_wrong_way_round_is_dropped() -> None:
     space = asked()
-    right, wrong = (searched(space, 9, cheap) for cheap in (lambda figure: figure - 0.1, lambda figure: 1.6 - figure))
+    right, wrong = (searched(space, 14, cheap) for cheap in (lambda figure: figure - 0.1, lambda figure: 1.6 - figure))
     ((of_right,), (of_wrong,)) = (judged([Fidelity(steps=0.25)], low, full, GOALS) for full, low in (right, wrong))
     assert (of_right.used, of_wrong.used) == (True, False)
     assert len(of_wrong.pairs) >= LEAST_PAIRS
@@ -112,9 +112,11 @@ def test_forms_wait_for_their_recipes_until_enough_pairs_are_known() -> None:
     assert len(low) == MOST_UNPAIRED
 
 
-def test_low_fidelity_trials_never_ask_for_more_steps_than_the_full_ones() -> None:
-    full, low = searched(asked([{"steps": 0.6}]), 4, lambda figure: figure)
-    assert 0.6 * len(low) <= len(full)
+def test_low_fidelity_trials_never_ask_for_more_than_half_the_steps_of_the_full_ones() -> None:
+    full, low = searched(asked(), 6, lambda figure: figure)
+    assert 1 <= 0.25 * len(low) / PART <= len(full)
+    # Not one of these is within half of the first recipe.
+    assert searched(asked([{"steps": 0.6}]), 2, lambda figure: figure)[1] == []
 
 
 def test_what_cheaper_forms_measured_leads_to_better_recipes_first() -> None:
