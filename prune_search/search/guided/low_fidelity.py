@@ -11,13 +11,12 @@ explain them: full = ρ · cheap + δ, the autoregressive model of Kennedy & O'H
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy
 
-from prune_search.ledger.fidelities import LEAST_PAIRS, Judgement, judged
+from prune_search.ledger.fidelities import LEAST_PAIRS, Judgement, figure_of, judged
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import TrialRecords
 from prune_search.recipe.fidelity import Fidelity
@@ -112,9 +111,9 @@ class LowFidelities:
         found = []
         for form in self.forms:
             there = [
-                (one, float(value))
+                (one, value)
                 for one in tried
-                if one.label == form.label and (value := _figure(one.trial, metric)) is not None
+                if one.label == form.label and (value := figure_of(one.trial, metric)) is not None
             ]
             if len(there) < LEAST_FIGURES:
                 continue
@@ -173,12 +172,13 @@ class LowFidelities:
         return self._made[key]
 
     def _make(self, full: Candidate, form: Fidelity) -> Cheaper | None:
-        recipe = form.of_recipe(full.recipe, full.timeline.epoch)
-        if recipe is None:
-            return None
         try:
-            epoch = self.epoch_of(recipe) or 1
-            one = Candidate.of(recipe, epoch, full.option, full.params, full.drawn)
+            # Where the length of an epoch is not known, nothing that is written in epochs can be shortened.
+            epoch = self.epoch_of(full.recipe)
+            recipe = None if epoch is None else form.of_recipe(full.recipe, epoch)
+            if recipe is None:
+                return None
+            one = Candidate.of(recipe, self.epoch_of(recipe) or 1, full.option, full.params, full.drawn)
         except UserError:
             # Such as a training that is too short for its schedule.
             return None
@@ -188,9 +188,3 @@ class LowFidelities:
 def _waits(told: Judgement) -> bool:
     """Whether pairs are missing that are on their way."""
     return len(told.pairs) < LEAST_PAIRS and told.trials - len(told.pairs) >= MOST_UNPAIRED
-
-
-def _figure(trial: TrialRecords, metric: str) -> float | None:
-    value = trial.metrics.get(metric) if trial.status == "completed" else None
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if good and value is not None else None
