@@ -29,7 +29,7 @@ from pausing import retrainings
 from quality import course
 from quality.course import Line, regrets
 from quality.problems import NETWORKS, Problem, closed_form, table
-from quality.trained_pairs import trained_pairs
+from quality.trained_pairs import correlations, trained_pairs
 
 from prune_search.ledger.fidelities import Judgement, judged
 from prune_search.ledger.ranking import Goals
@@ -134,7 +134,7 @@ def _told(judgements: Sequence[Judgement]) -> str:
     trials, pairs = (statistics.fmean(n) for n in zip(*((j.trials, len(j.pairs)) for j in judgements), strict=True))
     tau = f"{statistics.fmean(known):.2f}" if known else "–"
     used = sum(one.used for one in judgements)
-    return f"   {trials:.1f} trials, τ {tau} of {pairs:.1f} pairs, used at the end in {used} of {len(judgements)}"
+    return f"   {trials:.1f} trials, τ {tau} of {pairs:.1f} pairs, not dropped in {used} of {len(judgements)}"
 
 
 def main() -> None:
@@ -147,6 +147,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=12.0, help="of processor time: then no further seed")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    once, means = correlations(TRAINED)
+    print(f"digits: τ over all recipes {once:.2f} of one measurement each, {means:.2f} of means over the seeds")
     lines = [
         (problem.name, name, asked, line, Found())
         for problem, form in problems(options.table)

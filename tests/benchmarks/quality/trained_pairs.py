@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import prune_search
+from prune_search.ledger.fidelities import kendall
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.blocks import Hold
 from prune_search.recipe.clock import Timeline, resolve
@@ -91,6 +92,21 @@ def trained_pairs(file: Path) -> Problem:
         return Simulation("closed-form", TrainedPairs(cells, seed))
 
     return Problem("digits trained at two lengths, sparsity 98.5 %", raw, raw, simulation, "10%")
+
+
+def correlations(file: Path) -> tuple[float | None, float | None]:
+    """Kendall's τ between the two lengths over all recipes: of one measurement each, and of means over the seeds."""
+    cells = json.loads(file.read_text(encoding="utf-8"))
+    pairs = []
+    for recipe in trained_pairs(file).recipes:
+        epoch = known_epoch(recipe) or 1
+        short = SHORTER.of_recipe(recipe, epoch)
+        assert short is not None
+        pairs.append(tuple(cells[place_of(one, resolve(one, epoch))] for one in (short, recipe)))
+    means = [tuple(statistics.fmean(validation for validation, _ in cell) for cell in pair) for pair in pairs]
+    # Of other seeds, as if they were different draws of noise.
+    once = [(short[0][0], full[1][0]) for short, full in pairs]
+    return kendall(once), kendall([(short, full) for short, full in means])
 
 
 def measured() -> dict[str, list[tuple[float, float]]]:

@@ -34,7 +34,7 @@ def test_every_length_is_shortened_in_proportion_and_the_rest_stays() -> None:
     before, after = resolve(full, EPOCH), resolve(cheap, EPOCH)
     for name in ("total", "k1", "k2", "trained", "retrain_steps", "clock", "order_from"):
         assert getattr(after, name) * 4 == getattr(before, name), name
-    assert cheap.train.written["schedule"]["at"] == ["150it", "75%"]
+    assert cheap.train.schedule.options["at"] == ["150it", "75%"]
     # The rate at the same share of the clock is the same.
     assert [after.rate(step) for step in (0, 100, 250)] == [before.rate(4 * step) for step in (0, 100, 250)]
     assert (cheap.rounds, cheap.task.written) == (1, full.task.written)
