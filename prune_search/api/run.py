@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from prune_search.storage.places import local_folder
 if TYPE_CHECKING:
     from prune_search.trial.callbacks import Sink
     from prune_search.trial.result import Result
+
+# Bytes of a network from which on the memory of a run is given back at once.
+LARGE = 64 * 2**20
 
 
 def run(
@@ -51,7 +55,11 @@ def run(
         >>> result.receipt.units_kept
         2380
     """
-    return _run(target, set, where or Where(), out, sink, fresh)
+    result = _run(target, set, where or Where(), out, sink, fresh)
+    if sum(tensor.numel() * tensor.element_size() for tensor in result.tensors.values()) >= LARGE:
+        # Rounds and segments know each other: Python alone would keep their copies of the network for a long time.
+        gc.collect()
+    return result
 
 
 def run_stored(

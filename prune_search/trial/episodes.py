@@ -131,7 +131,7 @@ def _spending(
     ((kind, _),) = options["budget"].items()
     sizes = {layer.name: layer.units for layer in layers}
     spending = spending_of(sizes, measuring, options.get("costs") or kind)
-    return spending.total, spending.total(sizes)
+    return spending.total, spending.whole
 
 
 @dataclass

@@ -159,6 +159,11 @@ ROWS: dict[str, Row] = {
         "tried once more alone on a whole device, then FAILED with error.kind oom; others unharmed",
         ("faults/test_out_of_memory.py",),
     ),
+    "17b": Row(
+        "a node low on memory",
+        "the search goes on from its records where Ray ended processes; where that leads nowhere, it says what to do",
+        ("faults/test_low_memory.py",),
+    ),
     "A1": Row("hostile YAML", "refused, and not carried out", ("security/test_hostile_yaml.py",)),
     "A2": Row(
         "hostile checkpoint",

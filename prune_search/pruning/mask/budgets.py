@@ -50,7 +50,7 @@ def spending_of(sizes: Mapping[str, int], measuring: Measuring, given: str | Map
 
     Args:
         sizes: units per layer.
-        measuring: of the network; where it does not know what is left once units are cut out, costs are in proportion.
+        measuring: of the network; where it does not say what counts cost together, costs are in proportion.
         given: the kind of cost, or costs per layer.
     """
     from prune_search.pruning.mask.layer_measurements import Spending
@@ -58,7 +58,7 @@ def spending_of(sizes: Mapping[str, int], measuring: Measuring, given: str | Map
     if measuring.spent is not None:
         return measuring.spent(given)
     whole = measuring.cost(given) if isinstance(given, str) else measuring.shared(given)
-    return Spending(tuple((cost, (name,)) for name, cost in whole.items()), dict(sizes))
+    return Spending.in_proportion(whole, sizes)
 
 
 def spent_up(

@@ -159,7 +159,7 @@ def _prices(
     model: nn.Module, example: Any, kind: str, costs: Mapping[str, float] | None
 ) -> tuple[dict[str, float], float]:
     parameters = dict(model.named_parameters())
-    if kind in OF_LAYERS:
+    if kind in OF_LAYERS or costs:
         from prune_search.pruning.mask.selection import weight_named
         from prune_search.tasks.layers import other_names, prunable_weights
 
@@ -167,7 +167,7 @@ def _prices(
         aliases = other_names(model)
         path = f"mask.sparsity.budget.{COSTS}"
         given = {weight_named(name, weights, path, aliases): float(one) for name, one in (costs or {}).items()}
-        measured = given if kind == "latency" else layer_costs(model, example, kind)
+        measured = given if kind == "latency" or costs else layer_costs(model, example, kind)
         return {name: cost / max(1, parameters[name].numel()) for name, cost in measured.items()}, 0.0
     if kind == "memory":
         buffers = _beside(model)

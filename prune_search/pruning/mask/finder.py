@@ -43,7 +43,7 @@ from prune_search.pruning.mask.units import (
     units_of_masks,
 )
 from prune_search.recipe import axes
-from prune_search.recipe.budget import kind_and_share
+from prune_search.recipe.budget import COSTS, kind_and_share
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.blocks import Blocks, find_blocks
 from prune_search.tasks.experts import close_routes
@@ -250,14 +250,28 @@ class Finder:
     def costs(self) -> tuple[CompactCosts, float]:
         """What is counted of smaller networks, and the share of it that may be kept."""
         assert self.rule.budget is not None  # else there is nothing to meet
+        return self._counted(self.rule.budget, "mask.sparsity.budget"), kind_and_share(self.rule.budget)[1]
+
+    @cached_property
+    def _cuts(self) -> bool:
+        """Whether removed units can be cut out of the network."""
+        facts = self.rule.granularity.entry(axes.GRANULARITIES).facts
+        return self.grouping.coupled or bool(facts.removes_outputs)
+
+    @cached_property
+    def _scope_budget(self) -> Mapping[str, Any] | None:
+        """The scope's own budget, where it is counted on the compact network."""
+        options = self.rule.scope.options
+        if not (self._cuts and options.get("budget")):
+            return None
+        costs = options.get(COSTS)
+        return {**options["budget"], **({COSTS: costs} if costs else {})}
+
+    def _counted(self, budget: Mapping[str, Any], path: str) -> CompactCosts:
         example = self.scoring_data.shown()
         if example is None:
-            raise UserError([Problem("mask.sparsity.budget", "needs an example input: pass batches")])
-        facts = self.rule.granularity.entry(axes.GRANULARITIES).facts
-        counted = CompactCosts.of(
-            self.model, self.sets, example, self.rule.budget, self.grouping.coupled, facts.removes_outputs
-        )
-        return counted, kind_and_share(self.rule.budget)[1]
+            raise UserError([Problem(path, "needs an example input: pass batches")])
+        return CompactCosts.of(self.model, self.sets, example, budget, self.grouping.coupled, self._cuts)
 
     def _in_sequence(self, dense: Scores, iteration: int, allowed: UnitMasks, share: Decimal) -> Decided:
         """Layers are decided in running order, each scored with those before it pruned already."""
@@ -351,9 +365,34 @@ class Finder:
             loss,
             lambda kind: shared_costs(self.sets, costs(kind)),
             lambda given: shared_costs(self.sets, costs(given)),
-            lambda given: Spending.of(self.sets, costs(given)),
+            lambda given: self._spending(given, costs, scores, allowed),
             self.outliers,
         )
+
+    def _spending(
+        self,
+        given: str | Mapping[str, float],
+        costs: Callable[[str | Mapping[str, float]], Mapping[str, float]],
+        scores: Scores,
+        allowed: UnitMasks,
+    ) -> Spending:
+        """What counts of kept units cost: in the compact network, where removed units can be cut out."""
+        if not self._cuts:
+            sizes = {one.name: one.size for one in self.sets}
+            return Spending.in_proportion(shared_costs(self.sets, costs(given)), sizes)
+        # Of given costs it does not count what they are of.
+        budget = {given: 1.0} if isinstance(given, str) else {"latency": 1.0, COSTS: costs(given)}
+        counted = self._counted(budget, "mask.scope.budget")
+        units: dict[tuple[str, int], Tensor] = {}
+
+        def total(kept: Mapping[str, int]) -> float:
+            for name, count in kept.items():
+                if (name, count) not in units:
+                    found = select(scores, allowed, [Pool((name,), count)])
+                    units[name, count] = rounded(found, scores, allowed, self.grouping.multiple)[name]
+            return counted.total({name: units[name, count] for name, count in kept.items()})
+
+        return Spending(counted.whole, total)
 
     def outliers(self, threshold: float) -> Mapping[str, float]:
         """See `block_order.outliers`; measured once, before anything is removed."""
@@ -397,11 +436,11 @@ class Finder:
     def with_receipt(self, masks: MaskSet, share: Decimal | None) -> MaskSet:
         """A mask with what is known of the network, and what was asked (of a learned share: what was reached)."""
         whole = masks.of_network(self.model, self.others)
-        if self.rule.budget:
-            costs, limit = self.costs
-            kept = units_of_masks(self.sets, masks.everything)
-            kind, _ = kind_and_share(self.rule.budget)
-            whole = replace(whole, budget=(kind, limit, costs.total(kept) / costs.whole))
+        if (budget := self.rule.budget or self._scope_budget) is not None:
+            costs = self._counted(budget, "budget")
+            kind, limit = kind_and_share(budget)
+            reached = costs.total(units_of_masks(self.sets, masks.everything)) / costs.whole
+            whole = replace(whole, budget=(kind, limit, reached))
         if goes_by_blocks(self.rule):
             whole = replace(whole, blocks=self.blocks.told)
         if share is None:

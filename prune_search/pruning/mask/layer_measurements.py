@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +29,8 @@ class Measuring:
         loss: from a layer's name and a count of its units to the loss with its other units removed.
         cost: from ``parameters`` or ``flops`` to the cost of every layer's units with all kept.
         shared: from costs per weight to costs per layer of the scope.
-        spent: from the same names or costs to what counts of kept units cost together; None: the sum of their shares.
+        spent: from the same names or costs to what counts of kept units cost together, as the compact network has it
+            where they can be cut out; None: the sum of their shares.
         outliers: from a threshold to the outliers of every block (`block_order.outliers`).
     """
 
@@ -43,33 +43,24 @@ class Measuring:
 
 @dataclass(frozen=True)
 class Spending:
-    """What kept units cost once the others are cut out.
-
-    A weight whose outputs and inputs are both removed as channels costs the product of both kept shares.
+    """What kept units cost.
 
     Attributes:
-        terms: (cost, names of the sets that own parts of it) of every weight.
-        sizes: units per set.
+        whole: the cost of the dense network.
+        total: from how many units of every set are kept to what is left of that cost.
     """
 
-    terms: tuple[tuple[float, tuple[str, ...]], ...]
-    sizes: Mapping[str, int]
+    whole: float
+    total: Callable[[Mapping[str, int]], float]
 
     @classmethod
-    def of(cls, sets: Sequence[UnitSet], costs: Mapping[str, float]) -> Spending:
-        """Of sets of units, from the costs of weights."""
-        owners: dict[str, list[str]] = {}
-        for one in sets:
-            for part in one.parts:
-                if part.role in (WEIGHT, READER, DEPTHWISE):
-                    owners.setdefault(part.parameter, []).append(one.name)
-        terms = tuple((costs.get(name, 0.0), tuple(names)) for name, names in owners.items())
-        return cls(terms, {one.name: one.size for one in sets})
+    def in_proportion(cls, costs: Mapping[str, float], sizes: Mapping[str, int]) -> Spending:
+        """Of units that are zeros among others: from costs and numbers of units per set."""
 
-    def total(self, kept: Mapping[str, int]) -> float:
-        """The cost of some units of every set."""
-        shares = {name: kept[name] / size for name, size in self.sizes.items()}
-        return sum(cost * math.prod(shares[name] for name in names) for cost, names in self.terms)
+        def total(kept: Mapping[str, int]) -> float:
+            return sum(cost * (kept[name] / sizes[name]) for name, cost in costs.items())
+
+        return cls(sum(costs.values()), total)
 
 
 def layer_costs(model: nn.Module, example: Any, kind: str) -> dict[str, float]:

@@ -128,8 +128,8 @@ def counted_masks(model: nn.Module, rule: MaskRule, scoring_data: ScoringData) -
 def budget_reached(
     model: nn.Module, rule: MaskRule, masks: MaskSet, scoring_data: ScoringData
 ) -> tuple[str, float, float] | None:
-    """The kind of a rule's budget, the share that was asked and what a mask comes to; None where there is no budget."""
-    if rule.budget is None:
+    """The kind of a budget, the share that was asked and what a mask comes to; None where there is no budget."""
+    if rule.budget is None and not rule.scope.options.get("budget"):
         return None
     return Finder(model, rule, scoring_data, None).with_receipt(masks, None).budget
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prune_search.ledger.records import SearchRecords, TrialRecords
+from prune_search.ledger.records import SearchRecords, TrialRecords, read_search
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.search_block import workers_of
 from prune_search.recipe.space import Space
@@ -52,6 +52,7 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+_log = logging.getLogger("prune_search")
 
 Grids = Mapping[str, tuple[int, ...]]
 
@@ -97,6 +98,9 @@ def check_given(given: GivenCode) -> None:
 def run_search(launched: Launched, asked: StopRequest, listener: Listener | None = None) -> SearchRecords:
     """Run a search from its ledger to its end, or until it is asked to stop.
 
+    Where a node runs low on memory, Ray ends processes there, and Tune then ends as well. The search goes on from its
+    ledger, as after any death of its driver.
+
     Args:
         launched: the search.
         asked: from `stop_request.holding`.
@@ -106,9 +110,39 @@ def run_search(launched: Launched, asked: StopRequest, listener: Listener | None
         The records.
 
     Raises:
-        UserError: a trial needs more than this machine has, or a thousand draws in a row were invalid.
+        UserError: a trial needs more than this machine has, a thousand draws in a row were invalid, or processes were
+            ended again and again and no trial with them.
         StorageError: the ledger cannot be written.
     """
+    ended, times = -1, 0
+    while True:
+        try:
+            return _run_once(launched, asked, listener)
+        except RuntimeError as error:
+            if (why := _processes_ended(error)) is None or asked():
+                raise
+            before, ended = ended, sum(one.ended is not None for one in read_search(launched.folder).trials.values())
+            times = times + 1 if ended == before else 1
+            if times > launched.space.search["max_failures"]:
+                what = (
+                    "lower search.concurrency or what a trial holds (train.batch, the network), or give it more memory"
+                )
+                text = f"{why}, {times} times in a row with no trial ended: {what}, then resume the search"
+                raise UserError([Problem("search", text)]) from None
+            _log.warning("%s; the search goes on from its records", why)
+
+
+def _processes_ended(error: RuntimeError) -> str | None:
+    """What Ray says of processes that it ended itself, of which Tune knows nothing; None for any other error."""
+    from ray.exceptions import OutOfMemoryError, RayError
+
+    cause = error.__cause__
+    if isinstance(cause, OutOfMemoryError):
+        return "a node ran low on memory, and Ray ended processes on it"
+    return f"Ray ended a process ({type(cause).__name__})" if isinstance(cause, RayError) else None
+
+
+def _run_once(launched: Launched, asked: StopRequest, listener: Listener | None) -> SearchRecords:
     folder, options = launched.folder, launched.options
     epoch_of = EpochLengths(options.data_folder, options.user_code())
     next_trial = NextTrial.open(folder, launched.space, epoch_of, asked, launched.examples)

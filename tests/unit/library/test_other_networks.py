@@ -389,7 +389,9 @@ def test_a_budget_of_operations_is_what_the_compact_network_has(make: Callable[[
     for share in (0.3, 0.5, 0.8):
         model = make().eval()
         scope = {"name": "knapsack", "budget": {"flops": share}, "levels": 6}
-        mask = find_mask(model, "l1", scope=scope, granularity="channel", batches=[(X, Y)])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of so small a network a unit can be more than the budget's last percent
+            mask = find_mask(model, "l1", scope=scope, granularity="channel", batches=[(X, Y)])
         mask.apply(model)
         found = sizes(model, mask, X[:1])
         assert 0.96 * share <= found["compact flops"] / found["dense flops"] <= 1.001 * share

@@ -27,6 +27,8 @@ DEEPEST = Decimal("0.125")
 SECONDS = 30.0
 # Halvings of an interval in the search for what a budget means of the knapsack's limit.
 LIMITS = 8
+# A cost that is the budget is not above it for the order in which its parts are added.
+ROUNDING = 1 + 1e-12
 
 
 def _check(sparsity: Any, **options: Any) -> str:
@@ -160,7 +162,7 @@ def knapsack(
     """One pool per layer.
 
     The loss of a choice is measured with that layer alone pruned to it, by the scores of the criterion. What a layer
-    costs is in proportion to its kept units; of coupled channels a budget counts what is left when they are cut out.
+    costs is in proportion to its kept units; where units can be cut out, a budget counts what the compact network has.
     Without a budget the units themselves are the cost, and exactly the asked count of them is kept: what the choices
     leave of it is given out by largest remainder.
 
@@ -211,9 +213,10 @@ def _spent_up(
 ) -> list[int]:
     """The counts that cost what a budget allows, as nearly as whole units can.
 
-    Where units are channels, a layer whose inputs and outputs are both removed costs the product of their kept shares,
-    which is less than the knapsack's sums say. So its limit is raised until the product meets the budget; then all
-    counts are raised alike, and one after the other, as far as there is room.
+    The knapsack adds up what layers cost one by one. Where units can be cut out, the compact network costs less than
+    that, because a weight loses inputs as well as outputs, or more, because other things stay whole. So the knapsack's
+    limit is moved until the compact network meets the budget; then all counts are raised alike, and one after the
+    other, as far as there is room.
 
     Args:
         layers: that take part.
@@ -227,18 +230,21 @@ def _spent_up(
     """
     names = [layer.name for layer in layers]
     most = {layer.name: min(layer.available, layer.units) for layer in layers}
-    budget = share * spending.total({layer.name: layer.units for layer in layers})
+
+    def cost(counts: list[int]) -> float:
+        return spending.total(dict(zip(names, counts, strict=True))) / spending.whole
 
     def fits(counts: list[int]) -> bool:
-        return spending.total(dict(zip(names, counts, strict=True))) <= budget
+        return cost(counts) <= share * ROUNDING
 
     floor, high = ends
     low = max(share * high, floor)
     chosen = within(low)
     if not fits(chosen):
-        if low > share * high:
-            raise UserError([Problem("mask.scope.budget", "is below the minimum cost of the layers")])
-        return chosen
+        low, high, chosen = floor, low, within(floor)
+        if not fits(chosen):
+            left = f"{cost(chosen):.3g} of the cost is left with every layer at its deepest choice"
+            raise UserError([Problem("mask.scope.budget", f"of {share:g} is below the minimum cost: {left}")])
     for _ in range(LIMITS if not fits(within(high)) else 0):
         middle = (low + high) / 2
         counts = within(middle)

@@ -24,11 +24,15 @@ def convolutional() -> nn.Module:
     ).eval()
 
 
-def shares(model: nn.Module, example: Any, granularity: str, kind: str, asked: float) -> tuple[float, float, float]:
+def shares(
+    model: nn.Module, example: Any, granularity: str, kind: str, asked: float, scope: Any = "global"
+) -> tuple[float, float, float]:
+    """What was asked, what the receipt says, and what the compact network has."""
+    batches, sparsity = [(example, torch.zeros(len(example), dtype=torch.long))], {"budget": {kind: asked}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mask = prune_search.find_mask(
-            model, "l2", {"budget": {kind: asked}}, granularity=granularity, batches=[(example, None)]
+            model, "l2", None if scope != "global" else sparsity, granularity=granularity, batches=batches, scope=scope
         )
     mask.apply(model)
     small = compact_or_masked(model, example)
@@ -47,6 +51,33 @@ def test_a_convolutional_network_without_its_channels_costs_what_the_receipt_say
     asked, told, realised = shares(convolutional(), torch.randn(2, 1, 4, 4), granularity, kind, 0.5)
     assert told == pytest.approx(realised, rel=1e-3)
     assert 0.9 * asked < realised <= asked
+
+
+class Padded(nn.Module):
+    """A stage of six channels that goes on in twelve: the shortcut fills up with zeros, so six layers' own are few."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(1, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.third, self.head = nn.Conv2d(6, 12, 3, padding=1), nn.Linear(12, 3)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        early = torch.relu(self.first(inputs))
+        early = torch.relu(early + self.second(early))
+        late = self.third(early) + nn.functional.pad(early, (0, 0, 0, 0, 3, 3))
+        found: torch.Tensor = self.head(torch.relu(late).mean((2, 3)))
+        return found
+
+
+@pytest.mark.parametrize("granularity", ["filter", "channel"])
+@pytest.mark.parametrize("kind", ["parameters", "flops"])
+@pytest.mark.parametrize("make", [convolutional, Padded])
+def test_a_knapsack_of_channels_meets_its_own_budget(granularity: str, kind: str, make: Any) -> None:
+    scope = {"name": "knapsack", "budget": {kind: 0.6}, "levels": 4}
+    asked, told, realised = shares(make().eval(), torch.randn(2, 1, 4, 4), granularity, kind, 0.6, scope)
+    assert told == pytest.approx(realised, rel=1e-6)
+    assert 0.85 * asked < realised <= asked
 
 
 @pytest.mark.slow

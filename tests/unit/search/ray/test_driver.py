@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from made_search import make_definition
 
-from prune_search.ledger.records import TrialRecords
+from prune_search.ledger.records import SearchRecords, TrialRecords, read_search
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import known_epoch, read_space
 from prune_search.search.launch_options import LaunchOptions
 from prune_search.search.next_trial import NextTrial
+from prune_search.search.ray import driver
 from prune_search.search.ray.driver import Launched, _check_resources, _job, _resources
 from prune_search.search.shared_tree import askable_stops
 
@@ -38,6 +39,36 @@ def test_what_this_machine_does_not_have_is_refused_with_both_figures() -> None:
         "search.cpus_per_trial: a trial needs 1.5 CPUs for each of its 2 workers, but this machine has 2",
         "search.gpus_per_trial: a trial needs 0.5 GPUs for each of its 2 workers, but this machine has 0",
     ]
+
+
+def test_a_search_goes_on_where_ray_ended_its_processes_and_gives_up_where_that_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from ray.exceptions import OutOfMemoryError
+
+    folder = make_definition(tmp_path, "monday", SPACE)
+    space = read_space(strict_yaml.load(SPACE), "monday")
+    launched = Launched(folder, space, LaunchOptions(storage=str(tmp_path), device="cpu"), 1437)
+    raised: list[BaseException | None] = []
+
+    def once(*_: Any) -> SearchRecords:
+        cause = raised.pop(0)
+        if cause is None:
+            return read_search(folder)
+        raise RuntimeError("Caught unexpected exception") from cause
+
+    monkeypatch.setattr(driver, "_run_once", once)
+    raised[:] = [OutOfMemoryError("much"), OutOfMemoryError("much"), None]
+    assert driver.run_search(launched, lambda: False).folder == folder
+    assert [record.message for record in caplog.records] == [
+        "a node ran low on memory, and Ray ended processes on it; the search goes on from its records"
+    ] * 2
+    raised[:] = [OutOfMemoryError("much")] * 4
+    with pytest.raises(UserError, match="4 times in a row with no trial ended"):
+        driver.run_search(launched, lambda: False)
+    raised[:] = [ValueError("of somebody else")]
+    with pytest.raises(RuntimeError, match="unexpected"):
+        driver.run_search(launched, lambda: False)
 
 
 def test_who_starts_several_workers_takes_no_cpu_from_them() -> None:
