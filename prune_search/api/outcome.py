@@ -87,6 +87,7 @@ class Outcome:
 def _row(trial: TrialRecords) -> dict[str, Any]:
     data = {} if trial.proposed is None else trial.proposed.data
     about = {"trial": data.get("name", trial.id), "paradigm": data.get("paradigm"), "status": trial.status}
+    about |= {"fidelity": trial.fidelity} if trial.low_fidelity else {}
     return {**about, "key": trial.result.get("key"), **data.get("params", {}), **trial.metrics}
 
 

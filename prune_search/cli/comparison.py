@@ -35,7 +35,7 @@ def show_comparison(data: dict[str, Any], storage: str | None, wide: bool = Fals
     from prune_search.api.where import storage_option
     from prune_search.cli.exits import as_called
     from prune_search.cli.status import steps_line
-    from prune_search.report.labels import exported, trusted_text
+    from prune_search.report.labels import exported, fidelity_text, trusted_text
 
     console = Console(highlight=False, width=UNLIMITED if wide else None)
     rows, shown = data["rows"], data["rows"] if wide else data["rows"][:MAX_ROWS]
@@ -61,6 +61,10 @@ def show_comparison(data: dict[str, Any], storage: str | None, wide: bool = Fals
 
         written = (data["sort"], *data["objectives"])
         console.print(_controls(data["controls"], quality(map(parse_objective, written))[1]))
+    for name, forms in data.get("fidelities", {}).items():
+        of = f" of {escape(name)}" if len(data["searches"]) > 1 else ""
+        for told in forms:
+            console.print(f"fidelity{of}  {escape(fidelity_text(told))}", soft_wrap=True)
     for name, counts in data["steps"].items():
         console.print(f"steps of {escape(name)}  {steps_line(counts)}", soft_wrap=True)
     best = next((row for row in rows if row["key"] is not None and row["key"] == data["best"]), None)

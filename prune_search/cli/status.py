@@ -15,7 +15,7 @@ from prune_search.cli.exits import as_called
 from prune_search.cli.searches import damaged, find_search, is_running, latest_search, read
 from prune_search.cli.verbs import VERBS, Verb
 from prune_search.recipe.problems import Problem, UserError
-from prune_search.report.labels import SPARSITIES, figure, head_of
+from prune_search.report.labels import SPARSITIES, fidelity_text, figure, head_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -128,6 +128,7 @@ def _lines(data: dict[str, Any], option: str) -> list[tuple[str, str]]:
         lines.append(
             ("controls", "  ".join(f"{name.removeprefix('control-')} {how}" for name, how in data["controls"].items()))
         )
+    lines += [("fidelity", fidelity_text(told)) for told in data.get("fidelities", ())]
     if best is not None:
         figures = "  ".join(
             f"{head_of(name)} {figure(value)}"

@@ -6,10 +6,11 @@
         trials/<id>/<kind>-<attempt>-<n>.json
         trials/<id>/progress-<attempt>.json
 
-A trial's id is its number (``000012``), the name of a control (``control-dense``), or that of a finalist's repetition
-on a new seed (``finalist-000012-1001``). The kinds are
+A trial's id is its number (``000012``), the name of a control (``control-dense``), that of a finalist's repetition on a
+new seed (``finalist-000012-1001``), or that of a low-fidelity trial (``low-fidelity-000003``). The kinds are
 
-    proposed   recipe, params, option of ``any``, what the sampler must remember; duplicate_of where it was seen before
+    proposed   recipe, params, option of ``any``, what the sampler must remember; duplicate_of where it was seen before;
+               fidelity of a low-fidelity trial: its form, and the recipe that it stands in for
     started    attempt, host, pid
     measured   metrics after a round, or at a step of the last retraining
     ended      status (completed, stopped, paused, failed), result or error; of a paused one what was measured there
@@ -50,6 +51,8 @@ FORMAT = 1
 DENSE = "control-dense"
 # What the ids of a finalist's repetitions begin with.
 FINALIST = "finalist-"
+# What the ids of low-fidelity trials begin with.
+LOW_FIDELITY = "low-fidelity-"
 _PROGRESS = re.compile(r"progress-(?P<attempt>[0-9]{3})\.json")
 SEARCHES, SEARCH_FILE, TRIALS = "searches", "search.json", "trials"
 # Written where a search is over before all its trials are proposed (a time budget, an exhausted grid).
@@ -125,8 +128,29 @@ class TrialRecords:
 
     @property
     def control(self) -> bool:
-        """Whether it is outside the count of trials, to be compared with: a control, or a finalist's repetition."""
-        return self.id.startswith(("control-", FINALIST))
+        """Whether it is outside the count of trials: a control, a finalist's repetition, or a low-fidelity trial.
+
+        Such a trial is never ranked, recommended, stopped by a scheduler or told to a sampler as a result.
+        """
+        return self.id.startswith(("control-", FINALIST, LOW_FIDELITY))
+
+    @property
+    def low_fidelity(self) -> bool:
+        """Whether it ran a cheaper recipe in the place of another one."""
+        return self.id.startswith(LOW_FIDELITY)
+
+    @property
+    def fidelity(self) -> str:
+        """Of a low-fidelity trial, which form of its recipe it ran (``steps 0.25``); empty for every other trial."""
+        told = {} if self.proposed is None else self.proposed.data.get("fidelity") or {}
+        return str(told.get("label", ""))
+
+    @property
+    def kind(self) -> str:
+        """trial, control, finalist or low-fidelity."""
+        if self.low_fidelity:
+            return "low-fidelity"
+        return "finalist" if self.repetition else "control" if self.control else "trial"
 
     @property
     def repetition(self) -> bool:
@@ -255,7 +279,11 @@ class SearchRecords:
 
     def controls(self) -> list[TrialRecords]:
         """The controls."""
-        return [trial for trial in self.trials.values() if trial.control and not trial.repetition]
+        return [trial for trial in self.trials.values() if trial.kind == "control"]
+
+    def low_fidelity(self) -> list[TrialRecords]:
+        """The low-fidelity trials, in the order of their numbers."""
+        return [trial for trial in self.trials.values() if trial.low_fidelity]
 
     @property
     def dense(self) -> Mapping[str, float] | None:
@@ -295,6 +323,11 @@ def place_in(data: Mapping[str, Any]) -> tuple[int, float]:
 def trial_id(number: int) -> str:
     """The id of trial `number`, from 1."""
     return f"{number:06d}"
+
+
+def low_fidelity_id(number: int) -> str:
+    """The id of low-fidelity trial `number`, from 1."""
+    return f"{LOW_FIDELITY}{number:06d}"
 
 
 def search_folder(storage: SomePlace, name: str) -> SomePlace:

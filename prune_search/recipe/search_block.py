@@ -10,8 +10,10 @@ from typing import Any
 
 from prune_search.recipe import axes
 from prune_search.recipe.begin import Begin
+from prune_search.recipe.fidelity import FidelityField, fidelities_of
 from prune_search.recipe.fields import Either, Flag, Integer, ListOf, Number, Value, read_block
 from prune_search.recipe.metric_names import ACCURACY, LEADING, can_be_a_tasks, is_share, metric_facts, searchable
+from prune_search.recipe.named import Named
 from prune_search.recipe.problems import not_one_of, shown
 from prune_search.recipe.reading import BAD, Reading
 from prune_search.recipe.registry import REQUIRED, Option
@@ -195,6 +197,12 @@ SEARCH = {
         "each worker of a trial holds its shard of weights, masks and optimizer (torch's fully_shard, FSDP2)",
         later=True,
     ),
+    "fidelity": Option(
+        ListOf(FidelityField(), 1, 4),
+        None,
+        "cheaper forms of recipes to try first, while their results rank recipes as the full ones do; needs guided",
+        later=True,
+    ),
 }
 
 
@@ -219,7 +227,22 @@ def read_search(raw: Any, reading: Reading) -> Mapping[str, Any] | None:
         )
         reading.wrong("search.objectives", f"{text} `export`, or leave it out of the objectives and constraints")
         return None
+    if (wrongly := _wrong_fidelity(result)) is not None:
+        reading.wrong("search.fidelity", wrongly)
+        return None
     return result
+
+
+def _wrong_fidelity(search: Mapping[str, Any]) -> str | None:
+    """What is wrong with the low fidelities of a search, None where nothing is."""
+    labels = [one.label for one in fidelities_of(search)]
+    twice = next((label for place, label in enumerate(labels) if label in labels[:place]), None)
+    if twice is not None:
+        return f"names {twice} twice"
+    sampler = Named.of(axes.SAMPLERS, search["sampler"])
+    if labels and not sampler.entry(axes.SAMPLERS).facts.expects:
+        return f"needs the sampler guided, which weighs gains against prices (got {sampler.name})"
+    return None
 
 
 def is_sharded(search: Mapping[str, Any]) -> bool:

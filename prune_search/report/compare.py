@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prune_search.ledger.account import total
+from prune_search.ledger.fidelities import fidelity_data
 from prune_search.ledger.finalists import Winner, finalists_data, winner_of
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import SearchRecords, TrialRecords
@@ -50,8 +51,9 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
         rows on the Pareto front; ``points``, the networks
         after earlier rounds of the chains (see `points`); ``controls``; ``steps``, what each search trained, saved,
         replayed, repeated and abandoned (see `ledger.account`); ``finalists``, by search, the best recipes repeated on
-        new seeds (see `ledger.finalists`); ``best``, the key of the best row, or of the finalist with the best mean
-        where one search is asked for, or None;
+        new seeds (see `ledger.finalists`); ``fidelities``, by search, its low fidelities with their rank correlation
+        (see `ledger.fidelities`; low-fidelity trials are in no row); ``best``, the key of the best row, or of the
+        finalist with the best mean where one search is asked for, or None;
         ``constraints_met``, whether it meets the constraints; ``sparsest``, the sparsest row within one percent of the
         dense network (see `matrix.sparsest_data`); ``groups`` (see `filters.grouped`; empty without `by`),
         ``left_out``, how many rows `only` leaves out; and ``searches``, ``simulated`` (the surface, or None),
@@ -103,6 +105,7 @@ def compare_data(searches: Sequence[SearchRecords], question: Question | None = 
             for name, search in ((search.name, search) for search in searches)
             if ends[name].finalists
         },
+        "fidelities": {search.name: forms for search in searches if (forms := fidelity_data(search))},
         "best": best,
         "constraints_met": met,
         "sparsest": sparsest_data(told, dense, block["objectives"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from prune_search.ledger.fidelities import LEAST_PAIRS
 from prune_search.recipe.metric_names import quality
 from prune_search.recipe.search_block import parse_objective
 
@@ -94,6 +95,25 @@ def trusted_text(entry: Mapping[str, Any]) -> str:
     """How much of what is expected rests on what was known before the search, the most trusted source first."""
     shares = sorted(entry.get("trusted", {}).items(), key=lambda item: -item[1])
     return ", ".join(f"{name} {share:.0%}" for name, share in shares)
+
+
+def fidelity_text(told: Mapping[str, Any]) -> str:
+    """What a search found out about one of its low fidelities, and whether it used it.
+
+    Args:
+        told: as `ledger.fidelities.fidelity_data` has it.
+    """
+    count, pairs = told["trials"], told["pairs"]
+    if not count:
+        return f"{told['fidelity']}: no low-fidelity trial yet"
+    cost = f"{count} low-fidelity trial{'s' * (count != 1)}, {told['steps_trained']:,} steps"
+    price = f"{told['price']:.0%} of the full price"
+    tau = "not known yet" if told["kendall"] is None else f"{told['kendall']:.2f}"
+    known = f"rank correlation with the full recipes {tau} (Kendall's τ, {pairs} measured at both)"
+    how = "used" if told["used"] else "dropped: not worth its price"
+    if pairs < LEAST_PAIRS:
+        how = f"not judged yet: that takes {LEAST_PAIRS}"
+    return f"{told['fidelity']}: {cost}, {price}; {known}; {how}"
 
 
 def recommended_text(entry: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from prune_search.recipe.search_block import parse_objective
 from prune_search.report import explorer
 from prune_search.report.labels import (
     exported,
+    fidelity_text,
     group_label,
     head_of,
     hole_shares,
@@ -61,6 +62,7 @@ def page(data: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
         _importance(data["importance"]),
         _difference(data.get("difference")),
         _controls(data["controls"]),
+        _fidelities(data.get("fidelities", {})),
         _steps(data["steps"]),
         _leaderboard(data),
     ]
@@ -235,6 +237,14 @@ def _controls(controls: Sequence[Row]) -> str:
     names = list(dict.fromkeys(name for control in controls for name in control["metrics"]))
     lines = [("", [c["name"], c["search"], *(_figure(c, name) for name in names)]) for c in controls]
     return f"<h2>Controls</h2>{_table(['control', 'search', *names], lines)}"
+
+
+def _fidelities(fidelities: Mapping[str, Sequence[Row]]) -> str:
+    """What cheaper forms told of the full recipes; their trials are in no table and no figure."""
+    lines = [
+        f"<li>{escape(name)}, {escape(fidelity_text(one))}</li>" for name, told in fidelities.items() for one in told
+    ]
+    return f"<h2>Low fidelities</h2><ul>{''.join(lines)}</ul>" if lines else ""
 
 
 def _steps(steps: Mapping[str, Row]) -> str:

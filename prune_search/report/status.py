@@ -9,6 +9,7 @@ from typing import Any
 
 from prune_search.ledger.account import total
 from prune_search.ledger.cluster_status import read_machines
+from prune_search.ledger.fidelities import fidelity_data
 from prune_search.ledger.finalists import winner_of
 from prune_search.ledger.pauses import paused_counts
 from prune_search.ledger.records import (
@@ -41,7 +42,8 @@ def status_data(search: SearchRecords, is_running: bool, now: float | None = Non
     Returns:
         ``name``; ``state``, one of running, interrupted, finished; ``trials``, how many of each status, where waiting
         ones are those that are still to be run; ``planned``; ``paused``, how many trials rest where, if any do;
-        ``controls``, each with its status; ``best``, or None;
+        ``controls``, each with its status; ``fidelities``, what low-fidelity trials told, where the search has any (see
+        `ledger.fidelities.fidelity_data`); ``best``, or None;
         ``failures``, the errors; ``retried``, attempts after one that did not end (see `TrialRecords.retries`);
         ``waits``, how many begun trials wait ``for_training`` that another one does, and ``for_device``, a whole one;
         ``machines``, the cluster (see `ledger.cluster_status.Machines`), None where nothing runs; ``steps_trained``,
@@ -64,6 +66,7 @@ def status_data(search: SearchRecords, is_running: bool, now: float | None = Non
         "planned": block["trials"],
         **({"paused": paused} if (paused := paused_counts(search)) else {}),
         "controls": {trial.id: trial.status for trial in search.controls()},
+        **({"fidelities": fidelities} if (fidelities := fidelity_data(search)) else {}),
         "best": _best(search),
         "failures": [_failure(trial) for trial in failed],
         "retried": sum(trial.retries for trial in search.trials.values()),

@@ -25,16 +25,19 @@ from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import (
     DENSE,
     FINALIST,
+    LOW_FIDELITY,
     Record,
     Recorder,
     SearchRecords,
     TrialRecords,
+    low_fidelity_id,
     place_in,
     read_search,
     read_trial,
     trial_id,
 )
 from prune_search.recipe import axes
+from prune_search.recipe.fidelity import fidelities_of
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Named, Recipe, digest_of
@@ -43,7 +46,7 @@ from prune_search.recipe.space import Space
 from prune_search.search.guided.experience import stored_experience
 from prune_search.search.guided.recommend import as_expected, follows, with_prior
 from prune_search.search.promotions import Promotions, known_by
-from prune_search.search.proposer import Proposer
+from prune_search.search.proposer import Proposal, Proposer
 from prune_search.search.shared_tree import Tree
 from prune_search.storage.places import StoragePath
 
@@ -151,6 +154,7 @@ class NextTrial:
     promotions: Promotions | None = None
     turn: int = 0
     _copies: set[str] = field(default_factory=set)
+    _low: dict[str, TrialRecords] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -230,7 +234,12 @@ class NextTrial:
             self._open.pop(trial.id, None)
         if self.promotions is not None:
             self.promotions.learn(trial)
-        if trial.proposed is None or trial.control:
+        if trial.proposed is None:
+            return
+        if trial.low_fidelity:
+            self._low[trial.id] = trial
+            self.turn = max(self.turn, trial.turn)
+        if trial.control:
             return
         self._first.setdefault(trial.proposed.data["digest"], trial.id)
         self.turn = max(self.turn, trial.turn)
@@ -302,16 +311,19 @@ class NextTrial:
     def _proposed(self, turn: int, known: list[TrialRecords]) -> bool:
         """Propose the next trial; False where there is none, or where it needs no training."""
         number = len(known) + 1
-        proposal = self.proposer.propose(number, known, self.records.dense)
+        proposal = self.proposer.propose(number, known, self.records.dense, self._known_low(turn))
         if proposal is None:
             self.exhausted = True
             return False
+        if proposal.cheaper is not None:
+            self._propose_low_fidelity(proposal, turn)
+            return True
         digest = digest_of(proposal.recipe.canonical)
         twin = self._first.get(digest)
         extra = {"number": number, "option": proposal.option, "params": dict(proposal.params)}
         extra |= {"sampler": proposal.sampler, "duplicate_of": twin}
         extra |= {"begun": proposal.begun} if proposal.begun else {}
-        if self.promotions is not None:
+        if self._turns_noted:
             extra["turn"] = turn
         self._propose(trial_id(number), proposal.recipe, extra)
         return twin is None
@@ -355,10 +367,20 @@ class NextTrial:
             return trials
         # Exactly what came of turns 1 … t-c counts; what later ones have reached by now is not looked at.
         unfinished = (self.records.trials[identity] for identity in self._open)
-        if any(not trial.control and trial.turn <= last for trial in unfinished):
+        if any((not trial.control or trial.low_fidelity) and trial.turn <= last for trial in unfinished):
             return None
-        first = max(0, last) if self.promotions is None else 0
+        first = 0 if self._turns_noted else max(0, last)
         return [*trials[:first], *(known_by(trial, last) for trial in trials[first:])]
+
+    @property
+    def _turns_noted(self) -> bool:
+        """Whether a turn can be something else than the proposal of the next numbered trial."""
+        return self.promotions is not None or bool(fidelities_of(self.search))
+
+    def _known_low(self, turn: int) -> list[TrialRecords]:
+        """The low-fidelity trials so far as the decision of a turn may see them."""
+        last, low = self._last(turn), [self._low[identity] for identity in sorted(self._low)]
+        return low if last is None else [known_by(trial, last) for trial in low]
 
     def _late(self) -> bool:
         return self.deadline is not None and time.time() > self.deadline
@@ -431,6 +453,17 @@ class NextTrial:
         extra = {"number": 0, "option": "", "params": {}, "sampler": None, "duplicate_of": None}
         extra |= {**choice.as_data(), "name": f"{trial.proposed.data['name']}-seed-{seed}"}
         return self._propose(finalist_id(trial.id, seed), Recipe.from_canonical(on_seed(trial.recipe, seed)), extra)
+
+    def _propose_low_fidelity(self, proposal: Proposal, turn: int) -> TrialRecords:
+        """A cheaper form of a recipe; its record names the recipe that it stands in for."""
+        assert proposal.cheaper is not None
+        number, cheaper = len(self._low) + 1, proposal.cheaper
+        identity, whole = low_fidelity_id(number), proposal.recipe
+        told = {"label": cheaper.form.label, "of": digest_of(whole.canonical), "whole": whole.canonical}
+        extra = {"number": number, "option": proposal.option, "params": dict(proposal.params), "turn": turn}
+        extra |= {"sampler": proposal.sampler, "duplicate_of": None, "fidelity": {**told, "price": cheaper.price}}
+        recipe = cheaper.candidate.recipe
+        return self._propose(identity, recipe, {**extra, "name": f"{LOW_FIDELITY}{run_name(number, recipe)}"})
 
     def _propose(self, identity: str, recipe: Recipe, extra: Mapping[str, Any]) -> TrialRecords:
         name = identity if extra["number"] == 0 else run_name(extra["number"], recipe)

@@ -16,6 +16,7 @@ from typing import Any
 from prune_search.recipe import axes
 from prune_search.recipe.begin import told
 from prune_search.recipe.clock import Timeline
+from prune_search.recipe.fidelity import fidelities_of
 from prune_search.recipe.paradigm import paradigm
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Named, Recipe, digest_of
@@ -211,6 +212,7 @@ def make_plan(
         first=tuple(items[:SHOWN_RECIPES]),
         warnings=(
             *told(space.search),
+            *_cheaper(space),
             *_warnings(space, items, unshared / shared if shared else 1.0),
             *_unequal(space, items),
         ),
@@ -352,6 +354,15 @@ def _warnings(space: Space, items: list[Planned], ceiling: float) -> Iterator[st
         )
     if ceiling < FEW_SHARED and not finals and roots <= len(items) / 2:
         yield "the sampled trials share hardly any training: most of it comes after the mask and is each trial's own"
+
+
+def _cheaper(space: Space) -> Iterator[str]:
+    """What low-fidelity trials add."""
+    if labels := [one.label for one in fidelities_of(space.search)]:
+        yield (
+            f"low-fidelity trials ({'; '.join(labels)}) are not counted in these figures: they come on top of the "
+            "trials, and never ask for more than half the steps of the trials"
+        )
 
 
 def _unequal(space: Space, items: list[Planned]) -> Iterator[str]:

@@ -29,6 +29,7 @@ from prune_search.recipe.space import Drawn, Space
 from prune_search.recipe.space_samples import Corner, space_samples
 from prune_search.search.guided.experience import Experience
 from prune_search.search.guided.guide import Guide
+from prune_search.search.guided.low_fidelity import Cheaper
 from prune_search.search.guided.sampler import GuidedSampler
 from prune_search.search.optuna_study import Generations, OneStudy, placed
 from prune_search.search.suggest import GivenDraw, Grid, GridDraw, TrialDraw, distribution_from, remembered, walk
@@ -59,6 +60,7 @@ class Proposal:
         sampler: what a later proposal needs to know of this one (plain JSON data): params and distributions by the
             sampler's names, and the sampler's own attributes.
         begun: the name of the recipe of ``search.begin`` that it is; empty where the sampler chose.
+        cheaper: the form of the recipe that is run in its place; None: the recipe itself.
     """
 
     number: int
@@ -68,6 +70,7 @@ class Proposal:
     params: Mapping[str, Any]
     sampler: dict[str, Any]
     begun: str = ""
+    cheaper: Cheaper | None = None
 
 
 class Proposer:
@@ -100,7 +103,9 @@ class Proposer:
         self._rest: Iterator[Proposal] | None = None
         self._guide: Guide | None = None
 
-    def propose(self, number: int, known: Sequence[TrialRecords], dense: Dense) -> Proposal | None:
+    def propose(
+        self, number: int, known: Sequence[TrialRecords], dense: Dense, low: Sequence[TrialRecords] = ()
+    ) -> Proposal | None:
         """Proposal `number`: a function of the space, the number, and what is known.
 
         Args:
@@ -108,6 +113,7 @@ class Proposer:
             known: the trials proposed so far, in any order; controls are left out. One that has not ended counts as
                 running.
             dense: metrics of the dense network; None while they are not known, and then no constraint counts.
+            low: the low-fidelity trials proposed so far.
 
         Returns:
             The proposal; None where a grid has no further point, or every recipe of a guided search was proposed.
@@ -119,13 +125,15 @@ class Proposer:
         if isinstance(sampler, Grid):
             return self._on_grid(sampler, number)
         first = self.begin[number - 1] if number <= len(self.begin) else None
+        cheaper: Cheaper | None = None
         if isinstance(sampler, GuidedSampler):
             if self._guide is None:
                 self._guide = Guide(self.space, self._epoch_of, self._examples, sampler.prior, self.experience)
-            found = self._guide.choose(number, known, dense, {} if first is None else first.values)
+            found = self._guide.choose(number, known, dense, {} if first is None else first.values, low)
             if found is None:
                 return None
-            sampler.chosen = found.drawn
+            cheaper = found if isinstance(found, Cheaper) else None
+            sampler.chosen = found.candidate.drawn if isinstance(found, Cheaper) else found.drawn
             # It only draws what was chosen.
             known = []
         study = self._study(sampler, known, dense)
@@ -147,7 +155,7 @@ class Proposer:
                 continue
             kept = remembered(trial.params, trial.distributions, system)
             name = "" if first is None else first.name
-            return Proposal(number, drawn.raw, recipe, drawn.option, drawn.params, kept, name)
+            return Proposal(number, drawn.raw, recipe, drawn.option, drawn.params, kept, name, cheaper)
         raise UserError([_never(MAX_DRAWS, wrong)])
 
     def _given(self, first: Beginning) -> dict[str, Any]:

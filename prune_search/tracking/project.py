@@ -19,6 +19,7 @@ from prune_search.ledger.finalists import winner_of
 from prune_search.ledger.records import Record, SearchRecords, TrialRecords
 from prune_search.ledger.state import State
 from prune_search.recipe import strict_yaml
+from prune_search.recipe.fidelity import fidelities_of
 from prune_search.recipe.step import Step
 from prune_search.storage.files import StorageError, open_regular
 from prune_search.tracking.leaderboard import Placed, directions, fronts, goals_of, placed
@@ -40,6 +41,8 @@ from prune_search.tracking.ui_views import SEARCH, called, holes, is_logarithmic
 
 NOTE, SOURCE = "mlflow.note.content", "mlflow.source.name"
 MAX_DIGEST = 36
+# The param ``fidelity`` of a trial that ran its recipe as it is.
+FULL = "full"
 # From here on a figure is a count.
 MAX_ROUNDED = 1000
 # Drawn by whoever runs the search, and put beside its records.
@@ -120,6 +123,8 @@ def _result(search: SearchRecords, trial: TrialRecords) -> Mapping[str, Any]:
 
 def _params(search: SearchRecords, trial: TrialRecords) -> Iterator[tuple[str, str]]:
     label = trial.proposed.data.get("option", "") if trial.proposed is not None else ""
+    if fidelities_of(search.definition["space"]["search"]):
+        yield "fidelity", trial.fidelity or FULL
     logarithmic = log_scaled(search.definition, label)
     for path, value in trial.params.items():
         yield called(path), written(value)
@@ -155,7 +160,7 @@ def _trial_tags(search: SearchRecords, trial: TrialRecords, status: str, result:
     tags = {
         "search.id": search.definition["id"],
         "trial.id": trial.id,
-        "kind": "finalist" if trial.repetition else "control" if trial.control else "trial",
+        "kind": trial.kind,
         "status": status,
         "paradigm": proposed.get("paradigm"),
         "option": proposed.get("option"),
@@ -190,8 +195,10 @@ def _trial_points(search: SearchRecords, trial: TrialRecords, result: Mapping[st
         last = max([int(metrics.get("steps_trained") or 0), *(_steps(record) for record in trial.measured)])
         curve.add(metrics, last, trial.ended.time)
         curve.add({"steps_saved": account_of(trial).saved}, last, trial.ended.time)
-        # A repeated recipe stands below what it repeats: without the figures by which the table is sorted.
-        named = () if trial.duplicate_of is not None else directions(goals_of(search))
+        # A repeated recipe stands below what it repeats, and a low-fidelity trial below all: without the figures by
+        # which the table is sorted.
+        below = trial.duplicate_of is not None or trial.low_fidelity
+        named = () if below else directions(goals_of(search))
         looked_at = {name: metrics[name] for name in named if metrics.get(name) is not None}
         curve.add({f"best/{name}": _shown(value) for name, value in looked_at.items()}, last, trial.ended.time)
     return curve
@@ -303,6 +310,8 @@ def _plan(block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key in ("objectives", "constraints"):
         if block[key]:
             yield f"search.{key}", ", ".join(block[key])
+    if forms := fidelities_of(block):
+        yield "search.fidelity", "; ".join(form.label for form in forms)
     for key in ("trials", "concurrency", "seed", "reproducible"):
         yield f"search.{key}", written(block[key])
 

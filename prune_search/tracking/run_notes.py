@@ -45,6 +45,11 @@ def trial_note(search: SearchRecords, trial: TrialRecords, status: str) -> str:
     if status == "paused":
         rest = f"Paused {where_paused(trial)}: others were better at the same maturity."
         return f"{rest} It continues from its stored state once it is among the best there."
+    if trial.low_fidelity:
+        return (
+            f"Low fidelity ({_plain(trial.fidelity)}): a cheaper form of a recipe, run to see whether the recipe "
+            "itself is worth its price. It is never ranked or recommended."
+        )
     if status == "completed" and not trial.control:
         name = trial.proposed.data["name"] if trial.proposed is not None else trial.result.get("key")
         return f"Export it with `prune-search export {_at(search)} --trial {name} --to DIR`"

@@ -174,6 +174,10 @@ search:
   {seed: 5, trials: 30, sampler: guided, reproducible: true, concurrency: 3, objectives: OBJECTIVES,
   scheduler: {name: asha-promote, grace: 10%, eta: 2}}
 """
+# Cheaper forms of recipes are tried first; the trials in which they rank are those that are told here.
+CHEAPER = LISTED.replace("trials: 30", "trials: 8").replace(
+    "scheduler: {name: asha-promote, grace: 10%, eta: 2}", "fidelity: [{steps: 0.34}, {rounds: 0.5}]"
+)
 KILLS = 50
 
 
@@ -197,3 +201,32 @@ def test_a_guided_search_that_is_killed_fifty_times_promotes_whom_the_unbroken_o
     dies.after(-1)
     search.run(shuffled(draw.randrange(1000)))
     assert outcomes(read_search(search.folder)) == outcomes(whole)
+
+
+@pytest.mark.slow
+def test_a_search_with_low_fidelities_that_is_killed_ends_as_the_unbroken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = CHEAPER.replace("OBJECTIVES", ONE)
+    whole = Simulated.begin(tmp_path / "whole", text).run()
+    # Both forms were tried, and full trials were decided after them.
+    assert {trial.fidelity for trial in whole.low_fidelity()} == {"steps 0.34", "rounds 0.5"}
+    assert whole.numbered()[-1].turn > whole.low_fidelity()[-1].turn > 3
+    assert len(whole.numbered()) == 8
+    search = Simulated.begin(tmp_path / "killed", text)
+    draw = random.Random(11)
+    dies = Dies(monkeypatch, draw)
+    kills = 0
+    while True:
+        dies.after(draw.randint(15, 45))
+        try:
+            search.run(shuffled(draw.randrange(1000)))
+            break
+        except Killed:
+            kills += 1
+    assert kills >= 3
+    killed = read_search(search.folder)
+    assert outcomes(killed) == outcomes(whole)
+    assert {t.id: (t.turn, t.fidelity) for t in killed.trials.values()} == {
+        t.id: (t.turn, t.fidelity) for t in whole.trials.values()
+    }

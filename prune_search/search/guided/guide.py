@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 
 from prune_search.ledger.ranking import Dense, Goals, total_violation
 from prune_search.ledger.records import TrialRecords
+from prune_search.recipe.fidelity import fidelities_of
 from prune_search.recipe.space import Space
 from prune_search.search.guided.candidates import Candidate, Candidates, EpochOf
 from prune_search.search.guided.experience import Experience
 from prune_search.search.guided.features import Frame, Network, network
 from prune_search.search.guided.gains import Gains
 from prune_search.search.guided.kernel import Array, Bank, Rows, members
+from prune_search.search.guided.low_fidelity import Cheaper, LowFidelities, Tried
 from prune_search.search.guided.model import Model
 from prune_search.search.guided.past import Past, Reader, Seen, looked_at
 from prune_search.search.guided.prices import Prices
+from prune_search.search.guided.surface import Surface
 from prune_search.search.guided.surrogate import Surrogate
 
 # Power of the price, to which the mean price of a recipe is added: gains that are nearly free are no aim. Where nothing
@@ -96,6 +99,13 @@ class Guide:
     _last_known: _Known | None = field(default=None, repr=False)
     _prices: Prices = field(default_factory=Prices, repr=False)
     _surrogates: Kept = field(default_factory=lambda: {False: {}, True: {}}, repr=False)
+    # The low-fidelity trials that the surrogates know.
+    _expecting: tuple[str, ...] = field(default=(), repr=False)
+
+    @cached_property
+    def low(self) -> LowFidelities:
+        """Cheaper forms of recipes."""
+        return LowFidelities(fidelities_of(self.space.search), self.epoch_of, self.reader, self.goals)
 
     @cached_property
     def reader(self) -> Reader:
@@ -141,8 +151,13 @@ class Guide:
         return POWER if self.told else UNTOLD_POWER
 
     def choose(
-        self, number: int, known: Sequence[TrialRecords], dense: Dense, given: Mapping[str, Any] | None = None
-    ) -> Candidate | None:
+        self,
+        number: int,
+        known: Sequence[TrialRecords],
+        dense: Dense,
+        given: Mapping[str, Any] | None = None,
+        low: Sequence[TrialRecords] = (),
+    ) -> Candidate | Cheaper | None:
         """What is proposed as trial `number`.
 
         Args:
@@ -150,28 +165,44 @@ class Guide:
             known: the trials proposed so far, in any order.
             dense: metrics of the dense network, or None while they are not known.
             given: what a recipe that is tried first says of the holes; only the others are chosen.
+            low: the low-fidelity trials proposed so far.
 
         Returns:
-            None where every recipe of the space has been proposed, or all points that a large one is filled with.
+            A recipe, or a cheaper form of one; None where every recipe of the space has been proposed, or all points
+            that a large one is filled with.
         """
         # In batches what a running trial has measured so far would make each proposal look at other figures.
         there = self.reader.all(known, running=self._together(number) == 1)
         if given and (first := self.candidates.with_given(given)):
             return self._highest(first, self._gains_alone(first, there, dense, number), there)
-        return self.chosen(number, there, dense)
+        return self.chosen(number, there, dense, known, self.low.tried(low))
 
-    def chosen(self, number: int, there: Sequence[Past], dense: Dense) -> Candidate | None:
+    def chosen(
+        self,
+        number: int,
+        there: Sequence[Past],
+        dense: Dense,
+        known: Sequence[TrialRecords] = (),
+        low: Sequence[Tried] = (),
+    ) -> Candidate | Cheaper | None:
         """What is proposed as trial `number` after what is known of the others; None where every one was."""
         tried = {one.candidate.digest for one in there}
+        # What their cheaper forms tell is waited for, as long as there is another recipe.
+        waiting = {one.full.digest for one in low if one.past.running}
         _, whole = self.fixed
         batch, since = batch_of(number)
         best = None if whole else self._best(_before(there, since), dense, batch)
         near, ends = ([], []) if best is None else self._near(best, batch)
+        stood_for = list({one.full.digest: one.full for one in low}.values())
         first = 0 if whole else number // REFILLED
         for generation in range(first, first + (1 if whole else AGAIN)):
             filled, filling = self._filling(generation)
-            everything = [*filled, *near]
+            # Neighbours of which a cheaper form was tried stay, whatever the best recipe is by now.
+            there_already = {one.digest for one in (*filled, *near)} if stood_for else set()
+            kept = [one for one in stood_for if one.digest not in there_already]
+            everything = [*filled, *near, *kept]
             untried = [row for row, one in enumerate(everything) if one.digest not in tried]
+            untried = [row for row in untried if everything[row].digest not in waiting] or untried
             if untried:
                 break
         else:
@@ -179,9 +210,34 @@ class Guide:
         rows = numpy.array(untried, dtype=numpy.int64)
         if not there:
             return self._first()
-        groups = {"fixed": filling, "near": ends}
-        gains = self._gains(groups, there, dense, self._surrogates, self.looked_at_before(number))
-        return self._highest([everything[row] for row in rows], gains.of(rows, number), there)
+        groups: dict[str, Sequence[Network]] = {"fixed": filling, "near": ends}
+        groups |= {"kept": [*map(self.reader.end, kept)]} if low else {}
+        if (expecting := tuple(one.trial.id for one in low if one.past.completed)) != self._expecting:
+            # Other prior means: nothing that was computed with the former ones holds.
+            self._expecting, self._surrogates = expecting, {False: {}, True: {}}
+        gains = self._gains(groups, there, dense, self._surrogates, self.looked_at_before(number), low)
+        recipes, gained = [everything[row] for row in rows], gains.of(rows, number)
+        past = [*there, *(one.past for one in low)]
+        chosen = self._highest(recipes, gained, past)
+        offered = self.low.offered(recipes, gained, there, known, low)
+        return self._cheaper(recipes, gained, past, chosen, offered) or chosen
+
+    def _cheaper(
+        self,
+        recipes: Sequence[Candidate],
+        gains: Array,
+        past: Sequence[Past],
+        best: Candidate,
+        offered: Sequence[tuple[int, Cheaper, float]],
+    ) -> Cheaper | None:
+        """The cheaper form that gains more for its price than the best full recipe; None where none does."""
+        if not offered:
+            return None
+        of_forms = numpy.array([correlation * gains[place] for place, _, correlation in offered])
+        scores = self._scores([one.candidate for _, one, _ in offered], of_forms, past)
+        place = next(place for place, one in enumerate(recipes) if one is best)
+        chosen = int(numpy.argmax(scores))
+        return offered[chosen][1] if scores[chosen] > self._scores([best], gains[place : place + 1], past)[0] else None
 
     def looked_at_before(self, number: int) -> int:
         """The first trial whose figures are not looked at for proposal `number`, whatever is known of it by now.
@@ -224,8 +280,12 @@ class Guide:
 
     def _highest(self, recipes: Sequence[Candidate], gains: Array, past: Sequence[Past]) -> Candidate:
         """The recipe of the largest gain for its price."""
+        return recipes[int(numpy.argmax(self._scores(recipes, gains, past)))]
+
+    def _scores(self, recipes: Sequence[Candidate], gains: Array, past: Sequence[Past]) -> Array:
+        """[recipes], logarithms of their gains over their prices."""
         price = self._prices.of(recipes, past)
-        return recipes[int(numpy.argmax(_logs(gains) - self.power * numpy.log(price + self.unit)))]
+        return numpy.asarray(_logs(gains) - self.power * numpy.log(price + self.unit), dtype=numpy.float64)
 
     def _filling(self, generation: int) -> tuple[list[Candidate], list[Network]]:
         """What a space is filled with, and what that ends with."""
@@ -275,6 +335,7 @@ class Guide:
         dense: Dense,
         kept: Kept,
         since: int,
+        low: Sequence[Tried] = (),
     ) -> Gains:
         """Gains by what was measured of the trials before number `since`; later ones count as running."""
         known = self._known(_before(past, since), dense)
@@ -282,8 +343,7 @@ class Guide:
         pending = [self.reader.end(one.candidate) for one in (*known.running, *later)]
         model = Model(self._frame(known.halfway), known.seen, groups, pending, kept[known.halfway])
         objectives = [
-            model.of(metric, way, learned=self.experience.expected(metric, way))
-            for way, metric in self.goals.objectives
+            model.of(metric, way, learned=self._learned(metric, way, low)) for way, metric in self.goals.objectives
         ]
         constraints = [
             model.of(metric, "maximize" if relation == ">=" else "minimize", careful=True)
@@ -293,6 +353,10 @@ class Guide:
         for one in objectives:
             met &= True if one.belief is None else numpy.isfinite(one.belief.mean[0, ended])
         return Gains(self.goals, objectives, constraints, dense, ended, met, numpy.nan_to_num(model.sparsity))
+
+    def _learned(self, metric: str, way: str, low: Sequence[Tried]) -> list[Surface]:
+        """What earlier searches, and cheaper forms in this one, let one expect of a metric."""
+        return [*self.experience.expected(metric, way), *self.low.expected(low, metric, way)]
 
     def _frame(self, halfway: bool) -> Frame:
         """How networks become rows; where some were measured in the middle of a retraining, that tells them apart."""

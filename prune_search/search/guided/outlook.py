@@ -251,7 +251,8 @@ class _Changed:
 def _course(
     search: SearchRecords, goals: Goals, metric: str, outlook: Outlook, beliefs: _Beliefs
 ) -> list[dict[str, Any]]:
-    ended = [trial for trial in search.numbered() if trial.ended is not None]
+    # Low-fidelity trials are paid, and are never the best.
+    ended = [trial for trial in (*search.numbered(), *search.low_fidelity()) if trial.ended is not None]
     ended.sort(key=lambda trial: (trial.ended.time if trial.ended else 0.0, trial.id))
     paid = numpy.cumsum([_paid(trial) for trial in ended]).tolist()
     prior, experience = with_prior(search.definition["space"]["search"]["sampler"]), stored_experience(search.folder)
@@ -262,7 +263,8 @@ def _course(
         best, met = best_expected(ended[: place + 1], figures, goals, search.dense or None)
         known: Expected | None = None if best is None else figures.get(best.id, {}).get(metric)
         if known is not None:
-            told.append({"steps": int(paid[place]), **known.as_data(), "constraints_met": met, "trials": place + 1})
+            count = sum(not trial.control for trial in ended[: place + 1])
+            told.append({"steps": int(paid[place]), **known.as_data(), "constraints_met": met, "trials": count})
     chance = by_chance([one.candidate for one in outlook.drawn], beliefs, [one["steps"] for one in told], search)
     return [{**one, "chance": value} for one, value in zip(told, chance, strict=True)]
 

@@ -158,11 +158,26 @@ class Reader:
         Raises:
             UserError: it cannot be placed on its clock.
         """
-        digest = data.get("digest")
-        given: dict[str, Any] = {"option": str(data.get("option", "")), "params": trial.params}
+        return self._placed(data.get("digest"), trial.recipe, data)
+
+    def placed(self, digest: str, recipe: Mapping[str, Any], data: Mapping[str, Any]) -> Candidate | None:
+        """A recipe that a trial's proposal names; None of one that cannot be placed on its clock.
+
+        Args:
+            digest: of the recipe.
+            recipe: canonical.
+            data: of the ``proposed`` record, with what was drawn.
+        """
+        try:
+            return self._placed(digest, recipe, data)
+        except UserError:
+            return None
+
+    def _placed(self, digest: str | None, canonical: Mapping[str, Any], data: Mapping[str, Any]) -> Candidate:
+        given: dict[str, Any] = {"option": str(data.get("option", "")), "params": data["params"]}
         given["drawn"] = data["sampler"]["params"]
-        if digest not in self._recipes:
-            recipe = Recipe.from_canonical(trial.recipe)
+        if digest is None or digest not in self._recipes:
+            recipe = Recipe.from_canonical(canonical)
             one = Candidate.of(recipe, self.epoch_of(recipe) or 1, **given)
             self._recipes[one.digest] = one
             return one

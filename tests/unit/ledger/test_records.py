@@ -13,6 +13,8 @@ from prune_search.ledger.progress import Progress
 from prune_search.ledger.records import (
     Record,
     Recorder,
+    SearchRecords,
+    TrialRecords,
     list_searches,
     read_search,
     read_trial,
@@ -94,3 +96,21 @@ def test_a_search_that_is_not_there_or_of_another_format_is_a_user_s_error(tmp_p
 def test_a_search_s_name_cannot_lead_out_of_the_storage(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError):
         search_folder(tmp_path, name)
+
+
+def test_a_trial_says_which_kind_it_is() -> None:
+    kinds = {
+        "000012": "trial",
+        "control-dense": "control",
+        "finalist-000012-1001": "finalist",
+        "low-fidelity-000003": "low-fidelity",
+    }
+    made = {identity: TrialRecords(identity) for identity in kinds}
+    assert {identity: trial.kind for identity, trial in made.items()} == kinds
+    assert [trial.id for trial in made.values() if not trial.control] == ["000012"]
+    search = SearchRecords("a", Path(), {}, made)
+    assert [trial.id for trial in search.controls()] == ["control-dense"]
+    assert [trial.id for trial in search.low_fidelity()] == ["low-fidelity-000003"]
+    data = {"fidelity": {"label": "steps 0.25"}}
+    assert TrialRecords("low-fidelity-000003", Record("", "proposed", 1, 0, 0.0, data)).fidelity == "steps 0.25"
+    assert made["000012"].fidelity == ""

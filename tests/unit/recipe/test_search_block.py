@@ -259,3 +259,18 @@ def test_a_network_is_sharded_over_several_workers_only() -> None:
     (whole,) = refused("{workers_per_trial: 2, sharded: true, constraints: model/flops <= 1000}")
     assert whole.startswith("search.objectives: model/flops needs the whole network in one process, and search.sharded")
     assert refused("{sharded: true}") == refused("{sharded: true, workers_per_trial: 1}") == [text]
+
+
+def test_low_fidelities_are_a_list_and_one_mapping_is_a_list_of_one() -> None:
+    assert read("{fidelity: {steps: 0.25}}")["fidelity"] == [{"steps": 0.25}]
+    assert read("{fidelity: [{rounds: 0.5, steps: 0.5}]}")["fidelity"] == [{"steps": 0.5, "rounds": 0.5}]
+
+
+def test_low_fidelities_need_a_sampler_that_weighs_gains_against_prices() -> None:
+    (problem,) = refused("{sampler: tpe, fidelity: {steps: 0.25}}")
+    assert problem == ("search.fidelity: needs the sampler guided, which weighs gains against prices (got tpe)")
+
+
+def test_a_low_fidelity_is_named_once() -> None:
+    (problem,) = refused("{fidelity: [{steps: 0.25}, {rounds: 0.5}, {steps: 0.250}]}")
+    assert problem == "search.fidelity: names steps 0.25 twice"

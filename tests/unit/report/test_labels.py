@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prune_search.report.labels import exported, figure, group_label, shown_metrics, trusted_text
+from prune_search.report.labels import exported, fidelity_text, figure, group_label, shown_metrics, trusted_text
 
 
 def test_a_leaderboard_has_a_column_for_each_metric_once() -> None:
@@ -51,3 +51,17 @@ def test_what_was_trusted_is_told_with_the_most_trusted_first() -> None:
     entry = {"trusted": {"published findings": 0.25, "first (mlp on digits)": 0.7, "nothing known before": 0.05}}
     assert trusted_text(entry) == "first (mlp on digits) 70%, published findings 25%, nothing known before 5%"
     assert trusted_text({}) == ""
+
+
+def test_a_low_fidelity_is_told_with_its_price_and_rank_correlation() -> None:
+    told = {"fidelity": "steps 0.25", "trials": 5, "completed": 5, "price": 0.254, "pairs": 4, "kendall": 0.6667}
+    text = fidelity_text({**told, "used": True, "steps_trained": 12_340})
+    assert text == (
+        "steps 0.25: 5 low-fidelity trials, 12,340 steps, 25% of the full price; "
+        "rank correlation with the full recipes 0.67 (Kendall's τ, 4 measured at both); used"
+    )
+    assert fidelity_text({**told, "used": False, "steps_trained": 1}).endswith("dropped: not worth its price")
+    few = fidelity_text({**told, "trials": 1, "pairs": 1, "kendall": None, "used": True, "steps_trained": 1})
+    assert "1 low-fidelity trial," in few
+    assert "not known yet (Kendall's τ, 1 measured at both); not judged yet: that takes 3" in few
+    assert fidelity_text({**told, "trials": 0}) == "steps 0.25: no low-fidelity trial yet"

@@ -146,3 +146,12 @@ def test_what_costs_more_than_it_must_is_warned_of(sets: list[tuple[str, Any]], 
     assert any(warning in text for text in plan.warnings)
     # Only trajectory 1, or not even that, is shared.
     assert plan.ceiling < 2
+
+
+def test_low_fidelity_trials_are_said_to_come_on_top() -> None:
+    guided = (("search.sampler", "guided"), ("search.trials", 4))
+    plain, asked = planned(CHAINS, *guided), planned(CHAINS, *guided, ("search.fidelity", {"steps": 0.25}))
+    assert asked.steps_to_train == plain.steps_to_train
+    (warning,) = set(asked.warnings) - set(plain.warnings)
+    assert "low-fidelity trials (steps 0.25) are not counted in these figures" in warning
+    assert "never ask for more than half the steps of the trials" in warning
