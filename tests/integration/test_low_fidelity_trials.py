@@ -29,6 +29,8 @@ from prune_search.search.importance import importance_data
 from prune_search.tracking.leaderboard import placed
 from prune_search.tracking.project import project
 
+pytestmark = pytest.mark.slow
+
 SPACE = """\
 task: {data: digits, model: {name: mlp, hidden: [16]}, seed: 0}
 train: {steps: 12ep}
