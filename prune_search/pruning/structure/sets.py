@@ -15,7 +15,7 @@ from prune_search.pruning.structure.analysis import Analysis, skipped
 from prune_search.pruning.structure.labels import FIXED, Ids
 
 CONVOLUTIONS = frozenset(("conv1d", "conv2d", "conv3d"))
-LINEAR = CONVOLUTIONS | {"linear", "addmm", "mm", "matmul", "bmm", "einsum"}
+LINEAR = CONVOLUTIONS | {"linear", "addmm", "mm", "matmul", "bmm", "einsum", "_grouped_mm", "grouped_mm_fallback"}
 LOOKUPS = frozenset(("embedding", "embedding_bag"))
 BESIDE, HELD, READER, WEIGHT, DEPTHWISE, SCALE = "beside", "held", "reader", "weight", "depthwise", "scale"
 MAKES = (WEIGHT, DEPTHWISE, HELD, SCALE)

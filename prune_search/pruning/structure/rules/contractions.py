@@ -87,6 +87,21 @@ def _product(place: Place, first: Dims, second: Dims) -> Dims:
     return [*broadcast(place, [dims for dims in batch if dims], sizes), *rows, *columns]
 
 
+@rule("_grouped_mm", "grouped_mm_fallback")
+def _grouped_product(place: Place) -> Any:
+    """Rows [S, K] by the matrix of their group, of [groups, K, N]: the same places of every group go together."""
+    first, second = ("input", "weight") if "weight" in place.arguments else ("self", "mat2")
+    rows, weight = place.tensor(first), place.tensor(second)
+    place.fix(weight[0], "its rows are picked by number")
+    place.fix(rows[0])
+    place.tie(rows[1], weight[1])
+    if place.role(second, 2, "weight"):
+        place.read(second, 1)
+    else:
+        place.notes.contracted.append(rows[1])
+    return [fixed(rows[0].size), weight[2]]
+
+
 @rule("einsum")
 def _summed(place: Place) -> Any:
     """Dimensions of one letter go together; those of two computed tensors that stay lie side by side, as heads do."""

@@ -124,6 +124,7 @@ CUTTABLE: dict[str, tuple[Callable[[Any], Any], int, list[int]]] = {
     "gathered": (gathered, 12, [12]),
     "added by number": (lambda x: aten.index_add.default(x, 0, torch.tensor([0, 0]), aten.relu.default(x)), 12, [12]),
     "sorted along the batch": (lambda x: aten.sort.default(x, 0)[0], 12, [12]),
+    "every third": (lambda x: aten.slice.Tensor(x, 1, 1, 9223372036854775807, 3), 4, [4]),
     "patches": (patches, 48, [12]),
     "from patches": (from_patches, 3, [3]),
     "complex": (complex_pairs, 12, [6]),
@@ -159,7 +160,7 @@ STAYS: dict[str, tuple[Callable[[Any], Any], int, str]] = {
     "standardized weights": (in_training, 12, "a normalization takes its statistics over its units"),
     "the order": (lambda x: aten.cumsum.default(x, 1), 12, "cumsum depends on the order of its units"),
     "picked": (lambda x: aten.select.int(aten.view.default(x, [2, 1, 12]), 2, 3), 1, "picked by number"),
-    "every second": (lambda x: aten.slice.Tensor(x, 1, 0, 12, 2), 6, "every second place of it, or fewer, is taken"),
+    "every fifth": (lambda x: aten.slice.Tensor(x, 1, 0, 12, 5), 3, "every second place of it, or fewer, is taken"),
     "unknown": (lambda x: aten.renorm.default(x, 2, 0, 1.0), 12, "renorm has no rule here"),
 }
 
