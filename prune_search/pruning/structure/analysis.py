@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from prune_search.pruning.structure.capture import Captured
-from prune_search.pruning.structure.labels import FIXED, Dims, Ids, fixed
+from prune_search.pruning.structure.labels import FIXED, Dims, Ids, fixed, joined_roots
 from prune_search.pruning.structure.place import Given, Notes, Place, name_of
 from prune_search.pruning.structure.rules import RULES
 from prune_search.pruning.structure.rules.elementwise import pointwise
@@ -169,9 +169,16 @@ def keep_streams(captured: Captured, notes: Notes) -> None:
 
 
 def skipped(captured: Captured, notes: Notes) -> list[Ids]:
-    """The labels of what skip connections add."""
+    """The labels of what skip connections add: two terms that did not go together before."""
     order = {node: place for place, node in enumerate(captured.graph.graph.nodes)}
-    return [ids for node, ids in notes.joined if _skips(node, order)]
+    labels, found, done = notes.labels, [], 0
+    roots = np.arange(labels.count, dtype=np.int64)
+    for one in notes.joined:
+        roots = joined_roots(roots, labels.ties[done : one.known])
+        done = one.known
+        if not np.array_equal(roots[one.first], roots[one.second]) and _skips(one.node, order):
+            found.append(one.ids)
+    return found
 
 
 def _skips(addition: fx.Node, order: Mapping[fx.Node, int]) -> bool:

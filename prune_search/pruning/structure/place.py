@@ -65,6 +65,25 @@ class Statistic:
     why: str
 
 
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Two tensors that are added, along one of their dimensions.
+
+    Attributes:
+        node: the addition.
+        ids: labels of what it gives.
+        first: of one term.
+        second: of the other.
+        known: how many ties there were before it.
+    """
+
+    node: fx.Node
+    ids: Ids
+    first: Ids
+    second: Ids
+    known: int
+
+
 @dataclass(eq=False)
 class Notes:
     """What the rules find.
@@ -80,7 +99,7 @@ class Notes:
         widths: whether places that a normalization takes its statistics over can go even from a residual stream.
         statistics: those normalizations.
         heads: labels of dimensions along which products of two computed tensors are taken side by side.
-        joined: additions of tensors that were not tied before, with the labels of what they give.
+        joined: additions of tensors of other labels.
         reads: dimensions of tensors that a sum runs over, as `roles` has them, whatever else they are.
         users: the operations that use a tensor in some role, by attribute of the graph.
     """
@@ -95,7 +114,7 @@ class Notes:
     widths: bool = False
     statistics: list[Statistic] = field(default_factory=list)
     heads: list[Ids] = field(default_factory=list)
-    joined: list[tuple[fx.Node, Ids]] = field(default_factory=list)
+    joined: list[Joined] = field(default_factory=list)
     reads: set[tuple[str, int]] = field(default_factory=set)
     users: dict[str, set[str]] = field(default_factory=dict)
 

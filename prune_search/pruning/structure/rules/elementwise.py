@@ -8,7 +8,7 @@ import numpy as np
 from torch import fx
 
 from prune_search.pruning.structure.labels import Dims, Ids, fixed
-from prune_search.pruning.structure.place import Place
+from prune_search.pruning.structure.place import Joined, Place
 from prune_search.pruning.structure.rules.registry import rule
 
 
@@ -34,11 +34,12 @@ def together(place: Place, own: list[Ids], size: int) -> Ids:
 def pointwise(place: Place) -> Any:
     """Any number of tensors, combined value by value."""
     given = [place.of(node) for node in place.node.all_input_nodes if isinstance(place.shapes[node], tuple)]
+    known = len(place.labels.ties)
     made = broadcast(place, given, place.output)
     if place.name in ("add", "sub", "subtract") and len(given) == 2 and len(given[0]) == len(given[1]):
         for own, first, second in zip(made, *given, strict=True):
-            if own.any() and not np.array_equal(first, second):
-                place.notes.joined.append((place.node, own))
+            if own.any() and first.size == second.size and not np.array_equal(first, second):
+                place.notes.joined.append(Joined(place.node, own, first, second, known))
     return made
 
 
