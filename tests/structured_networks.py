@@ -180,7 +180,7 @@ class Steps(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         given = self.words(x)
-        state = given.new_zeros(len(x), 8)
+        state = given.new_zeros(x.shape[0], 8)
         for step in range(x.shape[1]):
             state = self.cell(given[:, step], state)
         return self.out(state)  # type: ignore[no-any-return]

@@ -96,9 +96,9 @@ def expert_blocks(model: nn.Module) -> tuple[list[ExpertBlock], dict[str, str]]:
     """The experts of a network, in module order, and of experts that have no router that is known the reason.
 
     Experts are the children of an `nn.ModuleList` or `nn.ModuleDict`, all of one class, or stacked in the parameters of
-    one module (`tasks.layers.stacked_weights`). What they, their list or their class is called has ``expert`` in it, or what
-    routes to them has ``router`` or ``gate``. The router is the one layer beside them with as many outputs as there
-    are experts.
+    one module (`tasks.layers.stacked_weights`). What they, their list or their class is called has ``expert`` in it, or
+    what routes to them has ``router`` or ``gate``. The router is the one layer beside them with as many outputs as
+    there are experts.
 
     Returns:
         The blocks; and prunable weight to why it is in none, of experts only.

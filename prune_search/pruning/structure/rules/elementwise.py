@@ -51,7 +51,14 @@ def pointwise(place: Place) -> Any:
     *("arcsinh", "arccosh", "arctanh", "real", "imag", "conj", "resolve_conj", "resolve_neg", "complex", "polar"),
     *("__and__", "__or__", "__xor__", "isreal", "special_digamma", "special_erf", "special_erfc", "special_erfinv"),
     *("special_exp2", "special_expit", "special_expm1", "special_i0", "special_log1p", "special_logit"),
-    *("special_ndtr", "special_psi", "special_round", "special_sinc", "special_xlogy", "fake_quantize_per_tensor_affine"),
+    *(
+        "special_ndtr",
+        "special_psi",
+        "special_round",
+        "special_sinc",
+        "special_xlogy",
+        "fake_quantize_per_tensor_affine",
+    ),
 )
 def _combined(place: Place) -> Any:
     return pointwise(place)

@@ -67,9 +67,11 @@ def two_ways(x: Any) -> Any:
 
 
 def put(x: Any) -> Any:
-    """Twelve units at places of a dimension before theirs that a mask picks."""
+    """Twelve units at places of a dimension before theirs that are picked by number."""
     wide = aten.new_zeros.default(x, [2, 3, 12])
-    return aten.select.int(aten.index_put.default(wide, [None, torch.tensor([1, 1])], aten.unsqueeze.default(x, 1)), 1, 1)
+    return aten.select.int(
+        aten.index_put.default(wide, [None, torch.tensor([1, 1])], aten.unsqueeze.default(x, 1)), 1, 1
+    )
 
 
 def gathered(x: Any) -> Any:
@@ -149,7 +151,8 @@ def stream(normed: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def in_training(x: Any) -> Any:
     """A batch norm over the units of every example."""
-    return aten.squeeze.dim(aten.batch_norm.default(aten.unsqueeze.default(x, 0), *[None] * 4, True, 0.1, 1e-5, False), 0)
+    normed = aten.batch_norm.default(aten.unsqueeze.default(x, 0), *[None] * 4, True, 0.1, 1e-5, False)
+    return aten.squeeze.dim(normed, 0)
 
 
 STAYS: dict[str, tuple[Callable[[Any], Any], int, str]] = {
