@@ -150,7 +150,7 @@ def channels_in(analysis: Analysis, prunable: frozenset[str]) -> Iterator[tuple[
 
 def stays_whole(analysis: Analysis, prunable: frozenset[str]) -> dict[str, str]:
     """Prunable weights none of whose outputs can go, and why."""
-    reasons = {}
+    reasons: dict[str, str] = {}
     for target, dims in analysis.tensors.items():
         name = analysis.captured.names[target]
         if name not in prunable:
