@@ -31,6 +31,23 @@ class Sparse(nn.Module):
         return x + made.reshape(x.shape)
 
 
+class Keyed(nn.Module):
+    """Experts in a dict, looked up by their keys; one of them runs on a token."""
+
+    def __init__(self, width: int = 4, count: int = 5) -> None:
+        super().__init__()
+        self.router = nn.Linear(width, count)
+        self.experts = nn.ModuleDict({f"expert_{at}": expert(width) for at in range(count)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        share, chosen = self.router(x).softmax(-1).max(-1)
+        made = torch.zeros_like(x)
+        for at in range(len(self.experts)):
+            picked = chosen == at
+            made[picked] = share[picked][:, None] * self.experts[f"expert_{at}"](x[picked])
+        return x + made
+
+
 class Mixed(nn.Module):
     """All experts at once, weighed by a softmax in one product that no operand of is one expert's output."""
 

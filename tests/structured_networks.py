@@ -171,6 +171,71 @@ class Shuffled(nn.Module):
         return self.out(self.last(x).mean((2, 3)))  # type: ignore[no-any-return]
 
 
+class Steps(nn.Module):
+    """A cell that is called step by step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.cell, self.out = nn.Embedding(7, 6), nn.GRUCell(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        given = self.words(x)
+        state = given.new_zeros(x.shape[0], 8)
+        for step in range(x.shape[1]):
+            state = self.cell(given[:, step], state)
+        return self.out(state)  # type: ignore[no-any-return]
+
+
+class ResponseNorm(nn.Module):
+    """Hidden units that are divided by their mean norm, as in ConvNeXt V2, and a norm behind the layer before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.up, self.down = (
+            nn.Conv2d(3, 8, 2, 2),
+            nn.LayerNorm(8),
+            nn.Linear(8, 16),
+            nn.Linear(16, 5),
+        )
+        self.scale = nn.Parameter(torch.randn(1, 1, 1, 16))
+        self.shift = nn.Parameter(torch.randn(1, 1, 1, 16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.gelu(self.up(self.norm(self.first(x).permute(0, 2, 3, 1))))
+        response = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
+        x = self.scale * x * response / (response.mean(-1, keepdim=True) + 1e-6) + self.shift + x
+        return self.down(x.mean((1, 2)))  # type: ignore[no-any-return]
+
+
+class TiedCoder(nn.Module):
+    """The decoder's weights are the encoder's, turned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 12), nn.Linear(12, 8, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        code = F.relu(self.second(F.relu(self.first(x))))
+        return F.relu(code @ self.second.weight) @ self.first.weight
+
+
+class ByToken(nn.Module):
+    """Each of two layers runs on the tokens that a mask picks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.first = nn.Embedding(11, 8), nn.Linear(8, 10)
+        self.ways, self.out = nn.ModuleList(nn.Linear(10, 12) for _ in range(2)), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        given = F.relu(self.first(self.words(x)))
+        made = given.new_zeros(*x.shape, 12)
+        for place, way in enumerate(self.ways):
+            picked = x % 2 == place
+            made[picked] = way(given[picked])
+        return self.out(F.hardswish(made))  # type: ignore[no-any-return]
+
+
 def _pictures() -> Any:
     return torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
@@ -186,6 +251,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any], int]] = {
     "vit": (ViT, _pictures, 3833),
     "recurrent": (Recurrent, lambda: torch.arange(10).reshape(2, 5) % 7, 2446),
     "shuffled": (Shuffled, _pictures, 131),
+    "steps": (Steps, lambda: torch.arange(10).reshape(2, 5) % 7, 144),
+    "response-norm": (ResponseNorm, _pictures, 161),
+    "tied-coder": (TiedCoder, lambda: torch.randn(2, 6, generator=torch.Generator().manual_seed(1)), 66),
+    "by-token": (ByToken, lambda: torch.arange(14).reshape(2, 7) % 11, 162),
 }
 
 

@@ -98,8 +98,11 @@ def _cut(network: nn.Module, block: ExpertBlock, kept: list[int], any_name: bool
     router = network.get_submodule(block.router)
     if block.owned:
         children = list(experts.children())
+        # Of a dict too the places count: those that stay have the first of its keys.
+        left = dict(zip(experts._modules, (children[place] for place in kept), strict=False))
         owner = network.get_submodule(block.name.rpartition(".")[0])
-        owner._modules[block.name.rpartition(".")[2]] = nn.ModuleList(children[place] for place in kept)
+        made = nn.ModuleDict(left) if isinstance(experts, nn.ModuleDict) else nn.ModuleList(left.values())
+        owner._modules[block.name.rpartition(".")[2]] = made
     else:
         _narrow(experts, block.count, kept)
     _narrow(router, block.count, kept)

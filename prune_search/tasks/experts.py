@@ -95,10 +95,10 @@ def _rows_empty(left: Tensor, count: int) -> Tensor:
 def expert_blocks(model: nn.Module) -> tuple[list[ExpertBlock], dict[str, str]]:
     """The experts of a network, in module order, and of experts that have no router that is known the reason.
 
-    Experts are the children of an `nn.ModuleList`, all of one class, or stacked in the parameters of one module
-    (`tasks.layers.stacked_weights`). What they, their list or their class is called has ``expert`` in it, or what
-    routes to them has ``router`` or ``gate``. The router is the one layer beside them with as many outputs as there
-    are experts.
+    Experts are the children of an `nn.ModuleList` or `nn.ModuleDict`, all of one class, or stacked in the parameters of
+    one module (`tasks.layers.stacked_weights`). What they, their list or their class is called has ``expert`` in it, or
+    what routes to them has ``router`` or ``gate``. The router is the one layer beside them with as many outputs as
+    there are experts.
 
     Returns:
         The blocks; and prunable weight to why it is in none, of experts only.
@@ -131,8 +131,8 @@ def expert_blocks(model: nn.Module) -> tuple[list[ExpertBlock], dict[str, str]]:
 
 
 def _alike(module: nn.Module) -> list[nn.Module]:
-    """The children of a list that may be experts."""
-    children = list(module.children()) if isinstance(module, nn.ModuleList) else []
+    """The children of a list, or of a dict, that may be experts."""
+    children = list(module.children()) if isinstance(module, nn.ModuleList | nn.ModuleDict) else []
     same = len(children) > 1 and len({type(one) for one in children}) == 1
     shapes = {tuple((key, tuple(p.shape)) for key, p in one.named_parameters()) for one in children} if same else {()}
     return children if len(shapes) == 1 and shapes != {()} else []

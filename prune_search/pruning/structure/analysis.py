@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from prune_search.pruning.structure.capture import Captured
-from prune_search.pruning.structure.labels import FIXED, Dims, Ids, fixed
+from prune_search.pruning.structure.labels import FIXED, Dims, Ids, fixed, joined_roots
 from prune_search.pruning.structure.place import Given, Notes, Place, name_of
 from prune_search.pruning.structure.rules import RULES
 from prune_search.pruning.structure.rules.elementwise import pointwise
@@ -55,7 +55,7 @@ def analyzed(captured: Captured, choices: Mapping[tuple[str, int], int], widths:
     Args:
         captured: the network.
         choices: which part of a split dimension has the units, see `place.Notes`.
-        widths: whether places that a normalization takes its statistics over can go.
+        widths: whether places that a normalization takes its statistics over can go even from a residual stream.
     """
     notes = Notes(choices=dict(choices), widths=widths)
     dims: dict[fx.Node, Given] = {}
@@ -75,6 +75,8 @@ def analyzed(captured: Captured, choices: Mapping[tuple[str, int], int], widths:
         else:
             dims[node] = _ruled(Place(node, captured.shapes, dims, notes), shape)
     _tie_shared(captured, notes, tensors)
+    if not widths:
+        keep_streams(captured, notes)
     classes, reasons = notes.labels.classes()
     return Analysis(captured, notes, tensors, classes, reasons)
 
@@ -145,3 +147,49 @@ def _tie_shared(captured: Captured, notes: Notes, tensors: Mapping[str, Dims]) -
         before = first.setdefault(captured.names[target], dims)
         for own, other in zip(before, dims, strict=True):
             notes.labels.tie(own, other, "it is shared with a layer that stays whole")
+
+
+def keep_streams(captured: Captured, notes: Notes) -> None:
+    """Places of a residual stream that a statistic is taken over stay: a norm's width, or a mean's.
+
+    Within a branch, or where there is no stream, they can go, and the statistic goes on counting them.
+    """
+    streams = skipped(captured, notes)
+    if not notes.statistics or not streams:
+        return
+    classes, _ = notes.labels.classes()
+    wide = np.unique(classes[np.concatenate(streams)])
+    left = []
+    for one in notes.statistics:
+        if (np.isin(classes[one.ids], wide) & (classes[one.ids] != FIXED)).any():
+            notes.labels.fix(one.ids, one.why)
+        else:
+            left.append(one)
+    notes.statistics[:] = left
+
+
+def skipped(captured: Captured, notes: Notes) -> list[Ids]:
+    """The labels of what skip connections add: two terms that did not go together before."""
+    order = {node: place for place, node in enumerate(captured.graph.graph.nodes)}
+    labels, found, done = notes.labels, [], 0
+    roots = np.arange(labels.count, dtype=np.int64)
+    for one in notes.joined:
+        roots = joined_roots(roots, labels.ties[done : one.known])
+        done = one.known
+        if not np.array_equal(roots[one.first], roots[one.second]) and _skips(one.node, order):
+            found.append(one.ids)
+    return found
+
+
+def _skips(addition: fx.Node, order: Mapping[fx.Node, int]) -> bool:
+    """Whether one of two terms is computed from the other."""
+    first, second = sorted(addition.all_input_nodes, key=order.__getitem__)
+    seen, left = set(), [second]
+    while left:
+        node = left.pop()
+        if node is first:
+            return True
+        if node not in seen and order[node] > order[first]:
+            seen.add(node)
+            left += node.all_input_nodes
+    return False

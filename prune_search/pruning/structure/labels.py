@@ -71,10 +71,7 @@ class Labels:
         Returns:
             The classes, [labels], and per class that cannot go one reason, by the smallest label of the class.
         """
-        root = np.arange(self.count, dtype=np.int64)
-        if self.ties:
-            first, second = (np.concatenate(side) for side in zip(*self.ties, strict=True))
-            root = _joined(root, first, second)
+        root = joined_roots(np.arange(self.count, dtype=np.int64), self.ties)
         reasons: dict[int, str] = {}
         for ids, why in self.fixes:
             for label in np.unique(root[ids]).tolist():
@@ -85,8 +82,16 @@ class Labels:
         return np.where(stuck[root], FIXED, root), reasons
 
 
-def _joined(root: Ids, first: Ids, second: Ids) -> Ids:
-    """The smallest label of the connected part of each."""
+def joined_roots(root: Ids, ties: list[tuple[Ids, Ids]]) -> Ids:
+    """The smallest label that each is tied to, with some more ties.
+
+    Args:
+        root: without these ties, [labels].
+        ties: pairs of labels.
+    """
+    if not ties:
+        return root
+    first, second = (np.concatenate(side) for side in zip(*ties, strict=True))
     while True:
         ones, others = root[first], root[second]
         apart = ones != others

@@ -12,6 +12,7 @@ import torch
 from torch import fx
 
 from prune_search.pruning.structure.labels import FIXED, Dims, Ids, Labels, fixed, same_everywhere
+from prune_search.pruning.structure.moved import dimension_before
 from prune_search.pruning.structure.values import Shape
 
 # Several tensors, or what is no tensor.
@@ -56,10 +57,31 @@ class Statistic:
     Attributes:
         node: the operation.
         ids: labels of the places that it counts.
+        why: why they have to stay, where they have to.
     """
 
     node: fx.Node
     ids: Ids
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Two tensors that are added, along one of their dimensions.
+
+    Attributes:
+        node: the addition.
+        ids: labels of what it gives.
+        first: of one term.
+        second: of the other.
+        known: how many ties there were before it.
+    """
+
+    node: fx.Node
+    ids: Ids
+    first: Ids
+    second: Ids
+    known: int
 
 
 @dataclass(eq=False)
@@ -74,10 +96,10 @@ class Notes:
         choices: which candidate each of them takes; the first where nothing is said.
         contracted: labels of places over which values are summed with weights that are computed.
         unknown: operations without a rule.
-        widths: whether places that a normalization takes its statistics over can go.
+        widths: whether places that a normalization takes its statistics over can go even from a residual stream.
         statistics: those normalizations.
         heads: labels of dimensions along which products of two computed tensors are taken side by side.
-        joined: additions of tensors that were not tied before, with the labels of what they give.
+        joined: additions of tensors of other labels.
         reads: dimensions of tensors that a sum runs over, as `roles` has them, whatever else they are.
         users: the operations that use a tensor in some role, by attribute of the graph.
     """
@@ -92,7 +114,7 @@ class Notes:
     widths: bool = False
     statistics: list[Statistic] = field(default_factory=list)
     heads: list[Ids] = field(default_factory=list)
-    joined: list[tuple[fx.Node, Ids]] = field(default_factory=list)
+    joined: list[Joined] = field(default_factory=list)
     reads: set[tuple[str, int]] = field(default_factory=set)
     users: dict[str, set[str]] = field(default_factory=dict)
 
@@ -159,6 +181,10 @@ class Place:
             raise TypeError(f"{argument} is not a tensor")
         return found
 
+    def is_mask(self, node: fx.Node) -> bool:
+        """Whether a node gives truth values."""
+        return getattr(node.meta.get("val"), "dtype", None) in (torch.bool, torch.uint8)
+
     def number(self, value: Any) -> Any:
         """A number that is written down or computed."""
         return self.shapes[value] if isinstance(value, fx.Node) else value
@@ -195,11 +221,9 @@ class Place:
         return first
 
     def count(self, ids: Ids, why: str) -> None:
-        """A statistic is taken over some places: they cannot go, or it goes on counting those that went."""
-        if not self.notes.widths:
-            self.fix(ids, why)
-        elif ids.any():
-            self.notes.statistics.append(Statistic(self.node, ids))
+        """A statistic is taken over some places: it goes on counting those that went (see `analysis.keep_streams`)."""
+        if ids.any():
+            self.notes.statistics.append(Statistic(self.node, ids, why))
             self.notes.contracted.append(ids)
 
     def beside(self, dims: Dims) -> None:
@@ -216,16 +240,10 @@ class Place:
         """What a dimension of a tensor of the network is to units; False where the argument is computed."""
         found = self.arguments.get(argument) if isinstance(argument, str) else argument
         while isinstance(found, fx.Node) and found.op == "call_function":
-            packet = name_of(found)
-            if packet == "t":
-                dim = 1 - dim
-            elif packet == "transpose":
-                rank = len(self.shapes[found])  # type: ignore[arg-type]
-                pair = [int(one) % rank for one in found.args[1:3]]  # type: ignore[arg-type]
-                dim = pair[1 - pair.index(dim)] if dim in pair else dim
-            else:
+            before = dimension_before(found, name_of(found), dim, self.shapes)
+            if before is None:
                 return False
-            found = found.args[0]
+            found, dim = found.args[0], before
         if not isinstance(found, fx.Node) or found.op != "get_attr":
             return False
         self.notes.roles.setdefault((str(found.target), dim), role)
@@ -281,7 +299,8 @@ def name_of(node: fx.Node) -> str:
     """The name of an operation, without its variant."""
     target: Any = node.target
     if isinstance(target, torch._ops.OpOverload):
-        return target._opname.removesuffix("_") if target._opname != "_" else "_"
+        own = target._opname
+        return own if own.startswith("__") or own == "_" else own.removesuffix("_")
     return str(getattr(target, "__name__", target))
 
 

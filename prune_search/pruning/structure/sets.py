@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import fx
 
 from prune_search.pruning.mask.dependency_groups import Channels, Claim
-from prune_search.pruning.structure.analysis import Analysis
+from prune_search.pruning.structure.analysis import Analysis, skipped
 from prune_search.pruning.structure.labels import FIXED, Ids
 
-LINEAR = frozenset(("linear", "addmm", "mm", "matmul", "conv1d", "conv2d", "conv3d"))
+CONVOLUTIONS = frozenset(("conv1d", "conv2d", "conv3d"))
+LINEAR = CONVOLUTIONS | {"linear", "addmm", "mm", "matmul", "bmm", "einsum", "_grouped_mm", "grouped_mm_fallback"}
+LOOKUPS = frozenset(("embedding", "embedding_bag"))
 BESIDE, HELD, READER, WEIGHT, DEPTHWISE, SCALE = "beside", "held", "reader", "weight", "depthwise", "scale"
 MAKES = (WEIGHT, DEPTHWISE, HELD, SCALE)
+COMPUTED = "what its layer uses is computed from it, so that its units are not known"
 HEAD, NEURON, WIDTH = "head", "neuron", "width"
 # The kinds of units of transformers, in words.
 KINDS = {HEAD: "attention heads", NEURON: "hidden neurons of an MLP", WIDTH: "dimensions of a residual stream"}
@@ -90,29 +92,15 @@ def units_of(analysis: Analysis) -> list[Units]:
 
 def _marks(analysis: Analysis) -> dict[str, set[int]]:
     """The classes of heads, and of the width of residual streams: what a skip connection adds, or a norm counts."""
-    order = {node: place for place, node in enumerate(analysis.captured.graph.graph.nodes)}
     notes = analysis.notes
-    wide = [one.ids for one in notes.statistics]
-    wide += [ids for node, ids in notes.joined if _skips(node, order)]
+    wide = skipped(analysis.captured, notes)
+    # Where the width of a stream cannot go, what a norm counts is hidden within a branch.
+    wide += [one.ids for one in notes.statistics if notes.widths]
     marks = {HEAD: notes.heads, WIDTH: wide}
     return {
         name: set(np.unique(analysis.classes[np.concatenate(some)]).tolist()) - {FIXED} if some else set()
         for name, some in marks.items()
     }
-
-
-def _skips(addition: fx.Node, order: Mapping[fx.Node, int]) -> bool:
-    """Whether one of two terms is computed from the other."""
-    first, second = sorted(addition.all_input_nodes, key=order.__getitem__)
-    seen, left = set(), [second]
-    while left:
-        node = left.pop()
-        if node is first:
-            return True
-        if node not in seen and order[node] > order[first]:
-            seen.add(node)
-            left += node.all_input_nodes
-    return False
 
 
 def _between_linear(analysis: Analysis, places: Sequence[Places]) -> bool:
@@ -121,7 +109,8 @@ def _between_linear(analysis: Analysis, places: Sequence[Places]) -> bool:
     for one in places:
         if one.role in (WEIGHT, READER):
             shape = operator.attrgetter(one.target)(analysis.captured.graph).shape
-            linear.append(analysis.notes.users.get(one.target, set()) <= LINEAR and math.prod(shape[2:]) == 1)
+            users = analysis.notes.users.get(one.target, set())
+            linear.append(users <= LINEAR and (users.isdisjoint(CONVOLUTIONS) or math.prod(shape[2:]) == 1))
     roles = {one.role for one in places}
     return bool(linear) and all(linear) and {WEIGHT, READER} <= roles
 
@@ -143,7 +132,8 @@ def channels_in(analysis: Analysis, prunable: frozenset[str]) -> Iterator[tuple[
         prunable: names of its prunable weights.
     """
     names = analysis.captured.names
-    read = {(names[target], at) for target, at in analysis.notes.reads}
+    looked_up_in = {names[target] for target, users in analysis.notes.users.items() if users & LOOKUPS}
+    read = {(names[target], at) for target, at in analysis.notes.reads if names[target] in looked_up_in}
     for units in units_of(analysis):
         claims: dict[tuple[str, int], Claim] = {}
         beside: dict[tuple[str, int], Claim] = {}
@@ -160,10 +150,15 @@ def channels_in(analysis: Analysis, prunable: frozenset[str]) -> Iterator[tuple[
 
 def stays_whole(analysis: Analysis, prunable: frozenset[str]) -> dict[str, str]:
     """Prunable weights none of whose outputs can go, and why."""
-    reasons = {}
+    reasons: dict[str, str] = {}
     for target, dims in analysis.tensors.items():
         name = analysis.captured.names[target]
+        if name not in prunable:
+            continue
         makes = [at for at in range(len(dims)) if analysis.notes.roles.get((target, at)) in (WEIGHT, DEPTHWISE)]
-        if name in prunable and makes and not any(analysis.classes[dims[at]].any() for at in makes):
+        if not makes and (target, 0) not in analysis.notes.roles:
+            # What a layer computes from its weight is another tensor: the outputs that it makes are not known.
+            reasons.setdefault(name, next(filter(None, (analysis.reason(ids) for ids in dims)), COMPUTED))
+        if makes and not any(analysis.classes[dims[at]].any() for at in makes):
             reasons[name] = analysis.reason(dims[makes[0]])
     return reasons

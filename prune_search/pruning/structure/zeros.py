@@ -120,6 +120,9 @@ def _targets(graph: fx.Graph) -> dict[str, None]:
 
 def has_removed_places(tensors: dict[str, Tensor]) -> bool:
     """Whether some scale or shift is 0 in some places and not in others, as a mask of a width leaves it."""
-    vectors = [one for one in tensors.values() if isinstance(one, torch.nn.Parameter) and one.dim() == 1]
+    # A channels' scale may have dimensions of size 1 around them.
+    vectors = [
+        one for one in tensors.values() if isinstance(one, torch.nn.Parameter) and max((0, *one.shape)) == one.numel()
+    ]
     counts = [(int((one == 0).sum()), one.numel()) for one in vectors]
     return any(0 < zeros < size for zeros, size in counts)

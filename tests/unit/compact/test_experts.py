@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from mixtures import Mixed, Sparse, expert, mixtral, network, tokens
+from mixtures import Keyed, Mixed, Sparse, expert, mixtral, network, tokens
 from torch import Tensor, nn
 
 import prune_search
@@ -41,7 +41,7 @@ class Counting(Sparse):
         return super().forward(x)
 
 
-@pytest.mark.parametrize("block", [Sparse(), Mixed(), Mixture(4, 3, 4, 2), Counting()])
+@pytest.mark.parametrize("block", [Sparse(), Mixed(), Keyed(), Mixture(4, 3, 4, 2), Counting()])
 def test_experts_are_cut_out_with_the_masked_networks_outputs(block: nn.Module) -> None:
     torch.manual_seed(2)
     model = pruned(network(block), tokens())

@@ -81,3 +81,27 @@ def _gru(place: Place) -> Any:
 @rule("rnn_tanh", "rnn_relu")
 def _rnn(place: Place) -> Any:
     return _recurrent(place, 1)
+
+
+@rule("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
+def _cell(place: Place) -> Any:
+    """One step of a recurrent layer: the rows of every gate, and a column of the recurrent weight, per hidden unit."""
+    parts = _GATES[place.name]
+    given, hidden = place.tensor("input"), place.arguments["hx"]
+    states = [place.of(one) for one in (hidden if isinstance(hidden, list | tuple) else [hidden])]
+    units = place.tie_all(place.tensor("w_hh")[0].reshape(parts, -1).T)
+    for name, role in (("w_ih", "weight"), ("w_hh", "weight"), ("b_ih", "held"), ("b_hh", "held")):
+        if place.has(name):
+            units = place.tie(units, place.tie_all(place.tensor(name)[0].reshape(parts, -1).T))
+            place.role(name, 0, role)
+    place.tie(given[-1], place.tensor("w_ih")[1])
+    place.read("w_ih", 1)
+    place.tie(units, place.tensor("w_hh")[1])
+    place.read("w_hh", 1)
+    for dims in states:
+        place.tie(dims[-1], units)
+    made = [[*given[:-1], units] for _ in states]
+    return made if isinstance(place.shapes[place.node], list) else made[0]
+
+
+_GATES = {"lstm_cell": 4, "gru_cell": 3, "rnn_tanh_cell": 1, "rnn_relu_cell": 1}

@@ -87,29 +87,105 @@ def _product(place: Place, first: Dims, second: Dims) -> Dims:
     return [*broadcast(place, [dims for dims in batch if dims], sizes), *rows, *columns]
 
 
+@rule("_grouped_mm", "grouped_mm_fallback")
+def _grouped_product(place: Place) -> Any:
+    """Rows [S, K] by the matrix of their group, of [groups, K, N]: the same places of every group go together."""
+    first, second = ("input", "weight") if "weight" in place.arguments else ("self", "mat2")
+    rows, weight = place.tensor(first), place.tensor(second)
+    place.fix(weight[0], "its rows are picked by number")
+    place.fix(rows[0])
+    place.tie(rows[1], weight[1])
+    if place.role(second, 2, "weight"):
+        place.read(second, 1)
+    else:
+        place.notes.contracted.append(rows[1])
+    return [fixed(rows[0].size), weight[2]]
+
+
 @rule("einsum")
 def _summed(place: Place) -> Any:
-    """Dimensions of one letter go together."""
-    equation = str(place.arguments["equation"]).replace(" ", "")
+    """Dimensions of one letter go together; those of two computed tensors that stay lie side by side, as heads do."""
     tensors = [place.of(node) for node in place.arguments["tensors"]]
-    if "." in equation or "->" not in equation:
-        for dims in tensors:
-            for ids in dims:
-                place.fix(ids)
-        return [fixed(size) for size in place.output]
-    inputs, output = equation.split("->")
+    words, output = _spelled(str(place.arguments["equation"]), [len(dims) for dims in tensors], len(place.output))
     letters: dict[str, Ids] = {}
-    for word, dims in zip(inputs.split(","), tensors, strict=True):
+    for word, dims in zip(words, tensors, strict=True):
         for letter, ids in zip(word, dims, strict=True):
             before = letters.get(letter)
             letters[letter] = ids if before is None or before.size < ids.size else place.tie(before, ids)
-    uses = inputs.replace(",", "")
+    uses = "".join(words)
+    weighted = _roles(place, words, output)
     for letter, ids in letters.items():
         if letter not in output:
             place.notes.contracted.append(ids)
-        if uses.count(letter) == 1 and letter not in output:
-            place.fix(ids)  # summed alone
+        elif uses.count(letter) > 1 and not weighted:
+            place.beside([ids])
     return [letters[letter] for letter in output]
+
+
+def _spelled(equation: str, ranks: list[int], rank: int) -> tuple[list[str], str]:
+    """The letters of each factor's dimensions, and of what comes out, with other letters in place of an ellipsis."""
+    given, arrow, output = equation.replace(" ", "").partition("->")
+    words = given.split(",")
+    if not arrow:
+        letters = "".join(words).replace(".", "")
+        output = "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))
+        output = f"...{output}" if "." in given else output
+    lengths = [size - len(word.replace(".", "")) for word, size in zip(words, ranks, strict=True)]
+    # Not among the letters that an equation may have.
+    more = "".join(chr(0x3B1 + at) for at in range(max((*lengths, rank - len(output.replace(".", "")), 0))))
+
+    def filled(word: str, length: int) -> str:
+        return word.replace("...", more[len(more) - length :] if length else "")
+
+    spelled = [filled(word, length) for word, length in zip(words, lengths, strict=True)]
+    return spelled, filled(output, rank - len(output.replace(".", "")))
+
+
+def _roles(place: Place, words: list[str], output: str) -> bool:
+    """What the dimensions of the network's own tensors are among the factors; False where it has none of them."""
+    found = False
+    for number, (word, node) in enumerate(zip(words, place.arguments["tensors"], strict=True)):
+        others = {letter for at, other in enumerate(words) if at != number for letter in other}
+        for at, letter in enumerate(word):
+            if letter in output and letter not in others:
+                found = place.role(node, at, "weight") or found
+            elif letter not in output and letter in others:
+                found = place.role(node, at, "reader") or found
+    return found
+
+
+@rule("tensordot")
+def _dotted(place: Place) -> Any:
+    """Some dimensions of one tensor are summed with as many of another."""
+    first, second = place.tensor("self"), place.tensor("other")
+    own, other = place.axes("dims_self", len(first)), place.axes("dims_other", len(second))
+    for one, two in zip(own, other, strict=True):
+        place.tie(first[one], second[two])
+        place.notes.contracted.append(first[one])
+    made = [ids for at, ids in enumerate(first) if at not in own]
+    return [*made, *(ids for at, ids in enumerate(second) if at not in other)]
+
+
+@rule("cdist")
+def _distances(place: Place) -> Any:
+    """Distances of all rows from all others: places that are 0 in both add nothing."""
+    first, second = place.tensor("x1"), place.tensor("x2")
+    place.tie(first[-1], second[-1])
+    place.notes.contracted.append(first[-1])
+    batch = broadcast(place, [dims[:-2] for dims in (first, second) if len(dims) > 2], place.output[:-2])
+    return [*batch, first[-2], second[-2]]
+
+
+@rule("cosine_similarity")
+def _cosines(place: Place) -> Any:
+    """Along one dimension; places that are 0 in both add nothing."""
+    given = [place.tensor("x1"), place.tensor("x2")]
+    rank = max(len(dims) for dims in given)
+    axis = place.axis("dim", rank)
+    sizes = tuple(max(dims[at - rank].size for dims in given if len(dims) >= rank - at) for at in range(rank))
+    made = broadcast(place, given, sizes)
+    place.notes.contracted.append(made[axis])
+    return [ids for at, ids in enumerate(made) if at != axis]
 
 
 @rule("conv1d", "conv2d", "conv3d")

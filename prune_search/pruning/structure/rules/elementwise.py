@@ -8,7 +8,7 @@ import numpy as np
 from torch import fx
 
 from prune_search.pruning.structure.labels import Dims, Ids, fixed
-from prune_search.pruning.structure.place import Place
+from prune_search.pruning.structure.place import Joined, Place
 from prune_search.pruning.structure.rules.registry import rule
 
 
@@ -34,15 +34,32 @@ def together(place: Place, own: list[Ids], size: int) -> Ids:
 def pointwise(place: Place) -> Any:
     """Any number of tensors, combined value by value."""
     given = [place.of(node) for node in place.node.all_input_nodes if isinstance(place.shapes[node], tuple)]
+    known = len(place.labels.ties)
     made = broadcast(place, given, place.output)
-    if place.name in ("add", "sub") and len(given) == 2 and len(given[0]) == len(given[1]):
+    if place.name in ("add", "sub", "subtract") and len(given) == 2 and len(given[0]) == len(given[1]):
         for own, first, second in zip(made, *given, strict=True):
-            if own.any() and not np.array_equal(first, second):
-                place.notes.joined.append((place.node, own))
+            if own.any() and first.size == second.size and not np.array_equal(first, second):
+                place.notes.joined.append(Joined(place.node, own, first, second, known))
     return made
 
 
-@rule("copy", "lerp", "masked_fill", "where", "clamp", "_softmax_backward_data", "rsub", "fmod", "true_divide")
+# What torch does not tag as pointwise, though it is.
+@rule(
+    *("copy", "lerp", "masked_fill", "where", "clamp", "_softmax_backward_data", "rsub", "fmod", "true_divide"),
+    *("hardswish", "multiply", "subtract", "divide", "negative", "absolute", "floor_divide", "fill", "isclose"),
+    *("greater", "greater_equal", "less", "less_equal", "not_equal", "arctan2", "arctan", "arcsin", "arccos"),
+    *("arcsinh", "arccosh", "arctanh", "real", "imag", "conj", "resolve_conj", "resolve_neg", "complex", "polar"),
+    *("__and__", "__or__", "__xor__", "isreal", "special_digamma", "special_erf", "special_erfc", "special_erfinv"),
+    *("special_exp2", "special_expit", "special_expm1", "special_i0", "special_log1p", "special_logit"),
+    *(
+        "special_ndtr",
+        "special_psi",
+        "special_round",
+        "special_sinc",
+        "special_xlogy",
+        "fake_quantize_per_tensor_affine",
+    ),
+)
 def _combined(place: Place) -> Any:
     return pointwise(place)
 
@@ -72,7 +89,7 @@ def _filled(place: Place) -> Any:
     return dims
 
 
-@rule("arange", "linspace", "eye", "rand", "randn")
+@rule("arange", "linspace", "logspace", "eye", "rand", "randn", "randint", "randperm", "tril_indices", "triu_indices")
 def _counted(place: Place) -> Any:
     return [fixed(size) for size in place.output]
 

@@ -10,6 +10,8 @@ from prune_search.pruning.structure.rules.registry import rule
 
 WIDTH = "its width is what a normalization takes its statistics over: cutting it changes the function"
 
+STATISTICS = "a normalization takes its statistics over its units"
+
 
 def _affine(place: Place, ids: Ids) -> Ids:
     for name, role in (("weight", "scale"), ("bias", "held"), ("running_mean", "beside"), ("running_var", "beside")):
@@ -23,6 +25,11 @@ def _affine(place: Place, ids: Ids) -> Ids:
 def _per_channel(place: Place) -> Any:
     dims = place.tensor("input")
     dims[1] = _affine(place, dims[1])
+    if place.arguments.get("training") or place.arguments.get("use_input_stats"):
+        # Statistics of what comes in, over all else: as where weights are standardized.
+        for at, ids in enumerate(dims):
+            if at != 1:
+                place.fix(ids, STATISTICS)
     return dims
 
 

@@ -11,7 +11,7 @@ from torch import fx
 
 from prune_search.pruning.structure.labels import Dims, fixed
 from prune_search.pruning.structure.place import Place
-from prune_search.pruning.structure.rules.elementwise import together
+from prune_search.pruning.structure.rules.elementwise import broadcast, together
 from prune_search.pruning.structure.rules.registry import rule
 
 
@@ -37,7 +37,12 @@ def _transposed(place: Place) -> Any:
     return dims
 
 
-@rule("t", "numpy_T", "mT", "adjoint")
+@rule("numpy_T")
+def _reversed(place: Place) -> Any:
+    return place.tensor("self")[::-1]
+
+
+@rule("t", "mT", "mH", "matrix_H", "adjoint")
 def _turned(place: Place) -> Any:
     dims = place.tensor("self")
     return [*dims[:-2], *dims[:-3:-1]] if len(dims) > 1 else dims
@@ -116,7 +121,7 @@ def reshaped(place: Place, dims: Dims, output: tuple[int, ...]) -> Dims:
     return made
 
 
-@rule("view", "reshape", "_unsafe_view", "flatten", "view_as", "reshape_as", "unflatten", "_reshape_alias")
+@rule("view", "reshape", "_unsafe_view", "flatten", "view_as", "reshape_as", "unflatten", "_reshape_alias", "ravel")
 def _viewed(place: Place) -> Any:
     made = reshaped(place, place.tensor("self"), place.output)
     if "size" in place.arguments or "shape" in place.arguments:
@@ -141,6 +146,60 @@ def _joined(place: Place) -> Any:
         # A size that is not written down follows what is joined.
         made.append(np.concatenate(own) if at == axis else together(place, own, place.output[at]))
     return made
+
+
+@rule("hstack", "vstack", "dstack", "column_stack", "row_stack")
+def _joined_along(place: Place) -> Any:
+    """Joined along the dimension that the name says; tensors of too few dimensions get some of size 1 first."""
+    axis, least = _STACKS[place.name]
+    tensors = [place.of(node) for node in place.arguments["tensors"]]
+    axis = 0 if len(place.output) == 1 else axis
+    made = []
+    for dims in tensors:
+        # A vector is a row, or a column.
+        missing = max(least, len(place.output)) - len(dims)
+        front = missing > 0 and place.name != "column_stack"
+        made.append([*[fixed(1)] * (min(missing, 1) * front), *dims, *[fixed(1)] * (missing - min(missing, 1) * front)])
+    return [
+        np.concatenate([dims[at] for dims in made])
+        if at == axis
+        else together(place, [dims[at] for dims in made], place.output[at])
+        for at in range(len(place.output))
+    ]
+
+
+# Per operation the dimension, and how many dimensions its tensors have at least.
+_STACKS = {"hstack": (1, 1), "vstack": (0, 2), "row_stack": (0, 2), "dstack": (2, 3), "column_stack": (1, 2)}
+
+
+@rule("broadcast_tensors")
+def _spread(place: Place) -> Any:
+    """Tensors of one shape, spread along each other."""
+    tensors = [place.of(node) for node in place.arguments["tensors"]]
+    shapes: Any = place.shapes[place.node]
+    made = broadcast(place, tensors, shapes[0])
+    return [list(made) for _ in shapes]
+
+
+@rule("unfold")
+def _windows(place: Place) -> Any:
+    """Windows over a dimension; the places of a window are the last dimension."""
+    dims = place.tensor("self")
+    axis = place.axis("dimension", len(dims))
+    place.fix(dims[axis])
+    dims[axis] = fixed(place.output[axis])
+    return [*dims, fixed(place.output[-1])]
+
+
+@rule("diff")
+def _differences(place: Place) -> Any:
+    dims = place.tensor("self")
+    axis = place.axis("dim", len(dims))
+    for argument in ("self", "prepend", "append"):
+        if place.has(argument):
+            place.fix(place.tensor(argument)[axis])
+    dims[axis] = fixed(place.output[axis])
+    return dims
 
 
 @rule("stack")
@@ -175,7 +234,10 @@ def _sliced(place: Place) -> Any:
     ids = dims[axis]
     start, end, step = (place.number(place.arguments[name]) for name in ("start", "end", "step"))
     first, last, step = slice(start, end, step).indices(ids.size)
-    if step != 1:
+    if step != 1 and ids.size % step == 0 and first < step and last > ids.size - step:
+        # As many places of every run: the runs go as a whole, so that those that stay are met as before.
+        place.tie_all(ids.reshape(-1, step))
+    elif step != 1:
         place.fix(ids, "every second place of it, or fewer, is taken")
     else:
         if start is not None and first > 0:
@@ -230,7 +292,16 @@ def _item(place: Place) -> Any:
 def _repeated(place: Place) -> Any:
     dims, output = place.tensor("self"), place.output
     dims = [*[fixed(1)] * (len(output) - len(dims)), *dims]
-    return [np.tile(ids, size // ids.size) if ids.size else ids for ids, size in zip(dims, output, strict=True)]
+    argument = "repeats" if "repeats" in place.arguments else "dims"
+    written = list(place.arguments[argument])
+    made: Dims = []
+    for at, (ids, size) in enumerate(zip(dims, output, strict=True)):
+        own = at - len(dims) + len(written)
+        spread = ids.size == 1 and size > 1 and own >= 0 and isinstance(written[own], int)
+        made.append(place.labels.fresh(size) if spread else np.tile(ids, size // ids.size) if ids.size else ids)
+        if spread:
+            place.edit(argument, made[-1], own)
+    return made
 
 
 @rule("repeat_interleave")
@@ -246,7 +317,7 @@ def _interleaved(place: Place) -> Any:
     return dims
 
 
-@rule("flip", "roll", "tril", "triu", "cumsum", "cumprod", "logcumsumexp", "sort_values")
+@rule("flip", "fliplr", "flipud", "roll", "tril", "triu", "cumsum", "cumprod", "logcumsumexp", "sort_values")
 def _along(place: Place) -> Any:
     """The order of places counts along some dimensions."""
     dims = place.tensor("self")
@@ -256,7 +327,8 @@ def _along(place: Place) -> Any:
     return dims
 
 
-@rule("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d")
+@rule("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d")
+@rule("replication_pad2d", "replication_pad3d")
 def _padded(place: Place) -> Any:
     """Places of one value come in front of the others and behind them; they can go as well."""
     dims = place.tensor("self")
@@ -278,32 +350,4 @@ def _padded(place: Place) -> Any:
             if not isinstance(written[2 * back + side], fx.Node):
                 place.edit(name, ids, 2 * back + side)
         dims[at] = np.concatenate([added[0], dims[at], added[1]])
-    return dims
-
-
-@rule("pixel_shuffle")
-def _shuffled(place: Place) -> Any:
-    """[…, C·r², H, W] to […, C, H·r, W·r]."""
-    dims, factor = place.tensor("self"), int(place.number(place.arguments["upscale_factor"]))
-    lines = dims[-3].reshape(-1, factor * factor)
-    return [*dims[:-3], place.tie_all(lines), *_as_they_are(place, dims)]
-
-
-@rule("pixel_unshuffle")
-def _unshuffled(place: Place) -> Any:
-    dims, factor = place.tensor("self"), int(place.number(place.arguments["downscale_factor"]))
-    return [*dims[:-3], dims[-3].repeat(factor * factor), *_as_they_are(place, dims)]
-
-
-def _as_they_are(place: Place, dims: Dims) -> Dims:
-    for ids in dims[-2:]:
-        place.fix(ids)
-    return [fixed(size) for size in place.output[-2:]]
-
-
-@rule("channel_shuffle")
-def _mixed_groups(place: Place) -> Any:
-    dims, groups = place.tensor("self"), int(place.number(place.arguments["groups"]))
-    lines = dims[1].reshape(groups, -1).T
-    dims[1] = place.tie_all(lines).repeat(groups)
     return dims

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from prune_search.pruning.structure.capture import capture
 from prune_search.pruning.structure.choices import analyze
 from prune_search.pruning.structure.cut import cut, rebuilt, tensors_of, zeroed
-from prune_search.pruning.structure.sets import WIDTH, units_of
+from prune_search.pruning.structure.sets import NEURON, WIDTH, units_of
 
 
 class Written(nn.Module):
@@ -41,7 +41,8 @@ def test_a_norm_goes_on_counting_what_was_cut_out(norm: nn.Module) -> None:
     with torch.no_grad():
         for parameter in norm.parameters():
             parameter.add_(torch.randn(6))
-    assert units_of(analyze(capture(model, x))) == []
+    (within,) = units_of(analyze(capture(model, x)))
+    assert (within.kind, len(within.classes)) == (NEURON, 6)
     analysis = analyze(capture(model, x), widths=True)
     (units,) = units_of(analysis)
     assert (units.kind, len(units.classes)) == (WIDTH, 6)
