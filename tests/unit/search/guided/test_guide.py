@@ -14,6 +14,7 @@ from guided_trials import space_of, told
 from prune_search.ledger.records import TrialRecords
 from prune_search.recipe.space import Space, known_epoch
 from prune_search.search.guided import candidates, guide
+from prune_search.search.guided.candidates import Candidate
 from prune_search.search.guided.guide import FIRST, Guide, batch_of, together
 from prune_search.search.proposer import Proposal, Proposer
 
@@ -118,7 +119,7 @@ def test_the_first_recipe_is_not_a_long_one(prior: bool) -> None:
     made = Guide(space, known_epoch, prior=prior)
     steps = [one.steps for one in made.fixed[0]]
     first = made.choose(1, [], None)
-    assert first is not None
+    assert isinstance(first, Candidate)
     assert min(steps) <= first.steps <= min(steps) + FIRST * (sum(steps) / len(steps) - min(steps))
 
 

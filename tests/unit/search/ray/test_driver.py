@@ -17,6 +17,7 @@ from prune_search.search.next_trial import NextTrial
 from prune_search.search.ray import driver
 from prune_search.search.ray.driver import Launched, _check_resources, _job, _resources
 from prune_search.search.shared_tree import askable_stops
+from prune_search.search.stop_request import StopRequest
 
 SPACE = """\
 task: {data: digits, model: mlp}
@@ -50,6 +51,7 @@ def test_a_search_goes_on_where_ray_ended_its_processes_and_gives_up_where_that_
     space = read_space(strict_yaml.load(SPACE), "monday")
     launched = Launched(folder, space, LaunchOptions(storage=str(tmp_path), device="cpu"), 1437)
     raised: list[BaseException | None] = []
+    out: Any = OutOfMemoryError
 
     def once(*_: Any) -> SearchRecords:
         cause = raised.pop(0)
@@ -58,17 +60,17 @@ def test_a_search_goes_on_where_ray_ended_its_processes_and_gives_up_where_that_
         raise RuntimeError("Caught unexpected exception") from cause
 
     monkeypatch.setattr(driver, "_run_once", once)
-    raised[:] = [OutOfMemoryError("much"), OutOfMemoryError("much"), None]
-    assert driver.run_search(launched, lambda: False).folder == folder
+    raised[:] = [out("much"), out("much"), None]
+    assert driver.run_search(launched, StopRequest()).folder == folder
     assert [record.message for record in caplog.records] == [
         "a node ran low on memory, and Ray ended processes on it; the search goes on from its records"
     ] * 2
-    raised[:] = [OutOfMemoryError("much")] * 4
+    raised[:] = [out("much")] * 4
     with pytest.raises(UserError, match="4 times in a row with no trial ended"):
-        driver.run_search(launched, lambda: False)
+        driver.run_search(launched, StopRequest())
     raised[:] = [ValueError("of somebody else")]
     with pytest.raises(RuntimeError, match="unexpected"):
-        driver.run_search(launched, lambda: False)
+        driver.run_search(launched, StopRequest())
 
 
 def test_who_starts_several_workers_takes_no_cpu_from_them() -> None:
