@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -219,7 +219,38 @@ def read_search(raw: Any, reading: Reading) -> Mapping[str, Any] | None:
         )
         reading.wrong("search.objectives", f"{text} `export`, or leave it out of the objectives and constraints")
         return None
+    if contradictions := [*_repeated_objectives(result), *_unmeetable(result)]:
+        for path, text in contradictions:
+            reading.wrong(path, text)
+        return None
     return result
+
+
+def _repeated_objectives(search: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where a metric is an objective twice, and what to say."""
+    first: dict[str, str] = {}
+    for place, written in enumerate(search["objectives"]):
+        metric = parse_objective(written)[1]
+        if metric in first:
+            yield f"search.objectives.{place}", f"{metric} is an objective already ({first[metric]})"
+        first.setdefault(metric, written)
+
+
+def _unmeetable(search: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where constraints say what no network can meet, and what to say; those relative to dense are not known yet."""
+    bounds: dict[tuple[str, str], tuple[float, str]] = {}
+    for place, written in enumerate(search["constraints"]):
+        path = f"search.constraints.{place}"
+        metric, relation, bound = parse_constraint(written)
+        if bound.factor:
+            continue
+        value = bound.offset
+        if metric.partition("/")[0] == "sparsity" and (value >= 1 if relation == ">=" else value < 0):
+            yield path, f"no network meets it: {metric} is at least 0 and below 1; 90% is 0.9 (got {shown(written)})"
+        other, said = bounds.get((metric, "<=" if relation == ">=" else ">="), (value, ""))
+        if value > other if relation == ">=" else value < other:
+            yield path, f"no network meets both {said} and {written}"
+        bounds[metric, relation] = value, written
 
 
 def is_sharded(search: Mapping[str, Any]) -> bool:
