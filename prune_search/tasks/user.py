@@ -46,6 +46,9 @@ def factory_named(text: str, key: str) -> Callable[..., Any]:
     module_name, colon, attribute = text.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *attribute.split("."))):
         raise _wrong(key, f"{shown(text)} is not of the form package.module:factory")
+    if module_name.endswith(".py"):
+        meant = f"{module_name.removesuffix('.py')}:{attribute}"
+        raise _wrong(key, f"{shown(text)}: write the module's name without .py: {meant}")
     find_own_modules()
     found: Any = _module_named(module_name, text, key)
     for name in attribute.split("."):
