@@ -73,6 +73,29 @@ class Keyed(Failing):
         return left
 
 
+class Several(Failing):
+    """Returns two tensors, of which none is called logits."""
+
+    def forward(self, inputs: Tensor) -> Any:
+        return [self.inner(inputs), inputs]
+
+
+class OnlyEvaluated(Failing):
+    """Returns nothing in training mode."""
+
+    def forward(self, inputs: Tensor) -> Any:
+        return None if self.training else self.inner(inputs)
+
+
+class Untrainable(Failing):
+    """Raises in training mode."""
+
+    def forward(self, inputs: Tensor) -> Any:
+        if self.training:
+            raise ValueError("does not train")
+        return self.inner(inputs)
+
+
 def _raises(example: Tensor, label: int) -> Any:
     raise OSError("no such picture")
 
@@ -149,6 +172,25 @@ WRONG: Mapping[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
         ("metrics.mine", "ZeroDivisionError"),
     ),
     "metric_does_not_fit": (lambda: task(metrics=["r2"]), ("metrics.r2",)),
+    "metrics_are_no_list": (lambda: task(metrics=network), ("metrics", "a list of names")),
+    "metrics_without_order": (lambda: task(metrics={"f1", "top5"}), ("metrics", "a list of names")),
+    "outputs_of_a_list": (lambda: task(model=Several), ("list with 2 tensors",)),
+    "train_is_a_path": (lambda: task(train="numbers.csv"), ("train must be", "type str")),
+    "train_of_lists": (lambda: task(train=(INPUTS.tolist(), LABELS.tolist())), ("list, list", "torch.tensor")),
+    "validation_missing": (lambda: task(validation=None), ("validation is missing",)),
+    "validation_of_other_shapes": (
+        lambda: task(validation=(INPUTS[:, :4], LABELS)),
+        ("validation: the network does not accept a batch of ([4, 4], [4])",),
+    ),
+    "test_without_targets": (lambda: task(test=(INPUTS,)), ("test: the loss does not accept a batch of ([4, 6])",)),
+    "types_of_numbers": (lambda: task(train=(INPUTS.double(), LABELS)), ("[4, 6] float64",)),
+    "classes_too_few": (lambda: task(classes=2, validation=(INPUTS[:2], LABELS[:2])), ("is 2, and classes is 2",)),
+    "training_returns_other_things": (lambda: task(model=OnlyEvaluated), ("in training mode", "NoneType")),
+    "training_raises": (lambda: task(model=Untrainable), ("in training mode", "does not train")),
+    "nothing_to_train": (lambda: task(model=lambda: network().requires_grad_(False)), ("no gradient", "frozen")),
+    "loss_without_gradient": (lambda: task(loss=lambda o, b: (o.detach() ** 2).mean()), ("no gradient", "detached")),
+    "loss_counts": (lambda: task(loss=lambda o, b: (o.argmax(1) != b[1]).sum()), ("real number", "int64")),
+    "loss_of_torch": (lambda: task(loss=nn.NLLLoss()), ("called with (outputs, batch)",)),
     "missing_file": (lambda: open("no-such-file.csv"), ("FileNotFoundError", "no-such-file.csv")),  # noqa: SIM115
     "no_task": (lambda: 3, ("type int",)),
     "workers": (lambda: task(workers=-2), ("workers", "at least 0")),

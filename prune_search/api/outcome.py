@@ -34,6 +34,11 @@ class Outcome:
     wall_s: float
     undelivered_reason: str = ""
 
+    def __repr__(self) -> str:
+        """In one line; `as_data` and `frame` have the records."""
+        ended = "" if self.signal is None else f", ended by signal {self.signal}"
+        return f"Outcome(search {self.records.name}, {len(self.records.trials)} trials with controls{ended})"
+
     def frame(self) -> pandas.DataFrame:
         """One row for each trial, controls too: name, paradigm, status, key, what was drawn, and its metrics.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.files import prepare_storage
 from prune_search.storage.places import StoragePath, place_of, resolved
 
@@ -85,8 +86,14 @@ class Where:
         return Code(*(value if _is_code(value) else None for value in self.given_code().values()))
 
     def given_code(self) -> dict[str, str | Factory | None]:
-        """Model and data, where a task is named those of the task."""
+        """Model and data, where a task is named those of the task.
+
+        Raises:
+            UserError: a task is named in another form.
+        """
         task = self.task
+        if isinstance(task, str) and ":" not in task:
+            raise UserError([Problem("--task", f"must be MODULE:FUNCTION, such as my_task:task (got {shown(task)})")])
         if task is not None and not isinstance(task, str) and not callable(task):
             from prune_search.tasks.task import Whole
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -230,6 +230,10 @@ def read_search(raw: Any, reading: Reading) -> Mapping[str, Any] | None:
     if (wrongly := _wrong_fidelity(result)) is not None:
         reading.wrong("search.fidelity", wrongly)
         return None
+    if contradictions := [*_repeated_objectives(result), *_unmeetable(result)]:
+        for path, text in contradictions:
+            reading.wrong(path, text)
+        return None
     return result
 
 
@@ -243,6 +247,33 @@ def _wrong_fidelity(search: Mapping[str, Any]) -> str | None:
     if labels and not sampler.entry(axes.SAMPLERS).facts.expects:
         return f"needs the sampler guided, which weighs gains against prices (got {sampler.name})"
     return None
+
+
+def _repeated_objectives(search: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where a metric is an objective twice, and what to say."""
+    first: dict[str, str] = {}
+    for place, written in enumerate(search["objectives"]):
+        metric = parse_objective(written)[1]
+        if metric in first:
+            yield f"search.objectives.{place}", f"{metric} is an objective already ({first[metric]})"
+        first.setdefault(metric, written)
+
+
+def _unmeetable(search: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where constraints say what no network can meet, and what to say; those relative to dense are not known yet."""
+    bounds: dict[tuple[str, str], tuple[float, str]] = {}
+    for place, written in enumerate(search["constraints"]):
+        path = f"search.constraints.{place}"
+        metric, relation, bound = parse_constraint(written)
+        if bound.factor:
+            continue
+        value = bound.offset
+        if metric.partition("/")[0] == "sparsity" and (value >= 1 if relation == ">=" else value < 0):
+            yield path, f"no network meets it: {metric} is at least 0 and below 1; 90% is 0.9 (got {shown(written)})"
+        other, said = bounds.get((metric, "<=" if relation == ">=" else ">="), (value, ""))
+        if value > other if relation == ">=" else value < other:
+            yield path, f"no network meets both {said} and {written}"
+        bounds[metric, relation] = value, written
 
 
 def is_sharded(search: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -127,7 +128,9 @@ def can_share(tallies: Iterable[Tally]) -> bool:
 
 
 def _said(found: Any) -> str:
-    return f"a tensor {list(found.shape)}" if isinstance(found, torch.Tensor) else f"a {type(found).__name__}"
+    if isinstance(found, torch.Tensor):
+        return f"a tensor {list(found.shape)}"
+    return f"a {type(found).__name__} {list(shape) if (shape := getattr(found, 'shape', ())) else ''}".rstrip()
 
 
 def users_function(function: Callable[..., Any]) -> Mean:
@@ -135,11 +138,13 @@ def users_function(function: Callable[..., Any]) -> Mean:
 
     def of(seen: Seen) -> tuple[float, float]:
         found = function(seen.outputs, seen.batch)
-        if isinstance(found, bool) or not isinstance(found, int | float | torch.Tensor):
+        # Numbers of numpy have shapes too.
+        shape = getattr(found, "shape", () if isinstance(found, int | float) else None)
+        if isinstance(found, bool) or shape is None:
             raise TypeError(f"it returned a {type(found).__name__}, and one number is needed")
-        if isinstance(found, torch.Tensor) and found.numel() != 1:
-            raise TypeError(f"it returned a tensor {list(found.shape)}, and one number is needed")
-        return float(found) * seen.count, float(seen.count)
+        if math.prod(shape) != 1:
+            raise TypeError(f"it returned {_said(found)}, and one number is needed")
+        return float(found.item() if hasattr(found, "item") else found) * seen.count, float(seen.count)
 
     return Mean(of)
 

@@ -27,8 +27,8 @@ class Task:
         loss: a registered name, a mapping with the name and its options, or f(outputs, batch) to a scalar tensor;
             None: ``model`` where the outputs carry a loss, cross-entropy where targets are integers.
         metrics: name to a registered name, a factory of a `torchmetrics.Metric`, or f(outputs, batch) to a number,
-            averaged over the examples; or a sequence of registered names. None: one that fits the loss. They are
-            called ``val/NAME`` and ``test/NAME``; pictures and lists show the first one.
+            averaged over the examples; or a list of registered names, or a `torchmetrics.MetricCollection`. None: one
+            that fits the loss. They are called ``val/NAME`` and ``test/NAME``; pictures and lists show the first one.
         forward: f(model, batch) to outputs, if the rules above do not fit.
         collate: makes a batch of a list of examples; None: torch's own.
         workers: processes that read examples; 0: the training process reads them itself. The batches are the same.
@@ -64,3 +64,17 @@ class Whole:
 
     def __call__(self) -> Task:
         return self.task
+
+
+# How a recipe names a task that is there already.
+WHOLE = f"{Whole.__module__}:{Whole.__qualname__}"
+
+
+def shown_name(task: Task, name: str) -> str:
+    """What a task is called in messages; empty where nobody has named it.
+
+    Args:
+        task: whose own name comes first.
+        name: of what made it, as a recipe has it.
+    """
+    return task.name or ("" if name == WHOLE else name)

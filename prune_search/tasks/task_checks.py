@@ -17,6 +17,7 @@ from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.batches import Inputs, target_of
 from prune_search.tasks.examples import Asked, Held, Listed, ReadBatches
+from prune_search.tasks.forms import batch_form, form, shortened
 from prune_search.tasks.outputs import carried_loss, logits_of
 from prune_search.tasks.passes import evaluating, same_draws
 from prune_search.tasks.raised import raised
@@ -25,13 +26,12 @@ from prune_search.tasks.shapes import IGNORED, class_dimension
 from prune_search.tasks.stored_split import parts_of
 from prune_search.tasks.structures import examples_in, mapped, tensors_in
 from prune_search.tasks.tallies import Tally
+from prune_search.tasks.task import shown_name
 from prune_search.tasks.task_data import TaskData
 from prune_search.tasks.task_parts import loss_named, metrics_of
 
 KEY = "task"
 SHOWN_TO_THE_NETWORK, LOOKED_AT = 4, 64
-# Characters of a form, in messages.
-LONGEST = 160
 _log = logging.getLogger("prune_search")
 
 
@@ -85,15 +85,12 @@ def _odd_examples(split: Listed, alike: bool) -> list[str]:
             (example,) = read[Asked([index], 0)]
         except UserError as error:
             return [*found, *(problem.message for problem in error.problems)]
-        form = _form(example)
+        own = form(example)
         if first is None:
-            first = (index, form)
-        elif alike and form != first[1]:
-            return [
-                *found,
-                f"example {index} is {_cut(form)}, and example {first[0]} is {_cut(first[1])}: pass a collate, or make "
-                "them alike",
-            ]
+            first = (index, own)
+        elif alike and own != first[1]:
+            others = f"example {first[0]} is {shortened(first[1])}"
+            return [*found, f"example {index} is {shortened(own)}, and {others}: pass a collate, or make them alike"]
         if any(t.is_floating_point() and not bool(torch.isfinite(t).all()) for t in _numbers(example)):
             return [*found, f"example {index} holds NaN or infinite values"]
     return found
@@ -110,20 +107,6 @@ def _numbers(example: Any) -> list[Tensor]:
         except (TypeError, ValueError, RuntimeError):
             return []
     return [example] if isinstance(example, Tensor) else []
-
-
-def _cut(form: str) -> str:
-    return form if len(form) <= LONGEST else f"{form[: LONGEST - 1]}…"
-
-
-def _form(example: Any) -> str:
-    """The structure of an example with the shapes in it, as text."""
-    if isinstance(example, Mapping):
-        return "{" + ", ".join(f"{key}: {_form(part)}" for key, part in example.items()) + "}"
-    if isinstance(example, tuple | list):
-        return "(" + ", ".join(_form(part) for part in example) + ")"
-    shape = getattr(example, "shape", None)
-    return type(example).__name__ if shape is None else str(list(shape))
 
 
 def fitted_task(data: TaskData, model: nn.Module) -> TaskData:
@@ -154,15 +137,53 @@ def fitted_task(data: TaskData, model: nn.Module) -> TaskData:
     except UserError:
         raise
     except Exception as error:
-        raise _wrong(f"the network does not accept a batch of {_cut(_form(whole))}: {raised(error)}") from error
+        raise _wrong(f"the network does not accept a batch of {batch_form(whole)}: {raised(error)}") from error
     with_loss = _with_loss(data, outputs, whole)
     wrong = _wrong_targets(with_loss, outputs)
     if wrong:
         raise UserError(Problem(KEY, text) for text in wrong)
     _check_loss(with_loss, outputs, whole)
+    if wrong := [
+        text for part in data.splits if part != "train" and (text := _wrong_part(with_loss, model, part, whole))
+    ]:
+        raise UserError(Problem(KEY, text) for text in wrong)
     for remark in _remarks(with_loss, outputs, whole):
-        _log.warning("task %s: %s", data.task.name or data.name, remark)
+        _log.warning("%s: %s", f"task {shown_name(data.task, data.name)}".rstrip(), remark)
     return _with_metrics(with_loss, model, whole)
+
+
+def _wrong_part(data: TaskData, model: nn.Module, part: str, tried: Any) -> str:
+    """What the network or the loss has against a batch of another part of the data; an empty text where nothing.
+
+    Args:
+        data: with its loss.
+        model: that takes the task's batches.
+        part: of the data.
+        tried: a batch that was accepted; one of the same form needs no trial.
+    """
+    try:
+        whole = mapped(data.splits[part].head(SHOWN_TO_THE_NETWORK), lambda tensor: tensor.to(_device(model)))
+        inputs, labels = data.usage.pair(whole)
+        if isinstance(inputs, Inputs):
+            data.usage.rules.adapted(model)
+    except UserError as error:
+        return "; ".join(f"{part}: {problem.message}" for problem in error.problems)
+    except Exception as error:  # noqa: BLE001 - whatever the user's code raises
+        return f"{part}: the examples cannot be put into a batch: {raised(error)}"
+    if form(whole, types=True) == form(tried, types=True):
+        return ""
+    try:
+        with evaluating(model), same_draws(inputs):
+            outputs = model(inputs)
+    except Exception as error:  # noqa: BLE001 - whatever a user's network raises
+        return f"{part}: the network does not accept a batch of {batch_form(whole)}: {raised(error)}"
+    try:
+        with torch.no_grad():
+            found = None if data.loss is None else data.loss(outputs, labels)
+    except Exception as error:  # noqa: BLE001 - whatever a user's loss raises
+        return f"{part}: the loss does not accept a batch of {batch_form(whole)}: {raised(error)}"
+    one = found is None or (isinstance(found, Tensor) and found.numel() == 1)
+    return "" if one else f"{part}: the loss is not one number"
 
 
 def _device(model: nn.Module) -> torch.device:
@@ -190,7 +211,7 @@ def _with_loss(data: TaskData, outputs: Any, whole: Any) -> TaskData:
         return replace(data, loss=loss, target=_kind(outputs, whole))
     if target_of(whole) is None:
         how = "give the tokens twice, as input and as target" if target == "tokens" else "give a loss of your own"
-        raise _wrong(f"loss {named.name} needs a target, and a batch of {_cut(_form(whole))} has none: {how}")
+        raise _wrong(f"loss {named.name} needs a target, and a batch of {batch_form(whole)} has none: {how}")
     return replace(data, loss=loss, target=target)
 
 
@@ -201,6 +222,8 @@ def _default_loss(outputs: Any, whole: Any) -> str:
     if isinstance(target, Tensor) and _is_whole(target):
         return "cross-entropy"
     names = ", ".join(sorted(name for name, entry in axes.LOSSES.items() if not entry.facts.taught))
+    if target is None:
+        raise _wrong(f"a batch of {batch_form(whole)} has no target, so name a loss: {names}, or f(outputs, batch)")
     kind = str(target.dtype).removeprefix("torch.") if isinstance(target, Tensor) else type(target).__name__
     raise _wrong(f"name a loss: targets of type {kind} do not say which; {names}, or f(outputs, batch)")
 
@@ -228,7 +251,11 @@ def _wrong_targets(data: TaskData, outputs: Any) -> list[str]:
     named = loss_named(given)
     options = {} if named is None else named.options
     ignored, weights = options.get("ignore_index", IGNORED), options.get("class_weights", ())
-    scores = logits_of(outputs)
+    try:
+        scores = logits_of(outputs)
+    except TypeError:
+        # Whether the loss takes such outputs shows when it is tried.
+        return []
     found: list[str] = []
     for part, split in data.splits.items():
         target = split.target if isinstance(split, Held) else target_of(split.head(SHOWN_TO_THE_NETWORK))
@@ -250,7 +277,10 @@ def _remarks(data: TaskData, outputs: Any, whole: Any) -> Iterator[str]:
     target = target_of(whole)
     if data.target != "classes" or callable(data.task.loss) or not isinstance(target, Tensor):
         return
-    scores = logits_of(outputs)
+    try:
+        scores = logits_of(outputs)
+    except TypeError:
+        return
     dimension = class_dimension(scores, target)
     if are_probabilities(scores, dimension):
         yield SOFTMAX
@@ -266,9 +296,12 @@ def _check_loss(data: TaskData, outputs: Any, whole: Any) -> None:
         with torch.no_grad():
             found = data.loss(outputs, data.usage.pair(whole)[1])
     except Exception as error:
-        shape = _form(outputs) if isinstance(outputs, Tensor | tuple | list | Mapping) else type(outputs).__name__
+        shape = form(outputs) if isinstance(outputs, Tensor | tuple | list | Mapping) else type(outputs).__name__
+        hint = ""
+        if data.usage.whole and isinstance(data.task.loss, nn.Module):
+            hint = "; a loss is called with (outputs, batch), and a batch is all that a data set gives, not the target"
         raise _wrong(
-            f"the loss does not accept outputs {shape} and a batch of {_cut(_form(whole))}: {raised(error)}"
+            f"the loss does not accept outputs {shape} and a batch of {batch_form(whole)}: {raised(error)}{hint}"
         ) from error
     if not isinstance(found, Tensor) or found.numel() != 1:
         got = f"a tensor {list(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"

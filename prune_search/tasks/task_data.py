@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy
 import torch
@@ -29,6 +29,9 @@ from prune_search.tasks.task import Task
 from prune_search.tasks.task_digest import code_digest, examples_digest
 from prune_search.tasks.task_parts import loss_named, metrics_of, named_metrics
 from prune_search.tasks.workers import ALONE, Workers
+
+# A tuple of fewer parts holds inputs and targets, not examples.
+MAX_COLUMNS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +211,11 @@ def read_task(name: str, task: Task) -> tuple[TaskData | None, list[str]]:
     for part, split in splits.items():
         if not isinstance(split, Streamed) and len(split) == 0:
             wrong.append(f"{part} has no examples")
+    if task.validation is None:
+        wrong.append("validation is missing: a Dataset, or the share of train that is held out, such as 0.1")
     if wrong or "train" not in splits or "validation" not in splits:
+        return None, wrong
+    if wrong := _wrong_classes(task.classes, splits):
         return None, wrong
     classes = task.classes or _classes(splits["train"])
     train, validation, test = splits["train"], splits["validation"], splits.get("test")
@@ -251,6 +258,9 @@ def _examples(part: str, given: Any, task: Task, usage: Usage, wrong: list[str])
         workers, given = workers or given.num_workers, given.dataset
     if isinstance(given, TensorDataset) and task.collate is None:
         given = tuple(given.tensors)
+    if isinstance(given, tuple) and not _is_arrays(given) and any(isinstance(p, _Array) for p in given):
+        # Columns of a table are arrays too.
+        given = tuple(numpy.asarray(p) if isinstance(p, _Array) and not isinstance(p, Tensor) else p for p in given)
     if _is_arrays(given):
         try:
             content = as_tensors(given)
@@ -266,12 +276,29 @@ def _examples(part: str, given: Any, task: Task, usage: Usage, wrong: list[str])
         return Held(content, usage)
     if isinstance(given, IterableDataset) or (hasattr(given, "__iter__") and not hasattr(given, "__getitem__")):
         return _stream(part, given, task, usage, wrong)
-    if hasattr(given, "__getitem__") and hasattr(given, "__len__"):
+    # Two lists are no data set of two examples, and the letters of a path no data set at all.
+    columns = isinstance(given, tuple) and len(given) < MAX_COLUMNS and not any(_is_arrays(part) for part in given)
+    if columns:
+        parts = ", ".join(type(part).__name__ for part in given)
+        wrong.append(f"{part}: a tuple must hold arrays or tensors (got {parts}): convert its parts with torch.tensor")
+        return None
+    if hasattr(given, "__getitem__") and hasattr(given, "__len__") and not isinstance(given, str | bytes | nn.Module):
         return Listed(given, collate, usage, workers)
     forms = "a Dataset, a pair of arrays, or a stream with state_dict and load_state_dict"
     more = " or a share above 0 and below 1" if part == "validation" else ""
     wrong.append(f"{part} must be {forms}{more} (got a value of type {type(given).__name__})")
     return None
+
+
+def _wrong_classes(classes: int | None, splits: Mapping[str, TaskExamples]) -> list[str]:
+    """Targets that are no class of as many as a task says it has."""
+    found: list[str] = []
+    for part, split in splits.items():
+        labels = _labels(split) if classes is not None and classes > 1 else None
+        if labels is not None and classes is not None and bool((labels >= classes).any()):
+            place = int((labels >= classes).nonzero()[0])
+            found.append(f"{part}: the target of example {place} is {int(labels[place])}, and classes is {classes}")
+    return found
 
 
 def _stream(part: str, given: Any, task: Task, usage: Usage, wrong: list[str]) -> Streamed | None:
@@ -290,6 +317,14 @@ def _stream(part: str, given: Any, task: Task, usage: Usage, wrong: list[str]) -
     size = getattr(given, "batch_size", None) if batches else 1
     collate = None if batches else (task.collate or default_collate)
     return Streamed(given, collate, usage, length * (size or 1))
+
+
+@runtime_checkable
+class _Array(Protocol):
+    """Whatever numpy can make an array of: its own, tensors, columns of pandas."""
+
+    def __array__(self, dtype: Any = None) -> Any:
+        """Its numbers."""
 
 
 def _is_arrays(given: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from typing import Any
 
 from prune_search.recipe import axes
@@ -29,12 +29,25 @@ def loss_named(given: object) -> Named | None:
 
 def named_metrics(task: Task) -> dict[str, Any]:
     """The metrics of a task as they were given, by name."""
-    given = task.metrics
+    given: Any = task.metrics
     if given is None:
         return {}
     if isinstance(given, Mapping):
         return dict(given)
-    return {name: name for name in ([given] if isinstance(given, str) else given)}
+    if _is_collection(given):
+        return dict(given.items())
+    if isinstance(given, str):
+        return {given: given}
+    # A set has no first one, and the first one is the main metric.
+    if not isinstance(given, Collection) or isinstance(given, bytes | Set):
+        text = f"must be a mapping from names to metrics, or a list of names (got {shown(given)})"
+        raise UserError([Problem("metrics", text)])
+    return {name: name for name in given}
+
+
+def _is_collection(given: Any) -> bool:
+    """Whether it is a collection of torchmetrics: metrics by name, and a module itself."""
+    return _is_library_metric(given) and hasattr(given, "items")
 
 
 def metrics_of(task: Task, target: str, classes: int) -> dict[str, tuple[Callable[[], Tally], str]]:

@@ -24,7 +24,7 @@ from prune_search.tasks.passes import evaluating
 from prune_search.tasks.raised import as_user_error
 from prune_search.tasks.remarks import SOFTMAX, are_probabilities
 from prune_search.tasks.sources import bare, captured, source, source_file
-from prune_search.tasks.task import Task, Whole
+from prune_search.tasks.task import WHOLE, Task, Whole
 from prune_search.tasks.user_data import read_data
 
 MODEL_KEY, DATA_KEY = "task.model", "task.data"
@@ -46,6 +46,9 @@ def factory_named(text: str, key: str) -> Callable[..., Any]:
     module_name, colon, attribute = text.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *attribute.split("."))):
         raise _wrong(key, f"{shown(text)} is not of the form package.module:factory")
+    if module_name.endswith(".py"):
+        meant = f"{module_name.removesuffix('.py')}:{attribute}"
+        raise _wrong(key, f"{shown(text)}: write the module's name without .py: {meant}")
     find_own_modules()
     found: Any = _module_named(module_name, text, key)
     for name in attribute.split("."):
@@ -167,7 +170,8 @@ def build_task_model(
         UserError: there is none, it needs other arguments, raises, or returns no module.
     """
     if factory is None:
-        raise _wrong(MODEL_KEY, f"{name}: its Task has no model: give one, or name another with --model")
+        whose = "the Task" if name == WHOLE else f"{name}: its Task"
+        raise _wrong(MODEL_KEY, f"{whose} has no model: give one, or name another with --model")
     offered: dict[str, Any] = {"root": root, "data_root": root}
     if shape:
         offered |= {"shape": shape, "input_shape": shape}
@@ -180,6 +184,7 @@ def build_task_model(
     if isinstance(model, Task):
         return build_task_model(model.model, name, shape, classes, root, data)
     if not isinstance(model, nn.Module):
+        name = name_of(factory) if name == WHOLE else name
         raise _wrong(MODEL_KEY, f"{name} returned a value of type {type(model).__name__}, not a torch.nn.Module")
     return model
 

@@ -17,7 +17,7 @@ from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import STREAM_EPOCH
 from prune_search.tasks.data import DataSet
-from prune_search.tasks.task import Task
+from prune_search.tasks.task import Task, shown_name
 from prune_search.tasks.task_checks import check_examples
 from prune_search.tasks.task_data import TaskData, read_task
 from prune_search.tasks.user import (
@@ -90,10 +90,11 @@ def _read(task: Task, name: str) -> TaskData:
     if data is not None:
         wrong = check_examples(data)
     if data is None or wrong:
-        raise UserError(Problem("task", f"{task.name or name}: {message}") for message in wrong)
+        said = f"{called}: " if (called := shown_name(task, name)) else ""
+        raise UserError(Problem("task", said + message) for message in wrong)
     if not len(data.train):
-        text = "task %s: its stream does not say how many examples it has: an epoch (1ep) is taken to be %dit"
-        _log.warning(text, task.name or name, STREAM_EPOCH)
+        text = "%s: its stream does not say how many examples it has: an epoch (1ep) is taken to be %dit"
+        _log.warning(text, f"task {shown_name(task, name)}".rstrip(), STREAM_EPOCH)
     return data
 
 

@@ -79,6 +79,13 @@ class Result:
     waited_s: float = 0.0
     initializer: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """In one line, without the tensors."""
+        figures = "".join(
+            f", {name} {value:.4g}" for name, value in self.metrics.items() if name.startswith(("val/", "test/"))
+        )
+        return f"Result({self.paradigm}, key {self.key[:16]}, sparsity {self.receipt.reached:.4f}{figures})"
+
     @property
     def metrics(self) -> Mapping[str, float]:
         """Of the final network: what was measured after the last round, and on test data."""

@@ -34,6 +34,8 @@ from prune_search.tasks.network import (
 )
 from prune_search.tasks.shards import is_shard, resharded, shard_network
 from prune_search.tasks.task_checks import fitted_task
+from prune_search.tasks.task_data import TaskData
+from prune_search.tasks.training_check import check_training
 from prune_search.tasks.user import (
     with_inputs_for,
 )
@@ -344,6 +346,8 @@ def prepare(
         digests["source"] = source
     forward = forward_digest(model)
     data = fitted_to(model, data)
+    if isinstance(data, TaskData) and (recipe.train.start is None or recipe.retrain is not None):
+        check_training(data, model, recipe.train.batch)
     _check_augmentation(recipe, data)
     _check_stopping(recipe, data)
     threads, precision = recipe.train.threads, recipe.train.precision

@@ -77,6 +77,10 @@ class MaskSet(Mapping[str, Tensor]):
     blocks: str = ""
     budget: tuple[str, float, float] | None = None
 
+    def __repr__(self) -> str:
+        """In one line; nothing is counted, which workers with shards would do together."""
+        return f"MaskSet({len(self.masks)} masks of {sum(mask.numel() for mask in self.masks.values()):,} weights)"
+
     def __getitem__(self, name: str) -> Tensor:
         return self.masks[name]
 

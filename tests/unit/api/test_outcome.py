@@ -19,7 +19,12 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> SearchRecords:
 
 def test_the_data_of_a_search_name_its_best_trial_its_front_and_its_account(tmp_path: Path) -> None:
     records = read_search(make_search(tmp_path, trials=8))
-    data = Outcome(records, 2, 5, "run-id", 1.23456).as_data()
+    outcome = Outcome(records, 2, 5, "run-id", 1.23456)
+    assert (
+        repr(outcome)
+        == f"Outcome(search {records.name}, {len(records.trials)} trials with controls, ended by signal 2)"
+    )
+    data = outcome.as_data()
     assert data["trials"] == {"completed": 6, "stopped": 1, "failed": 1, "duplicates": 0}
     assert (data["parent_run_id"], data["undelivered"], data["wall_s"]) == ("run-id", 5, 1.235)
     names = {trial["name"] for trial in data["pareto"]}

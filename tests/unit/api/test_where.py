@@ -74,3 +74,8 @@ def test_a_storage_is_one_place_however_it_is_typed(tmp_path: Path, monkeypatch:
     for typed in ("../../store", "../b/../../store", str(tmp_path / "a" / ".." / "store"), "./../../store/"):
         assert named_storage(typed) == tmp_path / "store"
         assert storage_option(typed) == ""
+
+
+def test_a_task_is_a_function_of_a_module() -> None:
+    with pytest.raises(UserError, match=r"--task: must be MODULE:FUNCTION, .*got 'houses'"):
+        Where(task="houses").code()

@@ -274,3 +274,37 @@ def test_low_fidelities_need_a_sampler_that_weighs_gains_against_prices() -> Non
 def test_a_low_fidelity_is_named_once() -> None:
     (problem,) = refused("{fidelity: [{steps: 0.25}, {rounds: 0.5}, {steps: 0.250}]}")
     assert problem == "search.fidelity: names steps 0.25 twice"
+
+
+@pytest.mark.parametrize(
+    ("text", "messages"),
+    [
+        (
+            "objectives: [maximize sparsity, minimize val/loss, minimize sparsity, minimize val/loss]",
+            [
+                "search.objectives.2: sparsity is an objective already (maximize sparsity)",
+                "search.objectives.3: val/loss is an objective already (minimize val/loss)",
+            ],
+        ),
+        (
+            "constraints: [val/loss <= 0.5, 'steps_trained <= 80', val/loss >= 0.6]",
+            ["search.constraints.2: no network meets both val/loss <= 0.5 and val/loss >= 0.6"],
+        ),
+        (
+            "constraints: [sparsity >= 95]",
+            [
+                "search.constraints.0: no network meets it: sparsity is at least 0 and below 1; 90% is 0.9 "
+                "(got 'sparsity >= 95')"
+            ],
+        ),
+    ],
+)
+def test_what_no_network_can_meet_is_refused(text: str, messages: list[str]) -> None:
+    reading = Reading()
+    assert read_search(load(text), reading) is None
+    assert [str(problem) for problem in reading.problems] == messages
+
+
+@pytest.mark.parametrize("text", ["[sparsity >= 95%, sparsity <= 0.95]", "[val/loss >= 1 * dense, val/loss <= 0.1]"])
+def test_what_can_be_met_is_not(text: str) -> None:
+    assert len(read(f"constraints: {text}")["constraints"]) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy
 import pytest
 import torch
 import torchmetrics
@@ -73,3 +74,15 @@ def test_tokens_are_predicted_from_those_before_them() -> None:
     found, labels = shifted(scores, tokens)
     assert torch.equal(labels, torch.cat([tokens[0, 1:], tokens[1, 1:]]))
     assert torch.equal(found, torch.cat([scores[0, :-1], scores[1, :-1]]))
+
+
+@pytest.mark.parametrize("number", [0.25, numpy.float32(0.25), numpy.array([0.25]), torch.tensor([[0.25]])])
+def test_a_number_of_any_kind_is_one(number: Any) -> None:
+    tally = users_function(lambda outputs, batch: number)
+    tally.update(Seen(None, None, None, 3, 0.0))
+    assert tally.value() == 0.25
+
+
+def test_several_numbers_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"a ndarray \[2\]"):
+        users_function(lambda outputs, batch: numpy.zeros(2)).update(Seen(None, None, None, 3, 0.0))

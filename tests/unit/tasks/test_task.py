@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import prune_search
-from prune_search.tasks.task import HELD_OUT, Task, Whole
+from prune_search.tasks.task import HELD_OUT, WHOLE, Task, Whole, shown_name
 
 
 def test_a_tenth_is_held_out_and_nothing_else_is_chosen() -> None:
@@ -16,3 +16,9 @@ def test_a_tenth_is_held_out_and_nothing_else_is_chosen() -> None:
 def test_a_task_that_is_there_is_given_by_a_function_too() -> None:
     task = Task()
     assert Whole(task)() is task
+
+
+def test_a_task_that_nobody_named_has_no_name_in_messages() -> None:
+    assert shown_name(Task(), WHOLE) == ""
+    assert shown_name(Task(), "houses:task") == "houses:task"
+    assert shown_name(Task(name="prices"), WHOLE) == "prices"

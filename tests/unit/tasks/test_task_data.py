@@ -218,3 +218,18 @@ def test_smoothing_is_for_cross_entropy_only() -> None:
     wanted = nn.functional.cross_entropy(scores, CLASSES[:9], label_smoothing=0.3)
     assert torch.equal(smoothed(scores, CLASSES[:9]), wanted)
     assert fitted_task(read(regression()), perceptron(6, 1)).smoothed(0.3) is None
+
+
+def test_columns_of_a_table_are_arrays() -> None:
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"width": [1.0, 2.0, 3.0, 4.0], "height": [5.0, 6.0, 7.0, 8.0], "kind": [0, 1, 0, 1]})
+    data, wrong = read_task("table", Task(train=(table[["width", "height"]], table["kind"]), validation=0.5))
+    assert data is not None, wrong
+    inputs, labels = data.train.head(2)
+    assert (inputs.dtype, labels.dtype, tuple(inputs.shape)) == (torch.float32, torch.int64, (2, 2))
+
+
+def test_a_list_of_examples_is_a_data_set() -> None:
+    data, wrong = read_task("list", Task(train=[(torch.ones(3), number % 2) for number in range(6)]))
+    assert data is not None, wrong
+    assert len(data.train) + len(data.validation) == 6

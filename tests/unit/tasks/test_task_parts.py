@@ -90,3 +90,9 @@ def test_a_wrong_metric_is_told_with_its_name() -> None:
     with pytest.raises(UserError) as told:
         metrics_of(Task(metrics={"x": 3, "y": "f3"}), "classes", 3)
     assert len(told.value.problems) == 2
+
+
+def test_a_collection_of_torchmetrics_is_its_metrics() -> None:
+    given: Any = torchmetrics.MetricCollection({"far": torchmetrics.MeanAbsoluteError(), "r2": torchmetrics.R2Score()})
+    found = metrics_of(Task(metrics=given), "numbers", 0)
+    assert {name: best for name, (_, best) in found.items()} == {"far": "minimize", "r2": "maximize"}

@@ -327,3 +327,8 @@ def test_keywords_are_handed_on_to_a_factory_that_takes_any() -> None:
     # What a partial binds stays as it is bound.
     with pytest.raises(UserError, match=r"\(got \(2, 7\)\)"):
         build_user_model(partial(resnet, num_classes=7), (3,), 4)
+
+
+def test_a_file_in_the_place_of_a_module_is_told() -> None:
+    with pytest.raises(UserError, match=r"without \.py: tools\.nets:small"):
+        factory_named("tools.nets.py:small", "task.model")

@@ -34,6 +34,8 @@ def test_the_data_are_those_of_the_last_round_and_what_is_not_finite_is_null() -
     )
     assert result.receipt is receipt
     assert result.metrics["test/accuracy"] == 0.25
+    assert repr(result) == "Result(snip, key k, sparsity 0.8000, val/loss nan, val/accuracy 0.5, test/accuracy 0.25)"
+    assert repr(result.masks) == "MaskSet(1 masks of 2 weights)"
     data = result.as_data()
     assert json.loads(json.dumps(data, allow_nan=False)) == data
     assert data["metrics"] == {"val/loss": None, "val/accuracy": 0.5, "test/accuracy": 0.25}
