@@ -77,7 +77,11 @@ def halting(shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def _halt(step: int) -> None:
-    """Stay here, once, until this process is killed; who it is stands in another file."""
+    """Stay here, once, until this process is killed; who it is stands in another file. Of several workers the first."""
+    from torch import distributed
+
+    if distributed.is_initialized() and distributed.get_rank():
+        return
     file = _folder() / HALT
     if file.exists() and int(file.read_text()) == step:
         with contextlib.suppress(FileNotFoundError):
