@@ -188,8 +188,17 @@ def define(
         "code": {"model": code.named().get("model"), "data": code.named().get("data")},
         **({} if given is None else {"given": given.settings()}),
         "tracking_uri": kept_uri(absolute_uri(uri or "", storage), storage),
-        "experiment": f"{names['data']}-{names['model']}" + ("-simulated" if simulated else ""),
+        "experiment": _experiment(names, where) + ("-simulated" if simulated else ""),
         "created": time.time(),
         "version": __version__,
         **simulated,
     }
+
+
+def _experiment(names: Mapping[str, str], where: Where) -> str:
+    """The experiment in MLflow: data and network; of a `Task` that was given itself, its own name."""
+    from prune_search.tasks.task import WHOLE
+
+    called = str(getattr(where.task, "name", "") or "task")
+    own = [called if name == WHOLE else name for name in names.values()]
+    return called if own == [called, called] and WHOLE in names.values() else "-".join(own)

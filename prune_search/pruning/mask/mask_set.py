@@ -156,17 +156,20 @@ class MaskSet(Mapping[str, Tensor]):
         Experts of which nothing is left are not routed to any more (`tasks.experts.close_routes`).
 
         Raises:
-            KeyError: a parameter is missing in the model.
-            UserError: a parameter has another shape.
+            KeyError: a parameter is missing in the model, which is left as it was.
+            UserError: parameters have other shapes; likewise.
         """
         resharded(model)
         parameters = dict(model.named_parameters())
+        masked = [(name, parameters[name], mask) for name, mask in self.present.items()]
+        if other := [one for one in masked if one[1].shape != one[2].shape]:
+            shapes = ((name, list(mask.shape), list(weight.shape)) for name, weight, mask in other)
+            raise UserError(
+                Problem("model", f"{name} is {ours} in the mask and {theirs} in the network")
+                for name, ours, theirs in shapes
+            )
         with torch.no_grad():
-            for name, mask in self.present.items():
-                weight = parameters[name]
-                if mask.shape != weight.shape:
-                    text = f"{name} is {list(mask.shape)} in the mask and {list(weight.shape)} in the network"
-                    raise UserError([Problem("model", text)])
+            for _, weight, mask in masked:
                 weight.masked_fill_(~mask.to(weight.device), 0.0)
         close_routes(model, self.present)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from prune_search.api.definition import default_name, define, edited, free_name, new_folder, space_of
 from prune_search.api.where import Where
@@ -32,6 +33,19 @@ def launched(storage: Path) -> tuple[Path, dict[str, Any]]:
     space = read_space(strict_yaml.load(TEXT), str(file))
     definition = define(space, search_folder(storage, "mine"), Where(), None, {})
     return file, json.loads(json.dumps(definition, sort_keys=True))
+
+
+def test_the_experiment_of_a_task_that_is_given_itself_has_its_name(tmp_path: Path) -> None:
+    from prune_search.tasks.task import Task
+
+    space = read_space(strict_yaml.load(TEXT), "mine")
+    net = torch.nn.Linear(2, 2)
+    data = (torch.zeros(4, 2), torch.tensor([0, 1, 0, 1]))
+    for name, experiment in (("weather", "weather"), ("", "task")):
+        where = Where(task=Task(model=lambda: net, train=data, validation=0.5, name=name))
+        whole = read_space(strict_yaml.load(TEXT), "mine", [*where.values({}).items()])
+        assert define(whole, search_folder(tmp_path, "mine"), where, None, {})["experiment"] == experiment
+    assert define(space, search_folder(tmp_path, "mine"), Where(), None, {})["experiment"] == "digits-mlp"
 
 
 def begin(storage: Path, name: str, finished: bool) -> None:

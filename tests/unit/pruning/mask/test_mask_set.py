@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from prune_search.pruning.mask.mask_set import MaskSet, Pool, ScoreError, joined, keep_all, rounded, select
+from prune_search.recipe.problems import UserError
 
 FEW_VALUES = st.sampled_from([-math.inf, -1.0, -0.0, 0.0, 0.5, 0.5, 2.0, math.inf])
 
@@ -184,3 +185,19 @@ def in_multiples(kept: int, of: int, may: int) -> Tensor:
     # The highest-scored ones, which are the first here.
     assert torch.equal(found, torch.arange(of) < int(found.sum()))
     return found
+
+
+def test_a_network_that_a_mask_does_not_fit_is_left_as_it_was() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    none = torch.zeros(4, 3, dtype=torch.bool)
+    with pytest.raises(UserError) as told:
+        MaskSet({"0.weight": none, "0.bias": torch.zeros(3, dtype=torch.bool), "1.weight": none}).apply(model)
+    assert [str(problem) for problem in told.value.problems] == [
+        "model: 0.bias is [3] in the mask and [4] in the network",
+        "model: 1.weight is [4, 3] in the mask and [2, 4] in the network",
+    ]
+    with pytest.raises(KeyError, match=r"2\.weight"):
+        MaskSet({"0.weight": none, "2.weight": none}).apply(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
