@@ -17,6 +17,7 @@ from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import STREAM_EPOCH
 from prune_search.tasks.data import DataSet
+from prune_search.tasks.streams import Streamed
 from prune_search.tasks.task import Task, shown_name
 from prune_search.tasks.task_checks import check_examples
 from prune_search.tasks.task_data import TaskData, read_task
@@ -92,9 +93,12 @@ def _read(task: Task, name: str) -> TaskData:
     if data is None or wrong:
         said = f"{called}: " if (called := shown_name(task, name)) else ""
         raise UserError(Problem("task", said + message) for message in wrong)
+    called = f"task {shown_name(task, name)}".rstrip()
     if not len(data.train):
         text = "%s: its stream does not say how many examples it has: an epoch (1ep) is taken to be %dit"
-        _log.warning(text, f"task {shown_name(task, name)}".rstrip(), STREAM_EPOCH)
+        _log.warning(text, called, STREAM_EPOCH)
+    if task.workers and isinstance(data.train, Streamed):
+        _log.warning("%s: its stream is read by the training process, and workers=%d is not used", called, task.workers)
     return data
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import read_space
 from prune_search.search.epochs import EpochLengths
 from prune_search.tasks.data import DataSet
+from prune_search.tasks.task import Task
 from prune_search.trial import data_and_network
 from prune_search.trial.data_and_network import Code
 from prune_search.trial.setup import prepare
@@ -45,6 +47,17 @@ def test_an_epoch_of_a_stream_without_a_length_is_a_thousand_steps_and_it_is_sai
     said = "its stream does not say how many examples it has: an epoch (1ep) is taken to be 1000it"
     # Once for each of the two readings.
     assert caplog.messages == [f"task {name}: {said}"] * 2
+
+
+def in_vain() -> Task:
+    return replace(endless(), workers=2)
+
+
+def test_workers_that_a_stream_has_no_use_for_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    code = Code(data=in_vain)
+    with caplog.at_level(logging.WARNING, "prune_search"):
+        data_and_network.read_data(recipe(code.named()["data"], 32), None, code)
+    assert caplog.messages[1].endswith("its stream is read by the training process, and workers=2 is not used")
 
 
 def test_own_data_are_read_once_for_all_recipes_and_only_where_they_are_allowed(
