@@ -31,8 +31,8 @@ class Task:
             that fits the loss. They are called ``val/NAME`` and ``test/NAME``; pictures and lists show the first one.
         forward: f(model, batch) to outputs, if the rules above do not fit.
         collate: makes a batch of a list of examples; None: torch's own.
-        workers: processes that read examples; 0: the training process reads them itself, as it always reads streams. The
-            batches are the same.
+        workers: processes that read examples; 0: the training process reads them itself, as it always reads
+            streams. The batches are the same.
         evaluate_batch: examples at a time when the network is measured; None: the training batch.
         digest: stands for the data in keys, if the data cannot be hashed.
         classes: number of classes; None: taken from the targets.
