@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import importlib.util
 import os
 import shutil
@@ -115,6 +116,7 @@ def protected_head() -> Iterator[Head]:
 
 
 def _answers(head: Head) -> bool:
-    with contextlib.suppress(OSError):
+    # Something else may have had the port a moment ago.
+    with contextlib.suppress(OSError, http.client.HTTPException):
         return head.answer("/api/version", None) == 401 and head.answer("/api/jobs/", head.token.read_text()) == 200
     return False
