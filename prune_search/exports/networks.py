@@ -31,7 +31,7 @@ from prune_search.tasks.experts import closed_routers
 from prune_search.tasks.structures import device_of, repeated, some_examples
 from prune_search.trial.folder import METRICS_FILE, read_metrics
 
-# A pass over the larger batch that would last longer is not timed.
+# Seconds: a larger batch of which one pass would take longer is not timed.
 SLOW_S = 5.0
 
 

@@ -112,7 +112,7 @@ def fidelity_text(told: Mapping[str, Any]) -> str:
     known = f"rank correlation with the full recipes {tau} (Kendall's τ, {pairs} measured at both)"
     how = "used" if told["used"] else "dropped: not worth its price"
     if pairs < LEAST_PAIRS:
-        how = f"not judged yet: that takes {LEAST_PAIRS}"
+        how = f"not judged yet: that takes {LEAST_PAIRS} such recipes"
     return f"{told['fidelity']}: {cost}, {price}; {known}; {how}"
 
 

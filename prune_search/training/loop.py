@@ -245,13 +245,13 @@ def train(
     model, feed, optimizer = network.model, course.feed, course.optimizer
     before = [hook.before_step for hook in course.hooks if hook.before_step]
     after = [hook.after_backward for hook in course.hooks if hook.after_backward]
-    finished = [hook.finished for hook in course.hooks if hook.finished]
+    can_finish = any(hook.finished for hook in course.hooks)
     check_every = 1 if network.device.type == "cpu" else CHECK_EVERY_ON_ACCELERATOR
     stepped = [hook.after_step for hook in course.hooks if hook.after_step]
     rate = math.nan
     model.train()
     for step in range(start, stop):
-        if finished and any(ask(step) for ask in finished):
+        if can_finish and course.finished(step):
             return step
         number = course.first + step
         if (wanted := course.rate(step)) != rate:

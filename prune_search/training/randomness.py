@@ -35,7 +35,7 @@ def derive(seed: int, *words: str | int) -> int:
     Raises:
         TypeError: the seed or a counter is no whole number; 1.0 is none.
     """
-    # Two are drawn in every step, and json.dumps with separators makes an encoder at every call: half of the time.
+    # As json.dumps without spaces, which would make an encoder at every call: half of the time.
     parts = [encode_basestring_ascii(one) if isinstance(one, str) else str(operator.index(one)) for one in words]
     digest = hashlib.sha256(f"[{','.join((str(operator.index(seed)), *parts))}]".encode("ascii")).digest()
     return int.from_bytes(digest[:8], "big") >> 1

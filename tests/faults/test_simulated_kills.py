@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,6 +71,36 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> SearchRecords:
     return records
 
 
+def killed_until_it_ends(
+    search: Simulated,
+    dies: Dies,
+    draw: random.Random,
+    least: int,
+    most: int,
+    again: Callable[[Simulated], Simulated] = lambda search: search,
+) -> int:
+    """Run a search that dies after `least` to `most` records, again and again; how often it died.
+
+    Args:
+        search: begun.
+        dies: lets it die.
+        draw: of when, and of the order in which its workers go on.
+        least: records.
+        most: records.
+        again: what goes on after each death.
+    """
+    kills = 0
+    while True:
+        dies.after(draw.randint(least, most))
+        try:
+            search.run(shuffled(draw.randrange(1000)))
+        except Killed:
+            kills += 1
+            search = again(search)
+        else:
+            return kills
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_search_that_is_killed_again_and_again_ends_as_the_unbroken_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: SearchRecords, seed: int
@@ -77,14 +108,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_the_unbroken_one(
     draw = random.Random(seed)
     search = Simulated.begin(tmp_path, JUDGED, FAILING)
     dies = Dies(monkeypatch, draw)
-    kills = 0
-    while True:
-        dies.after(draw.randint(1, 60))
-        try:
-            search.run(shuffled(draw.randrange(1000)))
-            break
-        except Killed:
-            kills += 1
+    kills = killed_until_it_ends(search, dies, draw, 1, 60)
     assert kills >= 1
     records = read_search(search.folder)
     assert outcomes(records) == outcomes(unbroken)
@@ -143,16 +167,12 @@ def test_a_killed_search_goes_on_from_what_was_stored_whatever_the_order_of_its_
     search = Simulated.begin(tmp_path / "killed", text)
     draw = random.Random(7)
     dies = Dies(monkeypatch, draw)
-    kills = 0
-    while True:
-        dies.after(draw.randint(15, 60))
-        try:
-            search.run(shuffled(draw.randrange(1000)))
-            break
-        except Killed:
-            kills += 1
-            stored = json.dumps({**read_search(search.folder).definition, "hole_order": BY_NAME}, sort_keys=True)
-            search = replace(search, space=space_of(json.loads(stored)))
+
+    def read_again(one: Simulated) -> Simulated:
+        stored = json.dumps({**read_search(one.folder).definition, "hole_order": BY_NAME}, sort_keys=True)
+        return replace(one, space=space_of(json.loads(stored)))
+
+    kills = killed_until_it_ends(search, dies, draw, 15, 60, read_again)
     assert kills >= 2
     assert outcomes(read_search(search.folder)) == outcomes(whole)
     assert len({json.dumps(dict(trial.params), sort_keys=True) for trial in whole.numbered()}) > 4
@@ -216,14 +236,7 @@ def test_a_search_with_low_fidelities_that_is_killed_ends_as_the_unbroken_one(
     search = Simulated.begin(tmp_path / "killed", text)
     draw = random.Random(11)
     dies = Dies(monkeypatch, draw)
-    kills = 0
-    while True:
-        dies.after(draw.randint(15, 45))
-        try:
-            search.run(shuffled(draw.randrange(1000)))
-            break
-        except Killed:
-            kills += 1
+    kills = killed_until_it_ends(search, dies, draw, 15, 45)
     assert kills >= 3
     killed = read_search(search.folder)
     assert outcomes(killed) == outcomes(whole)

@@ -167,7 +167,7 @@ def _prices(
         aliases = other_names(model)
         path = f"mask.sparsity.budget.{COSTS}"
         given = {weight_named(name, weights, path, aliases): float(one) for name, one in (costs or {}).items()}
-        measured = given if kind == "latency" or costs else layer_costs(model, example, kind)
+        measured = given if costs or kind == "latency" else layer_costs(model, example, kind)
         return {name: cost / max(1, parameters[name].numel()) for name, cost in measured.items()}, 0.0
     if kind == "memory":
         buffers = _beside(model)

@@ -249,8 +249,13 @@ class Finder:
     @cached_property
     def costs(self) -> tuple[CompactCosts, float]:
         """What is counted of smaller networks, and the share of it that may be kept."""
-        assert self.rule.budget is not None  # else there is nothing to meet
-        return self._counted(self.rule.budget, "mask.sparsity.budget"), kind_and_share(self.rule.budget)[1]
+        assert self._budget is not None  # else there is nothing to meet
+        example = self.scoring_data.shown()
+        if example is None:
+            path = "mask.sparsity.budget" if self.rule.budget else "mask.scope.budget"
+            raise UserError([Problem(path, "needs an example input: pass batches")])
+        counted = CompactCosts.of(self.model, self.sets, example, self._budget, self.grouping.coupled, self._cuts)
+        return counted, kind_and_share(self._budget)[1]
 
     @cached_property
     def _cuts(self) -> bool:
@@ -259,19 +264,13 @@ class Finder:
         return self.grouping.coupled or bool(facts.removes_outputs)
 
     @cached_property
-    def _scope_budget(self) -> Mapping[str, Any] | None:
-        """The scope's own budget, where it is counted on the compact network."""
+    def _budget(self) -> Mapping[str, Any] | None:
+        """The mask's budget, or the scope's own where that is counted on the compact network too."""
         options = self.rule.scope.options
-        if not (self._cuts and options.get("budget")):
-            return None
+        if self.rule.budget or not (self._cuts and options.get("budget")):
+            return self.rule.budget
         costs = options.get(COSTS)
         return {**options["budget"], **({COSTS: costs} if costs else {})}
-
-    def _counted(self, budget: Mapping[str, Any], path: str) -> CompactCosts:
-        example = self.scoring_data.shown()
-        if example is None:
-            raise UserError([Problem(path, "needs an example input: pass batches")])
-        return CompactCosts.of(self.model, self.sets, example, budget, self.grouping.coupled, self._cuts)
 
     def _in_sequence(self, dense: Scores, iteration: int, allowed: UnitMasks, share: Decimal) -> Decided:
         """Layers are decided in running order, each scored with those before it pruned already."""
@@ -380,9 +379,7 @@ class Finder:
         if not self._cuts:
             sizes = {one.name: one.size for one in self.sets}
             return Spending.in_proportion(shared_costs(self.sets, costs(given)), sizes)
-        # Of given costs it does not count what they are of.
-        budget = {given: 1.0} if isinstance(given, str) else {"latency": 1.0, COSTS: costs(given)}
-        counted = self._counted(budget, "mask.scope.budget")
+        counted, _ = self.costs
         units: dict[tuple[str, int], Tensor] = {}
 
         def total(kept: Mapping[str, int]) -> float:
@@ -436,11 +433,10 @@ class Finder:
     def with_receipt(self, masks: MaskSet, share: Decimal | None) -> MaskSet:
         """A mask with what is known of the network, and what was asked (of a learned share: what was reached)."""
         whole = masks.of_network(self.model, self.others)
-        if (budget := self.rule.budget or self._scope_budget) is not None:
-            costs = self._counted(budget, "budget")
-            kind, limit = kind_and_share(budget)
+        if self._budget:
+            costs, limit = self.costs
             reached = costs.total(units_of_masks(self.sets, masks.everything)) / costs.whole
-            whole = replace(whole, budget=(kind, limit, reached))
+            whole = replace(whole, budget=(kind_and_share(self._budget)[0], limit, reached))
         if goes_by_blocks(self.rule):
             whole = replace(whole, blocks=self.blocks.told)
         if share is None:

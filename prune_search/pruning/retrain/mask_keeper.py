@@ -80,8 +80,8 @@ class MaskKeeper:
 
 
 def _multiply(tensors: list[Tensor], factors: list[Tensor]) -> None:
-    """In place; on a GPU with one kernel, on a CPU one after the other, which is faster there (torch 2.13)."""
-    if tensors and tensors[0].is_cuda:
+    """In place; on an accelerator with one kernel, on a CPU one after the other, which is faster there (torch 2.13)."""
+    if tensors and tensors[0].device.type != "cpu":
         torch._foreach_mul_(tensors, factors)
         return
     for tensor, factor in zip(tensors, factors, strict=True):

@@ -124,9 +124,7 @@ def run_search(launched: Launched, asked: StopRequest, listener: Listener | None
             before, ended = ended, sum(one.ended is not None for one in read_search(launched.folder).trials.values())
             times = times + 1 if ended == before else 1
             if times > launched.space.search["max_failures"]:
-                what = (
-                    "lower search.concurrency or what a trial holds (train.batch, the network), or give it more memory"
-                )
+                what = "lower search.concurrency or what a trial holds (train.batch, the network), or add memory"
                 text = f"{why}, {times} times in a row with no trial ended: {what}, then resume the search"
                 raise UserError([Problem("search", text)]) from None
             _log.warning("%s; the search goes on from its records", why)

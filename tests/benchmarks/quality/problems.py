@@ -225,6 +225,18 @@ def _filled(option: Any, epochs: int) -> Any:
 # --- a measured grid --------------------------------------------------------------------------------------------------
 
 
+def drawn_of(cell: Sequence[tuple[float, float]], seed: int, *words: str | int) -> Outlook:
+    """What a search sees of a network that was trained with several seeds: one of them, drawn for the search.
+
+    Args:
+        cell: (validation, test) accuracies by seed of training; what is expected is the mean over them.
+        seed: of the search.
+        words: what the draw is for.
+    """
+    accuracy = cell[derive(seed, *words) % len(cell)][0]
+    return Outlook(statistics.fmean(test for _, test in cell), accuracy, accuracy / 2, 0.2, 0.0)
+
+
 @dataclass(frozen=True)
 class MeasuredGrid:
     """Networks of every point of a grid, each trained with several seeds.
@@ -248,9 +260,7 @@ class MeasuredGrid:
     def outlook(self, point: SurfacePoint) -> Outlook:
         """The measured networks."""
         *chain, number = self._place(point)
-        cell = self.cells[*chain, number]
-        accuracy = cell[derive(self.seed, "chain", *chain, point.recipe.rounds == 1 and number) % len(cell)][0]
-        return Outlook(statistics.fmean(test for _, test in cell), accuracy, accuracy / 2, 0.2, 0.0)
+        return drawn_of(self.cells[*chain, number], self.seed, "chain", *chain, point.recipe.rounds == 1 and number)
 
     def _place(self, point: SurfacePoint) -> tuple[Any, ...]:
         recipe, line, total = point.recipe, point.timeline, self.places["K"]

@@ -26,8 +26,7 @@ from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import known_epoch, read_space
 from prune_search.search.suggest import walk
 from prune_search.simulation.surface import Outlook, Simulation, SurfacePoint
-from prune_search.training.randomness import derive
-from quality.problems import Problem
+from quality.problems import Problem, drawn_of
 
 SEEDS = 3
 SHORTER = Fidelity(steps=0.25)
@@ -78,9 +77,7 @@ class TrainedPairs:
     def outlook(self, point: SurfacePoint) -> Outlook:
         """The trained networks."""
         place = place_of(point.recipe, point.timeline)
-        cell = self.cells[place]
-        accuracy = cell[derive(self.seed, "trained", place) % len(cell)][0]
-        return Outlook(statistics.fmean(test for _, test in cell), accuracy, accuracy / 2, 0.2, 0.0)
+        return drawn_of(self.cells[place], self.seed, "trained", place)
 
 
 def trained_pairs(file: Path) -> Problem:

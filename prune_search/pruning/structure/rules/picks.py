@@ -95,7 +95,7 @@ def _put(place: Place) -> Any:
 def _index_selected(place: Place) -> Any:
     dims = place.tensor("self")
     axis = place.axis("dim", len(dims))
-    place.fix(dims[axis], "places of its dimension are picked by number")
+    place.fix(dims[axis], PICKED)
     dims[axis] = fixed(place.output[axis])
     return dims
 
