@@ -29,7 +29,7 @@ from prune_search.search.guided.surrogate import Surrogate
 
 # Power of the price, to which the mean price of a recipe is added: gains that are nearly free are no aim. Where nothing
 # is known beforehand, cheap recipes are tried sooner.
-POWER, UNTOLD_POWER = 0.5, 0.75
+POWER, UNTOLD_POWER = 0.5, 0.65
 # For so many proposals the neighbours of the best recipe are the same ones: up to a number of the trial, and after all.
 BATCHES, SELDOM = ((32, 4), (128, 16)), 64
 # In a long search several proposals are chosen from the same measurements: a power of 2, one in so many of the trials

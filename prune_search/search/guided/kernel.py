@@ -20,8 +20,8 @@ MEMBERS, OF_MANY, FEW = 128, 32, 80
 EVERY = 2
 # Variance, over a member's own, of the level that all networks have in common: it is learned.
 COMMON = 100.0
-# Median deviation of a measurement's noise over the surface's.
-NOISE = 0.4
+# Median deviations over the surface's: of a measurement's noise, of what is a recipe's own, and of a training's luck.
+NOISE, OWN, LUCK = 0.4, 0.2, 0.7
 ROOT5 = numpy.float32(5**0.5)
 
 
@@ -86,6 +86,7 @@ class Member:
         fan: by how many e-folds the deviation grows from dense to the sparsest.
         noise: deviation of a measurement.
         own: deviation of what only one recipe has.
+        luck: deviation of what all networks of one training have in common, and another training of the recipe has not.
         additive: share of the kernel that is a mean of one-dimensional ones; the rest is their product.
         depth: length along the depth of what tells recipes apart.
         ranked: whether numbers count by their ranks.
@@ -101,6 +102,7 @@ class Member:
     fan: float
     noise: float
     own: float
+    luck: float
     additive: float
     depth: float
     ranked: bool
@@ -142,7 +144,9 @@ def members(numbers: int, kinds: int, guided: bool, count: int = MEMBERS, search
                 # What goes wrong in training (a rate, say) is as bad for dense networks as for sparse ones.
                 fan=float(1.2 * numpy.exp(0.6 * rest[2])) if place // 4 % 3 else 0.0,
                 noise=float(NOISE * numpy.exp(0.5 * rest[3])),
-                own=float(0.2 * numpy.exp(0.5 * rest[4])),
+                own=float(OWN * numpy.exp(0.5 * rest[4])),
+                # Without a prior there is little else than what was measured, and doubting it leads nowhere.
+                luck=float(LUCK * numpy.exp(rest[4])) if guided else 0.0,
                 additive=float(ndtr(rest[5])),
                 depth=float(numpy.exp(0.5 * rest[6])),
                 ranked=place // 2 % 2 == 1,
@@ -209,10 +213,23 @@ class Bank:
         near, level = matern(ratios[0]), self.column("base")[:, 0] ** 2 * matern(ratios[1])
         found *= near[:, place]
         found += own
-        fan = self.column("fan")[:, 0]
-        found *= numpy.exp(fan * (left.depth - 1))[:, :, None]
-        found *= numpy.exp(fan * (right.depth - 1))[:, None, :]
+        found *= self.fanned(left)[:, :, None]
+        found *= self.fanned(right)[:, None, :]
         found += level[:, place] + COMMON
+        return found
+
+    def fanned(self, nodes: Nodes) -> Array:
+        """[m, n], how far recipes differ at each node's depth, over what they do at the sparsest."""
+        if not self.deepens:
+            return numpy.ones((len(self.one), len(nodes)))
+        return numpy.asarray(numpy.exp(self.column("fan")[:, 0] * (nodes.depth - 1)), dtype=numpy.float64)
+
+    def luck(self, left: Nodes, right: Nodes) -> Array:
+        """[m, left, right], what the figures of one training have in common besides: they err to the same side."""
+        same = left.branch[:, None] == right.branch[None, :]
+        found = self.column("luck") ** 2 * same
+        found *= self.fanned(left)[:, :, None]
+        found *= self.fanned(right)[:, None, :]
         return found
 
     def alike(self, left: Nodes, right: Nodes) -> Array:

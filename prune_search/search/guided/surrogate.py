@@ -32,7 +32,7 @@ SCALE, GUESSED = 0.15, 6.0
 SLOPE = 1.0
 # What e times as many steps are expected to gain on the scale of -log(error), and the deviation of that gain over the
 # surface's: where there is a prior, and where nothing is said beforehand.
-LONGER, UNTOLD = (0.15, 1.0), (0.0, 0.3)
+LONGER, UNTOLD = (0.15, 1.0), (0.05, 0.5)
 # What is expected to be lost from the densest network to the sparsest, on the scale of -log(error).
 WORSE = 1.0
 # The least variance that is left where everything is known.
@@ -295,9 +295,9 @@ class Surrogate:
         """Some more rows of the factor and of its inverse."""
         bank, rows = self._members, self._seen
         new, old = rows.take(slice(at, at + size)), rows.take(slice(at))
-        covariance = self._covariance(bank, new, new) + bank.column("noise") ** 2 * numpy.eye(size)
+        covariance = self._measured(bank, new, new) + bank.column("noise") ** 2 * numpy.eye(size)
         inverse = self._inverse[:, :at, :at]
-        below = self._covariance(bank, new, old) @ inverse.transpose(0, 2, 1)
+        below = self._measured(bank, new, old) @ inverse.transpose(0, 2, 1)
         corner = numpy.linalg.cholesky(covariance - below @ below.transpose(0, 2, 1))
         inverted = numpy.tril(numpy.linalg.inv(corner))
         self._factor[:, at : at + size, :at] = below
@@ -322,17 +322,33 @@ class Surrogate:
         found += tilts[0][:, :, None] * tilts[1][:, None, :]
         return found
 
+    def _measured(self, bank: Bank, left: Nodes, right: Nodes) -> Array:
+        """The covariance of figures, not of what is expected there; without the noise of a single one."""
+        return self._covariance(bank, left, right) + bank.luck(left, right)
+
     # --- what is believed ---------------------------------------------------------------------------------------------
 
     def _of_seen(self, found: _Kept, values: Array) -> tuple[Array, Array]:
-        """Mean and deviation where something was measured: a network is what was measured there less its noise."""
-        count = len(values)
-        noise = self._members.column("noise")[found.members, 0] ** 2
+        """Mean and deviation where something was measured: what was measured there less its noise and its luck.
+
+        With N the covariance of both and K that of the figures, N K^-1 of what surprised is taken away, and N - N K^-1 N
+        is left.
+        """
+        count, nodes = len(values), self._seen
+        noise, luck = (found.some.column(name)[:, 0] ** 2 for name in ("noise", "luck"))
+        fanned = found.some.fanned(nodes)
+        _, training = numpy.unique(nodes.branch, return_inverse=True)
         mean, variance = numpy.empty((2, len(found.members), count))
         for place, member in enumerate(found.members):
-            inverse = self._inverse[member, :count, :count]
-            mean[place] = values - noise[place] * (found.white[place] @ inverse)
-            variance[place] = noise[place] - noise[place] ** 2 * numpy.einsum("st,st->t", inverse, inverse)
+            inverse, weight = self._inverse[member, :count, :count], fanned[place]
+            # [s, b], a row of N without the noise is luck times a training's column, at the depth of the row.
+            of_training = numpy.zeros((count, training.max(initial=-1) + 1))
+            of_training[numpy.arange(count), training] = weight
+            surprise = found.white[place] @ inverse
+            shared = luck[place] * weight * (surprise @ of_training)[training]
+            mean[place] = values - noise[place] * surprise - shared
+            known = noise[place] * inverse + luck[place] * weight * (inverse @ of_training)[:, training]
+            variance[place] = noise[place] + luck[place] * weight**2 - numpy.einsum("st,st->t", known, known)
         return mean, numpy.sqrt(numpy.maximum(variance, LEAST)) * found.scale[:, None]
 
     def _of_group(self, group: _Columns, found: _Kept, anything: bool) -> tuple[Array, Array]:
@@ -373,7 +389,9 @@ class Surrogate:
         found, count, row = held.found, len(self.seen), self.expectation.rows([network])
         size = held.mean.shape[1]
         # Groups, measurements, what is pending before it, and itself.
-        known = self._covariance(found.some, row, held.nodes(self._nodes).and_(row))[:, 0]
+        others = held.nodes(self._nodes).and_(row)
+        known = self._covariance(found.some, row, others)[:, 0]
+        known[:, size:] += found.some.luck(row, others.take(slice(size, None)))[:, 0]
         own = known[:, -1] + found.some.column("noise")[:, 0, 0] ** 2
         white, below = known[:, :size], numpy.zeros((len(found.members), count))
         if count:

@@ -47,3 +47,15 @@ def test_kernels_are_what_their_slow_definition_says(deepens: bool) -> None:
         expected = [[slow(one, nodes, i, j, deepens) for j in range(6)] for i in range(6)]
         numpy.testing.assert_allclose(found, expected, rtol=2e-6)
         numpy.testing.assert_allclose(variance, numpy.diag(expected), rtol=2e-6)
+
+
+@pytest.mark.parametrize("deepens", [False, True])
+def test_networks_of_one_training_share_its_luck_where_there_is_a_prior(deepens: bool) -> None:
+    nodes, some = line(deepens), members(1, 1, True)[:8]
+    bank = Bank.of(some, deepens)
+    for one, found in zip(some, bank.luck(nodes, nodes), strict=True):
+        weight = numpy.exp(one.fan * (nodes.depth - 1)) if deepens else numpy.ones(6)
+        pairs = numpy.kron(numpy.eye(3), numpy.ones((2, 2)))
+        numpy.testing.assert_allclose(found, one.luck**2 * pairs * weight[:, None] * weight[None, :])
+        assert one.luck > 0
+    assert not any(one.luck for one in members(1, 1, False))
