@@ -21,6 +21,17 @@ from prune_search.ledger.records import SearchRecords
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.schema import BLOCKS
 
+CHEAPER = """\
+task: {data: digits, model: {name: mlp, hidden: [16]}, seed: 0}
+train: {steps: 12ep}
+mask: {at: end, criterion: magnitude, sparsity: 0.9}
+weights: {at: {hole: choice, of: [0it, 1ep, 3ep, 25%, 50%, end]}}
+retrain: {until: end, clock: {hole: choice, of: [0it, 25%, 50%]}}
+search:
+  {seed: 5, trials: 7, sampler: {name: guided, prior: false}, reproducible: true, concurrency: 2, controls: false,
+  objectives: [maximize val/accuracy], fidelity: {steps: 0.25}}
+"""
+
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.usefixtures("known")]
 
 
@@ -77,6 +88,21 @@ def test_a_trial_under_ray_equals_a_run_bit_for_bit(mixed: Outcome, tmp_path: Pa
             assert trial.result[figure] == alone[figure]
         assert trial.metrics == {name: value for name, value in alone["metrics"].items() if name in trial.metrics}
         assert not [name for name in trial.metrics if name.startswith("test/")]
+
+
+def test_cheaper_forms_are_trained_beside_the_trials_and_are_runs_of_their_own(searches: Searches) -> None:
+    records = searches.launch(CHEAPER, "cheaper").records
+    cheaper = records.low_fidelity()
+    assert cheaper
+    assert {trial.status for trial in records.trials.values()} == {"completed"}
+    assert len(records.numbered()) == 7
+    assert {trial.fidelity for trial in cheaper} == {"steps 0.25"}
+    # What a cheaper form shares with a trial is trained once.
+    trained = sum(trial.result["steps_trained"] for trial in cheaper)
+    assert 0 < trained < sum(trial.result["steps_trained"] for trial in records.numbered())
+    runs = kept(records)
+    assert sorted(runs) == sorted(["", *records.trials])
+    assert {run.status for run in runs.values()} == {"FINISHED"}
 
 
 def test_controls_come_first_and_last(mixed: Outcome) -> None:
