@@ -227,7 +227,7 @@ class Bank:
     def luck(self, left: Nodes, right: Nodes) -> Array:
         """[m, left, right], what the figures of one training have in common besides: they err to the same side."""
         same = left.branch[:, None] == right.branch[None, :]
-        found = self.column("luck") ** 2 * same
+        found: Array = self.column("luck") ** 2 * same
         found *= self.fanned(left)[:, :, None]
         found *= self.fanned(right)[:, None, :]
         return found

@@ -331,8 +331,8 @@ class Surrogate:
     def _of_seen(self, found: _Kept, values: Array) -> tuple[Array, Array]:
         """Mean and deviation where something was measured: what was measured there less its noise and its luck.
 
-        With N the covariance of both and K that of the figures, N K^-1 of what surprised is taken away, and N - N K^-1 N
-        is left.
+        With N the covariance of both and K that of the figures, N K^-1 of what surprised is taken away, and the
+        variance is what N - N K^-1 N has on its diagonal.
         """
         count, nodes = len(values), self._seen
         noise, luck = (found.some.column(name)[:, 0] ** 2 for name in ("noise", "luck"))
