@@ -207,6 +207,9 @@ def _declares_wrongly(prefix: str, module: nn.Module) -> str:
         return f"{where}: a layer of this kind has {listed(own_weights(module)) or 'none'} pruned, and nothing else"
     own = module._parameters
     for name in said:
+        computed = isinstance(getattr(module, name, None), torch.Tensor) and name not in own
+        if computed and name not in module._buffers:
+            continue  # refused as what it is, see `parametrized_weights`
         if own.get(name) is None:
             return f"{where}: it has no parameter {name} of its own (it has {listed(list(own)) or 'none'})"
         if own[name].dim() < 2:  # type: ignore[union-attr]
@@ -274,15 +277,15 @@ def check_network(model: nn.Module, path: str = "model", sharded: bool = False) 
         resharded(model)
     else:
         check_whole(model, path)
+    wrong = [text for prefix, module in model.named_modules() if (text := _declares_wrongly(prefix, module))]
+    if wrong:
+        raise UserError([Problem(path, text) for text in wrong])
     if computed := parametrized_weights(model):
         text = (
             f"{listed(computed)}: computed from other parameters (weight_norm?), so a mask cannot hold it; make it "
             "a parameter first with remove_parametrizations, remove_weight_norm or prune.remove of torch.nn.utils"
         )
         raise UserError([Problem(path, text)])
-    wrong = [text for prefix, module in model.named_modules() if (text := _declares_wrongly(prefix, module))]
-    if wrong:
-        raise UserError([Problem(path, text) for text in wrong])
     if not prunable_weights(model):
         sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
         has = f" (its parameters: {listed(list(sizes))})" if sizes else " (it has no parameters at all)"
