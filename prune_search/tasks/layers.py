@@ -42,6 +42,15 @@ def _attention(module: nn.Module) -> tuple[str, ...]:
     return ("in_proj_weight",) if packed else ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
+DECLARED = "prunable_parameters"
+
+
+def _declared(module: nn.Module) -> tuple[str, ...]:
+    """What a module of the user's says that its weights are: the names of parameters of its own."""
+    said = getattr(module, DECLARED, ())
+    return tuple(said) if isinstance(said, list | tuple) else ()
+
+
 @dataclass(frozen=True)
 class LayerKind:
     """A kind of layers that have prunable weights.
@@ -104,6 +113,8 @@ KINDS = (
     LayerKind(is_turned, _plain, turned=True),
     LayerKind(lambda module: bool(stacked_weights(module)), stacked_weights, output_rows=False, of_experts=True),
     LayerKind(_chooses_experts, _plain, of_experts=True),
+    # Which of its dimensions are outputs, only the network's graph says.
+    LayerKind(lambda module: bool(_declared(module)), _declared, output_rows=False),
 )
 
 
@@ -124,7 +135,8 @@ def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights that can be pruned, in the order of the modules.
 
     They are those of linear and convolutional layers, of recurrent layers (LSTM, GRU, RNN and their cells), of
-    attention (`nn.MultiheadAttention`), of transformers' Conv1D, and of its experts that are stacked in one tensor.
+    attention (`nn.MultiheadAttention`), of transformers' Conv1D, and of its experts that are stacked in one tensor; and
+    the parameters that a module of any other kind names in its attribute `prunable_parameters`.
 
     Returns:
         Parameter name to parameter. The names are those of `named_parameters`: a tied parameter is there once, under
@@ -185,6 +197,58 @@ def _uninitialized(model: nn.Module) -> list[str]:
     return [name for name, parameter in model.named_parameters() if nn.parameter.is_lazy(parameter)]
 
 
+def _declares_wrongly(prefix: str, module: nn.Module) -> str:
+    """What is wrong with the parameters that a module says are its weights; empty where nothing is."""
+    said = getattr(module, DECLARED, ())
+    where = f"{DECLARED} of {prefix or 'the network'} ({type(module).__name__})"
+    if not isinstance(said, list | tuple) or not all(isinstance(one, str) for one in said):
+        return f"{where}: must be a tuple of names, as {DECLARED} = ('weight',)"
+    if said and own_weights(module) != tuple(said):
+        return f"{where}: a layer of this kind has {listed(own_weights(module)) or 'none'} pruned, and nothing else"
+    own = module._parameters
+    for name in said:
+        computed = isinstance(getattr(module, name, None), torch.Tensor) and name not in own
+        if computed and name not in module._buffers:
+            continue  # refused as what it is, see `parametrized_weights`
+        if own.get(name) is None:
+            return f"{where}: it has no parameter {name} of its own (it has {listed(list(own)) or 'none'})"
+        if own[name].dim() < 2:  # type: ignore[union-attr]
+            return f"{where}: {name} has {own[name].dim()} dimensions, and a weight has at least two"  # type: ignore[union-attr]
+    return ""
+
+
+def undeclared(model: nn.Module) -> list[str]:
+    """Parameters of a module's own that may be weights, and are pruned only if the module says so.
+
+    They have two dimensions or more with more than one place, and torch.nn does not have their module's class.
+    """
+    whole = left_whole(model)
+    return [
+        name
+        for prefix, module in model.named_modules()
+        if not _of_torch(module)
+        for leaf, one in module._parameters.items()
+        if one is not None
+        and sum(size > 1 for size in one.shape) > 1
+        and (name := f"{prefix}.{leaf}" if prefix else leaf) in whole
+    ]
+
+
+def _of_torch(module: nn.Module) -> bool:
+    held = isinstance(module, nn.ParameterList | nn.ParameterDict)
+    return type(module).__module__.startswith("torch.nn.") and not held
+
+
+def declaring(names: list[str]) -> str:
+    """What to do about such parameters, in words; empty where there are none."""
+    if not names:
+        return ""
+    return (
+        f"{listed(names)}: held by a module itself; if the network multiplies with it, name it in "
+        f"{DECLARED} of the module's class, as {DECLARED} = ({names[0].rpartition('.')[2]!r},)"
+    )
+
+
 def check_network(model: nn.Module, path: str = "model", sharded: bool = False) -> None:
     """Refuse a network that no mask can be found for.
 
@@ -213,6 +277,9 @@ def check_network(model: nn.Module, path: str = "model", sharded: bool = False) 
         resharded(model)
     else:
         check_whole(model, path)
+    wrong = [text for prefix, module in model.named_modules() if (text := _declares_wrongly(prefix, module))]
+    if wrong:
+        raise UserError([Problem(path, text) for text in wrong])
     if computed := parametrized_weights(model):
         text = (
             f"{listed(computed)}: computed from other parameters (weight_norm?), so a mask cannot hold it; make it "
@@ -222,7 +289,9 @@ def check_network(model: nn.Module, path: str = "model", sharded: bool = False) 
     if not prunable_weights(model):
         sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
         has = f" (its parameters: {listed(list(sizes))})" if sizes else " (it has no parameters at all)"
-        raise UserError([Problem(path, f"has no convolution or linear weight to prune{has}")])
+        hint = declaring(undeclared(model))
+        text = f"has no convolution or linear weight to prune{has}{'; ' if hint else ''}{hint}"
+        raise UserError([Problem(path, text)])
 
 
 def listed(names: list[str] | tuple[str, ...]) -> str:

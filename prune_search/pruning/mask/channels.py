@@ -27,7 +27,7 @@ from prune_search.pruning.mask.graph_channels import graph_channels
 from prune_search.pruning.structure.capture import UncapturedError
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.dataflow import flow
-from prune_search.tasks.layers import PRUNABLE, SHOWN, prunable_weights
+from prune_search.tasks.layers import PRUNABLE, SHOWN, declaring, prunable_weights, undeclared
 from prune_search.tasks.passes import eager, evaluating, same_draws, unwrapped, without_dropout
 from prune_search.tasks.structures import examples_in, mapped
 
@@ -101,7 +101,8 @@ def coupled_channels(model: nn.Module, left_out: frozenset[str], example: Any) -
         reasons = {name: reasons.get(name, UNKNOWN) for name in prunable_weights(model) if name not in left_out}
         reasons.update(dict.fromkeys(sorted(left_out), "left out, or it produces the network's outputs"))
         told = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:SHOWN])
-        raise UserError([Problem("mask.granularity", f"{text} ({told})")])
+        hint = declaring(undeclared(model))
+        raise UserError([Problem("mask.granularity", f"{text} ({told}){'; ' if hint else ''}{hint}")])
     return found
 
 

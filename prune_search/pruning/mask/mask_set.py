@@ -23,7 +23,7 @@ from prune_search.pruning.mask.receipt import LayerReceipt, LeftOut, Receipt
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.storage.digests import masks_digest
 from prune_search.tasks.experts import close_routes
-from prune_search.tasks.layers import left_whole
+from prune_search.tasks.layers import DECLARED, left_whole, undeclared
 from prune_search.tasks.shards import gathered, is_shard, part_of, resharded, sharded_like
 
 UnitMasks = dict[str, Tensor]
@@ -133,6 +133,7 @@ class MaskSet(Mapping[str, Tensor]):
         sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
         sizes.update({name: self.everything[name].numel() for name in self.fused})
         reasons = dict.fromkeys(left_whole(model), "layers of this kind are not pruned")
+        reasons.update(dict.fromkeys(undeclared(model), f"held by a module that does not name it in {DECLARED}"))
         return replace(self, sizes=sizes, left_out={**(left_out or {}), **reasons})
 
     def receipt(self) -> Receipt:

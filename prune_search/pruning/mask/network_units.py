@@ -119,7 +119,8 @@ def residual_blocks(model: nn.Module, left_out: frozenset[str], example: Any) ->
     """The residual blocks of a network as the units of one set, and why other weights take no part.
 
     A block is one that passes on what it is given once all its own parameters are 0: the network runs on the example
-    that way. Those of a block behind whose addition a normalization stands are not.
+    that way. Those of a block behind whose addition a normalization stands are not, and neither are those that change
+    the shape. Where repeated modules are stages, which do not pass on what they are given, their blocks are looked at.
 
     Args:
         model: the network; left as it was.
@@ -132,28 +133,55 @@ def residual_blocks(model: nn.Module, left_out: frozenset[str], example: Any) ->
     return known_units(model, "depth", left_out, example, lambda: _residual(model, left_out, example))
 
 
-def _residual(model: nn.Module, left_out: frozenset[str], example: Any) -> Found:
+def looked_at(model: nn.Module, example: Any) -> tuple[dict[str, nn.Module], set[str]]:
+    """The repeated blocks that are tried, those within others behind them, and the names of the residual ones.
+
+    They are those of `block_lists`, and of one that is not residual, such as a stage, the blocks within.
+
+    Args:
+        model: the network; left as it was.
+        example: a batch of inputs [B, …] or `Inputs`.
+    """
     blocks = block_lists(model)
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    uses: dict[int, int] = {}
-    for _, block in blocks:
-        for parameter in block.parameters():
-            uses[id(parameter)] = uses.get(id(parameter), 0) + 1
-    inside = {id(module) for _, block in blocks for module in block.modules()}
-    outside = {id(p) for m in model.modules() if id(m) not in inside for p in m.parameters(recurse=False)}
-    own = {
-        name: [names[id(p)] for p in block.parameters() if uses[id(p)] == 1 and id(p) not in outside]
-        for name, block in blocks
-    }
-    passed = _pass_on(model, blocks, {one for some in own.values() for one in some}, example)
+    tried: dict[str, nn.Module] = dict(blocks)
+    while True:
+        passed = _pass_on(model, blocks, example)
+        if len(passed) == len(blocks):
+            break
+        # What comes after one that stays is seen anew: all that a network without its weights passes on is zeros.
+        inner: list[tuple[str, nn.Module]] = []
+        for name, block in blocks:
+            inner += [(name, block)] if name in passed else _within(name, block)
+        blocks = inner
+        tried.update(blocks)
+    # A first stage may keep the shape: its units are its blocks as well, if the stages beside it are divided so.
+    stages = {name.rpartition(".")[0] for name in tried if name not in passed}
+    for name, block in blocks:
+        within = _within(name, block) if name.rpartition(".")[0] in stages else []
+        if within and len(_pass_on(model, within, example)) == len(within):
+            passed = (passed - {name}) | {one for one, _ in within}
+            tried.update(within)
+    return tried, passed
+
+
+def _within(name: str, block: nn.Module) -> list[tuple[str, nn.Module]]:
+    return [(f"{name}.{path}", one) for path, one in block_lists(block)]
+
+
+def _residual(model: nn.Module, left_out: frozenset[str], example: Any) -> Found:
     prunable = prunable_weights(model)
     reasons = dict.fromkeys(prunable, NO_BLOCK)
+    tried, passed = looked_at(model, example)
+    for stays in (block for name, block in tried.items() if name not in passed):
+        inside = {id(parameter) for parameter in stays.parameters()}
+        reasons.update({name: NOT_PASSED_ON for name, one in prunable.items() if id(one) in inside})
+    blocks = [(name, block) for name, block in model.named_modules() if name in passed]
+    own = _own_parameters(model, blocks)
     claims: list[Claim] = []
     units = 0
     for name, _ in blocks:
         weights = [one for one in own[name] if one in prunable]
-        why = "" if name in passed else NOT_PASSED_ON
-        why = "another weight of its block is left out" if not left_out.isdisjoint(weights) else why
+        why = "" if left_out.isdisjoint(weights) else "another weight of its block is left out"
         reasons.update(dict.fromkeys(weights, why))
         if why or not weights:
             continue
@@ -165,14 +193,31 @@ def _residual(model: nn.Module, left_out: frozenset[str], example: Any) -> Found
     return sets, {name: why for name, why in reasons.items() if why and name not in left_out}
 
 
-def _pass_on(model: nn.Module, blocks: list[tuple[str, nn.Module]], zeroed: set[str], example: Any) -> set[str]:
-    """The names of the blocks whose outputs are their inputs with some parameters at 0, each time that they run."""
+def _own_parameters(model: nn.Module, blocks: list[tuple[str, nn.Module]]) -> dict[str, list[str]]:
+    """Per block the names of its parameters that nothing else has."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    uses: dict[int, int] = {}
+    for _, block in blocks:
+        for parameter in block.parameters():
+            uses[id(parameter)] = uses.get(id(parameter), 0) + 1
+    inside = {id(module) for _, block in blocks for module in block.modules()}
+    outside = {id(p) for m in model.modules() if id(m) not in inside for p in m.parameters(recurse=False)}
+    return {
+        name: [names[id(p)] for p in block.parameters() if uses[id(p)] == 1 and id(p) not in outside]
+        for name, block in blocks
+    }
+
+
+def _pass_on(model: nn.Module, blocks: list[tuple[str, nn.Module]], example: Any) -> set[str]:
+    """The names of the blocks that give their inputs each time they run, their own parameters at 0."""
     passed: dict[str, bool] = {}
     handles = []
     for name, block in blocks:
         handles.append(block.register_forward_hook(_looking(name, passed), with_kwargs=True))
     parameters = dict(model.named_parameters())
-    changed = {name: torch.zeros_like(parameters[name]) for name in zeroed}
+    changed = {
+        name: torch.zeros_like(parameters[name]) for some in _own_parameters(model, blocks).values() for name in some
+    }
     two = repeated(some_examples(example, slice(2)), min(2, examples_in(example)))
     try:
         with eager(), evaluating(model), same_draws(two), without_dropout(), torch.no_grad():

@@ -16,7 +16,7 @@ from prune_search.pruning.structure.labels import FIXED, Ids
 
 CONVOLUTIONS = frozenset(("conv1d", "conv2d", "conv3d"))
 LINEAR = CONVOLUTIONS | {"linear", "addmm", "mm", "matmul", "bmm", "einsum", "_grouped_mm", "grouped_mm_fallback"}
-LOOKUPS = frozenset(("embedding", "embedding_bag"))
+LOOKUPS = frozenset(("embedding", "embedding_bag", "index", "index_select"))
 BESIDE, HELD, READER, WEIGHT, DEPTHWISE, SCALE = "beside", "held", "reader", "weight", "depthwise", "scale"
 MAKES = (WEIGHT, DEPTHWISE, HELD, SCALE)
 COMPUTED = "what its layer uses is computed from it, so that its units are not known"

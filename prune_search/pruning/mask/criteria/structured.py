@@ -132,11 +132,12 @@ def block_influence(scoring: Scoring) -> Scores:
     """1 - cos(input, output) of the block that a weight is in, the mean over all tokens, shaped like the weights.
 
     From 0, for a block that passes on what it is given, to 2; 0 for weights outside of blocks
-    (`network_units.block_lists`), which take no part.
+    (`network_units.looked_at`), which take no part.
     """
-    from prune_search.pruning.mask.network_units import block_lists
+    from prune_search.pruning.mask.network_units import looked_at
 
-    blocks = block_lists(scoring.model)
+    # A block within a stage comes behind the stage, so that its own change is what its weights have.
+    blocks = list(looked_at(scoring.model, scoring.batches()[0][0])[0].items())
     sums = _changes(scoring, blocks)
     names = {id(weight): name for name, weight in scoring.weights.items()}
     scores = {name: torch.zeros_like(weight, dtype=torch.float64) for name, weight in scoring.weights.items()}

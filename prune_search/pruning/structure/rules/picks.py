@@ -70,6 +70,8 @@ def _indexed(place: Place) -> Any:
     """Places of some dimensions are picked by number; the other dimensions stay as they are."""
     dims = place.tensor("self")
     axes, first, new = _taken(place)
+    if axes == [0] and len(dims) == 2:
+        place.role("self", 1, "weight")  # a table of rows, as that of an embedding
     rest = [ids for at, ids in enumerate(dims) if at not in axes]
     picked = [fixed(size) for size in place.output[first : first + new]]
     return [*rest[:first], *picked, *rest[first:]]
@@ -96,6 +98,8 @@ def _index_selected(place: Place) -> Any:
     dims = place.tensor("self")
     axis = place.axis("dim", len(dims))
     place.fix(dims[axis], PICKED)
+    if axis == 0 and len(dims) == 2:
+        place.role("self", 1, "weight")
     dims[axis] = fixed(place.output[axis])
     return dims
 

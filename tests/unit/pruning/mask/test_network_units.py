@@ -100,6 +100,53 @@ def test_a_block_that_does_not_pass_on_its_input_stays_and_is_named() -> None:
     assert f"0.weight: {NO_BLOCK}" in str(error.value)
 
 
+class Skip(nn.Module):
+    """A residual block."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.layer(x).tanh()
+
+
+class Stage(nn.Module):
+    """Two residual blocks, behind a layer where the width changes."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.change = nn.Identity() if inputs == outputs else nn.Linear(inputs, outputs)
+        self.blocks = nn.Sequential(Skip(outputs), Skip(outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.blocks(self.change(x))  # type: ignore[no-any-return]
+
+
+def test_the_blocks_within_stages_go_and_what_changes_the_width_between_them_stays() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Sequential(Stage(4, 4), Stage(4, 6), Stage(6, 8)), nn.Linear(8, 2))
+    example = torch.randn(5, 3)
+    mask = masked(model, "depth", example)
+    assert dict(mask.units) == {"1.0.blocks.0.layer.weight": (6, 3)}
+    assert mask.left_out["1.1.change.weight"] == NOT_PASSED_ON
+    mask.apply(model)
+    small = smaller(model, example)
+    with torch.no_grad():
+        assert torch.equal(small.network(example), model(example))
+    nonzero = sum(int((parameter != 0).sum()) for parameter in model.parameters())
+    assert sum(parameter.numel() for parameter in small.network.parameters()) == nonzero
+
+
+def test_layers_one_after_the_other_are_no_residual_blocks() -> None:
+    def layers() -> nn.Sequential:
+        return nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+
+    # Without its weights the first gives 0, and so all behind it are given 0, and give 0.
+    with pytest.raises(UserError, match="no residual blocks that can be removed"):
+        masked(nn.Sequential(nn.Sequential(layers(), layers(), layers()), nn.Linear(4, 2)), "depth", torch.randn(2, 4))
+
+
 def test_what_is_no_unit_of_the_kind_is_named_with_the_kind_that_it_is() -> None:
     mask = masked(transformer(), "head", torch.randn(3, 1, 4, 4))
     assert mask.left_out["blocks.0.up.weight"] == "its units are hidden neurons of an MLP, not attention heads"
