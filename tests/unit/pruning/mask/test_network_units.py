@@ -108,7 +108,8 @@ class Skip(nn.Module):
         self.layer = nn.Linear(width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.layer(x).tanh()
+        out: torch.Tensor = x + self.layer(x).tanh()
+        return out
 
 
 class Stage(nn.Module):
