@@ -15,7 +15,6 @@ from torch.utils._pytree import tree_map
 
 from prune_search.tasks.structures import noted_copies, tensors_in
 
-
 # What asks a tensor whether it is on the device meta.
 IS_META = torch.Tensor.is_meta.__get__  # type: ignore[attr-defined]
 # What torch's trunc_normal_ calls.
@@ -80,7 +79,7 @@ def without_values(left_out: Callable[[nn.Module, str], bool]) -> Iterator[list[
 def without_its_values(parameter: nn.Parameter) -> nn.Parameter:
     """Move a parameter to the device meta, in place, wherever a network keeps it; another one gets its values."""
     other = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad)
-    torch.utils.swap_tensors(parameter, other)
+    torch.utils.swap_tensors(parameter, other)  # type: ignore[no-untyped-call]
     return other
 
 
@@ -95,11 +94,11 @@ def _is_empty(value: object) -> bool:
     return isinstance(value, Tensor) and value.device.type == "meta"
 
 
-class _GivenUp(TorchDispatchMode):
+class _GivenUp(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Draws what tensors without values would draw, and gives it up; notes the values that they are given."""
 
     def __init__(self, notes: list[str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.notes = notes
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -16,11 +16,11 @@ from prune_search.recipe.axes import INITS
 from prune_search.recipe.facts import Initializer
 from prune_search.recipe.fields import Number, Word
 from prune_search.recipe.registry import Option
+from prune_search.tasks.shards import is_sharded, resharded, write_whole
 from prune_search.training.edge_of_chaos import ACTIVATIONS, known_edge
 from prune_search.training.functional_prior import SEARCH_SEED, STREAM, find_prior
 from prune_search.training.initialized import Initialized, Inputs
 from prune_search.training.prior_options import OPTIONS, search_of
-from prune_search.tasks.shards import is_sharded, resharded, write_whole
 from prune_search.training.randomness import derive, generator
 
 if TYPE_CHECKING:

@@ -149,9 +149,7 @@ class NetworkFactory:
         if not isinstance(model, UserCode):
             entry = model.entry(axes.MODELS)
             if entry.facts.pictures and isinstance(data, DataSet):
-                text = (
-                    f"{model.name} outputs pictures, but {data.name} needs classes: use it with denoise or inpaint"
-                )
+                text = f"{model.name} outputs pictures, but {data.name} needs classes: use it with denoise or inpaint"
                 raise UserError([Problem("task.model", text)])
             rooted = {"root": self.root} if entry.facts.rooted else {}
             return entry.make(shape, classes, **rooted, **model.options), ""

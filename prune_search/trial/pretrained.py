@@ -221,9 +221,7 @@ def _is_wider(has: Tensor, given: Tensor) -> bool:
     return both and has.dtype != given.dtype and torch.promote_types(has.dtype, given.dtype) == has.dtype
 
 
-def load_weights(
-    model: nn.Module, tensors: Mapping[str, Tensor], source: str, widened: Collection[str] = ()
-) -> None:
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str, widened: Collection[str] = ()) -> None:
     """Copy weights and buffers into a model.
 
     Args:

@@ -350,9 +350,10 @@ def prepare(
     before = None
     if split is not None:
         before = split.before
-        split.divide(device, lambda sharded: _drawn_or_read(recipe, sharded, data, folder))
-        # Integers or not: that was looked at before.
-        data = split.data if isinstance(data, DataSet) else fitted_to(model, data)
+        given = split.data
+        split.divide(device, lambda sharded: _drawn_or_read(recipe, sharded, given, folder))
+        # Of arrays, whether they are integers was looked at before.
+        data = given if isinstance(given, DataSet) else fitted_to(model, given)
         workers.same([one for one in model.state_dict().values() if not is_shard(one)])
     digests = {"network": network_digest(model), "data": data.digest}
     if source:

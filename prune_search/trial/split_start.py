@@ -1,4 +1,4 @@
-"""Starts a sharded trial's network without any worker ever holding all of it: divided first, and then drawn by layer."""
+"""Starts a sharded trial's network without any worker ever holding all of it: divided first, then drawn by layer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SplitStart:
     before: BeforeSharding
     data: TrialData
 
-    def divide(self, device: torch.device, start: Callable[[nn.Module], None]) -> None:
+    def divide(self, device: torch.device, start: Callable[[nn.Module], object]) -> None:
         """Divide the network among all workers, which all call this, and give its layers their values.
 
         Args:
@@ -107,7 +107,8 @@ def _outline(recipe: Recipe, factory: NetworkFactory, data: TrialData, folder: P
     if start is not None and (why := why_read_whole(start, folder)):
         return why
     if start is None and not init.by_layer:
-        return f"train.init {recipe.train.init.name} does not draw layer by layer"
+        able = ", ".join(sorted(name for name in axes.INITS if axes.INITS[name].facts.by_layer))
+        return f"train.init {recipe.train.init.name} does not draw layer by layer; these do: {able}"
     model, source, notes = factory.outline(is_drawn)
     # Read weights replace all parameters, whatever the factory gives them.
     wrong = list(lost_values(model)) if start is not None else [*notes, *lost_values(model), *undrawn(model)]

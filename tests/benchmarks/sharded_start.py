@@ -50,13 +50,13 @@ def worker(rank: int, folder: str, kind: str, layers: int, width: int) -> None:
     prepared([8])
     before = resident("VmRSS")
 
-    def divided(self: SplitStart, device: torch.device, start: Callable[[nn.Module], None]) -> None:
+    def divided(self: SplitStart, device: torch.device, start: Callable[[nn.Module], object]) -> None:
         divide(self, device, start)
         print(f"{kind}, worker {rank}: {resident('VmHWM') - before:.0f} MB at most until it is divided", flush=True)
 
     divide, SplitStart.divide = SplitStart.divide, divided  # type: ignore[method-assign]
     if kind == "whole":
-        setup.split_start = lambda *_: None  # type: ignore[assignment]
+        vars(setup)["split_start"] = lambda *_: None
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     made = prepared([width] * layers)
     rose = resident("VmHWM") - before
@@ -83,10 +83,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for kind in KINDS:
             started = [
-                subprocess.Popen([sys.executable, __file__, *sizes, "--worker", str(rank), folder, kind], env=environment)
+                subprocess.Popen(
+                    [sys.executable, __file__, *sizes, "--worker", str(rank), folder, kind], env=environment
+                )
                 for rank in range(SIZE)
             ]
-            if any([one.wait() for one in started]):
+            codes = [one.wait() for one in started]
+            if any(codes):
                 sys.exit(1)
 
 

@@ -34,7 +34,6 @@ from prune_search.tasks.shards import divided_like, first_row, gathered, is_shar
 from prune_search.tasks.workers import Workers
 from prune_search.training.randomness import derive
 
-
 # What such a network is called in messages.
 SHARDED = "a sharded network"
 

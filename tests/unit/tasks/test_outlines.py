@@ -55,15 +55,15 @@ def test_only_what_is_asked_for_is_left_out_and_torch_is_as_before() -> None:
     assert notes == []
     assert [one.is_meta for one in model.parameters()] == [True, False, True, False]
     assert not has_values(model)
-    assert model[1].running_var.tolist() == [1.0] * 4
+    assert model.get_buffer("1.running_var").tolist() == [1.0] * 4
     assert nn.Module.register_parameter is register
     assert nn.init._no_grad_trunc_normal_ is truncated
     empty = outlined(model)
     assert all(one.is_meta for one in [*empty.parameters(), *empty.buffers()])
     assert empty(torch.zeros(2, 3, device="meta")).shape == (2, 4)
-    assert filled(model, 2.0)[0].weight.tolist() == [[2.0] * 3] * 4
+    assert filled(model, 2.0).get_parameter("0.weight").tolist() == [[2.0] * 3] * 4
     # The network itself was not changed.
-    assert not model[0].bias.is_meta
+    assert not model.get_parameter("0.bias").is_meta
 
 
 def test_values_that_would_be_lost_are_noted() -> None:
@@ -77,9 +77,10 @@ def test_values_that_would_be_lost_are_noted() -> None:
     assert [note.removeprefix("its factory ").split()[0] for note in notes] == ["copies", "draws", "replaces", "seeds"]
     model = nn.Sequential(nn.Linear(3, 4))
     assert lost_values(model) == []
-    bias, values = model[0].bias, model[0].bias.tolist()
+    bias = model.get_parameter("0.bias")
+    values = bias.tolist()
     assert without_its_values(bias).tolist() == values
     assert bias.is_meta
-    assert model[0].bias is bias
-    model.register_buffer("start", model[0].weight.detach().to("meta"))
+    assert model.get_parameter("0.bias") is bias
+    model.register_buffer("start", model.get_parameter("0.weight").detach().to("meta"))
     assert lost_values(model) == ["the network keeps weights, or what is computed from them, in an attribute too"]

@@ -44,7 +44,7 @@ class Scale(nn.Module):
         self.register_buffer("noise", torch.randn(width))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        found: Tensor = inputs * self.factor + 0.01 * self.noise
+        found: Tensor = inputs * self.factor + 0.01 * self.get_buffer("noise")
         return found
 
 
@@ -61,7 +61,7 @@ class Mixed(nn.Module):
         self.scale = Scale(12)
         self.lone = nn.Parameter(torch.randn(12))
         self.again = nn.Linear(12, 12)
-        self.again.weight = self.blocks[0].weight
+        self.again.weight = self.blocks.get_parameter("0.weight")
         self.head = nn.Linear(12, classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def halving(classes: int) -> nn.Module:
 
 def keeping(classes: int) -> nn.Module:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
-    model.listed = [model[1].weight]  # type: ignore[assignment]
+    model.listed = [model[1].weight]
     return model
 
 
