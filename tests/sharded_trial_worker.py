@@ -76,6 +76,7 @@ TRIALS: Mapping[str, Mapping[str, Any]] = {
         task=RESNET,
         train={"steps": "2it", "activation_checkpointing": True, "accumulate": 2, "clip": 0.5, "ema": 0.5},
     ),
+    "reinit": recipe("snip", task=RESNET, weights={"transform": ["reinit"]}),
     "bf16": recipe("magnitude-after-training", train={"precision": "bf16"}, retrain={"steps": "3it"}),
 }
 
@@ -112,6 +113,7 @@ def ran(raw: Mapping[str, Any], workers: Workers, storage: Path | None = None) -
         "watched": sink.seen,
         "steps": list(result.steps),
         "weights": result.weights_sha256,
+        "start": setup.digests["network"],
         "held": [sum(part_of(one).numel() for one in parameters), sum(one.numel() for one in parameters)],
         "shards": all(map(is_shard, parameters)),
     }

@@ -185,11 +185,14 @@ class Initializer(Facts):
         draws: whether it draws random weights, so that a transform can draw anew.
         measures: whether it looks at training inputs, and takes what gives them by the keyword ``inputs``.
         prior: whether it finds a prior over weights, of which ``weight_decay: from-prior`` can be made.
+        by_layer: whether it draws each parameter without looking at the others, so that it also draws those of a
+            network that is sharded over workers, one layer after the other.
     """
 
     draws: bool = True
     measures: bool = False
     prior: bool = False
+    by_layer: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from prune_search.recipe import axes
-from prune_search.recipe.blocks import SameFlops
+from prune_search.recipe.blocks import SameFlops, Score
 from prune_search.recipe.facts import Criterion, Facts
 from prune_search.recipe.named import Named
 from prune_search.recipe.problems import Problem
@@ -29,8 +29,27 @@ def sharding_problems(recipe: Recipe) -> list[Problem]:
     return [*_mask(recipe), *_weights(recipe), *_training(recipe), *_retraining(recipe)]
 
 
-def _no(path: str, value: str, why: str) -> Problem:
-    return Problem(path, f"{value} does not go with {ASKED}: {why}", form=False)
+class MaskingRule(Protocol):
+    """What says how a mask is found: a recipe's mask block, or a call of the library."""
+
+    @property
+    def criterion(self) -> Named: ...
+
+    @property
+    def scope(self) -> Named: ...
+
+    @property
+    def granularity(self) -> Named: ...
+
+    @property
+    def score(self) -> Score: ...
+
+    @property
+    def control(self) -> Named | None: ...
+
+
+def _no(path: str, value: str, why: str, asked: str = ASKED) -> Problem:
+    return Problem(path, f"{value} does not go with {asked}: {why}", form=False)
 
 
 def _others(axis: AnyAxis) -> str:
@@ -43,32 +62,44 @@ def _on_shards(facts: Facts) -> bool:
     return facts.on_shards if isinstance(facts, Criterion) else bool(getattr(facts, "sharded", False))
 
 
-def _mask(recipe: Recipe) -> Iterator[Problem]:
-    mask = recipe.mask
-    criterion = mask.criterion.entry(axes.CRITERIA).facts
-    granularity, scope = mask.granularity.entry(axes.GRANULARITIES).facts, mask.scope.entry(axes.SCOPES).facts
+def mask_problems(rule: MaskingRule, asked: str) -> Iterator[Problem]:
+    """Everything of how a mask is found that cannot be done on shards, a sentence each.
+
+    Args:
+        rule: how it is found.
+        asked: what the network is, for messages.
+    """
+    criterion = rule.criterion.entry(axes.CRITERIA).facts
+    granularity, scope = rule.granularity.entry(axes.GRANULARITIES).facts, rule.scope.entry(axes.SCOPES).facts
     if not criterion.on_shards:
         why = "its scores need whole layers; these go with it: " + _others(axes.CRITERIA)
-        yield _no("mask.criterion", mask.criterion.name, why)
+        yield _no("mask.criterion", rule.criterion.name, why, asked)
     if granularity.structured:
         why = "its units span rows, which lie on several workers; weight and n-of-m go with it"
-        yield _no("mask.granularity", mask.granularity.name, why)
+        yield _no("mask.granularity", rule.granularity.name, why, asked)
     elif criterion.trains and granularity.run is not None:
-        why = f"{mask.criterion.name} learns a score for each single weight there"
-        yield _no("mask.granularity", mask.granularity.name, why)
-    if criterion.trains:
-        yield from _optimizer(mask.criterion.options.get("optimizer"), "mask.criterion.optimizer")
-    if (order := mask.scope.options.get("order")) in ORDERS:
-        yield _no("mask.scope.order", str(order), "it scores a layer after those before it were pruned, as a whole")
+        why = f"{rule.criterion.name} learns a score for each single weight there"
+        yield _no("mask.granularity", rule.granularity.name, why, asked)
+    if (order := rule.scope.options.get("order")) in ORDERS:
+        why = "it scores a layer after those before it were pruned, as a whole"
+        yield _no("mask.scope.order", str(order), why, asked)
     elif scope.measured or scope.searches:
-        yield _no("mask.scope", mask.scope.name, "it measures the network with single layers pruned")
-    if mask.score.normalization.name != "none":
-        yield _no("mask.score.normalization", mask.score.normalization.name, "it looks at the scores of a whole layer")
+        yield _no("mask.scope", rule.scope.name, "it measures the network with single layers pruned", asked)
+    if (form := rule.score.normalization.name) != "none":
+        yield _no("mask.score.normalization", form, "it looks at the scores of a whole layer", asked)
+    if rule.control is not None and not rule.control.entry(axes.CONTROLS).facts.by_layer:
+        able = ", ".join(name for name in axes.CONTROLS if axes.CONTROLS[name].facts.by_layer)
+        why = f"it looks at all layers or their scores; {able} goes with it"
+        yield _no("mask.control", rule.control.name, why, asked)
+
+
+def _mask(recipe: Recipe) -> Iterator[Problem]:
+    mask = recipe.mask
+    yield from mask_problems(mask, ASKED)
+    if mask.criterion.entry(axes.CRITERIA).facts.trains:
+        yield from _optimizer(mask.criterion.options.get("optimizer"), "mask.criterion.optimizer")
     if not mask.sparsity.known:
         yield _no("mask.sparsity", mask.sparsity.form, "how much is kept must be a number before the mask is found")
-    if mask.control is not None and not mask.control.entry(axes.CONTROLS).facts.by_layer:
-        able = ", ".join(name for name in axes.CONTROLS if axes.CONTROLS[name].facts.by_layer)
-        yield _no("mask.control", mask.control.name, f"it looks at all layers or their scores; {able} goes with it")
     if mask.stable is not None:
         yield _no("mask.at", "stable", "it compares masks of the whole network on the way")
     if mask.prepare is not None and not mask.prepare.entry(axes.TRANSFORMS).facts.sharded:
@@ -76,13 +107,18 @@ def _mask(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _single_weights(axis: AnyAxis) -> str:
-    return f"it changes whole layers; these change single weights and go with it: {_others(axis)}"
+    return f"it changes whole layers; these do not and go with it: {_others(axis)}"
 
 
 def _weights(recipe: Recipe) -> Iterator[Problem]:
+    init = recipe.train.init.entry(axes.INITS).facts
     for place, named in enumerate(recipe.transforms):
         if not named.entry(axes.TRANSFORMS).facts.sharded:
             yield _no(f"weights.transform[{place}]", named.name, _single_weights(axes.TRANSFORMS))
+        elif named.entry(axes.TRANSFORMS).facts.redraws and not init.by_layer:
+            able = ", ".join(name for name in axes.INITS if axes.INITS[name].facts.by_layer)
+            why = f"train.init {recipe.train.init.name} does not draw layer by layer; these do: {able}"
+            yield _no(f"weights.transform[{place}]", named.name, why)
         else:
             yield from _optimizer(named.options.get("optimizer"), f"weights.transform[{place}].optimizer")
     if recipe.mask.prepare is not None:

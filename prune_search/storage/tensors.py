@@ -7,7 +7,7 @@ import math
 import os
 import struct
 from collections.abc import Mapping
-from mmap import mmap
+from mmap import ACCESS_COPY, mmap
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -253,6 +253,18 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         ValueError: as `encode`.
     """
     put_file(path, encode(tensors, metadata))
+
+
+def map_tensors(path: Path) -> dict[str, Tensor]:
+    """As `load_tensors`, but the file is mapped: of each tensor only what is looked at comes into memory.
+
+    A file that cannot be mapped, or whose tensors do not lie at multiples of their sizes, is read whole.
+    """
+    try:
+        with open_regular(path) as file:
+            return decode_mapped(mmap(file.fileno(), 0, access=ACCESS_COPY))
+    except (OSError, ValueError):
+        return load_tensors(path)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -249,13 +249,14 @@ def declaring(names: list[str]) -> str:
     )
 
 
-def check_network(model: nn.Module, path: str = "model", sharded: bool = False) -> None:
+def check_network(model: nn.Module, path: str = "model", sharded: bool = False, outline: bool = False) -> None:
     """Refuse a network that no mask can be found for.
 
     Args:
         model: the network.
         path: what messages call it.
         sharded: whether each worker may hold a part of it only; it then gives up what it has gathered of the others.
+        outline: whether its values are drawn or read later.
 
     Raises:
         UserError: it is no network, or has no parameters, lazy ones, such as have no values, such as torch.jit has
@@ -271,7 +272,7 @@ def check_network(model: nn.Module, path: str = "model", sharded: bool = False) 
     if lazy := _uninitialized(model):
         text = f"{listed(lazy)}: without a shape until the network has run once: run it on an example first"
         raise UserError([Problem(path, text)])
-    if empty := [name for name, parameter in model.named_parameters() if parameter.is_meta]:
+    if not outline and (empty := [name for name, parameter in model.named_parameters() if parameter.is_meta]):
         raise UserError([Problem(path, f"{listed(empty)}: on the device meta, without values: load them first")])
     if sharded:
         resharded(model)

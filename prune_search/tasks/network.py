@@ -14,6 +14,7 @@ from prune_search.tasks.digest import ordered_tensors_digest
 from prune_search.tasks.layers import PRUNABLE as PRUNABLE
 from prune_search.tasks.layers import parametrized_weights as parametrized_weights
 from prune_search.tasks.layers import prunable_weights as prunable_weights
+from prune_search.tasks.shards import gathered
 from prune_search.tasks.sources import described, enclosed, source
 
 # The code of torch and of Python itself belongs to the environment class.
@@ -24,9 +25,10 @@ _EVERY_MODULE_HAS = frozenset(vars(nn.Module()))
 def network_digest(model: nn.Module) -> str:
     """The sha256 (hex) of the names, shapes, dtypes and bytes of all parameters and buffers.
 
-    The order is that of `state_dict`; buffers that are not stored there count too.
+    The order is that of `state_dict`; buffers that are not stored there count too. Of a network that is sharded over
+    workers, all of them call this, and gather one tensor at a time.
     """
-    return ordered_tensors_digest(_tensors(model))
+    return ordered_tensors_digest((name, gathered(tensor)) for name, tensor in _tensors(model))
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from prune_search.tasks.shards import is_shard, part_of, resharded
+from prune_search.tasks.shards import gathered, is_shard, part_of, resharded
 from prune_search.tasks.structures import noted_copies
 
 
@@ -45,6 +45,22 @@ def twin_of_shards(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Mod
         for name, buffer in twin.named_buffers():
             buffer.copy_(model.get_buffer(name))
     return twin
+
+
+def whole_copy(module: nn.Module) -> nn.Module:
+    """A copy on the CPU of a module of a sharded network, with all its values, as it was before; all workers call this.
+
+    Args:
+        module: small enough for each worker; left as it was.
+    """
+    parameters = {name: gathered(one.detach()).cpu() for name, one in module.named_parameters()}
+    copied = _without_weights(module, None).to_empty(device="cpu")
+    with torch.no_grad():
+        for name, parameter in copied.named_parameters():
+            parameter.copy_(parameters[name])
+        for name, buffer in copied.named_buffers():
+            buffer.copy_(module.get_buffer(name))
+    return copied
 
 
 def _without_weights(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -33,7 +34,8 @@ def is_sharded(model: nn.Module) -> bool:
 def shard_network(model: nn.Module, parts: Sequence[nn.Module], device: torch.device) -> None:
     """Divide a network among all workers of torch's default process group, in place; they all call this.
 
-    Repeated blocks are gathered one at a time in a pass, and what is outside of them together.
+    Repeated blocks are gathered one at a time in a pass, and what is outside of them together. So are blocks that share
+    a parameter with what is outside of them: torch would make two of it.
 
     Args:
         model: whole and the same on every worker, wherever it lies.
@@ -50,11 +52,22 @@ def shard_network(model: nn.Module, parts: Sequence[nn.Module], device: torch.de
         torch.cuda.set_device(device)
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     try:
-        for module in [*parts, model]:
+        for module in [*_apart(model, parts), model]:
             fully_shard(module, mesh=mesh)
     except (ValueError, NotImplementedError) as error:
         said = (str(error).splitlines() or [""])[0][:200]
         raise UserError([Problem("task.model", f"torch cannot shard this network: {said}")]) from error
+
+
+def _apart(model: nn.Module, parts: Sequence[nn.Module]) -> list[nn.Module]:
+    """The parts of a network that share no parameter with another part or with what is outside of them."""
+    everywhere = _uses(model)
+    return [part for part in parts if _uses(part).items() <= everywhere.items()]
+
+
+def _uses(model: nn.Module) -> Counter[int]:
+    """How many modules have each parameter."""
+    return Counter(id(one) for module in model.modules() for one in module._parameters.values() if one is not None)
 
 
 def _gathering(model: nn.Module) -> list[Any]:
@@ -125,6 +138,41 @@ def divided_like(whole: Tensor, tensor: Tensor) -> Tensor:
     rank, size = tensor.device_mesh.get_local_rank(), tensor.device_mesh.size()
     own = whole[first_row(tensor, rank, size) : first_row(tensor, rank + 1, size)]
     return sharded_like(own.to(part_of(tensor).device), tensor)
+
+
+def write_whole(tensor: Tensor, whole: Tensor) -> None:
+    """Give a tensor, in place, the values of another one; of a DTensor each worker writes its rows, and all call this.
+
+    Processors of different kinds can draw different last bits: where the workers differ, the first one's are taken.
+
+    Args:
+        tensor: sharded by rows over all workers, or any other one.
+        whole: of its shape, on the CPU.
+    """
+    with torch.no_grad():
+        if is_shard(tensor):
+            whole = _as_of_first(whole.to(tensor.dtype), tensor)
+            part_of(tensor).copy_(part_of(divided_like(whole, tensor)))
+        else:
+            tensor.copy_(whole)
+
+
+def _as_of_first(whole: Tensor, tensor: DTensor) -> Tensor:
+    """The first worker's bits of what each worker has; nothing of it is moved where all have the same."""
+    from prune_search.tasks.workers import connected, digest_of_tensors
+
+    dist, group, device = torch.distributed, tensor.device_mesh.get_group(), part_of(tensor).device
+    digest = bytes.fromhex(digest_of_tensors([whole]))
+    own = torch.tensor(list(digest), dtype=torch.int32, device=device)
+    # The largest of each byte, and of its negative: equal only where all workers have the same.
+    ends = torch.cat([own, -own])
+    with connected():
+        dist.all_reduce(ends, op=dist.ReduceOp.MAX, group=group)
+        if bool((ends[: len(own)] == -ends[len(own) :]).all()):
+            return whole
+        sent = whole.to(device).contiguous()
+        dist.broadcast(sent.reshape(-1).view(torch.uint8), dist.get_global_rank(group, 0), group=group)
+    return sent
 
 
 def on_cpu(tensor: Tensor) -> Tensor:

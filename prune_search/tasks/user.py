@@ -20,6 +20,7 @@ from torch import nn
 from prune_search.recipe.plugins import find_own_modules
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.tasks.data import DataSet
+from prune_search.tasks.outlines import has_values, outlined
 from prune_search.tasks.passes import evaluating
 from prune_search.tasks.raised import as_user_error
 from prune_search.tasks.remarks import SOFTMAX, are_probabilities
@@ -109,9 +110,10 @@ def build_user_model(
     """
     name = name_of(factory)
     offered = {"shape": shape, "input_shape": shape, "classes": classes, "num_classes": classes}
-    model = _called(factory, offered, MODEL_KEY, {"num_classes": classes})
-    if not isinstance(model, nn.Module):
-        raise _wrong(MODEL_KEY, f"{name} returned a value of type {type(model).__name__}, not a torch.nn.Module")
+    made = _called(factory, offered, MODEL_KEY, {"num_classes": classes})
+    if not isinstance(made, nn.Module):
+        raise _wrong(MODEL_KEY, f"{name} returned a value of type {type(made).__name__}, not a torch.nn.Module")
+    model = made if has_values(made) else outlined(made)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     doing = f", run on two examples of shape {shape},"
     # Of a network that takes neither, what it says of integers is told.
@@ -121,9 +123,9 @@ def build_user_model(
     if not isinstance(scores, torch.Tensor) or scores.shape != (2, classes):
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else f"a value of type {type(scores).__name__}"
         raise _wrong(MODEL_KEY, f"{name}: its model must map 2 examples to scores of shape {(2, classes)} (got {got})")
-    if are_probabilities(scores):
+    if scores.device.type != "meta" and are_probabilities(scores):
         _log.warning("%s: %s", name, SOFTMAX)
-    return model
+    return made
 
 
 def takes_integers(model: nn.Module, shape: tuple[int, ...]) -> bool:

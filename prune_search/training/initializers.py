@@ -16,6 +16,7 @@ from prune_search.recipe.axes import INITS
 from prune_search.recipe.facts import Initializer
 from prune_search.recipe.fields import Number, Word
 from prune_search.recipe.registry import Option
+from prune_search.tasks.shards import is_sharded, resharded, write_whole
 from prune_search.training.edge_of_chaos import ACTIVATIONS, known_edge
 from prune_search.training.functional_prior import SEARCH_SEED, STREAM, find_prior
 from prune_search.training.initialized import Initialized, Inputs
@@ -29,12 +30,16 @@ else:
     from prune_search.lazy import torch
 
 Draw = Callable[["Tensor", "torch.Generator"], "Tensor"]
+BY_LAYER = Initializer(by_layer=True)
+# What modules that draw themselves are asked by.
+RESETS = ("reset_parameters", "_reset_parameters")
 
 
 @INITS.register(
     "kaiming",
     summary="normal with variance 2 / fan-in, biases 0",
     source="He, Zhang, Ren, Sun 2015, arXiv 1502.01852, eq. 10",
+    facts=BY_LAYER,
 )
 def kaiming(model: nn.Module, seed: int, stream: str = "init") -> None:
     """Draw the weights of `model` from N(0, 2 / fan_in), in place; biases are 0, normalisation layers start anew.
@@ -54,6 +59,7 @@ def kaiming(model: nn.Module, seed: int, stream: str = "init") -> None:
     "xavier",
     summary="normal with variance 2 / (fan-in + fan-out), biases 0",
     source="Glorot, Bengio 2010, AISTATS, eq. 12",
+    facts=BY_LAYER,
 )
 def xavier(model: nn.Module, seed: int, stream: str = "init") -> None:
     """Draw the weights of `model` from N(0, 2 / (fan_in + fan_out)), in place; else as `kaiming`.
@@ -67,6 +73,7 @@ def xavier(model: nn.Module, seed: int, stream: str = "init") -> None:
     "normal",
     summary="normal with a given standard deviation in every layer, biases 0",
     source="common in theory; small initializations: Yang et al. 2023, 2301.00335",
+    facts=BY_LAYER,
     options={"std": Option(Number(0.0, 1e3, above=True), 0.01, "standard deviation of the weights")},
 )
 def normal(model: nn.Module, seed: int, stream: str = "init", *, std: float) -> None:
@@ -85,6 +92,7 @@ def normal(model: nn.Module, seed: int, stream: str = "init", *, std: float) -> 
     "kaiming-uniform",
     summary="uniform within ± 1 / sqrt(fan-in), biases too: torch's default",
     source="torch.nn.Linear and torch.nn.Conv2d, reset_parameters",
+    facts=BY_LAYER,
 )
 def kaiming_uniform(model: nn.Module, seed: int, stream: str = "init") -> None:
     """Draw weights and biases of `model` from U(-b, b) with b = 1 / sqrt(fan_in of the weight), in place."""
@@ -100,6 +108,7 @@ def kaiming_uniform(model: nn.Module, seed: int, stream: str = "init") -> None:
     "signed-constant",
     summary="a random sign times sqrt(2 / (density · fan-in)), biases 0",
     source="Ramanujan et al. 2020, 1911.13299, section 4.2 (signed Kaiming constant; with a density: scaled fan)",
+    facts=BY_LAYER,
     options={"density": Option(Number(0.0, 1.0, above=True), 1.0, "share of the fan-in that the mask will keep")},
 )
 def signed_constant(model: nn.Module, seed: int, stream: str = "init", *, density: float = 1.0) -> None:
@@ -123,6 +132,7 @@ def signed_constant(model: nn.Module, seed: int, stream: str = "init", *, densit
     "edge-of-chaos",
     summary="normal weights and biases with variances at which signals neither vanish nor explode with depth",
     source="Schoenholz et al. 2017, 1611.01232; Hayou et al. 2019, 1902.06853; for pruning 2021, 2002.08797",
+    facts=BY_LAYER,
     options={
         "sigma_b": Option(Number(0.0, 100.0), 0.0, "standard deviation of the biases"),
         "activation": Option(Word(tuple(ACTIVATIONS)), "relu", "activation of the network", later=True),
@@ -228,20 +238,20 @@ def _initialize(
     model: nn.Module, seed: int, stream: str, weight: Draw, bias: Callable[[Tensor, Tensor, torch.Generator], Tensor]
 ) -> None:
     """Apply one rule to linear and convolution layers, and let every other module that can draw itself do so."""
-    layers = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)
+    resharded(model)
     done: set[Tensor] = set()
     with torch.no_grad():
         # Parents come before their children, so a layer's own rule has the last word over what its parent drew.
         for name, module in model.named_modules():
-            if not isinstance(module, layers):
+            if not _is_layer(module):
                 _redraw(module, derive(seed, stream, name), done)
                 continue
             for leaf, parameter in _fresh(module, done).items():
                 source = generator(seed, stream, f"{name}.{leaf}" if name else leaf)
                 if parameter is module.weight:
-                    parameter.copy_(weight(parameter, source))
+                    write_whole(parameter, weight(parameter, source))
                 elif parameter is module.bias:
-                    parameter.copy_(bias(module.weight, parameter, source))
+                    write_whole(parameter, bias(module.weight, parameter, source))
 
 
 def _fresh(module: nn.Module, done: set[Tensor]) -> dict[str, nn.Parameter]:
@@ -257,20 +267,75 @@ def _redraw(module: nn.Module, seed: int, done: set[Tensor]) -> None:
     nn.MultiheadAttention and a few others have ``_reset_parameters`` only. The parameters of a module that has neither
     stay as they were built.
     """
-    method = next((word for word in ("reset_parameters", "_reset_parameters") if hasattr(module, word)), None)
-    if method is None:
+    if not any(hasattr(module, word) for word in RESETS):
         return
     parameters, buffers = _fresh(module, done), dict(module.named_buffers(recurse=False))
     if not parameters and not buffers:
         return
-    twin = copy.deepcopy(module).cpu()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every accelerator too
-        getattr(twin, method)()
+    if is_sharded(module):
+        from prune_search.tasks.sharded_twin import whole_copy
+
+        twin = whole_copy(module)
+    else:
+        twin = copy.deepcopy(module).cpu()
+    _reset(twin, seed)
     for leaf, parameter in parameters.items():
-        parameter.copy_(twin.get_parameter(leaf))
+        write_whole(parameter, twin.get_parameter(leaf))
     for leaf, buffer in buffers.items():
         buffer.copy_(twin.get_buffer(leaf))
+
+
+def _reset(module: nn.Module, seed: int) -> None:
+    """Have a module on the CPU draw itself."""
+    method = next(word for word in RESETS if hasattr(module, word))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every accelerator too
+        getattr(module, method)()
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether an initializer's own rule is for it."""
+    return isinstance(module, (torch.nn.Linear, torch.nn.modules.conv._ConvNd))
+
+
+def is_drawn(module: nn.Module, leaf: str) -> bool:
+    """Whether initializers that draw layer by layer draw a parameter of a module, whatever it was.
+
+    Args:
+        module: that has the parameter.
+        leaf: its name there.
+    """
+    return leaf in ("weight", "bias") if _is_layer(module) else any(hasattr(module, word) for word in RESETS)
+
+
+def undrawn(model: nn.Module) -> list[str]:
+    """Why initializers that draw layer by layer cannot give a network values that it has not got, a reason each.
+
+    Args:
+        model: some of its parameters are on the device meta; left as it was.
+    """
+    from prune_search.tasks.outlines import filled
+
+    done: set[Tensor] = set()
+    reasons = []
+    for name, module in model.named_modules():
+        if not _is_layer(module) and not any(hasattr(module, word) for word in RESETS):
+            continue
+        fresh = _fresh(module, done)
+        empty = [leaf for leaf, parameter in fresh.items() if parameter.is_meta]
+        called = f"{name or 'the network'} ({type(module).__name__})"
+        if lost := [leaf for leaf in empty if not is_drawn(module, leaf)]:
+            reasons.append(f"no layer draws {lost[0]} of {called}")
+        elif empty and not _is_layer(module):
+            # Whatever it drew from what was there before is not a number now.
+            twin = filled(module, math.nan)
+            with torch.no_grad():
+                _reset(twin, 0)
+            if any(twin.get_parameter(leaf).isnan().any() for leaf in empty):
+                reasons.append(f"{called} does not draw all of its parameters anew")
+    left = [name for name, parameter in model.named_parameters() if parameter.is_meta and parameter not in done]
+    reasons += [f"no layer draws {name}" for name in left]
+    return reasons
 
 
 def _fans(weight: Tensor) -> tuple[int, int]:

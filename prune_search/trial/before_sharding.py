@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+import torch
 from torch import nn
 
 from prune_search.pruning.mask.layer_measurements import layer_costs
@@ -34,14 +35,15 @@ class BeforeSharding:
 
     @classmethod
     def of(cls, model: nn.Module, recipe: Recipe, data: TrialData) -> BeforeSharding:
-        """Look at a network on the CPU, on which a single example is passed through it.
+        """Look at a network on the CPU, or without values on the device meta, with a single example.
 
         Args:
             model: whole; left as it was.
             recipe: of the trial.
             data: of the trial, on any device.
         """
-        example = mapped(data.train.first(1), lambda tensor: tensor.cpu())
+        device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        example = mapped(data.train.first(1), lambda tensor: tensor.to(device))
         scope = recipe.mask.scope
         if left_out := scope.options.get("exclude"):
             named = sorted(excluded(left_out, model, prunable_weights(model), example))

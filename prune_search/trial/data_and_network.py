@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import STREAM_EPOCH
 from prune_search.tasks.data import DataSet
+from prune_search.tasks.outlines import without_values
 from prune_search.tasks.streams import Streamed
 from prune_search.tasks.task import Task, shown_name
 from prune_search.tasks.task_checks import check_examples
@@ -32,6 +35,7 @@ from prune_search.tasks.user import (
 from prune_search.trial.pretrained import load_weights
 
 Factory = Callable[..., Any]
+T = TypeVar("T")
 # What a trial trains on: a classification data set of arrays, or any task.
 TrialData = DataSet | TaskData
 _log = logging.getLogger("prune_search")
@@ -126,27 +130,36 @@ class NetworkFactory:
         Args:
             seed: of what the factory draws; None: the recipe's.
         """
-        model, data = self.recipe.task.model, self.data
-        shape, classes, integers = self.known if data is None else (data.shape, data.classes, data.of_integers)
+        return self._built(self.recipe.seed if seed is None else seed, contextlib.nullcontext())[:2]
+
+    def outline(self, left_out: Callable[[nn.Module, str], bool]) -> tuple[nn.Module, str, list[str]]:
+        """The same with parameters on the device meta, and why it may not be the same network; see `without_values`."""
+        return self._built(self.recipe.seed, without_values(left_out))
+
+    def _built(self, seed: int, within: AbstractContextManager[T]) -> tuple[nn.Module, str, T]:
         # What a factory draws depends on the seed only, and the caller's draws are not moved.
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.recipe.seed if seed is None else seed)
-            if not isinstance(model, UserCode):
-                entry = model.entry(axes.MODELS)
-                if entry.facts.pictures and isinstance(data, DataSet):
-                    text = (
-                        f"{model.name} outputs pictures, but {data.name} needs classes: use it with denoise or inpaint"
-                    )
-                    raise UserError([Problem("task.model", text)])
-                rooted = {"root": self.root} if entry.facts.rooted else {}
-                return entry.make(shape, classes, **rooted, **model.options), ""
-            factory = self.code.factory("model", model.name)
-            source = source_digest(factory)
-            if isinstance(data, DataSet) or (data is None and not self.recipe.task.is_whole):
-                return build_user_model(factory, shape, classes, integers), source
-            # A task that was read has its model with it: the function that gives the task is not called again.
-            own = factory if data is None or not self.recipe.task.is_whole else data.task.model
-            return build_task_model(own, model.name, shape, classes, self.root, data), source
+            torch.default_generator.manual_seed(seed)
+            with within as noted:
+                return *self._made(), noted
+
+    def _made(self) -> tuple[nn.Module, str]:
+        model, data = self.recipe.task.model, self.data
+        shape, classes, integers = self.known if data is None else (data.shape, data.classes, data.of_integers)
+        if not isinstance(model, UserCode):
+            entry = model.entry(axes.MODELS)
+            if entry.facts.pictures and isinstance(data, DataSet):
+                text = f"{model.name} outputs pictures, but {data.name} needs classes: use it with denoise or inpaint"
+                raise UserError([Problem("task.model", text)])
+            rooted = {"root": self.root} if entry.facts.rooted else {}
+            return entry.make(shape, classes, **rooted, **model.options), ""
+        factory = self.code.factory("model", model.name)
+        source = source_digest(factory)
+        if isinstance(data, DataSet) or (data is None and not self.recipe.task.is_whole):
+            return build_user_model(factory, shape, classes, integers), source
+        # A task that was read has its model with it: the function that gives the task is not called again.
+        own = factory if data is None or not self.recipe.task.is_whole else data.task.model
+        return build_task_model(own, model.name, shape, classes, self.root, data), source
 
     def finished(self, recipe: Recipe, tensors: Mapping[str, Tensor]) -> nn.Module:
         """Another recipe's network with the tensors of its result, which takes the batches of these data."""

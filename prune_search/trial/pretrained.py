@@ -21,10 +21,11 @@ from prune_search.recipe.blocks import UserCode
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.recipe.recipe import Recipe
 from prune_search.storage.files import one_line
-from prune_search.storage.tensors import load_tensors
-from prune_search.tasks.fusion import restructured
+from prune_search.storage.tensors import load_tensors, map_tensors
+from prune_search.tasks.fusion import is_record, restructured
 from prune_search.tasks.layers import prunable_weights
 from prune_search.tasks.raised import raised
+from prune_search.tasks.shards import is_sharded, write_whole
 
 # Where checkpoints keep their state dict, and what wrappers put in front of every name.
 PLACES = ("state_dict", "model_state_dict", "model")
@@ -34,7 +35,7 @@ MAX_NAMES = 5
 _log = logging.getLogger("prune_search")
 
 
-def read_weights(path: Path, written: str) -> dict[str, Tensor]:
+def read_weights(path: Path, written: str, mapped: bool = False) -> dict[str, Tensor]:
     """The tensors of a file of weights, by the names that it gives them.
 
     Args:
@@ -42,14 +43,41 @@ def read_weights(path: Path, written: str) -> dict[str, Tensor]:
             ``state_dict``, ``model_state_dict`` or ``model``; or a folder as Hugging Face writes it (one file, or
             several and an index).
         written: as the user wrote it, for messages.
+        mapped: whether safetensors files are mapped: only what is looked at comes into memory.
 
     Raises:
         UserError: there is no such file, or it holds anything but tensors.
     """
     path = path.resolve()
+    load = map_tensors if mapped else load_tensors
     if path.is_dir():
-        return _of_folder(path, written)
-    return dict((_torch_file if _is_of_torch(path) else load_tensors)(path))
+        return _of_folder(path, written, load)
+    return dict((_torch_file if _is_of_torch(path) else load)(path))
+
+
+def why_read_whole(written: str, folder: Path | None) -> str:
+    """Why the weights of ``train.from`` cannot be read tensor by tensor into a sharded network; empty where they can.
+
+    Args:
+        written: the path, as the recipe has it.
+        folder: of the recipe file.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path = _placed(written, folder).resolve()
+    of_torch = _is_of_torch(path) or (path.is_dir() and not list(path.glob("model.safetensors*")))
+    if of_torch:
+        return f"train.from {shown(written)} is a file of torch; one of safetensors is read tensor by tensor"
+    if any(is_record(name) for name in read_weights(path, written, mapped=True)):
+        return f"train.from {shown(written)} holds layers that were fused, which change the network's structure"
+    return ""
+
+
+def _placed(written: str, folder: Path | None) -> Path:
+    """Where a path of a recipe is: relative to the recipe file, if it is there."""
+    path = Path(written)
+    return folder / path if not path.is_absolute() and folder is not None and (folder / path).exists() else path
 
 
 def _is_of_torch(path: Path) -> bool:
@@ -90,8 +118,8 @@ def fitted(tensors: Mapping[str, Tensor], wanted: Collection[str]) -> tuple[dict
     return best if not set(wanted) <= set(named) else (named, taken)
 
 
-def _of_folder(folder: Path, written: str) -> dict[str, Tensor]:
-    for name, read in (("model.safetensors", load_tensors), ("pytorch_model.bin", _torch_file)):
+def _of_folder(folder: Path, written: str, load: Callable[[Path], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    for name, read in (("model.safetensors", load), ("pytorch_model.bin", _torch_file)):
         if (folder / name).is_file():
             # A folder that a hub has cached holds links.
             return dict(read((folder / name).resolve()))
@@ -155,19 +183,18 @@ def load_given(model: nn.Module, written: str, folder: Path | None) -> None:
     """Put the weights of ``train.from`` into a model, and say what had to be done to make them fit.
 
     Args:
-        model: changed in place.
+        model: changed in place; one that is sharded over workers, by all of them.
         written: the path, as the recipe has it.
         folder: of the recipe file, which the path can be relative to.
 
     Raises:
         UserError: there is no such file, or its tensors are another network's.
     """
-    path = Path(written)
-    if not path.is_absolute() and folder is not None and (folder / path).exists():
-        path = folder / path
+    path = _placed(written, folder)
     state = model.state_dict(keep_vars=True)
     try:
-        tensors, taken = fitted(read_weights(path, written), state)
+        # Into shards they go one at a time, so that no worker holds them all.
+        tensors, taken = fitted(read_weights(path, written, mapped=is_sharded(model)), state)
         if restructured(model, tensors):
             state = model.state_dict(keep_vars=True)
         notes = [f"the names of its tensors are read without {prefix!r}" for prefix in taken]
@@ -178,10 +205,9 @@ def load_given(model: nn.Module, written: str, folder: Path | None) -> None:
         widened = [name for name, tensor in tensors.items() if name in state and _is_wider(state[name], tensor)]
         if widened:
             notes.append(f"{len(widened)} tensors in lower precision become {state[widened[0]].dtype}")
-            tensors |= {name: tensors[name].to(state[name].dtype) for name in widened}
         if odd := [name for name, tensor in tensors.items() if name in state and not bool(tensor.isfinite().all())]:
             raise UserError([Problem("", f"{shown(written)}: {odd[0]} holds values that are not finite")])
-        load_weights(model, tensors, shown(written))
+        load_weights(model, tensors, shown(written), widened)
     except UserError as error:
         told = (f"{shown(written)} {p.message}" if p.source else p.message for p in error.problems)
         raise UserError(Problem("train.from", text) for text in told) from None
@@ -195,13 +221,14 @@ def _is_wider(has: Tensor, given: Tensor) -> bool:
     return both and has.dtype != given.dtype and torch.promote_types(has.dtype, given.dtype) == has.dtype
 
 
-def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str, widened: Collection[str] = ()) -> None:
     """Copy weights and buffers into a model.
 
     Args:
         model: changed in place, or left as it was where they do not fit.
         tensors: by name, as in the model's state_dict.
         source: where they come from, for messages.
+        widened: names of tensors whose values become those of the model's type, which holds them all.
 
     Raises:
         UserError: with every tensor that is missing, unknown, or of another shape or type.
@@ -214,7 +241,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
         if given is None:
             near = suggestion(name, [other for other in tensors if other not in state])
             problems.append(Problem("", f"{source} is missing the tensor {name!r}{near}"))
-        elif given.shape != tensor.shape or given.dtype != tensor.dtype:
+        elif given.shape != tensor.shape or (given.dtype != tensor.dtype and name not in widened):
             has, wanted = (f"{tuple(t.shape)} of {t.dtype}" for t in (given, tensor))
             problems.append(Problem("", f"{source}: {name} is {has}, but the model's is {wanted}"))
     unknown = sorted(set(tensors) - set(state))
@@ -222,9 +249,8 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
         problems.append(Problem("", f"{source} has tensors that the model does not have: {', '.join(unknown[:5])}"))
     if problems:
         raise UserError(problems)
-    with torch.no_grad():
-        for name, tensor in state.items():
-            tensor.copy_(tensors[name])
+    for name, tensor in state.items():
+        write_whole(tensor, tensors[name])
 
 
 # Factories, by name, source and data, that were found to draw their weights: a worker asks once.

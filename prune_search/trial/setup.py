@@ -53,6 +53,7 @@ from prune_search.training.sharded_states import ShardedStates
 from prune_search.trial.before_sharding import BeforeSharding
 from prune_search.trial.data_and_network import Code, NetworkFactory, TrialData, read_data
 from prune_search.trial.pretrained import check_nothing_is_lost, load_given
+from prune_search.trial.split_start import split_start
 from prune_search.trial.teachers import GivenTeacher, read_teacher
 
 _log = logging.getLogger("prune_search")
@@ -324,41 +325,54 @@ def prepare(
         data: the recipe's data set where it was read before.
         workers: that run it together.
         declared: how many the search asks for, where that is a range.
-        sharded: whether they divide the network among themselves. Each draws it whole in its host memory, and gives up
-            the others' parts before anything is trained.
+        sharded: whether they divide the network among themselves. Each draws one layer at a time and keeps its rows of
+            it, where the network can be started so (see `split_start`); else all of it, in its host memory.
 
     Raises:
         UserError: with everything that does not fit, before anything is trained.
     """
     code = code or Code()
+    if sharded and (problems := sharding_problems(recipe)):
+        raise UserError(problems)
     data = data or read_data(recipe, data_root, code)
     timeline = resolve(recipe, recipe_epoch(recipe, len(data.train)))
     factory = NetworkFactory(recipe, code, data_root, data)
-    model, source = factory.build()
-    check_network(model, "task.model")
-    initialized = _started(recipe, model, source, data, factory, folder)
+    divided = sharded and workers.several
+    split = split_start(recipe, factory, data, folder, workers) if divided else None
+    model, source = factory.build() if split is None else (split.model, split.source)
+    check_network(model, "task.model", outline=split is not None)
+    initialized = _started(recipe, model, source, data, factory, folder) if split is None else None
     if unknown := unknown_layers(recipe.mask.scope, prunable_weights(model), other_names(model)):
         raise UserError(unknown)
     if recipe.train.batchnorm_l1 and not batchnorm_scales(model):
         raise UserError([Problem("train.batchnorm_l1", "this network has no batch norm with a scale to penalize")])
+    forward = forward_digest(model)
+    before = None
+    if split is not None:
+        before = split.before
+        given = split.data
+        split.divide(device, lambda sharded: _drawn_or_read(recipe, sharded, given, folder))
+        # Of arrays, whether they are integers was looked at before.
+        data = given if isinstance(given, DataSet) else fitted_to(model, given)
+        workers.same([one for one in model.state_dict().values() if not is_shard(one)])
     digests = {"network": network_digest(model), "data": data.digest}
     if source:
         digests["source"] = source
-    forward = forward_digest(model)
-    data = fitted_to(model, data)
+    if split is None:
+        data = fitted_to(model, data)
     if isinstance(data, TaskData) and (recipe.train.start is None or recipe.retrain is not None):
         check_training(data, model, recipe.train.batch)
     _check_augmentation(recipe, data)
     _check_stopping(recipe, data)
     threads, precision = recipe.train.threads, recipe.train.precision
-    if sharded and (problems := sharding_problems(recipe)):
-        raise UserError(problems)
-    before = None
-    if sharded and workers.several:
+    if divided and split is None:
         before = BeforeSharding.of(model, recipe, data)
         # The same bits on processors of different kinds, while all of them are there.
         workers.same(list(model.state_dict().values()))
         shard_network(model, repeated_modules(model), device)
+    if split is not None:
+        # What a pass to try the network has gathered.
+        resharded(model)
     model = model.to(device)
     if device.type == "cuda" and before is None:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -391,12 +405,26 @@ def _started(
         return initialize(recipe.train.init, model, recipe.seed, lambda count: _inputs_for(model, data, count))
     if not recipe.train.from_model:
         load_given(model, start, folder)
+    _warn_of_held_out(data)
+    return None
+
+
+def _drawn_or_read(recipe: Recipe, model: nn.Module, data: TrialData, folder: Path | None) -> None:
+    """As `_started`, for a network that is sharded already and whose layers have no values yet."""
+    start = recipe.train.start
+    if start is None:
+        initialize(recipe.train.init, model, recipe.seed, lambda count: _inputs_for(model, data, count))
+        return
+    load_given(model, start, folder)
+    _warn_of_held_out(data)
+
+
+def _warn_of_held_out(data: TrialData) -> None:
     if data.held_out:
         _log.warning(
             "train.from: the validation examples were taken from the training set here, and the given weights may have "
             "been trained on them: val/ figures may be too good. Give the data a validation set of its own to be sure"
         )
-    return None
 
 
 def _training_network(network: Network, recipe: Recipe, workers: Workers) -> Network:

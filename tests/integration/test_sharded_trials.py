@@ -27,6 +27,7 @@ def check_trials(together: dict[str, Any], stored: dict[str, Any], alone: dict[s
     assert together.keys() == alone.keys() >= PAPERS
     for name, sharded in together.items():
         whole = alone[name]
+        assert sharded["start"] == whole["start"], name
         if name == "bf16":
             # Of three digits, which masks and single examples can hang on.
             assert sharded["metrics"]["val/loss"] == pytest.approx(whole["metrics"]["val/loss"], rel=1e-3)

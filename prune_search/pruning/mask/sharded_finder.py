@@ -27,11 +27,15 @@ from prune_search.pruning.mask.taking_part import units_and_others
 from prune_search.pruning.mask.units import Grouping, LayerUnits, UnitSet
 from prune_search.recipe import axes
 from prune_search.recipe.problems import Problem, UserError
+from prune_search.recipe.sharding import mask_problems
 from prune_search.tasks.blocks import find_blocks
 from prune_search.tasks.layers import holders, kind_of, listed, prunable_weights
 from prune_search.tasks.shards import divided_like, first_row, gathered, is_shard, part_of, resharded, sharded_like
 from prune_search.tasks.workers import Workers
 from prune_search.training.randomness import derive
+
+# What such a network is called in messages.
+SHARDED = "a sharded network"
 
 
 def find_mask_of_shards(
@@ -129,27 +133,12 @@ def scores_of_shards(model: nn.Module, rule: MaskRule, scoring_data: ScoringData
 
 def _problems(model: nn.Module, rule: MaskRule) -> Iterator[Problem]:
     """Everything of a rule that cannot be done on shards."""
-    needs = "needs whole layers, and the network is sharded"
-    criterion, granularity = rule.criterion.entry(axes.CRITERIA).facts, rule.granularity.entry(axes.GRANULARITIES).facts
-    scope = rule.scope.entry(axes.SCOPES).facts
-    if not criterion.on_shards:
-        able = sorted(name for name in axes.CRITERIA if axes.CRITERIA[name].facts.on_shards)
-        yield Problem("mask.criterion", f"{rule.criterion.name} {needs}; these do not: {', '.join(able)}")
-    if granularity.structured:
-        yield Problem("mask.granularity", f"{rule.granularity.name} {needs}; single weights and n of m do not")
-    elif criterion.trains and granularity.run is not None:
-        text = f"{rule.granularity.name} {needs}, where scores are learned; single weights do not"
-        yield Problem("mask.granularity", text)
-    if scope.measured or scope.search is not None or rule.scope.options.get("order") in ("sequential", "blocks"):
-        yield Problem("mask.scope", f"{rule.scope.name} {needs}, as it is written here")
+    yield from mask_problems(rule, SHARDED)
     if ends := [name for name in rule.scope.options.get("exclude", ()) if name in ENDS]:
-        yield Problem("mask.scope.exclude", f"{ends[0]} {needs}: name the layer")
-    if rule.score.normalization.name != "none":
-        yield Problem("mask.score.normalization", f"{rule.score.normalization.name} {needs}")
-    if rule.control is not None and not rule.control.entry(axes.CONTROLS).facts.by_layer:
-        yield Problem("mask.control", f"{rule.control.name} {needs}")
+        yield Problem("mask.scope.exclude", f"{ends[0]} does not go with {SHARDED}: name the layer")
     if rule.budget is not None:
-        yield Problem("mask.sparsity.budget", needs)
+        yield Problem("mask.sparsity.budget", f"does not go with {SHARDED}: it is met by the whole network")
+    granularity = rule.granularity.entry(axes.GRANULARITIES).facts
     if granularity.by_channels and (turned := _turned(model)):
         text = f"{rule.granularity.name} runs along the rows of {listed(turned)}, which are sharded: exclude them"
         excluded = {name.removesuffix(".weight") for name in rule.scope.options.get("exclude", ())}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     "reinit",
     summary="reinitializes all weights and buffers with train.init",
     source="Liu et al. 2019, 1810.05270; Frankle & Carbin 2019, 1803.03635 (control)",
-    facts=Transform(redraws=True),
+    facts=Transform(redraws=True, sharded=True),
 )
 def reinit(setting: TransformContext) -> None:
     """Another draw than w(0), and another one in every round and at every place."""
