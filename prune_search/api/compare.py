@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_search.api.target import read_target
-from prune_search.api.where import Where, named_storage
+from prune_search.api.where import Where, named_storage, where_given
 from prune_search.ledger.records import SearchRecords, list_searches, read_search, search_folder
+from prune_search.recipe.argument_types import of_type_or_none, texts
 from prune_search.recipe.axes import PRESETS
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
 from prune_search.report.compare import Question, compare_data
@@ -55,7 +56,15 @@ def compare(
         >>> data = prune_search.compare("quickstart", only=["sparsity >= 95%"], by="paradigm")
         >>> data["groups"][0]["value"]
     """
-    storage = named_storage((where or Where()).storage)
+    storage = named_storage(where_given(where).storage)
+    texts("names", names, "the names of searches")
+    texts("only", only, 'a list of conditions, such as ["sparsity >= 0.9"]')
+    of_type_or_none("sort", sort, (str,), "the name of a metric")
+    of_type_or_none("by", by, (str,), "paradigm or a recipe key")
+    if diff is not None:
+        texts("diff", diff, "two texts, each naming a recipe")
+        if len(diff) != 2:
+            raise UserError([Problem("diff", f"must be two texts, each naming a recipe (got {shown(diff)})")])
     found = [read_search(search_folder(storage, name)) for name in names]
     data = comparison(found, Question(sort, tuple(only), by)) if found else {}
     return data if diff is None else {**data, "difference": differing(found, diff, storage)}

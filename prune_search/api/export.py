@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from prune_search.api.run import run, run_stored
 from prune_search.api.target import Target
 from prune_search.api.trust import allowed_code, checked
-from prune_search.api.where import Where
+from prune_search.api.where import Where, where_given
 from prune_search.ledger.finalists import winner_of
 from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import SearchRecords, TrialRecords, read_search, search_folder
 from prune_search.ledger.uris import masked
+from prune_search.recipe.argument_types import PATH, PATH_SAID, made, of_type, of_type_or_none
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.schema import BLOCKS
 from prune_search.recipe.search_block import workers_of
@@ -56,6 +57,18 @@ class ExportOptions:
     onnx: bool = False
     register: str | None = None
     round_to: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse values of a wrong type.
+
+        Raises:
+            UserError: one has another type.
+        """
+        for key, text in (("trial", self.trial), ("register", self.register)):
+            of_type_or_none(f"options.{key}", text, (str,), "a text")
+        for key, number in (("seeds", self.seeds), ("round_to", self.round_to)):
+            of_type(f"options.{key}", number, (int,), "a whole number")
+        of_type("options.onnx", self.onnx, (bool,), "True or False")
 
     def check(self) -> None:
         """Check the options before anything is run.
@@ -152,7 +165,9 @@ def export(
     Example:
         >>> prune_search.export("quickstart", to="best", options=prune_search.ExportOptions(onnx=True))
     """
-    options, where = options or ExportOptions(), where or Where()
+    of_type("name", name, PATH, "the name of a search, or the folder of a run")
+    of_type("to", to, PATH, PATH_SAID)
+    options, where = made("options", options, ExportOptions), where_given(where)
     options.check()
     to = local_folder(Path(to), "--to")
     if is_run_folder(name):
@@ -176,7 +191,9 @@ def export_pareto(
         UserError: as for `export`, or the options name a single trial or a registered model.
         TrialError: a run failed.
     """
-    options, where = options or ExportOptions(), where or Where()
+    of_type("name", name, PATH, "the name of a search, or the folder of a run")
+    of_type("to", to, PATH, PATH_SAID)
+    options, where = made("options", options, ExportOptions), where_given(where)
     if options.trial is not None or options.register is not None:
         given = "--trial" if options.trial is not None else "--register"
         raise UserError([Problem(given, "applies to a single trial and cannot be combined with --pareto")])

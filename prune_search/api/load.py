@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prune_search.api.where import Where
+from prune_search.api.where import Where, where_given
+from prune_search.recipe.argument_types import PATH, PATH_SAID, of_type
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Recipe
 
@@ -67,7 +68,8 @@ def load(folder: str | Path, *, where: Where | None = None, trusted: bool = Fals
     from prune_search.compact.config_file import COMPACT, CONFIG_FILE, MASKED, load_network
     from prune_search.exports.folder import load as read_folder
 
-    folder, where = Path(folder), where or Where()
+    of_type("folder", folder, PATH, PATH_SAID)
+    folder, where = Path(folder), where_given(where)
     exported = read_folder(folder)
     recipe = Recipe.from_canonical(exported.recipe)
     masked: nn.Module | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from prune_search.api.target import Target, read_search_space
-from prune_search.api.where import Where, named_storage
+from prune_search.api.where import Where, named_storage, where_given
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.search_block import is_sharded, workers_of
 from prune_search.recipe.space import Space, known_epoch
@@ -98,7 +98,7 @@ def plan(
     from prune_search.search.next_trial import dense_recipe
     from prune_search.search.plan import make_plan
 
-    where = where or Where()
+    where = where_given(where)
     space = read_search_space(target, [*where.values(set).items()])
     epochs = EpochLengths(where.data_folder(), where.code())
     dense = dense_recipe(space)

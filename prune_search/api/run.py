@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prune_search.api.target import Target, read_target
-from prune_search.api.where import Where
+from prune_search.api.target import Target, check_target, read_target
+from prune_search.api.where import Where, where_given
+from prune_search.recipe.argument_types import PATH, PATH_SAID, of_type_or_none
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.schema import BLOCKS
 from prune_search.storage.places import local_folder
@@ -55,7 +56,8 @@ def run(
         >>> result.receipt.units_kept
         2380
     """
-    result = _run(target, set, where or Where(), out, sink, fresh)
+    of_type_or_none("out", out, PATH, PATH_SAID)
+    result = _run(target, set, where_given(where), out, sink, fresh)
     if sum(tensor.numel() * tensor.element_size() for tensor in result.tensors.values()) >= LARGE:
         # Rounds and segments know each other: Python alone would keep their copies of the network for a long time.
         gc.collect()
@@ -174,6 +176,7 @@ def verify(
     from prune_search.trial.folder import read_recorded
     from prune_search.trial.run import results_differ
 
+    check_target(target)
     is_folder = not isinstance(target, Mapping) and Path(target).is_dir()
     if is_folder:
         claims = read_recorded(Path(str(target)))

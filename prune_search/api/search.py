@@ -16,7 +16,7 @@ from prune_search.api.definition import default_name, define, edited, free_name,
 from prune_search.api.outcome import Outcome
 from prune_search.api.target import Target, read_search_space
 from prune_search.api.trust import allowed_code, check_tracking, checked, remember
-from prune_search.api.where import Where
+from prune_search.api.where import Where, where_given
 from prune_search.ledger.records import (
     ENDED_FILE,
     SEARCH_FILE,
@@ -28,6 +28,7 @@ from prune_search.ledger.records import (
 )
 from prune_search.ledger.tracking_uri import uri_of
 from prune_search.recipe import strict_yaml
+from prune_search.recipe.argument_types import function, made, of_type, of_type_or_none
 from prune_search.recipe.begin import told
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.recipe.recipe import canonical_json
@@ -71,6 +72,18 @@ class Options:
     sharing: bool = True
     simulate: Any = None
     system_metrics: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values of a wrong type.
+
+        Raises:
+            UserError: one has another type.
+        """
+        for key, given in (("name", self.name), ("tracking_uri", self.tracking_uri), ("address", self.address)):
+            of_type_or_none(f"options.{key}", given, (str,), "a text")
+        of_type("options.heartbeat_s", self.heartbeat_s, (int, float), "a number of seconds")
+        for key, switch in (("sharing", self.sharing), ("system_metrics", self.system_metrics)):
+            of_type(f"options.{key}", switch, (bool,), "True or False")
 
 
 def launch_options(options: Options, where: Where) -> LaunchOptions:
@@ -141,7 +154,8 @@ def launch(
         >>> outcome.as_data()["best"]["paradigm"]
     """
     prepare_process()
-    where, options = where or Where(), options or Options()
+    where, options = where_given(where), made("options", options, Options)
+    function("listener", listener, "a function of the records and the trial")
     space = read_search_space(target, [*where.values(set).items()])
     _check_search(space)
     for text in told(space.search):
@@ -202,7 +216,9 @@ def resume(
             names code or an MLflow that are not named here.
     """
     prepare_process()
-    where, options = where or Where(), options or Options()
+    where, options = where_given(where), made("options", options, Options)
+    function("listener", listener, "a function of the records and the trial")
+    of_type("name", name, (str,), "the name of a search")
     storage = where.storage_folder()
     check_writable(storage)
     folder = search_folder(storage, name)

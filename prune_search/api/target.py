@@ -6,12 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from prune_search.recipe.argument_types import PATH, of_type
 from prune_search.recipe.axes import PRESETS
 from prune_search.recipe.problems import Problem, UserError, not_one_of
 from prune_search.recipe.shipped import shipped_names, shipped_space
 from prune_search.recipe.space import Space, find, read_space
 
 Target = str | Path | Mapping[str, Any]
+
+
+def check_target(target: Target | Space) -> None:
+    """Refuse what can be no target.
+
+    Raises:
+        UserError: it is no name, path, plain data or space.
+    """
+    of_type("target", target, (*PATH, Mapping, Space), "the name of a preset or space, a path, or plain data")
 
 
 def read_target(target: Target, sets: Sequence[tuple[str, Any]] = ()) -> tuple[Space, Path | None]:
@@ -24,6 +34,7 @@ def read_target(target: Target, sets: Sequence[tuple[str, Any]] = ()) -> tuple[S
     Raises:
         UserError: with everything that is wrong with it.
     """
+    check_target(target)
     if isinstance(target, Mapping):
         return read_space(target, "recipe", sets), None
     raw, source = find(str(target))

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prune_search.recipe.argument_types import PATH, PATH_SAID, function, made, of_type, of_type_or_none, values
 from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.storage.files import prepare_storage
+from prune_search.storage.object_paths import ObjectPath
 from prune_search.storage.places import StoragePath, place_of, resolved
 
 if TYPE_CHECKING:
@@ -52,6 +54,20 @@ class Where:
     device: str = "auto"
     storage_budget: str | int | None = None
     task: str | Factory | Task | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values of a wrong type.
+
+        Raises:
+            UserError: one has another type.
+        """
+        of_type_or_none("where.data_root", self.data_root, PATH, PATH_SAID)
+        of_type_or_none("where.storage", self.storage, (*PATH, ObjectPath), f"{PATH_SAID}, or s3://bucket/prefix")
+        for key, given in (("model", self.model), ("data", self.data)):
+            if not isinstance(given, str):
+                function(f"where.{key}", given, "a registered name, package.module:factory, or a function")
+        of_type("where.device", self.device, (str,), "a text, such as auto, cpu or cuda:1")
+        of_type_or_none("where.storage_budget", self.storage_budget, (str, int), "a size, such as 20GB, or bytes")
 
     def data_folder(self) -> Path | None:
         """The folder of the data sets' files, where one is named."""
@@ -130,7 +146,7 @@ class Where:
             given: dotted path to value, as ``--set`` has them.
         """
         named = dict(self.assignments())
-        return {**named, **{key: value for key, value in (given or {}).items() if key not in named}}
+        return {**named, **{key: value for key, value in values(given).items() if key not in named}}
 
     def assignments(self) -> list[tuple[str, Any]]:
         """What ``--task``, ``--model`` and ``--data`` set in the recipe."""
@@ -138,6 +154,15 @@ class Where:
 
         given = {f"task.{key}": value for key, value in self.given_code().items() if value is not None}
         return [(key, value if isinstance(value, str) else name_of(value)) for key, value in given.items()]
+
+
+def where_given(where: Where | None) -> Where:
+    """The argument ``where`` of a public function; None: all defaults.
+
+    Raises:
+        UserError: it is something else.
+    """
+    return made("where", where, Where, "name a task by Where(task=…), and a storage by Where(storage=…)")
 
 
 def named_storage(storage: str | StoragePath | None) -> StoragePath:

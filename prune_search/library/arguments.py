@@ -22,6 +22,7 @@ from prune_search.pruning.mask.selection import weight_named
 from prune_search.pruning.mask.units import WRONG_SHAPE
 from prune_search.pruning.mask.variants import decided_share
 from prune_search.recipe import axes
+from prune_search.recipe.argument_types import of_type
 from prune_search.recipe.blocks import Score
 from prune_search.recipe.budget import NetworkBudget
 from prune_search.recipe.fields import Value, canonical
@@ -51,12 +52,13 @@ def value(axis: AnyAxis, written: Given, path: str, options: Mapping[str, Any] |
     Raises:
         UserError: with everything that is wrong about it.
     """
-    return Named.of(axis, canonical(Value(axis), _merged(written, options or {}), path, library=True))
+    return Named.of(axis, canonical(Value(axis), _merged(written, options or {}, path), path, library=True))
 
 
-def _merged(written: Given, options: Mapping[str, Any]) -> Any:
+def _merged(written: Given, options: Mapping[str, Any], path: str) -> Any:
     if not options:
         return written
+    of_type(path, written, (str, Mapping), "a name, or {name: …, options}")
     return {"name": written, **options} if isinstance(written, str) else {**written, **options}
 
 
@@ -82,6 +84,8 @@ def schedule_of(written: Given) -> tuple[str, int]:
     Raises:
         UserError: it is neither.
     """
+    if not isinstance(written, str | Mapping):
+        raise UserError([Problem("schedule", f"must be a name, or {{name, iterations}} (got {shown(written)})")])
     given = {"name": written} if isinstance(written, str) else dict(written)
     name, iterations = given.pop("name", None), given.pop("iterations", None)
     if name not in axes.PATHS:
@@ -100,11 +104,10 @@ def loss_of(loss: Loss) -> Any:
     return loss if callable(loss) else canonical(Value(axes.LOSSES), loss, "loss", library=True)
 
 
-def mode_of(written: str | None) -> str | None:
-    """A mode of the network, checked."""
-    if written not in (None, *MODES):
+def mode_of(written: object) -> None:
+    """Refuse what is no mode of a network."""
+    if not (written is None or (isinstance(written, str) and written in MODES)):
         raise UserError([Problem("mode", not_one_of(written, MODES))])
-    return written
 
 
 def rounding_of(written: str) -> str:
@@ -134,6 +137,7 @@ def rule_of(
     Raises:
         UserError: something is wrong, or does not go together.
     """
+    mode_of(score.get("mode"))
     unit = Named.of(axes.GRANULARITIES, canonical(GranularityField(), granularity, "granularity", library=True))
     competing = value(axes.SCOPES, scope, "scope")
     if competing.entry(axes.SCOPES).facts.searches:
@@ -198,6 +202,8 @@ def weights_of(model: nn.Module, parameters: Collection[str] | None) -> dict[str
     weights = prunable_weights(model)
     if parameters is None:
         return weights
+    if not isinstance(parameters, str):
+        of_type("parameters", parameters, (Collection,), "a list of names, or None")
     if isinstance(parameters, str):
         text = f"must be a list of names (got {shown(parameters)}: write [{shown(parameters)}])"
         raise UserError([Problem("parameters", text)])

@@ -19,7 +19,24 @@ from prune_search.pruning.mask.finder import Finder
 from prune_search.pruning.mask.finder import find_mask as find_by_rule
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.recipe import axes
+from prune_search.recipe.argument_types import of_type
+from prune_search.recipe.problems import Problem, UserError, shown
 from prune_search.tasks.layers import check_network
+
+
+def device_of(given: object) -> torch.device | None:
+    """The device that an argument names; None: none.
+
+    Raises:
+        UserError: it names no device.
+    """
+    if given is None or isinstance(given, torch.device):
+        return given
+    of_type("device", given, (str, int), "a device, such as cuda:1, or None")
+    try:
+        return torch.device(given)  # type: ignore[call-overload,no-any-return]
+    except (RuntimeError, TypeError) as error:
+        raise UserError([Problem("device", f"{shown(given)} is no device of torch")]) from error
 
 
 @told_in_one_line
@@ -73,7 +90,7 @@ def prune_blocks(
     rule = arguments.only(arguments.rule_of(named, known.written, granularity, block), model, parameters)
     data = arguments.evidence_of(model, batches, None, seed)
     arguments.needs_batches(named, data)
-    data = replace(data, device=None if device is None else torch.device(device))
+    data = replace(data, device=device_of(device))
     share = share_of(model, rule, sparsity, data)
     if layerwise_of(rule) is None:
         mask = find_by_rule(model, rule, share, None, data)

@@ -94,7 +94,7 @@ def group_scores(
     """
     check_network(model)
     for path, word, known in (("over", over, OVER), ("scale", scale, SCALES), ("convention", convention, CONVENTIONS)):
-        if word not in known:
+        if not isinstance(word, str) or word not in known:
             raise UserError([Problem(path, not_one_of(word, known))])
     named = arguments.value(axes.CRITERIA, criterion, "criterion", options)
     facts = named.entry(axes.CRITERIA).facts

@@ -29,6 +29,7 @@ from prune_search.pruning.mask.selection import weight_named
 from prune_search.pruning.mask.units import WEIGHT, Grouping, UnitSet
 from prune_search.pruning.mask.variants import next_mask
 from prune_search.recipe import axes
+from prune_search.recipe.argument_types import of_type_or_none
 from prune_search.recipe.blocks import Score
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.recipe.recipe import Named
@@ -211,6 +212,7 @@ def find_mask(
     block = arguments.score_block(
         schedule if schedule is not None else of_method or "one-shot", loss, mode, normalization
     )
+    of_type_or_none("nested", nested, (bool,), "True or False")
     block["nested"] = stays if nested is None else nested
     rule = arguments.controlled(arguments.rule_of(named, scope, granularity, block, rounding, ties), control)
     share, budget = arguments.budget_of(sparsity)

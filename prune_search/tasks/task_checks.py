@@ -23,12 +23,13 @@ from prune_search.tasks.passes import evaluating, same_draws
 from prune_search.tasks.raised import raised
 from prune_search.tasks.remarks import SOFTMAX, are_probabilities, label_remarks
 from prune_search.tasks.shapes import IGNORED, class_dimension
+from prune_search.tasks.state_of_losses import same_value
 from prune_search.tasks.stored_split import parts_of
 from prune_search.tasks.structures import examples_in, mapped, tensors_in
-from prune_search.tasks.tallies import Tally
+from prune_search.tasks.tallies import Mean, Tally
 from prune_search.tasks.task import shown_name
 from prune_search.tasks.task_data import TaskData
-from prune_search.tasks.task_parts import loss_named, metrics_of
+from prune_search.tasks.task_parts import loss_named, metrics_of, named_metrics
 
 KEY = "task"
 SHOWN_TO_THE_NETWORK, LOOKED_AT = 4, 64
@@ -318,7 +319,7 @@ def _with_metrics(data: TaskData, model: nn.Module, whole: Any) -> TaskData:
         wanted = metrics_of(replace(data.task, metrics=_default_metrics(data)), data.target, data.classes)
     problems: list[Problem] = []
     for name, (make, _) in dict(wanted).items():
-        text = _try(make, data, model, whole)
+        text = _try(name, make, data, model, whole)
         if text and default:
             _log.warning("task: %s cannot be measured (%s): only the loss is shown", name, text)
             wanted = {}
@@ -340,17 +341,33 @@ def _default_metrics(data: TaskData) -> list[str]:
     return [of_kind[data.target]] if data.target in of_kind else []
 
 
-def _try(make: Callable[[], Tally], data: TaskData, model: nn.Module, whole: Any) -> str:
+def _try(name: str, make: Callable[[], Tally], data: TaskData, model: nn.Module, whole: Any) -> str:
     """What is wrong with a metric, tried on one batch; an empty text where nothing is."""
     try:
         # What a metric says of so few examples, that they are all of one class say, is of no use to anybody.
         with warnings.catch_warnings(), evaluating(model), same_draws(data.usage.rules.inputs(whole)):
             warnings.simplefilter("ignore")
             tally = make()
-            tally.update(data.seen(model, whole))
-            float(tally.value())
+            seen = data.seen(model, whole)
+            before = {"outputs": _copies(seen.outputs), "batch": _copies(seen.batch)}
+            tally.update(seen)
+            found = float(tally.value())
+            for what, now in (("outputs", seen.outputs), ("batch", seen.batch)):
+                after = tensors_in(now)
+                if len(after) != len(before[what]) or not all(map(same_value, before[what], after)):
+                    return f"changes the {what} in place, which other metrics see too: let it work on a copy"
     except UserError as error:
         return "; ".join(problem.message for problem in error.problems)
     except Exception as error:  # noqa: BLE001 - whatever a metric raises
         return f"raised {raised(error)}"
+    # One of a library can need more examples, or more classes, than these few.
+    if isinstance(tally, Mean) and callable(named_metrics(data.task).get(name)) and not math.isfinite(found):
+        shown = f"task {shown_name(data.task, data.name)}".rstrip()
+        few = examples_in(data.usage.pair(whole)[0])
+        text = "if it is so on all of them, no trial can be ranked by it"
+        _log.warning("%s: metric %s is %s on the first %d examples: %s", shown, name, found, few, text)
     return ""
+
+
+def _copies(given: Any) -> list[Tensor]:
+    return [tensor.detach().clone() for tensor in tensors_in(given)]

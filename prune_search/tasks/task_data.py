@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -25,13 +27,14 @@ from prune_search.tasks.stored_split import as_stored
 from prune_search.tasks.streams import Streamed
 from prune_search.tasks.structures import examples_in, tensors_in
 from prune_search.tasks.tallies import Mean, Seen, Tally, can_share
-from prune_search.tasks.task import Task
+from prune_search.tasks.task import Task, shown_name
 from prune_search.tasks.task_digest import code_digest, examples_digest
 from prune_search.tasks.task_parts import loss_named, metrics_of, named_metrics
 from prune_search.tasks.workers import ALONE, Workers
 
 # A tuple of fewer parts holds inputs and targets, not examples.
 MAX_COLUMNS = 10
+_log = logging.getLogger("prune_search")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,7 @@ class TaskData:
         target: what targets are: ``classes``, ``chances``, ``numbers``, ``tokens``, or empty where there is none.
         metrics: name to what makes a tally.
         best: name to ``maximize`` or ``minimize``.
+        told: split and metric of each that was said to be no number.
     """
 
     name: str
@@ -67,6 +71,7 @@ class TaskData:
     target: str = ""
     metrics: Mapping[str, Callable[[], Tally]] = field(default_factory=dict)
     best: Mapping[str, str] = field(default_factory=dict)
+    told: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def splits(self) -> dict[str, TaskExamples]:
@@ -162,8 +167,19 @@ class TaskData:
             if together.several:
                 tally.shared(together)  # type: ignore[attr-defined]
         found = {name: tally.value() for name, tally in tallies.items()}
+        self._tell_odd(split, found)
         # The loss comes last: what is shown first is the task's own metric.
         return {**{name: value for name, value in found.items() if name != "loss"}, "loss": found["loss"]}
+
+    def _tell_odd(self, split: TaskExamples, found: Mapping[str, float]) -> None:
+        """Warn once of each metric that is NaN or infinite on a split; of the loss a trial tells it."""
+        part = next((name for name, own in self.splits.items() if own is split), "")
+        for name, value in found.items():
+            if name != "loss" and not math.isfinite(value) and (part, name) not in self.told:
+                self.told.add((part, name))
+                shown_as = f"task {shown_name(self.task, self.name)}".rstrip()
+                text = "so that this network cannot be ranked by it"
+                _log.warning("%s: metric %s is %s on the %s examples, %s", shown_as, name, value, part, text)
 
     def seen(
         self, model: nn.Module, whole: Any, autocast: Callable[[], AbstractContextManager[object]] = nullcontext

@@ -63,13 +63,13 @@ def metrics_of(task: Task, target: str, classes: int) -> dict[str, tuple[Callabl
         if (
             not isinstance(name, str)
             or not name
-            or any(char.isspace() or char == "/" for char in name)
+            or any(char.isspace() or char in "/<>=" for char in name)
             or name == "loss"
         ):
             problems.append(
                 Problem(
                     "metrics",
-                    f"{shown(name)} cannot be the name of a metric: use a word without / (loss is taken)",
+                    f"{shown(name)} cannot be the name of a metric: use a word without / < > = (loss is taken)",
                 )
             )
         elif isinstance(given, str | Mapping):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.forms import batch_form
 from prune_search.tasks.passes import eager, same_draws
 from prune_search.tasks.raised import raised
+from prune_search.tasks.state_of_losses import State, changed, put_back, state_of
 from prune_search.tasks.structures import mapped
 from prune_search.tasks.task import shown_name
 from prune_search.tasks.task_data import TaskData
@@ -39,11 +40,15 @@ def check_training(data: TaskData, model: nn.Module, batch: int) -> None:
     if data.loss is None:
         raise _wrong("no loss is named")
     tried = batch_form(whole)
+    own = data.task.loss if callable(data.task.loss) else None
+    before: State = {}
     with _training(model), eager(), same_draws(inputs):
         try:
             outputs = model(inputs)
         except Exception as error:
             raise _wrong(f"in training mode the network does not accept a batch of {tried}: {raised(error)}") from error
+        # Only now: what the network itself changes is stored with it.
+        before = {} if own is None else state_of(own, model)
         try:
             found = data.loss(outputs, labels)
         except Exception as error:
@@ -56,17 +61,42 @@ def check_training(data: TaskData, model: nn.Module, batch: int) -> None:
         frozen = not any(parameter.requires_grad for parameter in model.parameters())
         why = "all its parameters are frozen" if frozen else "it is detached, or counts rather than measures"
         raise _wrong(f"the loss has no gradient, so nothing can be trained: {why}")
-    _warn_of_state(data)
+    _warn_of_parameters(data)
+    if own is not None:
+        _check_state(data, changed(before, state_of(own, model)), lambda: put_back(own, before))
 
 
-def _warn_of_state(data: TaskData) -> None:
+def _warn_of_parameters(data: TaskData) -> None:
     """Say that what a loss would learn is not learned: only the network's own parameters are trained and stored."""
     loss = data.task.loss
     if isinstance(loss, nn.Module) and (count := sum(p.numel() for p in loss.parameters() if p.requires_grad)):
         text = (
             "the loss has %d parameters of its own, which are not trained: to train them, make them part of the network"
         )
-        _log.warning(f"%s: {text}", f"task {shown_name(data.task, data.name)}".rstrip(), count)
+        _log.warning(f"%s: {text}", _called(data), count)
+
+
+def _check_state(data: TaskData, moved: list[tuple[str, bool]], undo: Callable[[], None]) -> None:
+    """Refuse a loss whose buffers change, and warn of other state that does: neither is stored with a trial.
+
+    Args:
+        data: whose loss was called.
+        moved: names of what changed, and whether it is a buffer.
+        undo: gives buffers the values that they had.
+    """
+    undo()
+    if buffers := [name for name, is_buffer in moved if is_buffer]:
+        raise _wrong(
+            f"the loss changes its own buffer {buffers[0]} at each call, which is not stored with a trial, so that a "
+            "resumed trial would differ from an unbroken one: move it into the network, or put the loss in eval mode"
+        )
+    if others := [name for name, _ in moved]:
+        text = "the loss changes its own attribute %s at each call, which is not stored with a trial: a resumed trial "
+        _log.warning(f"%s: {text}can differ from an unbroken one", _called(data), ", ".join(others[:3]))
+
+
+def _called(data: TaskData) -> str:
+    return f"task {shown_name(data.task, data.name)}".rstrip()
 
 
 @contextlib.contextmanager

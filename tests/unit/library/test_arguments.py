@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+import prune_search
 from prune_search.library import arguments
 from prune_search.recipe import axes
 from prune_search.recipe.problems import UserError
@@ -86,3 +88,32 @@ def test_a_criterion_that_needs_data_is_refused_without_and_a_function_gives_eac
     arguments.needs_batches(snip, data)
     assert float(data.batches(3)[0][0].mean()) == 3.0
     assert data.output_layer == "2.weight"
+
+
+def test_arguments_of_a_wrong_type_are_told_by_name() -> None:
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    batches = [(torch.randn(3, 4), torch.tensor([0, 1, 0]))]
+    wrong: Any = object()
+    mask = prune_search.find_mask(model, sparsity=0.5)
+    calls: dict[str, list[Callable[[], object]]] = {
+        "schedule": [lambda: prune_search.find_mask(model, sparsity=0.5, schedule=wrong)],
+        "nested": [lambda: prune_search.find_mask(model, sparsity=0.5, nested=wrong)],
+        "parameters": [
+            lambda: prune_search.find_mask(model, sparsity=0.5, parameters=wrong),
+            lambda: prune_search.score("magnitude", model, parameters=wrong),
+        ],
+        "mode": [
+            lambda: prune_search.next_level(mask, model, 0.2, mode=wrong),
+            lambda: prune_search.group_scores(model, "l1", torch.randn(1, 4), mode=wrong),
+        ],
+        "over": [lambda: prune_search.group_scores(model, "l1", torch.randn(1, 4), over=wrong)],
+        "scope": [lambda: prune_search.prune_blocks(model, "magnitude", 0.5, scope=wrong, batches=batches)],
+        "device": [lambda: prune_search.prune_blocks(model, "magnitude", 0.5, batches=batches, device=wrong)],
+        "criterion": [lambda: prune_search.prune_blocks(model, wrong, 0.5, batches=batches, order="x")],
+    }
+    for name, given in calls.items():
+        for call in given:
+            with pytest.raises(UserError, match=f"^{name}: "):
+                call()
+    with pytest.raises(UserError, match="device: 'nowhere' is no device"):
+        prune_search.prune_blocks(model, "magnitude", 0.5, batches=batches, device="nowhere")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -139,3 +142,30 @@ def test_examples_of_many_parts_are_told_briefly() -> None:
     wrong = check_examples(read(Task(train=many[0], test=many[0])))
     assert wrong
     assert all(len(text) < 500 for text in wrong)
+
+
+def test_a_metric_that_changes_what_it_is_given_is_told_by_name() -> None:
+    def outputs(scores: Tensor, batch: Any) -> float:
+        return float(scores.sigmoid_().mean())
+
+    def batch(scores: Tensor, batch: Any) -> float:
+        batch[1].numpy()[:] = 0
+        return 1.0
+
+    for metric, what in ((outputs, "outputs"), (batch, "batch")):
+        with pytest.raises(UserError, match=rf"task\.metrics\.own: changes the {what} in place"):
+            fitted(task(metrics={"own": metric}))
+
+
+def test_a_metric_that_is_no_number_is_told_with_its_name_and_part(caplog: pytest.LogCaptureFixture) -> None:
+    given = task(metrics={"own": lambda outputs, batch: float("inf") if len(batch[0]) == 4 else float("nan")})
+    with caplog.at_level(logging.WARNING, "prune_search"):
+        data = fitted(given, model := perceptron(6, 3))
+        for _ in range(2):
+            found = data.scores(model, data.validation, 3, nullcontext)
+    assert math.isnan(found["own"])
+    assert caplog.messages == [
+        "task mine: metric own is inf on the first 4 examples: if it is so on all of them, no trial can be "
+        "ranked by it",
+        "task mine: metric own is nan on the validation examples, so that this network cannot be ranked by it",
+    ]

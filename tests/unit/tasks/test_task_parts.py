@@ -81,6 +81,7 @@ def test_a_wrong_metric_is_told_with_its_name() -> None:
         (["acuracy"], r"metrics\.acuracy: .*did you mean 'accuracy'"),
         ({"a b": "f1"}, "'a b' cannot be the name of a metric"),
         ({"a/b": "f1"}, "'a/b' cannot be the name of a metric"),
+        ({"a>=b": "f1"}, "'a>=b' cannot be the name of a metric"),
         ({"loss": "f1"}, "'loss' cannot be the name of a metric"),
         ({"x": 3}, r"metrics\.x: must be a name, a factory"),
         ({"x": {"name": "psnr", "data_range": 0}}, r"metrics\.x"),

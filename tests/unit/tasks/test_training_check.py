@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from dataclasses import replace
 from typing import Any
@@ -92,3 +93,63 @@ def test_data_that_were_not_fitted_have_no_loss() -> None:
     data = fitted(model := perceptron(5, 2))
     with pytest.raises(UserError, match="no loss"):
         check_training(replace(data, loss=None), model, 8)
+
+
+class Centred(nn.Module):
+    """A loss with a running mean of the outputs, as a buffer or as a plain attribute; and a cache that stays."""
+
+    def __init__(self, buffer: bool, momentum: float = 0.9) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.cached: Tensor | None = None
+        self.center: Tensor
+        if buffer:
+            self.register_buffer("center", torch.zeros(2))
+        else:
+            self.center = torch.zeros(2)
+
+    def forward(self, outputs: Tensor, batch: Any) -> Tensor:
+        self.cached = torch.ones(2) if self.cached is None else self.cached
+        self.center = self.momentum * self.center + (1 - self.momentum) * outputs.detach().mean(0)
+        return nn.functional.cross_entropy((outputs - self.center) * self.cached, torch.as_tensor(batch[1]))
+
+
+def test_buffers_of_a_loss_that_change_are_refused_however_it_is_held() -> None:
+    loss = Centred(True)
+    for given in (loss, loss.forward, functools.partial(loss), lambda outputs, batch: loss(outputs, batch)):
+        data = fitted(model := perceptron(5, 2), loss=given)
+        before = loss.center.clone()
+        with pytest.raises(UserError, match=r"the loss changes its own buffer center .* move it into the network"):
+            check_training(data, model, 8)
+        assert torch.equal(loss.center, before)
+
+
+def test_other_state_of_a_loss_that_changes_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    data = fitted(model := perceptron(5, 2), loss=Centred(False))
+    with caplog.at_level(logging.WARNING, "prune_search"):
+        check_training(data, model, 8)
+    assert caplog.messages == [
+        "task mine: the loss changes its own attribute center at each call, which is not stored with a trial: a "
+        "resumed trial can differ from an unbroken one"
+    ]
+
+
+def test_a_loss_may_look_at_the_network_that_is_trained(caplog: pytest.LogCaptureFixture) -> None:
+    model = Normed()
+
+    def loss(outputs: Tensor, batch: Any) -> Tensor:
+        again = model(batch[0])
+        found: Tensor = nn.functional.cross_entropy(outputs, batch[1]) + (outputs - again).square().mean()
+        return found
+
+    data = fitted(model, loss=loss)
+    with caplog.at_level(logging.WARNING, "prune_search"):
+        check_training(data, model, 8)
+    assert caplog.messages == []
+
+
+def test_a_loss_whose_state_stays_is_fine(caplog: pytest.LogCaptureFixture) -> None:
+    data = fitted(model := perceptron(5, 2), loss=Centred(True, momentum=1.0))
+    with caplog.at_level(logging.WARNING, "prune_search"):
+        check_training(data, model, 8)
+    assert caplog.messages == []
