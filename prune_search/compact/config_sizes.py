@@ -165,12 +165,13 @@ def with_values(config: Any, values: Mapping[str, object]) -> Any:
     return type(config).from_dict(plain)
 
 
-def blocks_left(before: Iterable[str], after: Iterable[str]) -> list[Blocks]:
+def blocks_left(before: Iterable[str], after: Iterable[str], innermost: bool = False) -> list[Blocks]:
     """The lists of blocks of which whole ones are gone.
 
     Args:
         before: names of tensors of the whole network.
         after: names of those that are left.
+        innermost: whether what is gone with several lists counts as a block of the innermost one.
 
     Raises:
         InexpressibleError: parts of a block are gone, or what is no block.
@@ -179,7 +180,8 @@ def blocks_left(before: Iterable[str], after: Iterable[str]) -> list[Blocks]:
     gone = [name for name in before if name not in left]
     found: dict[str, set[int]] = {}
     for name in gone:
-        for prefix, place in _places(name):
+        places = list(_places(name))
+        for prefix, place in reversed(places) if innermost else places:
             if not any(other.startswith(f"{prefix}.{place}.") for other in left):
                 found.setdefault(prefix, set()).add(place)
                 break
@@ -237,33 +239,73 @@ def fits(architecture: Architecture, after: Shapes, blocks: Sequence[Blocks] = (
         for name, value in _plain(architecture.config).items()
         if value == one.count and not isinstance(value, bool)
     ]
+    staged = list(_staged(architecture, blocks))
     wanted = {*changed, *((one.name, -1) for one in blocks)}
-    covered = {dimension for value in (*sizes, *counts) for dimension in value.explains}
+    covered = {dimension for value in (*sizes, *counts, *staged) for dimension in value.explains}
     if missing := wanted - covered:
         raise InexpressibleError(_why(architecture, missing, after))
     goal = {renumbered(name, blocks): shape for name, shape in after.items()}
     found, refused = False, ""
-    for values in itertools.islice(_covering([*sizes, *counts], wanted), MAX_TRIES):
-        given: dict[str, object] = {one.name: one.value for one in values}
+    for values in itertools.islice(_covering([*sizes, *counts, *staged], wanted), MAX_TRIES):
+        given: dict[str, object] = {one.name: one.value for one in values if one not in staged}
+        given.update(_of_stages(architecture.config, [one for one in values if one in staged]))
         if any(one in counts for one in values):
             given.update(_shorter_lists(architecture.config, blocks))
         shapes = architecture.built(architecture.config, given)
         refused = refused or architecture.refused
         if shapes == goal:
             found = True
-            yield Fit(with_values(architecture.config, given), {one.name: (one.now, one.value) for one in values})
+            yield Fit(with_values(architecture.config, given), {one.shown: (one.now, one.value) for one in values})
     if not found and refused:
         raise InexpressibleError(f"its class refuses the configuration with these sizes: {refused}")
 
 
 @dataclass(frozen=True)
 class _Value:
-    """A value of the configuration, and the dimensions and lists that it makes as they are to be."""
+    """A value of the configuration, and the dimensions and lists that it makes as they are to be.
+
+    Attributes:
+        name: in the configuration.
+        now: the value there.
+        value: the one wanted.
+        explains: what it makes so.
+        place: in the list that the value stands in, such as the blocks of each stage; None where it is in none.
+    """
 
     name: str
     now: int
     value: int
     explains: frozenset[Dimension]
+    place: int | None = None
+
+    @property
+    def shown(self) -> str:
+        """What it is called."""
+        return self.name if self.place is None else f"{self.name}[{self.place}]"
+
+
+def _staged(architecture: Architecture, blocks: Sequence[Blocks]) -> Iterator[_Value]:
+    """Numbers in lists of the configuration, as of each stage's blocks, of which one more makes such a list longer."""
+    for name, values in _plain(architecture.config).items() if blocks else ():
+        if not isinstance(values, list) or not all(type(value) is int for value in values):
+            continue
+        for place, value in enumerate(values):
+            if not any(one.count == value for one in blocks):
+                continue
+            longer = architecture.built(architecture.config, {name: [*values[:place], value + 1, *values[place + 1 :]]})
+            new = {at for other in longer or () if other not in architecture.shapes for at in _places(other)}
+            for one in blocks:
+                if (one.name, one.count) in new and one.count == value:
+                    yield _Value(name, value, len(one.kept), frozenset({(one.name, -1)}), place)
+
+
+def _of_stages(config: Any, values: Sequence[_Value]) -> dict[str, object]:
+    """The lists of a configuration in which some numbers are others."""
+    plain, found = _plain(config), dict[str, object]()
+    for name in {one.name for one in values}:
+        other = {one.place: one.value for one in values if one.name == name}
+        found[name] = [other.get(place, value) for place, value in enumerate(plain[name])]
+    return found
 
 
 def _solved(architecture: Architecture, after: Shapes) -> Iterator[tuple[_Line, int]]:

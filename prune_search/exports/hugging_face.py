@@ -238,8 +238,23 @@ def narrower(
     Raises:
         InexpressibleError: the configuration cannot say these sizes, or computes something else with them.
     """
+    names = [name for name in model.state_dict() if name not in compact.idle]
+    # Where all blocks of a stage are gone, the stage can be empty or be gone itself.
+    ways = [blocks_left(names, compact.tensors, innermost) for innermost in (False, True)]
+    failures: list[InexpressibleError] = []
+    for blocks in ways if ways[0] != ways[1] else ways[:1]:
+        try:
+            return _without_blocks(kind, model, compact, inputs, blocks)
+        except InexpressibleError as error:
+            failures.append(error)
+    raise failures[0]
+
+
+def _without_blocks(
+    kind: type[nn.Module], model: nn.Module, compact: Compact, inputs: Any, blocks: Sequence[Blocks]
+) -> tuple[nn.Module, Mapping[str, tuple[int, int]]]:
+    """See `narrower`: with what is gone read as these blocks."""
     state = model.state_dict()
-    blocks = blocks_left([name for name in state if name not in compact.idle], compact.tensors)
     shapes = {name: tuple(tensor.shape) for name, tensor in compact.tensors.items()}
     left = {name: state[name] for name in compact.idle if _stays(name, blocks)}
     tensors = {renumbered(name, blocks): tensor for name, tensor in {**left, **compact.tensors}.items()}

@@ -84,12 +84,16 @@ def main() -> None:
         for kind in KINDS:
             started = [
                 subprocess.Popen(
-                    [sys.executable, __file__, *sizes, "--worker", str(rank), folder, kind], env=environment
+                    [sys.executable, __file__, *sizes, "--worker", str(rank), folder, kind],
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    text=True,
                 )
                 for rank in range(SIZE)
             ]
-            codes = [one.wait() for one in started]
-            if any(codes):
+            for one in started:
+                print(one.communicate()[0], end="", flush=True)
+            if any(one.returncode for one in started):
                 sys.exit(1)
 
 

@@ -237,17 +237,26 @@ def measured_table(*, file: str, failing: float, dying: float) -> MeasuredTable:
 
 def _cells(text: str, file: str) -> dict[Kind, tuple[Cell, ...]]:
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+    try:
+        has = reader.fieldnames or ()
+    except csv.Error as error:
+        raise UserError([Problem("line 1", str(error), file)]) from error
+    missing = [column for column in COLUMNS if column not in has]
     if missing:
         many = "columns" if len(missing) > 1 else "column"
-        raise UserError([Problem("", f"lacks the {many} {', '.join(missing)} (has {_list(reader.fieldnames)})", file)])
+        raise UserError([Problem("", f"lacks the {many} {', '.join(missing)} (has {_list(has)})", file)])
     problems: list[Problem] = []
     found: dict[Kind, dict[tuple[float, float, str], dict[str, tuple[float, float]]]] = {}
-    for row in reader:
+    while True:
         try:
+            # csv itself refuses some rows, as one with a field that is too long.
+            if (row := next(reader, None)) is None:
+                break
             kind, place, seed, accuracies = _row(row)
         except (ValueError, csv.Error) as error:
-            problems.append(Problem(f"line {reader.line_num}", str(error), file))
+            # A line that csv refuses is not counted yet.
+            line = reader.line_num + isinstance(error, csv.Error)
+            problems.append(Problem(f"line {line}", str(error), file))
             if len(problems) >= MAX_PROBLEMS:
                 break
             continue

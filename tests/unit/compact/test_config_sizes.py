@@ -112,6 +112,33 @@ def test_blocks_that_are_gone_leave_no_gap_and_take_what_is_said_of_them_along()
     assert found[0].config.values["kinds"] == ["a", "c"]
 
 
+class Staged(nn.Module):
+    """Blocks in stages; the configuration says how many each stage has, and how many kinds of something else."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        say = config.to_dict()
+        self.stages = nn.ModuleList(
+            nn.ModuleList(nn.Linear(say["width"], say["width"]) for _ in range(count)) for count in say["depths"]
+        )
+        self.others = nn.Linear(len(say["kinds"]), 2)
+
+
+def test_blocks_of_stages_are_counted_where_the_configuration_counts_them() -> None:
+    own = Architecture(Staged, Config(depths=[1, 3, 3], kinds=[3, 3], depth=9, heads=4))
+    gone = {"stages.0.0", "stages.1.1", "stages.2.0", "stages.2.2"}
+    left = {name: shape for name, shape in own.shapes.items() if name.rpartition(".")[0] not in gone}
+    # The first stage is gone with its only block: the stages are no value of the configuration.
+    outermost = blocks_left(own.shapes, left)
+    assert (outermost[0].name, outermost[0].kept) == ("stages", (1, 2))
+    with pytest.raises(InexpressibleError, match="no value of the configuration sets the number of stages"):
+        list(fits(own, left, outermost))
+    (fit,) = fits(own, left, blocks_left(own.shapes, left, innermost=True))
+    assert fit.changed == {"depths[0]": (1, 0), "depths[1]": (3, 2), "depths[2]": (3, 1)}
+    assert fit.config.values["depths"] == [0, 2, 1]
+    assert fit.config.values["kinds"] == [3, 3]
+
+
 def test_what_no_configuration_says_is_told() -> None:
     own, shapes = architecture()
     uneven = {f"blocks.1.{end}": shape for end, shape in HALF_THE_GATES.items()}

@@ -154,6 +154,16 @@ def test_a_wrong_row_is_named_by_its_line(tmp_path: Path, wrong: dict[str, Any],
     assert said in str(refused.value.problems[0])
 
 
+@pytest.mark.parametrize("line", [1, 3])
+def test_a_field_that_csv_refuses_is_named_by_its_line(tmp_path: Path, line: int) -> None:
+    path = write(tmp_path / "long.csv", [row(), row()])
+    lines = Path(path).read_text().splitlines()
+    lines[line - 1] += "," + "x" * 200_000
+    Path(path).write_text("\n".join(lines))
+    with pytest.raises(UserError, match=rf"line {line}: field larger than"):
+        Simulation.of(path)
+
+
 def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00")
     write(tmp_path / "empty.csv", [])
