@@ -180,8 +180,8 @@ def blocks_left(before: Iterable[str], after: Iterable[str], innermost: bool = F
     gone = [name for name in before if name not in left]
     found: dict[str, set[int]] = {}
     for name in gone:
-        places = list(_places(name))
-        for prefix, place in reversed(places) if innermost else places:
+        lying = list(_places(name))
+        for prefix, place in reversed(lying) if innermost else lying:
             if not any(other.startswith(f"{prefix}.{place}.") for other in left):
                 found.setdefault(prefix, set()).add(place)
                 break
