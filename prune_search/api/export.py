@@ -355,7 +355,7 @@ def _finished(result: Result, where: Where) -> Finished:
     from prune_search.exports.networks import Finished
     from prune_search.tasks.experts import close_routes
     from prune_search.trial.data_and_network import finished_model, read_data
-    from prune_search.trial.setup import fitted_to
+    from prune_search.trial.started_network import fitted_to
 
     data = read_data(result.recipe, where.data_folder(), where.code())
     model = finished_model(result.recipe, data, where.code(), result.tensors, where.data_folder())

@@ -233,22 +233,9 @@ def resume(
         where.device,
         where.storage_budget,
     )
-    changes = edited(definition)
     if fork:
-        source = Path(definition["source"])
-        if not definition["text"]:
-            raise UserError(
-                [Problem("--fork", "the search was not launched from a file: launch a new search instead", name)]
-            )
-        target: Target = str(source) if source.exists() else strict_yaml.load(definition["text"])
-        forked = replace(
-            options,
-            name=options.name or free_name(storage, f"{name}-fork"),
-            tracking_uri=uri_of(definition, storage),
-            simulate=(definition.get("simulated") or {}).get("surface"),
-            system_metrics=definition.get("system_metrics", False),
-        )
-        return launch(target, set=definition.get("set"), where=given, options=forked, listener=listener)
+        return _forked(name, definition, given, options, listener)
+    changes = edited(definition)
     if changes:
         text = (
             f"was edited since the search was launched ({'; '.join(changes[:5])}): undo the edit, or resume with --fork"
@@ -266,6 +253,26 @@ def resume(
             options = replace(options, system_metrics=definition.get("system_metrics", False))
             runner = _trained(space, launch_options(options, given), _check_trial(space, given)[1])
         return _run(folder, asked, runner, given, listener)
+
+
+def _forked(
+    name: str, definition: Mapping[str, Any], where: Where, options: Options, listener: Listener | None
+) -> Outcome:
+    """Launch a search from the edited space file of another one, under a name of its own."""
+    source, storage = Path(definition["source"]), where.storage_folder()
+    if not definition["text"]:
+        raise UserError(
+            [Problem("--fork", "the search was not launched from a file: launch a new search instead", name)]
+        )
+    target: Target = str(source) if source.exists() else strict_yaml.load(definition["text"])
+    forked = replace(
+        options,
+        name=options.name or free_name(storage, f"{name}-fork"),
+        tracking_uri=uri_of(definition, storage),
+        simulate=(definition.get("simulated") or {}).get("surface"),
+        system_metrics=definition.get("system_metrics", False),
+    )
+    return launch(target, set=definition.get("set"), where=where, options=forked, listener=listener)
 
 
 def _check_search(space: Space) -> None:

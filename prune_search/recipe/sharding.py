@@ -106,6 +106,12 @@ def _mask(recipe: Recipe) -> Iterator[Problem]:
         yield _no("mask.prepare", mask.prepare.name, _single_weights(axes.TRANSFORMS))
 
 
+def draws_whole(init: Named) -> str:
+    """That an initializer draws a network as a whole only, and which ones do not, for messages."""
+    able = ", ".join(sorted(name for name in axes.INITS if axes.INITS[name].facts.by_layer))
+    return f"train.init {init.name} does not draw layer by layer; these do: {able}"
+
+
 def _single_weights(axis: AnyAxis) -> str:
     return f"it changes whole layers; these do not and go with it: {_others(axis)}"
 
@@ -116,9 +122,7 @@ def _weights(recipe: Recipe) -> Iterator[Problem]:
         if not named.entry(axes.TRANSFORMS).facts.sharded:
             yield _no(f"weights.transform[{place}]", named.name, _single_weights(axes.TRANSFORMS))
         elif named.entry(axes.TRANSFORMS).facts.redraws and not init.by_layer:
-            able = ", ".join(name for name in axes.INITS if axes.INITS[name].facts.by_layer)
-            why = f"train.init {recipe.train.init.name} does not draw layer by layer; these do: {able}"
-            yield _no(f"weights.transform[{place}]", named.name, why)
+            yield _no(f"weights.transform[{place}]", named.name, draws_whole(recipe.train.init))
         else:
             yield from _optimizer(named.options.get("optimizer"), f"weights.transform[{place}].optimizer")
     if recipe.mask.prepare is not None:

@@ -21,7 +21,7 @@ from prune_search.recipe.space import STREAM_EPOCH
 from prune_search.tasks.data import DataSet
 from prune_search.tasks.outlines import without_values
 from prune_search.tasks.streams import Streamed
-from prune_search.tasks.task import Task, shown_name
+from prune_search.tasks.task import Task, shown_name, task_said
 from prune_search.tasks.task_checks import check_examples
 from prune_search.tasks.task_data import TaskData, read_task
 from prune_search.tasks.user import (
@@ -97,7 +97,7 @@ def _read(task: Task, name: str) -> TaskData:
     if data is None or wrong:
         said = f"{called}: " if (called := shown_name(task, name)) else ""
         raise UserError(Problem("task", said + message) for message in wrong)
-    called = f"task {shown_name(task, name)}".rstrip()
+    called = task_said(task, name)
     if not len(data.train):
         text = "%s: its stream does not say how many examples it has: an epoch (1ep) is taken to be %dit"
         _log.warning(text, called, STREAM_EPOCH)

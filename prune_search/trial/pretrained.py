@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.recipe import axes
-from prune_search.recipe.blocks import UserCode
+from prune_search.recipe.blocks import Task, UserCode
+from prune_search.recipe.named import Named
 from prune_search.recipe.problems import Problem, UserError, shown, suggestion
-from prune_search.recipe.recipe import Recipe
 from prune_search.storage.files import one_line
 from prune_search.storage.tensors import load_tensors, map_tensors
 from prune_search.tasks.fusion import is_record, restructured
@@ -258,30 +258,30 @@ _DRAWN: set[tuple[object, ...]] = set()
 
 
 def check_nothing_is_lost(
-    recipe: Recipe, model: nn.Module, source: str, about: tuple[object, ...], build: Callable[[int], nn.Module]
+    task: Task, init: Named, model: nn.Module, source: str, about: tuple[object, ...], build: Callable[[], nn.Module]
 ) -> None:
     """Refuse to draw the weights of a network anew that its factory does not draw: a pretrained one.
 
     Args:
-        recipe: with the model and ``train.init``.
+        task: the recipe's block, with the model.
+        init: its ``train.init``.
         model: as it was built with the recipe's seed.
         source: digest of a user's factory; empty for a registered model, which says whether it is trained.
         about: what else the factory was told.
-        build: the model with another seed.
+        build: builds the model with another seed.
 
     Raises:
         UserError: trained weights would be lost.
     """
-    init = recipe.train.init.entry(axes.INITS)
-    named = recipe.task.model
-    if not isinstance(named, UserCode) and init.facts.draws:
+    draws, named = init.entry(axes.INITS).facts.draws, task.model
+    if not isinstance(named, UserCode) and draws:
         if named.entry(axes.MODELS).facts.trained(**named.options):
             raise _lost(f"{named.name} comes with trained weights", init.name)
         return
-    asked = (repr(recipe.task.model), source, *about)
-    if not source or not init.facts.draws or asked in _DRAWN:
+    asked = (repr(named), source, *about)
+    if not source or not draws or asked in _DRAWN:
         return
-    other = prunable_weights(build(recipe.seed + 1))
+    other = prunable_weights(build())
     pairs = zip(prunable_weights(model).values(), other.values(), strict=False)
     varied = [(one, two) for one, two in pairs if one.numel() > 1 and bool((one != one.flatten()[0]).any())]
     same = sum(one.numel() for one, two in varied if one.shape == two.shape and torch.equal(one, two))
@@ -290,7 +290,7 @@ def check_nothing_is_lost(
         _DRAWN.add(asked)
         return
     builds = "builds the same weights whatever the seed, as a pretrained network does"
-    raise _lost(f"{recipe.task.written['model']} {builds}", init.name)
+    raise _lost(f"{task.written['model']} {builds}", init.name)
 
 
 def _lost(what: str, init: str) -> UserError:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from prune_search.pruning.mask.layer_measurements import layer_costs
 from prune_search.pruning.mask.mask_set import MaskSet
-from prune_search.pruning.mask.selection import unknown_layers
 from prune_search.recipe import axes
 from prune_search.recipe.blocks import Mask
 from prune_search.recipe.clock import Timeline, resolve
@@ -26,24 +25,16 @@ from prune_search.recipe.space import recipe_epoch
 from prune_search.recipe.training_options import DENSE
 from prune_search.tasks.blocks import repeated_modules
 from prune_search.tasks.data import ALL_BYTES, DataSet
-from prune_search.tasks.layers import check_network, other_names, prunable_weights
-from prune_search.tasks.network import (
-    forward_digest,
-    network_digest,
-    output_layer,
-)
+from prune_search.tasks.layers import prunable_weights
+from prune_search.tasks.network import output_layer
 from prune_search.tasks.shards import is_shard, resharded, shard_network
-from prune_search.tasks.task_checks import fitted_task
 from prune_search.tasks.task_data import TaskData
 from prune_search.tasks.training_check import check_training
-from prune_search.tasks.user import (
-    with_inputs_for,
-)
 from prune_search.tasks.workers import ALONE, Workers
 from prune_search.training.accumulation import accumulating
-from prune_search.training.batchnorm_penalty import batchnorm_penalty, batchnorm_scales
+from prune_search.training.batchnorm_penalty import batchnorm_penalty
 from prune_search.training.environment import autocast, environment_class
-from prune_search.training.initialized import Initialized, initialize
+from prune_search.training.initialized import Initialized
 from prune_search.training.loop import Feed, Hook, Network, augmentation
 from prune_search.training.optimizers import FROM_PRIOR
 from prune_search.training.parameter_groups import Group, with_strengths
@@ -52,8 +43,8 @@ from prune_search.training.sghmc import Posterior
 from prune_search.training.sharded_states import ShardedStates
 from prune_search.trial.before_sharding import BeforeSharding
 from prune_search.trial.data_and_network import Code, NetworkFactory, TrialData, read_data
-from prune_search.trial.pretrained import check_nothing_is_lost, load_given
 from prune_search.trial.split_start import split_start
+from prune_search.trial.started_network import start_divided, start_whole
 from prune_search.trial.teachers import GivenTeacher, read_teacher
 
 _log = logging.getLogger("prune_search")
@@ -260,21 +251,6 @@ class TrialSetup:
         )
 
 
-def fitted_to(model: nn.Module, data: TrialData) -> TrialData:
-    """The data as a network takes them, and the network so that it takes them.
-
-    Args:
-        model: on the CPU; made to take the batches of a task.
-        data: of arrays: integers stay integers where it runs on them; of a task: it gets its loss and metrics.
-
-    Raises:
-        UserError: they do not go together.
-    """
-    if isinstance(data, DataSet):
-        return with_inputs_for(model, data)
-    return fitted_task(data, model)
-
-
 def _loss_of(data: TrialData) -> Callable[[Any, Any], Tensor]:
     if data.loss is None:
         raise UserError([Problem("task", "no loss goes with it")])
@@ -339,40 +315,26 @@ def prepare(
     factory = NetworkFactory(recipe, code, data_root, data)
     divided = sharded and workers.several
     split = split_start(recipe, factory, data, folder, workers) if divided else None
-    model, source = factory.build() if split is None else (split.model, split.source)
-    check_network(model, "task.model", outline=split is not None)
-    initialized = _started(recipe, model, source, data, factory, folder) if split is None else None
-    if unknown := unknown_layers(recipe.mask.scope, prunable_weights(model), other_names(model)):
-        raise UserError(unknown)
-    if recipe.train.batchnorm_l1 and not batchnorm_scales(model):
-        raise UserError([Problem("train.batchnorm_l1", "this network has no batch norm with a scale to penalize")])
-    forward = forward_digest(model)
-    before = None
-    if split is not None:
-        before = split.before
-        given = split.data
-        split.divide(device, lambda sharded: _drawn_or_read(recipe, sharded, given, folder))
-        # Of arrays, whether they are integers was looked at before.
-        data = given if isinstance(given, DataSet) else fitted_to(model, given)
-        workers.same([one for one in model.state_dict().values() if not is_shard(one)])
-    digests = {"network": network_digest(model), "data": data.digest}
-    if source:
-        digests["source"] = source
     if split is None:
-        data = fitted_to(model, data)
+        started = start_whole(recipe, factory, data, folder)
+    else:
+        started = start_divided(recipe, split, device, folder, workers)
+    digests = {"network": started.digest, "data": data.digest}
+    if started.source:
+        digests["source"] = started.source
+    model, data, before = started.model, started.data, started.before
     if isinstance(data, TaskData) and (recipe.train.start is None or recipe.retrain is not None):
         check_training(data, model, recipe.train.batch)
     _check_augmentation(recipe, data)
     _check_stopping(recipe, data)
     threads, precision = recipe.train.threads, recipe.train.precision
-    if divided and split is None:
+    if divided and before is None:
         before = BeforeSharding.of(model, recipe, data)
         # The same bits on processors of different kinds, while all of them are there.
         workers.same(list(model.state_dict().values()))
         shard_network(model, repeated_modules(model), device)
-    if split is not None:
-        # What a pass to try the network has gathered.
-        resharded(model)
+    # What a pass to try the network has gathered.
+    resharded(model)
     model = model.to(device)
     if device.type == "cuda" and before is None:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -387,44 +349,12 @@ def prepare(
     data = data.to(device)
     # The same bits, and the same addresses, on processors of different kinds.
     workers.same([one for one in model.state_dict().values() if not is_shard(one)])
-    digests, environment, forward, initialized = workers.agreed(lambda: (digests, environment, forward, initialized))
+    told = digests, environment, started.forward, started.initialized
+    digests, environment, forward, initialized = workers.agreed(lambda: told)
     start = model_tensors(model)
     return TrialSetup(
         recipe, data, network, start, timeline, digests, environment, forward, teacher, initialized, workers, before
     )
-
-
-def _started(
-    recipe: Recipe, model: nn.Module, source: str, data: TrialData, factory: NetworkFactory, folder: Path | None
-) -> Initialized | None:
-    """Give a network the weights of step 0: drawn, or given by ``train.from``; and what the initializer found."""
-    start = recipe.train.start
-    if start is None:
-        about = data.shape, data.classes
-        check_nothing_is_lost(recipe, model, source, about, lambda seed: factory.build(seed)[0])
-        return initialize(recipe.train.init, model, recipe.seed, lambda count: _inputs_for(model, data, count))
-    if not recipe.train.from_model:
-        load_given(model, start, folder)
-    _warn_of_held_out(data)
-    return None
-
-
-def _drawn_or_read(recipe: Recipe, model: nn.Module, data: TrialData, folder: Path | None) -> None:
-    """As `_started`, for a network that is sharded already and whose layers have no values yet."""
-    start = recipe.train.start
-    if start is None:
-        initialize(recipe.train.init, model, recipe.seed, lambda count: _inputs_for(model, data, count))
-        return
-    load_given(model, start, folder)
-    _warn_of_held_out(data)
-
-
-def _warn_of_held_out(data: TrialData) -> None:
-    if data.held_out:
-        _log.warning(
-            "train.from: the validation examples were taken from the training set here, and the given weights may have "
-            "been trained on them: val/ figures may be too good. Give the data a validation set of its own to be sure"
-        )
 
 
 def _training_network(network: Network, recipe: Recipe, workers: Workers) -> Network:
@@ -449,9 +379,3 @@ def _training_network(network: Network, recipe: Recipe, workers: Workers) -> Net
         # The outer one comes first: what is computed again is compiled code.
         network = replace(network, gradients=compiled(network.gradients, by_blocks=forgetting))
     return network
-
-
-def _inputs_for(model: nn.Module, data: TrialData, count: int) -> Any:
-    """The inputs of the first training examples, as the network takes them."""
-    shown = with_inputs_for(model, data) if isinstance(data, DataSet) else data
-    return shown.train.first(count)

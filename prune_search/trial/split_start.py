@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from prune_search.recipe import axes
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.recipe import Recipe
+from prune_search.recipe.sharding import draws_whole
 from prune_search.storage.files import one_line
 from prune_search.tasks.batches import Inputs
 from prune_search.tasks.blocks import repeated_modules
@@ -107,8 +108,7 @@ def _outline(recipe: Recipe, factory: NetworkFactory, data: TrialData, folder: P
     if start is not None and (why := why_read_whole(start, folder)):
         return why
     if start is None and not init.by_layer:
-        able = ", ".join(sorted(name for name in axes.INITS if axes.INITS[name].facts.by_layer))
-        return f"train.init {recipe.train.init.name} does not draw layer by layer; these do: {able}"
+        return draws_whole(recipe.train.init)
     model, source, notes = factory.outline(is_drawn)
     # Read weights replace all parameters, whatever the factory gives them.
     wrong = list(lost_values(model)) if start is not None else [*notes, *lost_values(model), *undrawn(model)]

@@ -9,7 +9,8 @@ from prune_search.recipe.problems import UserError
 from prune_search.recipe.space import read_space
 from prune_search.trial.before_sharding import BeforeSharding
 from prune_search.trial.data_and_network import Code, NetworkFactory, read_data
-from prune_search.trial.setup import fitted_to, prepare
+from prune_search.trial.setup import prepare
+from prune_search.trial.started_network import fitted_to
 
 RECIPE = {
     "preset": "snip",
