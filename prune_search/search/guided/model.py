@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy
 
+from prune_search.search.guided.expectation import Expectation
 from prune_search.search.guided.features import Frame, Network
 from prune_search.search.guided.gains import SPARSITY, Modelled
 from prune_search.search.guided.kernel import Array
 from prune_search.search.guided.past import Seen
 from prune_search.search.guided.surface import Surface
-from prune_search.search.guided.surrogate import Belief, Expectation, Surrogate
+from prune_search.search.guided.surrogate import Belief, Surrogate
 from prune_search.search.guided.targets import Target
 
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy
 import pytest
 
+from prune_search.search.guided.expectation import Expectation
 from prune_search.search.guided.features import Frame, Network
 from prune_search.search.guided.kernel import EVERY, MEMBERS, Array
 from prune_search.search.guided.surface import Surface
-from prune_search.search.guided.surrogate import BLOCK, Belief, Expectation, Surrogate, blocks_of
+from prune_search.search.guided.surrogate import BLOCK, Belief, Surrogate, blocks_of
 
 
 def line(count: int = 21, prior: Sequence[float] | None = None) -> list[Network]:
