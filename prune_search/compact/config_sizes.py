@@ -247,8 +247,7 @@ def fits(architecture: Architecture, after: Shapes, blocks: Sequence[Blocks] = (
     goal = {renumbered(name, blocks): shape for name, shape in after.items()}
     found, refused = False, ""
     for values in itertools.islice(_covering([*sizes, *counts, *staged], wanted), MAX_TRIES):
-        given: dict[str, object] = {one.name: one.value for one in values if one not in staged}
-        given.update(_of_stages(architecture.config, [one for one in values if one in staged]))
+        given = _given(architecture.config, values)
         if any(one in counts for one in values):
             given.update(_shorter_lists(architecture.config, blocks))
         shapes = architecture.built(architecture.config, given)
@@ -299,13 +298,14 @@ def _staged(architecture: Architecture, blocks: Sequence[Blocks]) -> Iterator[_V
                     yield _Value(name, value, len(one.kept), frozenset({(one.name, -1)}), place)
 
 
-def _of_stages(config: Any, values: Sequence[_Value]) -> dict[str, object]:
-    """The lists of a configuration in which some numbers are others."""
-    plain, found = _plain(config), dict[str, object]()
-    for name in {one.name for one in values}:
-        other = {one.place: one.value for one in values if one.name == name}
-        found[name] = [other.get(place, value) for place, value in enumerate(plain[name])]
-    return found
+def _given(config: Any, values: Sequence[_Value]) -> dict[str, object]:
+    """What a configuration is given with these values: a whole list, where a value is one of several in it."""
+    plain = _plain(config)
+    lists = {one.name: list(plain[one.name]) for one in values if one.place is not None}
+    for one in values:
+        if one.place is not None:
+            lists[one.name][one.place] = one.value
+    return {**{one.name: one.value for one in values}, **lists}
 
 
 def _solved(architecture: Architecture, after: Shapes) -> Iterator[tuple[_Line, int]]:

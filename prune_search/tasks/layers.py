@@ -21,6 +21,8 @@ PRUNABLE = (
     nn.ConvTranspose3d,
 )
 SHOWN = 5
+# Where the class of a user's module names the parameters that are its weights.
+DECLARED = "prunable_parameters"
 
 
 def _plain(module: nn.Module) -> tuple[str, ...]:
@@ -40,9 +42,6 @@ def _attention(module: nn.Module) -> tuple[str, ...]:
     # Of one shape for all three, or each of its own.
     packed: bool = module._qkv_same_embed_dim  # type: ignore[assignment]
     return ("in_proj_weight",) if packed else ("q_proj_weight", "k_proj_weight", "v_proj_weight")
-
-
-DECLARED = "prunable_parameters"
 
 
 def _declared(module: nn.Module) -> tuple[str, ...]:
@@ -210,10 +209,11 @@ def _declares_wrongly(prefix: str, module: nn.Module) -> str:
         computed = isinstance(getattr(module, name, None), torch.Tensor) and name not in own
         if computed and name not in module._buffers:
             continue  # refused as what it is, see `parametrized_weights`
-        if own.get(name) is None:
+        weight = own.get(name)
+        if weight is None:
             return f"{where}: it has no parameter {name} of its own (it has {listed(list(own)) or 'none'})"
-        if own[name].dim() < 2:  # type: ignore[union-attr]
-            return f"{where}: {name} has {own[name].dim()} dimensions, and a weight has at least two"  # type: ignore[union-attr]
+        if weight.dim() < 2:
+            return f"{where}: {name} has {weight.dim()} dimensions, and a weight has at least two"
     return ""
 
 

@@ -79,3 +79,8 @@ def shown_name(task: Task, name: str) -> str:
         name: of what made it, as a recipe has it.
     """
     return task.name or ("" if name == WHOLE else name)
+
+
+def task_said(task: Task, name: str) -> str:
+    """How a message about a task begins: the word task, and what it is called where somebody has named it."""
+    return f"task {shown_name(task, name)}".rstrip()

@@ -27,7 +27,7 @@ from prune_search.tasks.state_of_losses import same_value
 from prune_search.tasks.stored_split import parts_of
 from prune_search.tasks.structures import examples_in, mapped, tensors_in
 from prune_search.tasks.tallies import Mean, Tally
-from prune_search.tasks.task import shown_name
+from prune_search.tasks.task import task_said
 from prune_search.tasks.task_data import TaskData
 from prune_search.tasks.task_parts import loss_named, metrics_of, named_metrics
 
@@ -149,7 +149,7 @@ def fitted_task(data: TaskData, model: nn.Module) -> TaskData:
     ]:
         raise UserError(Problem(KEY, text) for text in wrong)
     for remark in _remarks(with_loss, outputs, whole):
-        _log.warning("%s: %s", f"task {shown_name(data.task, data.name)}".rstrip(), remark)
+        _log.warning("%s: %s", task_said(data.task, data.name), remark)
     return _with_metrics(with_loss, model, whole)
 
 
@@ -362,7 +362,7 @@ def _try(name: str, make: Callable[[], Tally], data: TaskData, model: nn.Module,
         return f"raised {raised(error)}"
     # One of a library can need more examples, or more classes, than these few.
     if isinstance(tally, Mean) and callable(named_metrics(data.task).get(name)) and not math.isfinite(found):
-        shown = f"task {shown_name(data.task, data.name)}".rstrip()
+        shown = task_said(data.task, data.name)
         few = examples_in(data.usage.pair(whole)[0])
         text = "if it is so on all of them, no trial can be ranked by it"
         _log.warning("%s: metric %s is %s on the first %d examples: %s", shown, name, found, few, text)

@@ -27,7 +27,7 @@ from prune_search.tasks.stored_split import as_stored
 from prune_search.tasks.streams import Streamed
 from prune_search.tasks.structures import examples_in, tensors_in
 from prune_search.tasks.tallies import Mean, Seen, Tally, can_share
-from prune_search.tasks.task import Task, shown_name
+from prune_search.tasks.task import Task, task_said
 from prune_search.tasks.task_digest import code_digest, examples_digest
 from prune_search.tasks.task_parts import loss_named, metrics_of, named_metrics
 from prune_search.tasks.workers import ALONE, Workers
@@ -177,9 +177,8 @@ class TaskData:
         for name, value in found.items():
             if name != "loss" and not math.isfinite(value) and (part, name) not in self.told:
                 self.told.add((part, name))
-                shown_as = f"task {shown_name(self.task, self.name)}".rstrip()
-                text = "so that this network cannot be ranked by it"
-                _log.warning("%s: metric %s is %s on the %s examples, %s", shown_as, name, value, part, text)
+                told = f"metric {name} is {value} on the {part} examples, so that this network cannot be ranked by it"
+                _log.warning("%s: %s", task_said(self.task, self.name), told)
 
     def seen(
         self, model: nn.Module, whole: Any, autocast: Callable[[], AbstractContextManager[object]] = nullcontext

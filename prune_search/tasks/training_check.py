@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from prune_search.tasks.passes import eager, same_draws
 from prune_search.tasks.raised import raised
 from prune_search.tasks.state_of_losses import State, changed, put_back, state_of
 from prune_search.tasks.structures import mapped
-from prune_search.tasks.task import shown_name
+from prune_search.tasks.task import task_said
 from prune_search.tasks.task_data import TaskData
 
 KEY = "task"
@@ -63,7 +63,9 @@ def check_training(data: TaskData, model: nn.Module, batch: int) -> None:
         raise _wrong(f"the loss has no gradient, so nothing can be trained: {why}")
     _warn_of_parameters(data)
     if own is not None:
-        _check_state(data, changed(before, state_of(own, model)), lambda: put_back(own, before))
+        moved = changed(before, state_of(own, model))
+        put_back(own, before)
+        _check_state(data, moved)
 
 
 def _warn_of_parameters(data: TaskData) -> None:
@@ -73,30 +75,27 @@ def _warn_of_parameters(data: TaskData) -> None:
         text = (
             "the loss has %d parameters of its own, which are not trained: to train them, make them part of the network"
         )
-        _log.warning(f"%s: {text}", _called(data), count)
+        _log.warning(f"%s: {text}", task_said(data.task, data.name), count)
 
 
-def _check_state(data: TaskData, moved: list[tuple[str, bool]], undo: Callable[[], None]) -> None:
+def _check_state(data: TaskData, moved: list[tuple[str, bool]]) -> None:
     """Refuse a loss whose buffers change, and warn of other state that does: neither is stored with a trial.
 
     Args:
         data: whose loss was called.
         moved: names of what changed, and whether it is a buffer.
-        undo: gives buffers the values that they had.
     """
-    undo()
     if buffers := [name for name, is_buffer in moved if is_buffer]:
         raise _wrong(
             f"the loss changes its own buffer {buffers[0]} at each call, which is not stored with a trial, so that a "
             "resumed trial would differ from an unbroken one: move it into the network, or put the loss in eval mode"
         )
     if others := [name for name, _ in moved]:
-        text = "the loss changes its own attribute %s at each call, which is not stored with a trial: a resumed trial "
-        _log.warning(f"%s: {text}can differ from an unbroken one", _called(data), ", ".join(others[:3]))
-
-
-def _called(data: TaskData) -> str:
-    return f"task {shown_name(data.task, data.name)}".rstrip()
+        text = (
+            f"the loss changes its own attribute {', '.join(others[:3])} at each call, which is not stored with a "
+            "trial: a resumed trial can differ from an unbroken one"
+        )
+        _log.warning("%s: %s", task_said(data.task, data.name), text)
 
 
 @contextlib.contextmanager

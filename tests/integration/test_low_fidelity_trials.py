@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Typed
+from guided_trials import CHEAPER
 from simulated_runs import Simulated
 
 from prune_search.api.compare import comparison
@@ -31,16 +32,7 @@ from prune_search.tracking.project import project
 
 pytestmark = pytest.mark.slow
 
-SPACE = """\
-task: {data: digits, model: {name: mlp, hidden: [16]}, seed: 0}
-train: {steps: 12ep}
-mask: {at: end, criterion: magnitude, sparsity: 0.9}
-weights: {at: {hole: choice, of: [0it, 1ep, 3ep, 25%, 50%, end]}}
-retrain: {until: end, clock: {hole: choice, of: [0it, 25%, 50%]}}
-search:
-  {seed: 5, trials: 7, sampler: {name: guided, prior: false}, reproducible: true, concurrency: 2,
-  objectives: [maximize val/accuracy], fidelity: {steps: 0.25}, finalists: {count: 2, seeds: 2}}
-"""
+SPACE = CHEAPER + "  finalists: {count: 2, seeds: 2}\n"
 
 
 @pytest.fixture(scope="module")

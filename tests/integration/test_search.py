@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from guided_trials import CHEAPER
 from real_mlflow import MLFLOW_WARNINGS, Kept, kept_runs
 from real_search import LATE, MIXED, SMALL, Searches, environment, outcomes, troubles
 
@@ -20,17 +21,6 @@ from prune_search.ledger.ranking import Goals
 from prune_search.ledger.records import SearchRecords
 from prune_search.recipe.problems import UserError
 from prune_search.recipe.schema import BLOCKS
-
-CHEAPER = """\
-task: {data: digits, model: {name: mlp, hidden: [16]}, seed: 0}
-train: {steps: 12ep}
-mask: {at: end, criterion: magnitude, sparsity: 0.9}
-weights: {at: {hole: choice, of: [0it, 1ep, 3ep, 25%, 50%, end]}}
-retrain: {until: end, clock: {hole: choice, of: [0it, 25%, 50%]}}
-search:
-  {seed: 5, trials: 7, sampler: {name: guided, prior: false}, reproducible: true, concurrency: 2, controls: false,
-  objectives: [maximize val/accuracy], fidelity: {steps: 0.25}}
-"""
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.usefixtures("known")]
 
@@ -91,7 +81,7 @@ def test_a_trial_under_ray_equals_a_run_bit_for_bit(mixed: Outcome, tmp_path: Pa
 
 
 def test_cheaper_forms_are_trained_beside_the_trials_and_are_runs_of_their_own(searches: Searches) -> None:
-    records = searches.launch(CHEAPER, "cheaper").records
+    records = searches.launch(CHEAPER, "cheaper", search__controls=False).records
     cheaper = records.low_fidelity()
     assert cheaper
     assert {trial.status for trial in records.trials.values()} == {"completed"}
