@@ -14,8 +14,9 @@ measured once, and the best measured or best expected one is taken. What is left
 measurements, whatever the sampler. A first training is longer than a unit's rest on some
 problems, so that the first answer comes after one unit there.
 
-Problems: the table (four networks; chains of ten rounds, one-shot, and both), measured grids, and the closed form of
-the simulator. That is the formula which `guided` has as a prior, so that lines with it are left out there.
+Problems: the table (four networks; chains of ten rounds, one-shot, and both), measured grids, the letters that were
+measured for this purpose at two sparsities (`quality.trained_letters`; nothing was tuned on them), and the closed form
+of the simulator. That is the formula which `guided` has as a prior, so that lines with it are left out there.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ from quality.course import LINES, regrets
 from quality.defaults import of_problem
 from quality.figures import CHANCE, Array, medians
 from quality.problems import Problem, problems
+from quality.trained_letters import trained_letters
+
+LETTERS = Path(__file__).parent / "records" / "trained_letters.json"
 
 Asked = tuple[str | None, tuple[str, ...], str, str, int, tuple[float, ...]]
 Run = Callable[[Callable[[Asked], list[float]], Iterable[Asked]], Iterable[list[float]]]
@@ -42,7 +46,7 @@ Found = dict[tuple[str, str], list[list[float]]]
 
 @cache
 def _problems(table: str | None, grids: tuple[str, ...]) -> Mapping[str, Problem]:
-    return {problem.name: problem for problem in problems(table, grids)}
+    return {problem.name: problem for problem in [*problems(table, grids), *trained_letters(LETTERS)]}
 
 
 def _search(asked: Asked) -> list[float]:

@@ -7,7 +7,7 @@ torch.export captures is read, and used where it has units in more of them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -38,6 +38,21 @@ LOST = "Torch-Pruning does not finish on its channels"
 NOT_CONSTANT = "with its channels at 0, what reads them still changes with the input"
 MAX_GROUPS = 12
 UNKNOWN = "Torch-Pruning sees no channels of it that could be removed"
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Sets of channels as Torch-Pruning finds them.
+
+    Attributes:
+        sets: those that are cut out.
+        reasons: by weight, why it is in none.
+        unfit: those that cannot be cut out as they are.
+    """
+
+    sets: list[Channels]
+    reasons: dict[str, str]
+    unfit: list[Channels] = field(default_factory=list)
 
 
 def following_norms(model: nn.Module, example: Any) -> dict[str, tuple[str, ...]]:
@@ -133,29 +148,39 @@ def _found(model: nn.Module, left_out: frozenset[str], example: Any) -> tuple[li
 def _found_in(model: nn.Module, left_out: frozenset[str], example: Any) -> tuple[list[Channels], dict[str, str]]:
     """The sets of Torch-Pruning where they are in all layers; else those of torch.export's graph if it has more."""
     error: UserError | None = None
-    found: list[Channels] = []
-    reasons: dict[str, str] = {}
+    groups = Groups([], {})
     _check_runs(model, _two(example))
+    checks = CutChecks(model, _two(example))
     try:
-        found, reasons = _by_torch_pruning(model, left_out, example)
+        groups = _by_torch_pruning(model, left_out, example)
     except UserError as problem:
         error = problem
-    missing = set(prunable_weights(model)) - left_out - _covered(found)
-    if not missing:
-        return found, reasons
+    wanted = set(prunable_weights(model)) - left_out
+    # Most networks are fine as a whole.
+    whole = bool(groups.sets) and not checks.objection(groups.sets, proven=True)
+    fine = _tried(model, groups, example, checks, whole) if whole else None
+    if fine is not None and not wanted - _covered(fine.sets):
+        return fine.sets, fine.reasons
     try:
         others, why = graph_channels(model, left_out, example)
     except UncapturedError as uncaptured:
         if error is not None:
             raise UserError([Problem("mask.granularity", f"{error.problems[0].message}; {uncaptured}")]) from error
-        return found, reasons
-    if not _covered(others) - _covered(found):
-        return found, {**reasons, **{name: text for name, text in why.items() if name in missing}}
-    if _covered(found) <= _covered(others):
+        fine = fine or _tried(model, groups, example, checks, whole)
+        return _in_equal_groups(model, fine, example, checks), fine.reasons
+    if fine is None:
+        if _covered(groups.sets) <= _covered(others):
+            # The graph has the sets of these layers; to try each of Torch-Pruning's takes passes of its own.
+            return others, why
+        fine = _tried(model, groups, example, checks, whole)
+    found, covered = fine.sets, _covered(fine.sets)
+    if not _covered(others) - covered:
+        return found, {**fine.reasons, **{name: text for name, text in why.items() if name in wanted - covered}}
+    if covered <= _covered(others):
         return others, why
     ours = {(claim.parameter, claim.dimension) for one in found for claim in one.claims}
     apart = [one for one in others if ours.isdisjoint((claim.parameter, claim.dimension) for claim in one.claims)]
-    return [*found, *apart], {**reasons, **why}
+    return [*found, *apart], {**fine.reasons, **why}
 
 
 def _covered(sets: list[Channels]) -> set[str]:
@@ -163,31 +188,43 @@ def _covered(sets: list[Channels]) -> set[str]:
     return {claim.parameter for one in sets for claim in one.claims if claim.role in ("weight", "depthwise")}
 
 
-def _by_torch_pruning(
-    model: nn.Module, left_out: frozenset[str], example: Any
-) -> tuple[list[Channels], dict[str, str]]:
+def _by_torch_pruning(model: nn.Module, left_out: frozenset[str], example: Any) -> Groups:
+    """The sets that Torch-Pruning has, none of them tried."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     weights = prunable_weights(model)
-    checks = CutChecks(model, _two(example))
-    found: list[Channels] = []
-    reasons: dict[str, str] = {}
     groups, lost = dependency_groups(model, [weights[name] for name in left_out if name in weights], example)
-    reasons.update({names[weight]: LOST for weight in lost})
+    reasons = {names[weight]: LOST for weight in lost}
     sets = []
     for group in groups:
         if (channels := channels_of(model, group, names)) is not None:
             sets.append(channels)
         else:
             reasons.update(dict.fromkeys(makers_of(group, names), NO_PLACE))
-    # Most networks are fine as a whole; of others each set is tried.
-    whole = bool(sets) and not checks.objection(sets, proven=True)
-    for channels in sets:
-        fine, why = _cuttable(model, channels, example, checks, known=whole)
-        if fine is None:
+    return Groups(sets, reasons)
+
+
+def _tried(model: nn.Module, groups: Groups, example: Any, checks: CutChecks, whole: bool) -> Groups:
+    """The sets that can be cut out as they are.
+
+    Args:
+        model: the network.
+        groups: all sets.
+        example: a batch of inputs.
+        checks: of their cuts.
+        whole: whether all of them passed the checks at once.
+    """
+    found: list[Channels] = []
+    unfit: list[Channels] = []
+    reasons = dict(groups.reasons)
+    constant = whole and not _change(model, groups.sets, example)
+    for channels in groups.sets:
+        why = "" if whole else checks.objection([channels])
+        if why := why or ("" if constant else _change(model, [channels], example)):
             reasons.update(dict.fromkeys(channels.owners, why))
+            unfit.append(channels)
         else:
-            found.append(fine)
-    return found if whole else _together(found, checks, reasons), reasons
+            found.append(channels)
+    return Groups(found if whole else _together(found, checks, reasons), reasons, unfit)
 
 
 def _check_runs(model: nn.Module, two: Any) -> None:
@@ -200,30 +237,30 @@ def _check_runs(model: nn.Module, two: Any) -> None:
         raise UserError([Problem("mask.granularity", text)]) from error
 
 
-def _cuttable(
-    model: nn.Module, channels: Channels, example: Any, checks: CutChecks, known: bool
-) -> tuple[Channels | None, str]:
-    """A set as it can be cut out: as it is, or in groups of equal size; None where it cannot, and the reason.
+def _in_equal_groups(model: nn.Module, fine: Groups, example: Any, checks: CutChecks) -> list[Channels]:
+    """The fine sets, and of the unfit ones those that can be cut out in groups of equal size.
+
+    The graph of torch.export tells such groups. Where there is none, they are tried.
 
     Args:
         model: the network.
-        channels: the set.
+        fine: the sets; a reason goes where it is mended.
         example: a batch of inputs.
-        checks: of its cuts.
-        known: that it passes them as it is.
+        checks: of their cuts.
     """
-    why = "" if known else checks.objection([channels])
-    why = why or _change(model, channels, example)
-    if not why:
-        return channels, ""
-    for merged in _merged(channels):
-        if not (checks.objection([merged], proven=True) or _change(model, merged, example)):
-            return merged, ""
-    return None, why
+    mended: list[Channels] = []
+    for channels in fine.unfit:
+        for merged in _merged(channels):
+            if not (checks.objection([merged], proven=True) or _change(model, [merged], example)):
+                mended.append(merged)
+                for name in channels.owners:
+                    fine.reasons.pop(name, None)
+                break
+    return _together([*fine.sets, *mended], checks, fine.reasons) if mended else fine.sets
 
 
-def _change(model: nn.Module, channels: Channels, example: Any) -> str:
-    return "" if _constant_when_zero(model, channels, example) else NOT_CONSTANT
+def _change(model: nn.Module, sets: list[Channels], example: Any) -> str:
+    return "" if _constant_when_zero(model, sets, example) else NOT_CONSTANT
 
 
 def _together(found: list[Channels], checks: CutChecks, reasons: dict[str, str]) -> list[Channels]:
@@ -266,37 +303,38 @@ def _in_groups(claim: Claim, group: Tensor) -> Claim | None:
     )
 
 
-def _constant_when_zero(model: nn.Module, channels: Channels, example: Any) -> bool:
-    """Whether, with the own parameters of some channels at zero, what reads them sees constants there.
+def _constant_when_zero(model: nn.Module, sets: list[Channels], example: Any) -> bool:
+    """Whether, with the own parameters of some channels of each set at zero, what reads them sees constants there.
 
-    Either half and a drawn set are tried: a coupling that is shifted by some places does not stand all three.
+    Either half and a drawn part are tried: a coupling that is shifted by some places does not stand all three.
     """
-    place = torch.arange(channels.size)
-    drawn = torch.rand(channels.size, generator=torch.Generator().manual_seed(0)) < 0.5
-    halves = (2 * place >= channels.size, 2 * place < channels.size)
-    return all(_constant_without(model, channels, example, removed) for removed in (*halves, drawn))
+    draw = torch.Generator().manual_seed(0)
+    first = [2 * torch.arange(one.size) >= one.size for one in sets]
+    drawn = [torch.rand(one.size, generator=draw) < 0.5 for one in sets]
+    parts = (first, [~half for half in first], drawn)
+    return all(_constant_without(model, sets, example, removed) for removed in parts)
 
 
-def _constant_without(model: nn.Module, channels: Channels, example: Any, removed: Tensor) -> bool:
+def _constant_without(model: nn.Module, sets: list[Channels], example: Any, removed: list[Tensor]) -> bool:
     """Whether the readers of removed channels see the same there for any two inputs."""
     parameters = dict(model.named_parameters())
     changed: dict[str, Tensor] = {}
-    for claim in channels.claims:
-        if claim.role == "reader":
-            continue
-        tensor = changed.get(claim.parameter, parameters[claim.parameter].detach()).clone()
-        gone = removed if claim.at is None else removed[claim.at]
-        tensor.movedim(claim.dimension, 0)[claim.index[gone].reshape(-1).to(tensor.device)] = 0
-        changed[claim.parameter] = tensor
-    readers = {claim.parameter: claim for claim in channels.claims if claim.role == "reader"}
+    readers: dict[str, list[Tensor]] = {}
+    for one, units in zip(sets, removed, strict=True):
+        for claim in one.claims:
+            places = claim.index[units if claim.at is None else units[claim.at]].reshape(-1)
+            if claim.role == "reader":
+                readers.setdefault(claim.parameter, []).append(places)
+                continue
+            tensor = changed.get(claim.parameter, parameters[claim.parameter].detach()).clone()
+            tensor.movedim(claim.dimension, 0)[places.to(tensor.device)] = 0
+            changed[claim.parameter] = tensor
     steady = True
 
     def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         nonlocal steady
-        claim = readers[names[module]]
-        gone = removed if claim.at is None else removed[claim.at]
         seen = inputs[0].movedim(-1 if isinstance(module, nn.Linear) else 1, 0)
-        rows = seen[claim.index[gone].reshape(-1).to(seen.device)]
+        rows = seen[torch.cat(readers[names[module]]).to(seen.device)]
         # A constant may differ from place to place, but not between the two examples.
         first, second = rows.chunk(2, dim=1)
         steady = steady and bool((first == second).all())

@@ -19,6 +19,8 @@ from prune_search.tasks.structures import tensors_in
 NORMS = nn.modules.batchnorm._NormBase
 # Places of channels in a flattened dimension; a group of more is one that Torch-Pruning comes to no end with.
 MAX_PLACES = 1_000_000
+# In all groups together, for as many take ten seconds; the rest is given up.
+MAX_MAPPED = 3_000_000
 # How often it may come to a layer with other channels: a few times in networks that it prunes rightly.
 MAX_VISITS = 256
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -128,8 +130,14 @@ def _bounded() -> Iterator[None]:
     flatten = index_mapping._FlattenIndexMapping
     plain = flatten.__call__
 
+    mapped = 0
+
     def bounded(mapping: Any, places: Any) -> Any:
+        nonlocal mapped
+        if mapped > MAX_MAPPED:
+            raise EndlessError
         found = plain(mapping, places)
+        mapped += len(found)
         if len(found) > MAX_PLACES:
             raise EndlessError
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import torch_pruning
 from torch import Tensor, nn
 
 import prune_search
+from prune_search.pruning.mask import channels
+from prune_search.pruning.mask.cut_checks import CutChecks
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.recipe.problems import UserError
 from prune_search.tasks.models.networks.resnet import ResNet
@@ -170,6 +173,41 @@ def test_where_torch_pruning_is_wrong_the_graph_is_read() -> None:
     rows = {name: mask[name].flatten(1).any(1) for name in ("narrow.weight", "wide.weight")}
     assert torch.equal(rows["wide.weight"][2:6], rows["narrow.weight"])
     assert int(rows["narrow.weight"].sum()) == 2
+
+
+class Gated(nn.Module):
+    """Half of a layer's outputs gate the other half, behind a branch in Python that torch.export does not follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both, self.out = nn.Linear(3 * 8 * 8, 12), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.both(x.flatten(1)).chunk(2, 1)
+        if float(value.detach().abs().max()) < 0:
+            value = -value
+        return self.out(value * torch.sigmoid(gate))  # type: ignore[no-any-return]
+
+
+def test_channels_that_go_in_groups_are_found_where_torch_export_cannot_follow() -> None:
+    torch.manual_seed(0)
+    model = Gated().eval()
+    mask = found(model)["both.weight"].any(1)
+    assert int(mask.sum()) == 6
+    assert torch.equal(mask[:6], mask[6:])
+
+
+def test_one_of_many_sets_that_does_not_become_constant_is_told_from_the_others() -> None:
+    model = network("padding")
+    first, *rest = channels.coupled_channels(model, frozenset(["head.weight"]), INPUTS)
+    assert rest
+    assert channels._constant_when_zero(model, [first, *rest], INPUTS)
+    # What reads the set is not zeroed with it.
+    torn = replace(first, claims=tuple(claim for claim in first.claims if claim.role == "reader"))
+    assert not channels._constant_when_zero(model, [*rest, torn], INPUTS)
+    fine = channels._tried(model, channels.Groups([torn, *rest], {}), INPUTS, CutChecks(model, INPUTS[:2]), True)
+    assert fine.sets == rest
+    assert fine.unfit == [torn]
 
 
 def test_without_an_example_channels_are_refused() -> None:

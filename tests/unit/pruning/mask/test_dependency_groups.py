@@ -87,6 +87,30 @@ def test_a_layer_that_is_come_to_too_often_with_other_channels_ends_the_search()
     assert not visited.has(Group(), ways[0], [0])
 
 
+class Flat(nn.Module):
+    """Pictures that become rows before a linear layer reads them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.hidden, self.out = nn.Conv2d(3, 8, 3), nn.Linear(8 * 4 * 4, 6), nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(torch.relu(self.hidden(torch.relu(self.first(x)).flatten(1))))  # type: ignore[no-any-return]
+
+
+def test_torch_pruning_is_given_up_where_it_follows_too_many_places_and_the_graph_has_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    model, pictures = Flat().eval(), torch.randn(2, 3, 6, 6)
+    assert not dependency_groups(model, [], pictures)[1]
+    monkeypatch.setattr("prune_search.pruning.mask.dependency_groups.MAX_MAPPED", 1)
+    lost = dependency_groups(model, [], pictures)[1]
+    assert any(weight is model.first.weight for weight in lost)
+    masks = prune_search.find_mask(model, "l1", 0.5, scope="uniform", granularity="channel", example_input=pictures)
+    assert [int(masks[name].flatten(1).any(1).sum()) for name in ("first.weight", "hidden.weight")] == [4, 3]
+
+
 @pytest.mark.slow
 def test_rotary_embeddings_with_shared_keys_are_given_up_soon_and_the_graph_has_their_channels() -> None:
     """Torch-Pruning alone comes to no end."""
