@@ -3,10 +3,12 @@
     python tests/benchmarks/several_objectives.py | tee tests/benchmarks/records/several_objectives.log
 
 Problems are retrainings of one dense network, on the simulator's closed form: accuracy against the steps of a recipe,
-and both against sparsity. Its formula is the prior of `guided`, which is left out for that reason. The volume is that
+and both against sparsity. Its formula is the prior of `guided`, which is left out for that reason. With them, accuracy
+against steps of the letters that were trained for these benchmarks (`quality.trained_letters`). The volume is that
 of the expected figures of all recipes that were run to their end, over that of the front of the whole space; each
 objective counts from the worst recipe of the space (0) to the best one (1). The unit of a budget is the mean length
-of a recipe from nothing. `weighed` is `guided` with the gains that it had before: weights that change with every
+of a recipe from nothing. `random + asha-promote` stops trials by non-dominated fronts (Schmucker et al. 2021,
+arXiv:2106.12639, MO-ASHA). `weighed` is `guided` with the gains that it had before: weights that change with every
 proposal (Knowles 2006, ParEGO).
 """
 
@@ -15,12 +17,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from unittest import mock
 
 import numpy
 import optuna
 from quality.course import Line, paid, searched
 from quality.problems import Problem
+from quality.trained_letters import trained_letters
 
 from prune_search.recipe import strict_yaml
 from prune_search.recipe.recipe import Recipe
@@ -50,10 +55,14 @@ OBJECTIVES: Mapping[str, list[str]] = {
 GUIDED = {"name": "guided", "prior": False}
 LINES = (
     Line("random", "random"),
+    Line("random + asha-promote", "random", "asha-promote"),
+    Line("nsga2", "nsga2"),
     Line("tpe", "tpe"),
     Line("guided, no prior, weighed", GUIDED),
     Line("guided, no prior", GUIDED),
+    Line("guided", "guided"),
 )
+LETTERS = Path(__file__).parent / "records" / "trained_letters.json"
 
 Figures = dict[str, tuple[float, ...]]
 
@@ -65,6 +74,15 @@ def problem_of(name: str) -> Problem:
     if len(OBJECTIVES[name]) > 2:
         raw["mask"]["sparsity"] = SPARSITIES
     return Problem(name, raw, raw, lambda seed: simulation, "10%", own=True)
+
+
+def letters() -> list[Problem]:
+    """Accuracy and steps of measured networks."""
+    found = []
+    for one in trained_letters(LETTERS):
+        raw = {**one.raw, "search": {**one.raw["search"], "objectives": OBJECTIVES["accuracy and steps"]}}
+        found.append(replace(one, name=f"{one.name}, accuracy and steps", raw=raw, flat=raw))
+    return found
 
 
 def figures_of(recipe: Recipe, problem: Problem) -> tuple[float, ...]:
@@ -108,11 +126,10 @@ def main() -> None:
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     print(f"{options.seeds} seeds; budgets in units: {', '.join(f'{budget:g}' for budget in BUDGETS)}")
-    for name in OBJECTIVES:
-        problem = problem_of(name)
+    for problem in [*map(problem_of, OBJECTIVES), *letters()]:
         whole = numpy.array([figures_of(recipe, problem) for recipe in problem.recipes])
-        print(f"{name}: {len(whole)} recipes, a unit is {problem.unit:,.0f} steps", flush=True)
-        for line in LINES:
+        print(f"{problem.name}: {len(whole)} recipes, a unit is {problem.unit:,.0f} steps", flush=True)
+        for line in (one for one in LINES if one.sampler != "guided" or not problem.own):
             rows = numpy.array([volumes(problem, line, seed, whole) for seed in range(options.seeds)])
             error = rows.std(0, ddof=1) / len(rows) ** 0.5
             shown = "".join(f"{mean:9.3f} ± {one:5.3f}" for mean, one in zip(rows.mean(0), error, strict=True))
