@@ -13,7 +13,7 @@ from prune_search.pruning.mask.dependency_groups import Channels, Claim
 from prune_search.pruning.mask.graph_channels import LEFT_OUT, exact_together, under_one_name
 from prune_search.pruning.structure.capture import UncapturedError, capture
 from prune_search.pruning.structure.choices import analyze
-from prune_search.pruning.structure.sets import KINDS, WIDTH, Units, channels_in, stays_whole
+from prune_search.pruning.structure.sets import ATTENDED, HEAD, KINDS, WIDTH, Units, channels_in, stays_whole
 from prune_search.recipe.problems import Problem, UserError
 from prune_search.tasks.layers import SHOWN, prunable_weights
 from prune_search.tasks.passes import eager, evaluating, same_draws, unwrapped, without_dropout
@@ -24,6 +24,10 @@ Found = tuple[list[Channels], dict[str, str]]
 NO_BLOCK = "it is in no block of a list of blocks of one class"
 NOT_PASSED_ON = "its block does not pass its input on when its weights are 0"
 UNITS_ARE = "its units are"
+NO_HEADS = (
+    "the heads of its attention cannot be told apart in the graph: something in the code is per head (ALiBi's slopes), "
+    "or they are folded into the batch"
+)
 
 _FOUND: WeakKeyDictionary[nn.Module, dict[Any, Found]] = WeakKeyDictionary()
 
@@ -73,21 +77,26 @@ def _of_kind(kind: str, model: nn.Module, left_out: frozenset[str], example: Any
     except UncapturedError as error:
         raise UserError([Problem("mask.granularity", f"{kind}: {error}")]) from error
     reasons = stays_whole(analysis, frozenset(prunable))
+    headless: dict[str, str] = {}
     found: list[tuple[Channels, Units]] = []
     for channels, units in channels_in(analysis, frozenset(prunable)):
         if units.kind != kind:
             reasons.update(dict.fromkeys(channels.owners, _not_one(units.kind, kind)))
+            if kind == HEAD and units.kind == ATTENDED:
+                headless.update(dict.fromkeys(channels.owners, NO_HEADS))
         elif left_out.isdisjoint(outer[name] for name in channels.owners):
             found.append((channels, units))
         else:
             reasons.update({name: LEFT_OUT for name in channels.owners if outer[name] not in left_out})
     found = exact_together(analysis, found, reasons)
     owned = {name for channels, _ in found for name in channels.owners}
+    # What keeps attention from having heads is told first.
+    told = {**headless, **reasons, **headless}
     order = {name: place for place, name in enumerate(prunable)}
     sets = under_one_name([channels for channels, _ in found if channels.size > 1], order)
     return (
         [channels.renamed(outer) for channels in sets],
-        {outer[name]: why for name, why in reasons.items() if name not in owned and name in outer},
+        {outer[name]: why for name, why in told.items() if name not in owned and name in outer},
     )
 
 

@@ -99,6 +99,7 @@ class Notes:
         widths: whether places that a normalization takes its statistics over can go even from a residual stream.
         statistics: those normalizations.
         heads: labels of dimensions along which products of two computed tensors are taken side by side.
+        attended: labels of the features of such products: what attention mixes over its positions.
         joined: additions of tensors of other labels.
         reads: dimensions of tensors that a sum runs over, as `roles` has them, whatever else they are.
         users: the operations that use a tensor in some role, by attribute of the graph.
@@ -114,6 +115,7 @@ class Notes:
     widths: bool = False
     statistics: list[Statistic] = field(default_factory=list)
     heads: list[Ids] = field(default_factory=list)
+    attended: list[Ids] = field(default_factory=list)
     joined: list[Joined] = field(default_factory=list)
     reads: set[tuple[str, int]] = field(default_factory=set)
     users: dict[str, set[str]] = field(default_factory=dict)
@@ -226,9 +228,15 @@ class Place:
             self.notes.statistics.append(Statistic(self.node, ids, why))
             self.notes.contracted.append(ids)
 
-    def beside(self, dims: Dims) -> None:
-        """Along some dimensions products of two computed tensors are taken side by side, as attention heads are."""
+    def beside(self, dims: Dims, made: Sequence[Ids] = ()) -> None:
+        """Along some dimensions products of two computed tensors are taken side by side, as attention heads are.
+
+        Args:
+            dims: these.
+            made: the rows and columns of a product.
+        """
         self.notes.heads.extend(ids for ids in dims if ids.any())
+        self.notes.attended.extend(ids for ids in made if ids.any())
 
     def read(self, argument: Any, dim: int) -> None:
         """The places along a dimension of a weight are what a sum runs over."""

@@ -20,7 +20,7 @@ LOOKUPS = frozenset(("embedding", "embedding_bag", "index", "index_select"))
 BESIDE, HELD, READER, WEIGHT, DEPTHWISE, SCALE = "beside", "held", "reader", "weight", "depthwise", "scale"
 MAKES = (WEIGHT, DEPTHWISE, HELD, SCALE)
 COMPUTED = "what its layer uses is computed from it, so that its units are not known"
-HEAD, NEURON, WIDTH = "head", "neuron", "width"
+HEAD, NEURON, WIDTH, ATTENDED = "head", "neuron", "width", "attended"
 # The kinds of units of transformers, in words.
 KINDS = {HEAD: "attention heads", NEURON: "hidden neurons of an MLP", WIDTH: "dimensions of a residual stream"}
 
@@ -50,7 +50,7 @@ class Units:
         classes: of labels, one per unit, in the order of their places.
         places: what they own.
         contracted: whether a sum with computed weights, or a statistic, runs over them.
-        kind: of `KINDS`, or empty.
+        kind: of `KINDS`; `ATTENDED`: features of attention whose heads are not told apart; or empty.
     """
 
     classes: Ids
@@ -79,12 +79,15 @@ def units_of(analysis: Analysis) -> list[Units]:
     summed = set(np.concatenate(contracted).tolist()) if contracted else set()
     found = []
     marks = _marks(analysis)
+    attended = _classes(analysis, analysis.notes.attended)
     for kind, labels in kinds.items():
         places = tuple(
             Places(*key, np.array([owned[label][key] for label in labels]), _role(analysis, *key)) for key, _ in kind
         )
         named = next((name for name, some in marks.items() if any(label in some for label in labels)), "")
-        if not named and _between_linear(analysis, places):
+        if not named and not attended.isdisjoint(labels):
+            named = ATTENDED
+        elif not named and _between_linear(analysis, places):
             named = NEURON
         found.append(Units(np.array(labels), places, any(label in summed for label in labels), named))
     return found
@@ -96,11 +99,12 @@ def _marks(analysis: Analysis) -> dict[str, set[int]]:
     wide = skipped(analysis.captured, notes)
     # Where the width of a stream cannot go, what a norm counts is hidden within a branch.
     wide += [one.ids for one in notes.statistics if notes.widths]
-    marks = {HEAD: notes.heads, WIDTH: wide}
-    return {
-        name: set(np.unique(analysis.classes[np.concatenate(some)]).tolist()) - {FIXED} if some else set()
-        for name, some in marks.items()
-    }
+    return {name: _classes(analysis, some) for name, some in {HEAD: notes.heads, WIDTH: wide}.items()}
+
+
+def _classes(analysis: Analysis, some: Sequence[Ids]) -> set[int]:
+    """The classes of some labels, but for those that stay."""
+    return set(np.unique(analysis.classes[np.concatenate(some)]).tolist()) - {FIXED} if some else set()
 
 
 def _between_linear(analysis: Analysis, places: Sequence[Places]) -> bool:

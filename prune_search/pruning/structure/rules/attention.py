@@ -28,7 +28,7 @@ def _attended(place: Place) -> Any:
             place.fix(ids)
         parts.append(mask[:-2])
     batch = broadcast(place, [dims for dims in parts if dims], place.output[:-2])
-    place.beside(batch)
+    place.beside(batch, [value[-1]])
     place.fix(query[-2])
     return [*batch, fixed(query[-2].size), value[-1]]
 

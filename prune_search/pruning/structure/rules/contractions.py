@@ -45,7 +45,7 @@ def _added(place: Place) -> Any:
 def _added_batches(place: Place) -> Any:
     place.notes.contracted.append(place.tensor("batch1")[-1])
     made = _product(place, place.tensor("batch1"), place.tensor("batch2"))
-    place.beside(made[:-2])
+    place.beside(made[:-2], made[-2:])
     return broadcast(place, [place.tensor("self"), made], place.output)
 
 
@@ -59,7 +59,7 @@ def _multiplied(place: Place) -> Any:
     weighted = _weighted(place, second, max(0, len(other) - 2), len(other) - 1)
     made = _product(place, first, other)
     if not weighted:
-        place.beside(made[:-2])
+        place.beside(made[:-2], made[-2:])
     return made
 
 
@@ -119,6 +119,8 @@ def _summed(place: Place) -> Any:
             place.notes.contracted.append(ids)
         elif uses.count(letter) > 1 and not weighted:
             place.beside([ids])
+        elif not weighted and len(words) > 1:
+            place.beside([], [ids])
     return [letters[letter] for letter in output]
 
 

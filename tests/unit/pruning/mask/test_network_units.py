@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from structured_networks import made
-from torch import nn
+from torch import Tensor, nn
 
 import prune_search
 from prune_search.compact.from_graph import smaller
@@ -154,3 +154,32 @@ def test_what_is_no_unit_of_the_kind_is_named_with_the_kind_that_it_is() -> None
     assert "normalization" in mask.left_out["patches.weight"]
     with pytest.raises(UserError, match="no attention heads that can be removed"):
         masked(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), "head", torch.randn(2, 3))
+
+
+class Sloped(nn.Module):
+    """Attention whose scores fall with the distance, by another slope in each head (ALiBi), and an MLP."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.joined = nn.Linear(8, 24), nn.Linear(8, 8)
+        self.up, self.down, self.out = nn.Linear(8, 12), nn.Linear(12, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, _ = x.shape
+        query, key, value = self.qkv(x).view(batch, length, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        slopes = 0.5 ** torch.arange(1, 3)
+        falling = slopes[:, None, None] * torch.arange(length).sub(length)[None, None, :]
+        scores = query @ key.transpose(-1, -2) + falling
+        x = x + self.joined((scores.softmax(-1) @ value).transpose(1, 2).reshape(batch, length, 8))
+        return self.out((x + self.down(torch.relu(self.up(x)))).mean(1))  # type: ignore[no-any-return]
+
+
+def test_features_of_attention_without_heads_are_no_neurons_and_the_refusal_says_what_is_per_head() -> None:
+    torch.manual_seed(0)
+    model, x = Sloped().eval(), torch.randn(2, 5, 8)
+    given: dict[str, Any] = {"example_input": x, "scope": "uniform"}
+    with pytest.warns(UserWarning, match="are not pruned"):
+        masks = prune_search.find_mask(model, "l1", 0.5, granularity="neuron", **given)
+    assert {name for name, mask in masks.items() if not mask.all()} == {"up.weight", "down.weight"}
+    with pytest.raises(UserError, match=r"removed \(qkv\.weight: the heads of its attention cannot be told apart"):
+        prune_search.find_mask(model, "l1", 0.5, granularity="head", **given)
