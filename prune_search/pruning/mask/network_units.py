@@ -25,8 +25,8 @@ NO_BLOCK = "it is in no block of a list of blocks of one class"
 NOT_PASSED_ON = "its block does not pass its input on when its weights are 0"
 UNITS_ARE = "its units are"
 NO_HEADS = (
-    "the heads of its attention cannot be told apart in the graph: something in the code is per head (ALiBi's slopes), "
-    "or they are folded into the batch"
+    "its features are mixed as in attention, but no heads can be told apart in the graph: there are none, something in "
+    "the code is per head (ALiBi's slopes), or they are folded into the batch"
 )
 
 _FOUND: WeakKeyDictionary[nn.Module, dict[Any, Found]] = WeakKeyDictionary()
