@@ -6,8 +6,9 @@ torch.export captures is read, and used where it has units in more of them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -37,6 +38,8 @@ NO_PLACE = "a module on the way has no entry per channel"
 LOST = "Torch-Pruning does not finish on its channels"
 NOT_CONSTANT = "with its channels at 0, what reads them still changes with the input"
 MAX_GROUPS = 12
+# After so many sets in a row that cannot be cut out in any groups, no more groups are tried.
+MAX_MISFITS = 3
 UNKNOWN = "Torch-Pruning sees no channels of it that could be removed"
 
 
@@ -45,14 +48,12 @@ class Groups:
     """Sets of channels as Torch-Pruning finds them.
 
     Attributes:
-        sets: those that are cut out.
+        sets: of channels.
         reasons: by weight, why it is in none.
-        unfit: those that cannot be cut out as they are.
     """
 
     sets: list[Channels]
     reasons: dict[str, str]
-    unfit: list[Channels] = field(default_factory=list)
 
 
 def following_norms(model: nn.Module, example: Any) -> dict[str, tuple[str, ...]]:
@@ -150,30 +151,23 @@ def _found_in(model: nn.Module, left_out: frozenset[str], example: Any) -> tuple
     error: UserError | None = None
     groups = Groups([], {})
     _check_runs(model, _two(example))
-    checks = CutChecks(model, _two(example))
     try:
         groups = _by_torch_pruning(model, left_out, example)
     except UserError as problem:
         error = problem
-    wanted = set(prunable_weights(model)) - left_out
-    # Most networks are fine as a whole.
-    whole = bool(groups.sets) and not checks.objection(groups.sets, proven=True)
-    fine = _tried(model, groups, example, checks, whole) if whole else None
-    if fine is not None and not wanted - _covered(fine.sets):
-        return fine.sets, fine.reasons
-    try:
-        others, why = graph_channels(model, left_out, example)
-    except UncapturedError as uncaptured:
-        if error is not None:
-            raise UserError([Problem("mask.granularity", f"{error.problems[0].message}; {uncaptured}")]) from error
-        fine = fine or _tried(model, groups, example, checks, whole)
-        return _in_equal_groups(model, fine, example, checks), fine.reasons
-    if fine is None:
-        if _covered(groups.sets) <= _covered(others):
-            # The graph has the sets of these layers; to try each of Torch-Pruning's takes passes of its own.
-            return others, why
-        fine = _tried(model, groups, example, checks, whole)
+    wanted, graph = set(prunable_weights(model)) - left_out, _Graph(model, left_out, example)
+    if wanted - _covered(groups.sets) and graph.captured and _covered(groups.sets) < _covered(graph.sets):
+        # However many of Torch-Pruning's sets can be cut out, the graph has more, and none of them has to be tried.
+        return graph.sets, graph.reasons
+    fine = _tried(model, groups, example)
     found, covered = fine.sets, _covered(fine.sets)
+    if not wanted - covered:
+        return found, fine.reasons
+    if not graph.captured:
+        if error is not None:
+            raise UserError([Problem("mask.granularity", f"{error.problems[0].message}; {graph.error}")]) from error
+        return found, fine.reasons
+    others, why = graph.sets, graph.reasons
     if not _covered(others) - covered:
         return found, {**fine.reasons, **{name: text for name, text in why.items() if name in wanted - covered}}
     if covered <= _covered(others):
@@ -181,6 +175,37 @@ def _found_in(model: nn.Module, left_out: frozenset[str], example: Any) -> tuple
     ours = {(claim.parameter, claim.dimension) for one in found for claim in one.claims}
     apart = [one for one in others if ours.isdisjoint((claim.parameter, claim.dimension) for claim in one.claims)]
     return [*found, *apart], {**fine.reasons, **why}
+
+
+class _Graph:
+    """The sets of the graph of torch.export, which is read when they are asked for."""
+
+    def __init__(self, model: nn.Module, left_out: frozenset[str], example: Any) -> None:
+        self._of = model, left_out, example
+        self.error: UncapturedError | None = None
+
+    @functools.cached_property
+    def _read(self) -> tuple[list[Channels], dict[str, str]]:
+        try:
+            return graph_channels(*self._of)
+        except UncapturedError as error:
+            self.error = error
+            return [], {}
+
+    @property
+    def captured(self) -> bool:
+        """Whether torch.export can follow the network; if not, `error` says why."""
+        return bool(self._read) and self.error is None
+
+    @property
+    def sets(self) -> list[Channels]:
+        """What can be cut out."""
+        return self._read[0]
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """By weight, why it is in none of them."""
+        return self._read[1]
 
 
 def _covered(sets: list[Channels]) -> set[str]:
@@ -203,28 +228,30 @@ def _by_torch_pruning(model: nn.Module, left_out: frozenset[str], example: Any) 
     return Groups(sets, reasons)
 
 
-def _tried(model: nn.Module, groups: Groups, example: Any, checks: CutChecks, whole: bool) -> Groups:
-    """The sets that can be cut out as they are.
-
-    Args:
-        model: the network.
-        groups: all sets.
-        example: a batch of inputs.
-        checks: of their cuts.
-        whole: whether all of them passed the checks at once.
-    """
+def _tried(model: nn.Module, groups: Groups, example: Any) -> Groups:
+    """The sets that can be cut out as they are, or in groups of equal size, and of the others the reason."""
     found: list[Channels] = []
-    unfit: list[Channels] = []
     reasons = dict(groups.reasons)
-    constant = whole and not _change(model, groups.sets, example)
+    checks = CutChecks(model, _two(example))
+    # Most networks are fine as a whole; of others each set is tried.
+    whole = bool(groups.sets) and not checks.objection(groups.sets, proven=True)
+    constant = whole and _constant_when_zero(model, groups.sets, example)
+    misfits = 0
     for channels in groups.sets:
         why = "" if whole else checks.objection([channels])
-        if why := why or ("" if constant else _change(model, [channels], example)):
-            reasons.update(dict.fromkeys(channels.owners, why))
-            unfit.append(channels)
-        else:
+        if not why and not constant and not _constant_when_zero(model, [channels], example):
+            why = NOT_CONSTANT
+        if not why:
             found.append(channels)
-    return Groups(found if whole else _together(found, checks, reasons), reasons, unfit)
+            continue
+        merged = _in_equal_groups(model, channels, example, checks) if misfits < MAX_MISFITS else None
+        if merged is None:
+            misfits += 1
+            reasons.update(dict.fromkeys(channels.owners, why))
+        else:
+            misfits = 0
+            found.append(merged)
+    return Groups(found if whole else _together(found, checks, reasons), reasons)
 
 
 def _check_runs(model: nn.Module, two: Any) -> None:
@@ -237,30 +264,12 @@ def _check_runs(model: nn.Module, two: Any) -> None:
         raise UserError([Problem("mask.granularity", text)]) from error
 
 
-def _in_equal_groups(model: nn.Module, fine: Groups, example: Any, checks: CutChecks) -> list[Channels]:
-    """The fine sets, and of the unfit ones those that can be cut out in groups of equal size.
-
-    The graph of torch.export tells such groups. Where there is none, they are tried.
-
-    Args:
-        model: the network.
-        fine: the sets; a reason goes where it is mended.
-        example: a batch of inputs.
-        checks: of their cuts.
-    """
-    mended: list[Channels] = []
-    for channels in fine.unfit:
-        for merged in _merged(channels):
-            if not (checks.objection([merged], proven=True) or _change(model, [merged], example)):
-                mended.append(merged)
-                for name in channels.owners:
-                    fine.reasons.pop(name, None)
-                break
-    return _together([*fine.sets, *mended], checks, fine.reasons) if mended else fine.sets
-
-
-def _change(model: nn.Module, sets: list[Channels], example: Any) -> str:
-    return "" if _constant_when_zero(model, sets, example) else NOT_CONSTANT
+def _in_equal_groups(model: nn.Module, channels: Channels, example: Any, checks: CutChecks) -> Channels | None:
+    """A set in groups of equal size in which it can be cut out; None where there are no such groups."""
+    for merged in _merged(channels):
+        if not checks.objection([merged], proven=True) and _constant_when_zero(model, [merged], example):
+            return merged
+    return None
 
 
 def _together(found: list[Channels], checks: CutChecks, reasons: dict[str, str]) -> list[Channels]:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 import prune_search
 from prune_search.pruning.mask import channels
-from prune_search.pruning.mask.cut_checks import CutChecks
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.recipe.problems import UserError
 from prune_search.tasks.models.networks.resnet import ResNet
@@ -166,6 +165,29 @@ def test_channels_that_cannot_be_followed_are_refused_and_not_guessed() -> None:
     assert "cumsum depends on the order of its units" in str(refused.value)
 
 
+class Heads(nn.Module):
+    """Attention of four heads, with layers of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.out = nn.Linear(24, 16), nn.Linear(16, 4)
+        self.q, self.k, self.v, self.joined = (nn.Linear(16, 16) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x.reshape(len(x), 8, 24))
+        query, key, value = (one(x).view(len(x), 8, 4, 4).transpose(1, 2) for one in (self.q, self.k, self.v))
+        scores = (query @ key.transpose(-2, -1) * 0.5).softmax(-1)
+        return self.out(self.joined((scores @ value).transpose(1, 2).reshape(len(x), 8, 16)).mean(1))  # type: ignore[no-any-return]
+
+
+def test_channels_of_attention_go_by_heads_or_in_equal_numbers_of_each_and_in_all_its_layers() -> None:
+    torch.manual_seed(0)
+    mask = found(Heads(), scope="uniform")
+    kept = mask["q.weight"].any(1)
+    assert kept.reshape(4, 4).sum(1).tolist() in ([2, 2, 2, 2], [0, 0, 4, 4])
+    assert all(torch.equal(mask[f"{name}.weight"].any(1), kept) for name in "kv")
+
+
 def test_where_torch_pruning_is_wrong_the_graph_is_read() -> None:
     torch.manual_seed(0)
     model = FrontPadding()
@@ -197,7 +219,7 @@ def test_channels_that_go_in_groups_are_found_where_torch_export_cannot_follow()
     assert torch.equal(mask[:6], mask[6:])
 
 
-def test_one_of_many_sets_that_does_not_become_constant_is_told_from_the_others() -> None:
+def test_one_of_many_sets_checked_together_that_does_not_become_constant_is_noticed() -> None:
     model = network("padding")
     first, *rest = channels.coupled_channels(model, frozenset(["head.weight"]), INPUTS)
     assert rest
@@ -205,9 +227,6 @@ def test_one_of_many_sets_that_does_not_become_constant_is_told_from_the_others(
     # What reads the set is not zeroed with it.
     torn = replace(first, claims=tuple(claim for claim in first.claims if claim.role == "reader"))
     assert not channels._constant_when_zero(model, [*rest, torn], INPUTS)
-    fine = channels._tried(model, channels.Groups([torn, *rest], {}), INPUTS, CutChecks(model, INPUTS[:2]), True)
-    assert fine.sets == rest
-    assert fine.unfit == [torn]
 
 
 def test_without_an_example_channels_are_refused() -> None:
