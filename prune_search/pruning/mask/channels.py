@@ -195,7 +195,8 @@ class _Graph:
     @property
     def captured(self) -> bool:
         """Whether torch.export can follow the network; if not, `error` says why."""
-        return bool(self._read) and self.error is None
+        _ = self._read
+        return self.error is None
 
     @property
     def sets(self) -> list[Channels]:
