@@ -36,6 +36,7 @@ from prune_search.tasks.structures import examples_in, mapped
 _FOUND: WeakKeyDictionary[nn.Module, dict[Any, tuple[list[Channels], dict[str, str]]]] = WeakKeyDictionary()
 NO_PLACE = "a module on the way has no entry per channel"
 LOST = "Torch-Pruning does not finish on its channels"
+UNOWNED = "some of its channels own nothing in Torch-Pruning's graph"
 NOT_CONSTANT = "with its channels at 0, what reads them still changes with the input"
 MAX_GROUPS = 12
 # After so many sets in a row that cannot be cut out in any groups, no more groups are tried.
@@ -222,11 +223,23 @@ def _by_torch_pruning(model: nn.Module, left_out: frozenset[str], example: Any) 
     reasons = {names[weight]: LOST for weight in lost}
     sets = []
     for group in groups:
-        if (channels := channels_of(model, group, names)) is not None:
-            sets.append(channels)
-        else:
+        channels = channels_of(model, group, names)
+        if channels is None:
             reasons.update(dict.fromkeys(makers_of(group, names), NO_PLACE))
+        elif not _all_owned(channels):
+            reasons.update(dict.fromkeys(channels.owners, UNOWNED))
+        else:
+            sets.append(channels)
     return Groups(sets, reasons)
+
+
+def _all_owned(channels: Channels) -> bool:
+    """Whether some weight makes each of the channels: else nothing says how much the others are worth."""
+    made = torch.zeros(channels.size, dtype=torch.bool)
+    for claim in channels.claims:
+        if claim.role in ("weight", "depthwise"):
+            made[torch.arange(channels.size) if claim.at is None else claim.at] = True
+    return bool(made.all())
 
 
 def _tried(model: nn.Module, groups: Groups, example: Any) -> Groups:

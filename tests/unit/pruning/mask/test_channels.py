@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import prune_search
 from prune_search.pruning.mask import channels
+from prune_search.pruning.mask.dependency_groups import Claim
 from prune_search.pruning.mask.mask_set import MaskSet
 from prune_search.recipe.problems import UserError
 from prune_search.tasks.models.networks.resnet import ResNet
@@ -227,6 +228,23 @@ def test_one_of_many_sets_checked_together_that_does_not_become_constant_is_noti
     # What reads the set is not zeroed with it.
     torn = replace(first, claims=tuple(claim for claim in first.claims if claim.role == "reader"))
     assert not channels._constant_when_zero(model, [*rest, torn], INPUTS)
+
+
+def test_a_set_with_channels_that_own_nothing_is_left_to_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch-Pruning has such sets of attention with partly rotated queries (GLM-4): their scores are not numbers."""
+    model = network("padding")
+    whole = channels.coupled_channels(model, frozenset(["head.weight"]), INPUTS)
+    twice = [replace(one, size=2 * one.size, claims=tuple(_first_half(claim) for claim in one.claims)) for one in whole]
+    assert all(map(channels._all_owned, whole))
+    assert not any(map(channels._all_owned, twice))
+    monkeypatch.setattr(channels, "channels_of", lambda *_: twice[0])
+    groups = channels._by_torch_pruning(model, frozenset(["head.weight"]), INPUTS)
+    assert not groups.sets
+    assert set(groups.reasons.values()) == {channels.UNOWNED}
+
+
+def _first_half(claim: Claim) -> Claim:
+    return replace(claim, at=torch.arange(len(claim.index)) if claim.at is None else claim.at)
 
 
 def test_without_an_example_channels_are_refused() -> None:
