@@ -37,8 +37,6 @@ from quality.figures import CHANCE, Array, medians
 from quality.problems import Problem, problems
 from quality.trained_letters import trained_letters
 
-LETTERS = Path(__file__).parent / "records" / "trained_letters.json"
-
 Asked = tuple[str | None, tuple[str, ...], str, str, int, tuple[float, ...]]
 Run = Callable[[Callable[[Asked], list[float]], Iterable[Asked]], Iterable[list[float]]]
 Found = dict[tuple[str, str], list[list[float]]]
@@ -46,7 +44,7 @@ Found = dict[tuple[str, str], list[list[float]]]
 
 @cache
 def _problems(table: str | None, grids: tuple[str, ...]) -> Mapping[str, Problem]:
-    return {problem.name: problem for problem in [*problems(table, grids), *trained_letters(LETTERS)]}
+    return {problem.name: problem for problem in [*problems(table, grids), *trained_letters()]}
 
 
 def _search(asked: Asked) -> list[float]:

@@ -18,7 +18,6 @@ import argparse
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from unittest import mock
 
 import numpy
@@ -62,7 +61,6 @@ LINES = (
     Line("guided, no prior", GUIDED),
     Line("guided", "guided"),
 )
-LETTERS = Path(__file__).parent / "records" / "trained_letters.json"
 
 Figures = dict[str, tuple[float, ...]]
 
@@ -79,7 +77,7 @@ def problem_of(name: str) -> Problem:
 def letters() -> list[Problem]:
     """Accuracy and steps of measured networks."""
     found = []
-    for one in trained_letters(LETTERS):
+    for one in trained_letters():
         raw = {**one.raw, "search": {**one.raw["search"], "objectives": OBJECTIVES["accuracy and steps"]}}
         found.append(replace(one, name=f"{one.name}, accuracy and steps", raw=raw, flat=raw))
     return found

@@ -36,8 +36,9 @@ from prune_search.tasks.structures import examples_in, mapped
 _FOUND: WeakKeyDictionary[nn.Module, dict[Any, tuple[list[Channels], dict[str, str]]]] = WeakKeyDictionary()
 NO_PLACE = "a module on the way has no entry per channel"
 LOST = "Torch-Pruning does not finish on its channels"
-UNOWNED = "some of its channels own nothing in Torch-Pruning's graph"
+UNOWNED = "Torch-Pruning groups it with channels that no layer makes"
 NOT_CONSTANT = "with its channels at 0, what reads them still changes with the input"
+MAKERS = ("weight", "depthwise")
 MAX_GROUPS = 12
 # After so many sets in a row that cannot be cut out in any groups, no more groups are tried.
 MAX_MISFITS = 3
@@ -46,11 +47,11 @@ UNKNOWN = "Torch-Pruning sees no channels of it that could be removed"
 
 @dataclass(frozen=True)
 class Groups:
-    """Sets of channels as Torch-Pruning finds them.
+    """Sets of channels, and of other weights why they are in none.
 
     Attributes:
-        sets: of channels.
-        reasons: by weight, why it is in none.
+        sets: of channels that go together.
+        reasons: by weight, why its channels stay.
     """
 
     sets: list[Channels]
@@ -156,63 +157,43 @@ def _found_in(model: nn.Module, left_out: frozenset[str], example: Any) -> tuple
         groups = _by_torch_pruning(model, left_out, example)
     except UserError as problem:
         error = problem
-    wanted, graph = set(prunable_weights(model)) - left_out, _Graph(model, left_out, example)
-    if wanted - _covered(groups.sets) and graph.captured and _covered(groups.sets) < _covered(graph.sets):
+    wanted, graph = (
+        set(prunable_weights(model)) - left_out,
+        functools.cache(lambda: _in_graph(model, left_out, example)),
+    )
+    if wanted - _covered(groups.sets) and _covered(groups.sets) < _covered(graph()[0].sets):
         # However many of Torch-Pruning's sets can be cut out, the graph has more, and none of them has to be tried.
-        return graph.sets, graph.reasons
+        return graph()[0].sets, graph()[0].reasons
     fine = _tried(model, groups, example)
     found, covered = fine.sets, _covered(fine.sets)
     if not wanted - covered:
         return found, fine.reasons
-    if not graph.captured:
+    others, uncaptured = graph()
+    if uncaptured is not None:
         if error is not None:
-            raise UserError([Problem("mask.granularity", f"{error.problems[0].message}; {graph.error}")]) from error
+            raise UserError([Problem("mask.granularity", f"{error.problems[0].message}; {uncaptured}")]) from error
         return found, fine.reasons
-    others, why = graph.sets, graph.reasons
-    if not _covered(others) - covered:
-        return found, {**fine.reasons, **{name: text for name, text in why.items() if name in wanted - covered}}
-    if covered <= _covered(others):
-        return others, why
+    if not _covered(others.sets) - covered:
+        told = {name: text for name, text in others.reasons.items() if name in wanted - covered}
+        return found, {**fine.reasons, **told}
+    if covered <= _covered(others.sets):
+        return others.sets, others.reasons
     ours = {(claim.parameter, claim.dimension) for one in found for claim in one.claims}
-    apart = [one for one in others if ours.isdisjoint((claim.parameter, claim.dimension) for claim in one.claims)]
-    return [*found, *apart], {**fine.reasons, **why}
+    apart = [one for one in others.sets if ours.isdisjoint((claim.parameter, claim.dimension) for claim in one.claims)]
+    return [*found, *apart], {**fine.reasons, **others.reasons}
 
 
-class _Graph:
-    """The sets of the graph of torch.export, which is read when they are asked for."""
-
-    def __init__(self, model: nn.Module, left_out: frozenset[str], example: Any) -> None:
-        self._of = model, left_out, example
-        self.error: UncapturedError | None = None
-
-    @functools.cached_property
-    def _read(self) -> tuple[list[Channels], dict[str, str]]:
-        try:
-            return graph_channels(*self._of)
-        except UncapturedError as error:
-            self.error = error
-            return [], {}
-
-    @property
-    def captured(self) -> bool:
-        """Whether torch.export can follow the network; if not, `error` says why."""
-        _ = self._read
-        return self.error is None
-
-    @property
-    def sets(self) -> list[Channels]:
-        """What can be cut out."""
-        return self._read[0]
-
-    @property
-    def reasons(self) -> dict[str, str]:
-        """By weight, why it is in none of them."""
-        return self._read[1]
+def _in_graph(model: nn.Module, left_out: frozenset[str], example: Any) -> tuple[Groups, UncapturedError | None]:
+    """The sets of the graph of torch.export; none, and why, where it cannot follow the network."""
+    try:
+        return Groups(*graph_channels(model, left_out, example)), None
+    except UncapturedError as error:
+        return Groups([], {}), error
 
 
 def _covered(sets: list[Channels]) -> set[str]:
     """The weights of which channels are in some set."""
-    return {claim.parameter for one in sets for claim in one.claims if claim.role in ("weight", "depthwise")}
+    return {claim.parameter for one in sets for claim in one.claims if claim.role in MAKERS}
 
 
 def _by_torch_pruning(model: nn.Module, left_out: frozenset[str], example: Any) -> Groups:
@@ -237,7 +218,7 @@ def _all_owned(channels: Channels) -> bool:
     """Whether some weight makes each of the channels: else nothing says how much the others are worth."""
     made = torch.zeros(channels.size, dtype=torch.bool)
     for claim in channels.claims:
-        if claim.role in ("weight", "depthwise"):
+        if claim.role in MAKERS:
             made[torch.arange(channels.size) if claim.at is None else claim.at] = True
     return bool(made.all())
 

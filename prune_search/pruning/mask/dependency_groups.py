@@ -19,7 +19,7 @@ from prune_search.tasks.structures import tensors_in
 NORMS = nn.modules.batchnorm._NormBase
 # Places of channels in a flattened dimension; a group of more is one that Torch-Pruning comes to no end with.
 MAX_PLACES = 1_000_000
-# In all groups together, for as many take ten seconds; the rest is given up.
+# In all groups of a network together: these take about ten seconds, and what is left then is given up.
 MAX_MAPPED = 3_000_000
 # How often it may come to a layer with other channels: a few times in networks that it prunes rightly.
 MAX_VISITS = 256

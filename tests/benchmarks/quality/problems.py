@@ -238,6 +238,30 @@ def drawn_of(cell: Sequence[tuple[float, float]], seed: int, *words: str | int) 
 
 
 @dataclass(frozen=True)
+class Trained:
+    """Recipes of a space that were all trained, each with several seeds.
+
+    Attributes:
+        measured: of a round of a recipe, what tells the recipe apart, and (validation, test) accuracies by seed.
+        seed: of the search: each recipe takes one of its seeds.
+    """
+
+    measured: Callable[[SurfacePoint], tuple[str, Sequence[tuple[float, float]]]]
+    seed: int = 0
+    failing: float = 0.0
+    dying: float = 0.0
+    content: str = ""
+
+    def check(self, recipe: Recipe) -> None:
+        """Nothing: the space holds what was measured only."""
+
+    def outlook(self, point: SurfacePoint) -> Outlook:
+        """The trained networks."""
+        place, cell = self.measured(point)
+        return drawn_of(cell, self.seed, "trained", place)
+
+
+@dataclass(frozen=True)
 class MeasuredGrid:
     """Networks of every point of a grid, each trained with several seeds.
 

@@ -8,12 +8,10 @@ measures the file anew: 348 recipes at 90 % and at 97 % sparsity, with three see
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +19,15 @@ import numpy
 
 import prune_search
 from prune_search.recipe import strict_yaml
-from prune_search.recipe.blocks import Hold
 from prune_search.recipe.clock import Timeline, resolve
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import known_epoch, read_space
 from prune_search.search.suggest import walk
-from prune_search.simulation.surface import Outlook, Simulation, SurfacePoint
-from prune_search.training.randomness import derive
-from quality.problems import Problem
+from prune_search.simulation.surface import Simulation, SurfacePoint
+from quality.problems import Problem, Trained
+from quality.trained_pairs import RETRAININGS, retraining_of
 
+FIGURES = Path(__file__).parents[1] / "records" / "trained_letters.json"
 SEEDS = 3
 SPARSITIES = (0.9, 0.97)
 TRAINED = 16_000
@@ -45,64 +43,34 @@ train:
   schedule: {name: step, at: [50%, 75%], factor: 0.1}
 mask: {at: end, criterion: magnitude, sparsity: SPARSITY, scope: {hole: choice, of: [global, uniform]}}
 rounds: {hole: choice, of: [1, 3]}
-any:
-- weights: {at: {hole: choice, of: [0it, 10%, 25%, 50%, end]}}
-  retrain: {until: end, clock: {hole: choice, of: [0it, 25%, 50%, 75%]}}
-- weights: {at: end}
-  retrain:
-    steps: {hole: choice, of: [25%, 50%, 100%]}
-    clock: {hold: {hole: choice, of: [final, 0.01, 0.1]}}
+RETRAININGS
 search: {concurrency: 1, controls: false, objectives: [maximize val/accuracy]}
 """
 
 
 def place_of(recipe: Recipe, line: Timeline) -> str:
     """What tells the recipes of the space apart."""
-    clock = None if recipe.retrain is None else recipe.retrain.clock
-    held = f"hold {clock.rate}" if isinstance(clock, Hold) else line.clock
-    taken = f"{recipe.optimizer.options['lr']} {line.k2} {held} {line.retrain_steps}"
+    taken = f"{recipe.optimizer.options['lr']} {retraining_of(recipe, line)}"
     return f"{recipe.mask.sparsity.final} {taken} {recipe.rounds} {recipe.mask.scope.name}"
-
-
-@dataclass(frozen=True)
-class TrainedLetters:
-    """Networks that were trained with several seeds.
-
-    Attributes:
-        cells: by place, what each seed has measured.
-        seed: of the search: each chain takes one of its seeds.
-    """
-
-    cells: Mapping[str, Chain]
-    seed: int = 0
-    failing: float = 0.0
-    dying: float = 0.0
-    content: str = ""
-
-    def check(self, recipe: Recipe) -> None:
-        """Nothing: the space holds what was measured only."""
-
-    def outlook(self, point: SurfacePoint) -> Outlook:
-        """The trained networks. Nothing is known of the end of a round before the last but what was measured."""
-        place = place_of(point.recipe, point.timeline)
-        chain = self.cells[place]
-        rounds, _ = chain[derive(self.seed, "trained", place) % len(chain)]
-        accuracy = rounds[point.number - 1]
-        expected = float(numpy.mean([test for _, test in chain])) if point.number == point.recipe.rounds else accuracy
-        return Outlook(expected, accuracy, accuracy / 2, 0.2, 0.0)
 
 
 def space_of(sparsity: float) -> Any:
     """The space at one sparsity, as read from YAML."""
-    return strict_yaml.load(SPACE.replace("SPARSITY", str(sparsity)))
+    return strict_yaml.load(SPACE.replace("SPARSITY", str(sparsity)).replace("RETRAININGS", RETRAININGS))
 
 
-def trained_letters(file: Path) -> list[Problem]:
-    """The problems of a file of figures: one for each sparsity."""
-    cells = json.loads(file.read_text(encoding="utf-8"))
+def trained_letters() -> list[Problem]:
+    """The problems of the figures that are kept: one for each sparsity."""
+    cells: Mapping[str, Chain] = json.loads(FIGURES.read_text(encoding="utf-8"))
+
+    def measured(point: SurfacePoint) -> tuple[str, list[tuple[float, float]]]:
+        """Rounds before the last were measured on validation data only."""
+        place, last = place_of(point.recipe, point.timeline), point.number == point.recipe.rounds
+        pairs = [(rounds[point.number - 1], test) for rounds, test in cells[place]]
+        return place, [(validation, test if last else validation) for validation, test in pairs]
 
     def simulation(seed: int) -> Simulation:
-        return Simulation("closed-form", TrainedLetters(cells, seed))
+        return Simulation("closed-form", Trained(measured, seed))
 
     raws = [(f"letters measured, sparsity {100 * sparsity:g} %", space_of(sparsity)) for sparsity in SPARSITIES]
     return [Problem(name, raw, raw, simulation, "10%") for name, raw in raws]
@@ -138,6 +106,5 @@ def measured(root: str) -> dict[str, list[tuple[list[float], float]]]:
 
 
 if __name__ == "__main__":
-    cells = measured(sys.argv[1])
-    lines = ",\n".join(itertools.starmap("{}: {}".format, ((json.dumps(k), json.dumps(v)) for k, v in cells.items())))
-    Path(sys.argv[2]).write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
+    lines = [f"{json.dumps(place)}: {json.dumps(chains)}" for place, chains in measured(sys.argv[1]).items()]
+    Path(sys.argv[2]).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

@@ -11,8 +11,6 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +23,21 @@ from prune_search.recipe.fidelity import Fidelity
 from prune_search.recipe.recipe import Recipe
 from prune_search.recipe.space import known_epoch, read_space
 from prune_search.search.suggest import walk
-from prune_search.simulation.surface import Outlook, Simulation, SurfacePoint
-from quality.problems import Problem, drawn_of
+from prune_search.simulation.surface import Simulation, SurfacePoint
+from quality.problems import Problem, Trained
 
 SEEDS = 3
 SHORTER = Fidelity(steps=0.25)
+# Ways of retraining a dense network: from earlier weights, by the clock, or on at a rate that is held.
+RETRAININGS = """\
+any:
+- weights: {at: {hole: choice, of: [0it, 10%, 25%, 50%, end]}}
+  retrain: {until: end, clock: {hole: choice, of: [0it, 25%, 50%, 75%]}}
+- weights: {at: end}
+  retrain:
+    steps: {hole: choice, of: [25%, 50%, 100%]}
+    clock: {hold: {hole: choice, of: [final, 0.01, 0.1]}}
+"""
 SPACE = """\
 task: {data: digits, model: {name: mlp, hidden: [64]}, seed: 0}
 train:
@@ -38,46 +46,21 @@ train:
   optimizer: {name: sgd, lr: {hole: choice, of: [0.01, 0.03, 0.1, 0.3]}, momentum: 0.9}
   schedule: {name: step, at: [50%, 75%], factor: 0.1}
 mask: {at: end, criterion: magnitude, sparsity: 0.985}
-any:
-- weights: {at: {hole: choice, of: [0it, 10%, 25%, 50%, end]}}
-  retrain: {until: end, clock: {hole: choice, of: [0it, 25%, 50%, 75%]}}
-- weights: {at: end}
-  retrain:
-    steps: {hole: choice, of: [25%, 50%, 100%]}
-    clock: {hold: {hole: choice, of: [final, 0.01, 0.1]}}
+RETRAININGS
 search: {concurrency: 1, controls: false, objectives: [maximize val/accuracy]}
-"""
+""".replace("RETRAININGS", RETRAININGS)
+
+
+def retraining_of(recipe: Recipe, line: Timeline) -> str:
+    """What tells the ways of retraining apart."""
+    clock = None if recipe.retrain is None else recipe.retrain.clock
+    held = f"hold {clock.rate}" if isinstance(clock, Hold) else line.clock
+    return f"{line.k2} {held} {line.retrain_steps}"
 
 
 def place_of(recipe: Recipe, line: Timeline) -> str:
     """What tells the recipes of the space, and their shorter forms, apart."""
-    clock = None if recipe.retrain is None else recipe.retrain.clock
-    held = f"hold {clock.rate}" if isinstance(clock, Hold) else line.clock
-    return f"{recipe.optimizer.options['lr']} {line.total} {line.k2} {held} {line.retrain_steps}"
-
-
-@dataclass(frozen=True)
-class TrainedPairs:
-    """Networks that were trained with several seeds.
-
-    Attributes:
-        cells: by place, (validation, test) accuracies by seed.
-        seed: of the search: each recipe takes one of its seeds.
-    """
-
-    cells: Mapping[str, Sequence[tuple[float, float]]]
-    seed: int = 0
-    failing: float = 0.0
-    dying: float = 0.0
-    content: str = ""
-
-    def check(self, recipe: Recipe) -> None:
-        """Nothing: the space holds what was measured only."""
-
-    def outlook(self, point: SurfacePoint) -> Outlook:
-        """The trained networks."""
-        place = place_of(point.recipe, point.timeline)
-        return drawn_of(self.cells[place], self.seed, "trained", place)
+    return f"{recipe.optimizer.options['lr']} {line.total} {retraining_of(recipe, line)}"
 
 
 def trained_pairs(file: Path) -> Problem:
@@ -85,8 +68,12 @@ def trained_pairs(file: Path) -> Problem:
     cells = json.loads(file.read_text(encoding="utf-8"))
     raw = strict_yaml.load(SPACE)
 
+    def measured(point: SurfacePoint) -> tuple[str, Any]:
+        place = place_of(point.recipe, point.timeline)
+        return place, cells[place]
+
     def simulation(seed: int) -> Simulation:
-        return Simulation("closed-form", TrainedPairs(cells, seed))
+        return Simulation("closed-form", Trained(measured, seed))
 
     return Problem("digits trained at two lengths, sparsity 98.5 %", raw, raw, simulation, "10%")
 
